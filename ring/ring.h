@@ -65,7 +65,7 @@ struct ring_table_layout {
 };
 
 struct ring_answers_layout {
-	uint16_t role;      /* enum msg_role that asks */
+	uint16_t role;      /* enum role that asks */
 	uint16_t instances; /* indexes 0 .. instances-1 of that role */
 	uint32_t slots;     /* as many as that role's request slots */
 	uint32_t body_bytes;

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RING_LEASH_H
+#define RING_LEASH_H
+
+/*
+ * The leash: one SOCK_SEQPACKET pair between node and each role, for what shared memory cannot
+ * carry: descriptors. Messages have one fixed size; node routes them by a permission table
+ * (who may send what to whom) and never reads what a descriptor holds. The end of the leash means
+ * that the other side is gone.
+ * Threading: one owner. Errors: a message of another size, magic or with other descriptors than its
+ * kind allows is dropped, counted, and its descriptors are closed.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sandbox.h"
+#include "ring/msg.h"
+
+enum { LEASH_FD = 3, LEASH_MAGIC = 0x4853415a, LEASH_FOLDERS_MAX = 4 };
+
+enum leash_kind {
+	/* node -> role */
+	LEASH_WELCOME = 1, /* fds: struct leash_welcome (sealed), config (sealed), then folders */
+	LEASH_PEER,        /* a producer this role reads: fds: segment, eventfd to wait on */
+	LEASH_PEER_GONE,   /* peer_role, peer_index, a = generation */
+	LEASH_KICK,        /* a reader of this role's segment: fd: eventfd to signal */
+	LEASH_KICK_GONE,
+	LEASH_LISTENER,  /* fd: listening socket; name: "http", "https", ...; a = 1 when it is the
+			    last */
+	LEASH_CONFIG,    /* fd: new config (sealed): take it over without a pause */
+	LEASH_STOP,      /* finish what is under way and leave; a = grace in ms */
+	LEASH_FILE,      /* node -> signer: fds of opened files; name, a = enum leash_file */
+	LEASH_FILES_END, /* all files of this round were sent: what was not sent is gone */
+	/* role -> node */
+	LEASH_SEGMENT, /* fd: this role's sealed segment */
+	LEASH_READY,   /* confined and at work; a = landlock ABI */
+	LEASH_KEEP,    /* signer -> node: fd: sealed bytes to keep under name */
+	LEASH_SPOOL,   /* api -> node: asks for an unlinked file to write to; id */
+	LEASH_SPOOLED, /* the answer: fd, or none and code errno; id */
+	/* role -> node -> role */
+	LEASH_DELIVER, /* fds: what belongs to request or answer `id`; b = 1 for an answer */
+	LEASH_TICKETS, /* signer -> proxies: fd: sealed memfd with the session ticket keys */
+	LEASH_KINDS_,
+};
+
+enum leash_file {
+	LEASH_FILE_CERTIFICATE = 1,
+	LEASH_FILE_KEY,
+	LEASH_FILE_SEALED,
+	LEASH_FILE_SEALING_KEY
+};
+
+struct leash_message {
+	uint32_t magic;
+	uint16_t kind;
+	uint16_t fds;
+	uint16_t from_role, from_index;
+	uint16_t to_role, to_index; /* role 0: node; index 0xffff: every instance of the role */
+	uint16_t peer_role, peer_index;
+	uint32_t code;
+	uint64_t id;
+	uint64_t a;
+	uint64_t b;
+	char name[128];
+	uint8_t reserved_[72];
+};
+
+enum { LEASH_ALL = 0xffff };
+
+/* What node tells a role at its start. Fixed size, in a sealed memfd. */
+struct leash_welcome {
+	uint32_t abi;
+	uint16_t role;
+	uint16_t index;
+	uint32_t generation;
+	uint32_t instances; /* of this role: 1, or the number of workers */
+	char instance[MSG_NAME];
+	char node[MSG_NAME];
+	/* confinement, from node's table of roles */
+	uint32_t uid, gid;
+	uint64_t keep_caps;
+	uint32_t landlock;
+	uint32_t folders; /* descriptors that follow the config in LEASH_WELCOME */
+	uint32_t folder_access[LEASH_FOLDERS_MAX]; /* enum sandbox_access */
+	uint32_t rlimits_count;
+	uint32_t filter_count;
+	struct {
+		int32_t resource;
+		uint32_t pad_;
+		uint64_t value;
+	} rlimits[SANDBOX_RLIMITS_MAX];
+	int32_t log_level;  /* enum log_level */
+	int32_t log_format; /* enum log_format */
+	struct sock_filter filter[4096];
+};
+
+/* Both give 0, or -1 with errno (EAGAIN: try later; ECONNRESET: the other side is gone; EBADMSG:
+ * dropped, go on). leash_send borrows the descriptors; leash_recv gives them, close-on-exec. */
+int leash_send(int sock, const struct leash_message *m, const int *fds, size_t count);
+int leash_recv(int sock, struct leash_message *m, int *fds, size_t max, size_t *count_out);
+void leash_init(struct leash_message *m, enum leash_kind kind);
+
+/* Whether `from` may send `kind` to `to` through node: the permission table. */
+bool leash_allowed(unsigned from_role, unsigned to_role, enum leash_kind kind);
+/* Most and least descriptors of a kind. */
+void leash_fds(enum leash_kind kind, size_t *min_out, size_t *max_out);
+/* Whether reader reads producer's segment: the graph of the ring. */
+bool leash_reads(unsigned reader_role, unsigned producer_role);
+
+#endif
