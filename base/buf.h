@@ -37,7 +37,8 @@ void buf_put(struct buf *b, const void *data, size_t bytes);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_vprintf(struct buf *b, const char *fmt, va_list args);
+void buf_vprintf(struct buf *b, const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
 /* Little-endian integers, and a u32 length followed by the bytes. */
 void buf_u8(struct buf *b, uint8_t v);
 void buf_u16(struct buf *b, uint16_t v);

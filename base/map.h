@@ -55,5 +55,8 @@ struct map_iter {
 bool map_next(const struct map *m, struct map_iter *it);
 
 uint64_t map_siphash(const uint64_t key[2], const void *data, size_t bytes);
+/* SipHash-c-d, for checking against published vectors (2-4). */
+uint64_t map_siphash_rounds(unsigned compress, unsigned finish, const uint64_t key[2],
+			    const void *data, size_t bytes);
 
 #endif

@@ -5,6 +5,7 @@
 /* Small text things: bounded copies, numbers with units, nearest word, base64, hex, UTF-8, time.
  * Nothing allocates. */
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,8 @@ bool text_copy(char *out, size_t cap, const char *text);
 bool text_ncopy(char *out, size_t cap, const char *text, size_t length);
 /* As snprintf, cut at a UTF-8 boundary; false when it was cut. */
 bool text_format(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool text_vformat(char *out, size_t cap, const char *fmt, va_list args)
+	__attribute__((format(printf, 3, 0)));
 bool text_equal(const char *a, const char *b); /* NULL equals NULL only */
 bool text_starts(const char *text, const char *prefix);
 bool text_ends(const char *text, const char *suffix);
