@@ -6,7 +6,8 @@
  * The leash: one SOCK_SEQPACKET pair between node and each role, for what shared memory cannot
  * carry: descriptors. Messages have one fixed size; node routes them by a permission table
  * (who may send what to whom) and never reads what a descriptor holds. The end of the leash means
- * that the other side is gone.
+ * that the other side is gone. (role, index) is unique among live processes: a successor that
+ * starts before its predecessor has left gets another index; the generation grows with every start.
  * Threading: one owner. Errors: a message of another size, magic or with other descriptors than its
  * kind allows is dropped, counted, and its descriptors are closed.
  */
@@ -66,7 +67,7 @@ struct leash_message {
 	uint64_t a;
 	uint64_t b;
 	char name[128];
-	uint8_t reserved_[72];
+	uint8_t reserved_[80];
 };
 
 enum { LEASH_ALL = 0xffff };

@@ -16,114 +16,114 @@ enum metrics_scale { METRICS_ONE, METRICS_NANO /* raw nanoseconds, shown in seco
 enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 
 /* X(id, CONSTANT, name, kind, scale, bounds, help) */
-#define METRICS_TABLE(X)                                                                           \
-	X(1, BUILD_INFO, "zlayer_build_info", GAUGE, ONE, NO_BOUNDS,                               \
+#define METRICS_TABLE(X)                                                                          \
+	X(1, BUILD_INFO, "zlayer_build_info", GAUGE, ONE, NO_BOUNDS,                              \
 	  "Version of the running program, always 1.")                                            \
-	X(2, NODE_INFO, "zlayer_node_info", GAUGE, ONE, NO_BOUNDS, "This node, always 1.")         \
-	X(3, PROCESS_UP, "zlayer_process_up", GAUGE, ONE, NO_BOUNDS,                               \
+	X(2, NODE_INFO, "zlayer_node_info", GAUGE, ONE, NO_BOUNDS, "This node, always 1.")        \
+	X(3, PROCESS_UP, "zlayer_process_up", GAUGE, ONE, NO_BOUNDS,                              \
 	  "Whether a process of the node is at work.")                                            \
-	X(4, PROCESS_RESTARTS, "zlayer_process_restarts_total", COUNTER, ONE, NO_BOUNDS,           \
+	X(4, PROCESS_RESTARTS, "zlayer_process_restarts_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Restarts of a process of the node, by reason.")                                        \
-	X(10, HTTP_REQUESTS, "zlayer_http_requests_total", COUNTER, ONE, NO_BOUNDS,                \
+	X(10, HTTP_REQUESTS, "zlayer_http_requests_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Requests answered, by service, endpoint, method and status code.")                     \
-	X(11, HTTP_REQUEST_DURATION, "zlayer_http_request_duration_seconds", HISTOGRAM, NANO,      \
+	X(11, HTTP_REQUEST_DURATION, "zlayer_http_request_duration_seconds", HISTOGRAM, NANO,     \
 	  SECONDS, "Time from the first byte of a request to the last of its answer.")            \
-	X(12, HTTP_UPSTREAM_DURATION, "zlayer_http_upstream_duration_seconds", HISTOGRAM, NANO,    \
+	X(12, HTTP_UPSTREAM_DURATION, "zlayer_http_upstream_duration_seconds", HISTOGRAM, NANO,   \
 	  SECONDS, "Time until a replica's answer began.")                                        \
-	X(13, HTTP_REQUEST_SIZE, "zlayer_http_request_size_bytes", HISTOGRAM, ONE, BYTES,          \
+	X(13, HTTP_REQUEST_SIZE, "zlayer_http_request_size_bytes", HISTOGRAM, ONE, BYTES,         \
 	  "Bytes of request bodies.")                                                             \
-	X(14, HTTP_RESPONSE_SIZE, "zlayer_http_response_size_bytes", HISTOGRAM, ONE, BYTES,        \
+	X(14, HTTP_RESPONSE_SIZE, "zlayer_http_response_size_bytes", HISTOGRAM, ONE, BYTES,       \
 	  "Bytes of answer bodies.")                                                              \
-	X(15, HTTP_IN_FLIGHT, "zlayer_http_requests_in_flight", GAUGE, ONE, NO_BOUNDS,             \
+	X(15, HTTP_IN_FLIGHT, "zlayer_http_requests_in_flight", GAUGE, ONE, NO_BOUNDS,            \
 	  "Requests being answered now.")                                                         \
-	X(16, HTTP_RETRIES, "zlayer_http_retries_total", COUNTER, ONE, NO_BOUNDS,                  \
+	X(16, HTTP_RETRIES, "zlayer_http_retries_total", COUNTER, ONE, NO_BOUNDS,                 \
 	  "Requests sent to a replica again, by reason.")                                         \
-	X(17, HTTP_REJECTED, "zlayer_http_rejected_total", COUNTER, ONE, NO_BOUNDS,                \
+	X(17, HTTP_REJECTED, "zlayer_http_rejected_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Requests refused by the edge, by reason.")                                             \
-	X(18, HTTP_UNROUTED, "zlayer_http_unrouted_total", COUNTER, ONE, NO_BOUNDS,                \
+	X(18, HTTP_UNROUTED, "zlayer_http_unrouted_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Requests for which no route matched, by reason.")                                      \
-	X(20, CONNECTIONS_ACTIVE, "zlayer_connections_active", GAUGE, ONE, NO_BOUNDS,              \
+	X(20, CONNECTIONS_ACTIVE, "zlayer_connections_active", GAUGE, ONE, NO_BOUNDS,             \
 	  "Client connections open now.")                                                         \
-	X(21, CONNECTIONS_ACCEPTED, "zlayer_connections_accepted_total", COUNTER, ONE, NO_BOUNDS,  \
+	X(21, CONNECTIONS_ACCEPTED, "zlayer_connections_accepted_total", COUNTER, ONE, NO_BOUNDS, \
 	  "Client connections accepted.")                                                         \
-	X(22, H2_STREAMS_ACTIVE, "zlayer_h2_streams_active", GAUGE, ONE, NO_BOUNDS,                \
+	X(22, H2_STREAMS_ACTIVE, "zlayer_h2_streams_active", GAUGE, ONE, NO_BOUNDS,               \
 	  "HTTP/2 streams open now.")                                                             \
-	X(23, H2_RESETS, "zlayer_h2_resets_total", COUNTER, ONE, NO_BOUNDS,                        \
+	X(23, H2_RESETS, "zlayer_h2_resets_total", COUNTER, ONE, NO_BOUNDS,                       \
 	  "HTTP/2 streams reset, by side and error code.")                                        \
-	X(30, TLS_HANDSHAKES, "zlayer_tls_handshakes_total", COUNTER, ONE, NO_BOUNDS,              \
+	X(30, TLS_HANDSHAKES, "zlayer_tls_handshakes_total", COUNTER, ONE, NO_BOUNDS,             \
 	  "TLS handshakes, by version, resumption and result.")                                   \
-	X(31, TLS_HANDSHAKE_DURATION, "zlayer_tls_handshake_duration_seconds", HISTOGRAM, NANO,    \
+	X(31, TLS_HANDSHAKE_DURATION, "zlayer_tls_handshake_duration_seconds", HISTOGRAM, NANO,   \
 	  SECONDS, "Time of TLS handshakes.")                                                     \
-	X(32, TLS_CERTIFICATE_NOT_AFTER, "zlayer_tls_certificate_not_after_timestamp_seconds",     \
+	X(32, TLS_CERTIFICATE_NOT_AFTER, "zlayer_tls_certificate_not_after_timestamp_seconds",    \
 	  GAUGE, ONE, NO_BOUNDS, "When a certificate ends.")                                      \
-	X(40, UPSTREAM_UP, "zlayer_upstream_up", GAUGE, ONE, NO_BOUNDS,                            \
+	X(40, UPSTREAM_UP, "zlayer_upstream_up", GAUGE, ONE, NO_BOUNDS,                           \
 	  "Whether a replica is in balancing.")                                                   \
-	X(41, UPSTREAM_CONNECTIONS, "zlayer_upstream_connections_active", GAUGE, ONE, NO_BOUNDS,   \
+	X(41, UPSTREAM_CONNECTIONS, "zlayer_upstream_connections_active", GAUGE, ONE, NO_BOUNDS,  \
 	  "Connections to a replica open now.")                                                   \
-	X(42, UPSTREAM_EJECTIONS, "zlayer_upstream_ejections_total", COUNTER, ONE, NO_BOUNDS,      \
+	X(42, UPSTREAM_EJECTIONS, "zlayer_upstream_ejections_total", COUNTER, ONE, NO_BOUNDS,     \
 	  "Times a replica was taken out of balancing by its answers.")                           \
-	X(50, SERVICE_REPLICAS, "zlayer_service_replicas", GAUGE, ONE, NO_BOUNDS,                  \
+	X(50, SERVICE_REPLICAS, "zlayer_service_replicas", GAUGE, ONE, NO_BOUNDS,                 \
 	  "Replicas of a service, by state.")                                                     \
-	X(51, SCHEDULER_DECISIONS, "zlayer_scheduler_decisions_total", COUNTER, ONE, NO_BOUNDS,    \
+	X(51, SCHEDULER_DECISIONS, "zlayer_scheduler_decisions_total", COUNTER, ONE, NO_BOUNDS,   \
 	  "Decisions of the scheduler, by outcome.")                                              \
-	X(52, DEPLOYS, "zlayer_deploys_total", COUNTER, ONE, NO_BOUNDS,                            \
+	X(52, DEPLOYS, "zlayer_deploys_total", COUNTER, ONE, NO_BOUNDS,                           \
 	  "Deploys that ended, by result.")                                                       \
-	X(53, DEPLOY_DURATION, "zlayer_deploy_duration_seconds", HISTOGRAM, NANO, SECONDS,         \
+	X(53, DEPLOY_DURATION, "zlayer_deploy_duration_seconds", HISTOGRAM, NANO, SECONDS,        \
 	  "Time of deploys, by result.")                                                          \
-	X(54, DEPLOY_LAST_SUCCESS, "zlayer_deploy_last_success_timestamp_seconds", GAUGE, ONE,     \
+	X(54, DEPLOY_LAST_SUCCESS, "zlayer_deploy_last_success_timestamp_seconds", GAUGE, ONE,    \
 	  NO_BOUNDS, "When the last successful deploy ended.")                                    \
-	X(60, CONTAINER_STARTS, "zlayer_container_starts_total", COUNTER, ONE, NO_BOUNDS,          \
+	X(60, CONTAINER_STARTS, "zlayer_container_starts_total", COUNTER, ONE, NO_BOUNDS,         \
 	  "Container starts, by result.")                                                         \
-	X(61, CONTAINER_START_DURATION, "zlayer_container_start_duration_seconds", HISTOGRAM,      \
+	X(61, CONTAINER_START_DURATION, "zlayer_container_start_duration_seconds", HISTOGRAM,     \
 	  NANO, SECONDS, "Time of a container's start, by phase.")                                \
-	X(62, CONTAINER_RESTARTS, "zlayer_container_restarts_total", COUNTER, ONE, NO_BOUNDS,      \
+	X(62, CONTAINER_RESTARTS, "zlayer_container_restarts_total", COUNTER, ONE, NO_BOUNDS,     \
 	  "Restarts of containers, by reason.")                                                   \
-	X(63, CONTAINER_CPU, "zlayer_container_cpu_seconds_total", COUNTER, NANO, NO_BOUNDS,       \
+	X(63, CONTAINER_CPU, "zlayer_container_cpu_seconds_total", COUNTER, NANO, NO_BOUNDS,      \
 	  "CPU time of a replica.")                                                               \
-	X(64, CONTAINER_MEMORY, "zlayer_container_memory_working_set_bytes", GAUGE, ONE,           \
+	X(64, CONTAINER_MEMORY, "zlayer_container_memory_working_set_bytes", GAUGE, ONE,          \
 	  NO_BOUNDS, "Memory in use by a replica, without inactive file cache.")                  \
-	X(65, CONTAINER_MEMORY_LIMIT, "zlayer_container_memory_limit_bytes", GAUGE, ONE,           \
+	X(65, CONTAINER_MEMORY_LIMIT, "zlayer_container_memory_limit_bytes", GAUGE, ONE,          \
 	  NO_BOUNDS, "Memory limit of a replica.")                                                \
-	X(66, CONTAINER_OOM_KILLS, "zlayer_container_oom_kills_total", COUNTER, ONE, NO_BOUNDS,    \
+	X(66, CONTAINER_OOM_KILLS, "zlayer_container_oom_kills_total", COUNTER, ONE, NO_BOUNDS,   \
 	  "Containers ended for want of memory.")                                                 \
-	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,                \
+	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
-	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                        \
+	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                       \
 	  "Bytes kept on disk, by kind.")                                                         \
-	X(90, LOG_LINES, "zlayer_log_lines_total", COUNTER, ONE, NO_BOUNDS,                        \
+	X(90, LOG_LINES, "zlayer_log_lines_total", COUNTER, ONE, NO_BOUNDS,                       \
 	  "Lines that containers wrote, by stream.")                                              \
-	X(91, LOG_LINES_DROPPED, "zlayer_log_lines_dropped_total", COUNTER, ONE, NO_BOUNDS,        \
+	X(91, LOG_LINES_DROPPED, "zlayer_log_lines_dropped_total", COUNTER, ONE, NO_BOUNDS,       \
 	  "Lines that were lost, by sink and reason.")                                            \
-	X(100, RING_MESSAGES, "zlayer_ring_messages_total", COUNTER, ONE, NO_BOUNDS,               \
+	X(100, RING_MESSAGES, "zlayer_ring_messages_total", COUNTER, ONE, NO_BOUNDS,              \
 	  "Log records put on or taken from a segment of the ring, by direction.")                \
-	X(101, RING_FULL, "zlayer_ring_full_total", COUNTER, ONE, NO_BOUNDS,                       \
+	X(101, RING_FULL, "zlayer_ring_full_total", COUNTER, ONE, NO_BOUNDS,                      \
 	  "Requests refused because a segment had no free slot.")                                 \
-	X(102, RING_USED, "zlayer_ring_used_ratio", GAUGE, ONE, NO_BOUNDS,                         \
+	X(102, RING_USED, "zlayer_ring_used_ratio", GAUGE, ONE, NO_BOUNDS,                        \
 	  "Request slots in use, in thousandths of all.")                                         \
-	X(110, CONFIG_RELOADS, "zlayer_config_reloads_total", COUNTER, ONE, NO_BOUNDS,             \
+	X(110, CONFIG_RELOADS, "zlayer_config_reloads_total", COUNTER, ONE, NO_BOUNDS,            \
 	  "Reloads of the node's configuration, by result.")                                      \
-	X(111, CONFIG_LAST_RELOAD, "zlayer_config_last_reload_success_timestamp_seconds", GAUGE,   \
+	X(111, CONFIG_LAST_RELOAD, "zlayer_config_last_reload_success_timestamp_seconds", GAUGE,  \
 	  ONE, NO_BOUNDS, "When the configuration was last taken over.")                          \
-	X(120, SCRAPE_DURATION, "zlayer_scrape_duration_seconds", GAUGE, NANO, NO_BOUNDS,          \
+	X(120, SCRAPE_DURATION, "zlayer_scrape_duration_seconds", GAUGE, NANO, NO_BOUNDS,         \
 	  "Time that the last scrape took.")                                                      \
-	X(121, SERIES_FOLDED, "zlayer_metrics_series_folded_total", COUNTER, ONE, NO_BOUNDS,       \
+	X(121, SERIES_FOLDED, "zlayer_metrics_series_folded_total", COUNTER, ONE, NO_BOUNDS,      \
 	  "Label sets counted under \"other\" because a limit was reached.")                      \
-	X(130, PROCESS_CPU, "process_cpu_seconds_total", COUNTER, NANO, NO_BOUNDS,                 \
+	X(130, PROCESS_CPU, "process_cpu_seconds_total", COUNTER, NANO, NO_BOUNDS,                \
 	  "CPU time of a process of the node.")                                                   \
-	X(131, PROCESS_MEMORY, "process_resident_memory_bytes", GAUGE, ONE, NO_BOUNDS,             \
+	X(131, PROCESS_MEMORY, "process_resident_memory_bytes", GAUGE, ONE, NO_BOUNDS,            \
 	  "Resident memory of a process of the node.")                                            \
-	X(132, PROCESS_FDS, "process_open_fds", GAUGE, ONE, NO_BOUNDS,                             \
+	X(132, PROCESS_FDS, "process_open_fds", GAUGE, ONE, NO_BOUNDS,                            \
 	  "Open descriptors of a process of the node.")                                           \
-	X(133, PROCESS_FDS_MAX, "process_max_fds", GAUGE, ONE, NO_BOUNDS,                          \
+	X(133, PROCESS_FDS_MAX, "process_max_fds", GAUGE, ONE, NO_BOUNDS,                         \
 	  "Limit of descriptors of a process of the node.")                                       \
-	X(134, PROCESS_START, "process_start_time_seconds", GAUGE, NANO, NO_BOUNDS,                \
+	X(134, PROCESS_START, "process_start_time_seconds", GAUGE, NANO, NO_BOUNDS,               \
 	  "When a process of the node started.")
 
 enum metrics_id {
 #define METRICS_ENUM_(id, constant, name, kind, scale, bounds, help) METRICS_##constant = (id),
 	METRICS_TABLE(METRICS_ENUM_)
 #undef METRICS_ENUM_
-	METRICS_IDS_ = 256,
+		METRICS_IDS_ = 256,
 };
 
 struct metrics_family {
@@ -137,7 +137,8 @@ struct metrics_family {
 
 /* NULL when unknown. */
 const struct metrics_family *metrics_family(unsigned id);
-/* METRIC_BOUNDS ascending raw values (nanoseconds or bytes); NULL for METRICS_NO_BOUNDS. */
+/* METRIC_BOUNDS ascending raw values (nanoseconds or bytes), unused ones UINT64_MAX (what falls
+ * there belongs to +Inf); NULL for METRICS_NO_BOUNDS. */
 const uint64_t *metrics_bounds_of(enum metrics_bounds bounds);
 
 /* Short hand: the series of a family in a page. labels may be NULL. */
