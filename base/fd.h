@@ -31,10 +31,13 @@ int fd_make_dirs(int dirfd, const char *path, mode_t mode);
 
 /* Whole file to a buffer, at most the buffer's cap; ERR_LIMIT when larger. */
 int fd_read_all(int fd, struct buf *out, struct err *err) MUST_CHECK;
+/* As fd_open_beneath, or, with AT_FDCWD, any path as the system resolves it (files that the
+ * operator named). Regular files only. */
 int fd_read_file(int dirfd, const char *path, struct buf *out, struct err *err) MUST_CHECK;
 int fd_write_all(int fd, const void *data, size_t bytes, struct err *err) MUST_CHECK;
 /* Writes a temporary name beside it, fsyncs, renames over, fsyncs the folder: after a crash the old
- * or the new content is there, never a mixture; a full disk leaves the old. */
+ * or the new content is there, never a mixture; a full disk leaves the old. `name` has no slash;
+ * `mode` is set as it is, whatever the umask. */
 int fd_replace(int dirfd, const char *name, const void *data, size_t bytes, mode_t mode,
 	       struct err *err) MUST_CHECK;
 
@@ -47,9 +50,9 @@ int fd_memfd_sealed(const char *name, const void *data, size_t bytes);
 bool fd_is_sealed(int fd);
 
 enum { FD_PASS_MAX = 8 };
-/* One message with descriptors over a unix socket. Gives bytes, 0 at the end, -1 with errno.
- * fd_recv sets *count_out and fills fds (all close-on-exec); more than max closes the surplus and
- * gives -1/EMSGSIZE; a truncated message gives -1/EMSGSIZE. */
+/* One message with descriptors over a unix socket; count <= FD_PASS_MAX, max <= FD_PASS_MAX. Gives
+ * bytes, 0 at the end, -1 with errno. fd_recv sets *count_out and fills fds (all close-on-exec);
+ * more than max closes the surplus and gives -1/EMSGSIZE; a truncated message gives -1/EMSGSIZE. */
 ssize_t fd_send(int sock, const void *data, size_t bytes, const int *fds, size_t count);
 ssize_t fd_recv(int sock, void *data, size_t cap, int *fds, size_t max, size_t *count_out);
 /* Credentials of a connected unix socket's peer. */

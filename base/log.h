@@ -6,8 +6,9 @@
  * Structured log of a process: one event, one line, on standard error (or a descriptor). JSON with
  * ts, level, msg, component, node and typed fields; text on a terminal; with a <N> priority prefix
  * when JOURNAL_STREAM says that standard error is the journal. A line is one write(2); a full pipe
- * drops the line and counts it. Never put a secret, an Authorization or a Cookie into a field.
- * Threading: thread-safe.
+ * drops the line and counts it. A line is at most 4096 bytes: what does not fit is cut, and the
+ * line says so. Never put a secret, an Authorization or a Cookie into a field. Threading:
+ * thread-safe, except log_setup: before other threads log.
  */
 
 #include <stdbool.h>

@@ -26,6 +26,7 @@ enum {
 	METRIC_BOUNDS =
 		14, /* histogram: values[0..13] buckets (not cumulative), [14] +Inf, [15] sum */
 	METRIC_MAGIC = 0x4d50475a,
+	METRIC_SERIES_MAX = 1 << 20,
 };
 
 struct metric_series {
@@ -50,26 +51,30 @@ struct metric_page {
 	struct metric_series series[] __attribute__((aligned(64)));
 };
 
-/* Bytes needed for a page of that many series. */
+/* Bytes needed for a page of that many series (<= METRIC_SERIES_MAX), with the writer's index; and
+ * the most series that a page of that many bytes can have. */
 size_t metric_page_bytes(uint32_t series);
-/* Formats zeroed memory. */
+uint32_t metric_page_series(size_t bytes);
+/* Formats zeroed memory, aligned to 64 bytes. */
 struct metric_page *metric_page_init(void *memory, size_t bytes);
 /* Checks what came from another process before it is read: magic, and capacity against bytes.
- * NULL when it does not fit. */
+ * NULL when it does not fit. The page may change later: bound a walk by metric_page_series(bytes),
+ * never by page->capacity. */
 const struct metric_page *metric_page_check(const void *memory, size_t bytes);
 
 /* A label under construction: metric_label(&l, "service", "shop/web"); values are escaped. */
 struct metric_labels {
 	char text[METRIC_LABEL_BYTES];
 	size_t length;
-	bool cut; /* did not fit */
+	bool cut; /* a label did not fit and was left out: metric_get gives the "other" series */
 };
 void metric_label(struct metric_labels *l, const char *name, const char *value);
 void metric_label_u(struct metric_labels *l, const char *name, uint64_t value);
 
 /* Finds or adds. Never NULL for a page that was formatted: when the page is full the metric's
- * "other" series, and if there is none either, a sink of the page that no reader shows. labels may
- * be NULL for none. Look-up is linear over a small hash of this process: keep the pointer. */
+ * "other" series (same label names, each value "other"), and if there is none either, a sink of the
+ * page that no reader shows. labels may be NULL for none. Look-up hashes the labels: keep the
+ * pointer where it is hot. */
 struct metric_series *metric_get(struct metric_page *page, uint16_t metric, enum metric_kind kind,
 				 const struct metric_labels *labels);
 void metric_add(struct metric_series *s, uint64_t n);    /* counter */
@@ -79,7 +84,7 @@ void metric_gauge_add(struct metric_series *s, int64_t n);
 void metric_observe(struct metric_series *s, const uint64_t *bounds, uint64_t value);
 
 /* A consistent-enough copy of one series for a reader; false when the slot is not in use or its
- * lengths lie. */
+ * lengths lie or its labels are not well-formed (so they may be printed as they are). */
 bool metric_read(const struct metric_page *page, uint32_t index, struct metric_series *out);
 
 #endif

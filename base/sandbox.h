@@ -5,8 +5,10 @@
 /*
  * Confinement of a process, applied by the process itself once it has opened what it needs. Order:
  * rlimits, groups, gid, uid, capabilities, no_new_privs, landlock (where the kernel has it),
- * seccomp. Each step is verified by reading it back; any failure is an error, never a warning,
- * except landlock on a kernel without it (reported through landlock_abi).
+ * PR_SET_DUMPABLE 0 (so /proc/self then belongs to root: open what is needed of it before),
+ * seccomp. Each step but the last is verified by reading it back; any failure is an error, never a
+ * warning, except landlock on a kernel without it (reported through landlock_abi). After an error
+ * the process is partly confined and must exit.
  * The seccomp program is compiled elsewhere (libseccomp, in node) and comes as instructions, so
  * that no other process needs that library.
  * Threading: call before any thread is started that must be confined, or use
@@ -52,7 +54,7 @@ struct sandbox {
 	bool tsync;
 };
 
-/* landlock_abi_out: 0 when the kernel has none. */
+/* landlock_abi_out: 0 when the kernel has none; told also when none is asked for. */
 int sandbox_enter(const struct sandbox *s, int *landlock_abi_out, struct err *err) MUST_CHECK;
 
 /* Capabilities by name ("CAP_NET_ADMIN" or "net_admin"); -1 when unknown. NULL when out of range.
