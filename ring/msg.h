@@ -279,6 +279,7 @@ struct msg_probe { /* key: replica << 8 | n */
 	uint32_t pad_;
 	char host[MSG_HOST]; /* Host header */
 	char path[MSG_PATH];
+	char service_label[MSG_TARGET]; /* "deployment/service" for metrics */
 };
 
 enum msg_result_failure {
