@@ -378,6 +378,11 @@ text_untime(const char *text, int64_t *wall_ns_out)
 	if (hour > 23 || minute > 59 || second > 60)
 		return false;
 	s = days_of_date(&d) * day_s + hour * 3600 + minute * 60 + second - offset;
+	/* Towards zero, or the first second of all that an int64 can hold would overflow. */
+	if (s < 0 && ns > 0) {
+		s++;
+		ns -= second_ns;
+	}
 	if (__builtin_mul_overflow(s, second_ns, &wall_ns) ||
 	    __builtin_add_overflow(wall_ns, ns, &wall_ns))
 		return false;
