@@ -3,7 +3,9 @@
 #define BASE_ADDR_H
 
 /* IP addresses, endpoints and prefixes as plain values. IPv4 is kept as v4-mapped IPv6 so that one
- * 16-byte form serves everywhere. Text forms: RFC 5952 for IPv6, "[::1]:80" for endpoints. */
+ * 16-byte form serves everywhere. Text forms: RFC 5952 for IPv6, "[::1]:80" for endpoints. Parsing
+ * is strict and leaves *out alone when it fails. IPv4 is in IPv4 prefixes only: ::/0 is all of IPv6
+ * and nothing else. */
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -25,8 +27,9 @@ struct addr_prefix {
 	uint8_t pad_[7];
 };
 
-bool addr_parse_ip(const char *text, struct addr *out);            /* no port, no brackets */
-bool addr_parse(const char *text, struct addr *out);               /* "1.2.3.4:80", "[::1]:80" */
+bool addr_parse_ip(const char *text, struct addr *out); /* no port, no brackets */
+/* "1.2.3.4:80", "[::1]:80"; the port is needed and may be 0. */
+bool addr_parse(const char *text, struct addr *out);
 bool addr_parse_prefix(const char *text, struct addr_prefix *out); /* host bits must be zero */
 bool addr_is_v4(const struct addr *a);
 bool addr_is_zero(const struct addr *a); /* unspecified: 0.0.0.0 or :: */

@@ -108,7 +108,7 @@ heap_set(struct heap *h, struct heap_item *item, uint64_t at)
 			return -1;
 		place(h, item, h->count++);
 	}
-	assert(h->items[item->index] == item);
+	assert(item->index < h->count && h->items[item->index] == item);
 	item->at = at;
 	item->order = h->order++;
 	sift_up(h, item);

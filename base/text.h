@@ -27,9 +27,9 @@ bool text_u64(const char *text, uint64_t max, uint64_t *out);
 bool text_is_label(const char *text);
 
 enum text_unit { TEXT_OK, TEXT_MALFORMED, TEXT_NO_UNIT, TEXT_BAD_UNIT, TEXT_OVERFLOW };
-/* spec-v1.md: "90s", "1h30m", "1h 30m"; units ms s m h d. */
+/* "90s", "1h30m", "1h 30m"; units ms s m h d; at most INT64_MAX nanoseconds. */
 enum text_unit text_duration_ms(const char *text, uint64_t *ms_out);
-/* "256Mi": Ki Mi Gi Ti; TEXT_BAD_UNIT for K, M, G, MB ... */
+/* "256Mi": Ki Mi Gi Ti, at most INT64_MAX; TEXT_BAD_UNIT for K, M, G, MB ...; 0 is malformed. */
 enum text_unit text_size_bytes(const char *text, uint64_t *bytes_out);
 /* Shortest exact form: "1m30s", "256Mi", "1000" when no unit divides. */
 void text_put_duration(uint64_t ms, char *out, size_t cap);
