@@ -25,6 +25,7 @@
 enum { USED_NO = 0, USED_YES = 1 };
 
 _Static_assert(sizeof(struct metric_series) % 64 == 0, "series are cache lines");
+_Static_assert(offsetof(struct metric_series, values) % 64 == 0, "values begin one");
 _Static_assert(sizeof(struct metric_page) % 64 == 0, "the header is a cache line");
 
 /* ---- geometry ---- */
@@ -347,10 +348,11 @@ metric_observe(struct metric_series *s, const uint64_t *bounds, uint64_t value)
 bool
 metric_read(const struct metric_page *page, uint32_t index, struct metric_series *out)
 {
-	const struct metric_series *s = &page->series[index];
+	const struct metric_series *s;
 
 	if (index >= __atomic_load_n(&page->capacity, __ATOMIC_RELAXED))
 		return false;
+	s = &page->series[index];
 	if (__atomic_load_n(&s->used, __ATOMIC_ACQUIRE) != USED_YES)
 		return false;
 	memset(out, 0, sizeof(*out));

@@ -38,7 +38,7 @@ struct metric_series {
 	uint64_t created_ns;             /* CLOCK_REALTIME */
 	char labels[METRIC_LABEL_BYTES]; /* name="value",name="value": escaped as in the text format
 					  */
-	uint64_t values[METRIC_VALUES] __attribute__((aligned(64)));
+	uint64_t values[METRIC_VALUES];  /* begins a cache line in a page */
 };
 
 struct metric_page {
