@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WIRE_TLS_CONTEXT_H
+#define WIRE_TLS_CONTEXT_H
+
+/* What tls.c and tls_context.c share; nobody else includes this. */
+
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include "wire/tls.h"
+
+struct tls_server {
+	struct tls_server_config config;
+	SSL_CTX *base; /* without a certificate: client_hello chooses one */
+	struct tls_ticket_key tickets[TLS_TICKET_KEYS_MAX];
+	size_t tickets_count;
+	EVP_CIPHER *cipher;
+};
+
+struct tls_context {
+	SSL_CTX *ssl;
+	struct tls_server *server;
+	unsigned refs;
+};
+
+struct tls_client {
+	SSL_CTX *ssl;
+	bool verify;
+};
+
+/* Called by the library on a connection's SSL object, whose app data is the struct tls. */
+int tls_context_on_hello(SSL *ssl, int *alert, void *arg);
+struct tls_server *tls_server_of(SSL *ssl);
+void tls_note_unknown_name(SSL *ssl);
+
+#endif
