@@ -97,3 +97,16 @@ msg_err_from_body(uint16_t status, const void *body, size_t bytes, struct err *e
 
 	err_set(err, kind, "a process of this node answered without saying why");
 }
+
+const char *
+msg_certificate_name(const struct msg_certificate *row, size_t *at)
+{
+	if (*at >= sizeof(row->names) || !row->names[*at])
+		return NULL;
+	const char *name = row->names + *at;
+	const char *end = memchr(name, 0, sizeof(row->names) - *at);
+	if (!end)
+		return NULL;
+	*at += (size_t)(end - name) + 1;
+	return name;
+}

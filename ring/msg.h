@@ -124,6 +124,9 @@ struct msg_node { /* key: 1 */
 	uint32_t cpus;
 	uint32_t cgroup_mode; /* 1 v1, 2 v2, 3 hybrid */
 	uint64_t memory_bytes;
+	uint32_t addresses_count; /* of the host's interfaces, without link-local ones */
+	uint32_t pad_;
+	struct addr addresses[16];
 };
 
 /* ---- scheduler ---- */
@@ -446,9 +449,11 @@ struct msg_prefix {            /* key: 1 */
 
 /* ---- signer ---- */
 
-enum msg_certificate_source { MSG_CERT_FILE = 1, MSG_CERT_LOCAL };
+/* MSG_CERT_AUTHORITY: the local authority itself, so that people can trust it: no names, not
+ * served. */
+enum msg_certificate_source { MSG_CERT_FILE = 1, MSG_CERT_LOCAL, MSG_CERT_AUTHORITY };
 enum msg_key_type { MSG_KEY_RSA = 1, MSG_KEY_EC };
-enum { MSG_CHAIN_BYTES = 12288, MSG_CERT_NAMES_MAX = 8 };
+enum { MSG_CHAIN_BYTES = 12288, MSG_CERT_NAMES_BYTES = 3072 };
 
 struct msg_certificate { /* key: id, stable for the same names and source */
 	uint64_t id;
@@ -461,9 +466,27 @@ struct msg_certificate { /* key: id, stable for the same names and source */
 	uint32_t chain_bytes;
 	uint32_t any_host; /* may serve clients without SNI */
 	uint32_t pad_;
-	char serial[48];                          /* hex */
-	char names[MSG_CERT_NAMES_MAX][MSG_HOST]; /* DNS names, lower case, may be "*.x" */
+	char serial[48]; /* hex */
+	/* names_count texts, each ended by a NUL: DNS names, lower case, may be "*.x"; addresses.
+	 */
+	char names[MSG_CERT_NAMES_BYTES];
 	uint8_t chain[MSG_CHAIN_BYTES]; /* DER certificates, leaf first, each after a u32 length */
+};
+
+/* The session ticket keys that all workers share (RFC 5077), in the sealed memfd of LEASH_TICKETS:
+ * the first one issues, all accept. Never on the ring. */
+enum { MSG_TICKETS_MAGIC = 0x544b545a, MSG_TICKET_KEYS_MAX = 3, MSG_TICKET_ROTATE_S = 8 * 3600 };
+
+struct msg_ticket_key {
+	uint8_t name[16];
+	uint8_t cipher[32]; /* AES-256-CBC */
+	uint8_t mac[32];    /* HMAC-SHA-256 */
+};
+
+struct msg_tickets {
+	uint32_t magic;
+	uint32_t count;
+	struct msg_ticket_key keys[MSG_TICKET_KEYS_MAX];
 };
 
 /* ---- proxy ---- */
@@ -648,6 +671,9 @@ struct msg_sign {
 	uint32_t digest_bytes;
 	uint8_t value[64];
 };
+
+/* The next name of a certificate's row: *at starts at 0; NULL at the end, or when the row lies. */
+const char *msg_certificate_name(const struct msg_certificate *row, size_t *at);
 
 /* An error as the body of an answer, and back (checked: text ended, counts in range). */
 size_t msg_err_body(const struct err *err, void *out, size_t cap);
