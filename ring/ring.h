@@ -103,10 +103,10 @@ void ring_log_put(struct ring_writer *w, uint16_t type, uint16_t version, const 
 		  size_t bytes);
 void ring_log_publish(struct ring_writer *w);
 
-/* Table changes: rows are addressed by a u64 key (not 0). Between begin and commit the table is
- * locked for readers: keep it short, no calls that can block. A change outside begin/commit is a
- * transaction of its own. Setting a row to the same bytes changes nothing (no wake-up needed:
- * false). */
+/* Table changes: rows are addressed by a u64 key (not 0). From the first change between begin and
+ * commit the table is locked for readers: keep it short, no calls that can block. A change outside
+ * begin/commit is a transaction of its own. RING_FULL and RING_NO_MEM change nothing. Setting a row
+ * to the same bytes changes nothing (no wake-up needed: false). */
 void ring_table_begin(struct ring_writer *w, uint16_t table);
 enum ring_status ring_table_set(struct ring_writer *w, uint16_t table, uint64_t key,
 				const void *row, bool *changed_out);
@@ -122,7 +122,9 @@ enum ring_status ring_ask(struct ring_writer *w, uint16_t to_role, uint16_t to_i
 			  uint64_t *id_out);
 void ring_ask_release(struct ring_writer *w, uint64_t id);
 
-/* Publishes the answer to a request that was read from (role, index). Answering twice replaces. */
+/* Publishes the answer to a request that was read from (role, index). Answering twice replaces.
+ * RING_BAD: this segment has no place for answers to that role, index or id. The body's length is
+ * asserted against the area's body_bytes. */
 enum ring_status ring_answer(struct ring_writer *w, uint16_t role, uint16_t index, uint64_t id,
 			     uint16_t status, const void *body, size_t bytes);
 
@@ -139,6 +141,9 @@ uint32_t ring_reader_generation(const struct ring_reader *r);
 uint64_t ring_reader_heartbeat(const struct ring_reader *r); /* mono ns */
 /* NULL when the segment has none or it does not hold. */
 const struct metric_page *ring_reader_metrics(const struct ring_reader *r);
+/* How many series that page has: metric_read() may be called with indexes below this. The page's
+ * own `capacity` can be changed by its producer at any time. */
+uint32_t ring_reader_metric_series(const struct ring_reader *r);
 
 struct ring_record {
 	uint16_t type;
@@ -149,15 +154,19 @@ struct ring_record {
 	const void *data; /* in the reader's own buffer, until the next call */
 };
 /* The next record, or RING_EMPTY. A new reader starts at the oldest whole record still there
- * (from_start) or at the newest. */
+ * (from_start: the default; all older ones of this segment count as lost) or after the newest one
+ * that is published. A reader that was lapped goes on after the newest: RING_EMPTY, and `lost` of
+ * the next record. */
 void ring_log_start(struct ring_reader *r, bool from_start);
 enum ring_status ring_log_next(struct ring_reader *r, struct ring_record *out);
 
 /* Copies the rows of a table that changed since the reader's last look, and tells of removed ones:
  * a private copy of the table is kept up to date, and each difference is given to `change`
  * (row == NULL: removed). RING_EMPTY: nothing changed; RING_AGAIN as above (nothing was applied).
- * row_bytes is what the reader's build expects: shorter rows of an older producer are zero-padded,
- * longer ones cut. */
+ * row_bytes is what the reader's build expects (always the same for a table): shorter rows of an
+ * older producer are zero-padded, longer ones cut. The first look at an empty table is RING_OK. A
+ * table that the segment does not have is RING_EMPTY for ever. `change` may be NULL; when it is
+ * called the whole copy is up to date. Pointers into the copy hold until the next sync. */
 typedef void (*ring_change_fn)(void *arg, uint64_t key, const void *row);
 enum ring_status ring_table_sync(struct ring_reader *r, uint16_t table, uint32_t row_bytes,
 				 ring_change_fn change, void *arg);
@@ -191,7 +200,8 @@ struct ring_answer {
 	uint32_t bytes;
 	uint8_t body[RING_BODY_MAX];
 };
-/* The answer of r's process to request `id` of (role, index), or RING_EMPTY. */
+/* The answer of r's process to request `id` of (role, index), or RING_EMPTY (also when it has no
+ * area for that role: the deadline will tell). */
 enum ring_status ring_answer_get(struct ring_reader *r, uint16_t role, uint16_t index, uint64_t id,
 				 struct ring_answer *out);
 
