@@ -274,7 +274,8 @@ set_ids(const struct sandbox *s, struct err *err)
 
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return err_sys(err, errno, "cannot keep capabilities over a change of uid");
-	if (setgroups(0, NULL) < 0)
+	/* Not when there are none: a user namespace may refuse the call. */
+	if (getgroups(0, NULL) != 0 && setgroups(0, NULL) < 0)
 		return err_sys(err, errno, "cannot drop the supplementary groups");
 	if (setresgid(s->gid, s->gid, s->gid) < 0)
 		return err_sys(err, errno, "cannot become gid %u", s->gid);
