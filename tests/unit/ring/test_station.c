@@ -26,6 +26,7 @@
 #include <cmocka.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "base/world.h"
 
 enum { OP_ADD = 100, OP_READ, OP_DIE_ONCE, OP_SILENT, TABLE = MSG_TABLE_SERVICE };
 
@@ -326,7 +327,7 @@ test_ask_and_answer(void **state)
 	(void)state;
 	start(&scheduler);
 	start(&api);
-	for (int turns = 0; turns < 3000; turns++) {
+	for (uint64_t end = world_mono_ns() + UINT64_C(60000000000); world_mono_ns() < end;) {
 		struct pollfd p[2] = {{.fd = api.leash, .events = POLLIN},
 				      {.fd = scheduler.leash, .events = POLLIN}};
 
