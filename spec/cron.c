@@ -90,12 +90,13 @@ parse_item(const struct range *r, char *item, uint64_t *bits, struct cron_error 
 		if (dash != NULL)
 			*dash = '\0';
 		if (!parse_value(r, item, &from))
-			return fail(e, "\"%.20s\" is not a %s: %u to %u%s", item, r->what, r->min,
-				    r->max, r->names == NULL ? "" : ", or a name as MON or JAN");
+			return fail(e, "\"%.20s\" is wrong for the %s: %u to %u%s", item, r->what,
+				    r->min, r->max,
+				    r->names == NULL ? "" : ", or a name as MON or JAN");
 		to = dash == NULL && slash == NULL ? from : r->max;
 		if (dash != NULL && !parse_value(r, dash + 1, &to))
-			return fail(e, "\"%.20s\" is not a %s: %u to %u", dash + 1, r->what, r->min,
-				    r->max);
+			return fail(e, "\"%.20s\" is wrong for the %s: %u to %u", dash + 1, r->what,
+				    r->min, r->max);
 	}
 	if (from > to)
 		return fail(e, "the %s goes backwards: %u to %u", r->what, from, to);
@@ -237,7 +238,7 @@ days_in(int64_t year, uint32_t month)
 	static const uint8_t days[13] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 
-	return days[month] + (month == 2 && leap);
+	return days[month] + (month == 2 && leap ? 1u : 0u);
 }
 
 static bool

@@ -26,10 +26,15 @@ is_http(const struct doc_endpoint *e)
 	return e->protocol != DOC_PROTOCOL_TCP && e->protocol != DOC_PROTOCOL_UDP;
 }
 
+/* Nothing follows from what was refused itself. */
 static bool
 is_complete(const struct doc_endpoint *e)
 {
-	return e->node != NULL && e->name != NULL && e->port != 0;
+	if (e->node == NULL || e->name == NULL || e->port == 0)
+		return false;
+	if (e->host == NULL && doc_given(e->node, "host"))
+		return false;
+	return e->path != NULL || !is_http(e);
 }
 
 static uint32_t

@@ -82,7 +82,7 @@ check_endpoint(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 
 	if (e->target_port == 0)
 		e->target_port = e->port;
-	if (e->path == NULL && !packets)
+	if (e->path == NULL && !packets && !doc_given(n, "path"))
 		e->path = "/";
 	if (n == NULL || protocol == NULL)
 		return;

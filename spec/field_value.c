@@ -262,8 +262,18 @@ static void
 report_size(struct field_ctx *ctx, const struct yaml_node *n, enum text_unit status)
 {
 	size_t digits = strspn(n->text, "0123456789");
-	char unit = n->text[digits] == '\0' ? '\0' : n->text[digits];
+	char unit = n->text[digits] == '\0' ? '\0' : n->text[digits], near[32];
+	uint64_t bytes = 0;
 
+	/* A number of bytes, or of MiB: a large one is the former. */
+	if (status == TEXT_NO_UNIT && text_u64(n->text, UINT64_C(1) << 60, &bytes) &&
+	    bytes >= 1 << 20 && bytes % 1024 == 0) {
+		text_put_size(bytes, near, sizeof(near));
+		field_diag(ctx, n, "invalid-size", NULL,
+			   "%.20s has no unit; did you mean %s? units are Ki, Mi, Gi, Ti", n->text,
+			   near);
+		return;
+	}
 	if (status == TEXT_NO_UNIT)
 		field_diag(ctx, n, "invalid-size", NULL,
 			   "%.20s has no unit; did you mean %.20sMi? units are Ki, Mi, Gi, Ti",

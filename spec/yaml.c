@@ -111,8 +111,10 @@ attach(struct reader *r, struct yaml_node *n)
 	}
 	if (!may_append(r, r->stack[r->depth - 1], n->pos))
 		return;
-	n->key = r->key;
-	n->key_pos = r->key_pos;
+	if (r->key != NULL) {
+		n->key = r->key;
+		n->key_pos = r->key_pos;
+	}
 	append(r->stack[r->depth - 1], n);
 	r->key = NULL;
 }
