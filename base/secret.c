@@ -135,6 +135,6 @@ secret_kind_name(enum secret_kind kind)
 	case SECRET_PLAIN:
 		return "plain";
 	}
-	assert(false && "a secret kind");
+	assert(!"secret kind");
 	return NULL;
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_MONITOR_CHILD_H
+#define RUNTIME_MONITOR_CHILD_H
+
+/*
+ * The first process of a container, from its creation to the execution of the program, and how it
+ * tells its monitor what went wrong: packets of struct child_report in a pipe that closes at exec.
+ * A report with kind ERR_NONE says that everything is prepared and the execution comes next; the
+ * end of the pipe after it, without another, is success.
+ */
+
+#include <stdint.h>
+#include "base/err.h"
+#include "runtime/launch.h"
+#include "runtime/monitor/control.h"
+
+struct child_report {
+	uint32_t kind; /* enum err_kind */
+	uint32_t code;
+	uint32_t exit; /* 125, 126, 127 */
+	char what[CONTROL_TEXT];
+	char why[CONTROL_TEXT];
+	char fix[CONTROL_TEXT];
+};
+
+struct child_stdio {
+	int out, err; /* writing ends */
+	int report;   /* writing end, close-on-exec */
+};
+
+void child_report_from(const struct err *err, unsigned exit_status, struct child_report *out);
+/* Sends the report and ends the process with its exit status. */
+void child_fail(int report_fd, const struct err *err, unsigned exit_status)
+	__attribute__((noreturn));
+/* In the new process. Never returns. */
+void child_main(const struct launch *launch, const struct child_stdio *stdio)
+	__attribute__((noreturn));
+
+#endif
