@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_STORE_H
+#define SCHEDULER_STORE_H
+
+/*
+ * The store: what must outlive every process. One interface; engines plug in (store_sqlite.h).
+ *
+ * Every change is part of a transaction, and every change of a row is a compare-and-swap: a row
+ * that was read as version v is replaced only while it still is version v; version 0 means that it
+ * must not exist. After the commit each row is read back; the transaction counts as done when all
+ * of them are found as written, whatever the commit itself said (a commit whose answer was lost may
+ * have happened).
+ *
+ * Errors: ERR_CONFLICT (somebody else changed it, or the name exists), ERR_NO_SPACE (disk full),
+ * ERR_CORRUPT (damaged file), ERR_SYSTEM. After any error inside a transaction store_abort() is the
+ * only call that is allowed; then nothing of it is there.
+ * Rows: plain values of the caller. A put that succeeds sets id (when it was 0) and version in the
+ * caller's row; after an abort those must be thrown away.
+ * Threading: one owner. Calls may wait for the disk.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "ring/msg.h"
+
+enum store_kind {
+	STORE_DEPLOYMENT,
+	STORE_SERVICE,
+	STORE_REVISION,
+	STORE_PIN,
+	STORE_REPLICA,
+	STORE_OPERATION,
+	STORE_ROUTE,
+	STORE_EVENT,
+	STORE_KINDS_,
+};
+
+/* Each row begins with id and version. */
+struct store_deployment {
+	uint64_t id, version;
+	char name[MSG_NAME];
+	uint32_t revision; /* that serves; 0 none */
+	uint32_t target;   /* being rolled out, or the one that serves */
+	uint32_t newest;
+	uint32_t phase; /* enum rollout_phase */
+	uint32_t stopped;
+	uint32_t failed; /* the first revision never came up */
+	uint64_t operation;
+	int64_t created_wall_ns;
+	int64_t updated_wall_ns;
+	struct msg_reason reason;
+};
+
+struct store_service { /* kept while its deployment is, so that ids are stable */
+	uint64_t id, version;
+	uint64_t deployment;
+	char name[MSG_NAME];
+	uint32_t desired;  /* replicas of the revision that serves */
+	uint32_t wanted;   /* of the target; equal to desired when nothing is under way */
+	uint32_t operator; /* 1: the size was set by hand and outlives a deploy */
+};
+
+enum store_result {
+	STORE_RESULT_PENDING = 1,
+	STORE_RESULT_GOOD,
+	STORE_RESULT_FAILED,
+	STORE_RESULT_ROLLED_BACK,
+};
+
+struct store_revision {
+	uint64_t id, version;
+	uint64_t deployment;
+	uint32_t revision;
+	uint32_t who_uid;
+	uint32_t result;
+	int64_t created_wall_ns;
+	uint8_t sha256[32]; /* of the canonical text */
+};
+
+struct store_pin { /* what a revision's service stands for, fixed when it was deployed */
+	uint64_t id, version;
+	uint64_t revision; /* id of the row, not its number */
+	char service[MSG_NAME];
+	char image[MSG_IMAGE];
+	char image_digest[MSG_DIGEST]; /* "" when the image was not here */
+	uint8_t make[32];              /* digest of what a replica is made of: plan_make.h */
+};
+
+struct store_replica {
+	uint64_t id, version;
+	uint64_t service;
+	uint64_t operation; /* that made it */
+	uint32_t index;
+	uint32_t revision;
+	uint32_t attempt;
+	uint32_t desired; /* enum msg_desired */
+	uint32_t ready_attempt;
+	uint32_t restarts;
+	int64_t ready_started_wall_ns; /* start of the process that passed the gate */
+	int64_t created_wall_ns;
+	uint32_t remove_volumes;
+	uint32_t stop_grace_ms; /* 0: as the plan says */
+	uint8_t make[32];
+	uint8_t plan_sha256[32];
+};
+
+struct store_operation {
+	uint64_t id, version;
+	uint64_t deployment;
+	char deployment_name[MSG_NAME];
+	uint32_t kind;  /* enum msg_operation_kind */
+	uint32_t state; /* enum msg_operation_state */
+	uint32_t revision;
+	uint32_t previous_revision;
+	uint64_t service; /* scale, stop, start: 0 all */
+	uint32_t index;   /* 0 all */
+	uint32_t keep;    /* no roll-back */
+	uint32_t volumes;
+	uint32_t grace_ms;
+	uint32_t who_uid;
+	int64_t started_wall_ns;
+	int64_t ended_wall_ns;
+	struct msg_reason reason;
+};
+
+struct store_route {
+	uint64_t id, version;
+	uint64_t service;
+	char endpoint[MSG_NAME];
+};
+
+struct store_event {
+	uint64_t id, version;
+	struct msg_event event; /* event.id is not kept: id is */
+};
+
+enum store_blob {
+	STORE_DOCUMENT, /* canonical text; id of the revision's row */
+	STORE_PLAN,     /* ring/plan.h encoding; id of the replica */
+	STORE_BLOBS_,
+};
+
+struct store;
+typedef void (*store_visit_fn)(void *arg, const void *row);
+
+/* What an engine does; the contracts are those of the functions below. */
+struct store_engine {
+	int (*begin)(void *engine, struct err *err);
+	int (*commit)(void *engine, struct err *err);
+	void (*abort)(void *engine);
+	int (*put)(void *engine, enum store_kind kind, void *row, struct err *err);
+	int (*drop)(void *engine, enum store_kind kind, uint64_t id, uint64_t version,
+		    struct err *err);
+	int (*drop_through)(void *engine, enum store_kind kind, uint64_t id, struct err *err);
+	int (*put_blob)(void *engine, enum store_blob blob, uint64_t id, const void *data,
+			size_t bytes, struct err *err);
+	int (*get_blob)(void *engine, enum store_blob blob, uint64_t id, struct buf *out,
+			struct err *err);
+	int (*each)(void *engine, enum store_kind kind, uint64_t above, uint64_t parent, void *row,
+		    store_visit_fn visit, void *arg, struct err *err);
+	/* 0 when the row is not there. */
+	int (*version)(void *engine, enum store_kind kind, uint64_t id, uint64_t *version_out,
+		       struct err *err);
+	void (*close)(void *engine);
+};
+
+/* Takes the engine over. */
+int store_new(const struct store_engine *calls, void *engine, struct store **out,
+	      struct err *err) MUST_CHECK;
+void store_free(struct store *s); /* NULL is fine */
+
+int store_begin(struct store *s, struct err *err) MUST_CHECK;
+int store_commit(struct store *s, struct err *err) MUST_CHECK;
+void store_abort(struct store *s);
+
+/* row: the struct of that kind. */
+int store_put(struct store *s, enum store_kind kind, void *row, struct err *err) MUST_CHECK;
+/* What belongs to the row goes with it (services, replicas, documents ...). */
+int store_drop(struct store *s, enum store_kind kind, uint64_t id, uint64_t version,
+	       struct err *err) MUST_CHECK;
+/* All rows with an id up to this one, without compare: for events and old operations. */
+int store_drop_through(struct store *s, enum store_kind kind, uint64_t id,
+		       struct err *err) MUST_CHECK;
+int store_put_blob(struct store *s, enum store_blob blob, uint64_t id, const void *data,
+		   size_t bytes, struct err *err) MUST_CHECK;
+
+/* Outside of a transaction. ERR_NOT_FOUND when absent. */
+int store_get_blob(struct store *s, enum store_blob blob, uint64_t id, struct buf *out,
+		   struct err *err) MUST_CHECK;
+/* Visits rows in the order of their ids: those with an id above `above`; parent 0: of all parents.
+ * The row is valid during the call. */
+int store_each(struct store *s, enum store_kind kind, uint64_t above, uint64_t parent,
+	       store_visit_fn visit, void *arg, struct err *err) MUST_CHECK;
+
+/* ---- for engines: how a row looks ---- */
+
+enum store_type { STORE_U32, STORE_U64, STORE_I64, STORE_TEXT, STORE_BYTES };
+
+struct store_column {
+	const char *name;
+	enum store_type type;
+	size_t offset;
+	size_t bytes; /* of a text (with NUL) or of bytes */
+};
+
+struct store_shape {
+	const char *table;
+	size_t row_bytes;
+	const char *parent; /* name of the parent's column; NULL none */
+	const struct store_column *columns;
+	size_t columns_count;
+};
+
+const struct store_shape *store_shape(enum store_kind kind);
+const char *store_blob_table(enum store_blob blob);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tables of the embedded store are. Ids of everything that other processes or people may
+ * remember (deployments, services, replicas, operations, routes) come from AUTOINCREMENT, so that
+ * one is never given twice, also after its row is gone.
+ */
+#include "scheduler/store_schema.h"
+
+#include <assert.h>
+
+#define REASON_COLUMNS                   \
+	"reason_kind INTEGER NOT NULL, " \
+	"reason_code INTEGER NOT NULL, " \
+	"reason_what TEXT NOT NULL, "    \
+	"reason_why TEXT NOT NULL, "     \
+	"reason_why2 TEXT NOT NULL, "    \
+	"reason_fix TEXT NOT NULL"
+
+#define ID "id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, "
+
+static const char first[] =
+	"CREATE TABLE migrations(version INTEGER PRIMARY KEY, applied_s INTEGER NOT NULL,"
+	" program TEXT NOT NULL);"
+	"CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+	"CREATE TABLE deployments(" ID "name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL,"
+	" target INTEGER NOT NULL, newest INTEGER NOT NULL, phase INTEGER NOT NULL,"
+	" stopped INTEGER NOT NULL, failed INTEGER NOT NULL, operation INTEGER NOT NULL,"
+	" created_wall_ns INTEGER NOT NULL, updated_wall_ns INTEGER NOT NULL," REASON_COLUMNS ");"
+	"CREATE TABLE services(" ID
+	"deployment INTEGER NOT NULL REFERENCES deployments(id) ON DELETE CASCADE,"
+	" name TEXT NOT NULL, desired INTEGER NOT NULL, wanted INTEGER NOT NULL,"
+	" operator INTEGER NOT NULL, UNIQUE(deployment, name));"
+	"CREATE TABLE revisions(" ID
+	"deployment INTEGER NOT NULL REFERENCES deployments(id) ON DELETE CASCADE,"
+	" revision INTEGER NOT NULL, who_uid INTEGER NOT NULL, result INTEGER NOT NULL,"
+	" created_wall_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, UNIQUE(deployment, revision));"
+	"CREATE TABLE documents(id INTEGER PRIMARY KEY"
+	" REFERENCES revisions(id) ON DELETE CASCADE, bytes BLOB NOT NULL);"
+	"CREATE TABLE pins(" ID
+	"revision INTEGER NOT NULL REFERENCES revisions(id) ON DELETE CASCADE,"
+	" service TEXT NOT NULL, image TEXT NOT NULL, image_digest TEXT NOT NULL,"
+	" make BLOB NOT NULL, UNIQUE(revision, service));"
+	"CREATE TABLE replicas(" ID
+	"service INTEGER NOT NULL REFERENCES services(id) ON DELETE CASCADE,"
+	" operation INTEGER NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL,"
+	" attempt INTEGER NOT NULL, desired INTEGER NOT NULL, ready_attempt INTEGER NOT NULL,"
+	" restarts INTEGER NOT NULL, ready_started_wall_ns INTEGER NOT NULL,"
+	" created_wall_ns INTEGER NOT NULL, remove_volumes INTEGER NOT NULL,"
+	" stop_grace_ms INTEGER NOT NULL, make BLOB NOT NULL, plan_sha256 BLOB NOT NULL);"
+	"CREATE INDEX replicas_service ON replicas(service);"
+	"CREATE TABLE plans(id INTEGER PRIMARY KEY"
+	" REFERENCES replicas(id) ON DELETE CASCADE, bytes BLOB NOT NULL);"
+	"CREATE TABLE operations(" ID
+	"deployment INTEGER NOT NULL, deployment_name TEXT NOT NULL, kind INTEGER NOT NULL,"
+	" state INTEGER NOT NULL, revision INTEGER NOT NULL, previous_revision INTEGER NOT NULL,"
+	" service INTEGER NOT NULL, number INTEGER NOT NULL, keep INTEGER NOT NULL,"
+	" volumes INTEGER NOT NULL, grace_ms INTEGER NOT NULL, who_uid INTEGER NOT NULL,"
+	" started_wall_ns INTEGER NOT NULL, ended_wall_ns INTEGER NOT NULL," REASON_COLUMNS ");"
+	"CREATE TABLE routes(" ID
+	"service INTEGER NOT NULL REFERENCES services(id) ON DELETE CASCADE,"
+	" endpoint TEXT NOT NULL, UNIQUE(service, endpoint));"
+	"CREATE TABLE events(id INTEGER PRIMARY KEY, version INTEGER NOT NULL,"
+	" wall_ns INTEGER NOT NULL, type TEXT NOT NULL, deployment TEXT NOT NULL,"
+	" service TEXT NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL,"
+	" replica INTEGER NOT NULL, operation INTEGER NOT NULL, severity INTEGER NOT NULL,"
+	" text TEXT NOT NULL," REASON_COLUMNS ");";
+
+static const char *const migrations[] = {
+	first,
+};
+
+size_t
+store_schema_version(void)
+{
+	return sizeof(migrations) / sizeof(*migrations);
+}
+
+const char *
+store_schema_migration(size_t i)
+{
+	assert(i < store_schema_version());
+	return migrations[i];
+}

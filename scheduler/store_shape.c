@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How each kind of row looks: one table per struct of store.h, from which engines build their
+ * statements and copy values in and out. A column is added here, in the struct, and by a migration
+ * of each engine (store_schema.c).
+ */
+#include "scheduler/store.h"
+
+#include <assert.h>
+
+#define U32(row, field)                                           \
+	{                                                         \
+#field, STORE_U32, offsetof(struct row, field), 4 \
+	}
+#define U64(row, field)                                           \
+	{                                                         \
+#field, STORE_U64, offsetof(struct row, field), 8 \
+	}
+#define I64(row, field)                                           \
+	{                                                         \
+#field, STORE_I64, offsetof(struct row, field), 8 \
+	}
+#define TEXT(row, field)                                                                          \
+	{                                                                                         \
+#field, STORE_TEXT, offsetof(struct row, field), sizeof(((struct row *)0)->field) \
+	}
+#define BYTES(row, field)                                                                          \
+	{                                                                                          \
+#field, STORE_BYTES, offsetof(struct row, field), sizeof(((struct row *)0)->field) \
+	}
+/* A column whose name is not the field's. */
+#define NAMED(row, column, kind, field)                                                     \
+	{                                                                                   \
+		column, kind, offsetof(struct row, field), sizeof(((struct row *)0)->field) \
+	}
+#define REASON(row, reason)                                         \
+	NAMED(row, "reason_kind", STORE_U32, reason.kind),          \
+		NAMED(row, "reason_code", STORE_U32, reason.code),  \
+		NAMED(row, "reason_what", STORE_TEXT, reason.what), \
+		NAMED(row, "reason_why", STORE_TEXT, reason.why),   \
+		NAMED(row, "reason_why2", STORE_TEXT, reason.why2), \
+		NAMED(row, "reason_fix", STORE_TEXT, reason.fix)
+
+static const struct store_column deployment[] = {
+	TEXT(store_deployment, name),           U32(store_deployment, revision),
+	U32(store_deployment, target),          U32(store_deployment, newest),
+	U32(store_deployment, phase),           U32(store_deployment, stopped),
+	U32(store_deployment, failed),          U64(store_deployment, operation),
+	I64(store_deployment, created_wall_ns), I64(store_deployment, updated_wall_ns),
+	REASON(store_deployment, reason),
+};
+
+static const struct store_column service[] = {
+	U64(store_service, deployment), TEXT(store_service, name),    U32(store_service, desired),
+	U32(store_service, wanted),     U32(store_service, operator),
+};
+
+static const struct store_column revision[] = {
+	U64(store_revision, deployment),      U32(store_revision, revision),
+	U32(store_revision, who_uid),         U32(store_revision, result),
+	I64(store_revision, created_wall_ns), BYTES(store_revision, sha256),
+};
+
+static const struct store_column pin[] = {
+	U64(store_pin, revision),      TEXT(store_pin, service), TEXT(store_pin, image),
+	TEXT(store_pin, image_digest), BYTES(store_pin, make),
+};
+
+static const struct store_column replica[] = {
+	U64(store_replica, service),
+	U64(store_replica, operation),
+	NAMED(store_replica, "number", STORE_U32, index),
+	U32(store_replica, revision),
+	U32(store_replica, attempt),
+	U32(store_replica, desired),
+	U32(store_replica, ready_attempt),
+	U32(store_replica, restarts),
+	I64(store_replica, ready_started_wall_ns),
+	I64(store_replica, created_wall_ns),
+	U32(store_replica, remove_volumes),
+	U32(store_replica, stop_grace_ms),
+	BYTES(store_replica, make),
+	BYTES(store_replica, plan_sha256),
+};
+
+static const struct store_column operation[] = {
+	U64(store_operation, deployment),
+	TEXT(store_operation, deployment_name),
+	U32(store_operation, kind),
+	U32(store_operation, state),
+	U32(store_operation, revision),
+	U32(store_operation, previous_revision),
+	U64(store_operation, service),
+	NAMED(store_operation, "number", STORE_U32, index),
+	U32(store_operation, keep),
+	U32(store_operation, volumes),
+	U32(store_operation, grace_ms),
+	U32(store_operation, who_uid),
+	I64(store_operation, started_wall_ns),
+	I64(store_operation, ended_wall_ns),
+	REASON(store_operation, reason),
+};
+
+static const struct store_column route[] = {
+	U64(store_route, service),
+	TEXT(store_route, endpoint),
+};
+
+static const struct store_column event[] = {
+	NAMED(store_event, "wall_ns", STORE_I64, event.wall_ns),
+	NAMED(store_event, "type", STORE_TEXT, event.type),
+	NAMED(store_event, "deployment", STORE_TEXT, event.deployment),
+	NAMED(store_event, "service", STORE_TEXT, event.service),
+	NAMED(store_event, "number", STORE_U32, event.index),
+	NAMED(store_event, "revision", STORE_U32, event.revision),
+	NAMED(store_event, "replica", STORE_U64, event.replica),
+	NAMED(store_event, "operation", STORE_U64, event.operation),
+	NAMED(store_event, "severity", STORE_U32, event.severity),
+	NAMED(store_event, "text", STORE_TEXT, event.text),
+	REASON(store_event, event.reason),
+};
+
+#define SHAPE(table, parent, columns)                                   \
+	{                                                               \
+		table, sizeof(struct store_##columns), parent, columns, \
+			sizeof(columns) / sizeof(*columns)              \
+	}
+
+static const struct store_shape shapes[STORE_KINDS_] = {
+	[STORE_DEPLOYMENT] = SHAPE("deployments", NULL, deployment),
+	[STORE_SERVICE] = SHAPE("services", "deployment", service),
+	[STORE_REVISION] = SHAPE("revisions", "deployment", revision),
+	[STORE_PIN] = SHAPE("pins", "revision", pin),
+	[STORE_REPLICA] = SHAPE("replicas", "service", replica),
+	[STORE_OPERATION] = SHAPE("operations", NULL, operation),
+	[STORE_ROUTE] = SHAPE("routes", "service", route),
+	[STORE_EVENT] = SHAPE("events", NULL, event),
+};
+
+const struct store_shape *
+store_shape(enum store_kind kind)
+{
+	assert(kind < STORE_KINDS_);
+	return &shapes[kind];
+}
+
+const char *
+store_blob_table(enum store_blob blob)
+{
+	assert(blob < STORE_BLOBS_);
+	return blob == STORE_DOCUMENT ? "documents" : "plans";
+}

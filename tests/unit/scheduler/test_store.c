@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler/store_sqlite.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "scheduler/store_schema.h"
+#include "tests/support/sweep.h"
+
+struct folder {
+	char path[64];
+	int fd;
+};
+
+static int
+make_folder(void **state)
+{
+	static struct folder f;
+
+	strcpy(f.path, "/tmp/zlayer-store-XXXXXX");
+	assert_non_null(mkdtemp(f.path));
+	f.fd = open(f.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(f.fd >= 0);
+	*state = &f;
+	return 0;
+}
+
+static int
+drop_folder(void **state)
+{
+	static const char *const names[] = {"t.db", "t.db-wal", "t.db-shm", "t.db-journal"};
+	struct folder *f = *state;
+
+	for (size_t i = 0; i < 4; i++)
+		unlinkat(f->fd, names[i], 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(f->path), 0);
+	close(f->fd);
+	return 0;
+}
+
+static int
+try_open(struct folder *f, uint64_t bytes_max, struct store **out, struct err *err)
+{
+	struct store_sqlite_options options = {
+		.dirfd = f->fd,
+		.name = "t.db",
+		.bytes_max = bytes_max,
+		.busy_ms = 0,
+	};
+
+	return store_sqlite_open(&options, out, err);
+}
+
+static struct store *
+open_store(struct folder *f)
+{
+	struct err err = {0};
+	struct store *s = NULL;
+
+	if (try_open(f, 0, &s, &err) < 0) {
+		err_print(&err, "test", stderr);
+		fail();
+	}
+	return s;
+}
+
+static void
+begin(struct store *s)
+{
+	struct err err = {0};
+
+	assert_int_equal(store_begin(s, &err), 0);
+}
+
+static void
+commit(struct store *s)
+{
+	struct err err = {0};
+
+	if (store_commit(s, &err) < 0) {
+		err_print(&err, "test", stderr);
+		fail();
+	}
+}
+
+static void
+put(struct store *s, enum store_kind kind, void *row)
+{
+	struct err err = {0};
+
+	if (store_put(s, kind, row, &err) < 0) {
+		err_print(&err, "test", stderr);
+		fail();
+	}
+}
+
+static void
+take_deployment(void *arg, const void *row)
+{
+	memcpy(arg, row, sizeof(struct store_deployment));
+}
+
+static void
+count_row(void *arg, const void *row)
+{
+	(void)row;
+	++*(size_t *)arg;
+}
+
+static size_t
+count(struct store *s, enum store_kind kind, uint64_t above, uint64_t parent)
+{
+	struct err err = {0};
+	size_t n = 0;
+
+	assert_int_equal(store_each(s, kind, above, parent, count_row, &n, &err), 0);
+	return n;
+}
+
+static void
+test_rows_survive(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop", .revision = 3, .created_wall_ns = -5};
+	struct store_deployment back = {0};
+	struct err err = {0};
+
+	strcpy(d.reason.what, "it's \"odd\"; DROP TABLE deployments");
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	assert_true(d.id > 0);
+	assert_int_equal(d.version, 1);
+	store_free(s);
+	s = open_store(*state);
+	assert_int_equal(store_each(s, STORE_DEPLOYMENT, 0, 0, take_deployment, &back, &err), 0);
+	assert_memory_equal(&d, &back, sizeof(d));
+	store_free(s);
+}
+
+static void
+test_compare_and_swap(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"}, stale, twin = {.name = "shop"};
+	struct err err = {0};
+
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	stale = d;
+	d.revision = 1;
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	assert_int_equal(d.version, 2);
+	stale.revision = 9;
+	begin(s);
+	assert_int_equal(store_put(s, STORE_DEPLOYMENT, &stale, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	store_abort(s);
+	begin(s);
+	assert_int_equal(store_put(s, STORE_DEPLOYMENT, &twin, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	store_abort(s);
+	begin(s);
+	assert_int_equal(store_drop(s, STORE_DEPLOYMENT, d.id, 1, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	store_abort(s);
+	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 1);
+	store_free(s);
+}
+
+static uint64_t
+fill(struct store *s, struct store_deployment *d, struct store_replica *p)
+{
+	struct store_service v = {.name = "web", .desired = 1};
+	struct store_revision r = {.revision = 1, .result = STORE_RESULT_GOOD};
+	struct store_route route = {.endpoint = "http"};
+	struct store_pin pin = {.service = "web", .image = "a"};
+	struct err err = {0};
+
+	begin(s);
+	put(s, STORE_DEPLOYMENT, d);
+	v.deployment = r.deployment = d->id;
+	put(s, STORE_SERVICE, &v);
+	put(s, STORE_REVISION, &r);
+	assert_int_equal(store_put_blob(s, STORE_DOCUMENT, r.id, "text", 4, &err), 0);
+	pin.revision = r.id;
+	put(s, STORE_PIN, &pin);
+	route.service = p->service = v.id;
+	put(s, STORE_ROUTE, &route);
+	put(s, STORE_REPLICA, p);
+	assert_int_equal(store_put_blob(s, STORE_PLAN, p->id, "plan", 4, &err), 0);
+	commit(s);
+	return r.id;
+}
+
+static void
+test_all_goes_with_its_deployment(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"}, again = {.name = "shop"};
+	struct store_replica p = {.index = 1, .make = {7}}, q = {.index = 1};
+	struct err err = {0};
+	struct buf text;
+
+	buf_init(&text, MEM_SCHEDULER, 1024);
+	uint64_t revision = fill(s, &d, &p);
+	assert_int_equal(store_get_blob(s, STORE_DOCUMENT, revision, &text, &err), 0);
+	assert_string_equal(buf_cstr(&text), "text");
+	begin(s);
+	assert_int_equal(store_drop(s, STORE_DEPLOYMENT, d.id, d.version, &err), 0);
+	commit(s);
+	for (unsigned k = 0; k < STORE_KINDS_; k++)
+		assert_int_equal(count(s, k, 0, 0), 0);
+	assert_int_equal(store_get_blob(s, STORE_PLAN, p.id, &text, &err), -1);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	/* Ids are never given twice. */
+	fill(s, &again, &q);
+	assert_true(again.id > d.id);
+	assert_true(q.id > p.id);
+	buf_fini(&text);
+	store_free(s);
+}
+
+static void
+test_abort_leaves_nothing(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"};
+	struct store_service orphan = {.deployment = 999, .name = "web"};
+	struct err err = {0};
+
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &d);
+	store_abort(s);
+	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 0);
+	begin(s);
+	assert_int_equal(store_put(s, STORE_SERVICE, &orphan, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	store_abort(s);
+	store_free(s);
+}
+
+static void
+test_events_are_a_window(void **state)
+{
+	struct store *s = open_store(*state);
+	struct err err = {0};
+
+	for (uint64_t i = 1; i <= 50; i++) {
+		struct store_event e = {.id = i, .event = {.type = "replica.ready"}};
+
+		begin(s);
+		put(s, STORE_EVENT, &e);
+		if (i > 20)
+			assert_int_equal(store_drop_through(s, STORE_EVENT, i - 20, &err), 0);
+		commit(s);
+	}
+	assert_int_equal(count(s, STORE_EVENT, 0, 0), 20);
+	assert_int_equal(count(s, STORE_EVENT, 45, 0), 5);
+	store_free(s);
+}
+
+/* A file that may not grow is what a full disk looks like to SQLite. */
+static void
+test_full_disk(void **state)
+{
+	struct store *s = NULL;
+	struct err err = {0};
+	char *big = calloc(1, 1 << 20);
+	size_t before;
+
+	assert_non_null(big);
+	assert_int_equal(try_open(*state, 512 * 1024, &s, &err), 0);
+	struct store_deployment d = {.name = "shop"}, e = {.name = "other"};
+	struct store_replica p = {.index = 1};
+	fill(s, &d, &p);
+	before = count(s, STORE_DEPLOYMENT, 0, 0);
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &e);
+	assert_int_equal(store_put_blob(s, STORE_PLAN, p.id, big, 1 << 20, &err), -1);
+	assert_int_equal(err.kind, ERR_NO_SPACE);
+	assert_true(strlen(err.fix) > 0);
+	store_abort(s);
+	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), before);
+	/* Smaller things go on. */
+	d.revision = 5;
+	begin(s);
+	put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	store_free(s);
+	free(big);
+}
+
+static void
+overwrite(struct folder *f, off_t at, size_t bytes)
+{
+	int fd = openat(f->fd, "t.db", O_WRONLY | O_CLOEXEC);
+	char junk[4096];
+
+	memset(junk, 0x5a, sizeof(junk));
+	assert_true(fd >= 0);
+	while (bytes > 0) {
+		size_t n = bytes < sizeof(junk) ? bytes : sizeof(junk);
+
+		assert_int_equal(pwrite(fd, junk, n, at), n);
+		at += (off_t)n;
+		bytes -= n;
+	}
+	close(fd);
+}
+
+static void
+test_damage_is_told(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"};
+	struct store_replica p = {.index = 1};
+	struct err err = {0};
+
+	fill(s, &d, &p);
+	store_free(s);
+	overwrite(*state, 4096 * 2, 4096 * 6);
+	assert_int_equal(try_open(*state, 0, &s, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	overwrite(*state, 0, 4096);
+	assert_int_equal(try_open(*state, 0, &s, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	assert_true(strlen(err.fix) > 0);
+}
+
+static void
+test_one_holder(void **state)
+{
+	struct store *s = open_store(*state), *other = NULL;
+	struct err err = {0};
+
+	begin(s);
+	struct store_deployment d = {.name = "shop"};
+	put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int rc = try_open(*state, 0, &other, &err);
+
+		_exit(rc < 0 && err.kind == ERR_CONFLICT ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	store_free(s);
+}
+
+/* A writer killed at any moment: its successor finds whole transactions only. */
+static void
+test_killed_writer(void **state)
+{
+	for (int round = 0; round < 10; round++) {
+		struct err err = {0};
+		int ready[2];
+		char byte;
+
+		assert_int_equal(pipe(ready), 0);
+		pid_t pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			struct store *s = NULL;
+
+			if (try_open(*state, 0, &s, &err) < 0)
+				_exit(1);
+			for (uint64_t i = 1;; i++) {
+				struct store_event e = {0};
+
+				if (store_begin(s, &err) < 0)
+					_exit(1);
+				for (uint64_t k = 0; k < 3; k++) {
+					e = (struct store_event){.id = ((uint64_t)round << 32) +
+								       i * 3 + k};
+					if (store_put(s, STORE_EVENT, &e, &err) < 0)
+						_exit(1);
+				}
+				if (store_commit(s, &err) < 0)
+					_exit(1);
+				if (write(ready[1], "x", 1) != 1)
+					_exit(1);
+			}
+		}
+		for (int i = 0; i <= round; i++)
+			assert_int_equal(read(ready[0], &byte, 1), 1);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		int status;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		close(ready[0]);
+		close(ready[1]);
+		struct store *s = open_store(*state);
+		size_t n = count(s, STORE_EVENT, (uint64_t)round << 32, 0);
+		assert_true(n >= 3 * (size_t)(round + 1));
+		assert_int_equal(n % 3, 0);
+		store_free(s);
+	}
+}
+
+static void
+test_out_of_memory(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"};
+
+	sweep_each(sweep)
+	{
+		struct store_deployment copy = d;
+		struct err err = {0};
+		int rc = store_begin(s, &err);
+
+		if (rc == 0) {
+			copy.revision++;
+			rc = store_put(s, STORE_DEPLOYMENT, &copy, &err);
+			if (rc == 0)
+				rc = store_commit(s, &err);
+			else
+				store_abort(s);
+		}
+		if (rc == 0)
+			d = copy;
+		else
+			assert_true(sweep_failed());
+		/* What SQLite keeps is not lost: it is given back below. */
+		sweep.used_bytes = mem_used_all();
+	}
+	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 1);
+	store_free(s);
+}
+
+static void
+test_newer_schema(void **state)
+{
+	struct store *s = open_store(*state);
+	struct err err = {0};
+	struct folder *f = *state;
+	char command[256];
+
+	store_free(s);
+	snprintf(command, sizeof(command), "sqlite3 %s/t.db 'PRAGMA user_version=99'", f->path);
+	if (system("command -v sqlite3 >/dev/null") != 0)
+		return;
+	assert_int_equal(system(command), 0);
+	assert_int_equal(try_open(f, 0, &s, &err), -1);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+}
+
+int
+main(void)
+{
+	struct err err = {0};
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
+	const struct CMUnitTest tests[] = {
+		TEST(test_rows_survive),
+		TEST(test_compare_and_swap),
+		TEST(test_all_goes_with_its_deployment),
+		TEST(test_abort_leaves_nothing),
+		TEST(test_events_are_a_window),
+		TEST(test_full_disk),
+		TEST(test_damage_is_told),
+		TEST(test_one_holder),
+		TEST(test_killed_writer),
+		TEST(test_out_of_memory),
+		TEST(test_newer_schema),
+	};
+
+	if (store_sqlite_load(&err) < 0) {
+		printf("1..0 # SKIP no SQLite here: %s\n", err.what);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
