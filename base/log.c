@@ -3,7 +3,8 @@
  * One event, one line, one write(2) of at most PIPE_BUF bytes, so that the lines of processes that
  * share a pipe never mix. The line is built on the stack; nothing is allocated. Before each write
  * the descriptor is polled without waiting: a reader that is late costs lines, which are counted,
- * and never stops a process that serves, even when the pipe is in blocking mode.
+ * and does not stop a process that serves, even when the pipe is in blocking mode (only two writers
+ * that race for its last page can meet; whoever starts us may set O_NONBLOCK to exclude that).
  *
  * A line that is too long keeps what fits and ends with `"cut":true`; a single value is cut at a
  * character boundary. JSON and text use the same escapes (RFC 8259): control characters, DEL and
@@ -93,7 +94,7 @@ level_name(enum log_level level)
 	case LOG_ERROR:
 		return "error";
 	}
-	assert(!"log level");
+	assert(false && "a log level");
 	return NULL;
 }
 

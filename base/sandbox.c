@@ -3,7 +3,8 @@
  * A process gives up what it does not need. The order is forced: rlimits and the bounding set need
  * privilege, so they come before the uid; changing the uid would empty the capabilities, so they
  * are held over it (PR_SET_KEEPCAPS) and then set to exactly what is kept; landlock and seccomp
- * need no_new_privs; seccomp is last, because its filter may forbid all the other calls.
+ * need no_new_privs (or CAP_SYS_ADMIN); seccomp is last, because its filter may forbid all the
+ * other calls.
  *
  * Everything is read back, except the filter: seccomp(2) either installed it or failed, and the
  * filter may kill whoever asks. The process ends non-dumpable: no core file, no ptrace and no
@@ -274,7 +275,8 @@ set_ids(const struct sandbox *s, struct err *err)
 
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return err_sys(err, errno, "cannot keep capabilities over a change of uid");
-	if (setgroups(0, NULL) < 0)
+	/* Not when there are none: a user namespace may refuse the call. */
+	if (getgroups(0, NULL) != 0 && setgroups(0, NULL) < 0)
 		return err_sys(err, errno, "cannot drop the supplementary groups");
 	if (setresgid(s->gid, s->gid, s->gid) < 0)
 		return err_sys(err, errno, "cannot become gid %u", s->gid);
@@ -409,7 +411,9 @@ sandbox_enter(const struct sandbox *s, int *landlock_abi_out, struct err *err)
 		return -1;
 	if (s->set_ids && set_ids(s, err) < 0)
 		return -1;
-	if (set_caps(s, err) < 0 || set_no_new_privs(err) < 0)
+	if (set_caps(s, err) < 0)
+		return -1;
+	if (!s->allow_new_privs && set_no_new_privs(err) < 0)
 		return -1;
 	if (s->landlock && abi > 0 && enter_landlock(s, abi, err) < 0)
 		return -1;

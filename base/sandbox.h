@@ -44,7 +44,10 @@ struct sandbox {
 	gid_t gid;
 	uint64_t keep_caps; /* bit CAP_x: permitted and effective, bounding set cut to it */
 	bool ambient;       /* keep_caps also inheritable and ambient: survives exec */
-	bool landlock;      /* restrict the file system to `paths` (none: nothing at all) */
+	/* Leave no_new_privs off: only for the role that starts containers, whose programs may be
+	 * set-uid. A filter and landlock then need CAP_SYS_ADMIN in keep_caps. */
+	bool allow_new_privs;
+	bool landlock; /* restrict the file system to `paths` (none: nothing at all) */
 	struct sandbox_path paths[SANDBOX_PATHS_MAX];
 	size_t paths_count;
 	struct sandbox_rlimit rlimits[SANDBOX_RLIMITS_MAX];

@@ -135,6 +135,6 @@ secret_kind_name(enum secret_kind kind)
 	case SECRET_PLAIN:
 		return "plain";
 	}
-	assert(!"secret kind");
+	assert(false && "a secret kind");
 	return NULL;
 }

@@ -48,11 +48,12 @@ enum leash_kind {
 	LEASH_KINDS_,
 };
 
+/* Of LEASH_FILE, in this order at signer's start: the sealing key, what was kept sealed, then each
+ * round of certificates. */
 enum leash_file {
-	LEASH_FILE_CERTIFICATE = 1,
-	LEASH_FILE_KEY,
-	LEASH_FILE_SEALED,
-	LEASH_FILE_SEALING_KEY
+	LEASH_FILE_CERTIFICATE = 1, /* fds: NAME.crt, and NAME.key when it is there; name: NAME */
+	LEASH_FILE_SEALED,          /* fd: what LEASH_KEEP gave; name */
+	LEASH_FILE_SEALING_KEY,     /* fd: 32 bytes */
 };
 
 struct leash_message {

@@ -86,6 +86,10 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  NO_BOUNDS, "Memory limit of a replica.")                                                \
 	X(66, CONTAINER_OOM_KILLS, "zlayer_container_oom_kills_total", COUNTER, ONE, NO_BOUNDS,   \
 	  "Containers ended for want of memory.")                                                 \
+	X(68, DATAPLANE_PACKETS, "zlayer_dataplane_packets_total", COUNTER, ONE, NO_BOUNDS,       \
+	  "Packets seen by the data path's programs, by verdict.")                                \
+	X(69, DATAPLANE_DROPS, "zlayer_dataplane_drops_total", COUNTER, ONE, NO_BOUNDS,           \
+	  "Packets dropped by the data path's programs, by reason.")                              \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
 	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                       \

@@ -64,6 +64,7 @@ enum {
 	MSG_TEXT = 256,
 	MSG_DIGEST = 72,        /* "sha256:" and 64 hex digits, NUL */
 	MSG_ENDPOINTS_MAX = 16, /* per service */
+	MSG_SLOTS = 256, /* request slots of every role that asks, and of the answers for it */
 };
 
 /* True when the array holds a NUL: then it is safe to read as a string. */

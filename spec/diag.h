@@ -60,8 +60,9 @@ struct diag_list {
 void diag_list_init(struct diag_list *l);
 void diag_list_fini(struct diag_list *l);
 /* Errors added from here on are of this file. The name is copied; the text is borrowed until the
- * next call (NULL ends the borrowing). */
+ * next call or diag_list_file_end(). The same name again goes on with that file. */
 void diag_list_file(struct diag_list *l, const char *file, const char *text, size_t bytes);
+void diag_list_file_end(struct diag_list *l);
 /* Kept and more. */
 size_t diag_count(const struct diag_list *l);
 /* fix may be NULL. The path is copied. */

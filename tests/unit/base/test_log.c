@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -313,6 +314,53 @@ errors_have_their_four_words(void **state)
 	json_decref(root);
 }
 
+/* Whole lines only, however many threads write: counted, each is there or dropped. */
+enum { THREADS = 4, LINES = 500 };
+
+static void *
+write_lines(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < LINES; i++)
+		log_event(LOG_INFO, "from a thread", log_i("i", i), LOG_END);
+	return NULL;
+}
+
+static uint64_t
+count_lines(void)
+{
+	static char text[1 << 20];
+	uint64_t lines = 0;
+	size_t length = 0;
+	ssize_t n;
+
+	while ((n = read(ends[0], text + length, sizeof(text) - length)) > 0)
+		length += (size_t)n;
+	for (char *at = text, *end; at < text + length; at = end + 1, lines++) {
+		end = memchr(at, '\n', (size_t)(text + length - at));
+		assert_non_null(end);
+		*end = '\0';
+		json_decref(parsed(at));
+	}
+	return lines;
+}
+
+static void
+threads_write_whole_lines(void **state)
+{
+	(void)state;
+	pthread_t threads[THREADS];
+	uint64_t before = log_dropped();
+
+	setup(LOG_FORMAT_JSON);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, write_lines, NULL), 0);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	uint64_t dropped = log_dropped() - before;
+	assert_int_equal(count_lines() + dropped, THREADS * LINES);
+}
+
 #define piped(f) cmocka_unit_test_setup_teardown(f, open_pipe, close_pipe)
 
 int
@@ -329,6 +377,7 @@ main(void)
 		piped(levels_filter),
 		piped(full_pipe_drops_and_counts),
 		piped(closed_reader_drops),
+		piped(threads_write_whole_lines),
 		piped(errors_have_their_four_words),
 	};
 

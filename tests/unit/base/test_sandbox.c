@@ -223,8 +223,11 @@ a_cap_that_is_not_held_is_an_error(void)
 	EXPECT(enter(&none) == 0);
 	EXPECT(sandbox_enter(&more, NULL, &err) == -1);
 	EXPECT(err.kind == ERR_DENIED);
-	EXPECT(enter(&(struct sandbox){0}) == 0);       /* nothing more to give up: fine */
-	EXPECT(sandbox_enter(&none, NULL, &err) == -1); /* setgroups is not ours any more */
+	/* what is given up already can be given up again, and not come back */
+	EXPECT(enter(&none) == 0);
+	none.uid = 0;
+	EXPECT(sandbox_enter(&none, NULL, &err) == -1);
+	EXPECT(err.kind == ERR_DENIED);
 	return 0;
 }
 
@@ -346,6 +349,33 @@ filter_forbids(void)
 	return 0;
 }
 
+static int
+new_privs_may_be_left(void)
+{
+	struct sandbox box = {.keep_caps = 1ull << CAP_SYS_ADMIN,
+			      .allow_new_privs = true,
+			      .landlock = true,
+			      .filter = no_uname,
+			      .filter_count = 4};
+	struct utsname u;
+
+	EXPECT(enter(&box) == 0);
+	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0);
+	EXPECT(uname(&u) == -1 && errno == EACCES);
+	return 0;
+}
+
+static int
+new_privs_without_admin_are_an_error(void)
+{
+	struct sandbox box = {.allow_new_privs = true, .filter = no_uname, .filter_count = 4};
+	struct err err;
+
+	EXPECT(sandbox_enter(&box, NULL, &err) == -1);
+	EXPECT(err.kind == ERR_DENIED);
+	return 0;
+}
+
 /* prctl and capset kill: the filter must be the very last step. */
 static int
 filter_is_last(void)
@@ -431,6 +461,8 @@ static const struct {
 	{"ambient capabilities survive exec", caps_kept_over_exec, true},
 	{"root stays cut", root_stays_cut, true},
 	{"a capability that is not held", a_cap_that_is_not_held_is_an_error, true},
+	{"new privileges may be left", new_privs_may_be_left, true},
+	{"new privileges without CAP_SYS_ADMIN", new_privs_without_admin_are_an_error, false},
 	{"limits are set", limits_are_set, false},
 	{"an impossible limit", an_impossible_limit_is_an_error, false},
 	{"landlock limits files", landlock_limits_files, false},

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two ways to hook a tc program. A pinned link may be of a device that is gone (its link then
+ * has no device): updating or keeping it fails or does nothing, so a link is only taken over when
+ * the kernel says that it is on the device asked for.
+ */
+#include "dataplane/hook.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/text.h"
+#include "dataplane/libbpf.h"
+
+/* linux/bpf.h of Debian 12 is older than tcx. */
+enum { ATTACH_TCX_INGRESS = 46, LINK_TYPE_TCX = 11 };
+
+/* The part of struct bpf_link_info that a tcx link fills in. */
+struct link_info_tcx {
+	__u32 type, id, prog_id, pad_;
+	__u32 ifindex, attach_type;
+	__u8 rest_[64];
+};
+
+static bool
+is_on(int link_fd, int ifindex)
+{
+	struct link_info_tcx info = {0};
+	__u32 bytes = sizeof(info);
+
+	return libbpf.bpf_obj_get_info_by_fd(link_fd, &info, &bytes) == 0 &&
+	       info.type == LINK_TYPE_TCX && info.ifindex == (__u32)ifindex &&
+	       info.attach_type == ATTACH_TCX_INGRESS;
+}
+
+static int
+adopt_link(struct hook *h, int prog_fd)
+{
+	int fd = libbpf.bpf_obj_get(h->pin);
+
+	if (fd < 0)
+		return -1;
+	if (is_on(fd, h->ifindex) && libbpf.bpf_link_update(fd, prog_fd, NULL) == 0) {
+		h->link_fd = fd;
+		return 0;
+	}
+	fd_close(&fd);
+	unlink(h->pin);
+	return -1;
+}
+
+static int
+attach_tcx(struct hook *h, int prog_fd, struct err *err)
+{
+	if (adopt_link(h, prog_fd) == 0)
+		return 0;
+	int fd = libbpf.bpf_link_create(prog_fd, h->ifindex,
+					(enum bpf_attach_type)ATTACH_TCX_INGRESS, NULL);
+	if (fd < 0)
+		return err_sys(err, -fd, "cannot attach a program to device %d by tcx", h->ifindex);
+	int rc = libbpf.bpf_obj_pin(fd, h->pin);
+	if (rc < 0) {
+		fd_close(&fd);
+		err_sys(err, -rc, "cannot pin a program's link");
+		return err_where(err, "%s below the node's folder of the BPF file system", h->pin);
+	}
+	h->link_fd = fd;
+	return 0;
+}
+
+static int
+attach_clsact(struct hook *h, int prog_fd, struct err *err)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY, .flags = BPF_TC_F_REPLACE);
+	int rc = libbpf.bpf_tc_hook_create(&hook);
+
+	if (rc < 0 && rc != -EEXIST)
+		return err_sys(err, -rc, "cannot make the tc hook of device %d", h->ifindex);
+	rc = libbpf.bpf_tc_attach(&hook, &opts);
+	if (rc < 0)
+		return err_sys(err, -rc, "cannot attach a program to device %d by clsact",
+			       h->ifindex);
+	return 0;
+}
+
+int
+hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin, struct err *err)
+{
+	struct err tcx = {0};
+
+	memset(h, 0, sizeof(*h));
+	h->ifindex = ifindex;
+	h->link_fd = -1;
+	text_copy(h->pin, sizeof(h->pin), pin);
+	h->kind = MSG_HOOK_TCX;
+	if (attach_tcx(h, prog_fd, &tcx) == 0)
+		return 0;
+	/* A kernel without tcx does not know the attach type. */
+	if (tcx.code != EINVAL && tcx.code != EOPNOTSUPP) {
+		*err = tcx;
+		return -1;
+	}
+	h->kind = MSG_HOOK_CLSACT;
+	return attach_clsact(h, prog_fd, err);
+}
+
+void
+hook_detach(struct hook *h)
+{
+	if (h->kind == MSG_HOOK_TCX) {
+		unlink(h->pin);
+		fd_close(&h->link_fd);
+	} else if (h->kind == MSG_HOOK_CLSACT) {
+		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex,
+			    .attach_point = BPF_TC_INGRESS);
+		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
+			    .priority = HOOK_CLSACT_PRIORITY);
+
+		/* Fails when the device is gone, and then there is nothing to detach. */
+		(void)libbpf.bpf_tc_detach(&hook, &opts);
+	}
+	memset(h, 0, sizeof(*h));
+	h->link_fd = -1;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DATAPLANE_HOOK_H
+#define DATAPLANE_HOOK_H
+
+/*
+ * Attaching a tc program to a device: tcx (Linux 6.6) by a pinned link, clsact before that, with a
+ * handle and priority of our own that are adopted by query. Either way forwarding goes on when this
+ * process dies, and its successor puts its own program in place without a gap.
+ * Needs libbpf loaded. Threading: plain calls.
+ */
+
+#include "base/err.h"
+#include "ring/msg.h"
+
+enum { HOOK_CLSACT_HANDLE = 0x5a4c, HOOK_CLSACT_PRIORITY = 0x5a };
+
+struct hook {
+	enum msg_hook kind;
+	int ifindex;
+	int link_fd; /* tcx; else -1 */
+	char pin[64];
+};
+
+/* Attaches on ingress of the device in this process's network namespace. pin: path of the link,
+ * relative to the working folder. What a predecessor left there is taken over. */
+int hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin,
+		struct err *err) MUST_CHECK;
+/* Detaches and unpins; harmless when the device is gone. */
+void hook_detach(struct hook *h);
+
+#endif

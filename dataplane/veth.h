@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DATAPLANE_VETH_H
+#define DATAPLANE_VETH_H
+
+/*
+ * The program tc_veth with its maps and one hook per container. Maps are pinned below the working
+ * folder as <abi>/NAME, links as <abi>/veth-REPLICA: a process that dies leaves forwarding as it
+ * is, its successor takes all of it over. Threading: one owner; calls do not block.
+ */
+
+#include <stdint.h>
+#include "base/err.h"
+#include "ring/msg.h"
+
+struct veth;
+
+/* Loads libbpf, opens or adopts maps, loads the program. Before confinement. */
+int veth_open(struct veth **out, struct err *err) MUST_CHECK;
+void veth_close(struct veth *v); /* pins stay */
+
+/* Addresses into the maps first, then the hook: no packet meets a program that does not know it. */
+int veth_add(struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out,
+	     struct err *err) MUST_CHECK;
+void veth_remove(struct veth *v, uint64_t replica);
+/* Calls back with every replica that has a hook (the callback may remove it). */
+void veth_each(struct veth *v, void (*visit)(void *arg, uint64_t replica), void *arg);
+
+/* Sum over CPUs of each counter of enum tc_veth_count. */
+int veth_counts(struct veth *v, uint64_t *out, struct err *err) MUST_CHECK;
+/* The program's descriptor: tests run packets through it. */
+int veth_program(const struct veth *v);
+
+#endif
