@@ -23,8 +23,8 @@
 enum {
 	LAUNCH_MAGIC = 0x434e4c5a, /* "ZLNC" */
 	LAUNCH_VERSION = 1,
-	LAUNCH_FD = 3,         /* where the description is */
-	LAUNCH_FIRST_FD = 4,   /* descriptors named in it start here */
+	LAUNCH_FD = 3,        /* where the description is */
+	LAUNCH_FIRST_FD = 4,  /* descriptors named in it start here */
 	LAUNCH_FDS_MAX = 600, /* and end below this */
 	LAUNCH_BYTES_MAX = 4 << 20,
 	LAUNCH_TEXT_MAX = 131072,

@@ -5,7 +5,7 @@
 /*
  * The log of a replica: `log` in a folder of its own, older parts `log.1`, `log.2` ... One record a
  * line: `<RFC 3339 nanoseconds> <attempt> <out|err> <F|P> text`; P is a piece of a longer line.
- * The writer is the monitor's, the reader the log helper's; attempts follow each other in one file.
+ * This is the writer, the monitor's; log_reader.h reads. Attempts follow each other in one file.
  * Threading: one owner each.
  */
 
@@ -22,8 +22,6 @@ enum {
 };
 
 enum log_file_stream { LOG_FILE_OUT = 1, LOG_FILE_ERR = 2 };
-
-/* ---- the writer ---- */
 
 struct log_file {
 	int dirfd; /* borrowed */
@@ -60,43 +58,5 @@ void log_file_feed(struct log_file *f, struct log_file_pipe *p, int64_t wall_ns,
 		   size_t bytes);
 /* The end of the pipe: what is kept becomes a line. */
 void log_file_end(struct log_file *f, struct log_file_pipe *p);
-
-/* ---- the reader ---- */
-
-struct log_file_record {
-	int64_t wall_ns;
-	uint32_t attempt;
-	enum log_file_stream stream;
-	bool partial;
-	const char *text;
-	size_t length;
-};
-/* A line without its end; false when it is none of ours. */
-bool log_file_parse(const char *line, size_t length, struct log_file_record *out);
-
-struct log_file_filter {
-	int64_t since_wall_ns; /* 0: none */
-	int64_t until_wall_ns; /* 0: none */
-	uint32_t attempt;      /* 0: all */
-};
-bool log_file_match(const struct log_file_filter *filter, const struct log_file_record *record);
-
-/* Reads all files of a folder, oldest first, and goes on with what is added. */
-struct log_file_reader {
-	int dirfd; /* borrowed */
-	struct log_file_filter filter;
-	int fds[LOG_FILE_FILES_MAX]; /* oldest first; the last one is read on */
-	size_t count, at;
-	uint64_t skip; /* matching records to leave out (tail) */
-	size_t from, used;
-	bool overlong; /* inside a line that is too long to be ours */
-	char buffer[LOG_FILE_RECORD_MAX * 2];
-};
-/* tail: the last n matching records of what is there now; UINT32_MAX: all. */
-void log_file_reader_open(struct log_file_reader *r, int dirfd,
-			  const struct log_file_filter *filter, uint32_t tail);
-/* The next matching record (valid until the next call); false: nothing more for now. */
-bool log_file_reader_next(struct log_file_reader *r, struct log_file_record *out);
-void log_file_reader_close(struct log_file_reader *r);
 
 #endif

@@ -6,7 +6,7 @@
  * end of the last file look whether `log` is another file by now, and go through those that came
  * between. Lines that are not ours (a file that was damaged) are passed over.
  */
-#include "runtime/log_file.h"
+#include "runtime/log_reader.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #include "base/text.h"
 
 bool
-log_file_parse(const char *line, size_t length, struct log_file_record *out)
+log_reader_parse(const char *line, size_t length, struct log_reader_record *out)
 {
 	char head[80];
 	const char *field[4], *at = line, *end = line + length;
@@ -51,7 +51,7 @@ log_file_parse(const char *line, size_t length, struct log_file_record *out)
 }
 
 bool
-log_file_match(const struct log_file_filter *filter, const struct log_file_record *record)
+log_reader_match(const struct log_reader_filter *filter, const struct log_reader_record *record)
 {
 	if (filter->since_wall_ns != 0 && record->wall_ns < filter->since_wall_ns)
 		return false;
@@ -107,7 +107,7 @@ open_newer(int dirfd, int stop, int *fds, size_t max)
 }
 
 static bool
-fill(struct log_file_reader *r)
+fill(struct log_reader *r)
 {
 	if (r->from > 0) {
 		memmove(r->buffer, r->buffer + r->from, r->used - r->from);
@@ -128,7 +128,7 @@ fill(struct log_file_reader *r)
 
 /* The next whole line of the file being read; false at its end. */
 static bool
-next_line(struct log_file_reader *r, const char **line, size_t *length)
+next_line(struct log_reader *r, const char **line, size_t *length)
 {
 	for (;;) {
 		char *start = r->buffer + r->from;
@@ -151,7 +151,7 @@ next_line(struct log_file_reader *r, const char **line, size_t *length)
 
 /* Moves to the next file; false when there is none. */
 static bool
-advance(struct log_file_reader *r)
+advance(struct log_reader *r)
 {
 	if (r->at + 1 >= r->count) {
 		int newer[LOG_FILE_FILES_MAX];
@@ -180,27 +180,29 @@ advance(struct log_file_reader *r)
 }
 
 static bool
-next_match(struct log_file_reader *r, struct log_file_record *out)
+next_match(struct log_reader *r, struct log_reader_record *out)
 {
 	const char *line;
 	size_t length;
 	do {
 		while (r->count > 0 && next_line(r, &line, &length))
-			if (log_file_parse(line, length, out) && log_file_match(&r->filter, out))
+			if (log_reader_parse(line, length, out) &&
+			    log_reader_match(&r->filter, out))
 				return true;
 	} while (advance(r));
 	return false;
 }
 
 static uint64_t
-count_matches(struct log_file_reader *r)
+count_matches(struct log_reader *r)
 {
-	struct log_file_record record;
+	struct log_reader_record record;
 	const char *line;
 	size_t length;
 	uint64_t count = 0;
 	while (next_line(r, &line, &length))
-		if (log_file_parse(line, length, &record) && log_file_match(&r->filter, &record))
+		if (log_reader_parse(line, length, &record) &&
+		    log_reader_match(&r->filter, &record))
 			count++;
 	lseek(r->fds[r->at], 0, SEEK_SET);
 	r->from = r->used = 0;
@@ -210,7 +212,7 @@ count_matches(struct log_file_reader *r)
 
 /* Starts at the newest file that has the last `tail` records behind its beginning. */
 static void
-seek_tail(struct log_file_reader *r, uint32_t tail)
+seek_tail(struct log_reader *r, uint32_t tail)
 {
 	uint64_t seen = 0;
 	for (r->at = r->count; r->at > 0;) {
@@ -223,8 +225,8 @@ seek_tail(struct log_file_reader *r, uint32_t tail)
 }
 
 void
-log_file_reader_open(struct log_file_reader *r, int dirfd, const struct log_file_filter *filter,
-		     uint32_t tail)
+log_reader_open(struct log_reader *r, int dirfd, const struct log_reader_filter *filter,
+		uint32_t tail)
 {
 	int newest[LOG_FILE_FILES_MAX];
 	r->dirfd = dirfd;
@@ -240,7 +242,7 @@ log_file_reader_open(struct log_file_reader *r, int dirfd, const struct log_file
 }
 
 bool
-log_file_reader_next(struct log_file_reader *r, struct log_file_record *out)
+log_reader_next(struct log_reader *r, struct log_reader_record *out)
 {
 	while (next_match(r, out)) {
 		if (r->skip == 0)
@@ -251,7 +253,7 @@ log_file_reader_next(struct log_file_reader *r, struct log_file_record *out)
 }
 
 void
-log_file_reader_close(struct log_file_reader *r)
+log_reader_close(struct log_reader *r)
 {
 	for (size_t i = 0; i < r->count; i++)
 		close(r->fds[i]);

@@ -19,14 +19,14 @@
 #include "base/sandbox.h"
 #include "base/world.h"
 #include "runtime/frame.h"
-#include "runtime/log_file.h"
+#include "runtime/log_reader.h"
 
 enum { LINE_HEAD = 16 };
 
-static struct log_file_reader reader;
+static struct log_reader reader;
 
 static int
-send_record(int stream, const struct log_file_record *record)
+send_record(int stream, const struct log_reader_record *record)
 {
 	uint8_t head[LINE_HEAD] = {0};
 	for (int i = 0; i < 8; i++)
@@ -41,8 +41,8 @@ send_record(int stream, const struct log_file_record *record)
 static int
 send_all(int stream)
 {
-	struct log_file_record record;
-	while (log_file_reader_next(&reader, &record))
+	struct log_reader_record record;
+	while (log_reader_next(&reader, &record))
 		if (send_record(stream, &record) < 0)
 			return -1;
 	return 0;
@@ -118,7 +118,7 @@ int
 logs_main(struct launch *launch)
 {
 	struct err err = {0};
-	struct log_file_filter filter = {
+	struct log_reader_filter filter = {
 		.since_wall_ns = launch->since_wall_ns,
 		.until_wall_ns = launch->until_wall_ns,
 		.attempt = launch->attempt,
@@ -137,7 +137,7 @@ logs_main(struct launch *launch)
 	}
 	if (confine(launch, &err) < 0)
 		return fail(launch->stream_fd, &err);
-	log_file_reader_open(&reader, launch->log_fd, &filter, launch->tail);
+	log_reader_open(&reader, launch->log_fd, &filter, launch->tail);
 	do {
 		if (send_all(launch->stream_fd) < 0)
 			return 0;

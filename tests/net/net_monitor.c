@@ -30,7 +30,7 @@
 #include "base/world.h"
 #include "runtime/cgroups.h"
 #include "runtime/frame.h"
-#include "runtime/log_file.h"
+#include "runtime/log_reader.h"
 #include "runtime/monitor/control.h"
 #include "runtime/seccomp_profile.h"
 #include "runtime/spawn.h"
@@ -226,17 +226,17 @@ box_end(struct box *b)
 static void
 read_log(struct box *b, char *out, size_t cap)
 {
-	static struct log_file_reader reader;
-	struct log_file_record record;
-	struct log_file_filter all = {0};
+	static struct log_reader reader;
+	struct log_reader_record record;
+	struct log_reader_filter all = {0};
 	size_t used = 0;
-	log_file_reader_open(&reader, b->log, &all, UINT32_MAX);
+	log_reader_open(&reader, b->log, &all, UINT32_MAX);
 	out[0] = '\0';
-	while (log_file_reader_next(&reader, &record)) {
+	while (log_reader_next(&reader, &record)) {
 		int n = snprintf(out + used, cap - used, "%.*s\n", (int)record.length, record.text);
 		used += (size_t)n < cap - used ? (size_t)n : cap - used - 1;
 	}
-	log_file_reader_close(&reader);
+	log_reader_close(&reader);
 }
 
 /* Runs a script to its end and gives what it wrote. */
