@@ -95,8 +95,10 @@ struct leash_welcome {
 		uint32_t pad_;
 		uint64_t value;
 	} rlimits[SANDBOX_RLIMITS_MAX];
-	int32_t log_level;  /* enum log_level */
-	int32_t log_format; /* enum log_format */
+	int32_t log_level;        /* enum log_level */
+	int32_t log_format;       /* enum log_format */
+	uint32_t allow_new_privs; /* starts programs that may be set-uid: base/sandbox.h */
+	uint32_t pad_;
 	struct sock_filter filter[4096];
 };
 

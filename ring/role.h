@@ -21,6 +21,18 @@ enum role {
 
 enum { ROLE_PROXIES_MAX = 64 };
 
+/* Which folder of the welcome is what: the index for station_folder(). */
+enum role_folder {
+	ROLE_FOLDER_DATAPLANE_PINS = 0,  /* /sys/fs/bpf/zlayer/NAME */
+	ROLE_FOLDER_OVERLAY_STATE = 0,   /* overlay/ of the data folder */
+	ROLE_FOLDER_SCHEDULER_STATE = 0, /* state/ */
+	ROLE_FOLDER_UNPACK_IMAGES = 0,   /* images/ */
+	ROLE_FOLDER_RUNTIME_IMAGES = 0,
+	ROLE_FOLDER_RUNTIME_CONTAINERS = 1, /* containers/ */
+	ROLE_FOLDER_RUNTIME_VOLUMES = 2,    /* volumes/ */
+	ROLE_FOLDER_RUNTIME_RUN = 3,        /* /run/zlayer/NAME/containers */
+};
+
 /* "proxy", ...; NULL when out of range. */
 const char *role_name(unsigned role);
 /* 0 when unknown. */

@@ -142,6 +142,7 @@ confine(struct station *st, struct err *err)
 		.uid = w->uid,
 		.gid = w->gid,
 		.keep_caps = w->keep_caps,
+		.allow_new_privs = w->allow_new_privs != 0,
 		.landlock = w->landlock != 0,
 		.filter = w->filter_count ? w->filter : NULL,
 		.filter_count = w->filter_count,

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_CGROUP_H
+#define NODE_CGROUP_H
+
+/*
+ * The instance's cgroup: PARENT/zlayer/NAME in every hierarchy of the machine (v2, v1 or both).
+ * PARENT is "" on a plain machine and the unit's own group under systemd with Delegate=yes
+ * (runtime.cgroup_parent: auto), or what the configuration says. Containers' groups are made below
+ * by runtime, which finds the group from its own: in the v2 hierarchy the roles stand in
+ * PARENT/zlayer/NAME/roles. Existing groups are left alone.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+
+enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2, CGROUP_HYBRID };
+
+enum { CGROUP_HIERARCHIES_MAX = 16, CGROUP_PATH = 384 };
+
+struct cgroup {
+	enum cgroup_mode mode;
+	unsigned count;
+	struct {
+		char root[128];
+		bool v2;
+	} hierarchies[CGROUP_HIERARCHIES_MAX];
+	char parent[128];        /* "" or "/..." */
+	char group[CGROUP_PATH]; /* "/zlayer/NAME" below the roots */
+	int roles_fd;            /* cgroup.procs of the roles' group; -1: there is none */
+};
+
+/* parent: "auto", or a path below the roots. A hierarchy that refuses is logged and left out. */
+int cgroup_open(const char *parent, const char *instance, struct cgroup *out,
+		struct err *err) MUST_CHECK;
+void cgroup_close(struct cgroup *cg);
+/* True when a process other than the roles (a container) is in the group. */
+bool cgroup_busy(const struct cgroup *cg);
+/* Removes the groups that are empty. */
+void cgroup_remove(struct cgroup *cg);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening listeners. Rules: IPv6 sockets are for IPv6 only, so that "0.0.0.0" and "[::]" can stand
+ * side by side; a group of SO_REUSEPORT sockets is opened only when nobody else listens there (the
+ * kernel would let any process of root share the port silently, another instance of ours for one);
+ * a group is complete or closed.
+ */
+#include "node/listeners.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "node/portuser.h"
+
+enum { BACKLOG = 4096 };
+
+void
+listeners_init(struct listeners *l, const struct instance *inst, unsigned workers)
+{
+	assert(workers <= ROLE_PROXIES_MAX);
+	memset(l, 0, sizeof(*l));
+	l->inst = inst;
+	l->workers = workers;
+}
+
+static void
+close_group(struct listener *item)
+{
+	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
+		fd_close(&item->fds[i]);
+	item->up = false;
+}
+
+static void
+socket_path(const struct listeners *l, struct sockaddr_un *out)
+{
+	*out = (struct sockaddr_un){.sun_family = AF_UNIX};
+	text_format(out->sun_path, sizeof(out->sun_path), "%s/zlayer.sock", l->inst->run_path);
+}
+
+void
+listeners_fini(struct listeners *l)
+{
+	struct sockaddr_un at;
+
+	for (size_t i = 0; i < l->count; i++) {
+		if (l->items[i].local && l->items[i].up) {
+			socket_path(l, &at);
+			(void)unlink(at.sun_path);
+		}
+		close_group(&l->items[i]);
+	}
+	l->count = 0;
+}
+
+/* ---- what is wanted ---- */
+
+static struct listener *
+find(struct listeners *l, const char *name, const struct addr *want)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (text_equal(l->items[i].name, name) && addr_equal(&l->items[i].want, want))
+			return &l->items[i];
+	return NULL;
+}
+
+static void
+want(struct listeners *l, const char *name, const struct addr *addr, unsigned role)
+{
+	struct listener *item = find(l, name, addr);
+
+	if (item) {
+		item->stale = false;
+		return;
+	}
+	if (l->count == LISTENERS_MAX) {
+		log_event(LOG_WARN, "too many listeners", log_s("name", name), LOG_END);
+		return;
+	}
+	item = &l->items[l->count++];
+	memset(item, 0, sizeof(*item));
+	text_copy(item->name, sizeof(item->name), name);
+	item->want = *addr;
+	item->addr = *addr;
+	item->role = role;
+	item->local = addr_is_zero(addr) && addr->port == 0 && text_equal(name, "admin");
+	item->sockets = role == ROLE_PROXY ? l->workers : 1;
+	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
+		item->fds[i] = -1;
+}
+
+void
+listeners_plan(struct listeners *l, const struct config *config)
+{
+	static const struct addr local;
+	const struct config_listeners *c = &config->listen;
+
+	for (size_t i = 0; i < l->count; i++)
+		l->items[i].stale = true;
+	for (uint32_t i = 0; i < c->http_count; i++)
+		want(l, "http", &c->http[i], ROLE_PROXY);
+	for (uint32_t i = 0; i < c->https_count; i++)
+		want(l, "https", &c->https[i], ROLE_PROXY);
+	want(l, "admin", &local, ROLE_API);
+	if (c->api.on)
+		want(l, "api", &c->api.addr, ROLE_API);
+	if (c->metrics.on && config->metrics.enabled)
+		want(l, "metrics", &c->metrics.addr, ROLE_OBSERVABILITY);
+	size_t kept = 0;
+	for (size_t i = 0; i < l->count; i++) {
+		if (l->items[i].stale)
+			close_group(&l->items[i]);
+		else if (kept++ != i)
+			l->items[kept - 1] = l->items[i];
+	}
+	l->count = kept;
+}
+
+void
+listeners_adopt(struct listeners *l, const char *name, int fd)
+{
+	struct sockaddr_storage ss = {0};
+	socklen_t length = sizeof(ss);
+	struct addr at = {0};
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
+	    (ss.ss_family != AF_UNIX && !addr_from_sockaddr((struct sockaddr *)&ss, length, &at)))
+		goto out;
+	for (size_t i = 0; i < l->count; i++) {
+		struct listener *item = &l->items[i];
+
+		if (!text_equal(item->name, name) || item->local != (ss.ss_family == AF_UNIX) ||
+		    (!item->local && !addr_equal(&item->want, &at) &&
+		     !addr_equal(&item->addr, &at)))
+			continue;
+		for (unsigned w = 0; w < item->sockets; w++) {
+			if (item->fds[w] >= 0)
+				continue;
+			item->fds[w] = fd;
+			item->addr = at;
+			return;
+		}
+	}
+out:
+	fd_close(&fd);
+}
+
+/* ---- opening ---- */
+
+static int
+tcp_socket(const struct addr *addr, bool share)
+{
+	struct sockaddr_storage ss;
+	socklen_t length = addr_to_sockaddr(addr, &ss);
+	static const int one = 1;
+	defer_close int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+		return -1;
+	if (ss.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&ss, length) < 0)
+		return -1;
+	return fd_take(&fd);
+}
+
+static int
+tcp_listener(struct listener *item, bool share)
+{
+	struct sockaddr_storage ss;
+	socklen_t length = sizeof(ss);
+	defer_close int fd = tcp_socket(&item->addr, share);
+
+	if (fd < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
+	    !addr_from_sockaddr((struct sockaddr *)&ss, length, &item->addr))
+		return -1;
+	return fd_take(&fd);
+}
+
+static int
+tcp_open(struct listener *item)
+{
+	bool share = item->role == ROLE_PROXY;
+	bool empty = true;
+
+	for (unsigned w = 0; w < item->sockets; w++)
+		empty &= item->fds[w] < 0;
+	if (share && empty) {
+		/* Binding alone fails when somebody listens there, with SO_REUSEPORT or not. */
+		int alone = tcp_listener(&(struct listener){.addr = item->want}, false);
+		if (alone < 0)
+			return -1;
+		fd_close(&alone);
+	}
+	for (unsigned w = 0; w < item->sockets; w++) {
+		if (item->fds[w] >= 0)
+			continue;
+		item->fds[w] = tcp_listener(item, share);
+		if (item->fds[w] < 0) {
+			int code = errno;
+
+			close_group(item);
+			item->addr = item->want;
+			errno = code;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static void
+link_default(const struct listeners *l)
+{
+	if (!text_equal(l->inst->name, "default"))
+		return;
+	(void)unlinkat(l->inst->runs_fd, "zlayer.sock", 0);
+	if (symlinkat("default/zlayer.sock", l->inst->runs_fd, "zlayer.sock") < 0)
+		log_event(LOG_WARN, "cannot link the admin socket", log_i("errno", errno), LOG_END);
+}
+
+static int
+local_open(const struct listeners *l, struct listener *item)
+{
+	struct sockaddr_un at;
+	const struct group *group = getgrnam("zlayer");
+	defer_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	socket_path(l, &at);
+	if (fd < 0)
+		return -1;
+	(void)unlink(at.sun_path);
+	mode_t mask = umask(0177);
+	int rc = bind(fd, (struct sockaddr *)&at, sizeof(at));
+	umask(mask);
+	if (rc < 0)
+		return -1;
+	if (group && (chown(at.sun_path, 0, group->gr_gid) < 0 || chmod(at.sun_path, 0660) < 0))
+		return -1;
+	if (listen(fd, BACKLOG) < 0)
+		return -1;
+	item->fds[0] = fd_take(&fd);
+	link_default(l);
+	return 0;
+}
+
+static void
+explain(struct listener *item, int code)
+{
+	char at[ADDR_TEXT_BYTES], user[200];
+
+	addr_put(&item->want, at, sizeof(at));
+	(void)err_sys(&item->reason, code, "cannot listen on %s for %s",
+		      item->local ? "the admin socket" : at, item->name);
+	if (code != EADDRINUSE || item->local)
+		return;
+	if (portuser_find(&item->want, user, sizeof(user)))
+		(void)err_why(&item->reason, "%s listens there", user);
+	(void)err_fix(&item->reason, "stop that process, or change listen.%s in the configuration",
+		      item->name);
+}
+
+static bool
+open_one(const struct listeners *l, struct listener *item)
+{
+	struct err before = item->reason;
+	int rc = item->local && item->fds[0] >= 0 ? 0
+		 : item->local                    ? local_open(l, item)
+						  : tcp_open(item);
+
+	if (rc == 0) {
+		item->up = true;
+		item->fresh = true;
+		err_clear(&item->reason);
+		return true;
+	}
+	explain(item, errno);
+	if (before.code == item->reason.code && text_equal(before.why[1], item->reason.why[1]))
+		return false;
+	log_err(LOG_WARN, "a listener is not up; it is tried again", &item->reason);
+	return true;
+}
+
+bool
+listeners_open(struct listeners *l)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (!l->items[i].up)
+			changed |= open_one(l, &l->items[i]);
+	return changed;
+}
+
+bool
+listeners_all_up(const struct listeners *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (!l->items[i].up)
+			return false;
+	return true;
+}
+
+void
+listeners_each(const struct listeners *l, unsigned role, unsigned worker, bool fresh,
+	       listeners_fn visit, void *arg)
+{
+	const struct listener *last = NULL;
+
+	for (size_t i = 0; i < l->count; i++) {
+		const struct listener *item = &l->items[i];
+
+		if (item->role != role || !item->up || worker >= item->sockets ||
+		    (fresh && !item->fresh))
+			continue;
+		if (last)
+			visit(arg, last->name, last->fds[worker], false);
+		last = item;
+	}
+	if (last)
+		visit(arg, last->name, last->fds[worker], true);
+}
+
+void
+listeners_settle(struct listeners *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		l->items[i].fresh = false;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_LISTENERS_H
+#define NODE_LISTENERS_H
+
+/*
+ * The listening sockets of a node. http and https: one per address and proxy worker
+ * (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics for role observability. node
+ * opens them in its own network namespace and keeps a duplicate of each, so that connections wait
+ * in the accept queue while a role is replaced.
+ * An address that cannot be had does not stop the others: it is tried again and shown with the
+ * reason (MSG_TABLE_LISTENER).
+ * Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/err.h"
+#include "node/instance.h"
+#include "ring/role.h"
+#include "spec/config.h"
+
+enum { LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 3, LISTENERS_NAME = 32 };
+
+struct listener {
+	char name[LISTENERS_NAME];
+	struct addr want; /* as configured; zero for the unix socket */
+	struct addr addr; /* as bound: port 0 resolved */
+	unsigned role;    /* who serves it */
+	unsigned sockets; /* that are wanted: workers, or 1 */
+	int fds[ROLE_PROXIES_MAX];
+	bool local; /* the unix socket */
+	bool up;
+	bool fresh; /* up since the last listeners_settle() */
+	bool stale; /* not in the configuration that is being planned */
+	struct err reason;
+};
+
+struct listeners {
+	const struct instance *inst;
+	unsigned workers;
+	struct listener items[LISTENERS_MAX];
+	size_t count;
+};
+
+void listeners_init(struct listeners *l, const struct instance *inst, unsigned workers);
+/* Closes all; the unix socket's name is removed. */
+void listeners_fini(struct listeners *l);
+
+/* Takes what the configuration wants: addresses that are no longer in it are closed, new ones are
+ * added (not yet open). */
+void listeners_plan(struct listeners *l, const struct config *config);
+/* A socket that was open before (of a proxy that outlived its node, of an upgrade): given. It
+ * serves when the plan has its name and address, and is closed otherwise. */
+void listeners_adopt(struct listeners *l, const char *name, int fd);
+/* Opens what is not up. True when something changed (newly up, or another reason). */
+bool listeners_open(struct listeners *l);
+bool listeners_all_up(const struct listeners *l);
+
+/* The sockets for a process of a role (worker: 0 unless proxy), borrowed: all, or the fresh. */
+typedef void (*listeners_fn)(void *arg, const char *name, int fd, bool last);
+void listeners_each(const struct listeners *l, unsigned role, unsigned worker, bool fresh,
+		    listeners_fn visit, void *arg);
+/* Nothing is fresh any more: all processes know. */
+void listeners_settle(struct listeners *l);
+
+#endif

@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The node: puts the parts together and reacts to signals. Order of a start: configuration,
+ * privileges, instance (locks, folders, uids), cgroup, fabric, node's own segment with the counters
+ * of the last run, proxies of a killed node, listeners, roles. Everything that is here already is
+ * adopted, so that a start after kill -9, an upgrade and a first start take the same path.
+ *
+ * A clean stop leaves containers running: the monitors own them. Only when no container is left,
+ * what the instance has outside its data folder is removed.
+ */
+#include "node/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/world.h"
+#include "node/certs.h"
+#include "node/cgroup.h"
+#include "node/collect.h"
+#include "node/fabric.h"
+#include "node/notify.h"
+#include "node/options.h"
+#include "node/publish.h"
+#include "node/retired.h"
+#include "node/supervise.h"
+#include "node/tree.h"
+#include "node/upgrade.h"
+#include "node/vault.h"
+#include "ring/metrics.h"
+
+enum { TICK_MS = 1000, CERTS_TICKS = 10, LISTEN_TICKS_MAX = 30, SIGNALS = 4 };
+
+struct node {
+	uv_loop_t loop;
+	int argc;
+	char **argv;
+	struct options options;
+	struct config config;
+	int config_fd;
+	struct instance inst;
+	struct cgroup cgroup;
+	int fabric;
+	struct ring_writer *own;
+	struct hub *hub;
+	struct listeners listeners;
+	struct unit_env env;
+	struct supervise *supervise;
+	struct certs *certs;
+	uv_signal_t signals[SIGNALS];
+	uv_timer_t tick;
+	struct usage usage;
+	uint64_t ticks;
+	uint64_t listen_due, listen_wait; /* in ticks */
+	bool stopping;
+	bool announced; /* READY=1 was sent */
+};
+
+static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
+
+/* ---- what roles ask for ---- */
+
+static void
+send_file(struct node *n, struct hub_member *m, enum leash_file what, const char *name,
+	  const int *fds, size_t count)
+{
+	struct leash_message message;
+
+	(void)n;
+	leash_init(&message, LEASH_FILE);
+	message.from_role = ROLE_NODE;
+	message.a = what;
+	text_copy(message.name, sizeof(message.name), name);
+	hub_send(m, &message, fds, count);
+}
+
+struct round {
+	struct node *node;
+	struct hub_member *to;
+};
+
+static void
+send_certificate(void *arg, const char *name, int certificate, int key)
+{
+	struct round *r = arg;
+	int fds[] = {certificate, key};
+
+	send_file(r->node, r->to, LEASH_FILE_CERTIFICATE, name, fds, key >= 0 ? 2 : 1);
+}
+
+static void
+send_sealed(void *arg, const char *name, int fd)
+{
+	struct round *r = arg;
+
+	send_file(r->node, r->to, LEASH_FILE_SEALED, name, &fd, 1);
+}
+
+static void
+send_certificates(struct node *n, struct hub_member *signer)
+{
+	struct round r = {n, signer};
+	struct leash_message end;
+
+	if (n->certs)
+		certs_each(n->certs, send_certificate, &r);
+	leash_init(&end, LEASH_FILES_END);
+	end.from_role = ROLE_NODE;
+	hub_send(signer, &end, NULL, 0);
+}
+
+static void
+send_signer_all(struct node *n, struct hub_member *signer)
+{
+	struct round r = {n, signer};
+	struct err err = {0};
+	defer_close int key = -1;
+
+	if (vault_key(n->inst.data_fd, &key, &err) == 0)
+		send_file(n, signer, LEASH_FILE_SEALING_KEY, "seal", &key, 1);
+	else
+		log_err(LOG_ERROR, "keys cannot be sealed", &err);
+	vault_each(n->inst.data_fd, send_sealed, &r);
+	send_certificates(n, signer);
+}
+
+static void
+certificates_changed(void *arg)
+{
+	struct node *n = arg;
+	struct list *it, *tmp;
+
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		struct unit *u = container_of(it, struct unit, link);
+
+		if (u->role->role == ROLE_SIGNER && u->member)
+			send_certificates(n, u->member);
+	}
+}
+
+static void
+spool(struct node *n, struct hub_member *m, uint64_t id)
+{
+	struct leash_message answer;
+	defer_close int fd = vault_spool(n->inst.data_fd);
+
+	leash_init(&answer, LEASH_SPOOLED);
+	answer.from_role = ROLE_NODE;
+	answer.id = id;
+	answer.code = fd < 0 ? (uint32_t)errno : 0;
+	hub_send(m, &answer, &fd, fd >= 0 ? 1 : 0);
+}
+
+static void
+role_asked(void *arg, struct hub_member *m, const struct leash_message *message, int *fds,
+	   size_t count)
+{
+	struct node *n = arg;
+	struct err err = {0};
+
+	(void)count;
+	if (message->kind == LEASH_SPOOL)
+		spool(n, m, message->id);
+	else if (message->kind == LEASH_KEEP &&
+		 vault_keep(n->inst.data_fd, message->name, fds[0], &err) < 0)
+		log_err(LOG_ERROR, "a sealed key was not kept", &err);
+}
+
+static void
+role_ready(void *arg, struct hub_member *m, uint64_t landlock_abi)
+{
+	(void)arg;
+	unit_ready(hub_owner(m), landlock_abi);
+}
+
+static void
+role_broken(void *arg, struct hub_member *m, const char *why)
+{
+	struct node *n = arg;
+
+	supervise_broken(n->supervise, hub_owner(m), why);
+}
+
+static const struct hub_events hub_events = {role_ready, role_broken, role_asked};
+
+/* ---- what the supervisor tells ---- */
+
+static void
+process_spawned(void *arg, struct unit *u)
+{
+	struct node *n = arg;
+
+	if (u->role->role == ROLE_SIGNER)
+		send_signer_all(n, u->member);
+}
+
+static void
+all_settled(void *arg)
+{
+	struct node *n = arg;
+
+	log_event(LOG_INFO, "the node is up", log_s("instance", n->inst.name),
+		  log_s("data", n->inst.data_path), LOG_END);
+	notify_send("READY=1\nSTATUS=all processes are up");
+	n->announced = true;
+}
+
+static void
+all_stopped(void *arg)
+{
+	struct node *n = arg;
+
+	uv_stop(&n->loop);
+}
+
+static const struct supervise_events supervise_events = {
+	.settled = all_settled,
+	.spawned = process_spawned,
+	.stopped = all_stopped,
+};
+
+/* ---- configuration ---- */
+
+static int
+seal_config(struct node *n, struct err *err)
+{
+	int fd = fd_memfd_sealed("config", &n->config, sizeof(n->config));
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot pass the configuration on");
+	fd_close(&n->config_fd);
+	n->config_fd = fd;
+	n->env.config_fd = fd;
+	return 0;
+}
+
+static void
+setup_log(const struct node *n)
+{
+	struct log_config config = {
+		.level = n->config.logs.level,
+		.format = n->config.logs.format,
+		.fd = STDERR_FILENO,
+		.component = "node",
+	};
+
+	publish_name(&n->config, config.node, sizeof(config.node));
+	log_setup(&config);
+}
+
+static void
+count_reload(struct node *n, bool ok)
+{
+	struct metric_page *page = ring_writer_metrics(n->own);
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "result", ok ? "success" : "failure");
+	metric_add(metrics_get(page, METRICS_CONFIG_RELOADS, &labels), 1);
+	if (ok)
+		metric_set(metrics_get(page, METRICS_CONFIG_LAST_RELOAD, NULL),
+			   world_wall_ns() / 1000000000);
+}
+
+static void
+open_listeners(struct node *n)
+{
+	bool changed = listeners_open(&n->listeners);
+
+	n->listen_wait = n->listen_wait ? n->listen_wait * 2 : 1;
+	if (n->listen_wait > LISTEN_TICKS_MAX)
+		n->listen_wait = LISTEN_TICKS_MAX;
+	n->listen_due = listeners_all_up(&n->listeners) ? 0 : n->ticks + n->listen_wait;
+	if (!changed)
+		return;
+	publish_listeners(n->own, &n->listeners);
+	if (n->supervise)
+		supervise_listeners(n->supervise);
+	hub_kick(n->hub);
+}
+
+static void
+take_over(struct node *n, const struct config *config)
+{
+	struct err err = {0};
+	struct leash_message message;
+	bool folder = !text_equal(config->tls.certificates, n->config.tls.certificates);
+
+	n->config = *config;
+	if (seal_config(n, &err) < 0) {
+		log_err(LOG_ERROR, "the roles keep the old configuration", &err);
+		return;
+	}
+	setup_log(n);
+	leash_init(&message, LEASH_CONFIG);
+	message.from_role = ROLE_NODE;
+	hub_send_all(n->hub, &message, &n->config_fd, 1);
+	listeners_plan(&n->listeners, &n->config);
+	n->listen_wait = 0;
+	open_listeners(n);
+	publish_listeners(n->own, &n->listeners);
+	publish_node(n->own, &n->inst, &n->config, n->cgroup.mode);
+	hub_kick(n->hub);
+	if (folder) {
+		certs_free(n->certs);
+		n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
+		certificates_changed(n);
+	}
+}
+
+static void
+reload(struct node *n)
+{
+	struct err err = {0};
+	struct config *config = mem_alloc(MEM_NODE, sizeof(*config));
+
+	if (!config) {
+		log_event(LOG_ERROR, "no memory to read the configuration", LOG_END);
+		return;
+	}
+	notify_reloading();
+	if (options_config(&n->options, config, &err) < 0) {
+		log_err(LOG_ERROR, "the configuration is wrong; the old one stays", &err);
+		notify_send("READY=1\nSTATUS=the configuration is wrong; the old one stays");
+		count_reload(n, false);
+	} else {
+		take_over(n, config);
+		log_event(LOG_INFO, "the configuration was read again", LOG_END);
+		notify_send("READY=1\nSTATUS=the configuration was read again");
+		count_reload(n, true);
+	}
+	mem_free(config);
+}
+
+/* ---- signals and time ---- */
+
+static void
+stop(struct node *n)
+{
+	if (!n->stopping)
+		notify_send("STOPPING=1");
+	n->stopping = true;
+	supervise_stop(n->supervise);
+}
+
+static void
+upgrade(struct node *n)
+{
+	struct err err = {0};
+	struct upgrade *up = mem_alloc(MEM_NODE, sizeof(*up));
+
+	if (!up || n->stopping)
+		goto out;
+	notify_reloading();
+	if (retired_save(n->inst.run_fd, ring_writer_metrics(n->own), &err) < 0)
+		log_err(LOG_WARN, "counters of node are lost in this upgrade", &err);
+	upgrade_fill(up, &n->inst, &n->env, supervise_units(n->supervise));
+	log_event(LOG_INFO, "running the program again", LOG_END);
+	if (upgrade_exec(up, n->argc, n->argv, &err) < 0)
+		log_err(LOG_ERROR, "no upgrade: the running program goes on", &err);
+	notify_send("READY=1");
+out:
+	mem_free(up);
+}
+
+static void
+signal_event(uv_signal_t *handle, int number)
+{
+	struct node *n = handle->data;
+
+	switch (number) {
+	case SIGHUP:
+		reload(n);
+		break;
+	case SIGUSR2:
+		upgrade(n);
+		break;
+	default:
+		stop(n);
+		break;
+	}
+}
+
+static void
+tick_event(uv_timer_t *timer)
+{
+	struct node *n = timer->data;
+
+	n->ticks++;
+	ring_writer_heartbeat(n->own, world_mono_ns());
+	supervise_tick(n->supervise);
+	if (n->listen_due && n->ticks >= n->listen_due && !n->stopping)
+		open_listeners(n);
+	if (n->certs && n->ticks % CERTS_TICKS == 0)
+		certs_tick(n->certs);
+	usage_update(ring_writer_metrics(n->own), role_name(ROLE_NODE), &n->usage);
+	if (notify_watchdog_ms())
+		notify_send("WATCHDOG=1");
+}
+
+static void
+attend(struct node *n)
+{
+	sigset_t all;
+
+	for (int i = 0; i < SIGNALS; i++) {
+		uv_signal_init(&n->loop, &n->signals[i]);
+		n->signals[i].data = n;
+		uv_signal_start(&n->signals[i], signal_event, signal_numbers[i]);
+	}
+	/* An upgrade comes here with them blocked. */
+	sigfillset(&all);
+	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	uv_timer_init(&n->loop, &n->tick);
+	n->tick.data = n;
+	uv_timer_start(&n->tick, tick_event, TICK_MS, TICK_MS);
+}
+
+/* ---- start ---- */
+
+static unsigned
+count_workers(const struct config *config)
+{
+	cpu_set_t cpus;
+	int count = 1;
+
+	if (config->proxy.workers)
+		return config->proxy.workers > ROLE_PROXIES_MAX / 2 ? ROLE_PROXIES_MAX / 2
+								    : config->proxy.workers;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		count = CPU_COUNT(&cpus);
+	return count < 1                      ? 1
+	       : count > ROLE_PROXIES_MAX / 2 ? ROLE_PROXIES_MAX / 2
+					      : (unsigned)count;
+}
+
+static int
+open_instance(struct node *n, const struct upgrade *up, struct err *err)
+{
+	char data[INSTANCE_PATH];
+	struct instance_locks held;
+
+	if (options_data(&n->options, &n->config, data, sizeof(data), err) < 0 ||
+	    instance_privileged(err) < 0)
+		return -1;
+	if (up)
+		held = (struct instance_locks){up->data_lock, up->run_lock, up->slot_lock, up->slot,
+					       up->uid_base};
+	return instance_open(n->options.instance, data, n->config.node.uid_base, up ? &held : NULL,
+			     &n->inst, err);
+}
+
+static int
+open_place(struct node *n, struct err *err)
+{
+	if (cgroup_open(n->config.runtime.cgroup_parent, n->inst.name, &n->cgroup, err) < 0)
+		return -1;
+	return fabric_open(n->inst.run_fd, &n->fabric, err);
+}
+
+static int
+open_segment(struct node *n, struct err *err)
+{
+	uint32_t generation;
+	struct err damaged = {0};
+
+	if (instance_reserve(&n->inst, 1, &generation, err) < 0 ||
+	    publish_new(generation, &n->own, err) < 0)
+		return -1;
+	if (retired_load(n->inst.run_fd, ring_writer_metrics(n->own), &damaged) < 0)
+		log_err(LOG_WARN, "counters of the last run are lost", &damaged);
+	ring_writer_heartbeat(n->own, world_mono_ns());
+	usage_up(ring_writer_metrics(n->own), role_name(ROLE_NODE), true);
+	n->usage.pid = getpid();
+	publish_node(n->own, &n->inst, &n->config, n->cgroup.mode);
+	n->hub = hub_new(&n->loop, n->own, generation, &hub_events, n);
+	if (!n->hub)
+		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
+	return 0;
+}
+
+static int
+open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err *err)
+{
+	n->env.loop = &n->loop;
+	n->env.inst = &n->inst;
+	n->env.config = &n->config;
+	n->env.own = n->own;
+	n->env.hub = n->hub;
+	n->env.listeners = &n->listeners;
+	n->env.fabric = n->fabric;
+	n->env.cgroup_procs = n->cgroup.roles_fd;
+	n->env.workers = count_workers(&n->config);
+	if (seal_config(n, err) < 0)
+		return -1;
+	n->supervise = supervise_new(&n->env, roles, count, &supervise_events, n);
+	if (!n->supervise)
+		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
+	n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
+	return 0;
+}
+
+/* ---- what runs already ---- */
+
+static void
+take_collected(void *arg, struct collect_found *found)
+{
+	struct node *n = arg;
+
+	log_event(LOG_INFO, "a proxy of the last run hands over its sockets",
+		  log_u("index", found->index), log_u("pid", (uint64_t)found->pid),
+		  log_u("sockets", found->listeners), LOG_END);
+	for (size_t i = 0; i < found->listeners; i++)
+		listeners_adopt(&n->listeners, found->names[i], found->fds[i]);
+	supervise_collected(n->supervise, found);
+}
+
+static void
+take_unit(struct node *n, const struct upgrade_unit *from)
+{
+	struct err err = {0};
+	struct unit *u = unit_new(&n->env, roles_get(from->role), from->index, from->worker);
+
+	if (!u)
+		return;
+	u->generation = from->generation;
+	u->restarts = from->restarts;
+	u->landlock_abi = from->landlock_abi;
+	u->state = (enum msg_process_state)from->state;
+	u->pid = (pid_t)from->pid;
+	u->conn = from->conn;
+	u->started_wall_ns = from->started_wall_ns;
+	if (u->state == MSG_PROCESS_UP)
+		u->up_ms = uv_now(&n->loop);
+	supervise_add(n->supervise, u);
+	if (unit_adopt(u, from->pidfd, from->leash, from->segment, &err) < 0) {
+		(void)err_where(&err, "process %s", u->component);
+		log_err(LOG_ERROR, "a process was lost in the upgrade", &err);
+		unit_free(u);
+	}
+}
+
+static void
+take_upgrade(struct node *n, const struct upgrade *up)
+{
+	n->env.generation_next = up->generation_next;
+	n->env.generation_end = up->generation_end;
+	hub_set_tickets(n->hub, up->tickets);
+	for (uint32_t i = 0; i < up->sockets_count; i++)
+		listeners_adopt(&n->listeners, up->sockets[i].name, up->sockets[i].fd);
+	for (uint32_t i = 0; i < up->units_count; i++)
+		take_unit(n, &up->units[i]);
+}
+
+static int
+open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
+{
+	struct upgrade *up = mem_alloc(MEM_NODE, sizeof(*up));
+
+	if (!up)
+		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
+	bool upgraded = upgrade_take(up);
+	int rc = open_instance(n, upgraded ? up : NULL, err);
+	if (rc == 0)
+		rc = open_place(n, err);
+	if (rc == 0)
+		rc = open_segment(n, err);
+	if (rc == 0) {
+		listeners_init(&n->listeners, &n->inst, count_workers(&n->config));
+		listeners_plan(&n->listeners, &n->config);
+		rc = open_supervisor(n, roles, count, err);
+	}
+	if (rc == 0 && upgraded)
+		take_upgrade(n, up);
+	else if (rc == 0)
+		collect_proxies(&n->inst, take_collected, n);
+	if (rc == 0) {
+		open_listeners(n);
+		listeners_settle(&n->listeners);
+		if (upgraded)
+			supervise_replace(n->supervise);
+		supervise_start(n->supervise);
+	}
+	mem_free(up);
+	return rc;
+}
+
+/* ---- end ---- */
+
+static bool
+containers_left(const struct node *n)
+{
+	return tree_holds(n->inst.run_fd, "containers") || cgroup_busy(&n->cgroup);
+}
+
+static void
+close_node(struct node *n)
+{
+	bool stay = containers_left(n);
+
+	certs_free(n->certs);
+	supervise_free(n->supervise);
+	listeners_fini(&n->listeners);
+	hub_free(n->hub);
+	unit_env_fini(&n->env);
+	fd_close(&n->config_fd);
+	fd_close(&n->fabric);
+	if (stay) {
+		struct err err = {0};
+
+		log_event(LOG_INFO, "stopped; containers run on", LOG_END);
+		if (retired_save(n->inst.run_fd, ring_writer_metrics(n->own), &err) < 0)
+			log_err(LOG_WARN, "the counters are lost", &err);
+		cgroup_close(&n->cgroup);
+		instance_close(&n->inst);
+	} else {
+		if (fabric_remove(n->inst.run_fd) < 0)
+			log_event(LOG_WARN, "cannot remove the fabric", log_i("errno", errno),
+				  LOG_END);
+		cgroup_remove(&n->cgroup);
+		instance_remove(&n->inst);
+		log_event(LOG_INFO, "stopped; nothing is left running", LOG_END);
+	}
+	ring_writer_free(n->own);
+}
+
+int
+node_serve(int argc, char **argv, const unsigned *roles, size_t count)
+{
+	static struct node n = {.config_fd = -1, .fabric = -1};
+	struct err err = {0};
+
+	upgrade_remember();
+	signal(SIGPIPE, SIG_IGN);
+	n.argc = argc;
+	n.argv = argv;
+	if (options_parse(argc, argv, &n.options, &err) < 0)
+		goto fail;
+	if (n.options.help) {
+		options_usage();
+		return 0;
+	}
+	if (options_config(&n.options, &n.config, &err) < 0)
+		goto fail;
+	setup_log(&n);
+	uv_loop_init(&n.loop);
+	attend(&n);
+	if (open_node(&n, roles, count, &err) < 0)
+		goto fail;
+	uv_run(&n.loop, UV_RUN_DEFAULT);
+	close_node(&n);
+	uv_run(&n.loop, UV_RUN_NOWAIT);
+	return 0;
+fail:
+	err_print(&err, "zlayer", stderr);
+	return err_kind_exit(err.kind);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of node's tables. Everything here is small and changes rarely. */
+#include "node/publish.h"
+
+#include <sched.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include "base/text.h"
+#include "base/world.h"
+
+int
+publish_new(uint32_t generation, struct ring_writer **out, struct err *err)
+{
+	struct ring_layout layout = {
+		.role = ROLE_NODE,
+		.generation = generation,
+		.tables = {{MSG_TABLE_PROCESS, 1, sizeof(struct msg_process),
+			    2 * ROLE_PROXIES_MAX + ROLES_},
+			   {MSG_TABLE_LISTENER, 1, sizeof(struct msg_listener), LISTENERS_MAX},
+			   {MSG_TABLE_NODE, 1, sizeof(struct msg_node), 1}},
+		.tables_count = 3,
+		.metric_series = PUBLISH_SERIES,
+	};
+
+	return ring_writer_new(&layout, out, err);
+}
+
+void
+publish_name(const struct config *config, char *out, size_t cap)
+{
+	char host[256] = "";
+
+	if (config->node.name[0]) {
+		text_copy(out, cap, config->node.name);
+		return;
+	}
+	gethostname(host, sizeof(host) - 1);
+	host[strcspn(host, ".")] = '\0';
+	text_copy(out, cap, host[0] ? host : "node");
+}
+
+void
+publish_node(struct ring_writer *w, const struct instance *inst, const struct config *config,
+	     uint32_t cgroup_mode)
+{
+	struct msg_node row = {.cgroup_mode = cgroup_mode};
+	struct utsname system;
+	struct sysinfo info;
+	cpu_set_t cpus;
+
+	text_copy(row.instance, sizeof(row.instance), inst->name);
+	publish_name(config, row.name, sizeof(row.name));
+	text_copy(row.zone, sizeof(row.zone), config->node.zone);
+	text_copy(row.version, sizeof(row.version), ZLAYER_VERSION);
+	if (uname(&system) == 0)
+		text_copy(row.kernel, sizeof(row.kernel), system.release);
+	const struct msg_node *before = ring_table_own(w, MSG_TABLE_NODE, 1);
+	row.started_wall_ns = before ? before->started_wall_ns : world_wall_ns();
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		row.cpus = (uint32_t)CPU_COUNT(&cpus);
+	if (sysinfo(&info) == 0)
+		row.memory_bytes = (uint64_t)info.totalram * info.mem_unit;
+	(void)ring_table_set(w, MSG_TABLE_NODE, 1, &row, NULL);
+}
+
+static uint64_t
+process_key(unsigned role, unsigned index)
+{
+	return (uint64_t)role << 16 | (index + 1);
+}
+
+void
+publish_process(struct ring_writer *w, const struct msg_process *process)
+{
+	(void)ring_table_set(w, MSG_TABLE_PROCESS, process_key(process->role, process->index),
+			     process, NULL);
+}
+
+void
+publish_process_gone(struct ring_writer *w, unsigned role, unsigned index)
+{
+	ring_table_remove(w, MSG_TABLE_PROCESS, process_key(role, index));
+}
+
+void
+publish_listeners(struct ring_writer *w, const struct listeners *l)
+{
+	ring_table_begin(w, MSG_TABLE_LISTENER);
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		struct msg_listener row = {0};
+
+		if (i >= l->count) {
+			ring_table_remove(w, MSG_TABLE_LISTENER, i + 1);
+			continue;
+		}
+		text_copy(row.name, sizeof(row.name), l->items[i].name);
+		row.addr = l->items[i].addr;
+		row.sockets = l->items[i].sockets;
+		row.up = l->items[i].up;
+		if (!row.up)
+			msg_reason_from(&l->items[i].reason, &row.reason);
+		(void)ring_table_set(w, MSG_TABLE_LISTENER, i + 1, &row, NULL);
+	}
+	ring_table_commit(w, MSG_TABLE_LISTENER);
+}
