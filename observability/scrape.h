@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OBSERVABILITY_SCRAPE_H
+#define OBSERVABILITY_SCRAPE_H
+
+/*
+ * The HTTP side of /metrics: a small HTTP/1.1 server on a listener that node opened. GET and HEAD
+ * of /metrics only; limits on connections, head size and time, so that a stranger on the port costs
+ * little.
+ * Threading: the loop's.
+ */
+
+#include <uv.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "observability/exposition.h"
+
+enum { SCRAPE_CONNECTIONS_MAX = 64, SCRAPE_HEAD_BYTES = 8192, SCRAPE_IDLE_MS = 30000 };
+
+/* Writes the exposition; false when memory is out. */
+typedef bool (*scrape_render_fn)(void *arg, enum exposition_format format, struct buf *out);
+
+/* Takes the listening socket. */
+int scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg,
+		  struct err *err) MUST_CHECK;
+
+#endif
