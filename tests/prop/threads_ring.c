@@ -10,10 +10,19 @@
 #include "tests/support/prop.h"
 #include "tests/support/segment.h"
 
-enum { RECORDS = 60000, COMMITS = 8000, ROWS = 20, REQUESTS = 3000, READERS = 2 };
+enum {
+	RECORDS = 200000,
+	COMMITS_MIN = 2000,
+	LOOKS_MIN = 150, /* of each reader, that found something */
+	ROWS = 90,
+	REQUESTS = 3000,
+	READERS = 2,
+};
 
 static struct ring_writer *asker, *answerer;
 static int done;
+static unsigned looks[READERS];
+static uint64_t commits;
 
 static struct ring_reader *
 same_mapping(const struct ring_writer *w)
@@ -62,14 +71,28 @@ commit_rows(uint64_t n)
 	ring_table_commit(asker, SEGMENT_TABLE);
 }
 
+static bool
+seen_enough(void)
+{
+	for (size_t i = 0; i < READERS; i++)
+		if (__atomic_load_n(&looks[i], __ATOMIC_RELAXED) < LOOKS_MIN)
+			return false;
+	return true;
+}
+
+/* Records alone first: as fast as they go, so that readers are lapped in the middle of a copy. */
 static void *
 produce(void *arg)
 {
+	uint64_t n = 0;
+
 	(void)arg;
-	for (uint64_t n = 0; n < RECORDS; n++) {
+	for (; n < RECORDS; n++)
 		put_record(n);
-		if (n < COMMITS)
-			commit_rows(n + 1);
+	/* A table that is always locked would never be seen: some records in between. */
+	for (commits = 0; commits < COMMITS_MIN || !seen_enough(); commit_rows(++commits)) {
+		for (uint64_t gap = commits % 64; gap > 0; gap--)
+			put_record(n++);
 		ring_writer_heartbeat(asker, n);
 	}
 	ring_log_publish(asker);
@@ -135,17 +158,20 @@ static void *
 consume(void *arg)
 {
 	struct ring_reader *r = same_mapping(asker);
-	uint64_t expected = 0, value = 0;
+	uint64_t expected = 0, value = 0, before;
+	unsigned *found = arg;
 	int last;
 
-	(void)arg;
 	do {
 		last = __atomic_load_n(&done, __ATOMIC_ACQUIRE);
 		expected = drain(r, expected);
+		before = value;
 		value = look_at_rows(r, value);
+		if (value != before)
+			__atomic_add_fetch(found, 1, __ATOMIC_RELAXED);
 		ring_reader_heartbeat(r);
 	} while (!last);
-	prop_check(value == COMMITS);
+	prop_check(value == commits);
 	free_reader(r);
 	return NULL;
 }
@@ -244,7 +270,7 @@ main(void)
 	third = segment_writer_of(&layout);
 	answers = same_mapping(answerer);
 	for (size_t i = 0; i < READERS; i++)
-		prop_check(pthread_create(&threads[count++], NULL, consume, NULL) == 0);
+		prop_check(pthread_create(&threads[count++], NULL, consume, &looks[i]) == 0);
 	prop_check(pthread_create(&threads[count++], NULL, come_and_go, NULL) == 0);
 	prop_check(pthread_create(&threads[count++], NULL, answer, third) == 0);
 	prop_check(pthread_create(&threads[count++], NULL, produce, NULL) == 0);
