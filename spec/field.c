@@ -447,6 +447,14 @@ read_field(struct field_ctx *ctx, const struct field *f, const struct yaml_node 
 }
 
 void
+field_read_one(struct field_ctx *ctx, const struct field_table *t, const struct yaml_node *n,
+	       void *section)
+{
+	assert(t->count == 1);
+	read_any(ctx, &t->fields[0], n, section);
+}
+
+void
 field_read(struct field_ctx *ctx, const struct field_table *t, const struct yaml_node *n,
 	   void *section)
 {

@@ -106,6 +106,9 @@ struct field {
 /* A whole section. n NULL: all defaults (or, with ctx->keep, nothing). */
 void field_read(struct field_ctx *ctx, const struct field_table *t, const struct yaml_node *n,
 		void *section);
+/* A value by the only field of a table. */
+void field_read_one(struct field_ctx *ctx, const struct field_table *t, const struct yaml_node *n,
+		    void *section);
 /* A single value; `at` is where it goes. Scalars only. */
 bool field_value_read(struct field_ctx *ctx, const struct field *f, const struct yaml_node *n,
 		      void *at);
