@@ -36,7 +36,7 @@ is_digest(const char *text)
 static bool
 is_tag(const char *text)
 {
-	if (strchr(all_letters, text[0]) == NULL && text[0] != '_')
+	if (text[0] == '\0' || (strchr(all_letters, text[0]) == NULL && text[0] != '_'))
 		return false;
 	for (; *text != '\0'; text++) {
 		if (strchr(all_letters, *text) == NULL && strchr("_.-", *text) == NULL)
@@ -157,8 +157,10 @@ cut_front(const char *text, struct image_ref *out)
 		name = slash + 1;
 	}
 	if (strcmp(out->registry, "index.docker.io") == 0 ||
-	    strcmp(out->registry, "registry-1.docker.io") == 0)
+	    strcmp(out->registry, "registry-1.docker.io") == 0) {
+		memset(out->registry, 0, sizeof(out->registry));
 		text_copy(out->registry, sizeof(out->registry), "docker.io");
+	}
 	if (!text_format(out->name, sizeof(out->name), "%s%s",
 			 strcmp(out->registry, "docker.io") == 0 && strchr(name, '/') == NULL
 				 ? "library/"
