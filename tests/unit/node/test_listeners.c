@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listeners on loopback with ports that the kernel picks. */
+#include "node/listeners.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/fd.h"
+#include "base/text.h"
+#include "node/tree.h"
+
+enum { WORKERS = 3 };
+
+static struct instance inst;
+static struct listeners l;
+static struct config config;
+
+static int
+set_up(void **state)
+{
+	char folder[] = "/tmp/zlayer-listen-XXXXXX";
+
+	(void)state;
+	memset(&config, 0, sizeof(config));
+	memset(&inst, 0, sizeof(inst));
+	assert_non_null(mkdtemp(folder));
+	text_copy(inst.run_path, sizeof(inst.run_path), folder);
+	text_copy(inst.name, sizeof(inst.name), "test");
+	listeners_init(&l, &inst, WORKERS);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	listeners_fini(&l);
+	assert_false(tree_holds(AT_FDCWD, inst.run_path));
+	return rmdir(inst.run_path);
+}
+
+static void
+want(const char *http)
+{
+	config.listen.http_count = 1;
+	assert_true(addr_parse(http, &config.listen.http[0]));
+	listeners_plan(&l, &config);
+}
+
+static struct listener *
+named(const char *name)
+{
+	for (size_t i = 0; i < l.count; i++)
+		if (text_equal(l.items[i].name, name))
+			return &l.items[i];
+	return NULL;
+}
+
+struct seen {
+	unsigned count, last;
+};
+
+static void
+see(void *arg, const char *name, int fd, bool last)
+{
+	struct seen *seen = arg;
+
+	assert_non_null(name);
+	assert_true(fd >= 0);
+	seen->count++;
+	seen->last += last;
+}
+
+static void
+test_group(void **state)
+{
+	struct seen seen = {0};
+
+	(void)state;
+	want("127.0.0.1:0");
+	assert_true(listeners_open(&l));
+	assert_true(listeners_all_up(&l));
+	assert_int_not_equal(named("http")->addr.port, 0);
+	for (unsigned w = 0; w < WORKERS; w++)
+		listeners_each(&l, ROLE_PROXY, w, true, see, &seen);
+	assert_int_equal(seen.count, WORKERS);
+	assert_int_equal(seen.last, WORKERS);
+	listeners_settle(&l);
+	listeners_each(&l, ROLE_PROXY, 0, true, see, &seen);
+	assert_int_equal(seen.count, WORKERS);
+	/* The admin socket is api's. */
+	listeners_each(&l, ROLE_API, 0, false, see, &seen);
+	assert_int_equal(seen.count, WORKERS + 1);
+}
+
+static void
+test_taken_port_is_named_and_others_serve(void **state)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	int one = 1, taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char text[64], who[64];
+
+	(void)state;
+	/* Willing to share: we are not. */
+	setsockopt(taken, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	assert_int_equal(bind(taken, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(taken, 1), 0);
+	assert_int_equal(getsockname(taken, (struct sockaddr *)&at, &length), 0);
+	text_format(text, sizeof(text), "127.0.0.1:%u", ntohs(at.sin_port));
+	want(text);
+	assert_true(listeners_open(&l));
+	assert_false(named("http")->up);
+	assert_true(named("admin")->up);
+	assert_int_equal(named("http")->reason.code, EADDRINUSE);
+	assert_non_null(strstr(named("http")->reason.what, text));
+	text_format(who, sizeof(who), "(pid %d)", (int)getpid());
+	assert_non_null(strstr(named("http")->reason.why[1], who));
+	/* The same again is no news; once it is free it comes up. */
+	assert_false(listeners_open(&l));
+	close(taken);
+	assert_true(listeners_open(&l));
+	assert_true(listeners_all_up(&l));
+}
+
+static void
+test_plan_keeps_what_stays(void **state)
+{
+	(void)state;
+	want("127.0.0.1:0");
+	assert_true(listeners_open(&l));
+	int before = named("http")->fds[0];
+	listeners_plan(&l, &config);
+	assert_int_equal(named("http")->fds[0], before);
+	config.listen.http_count = 0;
+	listeners_plan(&l, &config);
+	assert_null(named("http"));
+	assert_int_equal(fcntl(before, F_GETFD), -1);
+	assert_non_null(named("admin"));
+}
+
+static void
+test_adopted_sockets_serve(void **state)
+{
+	struct listeners next;
+
+	(void)state;
+	want("127.0.0.1:0");
+	assert_true(listeners_open(&l));
+	config.listen.http[0] = named("http")->addr;
+	listeners_init(&next, &inst, WORKERS);
+	listeners_plan(&next, &config);
+	for (unsigned w = 0; w < WORKERS; w++)
+		listeners_adopt(&next, "http", dup(named("http")->fds[w]));
+	listeners_adopt(&next, "https", dup(named("http")->fds[0]));
+	assert_true(listeners_open(&next));
+	assert_true(listeners_all_up(&next));
+	for (size_t i = 0; i < next.count; i++)
+		assert_int_equal(addr_equal(&next.items[i].addr, &next.items[i].want), 1);
+	listeners_fini(&next);
+}
+
+static void
+test_admin_is_private(void **state)
+{
+	char path[INSTANCE_PATH + 16];
+	struct stat sb;
+
+	(void)state;
+	want("127.0.0.1:0");
+	listeners_open(&l);
+	text_format(path, sizeof(path), "%s/zlayer.sock", inst.run_path);
+	assert_int_equal(stat(path, &sb), 0);
+	assert_true(S_ISSOCK(sb.st_mode));
+	assert_int_equal(sb.st_mode & 0007, 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_group, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_taken_port_is_named_and_others_serve, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_plan_keeps_what_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_adopted_sockets_serve, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_admin_is_private, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
