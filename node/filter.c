@@ -20,6 +20,7 @@
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -146,6 +147,8 @@ static const char *const files_names[] = {
 	"readlinkat",
 	"getdents64",
 	"getcwd",
+	"chdir",
+	"fchdir",
 	"pwrite64",
 	"pwritev",
 	"preadv",
@@ -243,7 +246,7 @@ static const struct {
 	{"newfstatat", EACCES}, {"stat", EACCES},
 	{"statx", EACCES},      {"access", EACCES},
 	{"readlink", EACCES},   {"readlinkat", EACCES},
-	{"ioctl", ENOTTY},      {"prctl", EINVAL},
+	{"prctl", EINVAL},
 
 	{"fadvise64", EINVAL},  {"io_uring_setup", ENOSYS},
 	{"mlock", EPERM},       {"pkey_alloc", ENOSYS},
@@ -307,6 +310,23 @@ rules_socket(struct rules *r, unsigned bits)
 		rule(r, SCMP_ACT_ERRNO(EACCES), "socket", 0, NULL);
 }
 
+/* libuv sets descriptors up by ioctl; terminals and devices are nobody's business. */
+static void
+rules_ioctl(struct rules *r)
+{
+	static const scmp_datum_t calls[] = {FIONREAD, FIONBIO, FIOCLEX}; /* ascending */
+	struct scmp_arg_cmp below = SCMP_A1(SCMP_CMP_LT, FIONREAD);
+	struct scmp_arg_cmp above = SCMP_A1(SCMP_CMP_GT, FIOCLEX);
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		struct scmp_arg_cmp call = SCMP_A1(SCMP_CMP_EQ, calls[i]);
+
+		rule(r, SCMP_ACT_ALLOW, "ioctl", 1, &call);
+	}
+	rule(r, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 1, &below);
+	rule(r, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 1, &above);
+}
+
 static void
 rules_arguments(struct rules *r, unsigned bits)
 {
@@ -317,6 +337,7 @@ rules_arguments(struct rules *r, unsigned bits)
 	rule(r, SCMP_ACT_ALLOW, "mmap", 1, &no_exec);
 	rule(r, SCMP_ACT_ALLOW, "mprotect", 1, &no_exec);
 	rule(r, SCMP_ACT_ALLOW, "clone", 1, &thread);
+	rules_ioctl(r);
 	rules_socket(r, bits);
 	if (named(bits, "newfstatat"))
 		return;

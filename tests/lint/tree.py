@@ -17,7 +17,8 @@ LAYERS = {
     "ring": 1, "spec": 1, "wire": 1,
     "api": 2, "dataplane": 2, "observability": 2, "overlay": 2, "proxy": 2, "runtime": 2,
     "scheduler": 2,
-    "cli": 3, "node": 3,
+    "node": 3,
+    "cli": 4,  # its main() starts node
 }
 
 

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one program. Three ways in: `zlayer role NAME INDEX` is a process of a node and works only
+ * when node started it (descriptor 3 is a leash), `zlayer serve` is the node, everything else is
+ * the command line.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include "base/text.h"
+#include "cli/role_table.h"
+#include "node/node.h"
+
+static int
+usage(void)
+{
+	fputs("Usage: zlayer serve [--instance NAME] [--data-dir D] [--config F]\n", stderr);
+	return 2;
+}
+
+/* A connected SOCK_SEQPACKET unix socket. */
+static int
+leash_there(void)
+{
+	int type = 0;
+	socklen_t length = sizeof(type);
+	struct sockaddr peer;
+	socklen_t peer_length = sizeof(peer);
+
+	return getsockopt(LEASH_FD, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+	       type == SOCK_SEQPACKET && getpeername(LEASH_FD, &peer, &peer_length) == 0 &&
+	       peer.sa_family == AF_UNIX;
+}
+
+static int
+run_role(const char *name)
+{
+	const struct station_role *role = role_table_find(role_of_name(name));
+
+	if (!role || !leash_there()) {
+		fputs("zlayer role: only zlayer serve starts these\n", stderr);
+		return 2;
+	}
+	char title[16];
+	text_format(title, sizeof(title), "zlayer:%s", name);
+	prctl(PR_SET_NAME, title);
+	fcntl(LEASH_FD, F_SETFD, FD_CLOEXEC);
+	return station_main(role, LEASH_FD, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+	unsigned roles[ROLE_TABLE_MAX];
+
+	if (argc >= 3 && strcmp(argv[1], "role") == 0)
+		return run_role(argv[2]);
+	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
+		return node_serve(argc - 1, argv + 1, roles, role_table_list(roles));
+	return usage();
+}
