@@ -55,4 +55,12 @@ struct image_entry {
 void image_store_each(struct image_store *store,
 		      void (*visit)(void *arg, const struct image_entry *), void *arg);
 
+/* While an import is under way no layer is removed: unpack may count on one that nothing lists yet.
+ * At the end of the last one layers that nothing lists go. */
+void image_store_import_begin(struct image_store *store);
+void image_store_import_end(struct image_store *store);
+
+/* Unpacked bytes of all images; a layer that several have counts for each. */
+uint64_t image_store_bytes(const struct image_store *store);
+
 #endif
