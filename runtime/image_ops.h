@@ -13,6 +13,9 @@
 
 struct image_ops;
 
+/* Rows of struct msg_image that the role's layout gives MSG_TABLE_IMAGE. */
+enum { IMAGE_OPS_ROWS_MAX = 1024 };
+
 int image_ops_new(struct station *st, struct image_store *store, struct image_ops **out,
 		  struct err *err) MUST_CHECK;
 void image_ops_free(struct image_ops *ops);

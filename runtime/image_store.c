@@ -32,7 +32,7 @@
 #include "runtime/tree.h"
 
 enum {
-	NAMES_MAX = 4096,
+	NAMES_MAX = 1024,
 	NAMES_BYTES_MAX = 4 << 20,
 	ARENA_BYTES = 4 << 20, /* of one record */
 	HEX_DIGITS = 64,
