@@ -276,8 +276,8 @@ check_route(struct field_ctx *ctx, const struct doc *doc, const struct doc_route
 static bool
 same_route(const struct doc_route *a, const struct doc_route *b)
 {
-	return a->url_prefix != NULL && b->url_prefix != NULL &&
-	       strcmp(a->url_prefix, b->url_prefix) == 0 &&
+	return a->node != NULL && b->node != NULL && a->url_prefix != NULL &&
+	       b->url_prefix != NULL && strcmp(a->url_prefix, b->url_prefix) == 0 &&
 	       text_equal(a->host == NULL ? "" : a->host, b->host == NULL ? "" : b->host);
 }
 

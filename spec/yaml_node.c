@@ -60,6 +60,8 @@ yaml_node_path(const struct yaml_node *n, char *out, size_t cap)
 struct diag_pos
 yaml_node_where(const struct yaml_node *n)
 {
+	if (n == NULL)
+		return (struct diag_pos){0};
 	if (n->kind != YAML_TEXT && n->key_pos.line != 0)
 		return n->key_pos;
 	if (n->kind == YAML_TEXT && n->bytes == 0 && n->plain && n->key_pos.line != 0)
