@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/text.h"
 #include "cli/role_table.h"
 #include "node/node.h"
@@ -47,7 +48,7 @@ run_role(const char *name)
 	text_format(title, sizeof(title), "zlayer:%s", name);
 	prctl(PR_SET_NAME, title);
 	fcntl(LEASH_FD, F_SETFD, FD_CLOEXEC);
-	return station_main(role, LEASH_FD, NULL);
+	_exit(station_main(role, LEASH_FD, NULL));
 }
 
 int
