@@ -174,12 +174,14 @@ read_interfaces(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 
 	if (n == NULL || (n->kind == YAML_TEXT && strcmp(n->text, "auto") == 0)) {
 		d->interfaces_count = 0;
+		d->interfaces_auto = true;
 		return true;
 	}
-	if (n->kind != YAML_LIST || n->count == 0) {
+	if (n->kind != YAML_LIST) {
 		field_diag(ctx, n, "wrong-type", NULL, "\"auto\" or a list of names is wanted");
 		return false;
 	}
+	d->interfaces_auto = false;
 	if (n->parent != NULL)
 		field_read_one(ctx, &table, n, section);
 	return true;
@@ -190,7 +192,7 @@ put_interfaces(struct emit *e, const char *key, const void *section)
 {
 	const struct config_dataplane *d = section;
 
-	if (d->interfaces_count == 0) {
+	if (d->interfaces_auto) {
 		emit_text(e, key, "auto");
 		return;
 	}

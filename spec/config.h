@@ -99,7 +99,8 @@ struct config_dataplane {
 	uint32_t vips_count;
 	enum config_uplink uplink;
 	enum config_xdp mode;
-	uint32_t interfaces_count; /* 0: auto */
+	uint32_t interfaces_count; /* an empty list: none */
+	bool interfaces_auto;
 	struct config_name interfaces[CONFIG_INTERFACES_MAX];
 	uint32_t max_flows;
 };
