@@ -9,7 +9,7 @@
 #include <string.h>
 #include "base/text.h"
 
-enum { MS_MAX_DAYS = 3650, ARENA_BYTES = 32 << 20 };
+enum { MS_MAX_DAYS = 3650, ARENA_BYTES = 128 << 20 };
 #define MS_MAX (UINT64_C(86400000) * MS_MAX_DAYS)
 
 #define BOOL(s, m, d)                                                                     \

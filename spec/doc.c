@@ -145,6 +145,24 @@ parse(struct doc *doc, struct yaml_node *root, struct diag_list *diags)
 	doc_edge_check(&ctx, doc);
 }
 
+/* What is stored is the dump, and it is read again: it must fit as well. The cap is so far above
+ * the limit that a buffer that failed below it failed for want of memory. */
+static void
+check_dump(const struct doc *doc, struct diag_list *diags)
+{
+	struct buf out;
+
+	buf_init(&out, MEM_SPEC, (size_t)8 * DOC_BYTES_MAX);
+	doc_dump_yaml(doc, &out);
+	if (out.length > DOC_BYTES_MAX)
+		diag_add(diags, "too-large", (struct diag_pos){0}, "",
+			 "make several deployments of it",
+			 "with every default filled in the document is larger than 1 MiB");
+	else if (!buf_ok(&out))
+		diags->no_memory = true;
+	buf_fini(&out);
+}
+
 int
 doc_parse(const char *text, size_t bytes, const char *file, struct doc **out,
 	  struct diag_list *diags)
@@ -165,6 +183,8 @@ doc_parse(const char *text, size_t bytes, const char *file, struct doc **out,
 	root = yaml_parse(doc->text, bytes, &doc->arena, diags);
 	if (root != NULL)
 		parse(doc, root, diags);
+	if (root != NULL && diag_count(diags) == before && !diags->no_memory)
+		check_dump(doc, diags);
 	diag_list_file_end(diags);
 	if (!arena_ok(&doc->arena))
 		diags->no_memory = true;

@@ -106,6 +106,22 @@ void doc_balance_put(struct emit *e, const char *key, const void *section);
 bool doc_run_read(struct field_ctx *ctx, const struct yaml_node *n, struct doc_run *out);
 void doc_run_put(struct emit *e, const char *key, const struct doc_run *run);
 
+/* doc_word.c: readers, writers and checks of values with a form of their own. */
+bool doc_word_cap_add(struct field_ctx *ctx, const struct yaml_node *n, void *section);
+void doc_word_put_cap_add(struct emit *e, const char *key, const void *section);
+bool doc_word_cap_drop(struct field_ctx *ctx, const struct yaml_node *n, void *section);
+void doc_word_put_cap_drop(struct emit *e, const char *key, const void *section);
+bool doc_word_stop_signal(struct field_ctx *ctx, const struct yaml_node *n, void *section);
+void doc_word_put_stop_signal(struct emit *e, const char *key, const void *section);
+bool doc_word_runtime(struct field_ctx *ctx, const struct yaml_node *n, void *section);
+void doc_word_put_runtime(struct emit *e, const char *key, const void *section);
+bool doc_word_seccomp(struct field_ctx *ctx, const struct yaml_node *n, void *section);
+void doc_word_put_seccomp(struct emit *e, const char *key, const void *section);
+bool doc_word_user(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
+bool doc_word_hostname(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
+bool doc_word_sysctl(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
+bool doc_word_extra_host(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
+
 /* Checks of texts (field_text_fn). */
 bool doc_text_label(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool doc_text_host(struct field_ctx *ctx, const struct yaml_node *n, const char **text);

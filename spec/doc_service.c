@@ -6,14 +6,7 @@
  */
 #include "spec/doc_field.h"
 
-#include <ctype.h>
-#include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "base/sandbox.h"
-#include "base/text.h"
 
 static const char *const rtypes[] = {"service", "job", "cron", NULL};
 static const char *const pulls[] = {"always", "newer", "if_not_present", "never", NULL};
@@ -72,272 +65,6 @@ static const struct field command_fields[] = {
 static const struct field_table command_table = {
 	.what = "command", FIELD_TABLE(command_fields), .has_node = true};
 
-/* ---- capabilities ---- */
-
-static bool
-add_capability(struct field_ctx *ctx, const struct yaml_node *n, uint64_t *mask)
-{
-	int cap;
-
-	if (!field_is_text(ctx, n, "a capability"))
-		return false;
-	if (strcasecmp(n->text, "ALL") == 0) {
-		*mask = DOC_CAPS_ALL;
-		return true;
-	}
-	cap = sandbox_cap_parse(n->text);
-	if (cap < 0 || cap > 62) {
-		field_diag(ctx, n, "invalid-capability", NULL,
-			   "\"%.40s\" is not a capability, as NET_BIND_SERVICE or ALL", n->text);
-		return false;
-	}
-	*mask |= UINT64_C(1) << cap;
-	return true;
-}
-
-static bool
-read_caps(struct field_ctx *ctx, const struct yaml_node *n, uint64_t *mask)
-{
-	*mask = 0;
-	if (n == NULL)
-		return true;
-	if (n->kind != YAML_LIST) {
-		field_diag(ctx, n, "wrong-type", NULL, "is %s; a list is wanted",
-			   yaml_node_kind_name(n));
-		return false;
-	}
-	for (const struct yaml_node *c = n->first; c != NULL; c = c->next)
-		add_capability(ctx, c, mask);
-	return true;
-}
-
-static void
-put_caps(struct emit *e, const char *key, uint64_t mask)
-{
-	if (mask == 0)
-		return;
-	emit_list(e, key);
-	if (mask == DOC_CAPS_ALL) {
-		emit_text(e, NULL, "ALL");
-	} else {
-		for (int cap = 0; cap < 63; cap++) {
-			if (mask >> cap & 1)
-				emit_text(e, NULL, sandbox_cap_name(cap));
-		}
-	}
-	emit_end(e);
-}
-
-static bool
-read_cap_add(struct field_ctx *ctx, const struct yaml_node *n, void *section)
-{
-	return read_caps(ctx, n, &((struct doc_service *)section)->cap_add);
-}
-
-static bool
-read_cap_drop(struct field_ctx *ctx, const struct yaml_node *n, void *section)
-{
-	return read_caps(ctx, n, &((struct doc_service *)section)->cap_drop);
-}
-
-static void
-put_cap_add(struct emit *e, const char *key, const void *section)
-{
-	put_caps(e, key, ((const struct doc_service *)section)->cap_add);
-}
-
-static void
-put_cap_drop(struct emit *e, const char *key, const void *section)
-{
-	put_caps(e, key, ((const struct doc_service *)section)->cap_drop);
-}
-
-/* ---- words with several forms ---- */
-
-static bool
-read_stop_signal(struct field_ctx *ctx, const struct yaml_node *n, void *section)
-{
-	struct doc_service *s = section;
-	const char *name;
-	uint64_t number;
-
-	s->stop_signal = SIGTERM;
-	if (n == NULL)
-		return true;
-	if (!field_is_text(ctx, n, "a signal"))
-		return false;
-	name = text_starts(n->text, "SIG") ? n->text + 3 : n->text;
-	for (int i = 1; i < NSIG; i++) {
-		if (sigabbrev_np(i) != NULL && strcmp(sigabbrev_np(i), name) == 0) {
-			s->stop_signal = i;
-			return true;
-		}
-	}
-	if (text_u64(n->text, 64, &number) && number > 0) {
-		s->stop_signal = (int)number;
-		return true;
-	}
-	field_diag(ctx, n, "invalid-signal", NULL, "\"%.40s\" is not a signal, as TERM or 15",
-		   n->text);
-	return false;
-}
-
-static void
-put_stop_signal(struct emit *e, const char *key, const void *section)
-{
-	int number = ((const struct doc_service *)section)->stop_signal;
-	char text[16];
-
-	if (sigabbrev_np(number) != NULL) {
-		emit_text(e, key, sigabbrev_np(number));
-		return;
-	}
-	snprintf(text, sizeof(text), "%d", number);
-	emit_raw(e, key, text);
-}
-
-static bool
-read_word_or_file(struct field_ctx *ctx, const struct yaml_node *n, const char *const *words,
-		  int file_value, int *kind_out, const char **file_out)
-{
-	char known[128] = "";
-
-	if (!field_is_text(ctx, n, "a word or a path"))
-		return false;
-	for (int i = 0; words[i] != NULL; i++) {
-		size_t used = strlen(known);
-
-		if (strcmp(words[i], n->text) == 0) {
-			*kind_out = i;
-			return true;
-		}
-		text_format(known + used, sizeof(known) - used, "%s%s", i == 0 ? "" : ", ",
-			    words[i]);
-	}
-	if (n->text[0] == '/') {
-		*kind_out = file_value;
-		*file_out = n->text;
-		return doc_text_file(ctx, n, file_out);
-	}
-	field_diag(ctx, n, "invalid-choice", NULL,
-		   "\"%.40s\" is not one of %s, and not an absolute path", n->text, known);
-	return false;
-}
-
-/* In the order of enum doc_runtime, and of enum doc_seccomp. */
-static const char *const runtimes[] = {"builtin", "crun", "runc", "exec", NULL};
-static const char *const seccomps[] = {"default", "unconfined", NULL};
-
-static bool
-read_runtime(struct field_ctx *ctx, const struct yaml_node *n, void *section)
-{
-	struct doc_service *s = section;
-	int kind = 0;
-	bool good;
-
-	s->runtime = DOC_RUNTIME_BUILTIN;
-	if (n == NULL)
-		return true;
-	good = read_word_or_file(ctx, n, runtimes, 4, &kind, &s->runtime_path);
-	s->runtime = kind == 4   ? DOC_RUNTIME_PATH
-		     : kind == 3 ? DOC_RUNTIME_EXEC
-				 : (enum doc_runtime)kind;
-	return good;
-}
-
-static void
-put_runtime(struct emit *e, const char *key, const void *section)
-{
-	const struct doc_service *s = section;
-
-	emit_text(e, key,
-		  s->runtime == DOC_RUNTIME_PATH   ? s->runtime_path
-		  : s->runtime == DOC_RUNTIME_EXEC ? "exec"
-						   : runtimes[s->runtime]);
-}
-
-static bool
-read_seccomp(struct field_ctx *ctx, const struct yaml_node *n, void *section)
-{
-	struct doc_service *s = section;
-	int kind = 0;
-	bool good;
-
-	s->seccomp = DOC_SECCOMP_DEFAULT;
-	if (n == NULL)
-		return true;
-	good = read_word_or_file(ctx, n, seccomps, DOC_SECCOMP_FILE, &kind, &s->seccomp_file);
-	s->seccomp = (enum doc_seccomp)kind;
-	return good;
-}
-
-static void
-put_seccomp(struct emit *e, const char *key, const void *section)
-{
-	const struct doc_service *s = section;
-
-	emit_text(e, key, s->seccomp == DOC_SECCOMP_FILE ? s->seccomp_file : seccomps[s->seccomp]);
-}
-
-/* ---- texts of a service ---- */
-
-static bool
-check_user(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
-{
-	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				   "_.-";
-	size_t user = strspn(*text, good), group;
-
-	group = (*text)[user] == ':' ? strspn(*text + user + 1, good) : 0;
-	if (user > 0 && strlen(*text) <= 128 &&
-	    ((*text)[user] == '\0' || (group > 0 && (*text)[user + 1 + group] == '\0')))
-		return true;
-	field_diag(ctx, n, "invalid-user", NULL,
-		   "\"%.40s\" is not a user: a name or number, with :group if wanted", *text);
-	return false;
-}
-
-static bool
-check_hostname(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
-{
-	if (!doc_text_host(ctx, n, text))
-		return false;
-	if ((*text)[0] != '*' && strlen(*text) <= 64)
-		return true;
-	field_diag(ctx, n, "invalid-host", NULL, "\"%.80s\" is not a host's name: at most 64 bytes",
-		   *text);
-	return false;
-}
-
-static bool
-check_sysctl(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
-{
-	static const char *const allowed[] = {"net.",       "kernel.msg", "kernel.sem",
-					      "kernel.shm", "fs.mqueue.", NULL};
-
-	for (size_t i = 0; allowed[i] != NULL; i++) {
-		if (text_starts(*text, allowed[i]) && strstr(*text, "..") == NULL &&
-		    strchr(*text, '/') == NULL)
-			return true;
-	}
-	field_diag(ctx, n, "invalid-sysctl", NULL,
-		   "\"%.80s\" is not a sysctl of a container: net.*, kernel.msg*, kernel.sem, "
-		   "kernel.shm*, fs.mqueue.*",
-		   *text);
-	return false;
-}
-
-static bool
-check_extra_host(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
-{
-	struct addr addr;
-
-	if (addr_parse_ip(*text, &addr))
-		return true;
-	field_diag(ctx, n, "invalid-address", NULL, "\"%.60s\" is not an IP address", *text);
-	return false;
-}
-
 /* ---- devices ---- */
 
 static const struct field device_fields[] = {
@@ -368,8 +95,10 @@ static const struct field_table logs_table = {
 
 /* ---- the service ---- */
 
-static const struct field extra_host_item = {
-	.kind = FIELD_TEXT, FIELD_AT(struct doc_pair, value), .text = check_extra_host, .min = 1};
+static const struct field extra_host_item = {.kind = FIELD_TEXT,
+					     FIELD_AT(struct doc_pair, value),
+					     .text = doc_word_extra_host,
+					     .min = 1};
 
 static const struct field service_fields[] = {
 	DOC_CHOICE(struct doc_service, rtype, "rtype", rtypes, DOC_RTYPE_SERVICE),
@@ -398,9 +127,12 @@ static const struct field service_fields[] = {
 	{.key = "cap_add",
 	 .alias = "capabilities",
 	 .kind = FIELD_OWN,
-	 .read = read_cap_add,
-	 .put = put_cap_add},
-	{.key = "cap_drop", .kind = FIELD_OWN, .read = read_cap_drop, .put = put_cap_drop},
+	 .read = doc_word_cap_add,
+	 .put = doc_word_put_cap_add},
+	{.key = "cap_drop",
+	 .kind = FIELD_OWN,
+	 .read = doc_word_cap_drop,
+	 .put = doc_word_put_cap_drop},
 	DOC_BOOL(struct doc_service, privileged, "privileged", false),
 	{.key = "storage",
 	 .alias = "volumes",
@@ -412,13 +144,16 @@ static const struct field service_fields[] = {
 	 .cap = 128,
 	 .count_offset = offsetof(struct doc_service, storage_count)},
 	DOC_SECTION(struct doc_service, update, "update", &doc_update_table, 0),
-	DOC_TEXT(struct doc_service, hostname, "hostname", check_hostname, FIELD_OPTIONAL),
-	DOC_TEXT(struct doc_service, user, "user", check_user, FIELD_OPTIONAL),
+	DOC_TEXT(struct doc_service, hostname, "hostname", doc_word_hostname, FIELD_OPTIONAL),
+	DOC_TEXT(struct doc_service, user, "user", doc_word_user, FIELD_OPTIONAL),
 	DOC_PAIRS(struct doc_service, labels, "labels", doc_text_label_key),
-	{.key = "stop_signal", .kind = FIELD_OWN, .read = read_stop_signal, .put = put_stop_signal},
+	{.key = "stop_signal",
+	 .kind = FIELD_OWN,
+	 .read = doc_word_stop_signal,
+	 .put = doc_word_put_stop_signal},
 	DOC_DURATION(struct doc_service, stop_grace_period_ms, "stop_grace_period", 0, 10000),
 	DOC_BOOL(struct doc_service, read_only_root_fs, "read_only_root_fs", false),
-	DOC_PAIRS(struct doc_service, sysctls, "sysctls", check_sysctl),
+	DOC_PAIRS(struct doc_service, sysctls, "sysctls", doc_word_sysctl),
 	{.key = "extra_hosts",
 	 .kind = FIELD_MAP,
 	 FIELD_AT(struct doc_service, extra_hosts.items),
@@ -429,8 +164,14 @@ static const struct field service_fields[] = {
 	 .count_offset = offsetof(struct doc_service, extra_hosts.count),
 	 .name_offset = offsetof(struct doc_pair, key),
 	 .name = doc_text_host},
-	{.key = "seccomp", .kind = FIELD_OWN, .read = read_seccomp, .put = put_seccomp},
-	{.key = "runtime", .kind = FIELD_OWN, .read = read_runtime, .put = put_runtime},
+	{.key = "seccomp",
+	 .kind = FIELD_OWN,
+	 .read = doc_word_seccomp,
+	 .put = doc_word_put_seccomp},
+	{.key = "runtime",
+	 .kind = FIELD_OWN,
+	 .read = doc_word_runtime,
+	 .put = doc_word_put_runtime},
 	DOC_SECTION(struct doc_service, logs, "logs", &logs_table, 0),
 	{.key = "gpu",
 	 .kind = FIELD_NUMBER,

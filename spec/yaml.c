@@ -64,7 +64,7 @@ new_node(struct reader *r, enum yaml_kind kind, struct diag_pos pos)
 
 	if (r->nodes == YAML_NODES_MAX) {
 		stop(r, "too-many-values", pos, NULL,
-		     "the document has (or its aliases make) more than 65536 values");
+		     "the document has (or its aliases make) more than 262144 values");
 		return NULL;
 	}
 	n = arena_new(r->arena, struct yaml_node);

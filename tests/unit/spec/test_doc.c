@@ -340,6 +340,30 @@ test_large(void **state)
 	mem_free(text);
 }
 
+/* Small as it is written, too large with its defaults: it could not be read again. */
+static void
+test_large_dump(void **state)
+{
+	struct diag_list diags;
+	struct doc *doc;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, MEM_SPEC, DOC_BYTES_MAX);
+	buf_puts(&text, SPEC_TEST_HEAD "services:\n");
+	for (int i = 0; i < 1000; i++)
+		buf_printf(&text,
+			   "  s%d: {image: {name: a}, endpoints: [{name: e, protocol: http, port: "
+			   "80}, {name: f, protocol: http, port: 81}]}\n",
+			   i);
+	diag_list_init(&diags);
+	assert_int_equal(doc_parse(buf_cstr(&text), text.length, "test.yaml", &doc, &diags), -1);
+	assert_int_equal(diags.count, 1);
+	assert_string_equal(diags.items[0].code, "too-large");
+	diag_list_fini(&diags);
+	buf_fini(&text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -355,6 +379,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_sweep),
 		cmocka_unit_test(test_sweep_errors),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_large_dump),
 	};
 	struct err err = {0};
 	char path[512];
