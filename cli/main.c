@@ -11,15 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/text.h"
+#include "cli/cli.h"
 #include "cli/role_table.h"
 #include "node/node.h"
-
-static int
-usage(void)
-{
-	fputs("Usage: zlayer serve [--instance NAME] [--data-dir D] [--config F]\n", stderr);
-	return 2;
-}
 
 /* A connected SOCK_SEQPACKET unix socket. */
 static int
@@ -60,5 +54,5 @@ main(int argc, char **argv)
 		return run_role(argv[2]);
 	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
 		return node_serve(argc - 1, argv + 1, roles, role_table_list(roles));
-	return usage();
+	return cli_main(argc, argv);
 }

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From words to a command. What people read as the result goes to standard output, all else to
+ * standard error; colours only where a terminal is and nobody said no (no-color.org). Which node is
+ * meant: --socket, ZLAYER_SOCKET, --instance, the default instance; in this order.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/text.h"
+#include "cli/help.h"
+#include "cli/yaml_out.h"
+#include "spec/yaml.h"
+#include "wire/json_read.h"
+
+static bool
+colours(const struct args *a, int fd)
+{
+	const char *no = getenv("NO_COLOR");
+	const char *term = getenv("TERM");
+
+	if (a->given[FLAG_NO_COLOR] || (no && no[0]) || (term && strcmp(term, "dumb") == 0))
+		return false;
+	return isatty(fd);
+}
+
+static int
+choose_output(struct cli *cli, struct err *err)
+{
+	static const char *const names[] = {"table", "wide", "json", "yaml", "name", NULL};
+	const char *asked = cli->args.value[FLAG_OUTPUT];
+
+	if (!asked)
+		return 0;
+	for (unsigned i = 0; names[i]; i++) {
+		if (strcmp(asked, names[i]) == 0) {
+			cli->output = (enum cli_output)i;
+			return 0;
+		}
+	}
+	const char *near = text_nearest(asked, names);
+	err_set(err, ERR_USAGE, "there is no output format \"%s\"", asked);
+	if (near)
+		return err_fix(err, "did you mean -o %s?", near);
+	return err_fix(err, "table, wide, json, yaml or name");
+}
+
+static int
+choose_socket(struct cli *cli, struct err *err)
+{
+	const char *path = cli->args.value[FLAG_SOCKET];
+	const char *instance = cli->args.value[FLAG_INSTANCE];
+	bool fits;
+
+	if (!path && !instance)
+		path = getenv("ZLAYER_SOCKET");
+	if (path && path[0]) {
+		fits = text_copy(cli->socket, sizeof(cli->socket), path);
+	} else {
+		if (instance && !text_is_label(instance))
+			return err_set(err, ERR_USAGE, "\"%s\" cannot be an instance's name",
+				       instance);
+		fits = text_format(cli->socket, sizeof(cli->socket), "/run/zlayer/%s/zlayer.sock",
+				   instance ? instance : "default");
+	}
+	if (!fits)
+		return err_set(err, ERR_USAGE, "the socket's path is longer than %d bytes",
+			       CLI_SOCKET_BYTES - 1);
+	return 0;
+}
+
+static int
+prepare(struct cli *cli, struct err *err)
+{
+	const struct args *a = &cli->args;
+
+	cli->quiet = a->given[FLAG_QUIET];
+	cli->verbose = a->given[FLAG_VERBOSE];
+	cli->yes = a->given[FLAG_YES];
+	cli->ask = !a->given[FLAG_NO_INPUT] && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+	cli->colour_out = colours(a, STDOUT_FILENO);
+	cli->colour_err = colours(a, STDERR_FILENO);
+	cli->terminal_out = isatty(STDOUT_FILENO);
+	cli->terminal_err = isatty(STDERR_FILENO);
+	if (a->given[FLAG_TIMEOUT] &&
+	    (text_duration_ms(a->value[FLAG_TIMEOUT], &cli->timeout_ms) != TEXT_OK ||
+	     cli->timeout_ms == 0)) {
+		err_set(err, ERR_USAGE, "\"%s\" is not a duration", a->value[FLAG_TIMEOUT]);
+		return err_fix(err, "for example --timeout 90s or --timeout 5m");
+	}
+	if (choose_output(cli, err) < 0 || choose_socket(cli, err) < 0)
+		return -1;
+	return json_read_open(err);
+}
+
+int
+cli_main(int argc, char **argv)
+{
+	static struct cli cli;
+	struct err err = {0};
+
+	signal(SIGPIPE, SIG_IGN);
+	memset(&cli, 0, sizeof(cli));
+	if (args_parse(argc, argv, &cli.args, &err) < 0)
+		return cli_fail(&cli, &err);
+	if (cli.args.given[FLAG_HELP])
+		return help_print(&cli);
+	if (cli.args.given[FLAG_VERSION]) {
+		printf("zlayer " ZLAYER_VERSION "\n");
+		return 0;
+	}
+	if (!cli.args.command) {
+		help_print(&cli);
+		return 2;
+	}
+	if (prepare(&cli, &err) < 0)
+		return cli_fail(&cli, &err);
+	int status = cli.args.command->run(&cli);
+	if (fflush(stdout) != 0 && errno != EPIPE) {
+		err_sys(&err, errno, "cannot write to standard output");
+		return cli_fail(&cli, &err);
+	}
+	return status;
+}
+
+int
+cli_fail(const struct cli *cli, const struct err *err)
+{
+	(void)cli;
+	fflush(stdout);
+	err_print(err, "zlayer", stderr);
+	return err_kind_exit(err->kind);
+}
+
+void
+cli_note(const struct cli *cli, const char *fmt, ...)
+{
+	va_list args;
+
+	if (cli->quiet)
+		return;
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+void
+cli_out(const void *data, size_t bytes)
+{
+	if (bytes > 0 && fwrite(data, 1, bytes, stdout) != bytes && errno == EPIPE)
+		_exit(0);
+}
+
+void
+cli_out_buf(const struct buf *b)
+{
+	cli_out(b->data, b->length);
+}
+
+bool
+cli_machine(const struct cli *cli)
+{
+	return cli->output >= CLI_JSON;
+}
+
+static void
+out_name(const json_t *item)
+{
+	const char *name = json_read_text(item, "name");
+
+	if (name[0])
+		printf("%s\n", name);
+	else if (json_read_get(item, "id"))
+		printf("%lld\n", (long long)json_read_int(item, "id"));
+}
+
+static void
+out_names(const json_t *root)
+{
+	const json_t *items = json_read_array(root, "items");
+
+	if (!items)
+		items = json_read_array(root, "deployments");
+	if (!items)
+		out_name(root);
+	for (size_t i = 0; i < json_read_count(items); i++)
+		out_name(json_read_at(items, i));
+}
+
+int
+cli_out_json(const struct cli *cli, const char *text, size_t bytes)
+{
+	struct err err = {0};
+	struct buf out;
+
+	if (cli->output == CLI_JSON) {
+		cli_out(text, bytes);
+		if (bytes == 0 || text[bytes - 1] != '\n')
+			cli_out("\n", 1);
+		return 0;
+	}
+	json_t *root = json_read_parse(text, bytes, &err);
+	if (!root)
+		return cli_fail(cli, &err);
+	if (cli->output == CLI_NAME) {
+		out_names(root);
+	} else {
+		buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+		yaml_out_put(&out, root);
+		cli_out_buf(&out);
+		buf_fini(&out);
+	}
+	json_read_free(root);
+	return 0;
+}

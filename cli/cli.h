@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+/* The command line: everything but `zlayer serve` and `zlayer role`, which main.c takes. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "cli/args.h"
+
+enum cli_output { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_YAML, CLI_NAME };
+
+enum { CLI_SOCKET_BYTES = 108, CLI_TEXT_MAX = 64 << 20 };
+
+struct cli {
+	struct args args;
+	enum cli_output output;
+	bool quiet, verbose, yes;
+	bool ask;        /* there is a person to ask: standard input is a terminal */
+	bool colour_out; /* of standard output */
+	bool colour_err;
+	bool terminal_out, terminal_err;
+	uint64_t timeout_ms; /* 0: the command's own */
+	char socket[CLI_SOCKET_BYTES];
+};
+
+/* Gives the exit status (product's table: 0, 1, 2, 4, 5, 6, 7, 8, 130). */
+int cli_main(int argc, char **argv);
+
+/* Prints the error ("zlayer: ...") on standard error and gives its exit status. */
+int cli_fail(const struct cli *cli, const struct err *err);
+/* A line of progress on standard error, unless -q. */
+void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Writes to standard output; a closed pipe ends the program quietly (status 0 of a pager is not our
+ * failure). */
+void cli_out(const void *data, size_t bytes);
+void cli_out_buf(const struct buf *b);
+/* Prints a JSON text in the format that was asked for: json as it is, yaml converted, name: the
+ * "name" (or "id") of each item. Only for those three. */
+int cli_out_json(const struct cli *cli, const char *text, size_t bytes);
+/* "-o" is one of json, yaml and name. */
+bool cli_machine(const struct cli *cli);
+
+#endif

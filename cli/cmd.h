@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_CMD_H
+#define CLI_CMD_H
+
+/* The commands: each gives the exit status and has said on standard error why, when it is not 0. */
+
+struct cli;
+
+int cmd_deploy(struct cli *cli);
+int cmd_status(struct cli *cli);
+int cmd_ps(struct cli *cli);
+int cmd_logs(struct cli *cli);
+int cmd_exec(struct cli *cli);
+int cmd_scale(struct cli *cli);
+int cmd_stop(struct cli *cli);
+int cmd_start(struct cli *cli);
+int cmd_rm(struct cli *cli);
+int cmd_events(struct cli *cli);
+int cmd_image_ls(struct cli *cli);
+int cmd_image_import(struct cli *cli);
+int cmd_image_rm(struct cli *cli);
+int cmd_cert_authority(struct cli *cli);
+int cmd_validate(struct cli *cli);
+int cmd_spec_dump(struct cli *cli);
+int cmd_version(struct cli *cli);
+int cmd_completion(struct cli *cli);
+
+#endif

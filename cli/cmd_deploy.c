@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `deploy`: reads the document as `validate` does, shows the plan, hands the document to the node
+ * and follows what it does. A wrong document never reaches the node.
+ */
+#include "cli/cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/document.h"
+#include "cli/grid.h"
+#include "cli/watch.h"
+#include "wire/json_read.h"
+
+static void
+show_changes(const struct cli *cli, const json_t *answer, const char *name)
+{
+	const json_t *changes = json_read_array(answer, "changes");
+	int64_t revision = json_read_int(answer, "revision");
+	int64_t previous = json_read_int(answer, "previous_revision");
+	char safe[2048];
+
+	if (cli->quiet)
+		return;
+	fprintf(stderr, "%s: %s revision %lld", name, json_read_text(answer, "deployment"),
+		(long long)revision);
+	if (previous)
+		fprintf(stderr, " (%lld is running)", (long long)previous);
+	fputc('\n', stderr);
+	for (size_t i = 0; i < json_read_count(changes); i++) {
+		const json_t *line = json_read_at(changes, i);
+		const char *text = json_read_string(line);
+		struct buf out;
+
+		text_printable(text, strlen(text), safe, sizeof(safe));
+		buf_init(&out, MEM_CLI, 8192);
+		buf_puts(&out, "  ");
+		grid_text(&out, cli->colour_err,
+			  safe[0] == '+'   ? GRID_GREEN
+			  : safe[0] == '-' ? GRID_RED
+			  : safe[0] == '~' ? GRID_YELLOW
+					   : GRID_PLAIN,
+			  safe);
+		fprintf(stderr, "%s\n", buf_cstr(&out));
+		buf_fini(&out);
+	}
+}
+
+static int
+refused(const struct cli *cli, const struct client *c, const struct err *err)
+{
+	struct err ignored = {0};
+	const char *text = (const char *)c->diagnostics.data;
+	json_t *problem = c->diagnostics.length
+				  ? json_read_parse(text, c->diagnostics.length, &ignored)
+				  : NULL;
+	const json_t *list = json_read_array(problem, "diagnostics");
+
+	for (size_t i = 0; i < json_read_count(list); i++) {
+		const json_t *d = json_read_at(list, i);
+		char safe[2048];
+
+		text_printable(json_read_text(d, "text"), strlen(json_read_text(d, "text")), safe,
+			       sizeof(safe));
+		fprintf(stderr, "%lld:%lld: %s: %s\n", (long long)json_read_int(d, "line"),
+			(long long)json_read_int(d, "column"), json_read_text(d, "path"), safe);
+	}
+	json_read_free(problem);
+	return cli_fail(cli, err);
+}
+
+static int
+take_answer(const struct cli *cli, const struct buf *text, const char *name)
+{
+	struct err err = {0};
+	json_t *answer = json_read_parse((const char *)text->data, text->length, &err);
+
+	if (!answer)
+		return cli_fail(cli, &err);
+	uint64_t operation = (uint64_t)json_read_int(answer, "operation");
+	bool dry = cli->args.given[FLAG_DRY_RUN];
+	bool last = dry || cli->args.given[FLAG_DETACH] || operation == 0;
+	int status = 0;
+
+	if (!cli_machine(cli))
+		show_changes(cli, answer, name);
+	if (cli_machine(cli) && (last || cli->output != CLI_JSON))
+		status = cli_out_json(cli, (const char *)text->data, text->length);
+	if (!cli_machine(cli) && json_read_bool(answer, "unchanged"))
+		printf("%s is unchanged.\n", json_read_text(answer, "deployment"));
+	else if (!cli_machine(cli) && dry)
+		printf("Nothing was changed (--dry-run).\n");
+	else if (!cli_machine(cli) && last)
+		printf("%s revision %lld is being deployed.\n",
+		       json_read_text(answer, "deployment"),
+		       (long long)json_read_int(answer, "revision"));
+	json_read_free(answer);
+	return last ? status : watch_operation(cli, operation);
+}
+
+static int
+send_document(const struct cli *cli, const struct document *d)
+{
+	char target[192], match[32];
+	const char *expect = cli->args.value[FLAG_EXPECT];
+	struct err err = {0};
+	struct client c;
+	struct buf answer;
+	int status;
+
+	text_format(target, sizeof(target), "/v1/deployments/%s?dry_run=%s&rollback=%s",
+		    d->deployment, cli->args.given[FLAG_DRY_RUN] ? "true" : "false",
+		    cli->args.given[FLAG_NO_ROLLBACK] ? "false" : "true");
+	text_format(match, sizeof(match), "\"%s\"", expect ? expect : "");
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	int rc = client_open(&c, cli,
+			     &(struct client_request){
+				     .method = "PUT",
+				     .target = target,
+				     .content_type = "application/yaml",
+				     .if_match = expect ? match : NULL,
+				     .body = d->text.data,
+				     .body_bytes = d->text.length,
+			     },
+			     &err);
+	if (rc < 0) {
+		status = refused(cli, &c, &err);
+	} else if (client_read_all(&c, &answer, &err) < 0) {
+		status = cli_fail(cli, &err);
+	} else {
+		client_close(&c);
+		status = take_answer(cli, &answer, d->name);
+	}
+	client_close(&c);
+	buf_fini(&answer);
+	return status;
+}
+
+int
+cmd_deploy(struct cli *cli)
+{
+	const char *expect = cli->args.value[FLAG_EXPECT];
+	struct document d;
+	struct err err = {0};
+	uint64_t revision;
+
+	if (expect && !text_u64(expect, UINT32_MAX, &revision)) {
+		err_set(&err, ERR_USAGE, "--expect needs a revision's number, not \"%s\"", expect);
+		return cli_fail(cli, &err);
+	}
+	int status = document_read(cli, &d, true);
+	if (status == 0)
+		status = send_document(cli, &d);
+	document_fini(&d);
+	return status;
+}

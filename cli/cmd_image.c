@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `image import` and `image rm`. An image is streamed to the node: nothing is kept in memory. */
+#include "cli/cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/pack.h"
+#include "wire/json_read.h"
+#include "wire/url.h"
+
+enum { IMPORT_TIMEOUT_MS = 3600000 };
+
+static int
+path_with(char *out, size_t cap, const char *begin, const char *name, struct err *err)
+{
+	char encoded[1024];
+
+	if (url_encode(name, strlen(name), encoded, sizeof(encoded)) < 0 ||
+	    !text_format(out, cap, "%s%s", begin, encoded))
+		return err_set(err, ERR_USAGE, "the image's name is too long");
+	return 0;
+}
+
+int
+cmd_image_import(struct cli *cli)
+{
+	char target[1200] = "/v1/images";
+	const char *name = cli->args.value[FLAG_NAME];
+	struct err err = {0};
+	struct pack *pack = NULL;
+	struct buf answer;
+	int status = 0;
+
+	if (!cli->timeout_ms)
+		cli->timeout_ms = IMPORT_TIMEOUT_MS;
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if ((name && path_with(target, sizeof(target), "/v1/images?name=", name, &err) < 0) ||
+	    pack_open(cli->args.operands[0], &pack, &err) < 0 ||
+	    client_call(cli,
+			&(struct client_request){.method = "POST",
+						 .target = target,
+						 .content_type = "application/x-tar",
+						 .produce = pack_read,
+						 .produce_arg = pack},
+			&answer, &err) < 0) {
+		status = cli_fail(cli, &err);
+	} else if (cli_machine(cli)) {
+		status = cli_out_json(cli, buf_cstr(&answer), answer.length);
+	} else {
+		json_t *image = json_read_parse(buf_cstr(&answer), answer.length, &err);
+		char size[32];
+
+		text_human_bytes((uint64_t)json_read_int(image, "bytes"), size, sizeof(size));
+		if (image)
+			printf("%s  %.19s  %s, %lld layers (%lld new)\n",
+			       json_read_text(image, "name"), json_read_text(image, "digest"), size,
+			       (long long)json_read_int(image, "layers"),
+			       (long long)json_read_int(image, "layers_new"));
+		json_read_free(image);
+	}
+	pack_close(pack);
+	buf_fini(&answer);
+	return status;
+}
+
+int
+cmd_image_rm(struct cli *cli)
+{
+	char target[1200];
+	struct err err = {0};
+	struct buf answer;
+	int status = 0;
+
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (path_with(target, sizeof(target), "/v1/images/", cli->args.operands[0], &err) < 0 ||
+	    client_call(cli, &(struct client_request){.method = "DELETE", .target = target},
+			&answer, &err) < 0)
+		status = cli_fail(cli, &err);
+	else if (cli_machine(cli))
+		status = cli_out_json(cli, buf_cstr(&answer), answer.length);
+	else if (!cli->quiet)
+		printf("%s is removed.\n", cli->args.operands[0]);
+	buf_fini(&answer);
+	return status;
+}

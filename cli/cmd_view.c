@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `status`, `ps`, `events`, `image ls`: what the node tells, as a screen or as it is. */
+#include "cli/cmd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/text.h"
+#include "base/world.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/render.h"
+#include "cli/target.h"
+#include "cli/when.h"
+#include "wire/json_read.h"
+#include "wire/sse.h"
+
+enum { WATCH_MS = 1000 };
+
+static struct render
+how(const struct cli *cli)
+{
+	return (struct render){
+		.now_wall_ns = world_wall_ns(),
+		.colour = cli->colour_out,
+		.wide = cli->output == CLI_WIDE,
+		.all = cli->args.given[FLAG_ALL],
+	};
+}
+
+static int
+resolve(const struct cli *cli, struct target *t, struct err *err)
+{
+	memset(t, 0, sizeof(*t));
+	if (cli->args.operands_count == 0)
+		return 0;
+	return target_resolve(cli, cli->args.operands[0], t, err);
+}
+
+/* One screen of `status` into out (or the answer as it is, for -o json ...). */
+static int
+status_once(const struct cli *cli, struct buf *out, bool *printed, struct err *err)
+{
+	struct target t;
+	struct buf answer;
+	int rc = -1;
+
+	*printed = false;
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (resolve(cli, &t, err) < 0 || client_get(cli, "/v1/status", &answer, err) < 0)
+		goto out;
+	if (cli_machine(cli)) {
+		rc = cli_out_json(cli, buf_cstr(&answer), answer.length);
+		*printed = true;
+		goto out;
+	}
+	json_t *root = json_read_parse(buf_cstr(&answer), answer.length, err);
+	if (root) {
+		struct render r = how(cli);
+
+		render_status(root, t.deployment, t.service, &r, out);
+		rc = 0;
+	}
+	json_read_free(root);
+out:
+	buf_fini(&answer);
+	return rc;
+}
+
+static int
+status_watch(const struct cli *cli)
+{
+	const struct timespec turn = {.tv_sec = WATCH_MS / 1000};
+	struct err err = {0};
+	struct buf out;
+	bool printed;
+
+	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+	for (;;) {
+		buf_reset(&out);
+		if (status_once(cli, &out, &printed, &err) < 0) {
+			if (err.kind != ERR_UNREACHABLE)
+				break;
+			buf_printf(&out, "%s: waiting for it\n", err.what);
+		}
+		if (cli->terminal_out) /* home, then each line over the old one, then the rest */
+			fputs("\033[H", stdout);
+		for (const char *at = buf_cstr(&out); *at; at++) {
+			if (*at == '\n' && cli->terminal_out)
+				fputs("\033[K", stdout);
+			fputc(*at, stdout);
+		}
+		if (cli->terminal_out)
+			fputs("\033[J", stdout);
+		if (fflush(stdout) != 0)
+			break;
+		nanosleep(&turn, NULL);
+	}
+	buf_fini(&out);
+	return err.kind ? cli_fail(cli, &err) : 0;
+}
+
+int
+cmd_status(struct cli *cli)
+{
+	struct err err = {0};
+	struct buf out;
+	bool printed;
+
+	if (cli->args.given[FLAG_WATCH])
+		return status_watch(cli);
+	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+	int rc = status_once(cli, &out, &printed, &err);
+	if (rc == 0)
+		cli_out_buf(&out);
+	buf_fini(&out);
+	return rc < 0 ? cli_fail(cli, &err) : rc;
+}
+
+/* A list of the node, shown by `show` unless -o says otherwise. */
+static int
+show_list(const struct cli *cli, const char *target,
+	  void (*show)(const json_t *items, const struct render *r, struct buf *out))
+{
+	struct err err = {0};
+	struct buf answer, out;
+	int status = 0;
+
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(cli, target, &answer, &err) < 0) {
+		status = cli_fail(cli, &err);
+	} else if (cli_machine(cli)) {
+		status = cli_out_json(cli, buf_cstr(&answer), answer.length);
+	} else {
+		json_t *root = json_read_parse(buf_cstr(&answer), answer.length, &err);
+		struct render r = how(cli);
+
+		if (root) {
+			show(json_read_array(root, "items"), &r, &out);
+			cli_out_buf(&out);
+		} else {
+			status = cli_fail(cli, &err);
+		}
+		json_read_free(root);
+	}
+	buf_fini(&answer);
+	buf_fini(&out);
+	return status;
+}
+
+int
+cmd_ps(struct cli *cli)
+{
+	char text[TARGET_TEXT_BYTES], target[256];
+	struct err err = {0};
+	struct target t;
+
+	if (resolve(cli, &t, &err) < 0)
+		return cli_fail(cli, &err);
+	target_text(&t, text);
+	text_format(target, sizeof(target), "/v1/replicas%s%s", text[0] ? "?target=" : "", text);
+	return show_list(cli, target, render_replicas);
+}
+
+int
+cmd_image_ls(struct cli *cli)
+{
+	return show_list(cli, "/v1/images", render_images);
+}
+
+/* ---- events ---- */
+
+static bool
+wanted(const struct cli *cli, const json_t *event, int64_t since_wall_ns)
+{
+	const char *type = cli->args.value[FLAG_TYPE];
+	const char *is = json_read_text(event, "type");
+	int64_t at = 0;
+
+	if (type && strcmp(is, type) != 0 && !(text_starts(is, type) && is[strlen(type)] == '.'))
+		return false;
+	text_untime(json_read_text(event, "ts"), &at);
+	return at >= since_wall_ns;
+}
+
+static void
+show_event(const struct cli *cli, const json_t *event, const char *text, size_t bytes)
+{
+	struct render r = how(cli);
+	struct buf out;
+
+	if (cli_machine(cli)) {
+		cli_out_json(cli, text, bytes);
+		if (cli->output == CLI_YAML)
+			printf("---\n");
+		return;
+	}
+	buf_init(&out, MEM_CLI, 64 << 10);
+	render_event(event, &r, &out);
+	cli_out_buf(&out);
+	buf_fini(&out);
+}
+
+/* An event stream to its end: 0 when the node ended it, -1 with err. */
+static int
+read_stream(const struct cli *cli, struct client *c, struct sse *sse, int64_t since_wall_ns,
+	    struct err *err)
+{
+	char data[8192];
+
+	for (;;) {
+		long n = client_read(c, data, sizeof(data), err);
+		size_t at = 0, used;
+
+		if (n <= 0)
+			return (int)n;
+		while (at < (size_t)n) {
+			enum sse_result r = sse_feed(sse, data + at, (size_t)n - at, &used);
+
+			at += used;
+			if (r == SSE_TOO_LONG)
+				return err_set(err, ERR_LIMIT, "an event is too long");
+			if (r != SSE_EVENT)
+				continue;
+			struct err ignored = {0};
+			json_t *event =
+				json_read_parse(buf_cstr(&sse->data), sse->data.length, &ignored);
+			if (event && wanted(cli, event, since_wall_ns))
+				show_event(cli, event, buf_cstr(&sse->data), sse->data.length);
+			json_read_free(event);
+		}
+		fflush(stdout);
+	}
+}
+
+static int
+follow_events(const struct cli *cli, int64_t since_wall_ns)
+{
+	const struct timespec turn = {.tv_nsec = 250000000};
+	char last[SSE_NAME_BYTES] = "";
+	struct err err = {0};
+	int misses = 0;
+
+	for (;;) {
+		struct client c;
+		struct sse sse;
+		struct client_request request = {
+			.method = "GET",
+			.target = since_wall_ns ? "/v1/events/stream?since=0" : "/v1/events/stream",
+			.last_event_id = last[0] ? last : NULL};
+
+		err_clear(&err);
+		sse_init(&sse, MEM_CLI, 1 << 20);
+		int rc = client_open(&c, cli, &request, &err);
+		if (rc == 0) {
+			misses = 0;
+			rc = read_stream(cli, &c, &sse, since_wall_ns, &err);
+		}
+		if (sse.id[0])
+			text_copy(last, sizeof(last), sse.id);
+		client_close(&c);
+		sse_fini(&sse);
+		if (rc < 0 && (err.kind != ERR_UNREACHABLE || ++misses > 40))
+			return cli_fail(cli, &err);
+		nanosleep(&turn, NULL);
+	}
+}
+
+int
+cmd_events(struct cli *cli)
+{
+	struct err err = {0};
+	struct buf answer;
+	int64_t since = 0;
+	int status = 0;
+
+	if (cli->args.given[FLAG_SINCE] &&
+	    when_parse(cli->args.value[FLAG_SINCE], world_wall_ns(), &since, &err) < 0)
+		return cli_fail(cli, &err);
+	if (cli->args.given[FLAG_FOLLOW])
+		return follow_events(cli, since);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	json_t *root = NULL;
+	if (client_get(cli, "/v1/events", &answer, &err) < 0 ||
+	    !(root = json_read_parse(buf_cstr(&answer), answer.length, &err)))
+		status = cli_fail(cli, &err);
+	else if (cli_machine(cli) && !cli->args.given[FLAG_TYPE] && !since)
+		status = cli_out_json(cli, buf_cstr(&answer), answer.length);
+	const json_t *items = json_read_array(root, "items");
+	for (size_t i = 0; i < json_read_count(items); i++) {
+		const json_t *event = json_read_at(items, i);
+
+		if (!wanted(cli, event, since))
+			continue;
+		if (!cli_machine(cli)) {
+			show_event(cli, event, NULL, 0);
+		} else if (cli->args.given[FLAG_TYPE] || since) {
+			char *one = json_read_dump(event);
+
+			if (one)
+				show_event(cli, event, one, strlen(one));
+			mem_free(one);
+		}
+	}
+	json_read_free(root);
+	buf_fini(&answer);
+	return status;
+}

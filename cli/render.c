@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Screens. Self first, unknown is "-", warnings last with what to do. Every text that comes from
+ * the node is made safe for a terminal: names of images and reasons may hold what a registry or a
+ * program wrote.
+ */
+#include "cli/render.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "cli/grid.h"
+
+static void
+put_safe(struct buf *out, const char *text)
+{
+	char safe[4096];
+
+	text_printable(text, strlen(text), safe, sizeof(safe));
+	buf_puts(out, safe);
+}
+
+static enum grid_colour
+state_colour(const char *state)
+{
+	static const char *const good[] = {"ready", "stable", "up", "done", NULL};
+	static const char *const bad[] = {"failed", "unhealthy", "degraded", "backoff", NULL};
+	static const char *const still[] = {"stopped", NULL};
+
+	for (size_t i = 0; good[i]; i++) {
+		if (strcmp(state, good[i]) == 0)
+			return GRID_GREEN;
+	}
+	for (size_t i = 0; bad[i]; i++) {
+		if (strcmp(state, bad[i]) == 0)
+			return GRID_RED;
+	}
+	return strcmp(state, still[0]) == 0 ? GRID_DIM : GRID_YELLOW;
+}
+
+/* "12d" since a time of the node, "" when there is none. */
+static void
+age(const json_t *object, const char *key, const struct render *r, char *out, size_t cap)
+{
+	int64_t at;
+
+	out[0] = 0;
+	if (!text_untime(json_read_text(object, key), &at))
+		return;
+	int64_t ms = (r->now_wall_ns - at) / 1000000;
+	text_human_duration(ms > 0 ? (uint64_t)ms : 0, out, cap);
+}
+
+static void
+put_header(const json_t *status, const struct render *r, struct buf *out)
+{
+	const json_t *node = json_read_get(status, "node");
+	const json_t *datapath = json_read_get(status, "datapath");
+	size_t warnings = json_read_count(json_read_array(status, "warnings"));
+	char up[32];
+
+	age(node, "started", r, up, sizeof(up));
+	put_safe(out, json_read_text(node, "name"));
+	buf_printf(out, "   up %s   zlayer ", up[0] ? up : "-");
+	put_safe(out, json_read_text(node, "version"));
+	buf_puts(out, "   data path ");
+	put_safe(out, datapath ? json_read_text(datapath, "mode") : "-");
+	if (warnings)
+		buf_printf(out, "   %zu warning%s", warnings, warnings == 1 ? "" : "s");
+	buf_putc(out, '\n');
+}
+
+static void
+put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
+		const struct render *r)
+{
+	int64_t ready = json_read_int(s, "ready"), desired = json_read_int(s, "desired");
+	const char *state = json_read_text(s, "state");
+
+	if (first) {
+		int64_t revision = json_read_int(d, "revision");
+
+		grid_put(g, GRID_PLAIN, "%s", json_read_text(d, "name"));
+		if (revision)
+			grid_put(g, GRID_PLAIN, "%lld", (long long)revision);
+		else
+			grid_put(g, GRID_PLAIN, "-");
+	} else {
+		grid_blank(g);
+		grid_blank(g);
+	}
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "name"));
+	grid_put(g, ready < desired ? GRID_YELLOW : GRID_PLAIN, "%lld/%lld%s", (long long)ready,
+		 (long long)desired, ready < desired ? " !" : "");
+	grid_put(g, state_colour(state), "%s", state);
+	if (r->wide) {
+		grid_put(g, GRID_PLAIN, "%s", json_read_text(json_read_get(s, "scale"), "mode"));
+		grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "image"));
+	}
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "url"));
+}
+
+static void
+put_deployment(struct grid *g, const json_t *d, const char *service, const struct render *r)
+{
+	const json_t *services = json_read_array(d, "services");
+	bool first = true;
+
+	for (size_t i = 0; i < json_read_count(services); i++) {
+		const json_t *s = json_read_at(services, i);
+
+		if (service[0] && strcmp(json_read_text(s, "name"), service) != 0)
+			continue;
+		put_service_row(g, d, s, first, r);
+		first = false;
+	}
+	if (first && !service[0]) {
+		grid_put(g, GRID_PLAIN, "%s", json_read_text(d, "name"));
+		grid_put(g, GRID_PLAIN, "-");
+		grid_put(g, GRID_PLAIN, "-");
+		grid_put(g, GRID_PLAIN, "-");
+		grid_put(g, state_colour(json_read_text(d, "state")), "%s",
+			 json_read_text(d, "state"));
+		for (int k = r->wide ? 3 : 1; k > 0; k--)
+			grid_blank(g);
+	}
+}
+
+static void
+put_warnings(const json_t *status, const char *deployment, const struct render *r, struct buf *out)
+{
+	const json_t *warnings = json_read_array(status, "warnings");
+
+	for (size_t i = 0; i < json_read_count(warnings); i++) {
+		const json_t *w = json_read_at(warnings, i);
+		const json_t *why = json_read_array(w, "why");
+		const char *of = json_read_text(w, "deployment");
+
+		if (deployment[0] && of[0] && strcmp(of, deployment) != 0)
+			continue;
+		grid_text(out, r->colour, GRID_RED, "!");
+		buf_putc(out, ' ');
+		put_safe(out, json_read_text(w, "text"));
+		buf_putc(out, '\n');
+		for (size_t k = 0; k < json_read_count(why); k++) {
+			const json_t *line = json_read_at(why, k);
+
+			buf_puts(out, "    why  ");
+			put_safe(out, json_read_string(line));
+			buf_putc(out, '\n');
+		}
+		if (json_read_text(w, "fix")[0]) {
+			buf_puts(out, "    fix  ");
+			put_safe(out, json_read_text(w, "fix"));
+			buf_putc(out, '\n');
+		}
+	}
+}
+
+void
+render_status(const json_t *status, const char *deployment, const char *service,
+	      const struct render *r, struct buf *out)
+{
+	const json_t *deployments = json_read_array(status, "deployments");
+	struct grid g;
+
+	put_header(status, r, out);
+	if (json_read_count(deployments) == 0) {
+		buf_puts(out, "\nNothing is deployed.   zlayer deploy FILE\n");
+	} else {
+		buf_putc(out, '\n');
+		grid_init(&g, r->wide ? "DEPLOYMENT|REV|SERVICE|REPLICAS|STATE|SCALE|IMAGE|URL"
+				      : "DEPLOYMENT|REV|SERVICE|REPLICAS|STATE|URL");
+		for (size_t i = 0; i < json_read_count(deployments); i++) {
+			const json_t *d = json_read_at(deployments, i);
+
+			if (!deployment[0] || strcmp(json_read_text(d, "name"), deployment) == 0)
+				put_deployment(&g, d, service, r);
+		}
+		grid_print(&g, r->colour, out);
+		grid_fini(&g);
+	}
+	put_warnings(status, deployment, r, out);
+}
+
+static bool
+has_ended(const char *state)
+{
+	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
+}
+
+/* What does not hold, with the reason: "ImageReady=false: cannot find the image". */
+static void
+condition_text(const json_t *replica, char *out, size_t cap)
+{
+	const json_t *conditions = json_read_array(replica, "conditions");
+
+	out[0] = 0;
+	for (size_t i = 0; i < json_read_count(conditions); i++) {
+		const json_t *c = json_read_at(conditions, i);
+
+		if (json_read_bool(c, "status"))
+			continue;
+		text_format(out, cap, "%s=false%s%s", json_read_text(c, "type"),
+			    json_read_text(c, "message")[0] ? ": " : "",
+			    json_read_text(c, "message"));
+		return;
+	}
+	text_copy(out, cap, "all hold");
+}
+
+static void
+put_replica_row(struct grid *g, const json_t *replica, const struct render *r)
+{
+	const json_t *container = json_read_get(replica, "container");
+	const char *state = json_read_text(replica, "state");
+	char since[32], memory[32] = "", conditions[256];
+
+	age(replica, "since", r, since, sizeof(since));
+	if (json_read_int(container, "memory_bytes"))
+		text_human_bytes((uint64_t)json_read_int(container, "memory_bytes"), memory,
+				 sizeof(memory));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(replica, "name"));
+	grid_put(g, state_colour(state), "%s", state);
+	grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(replica, "revision"));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(replica, "node"));
+	grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(replica, "restarts"));
+	grid_put(g, GRID_PLAIN, "%s", memory);
+	grid_put(g, GRID_PLAIN, "%s", since);
+	if (r->wide) {
+		grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(container, "pid"));
+		grid_put(g, GRID_PLAIN, "%s", json_read_text(container, "address"));
+		condition_text(replica, conditions, sizeof(conditions));
+		grid_put(g, GRID_PLAIN, "%s", conditions);
+	}
+}
+
+void
+render_replicas(const json_t *replicas, const struct render *r, struct buf *out)
+{
+	struct grid g;
+
+	grid_init(&g,
+		  r->wide ? "REPLICA|STATE|REV|NODE|RESTARTS|MEMORY|SINCE|PID|ADDRESS|CONDITIONS"
+			  : "REPLICA|STATE|REV|NODE|RESTARTS|MEMORY|SINCE");
+	for (size_t i = 0; i < json_read_count(replicas); i++) {
+		const json_t *replica = json_read_at(replicas, i);
+
+		if (r->all || !has_ended(json_read_text(replica, "state")))
+			put_replica_row(&g, replica, r);
+	}
+	grid_print(&g, r->colour, out);
+	grid_fini(&g);
+}
+
+void
+render_images(const json_t *images, const struct render *r, struct buf *out)
+{
+	struct grid g;
+
+	grid_init(&g, "NAME|DIGEST|SIZE|LAYERS|IN USE|AGE");
+	for (size_t i = 0; i < json_read_count(images); i++) {
+		const json_t *image = json_read_at(images, i);
+		const char *digest = json_read_text(image, "digest");
+		char size[32], since[32];
+
+		text_human_bytes((uint64_t)json_read_int(image, "bytes"), size, sizeof(size));
+		age(image, "imported", r, since, sizeof(since));
+		grid_put(&g, GRID_PLAIN, "%s", json_read_text(image, "name"));
+		grid_put(&g, GRID_PLAIN, r->wide ? "%s" : "%.19s", digest);
+		grid_put(&g, GRID_PLAIN, "%s", size);
+		grid_put(&g, GRID_PLAIN, "%lld", (long long)json_read_int(image, "layers"));
+		grid_put(&g, GRID_PLAIN, "%lld", (long long)json_read_int(image, "in_use"));
+		grid_put(&g, GRID_PLAIN, "%s", since);
+	}
+	grid_print(&g, r->colour, out);
+	grid_fini(&g);
+}
+
+void
+render_event(const json_t *event, const struct render *r, struct buf *out)
+{
+	const char *severity = json_read_text(event, "severity");
+	const char *deployment = json_read_text(event, "deployment");
+	const char *service = json_read_text(event, "service");
+	int64_t index = json_read_int(event, "index");
+	const json_t *reason = json_read_get(event, "reason");
+
+	char type[256];
+
+	text_printable(json_read_text(event, "type"), strlen(json_read_text(event, "type")), type,
+		       sizeof(type));
+	put_safe(out, json_read_text(event, "ts"));
+	buf_puts(out, "  ");
+	grid_text(out, r->colour,
+		  strcmp(severity, "error") == 0  ? GRID_RED
+		  : strcmp(severity, "warn") == 0 ? GRID_YELLOW
+						  : GRID_PLAIN,
+		  type);
+	if (deployment[0]) {
+		buf_puts(out, "  ");
+		put_safe(out, deployment);
+	}
+	if (service[0]) {
+		buf_putc(out, '/');
+		put_safe(out, service);
+	}
+	if (index)
+		buf_printf(out, ".%lld", (long long)index);
+	if (json_read_text(event, "text")[0]) {
+		buf_puts(out, "  ");
+		put_safe(out, json_read_text(event, "text"));
+	}
+	if (reason && json_read_text(reason, "what")[0]) {
+		buf_puts(out, ": ");
+		put_safe(out, json_read_text(reason, "what"));
+	}
+	buf_putc(out, '\n');
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands and flags. Whoever adds one adds a line here and an item to docs/zlayer.1; everything
+ * else follows. A flag means the same in every command that has it.
+ */
+#include "cli/table.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "cli/cmd.h"
+
+const struct table_flag table_flags[FLAGS_] = {
+	[FLAG_OUTPUT] = {"output", 'o', "FORMAT", "table, wide, json, yaml or name",
+			 "table wide json yaml name"},
+	[FLAG_INSTANCE] = {"instance", 0, "NAME", "the node of this name on this machine", NULL},
+	[FLAG_SOCKET] = {"socket", 0, "PATH", "the node's socket", NULL},
+	[FLAG_TIMEOUT] = {"timeout", 0, "DUR", "give up after this long (90s, 5m)", NULL},
+	[FLAG_QUIET] = {"quiet", 'q', NULL, "no progress, no remarks", NULL},
+	[FLAG_VERBOSE] = {"verbose", 'v', NULL, "show what is asked of the node", NULL},
+	[FLAG_NO_COLOR] = {"no-color", 0, NULL, "no colours, also on a terminal", NULL},
+	[FLAG_NO_INPUT] = {"no-input", 0, NULL, "never ask: fail instead", NULL},
+	[FLAG_YES] = {"yes", 'y', NULL, "answer every question with yes", NULL},
+	[FLAG_HELP] = {"help", 'h', NULL, "show help", NULL},
+	[FLAG_VERSION] = {"version", 0, NULL, "show the version", NULL},
+	[FLAG_ALL] = {"all", 'a', NULL, "also what has ended", NULL},
+	[FLAG_DETACH] = {"detach", 'd', NULL, "do not wait for the result", NULL},
+	[FLAG_DRY_RUN] = {"dry-run", 0, NULL, "show what would change, change nothing", NULL},
+	[FLAG_EXPECT] = {"expect", 0, "REV", "only when this is the newest revision", NULL},
+	[FLAG_FOLLOW] = {"follow", 'f', NULL, "go on with what comes", NULL},
+	[FLAG_FORCE] = {"force", 0, NULL, "also when the document scales by itself", NULL},
+	[FLAG_GRACE] = {"grace", 't', "DUR", "time to end by itself before it is killed", NULL},
+	[FLAG_GREP] = {"grep", 0, "TEXT", "only lines with this text", NULL},
+	[FLAG_INTERACTIVE] = {"interactive", 'i', NULL, "pass standard input on", NULL},
+	[FLAG_LINES] = {"lines", 'n', "N", "the last N lines of each replica", NULL},
+	[FLAG_NAME] = {"name", 0, "REF", "the name to give the image", NULL},
+	[FLAG_NO_ROLLBACK] = {"no-rollback", 0, NULL, "leave a failed revision for a look at it",
+			      NULL},
+	[FLAG_PREVIOUS] = {"previous", 0, NULL, "the attempt before the last restart", NULL},
+	[FLAG_SINCE] = {"since", 0, "WHEN", "from this time on (10m ago as 10m, or RFC 3339)",
+			NULL},
+	[FLAG_TTY] = {"tty", 't', NULL, "give it a terminal", NULL},
+	[FLAG_TYPE] = {"type", 0, "TYPE", "only events of this type (replica, replica.ready)",
+		       NULL},
+	[FLAG_UNTIL] = {"until", 0, "WHEN", "up to this time", NULL},
+	[FLAG_USER] = {"user", 'u', "USER", "as this user of the container", NULL},
+	[FLAG_VOLUMES] = {"volumes", 0, NULL, "its named volumes and their data too", NULL},
+	[FLAG_WATCH] = {"watch", 'w', NULL, "redraw when something changes", NULL},
+	[FLAG_WORKDIR] = {"workdir", 'w', "DIR", "in this folder of the container", NULL},
+};
+
+#define FLAGS(...)                   \
+	{                            \
+		__VA_ARGS__, FLAGS_, \
+	}
+#define NO_FLAGS        \
+	{               \
+		FLAGS_, \
+	}
+
+static const char app[] = "Services";
+static const char why[] = "What happens";
+static const char data[] = "Images and certificates";
+static const char document[] = "The document, without a node";
+static const char other[] = "Other";
+
+const struct table_command table_commands[] = {
+	{app, "deploy", "[FILE]", "make the document true", 0, 1, false, OPERAND_FILE, NULL,
+	 cmd_deploy, FLAGS(FLAG_DRY_RUN, FLAG_DETACH, FLAG_EXPECT, FLAG_NO_ROLLBACK)},
+	{app, "status", "[TARGET]", "node, deployments and services", 0, 1, false, OPERAND_TARGET,
+	 NULL, cmd_status, FLAGS(FLAG_WATCH)},
+	{app, "ps", "[TARGET]", "replicas", 0, 1, false, OPERAND_TARGET, NULL, cmd_ps,
+	 FLAGS(FLAG_ALL)},
+	{app, "logs", "[TARGET ...]", "what replicas write, in the order of time", 0, 16, false,
+	 OPERAND_TARGET, NULL, cmd_logs,
+	 FLAGS(FLAG_FOLLOW, FLAG_LINES, FLAG_SINCE, FLAG_UNTIL, FLAG_GREP, FLAG_PREVIOUS)},
+	{app, "exec", "TARGET [-- COMMAND ...]", "run a command in a replica (sh if none is given)",
+	 1, 1, true, OPERAND_TARGET, NULL, cmd_exec,
+	 FLAGS(FLAG_INTERACTIVE, FLAG_TTY, FLAG_USER, FLAG_WORKDIR)},
+	{app, "scale", "TARGET=N", "run N replicas of a service", 1, 1, false, OPERAND_TARGET, NULL,
+	 cmd_scale, FLAGS(FLAG_FORCE, FLAG_DETACH)},
+	{app, "stop", "TARGET", "stop replicas; the deployment stays", 1, 1, false, OPERAND_TARGET,
+	 NULL, cmd_stop, FLAGS(FLAG_GRACE, FLAG_DETACH)},
+	{app, "start", "TARGET", "start what was stopped", 1, 1, false, OPERAND_TARGET, NULL,
+	 cmd_start, FLAGS(FLAG_DETACH)},
+	{app, "rm", "DEPLOYMENT", "stop and remove a deployment", 1, 1, false, OPERAND_TARGET, NULL,
+	 cmd_rm, FLAGS(FLAG_VOLUMES, FLAG_DETACH)},
+	{why, "events", "", "what changed, and why", 0, 0, false, OPERAND_NONE, NULL, cmd_events,
+	 FLAGS(FLAG_FOLLOW, FLAG_SINCE, FLAG_TYPE)},
+	{data, "image ls", "", "images of this node", 0, 0, false, OPERAND_NONE, NULL, cmd_image_ls,
+	 NO_FLAGS},
+	{data, "image import", "PATH", "take an image from an OCI layout: a folder or an archive",
+	 1, 1, false, OPERAND_FILE, NULL, cmd_image_import, FLAGS(FLAG_NAME)},
+	{data, "image rm", "NAME", "remove an image", 1, 1, false, OPERAND_NONE, NULL, cmd_image_rm,
+	 NO_FLAGS},
+	{data, "cert authority", "", "the local authority's certificate, as PEM", 0, 0, false,
+	 OPERAND_NONE, NULL, cmd_cert_authority, NO_FLAGS},
+	{document, "validate", "[FILE]", "all errors of a document", 0, 1, false, OPERAND_FILE,
+	 NULL, cmd_validate, NO_FLAGS},
+	{document, "spec dump", "[FILE]", "the document with every default filled in", 0, 1, false,
+	 OPERAND_FILE, NULL, cmd_spec_dump, NO_FLAGS},
+	{other, "version", "", "versions of the command line and of the node", 0, 0, false,
+	 OPERAND_NONE, NULL, cmd_version, NO_FLAGS},
+	{other, "completion", "SHELL", "completions for bash, zsh or fish", 1, 1, false,
+	 OPERAND_WORDS, "bash zsh fish", cmd_completion, NO_FLAGS},
+};
+
+const size_t table_commands_count = sizeof(table_commands) / sizeof(table_commands[0]);
+
+const struct table_command *
+table_find(const char *name)
+{
+	for (size_t i = 0; i < table_commands_count; i++) {
+		if (strcmp(table_commands[i].name, name) == 0)
+			return &table_commands[i];
+	}
+	return NULL;
+}
+
+bool
+table_is_group(const char *word)
+{
+	size_t length = strlen(word);
+
+	for (size_t i = 0; i < table_commands_count; i++) {
+		if (strncmp(table_commands[i].name, word, length) == 0 &&
+		    table_commands[i].name[length] == ' ')
+			return true;
+	}
+	return false;
+}
+
+bool
+table_takes(const struct table_command *command, enum table_flag_id flag)
+{
+	if (flag < FLAG_GLOBALS_)
+		return true;
+	for (size_t i = 0; command && command->flags[i] != FLAGS_; i++) {
+		if (command->flags[i] == flag)
+			return true;
+	}
+	return false;
+}
+
+const char *
+table_suggest(const char *name)
+{
+	const char *names[64] = {0};
+	size_t count = 0;
+
+	for (; count < table_commands_count && count < 62; count++)
+		names[count] = table_commands[count].name;
+	names[count] = "serve";
+	return text_nearest(name, names);
+}

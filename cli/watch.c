@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An operation's event stream on the screen. The stream resumes (Last-Event-ID) when the connection
+ * ends before the operation does: the node's api process may be replaced at any time. The first
+ * Ctrl-C asks; the operation itself belongs to the node and goes on whatever happens here.
+ */
+#include "cli/watch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/text.h"
+#include "base/world.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/progress.h"
+#include "wire/json_read.h"
+#include "wire/sse.h"
+
+enum { RETRIES_MAX = 40, RETRY_MS = 250, REDRAW_MS = 100, LOG_LINES = 5 };
+
+struct watch {
+	const struct cli *cli;
+	uint64_t operation;
+	struct progress *progress;
+	struct sse sse;
+	char last_id[SSE_NAME_BYTES]; /* where a new connection goes on */
+	size_t drawn;                 /* lines on the screen */
+	uint64_t deadline_mono_ns;
+	uint64_t logged;  /* replica whose lines are kept */
+	struct buf lines; /* of the replica that had trouble */
+	bool live;        /* redraw */
+	int status;       /* -1: go on */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void
+on_interrupt(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+static void
+erase(struct watch *w)
+{
+	if (w->drawn)
+		fprintf(stderr, "\033[%zuA\033[J", w->drawn);
+	w->drawn = 0;
+}
+
+static void
+draw(struct watch *w)
+{
+	struct buf out;
+
+	if (!w->live)
+		return;
+	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+	size_t lines = progress_draw(w->progress, world_wall_ns(), w->cli->colour_err, &out);
+	erase(w);
+	/* Lines are not wrapped: the count above must be what the terminal shows. */
+	fputs("\033[?7l", stderr);
+	fputs(buf_cstr(&out), stderr);
+	fputs("\033[?7h", stderr);
+	fflush(stderr);
+	w->drawn = lines;
+	buf_fini(&out);
+}
+
+static void
+plain(const struct watch *w, struct buf *line)
+{
+	char now[40];
+
+	if (line->length == 0 || w->live || w->cli->quiet || w->cli->output == CLI_JSON)
+		return;
+	text_time(world_wall_ns(), 0, now, sizeof(now));
+	fprintf(stderr, "%s %s\n", now, buf_cstr(line));
+}
+
+/* The last lines of a replica in trouble, taken at once: it may be gone when the deploy has failed.
+ */
+static void
+keep_log(struct watch *w)
+{
+	struct cli cli = *w->cli;
+	struct err ignored = {0};
+	char target[96];
+
+	if (!w->progress->troubled || w->progress->troubled == w->logged)
+		return;
+	w->logged = w->progress->troubled;
+	cli.timeout_ms = 2000;
+	text_format(target, sizeof(target), "/v1/replicas/%llu/logs?tail=%d",
+		    (unsigned long long)w->logged, LOG_LINES);
+	buf_reset(&w->lines);
+	if (client_get(&cli, target, &w->lines, &ignored) < 0 && w->lines.length == 0)
+		w->logged = 0; /* the next trouble tries again */
+}
+
+static void
+take(struct watch *w)
+{
+	struct err ignored = {0};
+	struct buf line;
+	json_t *data = json_read_parse(buf_cstr(&w->sse.data), w->sse.data.length, &ignored);
+
+	buf_init(&line, MEM_CLI, 4096);
+	if (w->cli->output == CLI_JSON && data) {
+		cli_out(w->sse.data.data, w->sse.data.length);
+		cli_out("\n", 1);
+		fflush(stdout);
+	}
+	progress_feed(w->progress, w->sse.event, data, world_wall_ns(), &line);
+	plain(w, &line);
+	keep_log(w);
+	buf_fini(&line);
+	json_read_free(data);
+}
+
+/* ---- Ctrl-C ---- */
+
+static char
+ask(const struct watch *w, bool can_undo)
+{
+	char answer[16];
+
+	fprintf(stderr, "\nThe deploy goes on in the node. %s",
+		can_undo ? "Leave it running (r), roll back (b), wait (w)? "
+			 : "Leave it running (r), wait (w)? ");
+	fflush(stderr);
+	(void)w;
+	if (!fgets(answer, sizeof(answer), stdin))
+		return 'r';
+	return answer[0];
+}
+
+static int
+undo(const struct watch *w)
+{
+	const struct progress *p = w->progress;
+	struct err err = {0};
+	struct buf text, answer;
+	char target[192];
+	int rc = -1;
+
+	buf_init(&text, MEM_CLI, CLI_TEXT_MAX);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	text_format(target, sizeof(target), "/v1/deployments/%s/revisions/%u", p->deployment,
+		    p->previous);
+	if (client_get(w->cli, target, &text, &err) == 0) {
+		text_format(target, sizeof(target), "/v1/deployments/%s", p->deployment);
+		rc = client_call(w->cli,
+				 &(struct client_request){.method = "PUT",
+							  .target = target,
+							  .content_type = "application/yaml",
+							  .body = text.data,
+							  .body_bytes = text.length},
+				 &answer, &err);
+	}
+	if (rc < 0)
+		cli_fail(w->cli, &err);
+	else
+		cli_note(w->cli, "%s goes back to what revision %u said.", p->deployment,
+			 p->previous);
+	buf_fini(&text);
+	buf_fini(&answer);
+	return rc < 0 ? err_kind_exit(err.kind) : err_kind_exit(ERR_ROLLED_BACK);
+}
+
+static void
+on_ctrl_c(struct watch *w)
+{
+	const struct progress *p = w->progress;
+	bool deploy = strcmp(p->kind, "deploy") == 0;
+
+	interrupted = 0;
+	erase(w);
+	char choice = w->cli->ask ? ask(w, deploy && p->previous > 0) : 'r';
+
+	if (interrupted || choice == 'r' || choice == '\n' || choice == 0) {
+		cli_note(w->cli, "It goes on without this command: zlayer status %s",
+			 p->deployment);
+		w->status = err_kind_exit(ERR_INTERRUPTED);
+	} else if (choice == 'b' && deploy && p->previous > 0) {
+		w->status = undo(w);
+	}
+}
+
+/* ---- the end ---- */
+
+static void
+put_log(const struct watch *w)
+{
+	const char *at = (const char *)w->lines.data;
+	size_t left = w->lines.length;
+	char safe[2048];
+
+	while (left > 0) {
+		const char *end = memchr(at, '\n', left);
+		size_t bytes = end ? (size_t)(end - at) : left;
+		struct err ignored = {0};
+		json_t *line = json_read_parse(at, bytes, &ignored);
+		const char *text = json_read_text(line, "text");
+		const char *name = json_read_text(line, "replica");
+		const char *slash = strchr(name, '/');
+
+		text_printable(text, strlen(text), safe, sizeof(safe));
+		fprintf(stderr, "  log    %s  > %s\n", slash ? slash + 1 : name, safe);
+		json_read_free(line);
+		bytes += end != NULL;
+		at += bytes;
+		left -= bytes;
+	}
+}
+
+static int
+failed(const struct watch *w)
+{
+	const struct progress *p = w->progress;
+	bool back = strcmp(p->state, "rolled_back") == 0;
+	struct err err = p->reason;
+	char why[ERR_TEXT_BYTES];
+
+	text_copy(why, sizeof(why), err.what);
+	err.kind = back ? ERR_ROLLED_BACK : err.kind ? err.kind : ERR_INTERNAL;
+	if (strcmp(p->kind, "deploy") == 0)
+		text_format(err.what, sizeof(err.what), "%s revision %u %s%s%s", p->deployment,
+			    p->revision, back ? "was rolled back" : "failed", why[0] ? ": " : "",
+			    why);
+	else if (!why[0])
+		text_format(err.what, sizeof(err.what), "%s of %s failed", p->kind, p->deployment);
+	int status = cli_fail(w->cli, &err);
+	put_log(w);
+	if (back && p->previous)
+		fprintf(stderr, "  note   revision %u serves\n", p->previous);
+	return status;
+}
+
+static int
+finish(struct watch *w)
+{
+	struct buf out;
+
+	if (strcmp(w->progress->state, "done") != 0) {
+		erase(w);
+		return failed(w);
+	}
+	draw(w);
+	if (!w->cli->quiet && w->cli->output != CLI_JSON) {
+		buf_init(&out, MEM_CLI, 4096);
+		progress_result(w->progress, &out);
+		cli_out_buf(&out);
+		buf_fini(&out);
+	}
+	return 0;
+}
+
+/* ---- the stream ---- */
+
+static void
+feed(struct watch *w, const char *data, size_t bytes)
+{
+	size_t used;
+
+	while (bytes > 0 && w->status < 0) {
+		enum sse_result r = sse_feed(&w->sse, data, bytes, &used);
+
+		data += used;
+		bytes -= used;
+		if (r == SSE_EVENT) {
+			text_copy(w->last_id, sizeof(w->last_id), w->sse.id);
+			take(w);
+		}
+		if (r == SSE_TOO_LONG)
+			return;
+		if (progress_ended(w->progress) && strcmp(w->sse.event, "result") == 0)
+			w->status = finish(w);
+	}
+}
+
+/* Waits for the stream or the time to redraw; false when the whole time is over. */
+static bool
+wait_turn(struct watch *w, struct client *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	if (w->deadline_mono_ns && world_mono_ns() >= w->deadline_mono_ns)
+		return false;
+	if (!client_buffered(c) && !interrupted)
+		poll(&p, 1, REDRAW_MS);
+	if (interrupted)
+		on_ctrl_c(w);
+	draw(w);
+	return true;
+}
+
+static bool
+there_is_more(struct client *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	return client_buffered(c) || poll(&p, 1, 0) > 0;
+}
+
+static void
+timed_out(struct watch *w)
+{
+	struct err err = {0};
+
+	erase(w);
+	err_set(&err, ERR_TIMEOUT, "%s is still under way", w->progress->deployment);
+	err_fix(&err, "it goes on in the node: zlayer status %s", w->progress->deployment);
+	w->status = cli_fail(w->cli, &err);
+}
+
+/* One connection; true when the operation is over, or nothing can be done. */
+static bool
+stream(struct watch *w, struct err *err)
+{
+	char target[64], data[8192];
+	struct client c;
+
+	text_format(target, sizeof(target), "/v1/operations/%llu/stream",
+		    (unsigned long long)w->operation);
+	struct client_request request = {.method = "GET",
+					 .target = target,
+					 .last_event_id = w->last_id[0] ? w->last_id : NULL};
+	int rc = client_open(&c, w->cli, &request, err);
+	c.deadline_mono_ns = 0;
+	while (rc == 0 && w->status < 0) {
+		if (!wait_turn(w, &c)) {
+			timed_out(w);
+			break;
+		}
+		if (w->status >= 0 || !there_is_more(&c))
+			continue;
+		long n = client_read(&c, data, sizeof(data), err);
+		if (n < 0 && err->kind == ERR_INTERRUPTED)
+			continue;
+		if (n <= 0)
+			break;
+		feed(w, data, (size_t)n);
+	}
+	client_close(&c);
+	return w->status >= 0 || (rc < 0 && err->kind != ERR_UNREACHABLE);
+}
+
+static void
+pause_ms(long ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+int
+watch_operation(const struct cli *cli, uint64_t operation)
+{
+	static struct progress progress;
+	struct sigaction action = {.sa_handler = on_interrupt}, before;
+	struct watch w = {.cli = cli, .operation = operation, .progress = &progress, .status = -1};
+	struct err err = {0};
+
+	progress_init(&progress, world_wall_ns());
+	w.live = cli->terminal_err && !cli->quiet && cli->output != CLI_JSON;
+	if (cli->timeout_ms)
+		w.deadline_mono_ns = world_mono_ns() + cli->timeout_ms * 1000000;
+	sse_init(&w.sse, MEM_CLI, 1 << 20);
+	buf_init(&w.lines, MEM_CLI, 1 << 20);
+	sigaction(SIGINT, &action, &before);
+	for (int tries = 0; tries < RETRIES_MAX; tries++) {
+		err_clear(&err);
+		if (stream(&w, &err))
+			break;
+		sse_fini(&w.sse);
+		sse_init(&w.sse, MEM_CLI, 1 << 20);
+		pause_ms(RETRY_MS);
+	}
+	sigaction(SIGINT, &before, NULL);
+	if (w.status < 0) {
+		erase(&w);
+		if (!err.kind)
+			err_set(&err, ERR_UNREACHABLE, "the node ended the connection");
+		w.status = cli_fail(cli, &err);
+	}
+	sse_fini(&w.sse);
+	buf_fini(&w.lines);
+	return w.status;
+}
