@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_NET_H
+#define RUNTIME_NET_H
+
+/*
+ * The network of containers. Each replica has a network namespace of its own, kept by a bind mount
+ * at <run>/netns/<replica>, and a veth pair from there (eth0) into the fabric (v<replica in hex>).
+ * The container knows only its own address and a gateway that is nobody's address: a permanent
+ * neighbour with the MAC of the other end. In the fabric one neighbour and one route per address
+ * lead back. A namespace lives until the replica is removed, over all its attempts.
+ * Threading: the loop's thread: namespaces are entered and left by it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/err.h"
+
+struct net;
+
+/* For a moment in another namespace. net_leave ends the process when there is no way back. */
+struct net_stay {
+	int home;
+};
+int net_enter(int ns, struct net_stay *stay, struct err *err) MUST_CHECK;
+void net_leave(struct net_stay *stay);
+
+struct net_config {
+	uint64_t replica;
+	struct addr addr4;
+	struct addr addr6; /* zero: none */
+	struct addr gateway4;
+	struct addr gateway6;
+	uint32_t mtu;
+};
+
+struct net_link_info {
+	uint32_t ifindex; /* in the fabric */
+	uint8_t mac[6];   /* of the container's end */
+	uint8_t host_mac[6];
+};
+
+/* run_fd: /run/zlayer/NAME (borrowed until net_close); netns/fabric must be there. Sets the
+ * fabric's forwarding. */
+int net_open(int run_fd, struct net **out, struct err *err) MUST_CHECK;
+void net_close(struct net *net);
+/* Makes what is missing of a replica's network; all of it again is harmless. */
+int net_make(struct net *net, const struct net_config *config, struct net_link_info *out,
+	     struct err *err) MUST_CHECK;
+/* The namespace; -1 with err. */
+int net_namespace(struct net *net, uint64_t replica, struct err *err);
+void net_remove(struct net *net, uint64_t replica);
+/* Visits the replicas that have a namespace or a link. A replica may come twice. */
+void net_each(struct net *net, void (*visit)(void *arg, uint64_t replica), void *arg);
+
+#endif

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Links, addresses, routes and neighbours by netlink (RFC 3549). "It exists already" is success for
+ * everything but links: a runtime that was killed in the middle does its work again.
+ */
+#include "runtime/net_link.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/dl.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "runtime/net.h"
+
+#define NET_LINK_MNL_CALLS(X)         \
+	X(mnl_nlmsg_put_header)       \
+	X(mnl_nlmsg_put_extra_header) \
+	X(mnl_nlmsg_ok)               \
+	X(mnl_nlmsg_next)             \
+	X(mnl_nlmsg_get_payload)      \
+	X(mnl_attr_put)               \
+	X(mnl_attr_put_u32)           \
+	X(mnl_attr_put_strz)          \
+	X(mnl_attr_nest_start)        \
+	X(mnl_attr_nest_end)          \
+	X(mnl_attr_ok)                \
+	X(mnl_attr_next)              \
+	X(mnl_attr_get_type)          \
+	X(mnl_attr_get_payload)       \
+	X(mnl_attr_get_payload_len)
+
+DL_DECLARE(net_link_mnl, NET_LINK_MNL_CALLS);
+DL_DEFINE(net_link_mnl, "libmnl.so.0", NET_LINK_MNL_CALLS)
+
+enum { REQUEST_BYTES = 4096, ANSWER_BYTES = 32768, ANSWER_TIMEOUT_S = 10 };
+
+struct request {
+	union {
+		struct nlmsghdr head;
+		char bytes[REQUEST_BYTES];
+	} u;
+};
+
+int
+net_link_open(struct err *err)
+{
+	return dl_load_net_link_mnl(err);
+}
+
+int
+net_link_socket(int ns, struct err *err)
+{
+	struct net_stay stay;
+	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
+	if (net_enter(ns, &stay, err) < 0)
+		return -1;
+	int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int code = errno;
+	net_leave(&stay);
+	if (sock < 0)
+		return err_sys(err, code, "cannot open a netlink socket");
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return sock;
+}
+
+/* ---- carrying ---- */
+
+static void *
+begin(struct request *r, uint16_t type, uint16_t flags, size_t extra)
+{
+	static uint32_t sequence;
+	struct nlmsghdr *h = net_link_mnl.mnl_nlmsg_put_header(r->u.bytes);
+	h->nlmsg_type = type;
+	h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	h->nlmsg_seq = ++sequence;
+	return net_link_mnl.mnl_nlmsg_put_extra_header(h, extra);
+}
+
+typedef void (*answer_fn)(void *arg, const struct nlmsghdr *head);
+
+/* Gives 0, or the errno that the kernel answered; -1 is left for a broken conversation. */
+static int
+take_answers(int sock, uint32_t sequence, answer_fn each, void *arg)
+{
+	static char bytes[ANSWER_BYTES] __attribute__((aligned(8)));
+	for (;;) {
+		ssize_t n = recv(sock, bytes, sizeof(bytes), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? errno : EIO;
+		int left = (int)n;
+		const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)bytes;
+		for (; net_link_mnl.mnl_nlmsg_ok(h, left);
+		     h = net_link_mnl.mnl_nlmsg_next(h, &left)) {
+			if (h->nlmsg_seq != sequence)
+				continue;
+			if (h->nlmsg_type == NLMSG_DONE)
+				return 0;
+			if (h->nlmsg_type == NLMSG_ERROR) {
+				const struct nlmsgerr *e = net_link_mnl.mnl_nlmsg_get_payload(h);
+				return -e->error;
+			}
+			if (each != NULL)
+				each(arg, h);
+		}
+	}
+}
+
+static int
+talk(int sock, struct request *r, answer_fn each, void *arg)
+{
+	struct nlmsghdr *h = &r->u.head;
+	if (send(sock, h, h->nlmsg_len, 0) != (ssize_t)h->nlmsg_len)
+		return errno;
+	return take_answers(sock, h->nlmsg_seq, each, arg);
+}
+
+static int
+ask(int sock, struct request *r, const char *what, struct err *err)
+{
+	r->u.head.nlmsg_flags |= NLM_F_ACK;
+	int code = talk(sock, r, NULL, NULL);
+	if (code == 0 || (code == EEXIST && (r->u.head.nlmsg_flags & NLM_F_EXCL) == 0))
+		return 0;
+	return err_sys(err, code, "cannot %s", what);
+}
+
+/* ---- links ---- */
+
+static void
+put_mac(struct nlmsghdr *h, const uint8_t mac[6])
+{
+	net_link_mnl.mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
+}
+
+static void
+put_peer(struct nlmsghdr *h, const struct net_link_veth *v)
+{
+	struct nlattr *peer = net_link_mnl.mnl_attr_nest_start(h, VETH_INFO_PEER);
+	net_link_mnl.mnl_nlmsg_put_extra_header(h, sizeof(struct ifinfomsg));
+	net_link_mnl.mnl_attr_put_strz(h, IFLA_IFNAME, v->peer);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)v->peer_ns);
+	if (v->gso_max != 0)
+		net_link_mnl.mnl_attr_put_u32(h, IFLA_GSO_MAX_SIZE, v->gso_max);
+	put_mac(h, v->peer_mac);
+	net_link_mnl.mnl_attr_nest_end(h, peer);
+}
+
+int
+net_link_add_veth(int sock, const struct net_link_veth *v, struct err *err)
+{
+	struct request r = {0};
+	struct nlmsghdr *h = &r.u.head;
+	begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+	net_link_mnl.mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
+	put_mac(h, v->mac);
+	struct nlattr *info = net_link_mnl.mnl_attr_nest_start(h, IFLA_LINKINFO);
+	net_link_mnl.mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
+	struct nlattr *data = net_link_mnl.mnl_attr_nest_start(h, IFLA_INFO_DATA);
+	put_peer(h, v);
+	net_link_mnl.mnl_attr_nest_end(h, data);
+	net_link_mnl.mnl_attr_nest_end(h, info);
+	return ask(sock, &r, "make the container's link", err);
+}
+
+static void
+take_index(void *arg, const struct nlmsghdr *h)
+{
+	const struct ifinfomsg *info = net_link_mnl.mnl_nlmsg_get_payload(h);
+	if (h->nlmsg_type == RTM_NEWLINK)
+		*(uint32_t *)arg = (uint32_t)info->ifi_index;
+}
+
+int
+net_link_find(int sock, const char *name, uint32_t *index_out, struct err *err)
+{
+	struct request r = {0};
+	*index_out = 0;
+	begin(&r, RTM_GETLINK, NLM_F_ACK, sizeof(struct ifinfomsg));
+	net_link_mnl.mnl_attr_put_strz(&r.u.head, IFLA_IFNAME, name);
+	int code = talk(sock, &r, take_index, index_out);
+	if (code == 0 && *index_out != 0)
+		return 0;
+	if (code == 0 || code == ENODEV)
+		return err_set(err, ERR_NOT_FOUND, "there is no link %s", name);
+	return err_sys(err, code, "cannot look the link %s up", name);
+}
+
+int
+net_link_remove(int sock, uint32_t index, struct err *err)
+{
+	struct request r = {0};
+	struct ifinfomsg *info = begin(&r, RTM_DELLINK, 0, sizeof(*info));
+	info->ifi_index = (int)index;
+	return ask(sock, &r, "remove a container's link", err);
+}
+
+int
+net_link_up(int sock, uint32_t index, struct err *err)
+{
+	struct request r = {0};
+	struct ifinfomsg *info = begin(&r, RTM_NEWLINK, 0, sizeof(*info));
+	info->ifi_index = (int)index;
+	info->ifi_flags = IFF_UP;
+	info->ifi_change = IFF_UP;
+	return ask(sock, &r, "bring a container's link up", err);
+}
+
+/* ---- addresses ---- */
+
+static unsigned char
+family_of(const struct addr *a)
+{
+	return addr_is_v4(a) ? AF_INET : AF_INET6;
+}
+
+static void
+put_ip(struct nlmsghdr *h, uint16_t type, const struct addr *a)
+{
+	if (addr_is_v4(a))
+		net_link_mnl.mnl_attr_put(h, type, 4, a->ip + 12);
+	else
+		net_link_mnl.mnl_attr_put(h, type, 16, a->ip);
+}
+
+int
+net_link_add_address(int sock, uint32_t index, const struct addr *a, struct err *err)
+{
+	struct request r = {0};
+	struct ifaddrmsg *m = begin(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	m->ifa_family = family_of(a);
+	m->ifa_prefixlen = addr_is_v4(a) ? 32 : 128;
+	m->ifa_index = index;
+	m->ifa_scope = RT_SCOPE_UNIVERSE;
+	m->ifa_flags = addr_is_v4(a) ? 0 : IFA_F_NODAD;
+	put_ip(&r.u.head, IFA_LOCAL, a);
+	put_ip(&r.u.head, IFA_ADDRESS, a);
+	return ask(sock, &r, "give the container its address", err);
+}
+
+int
+net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct addr *gateway,
+		   struct err *err)
+{
+	struct request r = {0};
+	struct nlmsghdr *h = &r.u.head;
+	const struct addr *any = to != NULL ? to : gateway;
+	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	m->rtm_family = family_of(any);
+	m->rtm_dst_len = to == NULL ? 0 : addr_is_v4(to) ? 32 : 128;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_scope = gateway == NULL ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	m->rtm_type = RTN_UNICAST;
+	if (to != NULL)
+		put_ip(h, RTA_DST, to);
+	if (gateway != NULL) {
+		m->rtm_flags = RTNH_F_ONLINK;
+		put_ip(h, RTA_GATEWAY, gateway);
+	}
+	net_link_mnl.mnl_attr_put_u32(h, RTA_OIF, index);
+	return ask(sock, &r, "set a container's route", err);
+}
+
+int
+net_link_add_neighbour(int sock, uint32_t index, const struct addr *a, const uint8_t mac[6],
+		       struct err *err)
+{
+	struct request r = {0};
+	struct ndmsg *m = begin(&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	m->ndm_family = family_of(a);
+	m->ndm_ifindex = (int)index;
+	m->ndm_state = NUD_PERMANENT;
+	m->ndm_type = RTN_UNICAST;
+	put_ip(&r.u.head, NDA_DST, a);
+	net_link_mnl.mnl_attr_put(&r.u.head, NDA_LLADDR, 6, mac);
+	return ask(sock, &r, "set a container's neighbour", err);
+}
+
+/* ---- listing ---- */
+
+struct listing {
+	void (*visit)(void *arg, const char *name, uint32_t index);
+	void *arg;
+};
+
+static void
+take_link(void *arg, const struct nlmsghdr *h)
+{
+	const struct listing *list = arg;
+	const struct ifinfomsg *info = net_link_mnl.mnl_nlmsg_get_payload(h);
+	const char *end = (const char *)h + h->nlmsg_len;
+	const struct nlattr *a = (const struct nlattr *)(const void *)((const char *)info +
+								       NLMSG_ALIGN(sizeof(*info)));
+	if (h->nlmsg_type != RTM_NEWLINK)
+		return;
+	for (; net_link_mnl.mnl_attr_ok(a, (int)(end - (const char *)a));
+	     a = net_link_mnl.mnl_attr_next(a)) {
+		if (net_link_mnl.mnl_attr_get_type(a) != IFLA_IFNAME)
+			continue;
+		char name[IFNAMSIZ];
+		text_ncopy(name, sizeof(name), net_link_mnl.mnl_attr_get_payload(a),
+			   strnlen(net_link_mnl.mnl_attr_get_payload(a),
+				   net_link_mnl.mnl_attr_get_payload_len(a)));
+		list->visit(list->arg, name, (uint32_t)info->ifi_index);
+		return;
+	}
+}
+
+void
+net_link_each(int sock, void (*visit)(void *arg, const char *name, uint32_t index), void *arg)
+{
+	struct request r = {0};
+	struct listing list = {.visit = visit, .arg = arg};
+	begin(&r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	talk(sock, &r, take_link, &list);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_NET_LINK_H
+#define RUNTIME_NET_LINK_H
+
+/*
+ * rtnetlink (7) requests over a socket that stands in some network namespace: each waits for the
+ * kernel's acknowledgement. Messages are built with libmnl, opened by net_link_open.
+ * Threading: the loop's thread. Errors name the request.
+ */
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/err.h"
+
+struct net_link_veth {
+	char name[IFNAMSIZ]; /* in the socket's namespace */
+	char peer[IFNAMSIZ];
+	int peer_ns; /* the other end's namespace */
+	uint8_t mac[6];
+	uint8_t peer_mac[6];
+	uint32_t mtu;
+	uint32_t gso_max; /* of the peer; 0: the default */
+};
+
+int net_link_open(struct err *err) MUST_CHECK;
+/* A socket in the namespace of `ns`; -1 with err. */
+int net_link_socket(int ns, struct err *err);
+
+int net_link_add_veth(int sock, const struct net_link_veth *veth, struct err *err) MUST_CHECK;
+/* ERR_NOT_FOUND when there is none. */
+int net_link_find(int sock, const char *name, uint32_t *index_out, struct err *err) MUST_CHECK;
+int net_link_remove(int sock, uint32_t index, struct err *err) MUST_CHECK;
+int net_link_up(int sock, uint32_t index, struct err *err) MUST_CHECK;
+/* As a host address (/32, /128), without duplicate address detection. */
+int net_link_add_address(int sock, uint32_t index, const struct addr *a,
+			 struct err *err) MUST_CHECK;
+/* To one address over the link; gateway NULL: directly. to NULL: the default route. */
+int net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct addr *gateway,
+		       struct err *err) MUST_CHECK;
+/* A permanent neighbour. */
+int net_link_add_neighbour(int sock, uint32_t index, const struct addr *a, const uint8_t mac[6],
+			   struct err *err) MUST_CHECK;
+void net_link_each(int sock, void (*visit)(void *arg, const char *name, uint32_t index), void *arg);
+
+#endif
