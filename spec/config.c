@@ -9,54 +9,8 @@
 #include <string.h>
 #include "base/text.h"
 
-enum { MS_MAX_DAYS = 3650, ARENA_BYTES = 128 << 20 };
-#define MS_MAX (UINT64_C(86400000) * MS_MAX_DAYS)
+enum { ARENA_BYTES = 128 << 20 };
 
-#define BOOL(s, m, d)                                                                     \
-	{                                                                                 \
-		.key = #m, .kind = FIELD_BOOL, FIELD_AT(struct config_##s, m), .def = (d) \
-	}
-#define TEXT(s, m, k, check, d)                                                 \
-	{                                                                       \
-		.key = (k), .kind = FIELD_TEXT, FIELD_AT(struct config_##s, m), \
-		.flags = FIELD_INLINE, .text = (check), .def_text = (d)         \
-	}
-#define NUMBER(s, m, least, most, d)                                                             \
-	{                                                                                        \
-		.key = #m, .kind = FIELD_NUMBER, FIELD_AT(struct config_##s, m), .min = (least), \
-		.max = (most), .def = (d)                                                        \
-	}
-#define DURATION(s, m, k, least, d)                                                 \
-	{                                                                           \
-		.key = (k), .kind = FIELD_DURATION, FIELD_AT(struct config_##s, m), \
-		.min = (least), .max = MS_MAX, .def = (d)                           \
-	}
-#define CHOICE(s, m, list, d)                                                                     \
-	{                                                                                         \
-		.key = #m, .kind = FIELD_CHOICE, FIELD_AT(struct config_##s, m), .names = (list), \
-		.def = (uint64_t)(d)                                                              \
-	}
-#define SECTION(s, m, t)                                                       \
-	{                                                                      \
-		.key = #m, .kind = FIELD_SECTION, FIELD_AT(s, m), .table = (t) \
-	}
-#define LIST(s, m, item_, most)                                                          \
-	{                                                                                \
-		.key = #m, .kind = FIELD_LIST, .offset = offsetof(struct config_##s, m), \
-		.flags = FIELD_INLINE, .item = (item_),                                  \
-		.stride = sizeof(((struct config_##s *)0)->m[0]), .cap = (most),         \
-		.count_offset = offsetof(struct config_##s, m##_count)                   \
-	}
-#define OWN(k, r, p)                                                   \
-	{                                                              \
-		.key = (k), .kind = FIELD_OWN, .read = (r), .put = (p) \
-	}
-
-static const struct field path_item = {.kind = FIELD_TEXT,
-				       .size = CONFIG_URL_BYTES,
-				       .flags = FIELD_INLINE,
-				       .min = 1,
-				       .text = config_value_url_path};
 static const struct field url_item = {.kind = FIELD_TEXT,
 				      .size = CONFIG_URL_BYTES,
 				      .flags = FIELD_INLINE,
@@ -74,8 +28,9 @@ static const struct field interface_item = {.kind = FIELD_TEXT,
 					    .flags = FIELD_INLINE,
 					    .min = 1,
 					    .text = config_value_interface};
-static const struct field addr_item = OWN(NULL, config_value_addr, config_value_put_addr);
-static const struct field prefix_item = OWN(NULL, config_value_prefix, config_value_put_prefix);
+static const struct field addr_item = CONFIG_OWN(NULL, config_value_addr, config_value_put_addr);
+static const struct field prefix_item =
+	CONFIG_OWN(NULL, config_value_prefix, config_value_put_prefix);
 
 /* ---- node ---- */
 
@@ -98,8 +53,8 @@ static const struct field label_item = {
 	.kind = FIELD_TEXT, FIELD_AT(struct config_label, value), .flags = FIELD_INLINE};
 
 static const struct field node_fields[] = {
-	TEXT(node, name, "name", config_value_label, ""),
-	TEXT(node, zone, "zone", config_value_label, "default"),
+	CONFIG_TEXT(node, name, "name", config_value_label, ""),
+	CONFIG_TEXT(node, zone, "zone", config_value_label, "default"),
 	{.key = "labels",
 	 .kind = FIELD_MAP,
 	 .offset = offsetof(struct config_node, labels),
@@ -110,11 +65,11 @@ static const struct field node_fields[] = {
 	 .count_offset = offsetof(struct config_node, labels_count),
 	 .name = config_value_label_key,
 	 .name_size = CONFIG_NAME_BYTES},
-	OWN("advertise", config_value_advertise, config_value_put_advertise),
-	SECTION(struct config_node, reserve, &reserve_table),
+	CONFIG_OWN("advertise", config_value_advertise, config_value_put_advertise),
+	CONFIG_SECTION(struct config_node, reserve, &reserve_table),
 	/* Below 2^31, and above what passwd entries use. */
-	NUMBER(node, uid_base, 1000, INT32_MAX - CONFIG_UIDS, 790000),
-	LIST(node, env, &variable_item, CONFIG_ENV_MAX),
+	CONFIG_NUMBER(node, uid_base, 1000, INT32_MAX - CONFIG_UIDS, 790000),
+	CONFIG_LIST(node, env, &variable_item, CONFIG_ENV_MAX),
 };
 static const struct field_table node_table = {.what = "node", FIELD_TABLE(node_fields)};
 
@@ -147,9 +102,9 @@ put_admin(struct emit *e, const char *key, const void *section)
 }
 
 static const struct field listen_fields[] = {
-	LIST(listeners, http, &addr_item, CONFIG_LISTENERS_MAX),
-	LIST(listeners, https, &addr_item, CONFIG_LISTENERS_MAX),
-	OWN("admin", read_admin, put_admin),
+	CONFIG_LIST(listeners, http, &addr_item, CONFIG_LISTENERS_MAX),
+	CONFIG_LIST(listeners, https, &addr_item, CONFIG_LISTENERS_MAX),
+	CONFIG_OWN("admin", read_admin, put_admin),
 	LISTEN(api),
 	LISTEN(metrics),
 	LISTEN(gossip),
@@ -168,7 +123,7 @@ static bool
 read_interfaces(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 {
 	static const struct field list =
-		LIST(dataplane, interfaces, &interface_item, CONFIG_INTERFACES_MAX);
+		CONFIG_LIST(dataplane, interfaces, &interface_item, CONFIG_INTERFACES_MAX);
 	static const struct field_table table = {.what = "interfaces", .fields = &list, .count = 1};
 	struct config_dataplane *d = section;
 
@@ -203,11 +158,11 @@ put_interfaces(struct emit *e, const char *key, const void *section)
 }
 
 static const struct field dataplane_fields[] = {
-	LIST(dataplane, vips, &prefix_item, CONFIG_VIPS_MAX),
-	CHOICE(dataplane, uplink, uplinks, CONFIG_UPLINK_AUTO),
-	CHOICE(dataplane, mode, modes, CONFIG_XDP_AUTO),
-	OWN("interfaces", read_interfaces, put_interfaces),
-	NUMBER(dataplane, max_flows, 1024, 16777216, 262144),
+	CONFIG_LIST(dataplane, vips, &prefix_item, CONFIG_VIPS_MAX),
+	CONFIG_CHOICE(dataplane, uplink, uplinks, CONFIG_UPLINK_AUTO),
+	CONFIG_CHOICE(dataplane, mode, modes, CONFIG_XDP_AUTO),
+	CONFIG_OWN("interfaces", read_interfaces, put_interfaces),
+	CONFIG_NUMBER(dataplane, max_flows, 1024, 16777216, 262144),
 };
 static const struct field_table dataplane_table = {.what = "dataplane",
 						   FIELD_TABLE(dataplane_fields)};
@@ -215,27 +170,27 @@ static const struct field_table dataplane_table = {.what = "dataplane",
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 
 static const struct field acme_fields[] = {
-	BOOL(acme, enabled, false),
-	TEXT(acme, directory, "directory", config_value_url_or_empty, ""),
-	TEXT(acme, email, "email", NULL, ""),
+	CONFIG_BOOL(acme, enabled, false),
+	CONFIG_TEXT(acme, directory, "directory", config_value_url_or_empty, ""),
+	CONFIG_TEXT(acme, email, "email", NULL, ""),
 };
 static const struct field_table acme_table = {.what = "acme", FIELD_TABLE(acme_fields)};
 
 static const struct field tls_fields[] = {
-	CHOICE(tls, minimum_version, tls_versions, CONFIG_TLS_1_2),
-	TEXT(tls, certificates, "certificates", config_value_file, "/etc/zlayer/tls"),
-	SECTION(struct config_tls, acme, &acme_table),
-	BOOL(tls, self_signed, true),
-	DURATION(tls, expiry_warning_ms, "expiry_warning", 0, UINT64_C(14) * 86400000),
+	CONFIG_CHOICE(tls, minimum_version, tls_versions, CONFIG_TLS_1_2),
+	CONFIG_TEXT(tls, certificates, "certificates", config_value_file, "/etc/zlayer/tls"),
+	CONFIG_SECTION(struct config_tls, acme, &acme_table),
+	CONFIG_BOOL(tls, self_signed, true),
+	CONFIG_DURATION(tls, expiry_warning_ms, "expiry_warning", 0, UINT64_C(14) * 86400000),
 };
 static const struct field_table tls_table = {.what = "tls", FIELD_TABLE(tls_fields)};
 
 static const struct field cluster_fields[] = {
-	LIST(cluster, join, &word_item, CONFIG_JOIN_MAX),
-	BOOL(cluster, encrypt, true),
-	DURATION(cluster, suspect_after_ms, "suspect_after", 100, 1000),
-	DURATION(cluster, dead_after_ms, "dead_after", 100, 3000),
-	DURATION(cluster, reschedule_after_ms, "reschedule_after", 0, 2000),
+	CONFIG_LIST(cluster, join, &word_item, CONFIG_JOIN_MAX),
+	CONFIG_BOOL(cluster, encrypt, true),
+	CONFIG_DURATION(cluster, suspect_after_ms, "suspect_after", 100, 1000),
+	CONFIG_DURATION(cluster, dead_after_ms, "dead_after", 100, 3000),
+	CONFIG_DURATION(cluster, reschedule_after_ms, "reschedule_after", 0, 2000),
 };
 static const struct field_table cluster_table = {.what = "cluster", FIELD_TABLE(cluster_fields)};
 
@@ -243,14 +198,14 @@ static const char *const orders[] = {"start-first", "stop-first", NULL};
 static const char *const failures[] = {"rollback", "pause", NULL};
 
 static const struct field deploy_fields[] = {
-	CHOICE(deploy, order, orders, DOC_ORDER_START_FIRST),
-	NUMBER(deploy, max_unavailable, 0, 1000, 0),
-	NUMBER(deploy, max_surge, 0, 1000, 1),
-	DURATION(deploy, health_timeout_ms, "health_timeout", 1000, 60000),
-	DURATION(deploy, drain_timeout_ms, "drain_timeout", 0, 30000),
-	DURATION(deploy, monitor_ms, "monitor", 0, 10000),
-	CHOICE(deploy, on_failure, failures, DOC_UPDATE_ROLLBACK),
-	NUMBER(deploy, keep_revisions, 1, 1000, 10),
+	CONFIG_CHOICE(deploy, order, orders, DOC_ORDER_START_FIRST),
+	CONFIG_NUMBER(deploy, max_unavailable, 0, 1000, 0),
+	CONFIG_NUMBER(deploy, max_surge, 0, 1000, 1),
+	CONFIG_DURATION(deploy, health_timeout_ms, "health_timeout", 1000, 60000),
+	CONFIG_DURATION(deploy, drain_timeout_ms, "drain_timeout", 0, 30000),
+	CONFIG_DURATION(deploy, monitor_ms, "monitor", 0, 10000),
+	CONFIG_CHOICE(deploy, on_failure, failures, DOC_UPDATE_ROLLBACK),
+	CONFIG_NUMBER(deploy, keep_revisions, 1, 1000, 10),
 };
 static const struct field_table deploy_table = {.what = "deploy", FIELD_TABLE(deploy_fields)};
 
@@ -259,7 +214,8 @@ static const struct field_table deploy_table = {.what = "deploy", FIELD_TABLE(de
 static bool
 read_mirror(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 {
-	static const struct field list = LIST(mirror, urls, &url_item, CONFIG_MIRROR_URLS_MAX);
+	static const struct field list =
+		CONFIG_LIST(mirror, urls, &url_item, CONFIG_MIRROR_URLS_MAX);
 	static const struct field_table table = {.what = "mirrors", .fields = &list, .count = 1};
 
 	if (n != NULL)
@@ -278,7 +234,7 @@ put_mirror(struct emit *e, const char *key, const void *section)
 	emit_end(e);
 }
 
-static const struct field mirror_item = OWN(NULL, read_mirror, put_mirror);
+static const struct field mirror_item = CONFIG_OWN(NULL, read_mirror, put_mirror);
 
 static const struct field gc_fields[] = {
 	{.key = "disk_high",
@@ -293,13 +249,13 @@ static const struct field gc_fields[] = {
 	 .min = 1,
 	 .max = 100,
 	 .def = 70},
-	DURATION(gc, keep_images_ms, "keep_images", 0, UINT64_C(72) * 3600000),
+	CONFIG_DURATION(gc, keep_images_ms, "keep_images", 0, UINT64_C(72) * 3600000),
 };
 static const struct field_table gc_table = {.what = "gc", FIELD_TABLE(gc_fields)};
 
 static const struct field runtime_fields[] = {
-	TEXT(runtime, state, "state", config_value_file, "/var/lib/zlayer"),
-	TEXT(runtime, cgroup_parent, "cgroup_parent", config_value_cgroup, "auto"),
+	CONFIG_TEXT(runtime, state, "state", config_value_file, "/var/lib/zlayer"),
+	CONFIG_TEXT(runtime, cgroup_parent, "cgroup_parent", config_value_cgroup, "auto"),
 	{.key = "mirrors",
 	 .kind = FIELD_MAP,
 	 .offset = offsetof(struct config_runtime, mirrors),
@@ -309,134 +265,37 @@ static const struct field runtime_fields[] = {
 	 .cap = CONFIG_MIRRORS_MAX,
 	 .count_offset = offsetof(struct config_runtime, mirrors_count),
 	 .name_size = CONFIG_URL_BYTES},
-	TEXT(runtime, seccomp, "seccomp", config_value_seccomp, "default"),
-	BOOL(runtime, no_new_privileges, true),
-	SECTION(struct config_runtime, gc, &gc_table),
+	CONFIG_TEXT(runtime, seccomp, "seccomp", config_value_seccomp, "default"),
+	CONFIG_BOOL(runtime, no_new_privileges, true),
+	CONFIG_SECTION(struct config_runtime, gc, &gc_table),
 };
 static const struct field_table runtime_table = {.what = "runtime", FIELD_TABLE(runtime_fields)};
 
 static const struct field proxy_fields[] = {
-	OWN("workers", config_value_workers, config_value_put_workers),
+	CONFIG_OWN("workers", config_value_workers, config_value_put_workers),
 };
 static const struct field_table proxy_table = {.what = "proxy", FIELD_TABLE(proxy_fields)};
-
-/* ---- logs, metrics, tracing, dashboard, gitops ---- */
-
-static const char *const formats[] = {"auto", "text", "json", NULL};
-static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
-
-#define RATIO(s, m, k, d)                                                                   \
-	{                                                                                   \
-		.key = (k), .kind = FIELD_RATIO, FIELD_AT(struct config_##s, m), .def = (d) \
-	}
-
-static const struct field access_fields[] = {
-	BOOL(access, enabled, true),
-	RATIO(access, sample_ppm, "sample", 1000000),
-	LIST(access, exclude_paths, &path_item, CONFIG_EXCLUDE_MAX),
-};
-static const struct field_table access_table = {.what = "access", FIELD_TABLE(access_fields)};
-
-static const struct field containers_fields[] = {
-	{.key = "max_size",
-	 .kind = FIELD_SIZE,
-	 FIELD_AT(struct config_container_logs, max_size_bytes),
-	 .min = 4096,
-	 .max = UINT64_C(1) << 50,
-	 .def = 10 << 20},
-	NUMBER(container_logs, max_files, 1, 1000, 3),
-};
-static const struct field_table containers_table = {.what = "containers",
-						    FIELD_TABLE(containers_fields)};
-
-static const char *const forward_types[] = {"fluent", "syslog", NULL};
-
-static const struct field forward_fields[] = {
-	{.key = "type",
-	 .kind = FIELD_CHOICE,
-	 FIELD_AT(struct config_forward, type),
-	 .names = forward_types,
-	 .flags = FIELD_REQUIRED},
-	{.key = "address",
-	 .kind = FIELD_TEXT,
-	 FIELD_AT(struct config_forward, address),
-	 .flags = FIELD_INLINE | FIELD_REQUIRED,
-	 .min = 1},
-};
-static const struct field_table forward_table = {.what = "forward", FIELD_TABLE(forward_fields)};
-static const struct field forward_item = {.kind = FIELD_SECTION, .table = &forward_table};
-
-static const struct field logs_fields[] = {
-	CHOICE(logs, format, formats, LOG_FORMAT_AUTO),
-	CHOICE(logs, level, levels, LOG_INFO),
-	SECTION(struct config_logs, access, &access_table),
-	SECTION(struct config_logs, containers, &containers_table),
-	LIST(logs, forward, &forward_item, CONFIG_FORWARD_MAX),
-};
-static const struct field_table logs_table = {.what = "logs", FIELD_TABLE(logs_fields)};
-
-static const struct field metrics_fields[] = {
-	BOOL(metrics, enabled, true),
-	BOOL(metrics, per_replica, true),
-	NUMBER(metrics, max_series_per_service, 10, 100000, 200),
-	BOOL(metrics, exemplars, true),
-};
-static const struct field_table metrics_table = {.what = "metrics", FIELD_TABLE(metrics_fields)};
-
-static const char *const propagates[] = {"w3c", "none", NULL};
-
-static const struct field tracing_fields[] = {
-	TEXT(tracing, endpoint, "endpoint", config_value_url_or_empty, ""),
-	RATIO(tracing, sample_ppm, "sample", 10000),
-	CHOICE(tracing, propagate, propagates, CONFIG_PROPAGATE_W3C),
-};
-static const struct field_table tracing_table = {.what = "tracing", FIELD_TABLE(tracing_fields)};
-
-static const char *const dashboard_auths[] = {"token", "none", NULL};
-
-static const struct field dashboard_fields[] = {
-	BOOL(dashboard, enabled, true),
-	CHOICE(dashboard, auth, dashboard_auths, CONFIG_DASHBOARD_TOKEN),
-};
-static const struct field_table dashboard_table = {.what = "dashboard",
-						   FIELD_TABLE(dashboard_fields)};
-
-static const char *const gitops_modes[] = {"apply", "report", NULL};
-
-static const struct field gitops_fields[] = {
-	{.key = "url",
-	 .kind = FIELD_TEXT,
-	 FIELD_AT(struct config_gitops, url),
-	 .flags = FIELD_INLINE | FIELD_REQUIRED,
-	 .min = 1},
-	TEXT(gitops, ref, "ref", NULL, "main"),
-	TEXT(gitops, path, "path", NULL, ""),
-	DURATION(gitops, interval_ms, "interval", 1000, 60000),
-	CHOICE(gitops, mode, gitops_modes, CONFIG_GITOPS_APPLY),
-};
-static const struct field_table gitops_table = {.what = "gitops", FIELD_TABLE(gitops_fields)};
-static const struct field gitops_item = {.kind = FIELD_SECTION, .table = &gitops_table};
 
 /* ---- the file ---- */
 
 static const struct field top_fields[] = {
-	SECTION(struct config, node, &node_table),
-	SECTION(struct config, listen, &listen_table),
-	SECTION(struct config, dataplane, &dataplane_table),
-	SECTION(struct config, tls, &tls_table),
-	SECTION(struct config, cluster, &cluster_table),
-	SECTION(struct config, deploy, &deploy_table),
-	SECTION(struct config, runtime, &runtime_table),
-	SECTION(struct config, proxy, &proxy_table),
-	SECTION(struct config, logs, &logs_table),
-	SECTION(struct config, metrics, &metrics_table),
-	SECTION(struct config, tracing, &tracing_table),
-	SECTION(struct config, dashboard, &dashboard_table),
+	CONFIG_SECTION(struct config, node, &node_table),
+	CONFIG_SECTION(struct config, listen, &listen_table),
+	CONFIG_SECTION(struct config, dataplane, &dataplane_table),
+	CONFIG_SECTION(struct config, tls, &tls_table),
+	CONFIG_SECTION(struct config, cluster, &cluster_table),
+	CONFIG_SECTION(struct config, deploy, &deploy_table),
+	CONFIG_SECTION(struct config, runtime, &runtime_table),
+	CONFIG_SECTION(struct config, proxy, &proxy_table),
+	CONFIG_SECTION(struct config, logs, &config_observe_logs),
+	CONFIG_SECTION(struct config, metrics, &config_observe_metrics),
+	CONFIG_SECTION(struct config, tracing, &config_observe_tracing),
+	CONFIG_SECTION(struct config, dashboard, &config_observe_dashboard),
 	{.key = "gitops",
 	 .kind = FIELD_LIST,
 	 .offset = offsetof(struct config, gitops),
 	 .flags = FIELD_INLINE,
-	 .item = &gitops_item,
+	 .item = &config_observe_gitops,
 	 .stride = sizeof(struct config_gitops),
 	 .cap = CONFIG_GITOPS_MAX,
 	 .count_offset = offsetof(struct config, gitops_count)},

@@ -7,7 +7,55 @@
 #include "spec/config.h"
 #include "spec/field.h"
 
+/* Shorthands for the lines of the tables: section, member, key, default. */
+#define CONFIG_MS_MAX (UINT64_C(86400000) * 3650)
+
+#define CONFIG_BOOL(s, m, d)                                                              \
+	{                                                                                 \
+		.key = #m, .kind = FIELD_BOOL, FIELD_AT(struct config_##s, m), .def = (d) \
+	}
+#define CONFIG_TEXT(s, m, k, check, d)                                          \
+	{                                                                       \
+		.key = (k), .kind = FIELD_TEXT, FIELD_AT(struct config_##s, m), \
+		.flags = FIELD_INLINE, .text = (check), .def_text = (d)         \
+	}
+#define CONFIG_NUMBER(s, m, least, most, d)                                                      \
+	{                                                                                        \
+		.key = #m, .kind = FIELD_NUMBER, FIELD_AT(struct config_##s, m), .min = (least), \
+		.max = (most), .def = (d)                                                        \
+	}
+#define CONFIG_DURATION(s, m, k, least, d)                                          \
+	{                                                                           \
+		.key = (k), .kind = FIELD_DURATION, FIELD_AT(struct config_##s, m), \
+		.min = (least), .max = CONFIG_MS_MAX, .def = (d)                    \
+	}
+#define CONFIG_CHOICE(s, m, list, d)                                                              \
+	{                                                                                         \
+		.key = #m, .kind = FIELD_CHOICE, FIELD_AT(struct config_##s, m), .names = (list), \
+		.def = (uint64_t)(d)                                                              \
+	}
+#define CONFIG_SECTION(s, m, t)                                                \
+	{                                                                      \
+		.key = #m, .kind = FIELD_SECTION, FIELD_AT(s, m), .table = (t) \
+	}
+#define CONFIG_LIST(s, m, item_, most)                                                   \
+	{                                                                                \
+		.key = #m, .kind = FIELD_LIST, .offset = offsetof(struct config_##s, m), \
+		.flags = FIELD_INLINE, .item = (item_),                                  \
+		.stride = sizeof(((struct config_##s *)0)->m[0]), .cap = (most),         \
+		.count_offset = offsetof(struct config_##s, m##_count)                   \
+	}
+#define CONFIG_OWN(k, r, p)                                            \
+	{                                                              \
+		.key = (k), .kind = FIELD_OWN, .read = (r), .put = (p) \
+	}
+
 extern const struct field_table config_field_table;
+extern const struct field_table config_observe_logs;
+extern const struct field_table config_observe_metrics;
+extern const struct field_table config_observe_tracing;
+extern const struct field_table config_observe_dashboard;
+extern const struct field config_observe_gitops; /* of a list */
 
 /* FIELD_OWN readers and writers; the section is the struct that the key stands in. */
 bool config_value_addr(struct field_ctx *ctx, const struct yaml_node *n, void *section);

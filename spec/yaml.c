@@ -9,7 +9,6 @@
  */
 #include "spec/yaml.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 
@@ -45,6 +44,13 @@ stop(struct reader *r, const char *code, struct diag_pos pos, const char *fix, c
 	r->failed = true;
 }
 
+static void
+no_memory(struct reader *r)
+{
+	r->diags->no_memory = true;
+	r->failed = true;
+}
+
 static struct diag_pos
 place(const yaml_mark_t *start, const yaml_mark_t *end)
 {
@@ -69,8 +75,7 @@ new_node(struct reader *r, enum yaml_kind kind, struct diag_pos pos)
 	}
 	n = arena_new(r->arena, struct yaml_node);
 	if (n == NULL) {
-		r->diags->no_memory = true;
-		r->failed = true;
+		no_memory(r);
 		return NULL;
 	}
 	r->nodes++;
@@ -145,52 +150,7 @@ copy_node(struct reader *r, const struct yaml_node *from, size_t depth)
 	return n;
 }
 
-/* ---- maps: duplicates and merge keys ---- */
-
-static int
-compare_keys(const void *left, const void *right)
-{
-	const struct yaml_node *const *a = left, *const *b = right;
-	int order = strcmp((*a)->key, (*b)->key);
-
-	return order != 0 ? order : (*a)->index < (*b)->index ? -1 : 1;
-}
-
-static void
-report_duplicate(struct reader *r, const struct yaml_node *n, const struct yaml_node *first)
-{
-	char path[YAML_PATH_BYTES];
-
-	yaml_node_path(n, path, sizeof(path));
-	diag_add(r->diags, "duplicate-key", n->key_pos, path, NULL,
-		 "is given twice; first in line %u", first->key_pos.line);
-	r->wrong = true;
-}
-
-static void
-check_duplicates(struct reader *r, const struct yaml_node *map)
-{
-	const struct yaml_node **sorted;
-	size_t count = 0, first = 0;
-
-	if (map->count < 2)
-		return;
-	sorted = arena_array(r->arena, map->count, sizeof(struct yaml_node *));
-	if (sorted == NULL) {
-		r->diags->no_memory = true;
-		r->failed = true;
-		return;
-	}
-	for (const struct yaml_node *n = map->first; n != NULL; n = n->next)
-		sorted[count++] = n;
-	qsort(sorted, count, sizeof(struct yaml_node *), compare_keys);
-	for (size_t i = 1; i < count; i++) {
-		if (strcmp(sorted[i]->key, sorted[first]->key) == 0)
-			report_duplicate(r, sorted[i], sorted[first]);
-		else
-			first = i;
-	}
-}
+/* ---- merge keys ---- */
 
 static bool
 merge_one(struct reader *r, struct yaml_node *map, const struct yaml_node *source)
@@ -269,8 +229,7 @@ set_anchor(struct reader *r, const yaml_char_t *name, struct yaml_node *n)
 	}
 	copy = arena_strdup(r->arena, (const char *)name);
 	if (copy == NULL) {
-		r->diags->no_memory = true;
-		r->failed = true;
+		no_memory(r);
 		return;
 	}
 	r->anchors[r->anchors_count++] = (struct anchor){copy, n};
@@ -293,8 +252,7 @@ take_key(struct reader *r, const yaml_event_t *e, struct diag_pos pos)
 	r->key = arena_strndup(r->arena, (const char *)e->data.scalar.value, bytes);
 	r->key_pos = pos;
 	if (r->key == NULL) {
-		r->diags->no_memory = true;
-		r->failed = true;
+		no_memory(r);
 	}
 }
 
@@ -325,8 +283,7 @@ on_scalar(struct reader *r, const yaml_event_t *e, struct diag_pos pos)
 	n->bytes = e->data.scalar.length;
 	n->text = arena_strndup(r->arena, value, n->bytes);
 	if (n->text == NULL) {
-		r->diags->no_memory = true;
-		r->failed = true;
+		no_memory(r);
 		return;
 	}
 	attach(r, n);
@@ -363,7 +320,8 @@ on_end(struct reader *r)
 	n->open = false;
 	if (n->kind != YAML_MAP)
 		return;
-	check_duplicates(r, n);
+	if (!yaml_node_unique(n, r->arena, r->diags))
+		r->wrong = true;
 	apply_merge(r, n);
 }
 
@@ -453,8 +411,7 @@ syntax_error(struct reader *r, const yaml_parser_t *p)
 	char text[256];
 
 	if (p->error == YAML_MEMORY_ERROR) {
-		r->diags->no_memory = true;
-		r->failed = true;
+		no_memory(r);
 		return;
 	}
 	if (p->error == YAML_SCANNER_ERROR && at < r->bytes && r->text[at] == '\t') {

@@ -66,6 +66,8 @@ bool yaml_text_check(const char *text, size_t bytes, struct diag_list *diags);
 /* The child of a map by the reader's or the document's name of its key, NULL when absent or not a
  * map. */
 const struct yaml_node *yaml_node_get(const struct yaml_node *map, const char *key);
+/* False when a key of the map is there twice: each is reported (or diags->no_memory). */
+bool yaml_node_unique(const struct yaml_node *map, struct arena *arena, struct diag_list *diags);
 /* Empty, ~ or null, without quotes. */
 bool yaml_node_is_null(const struct yaml_node *n);
 /* "services.web.endpoints[0].name"; for the root "". */

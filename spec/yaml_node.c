@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions about a node of a YAML tree: its child, its path, where a message points. */
+/* Questions about a node of a YAML tree: its child, its path, whether its keys are unique, where a
+ * message points. */
 #include "spec/yaml.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 
@@ -75,4 +77,51 @@ yaml_node_kind_name(const struct yaml_node *n)
 	if (yaml_node_is_null(n))
 		return "nothing";
 	return n->kind == YAML_MAP ? "a map" : n->kind == YAML_LIST ? "a list" : "a text";
+}
+
+static int
+compare_keys(const void *left, const void *right)
+{
+	const struct yaml_node *const *a = left, *const *b = right;
+	int order = strcmp((*a)->key, (*b)->key);
+
+	return order != 0 ? order : (*a)->index < (*b)->index ? -1 : 1;
+}
+
+static void
+report_duplicate(struct diag_list *diags, const struct yaml_node *n, const struct yaml_node *first)
+{
+	char path[YAML_PATH_BYTES];
+
+	yaml_node_path(n, path, sizeof(path));
+	diag_add(diags, "duplicate-key", n->key_pos, path, NULL, "is given twice; first in line %u",
+		 first->key_pos.line);
+}
+
+bool
+yaml_node_unique(const struct yaml_node *map, struct arena *arena, struct diag_list *diags)
+{
+	const struct yaml_node **sorted;
+	size_t count = 0, first = 0;
+	bool unique = true;
+
+	if (map->count < 2)
+		return true;
+	sorted = arena_array(arena, map->count, sizeof(struct yaml_node *));
+	if (sorted == NULL) {
+		diags->no_memory = true;
+		return false;
+	}
+	for (const struct yaml_node *n = map->first; n != NULL; n = n->next)
+		sorted[count++] = n;
+	qsort(sorted, count, sizeof(struct yaml_node *), compare_keys);
+	for (size_t i = 1; i < count; i++) {
+		if (strcmp(sorted[i]->key, sorted[first]->key) != 0) {
+			first = i;
+			continue;
+		}
+		report_duplicate(diags, sorted[i], sorted[first]);
+		unique = false;
+	}
+	return unique;
 }
