@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "node/tree.h"
+#include "node/folder.h"
 
 /* /proc/self/mountinfo: "36 25 0:32 / /sys/fs/cgroup/cpu rw ... - cgroup cgroup rw,cpu" */
 static void
@@ -210,7 +210,7 @@ cgroup_remove(struct cgroup *cg)
 		defer_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (tree_prune(fd, cg->group + strlen("/zlayer/"), false) < 0)
+		if (folder_prune(fd, cg->group + strlen("/zlayer/"), false) < 0)
 			log_event(LOG_WARN, "cannot remove a cgroup", log_s("path", path),
 				  log_i("errno", errno), LOG_END);
 		(void)rmdir(path);

@@ -29,7 +29,7 @@
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "base/text.h"
-#include "node/tree.h"
+#include "node/folder.h"
 
 #define RUNS "/run/zlayer"
 #define BPFFS "/sys/fs/bpf"
@@ -232,10 +232,10 @@ make_folder(const struct instance *inst, size_t i, bool moved, struct err *err)
 	if (mkdirat(dirfd, folders[i].path, folders[i].mode) < 0 && errno != EEXIST)
 		return err_sys(err, errno, "cannot make the folder %s", folders[i].path);
 	if (moved && folders[i].role == ROLE_SCHEDULER &&
-	    tree_chown(dirfd, folders[i].path, uid, uid) < 0)
+	    folder_chown(dirfd, folders[i].path, uid, uid) < 0)
 		return err_sys(err, errno, "cannot give %s to its role", folders[i].path);
 	if (moved && folders[i].role == ROLE_OVERLAY &&
-	    tree_chown(dirfd, folders[i].path, uid, uid) < 0)
+	    folder_chown(dirfd, folders[i].path, uid, uid) < 0)
 		return err_sys(err, errno, "cannot give %s to its role", folders[i].path);
 	if (fchownat(dirfd, folders[i].path, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    fchmodat(dirfd, folders[i].path, folders[i].mode, 0) < 0)
@@ -378,7 +378,7 @@ remove_bpffs(struct instance *inst)
 		root >= 0 ? openat(root, "zlayer", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
 	fd_close(&inst->bpf_fd);
-	if (ours >= 0 && tree_prune(ours, inst->name, true) < 0)
+	if (ours >= 0 && folder_prune(ours, inst->name, true) < 0)
 		log_event(LOG_WARN, "cannot remove BPF pins", log_i("errno", errno), LOG_END);
 	if (root < 0)
 		return;
@@ -406,7 +406,7 @@ instance_remove(struct instance *inst)
 		if (text_equal(link, target))
 			(void)unlinkat(inst->runs_fd, "zlayer.sock", 0);
 	}
-	if (tree_remove(inst->runs_fd, inst->name) < 0)
+	if (folder_remove(inst->runs_fd, inst->name) < 0)
 		log_event(LOG_WARN, "cannot remove the run folder", log_s("path", inst->run_path),
 			  log_i("errno", errno), LOG_END);
 	text_format(file, sizeof(file), "uids.%u", inst->slot);

@@ -32,7 +32,7 @@
 #include "node/publish.h"
 #include "node/retired.h"
 #include "node/supervise.h"
-#include "node/tree.h"
+#include "node/folder.h"
 #include "node/upgrade.h"
 #include "node/vault.h"
 #include "ring/metrics.h"
@@ -597,7 +597,7 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 static bool
 containers_left(const struct node *n)
 {
-	return tree_holds(n->inst.run_fd, "containers") || cgroup_busy(&n->cgroup);
+	return folder_holds(n->inst.run_fd, "containers") || cgroup_busy(&n->cgroup);
 }
 
 static void

@@ -34,7 +34,7 @@
 #include "node/fabric.h"
 #include "node/filter.h"
 #include "node/publish.h"
-#include "node/tree.h"
+#include "node/folder.h"
 #include "node/unit.h"
 #include "ring/station.h"
 
@@ -317,7 +317,7 @@ tear_down(void **state)
 	char data[INSTANCE_PATH];
 	text_copy(data, sizeof(data), inst.data_path);
 	instance_remove(&inst);
-	return tree_remove(AT_FDCWD, data);
+	return folder_remove(AT_FDCWD, data);
 }
 
 static struct unit *

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 #include "base/fd.h"
 #include "base/text.h"
-#include "node/tree.h"
+#include "node/folder.h"
 
 enum { WORKERS = 3 };
 
@@ -44,7 +44,7 @@ tear_down(void **state)
 {
 	(void)state;
 	listeners_fini(&l);
-	assert_false(tree_holds(AT_FDCWD, inst.run_path));
+	assert_false(folder_holds(AT_FDCWD, inst.run_path));
 	return rmdir(inst.run_path);
 }
 

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 #include "base/fd.h"
 #include "base/text.h"
-#include "node/tree.h"
+#include "node/folder.h"
 
 static char folder[64];
 static int data_fd;
@@ -38,7 +38,7 @@ tear_down(void **state)
 {
 	(void)state;
 	close(data_fd);
-	assert_int_equal(tree_remove(AT_FDCWD, folder), 0);
+	assert_int_equal(folder_remove(AT_FDCWD, folder), 0);
 	assert_int_equal(access(folder, F_OK), -1);
 	return 0;
 }
@@ -109,7 +109,7 @@ test_spool_has_no_name(void **state)
 	(void)state;
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "x", 1), 1);
-	assert_false(tree_holds(data_fd, "spool"));
+	assert_false(folder_holds(data_fd, "spool"));
 	close(fd);
 }
 
@@ -121,12 +121,12 @@ test_trees_do_not_follow_links(void **state)
 	assert_int_equal(mkdirat(data_fd, "b", 0700), 0);
 	assert_int_equal(mkdirat(data_fd, "b/keep", 0700), 0);
 	assert_int_equal(symlinkat("../b", data_fd, "a/link"), 0);
-	assert_int_equal(tree_remove(data_fd, "a"), 0);
-	assert_true(tree_holds(data_fd, "b"));
-	assert_int_equal(tree_remove(data_fd, "never-there"), 0);
+	assert_int_equal(folder_remove(data_fd, "a"), 0);
+	assert_true(folder_holds(data_fd, "b"));
+	assert_int_equal(folder_remove(data_fd, "never-there"), 0);
 	close(openat(data_fd, "b/keep/file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	/* Folders only: the file holds them. */
-	assert_int_equal(tree_prune(data_fd, "b", false), -1);
+	assert_int_equal(folder_prune(data_fd, "b", false), -1);
 	assert_int_equal(faccessat(data_fd, "b/keep/file", F_OK, 0), 0);
 }
 

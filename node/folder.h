@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NODE_TREE_H
-#define NODE_TREE_H
+#ifndef NODE_FOLDER_H
+#define NODE_FOLDER_H
 
 /* Walks of folders that are node's own. Never follows a symlink, never leaves the file system. */
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { TREE_DEPTH_MAX = 32 };
+enum { FOLDER_DEPTH_MAX = 32 };
 
 /* Removes a file, or a folder with all that is in it. ENOENT is success. -1 with errno: something
  * could not be removed (the rest is gone). */
-int tree_remove(int dirfd, const char *name);
+int folder_remove(int dirfd, const char *name);
 /* Removes a folder of the cgroup or bpf kind: sub-folders and, if `files`, what is pinned there. */
-int tree_prune(int dirfd, const char *name, bool files);
+int folder_prune(int dirfd, const char *name, bool files);
 /* Gives everything below (and the folder itself) to uid:gid. -1 with errno. */
-int tree_chown(int dirfd, const char *name, uid_t uid, gid_t gid);
+int folder_chown(int dirfd, const char *name, uid_t uid, gid_t gid);
 /* True when the folder is there and holds at least one entry. */
-bool tree_holds(int dirfd, const char *name);
+bool folder_holds(int dirfd, const char *name);
 
 #endif

@@ -4,7 +4,7 @@
  * so that nothing that a confined process put there can lead root elsewhere. Depth is bounded; what
  * lies deeper stays and is reported.
  */
-#include "node/tree.h"
+#include "node/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "base/fd.h"
 
 /* Called for each entry, a folder's after what it holds. 0, or -1 with errno. */
-typedef int (*tree_visit)(void *arg, int dirfd, const char *name, bool folder);
+typedef int (*folder_visit)(void *arg, int dirfd, const char *name, bool folder);
 
 static bool
 dots(const char *name)
@@ -24,7 +24,7 @@ dots(const char *name)
 }
 
 static int
-walk(int dirfd, const char *name, unsigned depth, dev_t device, tree_visit visit, void *arg)
+walk(int dirfd, const char *name, unsigned depth, dev_t device, folder_visit visit, void *arg)
 {
 	int failed = 0;
 	struct stat sb;
@@ -32,7 +32,7 @@ walk(int dirfd, const char *name, unsigned depth, dev_t device, tree_visit visit
 
 	if (fd < 0)
 		return -1;
-	if (depth >= TREE_DEPTH_MAX || fstat(fd, &sb) < 0 || (depth && sb.st_dev != device)) {
+	if (depth >= FOLDER_DEPTH_MAX || fstat(fd, &sb) < 0 || (depth && sb.st_dev != device)) {
 		errno = EXDEV;
 		return -1;
 	}
@@ -85,13 +85,13 @@ remove_all(int dirfd, const char *name, bool keep_files)
 }
 
 int
-tree_remove(int dirfd, const char *name)
+folder_remove(int dirfd, const char *name)
 {
 	return remove_all(dirfd, name, false);
 }
 
 int
-tree_prune(int dirfd, const char *name, bool files)
+folder_prune(int dirfd, const char *name, bool files)
 {
 	return remove_all(dirfd, name, !files);
 }
@@ -111,7 +111,7 @@ chown_one(void *arg, int dirfd, const char *name, bool folder)
 }
 
 int
-tree_chown(int dirfd, const char *name, uid_t uid, gid_t gid)
+folder_chown(int dirfd, const char *name, uid_t uid, gid_t gid)
 {
 	struct owner owner = {uid, gid};
 
@@ -121,7 +121,7 @@ tree_chown(int dirfd, const char *name, uid_t uid, gid_t gid)
 }
 
 bool
-tree_holds(int dirfd, const char *name)
+folder_holds(int dirfd, const char *name)
 {
 	bool holds = false;
 	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
