@@ -475,6 +475,17 @@ apply_whiteout(struct layer *l, int parent, struct err *err)
 	return 0;
 }
 
+/* A folder that became a file or a link: builders list what was in it as hidden, too. There is
+ * nothing to do: what replaced it hides all. */
+static bool
+is_hidden_already(const struct layer *l)
+{
+	const char *path = l->path.parent;
+	defer_close int fd = fd_open_beneath(l->root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
+
+	return fd < 0 && (errno == ENOTDIR || errno == ELOOP);
+}
+
 static int
 apply_plain(struct layer *l, int parent, struct err *err)
 {
@@ -514,6 +525,8 @@ begin_entry(struct layer *l, struct err *err)
 		return 0;
 	if (l->kind == LAYER_ROOT)
 		return check_xattrs(l, err) < 0 ? -1 : apply_root(l, err);
+	if (l->kind != LAYER_PLAIN && is_hidden_already(l))
+		return 0;
 	parent = open_parent(l, l->path.parent, err);
 	if (parent < 0)
 		return -1;
