@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: an image, a document, a page over HTTPS/2 from a container; and nothing left after."""
+
+import zl
+from zl import Node, check, equal, service
+
+
+def test_page_over_https():
+    with Node() as node:
+        node.import_image()
+        out = node.deploy(service(replicas=3))
+        check("serves" in out.stdout + out.stderr, out.stdout, out.stderr)
+        answer = node.curl("/health", "web.test", "-w", "%{http_version} %{http_code}", "-o", "/dev/null")
+        equal(answer, "2 200")
+        hosts = {node.curl("/who") for _ in range(30)}
+        equal(len(hosts), 3, "replicas that answered")
+        # An unknown name is refused in the handshake, never served by a default certificate.
+        node.curl("/", "other.test", status=35)
+        again = node.deploy(service(replicas=3))
+        check("unchanged" in again.stdout + again.stderr, again.stdout, again.stderr)
+
+
+def test_nothing_is_left():
+    node = Node()
+    try:
+        before = node.traces()
+        node.start()
+        node.import_image()
+        node.deploy(service(replicas=2))
+        node.cli("rm", "shop", "--yes")
+        node.stop()
+        after = node.traces()
+        equal(after, before)
+    finally:
+        node.destroy()
+
+
+if __name__ == "__main__":
+    zl.main(globals())

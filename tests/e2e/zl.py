@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node for end-to-end tests: the real program, in a network and mount namespace of the test's own.
+
+Topology of every test (nothing of the machine is touched):
+
+    test's namespace ("the host" of the node)       fabric of the node
+      lo 127.0.0.1  <- listeners 8080, 8443, 9883     veths of containers
+      veth "pub" 192.0.2.1 -- 192.0.2.2 in namespace "client" when a test asks for one
+
+A test file defines functions test_NAME(); main(globals()) runs them and speaks TAP.
+"""
+
+import contextlib
+import ctypes
+import glob
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ.get("ZLAYER_BUILD") or sys.argv[1]
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAM = os.path.join(BUILD, "zlayer")
+SERVER = os.path.join(BUILD, "tests", "e2e", "server")
+WAIT_S = 60  # no test waits longer than this for a condition
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Failure(AssertionError):
+    pass
+
+
+def check(condition, *what):
+    if not condition:
+        raise Failure(" ".join(str(w) for w in what) or "check failed")
+
+
+def equal(got, want, what=""):
+    check(got == want, f"{what}: got {got!r}, want {want!r}")
+
+
+def wait_for(condition, what, seconds=WAIT_S):
+    """Polls until condition() is true, and gives its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        check(time.monotonic() < end, f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def run(*command, **options):
+    options.setdefault("check", True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def isolate():
+    """Leaves the machine's network and mounts behind."""
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), "mount --make-rprivate")
+    run("ip", "link", "set", "lo", "up")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=30):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Node:
+    """One `zlayer serve` with a data folder of its own. Use as a context manager."""
+
+    count = 0
+
+    def __init__(self, config="", name=None):
+        Node.count += 1
+        self.name = name or f"e2e-{os.getpid()}-{Node.count}"
+        self.folder = tempfile.mkdtemp(prefix="zlayer-e2e-")
+        self.data = os.path.join(self.folder, "data")
+        self.run_folder = f"/run/zlayer/{self.name}"
+        self.socket = f"{self.run_folder}/zlayer.sock"
+        self.config = os.path.join(self.folder, "node.yaml")
+        self.log = os.path.join(self.folder, "node.log")
+        self.process = None
+        os.mkdir(os.path.join(self.folder, "tls"))
+        self.write_config(config)
+
+    def write_config(self, extra=""):
+        with open(self.config, "w") as f:
+            f.write("node: { name: edge-1 }\n")
+            if "listen:" not in extra:
+                f.write('listen: { http: ["127.0.0.1:8080"], https: ["127.0.0.1:8443"] }\n')
+            f.write("dataplane: { uplink: off, interfaces: [] }\n" if "dataplane:" not in extra else "")
+            f.write(f"tls: {{ certificates: {self.folder}/tls }}\n" if "tls:" not in extra else "")
+            f.write(extra.replace("FOLDER", self.folder))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            self.show_log()
+        self.destroy()
+
+    def start(self, wait=True):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve", "--instance", self.name, "--data-dir", self.data, "--config", self.config],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        if wait:
+            wait_for(self.ready, "the node is ready")
+
+    def ready(self):
+        check(self.process.poll() is None, "the node ended:", self.tail())
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            return self.get("/readyz", raw=True)[0] == 200
+        return False
+
+    def tail(self, lines=30):
+        with open(self.log) as f:
+            return "".join(f.readlines()[-lines:])
+
+    def show_log(self):
+        print("# ---- the node's log", file=sys.stderr)
+        print(self.tail(80), file=sys.stderr)
+
+    # ---- talking to it
+
+    def get(self, path, method="GET", body=None, headers=None, raw=False):
+        c = UnixConnection(self.socket)
+        c.request(method, path, body=body, headers=headers or {})
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        if raw:
+            return r.status, data
+        check(r.status < 300, f"{method} {path}: {r.status} {data[:400]!r}")
+        return json.loads(data) if data else None
+
+    def cli(self, *args, status=0, input=None, env=None):
+        r = subprocess.run([PROGRAM, "--socket", self.socket, *args], capture_output=True, text=True,
+                           input=input, timeout=180, env={**os.environ, "NO_COLOR": "1", **(env or {})})
+        if status is not None:
+            check(r.returncode == status,
+                  f"zlayer {' '.join(args)}: status {r.returncode}, want {status}\n{r.stdout}{r.stderr}")
+        return r
+
+    def cli_json(self, *args):
+        return json.loads(self.cli("-o", "json", *args).stdout)
+
+    def deploy(self, text, *args, status=0):
+        path = os.path.join(self.folder, "test.zlayer.yaml")
+        with open(path, "w") as f:
+            f.write(text)
+        return self.cli("deploy", path, *args, status=status)
+
+    def import_image(self, name="test:1", command=("/bin/server",)):
+        """An image of busybox and tests/e2e/server.c."""
+        root = os.path.join(self.folder, "root")
+        layout = tempfile.mkdtemp(dir=self.folder)
+        os.makedirs(os.path.join(root, "bin"), exist_ok=True)
+        shutil.copy(SERVER, os.path.join(root, "bin", "server"))
+        run(os.path.join(SOURCE, "tools", "busybox-image"), layout, name, "--root", root, "--", *command)
+        self.cli("image", "import", layout, "--name", name)
+        return layout
+
+    # ---- its processes
+
+    def processes(self):
+        """(role, index) -> pid, from what node publishes."""
+        answer = json.loads(self.get("/readyz", raw=True)[1])
+        return {(p["role"], p["index"]): p["pid"] for p in answer["processes"] if p.get("pid")}
+
+    def pids(self):
+        """Every process of this instance, monitors and containers too, by its command line or cgroup."""
+        found = set()
+        for path in glob.glob("/proc/[0-9]*/cgroup"):
+            with contextlib.suppress(OSError):
+                if f"/zlayer/{self.name}" in open(path).read():
+                    found.add(int(path.split("/")[2]))
+        return found
+
+    def kill(self, role, index=None):
+        for (name, i), pid in self.processes().items():
+            if name == role and index in (None, i):
+                os.kill(pid, signal.SIGKILL)
+                return pid
+        raise Failure(f"no process of role {role}")
+
+    def stop(self, seconds=60):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(seconds)
+
+    def destroy(self):
+        with contextlib.suppress(Exception):
+            for d in self.cli_json("status").get("deployments", []):
+                self.cli("rm", d["name"], "--yes", status=None)
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.kill(self.process.pid, signal.SIGKILL)
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- what it leaves on the machine
+
+    def traces(self):
+        """Everything of this instance outside its data folder."""
+        name = self.name
+        mounts = [line.split()[4] for line in open("/proc/self/mountinfo") if name in line or self.folder in line]
+        cgroups = [p for p in glob.glob("/sys/fs/cgroup/*/zlayer/*") + glob.glob("/sys/fs/cgroup/zlayer/*")
+                   if p.endswith("/" + name)]
+        pins = glob.glob(f"/sys/fs/bpf/zlayer/{name}/**", recursive=True)
+        runs = glob.glob(self.run_folder + "/**", recursive=True)
+        links = [link["ifname"] for link in json.loads(run("ip", "-j", "link").stdout) if link["ifname"] != "lo"]
+        return {"mounts": mounts, "cgroups": cgroups, "pins": pins, "run": runs, "links": links,
+                "processes": sorted(self.pids())}
+
+    # ---- clients
+
+    def authority(self):
+        path = os.path.join(self.folder, "authority.pem")
+        with open(path, "w") as f:
+            f.write(self.cli("cert", "authority").stdout)
+        return path
+
+    def curl(self, path="/", host="web.test", *args, status=0, http="--http2", port=8443, scheme="https"):
+        command = ["curl", "-sS", "--max-time", "30", http, "--resolve", f"{host}:{port}:127.0.0.1", *args]
+        if scheme == "https":
+            command += ["--cacert", self.authority()]
+        r = subprocess.run([*command, f"{scheme}://{host}:{port}{path}"], capture_output=True, text=True, timeout=60)
+        if status is not None:
+            equal(r.returncode, status, f"curl {path} ({r.stderr.strip()})")
+        return r.stdout
+
+
+def service(name="web", replicas=1, image="test:1", host="web.test", extra="", check_="health: { start_grace: 1s, "
+            "interval: 1s, timeout: 1s, retries: 2, check: { type: http, url: /health } }", deployment="shop"):
+    """A document with one service behind https."""
+    return f"""version: v1
+deployment: {deployment}
+services:
+  {name}:
+    image: {{ name: "{image}" }}
+    endpoints:
+      - {{ name: https, protocol: https, port: 443, target_port: 8080, host: {host}, expose: public }}
+      - {{ name: live, protocol: websocket, port: 443, target_port: 8080, host: {host}, path: /ws, expose: public }}
+    scale: {{ mode: fixed, replicas: {replicas} }}
+    stop_grace_period: 2s
+    {check_}
+{extra}
+"""
+
+
+def main(scope):
+    """Runs the tests of a file, each named test_*, and speaks TAP."""
+    if os.getuid() != 0:
+        print("1..0 # SKIP needs root for namespaces and containers")
+        return
+    isolate()
+    tests = [(n, f) for n, f in scope.items() if n.startswith("test_") and callable(f)]
+    wanted = sys.argv[2:]
+    tests = [(n, f) for n, f in tests if not wanted or n in wanted]
+    print(f"1..{len(tests)}", flush=True)
+    failed = 0
+    for i, (name, function) in enumerate(tests, 1):
+        begin = time.monotonic()
+        try:
+            function()
+            print(f"ok {i} - {name}  # {time.monotonic() - begin:.1f} s", flush=True)
+        except Exception:
+            failed += 1
+            for line in traceback.format_exc().splitlines():
+                print("# " + line)
+            print(f"not ok {i} - {name}", flush=True)
+    sys.exit(1 if failed else 0)
