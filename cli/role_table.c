@@ -7,11 +7,12 @@
 #include "overlay/overlay.h"
 #include "proxy/signer.h"
 #include "runtime/probe.h"
+#include "runtime/runtime.h"
 #include "runtime/unpack.h"
 
 static const struct station_role *const table[] = {
-	&dataplane_role, &observability_role, &overlay_role,
-	&probe_role,     &signer_role,        &unpack_role,
+	&dataplane_role, &observability_role, &overlay_role, &probe_role,
+	&signer_role,    &unpack_role,        &runtime_role,
 };
 
 const struct station_role *

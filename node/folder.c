@@ -120,19 +120,49 @@ folder_chown(int dirfd, const char *name, uid_t uid, gid_t gid)
 	return chown_one(&owner, dirfd, name, true);
 }
 
-bool
-folder_holds(int dirfd, const char *name)
+static bool
+any_entry(int dirfd, const char *name)
 {
-	bool holds = false;
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	(void)dirfd;
+	(void)name;
+	return true;
+}
+
+static bool
+something(int dirfd, const char *name)
+{
+	struct stat sb;
+
+	if (fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(sb.st_mode))
+		return true;
+	return folder_holds(dirfd, name);
+}
+
+static bool
+holds(int at, const char *name, bool (*counts)(int dirfd, const char *name))
+{
+	bool found = false;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 
 	if (!dir) {
 		fd_close(&fd);
 		return false;
 	}
-	for (struct dirent *e; !holds && (e = readdir(dir));)
-		holds = !dots(e->d_name);
+	for (struct dirent *e; !found && (e = readdir(dir));)
+		found = !dots(e->d_name) && counts(fd, e->d_name);
 	closedir(dir);
-	return holds;
+	return found;
+}
+
+bool
+folder_holds(int dirfd, const char *name)
+{
+	return holds(dirfd, name, any_entry);
+}
+
+bool
+folder_holds_something(int dirfd, const char *name)
+{
+	return holds(dirfd, name, something);
 }

@@ -18,5 +18,7 @@ int folder_prune(int dirfd, const char *name, bool files);
 int folder_chown(int dirfd, const char *name, uid_t uid, gid_t gid);
 /* True when the folder is there and holds at least one entry. */
 bool folder_holds(int dirfd, const char *name);
+/* The same, but folders that are empty themselves do not count. */
+bool folder_holds_something(int dirfd, const char *name);
 
 #endif

@@ -597,7 +597,7 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 static bool
 containers_left(const struct node *n)
 {
-	return folder_holds(n->inst.run_fd, "containers") || cgroup_busy(&n->cgroup);
+	return folder_holds_something(n->inst.run_fd, "containers") || cgroup_busy(&n->cgroup);
 }
 
 static void

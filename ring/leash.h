@@ -32,7 +32,8 @@ enum leash_kind {
 	LEASH_KICK_GONE,
 	LEASH_LISTENER,  /* fd: listening socket; name: "http", "https", ...; a = 1 when it is the
 			    last */
-	LEASH_CONFIG,    /* fd: new config (sealed): take it over without a pause */
+	LEASH_CONFIG,    /* fd: new config (sealed): take it over without a pause; listeners whose
+			    address it no longer has are to be closed */
 	LEASH_STOP,      /* finish what is under way and leave; a = grace in ms */
 	LEASH_FILE,      /* node -> signer: fds of opened files; name, a = enum leash_file */
 	LEASH_FILES_END, /* all files of this round were sent: what was not sent is gone */

@@ -441,6 +441,29 @@ def test_kill_of_everything(node):
     assert not node.remains(), node.remains()
 
 
+def test_service_manager_is_told(node):
+    with tempfile.TemporaryDirectory() as folder, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(folder + "/notify")
+        s.settimeout(PATIENCE)
+        os.environ["NOTIFY_SOCKET"] = folder + "/notify"
+        try:
+            node.start()
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        told = lambda: s.recv(4096).decode()
+        assert "READY=1" in told()
+        node.process.send_signal(signal.SIGHUP)
+        assert told().startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert "READY=1" in told()
+        # The socket's name outlives an upgrade.
+        node.process.send_signal(signal.SIGUSR2)
+        assert "RELOADING=1" in told() and "READY=1" in told()
+        node.process.send_signal(signal.SIGTERM)
+        assert "STOPPING=1" in told()
+        assert node.process.wait(PATIENCE) == 0
+
+
 def test_stop_twice_is_at_once(node):
     node.start()
     rows = node.all_up()

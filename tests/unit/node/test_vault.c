@@ -123,8 +123,10 @@ test_trees_do_not_follow_links(void **state)
 	assert_int_equal(symlinkat("../b", data_fd, "a/link"), 0);
 	assert_int_equal(folder_remove(data_fd, "a"), 0);
 	assert_true(folder_holds(data_fd, "b"));
+	assert_false(folder_holds_something(data_fd, "b"));
 	assert_int_equal(folder_remove(data_fd, "never-there"), 0);
 	close(openat(data_fd, "b/keep/file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_true(folder_holds_something(data_fd, "b"));
 	/* Folders only: the file holds them. */
 	assert_int_equal(folder_prune(data_fd, "b", false), -1);
 	assert_int_equal(faccessat(data_fd, "b/keep/file", F_OK, 0), 0);
