@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 #include "base/fd.h"
@@ -31,6 +32,7 @@
 #include "node/options.h"
 #include "node/publish.h"
 #include "node/retired.h"
+#include "node/stale.h"
 #include "node/supervise.h"
 #include "node/folder.h"
 #include "node/upgrade.h"
@@ -568,6 +570,8 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	bool upgraded = upgrade_take(up);
 	int rc = open_instance(n, upgraded ? up : NULL, err);
+	if (rc == 0 && !upgraded)
+		(void)stale_end(&n->inst);
 	if (rc == 0)
 		rc = open_place(n, err);
 	if (rc == 0)
@@ -631,6 +635,18 @@ close_node(struct node *n)
 	ring_writer_free(n->own);
 }
 
+/* Listeners, leashes, segments: more than the usual soft limit. */
+static void
+raise_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int
 node_serve(int argc, char **argv, const unsigned *roles, size_t count)
 {
@@ -638,6 +654,7 @@ node_serve(int argc, char **argv, const unsigned *roles, size_t count)
 	struct err err = {0};
 
 	upgrade_remember();
+	raise_limit();
 	signal(SIGPIPE, SIG_IGN);
 	n.argc = argc;
 	n.argv = argv;

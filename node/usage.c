@@ -92,8 +92,8 @@ usage_update(struct metric_page *page, const char *component, struct usage *usag
 			  &user, &system, &start) != 3)
 		return;
 	uint64_t cpu_ns = (user + system) * tick_ns;
-	if (cpu_ns > usage->cpu_ns)
-		metric_add(series(page, METRICS_PROCESS_CPU, component), cpu_ns - usage->cpu_ns);
+	metric_add(series(page, METRICS_PROCESS_CPU, component),
+		   cpu_ns > usage->cpu_ns ? cpu_ns - usage->cpu_ns : 0);
 	usage->cpu_ns = cpu_ns;
 	int64_t boot_ns = world_wall_ns() - (int64_t)world_mono_ns();
 	metric_set(series(page, METRICS_PROCESS_START, component),

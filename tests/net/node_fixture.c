@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -306,10 +307,15 @@ main(int argc, char **argv)
 	static const unsigned roles[] = {ROLE_PROXY, ROLE_OBSERVABILITY, ROLE_SIGNER, ROLE_PROBE,
 					 ROLE_API};
 
-	if (argc == 4 && strcmp(argv[1], "role") == 0)
+	char title[16];
+
+	if (argc == 4 && strcmp(argv[1], "role") == 0) {
+		text_format(title, sizeof(title), "zlayer:%s", argv[2]);
+		prctl(PR_SET_NAME, title);
 		for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 			if (table[i]->role == role_of_name(argv[2]))
 				_exit(station_main(table[i], LEASH_FD, NULL));
+	}
 	if (argc >= 2 && strcmp(argv[1], "serve") == 0)
 		return node_serve(argc - 1, argv + 1, roles, sizeof(roles) / sizeof(roles[0]));
 	return 2;

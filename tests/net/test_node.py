@@ -397,6 +397,18 @@ def test_kill_of_node(node):
     assert not node.remains(), node.remains()
 
 
+def test_roles_that_do_not_leave_are_ended(node):
+    node.start()
+    probe = node.all_up()["probe.0"]["pid"]
+    os.kill(probe, signal.SIGSTOP)
+    node.process.kill()
+    node.process.wait()
+    assert alive(probe)
+    node.start()
+    assert not alive(probe)
+    assert "did not leave and were killed" in node.logged()
+
+
 def test_upgrade(node):
     node.start()
     load = Load(node.http)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fd.h"
+#include "tests/support/sweep.h"
 
 struct world {
 	uv_loop_t loop;
@@ -354,6 +355,29 @@ test_stuck_role_is_found(void **state)
 	far_close(&probe);
 }
 
+static void
+test_no_memory(void **state)
+{
+	(void)state;
+	sweep_each(run)
+	{
+		int pair[2];
+		struct hub *hub = hub_new(&w.loop, w.own, 1, &events, &w);
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+		struct hub_member *member =
+			hub ? hub_add(hub, ROLE_PROBE, 0, 2, pair[0], NULL) : NULL;
+		assert_int_equal(member == NULL, sweep_failed());
+		if (!hub)
+			close(pair[0]);
+		if (member)
+			hub_remove(member);
+		hub_free(hub);
+		turn();
+		close(pair[1]);
+	}
+}
+
 int
 main(void)
 {
@@ -367,6 +391,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_tickets_reach_late_proxies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_end_and_ready, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stuck_role_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
