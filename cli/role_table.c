@@ -9,10 +9,11 @@
 #include "runtime/probe.h"
 #include "runtime/runtime.h"
 #include "runtime/unpack.h"
+#include "scheduler/scheduler.h"
 
 static const struct station_role *const table[] = {
 	&dataplane_role, &observability_role, &overlay_role, &probe_role,
-	&signer_role,    &unpack_role,        &runtime_role,
+	&signer_role,    &unpack_role,        &runtime_role, &scheduler_role,
 };
 
 const struct station_role *

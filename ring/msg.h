@@ -268,6 +268,8 @@ struct msg_claim { /* key: replica */
 	uint32_t stop_grace_ms;
 	uint32_t stop_signal;
 	uint8_t plan_sha256[32];
+	uint32_t remove_volumes; /* MSG_REMOVE: its named volumes too */
+	uint32_t pad_;
 };
 
 enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP };

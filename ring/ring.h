@@ -114,6 +114,8 @@ bool ring_table_remove(struct ring_writer *w, uint16_t table, uint64_t key);
 void ring_table_commit(struct ring_writer *w, uint16_t table);
 /* The producer's own view (borrowed until the next change); NULL when absent. */
 const void *ring_table_own(const struct ring_writer *w, uint16_t table, uint64_t key);
+/* What readers see as ring_table_version after the last commit: 1 before the first change. */
+uint64_t ring_table_own_version(const struct ring_writer *w, uint16_t table);
 
 /* Requests. The id is unique over generations. The body is copied. RING_FULL: no free slot, answer
  * 503 or try later. The slot stays until ring_ask_release. */

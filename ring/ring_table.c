@@ -139,6 +139,12 @@ ring_table_commit(struct ring_writer *w, uint16_t table)
 	unlock(t);
 }
 
+uint64_t
+ring_table_own_version(const struct ring_writer *w, uint16_t table)
+{
+	return find_const(w, table)->sequence / 2;
+}
+
 enum ring_status
 ring_table_set(struct ring_writer *w, uint16_t table, uint64_t key, const void *row,
 	       bool *changed_out)

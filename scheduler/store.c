@@ -129,8 +129,9 @@ store_abort(struct store *s)
 	s->open = false;
 }
 
-/* True when every row is found as it was written. */
-static bool
+enum found { AS_WRITTEN, OTHERWISE, UNKNOWN };
+
+static enum found
 read_back(struct store *s, struct err *err)
 {
 	for (size_t i = 0; i < s->changes_count; i++) {
@@ -138,32 +139,34 @@ read_back(struct store *s, struct err *err)
 		uint64_t version = 0;
 
 		if (s->calls->version(s->engine, c->kind, c->id, &version, err) < 0)
-			return false;
+			return UNKNOWN;
 		if (version != c->version) {
 			err_set(err, ERR_CONFLICT, "the store did not keep what was written");
 			err_why(err, "%s %" PRIu64 " is version %" PRIu64 ", not %" PRIu64,
 				store_shape(c->kind)->table, c->id, version, c->version);
-			return false;
+			return OTHERWISE;
 		}
 	}
-	return true;
+	return AS_WRITTEN;
 }
 
 int
 store_commit(struct store *s, struct err *err)
 {
+	struct err found_err = {0};
+
 	assert(s->open && !s->failed);
 	int rc = s->calls->commit(s->engine, err);
-	if (rc < 0) {
-		struct err ignored = {0};
-
+	if (rc < 0)
 		s->calls->abort(s->engine);
-		s->open = false;
-		/* Nothing to look for: then the engine's word is all there is. */
-		return s->changes_count > 0 && read_back(s, &ignored) ? 0 : -1;
-	}
 	s->open = false;
-	return read_back(s, err) ? 0 : -1;
+	enum found found = read_back(s, &found_err);
+	/* When it cannot be read the engine's word is all there is. */
+	if (found == UNKNOWN || (rc < 0 && s->changes_count == 0))
+		return rc;
+	if (found == OTHERWISE && rc == 0)
+		*err = found_err;
+	return found == AS_WRITTEN ? 0 : -1;
 }
 
 int

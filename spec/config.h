@@ -25,6 +25,7 @@ enum {
 	CONFIG_NAME_BYTES = 64,
 	CONFIG_PATH_BYTES = 256,
 	CONFIG_URL_BYTES = 256,
+	CONFIG_VALUE_BYTES = 1024,
 	CONFIG_LABELS_MAX = 32,
 	CONFIG_ENV_MAX = 64,
 	CONFIG_LISTENERS_MAX = 16,
@@ -46,6 +47,12 @@ struct config_name {
 
 struct config_url {
 	char text[CONFIG_URL_BYTES];
+};
+
+/* What a variable of the node's environment holds: filled in by node, never read from the file. */
+struct config_value {
+	bool given;
+	char text[CONFIG_VALUE_BYTES];
 };
 
 struct config_label {
@@ -75,7 +82,8 @@ struct config_node {
 	struct config_reserve reserve;
 	uint32_t uid_base;
 	uint32_t env_count;
-	struct config_name env[CONFIG_ENV_MAX]; /* variables that $E: may name */
+	struct config_name env[CONFIG_ENV_MAX];         /* variables that $E: may name */
+	struct config_value env_values[CONFIG_ENV_MAX]; /* of env[i] */
 };
 
 struct config_listeners {

@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a document to a revision under way, as a list of steps that each may refuse. The store's
+ * transaction and the objects in memory are made side by side: when the transaction does not come
+ * through, the objects that were added are dropped again, and rows that were there are untouched.
+ */
+#include "scheduler/apply.h"
+
+#include <string.h>
+#include "base/mem.h"
+#include "base/text.h"
+#include "ring/plan.h"
+#include "scheduler/capacity.h"
+#include "scheduler/diff.h"
+#include "scheduler/event.h"
+#include "scheduler/plan_make.h"
+#include "scheduler/reconcile.h"
+
+enum { ARENA_BYTES = 4 << 20, PREFIXES_MAX = 8 };
+
+/* One service of the new document. */
+struct part {
+	const struct doc_service *doc;
+	struct service *service; /* NULL: new to the deployment */
+	bool added;
+	size_t routes_before;
+	struct store_service row;
+	struct store_pin pin;
+};
+
+struct apply {
+	struct model *m;
+	const struct msg_apply *request;
+	struct arena arena;
+	struct doc *doc;
+	struct buf text; /* canonical */
+	uint8_t sha256[32];
+	struct deployment *d; /* NULL: new */
+	bool added;
+	struct revision *serving;
+	struct revision *revision; /* new */
+	struct operation *operation;
+	struct store_deployment row;
+	struct part *parts;
+	size_t parts_count;
+};
+
+/* ---- reading ---- */
+
+static int
+parse(struct apply *a, const char *text, size_t bytes, struct err *err)
+{
+	struct diag_list *diags = mem_zalloc(MEM_SCHEDULER, sizeof(*diags));
+	struct doc_update defaults;
+	int rc;
+
+	if (!diags)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	diag_list_init(diags);
+	rc = doc_parse(text, bytes, "document", &a->doc, diags);
+	if (rc == 0) {
+		config_update_defaults(a->m->config, &defaults);
+		doc_set_update_defaults(a->doc, &defaults);
+		rc = doc_check_available(a->doc, diags);
+	}
+	if (rc < 0)
+		diag_err(diags, err);
+	diag_list_fini(diags);
+	mem_free(diags);
+	if (rc < 0)
+		return -1;
+	if (!text_equal(a->doc->deployment, a->request->name))
+		return err_set(err, ERR_INVALID, "the document is of \"%s\", not of \"%s\"",
+			       a->doc->deployment, a->request->name);
+	doc_dump_yaml(a->doc, &a->text);
+	if (!buf_ok(&a->text))
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	plan_sha256(a->text.data, a->text.length, a->sha256);
+	return 0;
+}
+
+static int
+check_limits(const struct doc *doc, struct err *err)
+{
+	for (size_t i = 0; i < doc->services_count; i++) {
+		const struct doc_service *s = &doc->services[i];
+
+		if (s->endpoints_count > MSG_ENDPOINTS_MAX)
+			return err_set(err, ERR_LIMIT, "%s has more than %d endpoints", s->name,
+				       MSG_ENDPOINTS_MAX);
+		for (size_t k = 0; k < s->endpoints_count; k++) {
+			const struct doc_limits *l = &s->endpoints[k].limits;
+
+			if (l->allow.count > PREFIXES_MAX || l->deny.count > PREFIXES_MAX)
+				return err_set(err, ERR_LIMIT,
+					       "%s: an endpoint allows or denies more than %d "
+					       "networks",
+					       s->name, PREFIXES_MAX);
+		}
+	}
+	return 0;
+}
+
+/* ---- conflicts ---- */
+
+static bool
+is_edge(const struct doc_endpoint *e)
+{
+	return e->expose == DOC_EXPOSE_PUBLIC && e->protocol != DOC_PROTOCOL_TCP &&
+	       e->protocol != DOC_PROTOCOL_UDP;
+}
+
+static bool
+same_place(const struct doc_endpoint *a, const struct doc_endpoint *b)
+{
+	bool upgrades_a = a->protocol == DOC_PROTOCOL_WEBSOCKET;
+	bool upgrades_b = b->protocol == DOC_PROTOCOL_WEBSOCKET;
+
+	return is_edge(a) && is_edge(b) && upgrades_a == upgrades_b &&
+	       text_equal(a->host, b->host) && text_equal(a->path, b->path);
+}
+
+static int
+compare_places(const struct doc *mine, const struct doc *theirs, struct err *err)
+{
+	struct doc_endpoint_iter a = {0};
+
+	while (doc_endpoint_next(mine, &a)) {
+		struct doc_endpoint_iter b = {0};
+
+		while (doc_endpoint_next(theirs, &b)) {
+			if (!same_place(a.endpoint, b.endpoint))
+				continue;
+			err_set(err, ERR_CONFLICT, "%s%s is served by deployment %s already",
+				a.endpoint->host ? a.endpoint->host : "(any host)",
+				a.endpoint->path, theirs->deployment);
+			err_why(err, "endpoint \"%s\" of %s, and endpoint \"%s\" of %s/%s",
+				a.endpoint->name, mine->deployment, b.endpoint->name,
+				theirs->deployment, b.service ? b.service->name : "?");
+			return err_fix(err,
+				       "give one of them another host or path, or: zlayer rm "
+				       "%s",
+				       theirs->deployment);
+		}
+	}
+	return 0;
+}
+
+static int
+check_places(struct apply *a, struct err *err)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &a->m->deployments) {
+		struct deployment *other = container_of(it, struct deployment, link);
+		uint32_t numbers[2] = {other->row.revision, other->row.target};
+
+		if (other == a->d || other->gone)
+			continue;
+		for (size_t i = 0; i < 2; i++) {
+			struct err ignored = {0};
+			struct revision *r =
+				numbers[i] ? model_document(a->m, other, numbers[i], &ignored)
+					   : NULL;
+
+			if (r && compare_places(a->doc, r->doc, err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+check_state(struct apply *a, struct err *err)
+{
+	const struct msg_apply *q = a->request;
+	uint32_t newest = a->d ? a->d->row.newest : 0;
+
+	if (q->has_expect && q->expect_revision != newest) {
+		err_set(err, ERR_CONFLICT, "%s is at revision %u, not %u", q->name, newest,
+			q->expect_revision);
+		return err_fix(err, "see what changed: zlayer history %s", q->name);
+	}
+	if (a->d && a->d->operation && !q->dry_run) {
+		err_set(err, ERR_CONFLICT, "something else is being done with %s", q->name);
+		return err_fix(err, "wait for it: zlayer status %s", q->name);
+	}
+	if (!a->d && a->m->deployments_count >= MODEL_DEPLOYMENTS_MAX)
+		return err_set(err, ERR_LIMIT, "a node has at most %d deployments",
+			       MODEL_DEPLOYMENTS_MAX);
+	return 0;
+}
+
+/* ---- pins and sizes ---- */
+
+struct finding {
+	const char *name;
+	char *digest;
+};
+
+static bool
+match_image(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_image *image = row;
+	struct finding *f = arg;
+
+	(void)key;
+	if (!MSG_OK(image->name) || !MSG_OK(image->digest) || !text_equal(image->name, f->name))
+		return true;
+	text_copy(f->digest, MSG_DIGEST, image->digest);
+	return false;
+}
+
+static void
+find_digest(struct apply *a, const struct doc_service *s, struct store_pin *pin)
+{
+	const struct store_pin *before = model_pin(a->serving, s->name);
+	char name[IMAGE_REF_TEXT_BYTES];
+	struct finding f = {name, pin->image_digest};
+
+	image_ref_put(&s->image.ref, name, sizeof(name));
+	text_copy(pin->image, sizeof(pin->image), s->image.name);
+	if (s->image.ref.digest[0])
+		text_copy(pin->image_digest, sizeof(pin->image_digest), s->image.ref.digest);
+	else if (a->m->runtime)
+		ring_table_each(a->m->runtime, MSG_TABLE_IMAGE, match_image, &f);
+	/* An image that went away does not make the service another one. */
+	if (!pin->image_digest[0] && before && text_equal(before->image, pin->image))
+		memcpy(pin->image_digest, before->image_digest, sizeof(pin->image_digest));
+}
+
+static uint32_t
+size_of(const struct apply *a, const struct part *p)
+{
+	const struct doc_scale *scale = &p->doc->scale;
+	const struct doc_service *before =
+		p->service && a->serving ? doc_service_find(a->serving->doc, p->doc->name) : NULL;
+	uint32_t now = before ? p->service->row.desired : 0;
+
+	if (!before)
+		return scale->mode == DOC_SCALE_ADAPTIVE ? scale->min : scale->replicas;
+	switch (scale->mode) {
+	case DOC_SCALE_ADAPTIVE:
+		return now < scale->min ? scale->min : now > scale->max ? scale->max : now;
+	case DOC_SCALE_MANUAL:
+		return now;
+	case DOC_SCALE_FIXED:
+		break;
+	}
+	/* Set by hand, and this document does not ask for another size than the one before. */
+	if (p->service->row.operator&& before->scale.mode == DOC_SCALE_FIXED &&
+	    before->scale.replicas == scale->replicas)
+		return now;
+	return scale->replicas;
+}
+
+static int
+make_parts(struct apply *a, struct err *err)
+{
+	a->parts_count = a->doc->services_count;
+	a->parts = arena_array(&a->arena, a->parts_count + 1, sizeof(*a->parts));
+	if (!a->parts)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	for (size_t i = 0; i < a->parts_count; i++) {
+		struct part *p = &a->parts[i];
+
+		p->doc = &a->doc->services[i];
+		p->routes_before = SIZE_MAX;
+		p->service = a->d ? model_service(a->d, p->doc->name) : NULL;
+		if (p->service)
+			p->row = p->service->row;
+		text_copy(p->row.name, sizeof(p->row.name), p->doc->name);
+		text_copy(p->pin.service, sizeof(p->pin.service), p->doc->name);
+		find_digest(a, p->doc, &p->pin);
+		p->row.wanted = size_of(a, p);
+		if (p->row.wanted != p->row.desired)
+			p->row.operator= 0;
+		struct plan_make_input in = {
+			.config = a->m->config,
+			.deployment = a->doc->deployment,
+			.service = p->doc,
+			.image_digest = p->pin.image_digest,
+		};
+		if (plan_make_digest(&in, p->pin.make, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+check_capacity(struct apply *a, struct err *err)
+{
+	struct capacity_want *wants = arena_array(&a->arena, a->parts_count + 1, sizeof(*wants));
+
+	if (!wants)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	for (size_t i = 0; i < a->parts_count; i++)
+		wants[i] = (struct capacity_want){a->parts[i].doc, a->parts[i].row.wanted};
+	return capacity_check(a->m, a->d, a->doc->deployment, wants, a->parts_count, err);
+}
+
+static bool
+pin_differs(const struct apply *a, const struct part *p)
+{
+	const struct store_pin *before = model_pin(a->serving, p->doc->name);
+
+	return before && !text_equal(before->image_digest, p->pin.image_digest);
+}
+
+static bool
+is_stopped(const struct deployment *d)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			if (container_of(at, struct replica, link)->life.order == LIFECYCLE_STOP)
+				return true;
+		}
+	}
+	return d->row.stopped;
+}
+
+static bool
+is_unchanged(const struct apply *a)
+{
+	if (!a->serving || a->d->row.target != a->d->row.revision || is_stopped(a->d) ||
+	    a->d->rollout.phase == ROLLOUT_PAUSED ||
+	    memcmp(a->serving->row.sha256, a->sha256, sizeof(a->sha256)) != 0)
+		return false;
+	for (size_t i = 0; i < a->parts_count; i++) {
+		const struct store_pin *before = model_pin(a->serving, a->parts[i].doc->name);
+
+		if (!before ||
+		    memcmp(before->make, a->parts[i].pin.make, sizeof(before->make)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int
+tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
+{
+	struct diff_pin *pins = arena_array(&a->arena, a->parts_count + 1, sizeof(*pins));
+	size_t count = 0;
+	struct buf lines;
+
+	if (!pins)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	for (size_t i = 0; i < a->parts_count; i++) {
+		if (pin_differs(a, &a->parts[i]))
+			pins[count++] = (struct diff_pin){
+				a->parts[i].doc->name,
+				model_pin(a->serving, a->parts[i].doc->name)->image_digest,
+				a->parts[i].pin.image_digest,
+			};
+	}
+	buf_init(&lines, MEM_SCHEDULER, sizeof(answer->changes) + 64);
+	int rc = diff_lines(a->serving ? a->serving->doc : NULL, a->doc, pins, count,
+			    sizeof(answer->changes) - 1, &lines, err);
+	if (rc == 0) {
+		text_copy(answer->changes, sizeof(answer->changes), buf_cstr(&lines));
+		answer->changes_bytes = (uint32_t)strlen(answer->changes);
+	}
+	buf_fini(&lines);
+	return rc;
+}
+
+/* ---- writing ---- */
+
+static int
+no_memory(struct err *err)
+{
+	return err_set(err, ERR_NO_MEMORY, "no memory for a deployment");
+}
+
+static int
+put_deployment(struct apply *a, struct err *err)
+{
+	if (store_put(a->m->store, STORE_DEPLOYMENT, &a->row, err) < 0)
+		return -1;
+	if (a->d)
+		return 0;
+	a->d = model_add_deployment(a->m, &a->row);
+	a->added = a->d != NULL;
+	return a->d ? 0 : no_memory(err);
+}
+
+static int
+put_revision(struct apply *a, struct err *err)
+{
+	struct store_revision row = {
+		.deployment = a->row.id,
+		.revision = a->row.newest,
+		.who_uid = a->request->who_uid,
+		.result = STORE_RESULT_PENDING,
+		.created_wall_ns = a->m->wall_ns,
+	};
+
+	memcpy(row.sha256, a->sha256, sizeof(row.sha256));
+	if (store_put(a->m->store, STORE_REVISION, &row, err) < 0 ||
+	    store_put_blob(a->m->store, STORE_DOCUMENT, row.id, a->text.data, a->text.length, err) <
+		    0)
+		return -1;
+	a->revision = model_add_revision(a->d, &row);
+	if (!a->revision)
+		return no_memory(err);
+	for (size_t i = 0; i < a->parts_count; i++) {
+		a->parts[i].pin.revision = row.id;
+		if (store_put(a->m->store, STORE_PIN, &a->parts[i].pin, err) < 0)
+			return -1;
+		if (model_add_pin(a->revision, &a->parts[i].pin) < 0)
+			return no_memory(err);
+	}
+	return 0;
+}
+
+static int
+put_routes(struct apply *a, struct part *p, struct err *err)
+{
+	p->routes_before = p->service->routes_count;
+	for (size_t i = 0; i < p->doc->endpoints_count; i++) {
+		const struct doc_endpoint *e = &p->doc->endpoints[i];
+		struct store_route row = {.service = p->service->row.id};
+		bool known = false;
+
+		for (size_t k = 0; k < p->service->routes_count; k++)
+			known |= text_equal(p->service->routes[k].endpoint, e->name);
+		if (known || !is_edge(e))
+			continue;
+		text_copy(row.endpoint, sizeof(row.endpoint), e->name);
+		if (store_put(a->m->store, STORE_ROUTE, &row, err) < 0)
+			return -1;
+		if (model_add_route(p->service, &row) < 0)
+			return no_memory(err);
+	}
+	return 0;
+}
+
+static int
+put_services(struct apply *a, struct err *err)
+{
+	for (size_t i = 0; i < a->parts_count; i++) {
+		struct part *p = &a->parts[i];
+
+		p->row.deployment = a->row.id;
+		if (store_put(a->m->store, STORE_SERVICE, &p->row, err) < 0)
+			return -1;
+		if (!p->service) {
+			p->service = model_add_service(a->d, &p->row);
+			p->added = true;
+		}
+		if (!p->service)
+			return no_memory(err);
+		if (put_routes(a, p, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+put_operation(struct apply *a, struct err *err)
+{
+	struct store_operation row = {
+		.deployment = a->row.id,
+		.kind = MSG_OPERATION_DEPLOY,
+		.state = MSG_OPERATION_RUNNING,
+		.revision = a->row.newest,
+		.previous_revision = a->row.revision,
+		.keep = a->request->no_rollback,
+		.who_uid = a->request->who_uid,
+		.started_wall_ns = a->m->wall_ns,
+	};
+
+	text_copy(row.deployment_name, sizeof(row.deployment_name), a->row.name);
+	if (store_put(a->m->store, STORE_OPERATION, &row, err) < 0)
+		return -1;
+	a->operation = model_add_operation(a->m, &row);
+	if (!a->operation)
+		return no_memory(err);
+	a->row.operation = row.id;
+	return store_put(a->m->store, STORE_DEPLOYMENT, &a->row, err);
+}
+
+static void
+undo(struct apply *a)
+{
+	if (a->operation) {
+		list_remove(&a->operation->link);
+		a->m->operations_count--;
+		mem_free(a->operation);
+	}
+	if (a->added) {
+		model_drop_deployment(a->m, a->d);
+		return;
+	}
+	if (a->revision)
+		model_drop_revision(a->revision);
+	for (size_t i = 0; i < a->parts_count; i++) {
+		struct part *p = &a->parts[i];
+
+		if (!p->service)
+			continue;
+		/* SIZE_MAX: it did not come to that. */
+		if (p->routes_before < p->service->routes_count)
+			p->service->routes_count = p->routes_before;
+		if (p->added) {
+			list_remove(&p->service->link);
+			mem_free(p->service->routes);
+			mem_free(p->service);
+		}
+	}
+}
+
+static int
+write_all(struct apply *a, struct err *err)
+{
+	if (store_begin(a->m->store, err) < 0)
+		return -1;
+	int rc = put_deployment(a, err);
+	if (rc == 0)
+		rc = put_services(a, err);
+	if (rc == 0)
+		rc = put_revision(a, err);
+	if (rc == 0)
+		rc = put_operation(a, err);
+	if (rc == 0)
+		rc = store_commit(a->m->store, err);
+	else
+		store_abort(a->m->store);
+	if (rc < 0)
+		undo(a);
+	return rc;
+}
+
+/* The store has it: from here on nothing fails. */
+static void
+take_effect(struct apply *a)
+{
+	struct deployment *d = a->d;
+	struct list *it, *next, *at, *after;
+
+	d->row = a->row;
+	d->operation = a->operation;
+	a->revision->doc = a->doc;
+	a->doc = NULL;
+	for (size_t i = 0; i < a->parts_count; i++) {
+		a->parts[i].service->row = a->parts[i].row;
+		a->parts[i].service->depends_over = 0;
+	}
+	rollout_init(&d->rollout, ROLLOUT_FORWARD, a->request->no_rollback, a->m->now_ns);
+	event_deployment(a->m, d, NULL, "deploy.started", LOG_INFO, NULL,
+			 "%s revision %u is deployed", d->row.name, d->row.target);
+	/* A deploy starts again what was stopped by hand. */
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			struct replica *p = container_of(at, struct replica, link);
+
+			if (p->life.order == LIFECYCLE_STOP)
+				reconcile_order(a->m, p, LIFECYCLE_RUN);
+		}
+	}
+}
+
+static void
+prepare_row(struct apply *a)
+{
+	if (a->d)
+		a->row = a->d->row;
+	else
+		a->row.created_wall_ns = a->m->wall_ns;
+	text_copy(a->row.name, sizeof(a->row.name), a->doc->deployment);
+	a->row.newest++;
+	a->row.target = a->row.newest;
+	a->row.phase = ROLLOUT_FORWARD;
+	a->row.stopped = 0;
+	a->row.failed = 0;
+	a->row.updated_wall_ns = a->m->wall_ns;
+	memset(&a->row.reason, 0, sizeof(a->row.reason));
+}
+
+static int
+go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
+{
+	if (a->d && a->d->row.revision) {
+		a->serving = model_document(a->m, a->d, a->d->row.revision, err);
+		if (!a->serving)
+			return -1;
+	}
+	if (check_limits(a->doc, err) < 0 || check_state(a, err) < 0 || check_places(a, err) < 0 ||
+	    make_parts(a, err) < 0 || check_capacity(a, err) < 0 ||
+	    tell_changes(a, answer, err) < 0)
+		return -1;
+	answer->previous_revision = a->serving ? a->d->row.revision : 0;
+	answer->revision = a->d ? a->d->row.newest + 1 : 1;
+	if (is_unchanged(a)) {
+		answer->unchanged = 1;
+		answer->revision = a->d->row.revision;
+		return 0;
+	}
+	if (a->request->dry_run)
+		return 0;
+	prepare_row(a);
+	if (write_all(a, err) < 0)
+		return -1;
+	take_effect(a);
+	answer->operation = a->row.operation;
+	return 0;
+}
+
+int
+apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
+	       struct msg_apply_answer *answer, struct err *err)
+{
+	struct apply a = {.m = m, .request = request};
+
+	memset(answer, 0, sizeof(*answer));
+	arena_init(&a.arena, MEM_SCHEDULER, ARENA_BYTES);
+	buf_init(&a.text, MEM_SCHEDULER, DOC_BYTES_MAX);
+	int rc = parse(&a, text, bytes, err);
+	if (rc == 0) {
+		a.d = model_deployment(m, request->name);
+		rc = go(&a, answer, err);
+	}
+	doc_free(a.doc);
+	buf_fini(&a.text);
+	arena_fini(&a.arena);
+	return rc < 0 ? err_where(err, "%s", request->name) : 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_APPLY_H
+#define SCHEDULER_APPLY_H
+
+/*
+ * Taking a document: it is parsed and checked again here (nobody's word is taken for it), compared
+ * with what serves, and either refused, found unchanged, shown (dry run), or written to the store
+ * as a new revision with an operation under way. Nothing is half-applied.
+ */
+
+#include "scheduler/model.h"
+
+int apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
+		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+
+#endif

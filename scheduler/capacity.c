@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger of the one node: cores and memory that documents reserve (resources.cpu and memory,
+ * times replicas), against what the machine has less what is kept for it (node.reserve). What says
+ * no resources reserves none.
+ */
+#include "scheduler/capacity.h"
+
+#include <inttypes.h>
+#include "base/text.h"
+
+struct sum {
+	uint64_t cpu_milli;
+	uint64_t memory_bytes;
+};
+
+static void
+add(struct sum *sum, const struct doc_service *s, uint32_t replicas)
+{
+	sum->cpu_milli += (uint64_t)s->resources.cpu_milli * replicas;
+	sum->memory_bytes += s->resources.memory_bytes * replicas;
+}
+
+static void
+add_deployment(struct model *m, struct deployment *d, struct sum *sum)
+{
+	uint32_t number = d->row.revision ? d->row.revision : d->row.target;
+	struct list *it, *next;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+		const struct doc_service *spec = model_service_doc(m, s, number);
+
+		if (spec)
+			add(sum, spec, d->row.revision ? s->row.desired : s->row.wanted);
+	}
+}
+
+static int
+short_of(struct model *m, const char *name, const struct capacity_want *wants, size_t count,
+	 const struct sum *free, bool memory, struct err *err)
+{
+	const struct capacity_want *worst = &wants[0];
+	uint64_t left = memory ? free->memory_bytes : free->cpu_milli;
+	char have[32], need[32];
+
+	for (size_t i = 1; i < count; i++) {
+		const struct doc_resources *a = &wants[i].service->resources;
+		const struct doc_resources *b = &worst->service->resources;
+		uint64_t x = memory ? a->memory_bytes * wants[i].replicas
+				    : (uint64_t)a->cpu_milli * wants[i].replicas;
+		uint64_t y = memory ? b->memory_bytes * worst->replicas
+				    : (uint64_t)b->cpu_milli * worst->replicas;
+
+		if (x > y)
+			worst = &wants[i];
+	}
+	const struct doc_resources *r = &worst->service->resources;
+	err_set(err, ERR_LIMIT, "cannot place %s: %s does not fit on %s", name,
+		worst->service->name, m->node);
+	if (memory) {
+		text_human_bytes(left, have, sizeof(have));
+		text_human_bytes(r->memory_bytes, need, sizeof(need));
+		err_why(err, "%s has %s of memory left; %s needs %u x %s", m->node, have,
+			worst->service->name, worst->replicas, need);
+	} else {
+		err_why(err, "%s has %.2f cores left; %s needs %u x %.2f", m->node,
+			(double)left / 1000, worst->service->name, worst->replicas,
+			r->cpu_milli / 1000.0);
+	}
+	return err_fix(err,
+		       "lower resources.%s or scale of %s, or remove what is not needed "
+		       "(zlayer status)",
+		       memory ? "memory" : "cpu", worst->service->name);
+}
+
+static uint64_t
+less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+int
+capacity_check(struct model *m, const struct deployment *d, const char *name,
+	       const struct capacity_want *wants, size_t count, struct err *err)
+{
+	const struct config_reserve *reserve = &m->config->node.reserve;
+	struct sum used = {0}, want = {0}, free;
+	struct list *it, *next;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *other = container_of(it, struct deployment, link);
+
+		if (other != d && !other->gone)
+			add_deployment(m, other, &used);
+	}
+	for (size_t i = 0; i < count; i++)
+		add(&want, wants[i].service, wants[i].replicas);
+	free.cpu_milli = less(less(m->node_cpu_milli, reserve->cpu_milli), used.cpu_milli);
+	free.memory_bytes =
+		less(less(m->node_memory_bytes, reserve->memory_bytes), used.memory_bytes);
+	if (m->node_cpu_milli && want.cpu_milli > free.cpu_milli)
+		return short_of(m, name, wants, count, &free, false, err);
+	if (m->node_memory_bytes && want.memory_bytes > free.memory_bytes)
+		return short_of(m, name, wants, count, &free, true, err);
+	return 0;
+}

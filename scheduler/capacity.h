@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_CAPACITY_H
+#define SCHEDULER_CAPACITY_H
+
+/* Whether what was promised still fits this node, when `service` of `d` (or a document that is to
+ * take d's place) gets a new size. */
+
+#include "scheduler/model.h"
+
+struct capacity_want {
+	const struct doc_service *service;
+	uint32_t replicas;
+};
+
+/* d may be NULL (a new deployment); its own replicas are not counted, `wants` stand for them. */
+int capacity_check(struct model *m, const struct deployment *d, const char *name,
+		   const struct capacity_want *wants, size_t count, struct err *err) MUST_CHECK;
+
+#endif

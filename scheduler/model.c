@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects and their loading. A row that refers to nothing cannot come from the store (foreign keys
+ * and the check at opening see to that), so it is skipped rather than mourned. A document in the
+ * store that this version cannot parse is an error when it is needed, not before.
+ */
+#include "scheduler/model.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#define MS_NS 1000000ull
+
+/* ---- look-up ---- */
+
+struct deployment *
+model_deployment(struct model *m, const char *name)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		if (text_equal(d->row.name, name))
+			return d;
+	}
+	return NULL;
+}
+
+static struct deployment *
+deployment_by_id(struct model *m, uint64_t id)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		if (d->row.id == id)
+			return d;
+	}
+	return NULL;
+}
+
+struct service *
+model_service(struct deployment *d, const char *name)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		if (text_equal(s->row.name, name))
+			return s;
+	}
+	return NULL;
+}
+
+static struct service *
+service_by_id(struct model *m, uint64_t id)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services) {
+			struct service *s = container_of(at, struct service, link);
+
+			if (s->row.id == id)
+				return s;
+		}
+	}
+	return NULL;
+}
+
+struct replica *
+model_replica(struct model *m, uint64_t id)
+{
+	return map_get_u64(&m->replicas, id);
+}
+
+struct revision *
+model_revision(struct deployment *d, uint32_t number)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &d->revisions) {
+		struct revision *r = container_of(it, struct revision, link);
+
+		if (r->row.revision == number)
+			return r;
+	}
+	return NULL;
+}
+
+struct operation *
+model_operation(struct model *m, uint64_t id)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->operations) {
+		struct operation *o = container_of(it, struct operation, link);
+
+		if (o->row.id == id)
+			return o;
+	}
+	return NULL;
+}
+
+const struct store_pin *
+model_pin(const struct revision *r, const char *service)
+{
+	for (size_t i = 0; r && i < r->pins_count; i++) {
+		if (text_equal(r->pins[i].service, service))
+			return &r->pins[i];
+	}
+	return NULL;
+}
+
+static int
+parse_document(struct model *m, struct deployment *d, struct revision *r, struct err *err)
+{
+	struct diag_list *diags = mem_zalloc(MEM_SCHEDULER, sizeof(*diags));
+	struct doc_update defaults;
+	struct buf text;
+	int rc = -1;
+
+	if (!diags)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a document");
+	buf_init(&text, MEM_SCHEDULER, DOC_BYTES_MAX);
+	diag_list_init(diags);
+	if (store_get_blob(m->store, STORE_DOCUMENT, r->row.id, &text, err) == 0) {
+		rc = doc_parse((const char *)text.data, text.length, d->row.name, &r->doc, diags);
+		if (rc < 0)
+			diag_err(diags, err);
+	}
+	if (rc == 0) {
+		config_update_defaults(m->config, &defaults);
+		doc_set_update_defaults(r->doc, &defaults);
+	}
+	diag_list_fini(diags);
+	buf_fini(&text);
+	mem_free(diags);
+	return rc < 0 ? err_where(err, "%s revision %u", d->row.name, r->row.revision) : 0;
+}
+
+struct revision *
+model_document(struct model *m, struct deployment *d, uint32_t number, struct err *err)
+{
+	struct revision *r = model_revision(d, number);
+
+	if (!r) {
+		err_set(err, ERR_NOT_FOUND, "%s has no revision %u", d->row.name, number);
+		return NULL;
+	}
+	if (!r->doc && parse_document(m, d, r, err) < 0)
+		return NULL;
+	return r;
+}
+
+const struct doc_service *
+model_service_doc(struct model *m, struct service *s, uint32_t number)
+{
+	struct err err = {0};
+
+	if (!number)
+		return NULL;
+	struct revision *r = model_document(m, s->deployment, number, &err);
+	if (!r) {
+		log_err(LOG_ERROR, "a document cannot be read", &err);
+		return NULL;
+	}
+	return doc_service_find(r->doc, s->row.name);
+}
+
+bool
+model_made_as(struct model *m, const struct replica *p, uint32_t revision)
+{
+	const struct store_pin *pin =
+		model_pin(model_revision(p->service->deployment, revision), p->service->row.name);
+
+	(void)m;
+	return pin && memcmp(pin->make, p->row.make, sizeof(pin->make)) == 0;
+}
+
+const struct doc_service *
+model_spec(struct model *m, struct replica *p)
+{
+	const struct store_deployment *d = &p->service->deployment->row;
+
+	if (model_made_as(m, p, d->target))
+		return model_service_doc(m, p->service, d->target);
+	if (model_made_as(m, p, d->revision))
+		return model_service_doc(m, p->service, d->revision);
+	return model_service_doc(m, p->service, p->row.revision);
+}
+
+/* ---- objects ---- */
+
+struct deployment *
+model_add_deployment(struct model *m, const struct store_deployment *row)
+{
+	struct deployment *d = mem_zalloc(MEM_SCHEDULER, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->row = *row;
+	list_init(&d->services);
+	list_init(&d->revisions);
+	rollout_init(&d->rollout, row->phase ? (enum rollout_phase)row->phase : ROLLOUT_IDLE, false,
+		     m->now_ns);
+	list_push(&m->deployments, &d->link);
+	m->deployments_count++;
+	return d;
+}
+
+struct service *
+model_add_service(struct deployment *d, const struct store_service *row)
+{
+	struct service *s = mem_zalloc(MEM_SCHEDULER, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->row = *row;
+	s->deployment = d;
+	list_init(&s->replicas);
+	list_push(&d->services, &s->link);
+	return s;
+}
+
+struct revision *
+model_add_revision(struct deployment *d, const struct store_revision *row)
+{
+	struct revision *r = mem_zalloc(MEM_SCHEDULER, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->row = *row;
+	list_push(&d->revisions, &r->link);
+	return r;
+}
+
+struct replica *
+model_add_replica(struct model *m, struct service *s, const struct store_replica *row)
+{
+	struct replica *p = mem_zalloc(MEM_SCHEDULER, sizeof(*p));
+
+	if (!p || map_put_u64(&m->replicas, row->id, p) < 0) {
+		mem_free(p);
+		return NULL;
+	}
+	p->row = *row;
+	p->service = s;
+	p->created_ns = m->now_ns;
+	p->since_wall_ns = m->wall_ns;
+	list_push(&s->replicas, &p->link);
+	return p;
+}
+
+struct operation *
+model_add_operation(struct model *m, const struct store_operation *row)
+{
+	struct operation *o = mem_zalloc(MEM_SCHEDULER, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->row = *row;
+	list_push(&m->operations, &o->link);
+	m->operations_count++;
+	return o;
+}
+
+int
+model_add_route(struct service *s, const struct store_route *row)
+{
+	void *p = mem_resize(MEM_SCHEDULER, s->routes, s->routes_count + 1, sizeof(*s->routes));
+
+	if (!p)
+		return -1;
+	s->routes = p;
+	s->routes[s->routes_count++] = *row;
+	return 0;
+}
+
+int
+model_add_pin(struct revision *r, const struct store_pin *row)
+{
+	void *p = mem_resize(MEM_SCHEDULER, r->pins, r->pins_count + 1, sizeof(*r->pins));
+
+	if (!p)
+		return -1;
+	r->pins = p;
+	r->pins[r->pins_count++] = *row;
+	return 0;
+}
+
+void
+model_drop_replica(struct model *m, struct replica *p)
+{
+	map_remove_u64(&m->replicas, p->row.id);
+	list_remove(&p->link);
+	mem_free(p);
+}
+
+void
+model_drop_revision(struct revision *r)
+{
+	list_remove(&r->link);
+	doc_free(r->doc);
+	mem_free(r->pins);
+	mem_free(r);
+}
+
+static void
+drop_service(struct model *m, struct service *s)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas)
+		model_drop_replica(m, container_of(it, struct replica, link));
+	list_remove(&s->link);
+	mem_free(s->routes);
+	mem_free(s);
+}
+
+void
+model_drop_deployment(struct model *m, struct deployment *d)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &d->services)
+		drop_service(m, container_of(it, struct service, link));
+	list_each (it, next, &d->revisions)
+		model_drop_revision(container_of(it, struct revision, link));
+	list_remove(&d->link);
+	m->deployments_count--;
+	mem_free(d);
+}
+
+/* ---- policy ---- */
+
+void
+model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out)
+{
+	static const struct lifecycle_policy fallback = {
+		.grace_ns = 5000 * MS_NS,
+		.patience_ns = 30000 * MS_NS,
+		.retries = 3,
+		.drain_max_ns = 30000 * MS_NS,
+	};
+	const struct doc_service *s = model_spec(m, p);
+
+	*out = fallback;
+	if (!s)
+		return;
+	out->drain_max_ns = s->update.drain_ms * MS_NS;
+	switch (s->errors.on_panic.action) {
+	case DOC_PANIC_RESTART:
+		out->panic = LIFECYCLE_RESTART;
+		break;
+	case DOC_PANIC_SHUTDOWN:
+		out->panic = LIFECYCLE_SHUTDOWN;
+		break;
+	case DOC_PANIC_ISOLATE:
+		out->panic = LIFECYCLE_ISOLATE;
+		break;
+	}
+	if (s->health.node) {
+		out->grace_ns = s->health.start_grace_ms * MS_NS;
+		out->retries = s->health.retries;
+		out->patience_ns = s->health.retries * s->health.interval_ms * MS_NS;
+		return;
+	}
+	out->weak = true;
+	out->stay_up_ns = s->update.monitor_ms * MS_NS;
+	out->grace_ns += out->stay_up_ns;
+}
+
+void
+model_wake_at(struct model *m, uint64_t at_ns)
+{
+	if (!m->due_ns || at_ns < m->due_ns)
+		m->due_ns = at_ns;
+}
+
+/* ---- loading ---- */
+
+struct loading {
+	struct model *m;
+	struct revision *revision; /* of the last pin */
+	bool no_memory;
+	uint64_t last_event;
+};
+
+static void
+load_deployment(void *arg, const void *row)
+{
+	struct loading *l = arg;
+
+	l->no_memory |= !model_add_deployment(l->m, row);
+}
+
+static void
+load_service(void *arg, const void *row)
+{
+	const struct store_service *s = row;
+	struct loading *l = arg;
+	struct deployment *d = deployment_by_id(l->m, s->deployment);
+
+	l->no_memory |= d && !model_add_service(d, s);
+}
+
+static void
+load_revision(void *arg, const void *row)
+{
+	const struct store_revision *r = row;
+	struct loading *l = arg;
+	struct deployment *d = deployment_by_id(l->m, r->deployment);
+
+	l->no_memory |= d && !model_add_revision(d, r);
+}
+
+static struct revision *
+revision_by_id(struct model *m, uint64_t id)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->revisions) {
+			struct revision *r = container_of(at, struct revision, link);
+
+			if (r->row.id == id)
+				return r;
+		}
+	}
+	return NULL;
+}
+
+static void
+load_pin(void *arg, const void *row)
+{
+	const struct store_pin *pin = row;
+	struct loading *l = arg;
+
+	if (!l->revision || l->revision->row.id != pin->revision)
+		l->revision = revision_by_id(l->m, pin->revision);
+	l->no_memory |= l->revision && model_add_pin(l->revision, pin) < 0;
+}
+
+static void
+load_route(void *arg, const void *row)
+{
+	const struct store_route *route = row;
+	struct loading *l = arg;
+	struct service *s = service_by_id(l->m, route->service);
+
+	l->no_memory |= s && model_add_route(s, route) < 0;
+}
+
+static void
+load_replica(void *arg, const void *row)
+{
+	const struct store_replica *r = row;
+	struct loading *l = arg;
+	struct service *s = service_by_id(l->m, r->service);
+
+	l->no_memory |= s && !model_add_replica(l->m, s, r);
+}
+
+static void
+load_operation(void *arg, const void *row)
+{
+	const struct store_operation *o = row;
+	struct loading *l = arg;
+	struct operation *added = model_add_operation(l->m, o);
+
+	if (!added) {
+		l->no_memory = true;
+		return;
+	}
+	struct deployment *d = deployment_by_id(l->m, o->deployment);
+	if (d && o->state == MSG_OPERATION_RUNNING) {
+		d->operation = added;
+		d->rollout.keep = o->keep;
+	}
+	if (l->m->operations_count <= MODEL_OPERATIONS_MAX)
+		return;
+	struct operation *oldest = container_of(l->m->operations.next, struct operation, link);
+	if (oldest->row.state == MSG_OPERATION_RUNNING)
+		return;
+	list_remove(&oldest->link);
+	l->m->operations_count--;
+	mem_free(oldest);
+}
+
+static void
+load_event(void *arg, const void *row)
+{
+	struct loading *l = arg;
+
+	l->last_event = ((const struct store_event *)row)->id;
+}
+
+static void
+restore_replicas(struct model *m)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&m->replicas, &it)) {
+		struct replica *p = it.value;
+		struct lifecycle_policy policy;
+
+		model_policy(m, p, &policy);
+		lifecycle_init(&p->life, &policy);
+		lifecycle_restore(&p->life, p->row.desired, p->row.attempt, p->row.ready_attempt,
+				  p->row.ready_started_wall_ns, p->row.restarts);
+	}
+}
+
+static int
+load(struct model *m, struct err *err)
+{
+	static const struct {
+		enum store_kind kind;
+		store_visit_fn visit;
+	} kinds[] = {
+		{STORE_DEPLOYMENT, load_deployment}, {STORE_SERVICE, load_service},
+		{STORE_REVISION, load_revision},     {STORE_PIN, load_pin},
+		{STORE_ROUTE, load_route},           {STORE_REPLICA, load_replica},
+		{STORE_OPERATION, load_operation},   {STORE_EVENT, load_event},
+	};
+	struct loading l = {.m = m};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (store_each(m->store, kinds[i].kind, 0, 0, kinds[i].visit, &l, err) < 0)
+			return -1;
+	}
+	if (l.no_memory)
+		return err_set(err, ERR_NO_MEMORY, "no memory for what the store holds");
+	m->next_event = l.last_event + 1;
+	restore_replicas(m);
+	return 0;
+}
+
+int
+model_open(struct model *m, struct store *store, const struct config *config, const char *node,
+	   uint64_t now_ns, int64_t wall_ns, struct err *err)
+{
+	memset(m, 0, sizeof(*m));
+	m->store = store;
+	m->config = config;
+	m->node = node;
+	m->now_ns = now_ns;
+	m->wall_ns = wall_ns;
+	list_init(&m->deployments);
+	list_init(&m->operations);
+	list_init(&m->events);
+	map_init(&m->replicas, MEM_SCHEDULER);
+	for (unsigned t = 0; t < MSG_TABLES_; t++)
+		map_init(&m->published[t], MEM_SCHEDULER);
+	if (load(m, err) == 0)
+		return 0;
+	model_close(m);
+	return -1;
+}
+
+void
+model_close(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->deployments)
+		model_drop_deployment(m, container_of(it, struct deployment, link));
+	list_each (it, next, &m->operations)
+		mem_free(container_of(it, struct operation, link));
+	list_each (it, next, &m->events)
+		mem_free(container_of(it, struct event, link));
+	map_fini(&m->replicas);
+	for (unsigned t = 0; t < MSG_TABLES_; t++)
+		map_fini(&m->published[t]);
+	store_free(m->store);
+	m->store = NULL;
+}

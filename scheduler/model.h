@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_MODEL_H
+#define SCHEDULER_MODEL_H
+
+/*
+ * What the scheduler knows: the store's rows as objects, each with its core, and where to read and
+ * publish. Everything hangs in lists; replicas are also found by id. Small deployments are walked,
+ * not indexed.
+ *
+ * The copy in memory leads: a change marks its object dirty and model_flush() writes all of them in
+ * one transaction. When the store cannot be written (disk full), containers are still kept alive
+ * and the rows are written later; what a user asks for is refused instead (apply.c, request.c).
+ * Threading: the loop's thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/list.h"
+#include "base/map.h"
+#include "ring/ring.h"
+#include "ring/role.h"
+#include "scheduler/lifecycle.h"
+#include "scheduler/rollout.h"
+#include "scheduler/store.h"
+#include "spec/config.h"
+#include "spec/doc.h"
+
+enum {
+	MODEL_DEPLOYMENTS_MAX = 256,
+	MODEL_SERVICES_MAX = 1024,
+	MODEL_REPLICAS_MAX = 4096,
+	MODEL_OPERATIONS_MAX = 64,   /* published; the store keeps more */
+	MODEL_EVENTS_KEPT = 100000,  /* in the store */
+	MODEL_EVENTS_WAITING = 4096, /* for a store that cannot be written */
+	MODEL_CHECKS_MAX = 16,
+	MODEL_COMMAND_CHECK = 255, /* n of a command's result */
+};
+
+struct deployment;
+
+struct revision {
+	struct list link;
+	struct store_revision row;
+	bool dirty;
+	struct doc *doc; /* NULL until it is needed */
+	struct store_pin *pins;
+	size_t pins_count;
+};
+
+struct service {
+	struct list link;
+	struct deployment *deployment;
+	struct store_service row;
+	bool dirty;
+	struct list replicas;
+	struct store_route *routes;
+	size_t routes_count;
+	uint64_t depends_over; /* bit per dependency: it was late, and that was said */
+	uint32_t slot;         /* in the view of this pass */
+};
+
+struct replica {
+	struct list link;
+	struct service *service;
+	struct store_replica row;
+	bool dirty;
+	struct lifecycle life;
+	struct msg_container container; /* last seen */
+	bool has_container;
+	struct msg_container ended; /* as it was when it ended last */
+	bool has_ended;
+	uint64_t created_ns;
+	uint64_t ready_ns;
+	int64_t since_wall_ns;
+	uint64_t draining_version; /* of the backend table that says so; 0: not published */
+	struct msg_reason reason;
+};
+
+struct operation {
+	struct list link;
+	struct store_operation row;
+	bool dirty;
+};
+
+struct deployment {
+	struct list link;
+	struct store_deployment row;
+	bool dirty;
+	struct list services;
+	struct list revisions;
+	struct rollout rollout;
+	struct operation *operation; /* under way, or NULL */
+	bool gone;                   /* its rows are to be dropped */
+};
+
+struct event {
+	struct list link;
+	struct store_event row;
+};
+
+struct model {
+	struct store *store;
+	const struct config *config;
+	const char *node;
+	uint32_t generation;
+	uint32_t node_cpu_milli; /* what this machine has; 0 unknown */
+	uint64_t node_memory_bytes;
+	struct list deployments;
+	size_t deployments_count;
+	struct map replicas; /* id -> struct replica */
+	struct list operations;
+	size_t operations_count;
+	struct list events; /* not in the store yet */
+	size_t events_count;
+	uint64_t events_lost;
+	uint64_t next_event;
+	bool store_failing;
+	uint64_t retry_ns; /* when to try the store again */
+	uint64_t now_ns;   /* of this pass */
+	int64_t wall_ns;
+	uint64_t due_ns; /* when to look again; 0: never */
+	/* where to publish and to read; NULL: not there */
+	struct ring_writer *writer;
+	struct metric_page *metrics;
+	struct ring_reader *runtime;
+	struct ring_reader *probe;
+	struct ring_reader *proxies[ROLE_PROXIES_MAX];
+	struct map published[MSG_TABLES_]; /* keys of each table, see publish.c */
+	uint64_t passes;
+	bool settled; /* backends and routes have been published */
+	uint64_t settle_by_ns;
+};
+
+/* The store becomes the model's, also on failure. */
+int model_open(struct model *m, struct store *store, const struct config *config, const char *node,
+	       uint64_t now_ns, int64_t wall_ns, struct err *err) MUST_CHECK;
+void model_close(struct model *m);
+
+/* By name or id; NULL when absent. */
+struct deployment *model_deployment(struct model *m, const char *name);
+struct service *model_service(struct deployment *d, const char *name);
+struct replica *model_replica(struct model *m, uint64_t id);
+struct revision *model_revision(struct deployment *d, uint32_t number);
+struct operation *model_operation(struct model *m, uint64_t id);
+
+/* The revision with its document parsed. NULL with err. */
+struct revision *model_document(struct model *m, struct deployment *d, uint32_t number,
+				struct err *err);
+const struct store_pin *model_pin(const struct revision *r, const char *service);
+/* What a replica is made of, in words: the newest of the documents in force that has the same make,
+ * else its own revision's. NULL when there is none. */
+const struct doc_service *model_spec(struct model *m, struct replica *p);
+/* The service as a revision has it, or NULL. number 0 is no revision. */
+const struct doc_service *model_service_doc(struct model *m, struct service *s, uint32_t number);
+bool model_made_as(struct model *m, const struct replica *p, uint32_t revision);
+
+/* New objects for rows that are in the store (or will be). Freed with the model. */
+struct deployment *model_add_deployment(struct model *m, const struct store_deployment *row);
+struct service *model_add_service(struct deployment *d, const struct store_service *row);
+struct revision *model_add_revision(struct deployment *d, const struct store_revision *row);
+struct replica *model_add_replica(struct model *m, struct service *s,
+				  const struct store_replica *row);
+struct operation *model_add_operation(struct model *m, const struct store_operation *row);
+int model_add_route(struct service *s, const struct store_route *row);
+int model_add_pin(struct revision *r, const struct store_pin *row);
+void model_drop_replica(struct model *m, struct replica *p);
+void model_drop_revision(struct revision *r);
+void model_drop_deployment(struct model *m, struct deployment *d);
+
+/* The policy of a replica's life, from its document. */
+void model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out);
+
+/* Looks again no later than this. */
+void model_wake_at(struct model *m, uint64_t at_ns);
+
+#endif

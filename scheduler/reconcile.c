@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pass, and the replicas' part of it: tables become one event for the life-cycle core, its
+ * notes become events, metrics and rows. What the roll-out does is in advance.c.
+ */
+#include "scheduler/reconcile.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include "base/text.h"
+#include "ring/metrics.h"
+#include "scheduler/advance.h"
+#include "scheduler/cause.h"
+#include "scheduler/event.h"
+#include "scheduler/gate.h"
+#include "scheduler/publish.h"
+#include "scheduler/save.h"
+
+enum { TURNS_MAX = 64 };
+
+/* ---- what the tables say ---- */
+
+/* The row is another process's: copied, its texts ended. */
+static void
+look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
+{
+	const struct msg_container *row =
+		m->runtime ? ring_table_get(m->runtime, MSG_TABLE_CONTAINER, p->row.id) : NULL;
+	struct msg_container *c = &p->container;
+
+	e->runtime_known = m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
+	if (row) {
+		*c = *row;
+		c->image_digest[sizeof(c->image_digest) - 1] = 0;
+		if (!MSG_OK(c->reason.what) || !MSG_OK(c->reason.why) || !MSG_OK(c->reason.why2) ||
+		    !MSG_OK(c->reason.fix))
+			memset(&c->reason, 0, sizeof(c->reason));
+		p->has_container = true;
+	} else if (e->runtime_known) {
+		p->has_container = false;
+	}
+	if (!p->has_container)
+		return;
+	e->container = c->state;
+	e->attempt = c->attempt;
+	e->started_wall_ns = c->started_wall_ns;
+	if (c->state == MSG_CONTAINER_EXITED || c->state == MSG_CONTAINER_FAILED) {
+		p->ended = *c;
+		p->has_ended = true;
+	}
+}
+
+struct letting_go {
+	const struct replica *p;
+	bool held;
+};
+
+static void
+look_at_proxy(const struct model *m, struct ring_reader *reader, struct letting_go *l)
+{
+	const struct msg_applied *a = ring_table_get(reader, MSG_TABLE_APPLIED, 1);
+	const struct msg_drain *d = ring_table_get(reader, MSG_TABLE_DRAIN, l->p->row.id);
+
+	if (!a || a->scheduler_generation != m->generation ||
+	    a->backends_version < l->p->draining_version || (d && d->in_flight > 0))
+		l->held = true;
+}
+
+static bool
+is_drained(const struct model *m, const struct replica *p)
+{
+	struct letting_go l = {.p = p};
+
+	if (!p->draining_version)
+		return false;
+	for (size_t i = 0; i < ROLE_PROXIES_MAX; i++) {
+		if (m->proxies[i])
+			look_at_proxy(m, m->proxies[i], &l);
+	}
+	return !l.held;
+}
+
+/* ---- notes ---- */
+
+static void
+count_restart(struct model *m, const struct replica *p, const char *reason)
+{
+	struct metric_labels labels = {0};
+	char name[MSG_TARGET];
+
+	if (!m->metrics)
+		return;
+	text_format(name, sizeof(name), "%s/%s", p->service->deployment->row.name,
+		    p->service->row.name);
+	metric_label(&labels, "service", name);
+	metric_label(&labels, "reason", reason);
+	metric_add(metrics_get(m->metrics, METRICS_CONTAINER_RESTARTS, &labels), 1);
+}
+
+static const char *
+end_reason(const struct replica *p)
+{
+	if (p->ended.oom_killed)
+		return "oom";
+	if (p->ended.seccomp_killed)
+		return "seccomp";
+	if (p->ended.exit_signal)
+		return "signal";
+	return p->ended.exit_status == 0 ? "exit" : "error";
+}
+
+static void
+set_reason(struct model *m, struct replica *p)
+{
+	struct err err = {0};
+
+	advance_cause(m, p, false, &err);
+	msg_reason_from(&err, &p->reason);
+}
+
+static void
+tell(struct model *m, struct replica *p, enum lifecycle_note note)
+{
+	const char *service = p->service->row.name;
+	uint32_t n = p->row.index;
+
+	switch (note) {
+	case LIFECYCLE_CREATED:
+		event_replica(m, p, "replica.created", LOG_INFO, NULL,
+			      "%s.%u is asked for (attempt %u)", service, n, p->life.attempt);
+		if (p->life.attempt > 1 && p->has_ended)
+			count_restart(m, p, end_reason(p));
+		break;
+	case LIFECYCLE_STARTED:
+		event_replica(m, p, "replica.started", LOG_INFO, NULL, "%s.%u runs", service, n);
+		break;
+	case LIFECYCLE_READY:
+		p->ready_ns = m->now_ns;
+		memset(&p->reason, 0, sizeof(p->reason));
+		event_replica(m, p, "replica.ready", LOG_INFO, NULL, "%s.%u is ready after %.1f s",
+			      service, n, (double)(m->now_ns - p->created_ns) / 1e9);
+		break;
+	case LIFECYCLE_UNHEALTHY:
+		set_reason(m, p);
+		event_replica(m, p, "replica.unhealthy", LOG_WARN, &p->reason,
+			      "%s.%u is unhealthy: out of balancing", service, n);
+		break;
+	case LIFECYCLE_EXITED:
+		set_reason(m, p);
+		event_replica(m, p, "replica.exited", LOG_WARN, &p->reason, "%s.%u ended", service,
+			      n);
+		break;
+	case LIFECYCLE_START_FAILED:
+		set_reason(m, p);
+		event_replica(m, p, "replica.start_failed", LOG_ERROR, &p->reason,
+			      "%s.%u could not be started", service, n);
+		break;
+	case LIFECYCLE_BACKED_OFF:
+	case LIFECYCLE_CRASH_LOOPS:
+		event_replica(m, p,
+			      note == LIFECYCLE_BACKED_OFF ? "replica.backoff"
+							   : "replica.crash_loop",
+			      LOG_WARN, &p->reason, "%s.%u waits %" PRIu64 " s before the next try",
+			      service, n, (p->life.due_ns - m->now_ns) / 1000000000);
+		break;
+	case LIFECYCLE_GAVE_UP:
+		event_replica(m, p, "replica.failed", LOG_ERROR, &p->reason,
+			      "%s.%u stays down (errors.on_panic)", service, n);
+		break;
+	case LIFECYCLE_DRAINS:
+		p->draining_version = 0;
+		event_replica(m, p, "replica.draining", LOG_INFO, NULL,
+			      "%s.%u takes no more requests", service, n);
+		break;
+	case LIFECYCLE_STOPS:
+		event_replica(m, p, "replica.stopping", LOG_INFO, NULL, "%s.%u is stopped", service,
+			      n);
+		break;
+	case LIFECYCLE_STOPPED:
+		event_replica(m, p, "replica.stopped", LOG_INFO, NULL, "%s.%u has stopped", service,
+			      n);
+		break;
+	case LIFECYCLE_GONE:
+		event_replica(m, p, "replica.removed", LOG_INFO, NULL, "%s.%u is removed", service,
+			      n);
+		break;
+	}
+}
+
+/* ---- replicas ---- */
+
+static uint32_t
+desired(const struct lifecycle *l)
+{
+	switch (l->order) {
+	case LIFECYCLE_STOP:
+		return MSG_STOP;
+	case LIFECYCLE_REMOVE:
+		return MSG_REMOVE;
+	case LIFECYCLE_IDLE:
+	case LIFECYCLE_RUN:
+		break;
+	}
+	return MSG_RUN;
+}
+
+/* Brings the row up to the core; what differs must be written. */
+static void
+take_over(struct model *m, struct replica *p, enum msg_replica_state before)
+{
+	struct store_replica row = p->row;
+
+	row.attempt = p->life.attempt;
+	row.desired = desired(&p->life);
+	row.ready_attempt = p->life.ready_attempt;
+	row.ready_started_wall_ns = p->life.ready_started_wall_ns;
+	row.restarts = p->life.restarts;
+	if (memcmp(&row, &p->row, sizeof(row)) != 0) {
+		p->row = row;
+		p->dirty = true;
+	}
+	if (p->life.state != before) {
+		p->since_wall_ns = m->wall_ns;
+		if (before == MSG_REPLICA_CREATING && p->life.state == MSG_REPLICA_READY)
+			p->ready_ns = m->now_ns;
+	}
+}
+
+static bool
+step(struct model *m, struct replica *p, const struct lifecycle_event *e)
+{
+	struct lifecycle_notes notes = {0};
+	enum msg_replica_state before = p->life.state;
+	uint32_t attempt = p->life.attempt;
+
+	lifecycle_step(&p->life, e, &notes);
+	for (size_t i = 0; i < notes.count; i++)
+		tell(m, p, notes.items[i]);
+	take_over(m, p, before);
+	return notes.count > 0 || p->life.state != before || p->life.attempt != attempt;
+}
+
+void
+reconcile_order(struct model *m, struct replica *p, enum lifecycle_order order)
+{
+	struct lifecycle_event e = {
+		.now_ns = m->now_ns,
+		.kind = LIFECYCLE_ORDER,
+		.order = order,
+	};
+
+	(void)step(m, p, &e);
+}
+
+static bool
+step_replica(struct model *m, struct replica *p)
+{
+	struct lifecycle_event e = {.now_ns = m->now_ns, .kind = LIFECYCLE_SEEN};
+
+	if (p->life.gone)
+		return false;
+	look_at_container(m, p, &e);
+	gate_look(m, p, model_spec(m, p), &e);
+	e.drained = p->life.state == MSG_REPLICA_DRAINING && is_drained(m, p);
+	bool moved = step(m, p, &e);
+	if (p->life.due_ns)
+		model_wake_at(m, p->life.due_ns);
+	return moved;
+}
+
+static bool
+step_replicas(struct model *m)
+{
+	struct list *it, *next, *at, *after, *r, *s;
+	bool moved = false;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services) {
+			struct service *v = container_of(at, struct service, link);
+
+			list_each (r, s, &v->replicas)
+				moved |= step_replica(m, container_of(r, struct replica, link));
+		}
+	}
+	return moved;
+}
+
+static bool
+step_deployments(struct model *m)
+{
+	struct list *it, *next;
+	bool moved = false;
+
+	list_each (it, next, &m->deployments)
+		moved |= advance_deployment(m, container_of(it, struct deployment, link));
+	return moved;
+}
+
+void
+reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
+{
+	m->now_ns = now_ns;
+	m->wall_ns = wall_ns;
+	for (int turn = 0; turn < TURNS_MAX; turn++) {
+		m->due_ns = 0;
+		bool moved = step_replicas(m);
+		moved |= step_deployments(m);
+		if (!moved)
+			break;
+	}
+	save_all(m);
+	publish_all(m);
+}

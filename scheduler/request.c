@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests as functions of the model: checked, refused or written down. What an operation then does
+ * is the next passes' business (advance.c).
+ */
+#include "scheduler/request.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "ring/plan.h"
+#include "scheduler/apply.h"
+#include "scheduler/capacity.h"
+#include "scheduler/event.h"
+#include "spec/json.h"
+
+enum { EVENTS_MAX = 1000 };
+
+static int
+malformed(struct err *err)
+{
+	return err_set(err, ERR_CORRUPT, "a request has another form than agreed");
+}
+
+int
+request_apply(struct model *m, const void *body, size_t bytes, int fd,
+	      struct msg_apply_answer *answer, struct err *err)
+{
+	struct msg_apply q;
+	struct buf text;
+
+	if (bytes != sizeof(q) || fd < 0)
+		return malformed(err);
+	memcpy(&q, body, sizeof(q));
+	if (!MSG_OK(q.name))
+		return malformed(err);
+	buf_init(&text, MEM_SCHEDULER, DOC_BYTES_MAX);
+	int rc = fd_read_all(fd, &text, err);
+	if (rc == 0)
+		rc = apply_document(m, &q, (const char *)text.data, text.length, answer, err);
+	buf_fini(&text);
+	return rc;
+}
+
+/* ---- scale, stop, start, remove ---- */
+
+struct target {
+	struct msg_target_op q;
+	struct deployment *d;
+	struct service *s;
+};
+
+static int
+find_target(struct model *m, const void *body, size_t bytes, struct target *t, struct err *err)
+{
+	memset(t, 0, sizeof(*t));
+	if (bytes != sizeof(t->q))
+		return malformed(err);
+	memcpy(&t->q, body, sizeof(t->q));
+	if (!MSG_OK(t->q.deployment) || !MSG_OK(t->q.service))
+		return malformed(err);
+	t->d = model_deployment(m, t->q.deployment);
+	if (!t->d || t->d->gone)
+		return err_set(err, ERR_NOT_FOUND, "there is no deployment %s", t->q.deployment);
+	if (!t->q.service[0])
+		return 0;
+	t->s = model_service(t->d, t->q.service);
+	if (!t->s)
+		return err_set(err, ERR_NOT_FOUND, "%s has no service %s", t->q.deployment,
+			       t->q.service);
+	return 0;
+}
+
+static int
+busy(const struct target *t, struct err *err)
+{
+	err_set(err, ERR_CONFLICT, "something else is being done with %s", t->d->row.name);
+	return err_fix(err, "wait for it: zlayer status %s", t->d->row.name);
+}
+
+/* Writes the operation and what it changes in deployment and service; memory follows. */
+static int
+begin(struct model *m, struct target *t, uint32_t kind, const struct store_deployment *d,
+      const struct store_service *s, struct msg_target_answer *answer, struct err *err)
+{
+	struct store_deployment deployment = *d;
+	struct store_service service = s ? *s : (struct store_service){0};
+	struct store_operation row = {
+		.deployment = d->id,
+		.kind = kind,
+		.state = MSG_OPERATION_RUNNING,
+		.revision = d->target,
+		.previous_revision = d->revision,
+		.service = t->s ? t->s->row.id : 0,
+		.index = t->q.index,
+		.volumes = t->q.volumes,
+		.grace_ms = t->q.grace_ms,
+		.who_uid = t->q.who_uid,
+		.started_wall_ns = m->wall_ns,
+	};
+
+	text_copy(row.deployment_name, sizeof(row.deployment_name), d->name);
+	struct operation *o = model_add_operation(m, &row);
+	if (!o)
+		return err_set(err, ERR_NO_MEMORY, "no memory for an operation");
+	int rc = store_begin(m->store, err);
+	if (rc == 0) {
+		rc = store_put(m->store, STORE_OPERATION, &row, err);
+		deployment.operation = row.id;
+		if (rc == 0)
+			rc = store_put(m->store, STORE_DEPLOYMENT, &deployment, err);
+		if (rc == 0 && s)
+			rc = store_put(m->store, STORE_SERVICE, &service, err);
+		if (rc == 0)
+			rc = store_commit(m->store, err);
+		else
+			store_abort(m->store);
+	}
+	if (rc < 0) {
+		list_remove(&o->link);
+		m->operations_count--;
+		mem_free(o);
+		return -1;
+	}
+	o->row = row;
+	t->d->row = deployment;
+	if (s)
+		t->s->row = service;
+	t->d->operation = o;
+	answer->operation = row.id;
+	return 0;
+}
+
+static const struct doc_service *
+serving_doc(struct model *m, const struct target *t)
+{
+	return t->d->row.revision ? model_service_doc(m, t->s, t->d->row.revision) : NULL;
+}
+
+static int
+may_scale(struct model *m, const struct target *t, const struct doc_service *spec, struct err *err)
+{
+	const struct msg_target_op *q = &t->q;
+	struct capacity_want want = {spec, q->replicas};
+
+	if (spec->scale.mode == DOC_SCALE_FIXED && !q->force) {
+		err_set(err, ERR_DENIED, "%s/%s has a fixed size (%u)", q->deployment, q->service,
+			t->s->row.desired);
+		return err_fix(err, "change scale in the document, or: zlayer scale --force");
+	}
+	if (spec->scale.mode == DOC_SCALE_ADAPTIVE &&
+	    (q->replicas < spec->scale.min || q->replicas > spec->scale.max)) {
+		err_set(err, ERR_INVALID, "%s/%s is to have %u to %u replicas, not %u",
+			q->deployment, q->service, spec->scale.min, spec->scale.max, q->replicas);
+		return err_fix(err, "change scale.min or scale.max in the document");
+	}
+	if (q->replicas > MODEL_REPLICAS_MAX)
+		return err_set(err, ERR_LIMIT, "a node has at most %d replicas",
+			       MODEL_REPLICAS_MAX);
+	if (q->replicas <= t->s->row.desired)
+		return 0;
+	/* Only what is added must find room: the rest is counted already. */
+	want.replicas = q->replicas - t->s->row.desired;
+	return capacity_check(m, NULL, q->deployment, &want, 1, err);
+}
+
+static int
+scale(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	if (!t->s)
+		return err_set(err, ERR_INVALID, "name the service to scale: %s/SERVICE",
+			       t->q.deployment);
+	if (t->d->operation)
+		return busy(t, err);
+	const struct doc_service *spec = serving_doc(m, t);
+	if (!spec || t->d->row.target != t->d->row.revision)
+		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
+			       t->q.service);
+	if (may_scale(m, t, spec, err) < 0)
+		return -1;
+	if (t->q.replicas == t->s->row.desired) {
+		answer->unchanged = 1;
+		return 0;
+	}
+	struct store_deployment d = t->d->row;
+	struct store_service s = t->s->row;
+	d.phase = ROLLOUT_FORWARD;
+	s.wanted = t->q.replicas;
+	s.operator= 1;
+	if (begin(m, t, MSG_OPERATION_SCALE, &d, &s, answer, err) < 0)
+		return -1;
+	rollout_init(&t->d->rollout, ROLLOUT_FORWARD, false, m->now_ns);
+	event_deployment(m, t->d, t->s, "scale.started", LOG_INFO, NULL,
+			 "%s from %u to %u replicas", t->s->row.name, t->s->row.desired,
+			 t->s->row.wanted);
+	return 0;
+}
+
+/* How many of the selected replicas are under another order than this. */
+static size_t
+count_others(const struct target *t, enum lifecycle_order order)
+{
+	struct list *it, *next, *at, *after;
+	size_t count = 0;
+
+	list_each (it, next, &t->d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		if (t->s && s != t->s)
+			continue;
+		list_each (at, after, &s->replicas) {
+			const struct replica *p = container_of(at, struct replica, link);
+
+			if (p->life.order == LIFECYCLE_REMOVE ||
+			    (t->q.index && p->row.index != t->q.index))
+				continue;
+			count += p->life.order != order;
+		}
+	}
+	return count;
+}
+
+static bool
+has_index(const struct target *t)
+{
+	struct list *it, *next;
+
+	if (!t->q.index)
+		return true;
+	if (!t->s)
+		return false;
+	list_each (it, next, &t->s->replicas) {
+		const struct replica *p = container_of(it, struct replica, link);
+
+		if (p->row.index == t->q.index && p->life.order != LIFECYCLE_REMOVE)
+			return true;
+	}
+	return false;
+}
+
+static int
+halt(struct model *m, struct target *t, bool stop, struct msg_target_answer *answer,
+     struct err *err)
+{
+	struct store_deployment d = t->d->row;
+
+	if (t->d->operation)
+		return busy(t, err);
+	if (!has_index(t))
+		return err_set(err, ERR_NOT_FOUND, "there is no replica %s/%s.%u", t->q.deployment,
+			       t->q.service, t->q.index);
+	if (!count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN)) {
+		answer->unchanged = 1;
+		return 0;
+	}
+	if (!t->s)
+		d.stopped = stop;
+	else if (!stop)
+		d.stopped = 0;
+	if (begin(m, t, stop ? MSG_OPERATION_STOP : MSG_OPERATION_START, &d, NULL, answer, err) < 0)
+		return -1;
+	event_deployment(m, t->d, t->s, stop ? "stop.started" : "start.started", LOG_INFO, NULL,
+			 "%s is to %s", t->q.deployment, stop ? "stop" : "start");
+	return 0;
+}
+
+/* Also in the middle of a roll-out: that is then over. */
+static int
+remove_all(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	struct store_deployment d = t->d->row;
+	struct operation *running = t->d->operation;
+
+	if (t->s)
+		return err_set(err, ERR_INVALID, "only a whole deployment can be removed");
+	if (running && running->row.kind == MSG_OPERATION_REMOVE) {
+		answer->operation = running->row.id;
+		return 0;
+	}
+	d.phase = ROLLOUT_COMMITTED;
+	t->d->operation = NULL;
+	if (begin(m, t, MSG_OPERATION_REMOVE, &d, NULL, answer, err) < 0) {
+		t->d->operation = running;
+		return -1;
+	}
+	if (running) {
+		struct err over = {0};
+
+		err_set(&over, ERR_INTERRUPTED, "%s was removed meanwhile", d.name);
+		msg_reason_from(&over, &running->row.reason);
+		running->row.state = MSG_OPERATION_FAILED;
+		running->row.ended_wall_ns = m->wall_ns;
+		running->dirty = true;
+	}
+	rollout_init(&t->d->rollout, ROLLOUT_COMMITTED, false, m->now_ns);
+	event_deployment(m, t->d, NULL, "remove.started", LOG_INFO, NULL, "%s is removed", d.name);
+	return 0;
+}
+
+int
+request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
+	       struct msg_target_answer *answer, struct err *err)
+{
+	struct target t;
+
+	memset(answer, 0, sizeof(*answer));
+	if (find_target(m, body, bytes, &t, err) < 0)
+		return -1;
+	switch (op) {
+	case MSG_OP_SCALE:
+		return scale(m, &t, answer, err);
+	case MSG_OP_STOP:
+		return halt(m, &t, true, answer, err);
+	case MSG_OP_START:
+		return halt(m, &t, false, answer, err);
+	case MSG_OP_REMOVE:
+		return remove_all(m, &t, answer, err);
+	default:
+		return malformed(err);
+	}
+}
+
+/* ---- reading ---- */
+
+static struct deployment *
+find_document(struct model *m, const void *body, size_t bytes, struct msg_document_op *q,
+	      struct err *err)
+{
+	if (bytes != sizeof(*q)) {
+		malformed(err);
+		return NULL;
+	}
+	memcpy(q, body, sizeof(*q));
+	if (!MSG_OK(q->deployment)) {
+		malformed(err);
+		return NULL;
+	}
+	struct deployment *d = model_deployment(m, q->deployment);
+	if (!d || d->gone) {
+		err_set(err, ERR_NOT_FOUND, "there is no deployment %s", q->deployment);
+		return NULL;
+	}
+	return d;
+}
+
+int
+request_document(struct model *m, const void *body, size_t bytes, struct buf *out, struct err *err)
+{
+	struct msg_document_op q;
+	struct deployment *d = find_document(m, body, bytes, &q, err);
+
+	if (!d)
+		return -1;
+	uint32_t number = q.revision        ? q.revision
+			  : d->row.revision ? d->row.revision
+					    : d->row.newest;
+	struct revision *r = model_revision(d, number);
+	if (!r)
+		return err_set(err, ERR_NOT_FOUND, "%s has no revision %u", d->row.name, number);
+	return store_get_blob(m->store, STORE_DOCUMENT, r->row.id, out, err);
+}
+
+static const char *
+result_name(uint32_t result)
+{
+	switch (result) {
+	case STORE_RESULT_GOOD:
+		return "ok";
+	case STORE_RESULT_FAILED:
+		return "failed";
+	case STORE_RESULT_ROLLED_BACK:
+		return "rolled_back";
+	default:
+		return "pending";
+	}
+}
+
+static void
+put_revision(struct json *j, const struct deployment *d, const struct revision *r)
+{
+	char sha256[72], when[48];
+
+	text_hex(r->row.sha256, sizeof(r->row.sha256), sha256, sizeof(sha256));
+	text_time(r->row.created_wall_ns, 0, when, sizeof(when));
+	json_object(j, NULL);
+	json_u64(j, "revision", r->row.revision);
+	json_text(j, "result", result_name(r->row.result));
+	json_bool(j, "serving", r->row.revision == d->row.revision);
+	json_text(j, "created", when);
+	json_u64(j, "who_uid", r->row.who_uid);
+	json_text(j, "sha256", sha256);
+	json_array(j, "images");
+	for (size_t i = 0; i < r->pins_count; i++) {
+		const struct store_pin *pin = &r->pins[i];
+
+		json_object(j, NULL);
+		json_text(j, "service", pin->service);
+		json_text(j, "image", pin->image);
+		json_text(j, "digest", pin->image_digest[0] ? pin->image_digest : NULL);
+		json_end(j);
+	}
+	json_end(j);
+	json_end(j);
+}
+
+int
+request_revisions(struct model *m, const void *body, size_t bytes, struct buf *out, struct err *err)
+{
+	struct msg_document_op q;
+	struct deployment *d = find_document(m, body, bytes, &q, err);
+	struct list *it, *next;
+	struct json j;
+
+	if (!d)
+		return -1;
+	json_init(&j, out);
+	json_array(&j, NULL);
+	list_each (it, next, &d->revisions)
+		put_revision(&j, d, container_of(it, struct revision, link));
+	json_end(&j);
+	return buf_ok(out) ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the history");
+}
+
+struct collecting {
+	struct msg_event *ring; /* the newest `limit` */
+	size_t limit;
+	size_t seen;
+};
+
+static void
+collect(void *arg, const void *row)
+{
+	const struct store_event *e = row;
+	struct collecting *c = arg;
+	struct msg_event *to = &c->ring[c->seen++ % c->limit];
+
+	*to = e->event;
+	to->id = e->id;
+}
+
+int
+request_events(struct model *m, const void *body, size_t bytes, struct buf *out, struct err *err)
+{
+	struct msg_events_op q;
+	struct list *it, *next;
+
+	if (bytes != sizeof(q))
+		return malformed(err);
+	memcpy(&q, body, sizeof(q));
+	if (q.limit < 1 || q.limit > EVENTS_MAX)
+		return err_set(err, ERR_INVALID, "1 to %d events can be asked for", EVENTS_MAX);
+	struct collecting c = {.limit = q.limit};
+	/* Older ones would be overwritten anyway. */
+	uint64_t newest = m->next_event - 1;
+	uint64_t above =
+		newest > q.limit && newest - q.limit > q.since ? newest - q.limit : q.since;
+	c.ring = mem_array(MEM_SCHEDULER, q.limit, sizeof(*c.ring));
+	if (!c.ring)
+		return err_set(err, ERR_NO_MEMORY, "no memory for events");
+	int rc = above > INT64_MAX ? 0
+				   : store_each(m->store, STORE_EVENT, above, 0, collect, &c, err);
+	/* Those that wait for the store. */
+	list_each (it, next, &m->events) {
+		const struct event *e = container_of(it, struct event, link);
+
+		if (e->row.id > above)
+			collect(&c, &e->row);
+	}
+	size_t count = c.seen < c.limit ? c.seen : c.limit;
+	for (size_t i = 0; i < count && rc == 0; i++)
+		buf_put(out, &c.ring[(c.seen - count + i) % c.limit], sizeof(*c.ring));
+	mem_free(c.ring);
+	if (rc == 0 && !buf_ok(out))
+		return err_set(err, ERR_NO_MEMORY, "no memory for events");
+	return rc;
+}
+
+int
+request_plan(struct model *m, const void *body, size_t bytes, struct buf *out, struct err *err)
+{
+	struct msg_plan_op q;
+
+	if (bytes != sizeof(q))
+		return malformed(err);
+	memcpy(&q, body, sizeof(q));
+	if (!model_replica(m, q.replica))
+		return err_set(err, ERR_NOT_FOUND, "there is no replica %" PRIu64, q.replica);
+	return store_get_blob(m->store, STORE_PLAN, q.replica, out, err);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_REQUEST_H
+#define SCHEDULER_REQUEST_H
+
+/*
+ * What other roles may ask for, beside a document (apply.h). Bodies come from another process:
+ * their size and texts are checked here. Each function is an answer to one operation of ring/msg.h:
+ * 0 and *answer or out are filled in, or -1 with err. Operations are written to the store before
+ * they are answered.
+ */
+
+#include "base/buf.h"
+#include "scheduler/model.h"
+
+int request_apply(struct model *m, const void *body, size_t bytes, int fd,
+		  struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+int request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
+		   struct msg_target_answer *answer, struct err *err) MUST_CHECK;
+/* These give the bytes of the descriptor that is answered. */
+int request_document(struct model *m, const void *body, size_t bytes, struct buf *out,
+		     struct err *err) MUST_CHECK;
+int request_revisions(struct model *m, const void *body, size_t bytes, struct buf *out,
+		      struct err *err) MUST_CHECK;
+int request_events(struct model *m, const void *body, size_t bytes, struct buf *out,
+		   struct err *err) MUST_CHECK;
+int request_plan(struct model *m, const void *body, size_t bytes, struct buf *out,
+		 struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole scheduler but its process: documents in, tables out, with stand-ins for the others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "base/text.h"
+#include "ring/plan.h"
+#include "tests/support/node_world.h"
+
+static const char *
+document(const char *image, unsigned replicas)
+{
+	static char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "version: v1\n"
+		 "deployment: shop\n"
+		 "services:\n"
+		 "  web:\n"
+		 "    image: {name: %s}\n"
+		 "    resources: {cpu: 0.5, memory: 128Mi}\n"
+		 "    endpoints: [{name: http, protocol: http, port: 8080, host: shop.test,"
+		 " expose: public}]\n"
+		 "    health: {check: {type: http, url: /health}}\n"
+		 "    scale: {mode: fixed, replicas: %u}\n"
+		 "  db:\n"
+		 "    image: {name: db:1}\n"
+		 "    endpoints: [{name: sql, protocol: http, port: 5432}]\n"
+		 "    health: {check: {type: tcp}}\n",
+		 image, replicas);
+	return text;
+}
+
+static uint64_t
+apply(struct node_world *w, const char *text, const char *changes)
+{
+	struct msg_apply_answer answer;
+	struct err err = {0};
+
+	if (node_apply(w, "shop", text, &answer, &err) < 0) {
+		err_print(&err, "test", stderr);
+		fail();
+	}
+	if (changes)
+		assert_string_equal(answer.changes, changes);
+	return answer.operation;
+}
+
+static void
+deployed(struct node_world *w, uint64_t operation, uint32_t revision)
+{
+	assert_int_equal(node_operation(w, operation)->state, MSG_OPERATION_DONE);
+	assert_int_equal(node_deployment(w, "shop")->state, MSG_DEPLOYMENT_STABLE);
+	assert_int_equal(node_deployment(w, "shop")->revision, revision);
+}
+
+static void
+test_first_deploy_and_unchanged(void **state)
+{
+	struct msg_apply_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	uint64_t op = apply(&w, document("web:1", 2), "+ db\n+ web\n");
+	node_pass(&w, 0);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_DEPLOYING);
+	assert_int_equal(node_active(&w), 3);
+	node_pass(&w, 15);
+	deployed(&w, op, 1);
+	assert_int_equal(w.started, 3);
+	/* Again: unchanged, the same processes. */
+	assert_int_equal(node_apply(&w, "shop", document("web:1", 2), &answer, &err), 0);
+	assert_int_equal(answer.unchanged, 1);
+	assert_int_equal(answer.operation, 0);
+	assert_string_equal(answer.changes, "= db unchanged\n= web unchanged\n");
+	node_pass(&w, 15);
+	assert_int_equal(w.started, 3);
+	node_end(&w);
+}
+
+static void
+test_update_keeps_what_serves(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 2), NULL);
+	node_pass(&w, 15);
+	node_watch(&w);
+	uint64_t op =
+		apply(&w, document("web:2", 2), "= db unchanged\n~ web image web:1 -> web:2\n");
+	node_pass(&w, 30);
+	deployed(&w, op, 2);
+	assert_true(w.least_active >= 3);
+	assert_int_equal(node_active(&w), 3);
+	assert_int_equal(w.started, 5); /* db is the same process */
+	node_end(&w);
+}
+
+static void
+fails(enum node_behaviour how, const char *what, const char *why)
+{
+	const struct msg_operation *o;
+	struct node_world w;
+
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	w.behaviour[2] = how;
+	node_watch(&w);
+	uint64_t op = apply(&w, document("web:2", 1), NULL);
+	node_pass(&w, 90);
+	o = node_operation(&w, op);
+	assert_int_equal(o->state, MSG_OPERATION_ROLLED_BACK);
+	assert_int_equal(o->reason.kind, ERR_ROLLED_BACK);
+	assert_string_equal(o->reason.what, what);
+	assert_string_equal(o->reason.why, why);
+	assert_int_equal(w.least_active, 2);
+	assert_int_equal(node_deployment(&w, "shop")->revision, 1);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_STABLE);
+	assert_int_equal(map_count(&w.m.replicas), 2);
+	/* And a good one goes through. */
+	op = apply(&w, document("web:3", 1), NULL);
+	node_pass(&w, 30);
+	deployed(&w, op, 3);
+	node_end(&w);
+}
+
+static void
+test_faults_are_rolled_back_and_named(void **state)
+{
+	(void)state;
+	fails(NODE_EXITS, "shop revision 2 was rolled back: web.1 on edge-1 ended",
+	      "the process exited with status 1");
+	fails(NODE_UNHEALTHY,
+	      "shop revision 2 was rolled back: web.1 on edge-1 did not become healthy",
+	      "GET /health answered status 500, expected 200");
+	fails(NODE_MISSING, "shop revision 2 was rolled back: web.1 on edge-1 could not be started",
+	      "the image is not here");
+	fails(NODE_OOM, "shop revision 2 was rolled back: web.1 on edge-1 ran out of memory",
+	      "the kernel ended it at its limit of 32 MiB (peak 32 MiB)");
+	fails(NODE_SLOW, "shop revision 2 was rolled back: web.1 on edge-1 did not become healthy",
+	      "it was still being prepared after 60s (image, network, root file system)");
+}
+
+static void
+test_first_deploy_fails(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	w.behaviour[1] = NODE_EXITS;
+	uint64_t op = apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 30);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_FAILED);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_FAILED);
+	assert_true(node_deployment(&w, "shop")->reason.what[0]);
+	assert_int_equal(map_count(&w.m.replicas), 0);
+	op = apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 30);
+	deployed(&w, op, 2);
+	node_end(&w);
+}
+
+/* The scheduler's process ends after every turn of a roll-out, and another goes on. */
+static void
+test_restarts_at_any_point(void **state)
+{
+	(void)state;
+	for (unsigned when = 0; when < 40; when += 3) {
+		struct node_world w;
+
+		node_begin(&w);
+		apply(&w, document("web:1", 2), NULL);
+		node_pass(&w, 15);
+		uint64_t op = apply(&w, document("web:2", 2), NULL);
+		for (unsigned i = 0; i < when; i++) {
+			w.now_ns += NODE_S / 2;
+			node_turn(&w);
+		}
+		node_stop(&w);
+		node_start(&w);
+		node_pass(&w, 60);
+		if (node_operation(&w, op))
+			deployed(&w, op, 2);
+		assert_int_equal(node_active(&w), 3);
+		assert_int_equal(map_count(&w.m.replicas), 3);
+		node_end(&w);
+	}
+}
+
+static void
+test_a_restart_takes_nothing_out_of_balancing(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 2), NULL);
+	node_pass(&w, 15);
+	unsigned started = w.started;
+	node_stop(&w);
+	node_start(&w);
+	/* The runtime is away: readers are to keep what they have. */
+	w.m.runtime = NULL;
+	reconcile_run(&w.m, w.now_ns, node_wall(&w));
+	assert_int_equal(ring_table_own_version(w.m.writer, MSG_TABLE_BACKEND), 1);
+	assert_int_equal(ring_table_own_version(w.m.writer, MSG_TABLE_ROUTE), 1);
+	assert_true(ring_table_own_version(w.m.writer, MSG_TABLE_CLAIM) > 1);
+	w.m.runtime = w.runtime_r;
+	reconcile_run(&w.m, w.now_ns, node_wall(&w));
+	assert_int_equal(node_active(&w), 3);
+	node_pass(&w, 30);
+	assert_int_equal(w.started, started);
+	node_end(&w);
+}
+
+static void
+test_drains_before_it_stops(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	w.in_flight = 3;
+	uint64_t op = apply(&w, document("web:2", 1), NULL);
+	node_pass(&w, 20);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_RUNNING);
+	assert_int_equal(map_count(&w.m.replicas), 3);
+	w.in_flight = 0;
+	node_pass(&w, 1);
+	deployed(&w, op, 2);
+	/* A proxy that does not move holds it until the drain's time is over. */
+	w.proxy_asleep = true;
+	op = apply(&w, document("web:3", 1), NULL);
+	node_pass(&w, 20);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_RUNNING);
+	node_pass(&w, 30);
+	deployed(&w, op, 3);
+	node_end(&w);
+}
+
+static int
+target(struct node_world *w, uint16_t op, const char *service, uint32_t replicas, bool force,
+       struct msg_target_answer *answer, struct err *err)
+{
+	struct msg_target_op q = {.deployment = "shop", .replicas = replicas, .force = force};
+
+	strcpy(q.service, service);
+	return request_target(&w->m, op, &q, sizeof(q), answer, err);
+}
+
+static void
+test_scale_stop_start_remove(void **state)
+{
+	struct msg_target_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 3, false, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_DENIED);
+	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 3, true, &answer, &err), 0);
+	node_pass(&w, 15);
+	deployed(&w, answer.operation, 1);
+	assert_int_equal(node_active(&w), 4);
+	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 300, true, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 2, true, &answer, &err), 0);
+	node_pass(&w, 15);
+	deployed(&w, answer.operation, 1);
+	assert_int_equal(node_active(&w), 3);
+	assert_int_equal(target(&w, MSG_OP_STOP, "", 0, false, &answer, &err), 0);
+	node_pass(&w, 2);
+	assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_DONE);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_STOPPED);
+	assert_int_equal(node_active(&w), 0);
+	assert_int_equal(target(&w, MSG_OP_START, "", 0, false, &answer, &err), 0);
+	node_pass(&w, 2);
+	deployed(&w, answer.operation, 1);
+	assert_int_equal(node_active(&w), 3);
+	assert_int_equal(target(&w, MSG_OP_START, "", 0, false, &answer, &err), 0);
+	assert_int_equal(answer.unchanged, 1);
+	assert_int_equal(target(&w, MSG_OP_REMOVE, "", 0, false, &answer, &err), 0);
+	node_pass(&w, 5);
+	assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_DONE);
+	assert_null(model_deployment(&w.m, "shop"));
+	assert_int_equal(map_count(&w.m.replicas), 0);
+	assert_int_equal(target(&w, MSG_OP_STOP, "", 0, false, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	node_end(&w);
+}
+
+static void
+test_refusals(void **state)
+{
+	struct msg_apply q = {.name = "shop", .has_expect = 1, .expect_revision = 7};
+	struct msg_apply_answer answer;
+	struct node_world w;
+	struct err err = {0};
+	const char *text;
+
+	(void)state;
+	node_begin(&w);
+	text = document("web:1", 1);
+	assert_int_equal(apply_document(&w.m, &q, text, strlen(text), &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	assert_int_equal(node_apply(&w, "other", text, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_INVALID);
+	assert_int_equal(node_apply(&w, "shop", "version: v2\n", &answer, &err), -1);
+	assert_int_equal(node_apply(&w, "shop", document("web:1", 50), &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+	assert_int_equal(w.m.deployments_count, 0);
+	/* Two deployments at the same place. */
+	apply(&w, text = document("web:1", 1), NULL);
+	text = "version: v1\ndeployment: rival\nservices:\n  site:\n    image: {name: x}\n"
+	       "    endpoints: [{name: http, protocol: https, port: 443, target_port: 1,"
+	       " host: SHOP.test, expose: public}]\n";
+	assert_int_equal(node_apply(&w, "rival", text, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	assert_non_null(strstr(err.what, "deployment shop"));
+	/* A second deploy while the first is under way. */
+	assert_int_equal(node_apply(&w, "shop", document("web:9", 1), &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	node_end(&w);
+}
+
+static void
+test_dry_run_changes_nothing(void **state)
+{
+	struct msg_apply q = {.name = "shop", .dry_run = 1};
+	struct msg_apply_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	const char *text = document("web:2", 3);
+	assert_int_equal(apply_document(&w.m, &q, text, strlen(text), &answer, &err), 0);
+	assert_string_equal(answer.changes, "= db unchanged\n~ web image web:1 -> web:2\n"
+					    "~ web scale.replicas 1 -> 3\n");
+	assert_int_equal(answer.revision, 2);
+	node_pass(&w, 15);
+	assert_int_equal(node_deployment(&w, "shop")->revision, 1);
+	assert_int_equal(node_deployment(&w, "shop")->target_revision, 1);
+	node_end(&w);
+}
+
+static void
+test_answers(void **state)
+{
+	struct msg_document_op q = {.deployment = "shop"};
+	struct msg_events_op events = {.limit = 5};
+	struct node_world w;
+	struct err err = {0};
+	struct buf out;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	buf_init(&out, MEM_SCHEDULER, 1 << 20);
+	assert_int_equal(request_document(&w.m, &q, sizeof(q), &out, &err), 0);
+	assert_non_null(strstr(buf_cstr(&out), "deployment: shop"));
+	buf_reset(&out);
+	assert_int_equal(request_revisions(&w.m, &q, sizeof(q), &out, &err), 0);
+	assert_non_null(
+		strstr(buf_cstr(&out), "\"revision\":1,\"result\":\"ok\",\"serving\":true"));
+	buf_reset(&out);
+	assert_int_equal(request_events(&w.m, &events, sizeof(events), &out, &err), 0);
+	assert_int_equal(out.length, 5 * sizeof(struct msg_event));
+	const struct msg_event *e = (const struct msg_event *)(const void *)out.data;
+	for (int i = 1; i < 5; i++)
+		assert_int_equal(e[i].id, e[i - 1].id + 1);
+	assert_string_equal(e[4].type, "operation.done");
+	struct map_iter it = {0};
+	assert_true(map_next(&w.m.replicas, &it));
+	struct msg_plan_op plan = {((struct replica *)it.value)->row.id};
+	buf_reset(&out);
+	assert_int_equal(request_plan(&w.m, &plan, sizeof(plan), &out, &err), 0);
+	uint8_t sha256[32];
+	plan_sha256(out.data, out.length, sha256);
+	assert_memory_equal(sha256, ((struct replica *)it.value)->row.plan_sha256, 32);
+	/* Bodies of another size. */
+	for (size_t n = 0; n < sizeof(q); n++) {
+		assert_int_equal(request_document(&w.m, &q, n, &out, &err), -1);
+		assert_int_equal(err.kind, ERR_CORRUPT);
+	}
+	memset(q.deployment, 'x', sizeof(q.deployment));
+	assert_int_equal(request_document(&w.m, &q, sizeof(q), &out, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	buf_fini(&out);
+	node_end(&w);
+}
+
+static bool
+take_route(void *arg, uint64_t key, const void *row)
+{
+	(void)key;
+	*(struct msg_route *)arg = *(const struct msg_route *)row;
+	return true;
+}
+
+static void
+test_routes(void **state)
+{
+	struct msg_route route = {0};
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 0);
+	node_sync(w.seen, MSG_TABLE_ROUTE, sizeof(route));
+	ring_table_each(w.seen, MSG_TABLE_ROUTE, take_route, &route);
+	assert_string_equal(route.service_label, "shop/web");
+	assert_string_equal(route.host, "shop.test");
+	assert_string_equal(route.path, "/");
+	assert_int_equal(route.flags, MSG_ROUTE_PUBLIC | MSG_ROUTE_PLAIN);
+	node_end(&w);
+}
+
+static void
+test_memory_runs_out(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	/* An allocation fails somewhere in a deploy: refused, or done all the same later. */
+	for (int64_t n = 0; n < 4000; n += 7) {
+		struct msg_apply_answer answer;
+		struct err err = {0};
+		const char *text = document(n % 2 ? "web:2" : "web:3", 1);
+
+		mem_fail_after(n);
+		int rc = node_apply(&w, "shop", text, &answer, &err);
+		if (rc == 0)
+			node_turn(&w);
+		bool failed = mem_failures() > 0;
+		mem_fail_after(-1);
+		if (rc < 0 && !failed) {
+			err_print(&err, "test", stderr);
+			fail();
+		}
+		node_pass(&w, 40);
+		assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_STABLE);
+		assert_int_equal(node_active(&w), 2);
+		if (rc == 0 && !failed)
+			break;
+	}
+	node_end(&w);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first_deploy_and_unchanged),
+		cmocka_unit_test(test_update_keeps_what_serves),
+		cmocka_unit_test(test_faults_are_rolled_back_and_named),
+		cmocka_unit_test(test_first_deploy_fails),
+		cmocka_unit_test(test_restarts_at_any_point),
+		cmocka_unit_test(test_a_restart_takes_nothing_out_of_balancing),
+		cmocka_unit_test(test_drains_before_it_stops),
+		cmocka_unit_test(test_scale_stop_start_remove),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_dry_run_changes_nothing),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_memory_runs_out),
+	};
+	struct err err = {0};
+
+	if (dl_load_yaml(&err) < 0 || store_sqlite_load(&err) < 0) {
+		printf("1..0 # SKIP a library is missing: %s\n", err.what);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
