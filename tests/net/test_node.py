@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 
-FIXTURE = sys.argv[1]
+FIXTURE = os.path.abspath(sys.argv[1])
 PATIENCE = 60
 
 
