@@ -126,8 +126,9 @@ static const char *const server_names[] = {
 };
 
 static const char *const share_names[] = {
-	"memfd_create", "eventfd2", "socketpair",      "pipe2",     "ftruncate", "pwrite64",
-	"sendfile",     "splice",   "copy_file_range", "fallocate", NULL,
+	"memfd_create",    "eventfd2",  "socketpair", "fsync",    "fdatasync",
+	"pipe2",           "ftruncate", "pwrite64",   "sendfile", "splice",
+	"copy_file_range", "fallocate", NULL,
 };
 
 static const char *const files_names[] = {

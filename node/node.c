@@ -39,7 +39,7 @@
 #include "node/vault.h"
 #include "ring/metrics.h"
 
-enum { TICK_MS = 1000, CERTS_TICKS = 10, LISTEN_TICKS_MAX = 30, SIGNALS = 4 };
+enum { TICK_MS = 1000, CERTS_TICKS = 10, USAGE_TICKS = 5, LISTEN_TICKS_MAX = 30, SIGNALS = 4 };
 
 struct node {
 	uv_loop_t loop;
@@ -397,12 +397,14 @@ tick_event(uv_timer_t *timer)
 
 	n->ticks++;
 	ring_writer_heartbeat(n->own, world_mono_ns());
-	supervise_tick(n->supervise);
+	bool usage = n->ticks % USAGE_TICKS == 1;
+	supervise_tick(n->supervise, usage);
 	if (n->listen_due && n->ticks >= n->listen_due && !n->stopping)
 		open_listeners(n);
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
-	usage_update(ring_writer_metrics(n->own), role_name(ROLE_NODE), &n->usage);
+	if (usage)
+		usage_update(ring_writer_metrics(n->own), role_name(ROLE_NODE), &n->usage);
 	if (notify_watchdog_ms())
 		notify_send("WATCHDOG=1");
 }

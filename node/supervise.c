@@ -527,7 +527,7 @@ supervise_broken(struct supervise *s, struct unit *u, const char *how)
 }
 
 void
-supervise_tick(struct supervise *s)
+supervise_tick(struct supervise *s, bool usage)
 {
 	uint64_t now = uv_now(s->env->loop);
 	struct list *it, *tmp;
@@ -537,6 +537,8 @@ supervise_tick(struct supervise *s)
 
 		if (u->state == MSG_PROCESS_UP && !unit_beats(u))
 			unit_kill(u, "heartbeat");
+		if (usage && u->pid)
+			usage_update(ring_writer_metrics(s->env->own), u->component, &u->usage);
 		if (u->state == MSG_PROCESS_UP && u->up_ms && now - u->up_ms > STEADY_MS)
 			u->failures = 0;
 	}

@@ -41,8 +41,8 @@ void supervise_collected(struct supervise *s, struct collect_found *found);
 void supervise_start(struct supervise *s);
 /* The leash of a unit broke (hub_events.broken): it is killed unless it ends by itself. */
 void supervise_broken(struct supervise *s, struct unit *unit, const char *how);
-/* Once a second: heartbeats and usage. */
-void supervise_tick(struct supervise *s);
+/* Once a second: heartbeats; now and then also the process_* metrics, which cost more. */
+void supervise_tick(struct supervise *s, bool usage);
 /* Tells the processes of the listeners that came up. */
 void supervise_listeners(struct supervise *s);
 /* Replaces every process by a new one, consumers before producers, proxies last. */

@@ -377,8 +377,6 @@ unit_beats(struct unit *u)
 {
 	const struct ring_reader *reader = u->member ? hub_reader(u->member) : NULL;
 
-	if (u->pid)
-		usage_update(ring_writer_metrics(u->env->own), u->component, &u->usage);
 	if (!reader)
 		return true;
 	uint64_t beat = ring_reader_heartbeat(reader);

@@ -66,6 +66,7 @@ class Node:
         os.mkdir(self.tls)
         self.log = open(self.folder + "/log", "w+")
         self.process = None
+        self.program = FIXTURE
         self.configure()
 
     def configure(self, more_http=(), extra=""):
@@ -77,7 +78,7 @@ class Node:
                     f"logs: {{format: json}}\n{extra}")
 
     def command(self, name=None, data=None):
-        return [FIXTURE, "serve", "--instance", name or self.name, "--data-dir",
+        return [self.program, "serve", "--instance", name or self.name, "--data-dir",
                 data or self.folder + "/data", "--config", self.folder + "/node.yaml"]
 
     def start(self):
@@ -433,6 +434,35 @@ def test_upgrade(node):
     wait_for("every request counted", lambda: node.requests() == load.answers)
     os.kill(node.all_up()["signer.0"]["pid"], signal.SIGKILL)
     wait_for("signer again", lambda: node.all_up())
+    node.stop()
+    assert not node.remains(), node.remains()
+
+
+def test_upgrade_to_another_file(node):
+    node.program = node.folder + "/program"
+    shutil.copy(FIXTURE, node.program)
+    node.start()
+    before = node.all_up()
+    # One that cannot be run: the running one goes on.
+    with open(node.program + ".new", "w") as f:
+        f.write("not a program\n")
+    os.chmod(node.program + ".new", 0o755)
+    os.rename(node.program + ".new", node.program)
+    node.process.send_signal(signal.SIGUSR2)
+    wait_for("the refusal", lambda: "no upgrade" in node.logged())
+    assert node.all_up() == before
+    os.kill(before["probe.0"]["pid"], signal.SIGKILL)
+    wait_for("the old program's probe", lambda: (r := node.all_up()) and
+             r["probe.0"]["restarts"] == 1)
+    # One that can.
+    shutil.copy(FIXTURE, node.program + ".new")
+    os.rename(node.program + ".new", node.program)
+    node.process.send_signal(signal.SIGUSR2)
+    wait_for("new processes", lambda: (r := node.all_up()) and
+             all(r.get(n, {}).get("pid") != before[n]["pid"] for n in before))
+    assert os.readlink(f"/proc/{node.process.pid}/exe") == node.program
+    for row in node.all_up().values():
+        assert os.readlink(f"/proc/{row['pid']}/exe") == node.program
     node.stop()
     assert not node.remains(), node.remains()
 
