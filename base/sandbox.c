@@ -354,6 +354,8 @@ landlock_allow(int ruleset, const struct sandbox_path *path, uint64_t known, str
 		rule.allowed_access |= WRITE_RIGHTS;
 	if ((path->access & SANDBOX_EXEC) != 0)
 		rule.allowed_access |= LANDLOCK_ACCESS_FS_EXECUTE;
+	if ((path->access & SANDBOX_WHITEOUT) != 0)
+		rule.allowed_access |= LANDLOCK_ACCESS_FS_MAKE_CHAR;
 	rule.allowed_access &= known;
 	if (!S_ISDIR(st.st_mode))
 		rule.allowed_access &= FILE_RIGHTS;

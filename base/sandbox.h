@@ -26,7 +26,14 @@
 
 enum { SANDBOX_PATHS_MAX = 8, SANDBOX_RLIMITS_MAX = 8 };
 
-enum sandbox_access { SANDBOX_READ = 1, SANDBOX_WRITE = 2, SANDBOX_EXEC = 4 };
+enum sandbox_access {
+	SANDBOX_READ = 1,
+	SANDBOX_WRITE = 2,
+	SANDBOX_EXEC = 4,
+	/* Character devices may be made: without CAP_MKNOD only 0:0, what overlayfs calls a
+	 * whiteout. */
+	SANDBOX_WHITEOUT = 8,
+};
 
 struct sandbox_path {
 	int fd; /* O_PATH descriptor of a file or folder; borrowed */

@@ -48,7 +48,7 @@ static const struct roles_entry entries[ROLES_COUNT] = {
 	 .caps = CAPS_UNPACK,
 	 .filter = FILTER_BASE | FILTER_SHARE | FILTER_FILES | FILTER_OWNERS,
 	 .files_max = 1024, .tasks_max = 32,
-	 .folders_count = 1, .folders = {{ROLES_DATA, "images", RW}}},
+	 .folders_count = 1, .folders = {{ROLES_DATA, "images", RW | SANDBOX_WHITEOUT}}},
 	{ROLE_RUNTIME, ROLES_FABRIC, .uid = 5, .start = 5, .replace = 5, .new_privs = true,
 	 .caps = CAPS_CONTAINERS,
 	 .filter = FILTER_HOST,
