@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/metrics: clean for promtool and the strict OpenMetrics parser, and counting what was sent."""
+
+import re
+import subprocess
+import urllib.request
+
+import zl
+from zl import Node, check, equal, service, wait_for
+
+OPENMETRICS = ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+               "text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
+
+
+def scrape(accept="text/plain"):
+    request = urllib.request.Request("http://127.0.0.1:9883/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=30) as r:
+        return r.read().decode(), r.headers["Content-Type"]
+
+
+def total(text, name, **labels):
+    sum_ = 0.0
+    for line in text.splitlines():
+        m = re.match(r"^(\w+)(?:\{(.*)\})? (\S+)$", line)
+        if m and m[1] == name and all(f'{k}="{v}"' in (m[2] or "") for k, v in labels.items()):
+            sum_ += float(m[3])
+    return sum_
+
+
+def test_formats_and_counts():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        before, _ = scrape()
+        sent = 200
+        for _ in range(4):
+            r = subprocess.run(["h2load", "-n", str(sent // 4), "-c", "2", "-m", "10", "--connect-to=127.0.0.1:8443",
+                                "https://web.test/bytes/100"], capture_output=True, text=True, timeout=60)
+            check(f"{sent // 4} succeeded" in r.stdout, r.stdout)
+        name, labels = "zlayer_http_requests_total", {"service": "shop/web", "code": "200"}
+        wait_for(lambda: total(scrape()[0], name, **labels) - total(before, name, **labels) == sent,
+                 "requests are counted exactly")
+        text, kind = scrape()
+        check(kind.startswith("text/plain"), kind)
+        r = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        equal((r.returncode, r.stdout + r.stderr), (0, ""), "promtool")
+        text, kind = scrape(OPENMETRICS)
+        check(kind.startswith("application/openmetrics-text"), kind)
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
+        families = {f.name for f in text_string_to_metric_families(text)}
+        for family in ("zlayer_http_requests", "zlayer_http_request_duration_seconds", "zlayer_tls_handshakes",
+                       "zlayer_service_replicas", "zlayer_container_starts", "zlayer_health_checks", "zlayer_process_up",
+                       "zlayer_build_info", "zlayer_node_info", "zlayer_connections_accepted",
+                       "zlayer_tls_certificate_not_after_timestamp_seconds", "process_cpu_seconds"):
+            check(family in families, family, "is not in", sorted(families))
+
+
+def test_counters_survive_a_worker():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service())
+        for _ in range(20):
+            node.curl("/health", "web.test", "-o", "/dev/null")
+        name = "zlayer_http_requests_total"
+        wait_for(lambda: total(scrape()[0], name, service="shop/web") == 20, "20 requests")
+        for _ in range(2):
+            pids = {k: v for k, v in node.processes().items() if k[0] == "proxy"}
+            for pid in pids.values():
+                zl.os.kill(pid, 9)
+            wait_for(lambda: node.ready() and not set(pids.values()) & set(node.processes().values()), "workers are back")
+        wait_for(lambda: total(scrape()[0], name, service="shop/web") == 20, "still 20")
+
+
+if __name__ == "__main__":
+    zl.main(globals())

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: each has its message with what, why and fix, its exit code, and nothing is half-applied."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import zl
+from zl import Node, PROGRAM, check, equal, service, wait_for
+
+
+def refused(r, status, *words):
+    equal(r.returncode, status, r.stdout + r.stderr)
+    text = r.stdout + r.stderr
+    for word in words:
+        check(word in text, f"{word!r} is not in:\n{text}")
+
+
+def test_documents():
+    with Node() as node:
+        node.import_image()
+        good = service()
+        refused(node.deploy(good.replace("image:", "imagee:"), status=None), 2, "imagee", "did you mean", ":5:")
+        refused(node.deploy(good.replace("replicas: 1", "replicas: many"), status=None), 2, "replicas")
+        refused(node.deploy("version: v1\ndeployment: d\nservices:\n"
+                            "  a: { image: { name: a }, depends: [ { service: b } ] }\n"
+                            "  b: { image: { name: b }, depends: [ { service: a } ] }\n", status=None), 2, "a", "b", "cycle")
+        refused(node.deploy("version: v1\ndeployment: d\ntunnels: { t: { from: a, to: b, local_port: 1, remote_port: 2, "
+                            "protocol: tcp } }\nservices: { a: { image: { name: a } } }\n", status=None), 2,
+                "`tunnels` is not available in this version")
+        refused(node.cli("deploy", "/nonexistent/zlayer.yaml", status=None), 4, "/nonexistent/zlayer.yaml")
+        equal(node.cli_json("status")["deployments"], [], "nothing was deployed")
+
+
+def test_images():
+    with Node() as node:
+        layout = node.import_image()
+        refused(node.deploy(service(image="absent:1"), status=None), 1, "absent:1", "zlayer image import")
+        # What was served before a failed deploy serves on; the failed one says so (exit 6).
+        node.deploy(service())
+        refused(node.deploy(service(image="absent:1"), status=None), 6, "absent:1", "rolled back")
+        equal(node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200")
+        # A wrong digest: one byte of the layer.
+        blobs = os.path.join(layout, "blobs", "sha256")
+        largest = max((os.path.join(blobs, b) for b in os.listdir(blobs)), key=os.path.getsize)
+        data = bytearray(open(largest, "rb").read())
+        data[len(data) // 2] ^= 1
+        open(largest, "wb").write(data)
+        images = node.cli_json("image", "ls")
+        refused(node.cli("image", "import", layout, "--name", "bad:1", status=None), 1, "digest")
+        equal(node.cli_json("image", "ls"), images, "images after a failed import")
+        # Another CPU.
+        other = os.path.join(node.folder, "other")
+        subprocess.run([os.path.join(zl.SOURCE, "tools", "busybox-image"), other, "other:1"], check=True)
+        index = json.load(open(os.path.join(other, "index.json")))
+        entry = index["manifests"][0]
+        entry["platform"]["architecture"] = "s390x"
+        json.dump(index, open(os.path.join(other, "index.json"), "w"))
+        refused(node.cli("image", "import", other, "--name", "other:1", status=None), 1, "s390x")
+
+
+def test_failed_first_deploy():
+    with Node() as node:
+        node.import_image("crash:1", ("/bin/server", "-x", "300:3"))
+        node.import_image("loopback:1", ("/bin/server", "-a", "127.0.0.1"))
+        node.import_image("port:1", ("/bin/server", "-p", "9999"))
+        config = "update: { monitor: 1s }"
+        for image, words in (("crash:1", ["status 3"]), ("loopback:1", ["127.0.0.1:8080", "0.0.0.0"]), ("port:1", ["9999"])):
+            r = node.deploy(service(image=image), "--timeout", "60s", status=None)
+            check(r.returncode in (1, 5), r.returncode, r.stdout, r.stderr)
+            for word in words:
+                check(word in r.stdout + r.stderr, image, word, r.stdout, r.stderr)
+            node.cli("rm", "shop", "--yes")
+
+
+def test_port_in_use():
+    s = socket.socket()
+    s.bind(("127.0.0.1", 8443))
+    s.listen()
+    node = Node()
+    try:
+        node.start(wait=False)
+        wait_for(lambda: "127.0.0.1:8443" in node.tail(), "the log names the address")
+        check("python" in node.tail(), "and who has it", node.tail())
+        s.close()
+        wait_for(node.ready, "the node is ready")
+        node.import_image()
+        node.deploy(service())
+        wait_for(lambda: node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}", status=None) == "200",
+                 "the listener is opened when the port is free")
+    finally:
+        node.destroy()
+
+
+def test_second_node_on_the_same_folder():
+    with Node() as node:
+        r = subprocess.run([PROGRAM, "serve", "--instance", node.name + "x", "--data-dir", node.data, "--config",
+                            node.config], capture_output=True, text=True, timeout=60)
+        check(r.returncode != 0 and str(node.process.pid) in r.stderr, r.stderr)
+
+
+def test_not_root():
+    r = subprocess.run(["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", PROGRAM, "serve", "--instance",
+                        "nobody", "--data-dir", "/tmp/zlayer-nobody"], capture_output=True, text=True, timeout=60)
+    check(r.returncode != 0, r.returncode)
+    check("CAP_SYS_ADMIN" in r.stderr and "root" in r.stderr, r.stderr)
+    r = subprocess.run([PROGRAM, "--socket", "/nonexistent.sock", "status"], capture_output=True, text=True, timeout=60)
+    equal(r.returncode, 8)
+    check("/nonexistent.sock" in r.stderr and "zlayer serve" in r.stderr, r.stderr)
+
+
+def test_full_disk():
+    node = Node()
+    try:
+        os.makedirs(node.data)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", node.data], check=True)
+        node.start()
+        node.import_image()
+        node.deploy(service())
+        with open(os.path.join(node.folder, "root", "filler"), "wb") as f:
+            f.write(os.urandom(40 << 20))
+        layout = os.path.join(node.folder, "big")
+        subprocess.run([os.path.join(zl.SOURCE, "tools", "busybox-image"), layout, "big:1", "--root",
+                        os.path.join(node.folder, "root")], check=True)
+        images = node.cli_json("image", "ls")
+        refused(node.cli("image", "import", layout, "--name", "big:1", status=None), 1, "space")
+        equal(node.cli_json("image", "ls"), images, "images after a full disk")
+        equal(node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "what served serves on")
+        subprocess.run(["mount", "-o", "remount,size=400m", node.data], check=True)
+        node.cli("image", "import", layout, "--name", "big:1")
+    finally:
+        node.destroy()
+        subprocess.run(["umount", "-l", node.data], capture_output=True)
+        shutil.rmtree(node.folder, ignore_errors=True)
+
+
+def test_without_bpf():
+    with Node(config="dataplane: { mode: off, uplink: off, interfaces: [] }\n") as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        equal(len({node.curl("/who") for _ in range(20)}), 2, "replicas that answered")
+
+
+if __name__ == "__main__":
+    zl.main(globals())

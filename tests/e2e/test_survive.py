@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table "A crash's life" of docs/architecture.md: kill -9 of each process in turn, of node, of all."""
+
+import os
+import signal
+import ssl
+import socket
+import threading
+import time
+
+import zl
+from zl import Node, check, equal, service, wait_for
+
+ROLES = ["dataplane", "overlay", "signer", "unpack", "runtime", "probe", "scheduler", "observability", "api", "proxy"]
+
+
+def replicas(node):
+    return {r["name"]: r for r in node.cli_json("ps")["replicas"]}
+
+
+def container_pids(node):
+    return sorted(r["pid"] for r in replicas(node).values())
+
+
+def served(node):
+    try:
+        return node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}", status=None) == "200"
+    except zl.Failure:
+        return False
+
+
+def all_ready(node):
+    rows = node.cli_json("ps")["replicas"]
+    return len(rows) == 3 and all(r["state"] == "ready" for r in rows)
+
+
+def started():
+    node = Node()
+    node.start()
+    node.import_image()
+    node.deploy(service(replicas=3))
+    return node
+
+
+def test_each_role_killed():
+    node = started()
+    try:
+        pids = container_pids(node)
+        events = len(node.cli_json("events")["events"])
+        for role in ROLES:
+            old = node.kill(role)
+            wait_for(lambda: old not in node.processes().values() and node.ready(), f"{role} is back")
+            wait_for(lambda: served(node), f"served again after {role} was killed")
+            wait_for(lambda: all_ready(node), f"status is right after {role} was killed")
+            equal(container_pids(node), pids, f"containers after {role} was killed")
+        check(len(node.cli_json("events")["events"]) >= events, "events are kept")
+        # What a restarted runtime took over still works.
+        equal(node.cli("exec", "shop/web", "--", "sh", "-c", "exit 7", status=None).returncode, 7)
+        node.cli("rm", "shop", "--yes")
+        equal(node.cli_json("ps")["replicas"], [])
+    finally:
+        node.destroy()
+
+
+def test_node_killed():
+    node = started()
+    try:
+        pids = container_pids(node)
+        context = ssl.create_default_context(cafile=node.authority())
+        s = context.wrap_socket(socket.create_connection(("127.0.0.1", 8443), timeout=60), server_hostname="web.test")
+        os.kill(node.process.pid, signal.SIGKILL)
+        node.process.wait()
+        # The connection that was open serves on, while there is no node.
+        for _ in range(10):
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: web.test\r\n\r\n")
+            check(s.recv(65536).startswith(b"HTTP/1.1 200"), "an open connection serves on")
+            time.sleep(0.1)
+        node.start()
+        wait_for(lambda: served(node), "served again")
+        wait_for(lambda: all_ready(node), "status is right")
+        equal(container_pids(node), pids, "containers after node was killed")
+    finally:
+        node.destroy()
+
+
+def test_everything_killed():
+    node = started()
+    try:
+        pids = container_pids(node)
+        authority = node.cli("cert", "authority").stdout
+        victims = [node.process.pid, *node.processes().values()]
+        for pid in set(victims):
+            os.kill(pid, signal.SIGKILL)
+        node.process.wait()
+        for pid in pids:
+            check(os.path.exists(f"/proc/{pid}"), "a container ended")
+        node.start()
+        wait_for(lambda: served(node), "served again")
+        wait_for(lambda: all_ready(node), "status is right")
+        equal(container_pids(node), pids, "containers after everything was killed")
+        equal(node.cli("cert", "authority").stdout, authority, "the authority")
+    finally:
+        node.destroy()
+
+
+def test_clean_restart_keeps_containers():
+    node = started()
+    try:
+        pids = container_pids(node)
+        node.stop()
+        for pid in pids:
+            check(os.path.exists(f"/proc/{pid}"), "a container ended with its node")
+        node.start()
+        wait_for(lambda: served(node) and all_ready(node), "served again")
+        equal(container_pids(node), pids, "containers after a restart")
+    finally:
+        node.destroy()
+
+
+def test_replica_killed():
+    node = started()
+    try:
+        victim = sorted(replicas(node).values(), key=lambda r: r["name"])[0]
+        os.kill(victim["pid"], signal.SIGKILL)
+        wait_for(lambda: replicas(node).get(victim["name"], {}).get("restarts", 0) >= 1, "it was started again")
+        wait_for(lambda: all_ready(node), "all are ready again")
+    finally:
+        node.destroy()
+
+
+if __name__ == "__main__":
+    zl.main(globals())
