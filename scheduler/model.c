@@ -507,6 +507,27 @@ load_event(void *arg, const void *row)
 	l->last_event = ((const struct store_event *)row)->id;
 }
 
+/* A container outlives the scheduler: until the runtime says otherwise it is where it was, so that
+ * its backend is published before anybody looks. Not after a reboot. */
+static void
+restore_address(struct model *m, struct replica *p)
+{
+	const struct store_replica *row = &p->row;
+	struct addr addr;
+
+	if (row->desired != MSG_RUN || !row->ready_attempt || row->ready_attempt != row->attempt ||
+	    !text_equal(row->boot, m->boot) || !addr_parse_ip(row->address, &addr))
+		return;
+	p->container = (struct msg_container){
+		.replica = row->id,
+		.attempt = row->attempt,
+		.state = MSG_CONTAINER_RUNNING,
+		.started_wall_ns = row->ready_started_wall_ns,
+		.addr4 = addr,
+	};
+	p->has_container = true;
+}
+
 static void
 restore_replicas(struct model *m)
 {
@@ -520,6 +541,7 @@ restore_replicas(struct model *m)
 		lifecycle_init(&p->life, &policy);
 		lifecycle_restore(&p->life, p->row.desired, p->row.attempt, p->row.ready_attempt,
 				  p->row.ready_started_wall_ns, p->row.restarts);
+		restore_address(m, p);
 	}
 }
 
@@ -550,12 +572,13 @@ load(struct model *m, struct err *err)
 
 int
 model_open(struct model *m, struct store *store, const struct config *config, const char *node,
-	   uint64_t now_ns, int64_t wall_ns, struct err *err)
+	   const char *boot, uint64_t now_ns, int64_t wall_ns, struct err *err)
 {
 	memset(m, 0, sizeof(*m));
 	m->store = store;
 	m->config = config;
 	m->node = node;
+	m->boot = boot;
 	m->now_ns = now_ns;
 	m->wall_ns = wall_ns;
 	list_init(&m->deployments);

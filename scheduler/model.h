@@ -102,6 +102,7 @@ struct model {
 	struct store *store;
 	const struct config *config;
 	const char *node;
+	const char *boot; /* of the machine: addresses of another one mean nothing */
 	uint32_t generation;
 	uint32_t node_cpu_milli; /* what this machine has; 0 unknown */
 	uint64_t node_memory_bytes;
@@ -133,7 +134,7 @@ struct model {
 
 /* The store becomes the model's, also on failure. */
 int model_open(struct model *m, struct store *store, const struct config *config, const char *node,
-	       uint64_t now_ns, int64_t wall_ns, struct err *err) MUST_CHECK;
+	       const char *boot, uint64_t now_ns, int64_t wall_ns, struct err *err) MUST_CHECK;
 void model_close(struct model *m);
 
 /* By name or id; NULL when absent. */

@@ -6,10 +6,10 @@
  * The scheduler's tables, made from the model: deployment, service, replica, operation, claim,
  * probe, route, backend. Each is changed in one transaction, and only where it differs.
  *
- * A table that was never changed (ring_table_version 1) has not been published: its readers keep
- * what they have of the generation before. Routes and backends stay so after a start until every
- * replica that was ready has been seen again by the runtime (or some seconds have passed), so that
- * a restart of the scheduler takes nothing out of balancing. All others are whole from the start.
+ * After a restart of the process all tables are whole before anybody reads them: replicas that were
+ * ready are taken to be where they were (model.c). After a restart of the machine that is not
+ * known, so routes and backends wait until the runtime has been heard (or some seconds have
+ * passed); until then these tables are as they were made (ring_table_version 1).
  */
 
 #include "ring/ring.h"

@@ -204,6 +204,18 @@ desired(const struct lifecycle *l)
 	return MSG_RUN;
 }
 
+static void
+keep_address(const struct model *m, const struct replica *p, struct store_replica *row)
+{
+	const struct msg_container *c = &p->container;
+
+	memset(row->address, 0, sizeof(row->address));
+	memset(row->boot, 0, sizeof(row->boot));
+	addr_put_ip(addr_is_zero(&c->addr4) ? &c->addr6 : &c->addr4, row->address,
+		    sizeof(row->address));
+	text_copy(row->boot, sizeof(row->boot), m->boot);
+}
+
 /* Brings the row up to the core; what differs must be written. */
 static void
 take_over(struct model *m, struct replica *p, enum msg_replica_state before)
@@ -215,6 +227,8 @@ take_over(struct model *m, struct replica *p, enum msg_replica_state before)
 	row.ready_attempt = p->life.ready_attempt;
 	row.ready_started_wall_ns = p->life.ready_started_wall_ns;
 	row.restarts = p->life.restarts;
+	if (p->life.state == MSG_REPLICA_READY && p->has_container)
+		keep_address(m, p, &row);
 	if (memcmp(&row, &p->row, sizeof(row)) != 0) {
 		p->row = row;
 		p->dirty = true;

@@ -8,8 +8,10 @@
 #include "scheduler/scheduler.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/world.h"
 #include "scheduler/publish.h"
 #include "scheduler/reconcile.h"
@@ -29,6 +31,7 @@ struct scheduler {
 	struct station *st;
 	struct model model;
 	bool open;
+	char boot[40];
 	struct config config; /* taken over whole */
 	uv_prepare_t turn;    /* at the end of a loop turn, before it sleeps */
 	uv_timer_t timer;
@@ -323,8 +326,17 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 static int
 open_libraries(struct station *st, struct err *err)
 {
+	struct buf text;
+
 	(void)st;
-	return dl_load_yaml(err) < 0 ? -1 : store_sqlite_load(err);
+	if (dl_load_yaml(err) < 0 || store_sqlite_load(err) < 0)
+		return -1;
+	buf_init(&text, MEM_SCHEDULER, 256);
+	int rc = fd_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &text, err);
+	if (rc == 0)
+		text_ncopy(scheduler.boot, sizeof(scheduler.boot), buf_cstr(&text), 36);
+	buf_fini(&text);
+	return rc;
 }
 
 static void
@@ -358,7 +370,7 @@ start(struct station *st, struct err *err)
 	if (options.dirfd < 0)
 		return err_set(err, ERR_INTERNAL, "node gave no folder for the store");
 	if (store_sqlite_open(&options, &store, err) < 0 ||
-	    model_open(&s->model, store, &s->config, station_welcome(st)->node, now,
+	    model_open(&s->model, store, &s->config, station_welcome(st)->node, s->boot, now,
 		       world_wall_ns(), err) < 0)
 		return -1;
 	s->open = true;

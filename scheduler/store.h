@@ -105,6 +105,8 @@ struct store_replica {
 	uint32_t stop_grace_ms; /* 0: as the plan says */
 	uint8_t make[32];
 	uint8_t plan_sha256[32];
+	char address[ADDR_TEXT_BYTES]; /* when it was ready last; "" never */
+	char boot[40];                 /* the machine's boot in which that was */
 };
 
 struct store_operation {

@@ -81,6 +81,8 @@ static const struct store_column replica[] = {
 	U32(store_replica, stop_grace_ms),
 	BYTES(store_replica, make),
 	BYTES(store_replica, plan_sha256),
+	TEXT(store_replica, address),
+	TEXT(store_replica, boot),
 };
 
 static const struct store_column operation[] = {

@@ -38,6 +38,7 @@ struct node_world {
 	int fd;
 	struct config config;
 	struct model m;
+	const char *boot;
 	uint32_t generation;
 	uint64_t now_ns;
 	struct ring_writer *runtime, *probe, *proxy;
@@ -96,7 +97,8 @@ node_start(struct node_world *w)
 
 	publish_layout(&layout);
 	if (store_sqlite_open(&options, &store, &err) < 0 ||
-	    model_open(&w->m, store, &w->config, "edge-1", w->now_ns, node_wall(w), &err) < 0) {
+	    model_open(&w->m, store, &w->config, "edge-1", w->boot, w->now_ns, node_wall(w), &err) <
+		    0) {
 		err_print(&err, "test", stderr);
 		abort();
 	}
@@ -143,6 +145,7 @@ node_begin(struct node_world *w)
 	w->fd = open(w->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	config_defaults(&w->config);
 	w->now_ns = 1000 * NODE_S;
+	w->boot = "first";
 	w->runtime = node_writer(ROLE_RUNTIME, runtime, 3);
 	w->probe = node_writer(ROLE_PROBE, probe, 1);
 	w->proxy = node_writer(ROLE_PROXY, proxy, 2);
