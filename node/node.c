@@ -563,6 +563,22 @@ take_upgrade(struct node *n, const struct upgrade *up)
 		take_unit(n, &up->units[i]);
 }
 
+/* After kill -9: proxies with their sockets come to us, the other roles go. */
+static void
+take_rest(struct node *n)
+{
+	pid_t keep[ROLE_PROXIES_MAX];
+	size_t count = 0;
+	struct list *it, *tmp;
+
+	collect_proxies(&n->inst, take_collected, n);
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		if (count < ROLE_PROXIES_MAX)
+			keep[count++] = container_of(it, struct unit, link)->pid;
+	}
+	(void)stale_end(&n->inst, keep, count);
+}
+
 static int
 open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 {
@@ -572,8 +588,6 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	bool upgraded = upgrade_take(up);
 	int rc = open_instance(n, upgraded ? up : NULL, err);
-	if (rc == 0 && !upgraded)
-		(void)stale_end(&n->inst);
 	if (rc == 0)
 		rc = open_place(n, err);
 	if (rc == 0)
@@ -586,7 +600,7 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 	if (rc == 0 && upgraded)
 		take_upgrade(n, up);
 	else if (rc == 0)
-		collect_proxies(&n->inst, take_collected, n);
+		take_rest(n);
 	if (rc == 0) {
 		open_listeners(n);
 		listeners_settle(&n->listeners);

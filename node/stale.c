@@ -19,19 +19,25 @@
 #include "base/text.h"
 #include "base/world.h"
 
-enum { PATIENCE_MS = 3000, STALE_MAX = 32 };
+enum { PATIENCE_MS = 3000, STALE_MAX = 160 };
 
-static bool
-role_uid(const struct instance *inst, unsigned uid)
+enum kin { KIN_NONE, KIN_ROLE, KIN_PROXY };
+
+static enum kin
+kin_of_uid(const struct instance *inst, unsigned uid)
 {
-	for (size_t i = 0; i < ROLES_COUNT; i++)
-		if (!roles_at(i)->outlives && roles_uid(roles_at(i), 0, inst->uid_base) == uid)
-			return true;
-	return false;
+	for (size_t i = 0; i < ROLES_COUNT; i++) {
+		const struct roles_entry *role = roles_at(i);
+		uid_t first = roles_uid(role, 0, inst->uid_base);
+
+		if (uid >= first && uid < first + (role->many ? ROLE_PROXIES_MAX : 1))
+			return role->outlives ? KIN_PROXY : KIN_ROLE;
+	}
+	return KIN_NONE;
 }
 
-static bool
-is_stale(const struct instance *inst, const char *pid)
+static enum kin
+kin_of(const struct instance *inst, const char *pid)
 {
 	char path[300], line[256], name[64] = "";
 	unsigned uid = 0;
@@ -45,11 +51,20 @@ is_stale(const struct instance *inst, const char *pid)
 	}
 	if (f)
 		fclose(f);
-	return text_starts(name, "zlayer:") && role_uid(inst, uid);
+	return text_starts(name, "zlayer:") ? kin_of_uid(inst, uid) : KIN_NONE;
+}
+
+static bool
+kept(pid_t pid, const pid_t *keep, size_t keep_count)
+{
+	for (size_t i = 0; i < keep_count; i++)
+		if (keep[i] == pid)
+			return true;
+	return false;
 }
 
 static size_t
-find(const struct instance *inst, struct pollfd *out)
+find(const struct instance *inst, const pid_t *keep, size_t keep_count, struct pollfd *out)
 {
 	size_t count = 0;
 	DIR *dir = opendir("/proc");
@@ -59,13 +74,18 @@ find(const struct instance *inst, struct pollfd *out)
 	for (struct dirent *e; count < STALE_MAX && (e = readdir(dir));) {
 		uint64_t pid;
 
-		if (!text_u64(e->d_name, INT32_MAX, &pid) || !is_stale(inst, e->d_name))
+		if (!text_u64(e->d_name, INT32_MAX, &pid) || kin_of(inst, e->d_name) == KIN_NONE ||
+		    kept((pid_t)pid, keep, keep_count))
 			continue;
 		int fd = fd_pidfd_open((pid_t)pid);
-		if (fd >= 0 && is_stale(inst, e->d_name))
-			out[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
-		else
+		enum kin kin = kin_of(inst, e->d_name);
+		if (fd < 0 || kin == KIN_NONE) {
 			fd_close(&fd);
+			continue;
+		}
+		if (kin == KIN_PROXY)
+			fd_pidfd_signal(fd, SIGKILL);
+		out[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
 	}
 	closedir(dir);
 	return count;
@@ -91,10 +111,10 @@ wait_for(struct pollfd *fds, size_t count, uint64_t until_ns)
 }
 
 unsigned
-stale_end(const struct instance *inst)
+stale_end(const struct instance *inst, const pid_t *keep, size_t keep_count)
 {
 	struct pollfd fds[STALE_MAX];
-	size_t count = find(inst, fds);
+	size_t count = find(inst, keep, keep_count, fds);
 	unsigned killed = wait_for(fds, count, world_mono_ns() + (uint64_t)PATIENCE_MS * 1000000);
 
 	for (size_t i = 0; i < count; i++)

@@ -410,6 +410,20 @@ def test_roles_that_do_not_leave_are_ended(node):
     assert "did not leave and were killed" in node.logged()
 
 
+def test_proxy_that_does_not_hand_over_is_ended(node):
+    node.start()
+    before = {n: r["pid"] for n, r in node.all_up().items() if n.startswith("proxy")}
+    os.kill(before["proxy.0"], signal.SIGSTOP)
+    node.process.kill()
+    node.process.wait()
+    node.start()
+    assert not alive(before["proxy.0"])
+    wait_for("the other one to drain", lambda: not alive(before["proxy.1"]))
+    for _ in range(20):
+        get(node.http)
+    assert "did not hand over" in node.logged()
+
+
 def test_upgrade(node):
     node.start()
     load = Load(node.http)
