@@ -2,9 +2,8 @@
 /*
  * One interface over three decoders. Each decoder is a function that turns some input into at most
  * one block of output and says whether a member (RFC 1952) or frame (RFC 8878) has ended; the loop,
- * the limits and the checks of completeness are shared. The window of zstd is limited to what the
- * format recommends to support without asking (8 MiB; 128 MiB for --long is the library's default
- * and is kept, because image builders use it).
+ * the limits and the checks of completeness are shared. The window of zstd, and so the memory, is
+ * limited by the library's default (128 MiB): image builders use long windows.
  *
  * Zeros after the last gzip member are read over: padding of tapes and of some builders.
  */
