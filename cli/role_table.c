@@ -2,6 +2,7 @@
 /* One line per role: the only place where the programs of all folders meet. */
 #include "cli/role_table.h"
 
+#include "api/api.h"
 #include "dataplane/dataplane.h"
 #include "observability/observability.h"
 #include "overlay/overlay.h"
@@ -12,8 +13,8 @@
 #include "scheduler/scheduler.h"
 
 static const struct station_role *const table[] = {
-	&dataplane_role, &observability_role, &overlay_role, &probe_role,
-	&signer_role,    &unpack_role,        &runtime_role, &scheduler_role,
+	&api_role,     &dataplane_role, &observability_role, &overlay_role, &probe_role,
+	&runtime_role, &scheduler_role, &signer_role,        &unpack_role,
 };
 
 const struct station_role *

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replicas, with their containers and conditions. */
+#include "api/replicas.h"
+
+#include "api/route.h"
+#include "api/rows.h"
+#include "api/view.h"
+#include "base/text.h"
+
+enum { ANSWER_MAX = 32 << 20 };
+
+static bool
+of_target(const void *row, void *arg)
+{
+	return rows_target_has(arg, row);
+}
+
+void
+replicas_list(struct call *call)
+{
+	struct rows_target target;
+	char text[MSG_TARGET];
+	struct rows rows;
+	struct buf b;
+	struct json j;
+	bool given = call_query(call, "target", text, sizeof(text));
+
+	if (call->answered || (given && !replicas_target(call, text, &target)))
+		return;
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_array(&j, "items");
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, given ? of_target : NULL,
+		     &target, rows_by_replica, &rows);
+	for (size_t i = 0; i < rows.count; i++)
+		view_replica(&j, call->server, rows.items[i], false);
+	rows_fini(&rows);
+	json_end(&j);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
+}
+
+bool
+replicas_target(struct call *call, const char *text, struct rows_target *out)
+{
+	struct err err = {0};
+
+	if (rows_target_parse(text, out))
+		return true;
+	err_set(&err, ERR_INVALID, "\"%.100s\" is not a target", text);
+	err_fix(&err, "DEPLOYMENT, DEPLOYMENT/SERVICE or DEPLOYMENT/SERVICE.N");
+	call_problem(call, &err);
+	return false;
+}
+
+const struct msg_replica *
+replicas_find(struct call *call)
+{
+	struct err err = {0};
+	const struct msg_replica *r = NULL;
+	uint64_t id;
+
+	if (text_u64(call->param[0], INT64_MAX, &id))
+		r = rows_get(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, id);
+	if (!r) {
+		err_set(&err, ERR_NOT_FOUND, "there is no replica \"%.40s\"", call->param[0]);
+		call_problem(call, &err);
+	}
+	return r;
+}
+
+void
+replicas_get(struct call *call)
+{
+	const struct msg_replica *r = replicas_find(call);
+	struct buf b;
+	struct json j;
+
+	if (!r)
+		return;
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	view_replica(&j, call->server, r, false);
+	call_json(call, 200, NULL, &b);
+}

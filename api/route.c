@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Paths. Segments are compared as they were sent, parameters are decoded once: an encoded slash in
+ * a name stays inside its parameter. */
+#include "api/route.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "wire/url.h"
+
+const struct route route_table[] = {
+	{HTTP_GET, "/healthz", "getHealth", ROUTE_NO_BODY, status_healthz},
+	{HTTP_GET, "/readyz", "getReady", ROUTE_NO_BODY, status_readyz},
+	{HTTP_GET, "/v1/status", "getStatus", ROUTE_NO_BODY, status_get},
+	{HTTP_GET, "/v1/version", "getVersion", ROUTE_NO_BODY, status_version},
+	{HTTP_GET, "/v1/nodes", "listNodes", ROUTE_NO_BODY, status_nodes},
+	{HTTP_GET, "/v1/openapi.json", "getOpenapi", ROUTE_NO_BODY, status_openapi},
+	{HTTP_GET, "/v1/deployments", "listDeployments", ROUTE_NO_BODY, deployments_list},
+	{HTTP_GET, "/v1/deployments/{name}", "getDeployment", ROUTE_NO_BODY, deployments_get},
+	{HTTP_PUT, "/v1/deployments/{name}", "applyDeployment", ROUTE_BODY, deployments_put},
+	{HTTP_DELETE, "/v1/deployments/{name}", "removeDeployment", ROUTE_NO_BODY,
+	 deployments_delete},
+	{HTTP_GET, "/v1/deployments/{name}/revisions", "listRevisions", ROUTE_NO_BODY,
+	 deployments_revisions},
+	{HTTP_GET, "/v1/deployments/{name}/revisions/{revision}", "getRevision", ROUTE_NO_BODY,
+	 deployments_revision},
+	{HTTP_POST, "/v1/deployments/{name}/stop", "stopDeployment", ROUTE_BODY, deployments_stop},
+	{HTTP_POST, "/v1/deployments/{name}/start", "startDeployment", ROUTE_BODY,
+	 deployments_start},
+	{HTTP_GET, "/v1/services", "listServices", ROUTE_NO_BODY, services_list},
+	{HTTP_GET, "/v1/services/{deployment}/{service}", "getService", ROUTE_NO_BODY,
+	 services_get},
+	{HTTP_PATCH, "/v1/services/{deployment}/{service}", "scaleService", ROUTE_BODY,
+	 services_patch},
+	{HTTP_GET, "/v1/routes", "listRoutes", ROUTE_NO_BODY, services_routes},
+	{HTTP_GET, "/v1/replicas", "listReplicas", ROUTE_NO_BODY, replicas_list},
+	{HTTP_GET, "/v1/replicas/{id}", "getReplica", ROUTE_NO_BODY, replicas_get},
+	{HTTP_GET, "/v1/replicas/{id}/logs", "getReplicaLogs", ROUTE_NO_BODY, logs_replica},
+	{HTTP_GET, "/v1/replicas/{id}/exec", "execInReplica", ROUTE_NO_BODY, exec_open},
+	{HTTP_POST, "/v1/replicas/{id}/exec", "execInReplicaWithBody", ROUTE_BODY, exec_open},
+	{HTTP_GET, "/v1/logs", "getLogs", ROUTE_NO_BODY, logs_target},
+	{HTTP_GET, "/v1/operations", "listOperations", ROUTE_NO_BODY, feed_operations},
+	{HTTP_GET, "/v1/operations/{id}", "getOperation", ROUTE_NO_BODY, feed_operation},
+	{HTTP_GET, "/v1/operations/{id}/stream", "streamOperation", ROUTE_NO_BODY,
+	 feed_operation_stream},
+	{HTTP_GET, "/v1/events", "listEvents", ROUTE_NO_BODY, feed_events},
+	{HTTP_GET, "/v1/events/stream", "streamEvents", ROUTE_NO_BODY, feed_events_stream},
+	{HTTP_GET, "/v1/images", "listImages", ROUTE_NO_BODY, images_list},
+	{HTTP_POST, "/v1/images", "importImage", ROUTE_STREAM, images_post},
+	{HTTP_DELETE, "/v1/images/{name}", "removeImage", ROUTE_NO_BODY, images_delete},
+	{HTTP_GET, "/v1/certificates", "listCertificates", ROUTE_NO_BODY, certificates_list},
+	{HTTP_GET, "/v1/certificates/authority", "getAuthority", ROUTE_NO_BODY,
+	 certificates_authority},
+};
+
+const size_t route_table_count = sizeof(route_table) / sizeof(route_table[0]);
+
+static bool
+matches(const char *pattern, const char *path, size_t length,
+	char param[CALL_PARAMS_MAX][CALL_PARAM_BYTES])
+{
+	const char *end = path + length;
+	size_t params = 0;
+
+	while (*pattern && path < end) {
+		if (*pattern != '{') {
+			if (*pattern++ != *path++)
+				return false;
+			continue;
+		}
+		const char *slash = memchr(path, '/', (size_t)(end - path));
+		const char *stop = slash ? slash : end;
+
+		if (params == CALL_PARAMS_MAX || stop == path ||
+		    url_decode(path, (size_t)(stop - path), false, param[params],
+			       CALL_PARAM_BYTES) < 0)
+			return false;
+		params++;
+		path = stop;
+		pattern += strcspn(pattern, "}") + 1;
+	}
+	return !*pattern && path == end;
+}
+
+const struct route *
+route_find(enum http_method method, const char *path, size_t length,
+	   char param[CALL_PARAMS_MAX][CALL_PARAM_BYTES], char *allow, size_t allow_cap)
+{
+	size_t used = 0;
+
+	allow[0] = 0;
+	for (size_t i = 0; i < route_table_count; i++) {
+		const struct route *r = &route_table[i];
+
+		if (!matches(r->pattern, path, length, param))
+			continue;
+		if (r->method == method)
+			return r;
+		text_format(allow + used, allow_cap - used, "%s%s", used ? ", " : "",
+			    http_method_name(r->method));
+		used = strlen(allow);
+	}
+	return NULL;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef API_ROWS_H
+#define API_ROWS_H
+
+/* The ring's tables as the handlers see them: this process's own copies of the last snapshots. Rows
+ * are borrowed until the loop turns. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "api/server.h"
+#include "ring/msg.h"
+
+/* Takes what changed in a producer's tables; false when it must be tried again soon. */
+bool rows_sync(struct ring_reader *reader);
+/* Now, from the role's first process: for what was answered a moment ago. */
+void rows_sync_role(struct server *s, uint16_t role);
+/* NULL when absent. */
+const void *rows_get(struct server *s, uint16_t role, uint16_t table, uint64_t key);
+
+struct rows {
+	const void **items;
+	size_t count;
+	bool failed; /* out of memory */
+};
+typedef bool (*rows_wanted_fn)(const void *row, void *arg);
+typedef int (*rows_order_fn)(const void *a, const void *b);
+/* Rows for which wanted (NULL: all) says yes, sorted. The order function gets pointers to row
+ * pointers, as qsort gives them. */
+void rows_collect(struct server *s, uint16_t role, uint16_t table, rows_wanted_fn wanted, void *arg,
+		  rows_order_fn order, struct rows *out);
+void rows_fini(struct rows *r);
+
+int rows_by_deployment(const void *a, const void *b);
+int rows_by_service(const void *a, const void *b);
+int rows_by_replica(const void *a, const void *b);
+int rows_by_operation(const void *a, const void *b);
+int rows_by_image(const void *a, const void *b);
+int rows_by_process(const void *a, const void *b);
+
+const struct msg_deployment *rows_deployment(struct server *s, const char *name);
+const struct msg_service *rows_service(struct server *s, const char *deployment, const char *name);
+/* A target of the query ("dep", "dep/svc", "dep/svc.N") against a replica. */
+struct rows_target {
+	char deployment[MSG_NAME];
+	char service[MSG_NAME];
+	uint32_t index;
+};
+bool rows_target_parse(const char *text, struct rows_target *out);
+bool rows_target_has(const struct rows_target *t, const struct msg_replica *r);
+
+#endif

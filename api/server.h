@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef API_SERVER_H
+#define API_SERVER_H
+
+/* What all connections of the process share. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+#include "api/bus.h"
+#include "base/list.h"
+#include "ring/station.h"
+
+enum {
+	SERVER_CONNS_MAX = 256,
+	SERVER_CONNS_OF_USER_MAX = 128,
+	SERVER_USERS_MAX = 64,
+	SERVER_RATE = 500,   /* requests a second of one user */
+	SERVER_BURST = 2000, /* that may come at once */
+	SERVER_MEMORY_MAX = 128 << 20,
+};
+
+struct server_user {
+	uint32_t uid;
+	uint32_t conns;
+	uint64_t tokens_milli;
+	uint64_t at_ms;
+};
+
+struct server {
+	struct station *station;
+	uv_poll_t listener;
+	int listener_fd; /* -1: not there yet */
+	struct list conns;
+	size_t conns_count;
+	struct server_user users[SERVER_USERS_MAX];
+	struct bus bus;
+	struct list feeds;  /* event streams: api/feed.h */
+	struct list logs;   /* log streams: api/logs.h */
+	struct list spools; /* uploads that wait for a file: api/images.h */
+	uint64_t spool_id;
+	size_t paging; /* streams that hold a page of old events */
+	bool stopping;
+};
+
+void server_init(struct server *s, struct station *st);
+/* Takes the descriptor. */
+int server_listen(struct server *s, int fd, struct err *err) MUST_CHECK;
+/* No new connections, idle ones are closed, streams end. */
+void server_stop(struct server *s);
+/* NULL when there is no room for another user. */
+struct server_user *server_user(struct server *s, uint32_t uid);
+/* False: this user asks too much. */
+bool server_allow(struct server *s, struct server_user *user);
+
+#endif

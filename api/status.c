@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The node as a whole: its health, its processes, everything on one page, and what needs somebody's
+ * attention, with what to do about it.
+ */
+#include <string.h>
+#include "api/openapi.h"
+#include "api/route.h"
+#include "api/rows.h"
+#include "api/view.h"
+#include "base/text.h"
+#include "base/world.h"
+
+enum { ANSWER_MAX = 32 << 20, WARNINGS_MAX = 100 };
+
+static const char *
+process_state(uint32_t state)
+{
+	static const char *const names[] = {
+		[MSG_PROCESS_STARTING] = "starting",
+		[MSG_PROCESS_UP] = "up",
+		[MSG_PROCESS_BACKOFF] = "backoff",
+		[MSG_PROCESS_LEAVING] = "leaving",
+	};
+
+	return state < sizeof(names) / sizeof(names[0]) && names[state] ? names[state] : "unknown";
+}
+
+void
+status_healthz(struct call *call)
+{
+	call_reply(call, 200, "text/plain; charset=utf-8", NULL, "ok\n", 3);
+}
+
+/* True when every process is up. A leaving one is not needed: its successor is. */
+static bool
+put_processes(struct json *j, struct call *call)
+{
+	struct rows rows;
+	bool good = true;
+
+	json_array(j, "processes");
+	rows_collect(call->server, ROLE_NODE, MSG_TABLE_PROCESS, NULL, NULL, rows_by_process,
+		     &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_process *p = rows.items[i];
+		const char *role = role_name(p->role);
+
+		json_object(j, NULL);
+		json_text(j, "role", role ? role : "unknown");
+		json_u64(j, "index", p->index);
+		json_u64(j, "generation", p->generation);
+		json_text(j, "state", process_state(p->state));
+		json_u64(j, "pid", p->pid);
+		json_u64(j, "uid", p->uid);
+		json_u64(j, "restarts", p->restarts);
+		view_time(j, "started", p->started_wall_ns);
+		VIEW_TEXT(j, "exit", p->exit_text);
+		json_end(j);
+		good = good && (p->state == MSG_PROCESS_UP || p->state == MSG_PROCESS_LEAVING);
+	}
+	good = good && rows.count > 0;
+	rows_fini(&rows);
+	json_end(j);
+	return good;
+}
+
+void
+status_readyz(struct call *call)
+{
+	struct buf b;
+	struct json j;
+
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	bool good = put_processes(&j, call);
+	json_bool(&j, "ready", good);
+	json_end(&j);
+	call_json(call, good ? 200 : 503, NULL, &b);
+}
+
+static void
+put_node(struct json *j, const char *key, struct call *call)
+{
+	const struct msg_node *n = rows_get(call->server, ROLE_NODE, MSG_TABLE_NODE, 1);
+	char address[ADDR_TEXT_BYTES];
+
+	if (!n) {
+		json_null(j, key);
+		return;
+	}
+	json_object(j, key);
+	VIEW_TEXT(j, "name", n->name);
+	VIEW_TEXT(j, "instance", n->instance);
+	VIEW_TEXT(j, "zone", n->zone);
+	json_text(j, "state", "alive");
+	VIEW_TEXT(j, "version", n->version);
+	VIEW_TEXT(j, "kernel", n->kernel);
+	view_time(j, "started", n->started_wall_ns);
+	json_u64(j, "cpus", n->cpus);
+	json_u64(j, "memory_bytes", n->memory_bytes);
+	json_u64(j, "cgroup_mode", n->cgroup_mode);
+	json_array(j, "addresses");
+	for (uint32_t i = 0; i < n->addresses_count && i < 16; i++) {
+		addr_put_ip(&n->addresses[i], address, sizeof(address));
+		json_text(j, NULL, address);
+	}
+	json_end(j);
+	json_end(j);
+}
+
+static void
+put_datapath(struct json *j, struct call *call)
+{
+	const struct msg_datapath *d =
+		rows_get(call->server, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, 1);
+
+	if (!d) {
+		json_null(j, "datapath");
+		return;
+	}
+	json_object(j, "datapath");
+	json_text(j, "mode",
+		  !d->bpf                      ? "off"
+		  : d->hook == MSG_HOOK_TCX    ? "bpf (tcx)"
+		  : d->hook == MSG_HOOK_CLSACT ? "bpf (clsact)"
+					       : "bpf");
+	view_reason(j, "reason", &d->reason);
+	json_end(j);
+}
+
+static void
+put_listeners(struct json *j, struct call *call)
+{
+	struct rows rows;
+	char address[ADDR_TEXT_BYTES];
+
+	json_array(j, "listeners");
+	rows_collect(call->server, ROLE_NODE, MSG_TABLE_LISTENER, NULL, NULL, NULL, &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_listener *l = rows.items[i];
+
+		json_object(j, NULL);
+		VIEW_TEXT(j, "name", l->name);
+		addr_put(&l->addr, address, sizeof(address));
+		json_text(j, "address", addr_is_zero(&l->addr) && !l->addr.port ? NULL : address);
+		json_bool(j, "up", l->up != 0);
+		view_reason(j, "reason", &l->reason);
+		json_end(j);
+	}
+	rows_fini(&rows);
+	json_end(j);
+}
+
+/* ---- warnings ---- */
+
+struct warnings {
+	struct json *j;
+	size_t count;
+};
+
+static void
+warn(struct warnings *w, const char *deployment, size_t deployment_cap, const char *who,
+     const struct msg_reason *reason)
+{
+	struct err err = {0};
+
+	if (w->count++ >= WARNINGS_MAX)
+		return;
+	msg_reason_to(reason, &err);
+	json_object(w->j, NULL);
+	view_text(w->j, "deployment", deployment, deployment_cap);
+	json_textf(w->j, "text", "%s: %s", who, err.what);
+	json_array(w->j, "why");
+	for (unsigned i = 0; i < err.whys; i++)
+		json_text(w->j, NULL, err.why[i]);
+	json_end(w->j);
+	json_text(w->j, "fix", err.fix);
+	json_end(w->j);
+}
+
+static bool
+replica_is_wrong(const struct msg_replica *r)
+{
+	return r->reason.kind && r->state != MSG_REPLICA_READY && r->state != MSG_REPLICA_STOPPED &&
+	       r->state != MSG_REPLICA_STOPPING && r->state != MSG_REPLICA_DRAINING;
+}
+
+static void
+warn_replicas(struct warnings *w, struct call *call)
+{
+	struct rows rows;
+	char who[MSG_TARGET];
+
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, NULL, NULL, rows_by_replica,
+		     &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_replica *r = rows.items[i];
+
+		if (!replica_is_wrong(r))
+			continue;
+		text_format(who, sizeof(who), "%.63s/%.63s.%u", r->deployment_name, r->service_name,
+			    r->index);
+		warn(w, r->deployment_name, sizeof(r->deployment_name), who, &r->reason);
+	}
+	rows_fini(&rows);
+}
+
+static void
+warn_deployments(struct warnings *w, struct call *call)
+{
+	struct rows rows;
+	char who[MSG_TARGET];
+
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
+		     rows_by_deployment, &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_deployment *d = rows.items[i];
+
+		text_format(who, sizeof(who), "%.63s", d->name);
+		if (d->reason.kind)
+			warn(w, d->name, sizeof(d->name), who, &d->reason);
+	}
+	rows_fini(&rows);
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_SERVICE, NULL, NULL, rows_by_service,
+		     &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_service *s = rows.items[i];
+
+		text_format(who, sizeof(who), "%.63s/%.63s", s->deployment_name, s->name);
+		if (s->reason.kind)
+			warn(w, s->deployment_name, sizeof(s->deployment_name), who, &s->reason);
+	}
+	rows_fini(&rows);
+}
+
+static void
+warn_processes(struct warnings *w, struct call *call)
+{
+	struct msg_reason reason = {.kind = ERR_UNREACHABLE};
+	struct rows rows;
+
+	rows_collect(call->server, ROLE_NODE, MSG_TABLE_PROCESS, NULL, NULL, rows_by_process,
+		     &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_process *p = rows.items[i];
+		const char *role = role_name(p->role);
+
+		if (p->state != MSG_PROCESS_BACKOFF)
+			continue;
+		text_format(reason.what, sizeof(reason.what), "the process is down, %u restarts",
+			    p->restarts);
+		text_ncopy(reason.why, sizeof(reason.why), p->exit_text,
+			   strnlen(p->exit_text, sizeof(p->exit_text) - 1));
+		warn(w, "", 0, role ? role : "unknown", &reason);
+	}
+	rows_fini(&rows);
+}
+
+static void
+warn_listeners(struct warnings *w, struct call *call)
+{
+	struct rows rows;
+	char who[64];
+
+	rows_collect(call->server, ROLE_NODE, MSG_TABLE_LISTENER, NULL, NULL, NULL, &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_listener *l = rows.items[i];
+
+		text_format(who, sizeof(who), "listener %.31s", l->name);
+		if (!l->up && l->reason.kind)
+			warn(w, "", 0, who, &l->reason);
+	}
+	rows_fini(&rows);
+}
+
+void
+status_get(struct call *call)
+{
+	struct warnings w = {0};
+	struct rows rows;
+	struct buf b;
+	struct json j;
+
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	put_node(&j, "node", call);
+	put_datapath(&j, call);
+	put_processes(&j, call);
+	put_listeners(&j, call);
+	json_array(&j, "deployments");
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
+		     rows_by_deployment, &rows);
+	for (size_t i = 0; i < rows.count; i++)
+		view_deployment(&j, call->server, rows.items[i]);
+	rows_fini(&rows);
+	json_end(&j);
+	json_array(&j, "warnings");
+	w.j = &j;
+	warn_processes(&w, call);
+	warn_listeners(&w, call);
+	warn_deployments(&w, call);
+	warn_replicas(&w, call);
+	json_end(&j);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
+}
+
+void
+status_nodes(struct call *call)
+{
+	struct buf b;
+	struct json j;
+
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_array(&j, "items");
+	put_node(&j, NULL, call);
+	json_end(&j);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
+}
+
+void
+status_version(struct call *call)
+{
+	struct buf b;
+	struct json j;
+
+	buf_init(&b, MEM_API, 4096);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_text(&j, "version", ZLAYER_VERSION);
+	json_text(&j, "api", "v1");
+	json_text(&j, "node", station_welcome(call->server->station)->node);
+	json_text(&j, "instance", station_welcome(call->server->station)->instance);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
+}
+
+void
+status_openapi(struct call *call)
+{
+	call_reply(call, 200, "application/json", NULL, openapi_text, openapi_bytes);
+}
