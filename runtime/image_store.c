@@ -135,7 +135,9 @@ load_record(struct image_store *store, const char *file, struct err *err)
 	buf_fini(&data);
 	if (rc < 0)
 		return -1;
-	if (strcmp(image->digest + 7, file) != 0) {
+	assert(image);
+	if (!text_starts(image->digest, "sha256:") ||
+	    !text_equal(image->digest + strlen("sha256:"), file)) {
 		image_drop(image);
 		return err_set(err, ERR_CORRUPT, "an image's record is not of that image");
 	}
