@@ -535,6 +535,19 @@ write_all(struct apply *a, struct err *err)
 	return rc;
 }
 
+static void
+tell_weak_gates(struct apply *a)
+{
+	for (size_t i = 0; i < a->parts_count; i++) {
+		if (!a->parts[i].doc->health.node)
+			event_deployment(a->m, a->d, a->parts[i].service, "deploy.weak_gate",
+					 LOG_WARN, NULL,
+					 "%s has no health block: it counts as healthy when its "
+					 "ports accept TCP and it stays up",
+					 a->parts[i].row.name);
+	}
+}
+
 /* The store has it: from here on nothing fails. */
 static void
 take_effect(struct apply *a)
@@ -553,6 +566,7 @@ take_effect(struct apply *a)
 	rollout_init(&d->rollout, ROLLOUT_FORWARD, a->request->no_rollback, a->m->now_ns);
 	event_deployment(a->m, d, NULL, "deploy.started", LOG_INFO, NULL,
 			 "%s revision %u is deployed", d->row.name, d->row.target);
+	tell_weak_gates(a);
 	/* A deploy starts again what was stopped by hand. */
 	list_each (it, next, &d->services) {
 		struct service *s = container_of(it, struct service, link);
