@@ -27,6 +27,7 @@
 #include "node/certs.h"
 #include "node/cgroup.h"
 #include "node/collect.h"
+#include "node/desk.h"
 #include "node/fabric.h"
 #include "node/notify.h"
 #include "node/options.h"
@@ -36,7 +37,6 @@
 #include "node/supervise.h"
 #include "node/folder.h"
 #include "node/upgrade.h"
-#include "node/vault.h"
 #include "ring/metrics.h"
 
 enum { TICK_MS = 1000, CERTS_TICKS = 10, USAGE_TICKS = 5, LISTEN_TICKS_MAX = 30, SIGNALS = 4 };
@@ -71,70 +71,6 @@ static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 /* ---- what roles ask for ---- */
 
 static void
-send_file(struct node *n, struct hub_member *m, enum leash_file what, const char *name,
-	  const int *fds, size_t count)
-{
-	struct leash_message message;
-
-	(void)n;
-	leash_init(&message, LEASH_FILE);
-	message.from_role = ROLE_NODE;
-	message.a = what;
-	text_copy(message.name, sizeof(message.name), name);
-	hub_send(m, &message, fds, count);
-}
-
-struct round {
-	struct node *node;
-	struct hub_member *to;
-};
-
-static void
-send_certificate(void *arg, const char *name, int certificate, int key)
-{
-	struct round *r = arg;
-	int fds[] = {certificate, key};
-
-	send_file(r->node, r->to, LEASH_FILE_CERTIFICATE, name, fds, key >= 0 ? 2 : 1);
-}
-
-static void
-send_sealed(void *arg, const char *name, int fd)
-{
-	struct round *r = arg;
-
-	send_file(r->node, r->to, LEASH_FILE_SEALED, name, &fd, 1);
-}
-
-static void
-send_certificates(struct node *n, struct hub_member *signer)
-{
-	struct round r = {n, signer};
-	struct leash_message end;
-
-	if (n->certs)
-		certs_each(n->certs, send_certificate, &r);
-	leash_init(&end, LEASH_FILES_END);
-	end.from_role = ROLE_NODE;
-	hub_send(signer, &end, NULL, 0);
-}
-
-static void
-send_signer_all(struct node *n, struct hub_member *signer)
-{
-	struct round r = {n, signer};
-	struct err err = {0};
-	defer_close int key = -1;
-
-	if (vault_key(n->inst.data_fd, &key, &err) == 0)
-		send_file(n, signer, LEASH_FILE_SEALING_KEY, "seal", &key, 1);
-	else
-		log_err(LOG_ERROR, "keys cannot be sealed", &err);
-	vault_each(n->inst.data_fd, send_sealed, &r);
-	send_certificates(n, signer);
-}
-
-static void
 certificates_changed(void *arg)
 {
 	struct node *n = arg;
@@ -144,21 +80,8 @@ certificates_changed(void *arg)
 		struct unit *u = container_of(it, struct unit, link);
 
 		if (u->role->role == ROLE_SIGNER && u->member)
-			send_certificates(n, u->member);
+			desk_certificates(u->member, n->certs);
 	}
-}
-
-static void
-spool(struct node *n, struct hub_member *m, uint64_t id)
-{
-	struct leash_message answer;
-	defer_close int fd = vault_spool(n->inst.data_fd);
-
-	leash_init(&answer, LEASH_SPOOLED);
-	answer.from_role = ROLE_NODE;
-	answer.id = id;
-	answer.code = fd < 0 ? (uint32_t)errno : 0;
-	hub_send(m, &answer, &fd, fd >= 0 ? 1 : 0);
 }
 
 static void
@@ -166,14 +89,9 @@ role_asked(void *arg, struct hub_member *m, const struct leash_message *message,
 	   size_t count)
 {
 	struct node *n = arg;
-	struct err err = {0};
 
 	(void)count;
-	if (message->kind == LEASH_SPOOL)
-		spool(n, m, message->id);
-	else if (message->kind == LEASH_KEEP &&
-		 vault_keep(n->inst.data_fd, message->name, fds[0], &err) < 0)
-		log_err(LOG_ERROR, "a sealed key was not kept", &err);
+	desk_asked(n->inst.data_fd, m, message, fds);
 }
 
 static void
@@ -201,7 +119,7 @@ process_spawned(void *arg, struct unit *u)
 	struct node *n = arg;
 
 	if (u->role->role == ROLE_SIGNER)
-		send_signer_all(n, u->member);
+		desk_signer(n->inst.data_fd, u->member, n->certs);
 }
 
 static void
