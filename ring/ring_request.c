@@ -259,12 +259,29 @@ find_answers(const struct ring_layout *l, uint16_t role, uint16_t index, uint64_
 	return false;
 }
 
+/* Generations and counts both wrap around. */
+static bool
+is_older(uint64_t id, uint64_t than)
+{
+	uint16_t generations = (uint16_t)((than >> (ID_SLOT_BITS + ID_COUNT_BITS)) -
+					  (id >> (ID_SLOT_BITS + ID_COUNT_BITS)));
+	uint64_t counts = ((than >> ID_SLOT_BITS) - (id >> ID_SLOT_BITS)) &
+			  (((uint64_t)1 << ID_COUNT_BITS) - 1);
+
+	if (generations != 0)
+		return generations < 0x8000;
+	return counts != 0 && counts < (uint64_t)1 << (ID_COUNT_BITS - 1);
+}
+
+/* Nobody waits for the answer to a request that a newer one has followed in its slot, and it must
+ * not take the place of the newer one's answer before that was read. */
 enum ring_status
 ring_answer(struct ring_writer *w, uint16_t role, uint16_t index, uint64_t id, uint16_t status,
 	    const void *body, size_t bytes)
 {
 	struct ring_slots slots;
 	size_t area;
+	uint64_t held;
 
 	if (id == 0 || !find_answers(&w->layout, role, index, id, &area))
 		return RING_BAD;
@@ -272,6 +289,9 @@ ring_answer(struct ring_writer *w, uint16_t role, uint16_t index, uint64_t id, u
 			w->memory + w->places.answers[area] +
 				w->places.answers_stride[area] * index,
 			w->layout.answers[area].slots, w->layout.answers[area].body_bytes);
+	held = slots.heads[ring_slots_of_id(id)].id;
+	if (held != 0 && is_older(id, held))
+		return RING_OK;
 	ring_slots_write(&slots, ring_slots_of_id(id),
 			 &(struct layout_slot){.id = id, .meta = status}, body, bytes);
 	return RING_OK;

@@ -112,16 +112,17 @@ copy_row(const struct ring_copy *c, uint32_t slot, char *to)
 	memset(to + c->row_bytes, 0, c->stride - c->row_bytes);
 }
 
-/* Adds the rows that are newer than version `since`. */
+/* Adds the rows that are newer than version `since`. The high-water mark never goes back, neither
+ * between snapshots nor between two looks at one: what was staged before lies below it. */
 static enum ring_status
 stage_rows(const struct ring_copy *c, struct ring_stage *s, uint64_t since,
-	   uint32_t *high_water_out)
+	   uint32_t *high_water_inout)
 {
 	uint64_t high_water = word_load(&c->control->high_water);
 
-	if (high_water > c->layout->rows_max || high_water < c->high_water)
+	if (high_water > c->layout->rows_max || high_water < *high_water_inout)
 		return RING_BAD;
-	*high_water_out = (uint32_t)high_water;
+	*high_water_inout = (uint32_t)high_water;
 	for (uint32_t slot = 0; slot < high_water; slot++) {
 		struct ring_staged *item;
 
@@ -154,6 +155,7 @@ stage_snapshot(const struct ring_copy *c, struct ring_stage *s, uint64_t *sequen
 	uint64_t since = c->sequence / 2;
 
 	s->count = 0;
+	*high_water_out = c->high_water;
 	while (tries < COPY_TRIES && pauses < COPY_PAUSES) {
 		uint64_t sequence = word_load(&c->control->sequence);
 		enum ring_status status;

@@ -345,6 +345,46 @@ test_scribbling_while_it_is_read(void **state)
 	assert_true(bad > 0);
 }
 
+/* Claims many rows, then, while a reader has looked at them and not yet checked, fewer. */
+static void *
+breathe(void *arg)
+{
+	struct scribbler *s = arg;
+	struct layout_table *table = at(s->f, s->f->places.tables[0]);
+	uint64_t sequence = 2;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+		sequence += 2;
+		__atomic_store_n(&table->high_water, sequence % 4 == 0 ? 100 : 2, __ATOMIC_RELEASE);
+		__atomic_store_n(&table->sequence, sequence, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void
+test_high_water_falls_while_it_is_read(void **state)
+{
+	struct fixture *f = *state;
+	struct layout_row *heads = at(f, f->places.tables[0] + LAYOUT_LINE);
+	struct scribbler s = {.f = f};
+	unsigned bad = 0;
+	pthread_t thread;
+
+	for (size_t i = 2; i < 100; i++)
+		heads[i] = (struct layout_row){.key = i + 1, .version = UINT64_MAX / 2};
+	assert_int_equal(pthread_create(&thread, NULL, breathe, &s), 0);
+	for (unsigned i = 0; i < 2000 || (bad == 0 && i < 1000000); i++) {
+		struct ring_reader *r = segment_reader_of(f->twin.fd);
+
+		bad += ring_table_sync(r, SEGMENT_TABLE, sizeof(struct segment_row), NULL, NULL) ==
+		       RING_BAD;
+		ring_reader_free(r);
+	}
+	__atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(bad > 0);
+}
+
 /* Step by step, so that a failure can be repeated from its seed. */
 static void
 test_scribbling_between_reads(void **state)
@@ -384,6 +424,7 @@ main(void)
 		HOSTILE_TEST(test_request_lies),
 		HOSTILE_TEST(test_answer_lies),
 		HOSTILE_TEST(test_metric_page_lies),
+		HOSTILE_TEST(test_high_water_falls_while_it_is_read),
 		HOSTILE_TEST(test_scribbling_while_it_is_read),
 		HOSTILE_TEST(test_scribbling_between_reads),
 	};

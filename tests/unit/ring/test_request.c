@@ -182,6 +182,37 @@ test_late_answer_to_a_former_request(void **state)
 	assert_int_equal(get(f, second), RING_OK);
 }
 
+/* An answer that comes late must not take the place of a newer one that nobody has read yet. */
+static void
+test_late_answer_after_a_newer_one(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t old = ask(f, 0, "old"), newer, next_start;
+
+	assert_int_equal(next(f, 1), RING_OK);
+	ring_ask_release(f->asker, old);
+	newer = ask(f, 0, "new");
+	assert_int_equal(newer & 0xfff, old & 0xfff);
+	assert_int_equal(next(f, 1), RING_OK);
+	assert_int_equal(ring_answer(f->answerer, SEGMENT_ASKER, SEGMENT_INDEX, newer, 0, "n", 1),
+			 RING_OK);
+	assert_int_equal(ring_answer(f->answerer, SEGMENT_ASKER, SEGMENT_INDEX, old, 0, "o", 1),
+			 RING_OK);
+	assert_int_equal(get(f, old), RING_EMPTY);
+	assert_int_equal(get(f, newer), RING_OK);
+	assert_memory_equal(f->answer.body, "n", 1);
+
+	/* Nor one of a generation before; the first of the next generation has a lower count. */
+	next_start = ((uint64_t)(uint16_t)(70000 + 1) << 48 | 1 << 12) | (old & 0xfff);
+	assert_int_equal(
+		ring_answer(f->answerer, SEGMENT_ASKER, SEGMENT_INDEX, next_start, 0, "s", 1),
+		RING_OK);
+	assert_int_equal(get(f, next_start), RING_OK);
+	assert_int_equal(ring_answer(f->answerer, SEGMENT_ASKER, SEGMENT_INDEX, newer, 0, "n", 1),
+			 RING_OK);
+	assert_int_equal(get(f, next_start), RING_OK);
+}
+
 static void
 test_deadline(void **state)
 {
@@ -322,6 +353,7 @@ main(void)
 		REQUEST_TEST(test_each_is_given_once),
 		REQUEST_TEST(test_full_slots),
 		REQUEST_TEST(test_late_answer_to_a_former_request),
+		REQUEST_TEST(test_late_answer_after_a_newer_one),
 		REQUEST_TEST(test_deadline),
 		REQUEST_TEST(test_answerer_restarts),
 		REQUEST_TEST(test_asker_restarts),
