@@ -14,7 +14,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/list.h"
@@ -39,7 +38,7 @@ struct hub_member {
 	struct watch *watch;
 	int segment;
 	struct ring_reader *reader;
-	int wake; /* eventfd for node's own segment; -1: does not read it */
+	int wake; /* for node's own segment; -1: does not read it */
 	struct list queue;
 	size_t queued;
 	bool broken;
@@ -192,37 +191,50 @@ peer_message(struct leash_message *out, enum leash_kind kind, unsigned role, uns
 	out->a = generation;
 }
 
+/* Wakes a reader. No eventfd: both would share its flags, and a hostile reader could make the
+ * producer's write wait. One page is enough, since a full pipe wakes as well as one byte. */
+static bool
+wake_pipe(int ends[2])
+{
+	if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+		log_event(LOG_ERROR, "no descriptor for a wake-up", log_i("errno", errno), LOG_END);
+		return false;
+	}
+	(void)fcntl(ends[1], F_SETPIPE_SZ, 4096);
+	return true;
+}
+
 static void
 connect_own(struct hub_member *reader)
 {
 	struct leash_message message;
-	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int wake[2];
 
-	if (event < 0) {
-		log_event(LOG_ERROR, "no descriptor for a wake-up", log_i("errno", errno), LOG_END);
+	if (!wake_pipe(wake))
 		return;
-	}
-	int fds[] = {ring_writer_fd(reader->hub->own), event};
+	int fds[] = {ring_writer_fd(reader->hub->own), wake[0]};
 	peer_message(&message, LEASH_PEER, ROLE_NODE, 0, reader->hub->generation);
 	hub_send(reader, &message, fds, 2);
-	reader->wake = event;
+	fd_close(&wake[0]);
+	fd_close(&reader->wake);
+	reader->wake = wake[1];
 }
 
 static void
 join(struct hub_member *producer, struct hub_member *reader)
 {
 	struct leash_message message;
-	defer_close int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int wake[2];
 
-	if (event < 0) {
-		log_event(LOG_ERROR, "no descriptor for a wake-up", log_i("errno", errno), LOG_END);
+	if (!wake_pipe(wake))
 		return;
-	}
-	int fds[] = {producer->segment, event};
+	int fds[] = {producer->segment, wake[0]};
 	peer_message(&message, LEASH_PEER, producer->role, producer->index, producer->generation);
 	hub_send(reader, &message, fds, 2);
 	peer_message(&message, LEASH_KICK, reader->role, reader->index, reader->generation);
-	hub_send(producer, &message, &event, 1);
+	hub_send(producer, &message, &wake[1], 1);
+	fd_close(&wake[0]);
+	fd_close(&wake[1]);
 }
 
 static void
@@ -511,7 +523,7 @@ hub_reader(const struct hub_member *m)
 void
 hub_kick(struct hub *hub)
 {
-	static const uint64_t one = 1;
+	static const char one = 1;
 	struct list *it, *next;
 
 	list_each (it, next, &hub->members) {

@@ -4,7 +4,7 @@
 
 /*
  * The other side of all leashes. The hub routes messages between roles by the permission table of
- * ring/leash.h, hands segments to those who may read them with one eventfd per producer and reader,
+ * ring/leash.h, hands segments to those who may read them with one pipe per producer and reader,
  * and tells everybody who came and who went. It reads the head of a message, never what a
  * descriptor holds (of a segment: seals, geometry, heartbeat and metric page).
  * node is a producer of its own; its segment is given with hub_new().

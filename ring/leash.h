@@ -26,9 +26,9 @@ enum { LEASH_FD = 3, LEASH_MAGIC = 0x4853415a, LEASH_FOLDERS_MAX = 4 };
 enum leash_kind {
 	/* node -> role */
 	LEASH_WELCOME = 1, /* fds: struct leash_welcome (sealed), config (sealed), then folders */
-	LEASH_PEER,        /* a producer this role reads: fds: segment, eventfd to wait on */
+	LEASH_PEER,        /* a producer this role reads: fds: segment, pipe to wait on */
 	LEASH_PEER_GONE,   /* peer_role, peer_index, a = generation */
-	LEASH_KICK,        /* a reader of this role's segment: fd: eventfd to signal */
+	LEASH_KICK,        /* a reader of this role's segment: fd: pipe to signal */
 	LEASH_KICK_GONE,
 	LEASH_LISTENER,  /* fd: listening socket; name: "http", "https", ...; a = 1 when it is the
 			    last */

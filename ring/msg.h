@@ -549,6 +549,16 @@ struct msg_access { /* followed by text_bytes: host, path, request id, user agen
 /* ---- requests ----
  * Answer status: 0, or an enum err_kind with a struct err as body (see msg_err_body).
  * MSG_OP_FD in op: a descriptor travels with the request; MSG_ANSWER_FD in status: with the answer.
+ *
+ * Every request can be given to its answerer twice: when that one dies before it has answered, its
+ * successor is given what stands, and nobody knows how far the first one came. Hence:
+ *   APPLY              the same text again is no change (`unchanged`); with has_expect the second
+ *                      try finds its own revision and says conflict, which the asker must expect
+ *   SCALE STOP START   state what is to be, not a step towards it
+ *   REMOVE             of what is gone: ERR_NOT_FOUND
+ *   IMAGE_*, UNPACK    content is found by its digest and kept once
+ *   EXEC               runs the command again; the first run's stream has ended with its process
+ *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN   only read
  */
 enum {
 	MSG_OP_FD = 0x8000,

@@ -126,8 +126,8 @@ void ring_ask_release(struct ring_writer *w, uint64_t id);
 
 /* Publishes the answer to a request that was read from (role, index). Answering twice replaces; an
  * answer that comes after that of a newer request in the same slot is dropped (RING_OK: nobody
- * waits for it). RING_BAD: this segment has no place for answers to that role, index or id. The body's length is
- * asserted against the area's body_bytes. */
+ * waits for it). RING_BAD: this segment has no place for answers to that role, index or id. The
+ * body's length is asserted against the area's body_bytes. */
 enum ring_status ring_answer(struct ring_writer *w, uint16_t role, uint16_t index, uint64_t id,
 			     uint16_t status, const void *body, size_t bytes);
 

@@ -370,10 +370,12 @@ start_handles(struct station *st)
 	uv_timer_init(&st->loop, &st->beat);
 	uv_timer_init(&st->loop, &st->deadline);
 	uv_prepare_init(&st->loop, &st->flush);
+	uv_idle_init(&st->loop, &st->again);
 	st->leash_poll.data = st;
 	st->beat.data = st;
 	st->deadline.data = st;
 	st->flush.data = st;
+	st->again.data = st;
 	uv_timer_start(&st->beat, beat_event, 0, BEAT_MS);
 	uv_prepare_start(&st->flush, flush_event);
 	uv_unref((uv_handle_t *)&st->flush);

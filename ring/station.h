@@ -49,9 +49,11 @@ struct station_role {
 	/* Something may be new in this producer's segment: sync tables, drain the log. Requests and
 	 * answers are handled by the station itself. */
 	void (*wake)(struct station *st, struct ring_reader *reader);
-	/* A request for this process, with its descriptors (given: close them or take them; fds[i]
-	 * set to -1 means taken). Body is checked by the role: bytes may be anything up to
-	 * RING_BODY_MAX. */
+	/* A request for this process. It may have been given before: to a predecessor that died
+	 * over it, after it had done a part or all of it, since the asker still waits for the
+	 * answer. So every op must come to the same end when it is done twice (ring/msg.h says
+	 * how). With its descriptors (given: close them or take them; fds[i] set to -1 means
+	 * taken). Body is checked by the role: bytes may be anything up to RING_BODY_MAX. */
 	void (*request)(struct station *st, const struct station_request *request, const void *body,
 			size_t bytes, int *fds, size_t count);
 	/* LEASH_LISTENER, LEASH_CONFIG, LEASH_FILE, LEASH_FILES_END, LEASH_TICKETS, LEASH_SPOOLED
@@ -71,7 +73,8 @@ void station_leave(struct station *st, int status);
 void *station_arg(const struct station *st);
 uv_loop_t *station_loop(struct station *st);
 const struct leash_welcome *station_welcome(const struct station *st);
-/* The configuration (struct config of spec/config.h) as bytes, mapped for the process's life. */
+/* The configuration (struct config of spec/config.h) as bytes: mapped until the next one comes
+ * (LEASH_CONFIG, after which `message` is called), so keep values, not pointers into it. */
 const void *station_config(const struct station *st, size_t *bytes_out);
 /* Folder i of the welcome: a borrowed directory descriptor; -1 when there is none. */
 int station_folder(const struct station *st, size_t i);
@@ -93,8 +96,10 @@ typedef void (*station_answer_fn)(void *arg, int status, const struct err *err, 
 				  size_t bytes, int *fds, size_t count);
 /* Asks another role. fds are borrowed (duplicated by passing). The callback is called exactly once,
  * later, also after a timeout or the death of the other side; a request is asked again when the
- * answerer restarts within the timeout. 0, or -1 when there is no free slot or no such peer
- * permission (then it is not called). */
+ * answerer restarts within the timeout, even when its predecessor had begun or done it: what is
+ * asked must be something that can be done twice. After station_leave() no more callbacks come. 0,
+ * or -1 when there is no free slot or the two roles do not read each other (then it is not called).
+ */
 int station_ask(struct station *st, uint16_t role, uint16_t index, uint16_t op, const void *body,
 		size_t bytes, const int *fds, size_t count, uint64_t timeout_ms,
 		station_answer_fn done, void *arg, struct err *err) MUST_CHECK;

@@ -56,12 +56,34 @@ waiting_free(struct station *st, struct waiting *w)
 	mem_free(w);
 }
 
-/* The oldest makes room: a peer that sends halves cannot fill our memory. */
+/* The oldest of the same process makes room: a peer that sends halves can neither fill our memory
+ * nor push out what came from others. */
+static void
+waiting_make_room(struct station *st, uint16_t role, uint16_t index)
+{
+	struct waiting *oldest = NULL;
+	struct list *it, *next;
+	size_t count = 0;
+
+	list_each (it, next, &st->waiting) {
+		struct waiting *w = container_of(it, struct waiting, link);
+
+		if (w->role != role || w->index != index)
+			continue;
+		if (!oldest)
+			oldest = w;
+		count++;
+	}
+	if (count >= STATION_PENDING_PEER_MAX)
+		waiting_free(st, oldest);
+	else if (st->waiting_count >= STATION_PENDING_MAX)
+		waiting_free(st, container_of(st->waiting.next, struct waiting, link));
+}
+
 static struct waiting *
 waiting_new(struct station *st, uint16_t role, uint16_t index, uint64_t id)
 {
-	if (st->waiting_count >= STATION_PENDING_MAX)
-		waiting_free(st, container_of(st->waiting.next, struct waiting, link));
+	waiting_make_room(st, role, index);
 	struct waiting *w = mem_zalloc(MEM_RING, sizeof(*w));
 	if (!w)
 		return NULL;
@@ -204,6 +226,9 @@ station_ask(struct station *st, uint16_t role, uint16_t index, uint16_t op, cons
 	    void *arg, struct err *err)
 {
 	assert(bytes <= RING_BODY_MAX && count <= STATION_FDS_MAX && role < ROLES_);
+	if (!leash_reads(role, st->role->role) || !leash_reads(st->role->role, role))
+		return err_set(err, ERR_INTERNAL, "the %s process may not ask the %s process",
+			       role_name(st->role->role), role_name(role));
 	uint64_t deadline = world_mono_ns() + timeout_ms * 1000000;
 	struct station_ask_ *ask = ask_new(fds, count, err);
 
@@ -235,18 +260,37 @@ station_ask(struct station *st, uint16_t role, uint16_t index, uint16_t op, cons
 	return 0;
 }
 
+/* Half an answer of the predecessor must not be paired with the successor's other half. */
 void
 station_ask_peer(struct station *st, uint16_t role, uint16_t index)
 {
 	struct map_iter it = {0};
 	struct err err = {0};
 
+	station_ask_gone(st, role, index);
 	while (map_next(&st->asks, &it)) {
 		struct station_ask_ *ask = it.value;
 
-		if (ask->role == role && ask->index == index && ask->count && !ask->answer &&
+		if (ask->role != role || ask->index != index)
+			continue;
+		mem_free(ask->answer);
+		ask->answer = NULL;
+		if (ask->count &&
 		    send_fds(st, role, index, ask->id, false, ask->fds, ask->count, &err) < 0)
 			log_err(LOG_WARN, "a request's descriptors could not be sent again", &err);
+	}
+}
+
+void
+station_ask_gone(struct station *st, uint16_t role, uint16_t index)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &st->waiting) {
+		struct waiting *w = container_of(it, struct waiting, link);
+
+		if (w->role == role && w->index == index)
+			waiting_free(st, w);
 	}
 }
 
@@ -359,11 +403,26 @@ give_request(struct station *st, const struct ring_request *r, int *fds, size_t 
 	station_answer_err(st, &request, &err);
 }
 
+/* Descriptors will never come from a role that may not send any. */
+static void
+refuse_half(struct station *st, const struct ring_request *r)
+{
+	struct station_request request = {.role = r->role, .index = r->index, .id = r->id};
+	struct err err = {0};
+
+	err_set(&err, ERR_DENIED, "the %s process may not send descriptors", role_name(r->role));
+	station_answer_err(st, &request, &err);
+}
+
 static void
 take_request(struct station *st, const struct ring_request *r)
 {
 	if (!(r->op & MSG_OP_FD)) {
 		give_request(st, r, NULL, 0);
+		return;
+	}
+	if (!leash_allowed(r->role, st->role->role, LEASH_DELIVER)) {
+		refuse_half(st, r);
 		return;
 	}
 	struct waiting *w = waiting_find(st, r->role, r->index, r->id, false, false);
@@ -386,20 +445,24 @@ take_request(struct station *st, const struct ring_request *r)
 	}
 }
 
-void
+/* A peer that asks without end has its turn, no more. */
+bool
 station_ask_wake(struct station *st, struct ring_reader *reader)
 {
 	static struct ring_request request;
 
 	look_for_answers(st, reader);
-	while (!st->leaving && ring_request_next(reader, st->role->role, st->welcome.index,
-						 world_mono_ns(), &request) == RING_OK) {
+	for (unsigned n = 0; n < STATION_REQUESTS_TURN; n++) {
+		if (st->leaving || ring_request_next(reader, st->role->role, st->welcome.index,
+						     world_mono_ns(), &request) != RING_OK)
+			return false;
 		struct ring_request copy = request;
 
 		copy.role = ring_reader_role(reader);
 		copy.index = ring_reader_index(reader);
 		take_request(st, &copy);
 	}
+	return true;
 }
 
 void

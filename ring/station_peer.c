@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The segments that this process reads, and the readers of its own. node sends each as it comes
- * and goes. A wake-up is one eventfd per producer and reader: written at most once per loop turn,
- * emptied by the reader before it looks, so that nothing published is ever missed.
+ * and goes. A wake-up is one pipe per producer and reader: written at most once per loop turn,
+ * emptied by the reader before it looks, so that nothing published is ever missed. It is a pipe,
+ * and no eventfd, because its two ends have flags of their own: a process that was taken over can
+ * make neither our write nor our read wait for it.
  */
 #include "ring/station_private.h"
 
@@ -15,7 +17,7 @@ peer_closed(uv_handle_t *handle)
 {
 	struct station_peer *peer = handle->data;
 
-	fd_close(&peer->eventfd);
+	fd_close(&peer->wake);
 	ring_reader_free(peer->reader);
 	mem_free(peer);
 }
@@ -31,11 +33,40 @@ peer_close(struct station_peer *peer)
 }
 
 static void
+peer_ask_wake(struct station_peer *peer)
+{
+	peer->more = station_ask_wake(peer->st, peer->reader);
+	if (peer->more)
+		station_peer_again(peer->st);
+}
+
+static void
+again_event(uv_idle_t *idle)
+{
+	struct station *st = idle->data;
+	struct list *it, *next;
+
+	uv_idle_stop(idle);
+	list_each (it, next, &st->peers) {
+		struct station_peer *peer = container_of(it, struct station_peer, link);
+
+		if (peer->more && !st->leaving)
+			peer_ask_wake(peer);
+	}
+}
+
+void
+station_peer_again(struct station *st)
+{
+	uv_idle_start(&st->again, again_event);
+}
+
+static void
 peer_look(struct station_peer *peer)
 {
 	struct station *st = peer->st;
 
-	station_ask_wake(st, peer->reader);
+	peer_ask_wake(peer);
 	if (!peer->closing && !st->leaving && st->role->wake)
 		st->role->wake(st, peer->reader);
 }
@@ -44,13 +75,17 @@ static void
 peer_event(uv_poll_t *poll, int status, int events)
 {
 	struct station_peer *peer = poll->data;
-	uint64_t count;
+	char wakes[4096];
+	ssize_t n;
 
 	(void)events;
 	if (status < 0)
 		return;
-	if (read(peer->eventfd, &count, sizeof(count)) < 0 && errno == EAGAIN)
+	n = read(peer->wake, wakes, sizeof(wakes));
+	if (n < 0 && errno == EAGAIN)
 		return;
+	if (n == 0) /* the producer has ended; node will say so */
+		uv_poll_stop(poll);
 	peer_look(peer);
 }
 
@@ -98,18 +133,19 @@ peer_add(struct station *st, const struct leash_message *m, int *fds)
 		station_peer_drop(st, old->role, old->index, old->generation);
 	peer->st = st;
 	peer->reader = reader;
-	peer->eventfd = fd_take(&fds[1]);
+	peer->wake = fd_take(&fds[1]);
 	peer->role = m->peer_role;
 	peer->index = m->peer_index;
 	peer->generation = ring_reader_generation(reader);
 	list_push(&st->peers, &peer->link);
-	fd_nonblock(peer->eventfd, true);
-	uv_poll_init(&st->loop, &peer->poll, peer->eventfd);
+	fd_nonblock(peer->wake, true);
+	uv_poll_init(&st->loop, &peer->poll, peer->wake);
 	peer->poll.data = peer;
 	uv_poll_start(&peer->poll, UV_READABLE, peer_event);
+	/* First: what the role asks from now on is sent to this one at once. */
+	station_ask_peer(st, peer->role, peer->index);
 	if (st->role->peer)
 		st->role->peer(st, reader);
-	station_ask_peer(st, peer->role, peer->index);
 	if (!peer->closing)
 		peer_look(peer);
 }
@@ -125,6 +161,7 @@ station_peer_drop(struct station *st, uint16_t role, uint16_t index, uint32_t ge
 		if (peer->role != role || peer->index != index || peer->generation != generation)
 			continue;
 		peer_close(peer);
+		station_ask_gone(st, role, index);
 		if (st->role->peer_gone)
 			st->role->peer_gone(st, role, index, generation);
 		return;
@@ -149,7 +186,7 @@ static void
 kick_drop(struct station_kick *kick)
 {
 	list_remove(&kick->link);
-	fd_close(&kick->eventfd);
+	fd_close(&kick->wake);
 	mem_free(kick);
 }
 
@@ -167,8 +204,8 @@ kick_add(struct station *st, const struct leash_message *m, int *fds)
 	}
 	kick->role = m->peer_role;
 	kick->index = m->peer_index;
-	kick->eventfd = fd_take(&fds[0]);
-	fd_nonblock(kick->eventfd, true);
+	kick->wake = fd_take(&fds[0]);
+	fd_nonblock(kick->wake, true);
 	list_push(&st->kicks, &kick->link);
 	station_kick(st);
 }
@@ -207,7 +244,7 @@ station_kick(struct station *st)
 void
 station_peer_kick_now(struct station *st)
 {
-	static const uint64_t one = 1;
+	static const char one = 1;
 	struct list *it, *next;
 
 	st->kick_wanted = false;
@@ -215,8 +252,8 @@ station_peer_kick_now(struct station *st)
 	list_each (it, next, &st->kicks) {
 		struct station_kick *kick = container_of(it, struct station_kick, link);
 
-		/* A full counter means that the reader has yet to look: it will. */
-		ssize_t n = write(kick->eventfd, &one, sizeof(one));
+		/* A full pipe means that the reader has yet to look: it will. */
+		ssize_t n = write(kick->wake, &one, sizeof(one));
 		(void)n;
 	}
 }

@@ -11,7 +11,9 @@
 #include "ring/station.h"
 
 enum {
-	STATION_PENDING_MAX = 512, /* requests and deliveries that wait for their other half */
+	STATION_PENDING_MAX = 512,     /* requests and deliveries that wait for their other half */
+	STATION_PENDING_PEER_MAX = 64, /* ... of one process */
+	STATION_REQUESTS_TURN = 64,    /* of one process, given before others have their turn */
 	STATION_PENDING_MS = 30000,
 	STATION_QUEUE_MAX = 4096, /* messages that wait for the leash */
 	STATION_FDS_MAX = FD_PASS_MAX,
@@ -23,17 +25,18 @@ struct station_peer {
 	struct station *st;
 	struct ring_reader *reader;
 	uv_poll_t poll;
-	int eventfd;
+	int wake;
 	uint16_t role, index;
 	uint32_t generation;
 	bool closing;
+	bool more; /* requests wait for the next turn of the loop */
 };
 
 /* A reader of our segment, to be woken. */
 struct station_kick {
 	struct list link;
 	uint16_t role, index;
-	int eventfd;
+	int wake;
 };
 
 struct station_queued {
@@ -52,6 +55,7 @@ struct station {
 	uv_timer_t beat;
 	uv_timer_t deadline;
 	uv_prepare_t flush;
+	uv_idle_t again; /* runs while a peer has more requests */
 	struct leash_welcome welcome;
 	const void *config;
 	size_t config_bytes;
@@ -80,15 +84,19 @@ void station_peer_message(struct station *st, const struct leash_message *m, int
 void station_peer_drop(struct station *st, uint16_t role, uint16_t index, uint32_t generation);
 void station_peer_close_all(struct station *st);
 void station_peer_kick_now(struct station *st);
+/* Goes on with the requests that the last turn of the loop left. */
+void station_peer_again(struct station *st);
 bool station_peer_there(struct station *st, uint16_t role, uint16_t index);
 
 /* station_ask.c */
 void station_ask_init(struct station *st);
 void station_ask_fini(struct station *st);
-/* Looks for answers and requests in a peer's segment. */
-void station_ask_wake(struct station *st, struct ring_reader *reader);
+/* Looks for answers and requests in a peer's segment. True: more requests wait there. */
+bool station_ask_wake(struct station *st, struct ring_reader *reader);
 /* A peer came (again): what was sent to its predecessor by leash is sent again. */
 void station_ask_peer(struct station *st, uint16_t role, uint16_t index);
+/* A peer left: halves that came from it are dropped. */
+void station_ask_gone(struct station *st, uint16_t role, uint16_t index);
 void station_ask_deliver(struct station *st, const struct leash_message *m, int *fds, size_t count);
 void station_ask_tick(struct station *st, uint64_t now_ns);
 

@@ -4,7 +4,7 @@
  * sees tables change, loses its answerer in the middle and gets its answer from the successor.
  *
  *   test (hub) --leash-- api ---------+
- *        |                            | segments, eventfds
+ *        |                            | segments, pipes
  *        +------leash-- scheduler ----+
  */
 #include "ring/station.h"
@@ -19,7 +19,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -283,16 +282,18 @@ static void
 introduce(struct side *reader, struct side *producer)
 {
 	struct leash_message m;
-	int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int fds[2] = {producer->segment, wake};
+	int wake[2];
 
+	assert_int_equal(pipe2(wake, O_CLOEXEC | O_NONBLOCK), 0);
+	int fds[2] = {producer->segment, wake[0]};
 	leash_init(&m, LEASH_PEER);
 	m.peer_role = producer->role->role;
 	leash_send(reader->leash, &m, fds, 2);
 	leash_init(&m, LEASH_KICK);
 	m.peer_role = reader->role->role;
-	leash_send(producer->leash, &m, &wake, 1);
-	close(wake);
+	leash_send(producer->leash, &m, &wake[1], 1);
+	close(wake[0]);
+	close(wake[1]);
 }
 
 static void
