@@ -523,7 +523,7 @@ hub_reader(const struct hub_member *m)
 void
 hub_kick(struct hub *hub)
 {
-	static const char one = 1;
+	static const uint64_t one = 1; /* eight bytes: an eventfd would do as well */
 	struct list *it, *next;
 
 	list_each (it, next, &hub->members) {

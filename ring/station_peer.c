@@ -244,7 +244,7 @@ station_kick(struct station *st)
 void
 station_peer_kick_now(struct station *st)
 {
-	static const char one = 1;
+	static const uint64_t one = 1; /* eight bytes: an eventfd would do as well */
 	struct list *it, *next;
 
 	st->kick_wanted = false;
