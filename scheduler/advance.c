@@ -463,10 +463,11 @@ end_operation(struct model *m, struct deployment *d, enum msg_operation_state st
 	o->row.state = state;
 	o->row.ended_wall_ns = m->wall_ns;
 	o->dirty = true;
-	event_deployment(m, d, NULL, types[state],
-			 state == MSG_OPERATION_DONE ? LOG_INFO : LOG_ERROR,
-			 state == MSG_OPERATION_DONE ? NULL : &o->row.reason, "%s: %s", d->row.name,
-			 state == MSG_OPERATION_DONE ? "done" : o->row.reason.what);
+	if (state == MSG_OPERATION_DONE)
+		event_deployment(m, d, NULL, types[state], LOG_INFO, NULL, "%s: done", d->row.name);
+	else
+		event_deployment(m, d, NULL, types[state], LOG_ERROR, &o->row.reason, "%s",
+				 o->row.reason.what);
 	count_deploy(m, o, results[state]);
 	d->operation = NULL;
 }
