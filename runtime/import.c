@@ -588,12 +588,21 @@ unpack_all(struct import *im, struct err *err)
 	return 0;
 }
 
+/* The folders are held by O_PATH descriptors, which cannot be synced. */
+static int
+flush(int folder, int (*sync_call)(int fd))
+{
+	defer_close int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : sync_call(fd);
+}
+
 static int
 commit(struct import *im, struct err *err)
 {
 	if (im->layers_new == 0)
 		return 0;
-	if (syncfs(im->images) < 0) {
+	if (flush(im->images, syncfs) < 0) {
 		err_sys(err, errno, "cannot write the image to the disk");
 		return -1;
 	}
@@ -605,8 +614,9 @@ commit(struct import *im, struct err *err)
 		if (renameat2(im->tmp, name, im->layers, name, RENAME_NOREPLACE) < 0)
 			return err_sys(err, errno, "cannot move a layer to its place");
 	}
-	return fsync(im->layers) < 0 ? err_sys(err, errno, "cannot write the image to the disk")
-				     : 0;
+	return flush(im->layers, fsync) < 0
+		       ? err_sys(err, errno, "cannot write the image to the disk")
+		       : 0;
 }
 
 static void
