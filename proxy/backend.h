@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_BACKEND_H
+#define PROXY_BACKEND_H
+
+/*
+ * The replicas that requests can go to, by service: rows of the scheduler's table backend, with
+ * what this worker knows of them (load, latency, idle connections). Keyed by the replica's id, so
+ * all that survives changes of routes.
+ * A backend lives until its row is gone and nobody refers to it.
+ * Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/list.h"
+#include "base/map.h"
+#include "proxy/account.h"
+#include "proxy/balance.h"
+#include "ring/msg.h"
+
+enum { BACKEND_REPLICAS_MAX = 1024, BACKEND_IDLE_MAX = 256 };
+
+struct service;
+
+struct backend {
+	struct msg_backend row;
+	struct balance_replica load;
+	struct service *service; /* NULL when gone */
+	struct list idle;        /* struct upstream, most recently used first */
+	size_t idle_count;
+	unsigned refs; /* requests and connections */
+	bool gone;
+	struct metric_series *up, *connections;
+};
+
+struct service {
+	uint64_t id;
+	uint64_t turn;
+	size_t count;
+	struct backend *backends[BACKEND_REPLICAS_MAX];
+};
+
+struct backends {
+	struct map services; /* id -> struct service */
+	struct map replicas; /* id -> struct backend */
+	struct account *account;
+	/* An idle connection is to be closed: the backend left, drains or moved. */
+	void (*drop)(struct list *idle);
+};
+
+void backends_init(struct backends *b, struct account *account, void (*drop)(struct list *idle));
+void backends_fini(struct backends *b);
+/* As ring_table_sync gives it: row NULL is a removal. */
+void backends_change(struct backends *b, uint64_t replica, const struct msg_backend *row);
+/* NULL when the service has none. */
+struct service *backends_service(struct backends *b, uint64_t service);
+
+void backend_ref(struct backend *b);
+void backend_unref(struct backend *b);
+/* Replicas of its service that may get new requests, without this one. */
+size_t backend_others(const struct backend *b);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Power of two choices over latency times load, or round robin.
+ *
+ * Cost of a replica is its smoothed latency times the requests it has plus one. One that was never
+ * measured counts as fast as the other candidate, so that new replicas are tried, but not flooded:
+ * their requests in flight count.
+ *
+ * Ejection: five failures in a row keep a replica out for 30 s, longer each time; a refused
+ * connection for one second at once, because a replica that just died gets all its requests refused
+ * quickly and would look fast. If all are to be avoided, all are used: a wrong guess about one must
+ * not become an outage.
+ */
+
+#include "proxy/balance.h"
+
+static bool
+was_tried(const struct balance_replica *r, const struct balance_replica *const *tried, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (tried[i] == r)
+			return true;
+	}
+	return false;
+}
+
+/* 0: not at all; else the higher the better. */
+static int
+rank(const struct balance_replica *r, const struct balance_replica *const *tried, size_t count,
+     uint64_t now_ms)
+{
+	if (r->draining)
+		return 0;
+	if (was_tried(r, tried, count))
+		return 1;
+	return r->avoid_until_ms > now_ms ? 2 : 3;
+}
+
+static double
+cost(const struct balance_replica *r, const struct balance_replica *other)
+{
+	uint64_t ewma = r->ewma_ns ? r->ewma_ns : other->ewma_ns;
+
+	return (double)(ewma ? ewma : 1) * (r->in_flight + 1);
+}
+
+struct candidates {
+	struct balance_replica *const *replicas;
+	size_t count;
+	const struct balance_replica *const *tried;
+	size_t tried_count;
+	uint64_t now_ms;
+	int best;
+	size_t fitting;
+};
+
+static void
+look(struct candidates *c)
+{
+	c->best = 0;
+	c->fitting = 0;
+	for (size_t i = 0; i < c->count; i++) {
+		int r = rank(c->replicas[i], c->tried, c->tried_count, c->now_ms);
+
+		if (r > c->best) {
+			c->best = r;
+			c->fitting = 0;
+		}
+		c->fitting += r == c->best;
+	}
+}
+
+/* The n-th of the fitting ones. */
+static int
+nth(const struct candidates *c, uint64_t n)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		if (rank(c->replicas[i], c->tried, c->tried_count, c->now_ms) == c->best &&
+		    n-- == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static int
+choose_p2c(const struct candidates *c, const struct world *world)
+{
+	uint64_t a = world_random_below(world, c->fitting);
+	uint64_t b = world_random_below(world, c->fitting - 1);
+	int x = nth(c, a), y = nth(c, b >= a ? b + 1 : b);
+
+	return cost(c->replicas[x], c->replicas[y]) <= cost(c->replicas[y], c->replicas[x]) ? x : y;
+}
+
+int
+balance_choose(struct balance_replica *const *replicas, size_t count, enum msg_balance how,
+	       const struct balance_replica *const *tried, size_t tried_count,
+	       const struct world *world, uint64_t now_ms, uint64_t *turn)
+{
+	struct candidates c = {replicas, count, tried, tried_count, now_ms, 0, 0};
+
+	look(&c);
+	if (c.best == 0)
+		return -1;
+	if (c.fitting == 1)
+		return nth(&c, 0);
+	if (how == MSG_BALANCE_ROUND_ROBIN)
+		return nth(&c, (*turn)++ % c.fitting);
+	return choose_p2c(&c, world);
+}
+
+void
+balance_begin(struct balance_replica *r)
+{
+	r->in_flight++;
+}
+
+void
+balance_end(struct balance_replica *r)
+{
+	if (r->in_flight > 0)
+		r->in_flight--;
+}
+
+void
+balance_answered(struct balance_replica *r, uint64_t latency_ns)
+{
+	r->failures = 0;
+	if (r->ejections > 0)
+		r->ejections--;
+	if (r->ewma_ns == 0)
+		r->ewma_ns = latency_ns ? latency_ns : 1;
+	else
+		r->ewma_ns = r->ewma_ns - r->ewma_ns / 8 + latency_ns / 8 + 1;
+}
+
+bool
+balance_failed(struct balance_replica *r, bool unreachable, size_t others, uint64_t now_ms)
+{
+	uint64_t ms;
+
+	r->failures++;
+	if (unreachable && r->avoid_until_ms < now_ms + BALANCE_UNREACHABLE_MS)
+		r->avoid_until_ms = now_ms + BALANCE_UNREACHABLE_MS;
+	if (r->failures < BALANCE_FAILURES || others == 0)
+		return false;
+	r->failures = 0;
+	r->ejections++;
+	ms = (uint64_t)BALANCE_EJECT_MS * r->ejections;
+	if (ms > BALANCE_EJECT_MAX_MS)
+		ms = BALANCE_EJECT_MAX_MS;
+	r->avoid_until_ms = now_ms + ms;
+	return true;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_BALANCE_H
+#define PROXY_BALANCE_H
+
+/*
+ * Which replica a request goes to, and what is known of each: latency, load, failures. I/O-free:
+ * time and randomness come in. Replicas that are draining get nothing new; ones that failed lately
+ * are passed over while others are there (passive ejection).
+ * Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/world.h"
+#include "ring/msg.h"
+
+enum {
+	BALANCE_FAILURES = 5,     /* in a row, until ejection */
+	BALANCE_EJECT_MS = 30000, /* times the number of ejections */
+	BALANCE_EJECT_MAX_MS = 300000,
+	BALANCE_UNREACHABLE_MS = 1000, /* after a refused connection */
+	BALANCE_TRIED_MAX = 8,
+};
+
+struct balance_replica {
+	uint64_t ewma_ns; /* of the time until an answer begins; 0: not known yet */
+	uint32_t in_flight;
+	uint32_t upgraded; /* of those */
+	uint32_t failures; /* in a row */
+	uint32_t ejections;
+	uint64_t avoid_until_ms;
+	bool draining;
+};
+
+/* The index of the chosen one, or -1 when there is none. tried: replicas that this request was sent
+ * to before; avoided while others are there. turn: the service's counter for round robin. */
+int balance_choose(struct balance_replica *const *replicas, size_t count, enum msg_balance how,
+		   const struct balance_replica *const *tried, size_t tried_count,
+		   const struct world *world, uint64_t now_ms, uint64_t *turn);
+
+void balance_begin(struct balance_replica *r);
+void balance_end(struct balance_replica *r);
+/* An answer began after this time. */
+void balance_answered(struct balance_replica *r, uint64_t latency_ns);
+/* It could not be connected to, died, or answered 502..504. True: it is ejected now. others: how
+ * many more could serve; the last one is never ejected. */
+bool balance_failed(struct balance_replica *r, bool unreachable, size_t others, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Client connections.
+ *
+ * Reading: one shared buffer for all; what came is decrypted into another shared one and given to
+ * the session before the callback returns. Reading is never switched off and on per request.
+ *
+ * Writing: small pieces of one connection are gathered in the worker's stage, so that head and body
+ * of an answer become one record and one system call; large pieces go out directly behind what was
+ * gathered. TLS appends its records to a shared buffer that is written before anything else
+ * happens. Only what the kernel refuses is copied into the connection's own queue.
+ */
+
+#include "proxy/conn.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/session_h1.h"
+#include "proxy/session_h2.h"
+#include "proxy/sign_provider.h"
+#include "proxy/worker.h"
+
+enum { DIRECT_BYTES = 8192 };
+
+static void on_drained(struct sendq *q);
+static void on_timeout(struct wheel_timer *t);
+
+bool
+conn_open(const struct conn *c)
+{
+	return c->state == CONN_HANDSHAKE || c->state == CONN_OPEN;
+}
+
+/* ---- the end ---- */
+
+static void
+free_conn(struct conn *c)
+{
+	struct worker *w = c->w;
+
+	if (w->stage_conn == c)
+		w->stage_conn = NULL;
+	if (c->ops)
+		c->ops->free(c);
+	sendq_fini(&c->out);
+	tls_free(c->tls);
+	list_remove(&c->link);
+	list_remove(&c->dirty);
+	w->conns_count--;
+	mem_free(c);
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+	struct conn *c = handle->data;
+
+	c->handle_closed = true;
+	/* The handshake's second stack must end first: see sign_provider.h. */
+	if (!c->signing)
+		free_conn(c);
+}
+
+void
+conn_close(struct conn *c)
+{
+	struct worker *w = c->w;
+
+	if (c->state == CONN_CLOSED)
+		return;
+	if (w->stage_conn == c)
+		w->stage_length = 0;
+	if (c->ops)
+		account_connection(&w->account, c->secure, c->is_h2, -1);
+	c->state = CONN_CLOSED;
+	wheel_clear(&w->wheel, &c->timer);
+	list_remove(&c->dirty);
+	if (c->ops)
+		c->ops->closed(c);
+	uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+static void
+on_shutdown(uv_shutdown_t *request, int status)
+{
+	(void)status;
+	mem_free(request);
+}
+
+/* All output is with the kernel: say that no more comes, and wait for the client's end, or data
+ * that is still on its way would turn our goodbye into a reset. */
+static void
+linger(struct conn *c)
+{
+	uv_shutdown_t *request = mem_alloc(MEM_PROXY, sizeof(*request));
+
+	c->state = CONN_LINGER;
+	if (!request || uv_shutdown(request, (uv_stream_t *)&c->tcp, on_shutdown)) {
+		mem_free(request);
+		conn_close(c);
+		return;
+	}
+	conn_deadline(c, WORKER_LINGER_MS);
+	conn_resume(c);
+}
+
+void
+conn_finish(struct conn *c)
+{
+	if (!conn_open(c))
+		return;
+	if (c->w->stage_conn == c)
+		conn_flush_stage(c->w);
+	if (!conn_open(c))
+		return;
+	c->state = CONN_FINISHING;
+	if (c->tls) {
+		tls_close(c->tls);
+		if (c->w->cipher_length > 0) {
+			uv_buf_t b =
+				uv_buf_init((char *)c->w->cipher, (unsigned)c->w->cipher_length);
+
+			c->w->cipher_length = 0;
+			(void)sendq_write(&c->out, &b, 1);
+		}
+	}
+	conn_deadline(c, WORKER_STALL_MS);
+	if (sendq_pending(&c->out) == 0)
+		linger(c);
+}
+
+/* ---- writing ---- */
+
+static bool
+send_cipher(struct conn *c)
+{
+	struct worker *w = c->w;
+	uv_buf_t b = uv_buf_init((char *)w->cipher, (unsigned)w->cipher_length);
+
+	if (w->cipher_length == 0)
+		return true;
+	w->cipher_length = 0;
+	return sendq_write(&c->out, &b, 1);
+}
+
+/* A tls_sink_fn. */
+static bool
+take_cipher(void *arg, const void *data, size_t bytes)
+{
+	struct conn *c = arg;
+	struct worker *w = c->w;
+
+	if (c->state == CONN_CLOSED)
+		return true; /* a handshake that ends after its client */
+	if (w->cipher_length + bytes > sizeof(w->cipher) && !send_cipher(c))
+		return false;
+	if (bytes > sizeof(w->cipher))
+		return false;
+	memcpy(w->cipher + w->cipher_length, data, bytes);
+	w->cipher_length += bytes;
+	return true;
+}
+
+/* Both pieces, in order, to the wire. */
+static void
+push(struct conn *c, const void *a, size_t a_length, const void *b, size_t b_length)
+{
+	uint64_t now = worker_now_ms(c->w);
+	bool ok;
+
+	if (!conn_open(c))
+		return;
+	if (c->tls) {
+		ok = (a_length == 0 || tls_write(c->tls, a, a_length, now) == TLS_OK) &&
+		     (b_length == 0 || tls_write(c->tls, b, b_length, now) == TLS_OK);
+		ok = send_cipher(c) && ok;
+	} else {
+		union {
+			const void *in;
+			char *out;
+		} x = {a}, y = {b};
+		uv_buf_t bufs[2] = {uv_buf_init(x.out, (unsigned)a_length),
+				    uv_buf_init(y.out, (unsigned)b_length)};
+
+		ok = a_length == 0 ? sendq_write(&c->out, bufs + 1, 1)
+				   : sendq_write(&c->out, bufs, b_length > 0 ? 2 : 1);
+	}
+	if (!ok)
+		conn_close(c);
+}
+
+void
+conn_flush_stage(struct worker *w)
+{
+	struct conn *c = w->stage_conn;
+	size_t length = w->stage_length;
+
+	w->stage_conn = NULL;
+	w->stage_length = 0;
+	if (c && length > 0)
+		push(c, w->stage, length, NULL, 0);
+}
+
+void
+conn_write(struct conn *c, const void *data, size_t length)
+{
+	struct worker *w = c->w;
+
+	if (!conn_open(c) || length == 0)
+		return;
+	if (w->stage_conn != c) {
+		conn_flush_stage(w);
+		w->stage_conn = c;
+	}
+	if (length >= DIRECT_BYTES || w->stage_length + length > sizeof(w->stage)) {
+		size_t staged = w->stage_length;
+
+		w->stage_length = 0;
+		push(c, w->stage, staged, data, length);
+		return;
+	}
+	memcpy(w->stage + w->stage_length, data, length);
+	w->stage_length += length;
+}
+
+size_t
+conn_pending(const struct conn *c)
+{
+	return sendq_pending(&c->out);
+}
+
+static void
+on_drained(struct sendq *q)
+{
+	struct conn *c = container_of(q, struct conn, out);
+
+	if (c->state == CONN_CLOSED || c->state == CONN_LINGER)
+		return;
+	if (q->failed) {
+		conn_close(c);
+		return;
+	}
+	if (c->state == CONN_FINISHING)
+		linger(c);
+	else if (c->ops)
+		c->ops->writable(c);
+}
+
+void
+conn_mark_dirty(struct conn *c)
+{
+	if (list_empty(&c->dirty))
+		list_push(&c->w->dirty, &c->dirty);
+}
+
+/* ---- reading ---- */
+
+static const char *
+handshake_result(const struct conn *c)
+{
+	return tls_unknown_name(c->tls) ? "unknown_name" : "failed";
+}
+
+static void
+begin_session(struct conn *c)
+{
+	struct tls_info info = {.version = ""};
+	bool ok;
+
+	if (c->tls) {
+		tls_info(c->tls, &info);
+		account_handshake(&c->w->account, info.version, info.resumed, "ok",
+				  uv_hrtime() - c->started_ns);
+	}
+	c->is_h2 = info.h2;
+	c->state = CONN_OPEN;
+	ok = c->is_h2 ? session_h2_open(c) : session_h1_open(c);
+	if (!ok) {
+		conn_close(c);
+		return;
+	}
+	account_connection(&c->w->account, c->secure, c->is_h2, 1);
+}
+
+/* What TLS made of its input. */
+static void
+took_cipher(struct conn *c, enum tls_result r, size_t plain_length)
+{
+	struct worker *w = c->w;
+
+	c->signing = r == TLS_ASYNC;
+	if (c->state == CONN_CLOSED) {
+		w->cipher_length = 0;
+		return;
+	}
+	if (!send_cipher(c)) {
+		conn_close(c);
+		return;
+	}
+	if (r == TLS_FAILED) {
+		if (!tls_established(c->tls))
+			account_handshake(&w->account, "", false, handshake_result(c), 0);
+		/* The alert must arrive. */
+		conn_finish(c);
+		return;
+	}
+	if (r == TLS_ASYNC) {
+		conn_pause(c);
+		return;
+	}
+	if (c->state == CONN_HANDSHAKE && tls_established(c->tls))
+		begin_session(c);
+	if (plain_length > 0 && c->state == CONN_OPEN)
+		c->ops->input(c, w->plain, plain_length);
+	if (r == TLS_CLOSED && c->state == CONN_OPEN)
+		c->ops->eof(c);
+	else if (r == TLS_CLOSED && c->state == CONN_HANDSHAKE)
+		conn_close(c);
+}
+
+static void
+read_tls(struct conn *c, const uint8_t *data, size_t length)
+{
+	size_t plain_length;
+	enum tls_result r;
+
+	sign_provider_owner = c;
+	r = tls_feed(c->tls, data, length, c->w->plain, sizeof(c->w->plain), &plain_length);
+	sign_provider_owner = NULL;
+	took_cipher(c, r, plain_length);
+}
+
+void
+conn_signed(struct conn *c)
+{
+	size_t plain_length;
+	enum tls_result r;
+
+	sign_provider_owner = c;
+	r = tls_resume(c->tls, c->w->plain, sizeof(c->w->plain), &plain_length);
+	sign_provider_owner = NULL;
+	took_cipher(c, r, plain_length);
+	if (c->signing)
+		return;
+	if (c->handle_closed)
+		free_conn(c);
+	else
+		conn_resume(c);
+}
+
+void
+conn_pause(struct conn *c)
+{
+	if (!c->reading)
+		return;
+	c->reading = false;
+	(void)uv_read_stop((uv_stream_t *)&c->tcp);
+}
+
+static void
+read_end(struct conn *c, ssize_t n)
+{
+	if (n != UV_EOF || (c->state != CONN_OPEN && c->state != CONN_FINISHING)) {
+		conn_close(c);
+		return;
+	}
+	conn_pause(c);
+	if (c->state == CONN_OPEN)
+		c->ops->eof(c);
+}
+
+static void
+on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+{
+	struct conn *c = stream->data;
+	union {
+		char *in;
+		const uint8_t *out;
+	} data = {b->base};
+
+	if (n < 0) {
+		read_end(c, n);
+		return;
+	}
+	if (n == 0 || (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN))
+		return;
+	if (c->tls)
+		read_tls(c, data.out, (size_t)n);
+	else
+		c->ops->input(c, data.out, (size_t)n);
+}
+
+void
+conn_resume(struct conn *c)
+{
+	if (c->reading || c->signing || c->state == CONN_CLOSED)
+		return;
+	c->reading = uv_read_start((uv_stream_t *)&c->tcp, worker_alloc, on_read) == 0;
+	if (!c->reading)
+		conn_close(c);
+}
+
+/* ---- time ---- */
+
+void
+conn_deadline(struct conn *c, uint64_t ms_from_now)
+{
+	wheel_set(&c->w->wheel, &c->timer, worker_now_ms(c->w) + ms_from_now);
+	worker_wake_tick(c->w);
+}
+
+static void
+on_timeout(struct wheel_timer *t)
+{
+	struct conn *c = container_of(t, struct conn, timer);
+
+	if (c->state != CONN_OPEN) {
+		conn_close(c);
+		return;
+	}
+	if (conn_pending(c) > 0) {
+		size_t waiting = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
+
+		/* Nothing moved since the last look: the client does not read. */
+		if (waiting > 0 && waiting == c->stalled_bytes) {
+			conn_close(c);
+			return;
+		}
+		c->stalled_bytes = waiting;
+		conn_deadline(c, WORKER_STALL_MS);
+		return;
+	}
+	c->stalled_bytes = 0;
+	c->ops->timeout(c);
+}
+
+void
+conn_drain(struct conn *c)
+{
+	if (c->state == CONN_OPEN)
+		c->ops->drain(c);
+}
+
+/* ---- the beginning ---- */
+
+static struct conn *
+new_conn(struct worker *w, bool secure)
+{
+	struct conn *c = mem_zalloc(MEM_PROXY, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->w = w;
+	c->secure = secure;
+	c->started_ns = uv_hrtime();
+	wheel_timer_init(&c->timer, on_timeout);
+	list_init(&c->dirty);
+	list_push(&w->conns, &c->link);
+	w->conns_count++;
+	(void)uv_tcp_init(w->loop, &c->tcp);
+	c->tcp.data = c;
+	sendq_init(&c->out, (uv_stream_t *)&c->tcp, on_drained);
+	return c;
+}
+
+static bool
+read_peer(struct conn *c)
+{
+	struct sockaddr_storage sa;
+	int length = sizeof(sa);
+
+	return uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&sa, &length) == 0 &&
+	       addr_from_sockaddr((const struct sockaddr *)&sa, (socklen_t)length, &c->peer);
+}
+
+bool
+conn_accept(struct worker *w, uv_stream_t *server, bool secure)
+{
+	struct conn *c = new_conn(w, secure);
+
+	if (!c)
+		return false;
+	account_accepted(&w->account, secure);
+	if (uv_accept(server, (uv_stream_t *)&c->tcp) || !read_peer(c)) {
+		conn_close(c);
+		return true;
+	}
+	if (w->conns_count > w->conns_max) {
+		account_rejected(&w->account, NULL, "connections");
+		conn_close(c);
+		return true;
+	}
+	if (secure) {
+		c->tls = tls_accept(w->tls, take_cipher, c);
+		if (!c->tls) {
+			conn_close(c);
+			return true;
+		}
+		conn_deadline(c, WORKER_HANDSHAKE_MS);
+	} else {
+		begin_session(c);
+	}
+	conn_resume(c);
+	return true;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_CONN_H
+#define PROXY_CONN_H
+
+/*
+ * One client connection: the socket, TLS or not, its output, and the session (HTTP/1.1 or HTTP/2)
+ * on top. An idle connection owns no buffer.
+ *
+ * Life: handshake -> open -> (finishing: output is flushed, then the write side is shut and what
+ * still comes is dropped for a moment) -> closed. Memory is freed from the loop after the handle's
+ * close, never within a callback; code that may have closed a connection checks conn_open().
+ * Threading: the loop's.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+#include "base/addr.h"
+#include "base/list.h"
+#include "proxy/sendq.h"
+#include "proxy/wheel.h"
+#include "wire/tls.h"
+
+struct conn;
+struct worker;
+struct session_h1;
+struct session_h2;
+
+enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_FINISHING, CONN_LINGER, CONN_CLOSED };
+
+struct session_ops {
+	/* Plaintext; returns when all was used or kept. */
+	void (*input)(struct conn *c, const uint8_t *data, size_t length);
+	/* The client will send no more. */
+	void (*eof)(struct conn *c);
+	/* Output has room again. */
+	void (*writable)(struct conn *c);
+	/* The connection's deadline came. */
+	void (*timeout)(struct conn *c);
+	void (*drain)(struct conn *c);
+	/* The connection is closing: cancel what is under way. Called once. */
+	void (*closed)(struct conn *c);
+	/* Memory. */
+	void (*free)(struct conn *c);
+};
+
+struct conn {
+	struct list link;  /* of the worker */
+	struct list dirty; /* has frames to pull */
+	struct worker *w;
+	uv_tcp_t tcp;
+	struct sendq out;
+	struct wheel_timer timer;
+	struct tls *tls;               /* NULL: plain */
+	const struct session_ops *ops; /* NULL during the handshake */
+	union {
+		struct session_h1 *h1;
+		struct session_h2 *h2;
+	} session;
+	struct addr peer;
+	uint64_t started_ns;
+	uint64_t stalled_bytes; /* what waited when the stall was last looked at */
+	enum conn_state state;
+	bool secure; /* came over an https listener */
+	bool is_h2;
+	bool reading;
+	bool signing; /* the handshake waits for signer */
+	bool handle_closed;
+};
+
+/* Takes one connection from a listener; false: out of memory, try again later (libuv waits). */
+bool conn_accept(struct worker *w, uv_stream_t *server, bool secure);
+bool conn_open(const struct conn *c);
+/* Plaintext to the client; gathered until the end of the turn or until it is much. */
+void conn_write(struct conn *c, const void *data, size_t length);
+/* What was gathered, for any connection. */
+void conn_flush_stage(struct worker *w);
+size_t conn_pending(const struct conn *c);
+void conn_pause(struct conn *c); /* reads no more */
+void conn_resume(struct conn *c);
+/* Has frames to pull at the end of this turn. */
+void conn_mark_dirty(struct conn *c);
+void conn_deadline(struct conn *c, uint64_t ms_from_now);
+/* Flush, say goodbye, close. */
+void conn_finish(struct conn *c);
+/* At once. */
+void conn_close(struct conn *c);
+/* signer answered. */
+void conn_signed(struct conn *c);
+void conn_drain(struct conn *c);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Bodies of the proxy's own answers. Nothing that a client sent is repeated in them but the host
+ * and path of a redirect, which were validated. */
+
+#include "proxy/reply.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/text.h"
+#include "wire/url.h"
+
+static bool
+wants_json(const char *accept, size_t length)
+{
+	size_t at = 0, n;
+	const char *item;
+
+	while (accept && header_list_next(accept, length, &at, &item, &n)) {
+		const char *end = memchr(item, ';', n);
+
+		if (end)
+			n = (size_t)(end - item);
+		while (n > 0 && item[n - 1] == ' ')
+			n--;
+		if (header_equal(item, n, "application/json") ||
+		    header_equal(item, n, "application/problem+json"))
+			return true;
+		if (header_equal(item, n, "text/html") || header_equal(item, n, "text/plain"))
+			return false;
+	}
+	return false;
+}
+
+void
+reply_put(const struct reply *reply, const char *id, const char *accept, size_t accept_length,
+	  struct reply_text *out)
+{
+	int n;
+
+	if (wants_json(accept, accept_length)) {
+		out->type = "application/problem+json";
+		n = snprintf(out->body, sizeof(out->body),
+			     "{\"title\":\"%s\",\"status\":%u,\"detail\":\"%s\","
+			     "\"request_id\":\"%s\"}\n",
+			     http_reason(reply->status), reply->status, reply->what, id);
+	} else {
+		out->type = "text/plain; charset=utf-8";
+		n = snprintf(out->body, sizeof(out->body), "%u %s\n%s\nrequest %s\n", reply->status,
+			     http_reason(reply->status), reply->what, id);
+	}
+	out->length = n < 0 ? 0 : (size_t)n;
+	if (out->length >= sizeof(out->body))
+		out->length = sizeof(out->body) - 1;
+}
+
+bool
+reply_put_location(const struct forward_request *r, unsigned https_port, char *out, size_t cap)
+{
+	struct url_authority a;
+	char port[8] = "";
+
+	if (!url_authority_parse(r->text + r->authority.at, r->authority.length, &a))
+		return false;
+	if (https_port != 443)
+		text_format(port, sizeof(port), ":%u", https_port);
+	return text_format(out, cap, "https://%s%.*s%s%s%.*s%s%.*s", a.ipv6 ? "[" : "",
+			   (int)a.host_length, a.host, a.ipv6 ? "]" : "", port, (int)r->path_length,
+			   r->path, r->query ? "?" : "", (int)r->query_length,
+			   r->query ? r->query : "");
+}

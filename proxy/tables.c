@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Tables of the ring, in and out.
+ *
+ * A producer that restarts brings a new, at first empty segment: until it has committed a table
+ * once, what served goes on serving. After that the table is the truth: what is not in it is
+ * removed here.
+ *
+ * Order matters for a replica that is drained: how many requests it still has is published before
+ * the version of the table that said so. Whoever sees the version sees the number.
+ */
+
+#include "proxy/tables.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/worker.h"
+
+/* ---- backends ---- */
+
+struct removal {
+	struct ring_reader *reader;
+	uint16_t table;
+	uint64_t keys[256];
+	size_t count;
+};
+
+static bool
+take_backend(void *arg, uint64_t key, const void *row)
+{
+	struct worker *w = arg;
+	const struct backend *b = map_get_u64(&w->backends.replicas, key);
+
+	if (!b || memcmp(&b->row, row, sizeof(b->row)) != 0)
+		backends_change(&w->backends, key, row);
+	return true;
+}
+
+/* Keys of a map that the table does not have any more; at most as many as fit. */
+static void
+collect_gone(const struct map *m, struct removal *r)
+{
+	struct map_iter it = {0};
+
+	r->count = 0;
+	while (map_next(m, &it) && r->count < sizeof(r->keys) / sizeof(r->keys[0])) {
+		uint64_t key;
+
+		memcpy(&key, it.key, sizeof(key));
+		if (!ring_table_get(r->reader, r->table, key))
+			r->keys[r->count++] = key;
+	}
+}
+
+static void
+sync_backends(struct worker *w, struct ring_reader *reader)
+{
+	struct removal r = {.reader = reader, .table = MSG_TABLE_BACKEND};
+
+	if (ring_table_sync(reader, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL, NULL) !=
+		    RING_OK ||
+	    ring_table_version(reader, MSG_TABLE_BACKEND) == 0)
+		return;
+	ring_table_each(reader, MSG_TABLE_BACKEND, take_backend, w);
+	do {
+		collect_gone(&w->backends.replicas, &r);
+		for (size_t i = 0; i < r.count; i++) {
+			backends_change(&w->backends, r.keys[i], NULL);
+			(void)ring_table_remove(station_writer(w->st), MSG_TABLE_DRAIN, r.keys[i]);
+		}
+	} while (r.count > 0);
+}
+
+/* ---- routes ---- */
+
+struct rows {
+	const struct msg_route **rows;
+	size_t count, capacity;
+	bool failed;
+};
+
+static bool
+take_route(void *arg, uint64_t key, const void *row)
+{
+	struct rows *r = arg;
+
+	(void)key;
+	if (r->count == r->capacity) {
+		size_t more = r->capacity ? r->capacity * 2 : 64;
+		void *grown = mem_resize(MEM_PROXY, r->rows, more, sizeof(r->rows[0]));
+
+		r->failed = grown == NULL;
+		if (!grown)
+			return false;
+		r->rows = grown;
+		r->capacity = more;
+	}
+	r->rows[r->count++] = row;
+	return true;
+}
+
+static void
+sync_routes(struct worker *w, struct ring_reader *reader)
+{
+	struct rows r = {0};
+	struct router *fresh;
+	struct err err = {0};
+	size_t skipped = 0;
+
+	if (ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), NULL, NULL) !=
+		    RING_OK ||
+	    ring_table_version(reader, MSG_TABLE_ROUTE) == 0)
+		return;
+	ring_table_each(reader, MSG_TABLE_ROUTE, take_route, &r);
+	if (r.failed || router_new(r.rows, r.count, &fresh, &skipped, &err)) {
+		log_event(LOG_ERROR, "out of memory: new routes were not taken over", LOG_END);
+	} else {
+		router_unref(w->router);
+		w->router = fresh;
+	}
+	if (skipped > 0)
+		log_event(LOG_ERROR, "routes that do not hold were left out",
+			  log_u("count", skipped), LOG_END);
+	mem_free(r.rows);
+}
+
+/* ---- certificates ---- */
+
+static void
+change_certificate(void *arg, uint64_t key, const void *row)
+{
+	struct worker *w = arg;
+
+	if (row)
+		sni_change(&w->sni, key, row);
+}
+
+static void
+sync_certificates(struct worker *w, struct ring_reader *reader)
+{
+	struct removal r = {.reader = reader, .table = MSG_TABLE_CERTIFICATE};
+
+	if (ring_table_sync(reader, MSG_TABLE_CERTIFICATE, sizeof(struct msg_certificate),
+			    change_certificate, w) != RING_OK ||
+	    ring_table_version(reader, MSG_TABLE_CERTIFICATE) == 0)
+		return;
+	do {
+		collect_gone(&w->sni.by_id, &r);
+		for (size_t i = 0; i < r.count; i++)
+			sni_change(&w->sni, r.keys[i], NULL);
+	} while (r.count > 0);
+	sni_rebuild(&w->sni);
+}
+
+/* ---- out ---- */
+
+bool
+tables_publish_drain(struct worker *w)
+{
+	struct ring_writer *writer = station_writer(w->st);
+	struct map_iter it = {0};
+	bool any = false, changed = false;
+
+	ring_table_begin(writer, MSG_TABLE_DRAIN);
+	while (map_next(&w->backends.replicas, &it)) {
+		const struct backend *b = it.value;
+		struct msg_drain row = {.replica = b->row.replica,
+					.in_flight = b->load.in_flight,
+					.upgraded = b->load.upgraded};
+		bool row_changed = false;
+
+		if (b->load.draining)
+			(void)ring_table_set(writer, MSG_TABLE_DRAIN, row.replica, &row,
+					     &row_changed);
+		else
+			row_changed = ring_table_remove(writer, MSG_TABLE_DRAIN, row.replica);
+		any = any || b->load.draining;
+		changed = changed || row_changed;
+	}
+	ring_table_commit(writer, MSG_TABLE_DRAIN);
+	if (changed)
+		station_kick(w->st);
+	return any;
+}
+
+void
+tables_publish_applied(struct worker *w)
+{
+	struct ring_reader *scheduler = station_reader(w->st, ROLE_SCHEDULER, 0);
+	struct msg_applied row = {
+		.draining = w->draining, .connections = w->conns_count, .requests = w->requests};
+	const struct msg_applied *old = ring_table_own(station_writer(w->st), MSG_TABLE_APPLIED, 1);
+	bool changed = false;
+
+	if (scheduler) {
+		row.scheduler_generation = ring_reader_generation(scheduler);
+		row.routes_version = ring_table_version(scheduler, MSG_TABLE_ROUTE);
+		row.backends_version = ring_table_version(scheduler, MSG_TABLE_BACKEND);
+	} else if (old) {
+		row.scheduler_generation = old->scheduler_generation;
+		row.routes_version = old->routes_version;
+		row.backends_version = old->backends_version;
+	}
+	(void)ring_table_set(station_writer(w->st), MSG_TABLE_APPLIED, 1, &row, &changed);
+	if (changed)
+		station_kick(w->st);
+}
+
+void
+tables_sync(struct worker *w, struct ring_reader *reader)
+{
+	if (ring_reader_role(reader) == ROLE_SIGNER) {
+		sync_certificates(w, reader);
+		return;
+	}
+	if (ring_reader_role(reader) != ROLE_SCHEDULER)
+		return;
+	sync_backends(w, reader);
+	sync_routes(w, reader);
+	if (tables_publish_drain(w))
+		worker_wake_tick(w);
+	tables_publish_applied(w);
+}

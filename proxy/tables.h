@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_TABLES_H
+#define PROXY_TABLES_H
+
+/* What a worker takes over from the ring (routes, backends, certificates), and what it publishes
+ * about that (applied, drain).
+ * Threading: the loop's. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ring_reader;
+struct worker;
+
+/* Something may be new in this producer's segment. */
+void tables_sync(struct worker *w, struct ring_reader *reader);
+/* Publishes requests in flight on draining replicas; true while there are any such replicas. */
+bool tables_publish_drain(struct worker *w);
+void tables_publish_applied(struct worker *w);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+/*
+ * What everything in one proxy worker shares: the loop, its timers, the tables as they stand, and
+ * the buffers that are used within one callback only. There is one per process.
+ * Threading: the loop's thread.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+#include "base/list.h"
+#include "base/world.h"
+#include "proxy/account.h"
+#include "proxy/backend.h"
+#include "proxy/forward.h"
+#include "proxy/router.h"
+#include "proxy/sni.h"
+#include "proxy/wheel.h"
+#include "ring/station.h"
+#include "wire/h2.h"
+#include "wire/http1.h"
+#include "wire/tls.h"
+
+struct conn;
+
+enum {
+	WORKER_READ_BYTES = 65536,
+	WORKER_STAGE_BYTES = 32768,
+	WORKER_CIPHER_BYTES = 131072,
+	WORKER_PULL_BYTES = 65536,
+
+	/* A queue above the high mark stops its producer, below the low one starts it again. */
+	WORKER_HIGH_BYTES = 65536,
+	WORKER_LOW_BYTES = 32768,
+
+	WORKER_HANDSHAKE_MS = 10000,
+	WORKER_HEADER_MS = 10000, /* absolute, for a request's head */
+	WORKER_BODY_GRACE_MS = 10000,
+	WORKER_BODY_BYTES_PER_S =
+		240, /* slower request bodies are refused, until an answer began */
+	WORKER_KEEP_ALIVE_MS = 75000,
+	WORKER_H2_IDLE_MS = 120000,
+	WORKER_CONNECT_MS = 5000,
+	WORKER_ANSWER_MS = 60000, /* until a replica's answer begins */
+	WORKER_STREAM_IDLE_MS = 300000,
+	WORKER_TUNNEL_IDLE_MS = 3600000,
+	WORKER_UPSTREAM_IDLE_MS = 55000,
+	WORKER_STALL_MS = 60000, /* a client that takes no byte of what waits for it */
+	WORKER_LINGER_MS = 2000,
+	WORKER_REPLAY_BYTES = 65536,
+	WORKER_ATTEMPTS = 3,
+};
+
+struct worker {
+	struct station *st;
+	uv_loop_t *loop;
+	uv_timer_t tick;
+	uv_prepare_t prepare;
+	struct wheel wheel;
+	struct world_seeded random; /* its clocks are those of the last loop turn */
+	struct router *router;
+	struct backends backends;
+	struct sni sni;
+	struct account account;
+	struct h2_engine *h2;
+	struct tls_server *tls;
+
+	struct list listeners; /* listener.h */
+	struct list conns;
+	size_t conns_count;
+	size_t conns_max;
+	struct list dirty;        /* connections with frames to pull */
+	struct list dead_streams; /* freed at the end of the turn */
+	bool ticking;
+	unsigned ticks;
+	uint64_t requests;
+	unsigned https_port;
+	bool draining;
+	bool leaving;
+	uint64_t leave_at_ms; /* hard end of a drain */
+	bool log_pending;
+
+	/* Plaintext that one connection is writing in this turn. */
+	struct conn *stage_conn;
+	size_t stage_length;
+	size_t cipher_length;
+
+	struct http1_head head;        /* requests that come whole */
+	struct http1_head answer_head; /* answers that come whole */
+	struct forward_answer answer;
+	char scratch[FORWARD_HEAD_MAX];
+	uint8_t read[WORKER_READ_BYTES];
+	uint8_t plain[TLS_PLAIN_MIN];
+	uint8_t stage[WORKER_STAGE_BYTES];
+	uint8_t cipher[WORKER_CIPHER_BYTES];
+	uint8_t pull[WORKER_PULL_BYTES];
+};
+
+uint64_t worker_now_ms(const struct worker *w);
+/* For uv_read_start: the one read buffer; what is in it is used before the callback returns. */
+void worker_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *out);
+/* Makes sure that the tick runs while there are deadlines or records to publish. */
+void worker_wake_tick(struct worker *w);
+
+#endif
