@@ -6,6 +6,7 @@
 #include "dataplane/dataplane.h"
 #include "observability/observability.h"
 #include "overlay/overlay.h"
+#include "proxy/proxy.h"
 #include "proxy/signer.h"
 #include "runtime/probe.h"
 #include "runtime/runtime.h"
@@ -14,7 +15,7 @@
 
 static const struct station_role *const table[] = {
 	&api_role,     &dataplane_role, &observability_role, &overlay_role, &probe_role,
-	&runtime_role, &scheduler_role, &signer_role,        &unpack_role,
+	&runtime_role, &scheduler_role, &proxy_role,         &signer_role,  &unpack_role,
 };
 
 const struct station_role *

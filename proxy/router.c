@@ -207,8 +207,8 @@ find_wildcard(const struct router *r, const struct router_query *q)
 	return NULL;
 }
 
-const struct route *
-router_find(const struct router *r, const struct router_query *q)
+static const struct route *
+find_on(const struct router *r, const struct router_query *q)
 {
 	const struct route *found = NULL;
 
@@ -218,6 +218,35 @@ router_find(const struct router *r, const struct router_query *q)
 	if (!found)
 		found = find_wildcard(r, q);
 	return found ? found : find_in(r, r->any, q);
+}
+
+static bool
+more_specific(const struct route *a, const struct route *b)
+{
+	bool a_wild = a->row.host[0] == '*', b_wild = b->row.host[0] == '*';
+
+	if ((a->host_length == 0) != (b->host_length == 0))
+		return a->host_length > 0;
+	if (a_wild != b_wild)
+		return b_wild;
+	if (a->host_length != b->host_length)
+		return a->host_length > b->host_length;
+	return a->path_length > b->path_length;
+}
+
+const struct route *
+router_find(const struct router *r, const struct router_query *q,
+	    const struct route **elsewhere_out)
+{
+	const struct route *found = find_on(r, q), *other;
+	struct router_query across = *q;
+
+	if (!elsewhere_out)
+		return found;
+	across.tls = !q->tls;
+	other = find_on(r, &across);
+	*elsewhere_out = other && (!found || more_specific(other, found)) ? other : NULL;
+	return found;
 }
 
 bool

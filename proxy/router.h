@@ -43,8 +43,10 @@ struct router_query {
 	bool tls;       /* came over an https listener */
 	bool websocket; /* asks for an upgrade */
 };
-/* NULL: none. */
-const struct route *router_find(const struct router *r, const struct router_query *q);
+/* NULL: none. *elsewhere_out (may be NULL): the more specific route that would serve this on the
+ * other kind of listener, or NULL. */
+const struct route *router_find(const struct router *r, const struct router_query *q,
+				const struct route **elsewhere_out);
 /* Whether a client may use the route: its allow and deny prefixes. */
 bool router_admits(const struct route *route, const struct addr *client);
 /* Whether any https route serves any host: then clients without a server name are served. */

@@ -340,16 +340,21 @@ stream_refuse(struct stream *s, const struct forward_request *r, const struct re
 	reply_now(s, r, why, NULL);
 }
 
+/* NULL: none; *to_https: a more specific route is served over https only. */
 static const struct route *
-find_route(struct stream *s, const struct forward_request *r, const char *host, bool tls)
+find_route(struct stream *s, const struct forward_request *r, const char *host, bool *to_https)
 {
 	struct router_query q = {.host = host,
 				 .path = r->asterisk ? "/" : r->path,
 				 .path_length = r->asterisk ? 1 : r->path_length,
-				 .tls = tls,
+				 .tls = r->tls,
 				 .websocket = r->websocket};
+	const struct route *elsewhere = NULL, *found = NULL;
 
-	return s->w->router ? router_find(s->w->router, &q) : NULL;
+	if (s->w->router)
+		found = router_find(s->w->router, &q, r->tls ? NULL : &elsewhere);
+	*to_https = elsewhere != NULL && r->authority.length > 0;
+	return *to_https ? NULL : found;
 }
 
 static void
@@ -364,9 +369,9 @@ fold_host(const struct forward_request *r, char *out, size_t cap)
 }
 
 static void
-unrouted(struct stream *s, const struct forward_request *r, const char *host)
+unrouted(struct stream *s, const struct forward_request *r, bool to_https)
 {
-	if (!r->tls && r->authority.length > 0 && find_route(s, r, host, true) &&
+	if (to_https &&
 	    reply_put_location(r, s->w->https_port, s->w->scratch, sizeof(s->w->scratch))) {
 		/* The session writes its head into the scratch: the location must not be there. */
 		char *location = mem_strdup(MEM_PROXY, s->w->scratch);
@@ -427,6 +432,7 @@ stream_begin(struct stream *s, const struct forward_request *r, bool expect_cont
 {
 	char host[MSG_HOST];
 	const struct reply *why;
+	bool to_https;
 
 	note_request(s, r);
 	if ((r->method == HTTP_CONNECT && !r->websocket) || r->method == HTTP_TRACE) {
@@ -434,9 +440,9 @@ stream_begin(struct stream *s, const struct forward_request *r, bool expect_cont
 		return;
 	}
 	fold_host(r, host, sizeof(host));
-	s->route = find_route(s, r, host, r->tls);
+	s->route = find_route(s, r, host, &to_https);
 	if (!s->route) {
-		unrouted(s, r, host);
+		unrouted(s, r, to_https);
 		return;
 	}
 	s->router = router_ref(s->w->router);

@@ -381,7 +381,7 @@ stream(int fd, const char *args)
 	char *end;
 	long lines = strtol(args, &end, 10), ms = *end ? strtol(end + 1, NULL, 10) : 0;
 
-	if (!put(fd, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 49))
+	if (!put(fd, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 47))
 		return false;
 	for (long i = 0; i < lines; i++) {
 		char line[64], chunk[80];
