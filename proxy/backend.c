@@ -10,7 +10,8 @@
 #include "base/mem.h"
 
 void
-backends_init(struct backends *b, struct account *account, void (*drop)(struct list *idle))
+backend_table_init(struct backend_table *b, struct account *account,
+		   void (*drop)(struct list *idle))
 {
 	map_init(&b->services, MEM_PROXY);
 	map_init(&b->replicas, MEM_PROXY);
@@ -19,7 +20,7 @@ backends_init(struct backends *b, struct account *account, void (*drop)(struct l
 }
 
 void
-backends_fini(struct backends *b)
+backend_table_fini(struct backend_table *b)
 {
 	struct map_iter it = {0};
 
@@ -33,13 +34,13 @@ backends_fini(struct backends *b)
 }
 
 struct service *
-backends_service(struct backends *b, uint64_t service)
+backend_table_service(struct backend_table *b, uint64_t service)
 {
 	return map_get_u64(&b->services, service);
 }
 
 static struct service *
-get_service(struct backends *b, uint64_t id)
+get_service(struct backend_table *b, uint64_t id)
 {
 	struct service *s = map_get_u64(&b->services, id);
 
@@ -76,7 +77,7 @@ service_label(const char *replica, char *out, size_t cap)
 }
 
 static struct backend *
-add(struct backends *b, const struct msg_backend *row)
+add(struct backend_table *b, const struct msg_backend *row)
 {
 	struct service *s = get_service(b, row->service);
 	struct backend *backend = mem_zalloc(MEM_PROXY, sizeof(*backend));
@@ -101,14 +102,14 @@ add(struct backends *b, const struct msg_backend *row)
 }
 
 static void
-drop_idle(struct backends *b, struct backend *backend)
+drop_idle(struct backend_table *b, struct backend *backend)
 {
 	while (!list_empty(&backend->idle))
 		b->drop(backend->idle.next);
 }
 
 static void
-leave_service(struct backends *b, struct backend *backend)
+leave_service(struct backend_table *b, struct backend *backend)
 {
 	struct service *s = backend->service;
 
@@ -126,7 +127,7 @@ leave_service(struct backends *b, struct backend *backend)
 }
 
 static void
-remove_backend(struct backends *b, struct backend *backend)
+remove_backend(struct backend_table *b, struct backend *backend)
 {
 	map_remove_u64(&b->replicas, backend->row.replica);
 	leave_service(b, backend);
@@ -139,7 +140,7 @@ remove_backend(struct backends *b, struct backend *backend)
 }
 
 void
-backends_change(struct backends *b, uint64_t replica, const struct msg_backend *row)
+backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row)
 {
 	struct backend *backend = map_get_u64(&b->replicas, replica);
 	bool moved;

@@ -41,7 +41,7 @@ struct service {
 	struct backend *backends[BACKEND_REPLICAS_MAX];
 };
 
-struct backends {
+struct backend_table {
 	struct map services; /* id -> struct service */
 	struct map replicas; /* id -> struct backend */
 	struct account *account;
@@ -49,12 +49,13 @@ struct backends {
 	void (*drop)(struct list *idle);
 };
 
-void backends_init(struct backends *b, struct account *account, void (*drop)(struct list *idle));
-void backends_fini(struct backends *b);
+void backend_table_init(struct backend_table *b, struct account *account,
+			void (*drop)(struct list *idle));
+void backend_table_fini(struct backend_table *b);
 /* As ring_table_sync gives it: row NULL is a removal. */
-void backends_change(struct backends *b, uint64_t replica, const struct msg_backend *row);
+void backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row);
 /* NULL when the service has none. */
-struct service *backends_service(struct backends *b, uint64_t service);
+struct service *backend_table_service(struct backend_table *b, uint64_t service);
 
 void backend_ref(struct backend *b);
 void backend_unref(struct backend *b);

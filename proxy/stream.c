@@ -465,7 +465,7 @@ stream_begin(struct stream *s, const struct forward_request *r, bool expect_cont
 static struct backend *
 choose(struct stream *s)
 {
-	struct service *service = backends_service(&s->w->backends, s->route->row.service);
+	struct service *service = backend_table_service(&s->w->backends, s->route->row.service);
 	struct balance_replica *loads[BACKEND_REPLICAS_MAX];
 	int i;
 

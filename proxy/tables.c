@@ -34,7 +34,7 @@ take_backend(void *arg, uint64_t key, const void *row)
 	const struct backend *b = map_get_u64(&w->backends.replicas, key);
 
 	if (!b || memcmp(&b->row, row, sizeof(b->row)) != 0)
-		backends_change(&w->backends, key, row);
+		backend_table_change(&w->backends, key, row);
 	return true;
 }
 
@@ -67,7 +67,7 @@ sync_backends(struct worker *w, struct ring_reader *reader)
 	do {
 		collect_gone(&w->backends.replicas, &r);
 		for (size_t i = 0; i < r.count; i++) {
-			backends_change(&w->backends, r.keys[i], NULL);
+			backend_table_change(&w->backends, r.keys[i], NULL);
 			(void)ring_table_remove(station_writer(w->st), MSG_TABLE_DRAIN, r.keys[i]);
 		}
 	} while (r.count > 0);

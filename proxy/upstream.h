@@ -55,7 +55,7 @@ void upstream_shut(struct upstream *u);
 void upstream_release(struct upstream *u, bool keep);
 /* Gives it up; no event follows. */
 void upstream_close(struct upstream *u);
-/* For backends_init: closes an idle one by its list item. */
+/* For backend_table_init: closes an idle one by its list item. */
 void upstream_drop(struct list *idle);
 
 #endif

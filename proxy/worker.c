@@ -138,7 +138,7 @@ worker_init(struct worker *w, struct station *st)
 	list_init(&w->dead_streams);
 	world_real(&real);
 	world_seeded_init(&w->random, world_random_u64(&real), real.mono_ns, real.wall_ns);
-	backends_init(&w->backends, &w->account, upstream_drop);
+	backend_table_init(&w->backends, &w->account, upstream_drop);
 	sni_init(&w->sni);
 }
 

@@ -63,7 +63,7 @@ struct worker {
 	struct wheel wheel;
 	struct world_seeded random; /* its clocks are those of the last loop turn */
 	struct router *router;
-	struct backends backends;
+	struct backend_table backends;
 	struct sni sni;
 	struct account account;
 	struct h2_engine *h2;
