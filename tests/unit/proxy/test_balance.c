@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Choice of replicas: fairness, load and latency, failures, draining. */
+#include "proxy/balance.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { N = 4, ROUNDS = 20000 };
+
+static struct balance_replica replicas[N];
+static struct balance_replica *pointers[N];
+static struct world_seeded world;
+static uint64_t turn;
+
+static void
+reset(void)
+{
+	memset(replicas, 0, sizeof(replicas));
+	for (int i = 0; i < N; i++) {
+		pointers[i] = &replicas[i];
+		replicas[i].ewma_ns = 1000000;
+	}
+	world_seeded_init(&world, 1, 0, 0);
+	turn = 0;
+}
+
+static int
+choose(enum msg_balance how, const struct balance_replica *tried)
+{
+	const struct balance_replica *list[1] = {tried};
+
+	return balance_choose(pointers, N, how, list, tried != NULL, &world.world, 100, &turn);
+}
+
+static void
+count(enum msg_balance how, unsigned counts[N])
+{
+	memset(counts, 0, N * sizeof(counts[0]));
+	for (int i = 0; i < ROUNDS; i++) {
+		int c = choose(how, NULL);
+
+		assert_in_range(c, 0, N - 1);
+		counts[c]++;
+	}
+}
+
+static void
+test_equal(void **state)
+{
+	unsigned counts[N];
+
+	(void)state;
+	reset();
+	count(MSG_BALANCE_ROUND_ROBIN, counts);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(counts[i], ROUNDS / N);
+	/* Load that stays: p2c keeps it even. */
+	memset(counts, 0, sizeof(counts));
+	for (int i = 0; i < 1000; i++)
+		balance_begin(&replicas[choose(MSG_BALANCE_P2C, NULL)]);
+	for (int i = 0; i < N; i++)
+		assert_in_range(replicas[i].in_flight, 240, 260);
+}
+
+static void
+test_slow_and_busy(void **state)
+{
+	unsigned counts[N];
+
+	(void)state;
+	reset();
+	replicas[0].ewma_ns = 50000000;
+	count(MSG_BALANCE_P2C, counts);
+	assert_int_equal(counts[0], 0);
+	reset();
+	replicas[1].in_flight = 100;
+	count(MSG_BALANCE_P2C, counts);
+	assert_int_equal(counts[1], 0);
+	/* One that is new gets its share. */
+	reset();
+	replicas[2].ewma_ns = 0;
+	count(MSG_BALANCE_P2C, counts);
+	assert_true(counts[2] > ROUNDS / 8);
+}
+
+static void
+test_draining_and_tried(void **state)
+{
+	(void)state;
+	reset();
+	for (int i = 0; i < 3; i++)
+		replicas[i].draining = true;
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(choose(MSG_BALANCE_P2C, NULL), 3);
+	/* The only one left is tried again rather than none. */
+	assert_int_equal(choose(MSG_BALANCE_P2C, &replicas[3]), 3);
+	replicas[3].draining = true;
+	assert_int_equal(choose(MSG_BALANCE_P2C, NULL), -1);
+	assert_int_equal(choose(MSG_BALANCE_ROUND_ROBIN, NULL), -1);
+	reset();
+	for (int i = 0; i < 100; i++)
+		assert_int_not_equal(choose(MSG_BALANCE_P2C, &replicas[1]), 1);
+	assert_int_equal(
+		balance_choose(pointers, 0, MSG_BALANCE_P2C, NULL, 0, &world.world, 0, &turn), -1);
+}
+
+static void
+test_failures(void **state)
+{
+	struct balance_replica *r = &replicas[0];
+	uint64_t now = 100;
+
+	(void)state;
+	reset();
+	assert_false(balance_failed(r, true, 3, now));
+	for (int i = 0; i < 100; i++)
+		assert_int_not_equal(choose(MSG_BALANCE_P2C, NULL), 0);
+	for (int i = 2; i < BALANCE_FAILURES; i++)
+		assert_false(balance_failed(r, false, 3, now));
+	assert_true(balance_failed(r, false, 3, now));
+	assert_true(r->avoid_until_ms == now + BALANCE_EJECT_MS);
+	/* Longer each time, with an end. */
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < BALANCE_FAILURES; i++)
+			(void)balance_failed(r, false, 3, now);
+	}
+	assert_true(r->avoid_until_ms == now + BALANCE_EJECT_MAX_MS);
+	/* The last one is never ejected; and all avoided are as good as none. */
+	reset();
+	for (int i = 0; i < 50; i++)
+		assert_false(balance_failed(r, false, 0, now));
+	for (int i = 0; i < N; i++)
+		replicas[i].avoid_until_ms = 1000000;
+	assert_int_not_equal(choose(MSG_BALANCE_P2C, NULL), -1);
+}
+
+static void
+test_latency(void **state)
+{
+	struct balance_replica *r = &replicas[0];
+
+	(void)state;
+	reset();
+	r->ewma_ns = 0;
+	balance_answered(r, 8000);
+	assert_true(r->ewma_ns == 8000);
+	for (int i = 0; i < 100; i++)
+		balance_answered(r, 80000);
+	assert_in_range(r->ewma_ns, 75000, 81000);
+	balance_failed(r, false, 3, 0);
+	balance_answered(r, 1);
+	assert_int_equal(r->failures, 0);
+	balance_end(r);
+	assert_int_equal(r->in_flight, 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_slow_and_busy),
+		cmocka_unit_test(test_draining_and_tried),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_latency),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
