@@ -22,7 +22,11 @@
 #include "wire/h2_block.h"
 #include "wire/nghttp2.h"
 
-enum { BLOCKS_KEPT = 8, NV_MAX = H2_FIELDS_MAX + 28 };
+enum {
+	BLOCKS_KEPT = 8,
+	NV_MAX = H2_FIELDS_MAX + 28,
+	ACKS_MAX = 10000, /* more than one read can ask for: the guard is to say so first */
+};
 
 struct h2_engine {
 	nghttp2_option *option;
@@ -425,7 +429,7 @@ h2_engine_new(struct h2_engine **out, struct err *err)
 	}
 	nghttp2.nghttp2_option_set_no_auto_window_update(e->option, 1);
 	nghttp2.nghttp2_option_set_max_deflate_dynamic_table_size(e->option, 4096);
-	nghttp2.nghttp2_option_set_max_outbound_ack(e->option, 1000);
+	nghttp2.nghttp2_option_set_max_outbound_ack(e->option, ACKS_MAX);
 	nghttp2.nghttp2_option_set_max_settings(e->option, 32);
 	set_callbacks(e->callbacks);
 	*out = e;
