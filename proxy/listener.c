@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 #include "proxy/worker.h"
 
 enum { BACKLOG = 4096 };
@@ -49,7 +49,7 @@ on_connection(uv_stream_t *server, int status)
 
 	if (status < 0 || l->closing)
 		return;
-	l->starved = !conn_accept(l->w, server, l->secure);
+	l->starved = !downstream_accept(l->w, server, l->secure);
 	if (l->starved)
 		worker_wake_tick(l->w);
 }

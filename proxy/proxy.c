@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 #include "proxy/listener.h"
 #include "proxy/sign_provider.h"
 #include "proxy/tables.h"
@@ -61,7 +61,7 @@ static void
 on_signature(void *arg, int status, const struct err *err, const void *body, size_t bytes, int *fds,
 	     size_t count)
 {
-	struct conn *c;
+	struct downstream *c;
 
 	(void)fds;
 	(void)count;
@@ -69,7 +69,7 @@ on_signature(void *arg, int status, const struct err *err, const void *body, siz
 		log_err(LOG_WARN, "no signature for a handshake", err);
 	c = sign_provider_answer(arg, body, status == 0 ? bytes : 0);
 	if (c)
-		conn_signed(c);
+		downstream_signed(c);
 }
 
 /* A sign_ask_fn. */

@@ -16,7 +16,7 @@
 
 #include <string.h>
 #include "base/mem.h"
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 #include "proxy/stream.h"
 #include "proxy/worker.h"
 #include "wire/http1_body.h"
@@ -43,23 +43,23 @@ struct session_h1 {
 	bool draining;
 };
 
-static void process_kept(struct conn *c);
+static void process_kept(struct downstream *c);
 
 /* ---- between two requests ---- */
 
 static void
-wait_for_request(struct conn *c)
+wait_for_request(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
 	if (h->kept.length > 0)
-		conn_deadline(c, WORKER_HEADER_MS);
+		downstream_deadline(c, WORKER_HEADER_MS);
 	else
-		conn_deadline(c, h->draining ? WORKER_LINGER_MS : WORKER_KEEP_ALIVE_MS);
+		downstream_deadline(c, h->draining ? WORKER_LINGER_MS : WORKER_KEEP_ALIVE_MS);
 }
 
 static void
-next_request(struct conn *c)
+next_request(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
@@ -67,11 +67,11 @@ next_request(struct conn *c)
 	h->request_done = h->answer_done = h->answer_begun = h->tunnel = false;
 	h->unconsumed = 0;
 	if (h->eof && h->kept.length == 0) {
-		conn_finish(c);
+		downstream_finish(c);
 		return;
 	}
-	conn_resume(c);
-	if (!conn_open(c))
+	downstream_resume(c);
+	if (!downstream_open(c))
 		return;
 	wait_for_request(c);
 	if (h->kept.length > 0)
@@ -80,14 +80,14 @@ next_request(struct conn *c)
 
 /* The answer is written; what becomes of the connection? */
 static void
-answered(struct conn *c)
+answered(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
 	h->stream = NULL;
 	h->answer_done = true;
 	if (!h->keep || !h->request_done || h->tunnel)
-		conn_finish(c);
+		downstream_finish(c);
 	else
 		next_request(c);
 }
@@ -105,7 +105,7 @@ put_fields(struct http1_writer *w, const struct h2_header *fields, size_t count)
 static void
 on_interim(void *session, unsigned status, const struct h2_header *fields, size_t count)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 	struct http1_writer w;
 
 	if (c->session.h1->http10)
@@ -114,11 +114,11 @@ on_interim(void *session, unsigned status, const struct h2_header *fields, size_
 	http1_write_status(&w, status);
 	put_fields(&w, fields, count);
 	http1_write_end(&w);
-	conn_write(c, c->w->scratch, http1_write_length(&w));
+	downstream_write(c, c->w->scratch, http1_write_length(&w));
 }
 
 static void
-put_framing(struct conn *c, struct http1_writer *w, const struct stream_answer *a)
+put_framing(struct downstream *c, struct http1_writer *w, const struct stream_answer *a)
 {
 	struct session_h1 *h = c->session.h1;
 
@@ -145,7 +145,7 @@ put_framing(struct conn *c, struct http1_writer *w, const struct stream_answer *
 static void
 on_answer(void *session, const struct stream_answer *a)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 	struct session_h1 *h = c->session.h1;
 	struct http1_writer w;
 
@@ -159,11 +159,11 @@ on_answer(void *session, const struct stream_answer *a)
 	put_framing(c, &w, a);
 	http1_write_end(&w);
 	if (!http1_write_ok(&w)) {
-		conn_close(c); /* a name or value that could not be written safely */
+		downstream_close(c); /* a name or value that could not be written safely */
 		return;
 	}
 	h->tunnel = a->tunnel;
-	conn_write(c, c->w->scratch, http1_write_length(&w));
+	downstream_write(c, c->w->scratch, http1_write_length(&w));
 	if (a->tunnel)
 		process_kept(c);
 }
@@ -171,22 +171,22 @@ on_answer(void *session, const struct stream_answer *a)
 static void
 on_data(void *session, const char *data, size_t length)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 	char head[HTTP1_CHUNK_HEAD_MAX];
 
 	if (!c->session.h1->chunked) {
-		conn_write(c, data, length);
+		downstream_write(c, data, length);
 		return;
 	}
-	conn_write(c, head, http1_write_chunk_head(length, head));
-	conn_write(c, data, length);
-	conn_write(c, "\r\n", 2);
+	downstream_write(c, head, http1_write_chunk_head(length, head));
+	downstream_write(c, data, length);
+	downstream_write(c, "\r\n", 2);
 }
 
 static void
 on_end(void *session, const struct h2_header *trailers, size_t count)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 	struct http1_writer w;
 
 	if (c->session.h1->chunked) {
@@ -194,39 +194,39 @@ on_end(void *session, const struct h2_header *trailers, size_t count)
 		http1_write_raw(&w, "0\r\n", 3);
 		put_fields(&w, trailers, count);
 		http1_write_end(&w);
-		conn_write(c, c->w->scratch, http1_write_length(&w));
+		downstream_write(c, c->w->scratch, http1_write_length(&w));
 	}
-	if (conn_open(c))
+	if (downstream_open(c))
 		answered(c);
 }
 
 static void
 on_abort(void *session)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 
 	/* A cut answer must look cut: no last chunk, no close_notify. */
 	c->session.h1->stream = NULL;
-	conn_flush_stage(c->w);
-	conn_close(c);
+	downstream_flush_stage(c->w);
+	downstream_close(c);
 }
 
 static size_t
 on_pending(void *session)
 {
-	return conn_pending(session);
+	return downstream_pending(session);
 }
 
 static void
 on_consumed(void *session, size_t bytes)
 {
-	struct conn *c = session;
+	struct downstream *c = session;
 	struct session_h1 *h = c->session.h1;
 
 	h->unconsumed -= bytes;
 	if (!h->eof && h->unconsumed <= WORKER_LOW_BYTES && h->kept.length <= WORKER_HIGH_BYTES &&
-	    conn_open(c))
-		conn_resume(c);
+	    downstream_open(c))
+		downstream_resume(c);
 }
 
 static const struct stream_ops ops = {on_interim, on_answer,  on_data,    on_end,
@@ -235,7 +235,8 @@ static const struct stream_ops ops = {on_interim, on_answer,  on_data,    on_end
 /* ---- requests ---- */
 
 static void
-describe(struct conn *c, const struct http1_head *head, const char *data, struct forward_request *r)
+describe(struct downstream *c, const struct http1_head *head, const char *data,
+	 struct forward_request *r)
 {
 	*r = (struct forward_request){
 		.text = data,
@@ -281,7 +282,7 @@ take_path(const struct http1_head *head, const char *data, struct forward_reques
 }
 
 static void
-begin_request(struct conn *c, const struct http1_head *head, const char *data)
+begin_request(struct downstream *c, const struct http1_head *head, const char *data)
 {
 	struct session_h1 *h = c->session.h1;
 	struct forward_request r;
@@ -299,10 +300,10 @@ begin_request(struct conn *c, const struct http1_head *head, const char *data)
 			&h->trailers);
 	h->stream = stream_new(c->w, &ops, c);
 	if (!h->stream) {
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
-	conn_deadline(c, WORKER_STALL_MS);
+	downstream_deadline(c, WORKER_STALL_MS);
 	if (path_ok)
 		stream_begin(h->stream, &r, head->expect_continue);
 	else
@@ -311,7 +312,7 @@ begin_request(struct conn *c, const struct http1_head *head, const char *data)
 
 /* A head that does not hold: answered here, because there is no request to route. */
 static void
-refuse(struct conn *c, enum http1_error error)
+refuse(struct downstream *c, enum http1_error error)
 {
 	struct session_h1 *h = c->session.h1;
 	struct reply why = {http1_error_status(error), http1_error_text(error), "malformed", 0};
@@ -329,7 +330,7 @@ refuse(struct conn *c, enum http1_error error)
 	if (h->stream)
 		stream_refuse(h->stream, &r, &why);
 	else
-		conn_close(c);
+		downstream_close(c);
 }
 
 static void
@@ -341,7 +342,7 @@ forget_head(struct session_h1 *h)
 
 /* Gives how many bytes were used; all that is not must be kept. */
 static size_t
-take_head(struct conn *c, const char *data, size_t length)
+take_head(struct downstream *c, const char *data, size_t length)
 {
 	struct session_h1 *h = c->session.h1;
 	struct http1_head *head = h->head ? h->head : &c->w->head;
@@ -369,7 +370,7 @@ take_head(struct conn *c, const char *data, size_t length)
 }
 
 static size_t
-take_body(struct conn *c, const char *data, size_t length)
+take_body(struct downstream *c, const char *data, size_t length)
 {
 	struct session_h1 *h = c->session.h1;
 	const char *span = NULL;
@@ -383,7 +384,7 @@ take_body(struct conn *c, const char *data, size_t length)
 		h->stream = NULL;
 		stream_cancel(s);
 		if (h->answer_begun)
-			conn_close(c);
+			downstream_close(c);
 		else
 			refuse(c, h->body.error);
 		return length;
@@ -403,13 +404,13 @@ take_body(struct conn *c, const char *data, size_t length)
 
 /* Uses what it can of the input; gives how much that was. */
 static size_t
-process(struct conn *c, const char *data, size_t length)
+process(struct downstream *c, const char *data, size_t length)
 {
 	struct session_h1 *h = c->session.h1;
 	size_t at = 0;
 
 	h->running = true;
-	while (at < length && c->state == CONN_OPEN) {
+	while (at < length && c->state == DOWNSTREAM_OPEN) {
 		if (!h->stream) {
 			size_t used = take_head(c, data + at, length - at);
 
@@ -423,26 +424,26 @@ process(struct conn *c, const char *data, size_t length)
 		}
 	}
 	h->running = false;
-	return c->state == CONN_OPEN ? at : length;
+	return c->state == DOWNSTREAM_OPEN ? at : length;
 }
 
 static void
-settle(struct conn *c)
+settle(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
-	if (c->state != CONN_OPEN)
+	if (c->state != DOWNSTREAM_OPEN)
 		return;
 	if (!buf_ok(&h->kept)) {
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
 	if (h->stream && (h->unconsumed > WORKER_HIGH_BYTES || h->kept.length > WORKER_HIGH_BYTES))
-		conn_pause(c);
+		downstream_pause(c);
 }
 
 static void
-process_kept(struct conn *c)
+process_kept(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 	size_t used;
@@ -459,7 +460,7 @@ process_kept(struct conn *c)
 }
 
 static void
-input(struct conn *c, const uint8_t *bytes, size_t length)
+input(struct downstream *c, const uint8_t *bytes, size_t length)
 {
 	struct session_h1 *h = c->session.h1;
 	const char *data = (const char *)bytes;
@@ -477,19 +478,19 @@ input(struct conn *c, const uint8_t *bytes, size_t length)
 	if (used < length)
 		buf_put(&h->kept, data + used, length - used);
 	/* The head's deadline runs from its first byte and is never moved. */
-	if (!had_head && !h->stream && c->state == CONN_OPEN && h->kept.length > 0)
-		conn_deadline(c, WORKER_HEADER_MS);
+	if (!had_head && !h->stream && c->state == DOWNSTREAM_OPEN && h->kept.length > 0)
+		downstream_deadline(c, WORKER_HEADER_MS);
 	settle(c);
 }
 
 static void
-eof(struct conn *c)
+eof(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
 	h->eof = true;
 	if (!h->stream) {
-		conn_finish(c);
+		downstream_finish(c);
 		return;
 	}
 	if (h->tunnel) {
@@ -499,11 +500,11 @@ eof(struct conn *c)
 	/* A plain client may close its side and wait for the answer. One that leaves in the middle
 	 * of its request, or over TLS, is gone. */
 	if (!h->request_done || c->tls)
-		conn_close(c);
+		downstream_close(c);
 }
 
 static void
-writable(struct conn *c)
+writable(struct downstream *c)
 {
 	if (c->session.h1->stream)
 		stream_writable(c->session.h1->stream);
@@ -513,7 +514,7 @@ static const struct reply slow_head = {408, "the request's header came too slowl
 				       0};
 
 static void
-timeout(struct conn *c)
+timeout(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 	struct forward_request r = {.text = "",
@@ -524,11 +525,11 @@ timeout(struct conn *c)
 				    .protocol = 11};
 
 	if (h->stream) {
-		conn_deadline(c, WORKER_STALL_MS);
+		downstream_deadline(c, WORKER_STALL_MS);
 		return;
 	}
 	if (h->kept.length == 0) {
-		conn_finish(c);
+		downstream_finish(c);
 		return;
 	}
 	h->keep = false;
@@ -536,21 +537,21 @@ timeout(struct conn *c)
 	if (h->stream)
 		stream_refuse(h->stream, &r, &slow_head);
 	else
-		conn_close(c);
+		downstream_close(c);
 }
 
 static void
-drain(struct conn *c)
+drain(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
 	h->draining = true;
 	if (!h->stream && h->kept.length == 0)
-		conn_deadline(c, WORKER_LINGER_MS);
+		downstream_deadline(c, WORKER_LINGER_MS);
 }
 
 static void
-closed(struct conn *c)
+closed(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 	struct stream *s = h->stream;
@@ -561,7 +562,7 @@ closed(struct conn *c)
 }
 
 static void
-free_session(struct conn *c)
+free_session(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
 
@@ -572,7 +573,7 @@ free_session(struct conn *c)
 }
 
 bool
-session_h1_open(struct conn *c)
+session_h1_open(struct downstream *c)
 {
 	static const struct session_ops session = {input, eof,    writable,    timeout,
 						   drain, closed, free_session};
@@ -585,6 +586,6 @@ session_h1_open(struct conn *c)
 	c->session.h1 = h;
 	c->ops = &session;
 	h->draining = c->w->draining;
-	conn_deadline(c, WORKER_HEADER_MS);
+	downstream_deadline(c, WORKER_HEADER_MS);
 	return true;
 }

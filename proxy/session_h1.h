@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
-struct conn;
+struct downstream;
 
 /* Puts the session on the connection. false: out of memory. */
-bool session_h1_open(struct conn *c);
+bool session_h1_open(struct downstream *c);
 
 #endif

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 #include "proxy/stream.h"
 #include "proxy/worker.h"
 #include "wire/h2.h"
@@ -28,7 +28,7 @@ enum {
 
 /* One request of the connection. */
 struct exchange {
-	struct conn *c;
+	struct downstream *c;
 	struct h2_stream *h2;  /* NULL: closed */
 	struct stream *stream; /* NULL: ended */
 	struct buf out;
@@ -71,7 +71,7 @@ offer(struct exchange *x)
 {
 	if (x->h2)
 		h2_offer(x->h2, waiting(x), x->ended);
-	conn_mark_dirty(x->c);
+	downstream_mark_dirty(x->c);
 }
 
 static void
@@ -80,7 +80,7 @@ on_interim(void *session, unsigned status, const struct h2_header *fields, size_
 	struct exchange *x = session;
 
 	if (x->h2 && h2_inform(x->h2, status, fields, count) == 0)
-		conn_mark_dirty(x->c);
+		downstream_mark_dirty(x->c);
 }
 
 static bool
@@ -113,15 +113,15 @@ on_answer(void *session, const struct stream_answer *a)
 	}
 	x->tunnel = a->tunnel;
 	(void)h2_respond(x->h2, a->tunnel ? 200 : a->status, fields, count, a->has_body);
-	conn_mark_dirty(x->c);
+	downstream_mark_dirty(x->c);
 }
 
 static void
-flush(struct conn *c)
+flush(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
-	while (c->state == CONN_OPEN && conn_pending(c) <= WORKER_HIGH_BYTES) {
+	while (c->state == DOWNSTREAM_OPEN && downstream_pending(c) <= WORKER_HIGH_BYTES) {
 		size_t n;
 
 		h->feeding = true;
@@ -129,7 +129,7 @@ flush(struct conn *c)
 		h->feeding = false;
 		if (n == 0)
 			break;
-		conn_write(c, c->w->pull, n);
+		downstream_write(c, c->w->pull, n);
 	}
 }
 
@@ -152,7 +152,7 @@ fail(struct exchange *x)
 		stream_cancel(s);
 	if (x->h2)
 		h2_reset(x->h2, H2_INTERNAL_ERROR);
-	conn_mark_dirty(x->c);
+	downstream_mark_dirty(x->c);
 }
 
 static void
@@ -199,7 +199,7 @@ on_abort(void *session)
 	x->stream = NULL;
 	if (x->h2)
 		h2_reset(x->h2, H2_INTERNAL_ERROR);
-	conn_mark_dirty(x->c);
+	downstream_mark_dirty(x->c);
 	forget(x);
 }
 
@@ -219,7 +219,7 @@ on_consumed(void *session, size_t bytes)
 	if (!x->h2)
 		return;
 	h2_consume(x->h2, bytes);
-	conn_mark_dirty(x->c);
+	downstream_mark_dirty(x->c);
 }
 
 static const struct stream_ops ops = {on_interim, on_answer,  on_data,    on_end,
@@ -232,7 +232,7 @@ static const struct reply header_too_large = {431, "the request's header is too 
 					      "header_size", 0};
 
 static void
-describe(struct conn *c, const struct h2_request *q, struct forward_request *r)
+describe(struct downstream *c, const struct h2_request *q, struct forward_request *r)
 {
 	*r = (struct forward_request){
 		.text = q->text,
@@ -303,7 +303,7 @@ begin(struct exchange *x, const struct h2_request *q)
 static void
 on_request(void *arg, struct h2_stream *s, const struct h2_request *q)
 {
-	struct conn *c = arg;
+	struct downstream *c = arg;
 	struct exchange *x = mem_zalloc(MEM_PROXY, sizeof(*x));
 
 	if (x) {
@@ -400,7 +400,7 @@ on_pull(void *arg, struct h2_stream *s, uint8_t *out, size_t length)
 static void
 on_closed(void *arg, struct h2_stream *s, uint32_t code, bool by_peer)
 {
-	struct conn *c = arg;
+	struct downstream *c = arg;
 	struct exchange *x = h2_stream_user(s);
 	struct stream *stream = x ? x->stream : NULL;
 
@@ -422,33 +422,33 @@ static const struct h2_handler handler = {on_request,     on_body, on_trailers,
 /* ---- the connection ---- */
 
 static void
-set_deadline(struct conn *c)
+set_deadline(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
 	h->busy = h2_streams(h->h2) > 0;
 	if (h->drained)
-		conn_deadline(c, FINAL_GOAWAY_MS);
+		downstream_deadline(c, FINAL_GOAWAY_MS);
 	else
-		conn_deadline(c, h->busy ? WORKER_STALL_MS : WORKER_H2_IDLE_MS);
+		downstream_deadline(c, h->busy ? WORKER_STALL_MS : WORKER_H2_IDLE_MS);
 }
 
 void
-session_h2_flush(struct conn *c)
+session_h2_flush(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
-	if (c->state != CONN_OPEN)
+	if (c->state != DOWNSTREAM_OPEN)
 		return;
 	flush(c);
-	if (c->state != CONN_OPEN)
+	if (c->state != DOWNSTREAM_OPEN)
 		return;
 	if ((h->over && !h2_wants_write(h->h2)) || h2_done(h->h2))
-		conn_finish(c);
+		downstream_finish(c);
 }
 
 static void
-input(struct conn *c, const uint8_t *data, size_t length)
+input(struct downstream *c, const uint8_t *data, size_t length)
 {
 	struct session_h2 *h = c->session.h2;
 	bool ok;
@@ -461,47 +461,47 @@ input(struct conn *c, const uint8_t *data, size_t length)
 		account_rejected(&c->w->account, NULL,
 				 h2_error(h->h2) == H2_ENHANCE_YOUR_CALM ? "h2_flood"
 									 : "h2_protocol");
-	conn_mark_dirty(c);
+	downstream_mark_dirty(c);
 	set_deadline(c);
 }
 
 static void
-eof(struct conn *c)
+eof(struct downstream *c)
 {
-	conn_close(c);
+	downstream_close(c);
 }
 
 static void
-writable(struct conn *c)
+writable(struct downstream *c)
 {
-	conn_mark_dirty(c);
+	downstream_mark_dirty(c);
 }
 
 static void
-timeout(struct conn *c)
+timeout(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
 	if (h->drained && !h->final) {
 		h->final = true;
 		h2_drain_final(h->h2);
-		conn_deadline(c, FINAL_GOAWAY_MS);
+		downstream_deadline(c, FINAL_GOAWAY_MS);
 	} else if (h2_streams(h->h2) > 0) {
 		h->busy = true;
-		conn_deadline(c, WORKER_STALL_MS);
+		downstream_deadline(c, WORKER_STALL_MS);
 	} else if (h->busy && !h->drained) {
 		h->busy = false; /* idle from now on */
-		conn_deadline(c, WORKER_H2_IDLE_MS);
+		downstream_deadline(c, WORKER_H2_IDLE_MS);
 	} else {
 		h2_terminate(h->h2, H2_NO_ERROR);
 		h->over = true;
 	}
-	conn_mark_dirty(c);
+	downstream_mark_dirty(c);
 }
 
 /* A notice first: requests may be under way to us. The final word comes a while later. */
 static void
-drain(struct conn *c)
+drain(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
@@ -510,11 +510,11 @@ drain(struct conn *c)
 	h->drained = true;
 	h2_drain_notice(h->h2);
 	set_deadline(c);
-	conn_mark_dirty(c);
+	downstream_mark_dirty(c);
 }
 
 static void
-closed(struct conn *c)
+closed(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
@@ -526,7 +526,7 @@ closed(struct conn *c)
 }
 
 static void
-free_session(struct conn *c)
+free_session(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
 
@@ -535,7 +535,7 @@ free_session(struct conn *c)
 }
 
 bool
-session_h2_open(struct conn *c)
+session_h2_open(struct downstream *c)
 {
 	static const struct session_ops session = {input, eof,    writable,    timeout,
 						   drain, closed, free_session};
@@ -553,6 +553,6 @@ session_h2_open(struct conn *c)
 	if (c->w->draining)
 		drain(c);
 	set_deadline(c);
-	conn_mark_dirty(c);
+	downstream_mark_dirty(c);
 	return true;
 }

@@ -7,11 +7,11 @@
 
 #include <stdbool.h>
 
-struct conn;
+struct downstream;
 
 /* Puts the session on the connection. false: out of memory. */
-bool session_h2_open(struct conn *c);
+bool session_h2_open(struct downstream *c);
 /* Writes what the session has, as long as the socket takes it. Called at the end of a turn. */
-void session_h2_flush(struct conn *c);
+void session_h2_flush(struct downstream *c);
 
 #endif

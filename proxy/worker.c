@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include "base/log.h"
 #include "base/mem.h"
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 #include "proxy/listener.h"
 #include "proxy/session_h2.h"
 #include "proxy/stream.h"
@@ -44,12 +44,12 @@ static void
 end_turn(struct worker *w)
 {
 	while (!list_empty(&w->dirty)) {
-		struct conn *c = container_of(w->dirty.next, struct conn, dirty);
+		struct downstream *c = container_of(w->dirty.next, struct downstream, dirty);
 
 		list_remove(&c->dirty);
 		session_h2_flush(c);
 	}
-	conn_flush_stage(w);
+	downstream_flush_stage(w);
 	stream_sweep(w);
 }
 
@@ -176,7 +176,7 @@ worker_drain(struct worker *w, uint64_t grace_ms)
 	w->leave_at_ms = worker_now_ms(w) + grace_ms;
 	listener_close_all(w);
 	list_each (it, tmp, &w->conns)
-		conn_drain(container_of(it, struct conn, link));
+		downstream_drain(container_of(it, struct downstream, link));
 	tables_publish_applied(w);
 	worker_wake_tick(w);
 }

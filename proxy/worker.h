@@ -25,7 +25,7 @@
 #include "wire/http1.h"
 #include "wire/tls.h"
 
-struct conn;
+struct downstream;
 
 enum {
 	WORKER_READ_BYTES = 65536,
@@ -85,7 +85,7 @@ struct worker {
 	bool log_pending;
 
 	/* Plaintext that one connection is writing in this turn. */
-	struct conn *stage_conn;
+	struct downstream *stage_conn;
 	size_t stage_length;
 	size_t cipher_length;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PROXY_CONN_H
-#define PROXY_CONN_H
+#ifndef PROXY_DOWNSTREAM_H
+#define PROXY_DOWNSTREAM_H
 
 /*
  * One client connection: the socket, TLS or not, its output, and the session (HTTP/1.1 or HTTP/2)
@@ -8,7 +8,7 @@
  *
  * Life: handshake -> open -> (finishing: output is flushed, then the write side is shut and what
  * still comes is dropped for a moment) -> closed. Memory is freed from the loop after the handle's
- * close, never within a callback; code that may have closed a connection checks conn_open().
+ * close, never within a callback; code that may have closed a connection checks downstream_open().
  * Threading: the loop's.
  */
 
@@ -22,30 +22,36 @@
 #include "proxy/wheel.h"
 #include "wire/tls.h"
 
-struct conn;
+struct downstream;
 struct worker;
 struct session_h1;
 struct session_h2;
 
-enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_FINISHING, CONN_LINGER, CONN_CLOSED };
+enum downstream_state {
+	DOWNSTREAM_HANDSHAKE,
+	DOWNSTREAM_OPEN,
+	DOWNSTREAM_FINISHING,
+	DOWNSTREAM_LINGER,
+	DOWNSTREAM_CLOSED
+};
 
 struct session_ops {
 	/* Plaintext; returns when all was used or kept. */
-	void (*input)(struct conn *c, const uint8_t *data, size_t length);
+	void (*input)(struct downstream *c, const uint8_t *data, size_t length);
 	/* The client will send no more. */
-	void (*eof)(struct conn *c);
+	void (*eof)(struct downstream *c);
 	/* Output has room again. */
-	void (*writable)(struct conn *c);
+	void (*writable)(struct downstream *c);
 	/* The connection's deadline came. */
-	void (*timeout)(struct conn *c);
-	void (*drain)(struct conn *c);
+	void (*timeout)(struct downstream *c);
+	void (*drain)(struct downstream *c);
 	/* The connection is closing: cancel what is under way. Called once. */
-	void (*closed)(struct conn *c);
+	void (*closed)(struct downstream *c);
 	/* Memory. */
-	void (*free)(struct conn *c);
+	void (*free)(struct downstream *c);
 };
 
-struct conn {
+struct downstream {
 	struct list link;  /* of the worker */
 	struct list dirty; /* has frames to pull */
 	struct worker *w;
@@ -61,7 +67,7 @@ struct conn {
 	struct addr peer;
 	uint64_t started_ns;
 	uint64_t stalled_bytes; /* what waited when the stall was last looked at */
-	enum conn_state state;
+	enum downstream_state state;
 	bool secure; /* came over an https listener */
 	bool is_h2;
 	bool reading;
@@ -70,24 +76,24 @@ struct conn {
 };
 
 /* Takes one connection from a listener; false: out of memory, try again later (libuv waits). */
-bool conn_accept(struct worker *w, uv_stream_t *server, bool secure);
-bool conn_open(const struct conn *c);
+bool downstream_accept(struct worker *w, uv_stream_t *server, bool secure);
+bool downstream_open(const struct downstream *c);
 /* Plaintext to the client; gathered until the end of the turn or until it is much. */
-void conn_write(struct conn *c, const void *data, size_t length);
+void downstream_write(struct downstream *c, const void *data, size_t length);
 /* What was gathered, for any connection. */
-void conn_flush_stage(struct worker *w);
-size_t conn_pending(const struct conn *c);
-void conn_pause(struct conn *c); /* reads no more */
-void conn_resume(struct conn *c);
+void downstream_flush_stage(struct worker *w);
+size_t downstream_pending(const struct downstream *c);
+void downstream_pause(struct downstream *c); /* reads no more */
+void downstream_resume(struct downstream *c);
 /* Has frames to pull at the end of this turn. */
-void conn_mark_dirty(struct conn *c);
-void conn_deadline(struct conn *c, uint64_t ms_from_now);
+void downstream_mark_dirty(struct downstream *c);
+void downstream_deadline(struct downstream *c, uint64_t ms_from_now);
 /* Flush, say goodbye, close. */
-void conn_finish(struct conn *c);
+void downstream_finish(struct downstream *c);
 /* At once. */
-void conn_close(struct conn *c);
+void downstream_close(struct downstream *c);
 /* signer answered. */
-void conn_signed(struct conn *c);
-void conn_drain(struct conn *c);
+void downstream_signed(struct downstream *c);
+void downstream_drain(struct downstream *c);
 
 #endif

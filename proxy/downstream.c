@@ -12,7 +12,7 @@
  * happens. Only what the kernel refuses is copied into the connection's own queue.
  */
 
-#include "proxy/conn.h"
+#include "proxy/downstream.h"
 
 #include <string.h>
 #include "base/log.h"
@@ -28,15 +28,15 @@ static void on_drained(struct sendq *q);
 static void on_timeout(struct wheel_timer *t);
 
 bool
-conn_open(const struct conn *c)
+downstream_open(const struct downstream *c)
 {
-	return c->state == CONN_HANDSHAKE || c->state == CONN_OPEN;
+	return c->state == DOWNSTREAM_HANDSHAKE || c->state == DOWNSTREAM_OPEN;
 }
 
 /* ---- the end ---- */
 
 static void
-free_conn(struct conn *c)
+free_downstream(struct downstream *c)
 {
 	struct worker *w = c->w;
 
@@ -55,26 +55,26 @@ free_conn(struct conn *c)
 static void
 on_closed(uv_handle_t *handle)
 {
-	struct conn *c = handle->data;
+	struct downstream *c = handle->data;
 
 	c->handle_closed = true;
 	/* The handshake's second stack must end first: see sign_provider.h. */
 	if (!c->signing)
-		free_conn(c);
+		free_downstream(c);
 }
 
 void
-conn_close(struct conn *c)
+downstream_close(struct downstream *c)
 {
 	struct worker *w = c->w;
 
-	if (c->state == CONN_CLOSED)
+	if (c->state == DOWNSTREAM_CLOSED)
 		return;
 	if (w->stage_conn == c)
 		w->stage_length = 0;
 	if (c->ops)
 		account_connection(&w->account, c->secure, c->is_h2, -1);
-	c->state = CONN_CLOSED;
+	c->state = DOWNSTREAM_CLOSED;
 	wheel_clear(&w->wheel, &c->timer);
 	list_remove(&c->dirty);
 	if (c->ops)
@@ -92,30 +92,30 @@ on_shutdown(uv_shutdown_t *request, int status)
 /* All output is with the kernel: say that no more comes, and wait for the client's end, or data
  * that is still on its way would turn our goodbye into a reset. */
 static void
-linger(struct conn *c)
+linger(struct downstream *c)
 {
 	uv_shutdown_t *request = mem_alloc(MEM_PROXY, sizeof(*request));
 
-	c->state = CONN_LINGER;
+	c->state = DOWNSTREAM_LINGER;
 	if (!request || uv_shutdown(request, (uv_stream_t *)&c->tcp, on_shutdown)) {
 		mem_free(request);
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
-	conn_deadline(c, WORKER_LINGER_MS);
-	conn_resume(c);
+	downstream_deadline(c, WORKER_LINGER_MS);
+	downstream_resume(c);
 }
 
 void
-conn_finish(struct conn *c)
+downstream_finish(struct downstream *c)
 {
-	if (!conn_open(c))
+	if (!downstream_open(c))
 		return;
 	if (c->w->stage_conn == c)
-		conn_flush_stage(c->w);
-	if (!conn_open(c))
+		downstream_flush_stage(c->w);
+	if (!downstream_open(c))
 		return;
-	c->state = CONN_FINISHING;
+	c->state = DOWNSTREAM_FINISHING;
 	if (c->tls) {
 		tls_close(c->tls);
 		if (c->w->cipher_length > 0) {
@@ -126,7 +126,7 @@ conn_finish(struct conn *c)
 			(void)sendq_write(&c->out, &b, 1);
 		}
 	}
-	conn_deadline(c, WORKER_STALL_MS);
+	downstream_deadline(c, WORKER_STALL_MS);
 	if (sendq_pending(&c->out) == 0)
 		linger(c);
 }
@@ -134,7 +134,7 @@ conn_finish(struct conn *c)
 /* ---- writing ---- */
 
 static bool
-send_cipher(struct conn *c)
+send_cipher(struct downstream *c)
 {
 	struct worker *w = c->w;
 	uv_buf_t b = uv_buf_init((char *)w->cipher, (unsigned)w->cipher_length);
@@ -149,10 +149,10 @@ send_cipher(struct conn *c)
 static bool
 take_cipher(void *arg, const void *data, size_t bytes)
 {
-	struct conn *c = arg;
+	struct downstream *c = arg;
 	struct worker *w = c->w;
 
-	if (c->state == CONN_CLOSED)
+	if (c->state == DOWNSTREAM_CLOSED)
 		return true; /* a handshake that ends after its client */
 	if (w->cipher_length + bytes > sizeof(w->cipher) && !send_cipher(c))
 		return false;
@@ -165,12 +165,12 @@ take_cipher(void *arg, const void *data, size_t bytes)
 
 /* Both pieces, in order, to the wire. */
 static void
-push(struct conn *c, const void *a, size_t a_length, const void *b, size_t b_length)
+push(struct downstream *c, const void *a, size_t a_length, const void *b, size_t b_length)
 {
 	uint64_t now = worker_now_ms(c->w);
 	bool ok;
 
-	if (!conn_open(c))
+	if (!downstream_open(c))
 		return;
 	if (c->tls) {
 		ok = (a_length == 0 || tls_write(c->tls, a, a_length, now) == TLS_OK) &&
@@ -188,13 +188,13 @@ push(struct conn *c, const void *a, size_t a_length, const void *b, size_t b_len
 				   : sendq_write(&c->out, bufs, b_length > 0 ? 2 : 1);
 	}
 	if (!ok)
-		conn_close(c);
+		downstream_close(c);
 }
 
 void
-conn_flush_stage(struct worker *w)
+downstream_flush_stage(struct worker *w)
 {
-	struct conn *c = w->stage_conn;
+	struct downstream *c = w->stage_conn;
 	size_t length = w->stage_length;
 
 	w->stage_conn = NULL;
@@ -204,14 +204,14 @@ conn_flush_stage(struct worker *w)
 }
 
 void
-conn_write(struct conn *c, const void *data, size_t length)
+downstream_write(struct downstream *c, const void *data, size_t length)
 {
 	struct worker *w = c->w;
 
-	if (!conn_open(c) || length == 0)
+	if (!downstream_open(c) || length == 0)
 		return;
 	if (w->stage_conn != c) {
-		conn_flush_stage(w);
+		downstream_flush_stage(w);
 		w->stage_conn = c;
 	}
 	if (length >= DIRECT_BYTES || w->stage_length + length > sizeof(w->stage)) {
@@ -226,7 +226,7 @@ conn_write(struct conn *c, const void *data, size_t length)
 }
 
 size_t
-conn_pending(const struct conn *c)
+downstream_pending(const struct downstream *c)
 {
 	return sendq_pending(&c->out);
 }
@@ -234,22 +234,22 @@ conn_pending(const struct conn *c)
 static void
 on_drained(struct sendq *q)
 {
-	struct conn *c = container_of(q, struct conn, out);
+	struct downstream *c = container_of(q, struct downstream, out);
 
-	if (c->state == CONN_CLOSED || c->state == CONN_LINGER)
+	if (c->state == DOWNSTREAM_CLOSED || c->state == DOWNSTREAM_LINGER)
 		return;
 	if (q->failed) {
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
-	if (c->state == CONN_FINISHING)
+	if (c->state == DOWNSTREAM_FINISHING)
 		linger(c);
 	else if (c->ops)
 		c->ops->writable(c);
 }
 
 void
-conn_mark_dirty(struct conn *c)
+downstream_mark_dirty(struct downstream *c)
 {
 	if (list_empty(&c->dirty))
 		list_push(&c->w->dirty, &c->dirty);
@@ -258,13 +258,13 @@ conn_mark_dirty(struct conn *c)
 /* ---- reading ---- */
 
 static const char *
-handshake_result(const struct conn *c)
+handshake_result(const struct downstream *c)
 {
 	return tls_unknown_name(c->tls) ? "unknown_name" : "failed";
 }
 
 static void
-begin_session(struct conn *c)
+begin_session(struct downstream *c)
 {
 	struct tls_info info = {.version = ""};
 	bool ok;
@@ -275,10 +275,10 @@ begin_session(struct conn *c)
 				  uv_hrtime() - c->started_ns);
 	}
 	c->is_h2 = info.h2;
-	c->state = CONN_OPEN;
+	c->state = DOWNSTREAM_OPEN;
 	ok = c->is_h2 ? session_h2_open(c) : session_h1_open(c);
 	if (!ok) {
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
 	account_connection(&c->w->account, c->secure, c->is_h2, 1);
@@ -286,42 +286,42 @@ begin_session(struct conn *c)
 
 /* What TLS made of its input. */
 static void
-took_cipher(struct conn *c, enum tls_result r, size_t plain_length)
+took_cipher(struct downstream *c, enum tls_result r, size_t plain_length)
 {
 	struct worker *w = c->w;
 
 	c->signing = r == TLS_ASYNC;
-	if (c->state == CONN_CLOSED) {
+	if (c->state == DOWNSTREAM_CLOSED) {
 		w->cipher_length = 0;
 		return;
 	}
 	if (!send_cipher(c)) {
-		conn_close(c);
+		downstream_close(c);
 		return;
 	}
 	if (r == TLS_FAILED) {
 		if (!tls_established(c->tls))
 			account_handshake(&w->account, "", false, handshake_result(c), 0);
 		/* The alert must arrive. */
-		conn_finish(c);
+		downstream_finish(c);
 		return;
 	}
 	if (r == TLS_ASYNC) {
-		conn_pause(c);
+		downstream_pause(c);
 		return;
 	}
-	if (c->state == CONN_HANDSHAKE && tls_established(c->tls))
+	if (c->state == DOWNSTREAM_HANDSHAKE && tls_established(c->tls))
 		begin_session(c);
-	if (plain_length > 0 && c->state == CONN_OPEN)
+	if (plain_length > 0 && c->state == DOWNSTREAM_OPEN)
 		c->ops->input(c, w->plain, plain_length);
-	if (r == TLS_CLOSED && c->state == CONN_OPEN)
+	if (r == TLS_CLOSED && c->state == DOWNSTREAM_OPEN)
 		c->ops->eof(c);
-	else if (r == TLS_CLOSED && c->state == CONN_HANDSHAKE)
-		conn_close(c);
+	else if (r == TLS_CLOSED && c->state == DOWNSTREAM_HANDSHAKE)
+		downstream_close(c);
 }
 
 static void
-read_tls(struct conn *c, const uint8_t *data, size_t length)
+read_tls(struct downstream *c, const uint8_t *data, size_t length)
 {
 	size_t plain_length;
 	enum tls_result r;
@@ -333,7 +333,7 @@ read_tls(struct conn *c, const uint8_t *data, size_t length)
 }
 
 void
-conn_signed(struct conn *c)
+downstream_signed(struct downstream *c)
 {
 	size_t plain_length;
 	enum tls_result r;
@@ -345,13 +345,13 @@ conn_signed(struct conn *c)
 	if (c->signing)
 		return;
 	if (c->handle_closed)
-		free_conn(c);
+		free_downstream(c);
 	else
-		conn_resume(c);
+		downstream_resume(c);
 }
 
 void
-conn_pause(struct conn *c)
+downstream_pause(struct downstream *c)
 {
 	if (!c->reading)
 		return;
@@ -360,21 +360,21 @@ conn_pause(struct conn *c)
 }
 
 static void
-read_end(struct conn *c, ssize_t n)
+read_end(struct downstream *c, ssize_t n)
 {
-	if (n != UV_EOF || (c->state != CONN_OPEN && c->state != CONN_FINISHING)) {
-		conn_close(c);
+	if (n != UV_EOF || (c->state != DOWNSTREAM_OPEN && c->state != DOWNSTREAM_FINISHING)) {
+		downstream_close(c);
 		return;
 	}
-	conn_pause(c);
-	if (c->state == CONN_OPEN)
+	downstream_pause(c);
+	if (c->state == DOWNSTREAM_OPEN)
 		c->ops->eof(c);
 }
 
 static void
 on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
-	struct conn *c = stream->data;
+	struct downstream *c = stream->data;
 	union {
 		char *in;
 		const uint8_t *out;
@@ -384,7 +384,7 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		read_end(c, n);
 		return;
 	}
-	if (n == 0 || (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN))
+	if (n == 0 || (c->state != DOWNSTREAM_HANDSHAKE && c->state != DOWNSTREAM_OPEN))
 		return;
 	if (c->tls)
 		read_tls(c, data.out, (size_t)n);
@@ -393,19 +393,19 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 }
 
 void
-conn_resume(struct conn *c)
+downstream_resume(struct downstream *c)
 {
-	if (c->reading || c->signing || c->state == CONN_CLOSED)
+	if (c->reading || c->signing || c->state == DOWNSTREAM_CLOSED)
 		return;
 	c->reading = uv_read_start((uv_stream_t *)&c->tcp, worker_alloc, on_read) == 0;
 	if (!c->reading)
-		conn_close(c);
+		downstream_close(c);
 }
 
 /* ---- time ---- */
 
 void
-conn_deadline(struct conn *c, uint64_t ms_from_now)
+downstream_deadline(struct downstream *c, uint64_t ms_from_now)
 {
 	wheel_set(&c->w->wheel, &c->timer, worker_now_ms(c->w) + ms_from_now);
 	worker_wake_tick(c->w);
@@ -414,22 +414,22 @@ conn_deadline(struct conn *c, uint64_t ms_from_now)
 static void
 on_timeout(struct wheel_timer *t)
 {
-	struct conn *c = container_of(t, struct conn, timer);
+	struct downstream *c = container_of(t, struct downstream, timer);
 
-	if (c->state != CONN_OPEN) {
-		conn_close(c);
+	if (c->state != DOWNSTREAM_OPEN) {
+		downstream_close(c);
 		return;
 	}
-	if (conn_pending(c) > 0) {
+	if (downstream_pending(c) > 0) {
 		size_t waiting = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
 
 		/* Nothing moved since the last look: the client does not read. */
 		if (waiting > 0 && waiting == c->stalled_bytes) {
-			conn_close(c);
+			downstream_close(c);
 			return;
 		}
 		c->stalled_bytes = waiting;
-		conn_deadline(c, WORKER_STALL_MS);
+		downstream_deadline(c, WORKER_STALL_MS);
 		return;
 	}
 	c->stalled_bytes = 0;
@@ -437,18 +437,18 @@ on_timeout(struct wheel_timer *t)
 }
 
 void
-conn_drain(struct conn *c)
+downstream_drain(struct downstream *c)
 {
-	if (c->state == CONN_OPEN)
+	if (c->state == DOWNSTREAM_OPEN)
 		c->ops->drain(c);
 }
 
 /* ---- the beginning ---- */
 
-static struct conn *
-new_conn(struct worker *w, bool secure)
+static struct downstream *
+new_downstream(struct worker *w, bool secure)
 {
-	struct conn *c = mem_zalloc(MEM_PROXY, sizeof(*c));
+	struct downstream *c = mem_zalloc(MEM_PROXY, sizeof(*c));
 
 	if (!c)
 		return NULL;
@@ -466,7 +466,7 @@ new_conn(struct worker *w, bool secure)
 }
 
 static bool
-read_peer(struct conn *c)
+read_peer(struct downstream *c)
 {
 	struct sockaddr_storage sa;
 	int length = sizeof(sa);
@@ -476,32 +476,32 @@ read_peer(struct conn *c)
 }
 
 bool
-conn_accept(struct worker *w, uv_stream_t *server, bool secure)
+downstream_accept(struct worker *w, uv_stream_t *server, bool secure)
 {
-	struct conn *c = new_conn(w, secure);
+	struct downstream *c = new_downstream(w, secure);
 
 	if (!c)
 		return false;
 	account_accepted(&w->account, secure);
 	if (uv_accept(server, (uv_stream_t *)&c->tcp) || !read_peer(c)) {
-		conn_close(c);
+		downstream_close(c);
 		return true;
 	}
 	if (w->conns_count > w->conns_max) {
 		account_rejected(&w->account, NULL, "connections");
-		conn_close(c);
+		downstream_close(c);
 		return true;
 	}
 	if (secure) {
 		c->tls = tls_accept(w->tls, take_cipher, c);
 		if (!c->tls) {
-			conn_close(c);
+			downstream_close(c);
 			return true;
 		}
-		conn_deadline(c, WORKER_HANDSHAKE_MS);
+		downstream_deadline(c, WORKER_HANDSHAKE_MS);
 	} else {
 		begin_session(c);
 	}
-	conn_resume(c);
+	downstream_resume(c);
 	return true;
 }
