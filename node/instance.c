@@ -418,7 +418,7 @@ instance_remove(struct instance *inst)
 int
 instance_folder(const struct instance *inst, const struct roles_folder *folder)
 {
-	static const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+	static const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
 	switch (folder->place) {
 	case ROLES_DATA:
