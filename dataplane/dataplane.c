@@ -234,7 +234,7 @@ open_role(struct station *st, struct err *err)
 		err_sys(&dataplane.why_not, errno, "cannot enter the BPF file system");
 		return 0;
 	}
-	if (veth_open(&dataplane.veth, &dataplane.why_not) < 0) {
+	if (veth_open(station_welcome(st)->uid, &dataplane.veth, &dataplane.why_not) < 0) {
 		dataplane.veth = NULL;
 		log_err(LOG_WARN, "BPF is not in force", &dataplane.why_not);
 	}

@@ -117,10 +117,12 @@ pin_maps(struct veth *v, struct err *err)
 }
 
 static int
-load(struct veth *v, struct err *err)
+load(struct veth *v, uid_t owner, struct err *err)
 {
 	if (mkdir(v->folder, 0700) < 0 && errno != EEXIST)
 		return fail(err, -errno, "cannot make the folder for BPF pins");
+	if (chown(v->folder, owner, (gid_t)-1) < 0)
+		return fail(err, -errno, "cannot hand over the folder for BPF pins");
 	v->skel = tc_veth__open();
 	if (!v->skel)
 		return fail(err, -errno, "cannot open the program for containers' devices");
@@ -133,7 +135,7 @@ load(struct veth *v, struct err *err)
 }
 
 int
-veth_open(struct veth **out, struct err *err)
+veth_open(uid_t owner, struct veth **out, struct err *err)
 {
 	struct veth *v;
 
@@ -150,7 +152,7 @@ veth_open(struct veth **out, struct err *err)
 		v->cpus > 0 ? mem_array(MEM_DATAPLANE, (size_t)v->cpus, sizeof(uint64_t)) : NULL;
 	if (!v->per_cpu)
 		err_set(err, ERR_NO_MEMORY, "no memory for the data path");
-	if (!v->per_cpu || load(v, err) < 0) {
+	if (!v->per_cpu || load(v, owner, err) < 0) {
 		veth_close(v);
 		return -1;
 	}

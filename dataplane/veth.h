@@ -9,13 +9,15 @@
  */
 
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/err.h"
 #include "ring/msg.h"
 
 struct veth;
 
-/* Loads libbpf, opens or adopts maps, loads the program. Before confinement. */
-int veth_open(struct veth **out, struct err *err) MUST_CHECK;
+/* Loads libbpf, opens or adopts maps, loads the program. Before confinement; owner is the user that
+ * the process becomes: it must be able to pin and unpin links in the folder. */
+int veth_open(uid_t owner, struct veth **out, struct err *err) MUST_CHECK;
 void veth_close(struct veth *v); /* pins stay */
 
 /* Addresses into the maps first, then the hook: no packet meets a program that does not know it. */

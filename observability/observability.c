@@ -70,20 +70,6 @@ take_access(const struct ring_record *record)
 }
 
 static void
-take_event(const struct ring_record *record)
-{
-	struct msg_event e = {0};
-
-	memcpy(&e, record->data, record->bytes < sizeof(e) ? record->bytes : sizeof(e));
-	if (!MSG_OK(e.type) || !MSG_OK(e.deployment) || !MSG_OK(e.service) || !MSG_OK(e.text))
-		return;
-	log_event(e.severity <= LOG_ERROR ? (enum log_level)e.severity : LOG_INFO, e.text,
-		  log_s("event", e.type), log_u("event_id", e.id),
-		  log_s("deployment", e.deployment), log_s("service", e.service),
-		  log_u("replica", e.index), log_u("revision", e.revision), LOG_END);
-}
-
-static void
 count_records(const struct ring_reader *reader, uint64_t n, uint64_t lost)
 {
 	struct metric_labels labels = {0}, lost_labels = {0};
@@ -116,8 +102,6 @@ drain(void *arg, struct ring_reader *reader)
 		lost += record.lost;
 		if (record.type == MSG_RECORD_ACCESS)
 			take_access(&record);
-		else if (record.type == MSG_RECORD_EVENT)
-			take_event(&record);
 	}
 	if (n)
 		count_records(reader, n, lost);
@@ -131,7 +115,6 @@ go_on(uv_idle_t *idle)
 {
 	uv_idle_stop(idle);
 	station_readers(o.st, ROLE_PROXY, drain, NULL);
-	station_readers(o.st, ROLE_SCHEDULER, drain, NULL);
 }
 
 static void
@@ -150,7 +133,7 @@ wake(struct station *st, struct ring_reader *reader)
 		ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), keep_copy, NULL);
 	if (ring_reader_role(reader) == ROLE_NODE)
 		ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), keep_copy, NULL);
-	if (ring_reader_role(reader) == ROLE_PROXY || ring_reader_role(reader) == ROLE_SCHEDULER)
+	if (ring_reader_role(reader) == ROLE_PROXY)
 		drain(NULL, reader);
 }
 

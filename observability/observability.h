@@ -2,8 +2,8 @@
 #ifndef OBSERVABILITY_OBSERVABILITY_H
 #define OBSERVABILITY_OBSERVABILITY_H
 
-/* The observability role: /metrics from the metric pages of all processes, the access log, events
- * as log lines. */
+/* The observability role: /metrics from the metric pages of all processes, and the access
+ * log. Events are logged by scheduler, which makes them. */
 
 #include "ring/station.h"
 

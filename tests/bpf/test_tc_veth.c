@@ -49,7 +49,7 @@ open_with_rows(uint32_t other_link)
 	struct msg_veth other = {.replica = 2, .ifindex = other_link};
 	enum msg_hook hook;
 
-	if (veth_open(&v, &err) < 0)
+	if (veth_open(getuid(), &v, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_non_null(v);
 	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
@@ -200,7 +200,7 @@ test_successor_takes_over(void **state)
 	(void)state;
 	assert_int_equal(veth_counts(v, before, &err), 0);
 	veth_close(v);
-	assert_int_equal(veth_open(&v, &err), 0);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
 	assert_int_equal(veth_counts(v, after, &err), 0);
 	assert_int_equal(after[TC_VETH_REDIRECTED], before[TC_VETH_REDIRECTED] + 1);
@@ -230,7 +230,7 @@ test_gone_device(void **state)
 	enum msg_hook hook;
 
 	(void)state;
-	assert_int_equal(veth_open(&v, &err), 0);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	assert_int_equal(system("ip link add g0 type veth peer name g1"), 0);
 	row.ifindex = if_nametoindex("g0");
 	assert_true(addr_parse_ip("10.200.7.5", &row.addr4));
@@ -260,7 +260,7 @@ test_older_kernels_hook(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(veth_open(&v, &err), 0);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	put.prog_fd = veth_program(v);
 	assert_int_equal(libbpf.bpf_tc_hook_create(&where), 0);
 	assert_int_equal(libbpf.bpf_tc_attach(&where, &put), 0);
@@ -282,7 +282,7 @@ test_instruction_budget(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(veth_open(&v, &err), 0);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	assert_int_equal(libbpf.bpf_obj_get_info_by_fd(veth_program(v), &info, &bytes), 0);
 	print_message("# verified instructions: %u\n", info.verified_insns);
 	assert_in_range(info.verified_insns, 1, INSTRUCTIONS_MAX);
