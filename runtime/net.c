@@ -128,6 +128,21 @@ net_close(struct net *net)
 	mem_free(net);
 }
 
+int
+net_own(struct net *net, const struct addr *addr4, const struct addr *addr6, struct err *err)
+{
+	uint32_t lo;
+
+	if (net_link_find(net->fabric_sock, "lo", &lo, err) < 0 ||
+	    net_link_up(net->fabric_sock, lo, err) < 0)
+		return -1;
+	if (!addr_is_zero(addr4) && net_link_add_address(net->fabric_sock, lo, addr4, err) < 0)
+		return -1;
+	if (!addr_is_zero(addr6) && net_link_add_address(net->fabric_sock, lo, addr6, err) < 0)
+		return -1;
+	return 0;
+}
+
 static void
 file_name(uint64_t replica, char out[24])
 {

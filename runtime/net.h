@@ -44,6 +44,10 @@ struct net_link_info {
  * fabric's forwarding. */
 int net_open(int run_fd, struct net **out, struct err *err) MUST_CHECK;
 void net_close(struct net *net);
+/* The fabric's own addresses, on its loopback device: what connections from there to containers
+ * come from. zero: none of that family. Harmless when they are there. */
+int net_own(struct net *net, const struct addr *addr4, const struct addr *addr6,
+	    struct err *err) MUST_CHECK;
 /* Makes what is missing of a replica's network; all of it again is harmless. */
 int net_make(struct net *net, const struct net_config *config, struct net_link_info *out,
 	     struct err *err) MUST_CHECK;

@@ -304,9 +304,13 @@ on_prefix(void *arg, uint64_t key, const void *row)
 			   host.prefix.v4.bits <= 126 && host.prefix.v6.bits <= 112 &&
 			   addr_is_v4(&host.prefix.gateway4) && host.prefix.mtu >= 1280 &&
 			   host.prefix.mtu <= 65535;
-	if (host.have_prefix)
-		address_pool_set_prefix(&host.pool, &host.prefix.v4, &host.prefix.v6,
-					&host.prefix.service4);
+	if (!host.have_prefix)
+		return;
+	address_pool_set_prefix(&host.pool, &host.prefix.v4, &host.prefix.v6,
+				&host.prefix.service4);
+	struct err err = {0};
+	if (net_own(host.net, &host.prefix.service4, &host.prefix.service6, &err) < 0)
+		log_err(LOG_ERROR, "the fabric has no address of its own", &err);
 }
 
 static void
