@@ -233,9 +233,7 @@ take_head(struct conn *c)
 		c->close_after = true;
 	http1_body_init(&c->body, c->head.framing, c->head.content_length, NULL);
 	c->state = CONN_BODY;
-	c->busy = true; /* a handler may answer at once: process() goes on afterwards */
 	call_begin(call, &c->head, (const char *)c->in);
-	c->busy = false;
 	if (c->closing)
 		return;
 	consume(c, c->head.head_bytes);

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Screens and targets from what a node tells: status, replicas, progress, short forms, YAML. */
+#include "cli/render.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/text.h"
+#include "cli/progress.h"
+#include "cli/target.h"
+#include "cli/when.h"
+#include "cli/yaml_out.h"
+
+static json_t *
+json(const char *text)
+{
+	struct err err = {0};
+	json_t *v = json_read_parse(text, strlen(text), &err);
+
+	if (!v)
+		fail_msg("%s: %s", err.what, err.why[0]);
+	return v;
+}
+
+static const char status_text[] =
+	"{\"node\":{\"name\":\"edge-1\",\"version\":\"0.1.0\",\"started\":\"2026-11-10T00:00:00Z\"}"
+	","
+	"\"datapath\":{\"mode\":\"bpf "
+	"(tcx)\"},\"deployments\":[{\"name\":\"my-app\",\"revision\":12,"
+	"\"state\":\"degraded\",\"services\":[{\"name\":\"api\",\"state\":\"degraded\",\"ready\":2,"
+	"\"desired\":3,\"url\":\"https://a.test/"
+	"api\"},{\"name\":\"db\",\"state\":\"ready\",\"ready\":1,"
+	"\"desired\":1,\"url\":null}]},{\"name\":\"my-job\",\"revision\":null,\"state\":\"failed\","
+	"\"services\":[]}],\"warnings\":[{\"deployment\":\"my-app\",\"text\":\"my-app/api.3: "
+	"cannot find "
+	"the \\u001b[31mimage\",\"why\":[\"no such name\"],\"fix\":\"zlayer image import\"}]}";
+
+static void
+test_status(void **state)
+{
+	struct render r = {0};
+	json_t *status = json(status_text);
+	struct buf out;
+
+	(void)state;
+	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_status(status, "", "", &r, &out);
+	assert_string_equal(buf_cstr(&out),
+			    "edge-1   up 12d   zlayer 0.1.0   data path bpf (tcx)   1 warning\n"
+			    "\n"
+			    "DEPLOYMENT  REV  SERVICE  REPLICAS  STATE     URL\n"
+			    "my-app      12   api      2/3 !     degraded  https://a.test/api\n"
+			    "                 db       1/1       ready     -\n"
+			    "my-job      -    -        -         failed\n"
+			    "! my-app/api.3: cannot find the \\x1b[31mimage\n"
+			    "    why  no such name\n"
+			    "    fix  zlayer image import\n");
+	buf_reset(&out);
+	render_status(status, "my-app", "db", &r, &out);
+	assert_null(strstr(buf_cstr(&out), "api  "));
+	buf_fini(&out);
+	json_read_free(status);
+}
+
+static void
+test_replicas(void **state)
+{
+	struct render r = {0};
+	json_t *list = json("[{\"name\":\"my-app/web.1\",\"state\":\"ready\",\"revision\":3,"
+			    "\"node\":\"edge-1\",\"restarts\":1,\"since\":\"2026-11-22T00:00:00Z\","
+			    "\"container\":{\"memory_bytes\":1048576}},"
+			    "{\"name\":\"my-app/web.2\",\"state\":\"stopped\",\"revision\":3}]");
+	struct buf out;
+
+	(void)state;
+	assert_true(text_untime("2026-11-22T00:05:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_replicas(list, &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "my-app/web.1  ready  3    edge-1  1"));
+	assert_null(strstr(buf_cstr(&out), "web.2"));
+	buf_reset(&out);
+	r.all = r.colour = true;
+	render_replicas(list, &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "web.2"));
+	assert_non_null(strstr(buf_cstr(&out), "\033[32mready\033[0m"));
+	buf_fini(&out);
+	json_read_free(list);
+}
+
+static void
+feed(struct progress *p, const char *event, const char *text, int64_t now, struct buf *line)
+{
+	json_t *v = json(text);
+
+	progress_feed(p, event, v, now, line);
+	json_read_free(v);
+}
+
+static void
+test_progress(void **state)
+{
+	static struct progress p;
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 1 << 20);
+	progress_init(&p, 1000000000);
+	feed(&p, "operation",
+	     "{\"deployment\":\"my-app\",\"kind\":\"deploy\",\"state\":\"running\",\"revision\":13,"
+	     "\"previous_revision\":12,\"steps_done\":0,\"steps_total\":2,\"reason\":null}",
+	     0, &out);
+	feed(&p, "replica",
+	     "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":13,\"state\":\"creating\","
+	     "\"node\":\"edge-1\"}",
+	     1000000000, &out);
+	assert_string_equal(buf_cstr(&out), "web.1 creating revision=13 node=edge-1");
+	buf_reset(&out);
+	feed(&p, "replica",
+	     "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":13,\"state\":\"ready\","
+	     "\"node\":\"edge-1\"}",
+	     1800000000, &out);
+	assert_string_equal(buf_cstr(&out), "web.1 ready revision=13 node=edge-1 after=0.8s");
+	buf_reset(&out);
+	feed(&p, "replica",
+	     "{\"id\":9,\"name\":\"my-app/web.1\",\"revision\":12,\"state\":\"ready\"}", 0, &out);
+	feed(&p, "nonsense", "[1]", 0, &out);
+	buf_reset(&out);
+	assert_int_equal(progress_draw(&p, 2000000000, false, &out), 2);
+	assert_non_null(strstr(buf_cstr(&out), "  web.1        edge-1      ready 0.8s\n"));
+	assert_non_null(strstr(buf_cstr(&out), "0/2   1 of revision 12 still there"));
+	assert_false(progress_ended(&p));
+	feed(&p, "operation",
+	     "{\"deployment\":\"my-app\",\"kind\":\"deploy\",\"state\":\"rolled_back\","
+	     "\"revision\":13,\"reason\":{\"kind\":\"timeout\",\"what\":\"web.1 did not become "
+	     "healthy\",\"why\":[\"a\",\"b\"],\"fix\":\"c\"}}",
+	     3000000000, &out);
+	assert_true(progress_ended(&p));
+	assert_int_equal(p.reason.kind, ERR_TIMEOUT);
+	assert_int_equal(p.reason.whys, 2);
+	buf_fini(&out);
+}
+
+static void
+test_targets(void **state)
+{
+	json_t *list =
+		json("[{\"name\":\"shop\",\"services\":[{\"name\":\"web\"},{\"name\":\"db\"}]},"
+		     "{\"name\":\"shoes\",\"services\":[{\"name\":\"web\"}]}]");
+	static const struct {
+		const char *text, *full;
+	} good[] = {{"shop", "shop"},  {"shop/web.2", "shop/web.2"},
+		    {"db", "shop/db"}, {"db.1", "shop/db.1"},
+		    {"shoe", "shoes"}, {"shoe/web", "shoes/web"}};
+	static const char *const bad[] = {"web",        "sho", "none", "shop/none", "shop/",
+					  "shop/web.0", "",    "SHOP", "a/b/c",     "shop.x"};
+	char text[TARGET_TEXT_BYTES];
+	struct target t;
+	struct err err = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(target_match(list, good[i].text, &t, &err), 0);
+		target_text(&t, text);
+		assert_string_equal(text, good[i].full);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(target_match(list, bad[i], &t, &err), -1);
+	json_read_free(list);
+}
+
+static void
+test_yaml(void **state)
+{
+	json_t *v = json(
+		"{\"a\":[1,{\"b\":null,\"c\":\"yes\"},[]],\"d\":{\"e\":\"x y\",\"f\":\"word\"}}");
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 4096);
+	yaml_out_put(&out, v);
+	assert_string_equal(buf_cstr(&out), "a:\n  - 1\n  - b: null\n    c: \"yes\"\n  - []\nd:\n"
+					    "  e: \"x y\"\n  f: word\n");
+	buf_fini(&out);
+	json_read_free(v);
+}
+
+static void
+test_when(void **state)
+{
+	struct err err = {0};
+	int64_t at;
+
+	(void)state;
+	assert_int_equal(when_parse("10m", 1000000000000000, &at, &err), 0);
+	assert_int_equal(at, 1000000000000000 - 600000000000);
+	assert_int_equal(when_parse("2026-11-22T00:00:00Z", 0, &at, &err), 0);
+	assert_int_equal(when_parse("yesterday", 0, &at, &err), -1);
+}
+
+static int
+setup(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	return json_read_open(&err);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_status),   cmocka_unit_test(test_replicas),
+		cmocka_unit_test(test_progress), cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_yaml),     cmocka_unit_test(test_when),
+	};
+
+	return cmocka_run_group_tests(tests, setup, NULL);
+}
