@@ -270,7 +270,11 @@ create_one(struct cgroups *cg, size_t i, uint64_t replica, const struct cgroups_
 	if (cg->parent[i] < 0)
 		return 0;
 	snprintf(name, sizeof(name), "%" PRIu64, replica);
-	if (mkdirat(cg->parent[i], name, 0755) < 0 && errno != EEXIST)
+	/* Never an old one: its counters would be another attempt's, and Linux 6.18 kills what is
+	 * cloned into a group that cgroup.kill was once written to. */
+	if (unlinkat(cg->parent[i], name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return err_sys(err, errno, "an old cgroup in %s is still in use", tree->path);
+	if (mkdirat(cg->parent[i], name, 0755) < 0)
 		return err_sys(err, errno, "cannot make a cgroup in %s", tree->path);
 	defer_close int group = cgroups_group(cg, i, replica);
 	if (group < 0)

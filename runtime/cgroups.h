@@ -81,7 +81,7 @@ void cgroups_close(struct cgroups *cg);
 enum cgroups_mode cgroups_mode_of(const struct cgroups *cg);
 const struct cgroups_layout *cgroups_layout_of(const struct cgroups *cg);
 
-/* Makes the groups with their limits; groups left by an earlier attempt are taken over. */
+/* Makes the groups with their limits, new: fails while an earlier attempt's are in use. */
 int cgroups_create(struct cgroups *cg, uint64_t replica, const struct cgroups_limits *limits,
 		   struct err *err) MUST_CHECK;
 /* Descriptors for the monitor, all owned by the caller: cgroup.procs of each v1 group; the v2

@@ -363,6 +363,18 @@ make_network(struct container *c, struct err *err)
 	return 0;
 }
 
+/* After a restart: the link of a container that runs is told again. */
+static void
+show_network(struct container *c)
+{
+	struct err err = {0};
+	if (c->network || !c->host->have_prefix)
+		return;
+	if (make_network(c, &err) < 0)
+		log_err(LOG_WARN, "the network of a running container is not whole", &err);
+	container_publish(c);
+}
+
 /* With BPF the container's link must be attached before it may speak; without, the fabric's routes
  * do. */
 static bool
@@ -704,6 +716,8 @@ container_step(struct container *c)
 		if (c->monitor != NULL) {
 			if (c->attempt != c->claim.attempt)
 				stop(c);
+			else
+				show_network(c);
 			return;
 		}
 		if (c->phase == CONTAINER_ENDED && c->attempt == c->claim.attempt) {
@@ -768,6 +782,11 @@ container_adopt(struct container *c)
 	if (c->plan != NULL && find_image(c, &err) < 0)
 		log_err(LOG_WARN, "the image of a container is gone", &err);
 	c->row.conditions = 0;
+	const struct address_pool_entry *entry = address_pool_find(&c->host->pool, c->replica);
+	if (entry != NULL) {
+		c->row.addr4 = entry->addr4;
+		c->row.addr6 = entry->addr6;
+	}
 	defer_close int folder = place_container(&c->host->place, c->replica, false, &err);
 	snprintf(path, sizeof(path), "exits/%" PRIu64, c->replica);
 	defer_close int exits = place_folder(c->host->place.data, path, &err);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
@@ -34,6 +35,7 @@ enum {
 	METRIC_SERIES = 8192,
 	TICK_MS = 5000,
 	ORPHAN_MS = 30000,
+	SWEEP_ATTEMPTS = 500,
 };
 
 static struct container_host host;
@@ -172,6 +174,17 @@ note_stray(void *arg, uint64_t replica)
 		s->replicas[s->count++] = replica;
 }
 
+/* Killed processes need a moment to go; a group that stays is met again at the replica's start. */
+static void
+remove_group(uint64_t replica)
+{
+	const struct timespec moment = {.tv_nsec = 2000000};
+	for (int i = 0; i < SWEEP_ATTEMPTS && !cgroups_remove(host.groups, replica); i++) {
+		cgroups_kill(host.groups, replica);
+		nanosleep(&moment, NULL);
+	}
+}
+
 /* Remains of starts that were cut off, which no plan or monitor stands for. */
 static void
 sweep_strays(void)
@@ -186,8 +199,7 @@ sweep_strays(void)
 		log_event(LOG_INFO, "swept what a container left", log_u("replica", s.replicas[i]),
 			  LOG_END);
 		net_remove(host.net, s.replicas[i]);
-		cgroups_kill(host.groups, s.replicas[i]);
-		cgroups_remove(host.groups, s.replicas[i]);
+		remove_group(s.replicas[i]);
 		address_pool_release(&host.pool, s.replicas[i], world_wall_ns());
 		place_delete_uppers(&host.place, s.replicas[i], 0);
 	}

@@ -77,7 +77,7 @@ spawn_open(struct spawn *s, uv_loop_t *loop, struct err *err)
 {
 	static const char *const places[] = {"../libexec/zlayer/zlayer-monitor",
 					     "runtime/zlayer-monitor", "../runtime/zlayer-monitor",
-					     "zlayer-monitor"};
+					     "../../runtime/zlayer-monitor", "zlayer-monitor"};
 	char self[PATH_MAX], path[PATH_MAX + 64];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n <= 0)

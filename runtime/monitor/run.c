@@ -280,6 +280,8 @@ take_end(struct run *r)
 		struct child_report report;
 		struct err err = {0};
 		err_set(&err, ERR_LIMIT, "the container was killed while it was being prepared");
+		err_why(&err, "its first process ended with %s %d",
+			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 		if (r->state.oom_kills > 0) {
 			err_why(&err, "its memory limit is too small even for that");
 			err_fix(&err, "raise resources.memory");

@@ -282,6 +282,20 @@ test_runs_and_ends(void **state)
 	assert_non_null(strstr(out, "three\n"));
 	assert_int_equal(b.state.lines_out, 2);
 	assert_int_equal(b.state.lines_err, 1);
+	/* And it is written down, twice. */
+	struct control_state record;
+	char path[256];
+	static const char *const folders[] = {"run", "record"};
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s-%llu/exit", scratch, folders[i],
+			 (unsigned long long)b.replica);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		char bytes[4096];
+		ssize_t n = read(fd, bytes, sizeof(bytes));
+		close(fd);
+		assert_true(n > 0 && control_state_check(bytes, (size_t)n, &record));
+		assert_int_equal(record.exit_status, 7);
+	}
 }
 
 static void
