@@ -237,6 +237,29 @@ stage_new(const char *instance)
 	return w;
 }
 
+static void
+end_group(void *arg, uint64_t replica)
+{
+	struct cgroups *groups = arg;
+	for (int i = 0; i < 1000 && !cgroups_remove(groups, replica); i++) {
+		cgroups_kill(groups, replica);
+		usleep(2000);
+	}
+}
+
+/* Also what a test that failed left running. */
+static void
+remove_groups(struct stage *w)
+{
+	struct cgroups *groups;
+	struct err err = {0};
+	if (cgroups_open(w->instance, &groups, &err) < 0)
+		return;
+	cgroups_each(groups, end_group, groups);
+	cgroups_remove_parent(groups);
+	cgroups_close(groups);
+}
+
 void
 stage_free(struct stage *w)
 {
@@ -250,6 +273,7 @@ stage_free(struct stage *w)
 		buf_fini(&w->plans[i]);
 	path_of(w, "run/netns/fabric", path);
 	umount2(path, MNT_DETACH);
+	remove_groups(w);
 	rootfs_remove(w->scratch);
 	arena_fini(&w->arena);
 	free(w);
