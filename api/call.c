@@ -531,7 +531,9 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 	struct ask *ask = arg;
 	struct call *call = ask->call;
 
-	if (call->conn && status != 0)
+	if (call->conn && status == ERR_CONFLICT && call->if_match[0])
+		call_problem_status(call, err, 412);
+	else if (call->conn && status != 0)
 		call_problem(call, err);
 	else if (call->conn)
 		ask->done(call, body, bytes, fds, count);
