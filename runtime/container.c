@@ -289,16 +289,12 @@ have_plan(struct container *c)
 static int
 find_image(struct container *c, struct err *err)
 {
+	/* A pinned digest is exactly that image, whatever its name means by now. */
 	const char *reference =
 		c->plan->image_digest != NULL ? c->plan->image_digest : c->plan->image;
 	if (c->image == NULL &&
-	    image_store_find(c->host->images, reference, &c->arena, &c->image, err) < 0) {
-		err_clear(err);
-		/* The digest may be that of an index whose image goes by its name here. */
-		if (image_store_find(c->host->images, c->plan->image, &c->arena, &c->image, err) <
-		    0)
-			return -1;
-	}
+	    image_store_find(c->host->images, reference, &c->arena, &c->image, err) < 0)
+		return err_where(err, "image %s", c->plan->image);
 	if (c->held[0] == '\0') {
 		text_copy(c->held, sizeof(c->held), c->image->digest);
 		image_store_hold(c->host->images, c->held);

@@ -33,7 +33,7 @@ enum {
 	REQUEST_SLOTS = 64,
 	API_SLOTS = 64,
 	METRIC_SERIES = 8192,
-	TICK_MS = 5000,
+	TICK_MS = 2000,
 	ORPHAN_MS = 30000,
 	SWEEP_ATTEMPTS = 500,
 };
@@ -212,6 +212,8 @@ look_after(struct container *c, uint64_t now)
 {
 	if (c->monitor != NULL) {
 		container_measure(c);
+		/* So that a gate that fails can be explained at once. */
+		container_look_for_ports(c);
 		container_publish(c);
 	}
 	if (c->claimed || scheduler == NULL)

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/fd.h"
 #include "runtime/launch.h"
 #include "runtime/monitor/exec.h"
@@ -59,13 +60,18 @@ main(void)
 	arena_init(&arena, MEM_RUNTIME, 4 * (size_t)LAUNCH_BYTES_MAX);
 	if (launch_decode(data, bytes, &arena, &launch, &err) < 0)
 		return fail(&err);
+	int status = 125;
 	switch (launch->verb) {
 	case LAUNCH_RUN:
-		return run_main(launch);
+		status = run_main(launch);
+		break;
 	case LAUNCH_EXEC:
-		return exec_main(launch);
+		status = exec_main(launch);
+		break;
 	case LAUNCH_LOGS:
-		return logs_main(launch);
+		status = logs_main(launch);
+		break;
 	}
-	return 125;
+	/* By now the filter allows little more than to end. */
+	_exit(status);
 }

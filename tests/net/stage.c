@@ -171,7 +171,8 @@ make_writer(struct stage *w, size_t i, uint16_t role, const struct ring_table_la
 {
 	struct err err = {0};
 	struct ring_layout layout = {.role = role, .generation = 1, .metric_series = 16};
-	memcpy(layout.tables, tables, count * sizeof(*tables));
+	for (size_t t = 0; t < count; t++)
+		layout.tables[t] = tables[t];
 	layout.tables_count = count;
 	if (role == ROLE_API) {
 		layout.request_slots = 64;
