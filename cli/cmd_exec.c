@@ -159,11 +159,30 @@ write_out(int fd, const uint8_t *data, size_t bytes)
 	}
 }
 
+/* What, why and fix: a line each. */
+static void
+show_error(const struct session *s, const char *data, size_t bytes)
+{
+	const char *label = "zlayer: ";
+
+	while (bytes > 0) {
+		const char *end = memchr(data, '\n', bytes);
+		size_t length = end ? (size_t)(end - data) : bytes;
+		char text[1024];
+
+		text_printable(data, length, text, sizeof(text));
+		fprintf(stderr, "%s%s%s", label, text, s->raw ? "\r\n" : "\n");
+		label = "  ";
+		length += end != NULL;
+		data += length;
+		bytes -= length;
+	}
+}
+
 static void
 take_frame(struct session *s)
 {
 	struct cursor c;
-	char text[1024];
 
 	cursor_init(&c, s->frame.data, s->frame.length);
 	uint8_t type = cursor_u8(&c);
@@ -181,8 +200,7 @@ take_frame(struct session *s)
 		write_out(STDERR_FILENO, data, bytes);
 		break;
 	case MSG_FRAME_ERROR:
-		text_printable((const char *)data, bytes, text, sizeof(text));
-		fprintf(stderr, "zlayer: %s%s", text, s->raw ? "\r\n" : "\n");
+		show_error(s, (const char *)data, bytes);
 		break;
 	case MSG_FRAME_EXIT:
 		if (bytes == 4)

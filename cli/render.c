@@ -75,6 +75,7 @@ put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 {
 	int64_t ready = json_read_int(s, "ready"), desired = json_read_int(s, "desired");
 	const char *state = json_read_text(s, "state");
+	bool few = ready < desired && strcmp(state, "stopped") != 0;
 
 	if (first) {
 		int64_t revision = json_read_int(d, "revision");
@@ -89,8 +90,8 @@ put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		grid_blank(g);
 	}
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "name"));
-	grid_put(g, ready < desired ? GRID_YELLOW : GRID_PLAIN, "%lld/%lld%s", (long long)ready,
-		 (long long)desired, ready < desired ? " !" : "");
+	grid_put(g, few ? GRID_YELLOW : GRID_PLAIN, "%lld/%lld%s", (long long)ready,
+		 (long long)desired, few ? " !" : "");
 	grid_put(g, state_colour(state), "%s", state);
 	if (r->wide) {
 		grid_put(g, GRID_PLAIN, "%s", json_read_text(json_read_get(s, "scale"), "mode"));

@@ -227,14 +227,14 @@ failed(const struct watch *w)
 	const struct progress *p = w->progress;
 	bool back = strcmp(p->state, "rolled_back") == 0;
 	struct err err = p->reason;
-	char why[ERR_TEXT_BYTES];
+	char why[ERR_TEXT_BYTES], begin[96];
 
 	text_copy(why, sizeof(why), err.what);
 	err.kind = back ? ERR_ROLLED_BACK : err.kind ? err.kind : ERR_INTERNAL;
-	if (strcmp(p->kind, "deploy") == 0)
-		text_format(err.what, sizeof(err.what), "%s revision %u %s%s%s", p->deployment,
-			    p->revision, back ? "was rolled back" : "failed", why[0] ? ": " : "",
-			    why);
+	text_format(begin, sizeof(begin), "%s revision ", p->deployment);
+	if (strcmp(p->kind, "deploy") == 0 && !text_starts(why, begin))
+		text_format(err.what, sizeof(err.what), "%s%u %s%s%s", begin, p->revision,
+			    back ? "was rolled back" : "failed", why[0] ? ": " : "", why);
 	else if (!why[0])
 		text_format(err.what, sizeof(err.what), "%s of %s failed", p->kind, p->deployment);
 	int status = cli_fail(w->cli, &err);
