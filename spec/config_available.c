@@ -2,7 +2,8 @@
 /*
  * What node.yaml can say and this version cannot do yet: each line is a key, refused when a file
  * gives it another value than the default (or one of `allowed`). Removing a line makes it
- * available.
+ * available. Every key without a line is acted upon by some process; two are so without a reader,
+ * since what they switch off is never there: dashboard.enabled and metrics.exemplars.
  */
 #include "spec/config_field.h"
 
@@ -11,27 +12,55 @@
 
 struct line {
 	const char *path;
-	const char *allowed; /* words separated by '|', of texts; "" only an empty list or map */
+	const char *allowed;  /* words separated by '|', of texts; "" only an empty list or map */
+	size_t offset, bytes; /* allowed NULL: the default's value, however it is written */
 };
 
+#define DEFAULT(path_, member)                                              \
+	{                                                                   \
+		.path = (path_), .offset = offsetof(struct config, member), \
+		.bytes = sizeof(((const struct config *)NULL)->member)      \
+	}
+
+#define WORDS(path_, words)                          \
+	{                                            \
+		.path = (path_), .allowed = (words), \
+	}
+
 static const struct line lines[] = {
-	{"listen.gossip", "0.0.0.0:9881|off"},
-	{"listen.overlay", "0.0.0.0:9882|off"},
-	{"listen.vxlan", "0.0.0.0:9884|off"},
-	{"listen.store", "0.0.0.0:9885|off"},
-	{"dataplane.vips", ""},
-	{"dataplane.mode", "auto|off"},
-	{"dataplane.interfaces", "auto"},
-	{"tls.acme.enabled", "false"},
-	{"tls.acme.directory", ""},
-	{"tls.acme.email", ""},
-	{"cluster.join", ""},
-	{"deploy.on_failure", "rollback"},
-	{"runtime.mirrors", ""},
-	{"runtime.seccomp", "default|unconfined"},
-	{"logs.forward", ""},
-	{"tracing.endpoint", ""},
-	{"gitops", ""},
+	WORDS("node.labels", ""),
+	WORDS("node.advertise", "auto"),
+	WORDS("listen.gossip", "0.0.0.0:9881|off"),
+	WORDS("listen.overlay", "0.0.0.0:9882|off"),
+	WORDS("listen.vxlan", "0.0.0.0:9884|off"),
+	WORDS("listen.store", "0.0.0.0:9885|off"),
+	WORDS("dataplane.vips", ""),
+	WORDS("dataplane.mode", "auto|off"),
+	WORDS("dataplane.interfaces", "auto"),
+	DEFAULT("dataplane.max_flows", dataplane.max_flows),
+	WORDS("tls.acme.enabled", "false"),
+	WORDS("tls.acme.directory", ""),
+	WORDS("tls.acme.email", ""),
+	DEFAULT("tls.expiry_warning", tls.expiry_warning_ms),
+	WORDS("cluster.join", ""),
+	DEFAULT("cluster.encrypt", cluster.encrypt),
+	DEFAULT("cluster.suspect_after", cluster.suspect_after_ms),
+	DEFAULT("cluster.dead_after", cluster.dead_after_ms),
+	DEFAULT("cluster.reschedule_after", cluster.reschedule_after_ms),
+	WORDS("deploy.on_failure", "rollback"),
+	WORDS("runtime.mirrors", ""),
+	WORDS("runtime.seccomp", "default|unconfined"),
+	DEFAULT("runtime.gc.disk_high", runtime.gc.disk_high_percent),
+	DEFAULT("runtime.gc.disk_low", runtime.gc.disk_low_percent),
+	DEFAULT("runtime.gc.keep_images", runtime.gc.keep_images_ms),
+	WORDS("logs.forward", ""),
+	DEFAULT("metrics.per_replica", metrics.per_replica),
+	DEFAULT("metrics.max_series_per_service", metrics.max_series_per_service),
+	WORDS("tracing.endpoint", ""),
+	DEFAULT("tracing.sample", tracing.sample_ppm),
+	DEFAULT("tracing.propagate", tracing.propagate),
+	DEFAULT("dashboard.auth", dashboard.auth),
+	WORDS("gitops", ""),
 };
 
 static bool
@@ -61,24 +90,39 @@ find(const struct yaml_node *n, const char *path)
 	return n;
 }
 
+static bool
+is_allowed(const struct line *l, const struct yaml_node *n, const struct config *c,
+	   const struct config *defaults)
+{
+	if (l->allowed == NULL)
+		return memcmp((const char *)c + l->offset, (const char *)defaults + l->offset,
+			      l->bytes) == 0;
+	return n->kind == YAML_TEXT ? is_word(n->text, l->allowed) : n->count == 0;
+}
+
+static const char *
+may_be(const struct line *l)
+{
+	if (l->allowed == NULL)
+		return "only the default";
+	return l->allowed[0] == '\0' ? "empty" : l->allowed;
+}
+
 void
 config_available_check(const struct config *c, const struct yaml_node *root,
 		       struct diag_list *diags)
 {
+	static struct config defaults;
 	struct field_ctx ctx = {.diags = diags};
 
-	(void)c;
+	config_defaults(&defaults);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		const struct line *l = &lines[i];
 		const struct yaml_node *n = find(root, l->path);
-		bool allowed;
 
-		if (n == NULL)
-			continue;
-		allowed = n->kind == YAML_TEXT ? is_word(n->text, l->allowed) : n->count == 0;
-		if (!allowed)
+		if (n != NULL && !is_allowed(l, n, c, &defaults))
 			field_diag(&ctx, n, "not-available", NULL,
 				   "this value is not available in this version; it may be %s",
-				   l->allowed[0] == '\0' ? "empty" : l->allowed);
+				   may_be(l));
 	}
 }
