@@ -22,7 +22,7 @@
 #include "base/text.h"
 #include "base/world.h"
 
-enum { USED_NO = 0, USED_YES = 1 };
+enum { USED_NO = 0, USED_YES = 1, USED_HIDDEN = 2 };
 
 _Static_assert(sizeof(struct metric_series) % 64 == 0, "series are cache lines");
 _Static_assert(offsetof(struct metric_series, values) % 64 == 0, "values begin one");
@@ -140,13 +140,35 @@ label_next(const char *text, size_t length, size_t *at, size_t *name_bytes)
 	return true;
 }
 
+/* A name that stands twice, or one that the text format keeps for itself, makes a scraper refuse
+ * all that it was given. */
+static bool
+name_valid(const char *text, size_t start, size_t name_bytes)
+{
+	const char *name = text + start;
+	size_t at = 0, other_bytes;
+
+	if (text_starts(name, "__") || (name_bytes == 2 && text_starts(name, "le")))
+		return false;
+	while (at + 1 < start) { /* start stands behind a comma */
+		size_t other = at;
+		if (!label_next(text, start - 1, &at, &other_bytes))
+			return false;
+		if (other_bytes == name_bytes && memcmp(text + other, name, name_bytes) == 0)
+			return false;
+	}
+	return true;
+}
+
 static bool
 labels_valid(const char *text, size_t length)
 {
 	size_t at = 0, name_bytes;
 
 	while (at < length) {
-		if (!label_next(text, length, &at, &name_bytes))
+		size_t start = at;
+		if (!label_next(text, length, &at, &name_bytes) ||
+		    !name_valid(text, start, name_bytes))
 			return false;
 	}
 	return text_is_utf8(text, length);
@@ -286,6 +308,10 @@ series_get(struct metric_page *page, uint16_t metric, enum metric_kind kind,
 	if (*place != 0) {
 		struct metric_series *s = &page->series[*place - 1];
 		assert(s->kind == kind);
+		if (s->used == USED_HIDDEN) {
+			__atomic_store_n(&s->values[0], 0, __ATOMIC_RELAXED);
+			__atomic_store_n(&s->used, USED_YES, __ATOMIC_RELEASE);
+		}
 		return s;
 	}
 	if (page->count >= capacity)
@@ -330,6 +356,14 @@ void
 metric_gauge_add(struct metric_series *s, int64_t n)
 {
 	__atomic_fetch_add(&s->values[0], (uint64_t)n, __ATOMIC_RELAXED);
+}
+
+void
+metric_hide(struct metric_series *s)
+{
+	assert(s->kind != METRIC_HISTOGRAM);
+	if (s->used == USED_YES)
+		__atomic_store_n(&s->used, USED_HIDDEN, __ATOMIC_RELEASE);
 }
 
 void

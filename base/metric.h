@@ -30,7 +30,7 @@ enum {
 };
 
 struct metric_series {
-	uint32_t used; /* 0 free; 1 complete (stored with release order, last) */
+	uint32_t used; /* 0 free; 1 complete (stored with release order, last); 2 hidden */
 	uint16_t metric;
 	uint16_t kind;        /* enum metric_kind */
 	uint32_t label_bytes; /* without NUL */
@@ -80,6 +80,10 @@ struct metric_series *metric_get(struct metric_page *page, uint16_t metric, enum
 void metric_add(struct metric_series *s, uint64_t n);    /* counter */
 void metric_set(struct metric_series *s, int64_t value); /* gauge */
 void metric_gauge_add(struct metric_series *s, int64_t n);
+/* What the series tells of is gone: readers no longer see it, until metric_get is called for it
+ * again (a gauge that stayed would be taken for the truth). Pointers kept from before stay valid.
+ */
+void metric_hide(struct metric_series *s);
 /* Histogram of raw units (nanoseconds, bytes): bounds are METRIC_BOUNDS ascending values. */
 void metric_observe(struct metric_series *s, const uint64_t *bounds, uint64_t value);
 

@@ -201,11 +201,23 @@ drop(struct bpf_map *map, const void *key)
 	(void)libbpf.bpf_map_delete_elem(libbpf.bpf_map__fd(map), key);
 }
 
+/* An address may have gone over to another container before this one is removed. */
+static void
+drop_local(struct bpf_map *map, const void *key, uint32_t link)
+{
+	struct tc_veth_local local;
+
+	if (libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(map), key, &local) == 0 &&
+	    local.ifindex == link)
+		drop(map, key);
+}
+
 static int
 put_addresses(struct veth *v, struct port *p, const struct msg_veth *row, struct err *err)
 {
 	struct tc_veth_local local = {.ifindex = row->ifindex};
 	struct tc_veth_source source = {0};
+	struct port old = *p;
 
 	memcpy(local.mac, row->mac, sizeof(local.mac));
 	p->has4 = !addr_is_zero(&row->addr4) && addr_is_v4(&row->addr4);
@@ -219,7 +231,13 @@ put_addresses(struct veth *v, struct port *p, const struct msg_veth *row, struct
 		return -1;
 	if (p->has4 && put(v->skel->maps.local4, &p->addr4, &local, err) < 0)
 		return -1;
-	return p->has6 ? put(v->skel->maps.local6, &p->addr6, &local, err) : 0;
+	if (p->has6 && put(v->skel->maps.local6, &p->addr6, &local, err) < 0)
+		return -1;
+	if (old.has4 && (!p->has4 || old.addr4 != p->addr4))
+		drop_local(v->skel->maps.local4, &old.addr4, row->ifindex);
+	if (old.has6 && (!p->has6 || memcmp(&old.addr6, &p->addr6, sizeof(old.addr6)) != 0))
+		drop_local(v->skel->maps.local6, &old.addr6, row->ifindex);
+	return 0;
 }
 
 static void
@@ -228,9 +246,9 @@ drop_addresses(struct veth *v, const struct port *p)
 	uint32_t link = (uint32_t)p->hook.ifindex;
 
 	if (p->has4)
-		drop(v->skel->maps.local4, &p->addr4);
+		drop_local(v->skel->maps.local4, &p->addr4, link);
 	if (p->has6)
-		drop(v->skel->maps.local6, &p->addr6);
+		drop_local(v->skel->maps.local6, &p->addr6, link);
 	drop(v->skel->maps.sources, &link);
 }
 

@@ -75,6 +75,10 @@ gather_page(struct gather *g, const struct metric_page *page, uint32_t series)
 {
 	struct metric_series copy;
 
+	if (series > GATHER_PAGE_SERIES_MAX) {
+		g->folded += series - GATHER_PAGE_SERIES_MAX;
+		series = GATHER_PAGE_SERIES_MAX;
+	}
 	for (uint32_t i = 0; i < series; i++) {
 		const struct metrics_family *family;
 

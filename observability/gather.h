@@ -15,7 +15,11 @@
 #include "base/map.h"
 #include "base/metric.h"
 
-enum { GATHER_SERIES_MAX = 50000, GATHER_BYTES_MAX = 64 << 20 };
+enum {
+	GATHER_SERIES_MAX = 50000,
+	GATHER_PAGE_SERIES_MAX = 8192, /* of one process: none can take the places of the others */
+	GATHER_BYTES_MAX = 64 << 20,
+};
 
 struct gather_series {
 	uint16_t metric;

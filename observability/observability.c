@@ -94,13 +94,14 @@ static void
 drain(void *arg, struct ring_reader *reader)
 {
 	struct ring_record record;
+	uint16_t role = ring_reader_role(reader);
 	uint64_t n = 0, lost = 0;
 
 	(void)arg;
 	while (n < RECORDS_PER_TURN && ring_log_next(reader, &record) == RING_OK) {
 		n++;
 		lost += record.lost;
-		if (record.type == MSG_RECORD_ACCESS)
+		if (record.type == MSG_RECORD_ACCESS && role == ROLE_PROXY)
 			take_access(&record);
 	}
 	if (n)

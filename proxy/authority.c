@@ -13,7 +13,7 @@
 #include <string.h>
 #include "base/text.h"
 
-enum { EARLY_S = 3600, DAY_S = 86400, PEM_BYTES_MAX = 16384 };
+enum { EARLY_S = 3600, DAY_S = 86400 };
 
 static int
 failed(struct err *err, const char *what)

@@ -26,11 +26,12 @@ static int
 parse_chain(const void *pem, size_t bytes, struct cert *out, struct err *err)
 {
 	BIO *bio = BIO_new_mem_buf(pem, (int)bytes);
+	bool encrypted; /* without a callback the library would ask at the terminal */
 
 	if (!bio)
 		return err_set(err, ERR_NO_MEMORY, "no memory to read a certificate");
 	while (out->chain_count < CERT_CHAIN_MAX) {
-		X509 *x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+		X509 *x = PEM_read_bio_X509(bio, NULL, no_password, &encrypted);
 
 		if (!x)
 			break;

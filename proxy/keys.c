@@ -52,11 +52,15 @@ keys_add(struct keys *k, EVP_PKEY *pkey)
 	do {
 		key->handle = world_random_u64(&world);
 	} while (key->handle == 0 || map_get_u64(&k->by_handle, key->handle));
-	if (EVP_PKEY_up_ref(pkey) != 1 || map_put_u64(&k->by_handle, key->handle, key) < 0) {
+	if (EVP_PKEY_up_ref(pkey) != 1) {
 		mem_free(key);
 		return 0;
 	}
 	key->key = pkey;
+	if (map_put_u64(&k->by_handle, key->handle, key) < 0) {
+		key_free(key);
+		return 0;
+	}
 	return key->handle;
 }
 

@@ -106,7 +106,7 @@ entry_remove(struct entry *e)
 	ring_table_remove(station_writer(signer.st), MSG_TABLE_CERTIFICATE, e->id);
 	station_kick(signer.st);
 	if (e->source != MSG_CERT_AUTHORITY)
-		metric_set(expiry_of(e), 0);
+		metric_hide(expiry_of(e));
 	list_remove(&e->link);
 	signer.count--;
 	mem_free(e);
@@ -462,7 +462,7 @@ drop_unwanted(const struct wanted *w)
 		struct entry *e = container_of(it, struct entry, link);
 		bool keep = e->source != MSG_CERT_LOCAL;
 
-		for (size_t i = 0; i < w->count && !keep; i++)
+		for (size_t i = 0; i < w->count && !keep && self_signed(); i++)
 			keep = text_equal(w->hosts[i], e->name) && !covered_by_file(e->name);
 		if (!keep)
 			entry_remove(e);

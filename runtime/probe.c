@@ -2,8 +2,9 @@
 /*
  * The probe process: one timer per target, at most one connection under way for each. A row that
  * changed (another attempt, another address) starts its counts anew; a row that left takes its
- * result with it. Connections are made inside the fabric's network namespace, where this process
- * lives; it has no other right.
+ * result with it. A scheduler that came again may publish bit by bit: what its table does not name
+ * is asked on for a while, so that no replica loses its results to a restart. Connections are made
+ * inside the fabric's network namespace, where this process lives; it has no other right.
  */
 #include "runtime/probe.h"
 
@@ -14,7 +15,7 @@
 #include "ring/metrics.h"
 #include "runtime/probe_check.h"
 
-enum { TARGETS_MAX = 4096 };
+enum { TARGETS_MAX = 4096, SWEEP_MS = 30000 };
 
 struct target;
 
@@ -43,6 +44,7 @@ struct target {
 struct probe_state {
 	struct station *st;
 	struct map targets; /* key -> struct target */
+	uv_timer_t sweep;
 };
 
 static struct probe_state probe;
@@ -84,6 +86,20 @@ attempt_end(struct attempt *a, enum msg_result_failure failure)
 	plan_next(t, probe_check_wait_ms(&t->row, &t->result));
 }
 
+/* A step that failed at once or later. */
+static void
+attempt_fail(struct attempt *a, int uv_status)
+{
+	struct target *t = a->target;
+
+	if (!t || !probe_check_is_own(uv_status)) {
+		attempt_end(a, probe_check_failure(uv_status));
+		return;
+	}
+	attempt_drop(a);
+	plan_next(t, t->row.interval_ms);
+}
+
 static void
 give_memory(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
@@ -102,7 +118,7 @@ was_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	if (n == 0 || !a->target)
 		return;
 	if (n < 0 && n != UV_EOF) {
-		attempt_end(a, probe_check_failure((int)n));
+		attempt_fail(a, (int)n);
 		return;
 	}
 	if (probe_check_feed(&a->check, &a->target->row, buf->base, n > 0 ? (size_t)n : 0,
@@ -116,7 +132,7 @@ was_written(uv_write_t *request, int status)
 	struct attempt *a = request->data;
 
 	if (status < 0 && status != UV_ECANCELED)
-		attempt_end(a, probe_check_failure(status));
+		attempt_fail(a, status);
 }
 
 static void
@@ -127,7 +143,7 @@ was_connected(uv_connect_t *request, int status)
 	if (!a->target)
 		return;
 	if (status < 0 || a->target->row.check == MSG_CHECK_TCP) {
-		attempt_end(a, probe_check_failure(status));
+		attempt_fail(a, status);
 		return;
 	}
 	uv_buf_t out = uv_buf_init(a->request, (unsigned)a->request_bytes);
@@ -137,7 +153,7 @@ was_connected(uv_connect_t *request, int status)
 	if (rc == 0)
 		rc = uv_write(&a->write, (uv_stream_t *)&a->tcp, &out, 1, was_written);
 	if (rc < 0)
-		attempt_end(a, probe_check_failure(rc));
+		attempt_fail(a, rc);
 }
 
 static void
@@ -172,7 +188,7 @@ start_check(uv_timer_t *timer)
 	addr_to_sockaddr(&t->row.addr, &to);
 	int rc = uv_tcp_connect(&a->connect, &a->tcp, (struct sockaddr *)&to, was_connected);
 	if (rc < 0)
-		attempt_end(a, probe_check_failure(rc));
+		attempt_fail(a, rc);
 }
 
 static void
@@ -270,18 +286,19 @@ wake(struct station *st, struct ring_reader *reader)
 		ring_table_sync(reader, MSG_TABLE_PROBE, sizeof(struct msg_probe), changed, NULL);
 }
 
-/* A scheduler that came again: what its table does not hold any more is dropped, what it does is
- * given by the sync as changed. */
+/* What the table of the scheduler that came again still does not name. */
 static void
-peer(struct station *st, struct ring_reader *reader)
+sweep(uv_timer_t *timer)
 {
-	uint64_t old[TARGETS_MAX];
+	struct ring_reader *reader = station_reader(probe.st, ROLE_SCHEDULER, 0);
+	static uint64_t old[TARGETS_MAX];
 	size_t count = 0;
 	struct map_iter it = {0};
 
-	if (ring_reader_role(reader) != ROLE_SCHEDULER)
-		return;
-	wake(st, reader);
+	(void)timer;
+	if (!reader)
+		return; /* its successor starts the time anew */
+	wake(probe.st, reader);
 	while (map_next(&probe.targets, &it)) {
 		struct target *t = it.value;
 
@@ -290,6 +307,14 @@ peer(struct station *st, struct ring_reader *reader)
 	}
 	for (size_t i = 0; i < count; i++)
 		target_remove(map_get_u64(&probe.targets, old[i]));
+}
+
+static void
+peer(struct station *st, struct ring_reader *reader)
+{
+	wake(st, reader);
+	if (ring_reader_role(reader) == ROLE_SCHEDULER)
+		uv_timer_start(&probe.sweep, sweep, SWEEP_MS, 0);
 }
 
 /* ---- the role ---- */
@@ -314,6 +339,7 @@ start(struct station *st, struct err *err)
 	(void)err;
 	probe.st = st;
 	map_init(&probe.targets, MEM_RUNTIME);
+	uv_timer_init(station_loop(st), &probe.sweep);
 	return 0;
 }
 

@@ -11,14 +11,21 @@
 #include "base/text.h"
 #include "wire/http1_write.h"
 
+static bool
+can_be_asked(const struct msg_probe *row)
+{
+	char request[PROBE_REQUEST_BYTES];
+
+	return row->path[0] == '/' && probe_check_request(row, request, sizeof(request)) > 0;
+}
+
 bool
 probe_check_row(const struct msg_probe *row)
 {
 	return row->replica && row->interval_ms > 0 && row->timeout_ms > 0 && row->addr.port > 0 &&
 	       !addr_is_zero(&row->addr) && MSG_OK(row->host) && MSG_OK(row->path) &&
 	       MSG_OK(row->service_label) &&
-	       (row->check == MSG_CHECK_TCP ||
-		(row->check == MSG_CHECK_HTTP && row->path[0] == '/'));
+	       (row->check == MSG_CHECK_TCP || (row->check == MSG_CHECK_HTTP && can_be_asked(row)));
 }
 
 size_t
@@ -156,6 +163,22 @@ probe_check_wait_ms(const struct msg_probe *row, const struct msg_result *result
 	for (uint64_t i = 0; i < result->total && wait < row->interval_ms; i++)
 		wait *= 2;
 	return wait < row->interval_ms ? wait : row->interval_ms;
+}
+
+bool
+probe_check_is_own(int uv_status)
+{
+	switch (uv_status) {
+	case UV_EMFILE:
+	case UV_ENFILE:
+	case UV_ENOMEM:
+	case UV_ENOBUFS:
+	case UV_EADDRNOTAVAIL:
+	case UV_EADDRINUSE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 enum msg_result_failure

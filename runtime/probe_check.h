@@ -15,7 +15,8 @@
 
 enum { PROBE_ANSWER_BYTES = 16384, PROBE_REQUEST_BYTES = 1024, PROBE_SHOWN_BYTES = 200 };
 
-/* True when the row can be used: texts end, times are not zero, the address is one. */
+/* True when the row can be used: texts end, times are not zero, the address is one, and the request
+ * can be written. */
 bool probe_check_row(const struct msg_probe *row);
 
 /* The request of an HTTP check (GET, connection: close). Gives its length, 0 when the path or host
@@ -44,6 +45,9 @@ void probe_check_count(struct msg_result *result, enum msg_result_failure failur
  * the interval), so that a replica is in balancing soon after it is ready. */
 uint64_t probe_check_wait_ms(const struct msg_probe *row, const struct msg_result *result);
 
+/* Whether an error is our own (no descriptors, no memory, no ports): it says nothing of the replica
+ * and must not be counted against it. */
+bool probe_check_is_own(int uv_status);
 enum msg_result_failure probe_check_failure(int uv_status);
 
 #endif

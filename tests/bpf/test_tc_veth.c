@@ -35,6 +35,7 @@ static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 9};
 static const uint8_t host_mac[6] = {2, 0, 0, 0, 0, 1};
 
 struct packet {
+	_Alignas(8) uint8_t lead_[2]; /* the header behind the Ethernet one is aligned */
 	uint8_t bytes[256];
 	size_t length;
 };
@@ -220,6 +221,38 @@ test_successor_takes_over(void **state)
 	veth_close(v);
 }
 
+/* An address that went to a new container before the old one was removed stays with the new one;
+ * one that a container gave up is no longer its. */
+static void
+test_address_changes_hands(void **state)
+{
+	uint32_t a0 = if_nametoindex("a0");
+	struct veth *v;
+	struct msg_veth heir = {.replica = 3};
+	struct err err = {0};
+	enum msg_hook hook;
+
+	(void)state;
+	assert_int_equal(system("ip link add h0 type veth peer name h1"), 0);
+	v = open_with_rows(a0);
+	heir.ifindex = if_nametoindex("h0");
+	memcpy(heir.mac, other_mac, 6);
+	assert_true(addr_parse_ip("10.200.7.3", &heir.addr4));
+	assert_true(addr_parse_ip("fd00::3", &heir.addr6));
+	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
+	veth_remove(v, 2);
+	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, packet_v6("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	assert_true(addr_parse_ip("10.200.7.4", &heir.addr4));
+	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
+	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, packet_v4("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	veth_remove(v, 3);
+	veth_remove(v, 1);
+	veth_close(v);
+	assert_int_equal(system("ip link del h0"), 0);
+}
+
 /* A device that was deleted and another with the same number: its old pin must not pass for it. */
 static void
 test_gone_device(void **state)
@@ -322,6 +355,7 @@ main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_short_and_random),
 		cmocka_unit_test(test_successor_takes_over),
+		cmocka_unit_test(test_address_changes_hands),
 		cmocka_unit_test(test_gone_device),
 		cmocka_unit_test(test_older_kernels_hook),
 		cmocka_unit_test(test_instruction_budget),

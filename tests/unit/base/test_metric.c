@@ -222,6 +222,46 @@ cut_labels_go_to_other(void **state)
 }
 
 static void
+what_is_gone_is_not_shown(void **state)
+{
+	(void)state;
+	struct page p;
+	struct metric_series out;
+	struct metric_labels l = labels_of("a", "b");
+
+	page_open(&p, 8);
+	struct metric_series *s = metric_get(p.page, 1, METRIC_GAUGE, &l);
+	metric_set(s, 7);
+	metric_hide(s);
+	assert_false(metric_read(p.page, 0, &out));
+	metric_set(s, 8); /* a pointer from before: still not shown */
+	assert_false(metric_read(p.page, 0, &out));
+	assert_ptr_equal(metric_get(p.page, 1, METRIC_GAUGE, &l), s);
+	assert_true(metric_read(p.page, 0, &out));
+	assert_int_equal(out.values[0], 0);
+	/* The sink can be hidden as well as not. */
+	metric_hide(&p.page->series[p.page->capacity]);
+	page_close(&p);
+}
+
+static void
+labels_whose_names_begin_alike(void **state)
+{
+	(void)state;
+	struct page p;
+	struct metric_series out;
+	struct metric_labels l = {.length = 0};
+
+	page_open(&p, 8);
+	metric_label(&l, "len", "1");
+	metric_label(&l, "le_", "2");
+	metric_label(&l, "l", "3");
+	metric_get(p.page, 1, METRIC_COUNTER, &l);
+	assert_true(metric_read(p.page, 0, &out));
+	page_close(&p);
+}
+
+static void
 a_page_that_lies_is_refused(void **state)
 {
 	(void)state;
@@ -249,9 +289,25 @@ a_series_that_lies_is_refused(void **state)
 {
 	(void)state;
 	static const char *const bad[] = {
-		"a",          "a=",         "a=\"",       "a=\"b",     "a=\"b\"c",
-		"a=\"b\",",   "=\"b\"",     "1=\"b\"",    "a=\"b\\\"", "a=\"\\x\"",
-		"a=\"b\"} 1", "a=\"b\nc\"", "a=\"\xff\"", "a=\"b\",,", "a=\"b\",c=d",
+		"a",
+		"a=",
+		"a=\"",
+		"a=\"b",
+		"a=\"b\"c",
+		"a=\"b\",",
+		"=\"b\"",
+		"1=\"b\"",
+		"a=\"b\\\"",
+		"a=\"\\x\"",
+		"a=\"b\",a=\"c\"",
+		"ab=\"b\",c=\"d\",ab=\"e\"",
+		"le=\"1\"",
+		"__name__=\"up\"",
+		"a=\"b\"} 1",
+		"a=\"b\nc\"",
+		"a=\"\xff\"",
+		"a=\"b\",,",
+		"a=\"b\",c=d",
 	};
 	struct page p;
 	struct metric_series out;
@@ -354,6 +410,8 @@ main(void)
 		cmocka_unit_test(full_page_folds_into_other),
 		cmocka_unit_test(sink_takes_the_rest_and_is_not_shown),
 		cmocka_unit_test(cut_labels_go_to_other),
+		cmocka_unit_test(what_is_gone_is_not_shown),
+		cmocka_unit_test(labels_whose_names_begin_alike),
 		cmocka_unit_test(a_page_that_lies_is_refused),
 		cmocka_unit_test(a_series_that_lies_is_refused),
 		cmocka_unit_test(reader_beside_writers),

@@ -56,6 +56,36 @@ render(struct metric_page **pages, size_t count, enum exposition_format format, 
 	gather_fini(&g);
 }
 
+/* One process that shows more than any of ours has leaves room for the others. */
+static void
+test_page_that_is_too_large(void **state)
+{
+	size_t bytes = (metric_page_bytes(GATHER_PAGE_SERIES_MAX + 100) + 63) & ~(size_t)63;
+	void *memory = aligned_alloc(64, bytes);
+	struct metric_page *page;
+	struct gather g;
+
+	(void)state;
+	memset(memory, 0, bytes);
+	page = metric_page_init(memory, bytes);
+	for (uint64_t i = 0; i < GATHER_PAGE_SERIES_MAX + 100; i++) {
+		struct metric_series *s = &page->series[i];
+
+		s->metric = METRICS_PROCESS_UP;
+		s->kind = METRIC_GAUGE;
+		s->label_bytes = (uint32_t)snprintf(s->labels, sizeof(s->labels), "n=\"%llu\"",
+						    (unsigned long long)i);
+		s->used = 1;
+	}
+	gather_init(&g);
+	gather_page(&g, page, GATHER_PAGE_SERIES_MAX + 100);
+	assert_int_equal(g.count, GATHER_PAGE_SERIES_MAX);
+	assert_int_equal(g.folded, 100);
+	assert_false(g.failed);
+	gather_fini(&g);
+	free(memory);
+}
+
 static const char classic[] =
 	"# HELP zlayer_http_upstream_duration_seconds Time until a replica's answer began.\n"
 	"# TYPE zlayer_http_upstream_duration_seconds histogram\n"
@@ -191,9 +221,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_classic),        cmocka_unit_test(test_openmetrics),
-		cmocka_unit_test(test_negative_gauge), cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_lying_page),
+		cmocka_unit_test(test_classic),     cmocka_unit_test(test_page_that_is_too_large),
+		cmocka_unit_test(test_openmetrics), cmocka_unit_test(test_negative_gauge),
+		cmocka_unit_test(test_accept),      cmocka_unit_test(test_lying_page),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

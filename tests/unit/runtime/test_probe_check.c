@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <uv.h>
 #include <cmocka.h>
 #include "base/text.h"
 
@@ -120,6 +121,12 @@ test_rows(void **state)
 	memset(row.path, '/', sizeof(row.path));
 	assert_false(probe_check_row(&row));
 	row = row_http();
+	text_copy(row.path, sizeof(row.path), "/a b\r\nx: y");
+	assert_false(probe_check_row(&row));
+	row = row_http();
+	text_copy(row.host, sizeof(row.host), "a\nb");
+	assert_false(probe_check_row(&row));
+	row = row_http();
 	row.check = 77;
 	assert_false(probe_check_row(&row));
 	row = row_http();
@@ -152,13 +159,25 @@ test_pace(void **state)
 	assert_int_equal(probe_check_wait_ms(&row, &r), row.interval_ms);
 }
 
+/* What this process lacks is not the replica's failure. */
+static void
+test_own_errors(void **state)
+{
+	(void)state;
+	assert_true(probe_check_is_own(UV_EMFILE));
+	assert_true(probe_check_is_own(UV_EADDRNOTAVAIL));
+	assert_false(probe_check_is_own(UV_ECONNREFUSED));
+	assert_false(probe_check_is_own(UV_ETIMEDOUT));
+	assert_false(probe_check_is_own(0));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers), cmocka_unit_test(test_a_long_answer_ends),
 		cmocka_unit_test(test_request), cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_pace),    cmocka_unit_test(test_own_errors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
