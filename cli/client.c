@@ -135,7 +135,7 @@ send_head(struct client *c, const struct client_request *r, struct err *err)
 }
 
 static bool
-answered_early(const struct client *c)
+is_readable(const struct client *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 
@@ -156,7 +156,7 @@ send_stream(struct client *c, const struct client_request *r, struct err *err)
 
 		if (n < 0)
 			goto out;
-		if (n == 0 || answered_early(c))
+		if (n == 0 || is_readable(c))
 			break;
 		memcpy(memory + n, "\r\n", 2);
 		if (send_all(c, head, http1_write_chunk_head((uint64_t)n, head), err) < 0 ||
@@ -253,6 +253,8 @@ client_read(struct client *c, void *out, size_t cap, struct err *err)
 		if (r != HTTP1_BODY_MORE || c->at < c->filled)
 			continue;
 		c->at = c->filled = 0;
+		if (c->no_wait && !is_readable(c))
+			return CLIENT_LATER;
 		long n = fill(c, err);
 		if (n < 0)
 			return -1;

@@ -18,7 +18,7 @@
 
 struct cli;
 
-enum { CLIENT_BUFFER = 128 << 10, CLIENT_PROBLEM_MAX = 1 << 20 };
+enum { CLIENT_BUFFER = 128 << 10, CLIENT_PROBLEM_MAX = 1 << 20, CLIENT_LATER = -2 };
 
 struct client {
 	int fd;
@@ -30,6 +30,7 @@ struct client {
 	size_t filled;
 	size_t at; /* of the body's next byte in data */
 	bool ended;
+	bool no_wait;           /* client_read gives CLIENT_LATER instead of waiting */
 	struct buf diagnostics; /* JSON of a problem's "diagnostics", "" when none */
 };
 

@@ -122,6 +122,8 @@ read_source(const struct logs *l, struct source *s, struct err *err)
 	do {
 		long n = client_read(&s->client, data, sizeof(data), err);
 
+		if (n == CLIENT_LATER)
+			return 0;
 		if (n < 0)
 			return -1;
 		if (n == 0) {
@@ -222,6 +224,9 @@ open_source(const struct cli *cli, const char *operand, struct source *s, struct
 			&(struct client_request){.method = "GET", .target = buf_cstr(&target)},
 			err);
 		s->open = rc == 0;
+		s->client.no_wait = true;
+		if (cli->args.given[FLAG_FOLLOW])
+			s->client.deadline_mono_ns = 0;
 	}
 	buf_fini(&target);
 	return rc;

@@ -335,6 +335,7 @@ stream(struct watch *w, struct err *err)
 					 .last_event_id = w->last_id[0] ? w->last_id : NULL};
 	int rc = client_open(&c, w->cli, &request, err);
 	c.deadline_mono_ns = 0;
+	c.no_wait = true;
 	while (rc == 0 && w->status < 0) {
 		if (!wait_turn(w, &c)) {
 			timed_out(w);
@@ -343,7 +344,7 @@ stream(struct watch *w, struct err *err)
 		if (w->status >= 0 || !there_is_more(&c))
 			continue;
 		long n = client_read(&c, data, sizeof(data), err);
-		if (n < 0 && err->kind == ERR_INTERRUPTED)
+		if (n == CLIENT_LATER || (n < 0 && err->kind == ERR_INTERRUPTED))
 			continue;
 		if (n <= 0)
 			break;
