@@ -420,6 +420,28 @@ test_read_only_root_and_mounts(void **state)
 	assert_non_null(strstr(out, "1777\n"));
 }
 
+/* 0.5 CPUs stand where this machine keeps them. */
+static void
+assert_quota(uint64_t replica)
+{
+	const struct cgroups_layout *layout = cgroups_layout_of(groups);
+	char path[512], text[64] = "";
+	for (size_t i = 0; i < layout->count; i++) {
+		const struct cgroups_tree *tree = &layout->trees[i];
+		bool v2 = tree->unified && layout->mode == CGROUPS_V2;
+		if (!v2 && (tree->controllers & CGROUPS_CPU) == 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/zlayer/test-monitor/%llu/%s", tree->path,
+			 (unsigned long long)replica, v2 ? "cpu.max" : "cpu.cfs_quota_us");
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_true(read(fd, text, sizeof(text) - 1) > 0);
+		close(fd);
+		assert_memory_equal(text, "50000", 5);
+		return;
+	}
+}
+
 static void
 test_limits_hold(void **state)
 {
@@ -445,10 +467,51 @@ test_limits_hold(void **state)
 	struct cgroups_stats stats;
 	cgroups_stats(groups, b.replica, &stats);
 	assert_true(stats.pids >= 1);
+	assert_quota(b.replica);
 	order(&b, CONTROL_KILL, 0, 0);
 	assert_true(box_wait(&b, CONTROL_EXITED));
 	assert_int_equal(b.state.exit_signal, SIGKILL);
 	box_end(&b);
+}
+
+/* The v2 rules, which this machine may not need for its containers, on a group of the v2 tree. */
+static void
+test_device_rules_of_v2(void **state)
+{
+	uint64_t replica = next_replica++;
+	struct cgroups_limits limits = {0};
+	struct cgroups_fds fds;
+	struct err err = {0};
+	int status;
+	(void)state;
+	assert_int_equal(cgroups_create(groups, replica, &limits, &err), 0);
+	assert_int_equal(cgroups_fds_open(groups, replica, &fds, &err), 0);
+	if (fds.unified < 0) {
+		print_message("# no v2 tree here\n");
+	} else {
+		limits.devices = cgroups_device_defaults(&limits.devices_count);
+		/* Twice: the second takes the place of the first. */
+		for (int i = 0; i < 2; i++)
+			if (cgroups_device_attach(fds.unified, &limits, &err) < 0)
+				fail_msg("%s: %s", err.what, err.why[0]);
+		pid_t pid = fork();
+		if (pid == 0) {
+			int procs = openat(fds.unified, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+			if (procs < 0 || write(procs, "0", 1) != 1)
+				_exit(1);
+			if (open("/dev/null", O_RDWR | O_CLOEXEC) < 0 ||
+			    open("/dev/urandom", O_RDONLY | O_CLOEXEC) < 0)
+				_exit(2);
+			if (open("/dev/kmsg", O_RDONLY | O_CLOEXEC) >= 0 || errno != EPERM)
+				_exit(3);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	cgroups_fds_close(&fds);
+	while (!cgroups_remove(groups, replica))
+		cgroups_kill(groups, replica);
 }
 
 static void
@@ -665,6 +728,7 @@ main(void)
 		cmocka_unit_test(test_failures_are_named),
 		cmocka_unit_test(test_read_only_root_and_mounts),
 		cmocka_unit_test(test_limits_hold),
+		cmocka_unit_test(test_device_rules_of_v2),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_monitor_is_small),
