@@ -35,13 +35,17 @@ need() {
 		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 		as_root chmod 755 "$policy"
 		ours=1
+		trap 'as_root rm -f /usr/sbin/policy-rc.d; exit 130' INT TERM
 	fi
 	{
 		as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
 			as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
 				--no-install-recommends "${missing[@]}"
 	} >"$log" 2>&1 || rc=$?
-	[ "$ours" = 1 ] && as_root rm -f "$policy"
+	if [ "$ours" = 1 ]; then
+		as_root rm -f "$policy"
+		trap - INT TERM
+	fi
 	if [ "$rc" != 0 ]; then
 		tail -n 20 "$log" >&2
 		rm -f "$log"
