@@ -97,6 +97,7 @@ add(struct backend_table *b, const struct msg_backend *row)
 	service_label(row->name, label, sizeof(label));
 	backend->up = account_upstream_up(b->account, label, row->name);
 	backend->connections = account_upstream_connections(b->account, label, row->name);
+	s->loads[s->count] = &backend->load;
 	s->backends[s->count++] = backend;
 	return backend;
 }
@@ -116,6 +117,7 @@ leave_service(struct backend_table *b, struct backend *backend)
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->backends[i] == backend) {
 			s->backends[i] = s->backends[--s->count];
+			s->loads[i] = s->loads[s->count];
 			break;
 		}
 	}

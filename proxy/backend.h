@@ -39,6 +39,7 @@ struct service {
 	uint64_t turn;
 	size_t count;
 	struct backend *backends[BACKEND_REPLICAS_MAX];
+	struct balance_replica *loads[BACKEND_REPLICAS_MAX]; /* of the same, for balance.h */
 };
 
 struct backend_table {

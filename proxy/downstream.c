@@ -471,8 +471,11 @@ read_peer(struct downstream *c)
 	struct sockaddr_storage sa;
 	int length = sizeof(sa);
 
-	return uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&sa, &length) == 0 &&
-	       addr_from_sockaddr((const struct sockaddr *)&sa, (socklen_t)length, &c->peer);
+	if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&sa, &length) ||
+	    !addr_from_sockaddr((const struct sockaddr *)&sa, (socklen_t)length, &c->peer))
+		return false;
+	addr_put_ip(&c->peer, c->peer_text, sizeof(c->peer_text));
+	return true;
 }
 
 bool

@@ -65,6 +65,7 @@ struct downstream {
 		struct session_h2 *h2;
 	} session;
 	struct addr peer;
+	char peer_text[ADDR_TEXT_BYTES]; /* its address, without the port */
 	uint64_t started_ns;
 	uint64_t stalled_bytes; /* what waited when the stall was last looked at */
 	enum downstream_state state;

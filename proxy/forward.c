@@ -169,10 +169,7 @@ static void
 put_ours(struct http1_writer *w, const struct forward_request *r, const char *id,
 	 struct forward_spans *spans)
 {
-	char ip[ADDR_TEXT_BYTES];
-
-	addr_put_ip(&r->client, ip, sizeof(ip));
-	http1_write_header(w, "x-forwarded-for", ip);
+	http1_write_header(w, "x-forwarded-for", r->client_text);
 	http1_write_header(w, "x-forwarded-proto", r->tls ? "https" : "http");
 	http1_write_header(w, "x-request-id", id);
 	if (http1_write_ok(w))

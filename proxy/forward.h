@@ -42,7 +42,8 @@ struct forward_request {
 	bool connection_names; /* Connection lists further fields */
 	bool asterisk;         /* OPTIONS * */
 	struct addr client;
-	uint8_t protocol; /* 10, 11, 20 */
+	const char *client_text; /* its address, for X-Forwarded-For */
+	uint8_t protocol;        /* 10, 11, 20 */
 };
 
 /* Where things stand in the head that was written: for the access log. */

@@ -257,6 +257,7 @@ describe(struct downstream *c, const struct http1_head *head, const char *data,
 		.connection_names = head->connection_names,
 		.asterisk = head->url.form == URL_ASTERISK,
 		.client = c->peer,
+		.client_text = c->peer_text,
 		.protocol = head->minor == 1 ? 11 : 10,
 	};
 	if (head->url.has_query) {
@@ -286,11 +287,10 @@ begin_request(struct downstream *c, const struct http1_head *head, const char *d
 {
 	struct session_h1 *h = c->session.h1;
 	struct forward_request r;
-	char path[8192];
 	bool path_ok;
 
 	describe(c, head, data, &r);
-	path_ok = take_path(head, data, &r, path, sizeof(path));
+	path_ok = take_path(head, data, &r, c->w->path, sizeof(c->w->path));
 	h->keep = head->keep_alive;
 	h->http10 = head->minor == 0;
 	h->request_done = head->framing == HTTP1_NO_BODY && !r.websocket;

@@ -12,7 +12,6 @@
 
 #include "proxy/session_h2.h"
 
-#include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
 #include "proxy/downstream.h"
@@ -92,12 +91,25 @@ keeps_field(const struct h2_header *f, bool tunnel)
 	return id != HEADER_UPGRADE && !(tunnel && id == HEADER_SEC_WEBSOCKET_ACCEPT);
 }
 
+/* At the end of `digits`. */
+static size_t
+put_number(uint64_t v, char digits[20])
+{
+	size_t n = 0;
+
+	do {
+		digits[20 - ++n] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v > 0);
+	return n;
+}
+
 static void
 on_answer(void *session, const struct stream_answer *a)
 {
 	struct exchange *x = session;
-	struct h2_header fields[FORWARD_FIELDS_MAX + 1];
-	char digits[24];
+	struct h2_header *fields = x->c->w->fields;
+	char digits[20];
 	size_t count = 0;
 
 	if (!x->h2)
@@ -107,9 +119,10 @@ on_answer(void *session, const struct stream_answer *a)
 			fields[count++] = a->fields[i];
 	}
 	if (a->has_length) {
-		int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)a->length);
+		size_t n = put_number(a->length, digits);
 
-		fields[count++] = (struct h2_header){"content-length", 14, digits, (size_t)n};
+		fields[count++] =
+			(struct h2_header){"content-length", 14, digits + sizeof(digits) - n, n};
 	}
 	x->tunnel = a->tunnel;
 	(void)h2_respond(x->h2, a->tunnel ? 200 : a->status, fields, count, a->has_body);
@@ -252,6 +265,7 @@ describe(struct downstream *c, const struct h2_request *q, struct forward_reques
 			     memcmp(q->text + q->protocol.at, "websocket", 9) == 0,
 		.h2 = true,
 		.client = c->peer,
+		.client_text = c->peer_text,
 		.protocol = 20,
 	};
 	if (r->websocket)
@@ -283,11 +297,10 @@ static void
 begin(struct exchange *x, const struct h2_request *q)
 {
 	struct forward_request r;
-	char path[8192];
 	bool ok;
 
 	describe(x->c, q, &r);
-	ok = q->too_long || take_path(q, &r, path, sizeof(path));
+	ok = q->too_long || take_path(q, &r, x->c->w->path, sizeof(x->c->w->path));
 	x->in_call = true;
 	if (q->too_long)
 		stream_refuse(x->stream, &r, &header_too_large);

@@ -466,15 +466,12 @@ static struct backend *
 choose(struct stream *s)
 {
 	struct service *service = backend_table_service(&s->w->backends, s->route->row.service);
-	struct balance_replica *loads[BACKEND_REPLICAS_MAX];
 	int i;
 
 	if (!service)
 		return NULL;
-	for (size_t k = 0; k < service->count; k++)
-		loads[k] = &service->backends[k]->load;
-	i = balance_choose(loads, service->count, (enum msg_balance)s->route->row.balance, s->tried,
-			   s->tried_count, &s->w->random.world, worker_now_ms(s->w),
+	i = balance_choose(service->loads, service->count, (enum msg_balance)s->route->row.balance,
+			   s->tried, s->tried_count, &s->w->random.world, worker_now_ms(s->w),
 			   &service->turn);
 	return i < 0 ? NULL : service->backends[i];
 }

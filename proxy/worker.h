@@ -92,6 +92,8 @@ struct worker {
 	struct http1_head head;        /* requests that come whole */
 	struct http1_head answer_head; /* answers that come whole */
 	struct forward_answer answer;
+	struct h2_header fields[FORWARD_FIELDS_MAX + 1]; /* of an answer over HTTP/2 */
+	char path[FORWARD_HEAD_MAX];                     /* of the request that is being begun */
 	char scratch[FORWARD_HEAD_MAX];
 	uint8_t read[WORKER_READ_BYTES];
 	uint8_t plain[TLS_PLAIN_MIN];

@@ -34,6 +34,7 @@ struct h2_engine {
 	nghttp2_mem memory;
 	struct h2_block *blocks;
 	size_t blocks_count;
+	nghttp2_nv nv[NV_MAX]; /* of the call under way */
 };
 
 struct h2 {
@@ -715,7 +716,7 @@ put_nv(nghttp2_nv *nv, unsigned status, char digits[3], const struct h2_header *
 int
 h2_inform(struct h2_stream *s, unsigned status, const struct h2_header *fields, size_t count)
 {
-	nghttp2_nv nv[NV_MAX];
+	nghttp2_nv *nv = s->h->engine->nv;
 	char digits[3];
 	size_t n = put_nv(nv, status, digits, fields, count);
 
@@ -729,7 +730,7 @@ int
 h2_respond(struct h2_stream *s, unsigned status, const struct h2_header *fields, size_t count,
 	   bool has_body)
 {
-	nghttp2_nv nv[NV_MAX];
+	nghttp2_nv *nv = s->h->engine->nv;
 	char digits[3];
 	size_t n = put_nv(nv, status, digits, fields, count);
 	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = on_read};

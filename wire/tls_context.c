@@ -144,7 +144,8 @@ on_ticket(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *c
 			continue;
 		if (!use_ticket_key(s, &s->tickets[i], iv, cipher, mac, false))
 			return -1;
-		return i == 0 ? 1 : 2;
+		/* A ticket of TLS 1.3 is for one use (RFC 8446 C.4): the client gets a new one. */
+		return i == 0 && SSL_version(ssl) != TLS1_3_VERSION ? 1 : 2;
 	}
 	return 0;
 }
