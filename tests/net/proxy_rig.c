@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "node/filter.h"
 #include "proxy/keys.h"
 #include "proxy/proxy.h"
 #include "ring/metrics.h"
@@ -235,6 +236,29 @@ make_producers(void)
 	worker_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
+/* The filter and the limits that node gives to a proxy. */
+static void
+confine(struct leash_welcome *w)
+{
+	struct err err = {0};
+	size_t count;
+
+	w->landlock = true;
+#ifndef __SANITIZE_ADDRESS__
+	if (filter_compile(FILTER_BASE | FILTER_SERVER | FILTER_CLIENT | FILTER_SECRETS, w->filter,
+			   &count, &err)) {
+		err_print(&err, "proxy_rig", stderr);
+		exit(1);
+	}
+	w->filter_count = (uint32_t)count;
+#else
+	(void)count;
+	(void)err;
+#endif
+	w->rlimits[w->rlimits_count].resource = RLIMIT_NPROC;
+	w->rlimits[w->rlimits_count++].value = 16;
+}
+
 static void
 start_worker(void)
 {
@@ -260,6 +284,7 @@ start_worker(void)
 	w.log_level = LOG_INFO;
 	text_copy(w.instance, sizeof(w.instance), "rig");
 	text_copy(w.node, sizeof(w.node), "rig");
+	confine(&w);
 	int fds[2] = {fd_memfd_sealed("welcome", &w, sizeof(w)),
 		      fd_memfd_sealed("config", "config", 6)};
 	leash_init(&m, LEASH_WELCOME);
