@@ -3,9 +3,10 @@
 /*
  * Power of two choices over latency times load, or round robin.
  *
- * Cost of a replica is its smoothed latency times the requests it has plus one. One that was never
- * measured counts as fast as the other candidate, so that new replicas are tried, but not flooded:
- * their requests in flight count.
+ * Of two candidates the one with fewer requests in flight wins; when one is more than twice as slow
+ * as the other, latency times load decides. One that was never measured counts as fast as the
+ * other, so that new replicas are tried, but not flooded. A slow one that is passed over is
+ * forgiven a little each time, so that it is measured again now and then.
  *
  * Ejection: five failures in a row keep a replica out for 30 s, longer each time; a refused
  * connection for one second at once, because a replica that just died gets all its requests refused
@@ -14,6 +15,8 @@
  */
 
 #include "proxy/balance.h"
+
+enum { FORGET = 8 };
 
 static bool
 was_tried(const struct balance_replica *r, const struct balance_replica *const *tried, size_t count)
@@ -37,12 +40,25 @@ rank(const struct balance_replica *r, const struct balance_replica *const *tried
 	return r->avoid_until_ms > now_ms ? 2 : 3;
 }
 
-static double
-cost(const struct balance_replica *r, const struct balance_replica *other)
+/* Measured latencies differ by noise: only from a factor of two on they count. */
+static bool
+much_slower(const struct balance_replica *r, const struct balance_replica *other)
 {
-	uint64_t ewma = r->ewma_ns ? r->ewma_ns : other->ewma_ns;
+	return other->ewma_ns > 0 && r->ewma_ns / 2 > other->ewma_ns;
+}
 
-	return (double)(ewma ? ewma : 1) * (r->in_flight + 1);
+static double
+cost(const struct balance_replica *r)
+{
+	return (double)(r->ewma_ns ? r->ewma_ns : 1) * (r->in_flight + 1);
+}
+
+static bool
+is_better(const struct balance_replica *r, const struct balance_replica *other)
+{
+	if (much_slower(r, other) || much_slower(other, r))
+		return cost(r) <= cost(other);
+	return r->in_flight <= other->in_flight;
 }
 
 struct candidates {
@@ -90,7 +106,16 @@ choose_p2c(const struct candidates *c, const struct world *world)
 	uint64_t b = world_random_below(world, c->fitting - 1);
 	int x = nth(c, a), y = nth(c, b >= a ? b + 1 : b);
 
-	return cost(c->replicas[x], c->replicas[y]) <= cost(c->replicas[y], c->replicas[x]) ? x : y;
+	if (!is_better(c->replicas[x], c->replicas[y])) {
+		int t = x;
+
+		x = y;
+		y = t;
+	}
+	/* What was measured once must not stand for ever against one that is never asked again. */
+	if (much_slower(c->replicas[y], c->replicas[x]))
+		c->replicas[y]->ewma_ns -= c->replicas[y]->ewma_ns / FORGET;
+	return x;
 }
 
 int
@@ -130,7 +155,8 @@ balance_answered(struct balance_replica *r, uint64_t latency_ns)
 	if (r->ejections > 0)
 		r->ejections--;
 	if (r->ewma_ns == 0)
-		r->ewma_ns = latency_ns ? latency_ns : 1;
+		/* The first answer is often slow for reasons that will not come again. */
+		r->ewma_ns = latency_ns / 2 + 1;
 	else
 		r->ewma_ns = r->ewma_ns - r->ewma_ns / 8 + latency_ns / 8 + 1;
 }
