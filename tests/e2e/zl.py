@@ -86,6 +86,13 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def describe(pid):
+    with contextlib.suppress(OSError):
+        return open(f"/proc/{pid}/status").read().split("\n")[0].split()[1] + " " + \
+            open(f"/proc/{pid}/cgroup").read().strip().split("\n")[-1]
+    return "gone"
+
+
 class Node:
     """One `zlayer serve` with a data folder of its own. Use as a context manager."""
 
@@ -234,11 +241,11 @@ class Node:
         mounts = [line.split()[4] for line in open("/proc/self/mountinfo") if name in line or self.folder in line]
         cgroups = [p for p in glob.glob("/sys/fs/cgroup/*/zlayer/*") + glob.glob("/sys/fs/cgroup/zlayer/*")
                    if p.endswith("/" + name)]
-        pins = glob.glob(f"/sys/fs/bpf/zlayer/{name}/**", recursive=True)
-        runs = glob.glob(self.run_folder + "/**", recursive=True)
+        pins = [p for p in glob.glob(f"/sys/fs/bpf/zlayer/{name}/**", recursive=True) if os.path.exists(p)]
+        runs = [p for p in glob.glob(self.run_folder + "/**", recursive=True) if os.path.exists(p)]
         links = [link["ifname"] for link in json.loads(run("ip", "-j", "link").stdout) if link["ifname"] != "lo"]
         return {"mounts": mounts, "cgroups": cgroups, "pins": pins, "run": runs, "links": links,
-                "processes": sorted(self.pids())}
+                "processes": sorted(map(describe, self.pids()))}
 
     # ---- clients
 
