@@ -161,7 +161,7 @@ def test_forwarding_fields():
     node = started(replicas=1)
     try:
         text = node.curl("/echo", "web.test", "-H", "X-Forwarded-For: 6.6.6.6", "-H", "Connection: x-secret",
-                         "-H", "X-Secret: 1").lower()
+                         "-H", "X-Secret: 1", http="--http1.1").lower()
         check("x-forwarded-for: 127.0.0.1" in text, text)
         check("6.6.6.6" not in text and "x-secret" not in text, text)
         check("x-forwarded-proto: https" in text and "x-forwarded-host: web.test" in text, text)
