@@ -11,6 +11,7 @@
 #include "api/view.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "spec/config.h"
 #include "spec/doc.h"
 
 enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20, APPLY_MS = 30000 };
@@ -136,6 +137,20 @@ refuse_document(struct call *call, struct diag_list *diags)
 	buf_fini(&b);
 }
 
+/* Where a service does not say how it is updated, the node's configuration does. */
+static void
+fill_defaults(struct call *call, struct doc *doc)
+{
+	size_t bytes;
+	const struct config *config = station_config(call->server->station, &bytes);
+	struct doc_update defaults;
+
+	if (bytes < sizeof(*config))
+		return;
+	config_update_defaults(config, &defaults);
+	doc_set_update_defaults(doc, &defaults);
+}
+
 /* The document of the body, or NULL: then it was answered. */
 static struct doc *
 read_document(struct call *call)
@@ -163,6 +178,8 @@ read_document(struct call *call)
 		doc = NULL;
 	}
 	diag_list_fini(&diags);
+	if (doc)
+		fill_defaults(call, doc);
 	return doc;
 }
 

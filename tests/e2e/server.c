@@ -19,7 +19,7 @@
  *   /ws            WebSocket echo (RFC 6455)
  */
 #include <arpa/inet.h>
-#include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -519,6 +519,7 @@ main(int argc, char **argv)
 		if (!c)
 			continue;
 		c->fd = fd;
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		pthread_attr_init(&attr);
 		pthread_attr_setstacksize(&attr, 512 * 1024);
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
