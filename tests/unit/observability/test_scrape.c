@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scrape server against clients that are good, wrong, or come when there is no memory. */
+#include "observability/scrape.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/mem.h"
+
+static uv_loop_t loop;
+static struct sockaddr_in address = {.sin_family = AF_INET};
+static char got[65536];
+
+static bool
+render(void *arg, enum exposition_format format, struct buf *out)
+{
+	(void)arg;
+	buf_puts(out, format == EXPOSITION_OPENMETRICS ? "open" : "classic");
+	return true;
+}
+
+static int
+start(void **state)
+{
+	socklen_t length = sizeof(address);
+	struct err err = {0};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	assert_int_equal(uv_loop_init(&loop), 0);
+	assert_int_equal(scrape_listen(&loop, fd, render, NULL, &err), 0);
+	return 0;
+}
+
+static void
+close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+static void
+count_handle(uv_handle_t *handle, void *arg)
+{
+	(void)handle;
+	(*(unsigned *)arg)++;
+}
+
+/* All clients have left; the server sees that first. */
+static int
+stop(void **state)
+{
+	unsigned count = 2;
+
+	(void)state;
+	while (count > 1) {
+		uv_run(&loop, UV_RUN_ONCE);
+		count = 0;
+		uv_walk(&loop, count_handle, &count);
+	}
+	uv_walk(&loop, close_handle, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	return uv_loop_close(&loop);
+}
+
+static int
+dial(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	return fd;
+}
+
+/* Runs the server until the client has seen the end, or all of an answer with `until` in it. */
+static const char *
+read_answer(int fd, const char *until)
+{
+	size_t length = 0;
+
+	for (;;) {
+		ssize_t n = recv(fd, got + length, sizeof(got) - 1 - length, 0);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			break;
+		length += n > 0 ? (size_t)n : 0;
+		got[length] = 0;
+		if (until && strstr(got, until))
+			break;
+		uv_run(&loop, UV_RUN_NOWAIT);
+	}
+	got[length] = 0;
+	return got;
+}
+
+static const char *
+ask(const char *request, const char *until)
+{
+	int fd = dial();
+	const char *answer;
+
+	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+	answer = read_answer(fd, until);
+	close(fd);
+	return answer;
+}
+
+static void
+test_answers(void **state)
+{
+	static char head[SCRAPE_HEAD_BYTES + 100] = "GET /metrics HTTP/1.1\r\nhost: a\r\nx: ";
+
+	(void)state;
+	assert_non_null(
+		strstr(ask("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "classic"), " 200 "));
+	assert_non_null(strstr(ask("GET /metrics HTTP/1.1\r\nhost: a\r\n"
+				   "accept: application/openmetrics-text\r\n\r\n",
+				   "open"),
+			       "openmetrics-text"));
+	assert_non_null(strstr(ask("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", NULL),
+			       " 404 "));
+	assert_non_null(
+		strstr(ask("POST /metrics HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx", NULL),
+		       " 405 "));
+	assert_non_null(strstr(ask("nonsense\r\n\r\n", NULL), " 400 "));
+	memset(head + strlen(head), 'y', sizeof(head) - strlen(head) - 1);
+	assert_non_null(strstr(ask(head, NULL), " 431 "));
+}
+
+/* A connection that found no memory ends; the next one is served. */
+static void
+test_no_memory_for_a_connection(void **state)
+{
+	int first = dial(), second = dial();
+
+	(void)state;
+	mem_fail_after(0);
+	assert_string_equal(read_answer(first, NULL), "");
+	assert_int_equal(mem_failures(), 1);
+	mem_fail_after(-1);
+	close(first);
+	close(second);
+	assert_non_null(
+		strstr(ask("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "classic"), " 200 "));
+}
+
+/* More clients than there is room for: the rest are turned away, and places become free again. */
+static void
+test_too_many(void **state)
+{
+	int fds[SCRAPE_CONNECTIONS_MAX + 1];
+	size_t count = sizeof(fds) / sizeof(fds[0]);
+
+	(void)state;
+	for (size_t i = 0; i < count; i++)
+		fds[i] = dial();
+	assert_string_equal(read_answer(fds[count - 1], NULL), "");
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+	for (unsigned tries = 0; tries < 1000; tries++) {
+		if (strstr(ask("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n", "classic"), " 200 "))
+			return;
+	}
+	fail();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_no_memory_for_a_connection),
+		cmocka_unit_test(test_too_many),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}
