@@ -6,7 +6,8 @@
  *
  * A runtime that restarts publishes its veths again bit by bit. So a veth goes when its row is
  * removed, or when a runtime that came back has not named it for a while: never just because a new
- * table is still empty.
+ * table is still empty. By the same rule what a predecessor of this process left in the kernel of
+ * containers that went meanwhile is dropped.
  */
 #include "dataplane/dataplane.h"
 
@@ -137,6 +138,8 @@ sweep(uv_timer_t *timer)
 	veth_each(dataplane.veth, note_stale, &stale);
 	for (size_t i = 0; i < stale.count; i++)
 		detach(stale.replicas[i]);
+	if (ring_table_version(stale.runtime, MSG_TABLE_VETH) > 0)
+		veth_forget_others(dataplane.veth);
 }
 
 static void

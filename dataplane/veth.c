@@ -6,6 +6,7 @@
  */
 #include "dataplane/veth.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +69,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 4 };
+enum { MAPS = 4, FORGET_KEYS = 512 };
 
 static void
 list_maps(const struct veth *v, struct named_map out[MAPS])
@@ -305,6 +306,76 @@ veth_each(struct veth *v, void (*visit)(void *arg, uint64_t replica), void *arg)
 
 	while (map_next(&v->ports, &it))
 		visit(arg, ((struct port *)it.value)->replica);
+}
+
+/* ---- what a predecessor left ---- */
+
+static bool
+link_is_ours(const struct veth *v, uint32_t link)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&v->ports, &it))
+		if (((struct port *)it.value)->hook.ifindex == (int)link)
+			return true;
+	return false;
+}
+
+/* Keys are collected before any is deleted: deleting the key that the kernel continues from would
+ * begin anew. What does not fit waits for the next time. */
+static void
+forget_entries(struct veth *v, struct bpf_map *map, bool key_is_link)
+{
+	struct tc_veth_key6 stale[FORGET_KEYS], key;
+	int fd = libbpf.bpf_map__fd(map);
+	union {
+		struct tc_veth_local local;
+		struct tc_veth_source source;
+	} value;
+	size_t count = 0;
+	uint32_t link;
+
+	for (void *from = NULL; count < FORGET_KEYS; from = &key) {
+		if (libbpf.bpf_map_get_next_key(fd, from, &key) < 0)
+			break;
+		if (libbpf.bpf_map_lookup_elem(fd, &key, &value) < 0)
+			continue;
+		if (key_is_link)
+			memcpy(&link, &key, sizeof(link));
+		else
+			link = value.local.ifindex;
+		if (!link_is_ours(v, link))
+			stale[count++] = key;
+	}
+	for (size_t i = 0; i < count; i++)
+		drop(map, &stale[i]);
+}
+
+static void
+forget_pins(struct veth *v)
+{
+	DIR *dir = opendir(v->folder);
+	struct dirent *entry;
+	uint64_t replica;
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		if (!text_starts(entry->d_name, "veth-") ||
+		    !text_u64(entry->d_name + strlen("veth-"), UINT64_MAX, &replica) ||
+		    map_get_u64(&v->ports, replica))
+			continue;
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void
+veth_forget_others(struct veth *v)
+{
+	forget_entries(v, v->skel->maps.local4, false);
+	forget_entries(v, v->skel->maps.local6, false);
+	forget_entries(v, v->skel->maps.sources, true);
+	forget_pins(v);
 }
 
 int

@@ -27,6 +27,10 @@ void veth_remove(struct veth *v, uint64_t replica);
 /* Calls back with every replica that has a hook (the callback may remove it). */
 void veth_each(struct veth *v, void (*visit)(void *arg, uint64_t replica), void *arg);
 
+/* Drops what a predecessor left of containers that are no longer there: entries of the maps for
+ * links that no replica here has, pins of their hooks. Only when every replica is known again. */
+void veth_forget_others(struct veth *v);
+
 /* Sum over CPUs of each counter of enum tc_veth_count. */
 int veth_counts(struct veth *v, uint64_t *out, struct err *err) MUST_CHECK;
 /* The program's descriptor: tests run packets through it. */

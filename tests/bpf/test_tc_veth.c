@@ -221,6 +221,34 @@ test_successor_takes_over(void **state)
 	veth_close(v);
 }
 
+/* A container that went while nobody watched: its entries and its pin go when the successor knows
+ * who is left. */
+static void
+test_forgets_what_a_predecessor_left(void **state)
+{
+	uint32_t a0 = if_nametoindex("a0");
+	struct msg_veth self = {.replica = 1, .ifindex = LOOPBACK};
+	struct veth *v = open_with_rows(a0);
+	struct err err = {0};
+	enum msg_hook hook;
+	bool pinned = access("1/veth-2", F_OK) == 0; /* tcx */
+
+	(void)state;
+	veth_close(v);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
+	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
+	assert_true(addr_parse_ip("fd00::2", &self.addr6));
+	assert_int_equal(veth_add(v, &self, &hook, &err), 0);
+	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	veth_forget_others(v);
+	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, packet_v6("fd00::2", "fd00::3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	assert_int_equal(access("1/veth-2", F_OK), -1);
+	assert_int_equal(access("1/veth-1", F_OK), pinned ? 0 : -1);
+	veth_remove(v, 1);
+	veth_close(v);
+}
+
 /* An address that went to a new container before the old one was removed stays with the new one;
  * one that a container gave up is no longer its. */
 static void
@@ -355,6 +383,7 @@ main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_short_and_random),
 		cmocka_unit_test(test_successor_takes_over),
+		cmocka_unit_test(test_forgets_what_a_predecessor_left),
 		cmocka_unit_test(test_address_changes_hands),
 		cmocka_unit_test(test_gone_device),
 		cmocka_unit_test(test_older_kernels_hook),
