@@ -30,12 +30,23 @@ struct router {
 };
 
 static bool
+prefixes_hold(const struct addr_prefix *prefixes, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (prefixes[i].bits > 128)
+			return false;
+	return true;
+}
+
+static bool
 row_holds(const struct msg_route *row)
 {
 	return row->id != 0 && row->service != 0 && MSG_OK(row->service_label) &&
 	       MSG_OK(row->endpoint) && MSG_OK(row->host) && MSG_OK(row->path) &&
 	       row->path[0] == '/' && row->endpoint_index < MSG_ENDPOINTS_MAX &&
 	       row->prefixes_allow <= 8 && row->prefixes_deny <= 8 &&
+	       prefixes_hold(row->allow, row->prefixes_allow) &&
+	       prefixes_hold(row->deny, row->prefixes_deny) &&
 	       (row->flags & (MSG_ROUTE_TLS | MSG_ROUTE_PLAIN)) != 0;
 }
 

@@ -197,15 +197,15 @@ test_empty(void **state)
 static void
 test_rows_that_lie(void **state)
 {
-	struct msg_route rows[8];
-	const struct msg_route *pointers[8];
+	struct msg_route rows[10];
+	const struct msg_route *pointers[10];
 	struct router *r;
 	struct err err = {0};
 	size_t skipped;
 
 	(void)state;
 	memset(rows, 0, sizeof(rows));
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 10; i++) {
 		rows[i].id = rows[i].service = (uint64_t)i + 1;
 		rows[i].flags = BOTH | PUBLIC;
 		rows[i].path[0] = '/';
@@ -218,8 +218,10 @@ test_rows_that_lie(void **state)
 	rows[4].flags = PUBLIC;
 	rows[5].flags = BOTH; /* internal: never at the edge */
 	rows[6].service = 0;
-	assert_int_equal(router_new(pointers, 8, &r, &skipped, &err), 0);
-	assert_int_equal(skipped, 6);
+	rows[8].prefixes_allow = rows[9].prefixes_deny = 1;
+	rows[8].allow[0].bits = rows[9].deny[0].bits = 129;
+	assert_int_equal(router_new(pointers, 10, &r, &skipped, &err), 0);
+	assert_int_equal(skipped, 8);
 	assert_int_equal(router_count(r), 1);
 	router_unref(r);
 }
