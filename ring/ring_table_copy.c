@@ -122,6 +122,9 @@ stage_rows(const struct ring_copy *c, struct ring_stage *s, uint64_t since,
 
 	if (high_water > c->layout->rows_max || high_water < *high_water_inout)
 		return RING_BAD;
+	/* Rows that are small there and padded here. */
+	if (high_water * c->stride > LAYOUT_AREA_MAX)
+		return RING_BAD;
 	*high_water_inout = (uint32_t)high_water;
 	for (uint32_t slot = 0; slot < high_water; slot++) {
 		struct ring_staged *item;

@@ -345,6 +345,30 @@ test_scribbling_while_it_is_read(void **state)
 	assert_true(bad > 0);
 }
 
+/* Many tiny rows that each become one of the reader's size would be more than any producer may
+ * have. */
+static void
+test_tiny_rows_that_would_grow(void **state)
+{
+	struct ring_layout layout = {
+		.role = SEGMENT_ROLE,
+		.tables = {{.table = SEGMENT_TABLE, .row_bytes = 8, .rows_max = 100000}},
+		.tables_count = 1,
+	};
+	struct ring_writer *w = segment_writer_of(&layout);
+	struct ring_reader *r = segment_reader(w);
+	uint64_t value = 1;
+
+	(void)state;
+	ring_table_begin(w, SEGMENT_TABLE);
+	for (uint64_t key = 1; key <= layout.tables[0].rows_max; key++)
+		assert_int_equal(ring_table_set(w, SEGMENT_TABLE, key, &value, NULL), RING_OK);
+	ring_table_commit(w, SEGMENT_TABLE);
+	assert_int_equal(ring_table_sync(r, SEGMENT_TABLE, RING_ROW_MAX, NULL, NULL), RING_BAD);
+	ring_reader_free(r);
+	ring_writer_free(w);
+}
+
 /* Claims many rows, then, while a reader has looked at them and not yet checked, fewer. */
 static void *
 breathe(void *arg)
@@ -424,6 +448,7 @@ main(void)
 		HOSTILE_TEST(test_request_lies),
 		HOSTILE_TEST(test_answer_lies),
 		HOSTILE_TEST(test_metric_page_lies),
+		HOSTILE_TEST(test_tiny_rows_that_would_grow),
 		HOSTILE_TEST(test_high_water_falls_while_it_is_read),
 		HOSTILE_TEST(test_scribbling_while_it_is_read),
 		HOSTILE_TEST(test_scribbling_between_reads),
