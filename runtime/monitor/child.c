@@ -23,10 +23,6 @@
 #include "runtime/monitor/privilege.h"
 #include "runtime/monitor/root.h"
 
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC 4U
-#endif
-
 void
 child_report_from(const struct err *err, unsigned exit_status, struct child_report *out)
 {
@@ -51,6 +47,16 @@ child_fail(int report_fd, const struct err *err, unsigned exit_status)
 	if (write(report_fd, &report, sizeof(report)) < 0)
 		_exit(125);
 	_exit((int)exit_status);
+}
+
+int
+child_close_others(int report_fd, struct err *err)
+{
+	unsigned keep = (unsigned)report_fd;
+	if ((keep > 3 && syscall(SYS_close_range, 3U, keep - 1, 0U) < 0) ||
+	    syscall(SYS_close_range, keep + 1, ~0U, 0U) < 0)
+		return err_sys(err, errno, "cannot close the descriptors");
+	return 0;
 }
 
 static int
@@ -121,12 +127,10 @@ prepare(const struct launch *launch, const struct child_stdio *stdio, struct use
 	if (root_open(launch, &root, err) < 0)
 		return -1;
 	if (root_fill(launch, root, &proc, err) < 0 ||
-	    privilege_find_user(launch, root, user, err) < 0 ||
+	    privilege_find_user(launch, root, proc, user, err) < 0 ||
 	    privilege_set_limits(launch, proc, err) < 0 || root_enter(launch, root, err) < 0)
 		goto out;
-	if (set_stdio(stdio, user, err) < 0 || enter_workdir(launch, err) < 0)
-		goto out;
-	done = 0;
+	done = set_stdio(stdio, user, err);
 out:
 	fd_close(&root);
 	fd_close(&proc);
@@ -141,12 +145,10 @@ child_main(const struct launch *launch, const struct child_stdio *stdio)
 	struct user user;
 	int exit_status = 125;
 
-	if (prepare(launch, stdio, &user, &err) < 0)
+	if (prepare(launch, stdio, &user, &err) < 0 || child_close_others(stdio->report, &err) < 0)
 		child_fail(stdio->report, &err, 125);
-	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
-		err_sys(&err, errno, "cannot close the descriptors");
+	if (enter_workdir(launch, &err) < 0)
 		child_fail(stdio->report, &err, 125);
-	}
 	if (privilege_drop(launch, &user, &err) < 0)
 		child_fail(stdio->report, &err, 125);
 	/* Without a monitor nobody would ever learn how it ended. */

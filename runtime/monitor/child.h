@@ -32,6 +32,10 @@ void child_report_from(const struct err *err, unsigned exit_status, struct child
 /* Sends the report and ends the process with its exit status. */
 void child_fail(int report_fd, const struct err *err, unsigned exit_status)
 	__attribute__((noreturn));
+/* Closes all but 0, 1, 2 and the report, which is close-on-exec. To be called before a path of the
+ * container's is looked up: /proc/self/fd/N/.. leads to the host as long as a descriptor of the
+ * host's is open, also one that the execution would close (CVE-2024-21626). */
+int child_close_others(int report_fd, struct err *err) MUST_CHECK;
 /* In the new process. Never returns. */
 void child_main(const struct launch *launch, const struct child_stdio *stdio)
 	__attribute__((noreturn));

@@ -35,10 +35,6 @@
 
 enum { READ_BYTES = 16384, CAP_KILL_BIT = 5, CLOSE_GRACE_MS = 5000, DEVPTS_MAGIC = 0x1cd1 };
 
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC 4U
-#endif
-
 struct exec {
 	const struct launch *launch;
 	struct user user;
@@ -138,11 +134,12 @@ command(struct exec *x, int proc, int report_fd)
 		err_sys(&err, errno, "cannot take the terminal");
 		child_fail(report_fd, &err, 126);
 	}
-	if (dup2(x->child[0], 0) < 0 || dup2(x->child[1], 1) < 0 || dup2(x->child[2], 2) < 0 ||
-	    syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
+	if (dup2(x->child[0], 0) < 0 || dup2(x->child[1], 1) < 0 || dup2(x->child[2], 2) < 0) {
 		err_sys(&err, errno, "cannot set up standard input and output");
 		child_fail(report_fd, &err, 126);
 	}
+	if (child_close_others(report_fd, &err) < 0)
+		child_fail(report_fd, &err, 126);
 	char cwd[4096];
 	if (chdir(x->launch->workdir) < 0 || getcwd(cwd, sizeof(cwd)) == NULL || cwd[0] != '/') {
 		err_sys(&err, errno, "cannot enter the folder %s", x->launch->workdir);
@@ -172,12 +169,14 @@ start(struct exec *x, struct err *err)
 {
 	int report[2];
 	defer_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0)
+		return err_sys(err, errno, "cannot open /proc");
 	if (join(x->launch, err) < 0)
 		return -1;
 	defer_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return err_sys(err, errno, "cannot open the container's root");
-	if (privilege_find_user(x->launch, root, &x->user, err) < 0)
+	if (privilege_find_user(x->launch, root, proc, &x->user, err) < 0)
 		return -1;
 	if ((x->launch->tty ? open_terminal(x, root, err) : open_pipes(x, err)) < 0)
 		return -1;

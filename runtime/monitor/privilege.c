@@ -166,15 +166,21 @@ privilege_drop(const struct launch *launch, const struct user *user, struct err 
 	return 0;
 }
 
-/* A file of the container's, bounded; missing is empty. */
+/* A file of the container's, bounded; missing is empty. Looked at before it is opened: a device in
+ * its place (CAP_MKNOD is a default) would be opened with the node's rights, and for some that
+ * alone does harm. */
 static size_t
-read_hostile(int rootfd, const char *path, char *out, size_t cap)
+read_hostile(int rootfd, int proc_fd, const char *path, char *out, size_t cap)
 {
 	struct stat st;
+	char again[32];
 	size_t used = 0;
-	defer_close int fd =
-		fd_open_in_root(rootfd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	defer_close int found = fd_open_in_root(rootfd, path, O_PATH, 0);
+	if (found < 0 || fstat(found, &st) < 0 || !S_ISREG(st.st_mode))
+		return 0;
+	snprintf(again, sizeof(again), "self/fd/%d", found);
+	defer_close int fd = openat(proc_fd, again, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
 		return 0;
 	while (used < cap) {
 		ssize_t n = read(fd, out + used, cap - used);
@@ -186,14 +192,15 @@ read_hostile(int rootfd, const char *path, char *out, size_t cap)
 }
 
 int
-privilege_find_user(const struct launch *launch, int rootfd, struct user *out, struct err *err)
+privilege_find_user(const struct launch *launch, int rootfd, int proc_fd, struct user *out,
+		    struct err *err)
 {
 	defer_free char *passwd = mem_alloc(MEM_RUNTIME, USER_FILE_MAX);
 	defer_free char *group = mem_alloc(MEM_RUNTIME, USER_FILE_MAX);
 	if (passwd == NULL || group == NULL)
 		return err_set(err, ERR_NO_MEMORY, "no memory to look the user up");
-	size_t passwd_bytes = read_hostile(rootfd, "etc/passwd", passwd, USER_FILE_MAX);
-	size_t group_bytes = read_hostile(rootfd, "etc/group", group, USER_FILE_MAX);
+	size_t passwd_bytes = read_hostile(rootfd, proc_fd, "etc/passwd", passwd, USER_FILE_MAX);
+	size_t group_bytes = read_hostile(rootfd, proc_fd, "etc/group", group, USER_FILE_MAX);
 	return user_find(launch->user, passwd, passwd_bytes, group, group_bytes, out, err);
 }
 

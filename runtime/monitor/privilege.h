@@ -22,8 +22,8 @@ int privilege_set_limits(const struct launch *launch, int proc_fd, struct err *e
 /* Ids, capabilities, no_new_privs, seccomp. */
 int privilege_drop(const struct launch *launch, const struct user *user,
 		   struct err *err) MUST_CHECK;
-/* Reads /etc/passwd and /etc/group below rootfd and looks launch->user up. */
-int privilege_find_user(const struct launch *launch, int rootfd, struct user *out,
+/* Reads /etc/passwd and /etc/group below rootfd and looks launch->user up. proc_fd as above. */
+int privilege_find_user(const struct launch *launch, int rootfd, int proc_fd, struct user *out,
 			struct err *err) MUST_CHECK;
 /* Signals to their defaults, none blocked; descriptors from 3 on close at exec. */
 void privilege_reset_signals(void);

@@ -3,6 +3,7 @@
  * The program in the containers of end-to-end tests: a plain HTTP/1.1 server, a thread per
  * connection, static, with its behaviour chosen by path and by the command line.
  *
+ *   server -s NUMBER:ERRNO ...   makes these system calls without arguments, prints what came
  *   server [-p PORT] [-a ADDRESS] [-d DELAY_MS before listening] [-x EXIT_AFTER_MS:STATUS]
  *
  *   /health        200, or what /set-health/NNN said last (a file: /tmp/health)
@@ -482,6 +483,19 @@ end_later(void *arg)
 	_exit(*status ? atoi(status + 1) : 1);
 }
 
+/* All arguments -1: what a filter lets through fails by itself. */
+static int
+try_calls(char **numbers)
+{
+	for (; *numbers; numbers++) {
+		long number = strtol(*numbers, NULL, 10);
+		errno = 0;
+		long got = syscall(number, -1L, -1L, -1L, -1L, -1L, -1L);
+		printf("%ld:%d\n", number, got < 0 ? errno : 0);
+	}
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -489,6 +503,8 @@ main(int argc, char **argv)
 	pthread_t thread;
 	int opt, one = 1;
 
+	if (argc > 2 && strcmp(argv[1], "-s") == 0)
+		return try_calls(argv + 2);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, leave); /* as process 1 it would not be ended by default */
 	setvbuf(stdout, NULL, _IOLBF, 0);
