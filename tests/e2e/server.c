@@ -21,6 +21,7 @@
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
