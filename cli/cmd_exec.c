@@ -131,8 +131,12 @@ flush_out(struct session *s, struct err *err)
 			return 0;
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return err_sys(err, errno, "the node ended the connection");
+		if (n < 0) {
+			/* It takes no more; how the command ended may be there to be read. */
+			buf_reset(&s->out);
+			s->input = false;
+			return 0;
+		}
 		buf_consume(&s->out, (size_t)n);
 	}
 	return buf_ok(&s->out) ? 0 : err_set(err, ERR_NO_MEMORY, "out of memory");
