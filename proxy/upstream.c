@@ -15,6 +15,8 @@
 #include "proxy/stream.h"
 #include "proxy/worker.h"
 
+enum { INTERIM_MAX = 32 }; /* each costs the client a head, and us a level of the stack */
+
 enum phase { PHASE_HEAD, PHASE_BODY, PHASE_DONE };
 
 struct partial {
@@ -37,6 +39,7 @@ struct upstream {
 	uint64_t idle_since_ms;
 	uint16_t port;
 	uint8_t phase;
+	uint8_t interims; /* of this answer */
 	enum http_method method;
 	bool upgrade;
 	bool connected, reused, reading, closed, keep, shut_wanted, shut;
@@ -155,7 +158,8 @@ take_head(struct upstream *u, struct http1_head *head, const char *data, size_t 
 	size_t at = head->head_bytes;
 	bool interim = head->status < 200 && head->status != 101;
 
-	if ((head->status == 101 && !u->upgrade) || (interim && head->framing != HTTP1_NO_BODY)) {
+	if ((head->status == 101 && !u->upgrade) ||
+	    (interim && (head->framing != HTTP1_NO_BODY || ++u->interims > INTERIM_MAX))) {
 		lose(u, UPSTREAM_BAD);
 		return;
 	}
@@ -347,6 +351,7 @@ upstream_expect(struct upstream *u, enum http_method method, bool upgrade)
 	u->method = method;
 	u->upgrade = upgrade;
 	u->phase = PHASE_HEAD;
+	u->interims = 0;
 	u->keep = false;
 	buf_reset(&u->trailers);
 }
