@@ -54,7 +54,7 @@ def main():
         subprocess.run([os.path.join(zl.SOURCE, "tools", "busybox-image"), layout, "test:1"], check=True)
         node.cli("image", "import", layout, "--name", "test:1")
         node.deploy(zl.service(replicas=3, check_="health: { check: { type: http, url: /health } }"))
-        time.sleep(5)
+        time.sleep(40)  # a young container is looked at more often
         before = {pid: cpu_seconds(pid) for pid in ours(node)}
         time.sleep(seconds)
         rows = sorted((name, pid, pss_bytes(pid), (cpu_seconds(pid) - before.get(pid, 0)) / seconds * 100)

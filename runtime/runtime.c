@@ -34,6 +34,9 @@ enum {
 	API_SLOTS = 64,
 	METRIC_SERIES = 8192,
 	TICK_MS = 2000,
+	FIGURES_TICKS = 5,
+	PORTS_TICKS = 150,
+	YOUNG_S = 30,
 	ORPHAN_MS = 30000,
 	SWEEP_ATTEMPTS = 500,
 };
@@ -207,15 +210,29 @@ sweep_strays(void)
 
 /* ---- regularly ---- */
 
+/* Figures make the kernel sum up over CPUs, sockets are a walk through a table: neither is done
+ * more often than somebody looks. A young container's ports are, so that a gate that fails can be
+ * explained at once. */
 static void
-look_after(struct container *c, uint64_t now)
+measure(struct container *c, uint64_t tick_number)
 {
-	if (c->monitor != NULL) {
+	bool young = world_wall_ns() - c->row.started_wall_ns < YOUNG_S * INT64_C(1000000000);
+	bool figures = tick_number % FIGURES_TICKS == 0;
+	bool ports = young || tick_number % PORTS_TICKS == 0;
+
+	if (figures)
 		container_measure(c);
-		/* So that a gate that fails can be explained at once. */
+	if (ports)
 		container_look_for_ports(c);
+	if (figures || ports)
 		container_publish(c);
-	}
+}
+
+static void
+look_after(struct container *c, uint64_t now, uint64_t tick_number)
+{
+	if (c->monitor != NULL)
+		measure(c, tick_number);
 	if (c->claimed || scheduler == NULL)
 		return;
 	if (now - c->unclaimed_ns < (uint64_t)ORPHAN_MS * 1000000 || c->forgotten)
@@ -229,11 +246,13 @@ look_after(struct container *c, uint64_t now)
 static void
 on_tick(uv_timer_t *timer)
 {
+	static uint64_t tick_number;
 	struct map_iter it = {0};
 	uint64_t now = world_mono_ns();
 	(void)timer;
+	tick_number++;
 	while (map_next(&host.containers, &it))
-		look_after(it.value, now);
+		look_after(it.value, now, tick_number);
 }
 
 static int
