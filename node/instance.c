@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
@@ -33,6 +35,8 @@
 
 #define RUNS "/run/zlayer"
 #define BPFFS "/sys/fs/bpf"
+
+enum { LOCK_TURNS = 300 };
 
 static const struct {
 	enum roles_place place;
@@ -122,12 +126,41 @@ lock_write(int fd, const char *text)
 		log_event(LOG_WARN, "cannot write a lock file", log_i("errno", errno), LOG_END);
 }
 
+/* A process that was killed while it started another: the other holds the lock until its program
+ * runs. False when the holder is alive, or nobody knows who it is. */
+static bool
+holder_is_gone(const char *holder)
+{
+	char *end;
+	long pid = strtol(holder, &end, 10);
+
+	return end != holder && !*end && pid > 0 && pid <= INT32_MAX && kill((pid_t)pid, 0) < 0 &&
+	       errno == ESRCH;
+}
+
+static int
+lock_patiently(int dirfd, char *holder_out, size_t cap)
+{
+	const struct timespec moment = {.tv_nsec = 10000000};
+	int fd = lock_take(dirfd, "lock", holder_out, cap);
+
+	for (int turn = 0; fd < 0 && errno == EWOULDBLOCK && turn < LOCK_TURNS; turn++) {
+		if (!holder_is_gone(holder_out)) {
+			errno = EWOULDBLOCK;
+			break;
+		}
+		nanosleep(&moment, NULL);
+		fd = lock_take(dirfd, "lock", holder_out, cap);
+	}
+	return fd;
+}
+
 static int
 lock_folder(int dirfd, const char *what, const char *path, int *out, struct err *err)
 {
 	char text[64];
 
-	*out = lock_take(dirfd, "lock", text, sizeof(text));
+	*out = lock_patiently(dirfd, text, sizeof(text));
 	if (*out < 0 && errno == EWOULDBLOCK) {
 		(void)err_set(err, ERR_CONFLICT, "cannot serve: %s %s is in use", what, path);
 		(void)err_why(err, "process %s serves it", text[0] ? text : "(unknown)");

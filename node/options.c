@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "base/text.h"
 #include "spec/yaml.h"
@@ -73,6 +74,17 @@ options_parse(int argc, char **argv, struct options *o, struct err *err)
 	return rc;
 }
 
+static void
+take_environment(struct config *c)
+{
+	for (uint32_t i = 0; i < c->node.env_count; i++) {
+		const char *value = getenv(c->node.env[i].text);
+		struct config_value *v = &c->node.env_values[i];
+
+		v->given = value && text_copy(v->text, sizeof(v->text), value);
+	}
+}
+
 int
 options_config(const struct options *o, struct config *out, struct err *err)
 {
@@ -93,6 +105,8 @@ options_config(const struct options *o, struct config *out, struct err *err)
 		(void)diag_err(&diags, err);
 	}
 	diag_list_fini(&diags);
+	if (rc == 0)
+		take_environment(out);
 	return rc;
 }
 

@@ -81,8 +81,10 @@ authority_create(struct authority *a, const char *node, int64_t wall_s, struct e
 	memset(a, 0, sizeof(*a));
 	text_format(name, sizeof(name), "zlayer authority of %.40s", node);
 	a->key = EVP_EC_gen("P-256");
+	a->leaf = EVP_EC_gen("P-256");
 	a->certificate = X509_new();
-	if (a->key && a->certificate && fill_authority(a->certificate, a->key, name, wall_s))
+	if (a->key && a->leaf && a->certificate &&
+	    fill_authority(a->certificate, a->key, name, wall_s))
 		return 0;
 	authority_fini(a);
 	return failed(err, "make the local authority");
@@ -96,7 +98,8 @@ authority_export(const struct authority *a, struct secret *out, struct err *err)
 	int rc = -1;
 
 	if (bio && PEM_write_bio_PrivateKey(bio, a->key, NULL, NULL, 0, NULL, NULL) == 1 &&
-	    PEM_write_bio_X509(bio, a->certificate) == 1) {
+	    PEM_write_bio_X509(bio, a->certificate) == 1 &&
+	    PEM_write_bio_PrivateKey(bio, a->leaf, NULL, NULL, 0, NULL, NULL) == 1) {
 		long n = BIO_get_mem_data(bio, &data);
 
 		rc = secret_from(out, data, (size_t)n, err);
@@ -117,9 +120,11 @@ authority_import(struct authority *a, const struct secret *pem, struct err *err)
 	if (bio) {
 		a->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 		a->certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+		a->leaf = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 		BIO_free(bio);
 	}
-	if (a->key && a->certificate && X509_check_private_key(a->certificate, a->key) == 1)
+	if (a->key && a->leaf && a->certificate &&
+	    X509_check_private_key(a->certificate, a->key) == 1)
 		return 0;
 	authority_fini(a);
 	return err_set(err, ERR_CORRUPT, "the kept local authority is damaged");
@@ -130,6 +135,7 @@ authority_fini(struct authority *a)
 {
 	X509_free(a->certificate);
 	EVP_PKEY_free(a->key);
+	EVP_PKEY_free(a->leaf);
 	memset(a, 0, sizeof(*a));
 }
 
@@ -191,7 +197,7 @@ authority_issue(const struct authority *a, const char *const *names, size_t coun
 		return err_set(err, ERR_INVALID, "\"%s\" cannot be the name of a certificate",
 			       names[0]);
 	}
-	out->key = EVP_EC_gen("P-256");
+	out->key = EVP_PKEY_up_ref(a->leaf) == 1 ? a->leaf : NULL;
 	out->chain[0] = X509_new();
 	out->chain_count = out->chain[0] ? 1 : 0;
 	bool ok =

@@ -7,13 +7,14 @@
 
 #include <openssl/err.h>
 #include <openssl/rsa.h>
+#include <openssl/x509.h>
 #include <string.h>
 #include "base/mem.h"
-#include "base/world.h"
 
 struct key {
 	EVP_PKEY *key;
 	uint64_t handle;
+	unsigned users;      /* certificates */
 	uint64_t gone_at_ns; /* 0: in use */
 };
 
@@ -40,28 +41,47 @@ keys_fini(struct keys *k)
 	map_fini(&k->by_handle);
 }
 
+/* Of the public key, so that a successor of this process knows it, too. */
+static uint64_t
+handle_of(EVP_PKEY *pkey)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned char *der = NULL;
+	uint64_t handle = 0;
+	int length = i2d_PUBKEY(pkey, &der);
+
+	if (length > 0 && EVP_Digest(der, (size_t)length, digest, NULL, EVP_sha256(), NULL) == 1)
+		memcpy(&handle, digest, sizeof(handle));
+	OPENSSL_free(der);
+	return handle;
+}
+
 uint64_t
 keys_add(struct keys *k, EVP_PKEY *pkey)
 {
-	struct world world;
-	struct key *key;
+	uint64_t handle = handle_of(pkey);
+	struct key *key = handle ? map_get_u64(&k->by_handle, handle) : NULL;
 
-	if (map_count(&k->by_handle) >= KEYS_MAX || !(key = mem_zalloc(MEM_PROXY, sizeof(*key))))
+	if (key) {
+		key->users++;
+		key->gone_at_ns = 0;
+		return handle;
+	}
+	if (!handle || map_count(&k->by_handle) >= KEYS_MAX ||
+	    !(key = mem_zalloc(MEM_PROXY, sizeof(*key))))
 		return 0;
-	world_real(&world);
-	do {
-		key->handle = world_random_u64(&world);
-	} while (key->handle == 0 || map_get_u64(&k->by_handle, key->handle));
+	key->handle = handle;
+	key->users = 1;
 	if (EVP_PKEY_up_ref(pkey) != 1) {
 		mem_free(key);
 		return 0;
 	}
 	key->key = pkey;
-	if (map_put_u64(&k->by_handle, key->handle, key) < 0) {
+	if (map_put_u64(&k->by_handle, handle, key) < 0) {
 		key_free(key);
 		return 0;
 	}
-	return key->handle;
+	return handle;
 }
 
 void
@@ -69,8 +89,9 @@ keys_retire(struct keys *k, uint64_t handle, uint64_t mono_ns)
 {
 	struct key *key = map_get_u64(&k->by_handle, handle);
 
-	if (key && !key->gone_at_ns)
-		key->gone_at_ns = mono_ns + KEYS_GRACE_S * UINT64_C(1000000000);
+	if (!key || key->gone_at_ns || --key->users > 0)
+		return;
+	key->gone_at_ns = mono_ns + KEYS_GRACE_S * UINT64_C(1000000000);
 }
 
 void

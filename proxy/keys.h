@@ -3,10 +3,11 @@
 #define PROXY_KEYS_H
 
 /*
- * The private keys that signer holds, by handle. A handle is a random number that workers learn
- * from the certificate table; they send digests, never messages, and padding is made here, so that
- * this is no raw RSA oracle. A key that was replaced signs on for a while, for handshakes that
- * began with its certificate.
+ * The private keys that signer holds, by handle. A handle is made of the public key: workers learn
+ * it from the certificate table, and it is the same after a restart, for handshakes that began
+ * before. They send digests, never messages, and padding is made here, so that this is no raw RSA
+ * oracle. A key that was replaced signs on for a while, for handshakes that began with its
+ * certificate.
  * Threading: one owner.
  */
 
@@ -24,9 +25,10 @@ struct keys {
 
 void keys_init(struct keys *k);
 void keys_fini(struct keys *k);
-/* Takes a reference of the key. 0 when there is no memory or no place. */
+/* Takes a reference of the key; the same key may be added more than once. 0 when there is no memory
+ * or no place. */
 uint64_t keys_add(struct keys *k, EVP_PKEY *key);
-/* The key goes after the grace. */
+/* Once for each keys_add: after the last one the key goes when the grace is over. */
 void keys_retire(struct keys *k, uint64_t handle, uint64_t mono_ns);
 void keys_sweep(struct keys *k, uint64_t mono_ns);
 

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Inherited listeners. TCP_NODELAY is set on the listener: accepted sockets have it then, without a
- * system call each. */
+ * system call each. The descriptor is this file's; libuv watches a duplicate, which is closed when
+ * the listener is held. */
 
 #include "proxy/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/downstream.h"
@@ -19,27 +22,37 @@ enum { BACKLOG = 4096 };
 
 struct listener {
 	struct list link;
-	uv_tcp_t tcp;
 	struct worker *w;
+	int fd;
+	uv_tcp_t *tcp; /* NULL: held */
 	bool secure;
 	bool starved;
-	bool closing;
 };
 
 static void
 on_closed(uv_handle_t *handle)
 {
-	mem_free(handle->data);
+	mem_free(handle);
+}
+
+static void
+hold(struct listener *l)
+{
+	if (!l->tcp)
+		return;
+	l->tcp->data = NULL;
+	uv_close((uv_handle_t *)l->tcp, on_closed);
+	l->tcp = NULL;
+	l->starved = false;
 }
 
 static void
 close_listener(struct listener *l)
 {
-	if (l->closing)
-		return;
-	l->closing = true;
+	hold(l);
+	fd_close(&l->fd);
 	list_remove(&l->link);
-	uv_close((uv_handle_t *)&l->tcp, on_closed);
+	mem_free(l);
 }
 
 static void
@@ -47,7 +60,7 @@ on_connection(uv_stream_t *server, int status)
 {
 	struct listener *l = server->data;
 
-	if (status < 0 || l->closing)
+	if (status < 0 || !l)
 		return;
 	l->starved = !downstream_accept(l->w, server, l->secure);
 	if (l->starved)
@@ -63,51 +76,137 @@ listener_retry(struct worker *w)
 		struct listener *l = container_of(it, struct listener, link);
 
 		if (l->starved)
-			on_connection((uv_stream_t *)&l->tcp, 0);
+			on_connection((uv_stream_t *)l->tcp, 0);
 	}
 }
 
-static void
-note_port(struct worker *w, int fd)
+static bool
+address_of(int fd, struct addr *out)
 {
 	struct sockaddr_storage sa;
 	socklen_t length = sizeof(sa);
-	struct addr a;
 
-	if (getsockname(fd, (struct sockaddr *)&sa, &length) == 0 &&
-	    addr_from_sockaddr((const struct sockaddr *)&sa, length, &a))
-		w->https_port = a.port;
+	return getsockname(fd, (struct sockaddr *)&sa, &length) == 0 &&
+	       addr_from_sockaddr((const struct sockaddr *)&sa, length, out);
+}
+
+static int
+watch(struct listener *l)
+{
+	uv_tcp_t *tcp = mem_zalloc(MEM_PROXY, sizeof(*tcp));
+	int fd = tcp ? fcntl(l->fd, F_DUPFD_CLOEXEC, 0) : -1, rc;
+
+	if (fd < 0) {
+		mem_free(tcp);
+		return tcp ? -errno : UV_ENOMEM;
+	}
+	(void)uv_tcp_init(l->w->loop, tcp);
+	tcp->data = l;
+	l->tcp = tcp;
+	rc = uv_tcp_open(tcp, fd);
+	if (rc < 0)
+		(void)close(fd);
+	else
+		rc = uv_listen((uv_stream_t *)tcp, BACKLOG, on_connection);
+	if (rc < 0)
+		hold(l);
+	return rc;
 }
 
 int
 listener_add(struct worker *w, int fd, bool secure, struct err *err)
 {
 	struct listener *l = mem_zalloc(MEM_PROXY, sizeof(*l));
-	int on = 1, rc;
+	struct addr at;
+	int on = 1;
 
 	if (!l) {
 		(void)close(fd);
 		return err_set(err, ERR_NO_MEMORY, "cannot listen");
 	}
 	l->w = w;
+	l->fd = fd;
 	l->secure = secure;
-	(void)uv_tcp_init(w->loop, &l->tcp);
-	l->tcp.data = l;
 	list_push(&w->listeners, &l->link);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (secure && w->https_port == 0)
-		note_port(w, fd);
-	rc = uv_tcp_open(&l->tcp, fd);
-	if (rc < 0)
-		(void)close(fd);
-	else
-		rc = uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_connection);
-	if (rc < 0) {
-		close_listener(l);
-		return err_set(err, ERR_SYSTEM, "cannot listen on a socket that node sent: %s",
-			       uv_strerror(rc));
-	}
+	if (secure && w->https_port == 0 && address_of(fd, &at))
+		w->https_port = at.port;
 	return 0;
+}
+
+void
+listener_accept_all(struct worker *w)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		struct listener *l = container_of(it, struct listener, link);
+		int rc = l->tcp ? 0 : watch(l);
+
+		if (rc < 0)
+			log_event(LOG_ERROR, "a listener is not served",
+				  log_s("why", uv_strerror(rc)), LOG_END);
+	}
+}
+
+void
+listener_hold_secure(struct worker *w)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		struct listener *l = container_of(it, struct listener, link);
+
+		if (l->secure)
+			hold(l);
+	}
+}
+
+static bool
+wanted_at(const struct addr *wanted, size_t count, const struct addr *at)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct addr bound = wanted[i];
+
+		if (bound.port == 0)
+			bound.port = at->port;
+		if (addr_equal(&bound, at))
+			return true;
+	}
+	return false;
+}
+
+void
+listener_keep(struct worker *w, const struct config_listeners *wanted)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		struct listener *l = container_of(it, struct listener, link);
+		struct addr at;
+
+		if (address_of(l->fd, &at) &&
+		    !(l->secure ? wanted_at(wanted->https, wanted->https_count, &at)
+				: wanted_at(wanted->http, wanted->http_count, &at)))
+			close_listener(l);
+	}
+}
+
+bool
+listener_get(struct worker *w, size_t i, int *fd_out, const char **name_out)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		const struct listener *l = container_of(it, struct listener, link);
+
+		if (i-- > 0)
+			continue;
+		*fd_out = l->fd;
+		*name_out = l->secure ? "https" : "http";
+		return true;
+	}
+	return false;
 }
 
 void

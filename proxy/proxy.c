@@ -5,7 +5,9 @@
  * over the leash; routes and backends are scheduler's tables, certificates signer's. Signatures are
  * asked for over the ring. Everything that needs a file is opened before confinement.
  *
- * When node dies the worker goes on serving with what it has; a new node takes over from there.
+ * It accepts when it has the routes and the certificates for them, so that a successor refuses
+ * nobody. When node dies the worker goes on serving with what it has, over a socket that the next
+ * node finds (ring/handover.h) hands it the listeners, and drains when it is told to.
  */
 
 #include "proxy/proxy.h"
@@ -21,6 +23,7 @@
 #include "proxy/sign_provider.h"
 #include "proxy/tables.h"
 #include "proxy/worker_turn.h"
+#include "ring/handover.h"
 #include "spec/config.h"
 
 enum {
@@ -31,6 +34,7 @@ enum {
 };
 
 static struct worker *worker; /* one per process */
+static struct handover *handover;
 
 static void
 layout(const struct leash_welcome *welcome, struct ring_layout *out)
@@ -126,6 +130,37 @@ wake(struct station *st, struct ring_reader *reader)
 {
 	(void)st;
 	tables_sync(worker, reader);
+	if (!worker->accepting && tables_complete(worker))
+		worker_accept(worker);
+}
+
+/* ---- to the next node ---- */
+
+static bool
+give_listener(void *arg, size_t i, int *fd_out, const char **name_out)
+{
+	(void)arg;
+	return listener_get(worker, i, fd_out, name_out);
+}
+
+static void
+drain(void *arg, uint64_t grace_ms)
+{
+	(void)arg;
+	worker_drain(worker, grace_ms);
+}
+
+static const struct handover_events handover_events = {give_listener, drain};
+
+static void
+take_handover(struct station *st, int *fd)
+{
+	struct err err = {0};
+
+	if (handover)
+		return;
+	if (handover_new(st, fd_take(fd), &handover_events, NULL, &handover, &err) < 0)
+		log_err(LOG_ERROR, "this worker cannot be found after a crash of node", &err);
 }
 
 static void
@@ -140,6 +175,18 @@ take_listener(const struct leash_message *m, int *fd)
 		return;
 	if (listener_add(worker, fd_take(fd), secure, &err))
 		log_err(LOG_ERROR, "a listener is not served", &err);
+	else if (worker->accepting)
+		listener_accept_all(worker);
+}
+
+static void
+take_config(struct station *st)
+{
+	size_t bytes;
+	const struct config *config = station_config(st, &bytes);
+
+	if (bytes >= sizeof(*config))
+		listener_keep(worker, &config->listen);
 }
 
 static void
@@ -173,9 +220,13 @@ take_tickets(int fd)
 static void
 message(struct station *st, const struct leash_message *m, int *fds, size_t count)
 {
-	(void)st;
-	if (m->kind == LEASH_LISTENER && count == 1 && MSG_OK(m->name))
+	if (m->kind == LEASH_LISTENER && count == 1 && MSG_OK(m->name) &&
+	    strcmp(m->name, "handover") == 0)
+		take_handover(st, &fds[0]);
+	else if (m->kind == LEASH_LISTENER && count == 1 && MSG_OK(m->name))
 		take_listener(m, &fds[0]);
+	else if (m->kind == LEASH_CONFIG)
+		take_config(st);
 	else if (m->kind == LEASH_TICKETS && count == 1)
 		take_tickets(fds[0]);
 }
@@ -191,6 +242,9 @@ static void
 orphaned(struct station *st)
 {
 	(void)st;
+	/* signer leaves too: a handshake could not be finished, but waits for the next worker. */
+	worker->accepting = false;
+	listener_hold_secure(worker);
 	log_event(LOG_WARN, "node is gone: going on with the routes as they are", LOG_END);
 }
 

@@ -55,6 +55,7 @@ struct signer {
 	size_t count;
 	uint64_t round;
 	bool files_seen;
+	bool shown; /* rows are in the table */
 	struct msg_tickets tickets;
 	int64_t rotated_s;
 	uv_timer_t timer;
@@ -148,8 +149,8 @@ entry_serve(struct entry *e, const struct cert *c, struct err *err)
 	row.key_handle = keys_add(&signer.keys, c->key);
 	if (!row.key_handle)
 		return err_set(err, ERR_LIMIT, "no place for another key");
-	if (ring_table_set(station_writer(signer.st), MSG_TABLE_CERTIFICATE, e->id, &row, NULL) !=
-	    RING_OK) {
+	if (signer.shown && ring_table_set(station_writer(signer.st), MSG_TABLE_CERTIFICATE, e->id,
+					   &row, NULL) != RING_OK) {
 		keys_retire(&signer.keys, row.key_handle, 0);
 		return err_set(err, ERR_LIMIT, "no place in the table of certificates");
 	}
@@ -283,6 +284,8 @@ publish_authority(void)
 	struct msg_certificate row;
 	uint64_t id = entry_id(MSG_CERT_AUTHORITY, authority_name);
 
+	if (!signer.shown || !signer.has_authority)
+		return;
 	if (authority_row(&signer.authority, &row, &err) < 0) {
 		log_err(LOG_ERROR, "the local authority cannot be shown", &err);
 		return;
@@ -306,6 +309,7 @@ open_authority(const struct buf *sealed)
 	if (rc < 0)
 		goto refused;
 	signer.has_authority = true;
+	(void)keys_add(&signer.keys, signer.authority.leaf);
 	publish_authority();
 	return;
 refused:
@@ -331,6 +335,7 @@ make_authority(void)
 		return;
 	}
 	signer.has_authority = true;
+	(void)keys_add(&signer.keys, signer.authority.leaf);
 	keep_authority();
 	publish_authority();
 	log_event(LOG_INFO, "made a local authority", LOG_END);
@@ -469,6 +474,32 @@ drop_unwanted(const struct wanted *w)
 	}
 }
 
+/* The first time all at once: workers drop what the table of a new signer does not have. */
+static void
+show_all(void)
+{
+	static const struct msg_certificate nothing;
+	struct ring_writer *w = station_writer(signer.st);
+	struct list *it, *next;
+
+	if (signer.shown)
+		return;
+	signer.shown = true;
+	ring_table_begin(w, MSG_TABLE_CERTIFICATE);
+	/* So that none is told from not yet told. */
+	if (ring_table_set(w, MSG_TABLE_CERTIFICATE, UINT64_MAX, &nothing, NULL) == RING_OK)
+		ring_table_remove(w, MSG_TABLE_CERTIFICATE, UINT64_MAX);
+	list_each (it, next, &signer.entries) {
+		struct entry *e = container_of(it, struct entry, link);
+
+		if (e->row.id)
+			(void)ring_table_set(w, MSG_TABLE_CERTIFICATE, e->id, &e->row, NULL);
+	}
+	publish_authority();
+	ring_table_commit(w, MSG_TABLE_CERTIFICATE);
+	station_kick(signer.st);
+}
+
 static void
 reconcile(void)
 {
@@ -476,8 +507,8 @@ reconcile(void)
 	struct wanted w = {0};
 	int64_t now_s = world_wall_ns() / 1000000000;
 
-	/* Without the scheduler's table, what serves is left as it is. */
-	if (!scheduler || !signer.files_seen || ring_table_version(scheduler, MSG_TABLE_ROUTE) == 0)
+	/* Without the scheduler's table (1: not committed yet), what serves is left as it is. */
+	if (!scheduler || !signer.files_seen || ring_table_version(scheduler, MSG_TABLE_ROUTE) <= 1)
 		return;
 	ring_table_each(scheduler, MSG_TABLE_ROUTE, want_route, &w);
 	if (self_signed()) {
@@ -490,6 +521,7 @@ reconcile(void)
 	}
 	drop_unwanted(&w);
 	mem_free(w.hosts);
+	show_all();
 }
 
 /* ---- tickets ---- */

@@ -4,8 +4,8 @@
  * Tables of the ring, in and out.
  *
  * A producer that restarts brings a new, at first empty segment: until it has committed a table
- * once, what served goes on serving. After that the table is the truth: what is not in it is
- * removed here.
+ * once (its version is then above 1), what served goes on serving. After that the table is the
+ * truth: what is not in it is removed here.
  *
  * Order matters for a replica that is drained: how many requests it still has is published before
  * the version of the table that said so. Whoever sees the version sees the number.
@@ -17,6 +17,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/worker.h"
+
+/* The version of a table that its producer has not committed yet. */
+enum { UNSAID = 1 };
 
 /* ---- backends ---- */
 
@@ -61,7 +64,7 @@ sync_backends(struct worker *w, struct ring_reader *reader)
 
 	if (ring_table_sync(reader, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL, NULL) !=
 		    RING_OK ||
-	    ring_table_version(reader, MSG_TABLE_BACKEND) == 0)
+	    ring_table_version(reader, MSG_TABLE_BACKEND) <= UNSAID)
 		return;
 	ring_table_each(reader, MSG_TABLE_BACKEND, take_backend, w);
 	do {
@@ -111,7 +114,7 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 
 	if (ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), NULL, NULL) !=
 		    RING_OK ||
-	    ring_table_version(reader, MSG_TABLE_ROUTE) == 0)
+	    ring_table_version(reader, MSG_TABLE_ROUTE) <= UNSAID)
 		return;
 	ring_table_each(reader, MSG_TABLE_ROUTE, take_route, &r);
 	if (r.failed || router_new(r.rows, r.count, &fresh, &skipped, &err)) {
@@ -144,7 +147,7 @@ sync_certificates(struct worker *w, struct ring_reader *reader)
 
 	if (ring_table_sync(reader, MSG_TABLE_CERTIFICATE, sizeof(struct msg_certificate),
 			    change_certificate, w) != RING_OK ||
-	    ring_table_version(reader, MSG_TABLE_CERTIFICATE) == 0)
+	    ring_table_version(reader, MSG_TABLE_CERTIFICATE) <= UNSAID)
 		return;
 	do {
 		collect_gone(&w->sni.by_id, &r);
@@ -152,6 +155,14 @@ sync_certificates(struct worker *w, struct ring_reader *reader)
 			sni_change(&w->sni, r.keys[i], NULL);
 	} while (r.count > 0);
 	sni_rebuild(&w->sni);
+}
+
+bool
+tables_complete(struct worker *w)
+{
+	struct ring_reader *signer = station_reader(w->st, ROLE_SIGNER, 0);
+
+	return w->router && signer && ring_table_version(signer, MSG_TABLE_CERTIFICATE) > UNSAID;
 }
 
 /* ---- out ---- */

@@ -14,6 +14,8 @@ struct worker;
 
 /* Something may be new in this producer's segment. */
 void tables_sync(struct worker *w, struct ring_reader *reader);
+/* scheduler has told its routes, and signer the certificates that there are for them. */
+bool tables_complete(struct worker *w);
 /* Publishes requests in flight on draining replicas; true while there are any such replicas. */
 bool tables_publish_drain(struct worker *w);
 void tables_publish_applied(struct worker *w);

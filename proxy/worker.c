@@ -115,6 +115,15 @@ worker_wake_tick(struct worker *w)
 	w->ticking = uv_timer_start(&w->tick, on_tick, WHEEL_TICK_MS, WHEEL_TICK_MS) == 0;
 }
 
+static void
+on_patience(uv_timer_t *timer)
+{
+	struct worker *w = timer->data;
+
+	log_event(LOG_WARN, "accepting without all routes and certificates", LOG_END);
+	worker_accept(w);
+}
+
 static size_t
 connections_max(void)
 {
@@ -162,7 +171,20 @@ worker_start(struct worker *w, struct err *err)
 	if (rc < 0)
 		return err_set(err, ERR_SYSTEM, "cannot start the worker: %s", uv_strerror(rc));
 	uv_unref((uv_handle_t *)&w->prepare);
+	(void)uv_timer_init(w->loop, &w->patience);
+	w->patience.data = w;
+	(void)uv_timer_start(&w->patience, on_patience, WORKER_PATIENCE_MS, 0);
 	return 0;
+}
+
+void
+worker_accept(struct worker *w)
+{
+	if (w->draining)
+		return;
+	w->accepting = true;
+	(void)uv_timer_stop(&w->patience);
+	listener_accept_all(w);
 }
 
 void

@@ -53,6 +53,7 @@ enum {
 	WORKER_LINGER_MS = 2000,
 	WORKER_REPLAY_BYTES = 65536,
 	WORKER_ATTEMPTS = 3,
+	WORKER_PATIENCE_MS = 10000, /* accepts without routes or certificates then */
 };
 
 struct worker {
@@ -60,6 +61,7 @@ struct worker {
 	uv_loop_t *loop;
 	uv_timer_t tick;
 	uv_prepare_t prepare;
+	uv_timer_t patience;
 	struct wheel wheel;
 	struct world_seeded random; /* its clocks are those of the last loop turn */
 	struct router *router;
@@ -79,6 +81,7 @@ struct worker {
 	unsigned ticks;
 	uint64_t requests;
 	unsigned https_port;
+	bool accepting; /* it knows what it is to serve, or waited long enough */
 	bool draining;
 	bool leaving;
 	uint64_t leave_at_ms; /* hard end of a drain */

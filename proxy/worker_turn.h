@@ -9,6 +9,8 @@
 /* Zeroed memory; before confinement. */
 void worker_init(struct worker *w, struct station *st);
 int worker_start(struct worker *w, struct err *err) MUST_CHECK;
+/* Accepts on all listeners, those that come later too. */
+void worker_accept(struct worker *w);
 /* Accepts no more; leaves when the last connection ended, or at the end of the grace. */
 void worker_drain(struct worker *w, uint64_t grace_ms);
 

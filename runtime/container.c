@@ -764,6 +764,9 @@ adopt_running(struct container *c, const struct control_state *state)
 	c->lines_seen[2] = state->lines_dropped;
 	if (watch_monitor(c, &err) < 0)
 		finish(c);
+	else if (state->phase == CONTROL_RUNNING || state->phase == CONTROL_STOPPING)
+		/* From the file, before the monitor answers: nobody may see less than before. */
+		started(c, state);
 }
 
 void

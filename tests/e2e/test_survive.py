@@ -15,11 +15,11 @@ ROLES = ["dataplane", "overlay", "signer", "unpack", "runtime", "probe", "schedu
 
 
 def replicas(node):
-    return {r["name"]: r for r in node.cli_json("ps")["replicas"]}
+    return {r["name"]: r for r in node.cli_json("ps")["items"]}
 
 
 def container_pids(node):
-    return sorted(r["pid"] for r in replicas(node).values())
+    return sorted((r["container"] or {}).get("pid") or 0 for r in replicas(node).values())
 
 
 def served(node):
@@ -30,7 +30,7 @@ def served(node):
 
 
 def all_ready(node):
-    rows = node.cli_json("ps")["replicas"]
+    rows = node.cli_json("ps")["items"]
     return len(rows) == 3 and all(r["state"] == "ready" for r in rows)
 
 
@@ -46,18 +46,18 @@ def test_each_role_killed():
     node = started()
     try:
         pids = container_pids(node)
-        events = len(node.cli_json("events")["events"])
+        events = len(node.cli_json("events")["items"])
         for role in ROLES:
             old = node.kill(role)
             wait_for(lambda: old not in node.processes().values() and node.ready(), f"{role} is back")
             wait_for(lambda: served(node), f"served again after {role} was killed")
             wait_for(lambda: all_ready(node), f"status is right after {role} was killed")
             equal(container_pids(node), pids, f"containers after {role} was killed")
-        check(len(node.cli_json("events")["events"]) >= events, "events are kept")
+        check(len(node.cli_json("events")["items"]) >= events, "events are kept")
         # What a restarted runtime took over still works.
         equal(node.cli("exec", "shop/web", "--", "sh", "-c", "exit 7", status=None).returncode, 7)
         node.cli("rm", "shop", "--yes")
-        equal(node.cli_json("ps")["replicas"], [])
+        equal(node.cli_json("ps")["items"], [])
     finally:
         node.destroy()
 
@@ -121,7 +121,7 @@ def test_replica_killed():
     node = started()
     try:
         victim = sorted(replicas(node).values(), key=lambda r: r["name"])[0]
-        os.kill(victim["pid"], signal.SIGKILL)
+        os.kill(victim["container"]["pid"], signal.SIGKILL)
         wait_for(lambda: replicas(node).get(victim["name"], {}).get("restarts", 0) >= 1, "it was started again")
         wait_for(lambda: all_ready(node), "all are ready again")
     finally:

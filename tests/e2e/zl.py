@@ -204,7 +204,10 @@ class Node:
         found = set()
         for path in glob.glob("/proc/[0-9]*/cgroup"):
             with contextlib.suppress(OSError):
-                if f"/zlayer/{self.name}" in open(path).read():
+                if f"/zlayer/{self.name}" not in open(path).read():
+                    continue
+                # What has ended and waits for a slow init to be reaped is gone.
+                if open(path.replace("cgroup", "stat")).read().rsplit(")", 1)[1].split()[0] != "Z":
                     found.add(int(path.split("/")[2]))
         return found
 

@@ -107,6 +107,8 @@ test_authority(void **state)
 	assert_int_equal(authority_export(&a, &pem, &err), 0);
 	assert_int_equal(authority_import(&b, &pem, &err), 0);
 	assert_int_equal(X509_cmp(a.certificate, b.certificate), 0);
+	/* And so is the key of its leaves: handshakes outlive the process. */
+	assert_int_equal(EVP_PKEY_eq(a.leaf, b.leaf), 1);
 	pem.data[60] ^= 1;
 	struct authority damaged;
 	assert_int_equal(authority_import(&damaged, &pem, &err), -1);
@@ -153,14 +155,16 @@ test_files(void **state)
 {
 	static const char *const names[] = {"shop.test"};
 	static char crt[8192], key[8192], other_key[8192];
-	struct authority a;
+	struct authority a, b;
 	struct cert c, d;
 	struct err err = {0};
 
 	(void)state;
 	assert_int_equal(authority_create(&a, "edge-1", NOW_S, &err), 0);
+	assert_int_equal(authority_create(&b, "edge-1", NOW_S, &err), 0);
 	assert_int_equal(authority_issue(&a, names, 1, NOW_S, &c, &err), 0);
-	assert_int_equal(authority_issue(&a, names, 1, NOW_S, &d, &err), 0);
+	assert_int_equal(authority_issue(&b, names, 1, NOW_S, &d, &err), 0);
+	authority_fini(&b);
 	size_t crt_bytes = pem_of(&c, false, crt, sizeof(crt));
 	size_t key_bytes = pem_of(&c, true, key, sizeof(key));
 	size_t other_bytes = pem_of(&d, true, other_key, sizeof(other_key));
@@ -265,6 +269,33 @@ sign_with(EVP_PKEY *pkey, uint32_t scheme, uint32_t wrong_scheme)
 	keys_fini(&k);
 }
 
+/* Known by its public key, and there until the last certificate with it has gone. */
+static void
+test_handle(void **state)
+{
+	EVP_PKEY *one = EVP_EC_gen("P-256"), *two = EVP_EC_gen("P-256");
+	struct keys k, successor;
+
+	(void)state;
+	keys_init(&k);
+	keys_init(&successor);
+	uint64_t handle = keys_add(&k, one);
+	assert_int_not_equal(handle, 0);
+	assert_int_not_equal(keys_add(&k, two), handle);
+	assert_int_equal(keys_add(&k, one), handle);
+	assert_int_equal(keys_add(&successor, one), handle);
+	keys_retire(&k, handle, 0);
+	keys_sweep(&k, UINT64_MAX);
+	assert_non_null(map_get_u64(&k.by_handle, handle));
+	keys_retire(&k, handle, 0);
+	keys_sweep(&k, UINT64_MAX);
+	assert_null(map_get_u64(&k.by_handle, handle));
+	keys_fini(&k);
+	keys_fini(&successor);
+	EVP_PKEY_free(one);
+	EVP_PKEY_free(two);
+}
+
 static void
 test_sign(void **state)
 {
@@ -283,9 +314,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_seal),  cmocka_unit_test(test_authority),
-		cmocka_unit_test(test_files), cmocka_unit_test(test_encrypted_key),
-		cmocka_unit_test(test_sign),
+		cmocka_unit_test(test_seal),   cmocka_unit_test(test_authority),
+		cmocka_unit_test(test_files),  cmocka_unit_test(test_encrypted_key),
+		cmocka_unit_test(test_handle), cmocka_unit_test(test_sign),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
