@@ -45,7 +45,9 @@ struct session_h2 {
 	bool over;    /* close when all is written */
 	bool drained; /* the notice is out */
 	bool final;
-	bool busy; /* had requests when the deadline was set */
+	bool busy;            /* had requests when the deadline was set */
+	size_t live;          /* requests whose answer is not complete yet */
+	uint64_t moved, mark; /* bytes of bodies, both ways; as of when the deadline was set */
 };
 
 /* ---- the stream's operations ---- */
@@ -155,12 +157,22 @@ keep_direct(struct exchange *x)
 	x->direct_length = 0;
 }
 
-static void
-fail(struct exchange *x)
+static struct stream *
+leave_stream(struct exchange *x)
 {
 	struct stream *s = x->stream;
 
+	if (s)
+		x->c->session.h2->live--;
 	x->stream = NULL;
+	return s;
+}
+
+static void
+fail(struct exchange *x)
+{
+	struct stream *s = leave_stream(x);
+
 	if (s)
 		stream_cancel(s);
 	if (x->h2)
@@ -196,7 +208,7 @@ on_end(void *session, const struct h2_header *trailers, size_t count)
 {
 	struct exchange *x = session;
 
-	x->stream = NULL;
+	(void)leave_stream(x);
 	x->ended = true;
 	if (x->h2 && count > 0)
 		(void)h2_stream_trailers(x->h2, trailers, count);
@@ -209,7 +221,7 @@ on_abort(void *session)
 {
 	struct exchange *x = session;
 
-	x->stream = NULL;
+	(void)leave_stream(x);
 	if (x->h2)
 		h2_reset(x->h2, H2_INTERNAL_ERROR);
 	downstream_mark_dirty(x->c);
@@ -330,6 +342,7 @@ on_request(void *arg, struct h2_stream *s, const struct h2_request *q)
 		h2_reset(s, H2_REFUSED_STREAM);
 		return;
 	}
+	c->session.h2->live++;
 	h2_stream_set_user(s, x);
 	account_streams(&c->w->account, c->secure, 1);
 	begin(x, q);
@@ -338,9 +351,10 @@ on_request(void *arg, struct h2_stream *s, const struct h2_request *q)
 static void
 on_body(void *arg, struct h2_stream *s, const uint8_t *data, size_t length)
 {
+	struct downstream *c = arg;
 	struct exchange *x = h2_stream_user(s);
 
-	(void)arg;
+	c->session.h2->moved += length;
 	if (x && x->stream) {
 		stream_body(x->stream, (const char *)data, length);
 		return;
@@ -391,9 +405,10 @@ static void
 on_pull(void *arg, struct h2_stream *s, uint8_t *out, size_t length)
 {
 	struct exchange *x = h2_stream_user(s);
+	struct downstream *c = arg;
 	size_t queued = x->out.length - x->out_at, n = length < queued ? length : queued;
 
-	(void)arg;
+	c->session.h2->moved += length;
 	if (n > 0)
 		memcpy(out, x->out.data + x->out_at, n);
 	x->out_at += n;
@@ -415,7 +430,7 @@ on_closed(void *arg, struct h2_stream *s, uint32_t code, bool by_peer)
 {
 	struct downstream *c = arg;
 	struct exchange *x = h2_stream_user(s);
-	struct stream *stream = x ? x->stream : NULL;
+	struct stream *stream;
 
 	if (!x)
 		return;
@@ -423,7 +438,7 @@ on_closed(void *arg, struct h2_stream *s, uint32_t code, bool by_peer)
 	if (code != H2_NO_ERROR)
 		account_reset(&c->w->account, by_peer, code);
 	x->h2 = NULL;
-	x->stream = NULL;
+	stream = leave_stream(x);
 	if (stream)
 		stream_cancel(stream);
 	forget(x);
@@ -434,16 +449,27 @@ static const struct h2_handler handler = {on_request,     on_body, on_trailers,
 
 /* ---- the connection ---- */
 
+/* All is answered, and the client neither takes the rest nor ends its requests. */
+static bool
+is_stalled(const struct session_h2 *h)
+{
+	return h->busy && h->live == 0 && h->moved == h->mark;
+}
+
 static void
 set_deadline(struct downstream *c)
 {
 	struct session_h2 *h = c->session.h2;
+	bool stalled = is_stalled(h);
 
 	h->busy = h2_streams(h->h2) > 0;
+	h->mark = h->moved;
 	if (h->drained)
 		downstream_deadline(c, FINAL_GOAWAY_MS);
-	else
-		downstream_deadline(c, h->busy ? WORKER_STALL_MS : WORKER_H2_IDLE_MS);
+	else if (!h->busy)
+		downstream_deadline(c, WORKER_H2_IDLE_MS);
+	else if (!stalled) /* else pings would put it off for ever */
+		downstream_deadline(c, WORKER_STALL_MS);
 }
 
 void
@@ -499,10 +525,11 @@ timeout(struct downstream *c)
 		h->final = true;
 		h2_drain_final(h->h2);
 		downstream_deadline(c, FINAL_GOAWAY_MS);
-	} else if (h2_streams(h->h2) > 0) {
+	} else if (h2_streams(h->h2) > 0 && !is_stalled(h)) {
 		h->busy = true;
+		h->mark = h->moved;
 		downstream_deadline(c, WORKER_STALL_MS);
-	} else if (h->busy && !h->drained) {
+	} else if (h2_streams(h->h2) == 0 && h->busy && !h->drained) {
 		h->busy = false; /* idle from now on */
 		downstream_deadline(c, WORKER_H2_IDLE_MS);
 	} else {
