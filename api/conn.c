@@ -233,6 +233,7 @@ take_head(struct conn *c)
 		c->close_after = true;
 	http1_body_init(&c->body, c->head.framing, c->head.content_length, NULL);
 	c->state = CONN_BODY;
+	arm(c);
 	call_begin(call, &c->head, (const char *)c->in);
 	if (c->closing)
 		return;
@@ -395,8 +396,11 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		c->in_length = 0;
 		return;
 	}
+	/* The deadline of a head runs from its first byte. */
+	bool begun = c->state == CONN_HEAD && c->in_length > 0;
 	c->in_length += (size_t)n;
-	arm(c);
+	if (!begun)
+		arm(c);
 	process(c);
 	if (!c->closing && c->in_length == sizeof(c->in)) {
 		uv_read_stop(stream);
