@@ -672,6 +672,25 @@ stopped(struct container *c)
 }
 
 static void
+remove_volumes(const struct container *c)
+{
+	struct place *p = &c->host->place;
+	char path[MSG_TARGET];
+
+	if (!c->claimed || !c->claim.remove_volumes || c->plan == NULL)
+		return;
+	for (size_t i = 0; i < c->plan->mounts_count; i++) {
+		const struct plan_mount *m = &c->plan->mounts[i];
+
+		if (m->kind == PLAN_MOUNT_NAMED && text_is_label(m->source) &&
+		    text_format(path, sizeof(path), "%s/%s", c->plan->deployment, m->source))
+			place_delete(p, p->volumes, path);
+	}
+	/* The deployment's folder goes with its last volume. */
+	unlinkat(p->volumes, c->plan->deployment, AT_REMOVEDIR);
+}
+
+static void
 remove_all(struct container *c)
 {
 	struct err err = {0};
@@ -687,6 +706,7 @@ remove_all(struct container *c)
 	if (address_pool_release(&h->pool, c->replica, world_wall_ns()) &&
 	    save_addresses(h, &err) < 0)
 		log_err(LOG_WARN, "a freed address is not noted", &err);
+	remove_volumes(c);
 	place_forget(&h->place, deployment, service, index, c->replica);
 	release_image(c);
 	ring_table_remove(w, MSG_TABLE_VETH, c->replica);

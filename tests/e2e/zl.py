@@ -113,7 +113,7 @@ class Node:
 
     def write_config(self, extra=""):
         with open(self.config, "w") as f:
-            f.write("node: { name: edge-1 }\n")
+            f.write("node: { name: edge-1 }\n" if "node:" not in extra else "")
             if "listen:" not in extra:
                 f.write('listen: { http: ["127.0.0.1:8080"], https: ["127.0.0.1:8443"] }\n')
             f.write("dataplane: { uplink: off, interfaces: [] }\n" if "dataplane:" not in extra else "")
