@@ -37,7 +37,7 @@ services_list(struct call *call)
 	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_SERVICE, of_query, deployment,
 		     rows_by_service, &rows);
 	for (size_t i = 0; i < rows.count; i++)
-		view_service(&j, rows.items[i]);
+		view_service(&j, call->server, rows.items[i]);
 	rows_fini(&rows);
 	json_end(&j);
 	json_end(&j);
@@ -70,7 +70,7 @@ services_get(struct call *call)
 		return;
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);
-	view_service(&j, s);
+	view_service(&j, call->server, s);
 	call_json(call, 200, NULL, &b);
 }
 

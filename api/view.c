@@ -108,8 +108,41 @@ view_reason(struct json *j, const char *key, const struct msg_reason *reason)
 	json_end(j);
 }
 
+/* The scheduler knows the name and the path; which port the world finds them at, the listeners. */
+static void
+put_url(struct json *j, struct server *server, const struct msg_service *s)
+{
+	char plain[sizeof(s->url) + 1], url[sizeof(plain) + 8];
+	struct rows rows;
+	uint16_t port = 0;
+
+	text_ncopy(plain, sizeof(plain), s->url, strnlen(s->url, sizeof(s->url)));
+	bool tls = text_starts(plain, "https://");
+	const char *name = strstr(plain, "://");
+	if (!name) {
+		json_text(j, "url", plain);
+		return;
+	}
+	name += 3;
+	rows_collect(server, ROLE_NODE, MSG_TABLE_LISTENER, NULL, NULL, NULL, &rows);
+	for (size_t i = 0; i < rows.count && !port; i++) {
+		const struct msg_listener *l = rows.items[i];
+
+		if (strncmp(l->name, tls ? "https" : "http", sizeof(l->name)) == 0)
+			port = l->addr.port;
+	}
+	rows_fini(&rows);
+	int host = (int)strcspn(name, "/");
+	if (!port || port == (tls ? 443 : 80))
+		text_copy(url, sizeof(url), plain);
+	else
+		text_format(url, sizeof(url), "%s://%.*s:%u%s", tls ? "https" : "http", host, name,
+			    port, name + host);
+	json_text(j, "url", url);
+}
+
 void
-view_service(struct json *j, const struct msg_service *s)
+view_service(struct json *j, struct server *server, const struct msg_service *s)
 {
 	json_object(j, NULL);
 	json_u64(j, "id", s->id);
@@ -127,7 +160,7 @@ view_service(struct json *j, const struct msg_service *s)
 	json_u64(j, "ready", s->ready);
 	json_bool(j, "weak_gate", s->weak_gate != 0);
 	VIEW_TEXT(j, "image", s->image);
-	VIEW_TEXT(j, "url", s->url);
+	put_url(j, server, s);
 	view_reason(j, "reason", &s->reason);
 	json_end(j);
 }
@@ -161,7 +194,7 @@ view_deployment(struct json *j, struct server *s, const struct msg_deployment *d
 	rows_collect(s, ROLE_SCHEDULER, MSG_TABLE_SERVICE, of_deployment, &id, rows_by_service,
 		     &services);
 	for (size_t i = 0; i < services.count; i++)
-		view_service(j, services.items[i]);
+		view_service(j, s, services.items[i]);
 	rows_fini(&services);
 	json_end(j);
 	json_end(j);

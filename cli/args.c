@@ -192,6 +192,8 @@ args_parse(int argc, char **argv, struct args *out, struct err *err)
 		}
 		if (is_flag(argv[i]))
 			used = flag_words(out, out->command, argv + i, argc - i, err);
+		else if (!out->command && !out->group && strcmp(argv[i], "help") == 0)
+			out->given[FLAG_HELP] = true;
 		else if (!out->command && !out->group)
 			used = command_words(out, argv + i, argc - i, err);
 		else if (out->operands_count < ARGS_OPERANDS_MAX)

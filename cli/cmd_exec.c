@@ -75,13 +75,25 @@ put_frame(struct session *s, enum msg_frame type, const void *data, size_t bytes
 	buf_fini(&b);
 }
 
+/* A terminal that was never told its size says 0 by 0, of which programs make nothing good. */
+static bool
+read_size(struct winsize *size)
+{
+	struct winsize now;
+
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &now) < 0 || now.ws_row == 0 || now.ws_col == 0)
+		return false;
+	*size = now;
+	return true;
+}
+
 static void
 put_size(struct session *s)
 {
 	struct winsize size;
 	struct buf b;
 
-	if (!s->tty || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+	if (!s->tty || !read_size(&size))
 		return;
 	buf_init(&b, MEM_CLI, 16);
 	buf_u16(&b, size.ws_row);
@@ -163,7 +175,7 @@ write_out(int fd, const uint8_t *data, size_t bytes)
 	}
 }
 
-/* What, why and fix: a line each. */
+/* What it was, then a line for each "why" and "fix", which say so themselves. */
 static void
 show_error(const struct session *s, const char *data, size_t bytes)
 {
@@ -363,7 +375,7 @@ put_path(const struct session *s, uint64_t id, struct buf *b, struct err *err)
 	struct winsize size = {.ws_row = 24, .ws_col = 80};
 
 	if (s->tty)
-		ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+		read_size(&size);
 	buf_printf(b, "/v1/replicas/%llu/exec?tty=%s&rows=%u&columns=%u", (unsigned long long)id,
 		   s->tty ? "true" : "false", size.ws_row, size.ws_col);
 	if (a->given[FLAG_USER] && put_query(b, "user", a->value[FLAG_USER], err) < 0)
@@ -446,8 +458,10 @@ cmd_exec(struct cli *cli)
 
 	s = (struct session){.cli = cli, .status = -1, .signals = -1};
 	s.client.fd = -1;
-	s.tty = cli->args.given[FLAG_TTY];
-	s.input = cli->args.given[FLAG_INTERACTIVE];
+	/* Without a command it is a shell for whoever sits there. */
+	bool shell = cli->args.rest_count == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	s.tty = shell || cli->args.given[FLAG_TTY];
+	s.input = shell || cli->args.given[FLAG_INTERACTIVE];
 	if (s.tty && !isatty(STDIN_FILENO)) {
 		err_set(&err, ERR_USAGE, "-t needs a terminal, standard input is none");
 		err_fix(&err, "leave -t out");

@@ -141,8 +141,10 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 	r->gone = json_read_bool(data, "removed");
 	if (strcmp(state, "ready") == 0 && !r->ready_wall_ns)
 		r->ready_wall_ns = now_wall_ns;
-	if (is_trouble(state))
+	if (is_trouble(state)) {
 		p->troubled = r->id;
+		progress_reason(json_read_get(data, "reason"), &p->trouble);
+	}
 	if (changed)
 		put_plain(r, line);
 }
@@ -211,7 +213,7 @@ draw_bar(const struct progress *p, struct buf *out)
 size_t
 progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *out)
 {
-	size_t lines = 0, hidden = p->left_out, old = 0;
+	size_t lines = 0, hidden = p->left_out, old = 0, fresh = 0, ready = 0;
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct progress_replica *r = &p->replicas[i];
@@ -220,6 +222,8 @@ progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *
 			old += !r->gone && strcmp(r->state, "stopped") != 0;
 			continue;
 		}
+		fresh += !r->gone;
+		ready += !r->gone && strcmp(r->state, "ready") == 0;
 		if (lines == PROGRESS_LINES_MAX) {
 			hidden++;
 			continue;
@@ -234,7 +238,9 @@ progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *
 	draw_bar(p, out);
 	if (old)
 		buf_printf(out, "   %zu of revision %u still there", old, p->previous);
-	buf_puts(out, "   Ctrl-C for choices\n");
+	if (!progress_ended(p) && fresh > 0 && fresh == ready && p->done == p->total)
+		buf_puts(out, "   ready, still being watched");
+	buf_puts(out, progress_ended(p) ? "\n" : "   Ctrl-C for choices\n");
 	return lines + 1;
 }
 

@@ -35,8 +35,9 @@ struct progress {
 	uint32_t revision, previous;
 	uint32_t done, total;
 	int64_t began_wall_ns, ended_wall_ns;
-	struct err reason; /* kind 0: none */
-	uint64_t troubled; /* replica that had trouble last, 0: none */
+	struct err reason;  /* kind 0: none */
+	uint64_t troubled;  /* replica that had trouble last, 0: none */
+	struct err trouble; /* of it, as the node told it; kind 0: none */
 	struct progress_replica replicas[PROGRESS_REPLICAS_MAX];
 	size_t count;
 	size_t left_out; /* replicas that found no place */

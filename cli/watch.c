@@ -231,6 +231,9 @@ failed(const struct watch *w)
 
 	text_copy(why, sizeof(why), err.what);
 	err.kind = back ? ERR_ROLLED_BACK : err.kind ? err.kind : ERR_INTERNAL;
+	/* 4 is for what the command line names, 7 for who came first: here something was tried. */
+	if (err.kind == ERR_NOT_FOUND || err.kind == ERR_CONFLICT)
+		err.kind = ERR_SYSTEM;
 	text_format(begin, sizeof(begin), "%s revision ", p->deployment);
 	if (strcmp(p->kind, "deploy") == 0 && !text_starts(why, begin))
 		text_format(err.what, sizeof(err.what), "%s%u %s%s%s", begin, p->revision,
@@ -244,6 +247,36 @@ failed(const struct watch *w)
 	return status;
 }
 
+/* Where what was deployed is found, a line for each service with a name. */
+static void
+put_urls(const struct watch *w, struct buf *out)
+{
+	struct cli cli = *w->cli;
+	struct err ignored = {0};
+	struct buf answer;
+	char target[192], url[512];
+
+	cli.timeout_ms = 2000;
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	text_format(target, sizeof(target), "/v1/services?deployment=%s", w->progress->deployment);
+	json_t *root = NULL;
+	if (client_get(&cli, target, &answer, &ignored) == 0)
+		root = json_read_parse(buf_cstr(&answer), answer.length, &ignored);
+	const json_t *list = json_read_array(root, "items");
+	for (size_t i = 0; i < json_read_count(list); i++) {
+		const json_t *s = json_read_at(list, i);
+		long long n = (long long)json_read_int(s, "ready");
+		const char *text = json_read_text(s, "url");
+
+		text_printable(text, strlen(text), url, sizeof(url));
+		if (url[0])
+			buf_printf(out, "  %s  -> %s (%lld replica%s)\n", url,
+				   json_read_text(s, "name"), n, n == 1 ? "" : "s");
+	}
+	json_read_free(root);
+	buf_fini(&answer);
+}
+
 static int
 finish(struct watch *w)
 {
@@ -255,8 +288,10 @@ finish(struct watch *w)
 	}
 	draw(w);
 	if (!w->cli->quiet && w->cli->output != CLI_JSON) {
-		buf_init(&out, MEM_CLI, 4096);
+		buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
 		progress_result(w->progress, &out);
+		if (strcmp(w->progress->kind, "deploy") == 0)
+			put_urls(w, &out);
 		cli_out_buf(&out);
 		buf_fini(&out);
 	}
@@ -313,12 +348,20 @@ there_is_more(struct client *c)
 static void
 timed_out(struct watch *w)
 {
-	struct err err = {0};
+	struct err err;
+	char why[ERR_TEXT_BYTES];
 
 	erase(w);
-	err_set(&err, ERR_TIMEOUT, "%s is still under way", w->progress->deployment);
+	err = w->progress->trouble;
+	err.kind = ERR_TIMEOUT;
+	text_copy(why, sizeof(why), err.what);
+	text_format(err.what, sizeof(err.what), "%s is still under way%s%s",
+		    w->progress->deployment, why[0] ? ": " : "", why);
+	if (err.fix[0])
+		err_why(&err, "it can be put right: %s", err.fix);
 	err_fix(&err, "it goes on in the node: zlayer status %s", w->progress->deployment);
 	w->status = cli_fail(w->cli, &err);
+	put_log(w);
 }
 
 /* One connection; true when the operation is over, or nothing can be done. */

@@ -149,7 +149,9 @@ may_scale(struct model *m, const struct target *t, const struct doc_service *spe
 	if (spec->scale.mode == DOC_SCALE_FIXED && !q->force) {
 		err_set(err, ERR_DENIED, "%s/%s has a fixed size (%u)", q->deployment, q->service,
 			t->s->row.desired);
-		return err_fix(err, "change scale in the document, or: zlayer scale --force");
+		return err_fix(err,
+			       "change scale in the document, or: zlayer scale %s/%s=%u --force",
+			       q->deployment, q->service, q->replicas);
 	}
 	if (spec->scale.mode == DOC_SCALE_ADAPTIVE &&
 	    (q->replicas < spec->scale.min || q->replicas > spec->scale.max)) {

@@ -452,7 +452,9 @@ take_end(struct exec *x)
 static void
 tell_failure(int stream, const struct child_report *report)
 {
-	char text[3 * CONTROL_TEXT];
+	enum { LABEL = 7 };
+	static const char labels[3][LABEL + 1] = {"", "why    ", "fix    "};
+	char text[3 * (CONTROL_TEXT + LABEL)];
 	size_t used = 0;
 	const char *parts[] = {report->what, report->why, report->fix};
 	for (size_t i = 0; i < 3; i++) {
@@ -461,6 +463,8 @@ tell_failure(int stream, const struct child_report *report)
 			continue;
 		if (used > 0)
 			text[used++] = '\n';
+		memcpy(text + used, labels[i], strlen(labels[i]));
+		used += strlen(labels[i]);
 		memcpy(text + used, parts[i], length);
 		used += length;
 	}

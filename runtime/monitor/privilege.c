@@ -286,7 +286,8 @@ explain_exec(const char *path, int code, int *exit_out, struct err *err)
 	else if (code == EACCES)
 		err_why(err, "it has no permission to be executed by this user");
 	if (code == ENOENT)
-		err_fix(err, "check the image's entrypoint and command.entrypoint");
+		err_fix(err, "check the command (of a service: command.entrypoint, else the "
+			     "image's entrypoint)");
 	return -1;
 }
 
@@ -317,7 +318,8 @@ exec_by_path(char **argv, char **env, const char *search, int *exit_out, struct 
 	err_sys(err, worst, "cannot run \"%s\"", argv[0]);
 	if (worst == ENOENT)
 		err_why(err, "no folder of the container's PATH has it");
-	return err_fix(err, "check the image's entrypoint and command.entrypoint");
+	return err_fix(err, "check the command (of a service: command.entrypoint, else the "
+			    "image's entrypoint)");
 }
 
 int

@@ -42,14 +42,19 @@ def test_images():
         node.deploy(service())
         refused(node.deploy(service(image="absent:1"), status=None), 6, "absent:1", "rolled back")
         equal(node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200")
-        # A wrong digest: one byte of the layer.
+        # A wrong digest: one byte of a layer that the node does not have yet.
+        root = os.path.join(node.folder, "root")
+        with open(os.path.join(root, "new"), "w") as f:
+            f.write("something new")
+        layout = os.path.join(node.folder, "damaged")
+        subprocess.run([os.path.join(zl.SOURCE, "tools", "busybox-image"), layout, "bad:1", "--root", root], check=True)
         blobs = os.path.join(layout, "blobs", "sha256")
         largest = max((os.path.join(blobs, b) for b in os.listdir(blobs)), key=os.path.getsize)
         data = bytearray(open(largest, "rb").read())
         data[len(data) // 2] ^= 1
         open(largest, "wb").write(data)
         images = node.cli_json("image", "ls")
-        refused(node.cli("image", "import", layout, "--name", "bad:1", status=None), 1, "digest")
+        refused(node.cli("image", "import", layout, "--name", "bad:1", status=None), 1, "damaged", "sha256:")
         equal(node.cli_json("image", "ls"), images, "images after a failed import")
         # Another CPU.
         other = os.path.join(node.folder, "other")
@@ -66,7 +71,6 @@ def test_failed_first_deploy():
         node.import_image("crash:1", ("/bin/server", "-x", "300:3"))
         node.import_image("loopback:1", ("/bin/server", "-a", "127.0.0.1"))
         node.import_image("port:1", ("/bin/server", "-p", "9999"))
-        config = "update: { monitor: 1s }"
         for image, words in (("crash:1", ["status 3"]), ("loopback:1", ["127.0.0.1:8080", "0.0.0.0"]), ("port:1", ["9999"])):
             r = node.deploy(service(image=image), "--timeout", "60s", status=None)
             check(r.returncode in (1, 5), r.returncode, r.stdout, r.stderr)
