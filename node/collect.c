@@ -72,12 +72,15 @@ ask(struct collect_found *found)
 	found->segment = fds[0];
 	found->generation = m.generation;
 	found->pid = (pid_t)m.pid;
-	do {
+	for (unsigned i = 0; i < COLLECT_LISTENERS_MAX; i++) {
 		if (handover_recv(found->conn, &m, fds) < 0)
 			return -1;
 		take_listeners(found, &m, fds);
-	} while (!m.last);
-	return 0;
+		if (m.last)
+			return 0;
+	}
+	errno = EBADMSG; /* it never ends */
+	return -1;
 }
 
 /* The pid is the proxy's own word: it must have the proxy's uid. */

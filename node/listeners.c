@@ -125,20 +125,32 @@ listeners_plan(struct listeners *l, const struct config *config)
 	l->count = kept;
 }
 
+/* A socket from elsewhere: is it one that connections are accepted from? */
+static bool
+is_listening(int fd)
+{
+	int type = 0, on = 0;
+	socklen_t length = sizeof(int);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &length) == 0 && on != 0;
+}
+
 void
-listeners_adopt(struct listeners *l, const char *name, int fd)
+listeners_adopt(struct listeners *l, unsigned role, const char *name, int fd)
 {
 	struct sockaddr_storage ss = {0};
 	socklen_t length = sizeof(ss);
 	struct addr at = {0};
 
-	if (getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
+	if (!is_listening(fd) || getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
 	    (ss.ss_family != AF_UNIX && !addr_from_sockaddr((struct sockaddr *)&ss, length, &at)))
 		goto out;
 	for (size_t i = 0; i < l->count; i++) {
 		struct listener *item = &l->items[i];
 
-		if (!text_equal(item->name, name) || item->local != (ss.ss_family == AF_UNIX) ||
+		if (!text_equal(item->name, name) || (role != ROLE_NODE && item->role != role) ||
+		    item->local != (ss.ss_family == AF_UNIX) ||
 		    (!item->local && !addr_equal(&item->want, &at) &&
 		     !addr_equal(&item->addr, &at)))
 			continue;

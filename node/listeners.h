@@ -51,9 +51,10 @@ void listeners_fini(struct listeners *l);
 /* Takes what the configuration wants: addresses that are no longer in it are closed, new ones are
  * added (not yet open). */
 void listeners_plan(struct listeners *l, const struct config *config);
-/* A socket that was open before (of a proxy that outlived its node, of an upgrade): given. It
- * serves when the plan has its name and address, and is closed otherwise. */
-void listeners_adopt(struct listeners *l, const char *name, int fd);
+/* A socket that was open before: given. It serves when it listens and the plan has its name and
+ * address, and is closed otherwise. role: whose word the name is; ROLE_NODE for our own (an
+ * upgrade), else only listeners of that role are taken (a proxy that outlived its node). */
+void listeners_adopt(struct listeners *l, unsigned role, const char *name, int fd);
 /* Opens what is not up. True when something changed (newly up, or another reason). */
 bool listeners_open(struct listeners *l);
 bool listeners_all_up(const struct listeners *l);

@@ -440,7 +440,7 @@ take_collected(void *arg, struct collect_found *found)
 		  log_u("index", found->index), log_u("pid", (uint64_t)found->pid),
 		  log_u("sockets", found->listeners), LOG_END);
 	for (size_t i = 0; i < found->listeners; i++)
-		listeners_adopt(&n->listeners, found->names[i], found->fds[i]);
+		listeners_adopt(&n->listeners, ROLE_PROXY, found->names[i], found->fds[i]);
 	supervise_collected(n->supervise, found);
 }
 
@@ -476,7 +476,7 @@ take_upgrade(struct node *n, const struct upgrade *up)
 	n->env.generation_end = up->generation_end;
 	hub_set_tickets(n->hub, up->tickets);
 	for (uint32_t i = 0; i < up->sockets_count; i++)
-		listeners_adopt(&n->listeners, up->sockets[i].name, up->sockets[i].fd);
+		listeners_adopt(&n->listeners, ROLE_NODE, up->sockets[i].name, up->sockets[i].fd);
 	for (uint32_t i = 0; i < up->units_count; i++)
 		take_unit(n, &up->units[i]);
 }

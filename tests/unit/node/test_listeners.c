@@ -160,12 +160,39 @@ test_adopted_sockets_serve(void **state)
 	listeners_init(&next, &inst, WORKERS);
 	listeners_plan(&next, &config);
 	for (unsigned w = 0; w < WORKERS; w++)
-		listeners_adopt(&next, "http", dup(named("http")->fds[w]));
-	listeners_adopt(&next, "https", dup(named("http")->fds[0]));
+		listeners_adopt(&next, ROLE_PROXY, "http", dup(named("http")->fds[w]));
+	listeners_adopt(&next, ROLE_PROXY, "https", dup(named("http")->fds[0]));
 	assert_true(listeners_open(&next));
 	assert_true(listeners_all_up(&next));
 	for (size_t i = 0; i < next.count; i++)
 		assert_int_equal(addr_equal(&next.items[i].addr, &next.items[i].want), 1);
+	listeners_fini(&next);
+}
+
+/* What a proxy hands over is its own word. */
+static void
+test_not_every_socket_is_adopted(void **state)
+{
+	struct listeners next;
+
+	(void)state;
+	want("127.0.0.1:0");
+	assert_true(listeners_open(&l));
+	config.listen.http[0] = named("http")->addr;
+	listeners_init(&next, &inst, WORKERS);
+	listeners_plan(&next, &config);
+	listeners_adopt(&next, ROLE_PROXY, "admin", dup(named("admin")->fds[0]));
+	int deaf = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	listeners_adopt(&next, ROLE_PROXY, "http", deaf);
+	assert_int_equal(fcntl(deaf, F_GETFD), -1);
+	listeners_adopt(&next, ROLE_PROXY, "http", open("/dev/null", O_RDONLY | O_CLOEXEC));
+	for (size_t i = 0; i < next.count; i++)
+		assert_int_equal(next.items[i].fds[0], -1);
+	listeners_adopt(&next, ROLE_NODE, "admin", dup(named("admin")->fds[0]));
+	size_t admins = 0;
+	for (size_t i = 0; i < next.count; i++)
+		admins += next.items[i].fds[0] >= 0;
+	assert_int_equal(admins, 1);
 	listeners_fini(&next);
 }
 
@@ -192,6 +219,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_taken_port_is_named_and_others_serve, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_plan_keeps_what_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_not_every_socket_is_adopted, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_adopted_sockets_serve, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_admin_is_private, set_up, tear_down),
 	};
