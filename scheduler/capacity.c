@@ -14,11 +14,28 @@ struct sum {
 	uint64_t memory_bytes;
 };
 
+/* A document may say more than there are numbers for: it must not come out as little. */
+static uint64_t
+times(uint64_t a, uint64_t b)
+{
+	uint64_t out;
+
+	return __builtin_mul_overflow(a, b, &out) ? UINT64_MAX : out;
+}
+
+static uint64_t
+plus(uint64_t a, uint64_t b)
+{
+	uint64_t out;
+
+	return __builtin_add_overflow(a, b, &out) ? UINT64_MAX : out;
+}
+
 static void
 add(struct sum *sum, const struct doc_service *s, uint32_t replicas)
 {
-	sum->cpu_milli += (uint64_t)s->resources.cpu_milli * replicas;
-	sum->memory_bytes += s->resources.memory_bytes * replicas;
+	sum->cpu_milli = plus(sum->cpu_milli, times(s->resources.cpu_milli, replicas));
+	sum->memory_bytes = plus(sum->memory_bytes, times(s->resources.memory_bytes, replicas));
 }
 
 static void
@@ -47,10 +64,8 @@ short_of(struct model *m, const char *name, const struct capacity_want *wants, s
 	for (size_t i = 1; i < count; i++) {
 		const struct doc_resources *a = &wants[i].service->resources;
 		const struct doc_resources *b = &worst->service->resources;
-		uint64_t x = memory ? a->memory_bytes * wants[i].replicas
-				    : (uint64_t)a->cpu_milli * wants[i].replicas;
-		uint64_t y = memory ? b->memory_bytes * worst->replicas
-				    : (uint64_t)b->cpu_milli * worst->replicas;
+		uint64_t x = times(memory ? a->memory_bytes : a->cpu_milli, wants[i].replicas);
+		uint64_t y = times(memory ? b->memory_bytes : b->cpu_milli, worst->replicas);
 
 		if (x > y)
 			worst = &wants[i];

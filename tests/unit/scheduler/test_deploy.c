@@ -329,6 +329,12 @@ test_refusals(void **state)
 	assert_int_equal(node_apply(&w, "shop", "version: v2\n", &answer, &err), -1);
 	assert_int_equal(node_apply(&w, "shop", document("web:1", 50), &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_LIMIT);
+	/* 16 times 2^60 bytes: more than a number holds, and not 0. */
+	text = "version: v1\ndeployment: shop\nservices:\n  web:\n    image: {name: x}\n"
+	       "    resources: {memory: 1048576Ti}\n    scale: {mode: fixed, replicas: 16}\n";
+	err_clear(&err);
+	assert_int_equal(node_apply(&w, "shop", text, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
 	assert_int_equal(w.m.deployments_count, 0);
 	/* Two deployments at the same place. */
 	apply(&w, text = document("web:1", 1), NULL);
