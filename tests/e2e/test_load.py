@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Death, upgrade and reload of processes while clients ask: who loses what, counted."""
 
+import collections
 import json
 import os
 import signal
+import subprocess
 
 import zl
 from load import Load, WebSocket
@@ -132,6 +134,28 @@ def test_upgrade_under_load():
         equal(load.failed, [], "requests that failed in an upgrade")
         equal(pids(node), containers, "containers")
         ws.close()
+    finally:
+        node.destroy()
+
+
+def test_upgrade_under_h2_load():
+    """Eight streams at a time over HTTP/2: GOAWAY says which of them to ask again, curl does."""
+    node = started()
+    try:
+        client = subprocess.Popen(
+            ["curl", "-sS", "--no-progress-meter", "--http2", "--parallel", "--parallel-max", "8",
+             "--cacert", node.authority(),
+             "--resolve", "web.test:8443:127.0.0.1", "--max-time", "60", "-o", "/dev/null",
+             "-w", "%{http_version} %{http_code}\n", "https://web.test:8443/slow/20?[1-1500]"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2):
+            before = generation(node)
+            node.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: upgraded(node, before), "every process was replaced")
+        check(client.poll() is None, "the requests ended before the upgrades did")
+        lines = collections.Counter(client.communicate(timeout=120)[0].splitlines())
+        print("#", dict(lines))
+        equal(lines, {"2 200": 1500}, "answers")
     finally:
         node.destroy()
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table "A crash's life" of docs/architecture.md: kill -9 of each process in turn, of node, of all."""
 
+import contextlib
 import os
+import shutil
 import signal
 import ssl
 import socket
@@ -101,6 +103,55 @@ def test_everything_killed():
         equal(node.cli("cert", "authority").stdout, authority, "the authority")
     finally:
         node.destroy()
+
+
+def test_machine_restarted():
+    """What a reboot leaves: the data folder."""
+    node = started()
+    try:
+        authority = node.cli("cert", "authority").stdout
+        names = sorted(replicas(node))
+        restarted(node)
+        node.start()
+        wait_for(lambda: all_ready(node), "all are ready again")
+        wait_for(lambda: served(node), "served again")
+        equal(sorted(replicas(node)), names, "replicas")
+        equal(node.cli("cert", "authority").stdout, authority, "the authority")
+        equal(node.cli("exec", "shop/web", "--", "true").returncode, 0)
+        node.cli("rm", "shop", "--yes")
+        equal(node.cli_json("ps")["items"], [])
+    finally:
+        node.destroy()
+
+
+def restarted(node):
+    """Ends every process of the node and removes all that is not on disk."""
+    while True:
+        left = node.pids() | ({node.process.pid} if node.process.poll() is None else set())
+        if not left:
+            break
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    traces = node.traces()
+    for path in reversed(traces["mounts"]):
+        zl.run("umount", "-l", path)
+    for path in traces["cgroups"]:
+        for folder, _, _ in os.walk(path, topdown=False):
+            wait_for(lambda: removed(folder), f"{folder} is removed")
+    shutil.rmtree(node.run_folder)
+    shutil.rmtree(f"/sys/fs/bpf/zlayer/{node.name}", ignore_errors=True)
+
+
+def removed(folder):
+    try:
+        os.rmdir(folder)
+        return True
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def test_clean_restart_keeps_containers():
