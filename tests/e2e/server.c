@@ -404,6 +404,7 @@ serve_one(struct conn *c)
 
 	if (sscanf(c->buf, "%*s %1023s", path) != 1)
 		return false;
+	path[strcspn(path, "?")] = 0;
 	if (strcmp(path, "/ws") == 0) {
 		websocket(c);
 		return false;

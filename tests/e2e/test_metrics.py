@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics: clean for promtool and the strict OpenMetrics parser, and counting what was sent."""
 
+import json
 import re
 import subprocess
 import urllib.request
@@ -69,6 +70,25 @@ def test_counters_survive_a_worker():
                 zl.os.kill(pid, 9)
             wait_for(lambda: node.ready() and not set(pids.values()) & set(node.processes().values()), "workers are back")
         wait_for(lambda: total(scrape()[0], name, service="shop/web") == 20, "still 20")
+
+
+def test_access_log():
+    extra = "logs: { format: json, access: { exclude_paths: [/health] } }\n"
+    with Node(config=extra) as node:
+        node.import_image()
+        node.deploy(service())
+        node.curl("/health", "web.test", "-o", "/dev/null")
+        node.curl("/who?token=hunter2", "web.test", "-H", "Authorization: Bearer hunter2", "-o", "/dev/null")
+        line = wait_for(lambda: next((row for row in node.tail(200).splitlines() if '"path":"/who"' in row), None),
+                        "the request is in the log")
+        entry = json.loads(line)
+        equal({k: entry[k] for k in ("msg", "method", "host", "status", "proto", "tls", "service")},
+              {"msg": "request", "method": "GET", "host": "web.test:8443", "status": 200, "proto": "HTTP/2", "tls": True,
+               "service": "shop/web"})
+        check(entry["duration"] > 0 and entry["request_id"] and entry["upstream"], line)
+        log = node.tail(400)
+        check("hunter2" not in log, "a secret is in the log")
+        check('"path":"/health"' not in log, "an excluded path is in the log")
 
 
 if __name__ == "__main__":
