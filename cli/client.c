@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -368,9 +369,9 @@ exchange(struct client *c, const struct cli *cli, const struct client_request *r
 	return 0;
 }
 
-int
-client_open(struct client *c, const struct cli *cli, const struct client_request *request,
-	    struct err *err)
+static int
+open_once(struct client *c, const struct cli *cli, const struct client_request *request,
+	  struct err *err)
 {
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
@@ -379,6 +380,26 @@ client_open(struct client *c, const struct cli *cli, const struct client_request
 		c->deadline_mono_ns = world_mono_ns() + cli->timeout_ms * 1000000;
 	c->data = mem_alloc(MEM_CLI, CLIENT_BUFFER);
 	return exchange(c, cli, request, err);
+}
+
+int
+client_open(struct client *c, const struct cli *cli, const struct client_request *request,
+	    struct err *err)
+{
+	static const struct timespec pause = {.tv_nsec = 200000000};
+	uint64_t give_up = world_mono_ns() + CLIENT_RETRY_MS * UINT64_C(1000000);
+
+	/* 503: a process of the node is being started again; nothing was done. A body that is a
+	 * stream cannot be sent twice. */
+	for (;;) {
+		int rc = open_once(c, cli, request, err);
+
+		if (rc == 0 || c->status != 503 || request->produce || world_mono_ns() > give_up)
+			return rc;
+		client_close(c);
+		err_clear(err);
+		nanosleep(&pause, NULL);
+	}
 }
 
 void

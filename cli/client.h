@@ -18,7 +18,12 @@
 
 struct cli;
 
-enum { CLIENT_BUFFER = 128 << 10, CLIENT_PROBLEM_MAX = 1 << 20, CLIENT_LATER = -2 };
+enum {
+	CLIENT_BUFFER = 128 << 10,
+	CLIENT_PROBLEM_MAX = 1 << 20,
+	CLIENT_LATER = -2,
+	CLIENT_RETRY_MS = 10000
+};
 
 struct client {
 	int fd;
@@ -48,7 +53,8 @@ struct client_request {
 	void *produce_arg;
 };
 
-/* Connects, sends and reads the answer's head (not of 1xx). 0 when the answer is 2xx or 101. */
+/* Connects, sends and reads the answer's head (not of 1xx). 0 when the answer is 2xx or 101. A 503
+ * is asked again for a while. */
 int client_open(struct client *c, const struct cli *cli, const struct client_request *request,
 		struct err *err) MUST_CHECK;
 void client_close(struct client *c);
