@@ -13,6 +13,7 @@
  *   /upload        reads the body, answers its length and a checksum
  *   /slow/MS       answers after MS milliseconds
  *   /stream/N/MS   N lines, one each MS milliseconds, chunked
+ *   /interim/N     N answers 103, then one
  *   /who           host name
  *   /close         closes without an answer
  *   /exit/N        ends the process with status N
@@ -397,6 +398,22 @@ stream(int fd, const char *args)
 }
 
 static bool
+interim(int fd, long count)
+{
+	static const char hint[] = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+	char *all = malloc((size_t)count * sizeof(hint) + 1);
+	size_t n = 0;
+
+	if (!all)
+		return false;
+	for (; count > 0; count--, n += sizeof(hint) - 1)
+		memcpy(all + n, hint, sizeof(hint) - 1);
+	bool ok = put(fd, all, n) && answer_text(fd, 200, "after\n");
+	free(all);
+	return ok;
+}
+
+static bool
 serve_one(struct conn *c)
 {
 	char path[1024] = "", copy[HEAD_MAX], name[128];
@@ -437,6 +454,8 @@ serve_one(struct conn *c)
 	}
 	if (strncmp(path, "/stream/", 8) == 0)
 		return stream(c->fd, path + 8);
+	if (strncmp(path, "/interim/", 9) == 0)
+		return interim(c->fd, atol(path + 9));
 	if (strcmp(path, "/close") == 0)
 		return false;
 	if (strncmp(path, "/exit/", 6) == 0)

@@ -483,6 +483,21 @@ def test_slow_clients():
             c.sock.close()
 
 
+def test_hostile_replica():
+    """What a replica sends is not trusted either."""
+    with under_attack():
+        get = "GET /interim/%d HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n"
+        answer = ask((get % 5).encode())
+        check(answer.count(b"HTTP/1.1 103 ") == 5 and answer.endswith(b"after\n"), answer)
+        for _ in range(3):
+            answer = ask((get % 100000).encode())
+            check(b"HTTP/1.1 502 " in answer and answer.count(b"HTTP/1.1 103 ") < 100, answer[-300:])
+            with H2() as h:
+                h.c.send(h.head(path="/interim/100000"))
+                got = h.frames(until=lambda f: "END_STREAM" in f.flags or isinstance(f, GoAwayFrame))
+                check("END_STREAM" in got[-1].flags, got[-1])
+
+
 # ---- the socket of the API
 
 def test_api():
