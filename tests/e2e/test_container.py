@@ -193,6 +193,41 @@ def storage(node, text):
     equal(sh(node, "disks", "ls /scratch").strip(), "")
 
 
+def test_strange_images():
+    """Links where the runtime mounts: it follows them inside the image only, and hides what it mounted."""
+    strange = {
+        "proc": [("proc", "/elsewhere"), ("elsewhere/x", None)],
+        "up": [("proc", "../../../../../../proc"), ("etc/hosts", "../../../../../../../../etc/hosts")],
+        "dev": [("dev", "/sys"), ("etc/resolv.conf", "/dev/null")],
+        "sys": [("sys", "proc")],
+        "hosts": [("etc/hosts", "/proc/self/fd/1"), ("etc/hostname", "/proc/1/root/etc/hostname")],
+    }
+    before = open("/etc/hosts").read()
+    with Node() as node:
+        for name, links in strange.items():
+            root = os.path.join(node.folder, "root")
+            subprocess.run(["rm", "-rf", root], check=True)
+            for path, to in links:
+                at = os.path.join(root, path)
+                os.makedirs(os.path.dirname(at), exist_ok=True)
+                if to is None:
+                    os.makedirs(at)
+                else:
+                    os.symlink(to, at)
+            node.import_image(f"{name}:1", ("/bin/sh", "-c", "while :; do sleep 1000; done"))
+            r = node.deploy(document(plain("it", image=f"{name}:1")), "--timeout", "30s", status=None)
+            if r.returncode:
+                check("cannot" in r.stdout + r.stderr, name, r.stdout, r.stderr)
+            else:
+                for path in ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/elsewhere/sysrq-trigger",
+                             "/elsewhere/sys/kernel/core_pattern", "/sys/sysrq-trigger", "/dev/sysrq-trigger"):
+                    check("ok" not in sh(node, "it", f"[ -e {path} ] && echo h 2>&- >>{path} && echo ok", None), name, path)
+                for path in ("/proc/kcore", "/elsewhere/kcore", "/sys/kcore"):
+                    check("ok" not in sh(node, "it", f"[ -s {path} ] && echo ok", None), name, path)
+            node.cli("rm", "box", "--yes", status=None)
+    equal(open("/etc/hosts").read(), before)
+
+
 def cgroup_file(node, pid, controller, v1, v2):
     for line in open(f"/proc/{pid}/cgroup"):
         number, names, path = line.strip().split(":", 2)
