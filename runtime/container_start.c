@@ -466,11 +466,11 @@ add_file(struct building *b, int folder, const char *name, struct buf *text, str
 	text_format(target, sizeof(target), "/etc/%s", name);
 	if (!buf_ok(text))
 		return no_memory(err);
-	if (fd_replace(folder, name, text->data, text->length, 0644, err) < 0)
-		return -1;
-	defer_close int file = fd_open_beneath(folder, name, O_RDONLY, 0);
-	if (file < 0 || fchown(file, 0, 0) < 0)
+	defer_close int file = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (file < 0 || fchown(file, 0, 0) < 0 || fchmod(file, 0644) < 0)
 		return err_sys(err, errno, "cannot prepare %s", target);
+	if (fd_write_all(file, text->data, text->length, err) < 0)
+		return err_where(err, "preparing %s", target);
 	if (plan_covers(b->c->plan, target))
 		return 0;
 	return add_tree(b, fd_take(&file), target, false, false, err);
@@ -511,6 +511,8 @@ own_folder(int base, const char *name, struct err *err)
 	return 0;
 }
 
+/* Also takes our own files of the container: it may write them, so they lie where all that it
+ * writes does, and not in memory below /run. */
 static int
 fill_upper(struct building *b, struct err *err)
 {
@@ -528,7 +530,7 @@ fill_upper(struct building *b, struct err *err)
 		return err_set(err, ERR_INTERNAL, "the data folder has no usable path");
 	b->l->upper = arena_printf(b->arena, "%s/upper", path);
 	b->l->work = arena_printf(b->arena, "%s/work", path);
-	return 0;
+	return fill_files(b, folder, err);
 }
 
 static int
@@ -761,8 +763,7 @@ fill(struct building *b, int folder, struct err *err)
 	l->read_only_root = c->plan->read_only_root;
 	fill_paths(b);
 	if (container_process(c, l, b->arena, err) < 0 || fill_argv(c, l, b->arena, err) < 0 ||
-	    fill_layers(b, err) < 0 || fill_sysctls(b, err) < 0 || fill_volumes(b, err) < 0 ||
-	    fill_files(b, folder, err) < 0)
+	    fill_layers(b, err) < 0 || fill_sysctls(b, err) < 0 || fill_volumes(b, err) < 0)
 		return -1;
 	c->row.conditions |= MSG_VOLUME_READY;
 	if (fill_upper(b, err) < 0 || fill_groups(b, err) < 0 || fill_group_mounts(b, err) < 0 ||

@@ -79,6 +79,10 @@ def test_inside():
         hidden(node)
         privileges(node)
         storage(node, text)
+        # What it may write of ours is on the disk of the data folder, not in the node's memory.
+        sh(node, "a", "echo mine >>/etc/hosts && echo mine >>/etc/resolv.conf && echo mine >>/etc/hostname")
+        for line in sh(node, "a", "grep -E ' /etc/(hosts|resolv.conf|hostname) ' /proc/self/mountinfo").splitlines():
+            check(" - tmpfs " not in line or os.statvfs(node.data).f_fsid == os.statvfs("/run").f_fsid, line)
         # Nothing of all this came near the host.
         equal(open(os.path.join(node.folder, "shared", "file")).read(), "from the host\n")
 
