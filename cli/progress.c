@@ -131,12 +131,18 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 		find(p, (uint64_t)json_read_int(data, "id"), name, now_wall_ns);
 	if (!r)
 		return;
-	bool changed = strcmp(r->state, state) != 0;
+	/* What was there before is no news when it is seen first. */
+	bool changed = strcmp(r->state, state) != 0 &&
+		       (r->state[0] || !p->revision ||
+			(uint32_t)json_read_int(data, "revision") == p->revision);
 
 	text_printable(state, strlen(state), r->state, sizeof(r->state));
 	text_copy(r->node, sizeof(r->node), json_read_text(data, "node"));
 	r->revision = (uint32_t)json_read_int(data, "revision");
-	const char *what = json_read_text(json_read_get(data, "reason"), "what");
+	const json_t *reason = json_read_get(data, "reason");
+	const char *what = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
+	if (!what[0])
+		what = json_read_text(reason, "what");
 	text_printable(what, strlen(what), r->trouble, sizeof(r->trouble));
 	r->gone = json_read_bool(data, "removed");
 	if (strcmp(state, "ready") == 0 && !r->ready_wall_ns)

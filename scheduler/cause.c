@@ -217,7 +217,7 @@ other_port(const struct cause_input *in, const struct cause_result *r, struct er
 		err_why(err, "nothing listens in the container; %s", need);
 		err_fix(err,
 			"make the program listen on 0.0.0.0:%u, or give it more time "
-			"(health.start_grace, deploy.health_timeout)",
+			"(health.start_grace; deploy.health_timeout in node.yaml)",
 			r->port);
 	}
 }
