@@ -91,7 +91,7 @@ table_commit(struct table *t)
 static void
 mark_published(struct model *m, uint16_t id)
 {
-	static const struct msg_deployment nothing;
+	static const struct msg_route nothing;
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_backend), "as long as any row here");
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_claim), "as long as any row here");
 
