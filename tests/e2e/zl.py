@@ -117,7 +117,7 @@ class Node:
             if "listen:" not in extra:
                 f.write('listen: { http: ["127.0.0.1:8080"], https: ["127.0.0.1:8443"] }\n')
             f.write("dataplane: { uplink: off, interfaces: [] }\n" if "dataplane:" not in extra else "")
-            f.write("deploy: { monitor: 1s }\n" if "deploy:" not in extra else "")
+            f.write("deploy: { monitor: 1s, health_timeout: 15s }\n" if "deploy:" not in extra else "")
             f.write(f"tls: {{ certificates: {self.folder}/tls }}\n" if "tls:" not in extra else "")
             f.write(extra.replace("FOLDER", self.folder))
 
