@@ -13,13 +13,15 @@
  *
  * Who writes what:
  *   node           process, listener, node
- *   scheduler      deployment, service, replica, operation, claim, probe, route, backend; events
+ *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream;
+ *                  events
  *   runtime        container, veth, image, result (command checks)
  *   dataplane      attached, datapath
  *   probe          result
  *   overlay        prefix
  *   signer         certificate
  *   proxy          applied, drain; access records
+ *
  * Keys are u64, never 0; what the key is stands at each row.
  */
 
@@ -52,6 +54,7 @@ enum msg_table {
 	MSG_TABLE_CERTIFICATE,
 	MSG_TABLE_APPLIED,
 	MSG_TABLE_DRAIN,
+	MSG_TABLE_STREAM,
 	MSG_TABLES_,
 };
 
@@ -342,6 +345,33 @@ struct msg_route { /* key: id from the store (service, endpoint) */
 	uint64_t header_bytes_max; /* 0: the default */
 	char host[MSG_HOST];       /* lower case; "" any; "*.suffix" */
 	char path[MSG_PATH];       /* "/" or "/a/b" */
+	struct addr_prefix allow[8];
+	struct addr_prefix deny[8];
+};
+
+enum msg_stream_protocol { MSG_STREAM_TCP = 6, MSG_STREAM_UDP = 17 }; /* IPPROTO_ numbers */
+enum msg_stream_flags {
+	MSG_STREAM_PUBLIC = 1 << 0,         /* on the edge; otherwise from the overlay only */
+	MSG_STREAM_TLS = 1 << 1,            /* tcp: TLS ends at the edge (relay only) */
+	MSG_STREAM_PROXY_PROTOCOL = 1 << 2, /* PROXY v2 to the replica (relay only) */
+};
+
+/* A tcp or udp endpoint: what the kernel's balancer and the proxy's relay serve. Its backends are
+ * the rows of msg_backend of the same service, ports[endpoint_index]. */
+struct msg_stream { /* key: id from the store (service, endpoint) */
+	uint64_t id;
+	uint64_t service;
+	char service_label[MSG_TARGET]; /* "deployment/service" for logs and metrics */
+	char endpoint[MSG_NAME];
+	uint32_t endpoint_index; /* into msg_backend.ports */
+	uint32_t protocol;
+	uint32_t flags;
+	uint16_t port; /* at the edge */
+	uint16_t pad2_;
+	uint32_t session_timeout_ms; /* udp: a flow without packets for so long is over */
+	uint32_t prefixes_allow, prefixes_deny;
+	uint32_t pad_;
+	char host[MSG_HOST]; /* tls: the certificate's name; "" any */
 	struct addr_prefix allow[8];
 	struct addr_prefix deny[8];
 };
