@@ -7,14 +7,19 @@
  * where no filter can see them, and every C library knows clone(2). A few calls are allowed for
  * some arguments only.
  *
- * The 32-bit ABI of the same CPU is filtered by the same table; x32 is refused.
+ * The 32-bit ABI of the same CPU is filtered by the same table; x32 is refused. Its socketcall(2)
+ * has the family behind a pointer and may therefore not make sockets: socket(2), which that ABI has
+ * since Linux 4.3, is checked. A C library that only knows socketcall needs `seccomp: unconfined`.
  */
 #include "runtime/seccomp_profile.h"
 
 #include <errno.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -166,6 +171,15 @@ static const char *const logs_names[] = {
 };
 /* clang-format on */
 
+/* What the address sanitizer asks for at each call that does not return, and to tell a finding. */
+static const char *const sanitizer_names[] = {
+#if defined(__SANITIZE_ADDRESS__)
+	"sigaltstack",
+	"mmap",
+#endif
+	NULL,
+};
+
 /* ---- building ---- */
 
 struct rules {
@@ -305,6 +319,36 @@ finish(struct rules *r, struct seccomp_profile *out, struct err *err)
 	return done;
 }
 
+#if defined(__x86_64__)
+/* Stands before what libseccomp made, which has no rule for a part of a call of one ABI only. */
+static int
+refuse_socketcall(struct seccomp_profile *p, struct err *err)
+{
+	enum { SOCKETCALL = 102, MAKE_SOCKET = 1 };
+	static const struct sock_filter head[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCKETCALL, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MAKE_SOCKET, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	};
+	const size_t more = sizeof(head) / sizeof(head[0]);
+	struct sock_filter *all =
+		mem_resize(MEM_RUNTIME, p->items, p->count + more, sizeof(*p->items));
+	if (all == NULL) {
+		seccomp_profile_fini(p);
+		return err_set(err, ERR_NO_MEMORY, "no memory for a seccomp filter");
+	}
+	memmove(all + more, all, p->count * sizeof(*all));
+	memcpy(all, head, sizeof(head));
+	p->items = all;
+	p->count += more;
+	return 0;
+}
+#endif
+
 int
 seccomp_profile_open(struct err *err)
 {
@@ -336,7 +380,13 @@ seccomp_profile_container(uint64_t caps, struct seccomp_profile *out, struct err
 	add_clone(&r, caps);
 	add_personality(&r);
 	add_socket(&r);
-	return finish(&r, out, err);
+	if (finish(&r, out, err) < 0)
+		return -1;
+#if defined(__x86_64__)
+	return refuse_socketcall(out, err);
+#else
+	return 0;
+#endif
 }
 
 int
@@ -351,6 +401,7 @@ seccomp_profile_own(enum seccomp_profile_kind kind, struct seccomp_profile *out,
 	if (begin(&r, SCMP_ACT_ERRNO(EPERM), err) < 0)
 		return -1;
 	add_names(&r, SCMP_ACT_ALLOW, sets[kind]);
+	add_names(&r, SCMP_ACT_ALLOW, sanitizer_names);
 	return finish(&r, out, err);
 }
 

@@ -166,6 +166,17 @@ test_foreign_abi(void **state)
 	assert_int_equal(run(&p, &data), SECCOMP_RET_ALLOW);
 	data.nr = 21; /* mount */
 	assert_int_equal(run(&p, &data), REFUSED(EPERM));
+	/* socketcall hides the family: no sockets through it, all else on them. */
+	data.nr = 102;
+	data.args[0] = 1; /* socket */
+	assert_int_equal(run(&p, &data), REFUSED(EPERM));
+	for (data.args[0] = 2; data.args[0] <= 20; data.args[0]++)
+		assert_int_equal(run(&p, &data), SECCOMP_RET_ALLOW);
+	data.nr = 359; /* socket */
+	for (data.args[0] = 0; data.args[0] < 64; data.args[0]++)
+		assert_int_equal(run(&p, &data), data.args[0] == AF_ALG || data.args[0] == AF_VSOCK
+							 ? REFUSED(EPERM)
+							 : SECCOMP_RET_ALLOW);
 	data = (struct seccomp_data){.nr = 0x40000000, .arch = AUDIT_ARCH_X86_64}; /* x32 read */
 	assert_int_not_equal(run(&p, &data), SECCOMP_RET_ALLOW);
 #endif
