@@ -280,6 +280,8 @@ def test_memory():
         sleeper(node)
         eater = plain("eater", "    resources: { memory: 16Mi }\n"
                                "    command: { entrypoint: [tail, /dev/zero], args: [] }\n")
+        # Watched for longer than the slowest machine needs to fill it.
+        eater = eater.replace("monitor: 100ms", "monitor: 30s")
         r = node.deploy(document(eater), "--timeout", "60s", status=None)
         check(r.returncode != 0, r.stdout, r.stderr)
         text = (r.stdout + r.stderr).lower()

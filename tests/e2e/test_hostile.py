@@ -182,7 +182,7 @@ def under_attack():
         equal(node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "served afterwards")
         equal(workers(node), before, "the workers are the same")
         equal(replicas(node), first, "no replica saw /exit")
-        check(memory(before) < size + (32 << 10), "grew by kB:", memory(before) - size)
+        check(zl.SANITIZED or memory(before) < size + (32 << 10), "grew by kB:", memory(before) - size)
 
 
 # ---- HTTP/1.1
@@ -536,7 +536,7 @@ def test_api():
                 c.endheaders(b"x" * 1000000)
             c.close()
         equal(node.processes()[("api", 0)], pid, "the same process")
-        check(memory({0: pid}) < size + (32 << 10), "grew by kB:", memory({0: pid}) - size)
+        check(zl.SANITIZED or memory({0: pid}) < size + (32 << 10), "grew by kB:", memory({0: pid}) - size)
         equal(node.cli_json("status")["deployments"][0]["name"], "shop")
 
 

@@ -120,7 +120,7 @@ def test_large_bodies_and_bounded_memory():
             got = node.curl("/upload", "web.test", "-T", path, http=http)
             equal(got.split()[0], str(100 * MIB), f"upload by {http}")
         grown = proxy_memory(node) - before
-        check(grown < 16 * MIB, f"the workers grew by {grown / MIB:.1f} MiB")
+        check(zl.SANITIZED or grown < 16 * MIB, f"the workers grew by {grown / MIB:.1f} MiB")
     finally:
         node.destroy()
 

@@ -31,6 +31,9 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 PROGRAM = os.path.join(BUILD, "zlayer")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
 WAIT_S = 60  # no test waits longer than this for a condition
+# What a program built with sanitizers says before it ends; its node would only start another one.
+SANITIZED = b"__asan_init" in open(PROGRAM, "rb").read()  # memory that was freed is then kept for a while
+FINDING = re.compile(r"(Address|UndefinedBehavior)Sanitizer|runtime error:")
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -148,6 +151,13 @@ class Node:
         with open(self.log) as f:
             return "".join(f.readlines()[-lines:])
 
+    def finding(self):
+        text = ""
+        with contextlib.suppress(FileNotFoundError), open(self.log, errors="replace") as f:
+            text = f.read()
+        found = FINDING.search(text)
+        return text[max(0, found.start() - 500):found.start() + 6000] if found else ""
+
     def show_log(self):
         print("# ---- the node's log", file=sys.stderr)
         print(self.tail(80), file=sys.stderr)
@@ -235,7 +245,9 @@ class Node:
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        finding = self.finding()
         shutil.rmtree(self.folder, ignore_errors=True)
+        check(not finding, "a sanitizer's finding:\n" + finding)
 
     # ---- what it leaves on the machine
 
