@@ -275,7 +275,7 @@ struct msg_claim { /* key: replica */
 	uint32_t pad_;
 };
 
-enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP };
+enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP, MSG_CHECK_UDP };
 
 struct msg_probe { /* key: replica << 8 | n */
 	uint64_t replica;
@@ -289,6 +289,8 @@ struct msg_probe { /* key: replica << 8 | n */
 	char host[MSG_HOST]; /* Host header */
 	char path[MSG_PATH];
 	char service_label[MSG_TARGET]; /* "deployment/service" for metrics */
+	char request[MSG_TEXT];         /* udp: what is sent */
+	char expect[MSG_TEXT];          /* udp: how the answer begins; "" any */
 };
 
 enum msg_result_failure {
@@ -298,7 +300,7 @@ enum msg_result_failure {
 	MSG_FAILURE_RESET,
 	MSG_FAILURE_UNREACHABLE,
 	MSG_FAILURE_STATUS,   /* http: another status */
-	MSG_FAILURE_PROTOCOL, /* http: not HTTP (tls_seen: it speaks TLS) */
+	MSG_FAILURE_PROTOCOL, /* http: not HTTP (tls_seen: it speaks TLS); udp: another answer */
 	MSG_FAILURE_EXIT,     /* command: non-zero */
 	MSG_FAILURE_OTHER,
 };
@@ -370,7 +372,7 @@ struct msg_stream { /* key: id from the store (service, endpoint) */
 	uint16_t pad2_;
 	uint32_t session_timeout_ms; /* udp: a flow without packets for so long is over */
 	uint32_t prefixes_allow, prefixes_deny;
-	uint32_t pad_;
+	uint32_t balance;    /* enum msg_balance */
 	char host[MSG_HOST]; /* tls: the certificate's name; "" any */
 	struct addr_prefix allow[8];
 	struct addr_prefix deny[8];

@@ -14,6 +14,7 @@
 #include "scheduler/diff.h"
 #include "scheduler/event.h"
 #include "scheduler/plan_make.h"
+#include "scheduler/ports.h"
 #include "scheduler/reconcile.h"
 
 enum { ARENA_BYTES = 4 << 20, PREFIXES_MAX = 8 };
@@ -106,8 +107,7 @@ check_limits(const struct doc *doc, struct err *err)
 static bool
 is_edge(const struct doc_endpoint *e)
 {
-	return e->expose == DOC_EXPOSE_PUBLIC && e->protocol != DOC_PROTOCOL_TCP &&
-	       e->protocol != DOC_PROTOCOL_UDP;
+	return e->expose == DOC_EXPOSE_PUBLIC && !ports_is_stream(e);
 }
 
 static bool
@@ -163,11 +163,12 @@ check_places(struct apply *a, struct err *err)
 				numbers[i] ? model_document(a->m, other, numbers[i], &ignored)
 					   : NULL;
 
-			if (r && compare_places(a->doc, r->doc, err) < 0)
+			if (r && (compare_places(a->doc, r->doc, err) < 0 ||
+				  ports_compare(a->doc, r->doc, err) < 0))
 				return -1;
 		}
 	}
-	return 0;
+	return ports_check_node(a->m, a->doc, err);
 }
 
 static int
@@ -428,7 +429,7 @@ put_routes(struct apply *a, struct part *p, struct err *err)
 
 		for (size_t k = 0; k < p->service->routes_count; k++)
 			known |= text_equal(p->service->routes[k].endpoint, e->name);
-		if (known || !is_edge(e))
+		if (known || (!is_edge(e) && !ports_is_stream(e)))
 			continue;
 		text_copy(row.endpoint, sizeof(row.endpoint), e->name);
 		if (store_put(a->m->store, STORE_ROUTE, &row, err) < 0)

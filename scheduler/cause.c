@@ -229,6 +229,14 @@ refused(const struct cause_input *in, const struct cause_result *r, struct err *
 
 	if (!in->container)
 		return;
+	if (r->check == CAUSE_UDP) {
+		err_why(err, "nothing receives on UDP port %u of the container", r->port);
+		err_fix(err,
+			"make the program receive on 0.0.0.0:%u, or set target_port of the "
+			"endpoint",
+			r->port);
+		return;
+	}
 	if (!listens(in->container, r->port, true)) {
 		other_port(in, r, err);
 		return;
@@ -269,6 +277,13 @@ explain(const struct cause_input *in, const struct cause_result *r, struct err *
 			in->deployment, in->service);
 		break;
 	case MSG_FAILURE_PROTOCOL:
+		if (r->check == CAUSE_UDP) {
+			err_why(err,
+				"what UDP port %u answers is not what stream.health_check expects",
+				r->port);
+			body(m, err);
+			break;
+		}
 		if (m->tls_seen) {
 			err_why(err,
 				"port %u of the container speaks TLS; the edge and the health "
@@ -307,7 +322,7 @@ failure_text(uint32_t failure)
 	case MSG_FAILURE_STATUS:
 		return "another status than expected";
 	case MSG_FAILURE_PROTOCOL:
-		return "not HTTP";
+		return "another protocol than expected";
 	case MSG_FAILURE_EXIT:
 		return "the command failed";
 	case MSG_FAILURE_NONE:
@@ -327,6 +342,8 @@ tried(const struct cause_input *in, const struct cause_result *r, struct err *er
 		text_format(name, sizeof(name), "GET %s", r->path);
 	else if (r->check == CAUSE_TCP)
 		text_format(name, sizeof(name), "TCP port %u", r->port);
+	else if (r->check == CAUSE_UDP)
+		text_format(name, sizeof(name), "UDP port %u", r->port);
 	else
 		text_copy(name, sizeof(name), "health command");
 	text_human_duration(in->waited_ms, waited, sizeof(waited));

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "ring/msg.h"
 
-enum cause_check { CAUSE_TCP = 1, CAUSE_HTTP, CAUSE_COMMAND };
+enum cause_check { CAUSE_TCP = 1, CAUSE_HTTP, CAUSE_COMMAND, CAUSE_UDP };
 
 struct cause_result {
 	enum cause_check check;

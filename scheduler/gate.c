@@ -8,7 +8,7 @@
 #include <string.h>
 #include "base/text.h"
 
-enum { WEAK_INTERVAL_MS = 10000, WEAK_TIMEOUT_MS = 5000 };
+enum { WEAK_INTERVAL_MS = 10000, WEAK_TIMEOUT_MS = 5000, STREAM_CHECK = 64 };
 
 static const char *
 endpoint_of(const struct doc_service *s, uint16_t port)
@@ -25,13 +25,15 @@ weak_checks(const struct doc_service *s, struct gate_check *out)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < s->endpoints_count && count < MODEL_CHECKS_MAX; i++) {
+	for (size_t i = 0; i < s->endpoints_count && count < MSG_ENDPOINTS_MAX; i++) {
 		const struct doc_endpoint *e = &s->endpoints[i];
 		bool known = false;
 
 		for (size_t k = 0; k < count; k++)
 			known |= out[k].port == e->target_port;
-		if (known || e->protocol == DOC_PROTOCOL_UDP)
+		/* What its stream checks itself comes below. */
+		if (known || e->protocol == DOC_PROTOCOL_UDP ||
+		    e->stream.health_check.type != DOC_STREAM_NO_CHECK)
 			continue;
 		out[count] = (struct gate_check){
 			.n = (uint32_t)count,
@@ -46,13 +48,38 @@ weak_checks(const struct doc_service *s, struct gate_check *out)
 	return count;
 }
 
-size_t
-gate_checks(const struct doc_service *s, struct gate_check out[MODEL_CHECKS_MAX])
+/* Those that endpoints name themselves. Numbered by endpoint, so that results keep their meaning.
+ */
+static size_t
+stream_checks(const struct doc_service *s, size_t count, struct gate_check *out)
+{
+	for (size_t i = 0; i < s->endpoints_count && count < MODEL_CHECKS_MAX; i++) {
+		const struct doc_endpoint *e = &s->endpoints[i];
+		const struct doc_stream_health *h = &e->stream.health_check;
+
+		if (h->type == DOC_STREAM_NO_CHECK)
+			continue;
+		out[count++] = (struct gate_check){
+			.n = STREAM_CHECK + (uint32_t)i,
+			.check = h->type == DOC_STREAM_UDP_PROBE ? CAUSE_UDP : CAUSE_TCP,
+			.endpoint = e->name,
+			.port = e->target_port,
+			.request = h->request,
+			.expect = h->expect,
+			.interval_ms =
+				s->health.node ? (uint32_t)s->health.interval_ms : WEAK_INTERVAL_MS,
+			.timeout_ms =
+				s->health.node ? (uint32_t)s->health.timeout_ms : WEAK_TIMEOUT_MS,
+		};
+	}
+	return count;
+}
+
+static size_t
+service_check(const struct doc_service *s, struct gate_check *out)
 {
 	const struct doc_health *h = &s->health;
 
-	if (!h->node)
-		return weak_checks(s, out);
 	out[0] = (struct gate_check){
 		.endpoint = endpoint_of(s, h->check.port),
 		.port = h->check.port,
@@ -78,6 +105,14 @@ gate_checks(const struct doc_service *s, struct gate_check out[MODEL_CHECKS_MAX]
 	if (text_starts(out[0].host, "*"))
 		out[0].host = "";
 	return 1;
+}
+
+size_t
+gate_checks(const struct doc_service *s, struct gate_check out[MODEL_CHECKS_MAX])
+{
+	size_t count = s->health.node ? service_check(s, out) : weak_checks(s, out);
+
+	return stream_checks(s, count, out);
 }
 
 bool

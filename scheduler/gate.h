@@ -4,7 +4,8 @@
 
 /*
  * What must hold before a replica takes part in balancing, and what keeps it there: its checks. A
- * health block gives one; without one every endpoint's port must accept TCP (the weak gate).
+ * health block gives one; without one every endpoint's port must accept TCP (the weak gate; never a
+ * udp port). A stream's health_check comes on top of either.
  * Pure functions of the document.
  */
 
@@ -21,6 +22,8 @@ struct gate_check {
 	const char *host;
 	const char *path;
 	uint32_t expect_status;
+	const char *request; /* udp */
+	const char *expect;  /* udp; NULL: anything */
 	uint32_t interval_ms;
 	uint32_t timeout_ms;
 };

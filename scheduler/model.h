@@ -29,11 +29,11 @@ enum {
 	MODEL_DEPLOYMENTS_MAX = 256,
 	MODEL_SERVICES_MAX = 1024,
 	MODEL_REPLICAS_MAX = 4096,
-	MODEL_OPERATIONS_MAX = 64,   /* published; the store keeps more */
-	MODEL_EVENTS_KEPT = 100000,  /* in the store */
-	MODEL_EVENTS_WAITING = 4096, /* for a store that cannot be written */
-	MODEL_CHECKS_MAX = 16,
-	MODEL_COMMAND_CHECK = 255, /* n of a command's result */
+	MODEL_OPERATIONS_MAX = 64,                /* published; the store keeps more */
+	MODEL_EVENTS_KEPT = 100000,               /* in the store */
+	MODEL_EVENTS_WAITING = 4096,              /* for a store that cannot be written */
+	MODEL_CHECKS_MAX = MSG_ENDPOINTS_MAX + 1, /* the service's, and one of each endpoint */
+	MODEL_COMMAND_CHECK = 255,                /* n of a command's result */
 };
 
 struct deployment;
@@ -125,6 +125,7 @@ struct model {
 	struct metric_page *metrics;
 	struct ring_reader *runtime;
 	struct ring_reader *probe;
+	struct ring_reader *supervisor; /* node's own tables */
 	struct ring_reader *proxies[ROLE_PROXIES_MAX];
 	struct map published[MSG_TABLES_]; /* keys of each table, see publish.c */
 	uint64_t passes;

@@ -15,8 +15,9 @@
 #include "base/text.h"
 #include "ring/metrics.h"
 #include "scheduler/gate.h"
+#include "scheduler/ports.h"
 
-enum { FAST_MS = 500, TABLES = 8 };
+enum { FAST_MS = 500, SESSION_TIMEOUT_MS = 60000, TABLES = 9 };
 
 static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
@@ -27,6 +28,7 @@ static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_PROBE, 1, sizeof(struct msg_probe), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ROUTE, 1, sizeof(struct msg_route), MODEL_SERVICES_MAX * 2},
 	{MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), MODEL_REPLICAS_MAX},
+	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
 };
 
 void
@@ -93,6 +95,7 @@ mark_published(struct model *m, uint16_t id)
 {
 	static const struct msg_route nothing;
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_backend), "as long as any row here");
+	_Static_assert(sizeof(nothing) >= sizeof(struct msg_stream), "as long as any row here");
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_claim), "as long as any row here");
 
 	if (ring_table_own_version(m->writer, id) > 1)
@@ -226,7 +229,9 @@ put_probes(struct table *t, struct replica *p)
 		struct msg_probe row = {
 			.replica = p->row.id,
 			.attempt = p->life.attempt,
-			.check = c->check == CAUSE_HTTP ? MSG_CHECK_HTTP : MSG_CHECK_TCP,
+			.check = c->check == CAUSE_HTTP  ? MSG_CHECK_HTTP
+				 : c->check == CAUSE_UDP ? MSG_CHECK_UDP
+							 : MSG_CHECK_TCP,
 			.addr = addr,
 			.expect_status = c->expect_status,
 			.interval_ms = c->interval_ms,
@@ -240,6 +245,10 @@ put_probes(struct table *t, struct replica *p)
 		row.addr.port = c->port;
 		text_copy(row.host, sizeof(row.host), c->host ? c->host : "");
 		text_copy(row.path, sizeof(row.path), c->path ? c->path : "");
+		text_copy(row.request, sizeof(row.request), c->request ? c->request : "");
+		text_copy(row.expect, sizeof(row.expect), c->expect ? c->expect : "");
+		text_format(row.service_label, sizeof(row.service_label), "%s/%s",
+			    p->service->deployment->row.name, p->service->row.name);
 		table_row(t, p->row.id << 8 | c->n, &row);
 	}
 }
@@ -291,6 +300,13 @@ put_prefixes(const struct doc_prefixes *from, struct addr_prefix out[8])
 	return count;
 }
 
+static uint32_t
+balance_of(const struct doc_endpoint *e)
+{
+	return e->balance.kind == DOC_BALANCE_ROUND_ROBIN ? MSG_BALANCE_ROUND_ROBIN
+							  : MSG_BALANCE_P2C;
+}
+
 static void
 put_route(struct table *t, const struct service *s, uint64_t id, const struct doc_endpoint *e,
 	  uint32_t index)
@@ -300,8 +316,7 @@ put_route(struct table *t, const struct service *s, uint64_t id, const struct do
 		.service = s->row.id,
 		.endpoint_index = index,
 		.flags = route_flags(e),
-		.balance = e->balance.kind == DOC_BALANCE_ROUND_ROBIN ? MSG_BALANCE_ROUND_ROBIN
-								      : MSG_BALANCE_P2C,
+		.balance = balance_of(e),
 		.body_bytes_max = e->limits.body_bytes,
 		.header_bytes_max = e->limits.header_bytes,
 	};
@@ -327,15 +342,61 @@ route_id(const struct service *s, const char *endpoint)
 }
 
 static void
-put_routes(struct table *t, struct service *s)
+put_stream(struct table *t, const struct service *s, uint64_t id, const struct doc_endpoint *e,
+	   uint32_t index)
 {
-	const struct doc_service *spec = in_force(t->m, s);
+	struct msg_stream row = {
+		.id = id,
+		.service = s->row.id,
+		.endpoint_index = index,
+		.protocol = e->protocol == DOC_PROTOCOL_UDP ? MSG_STREAM_UDP : MSG_STREAM_TCP,
+		.flags = (e->expose == DOC_EXPOSE_PUBLIC ? MSG_STREAM_PUBLIC : 0u) |
+			 (e->stream.tls ? MSG_STREAM_TLS : 0u) |
+			 (e->stream.proxy_protocol ? MSG_STREAM_PROXY_PROTOCOL : 0u),
+		.port = e->port,
+		.balance = balance_of(e),
+		.session_timeout_ms = e->stream.session_timeout_ms
+					      ? (uint32_t)e->stream.session_timeout_ms
+					      : SESSION_TIMEOUT_MS,
+	};
+
+	text_format(row.service_label, sizeof(row.service_label), "%s/%s", s->deployment->row.name,
+		    s->row.name);
+	text_copy(row.endpoint, sizeof(row.endpoint), e->name);
+	text_copy(row.host, sizeof(row.host), e->host ? e->host : "");
+	row.prefixes_allow = put_prefixes(&e->limits.allow, row.allow);
+	row.prefixes_deny = put_prefixes(&e->limits.deny, row.deny);
+	table_row(t, id, &row);
+}
+
+/* What the edge offers of a service, or NULL: what is being removed is not served any more. */
+static const struct doc_service *
+offered(struct model *m, struct service *s)
+{
 	const struct operation *o = s->deployment->operation;
 
-	/* What is being removed is not served any more. */
-	if (!spec || (o && o->row.kind == MSG_OPERATION_REMOVE))
-		return;
-	for (size_t i = 0; i < spec->endpoints_count && i < MSG_ENDPOINTS_MAX; i++) {
+	return o && o->row.kind == MSG_OPERATION_REMOVE ? NULL : in_force(m, s);
+}
+
+static void
+put_streams(struct table *t, struct service *s)
+{
+	const struct doc_service *spec = offered(t->m, s);
+
+	for (size_t i = 0; spec && i < spec->endpoints_count && i < MSG_ENDPOINTS_MAX; i++) {
+		uint64_t id = route_id(s, spec->endpoints[i].name);
+
+		if (id && ports_is_stream(&spec->endpoints[i]))
+			put_stream(t, s, id, &spec->endpoints[i], (uint32_t)i);
+	}
+}
+
+static void
+put_routes(struct table *t, struct service *s)
+{
+	const struct doc_service *spec = offered(t->m, s);
+
+	for (size_t i = 0; spec && i < spec->endpoints_count && i < MSG_ENDPOINTS_MAX; i++) {
 		uint64_t id = route_id(s, spec->endpoints[i].name);
 
 		if (id && is_routed(&spec->endpoints[i]))
@@ -670,6 +731,10 @@ publish_replicas(struct model *m)
 	each_service(&t, put_routes);
 	table_commit(&t);
 	mark_published(m, MSG_TABLE_ROUTE);
+	table_begin(&t, m, MSG_TABLE_STREAM);
+	each_service(&t, put_streams);
+	table_commit(&t);
+	mark_published(m, MSG_TABLE_STREAM);
 }
 
 void

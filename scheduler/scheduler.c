@@ -118,6 +118,7 @@ static void
 look_at_node(struct scheduler *s, struct ring_reader *r)
 {
 	look(s, r, MSG_TABLE_NODE, sizeof(struct msg_node));
+	look(s, r, MSG_TABLE_LISTENER, sizeof(struct msg_listener));
 	const struct msg_node *node = ring_table_get(r, MSG_TABLE_NODE, 1);
 	if (!node || !node->cpus || node->cpus > 65536 || !node->memory_bytes)
 		return;
@@ -160,6 +161,8 @@ place_of(struct scheduler *s, uint16_t role, uint16_t index)
 		return &s->model.runtime;
 	case ROLE_PROBE:
 		return &s->model.probe;
+	case ROLE_NODE:
+		return &s->model.supervisor;
 	case ROLE_PROXY:
 		return index < ROLE_PROXIES_MAX ? &s->model.proxies[index] : NULL;
 	default:

@@ -38,6 +38,7 @@ enum {
 	DOC_ENDPOINTS_MAX = 64, /* of a service */
 	DOC_REPLICAS_MAX = 10000,
 	DOC_LIST_MAX = 1024, /* any other list or map */
+	DOC_PROBE_MAX = 255, /* bytes of a udp_probe */
 	DOC_NAME_BYTES = 64, /* of deployment, service, endpoint, volume, with the NUL */
 };
 

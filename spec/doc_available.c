@@ -59,8 +59,6 @@ static const struct line lines[] = {
 	{"services.*.network.overlays.global.isolated", TEXT_IS_NOT, "false", "isolation", false},
 	{"services.*.network.join.mode", TEXT_IS_NOT, "token", "this join mode", false},
 	{"services.*.network.join.scope", TEXT_IS_NOT, "service", "this join scope", false},
-	{"services.*.endpoints.*.protocol", TEXT_IS, "tcp", "protocol `tcp`", false},
-	{"services.*.endpoints.*.protocol", TEXT_IS, "udp", "protocol `udp`", false},
 	{"services.*.endpoints.*.stream", PRESENT, NULL, "`stream`", false},
 	{"services.*.endpoints.*.tunnel", PRESENT, NULL, "`tunnel`", false},
 	{"services.*.endpoints.*.auth", PRESENT, NULL, "`auth`", false},

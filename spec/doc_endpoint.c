@@ -57,11 +57,15 @@ check_stream(struct field_ctx *ctx, const struct doc_endpoint *e)
 static void
 check_packets(struct field_ctx *ctx, const struct yaml_node *n, const struct doc_endpoint *e)
 {
-	static const char *const http_only[] = {"host", "path", "strip_path", "auth", NULL};
+	static const char *const http_only[] = {"path", "strip_path", "auth", NULL};
+	static const char *const host[] = {"host", NULL};
 	static const char *const http_limits[] = {"rps", "burst", "body", "header", NULL};
 	static const char *const balance[] = {"balance", NULL};
 
 	field_refuse(ctx, n, http_only, "it belongs to http, https and websocket");
+	if (!e->stream.tls)
+		field_refuse(ctx, n, host,
+			     "it belongs to http, https, websocket, and tcp with stream.tls");
 	if (e->limits.node != NULL)
 		field_refuse(ctx, e->limits.node, http_limits,
 			     "it belongs to http, https and websocket");

@@ -32,10 +32,16 @@ shows_stream_health(const void *section, const char *key)
 	return h->type != DOC_STREAM_NO_CHECK || strcmp(key, "type") == 0;
 }
 
+#define PROBE_TEXT(m, k)                                                               \
+	{                                                                              \
+		.key = (k), .kind = FIELD_TEXT, FIELD_AT(struct doc_stream_health, m), \
+		.flags = FIELD_OPTIONAL, .min = 1, .max = DOC_PROBE_MAX                \
+	}
+
 static const struct field stream_health_fields[] = {
 	DOC_CHOICE(struct doc_stream_health, type, "type", stream_checks, DOC_STREAM_NO_CHECK),
-	DOC_TEXT(struct doc_stream_health, request, "request", NULL, FIELD_OPTIONAL),
-	DOC_TEXT(struct doc_stream_health, expect, "expect", NULL, FIELD_OPTIONAL),
+	PROBE_TEXT(request, "request"),
+	PROBE_TEXT(expect, "expect"),
 };
 
 static const struct field_table stream_health_table = {

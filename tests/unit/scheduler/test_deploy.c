@@ -447,6 +447,153 @@ test_routes(void **state)
 	node_end(&w);
 }
 
+static const char *
+stream_document(const char *name, const char *endpoints)
+{
+	static char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "version: v1\n"
+		 "deployment: %s\n"
+		 "services:\n"
+		 "  db:\n"
+		 "    image: {name: db:1}\n"
+		 "    resources: {cpu: 0.1, memory: 16Mi}\n"
+		 "    endpoints:\n%s",
+		 name, endpoints);
+	return text;
+}
+
+struct streams {
+	struct msg_stream rows[4];
+	size_t count;
+};
+
+static bool
+take_stream(void *arg, uint64_t key, const void *row)
+{
+	struct streams *s = arg;
+
+	s->rows[s->count] = *(const struct msg_stream *)row;
+	assert_int_equal(s->rows[s->count].id, key);
+	s->count++;
+	return s->count < 4;
+}
+
+static bool
+count_probe(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_probe *p = row;
+	unsigned *seen = arg;
+
+	(void)key;
+	seen[p->check]++;
+	if (p->check == MSG_CHECK_UDP) {
+		assert_int_equal(p->addr.port, 53);
+		assert_string_equal(p->request, "ping");
+		assert_string_equal(p->expect, "pong");
+	}
+	return true;
+}
+
+static void
+test_streams(void **state)
+{
+	struct streams seen = {.count = 0};
+	struct node_world w;
+	unsigned checks[8] = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w,
+	      stream_document("shop",
+			      "      - {name: sql, protocol: tcp, port: 5432, target_port: 5,"
+			      " expose: public, limits: {deny: [10.0.0.0/8]}}\n"
+			      "      - {name: dns, protocol: udp, port: 53}\n"),
+	      NULL);
+	node_pass(&w, 0);
+	node_sync(w.seen, MSG_TABLE_STREAM, sizeof(struct msg_stream));
+	ring_table_each(w.seen, MSG_TABLE_STREAM, take_stream, &seen);
+	assert_int_equal(seen.count, 2);
+	const struct msg_stream *sql = seen.rows[0].port == 5432 ? &seen.rows[0] : &seen.rows[1];
+	const struct msg_stream *dns = seen.rows[0].port == 53 ? &seen.rows[0] : &seen.rows[1];
+	assert_string_equal(sql->service_label, "shop/db");
+	assert_string_equal(sql->endpoint, "sql");
+	assert_int_equal(sql->protocol, MSG_STREAM_TCP);
+	assert_int_equal(sql->flags, MSG_STREAM_PUBLIC);
+	assert_int_equal(sql->endpoint_index, 0);
+	assert_int_equal(sql->prefixes_deny, 1);
+	assert_int_equal(dns->protocol, MSG_STREAM_UDP);
+	assert_int_equal(dns->flags, 0);
+	assert_int_equal(dns->endpoint_index, 1);
+	assert_int_equal(dns->session_timeout_ms, 60000);
+	/* A udp port is never asked over TCP. */
+	node_sync(w.seen, MSG_TABLE_PROBE, sizeof(struct msg_probe));
+	ring_table_each(w.seen, MSG_TABLE_PROBE, count_probe, checks);
+	assert_int_equal(checks[MSG_CHECK_TCP], 1);
+	assert_int_equal(checks[MSG_CHECK_UDP], 0);
+	node_end(&w);
+}
+
+static void
+refuses(struct node_world *w, const char *name, const char *endpoints, const char *what,
+	const char *why)
+{
+	struct msg_apply_answer answer;
+	struct err err = {0};
+
+	assert_int_equal(node_apply(w, name, stream_document(name, endpoints), &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	assert_string_equal(err.what, what);
+	assert_string_equal(err.why[0], why);
+	assert_true(err.fix[0]);
+}
+
+static void
+test_ports_have_one_owner(void **state)
+{
+	static const char port[] = "      - {name: a, protocol: tcp, port: 5432, expose: public}\n";
+	const struct ring_table_layout table = {MSG_TABLE_LISTENER, 1, sizeof(struct msg_listener),
+						4};
+	struct msg_listener listener = {.name = "admin", .up = 1};
+	struct msg_apply_answer answer;
+	struct ring_writer *node;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, stream_document("shop", port), NULL);
+	refuses(&w, "other", port, "tcp port 5432 is served by deployment shop already",
+		"endpoint \"a\" of other, and endpoint \"a\" of shop/db");
+	/* Not in each other's way: another protocol, or not public. */
+	assert_int_equal(
+		node_apply(&w, "other",
+			   stream_document("other",
+					   "      - {name: a, protocol: udp, port: 5432,"
+					   " expose: public}\n"
+					   "      - {name: b, protocol: tcp, port: 5432}\n"),
+			   &answer, &err),
+		0);
+	assert_true(addr_parse("127.0.0.1:9100", &w.config.listen.api.addr));
+	w.config.listen.api.on = true;
+	refuses(&w, "third", "      - {name: a, protocol: tcp, port: 9100, expose: public}\n",
+		"tcp port 9100 is the node's own",
+		"endpoint \"a\" of third wants it, and the node listens there for api");
+	node = node_writer(ROLE_NODE, &table, 1);
+	assert_true(addr_parse("0.0.0.0:8001", &listener.addr));
+	assert_int_equal(ring_table_set(node, MSG_TABLE_LISTENER, 1, &listener, NULL), RING_OK);
+	w.m.supervisor = node_reader(node);
+	node_sync(w.m.supervisor, MSG_TABLE_LISTENER, sizeof(listener));
+	refuses(&w, "third", "      - {name: a, protocol: tcp, port: 8001, expose: public}\n",
+		"tcp port 8001 is the node's own",
+		"endpoint \"a\" of third wants it, and the node listens there for admin");
+	ring_reader_free(w.m.supervisor);
+	w.m.supervisor = NULL;
+	ring_writer_free(node);
+	node_end(&w);
+}
+
 static void
 test_memory_runs_out(void **state)
 {
@@ -497,6 +644,8 @@ main(void)
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_ports_have_one_owner),
 		cmocka_unit_test(test_memory_runs_out),
 	};
 	struct err err = {0};
