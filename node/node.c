@@ -543,6 +543,10 @@ close_node(struct node *n)
 {
 	bool stay = containers_left(n);
 
+	/* The loop runs once more, for handles that close: nothing may come to what is gone. */
+	uv_timer_stop(&n->tick);
+	for (int i = 0; i < SIGNALS; i++)
+		uv_signal_stop(&n->signals[i]);
 	certs_free(n->certs);
 	supervise_free(n->supervise);
 	listeners_fini(&n->listeners);

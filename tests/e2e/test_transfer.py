@@ -136,7 +136,7 @@ def test_slow_reader_and_slow_writer():
             slow.append(s)
         equal(node.curl("/who", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "others are served")
         grown = proxy_memory(node) - before
-        check(grown < 40 * MIB, f"20 readers that do not read cost {grown / MIB:.1f} MiB")
+        check(zl.SANITIZED or grown < 40 * MIB, f"20 readers that do not read cost {grown / MIB:.1f} MiB")
         head, rest = read_head(slow[0])
         got = len(rest)
         while got < 50 * MIB:
