@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A command in a running container. The helper joins all namespaces of the container's first
- * process through its pidfd, forks the command (a pid namespace counts for children only, so that
- * the helper itself is not seen inside), gives up what it has but CAP_KILL, and then carries
- * frames. It was executed from a sealed file and is not dumpable: nothing in the container can get
- * at its program (CVE-2019-5736). A terminal comes from the container's own devpts, by descriptor,
- * with no path.
+ * process through its pidfd (a pid namespace counts for children only, so that the helper itself is
+ * not seen inside), makes the command, gives up what it has but CAP_KILL, and then carries frames.
+ * It was executed from a sealed file and is not dumpable: nothing in the container can get at its
+ * program (CVE-2019-5736). A terminal comes from the container's own devpts, by descriptor, with no
+ * path.
+ *
+ * The command is made in two steps. A container with CAP_SYS_PTRACE may trace what it sees, so a
+ * process that it sees must never have more than the container: the first child stays outside of
+ * its pid namespace, takes its place in the cgroups, and gives up all privileges; only then it
+ * enters, by making the command as a sibling of itself.
  *
  * One frame is under way in each direction; whoever is slow holds up the other side.
  */
@@ -33,7 +38,14 @@
 #include "runtime/monitor/child.h"
 #include "runtime/monitor/privilege.h"
 
-enum { READ_BYTES = 16384, CAP_KILL_BIT = 5, CLOSE_GRACE_MS = 5000, DEVPTS_MAGIC = 0x1cd1 };
+enum {
+	READ_BYTES = 16384,
+	CAP_KILL_BIT = 5,
+	CLOSE_GRACE_MS = 5000,
+	DEVPTS_MAGIC = 0x1cd1,
+	STAGED = 1,            /* in a report's exit: its code is the command's pid */
+	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
+};
 
 struct exec {
 	const struct launch *launch;
@@ -62,8 +74,7 @@ static char read_buffer[READ_BYTES];
 static int
 join(const struct launch *launch, struct err *err)
 {
-	const int all = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC |
-			CLONE_NEWCGROUP;
+	const int all = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
 	if (setns(launch->pidfd, all) < 0)
 		return err_sys(err, errno, "cannot join the container's namespaces");
 	return 0;
@@ -118,40 +129,104 @@ open_pipes(struct exec *x, struct err *err)
 }
 
 static void
-command(struct exec *x, int proc, int report_fd)
+note_report(struct exec *x, const struct child_report *report)
+{
+	if (report->kind == ERR_NONE)
+		return;
+	x->failed = true;
+	x->failure = *report;
+}
+
+/* Seen from inside, with no right that is not the container's. */
+static void
+command(const struct exec *x, int report_fd)
 {
 	struct child_report ready = {.kind = ERR_NONE};
 	struct err err = {0};
 	int exit_status = 126;
 
-	privilege_reset_signals();
-	umask(022);
 	setsid();
-	if (privilege_join_cgroups(x->launch, &err) < 0 ||
-	    privilege_set_limits(x->launch, proc, &err) < 0)
-		child_fail(report_fd, &err, 126);
-	if (x->launch->tty && ioctl(x->child[0], TIOCSCTTY, 0) < 0) {
+	if (x->launch->tty && ioctl(0, TIOCSCTTY, 0) < 0) {
 		err_sys(&err, errno, "cannot take the terminal");
 		child_fail(report_fd, &err, 126);
 	}
-	if (dup2(x->child[0], 0) < 0 || dup2(x->child[1], 1) < 0 || dup2(x->child[2], 2) < 0) {
-		err_sys(&err, errno, "cannot set up standard input and output");
-		child_fail(report_fd, &err, 126);
-	}
-	if (child_close_others(report_fd, &err) < 0)
-		child_fail(report_fd, &err, 126);
-	char cwd[4096];
-	if (chdir(x->launch->workdir) < 0 || getcwd(cwd, sizeof(cwd)) == NULL || cwd[0] != '/') {
-		err_sys(&err, errno, "cannot enter the folder %s", x->launch->workdir);
-		child_fail(report_fd, &err, 126);
-	}
-	if (privilege_drop(x->launch, &x->user, &err) < 0)
-		child_fail(report_fd, &err, 126);
 	if (write(report_fd, &ready, sizeof(ready)) != sizeof(ready))
 		_exit(126);
 	if (privilege_exec(x->launch, &x->user, &exit_status, &err) < 0)
 		child_fail(report_fd, &err, (unsigned)exit_status);
 	_exit(126);
+}
+
+static int
+prepare(struct exec *x, int proc, int report_fd, struct err *err)
+{
+	char cwd[4096];
+	privilege_reset_signals();
+	umask(022);
+	if (privilege_join_cgroups(x->launch, err) < 0 ||
+	    privilege_set_limits(x->launch, proc, err) < 0)
+		return -1;
+	if (setns(x->launch->pidfd, CLONE_NEWPID) < 0)
+		return err_sys(err, errno, "cannot join the container's processes");
+	if (dup2(x->child[0], 0) < 0 || dup2(x->child[1], 1) < 0 || dup2(x->child[2], 2) < 0)
+		return err_sys(err, errno, "cannot set up standard input and output");
+	if (child_close_others(report_fd, err) < 0)
+		return -1;
+	if (chdir(x->launch->workdir) < 0 || getcwd(cwd, sizeof(cwd)) == NULL || cwd[0] != '/')
+		return err_sys(err, errno, "cannot enter the folder %s", x->launch->workdir);
+	return privilege_drop(x->launch, &x->user, err);
+}
+
+/* Outside of the pid namespace: sends the command's pid, as seen from here, and ends. */
+static void
+stage(struct exec *x, int proc, int report_fd)
+{
+	struct err err = {0};
+	if (prepare(x, proc, report_fd, &err) < 0)
+		child_fail(report_fd, &err, 126);
+	struct child_report made = {.kind = ERR_NONE};
+	long pid =
+		syscall(SYS_clone, (unsigned long)(CLONE_PARENT | SIGCHLD), NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		command(x, report_fd);
+	if (pid < 0) {
+		err_sys(&err, errno, "cannot make a process in the container");
+		child_fail(report_fd, &err, 126);
+	}
+	made.code = (uint32_t)pid;
+	made.exit = STAGED;
+	_exit(write(report_fd, &made, sizeof(made)) == sizeof(made) ? 0 : 126);
+}
+
+/* Whoever traces the command could write reports in its name: no pid is believed that is not that
+ * of a child, and there is no other. */
+static bool
+is_child(pid_t pid)
+{
+	siginfo_t info;
+	return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* Waits for the first child to end and takes over what it made. */
+static int
+await_stage(struct exec *x, pid_t first, struct err *err)
+{
+	struct child_report report;
+	int status = 0;
+	while (waitpid(first, &status, 0) < 0 && errno == EINTR)
+		continue;
+	/* The command may have told already that it is ready, or why not. */
+	for (int i = 0; i < 2 && x->pid == 0; i++) {
+		if (read(x->report, &report, sizeof(report)) != (ssize_t)sizeof(report))
+			break;
+		if (report.kind != ERR_NONE || report.exit != STAGED)
+			note_report(x, &report);
+		else if (is_child((pid_t)report.code))
+			x->pid = (pid_t)report.code;
+	}
+	if (x->pid > 0)
+		return 0;
+	return err_set(err, ERR_SYSTEM, "the command was ended while it was being prepared");
 }
 
 static void
@@ -182,14 +257,16 @@ start(struct exec *x, struct err *err)
 		return -1;
 	if (pipe2(report, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "cannot make a pipe");
-	x->pid = fork();
-	if (x->pid == 0)
-		command(x, proc, report[1]);
-	if (x->pid < 0)
+	pid_t first = fork();
+	if (first == 0)
+		stage(x, proc, report[1]);
+	if (first < 0)
 		return err_sys(err, errno, "cannot make a process in the container");
 	close(report[1]);
 	close_child_ends(x);
 	x->report = report[0];
+	if (await_stage(x, first, err) < 0)
+		return -1;
 	x->pidfd = fd_pidfd_open(x->pid);
 	if (x->pidfd < 0)
 		return err_sys(err, errno, "cannot watch the command");
@@ -370,14 +447,10 @@ read_report(struct exec *x)
 {
 	struct child_report report;
 	ssize_t n = read(x->report, &report, sizeof(report));
-	if (n == (ssize_t)sizeof(report)) {
-		if (report.kind != ERR_NONE) {
-			x->failed = true;
-			x->failure = report;
-		}
-		return;
-	}
-	fd_close(&x->report);
+	if (n == (ssize_t)sizeof(report))
+		note_report(x, &report);
+	else
+		fd_close(&x->report);
 }
 
 enum { AT_PID, AT_STREAM, AT_REPORT, AT_OUT, AT_ERR, AT_INPUT, AT_END };
@@ -438,11 +511,14 @@ take_end(struct exec *x)
 	int status = 0;
 	while (waitpid(x->pid, &status, 0) < 0 && errno == EINTR)
 		continue;
-	/* What it wrote is there already; what others keep open is not waited for. */
-	while (x->out >= 0 && read_output(x, &x->out, MSG_FRAME_STDOUT))
-		continue;
-	while (x->err >= 0 && read_output(x, &x->err, MSG_FRAME_STDERR))
-		continue;
+	/* What it wrote is there already; what others keep open, or go on filling, is not waited
+	 * for. */
+	for (int n = 0; n < DRAIN_BYTES && x->out >= 0; n += READ_BYTES)
+		if (!read_output(x, &x->out, MSG_FRAME_STDOUT))
+			break;
+	for (int n = 0; n < DRAIN_BYTES && x->err >= 0; n += READ_BYTES)
+		if (!read_output(x, &x->err, MSG_FRAME_STDERR))
+			break;
 	while (x->report >= 0)
 		read_report(x);
 	x->exit_status = WIFEXITED(status) ? (uint32_t)WEXITSTATUS(status)
@@ -490,7 +566,8 @@ exec_main(struct launch *launch)
 	if (start(&x, &err) < 0 || confine(launch, &err) < 0) {
 		if (x.pid > 0)
 			signal_all(&x, SIGKILL);
-		child_report_from(&err, 125, &x.failure);
+		if (!x.failed)
+			child_report_from(&err, 125, &x.failure);
 		tell_failure(x.stream, &x.failure);
 		return 125;
 	}

@@ -36,7 +36,12 @@
 #define P_PIDFD 3
 #endif
 
-enum { CLIENTS_MAX = 4, READ_BYTES = 16384, CAP_KILL_BIT = 5 };
+enum {
+	CLIENTS_MAX = 4,
+	READ_BYTES = 16384,
+	CAP_KILL_BIT = 5,
+	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
+};
 
 struct run {
 	const struct launch *launch;
@@ -156,8 +161,10 @@ read_pipe(struct run *r, int *fd, struct log_file_pipe *pipe)
 static void
 drain_pipe(struct run *r, int *fd, struct log_file_pipe *pipe)
 {
-	while (*fd >= 0 && read_pipe(r, fd, pipe))
-		continue;
+	/* Another container may have got the pipe's end through a socket, and go on filling it. */
+	for (int n = 0; n < DRAIN_BYTES && *fd >= 0; n += READ_BYTES)
+		if (!read_pipe(r, fd, pipe))
+			break;
 	if (*fd >= 0)
 		log_file_end(&log_file, pipe);
 	fd_close(fd);

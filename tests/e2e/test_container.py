@@ -79,6 +79,7 @@ def test_inside():
         hidden(node)
         privileges(node)
         storage(node, text)
+        commands(node)
         # What it may write of ours is on the disk of the data folder, not in the node's memory.
         sh(node, "a", "echo mine >>/etc/hosts && echo mine >>/etc/resolv.conf && echo mine >>/etc/hostname")
         for line in sh(node, "a", "grep -E ' /etc/(hosts|resolv.conf|hostname) ' /proc/self/mountinfo").splitlines():
@@ -183,6 +184,20 @@ def privileges(node):
     numbers = "250:1 321:1 425:1 435:38 999:38 308:1 175:1 246:1 155:1 167:1"
     got = sh(node, "a", f"/bin/server -s {numbers}")
     equal(got.split(), numbers.split())
+
+
+def commands(node):
+    """A command ends when it ends, and no process that a tracer sees has more rights than the container."""
+    equal(sh(node, "a", "yes & echo first; exit 3", 3)[:6], "first\n")
+    sh(node, "less", "mkdir -p /watch; (while [ ! -e /watch/stop ]; do cat /proc/[0-9]*/status; done 2>&- "
+                     "| grep CapPrm >/watch/seen; touch /watch/done) >/dev/null 2>&1 &")
+    for _ in range(30):
+        sh(node, "less", "true")
+    sh(node, "less", "touch /watch/stop; while [ ! -e /watch/done ]; do sleep 0.1; done")
+    seen = {int(line.split()[1], 16) for line in sh(node, "less", "sort -u /watch/seen").splitlines() if ":" in line}
+    allowed = DEFAULT_CAPS & ~(1 << 13) & ~(1 << 27) | 1 << 19
+    equal([hex(caps) for caps in seen if caps & ~allowed], [], "capabilities seen in the container")
+    check(allowed in seen, "the watcher has seen something:", seen)
 
 
 def storage(node, text):
