@@ -190,11 +190,7 @@ backend_unref(struct backend *b)
 }
 
 size_t
-backend_others(const struct backend *b)
+backend_spare(const struct backend *b, uint64_t now_ms)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; b->service && i < b->service->count; i++)
-		n += b->service->backends[i] != b && !b->service->backends[i]->load.draining;
-	return n;
+	return b->service ? balance_spare(b->service->loads, b->service->count, now_ms) : 0;
 }

@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "proxy/account.h"
 #include "proxy/balance.h"
+#include "proxy/budget.h"
 #include "ring/msg.h"
 
 enum { BACKEND_REPLICAS_MAX = 1024, BACKEND_IDLE_MAX = 256 };
@@ -37,6 +38,7 @@ struct backend {
 struct service {
 	uint64_t id;
 	uint64_t turn;
+	struct budget retries;
 	size_t count;
 	struct backend *backends[BACKEND_REPLICAS_MAX];
 	struct balance_replica *loads[BACKEND_REPLICAS_MAX]; /* of the same, for balance.h */
@@ -60,7 +62,7 @@ struct service *backend_table_service(struct backend_table *b, uint64_t service)
 
 void backend_ref(struct backend *b);
 void backend_unref(struct backend *b);
-/* Replicas of its service that may get new requests, without this one. */
-size_t backend_others(const struct backend *b);
+/* How many replicas of its service may be ejected yet (balance.h). */
+size_t backend_spare(const struct backend *b, uint64_t now_ms);
 
 #endif

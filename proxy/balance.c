@@ -10,8 +10,9 @@
  *
  * Ejection: five failures in a row keep a replica out for 30 s, longer each time; a refused
  * connection for one second at once, because a replica that just died gets all its requests refused
- * quickly and would look fast. If all are to be avoided, all are used: a wrong guess about one must
- * not become an outage.
+ * quickly and would look fast. A tenth of a service's replicas (one always, never the last) is
+ * ejected at a time. If all are to be avoided, all are used: a wrong guess about one must not
+ * become an outage.
  */
 
 #include "proxy/balance.h"
@@ -161,21 +162,36 @@ balance_answered(struct balance_replica *r, uint64_t latency_ns)
 		r->ewma_ns = r->ewma_ns - r->ewma_ns / 8 + latency_ns / 8 + 1;
 }
 
+size_t
+balance_spare(struct balance_replica *const *replicas, size_t count, uint64_t now_ms)
+{
+	size_t serving = 0, ejected = 0, max;
+
+	for (size_t i = 0; i < count; i++) {
+		serving += !replicas[i]->draining;
+		ejected += !replicas[i]->draining && replicas[i]->ejected_until_ms > now_ms;
+	}
+	max = serving * BALANCE_EJECT_PERCENT_MAX / 100;
+	if (max == 0)
+		max = serving > 1;
+	return max > ejected ? max - ejected : 0;
+}
+
 bool
-balance_failed(struct balance_replica *r, bool unreachable, size_t others, uint64_t now_ms)
+balance_failed(struct balance_replica *r, bool unreachable, size_t spare, uint64_t now_ms)
 {
 	uint64_t ms;
 
 	r->failures++;
 	if (unreachable && r->avoid_until_ms < now_ms + BALANCE_UNREACHABLE_MS)
 		r->avoid_until_ms = now_ms + BALANCE_UNREACHABLE_MS;
-	if (r->failures < BALANCE_FAILURES || others == 0)
+	if (r->failures < BALANCE_FAILURES || spare == 0)
 		return false;
 	r->failures = 0;
 	r->ejections++;
 	ms = (uint64_t)BALANCE_EJECT_MS * r->ejections;
 	if (ms > BALANCE_EJECT_MAX_MS)
 		ms = BALANCE_EJECT_MAX_MS;
-	r->avoid_until_ms = now_ms + ms;
+	r->avoid_until_ms = r->ejected_until_ms = now_ms + ms;
 	return true;
 }

@@ -19,7 +19,8 @@ enum {
 	BALANCE_FAILURES = 5,     /* in a row, until ejection */
 	BALANCE_EJECT_MS = 30000, /* times the number of ejections */
 	BALANCE_EJECT_MAX_MS = 300000,
-	BALANCE_UNREACHABLE_MS = 1000, /* after a refused connection */
+	BALANCE_EJECT_PERCENT_MAX = 10, /* of a service's replicas at a time, but one always */
+	BALANCE_UNREACHABLE_MS = 1000,  /* after a refused connection */
 	BALANCE_TRIED_MAX = 8,
 };
 
@@ -30,6 +31,7 @@ struct balance_replica {
 	uint32_t failures; /* in a row */
 	uint32_t ejections;
 	uint64_t avoid_until_ms;
+	uint64_t ejected_until_ms;
 	bool draining;
 };
 
@@ -43,8 +45,11 @@ void balance_begin(struct balance_replica *r);
 void balance_end(struct balance_replica *r);
 /* An answer began after this time. */
 void balance_answered(struct balance_replica *r, uint64_t latency_ns);
-/* It could not be connected to, died, or answered 502..504. True: it is ejected now. others: how
- * many more could serve; the last one is never ejected. */
-bool balance_failed(struct balance_replica *r, bool unreachable, size_t others, uint64_t now_ms);
+/* How many more of these may be ejected: what fails everywhere is no fault of one replica, and
+ * those that are left must carry the load. Never the last one that takes requests. */
+size_t balance_spare(struct balance_replica *const *replicas, size_t count, uint64_t now_ms);
+/* It could not be connected to, died, or answered 502..504. True: it is ejected now. spare: of its
+ * service, as above. */
+bool balance_failed(struct balance_replica *r, bool unreachable, size_t spare, uint64_t now_ms);
 
 #endif

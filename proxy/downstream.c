@@ -4,7 +4,9 @@
  * Client connections.
  *
  * Reading: one shared buffer for all; what came is decrypted into another shared one and given to
- * the session before the callback returns. Reading is never switched off and on per request.
+ * the session before the callback returns. Reading is never switched off and on per request. A
+ * handshake costs as much as a hundred requests, so only a few get on in one turn of the loop: the
+ * bytes of the others stay with the kernel until a later turn.
  *
  * Writing: small pieces of one connection are gathered in the worker's stage, so that head and body
  * of an answer become one record and one system call; large pieces go out directly behind what was
@@ -48,6 +50,7 @@ free_downstream(struct downstream *c)
 	tls_free(c->tls);
 	list_remove(&c->link);
 	list_remove(&c->dirty);
+	list_remove(&c->shaking);
 	w->conns_count--;
 	mem_free(c);
 }
@@ -77,6 +80,7 @@ downstream_close(struct downstream *c)
 	c->state = DOWNSTREAM_CLOSED;
 	wheel_clear(&w->wheel, &c->timer);
 	list_remove(&c->dirty);
+	list_remove(&c->shaking);
 	if (c->ops)
 		c->ops->closed(c);
 	uv_close((uv_handle_t *)&c->tcp, on_closed);
@@ -371,6 +375,31 @@ read_end(struct downstream *c, ssize_t n)
 		c->ops->eof(c);
 }
 
+/* No buffer for a handshake whose turn it is not: nothing is read then. */
+static void
+on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *out)
+{
+	struct downstream *c = handle->data;
+
+	if (c->state == DOWNSTREAM_HANDSHAKE && c->w->handshakes++ >= WORKER_HANDSHAKES_MAX)
+		*out = uv_buf_init(NULL, 0);
+	else
+		worker_alloc(handle, hint, out);
+}
+
+void
+downstream_next_handshakes(struct worker *w)
+{
+	w->handshakes = 0;
+	/* Each finds its bytes at once, so the loop does not sleep while others wait. */
+	for (int i = 0; i < WORKER_HANDSHAKES_MAX && !list_empty(&w->shaking); i++) {
+		struct downstream *c = container_of(w->shaking.next, struct downstream, shaking);
+
+		list_remove(&c->shaking);
+		downstream_resume(c);
+	}
+}
+
 static void
 on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
@@ -380,6 +409,11 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		const uint8_t *out;
 	} data = {b->base};
 
+	if (n == UV_ENOBUFS && c->state == DOWNSTREAM_HANDSHAKE) {
+		downstream_pause(c);
+		list_push(&c->w->shaking, &c->shaking);
+		return;
+	}
 	if (n < 0) {
 		read_end(c, n);
 		return;
@@ -397,7 +431,7 @@ downstream_resume(struct downstream *c)
 {
 	if (c->reading || c->signing || c->state == DOWNSTREAM_CLOSED)
 		return;
-	c->reading = uv_read_start((uv_stream_t *)&c->tcp, worker_alloc, on_read) == 0;
+	c->reading = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) == 0;
 	if (!c->reading)
 		downstream_close(c);
 }
@@ -457,6 +491,7 @@ new_downstream(struct worker *w, bool secure)
 	c->started_ns = uv_hrtime();
 	wheel_timer_init(&c->timer, on_timeout);
 	list_init(&c->dirty);
+	list_init(&c->shaking);
 	list_push(&w->conns, &c->link);
 	w->conns_count++;
 	(void)uv_tcp_init(w->loop, &c->tcp);
@@ -487,6 +522,11 @@ downstream_accept(struct worker *w, uv_stream_t *server, bool secure)
 		return false;
 	account_accepted(&w->account, secure);
 	if (uv_accept(server, (uv_stream_t *)&c->tcp) || !read_peer(c)) {
+		downstream_close(c);
+		return true;
+	}
+	if (mem_used_all() > w->memory_max) {
+		account_rejected(&w->account, NULL, "memory");
 		downstream_close(c);
 		return true;
 	}

@@ -52,8 +52,9 @@ struct session_ops {
 };
 
 struct downstream {
-	struct list link;  /* of the worker */
-	struct list dirty; /* has frames to pull */
+	struct list link;    /* of the worker */
+	struct list dirty;   /* has frames to pull */
+	struct list shaking; /* waits for its turn in a handshake */
 	struct worker *w;
 	uv_tcp_t tcp;
 	struct sendq out;
@@ -96,5 +97,7 @@ void downstream_close(struct downstream *c);
 /* signer answered. */
 void downstream_signed(struct downstream *c);
 void downstream_drain(struct downstream *c);
+/* A new turn of the loop: those that waited longest get on with their handshakes. */
+void downstream_next_handshakes(struct worker *w);
 
 #endif

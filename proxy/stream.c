@@ -11,7 +11,8 @@
  * A request is tried again when no byte of an answer was seen and it cannot have been carried out
  * twice: a refused connection always (another replica); a reused connection that died once, when
  * the method is idempotent and what was sent of the body is still kept (64 KiB). Other methods do
- * not use connections that were idle for a while, where that race happens.
+ * not use connections that were idle for a while, where that race happens. All that within the
+ * service's budget (budget.h).
  *
  * Whatever ends a request early ends it here, once: finish().
  */
@@ -293,6 +294,8 @@ reply(struct stream *s, const struct reply *why)
 
 static const struct reply no_replica = {503, "no replica of this service can answer now",
 					"no_replica", 1};
+static const struct reply no_budget = {503, "too many requests are being sent again",
+				       "retry_budget", 1};
 static const struct reply bad_gateway = {502, "the replica did not answer properly", "bad_gateway",
 					 0};
 static const struct reply gateway_timeout = {504, "the replica did not answer in time",
@@ -506,18 +509,24 @@ try_backend(struct stream *s)
 	uint64_t idle_max = http_method_idempotent(s->method) && !s->websocket
 				    ? WORKER_UPSTREAM_IDLE_MS
 				    : FRESH_ONLY_MS;
+	enum upstream_loss loss;
 
 	if (!b || index >= b->row.ports_count || b->row.ports[index] == 0) {
 		reply(s, &no_replica);
 		return;
 	}
-	s->attempts++;
+	if (s->attempts++ == 0)
+		budget_request(&b->service->retries, worker_now_ms(s->w));
 	s->backend = b;
 	backend_ref(b);
 	balance_begin(&b->load);
 	s->counted = true;
 	s->state = STATE_CONNECTING;
-	s->up = upstream_take(s->w, b, b->row.ports[index], s->retried ? 0 : idle_max, s);
+	s->up = upstream_take(s->w, b, b->row.ports[index], s->retried ? 0 : idle_max, s, &loss);
+	if (!s->up && loss == UPSTREAM_REFUSED) {
+		stream_up_lost(s, loss, false);
+		return;
+	}
 	if (!s->up) {
 		reply(s, &no_memory);
 		return;
@@ -668,7 +677,8 @@ note_answer(struct stream *s, const struct http1_head *head)
 	buf_fini(&s->body);
 	buf_init(&s->body, MEM_PROXY, BODY_KEEP_MAX);
 	if (head->status >= 502 && head->status <= 504) {
-		if (balance_failed(&s->backend->load, false, backend_others(s->backend),
+		if (balance_failed(&s->backend->load, false,
+				   backend_spare(s->backend, worker_now_ms(s->w)),
 				   worker_now_ms(s->w)))
 			account_ejection(&s->w->account, s->route->row.service_label);
 	} else {
@@ -781,6 +791,15 @@ may_retry(const struct stream *s, enum upstream_loss loss, bool reused)
 	return loss == UPSTREAM_DIED && reused && !s->retried && http_method_idempotent(s->method);
 }
 
+/* A service that is gone has no replica that could be asked again. */
+static bool
+may_spend(struct stream *s)
+{
+	struct service *service = s->backend->service;
+
+	return !service || budget_retry(&service->retries, worker_now_ms(s->w));
+}
+
 static void
 note_failure(struct stream *s, enum upstream_loss loss, bool reused)
 {
@@ -788,8 +807,8 @@ note_failure(struct stream *s, enum upstream_loss loss, bool reused)
 
 	if (loss == UPSTREAM_NO_MEMORY || (loss == UPSTREAM_DIED && reused))
 		return;
-	if (balance_failed(&b->load, loss == UPSTREAM_REFUSED, backend_others(b),
-			   worker_now_ms(s->w)))
+	if (balance_failed(&b->load, loss == UPSTREAM_REFUSED,
+			   backend_spare(b, worker_now_ms(s->w)), worker_now_ms(s->w)))
 		account_ejection(&s->w->account, s->route->row.service_label);
 }
 
@@ -815,6 +834,10 @@ stream_up_lost(struct stream *s, enum upstream_loss loss, bool reused)
 	}
 	if (!again) {
 		reply(s, loss == UPSTREAM_REFUSED ? &no_replica : &bad_gateway);
+		return;
+	}
+	if (!may_spend(s)) {
+		reply(s, &no_budget);
 		return;
 	}
 	account_retry(&s->w->account, s->route,

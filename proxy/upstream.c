@@ -397,13 +397,25 @@ on_connect(uv_connect_t *connect, int status)
 		stream_up_connected(u->stream);
 }
 
+/* Of connecting, as far as the kernel says it at once. */
+static enum upstream_loss
+loss_of(int rc)
+{
+	return rc == UV_ENOMEM || rc == UV_ENOBUFS || rc == UV_EMFILE || rc == UV_ENFILE
+		       ? UPSTREAM_NO_MEMORY
+		       : UPSTREAM_REFUSED;
+}
+
 static struct upstream *
-start(struct worker *w, struct backend *b, uint16_t port, struct stream *s)
+start(struct worker *w, struct backend *b, uint16_t port, struct stream *s,
+      enum upstream_loss *loss)
 {
 	struct upstream *u = mem_zalloc(MEM_PROXY, sizeof(*u));
 	struct sockaddr_storage sa;
 	struct addr to = b->row.addr;
+	int rc;
 
+	*loss = UPSTREAM_NO_MEMORY;
 	if (!u)
 		return NULL;
 	u->w = w;
@@ -420,7 +432,9 @@ start(struct worker *w, struct backend *b, uint16_t port, struct stream *s)
 	account_gauge(b->connections, 1);
 	to.port = port;
 	(void)addr_to_sockaddr(&to, &sa);
-	if (uv_tcp_connect(&u->connect, &u->tcp, (const struct sockaddr *)&sa, on_connect)) {
+	rc = uv_tcp_connect(&u->connect, &u->tcp, (const struct sockaddr *)&sa, on_connect);
+	if (rc < 0) {
+		*loss = loss_of(rc);
 		upstream_close(u);
 		return NULL;
 	}
@@ -429,7 +443,7 @@ start(struct worker *w, struct backend *b, uint16_t port, struct stream *s)
 
 struct upstream *
 upstream_take(struct worker *w, struct backend *b, uint16_t port, uint64_t idle_max_ms,
-	      struct stream *s)
+	      struct stream *s, enum upstream_loss *loss)
 {
 	struct list *it, *tmp;
 	uint64_t now = worker_now_ms(w);
@@ -448,7 +462,7 @@ upstream_take(struct worker *w, struct backend *b, uint16_t port, uint64_t idle_
 		u->stream = s;
 		return u;
 	}
-	return start(w, b, port, s);
+	return start(w, b, port, s, loss);
 }
 
 void

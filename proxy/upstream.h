@@ -34,11 +34,11 @@ enum upstream_loss {
 	UPSTREAM_NO_MEMORY,
 };
 
-/* Takes an idle connection of the backend to that port, or starts a new one; for the stream. NULL:
- * out of memory or descriptors. idle_max_ms: one that was idle so long is not taken (0: a new one).
- */
+/* Takes an idle connection of the backend to that port, or starts a new one; for the stream. NULL
+ * with *loss: out of memory or descriptors, or refused at once (there is no way to it any more).
+ * idle_max_ms: one that was idle so long is not taken (0: a new one). */
 struct upstream *upstream_take(struct worker *w, struct backend *b, uint16_t port,
-			       uint64_t idle_max_ms, struct stream *s);
+			       uint64_t idle_max_ms, struct stream *s, enum upstream_loss *loss);
 bool upstream_connected(const struct upstream *u);
 /* It has carried a request before. */
 bool upstream_reused(const struct upstream *u);

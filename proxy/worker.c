@@ -11,6 +11,7 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/downstream.h"
@@ -60,6 +61,7 @@ on_prepare(uv_prepare_t *prepare)
 
 	end_turn(w);
 	w->random.world.wall_ns = world_wall_ns();
+	downstream_next_handshakes(w);
 }
 
 static void
@@ -135,6 +137,15 @@ connections_max(void)
 	return ((size_t)limit.rlim_cur - RESERVED_FDS) / 2;
 }
 
+static size_t
+memory_max(unsigned workers)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	size_t all = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+
+	return all / 100 * WORKER_MEMORY_PERCENT_MAX / (workers > 0 ? workers : 1);
+}
+
 void
 worker_init(struct worker *w, struct station *st)
 {
@@ -144,6 +155,7 @@ worker_init(struct worker *w, struct station *st)
 	list_init(&w->listeners);
 	list_init(&w->conns);
 	list_init(&w->dirty);
+	list_init(&w->shaking);
 	list_init(&w->dead_streams);
 	world_real(&real);
 	world_seeded_init(&w->random, world_random_u64(&real), real.mono_ns, real.wall_ns);
@@ -160,6 +172,7 @@ worker_start(struct worker *w, struct err *err)
 	w->loop = station_loop(w->st);
 	w->loop->data = w;
 	w->conns_max = connections_max();
+	w->memory_max = memory_max(welcome->instances);
 	account_init(&w->account, station_metrics(w->st), station_writer(w->st), welcome->node);
 	wheel_init(&w->wheel, worker_now_ms(w));
 	w->tick.data = w->prepare.data = w;

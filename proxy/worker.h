@@ -38,6 +38,8 @@ enum {
 	WORKER_LOW_BYTES = 32768,
 
 	WORKER_HANDSHAKE_MS = 10000,
+	WORKER_HANDSHAKES_MAX =
+		4, /* that get on in one turn of the loop: others wait, not the data */
 	WORKER_HEADER_MS = 10000, /* absolute, for a request's head */
 	WORKER_BODY_GRACE_MS = 10000,
 	WORKER_BODY_BYTES_PER_S =
@@ -53,6 +55,8 @@ enum {
 	WORKER_LINGER_MS = 2000,
 	WORKER_REPLAY_BYTES = 65536,
 	WORKER_ATTEMPTS = 3,
+	WORKER_MEMORY_PERCENT_MAX =
+		25,                 /* of the machine's, all workers together: then nobody new */
 	WORKER_PATIENCE_MS = 10000, /* accepts without routes or certificates then */
 };
 
@@ -75,7 +79,10 @@ struct worker {
 	struct list conns;
 	size_t conns_count;
 	size_t conns_max;
-	struct list dirty;        /* connections with frames to pull */
+	struct list dirty;   /* connections with frames to pull */
+	struct list shaking; /* whose handshake waits for its turn */
+	unsigned handshakes; /* of this turn */
+	size_t memory_max;
 	struct list dead_streams; /* freed at the end of the turn */
 	bool ticking;
 	unsigned ticks;

@@ -185,6 +185,38 @@ def under_attack():
         check(zl.SANITIZED or memory(before) < size + (32 << 10), "grew by kB:", memory(before) - size)
 
 
+# ---- TLS
+
+def test_many_handshakes_at_once():
+    """All begin before one ends: each gets its turn."""
+    with under_attack():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        clients = []
+        for _ in range(60):
+            plain = socket.create_connection(("127.0.0.1", 8443), timeout=30)
+            came, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(came, out, server_hostname="web.test")
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            clients.append((plain, tls, came, out))
+        for plain, _, _, out in clients:
+            plain.sendall(out.read())
+        clients[0][0].close()  # one leaves in the middle
+        for plain, tls, came, out in clients[1:]:
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    data = plain.recv(65536)
+                    check(data, "a handshake was dropped")
+                    came.write(data)
+            plain.sendall(out.read())
+            plain.close()
+
+
 # ---- HTTP/1.1
 
 def test_malformed():

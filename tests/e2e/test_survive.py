@@ -184,5 +184,17 @@ def test_replica_killed():
         node.destroy()
 
 
+def test_replica_without_a_way():
+    """What the kernel refuses at once is refused: another replica answers."""
+    node = started()
+    try:
+        victim = sorted(replicas(node).values(), key=lambda r: r["name"])[0]["container"]["address"]
+        zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "ip", "route", "replace", "unreachable", victim)
+        codes = [node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}") for _ in range(24)]
+        equal(set(codes), {"200"}, "answers")
+    finally:
+        node.destroy()
+
+
 if __name__ == "__main__":
     zl.main(globals())

@@ -150,6 +150,37 @@ test_failures(void **state)
 }
 
 static void
+test_share_of_ejections(void **state)
+{
+	struct balance_replica many[40], *all[40];
+
+	(void)state;
+	memset(many, 0, sizeof(many));
+	for (int i = 0; i < 40; i++)
+		all[i] = &many[i];
+	assert_int_equal(balance_spare(all, 40, 100), 4);
+	for (int i = 0; i < 3; i++)
+		many[i].ejected_until_ms = 200;
+	assert_int_equal(balance_spare(all, 40, 100), 1);
+	assert_int_equal(balance_spare(all, 40, 200), 4);
+	/* Few: one of them, and none when it is the only one, or one is out already. */
+	assert_int_equal(balance_spare(all + 3, 2, 100), 1);
+	assert_int_equal(balance_spare(all + 2, 2, 100), 0);
+	assert_int_equal(balance_spare(all + 3, 1, 100), 0);
+	assert_int_equal(balance_spare(all, 0, 100), 0);
+	many[3].draining = true;
+	assert_int_equal(balance_spare(all + 3, 2, 100), 0);
+	/* One by one, until the share is used up. */
+	memset(many, 0, sizeof(many));
+	unsigned ejected = 0;
+	for (int i = 0; i < 40; i++)
+		for (int n = 0; n < BALANCE_FAILURES; n++)
+			ejected +=
+				balance_failed(&many[i], false, balance_spare(all, 40, 100), 100);
+	assert_int_equal(ejected, 4);
+}
+
+static void
 test_latency(void **state)
 {
 	struct balance_replica *r = &replicas[0];
@@ -177,6 +208,7 @@ main(void)
 		cmocka_unit_test(test_slow_and_busy),
 		cmocka_unit_test(test_draining_and_tried),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_share_of_ejections),
 		cmocka_unit_test(test_latency),
 	};
 
