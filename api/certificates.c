@@ -16,24 +16,18 @@ by_id(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
+static void
+put_certificate(struct json *j, struct server *s, const void *row)
+{
+	(void)s;
+	view_certificate(j, row);
+}
+
 void
 certificates_list(struct call *call)
 {
-	struct rows rows;
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SIGNER, MSG_TABLE_CERTIFICATE, NULL, NULL, by_id, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_certificate(&j, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_SIGNER, MSG_TABLE_CERTIFICATE, NULL, NULL, by_id,
+					      put_certificate});
 }
 
 static void

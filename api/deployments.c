@@ -16,25 +16,17 @@
 
 enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20, APPLY_MS = 30000 };
 
+static void
+put_deployment(struct json *j, struct server *s, const void *row)
+{
+	view_deployment(j, s, row);
+}
+
 void
 deployments_list(struct call *call)
 {
-	struct rows rows;
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
-		     rows_by_deployment, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_deployment(&j, call->server, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
+					      rows_by_deployment, put_deployment});
 }
 
 void

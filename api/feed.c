@@ -196,7 +196,8 @@ page_answered(void *arg, int status, const struct err *err, const void *body, si
 		} else {
 			page_drop(f); /* the next wake-up tries again */
 		}
-		if (status == 0)
+		/* Not at once after a bad one: it would be asked for again and again. */
+		if (f->has_page || f->last >= f->asked_newest)
 			pump(f);
 	}
 	call_unref(call);
@@ -351,6 +352,7 @@ send_rows(struct feed *f)
 	send_operation(f, o, "operation");
 	rows_collect(f->call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, of_deployment, f,
 		     rows_by_replica, &rows);
+	all = !rows.failed;
 	for (size_t i = 0; i < rows.count && f->call->conn; i++) {
 		if (!call_room(f->call)) {
 			all = false;
@@ -488,25 +490,18 @@ find_operation(struct call *call)
 	return o;
 }
 
+static void
+put_operation(struct json *j, struct server *s, const void *row)
+{
+	(void)s;
+	view_operation(j, row);
+}
+
 void
 feed_operations(struct call *call)
 {
-	struct rows rows;
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_OPERATION, NULL, NULL,
-		     rows_by_operation, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_operation(&j, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_OPERATION, NULL, NULL,
+					      rows_by_operation, put_operation});
 }
 
 void

@@ -26,24 +26,18 @@ struct upload {
 	struct msg_import import;
 };
 
+static void
+put_image(struct json *j, struct server *s, const void *row)
+{
+	(void)s;
+	view_image(j, row);
+}
+
 void
 images_list(struct call *call)
 {
-	struct rows rows;
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_RUNTIME, MSG_TABLE_IMAGE, NULL, NULL, rows_by_image, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_image(&j, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_RUNTIME, MSG_TABLE_IMAGE, NULL, NULL,
+					      rows_by_image, put_image});
 }
 
 static void

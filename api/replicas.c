@@ -15,30 +15,24 @@ of_target(const void *row, void *arg)
 	return rows_target_has(arg, row);
 }
 
+static void
+put_replica(struct json *j, struct server *s, const void *row)
+{
+	view_replica(j, s, row, false);
+}
+
 void
 replicas_list(struct call *call)
 {
 	struct rows_target target;
 	char text[MSG_TARGET];
-	struct rows rows;
-	struct buf b;
-	struct json j;
 	bool given = call_query(call, "target", text, sizeof(text));
 
 	if (call->answered || (given && !replicas_target(call, text, &target)))
 		return;
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, given ? of_target : NULL,
-		     &target, rows_by_replica, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_replica(&j, call->server, rows.items[i], false);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call,
+		    &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_REPLICA, given ? of_target : NULL,
+					&target, rows_by_replica, put_replica});
 }
 
 bool

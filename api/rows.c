@@ -7,6 +7,8 @@
 #include <string.h>
 #include "base/text.h"
 
+enum { ANSWER_MAX = 32 << 20 };
+
 static const struct {
 	uint16_t role, table;
 	uint32_t bytes;
@@ -107,6 +109,34 @@ void
 rows_fini(struct rows *r)
 {
 	mem_free((void *)r->items);
+}
+
+void
+rows_answer(struct call *call, const struct rows_list *list)
+{
+	struct err err = {0};
+	struct rows rows;
+	struct buf b;
+	struct json j;
+
+	rows_collect(call->server, list->role, list->table, list->wanted, list->arg, list->order,
+		     &rows);
+	if (rows.failed) {
+		err_set(&err, ERR_NO_MEMORY, "no memory for this list");
+		call_problem(call, &err);
+		rows_fini(&rows);
+		return;
+	}
+	buf_init(&b, MEM_API, ANSWER_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_array(&j, "items");
+	for (size_t i = 0; i < rows.count; i++)
+		list->view(&j, call->server, rows.items[i]);
+	rows_fini(&rows);
+	json_end(&j);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
 }
 
 static int

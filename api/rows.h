@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "api/call.h"
 #include "api/server.h"
 #include "ring/msg.h"
 
@@ -30,6 +31,17 @@ typedef int (*rows_order_fn)(const void *a, const void *b);
 void rows_collect(struct server *s, uint16_t role, uint16_t table, rows_wanted_fn wanted, void *arg,
 		  rows_order_fn order, struct rows *out);
 void rows_fini(struct rows *r);
+
+/* What a list of the API is made of. */
+struct rows_list {
+	uint16_t role, table;
+	rows_wanted_fn wanted; /* NULL: all */
+	void *arg;
+	rows_order_fn order;
+	void (*view)(struct json *j, struct server *s, const void *row);
+};
+/* Answers {"items": [...]}; whole or, without memory, not at all. */
+void rows_answer(struct call *call, const struct rows_list *list);
 
 int rows_by_deployment(const void *a, const void *b);
 int rows_by_service(const void *a, const void *b);

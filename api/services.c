@@ -19,29 +19,22 @@ of_query(const void *row, void *arg)
 	       strncmp(s->deployment_name, deployment, sizeof(s->deployment_name)) == 0;
 }
 
+static void
+put_service(struct json *j, struct server *s, const void *row)
+{
+	view_service(j, s, row);
+}
+
 void
 services_list(struct call *call)
 {
 	char deployment[MSG_NAME];
-	struct rows rows;
-	struct buf b;
-	struct json j;
 
 	call_query(call, "deployment", deployment, sizeof(deployment));
 	if (call->answered)
 		return;
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_SERVICE, of_query, deployment,
-		     rows_by_service, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_service(&j, call->server, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_SERVICE, of_query,
+					      deployment, rows_by_service, put_service});
 }
 
 static const struct msg_service *
@@ -103,22 +96,16 @@ by_route(const void *a, const void *b)
 	return order ? order : strncmp(x->path, y->path, sizeof(x->path));
 }
 
+static void
+put_route(struct json *j, struct server *s, const void *row)
+{
+	(void)s;
+	view_route(j, row);
+}
+
 void
 services_routes(struct call *call)
 {
-	struct rows rows;
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_ROUTE, NULL, NULL, by_route, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_route(&j, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_end(&j);
-	call_json(call, 200, NULL, &b);
+	rows_answer(call, &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_ROUTE, NULL, NULL, by_route,
+					      put_route});
 }

@@ -101,6 +101,8 @@ put_node(struct json *j, const char *key, struct call *call)
 	json_u64(j, "cpus", n->cpus);
 	json_u64(j, "memory_bytes", n->memory_bytes);
 	json_u64(j, "cgroup_mode", n->cgroup_mode);
+	view_time(j, "configured", n->configured_wall_ns);
+	view_reason(j, "config_error", &n->config_error);
 	json_array(j, "addresses");
 	for (uint32_t i = 0; i < n->addresses_count && i < 16; i++) {
 		addr_put_ip(&n->addresses[i], address, sizeof(address));
@@ -259,6 +261,17 @@ warn_processes(struct warnings *w, struct call *call)
 }
 
 static void
+warn_config(struct warnings *w, struct call *call)
+{
+	const struct msg_node *n = rows_get(call->server, ROLE_NODE, MSG_TABLE_NODE, 1);
+
+	if (n && n->config_error.kind)
+		warn(w, "", 0,
+		     "configuration: the last reload was refused, the old one is in force",
+		     &n->config_error);
+}
+
+static void
 warn_listeners(struct warnings *w, struct call *call)
 {
 	struct rows rows;
@@ -299,6 +312,7 @@ status_get(struct call *call)
 	json_end(&j);
 	json_array(&j, "warnings");
 	w.j = &j;
+	warn_config(&w, call);
 	warn_processes(&w, call);
 	warn_listeners(&w, call);
 	warn_deployments(&w, call);

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "cli/help.h"
 #include "cli/yaml_out.h"
+#include "spec/problem.h"
 #include "spec/yaml.h"
 #include "wire/json_read.h"
 
@@ -48,6 +49,23 @@ choose_output(struct cli *cli, struct err *err)
 	if (near)
 		return err_fix(err, "did you mean -o %s?", near);
 	return err_fix(err, "table, wide, json, yaml or name");
+}
+
+/* For errors that come before the words are understood. */
+static bool
+asks_for_json(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		const char *value = text_starts(argv[i], "--output=") ? argv[i] + 9
+				    : strcmp(argv[i], "--output") == 0 || strcmp(argv[i], "-o") == 0
+					    ? argv[i + 1]
+				    : text_starts(argv[i], "-o") ? argv[i] + 2
+								 : NULL;
+
+		if (value && strcmp(value, "json") == 0)
+			return true;
+	}
+	return false;
 }
 
 static int
@@ -98,6 +116,25 @@ prepare(struct cli *cli, struct err *err)
 	return json_read_open(err);
 }
 
+/* Gives the exit status, or -1 with err. */
+static int
+run(struct cli *cli, struct err *err)
+{
+	if (cli->args.given[FLAG_HELP])
+		return help_print(cli);
+	if (cli->args.given[FLAG_VERSION]) {
+		printf("zlayer " ZLAYER_VERSION "\n");
+		return 0;
+	}
+	if (!cli->args.command) {
+		help_print(cli);
+		return 2;
+	}
+	if (prepare(cli, err) < 0)
+		return -1;
+	return cli->args.command->run(cli);
+}
+
 int
 cli_main(int argc, char **argv)
 {
@@ -106,35 +143,62 @@ cli_main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	memset(&cli, 0, sizeof(cli));
+	if (asks_for_json(argc, argv))
+		cli.output = CLI_JSON;
 	if (args_parse(argc, argv, &cli.args, &err) < 0)
 		return cli_fail(&cli, &err);
-	if (cli.args.given[FLAG_HELP])
-		return help_print(&cli);
-	if (cli.args.given[FLAG_VERSION]) {
-		printf("zlayer " ZLAYER_VERSION "\n");
-		return 0;
-	}
-	if (!cli.args.command) {
-		help_print(&cli);
-		return 2;
-	}
-	if (prepare(&cli, &err) < 0)
+	int status = run(&cli, &err);
+	if (status < 0)
 		return cli_fail(&cli, &err);
-	int status = cli.args.command->run(&cli);
-	if (fflush(stdout) != 0 && errno != EPIPE) {
-		err_sys(&err, errno, "cannot write to standard output");
+	errno = 0;
+	/* What was lost before stays noted in the stream. */
+	if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
+		err_sys(&err, errno ? errno : EIO, "cannot write to standard output");
 		return cli_fail(&cli, &err);
 	}
+	return status;
+}
+
+static void
+put_problem(const struct err *err, int status, cli_members_fn members, const void *arg,
+	    struct buf *out)
+{
+	struct json j;
+
+	json_init(&j, out);
+	problem_put(&j, err, (unsigned)err_kind_http(err->kind));
+	json_i64(&j, "exit", status);
+	if (members)
+		members(&j, arg);
+	json_end(&j);
+	buf_putc(out, '\n');
+}
+
+int
+cli_fail_with(const struct cli *cli, const struct err *err, int status, cli_members_fn members,
+	      const void *arg)
+{
+	struct buf out;
+
+	fflush(stdout);
+	if (cli->output != CLI_JSON) {
+		err_print(err, "zlayer", stderr);
+		return status;
+	}
+	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
+	put_problem(err, status, members, arg, &out);
+	if (buf_ok(&out))
+		fputs(buf_cstr(&out), stderr);
+	else
+		err_print(err, "zlayer", stderr);
+	buf_fini(&out);
 	return status;
 }
 
 int
 cli_fail(const struct cli *cli, const struct err *err)
 {
-	(void)cli;
-	fflush(stdout);
-	err_print(err, "zlayer", stderr);
-	return err_kind_exit(err->kind);
+	return cli_fail_with(cli, err, err_kind_exit(err->kind), NULL, NULL);
 }
 
 void

@@ -9,10 +9,11 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/args.h"
+#include "spec/json.h"
 
 enum cli_output { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_YAML, CLI_NAME };
 
-enum { CLI_SOCKET_BYTES = 108, CLI_TEXT_MAX = 64 << 20 };
+enum { CLI_SOCKET_BYTES = 108, CLI_TEXT_MAX = 64 << 20, CLI_ANSWER_MS = 120000 };
 
 struct cli {
 	struct args args;
@@ -23,14 +24,21 @@ struct cli {
 	bool colour_err;
 	bool terminal_out, terminal_err;
 	uint64_t timeout_ms; /* 0: the command's own */
+	uint64_t
+		answer_ms; /* without --timeout: for the beginning of an answer; 0: CLI_ANSWER_MS */
 	char socket[CLI_SOCKET_BYTES];
 };
 
 /* Gives the exit status (product's table: 0, 1, 2, 4, 5, 6, 7, 8, 130). */
 int cli_main(int argc, char **argv);
 
-/* Prints the error ("zlayer: ...") on standard error and gives its exit status. */
+/* Prints the error ("zlayer: ...") on standard error and gives its exit status. With -o json it is
+ * one JSON object on one line, with the members of the API's problems (RFC 9457) and "exit". */
 int cli_fail(const struct cli *cli, const struct err *err);
+/* The same with another exit status, and with what `members` (or NULL) adds to that object. */
+typedef void (*cli_members_fn)(struct json *j, const void *arg);
+int cli_fail_with(const struct cli *cli, const struct err *err, int status, cli_members_fn members,
+		  const void *arg);
 /* A line of progress on standard error, unless -q. */
 void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Writes to standard output; a closed pipe ends the program quietly (status 0 of a pager is not our

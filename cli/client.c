@@ -361,6 +361,8 @@ exchange(struct client *c, const struct cli *cli, const struct client_request *r
 		return -1;
 	if (read_head(c, http_method_of(r->method, strlen(r->method)), err) < 0)
 		return -1;
+	if (!cli->timeout_ms)
+		c->deadline_mono_ns = 0;
 	if (cli->verbose)
 		fprintf(stderr, "%s %s: %u in %.1f ms\n", r->method, r->target, c->status,
 			(double)(world_mono_ns() - begun) / 1e6);
@@ -376,8 +378,12 @@ open_once(struct client *c, const struct cli *cli, const struct client_request *
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
 	buf_init(&c->diagnostics, MEM_CLI, CLIENT_PROBLEM_MAX);
-	if (cli->timeout_ms)
-		c->deadline_mono_ns = world_mono_ns() + cli->timeout_ms * 1000000;
+	uint64_t wait_ms = cli->timeout_ms  ? cli->timeout_ms
+			   : cli->answer_ms ? cli->answer_ms
+					    : CLI_ANSWER_MS;
+	/* Uploads take as long as they take. */
+	if (cli->timeout_ms || !request->produce)
+		c->deadline_mono_ns = world_mono_ns() + wait_ms * 1000000;
 	c->data = mem_alloc(MEM_CLI, CLIENT_BUFFER);
 	return exchange(c, cli, request, err);
 }

@@ -49,6 +49,16 @@ show_changes(const struct cli *cli, const json_t *answer, const char *name)
 	}
 }
 
+static void
+put_diagnostics(struct json *j, const void *list)
+{
+	char *text = json_read_dump(list);
+
+	if (text)
+		json_raw(j, "diagnostics", text, strlen(text));
+	mem_free(text);
+}
+
 static int
 refused(const struct cli *cli, const struct client *c, const struct err *err)
 {
@@ -59,7 +69,7 @@ refused(const struct cli *cli, const struct client *c, const struct err *err)
 				  : NULL;
 	const json_t *list = json_read_array(problem, "diagnostics");
 
-	for (size_t i = 0; i < json_read_count(list); i++) {
+	for (size_t i = 0; i < json_read_count(list) && cli->output != CLI_JSON; i++) {
 		const json_t *d = json_read_at(list, i);
 		char safe[2048];
 
@@ -68,8 +78,10 @@ refused(const struct cli *cli, const struct client *c, const struct err *err)
 		fprintf(stderr, "%lld:%lld: %s: %s\n", (long long)json_read_int(d, "line"),
 			(long long)json_read_int(d, "column"), json_read_text(d, "path"), safe);
 	}
+	int status = cli_fail_with(cli, err, err_kind_exit(err->kind),
+				   list ? put_diagnostics : NULL, list);
 	json_read_free(problem);
-	return cli_fail(cli, err);
+	return status;
 }
 
 static int

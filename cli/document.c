@@ -1,27 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a document for a command; all its errors are shown at once, as a compiler does, or as JSON
- * on standard output. */
+/* Reads a document for a command; all its errors are shown at once, as a compiler does, or as JSON:
+ * they are what `validate` is asked for (standard output), and an error of all other commands. */
 #include "cli/document.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "cli/file.h"
 #include "spec/yaml.h"
 
 /* One static list: it is large, and a command reads one document. */
 static struct diag_list diags;
 
+static void
+put_diagnostics(struct json *j, const void *list)
+{
+	const struct buf *text = list;
+
+	json_raw(j, "diagnostics", (const char *)text->data, text->length);
+}
+
 static int
 show(const struct cli *cli)
 {
 	struct buf out;
 	struct err err = {0};
+	int status = err_kind_exit(ERR_INVALID);
 
 	if (diag_count(&diags) == 0) {
 		err_set(&err, ERR_NO_MEMORY, "out of memory");
 		return cli_fail(cli, &err);
 	}
 	buf_init(&out, MEM_CLI, CLI_TEXT_MAX);
-	if (cli_machine(cli)) {
+	if (cli->output == CLI_JSON && strcmp(cli->args.command->name, "validate") != 0) {
+		diag_render_json(&diags, &out);
+		diag_err(&diags, &err);
+		status = cli_fail_with(cli, &err, status, put_diagnostics, &out);
+	} else if (cli_machine(cli)) {
 		diag_render_json(&diags, &out);
 		cli_out_json(cli, buf_cstr(&out), out.length);
 	} else {
@@ -29,7 +43,7 @@ show(const struct cli *cli)
 		fputs(buf_cstr(&out), stderr);
 	}
 	buf_fini(&out);
-	return err_kind_exit(ERR_INVALID);
+	return status;
 }
 
 int

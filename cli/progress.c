@@ -104,15 +104,15 @@ static void
 put_plain(const struct progress_replica *r, struct buf *line)
 {
 	char took[32];
+	int64_t ns = r->ready_wall_ns - r->began_wall_ns; /* the clock may have been set */
 
-	buf_printf(line, "%s %s", r->name, r->state);
+	buf_printf(line, "%s%s %s", line->length ? "\n" : "", r->name, r->state);
 	if (r->revision)
 		buf_printf(line, " revision=%u", r->revision);
 	if (r->node[0])
 		buf_printf(line, " node=%s", r->node);
 	if (r->ready_wall_ns && strcmp(r->state, "ready") == 0) {
-		text_human_duration((uint64_t)(r->ready_wall_ns - r->began_wall_ns) / 1000000, took,
-				    sizeof(took));
+		text_human_duration(ns > 0 ? (uint64_t)ns / 1000000 : 0, took, sizeof(took));
 		buf_printf(line, " after=%s", took);
 	}
 	if (r->trouble[0] && is_trouble(r->state))
@@ -155,6 +155,44 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 		put_plain(r, line);
 }
 
+static bool
+is_new(const struct progress *p, const struct progress_replica *r)
+{
+	return !p->revision || r->revision == p->revision;
+}
+
+/* Not every operation has such a time: scaling and deploying do. */
+static bool
+is_watched(const struct progress *p, size_t *ready_out)
+{
+	size_t fresh = 0, ready = 0;
+
+	for (size_t i = 0; i < p->count; i++) {
+		const struct progress_replica *r = &p->replicas[i];
+
+		if (!is_new(p, r) || r->gone)
+			continue;
+		fresh++;
+		ready += strcmp(r->state, "ready") == 0;
+	}
+	*ready_out = ready;
+	return !progress_ended(p) && fresh > 0 && fresh == ready && p->done == p->total &&
+	       (strcmp(p->kind, "deploy") == 0 || strcmp(p->kind, "scale") == 0);
+}
+
+/* Said once each time it begins. */
+static void
+tell_watched(struct progress *p, struct buf *line)
+{
+	bool before = p->watched;
+	size_t ready;
+
+	p->watched = is_watched(p, &ready);
+	if (p->watched && !before)
+		buf_printf(line, "%s%s watched revision=%u ready=%zu", line->length ? "\n" : "",
+			   p->deployment, p->revision, ready);
+}
+
 void
 progress_feed(struct progress *p, const char *event, const json_t *data, int64_t now_wall_ns,
 	      struct buf *line)
@@ -163,6 +201,7 @@ progress_feed(struct progress *p, const char *event, const json_t *data, int64_t
 		feed_operation(p, data, now_wall_ns);
 	else if (strcmp(event, "replica") == 0)
 		feed_replica(p, data, now_wall_ns, line);
+	tell_watched(p, line);
 }
 
 bool
@@ -177,12 +216,6 @@ colour_of(const struct progress_replica *r)
 	if (strcmp(r->state, "ready") == 0)
 		return GRID_GREEN;
 	return is_trouble(r->state) ? GRID_RED : GRID_YELLOW;
-}
-
-static bool
-is_new(const struct progress *p, const struct progress_replica *r)
-{
-	return !p->revision || r->revision == p->revision;
 }
 
 static void
@@ -219,7 +252,7 @@ draw_bar(const struct progress *p, struct buf *out)
 size_t
 progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *out)
 {
-	size_t lines = 0, hidden = p->left_out, old = 0, fresh = 0, ready = 0;
+	size_t lines = 0, hidden = p->left_out, old = 0;
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct progress_replica *r = &p->replicas[i];
@@ -228,8 +261,6 @@ progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *
 			old += !r->gone && strcmp(r->state, "stopped") != 0;
 			continue;
 		}
-		fresh += !r->gone;
-		ready += !r->gone && strcmp(r->state, "ready") == 0;
 		if (lines == PROGRESS_LINES_MAX) {
 			hidden++;
 			continue;
@@ -244,7 +275,7 @@ progress_draw(struct progress *p, int64_t now_wall_ns, bool colour, struct buf *
 	draw_bar(p, out);
 	if (old)
 		buf_printf(out, "   %zu of revision %u still there", old, p->previous);
-	if (!progress_ended(p) && fresh > 0 && fresh == ready && p->done == p->total)
+	if (p->watched)
 		buf_puts(out, "   ready, still being watched");
 	buf_puts(out, progress_ended(p) ? "\n" : "   Ctrl-C for choices\n");
 	return lines + 1;

@@ -41,12 +41,12 @@ struct progress {
 	struct progress_replica replicas[PROGRESS_REPLICAS_MAX];
 	size_t count;
 	size_t left_out; /* replicas that found no place */
-	unsigned tick;
+	bool watched;    /* all are ready; they must stay so for a while */
 };
 
 void progress_init(struct progress *p, int64_t now_wall_ns);
 /* One event of the stream: "operation", "replica", others are passed over. When something changed
- * that people want to know, a plain line (without time) goes to `line`. */
+ * that people want to know, plain lines (without time, '\n' between them) go to `line`. */
 void progress_feed(struct progress *p, const char *event, const json_t *data, int64_t now_wall_ns,
 		   struct buf *line);
 /* The lines of a terminal, at most PROGRESS_LINES_MAX + 3; gives how many. hint: what Ctrl-C does.

@@ -311,9 +311,13 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 		buf_puts(out, "  ");
 		put_safe(out, json_read_text(event, "text"));
 	}
-	if (reason && json_read_text(reason, "what")[0]) {
+	/* Who it is about was said: why is the news. */
+	const char *why = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
+	if (!why[0])
+		why = json_read_text(reason, "what");
+	if (why[0]) {
 		buf_puts(out, ": ");
-		put_safe(out, json_read_text(reason, "what"));
+		put_safe(out, why);
 	}
 	buf_putc(out, '\n');
 }

@@ -74,15 +74,22 @@ draw(struct watch *w)
 	buf_fini(&out);
 }
 
+/* Each line with the time. */
 static void
-plain(const struct watch *w, struct buf *line)
+plain(const struct watch *w, struct buf *lines)
 {
+	const char *at = buf_cstr(lines);
 	char now[40];
 
-	if (line->length == 0 || w->live || w->cli->quiet || w->cli->output == CLI_JSON)
+	if (lines->length == 0 || w->live || w->cli->quiet || w->cli->output == CLI_JSON)
 		return;
 	text_time(world_wall_ns(), 0, now, sizeof(now));
-	fprintf(stderr, "%s %s\n", now, buf_cstr(line));
+	while (*at) {
+		size_t length = strcspn(at, "\n");
+
+		fprintf(stderr, "%s %.*s\n", now, (int)length, at);
+		at += length + (at[length] == '\n');
+	}
 }
 
 /* The last lines of a replica in trouble, taken at once: it may be gone when the deploy has failed.
@@ -196,29 +203,61 @@ on_ctrl_c(struct watch *w)
 
 /* ---- the end ---- */
 
+typedef void (*line_fn)(void *arg, const char *replica, const char *text);
+
 static void
-put_log(const struct watch *w)
+each_line(const struct watch *w, line_fn visit, void *arg)
 {
 	const char *at = (const char *)w->lines.data;
 	size_t left = w->lines.length;
-	char safe[2048];
 
 	while (left > 0) {
 		const char *end = memchr(at, '\n', left);
 		size_t bytes = end ? (size_t)(end - at) : left;
 		struct err ignored = {0};
 		json_t *line = json_read_parse(at, bytes, &ignored);
-		const char *text = json_read_text(line, "text");
 		const char *name = json_read_text(line, "replica");
 		const char *slash = strchr(name, '/');
 
-		text_printable(text, strlen(text), safe, sizeof(safe));
-		fprintf(stderr, "  log    %s  > %s\n", slash ? slash + 1 : name, safe);
+		visit(arg, slash ? slash + 1 : name, json_read_text(line, "text"));
 		json_read_free(line);
 		bytes += end != NULL;
 		at += bytes;
 		left -= bytes;
 	}
+}
+
+static void
+print_line(void *arg, const char *replica, const char *text)
+{
+	char safe[2048];
+
+	(void)arg;
+	text_printable(text, strlen(text), safe, sizeof(safe));
+	fprintf(stderr, "  log    %s  > %s\n", replica, safe);
+}
+
+static void
+write_line(void *arg, const char *replica, const char *text)
+{
+	json_textf(arg, NULL, "%s  > %s", replica, text);
+}
+
+static void
+put_log(struct json *j, const void *arg)
+{
+	json_array(j, "log");
+	each_line(arg, write_line, j);
+	json_end(j);
+}
+
+/* The error, and what the replica in trouble wrote last. */
+static void
+tell(const struct watch *w, const struct err *err, int status)
+{
+	cli_fail_with(w->cli, err, status, put_log, w);
+	if (w->cli->output != CLI_JSON)
+		each_line(w, print_line, NULL);
 }
 
 static int
@@ -231,18 +270,20 @@ failed(const struct watch *w)
 
 	text_copy(why, sizeof(why), err.what);
 	err.kind = back ? ERR_ROLLED_BACK : err.kind ? err.kind : ERR_INTERNAL;
-	/* 4 is for what the command line names, 7 for who came first: here something was tried. */
-	if (err.kind == ERR_NOT_FOUND || err.kind == ERR_CONFLICT)
-		err.kind = ERR_SYSTEM;
+	/* Another's change came first: that is a conflict; nobody pressed Ctrl-C here. */
+	if (err.kind == ERR_INTERRUPTED)
+		err.kind = ERR_CONFLICT;
+	/* 2, 4, 5 and 8 are for what this command could not begin or wait for: here something was
+	 * tried, and it failed. */
+	int status = err.kind == ERR_CONFLICT ? err_kind_exit(ERR_CONFLICT) : back ? 6 : 1;
 	text_format(begin, sizeof(begin), "%s revision ", p->deployment);
 	if (strcmp(p->kind, "deploy") == 0 && !text_starts(why, begin))
 		text_format(err.what, sizeof(err.what), "%s%u %s%s%s", begin, p->revision,
 			    back ? "was rolled back" : "failed", why[0] ? ": " : "", why);
 	else if (!why[0])
 		text_format(err.what, sizeof(err.what), "%s of %s failed", p->kind, p->deployment);
-	int status = cli_fail(w->cli, &err);
-	put_log(w);
-	if (back && p->previous)
+	tell(w, &err, status);
+	if (back && p->previous && w->cli->output != CLI_JSON)
 		fprintf(stderr, "  note   revision %u serves\n", p->previous);
 	return status;
 }
@@ -360,8 +401,8 @@ timed_out(struct watch *w)
 	if (err.fix[0])
 		err_why(&err, "it can be put right: %s", err.fix);
 	err_fix(&err, "it goes on in the node: zlayer status %s", w->progress->deployment);
-	w->status = cli_fail(w->cli, &err);
-	put_log(w);
+	w->status = err_kind_exit(err.kind);
+	tell(w, &err, w->status);
 }
 
 /* One connection; true when the operation is over, or nothing can be done. */

@@ -17,9 +17,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "ring/handover.h"
 
-enum { ANSWER_SECONDS = 2 };
+enum { ANSWER_SECONDS = 2, ALL_SECONDS = 10 };
 
 static void
 address(const struct instance *inst, unsigned index, struct sockaddr_un *out)
@@ -72,7 +73,8 @@ ask(struct collect_found *found)
 	found->segment = fds[0];
 	found->generation = m.generation;
 	found->pid = (pid_t)m.pid;
-	for (unsigned i = 0; i < COLLECT_LISTENERS_MAX; i++) {
+	uint64_t until = world_mono_ns() + ALL_SECONDS * UINT64_C(1000000000);
+	for (unsigned i = 0; i < COLLECT_LISTENERS_MAX && world_mono_ns() < until; i++) {
 		if (handover_recv(found->conn, &m, fds) < 0)
 			return -1;
 		take_listeners(found, &m, fds);

@@ -63,7 +63,8 @@ struct node {
 	uint64_t ticks;
 	uint64_t listen_due, listen_wait; /* in ticks */
 	bool stopping;
-	bool announced; /* READY=1 was sent */
+	bool announced;     /* READY=1 was sent */
+	bool upgrade_waits; /* asked for while another one was under way */
 };
 
 static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
@@ -150,9 +151,9 @@ static const struct supervise_events supervise_events = {
 /* ---- configuration ---- */
 
 static int
-seal_config(struct node *n, struct err *err)
+seal_config(struct node *n, const struct config *config, struct err *err)
 {
-	int fd = fd_memfd_sealed("config", &n->config, sizeof(n->config));
+	int fd = fd_memfd_sealed("config", config, sizeof(*config));
 
 	if (fd < 0)
 		return err_sys(err, errno, "cannot pass the configuration on");
@@ -206,18 +207,15 @@ open_listeners(struct node *n)
 	hub_kick(n->hub);
 }
 
-static void
-take_over(struct node *n, const struct config *config)
+static int
+take_over(struct node *n, const struct config *config, struct err *err)
 {
-	struct err err = {0};
 	struct leash_message message;
 	bool folder = !text_equal(config->tls.certificates, n->config.tls.certificates);
 
+	if (seal_config(n, config, err) < 0)
+		return -1;
 	n->config = *config;
-	if (seal_config(n, &err) < 0) {
-		log_err(LOG_ERROR, "the roles keep the old configuration", &err);
-		return;
-	}
 	setup_log(n);
 	leash_init(&message, LEASH_CONFIG);
 	message.from_role = ROLE_NODE;
@@ -233,25 +231,46 @@ take_over(struct node *n, const struct config *config)
 		n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
 		certificates_changed(n);
 	}
+	return 0;
+}
+
+static int
+read_config(struct node *n, struct config **out, struct err *err)
+{
+	struct config *config = mem_alloc(MEM_NODE, sizeof(*config));
+
+	if (!config)
+		return err_set(err, ERR_NO_MEMORY, "no memory to read the configuration");
+	if (options_config(&n->options, config, err) < 0) {
+		mem_free(config);
+		return -1;
+	}
+	*out = config;
+	return 0;
+}
+
+static void
+keep_config(struct node *n, const struct err *err)
+{
+	log_err(LOG_ERROR, "the configuration is wrong; the old one stays", err);
+	notify_send("READY=1\nSTATUS=the configuration is wrong; the old one stays");
+	publish_config_error(n->own, err);
+	hub_kick(n->hub);
+	count_reload(n, false);
 }
 
 static void
 reload(struct node *n)
 {
 	struct err err = {0};
-	struct config *config = mem_alloc(MEM_NODE, sizeof(*config));
+	struct config *config = NULL;
 
-	if (!config) {
-		log_event(LOG_ERROR, "no memory to read the configuration", LOG_END);
+	if (n->stopping)
 		return;
-	}
 	notify_reloading();
-	if (options_config(&n->options, config, &err) < 0) {
-		log_err(LOG_ERROR, "the configuration is wrong; the old one stays", &err);
-		notify_send("READY=1\nSTATUS=the configuration is wrong; the old one stays");
-		count_reload(n, false);
+	if (read_config(n, &config, &err) < 0 || take_over(n, config, &err) < 0) {
+		keep_config(n, &err);
 	} else {
-		take_over(n, config);
 		log_event(LOG_INFO, "the configuration was read again", LOG_END);
 		notify_send("READY=1\nSTATUS=the configuration was read again");
 		count_reload(n, true);
@@ -270,13 +289,34 @@ stop(struct node *n)
 	supervise_stop(n->supervise);
 }
 
+/* The next program begins by reading the configuration: with a wrong one there would be no node. */
+static bool
+may_upgrade(struct node *n)
+{
+	struct err err = {0};
+	struct config *config = NULL;
+
+	n->upgrade_waits = supervise_in_between(n->supervise);
+	if (n->stopping || n->upgrade_waits)
+		return false;
+	if (read_config(n, &config, &err) == 0) {
+		mem_free(config);
+		return true;
+	}
+	log_event(LOG_ERROR, "no upgrade: the running program goes on", LOG_END);
+	keep_config(n, &err);
+	return false;
+}
+
 static void
 upgrade(struct node *n)
 {
 	struct err err = {0};
-	struct upgrade *up = mem_alloc(MEM_NODE, sizeof(*up));
 
-	if (!up || n->stopping)
+	if (!may_upgrade(n))
+		return;
+	struct upgrade *up = mem_alloc(MEM_NODE, sizeof(*up));
+	if (!up)
 		goto out;
 	notify_reloading();
 	if (retired_save(n->inst.run_fd, ring_writer_metrics(n->own), &err) < 0)
@@ -319,6 +359,8 @@ tick_event(uv_timer_t *timer)
 	supervise_tick(n->supervise, usage);
 	if (n->listen_due && n->ticks >= n->listen_due && !n->stopping)
 		open_listeners(n);
+	if (n->upgrade_waits)
+		upgrade(n);
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
 	if (usage)
@@ -420,7 +462,7 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 	n->env.fabric = n->fabric;
 	n->env.cgroup_procs = n->cgroup.roles_fd;
 	n->env.workers = count_workers(&n->config);
-	if (seal_config(n, err) < 0)
+	if (seal_config(n, &n->config, err) < 0)
 		return -1;
 	n->supervise = supervise_new(&n->env, roles, count, &supervise_events, n);
 	if (!n->supervise)

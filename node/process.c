@@ -191,6 +191,15 @@ follow(pid_t pid, int reports, int go, const struct process_spec *spec, struct e
 	return 0;
 }
 
+void
+process_end(pid_t pid, int *pidfd)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	fd_close(pidfd);
+}
+
 int
 process_spawn(const struct process_spec *spec, pid_t *pid_out, int *pidfd_out, struct err *err)
 {
@@ -214,9 +223,7 @@ process_spawn(const struct process_spec *spec, pid_t *pid_out, int *pidfd_out, s
 	if (*pidfd_out < 0)
 		(void)err_sys(err, errno, "cannot watch a process");
 	if (*pidfd_out < 0 || follow(pid, report_read, go_write, spec, err) < 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-		fd_close(pidfd_out);
+		process_end(pid, pidfd_out);
 		return -1;
 	}
 	*pid_out = pid;

@@ -31,5 +31,7 @@ int process_spawn(const struct process_spec *spec, pid_t *pid_out, int *pidfd_ou
  * "exited with status 1", "killed by SIGSEGV", "ended by its system call filter". A process that is
  * not our child is "left". False: it has not ended. */
 bool process_reap(int pidfd, char *text, size_t cap);
+/* Kills a child, waits for its end and closes the pidfd. */
+void process_end(pid_t pid, int *pidfd);
 
 #endif

@@ -62,6 +62,20 @@ publish_node(struct ring_writer *w, const struct instance *inst, const struct co
 		row.cpus = (uint32_t)CPU_COUNT(&cpus);
 	if (sysinfo(&info) == 0)
 		row.memory_bytes = (uint64_t)info.totalram * info.mem_unit;
+	row.configured_wall_ns = world_wall_ns();
+	(void)ring_table_set(w, MSG_TABLE_NODE, 1, &row, NULL);
+}
+
+void
+publish_config_error(struct ring_writer *w, const struct err *err)
+{
+	const struct msg_node *before = ring_table_own(w, MSG_TABLE_NODE, 1);
+	struct msg_node row;
+
+	if (!before)
+		return;
+	row = *before;
+	msg_reason_from(err, &row.config_error);
 	(void)ring_table_set(w, MSG_TABLE_NODE, 1, &row, NULL);
 }
 

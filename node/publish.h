@@ -17,9 +17,11 @@
 enum { PUBLISH_SERIES = 4096 };
 
 int publish_new(uint32_t generation, struct ring_writer **out, struct err *err) MUST_CHECK;
-/* cgroup_mode as in msg_node. */
+/* cgroup_mode as in msg_node. The configuration is in force from now on. */
 void publish_node(struct ring_writer *w, const struct instance *inst, const struct config *config,
 		  uint32_t cgroup_mode);
+/* A reload was refused: the configuration stays, and why is told. */
+void publish_config_error(struct ring_writer *w, const struct err *err);
 void publish_process(struct ring_writer *w, const struct msg_process *process);
 void publish_process_gone(struct ring_writer *w, unsigned role, unsigned index);
 void publish_listeners(struct ring_writer *w, const struct listeners *l);

@@ -257,6 +257,20 @@ replacing(struct supervise *s)
 	return false;
 }
 
+bool
+supervise_in_between(struct supervise *s)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &s->units) {
+		const struct unit *u = unit_of(it);
+
+		if (u->again || (u->replaces && u->state == MSG_PROCESS_STARTING))
+			return true;
+	}
+	return false;
+}
+
 static void
 replace_one(struct supervise *s, struct unit *u)
 {

@@ -47,6 +47,9 @@ void supervise_tick(struct supervise *s, bool usage);
 void supervise_listeners(struct supervise *s);
 /* Replaces every process by a new one, consumers before producers, proxies last. */
 void supervise_replace(struct supervise *s);
+/* One process is just giving way to its successor: node must not be replaced now, it alone knows
+ * who follows whom. Over in a minute at most. */
+bool supervise_in_between(struct supervise *s);
 /* Stops everything, in order; `stopped` follows (from the loop). Again: kills. */
 void supervise_stop(struct supervise *s);
 

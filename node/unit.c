@@ -298,8 +298,8 @@ unit_spawn(struct unit *u, struct err *err)
 	if (spawn(u, ours, theirs, err) < 0)
 		return -1;
 	if (attend(u, fd_take(&ours), err) < 0) {
-		fd_pidfd_signal(u->pidfd, SIGKILL);
-		fd_close(&u->pidfd);
+		process_end(u->pid, &u->pidfd);
+		u->pid = 0;
 		return -1;
 	}
 	u->usage = (struct usage){.pid = u->pid};

@@ -15,10 +15,37 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+static bool name_ok(const char *name);
+
+/* Something was sealed before: with another key it could never be opened again. */
+static bool
+holds_sealed(int dirfd)
+{
+	int fd = fd_open_beneath(dirfd, "sealed", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	bool holds = false;
+
+	if (!dir) {
+		fd_close(&fd);
+		return false;
+	}
+	for (struct dirent *e; !holds && (e = readdir(dir));)
+		holds = name_ok(e->d_name);
+	closedir(dir);
+	return holds;
+}
+
 static int
 make_key(int dirfd, struct err *err)
 {
 	unsigned char key[VAULT_KEY_BYTES];
+
+	if (holds_sealed(dirfd)) {
+		(void)err_set(err, ERR_CORRUPT, "the sealing key (secrets/seal.key) is missing");
+		(void)err_why(err, "secrets/sealed holds keys that only it opens");
+		return err_fix(err, "restore it from a backup, or remove secrets/sealed to begin "
+				    "with a new authority");
+	}
 
 	if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
 		return err_sys(err, errno, "cannot make the sealing key");
@@ -119,6 +146,8 @@ vault_spool(int data_fd)
 	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0 || errno != EOPNOTSUPP)
 		return fd;
+	/* Left by a crash just here; nobody else makes any. */
+	(void)unlinkat(dirfd, "spool.tmp", 0);
 	fd = openat(dirfd, "spool.tmp", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		(void)unlinkat(dirfd, "spool.tmp", 0);

@@ -128,13 +128,33 @@ leave_service(struct backend_table *b, struct backend *backend)
 	mem_free(s);
 }
 
+/* What tells of a replica that is gone is no longer shown. Its successor has the same name, and so
+ * the same series: then they stay. */
+static void
+hide_series(struct backend_table *b, const struct backend *gone)
+{
+	struct map_iter it = {0};
+
+	if (!gone->up || !gone->connections)
+		return;
+	while (map_next(&b->replicas, &it)) {
+		const struct backend *other = it.value;
+
+		if (other->up != gone->up)
+			continue;
+		metric_set(other->up, other->row.state == MSG_BACKEND_ACTIVE);
+		return;
+	}
+	metric_hide(gone->up);
+	metric_hide(gone->connections);
+}
+
 static void
 remove_backend(struct backend_table *b, struct backend *backend)
 {
 	map_remove_u64(&b->replicas, backend->row.replica);
 	leave_service(b, backend);
-	if (backend->up)
-		metric_set(backend->up, 0);
+	hide_series(b, backend);
 	backend->gone = true;
 	backend_ref(backend);
 	drop_idle(b, backend);

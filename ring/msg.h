@@ -131,6 +131,8 @@ struct msg_node { /* key: 1 */
 	uint32_t addresses_count; /* of the host's interfaces, without link-local ones */
 	uint32_t pad_;
 	struct addr addresses[16];
+	int64_t configured_wall_ns;     /* when the configuration in force was read */
+	struct msg_reason config_error; /* why the last reload was refused; kind 0: it was not */
 };
 
 /* ---- scheduler ---- */

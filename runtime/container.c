@@ -690,6 +690,22 @@ remove_volumes(const struct container *c)
 	unlinkat(p->volumes, c->plan->deployment, AT_REMOVEDIR);
 }
 
+/* What was measured of it is no longer shown; a successor has the same name and the same series. */
+static void
+hide_figures(const struct container *c)
+{
+	char label[MSG_TARGET], other[MSG_TARGET];
+	struct map_iter it = {0};
+	container_label(c, label);
+	while (map_next(&c->host->containers, &it)) {
+		container_label(it.value, other);
+		if (it.value != c && strcmp(label, other) == 0)
+			return;
+	}
+	metric_hide(series(c, METRICS_CONTAINER_MEMORY, "replica", label));
+	metric_hide(series(c, METRICS_CONTAINER_MEMORY_LIMIT, "replica", label));
+}
+
 static void
 remove_all(struct container *c)
 {
@@ -714,6 +730,7 @@ remove_all(struct container *c)
 	ring_table_remove(w, MSG_TABLE_CONTAINER, c->replica);
 	station_kick(h->st);
 	map_remove_u64(&h->containers, c->replica);
+	hide_figures(c);
 	close_container(c);
 }
 

@@ -177,6 +177,10 @@ check_state(struct apply *a, struct err *err)
 	const struct msg_apply *q = a->request;
 	uint32_t newest = a->d ? a->d->row.newest : 0;
 
+	if (a->d && a->d->gone) {
+		err_set(err, ERR_CONFLICT, "%s is being removed", q->name);
+		return err_fix(err, "deploy it again in a moment");
+	}
 	if (q->has_expect && q->expect_revision != newest) {
 		err_set(err, ERR_CONFLICT, "%s is at revision %u, not %u", q->name, newest,
 			q->expect_revision);

@@ -123,7 +123,7 @@ why_status(int32_t status, struct err *err)
 static void
 ended(const struct cause_input *in, const struct msg_container *c, struct err *err)
 {
-	int64_t ran_ns = c->exited_wall_ns - c->started_wall_ns;
+	int64_t ran_ns;
 	char name[SHORT], after[SHORT];
 
 	if (c->state == MSG_CONTAINER_FAILED) {
@@ -138,13 +138,16 @@ ended(const struct cause_input *in, const struct msg_container *c, struct err *e
 		seccomp(in, err);
 		return;
 	}
-	start(in, err, ERR_SYSTEM, in->relapsed ? "ended soon after it was healthy" : "ended");
+	start(in, err, ERR_SYSTEM, in->relapsed ? "ended after it had been healthy" : "ended");
 	if (c->exit_signal)
 		err_why(err, "the process was ended by signal %" PRIu32 " (%s)", c->exit_signal,
 			cause_signal(c->exit_signal, name, sizeof(name)));
 	else
 		why_status(c->exit_status, err);
-	if (c->started_wall_ns && ran_ns >= 0) {
+	/* Times are another process's word, and clocks are set. */
+	if (c->started_wall_ns > 0 &&
+	    !__builtin_sub_overflow(c->exited_wall_ns, c->started_wall_ns, &ran_ns) &&
+	    ran_ns >= 0) {
 		text_human_duration((uint64_t)ran_ns / 1000000, after, sizeof(after));
 		err_why(err, "it ran for %s", after);
 	}
@@ -254,7 +257,12 @@ body(const struct msg_result *m, struct err *err)
 
 	if (!m->detail[0])
 		return;
-	text_ncopy(text, sizeof(text), m->detail, strnlen(m->detail, sizeof(m->detail)));
+	size_t length = strnlen(m->detail, sizeof(m->detail));
+	while (length > 0 && (unsigned char)m->detail[length - 1] <= ' ')
+		length--;
+	if (length == 0)
+		return;
+	text_ncopy(text, sizeof(text), m->detail, length);
 	err_why(err, "it said: %s", text);
 }
 
@@ -377,7 +385,7 @@ unhealthy(const struct cause_input *in, struct err *err)
 	char waited[SHORT];
 
 	start(in, err, in->relapsed ? ERR_SYSTEM : ERR_TIMEOUT,
-	      in->relapsed ? "became unhealthy soon after it was healthy"
+	      in->relapsed ? "became unhealthy after it had been healthy"
 			   : "did not become healthy");
 	if (r) {
 		explain(in, r, err);

@@ -545,6 +545,28 @@ restore_replicas(struct model *m)
 	}
 }
 
+/* A removal ends what was under way; when the scheduler died before it could say so, it does now:
+ * whoever follows that operation would wait for ever. */
+static void
+end_overtaken(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->operations) {
+		struct operation *o = container_of(it, struct operation, link);
+		struct deployment *d = deployment_by_id(m, o->row.deployment);
+		struct err over = {0};
+
+		if (o->row.state != MSG_OPERATION_RUNNING || (d && d->operation == o))
+			continue;
+		err_set(&over, ERR_INTERRUPTED, "%s was removed meanwhile", o->row.deployment_name);
+		msg_reason_from(&over, &o->row.reason);
+		o->row.state = MSG_OPERATION_FAILED;
+		o->row.ended_wall_ns = m->wall_ns;
+		o->dirty = true;
+	}
+}
+
 static int
 load(struct model *m, struct err *err)
 {
@@ -566,6 +588,7 @@ load(struct model *m, struct err *err)
 	if (l.no_memory)
 		return err_set(err, ERR_NO_MEMORY, "no memory for what the store holds");
 	m->next_event = l.last_event + 1;
+	end_overtaken(m);
 	restore_replicas(m);
 	return 0;
 }

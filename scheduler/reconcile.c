@@ -113,8 +113,9 @@ static void
 set_reason(struct model *m, struct replica *p)
 {
 	struct err err = {0};
+	bool was_ready = p->life.ready_attempt == p->life.attempt;
 
-	advance_cause(m, p, false, &err);
+	advance_cause(m, p, was_ready, &err);
 	msg_reason_from(&err, &p->reason);
 }
 
@@ -143,7 +144,7 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 	case LIFECYCLE_UNHEALTHY:
 		set_reason(m, p);
 		event_replica(m, p, "replica.unhealthy", LOG_WARN, &p->reason,
-			      "%s.%u is unhealthy: out of balancing", service, n);
+			      "%s.%u takes no requests until its checks pass", service, n);
 		break;
 	case LIFECYCLE_EXITED:
 		set_reason(m, p);

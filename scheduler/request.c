@@ -32,7 +32,8 @@ request_apply(struct model *m, const void *body, size_t bytes, int fd,
 	struct msg_apply q;
 	struct buf text;
 
-	if (bytes != sizeof(q) || fd < 0)
+	/* Sealed: anything else could make this process wait for its writer. */
+	if (bytes != sizeof(q) || !fd_is_sealed(fd))
 		return malformed(err);
 	memcpy(&q, body, sizeof(q));
 	if (!MSG_OK(q.name))

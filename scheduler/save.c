@@ -191,6 +191,25 @@ anything(struct model *m)
 	return false;
 }
 
+/* Only so many have a row on the ring; the store keeps the older ones. */
+static void
+forget_operations(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->operations) {
+		struct operation *o = container_of(it, struct operation, link);
+
+		if (m->operations_count <= MODEL_OPERATIONS_MAX)
+			return;
+		if (o->row.state == MSG_OPERATION_RUNNING || o->dirty)
+			continue;
+		list_remove(&o->link);
+		m->operations_count--;
+		mem_free(o);
+	}
+}
+
 /* The store has it: what was to be dropped is dropped here, too. */
 static void
 forget(struct model *m)
@@ -214,6 +233,7 @@ forget(struct model *m)
 		if (d->gone)
 			model_drop_deployment(m, d);
 	}
+	forget_operations(m);
 }
 
 static void

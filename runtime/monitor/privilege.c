@@ -246,7 +246,7 @@ machine_name(unsigned machine)
 	case EM_PPC64:
 		return "ppc64";
 	case EM_S390:
-		return "s390";
+		return "s390x";
 	default:
 		return NULL;
 	}
@@ -262,9 +262,13 @@ explain_format(const char *path, struct err *err)
 		err_why(err, "it is neither a program nor a script that begins with #!");
 		return;
 	}
-	const char *name = machine_name(head.e_machine);
+	/* Of the other byte order is other hardware. */
+	bool swapped = head.e_ident[EI_DATA] !=
+		       (__BYTE_ORDER == __LITTLE_ENDIAN ? ELFDATA2LSB : ELFDATA2MSB);
+	unsigned machine = swapped ? __builtin_bswap16(head.e_machine) : head.e_machine;
+	const char *name = machine_name(machine);
 	if (name == NULL)
-		err_why(err, "it is a program for another CPU (ELF machine %u)", head.e_machine);
+		err_why(err, "it is a program for another CPU (ELF machine %u)", machine);
 	else
 		err_why(err, "it is a program for another CPU: %s", name);
 	err_fix(err, "use an image built for this node's CPU");
@@ -285,6 +289,9 @@ explain_exec(const char *path, int code, int *exit_out, struct err *err)
 		err_why(err, "it is a folder");
 	else if (code == EACCES)
 		err_why(err, "it has no permission to be executed by this user");
+	if (code == EACCES)
+		err_fix(err, "make the file executable in the image (chmod +x), or check the "
+			     "command (of a service: command.entrypoint)");
 	if (code == ENOENT)
 		err_fix(err, "check the command (of a service: command.entrypoint, else the "
 			     "image's entrypoint)");

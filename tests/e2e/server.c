@@ -5,6 +5,7 @@
  *
  *   server -s NUMBER:ERRNO ...   makes these system calls without arguments, prints what came
  *   server [-p PORT] [-a ADDRESS] [-d DELAY_MS before listening] [-x EXIT_AFTER_MS:STATUS]
+ *   server -k      makes a system call that its own seccomp filter ends it for
  *
  *   /health        200, or what /set-health/NNN said last (a file: /tmp/health)
  *   /status/NNN    that status
@@ -23,6 +24,8 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -31,7 +34,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -517,6 +523,24 @@ try_calls(char **numbers)
 	return 0;
 }
 
+/* What a profile that kills does to a program it was not made for. */
+static void
+break_filter(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		perror("seccomp");
+	(void)syscall(SYS_getppid);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -529,7 +553,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, leave); /* as process 1 it would not be ended by default */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "p:a:d:x:")) != -1) {
+	while ((opt = getopt(argc, argv, "p:a:d:x:k")) != -1) {
 		if (opt == 'p')
 			a.sin_port = htons((uint16_t)atoi(optarg));
 		else if (opt == 'a')
@@ -538,6 +562,8 @@ main(int argc, char **argv)
 			wait_ms(atol(optarg));
 		else if (opt == 'x')
 			pthread_create(&thread, NULL, end_later, optarg);
+		else if (opt == 'k')
+			break_filter();
 		else
 			return 2;
 	}

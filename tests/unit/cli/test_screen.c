@@ -143,6 +143,64 @@ test_progress(void **state)
 	buf_fini(&out);
 }
 
+/* Off a terminal the time in which the new ones are watched must not look like nothing. */
+static void
+test_progress_tells_that_it_watches(void **state)
+{
+	static struct progress p;
+	static const char operation[] =
+		"{\"deployment\":\"my-app\",\"kind\":\"deploy\",\"state\":\"running\",\"revision\":"
+		"2,"
+		"\"previous_revision\":1,\"steps_done\":1,\"steps_total\":1,\"reason\":null}";
+	static const char ready[] = "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":2,"
+				    "\"state\":\"ready\",\"node\":\"edge-1\"}";
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 1 << 20);
+	progress_init(&p, 0);
+	feed(&p, "operation", operation, 0, &out);
+	assert_int_equal(out.length, 0);
+	/* The clock was set back meanwhile. */
+	feed(&p, "replica", ready, -5000000000, &out);
+	assert_string_equal(buf_cstr(&out), "web.1 ready revision=2 node=edge-1 after=0s\n"
+					    "my-app watched revision=2 ready=1");
+	buf_reset(&out);
+	feed(&p, "operation", operation, 0, &out);
+	feed(&p, "replica", ready, 0, &out);
+	assert_int_equal(out.length, 0);
+	feed(&p, "replica",
+	     "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":2,\"state\":\"unhealthy\"}", 0,
+	     &out);
+	buf_reset(&out);
+	feed(&p, "replica", ready, 0, &out);
+	assert_non_null(strstr(buf_cstr(&out), "watched"));
+	buf_fini(&out);
+}
+
+static void
+test_event(void **state)
+{
+	struct render r = {0};
+	json_t *event =
+		json("{\"ts\":\"2026-11-22T00:00:00Z\",\"type\":\"replica.unhealthy\","
+		     "\"severity\":\"warn\",\"deployment\":\"shop\",\"service\":\"web\","
+		     "\"index\":1,\"text\":\"web.1 takes no requests until its checks pass\","
+		     "\"reason\":{\"what\":\"web.1 on edge-1 did not become healthy\","
+		     "\"why\":[\"GET /health answered status 500, expected 200\"]}}");
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 4096);
+	render_event(event, &r, &out);
+	assert_string_equal(buf_cstr(&out),
+			    "2026-11-22T00:00:00Z  replica.unhealthy  shop/web.1  web.1 takes no "
+			    "requests until its checks pass: GET /health answered status 500, "
+			    "expected 200\n");
+	buf_fini(&out);
+	json_read_free(event);
+}
+
 static void
 test_targets(void **state)
 {
@@ -213,9 +271,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_status),   cmocka_unit_test(test_replicas),
-		cmocka_unit_test(test_progress), cmocka_unit_test(test_targets),
-		cmocka_unit_test(test_yaml),     cmocka_unit_test(test_when),
+		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_replicas),
+		cmocka_unit_test(test_progress_tells_that_it_watches),
+		cmocka_unit_test(test_event),
+		cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_when),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -61,6 +61,16 @@ test_key_is_made_once(void **state)
 	assert_int_equal(sb.st_mode & 0777, 0600);
 	close(fd);
 	assert_memory_equal(a, b, sizeof(a));
+	/* Gone, while something sealed with it is there: no other is made in silence. */
+	int sealed = fd_memfd_sealed("a", "x", 1);
+	assert_int_equal(vault_keep(data_fd, "authority", sealed, &err), 0);
+	close(sealed);
+	assert_int_equal(renameat(data_fd, "secrets/seal.key", data_fd, "away"), 0);
+	assert_int_equal(vault_key(data_fd, &fd, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	assert_int_equal(faccessat(data_fd, "secrets/seal.key", F_OK, 0), -1);
+	assert_int_equal(renameat(data_fd, "away", data_fd, "secrets/seal.key"), 0);
+	err_clear(&err);
 	/* Never silently replaced. */
 	int file = openat(data_fd, "secrets/seal.key", O_WRONLY | O_TRUNC | O_CLOEXEC);
 	close(file);

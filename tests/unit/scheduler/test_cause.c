@@ -233,13 +233,13 @@ test_relapses(void **state)
 	s->result.failure = MSG_FAILURE_TIMEOUT;
 	name(s);
 	assert_string_equal(s->err.what,
-			    "web.1 on edge-1 became unhealthy soon after it was healthy");
+			    "web.1 on edge-1 became unhealthy after it had been healthy");
 	s = ended();
 	s->in.relapsed = true;
 	s->end.exit_status = 2;
 	s->result.ok = 1;
 	name(s);
-	assert_string_equal(s->err.what, "web.1 on edge-1 ended soon after it was healthy");
+	assert_string_equal(s->err.what, "web.1 on edge-1 ended after it had been healthy");
 }
 
 int

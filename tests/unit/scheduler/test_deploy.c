@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include "base/text.h"
 #include "ring/plan.h"
 #include "tests/support/node_world.h"
@@ -307,6 +308,78 @@ test_scale_stop_start_remove(void **state)
 	assert_int_equal(map_count(&w.m.replicas), 0);
 	assert_int_equal(target(&w, MSG_OP_STOP, "", 0, false, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	node_end(&w);
+}
+
+/* More than the ring has rows for: the newest is always there for those who follow it. */
+static void
+test_many_operations(void **state)
+{
+	struct msg_target_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	for (int i = 0; i < 3 * MODEL_OPERATIONS_MAX; i++) {
+		uint16_t op = i % 2 ? MSG_OP_START : MSG_OP_STOP;
+
+		assert_int_equal(target(&w, op, "web", 0, false, &answer, &err), 0);
+		node_pass(&w, 2);
+		assert_non_null(node_operation(&w, answer.operation));
+		assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_DONE);
+		assert_true(w.m.operations_count <= MODEL_OPERATIONS_MAX);
+	}
+	node_end(&w);
+}
+
+/* Killed between the removal's transaction and the next one. */
+static void
+test_overtaken_operation_ends(void **state)
+{
+	struct msg_target_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	uint64_t op = apply(&w, document("web:1", 1), NULL);
+	assert_int_equal(target(&w, MSG_OP_REMOVE, "", 0, false, &answer, &err), 0);
+	node_stop(&w);
+	node_start(&w);
+	node_pass(&w, 5);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_FAILED);
+	assert_int_equal(node_operation(&w, op)->reason.kind, ERR_INTERRUPTED);
+	assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_DONE);
+	assert_null(model_deployment(&w.m, "shop"));
+	node_end(&w);
+}
+
+static void
+test_only_sealed_documents(void **state)
+{
+	struct msg_apply q = {.name = "shop"};
+	struct msg_apply_answer answer;
+	struct node_world w;
+	struct err err = {0};
+	int ends[2];
+
+	(void)state;
+	node_begin(&w);
+	/* Nobody will ever write to it. */
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(request_apply(&w.m, &q, sizeof(q), ends[0], &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	close(ends[0]);
+	close(ends[1]);
+	/* On its way out: a document would go with it. */
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	model_deployment(&w.m, "shop")->gone = true;
+	assert_int_equal(node_apply(&w, "shop", document("web:2", 1), &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
 	node_end(&w);
 }
 
@@ -640,6 +713,9 @@ main(void)
 		cmocka_unit_test(test_a_restart_takes_nothing_out_of_balancing),
 		cmocka_unit_test(test_drains_before_it_stops),
 		cmocka_unit_test(test_scale_stop_start_remove),
+		cmocka_unit_test(test_many_operations),
+		cmocka_unit_test(test_overtaken_operation_ends),
+		cmocka_unit_test(test_only_sealed_documents),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_answers),
