@@ -206,7 +206,9 @@ condition_text(const json_t *replica, char *out, size_t cap)
 			    json_read_text(c, "message"));
 		return;
 	}
-	text_copy(out, cap, "all hold");
+	/* What is worth knowing though nothing fails. */
+	const char *what = json_read_text(json_read_get(replica, "reason"), "what");
+	text_format(out, cap, "all hold%s%s", what[0] ? ": " : "", what);
 }
 
 static void

@@ -415,7 +415,7 @@ struct msg_container { /* key: replica */
 	int64_t exited_wall_ns;
 	int32_t exit_status; /* 0..255, or -1 when ended by a signal */
 	uint32_t exit_signal;
-	uint32_t oom_killed;
+	uint32_t oom_killed; /* running: how many of its processes; ended: 1 if that was its end */
 	uint32_t seccomp_killed;
 	uint64_t memory_bytes; /* working set, 0 unknown */
 	uint64_t memory_peak;

@@ -400,6 +400,7 @@ begin_attempt(struct container *c)
 	c->told = (struct control_state){0};
 	memset(c->lines_seen, 0, sizeof(c->lines_seen));
 	c->cpu_seen = 0;
+	c->oom_seen = 0;
 	c->row = (struct msg_container){
 		.replica = replica,
 		.attempt = c->attempt,
@@ -551,6 +552,16 @@ started(struct container *c, const struct control_state *state)
 	container_publish(c);
 }
 
+/* The kernel may end one of many processes: process 1 lives on, and nobody else tells. */
+static void
+count_oom(struct container *c, uint64_t kills)
+{
+	if (kills <= c->oom_seen)
+		return;
+	metric_add(series(c, METRICS_CONTAINER_OOM_KILLS, NULL, NULL), kills - c->oom_seen);
+	c->oom_seen = kills > UINT32_MAX ? UINT32_MAX : (uint32_t)kills;
+}
+
 static void
 ended(struct container *c, const struct control_state *state)
 {
@@ -566,8 +577,7 @@ ended(struct container *c, const struct control_state *state)
 	row->state = MSG_CONTAINER_EXITED;
 	row->memory_bytes = 0;
 	row->pids = 0;
-	if (row->oom_killed)
-		metric_add(series(c, METRICS_CONTAINER_OOM_KILLS, NULL, NULL), 1);
+	count_oom(c, state->oom_kills);
 	if (state->phase != CONTROL_FAILED)
 		return;
 	struct err err = {0};
@@ -861,6 +871,10 @@ container_measure(struct container *c)
 		stats.memory_peak > c->row.memory_peak ? stats.memory_peak : c->row.memory_peak;
 	c->row.cpu_ns = stats.cpu_ns;
 	c->row.pids = (uint32_t)stats.pids;
+	if (c->row.state == MSG_CONTAINER_RUNNING) {
+		count_oom(c, stats.oom_kills);
+		c->row.oom_killed = c->oom_seen;
+	}
 	container_label(c, label);
 	if (stats.cpu_ns > c->cpu_seen)
 		metric_add(series(c, METRICS_CONTAINER_CPU, "replica", label),

@@ -95,6 +95,7 @@ struct container {
 	uint64_t began_ns;      /* of this attempt */
 	uint64_t lines_seen[3]; /* out, err, dropped: already counted */
 	uint64_t cpu_seen;
+	uint32_t oom_seen; /* processes of this attempt, counted already */
 	uv_timer_t timer;
 	struct check *check; /* command health check, NULL: none */
 };

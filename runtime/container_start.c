@@ -22,6 +22,7 @@
 #include "base/sandbox.h"
 #include "base/text.h"
 #include "runtime/container.h"
+#include "runtime/host_devices.h"
 #include "runtime/launch.h"
 #include "runtime/mount_call.h"
 
@@ -625,6 +626,27 @@ fill_device(const struct plan_device *d, struct launch_device *node, struct cgro
 	return 0;
 }
 
+/* After those of the plan, which have their own rights: a node that is there already stays. */
+static int
+add_host_devices(struct building *b, struct err *err)
+{
+	struct launch_device *host, *all;
+	size_t count, have = b->l->devices_count;
+	defer_close int dev = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dev < 0)
+		return err_sys(err, errno, "cannot open /dev");
+	if (host_devices_list(dev, "/dev", b->arena, &host, &count, err) < 0)
+		return -1;
+	all = arena_array(b->arena, have + count + 1, sizeof(*all));
+	if (all == NULL)
+		return no_memory(err);
+	memcpy(all, b->l->devices, have * sizeof(*all));
+	memcpy(all + have, host, count * sizeof(*all));
+	b->l->devices = all;
+	b->l->devices_count = have + count;
+	return 0;
+}
+
 static int
 fill_devices(struct building *b, struct cgroups_limits *limits, struct err *err)
 {
@@ -646,7 +668,7 @@ fill_devices(struct building *b, struct cgroups_limits *limits, struct err *err)
 	limits->devices = rules;
 	limits->devices_count = count + p->devices_count;
 	limits->all_devices = p->privileged;
-	return 0;
+	return p->privileged ? add_host_devices(b, err) : 0;
 }
 
 static int

@@ -68,14 +68,36 @@ not_started(const struct cause_input *in, const struct msg_container *c, struct 
 }
 
 static void
+more_memory(const struct cause_input *in, uint64_t limit, struct err *err)
+{
+	char raw[SHORT];
+
+	text_put_size(limit, raw, sizeof(raw));
+	if (limit)
+		err_fix(err, "raise resources.memory of %s above %s, or make the program use less",
+			in->service, raw);
+	else
+		err_fix(err, "give %s a limit (resources.memory), or the machine more memory",
+			in->service);
+}
+
+void
+cause_oom_inside(const struct cause_input *in, uint32_t processes, struct err *err)
+{
+	start(in, err, ERR_LIMIT, "runs, but not all of its processes have memory");
+	err_why(err, "the kernel ended %" PRIu32 " of them for want of memory; process 1 lives",
+		processes);
+	more_memory(in, in->container->memory_limit, err);
+}
+
+static void
 out_of_memory(const struct cause_input *in, const struct msg_container *c, struct err *err)
 {
 	uint64_t limit = c->memory_limit ? c->memory_limit : in->memory_bytes;
-	char peak[SHORT], most[SHORT], raw[SHORT];
+	char peak[SHORT], most[SHORT];
 
 	text_human_bytes(c->memory_peak, peak, sizeof(peak));
 	text_human_bytes(limit, most, sizeof(most));
-	text_put_size(limit, raw, sizeof(raw));
 	start(in, err, ERR_LIMIT, "ran out of memory");
 	if (limit && c->memory_peak)
 		err_why(err, "the kernel ended it at its limit of %s (peak %s)", most, peak);
@@ -84,12 +106,7 @@ out_of_memory(const struct cause_input *in, const struct msg_container *c, struc
 	else
 		err_why(err, "the kernel ended it: the machine has no memory left");
 	why_again(in, err);
-	if (limit)
-		err_fix(err, "raise resources.memory of %s above %s, or make the program use less",
-			in->service, raw);
-	else
-		err_fix(err, "give %s a limit (resources.memory), or the machine more memory",
-			in->service);
+	more_memory(in, limit, err);
 }
 
 static void

@@ -20,6 +20,26 @@ enum { TURNS_MAX = 64 };
 
 /* ---- what the tables say ---- */
 
+/* Not an end: its first process lives, and may not even know. */
+static void
+tell_oom(struct model *m, struct replica *p, uint32_t processes)
+{
+	struct cause_input in = {
+		.deployment = p->service->deployment->row.name,
+		.service = p->service->row.name,
+		.index = p->row.index,
+		.node = m->node,
+		.container = &p->container,
+	};
+	struct err err = {0};
+
+	cause_oom_inside(&in, processes, &err);
+	msg_reason_from(&err, &p->reason);
+	event_replica(m, p, "replica.oom", LOG_WARN, &p->reason,
+		      "%s.%u runs on, but %u of its processes ran out of memory",
+		      p->service->row.name, p->row.index, processes);
+}
+
 /* The row is another process's: copied, its texts ended. */
 static void
 look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
@@ -27,6 +47,7 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	const struct msg_container *row =
 		m->runtime ? ring_table_get(m->runtime, MSG_TABLE_CONTAINER, p->row.id) : NULL;
 	struct msg_container *c = &p->container;
+	uint32_t oom_before = p->has_container && c->attempt == p->life.attempt ? c->oom_killed : 0;
 
 	e->runtime_known = m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
 	if (row) {
@@ -41,6 +62,9 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	}
 	if (!p->has_container)
 		return;
+	if (c->state == MSG_CONTAINER_RUNNING && c->attempt == p->life.attempt &&
+	    c->oom_killed > oom_before)
+		tell_oom(m, p, c->oom_killed - oom_before);
 	e->container = c->state;
 	e->attempt = c->attempt;
 	e->started_wall_ns = c->started_wall_ns;

@@ -3,10 +3,12 @@
 
 import os
 import re
+import stat
 import subprocess
+import urllib.request
 
 import zl
-from zl import Node, check, equal
+from zl import Node, check, equal, wait_for
 
 DEFAULT_CAPS = 0xA80425FB  # 14 of them
 
@@ -303,6 +305,26 @@ def test_memory():
         check("memory" in text or "oom" in text, "the limit is not named:", r.stdout, r.stderr)
 
 
+def test_memory_of_a_child():
+    """Process 1 lives, one of its children does not: told as an event, with the replica, in the figures."""
+    with Node() as node:
+        sleeper(node)
+        child = "trap 'exit 0' TERM; tail /dev/zero; while :; do sleep 1000 & wait $!; done"
+        node.deploy(document(plain("a", "    resources: { memory: 16Mi }\n"
+                                        f"    command: {{ entrypoint: [/bin/sh], args: [-c, \"{child}\"] }}\n")))
+        def told():
+            row = node.cli_json("ps")["items"][0]
+            return row["container"]["oom_killed"] and row
+        row = wait_for(told, "the node has seen it")
+        equal((row["state"], row["restarts"]), ("ready", 0))
+        check("memory" in row["reason"]["what"] and "16Mi" in row["reason"]["fix"], row["reason"])
+        check("memory" in node.cli("ps", "-o", "wide").stdout)
+        check("replica.oom" in node.cli("events").stdout or "of its processes" in node.cli("events").stdout)
+        with urllib.request.urlopen("http://127.0.0.1:9883/metrics") as page:
+            metrics = page.read().decode()
+        check(re.search(r"zlayer_container_oom_kills_total\{[^}]*\} 1\b", metrics), "the count")
+
+
 def test_device_when_listed():
     if not os.path.exists("/dev/net/tun"):
         return
@@ -311,6 +333,19 @@ def test_device_when_listed():
         node.deploy(document(plain("tun", "    devices: [ { path: /dev/net/tun } ]\n"), plain("no")))
         equal(sh(node, "tun", ": </dev/net/tun && echo opened").strip(), "opened")
         check("opened" not in sh(node, "no", ": 2>&- </dev/net/tun && echo opened", None))
+
+
+def test_privileged_has_the_devices_of_the_node():
+    with Node() as node:
+        sleeper(node)
+        node.deploy(document(plain("all", "    privileged: true\n"), plain("no")))
+        ours = {os.path.join(d, f) for d, _, files in os.walk("/dev") for f in files
+                if os.lstat(d).st_dev == os.lstat("/dev").st_dev
+                and stat.S_IFMT(os.lstat(os.path.join(d, f)).st_mode) in (stat.S_IFCHR, stat.S_IFBLK)}
+        listed = "find /dev -xdev -type c -o -xdev -type b"
+        equal(ours - {"/dev/console", "/dev/ptmx"} - set(sh(node, "all", listed).split()), set(), "devices that are missing")
+        check(len(sh(node, "no", listed).split()) == 6, "the six of everybody")
+        sh(node, "all", "[ ! -c /dev/net/tun ] || : </dev/net/tun")
 
 
 if __name__ == "__main__":

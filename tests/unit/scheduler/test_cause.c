@@ -184,6 +184,23 @@ test_ends(void **state)
 }
 
 static void
+test_oom_inside(void **state)
+{
+	struct scene *s = runs();
+
+	(void)state;
+	s->now.memory_limit = 32 << 20;
+	cause_oom_inside(&s->in, 2, &s->err);
+	assert_int_equal(s->err.kind, ERR_LIMIT);
+	assert_non_null(strstr(s->err.what, "web.1 on edge-1 runs"));
+	assert_non_null(strstr(s->err.why[0], "ended 2 of them"));
+	assert_non_null(strstr(s->err.fix, "above 32Mi"));
+	s->now.memory_limit = 0;
+	cause_oom_inside(&s->in, 1, &s->err);
+	assert_non_null(strstr(s->err.fix, "a limit"));
+}
+
+static void
 test_never_began(void **state)
 {
 	struct scene *s = runs();
@@ -250,6 +267,7 @@ main(void)
 		cmocka_unit_test(test_wrong_port),
 		cmocka_unit_test(test_answers_are_not_as_expected),
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_oom_inside),
 		cmocka_unit_test(test_never_began),
 		cmocka_unit_test(test_nothing_is_known),
 		cmocka_unit_test(test_relapses),
