@@ -150,6 +150,37 @@ show_list(const struct cli *cli, const char *target,
 	return status;
 }
 
+/* Services that have no replica yet because they wait for another: below the table. */
+static int
+show_waiting(const struct cli *cli, const struct target *t)
+{
+	char target[256], safe[512];
+	struct err err = {0};
+	struct buf answer;
+
+	text_format(target, sizeof(target), "/v1/services%s%s",
+		    t->deployment[0] ? "?deployment=" : "", t->deployment);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	json_t *root = client_get(cli, target, &answer, &err) < 0
+			       ? NULL
+			       : json_read_parse(buf_cstr(&answer), answer.length, &err);
+	const json_t *items = json_read_array(root, "items");
+	for (size_t i = 0; i < json_read_count(items); i++) {
+		const json_t *s = json_read_at(items, i);
+		const char *what = json_read_text(json_read_get(s, "reason"), "what");
+
+		if (!json_read_bool(s, "waits") ||
+		    (t->service[0] && strcmp(t->service, json_read_text(s, "name")) != 0))
+			continue;
+		text_printable(what, strlen(what), safe, sizeof(safe));
+		printf("! %s/%s: %s\n", json_read_text(s, "deployment"), json_read_text(s, "name"),
+		       safe);
+	}
+	json_read_free(root);
+	buf_fini(&answer);
+	return err.kind ? cli_fail(cli, &err) : 0;
+}
+
 int
 cmd_ps(struct cli *cli)
 {
@@ -161,7 +192,8 @@ cmd_ps(struct cli *cli)
 		return cli_fail(cli, &err);
 	target_text(&t, text);
 	text_format(target, sizeof(target), "/v1/replicas%s%s", text[0] ? "?target=" : "", text);
-	return show_list(cli, target, render_replicas);
+	int status = show_list(cli, target, render_replicas);
+	return status || cli_machine(cli) || cli->quiet ? status : show_waiting(cli, &t);
 }
 
 int

@@ -179,7 +179,7 @@ struct msg_service { /* key: id from the store */
 	uint32_t scale_min, scale_max;
 	uint32_t desired, running, ready;
 	uint32_t weak_gate; /* no health block: the weaker gate is used */
-	uint32_t pad_;
+	uint32_t waits;     /* for a dependency (reason): its replicas are not made yet */
 	char image[MSG_IMAGE];
 	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, "" when none */
 	struct msg_reason reason;
@@ -274,7 +274,7 @@ struct msg_claim { /* key: replica */
 	uint32_t stop_signal;
 	uint8_t plan_sha256[32];
 	uint32_t remove_volumes; /* MSG_REMOVE: its named volumes too */
-	uint32_t pad_;
+	uint32_t held;           /* MSG_RUN: what does not run yet is not started yet */
 };
 
 enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP, MSG_CHECK_UDP };

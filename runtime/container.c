@@ -767,7 +767,8 @@ container_step(struct container *c)
 			clear_groups(c);
 			return;
 		}
-		prepare(c);
+		if (!c->claim.held)
+			prepare(c);
 		return;
 	case MSG_STOP:
 		if (c->monitor != NULL)

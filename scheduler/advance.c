@@ -288,6 +288,8 @@ create(struct model *m, struct deployment *d, struct service *s, const struct ro
 	struct replica *p = model_add_replica(m, s, &row);
 	if (!p)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a replica");
+	/* On the way forward it was waited for before; on the way back nothing may wait. */
+	p->released = d->rollout.phase != ROLLOUT_IDLE;
 	model_policy(m, p, &policy);
 	lifecycle_init(&p->life, &policy);
 	reconcile_order(m, p, LIFECYCLE_RUN);
@@ -548,6 +550,12 @@ halt_replica(struct model *m, struct operation *o, struct replica *p, struct hal
 	if (p->life.state == MSG_REPLICA_READY)
 		return;
 	h->done = false;
+	if (p->waits.kind) {
+		p->created_ns = m->now_ns;
+		if (p->waits.kind == ERR_TIMEOUT)
+			h->failed = p;
+		return;
+	}
 	if (lifecycle_in_trouble(&p->life) || m->now_ns >= limit)
 		h->failed = p;
 	else
@@ -574,8 +582,12 @@ halt(struct model *m, struct deployment *d)
 	if (h.failed) {
 		struct err cause = {0};
 
-		advance_cause(m, h.failed, false, &cause);
-		msg_reason_from(&cause, &o->row.reason);
+		if (h.failed->waits.kind)
+			o->row.reason = h.failed->waits;
+		else
+			advance_cause(m, h.failed, false, &cause);
+		if (cause.kind)
+			msg_reason_from(&cause, &o->row.reason);
 		end_operation(m, d, MSG_OPERATION_FAILED);
 		return true;
 	}

@@ -55,8 +55,9 @@ struct service {
 	struct list replicas;
 	struct store_route *routes;
 	size_t routes_count;
-	uint64_t depends_over; /* bit per dependency: it was late, and that was said */
-	uint32_t slot;         /* in the view of this pass */
+	uint64_t depends_over;   /* bit per dependency: it was late, and that was said */
+	struct msg_reason waits; /* for a dependency; kind 0: it does not (depend.c) */
+	uint32_t slot;           /* in the view of this pass */
 };
 
 struct replica {
@@ -74,6 +75,12 @@ struct replica {
 	int64_t since_wall_ns;
 	uint64_t draining_version; /* of the backend table that says so; 0: not published */
 	struct msg_reason reason;
+	/* depend.c */
+	bool released; /* does not wait, or not any more */
+	bool held;     /* claimed, and not to be started yet */
+	uint64_t held_since_ns;
+	uint64_t depends_over; /* as the service's */
+	struct msg_reason waits;
 };
 
 struct operation {

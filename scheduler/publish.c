@@ -169,6 +169,11 @@ put_replica(struct table *t, struct replica *p)
 
 	if (p->life.state == MSG_REPLICA_READY)
 		row.conditions |= MSG_READY;
+	if (p->waits.kind) {
+		row.state = MSG_REPLICA_PENDING;
+		row.conditions = 0;
+		row.reason = p->waits;
+	}
 	text_copy(row.deployment_name, sizeof(row.deployment_name),
 		  p->service->deployment->row.name);
 	text_copy(row.service_name, sizeof(row.service_name), p->service->row.name);
@@ -191,6 +196,7 @@ put_claim(struct table *t, struct replica *p)
 		.stop_grace_ms = p->row.stop_grace_ms,
 		.stop_signal = spec ? (uint32_t)spec->stop_signal : 15,
 		.remove_volumes = p->row.remove_volumes,
+		.held = p->held,
 	};
 
 	if (!desired)
@@ -585,7 +591,10 @@ put_service(struct table *t, struct service *s)
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		put_url(t->m, spec, row.url, sizeof(row.url));
 	}
-	if (tally.reason)
+	row.waits = s->waits.kind != 0;
+	if (row.waits)
+		row.reason = s->waits;
+	else if (tally.reason)
 		row.reason = *tally.reason;
 	table_row(t, s->row.id, &row);
 }

@@ -11,6 +11,7 @@
 #include "ring/metrics.h"
 #include "scheduler/advance.h"
 #include "scheduler/cause.h"
+#include "scheduler/depend.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
 #include "scheduler/publish.h"
@@ -288,6 +289,8 @@ reconcile_order(struct model *m, struct replica *p, enum lifecycle_order order)
 		.order = order,
 	};
 
+	if (order == LIFECYCLE_RUN && p->life.order == LIFECYCLE_STOP)
+		p->released = false;
 	(void)step(m, p, &e);
 }
 
@@ -337,6 +340,15 @@ step_deployments(struct model *m)
 	return moved;
 }
 
+static void
+look_at_depends(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->deployments)
+		depend_look(m, container_of(it, struct deployment, link));
+}
+
 void
 reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 {
@@ -349,6 +361,7 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 		if (!moved)
 			break;
 	}
+	look_at_depends(m);
 	save_all(m);
 	publish_all(m);
 }

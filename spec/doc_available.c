@@ -71,7 +71,6 @@ static const struct line lines[] = {
 	{"services.*.scale.cooldown", TEXT_IS_NOT, "30s", "`scale.cooldown`", false},
 	{"services.*.scale.targets", NOT_EMPTY, NULL, "`scale.targets`", false},
 	{"services.*.scale.min", TEXT_IS, "0", "sleeping at `min: 0`", false},
-	{"services.*.depends", NOT_EMPTY, NULL, "`depends`", false},
 	{"services.*.health.check.url", BEGINS, "http://", "a health url with a host", false},
 	{"services.*.init.steps", NOT_EMPTY, NULL, "`init.steps`", false},
 	{"services.*.errors.on_init_failure.action", TEXT_IS_NOT, "fail",

@@ -45,7 +45,8 @@ struct node_world {
 	struct ring_reader *runtime_r, *probe_r, *proxy_r; /* the scheduler's */
 	struct ring_reader *seen;                          /* the others' view of the scheduler */
 	enum node_behaviour behaviour[64];                 /* by revision */
-	uint32_t in_flight;                                /* of every draining replica */
+	const char *behaves; /* the service that the above is about; NULL: all */
+	uint32_t in_flight;  /* of every draining replica */
 	bool proxy_asleep;
 	unsigned started;      /* processes, ever */
 	unsigned least_active; /* backends, since node_watch */
@@ -190,6 +191,13 @@ node_sync(struct ring_reader *r, uint16_t table, size_t bytes)
 	ring_table_sync(r, table, (uint32_t)bytes, node_same, NULL);
 }
 
+static inline enum node_behaviour
+node_how(const struct node_world *w, const struct msg_claim *c)
+{
+	return w->behaves && strcmp(c->service_name, w->behaves) != 0 ? NODE_GOOD
+								      : w->behaviour[c->revision];
+}
+
 static inline bool
 node_run_claim(void *arg, uint64_t key, const void *row)
 {
@@ -210,14 +218,14 @@ node_run_claim(void *arg, uint64_t key, const void *row)
 		}
 		return true;
 	}
-	if (old && old->attempt >= c->attempt)
+	if ((old && old->attempt >= c->attempt) || c->held)
 		return true;
 	w->started++;
 	now.state = MSG_CONTAINER_RUNNING;
 	now.conditions = MSG_IMAGE_READY | MSG_STARTED;
 	now.started_wall_ns = node_wall(w) + (int64_t)w->started;
 	addr_from_v4_be(__builtin_bswap32(0x0ac80000 + (uint32_t)key), 0, &now.addr4);
-	switch (w->behaviour[c->revision]) {
+	switch (node_how(w, c)) {
 	case NODE_EXITS:
 		now.state = MSG_CONTAINER_EXITED;
 		now.exit_status = 1;
@@ -262,7 +270,7 @@ node_run_probe(void *arg, uint64_t key, const void *row)
 	struct node_world *w = arg;
 	const struct msg_probe *p = row;
 	const struct msg_claim *c = ring_table_get(w->seen, MSG_TABLE_CLAIM, p->replica);
-	bool ok = c && w->behaviour[c->revision] != NODE_UNHEALTHY;
+	bool ok = c && node_how(w, c) != NODE_UNHEALTHY;
 	struct msg_result r = {
 		.replica = p->replica,
 		.attempt = p->attempt,
