@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics: clean for promtool and the strict OpenMetrics parser, and counting what was sent."""
 
+import contextlib
 import json
+import os
 import re
 import subprocess
+import urllib.parse
 import urllib.request
 
 import zl
@@ -54,6 +57,52 @@ def test_formats_and_counts():
                        "zlayer_build_info", "zlayer_node_info", "zlayer_connections_accepted",
                        "zlayer_tls_certificate_not_after_timestamp_seconds", "process_cpu_seconds"):
             check(family in families, family, "is not in", sorted(families))
+
+
+def ask(expression):
+    """One instant query of the Prometheus that runs: [(labels, value)]."""
+    url = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(url, timeout=30) as r:
+        return [(row["metric"], float(row["value"][1])) for row in json.load(r)["data"]["result"]]
+
+
+@contextlib.contextmanager
+def prometheus(folder):
+    config = os.path.join(folder, "prometheus.yml")
+    with open(config, "w") as f:
+        f.write("global: { scrape_interval: 1s }\n"
+                "scrape_configs: [ { job_name: zlayer, static_configs: [ { targets: ['127.0.0.1:9883'] } ] } ]\n")
+    with open(os.path.join(folder, "prometheus.log"), "w") as log:
+        process = subprocess.Popen(
+            ["prometheus", "--config.file", config, "--storage.tsdb.path", os.path.join(folder, "tsdb"),
+             "--web.listen-address", "127.0.0.1:9090", "--enable-feature=exemplar-storage"], stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_prometheus_scrapes():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        with prometheus(node.folder):
+            def answers(expression):
+                with contextlib.suppress(OSError):
+                    return ask(expression)
+                return []
+            wait_for(lambda: answers('up{job="zlayer"} == 1'), "Prometheus takes what the node serves")
+            sent = 300
+            r = subprocess.run(["h2load", "-n", str(sent), "-c", "3", "--connect-to=127.0.0.1:8443",
+                                "https://web.test/bytes/100"], capture_output=True, text=True, timeout=60)
+            check(f"{sent} succeeded" in r.stdout, r.stdout)
+            wait_for(lambda: [v for _, v in ask('sum(zlayer_http_requests_total{service="shop/web",code="200"})')] == [sent],
+                     "Prometheus knows each request")
+            (_, p99), = ask('histogram_quantile(0.99, sum by (le) (zlayer_http_request_duration_seconds_bucket))')
+            check(0 < p99 <= 10, p99)
+            equal(ask('scrape_samples_post_metric_relabeling{job="zlayer"} == 0'), [], "samples were kept")
+            equal(sorted(m["state"] for m, v in ask('zlayer_service_replicas{service="shop/web"} > 0')), ["ready"], "states")
 
 
 def test_counters_survive_a_worker():
