@@ -163,3 +163,61 @@ class WebSocket:
     def close(self):
         with contextlib.suppress(OSError):
             self.c.close()
+
+
+class Loop(threading.Thread):
+    """Calls turn() again and again; what it raises is a failure. with Loop(f) as l: ...; l.done, l.failed."""
+
+    def __init__(self, turn, clients=1):
+        super().__init__(daemon=True)
+        self.turn = turn
+        self.done, self.failed = 0, []
+        self.stopping = threading.Event()
+        self.more = [threading.Thread(target=self.run, daemon=True) for _ in range(clients - 1)]
+
+    def __enter__(self):
+        for t in [self, *self.more]:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for t in [self, *self.more]:
+            t.join(120)
+
+    def run(self):
+        while not self.stopping.is_set():
+            try:
+                self.turn()
+                self.done += 1
+            except Exception as e:
+                self.failed.append(repr(e))
+
+
+def talk(load, turns=15):
+    """A WebSocket that lives for a while and is never silent."""
+    ws = WebSocket(load)
+    try:
+        for n in range(turns):
+            if not ws.echoes(b"message %d" % n):
+                raise EOFError(f"the websocket was cut after {n} messages")
+            time.sleep(0.1)  # the pace of a person
+    finally:
+        ws.close()
+
+
+def upload_slowly(load, pieces=12):
+    """A POST whose body comes a little at a time."""
+    c = load.connect()
+    try:
+        c.sock.sendall((f"POST /upload HTTP/1.1\r\nHost: {load.host}\r\nConnection: close\r\n"
+                        f"Content-Length: {pieces * 10}\r\n\r\n").encode())
+        for _ in range(pieces):
+            c.sock.sendall(b"0123456789")
+            time.sleep(0.1)  # the pace of a bad line
+        while b"\r\n\r\n" not in c.kept:
+            c.more()
+        if not c.kept.startswith(b"HTTP/1.1 200 "):
+            raise ValueError(c.kept[:60])
+    finally:
+        c.close()
