@@ -121,6 +121,27 @@ def test_counters_survive_a_worker():
         wait_for(lambda: total(scrape()[0], name, service="shop/web") == 20, "still 20")
 
 
+def test_what_is_gone_is_not_shown():
+    names = ["zlayer_upstream_up", "zlayer_container_memory_working_set_bytes"]
+
+    def lines():
+        return [line for line in scrape()[0].splitlines() if line.split("{")[0] in names and 'service="shop/web"' in line]
+
+    def shown():
+        text = scrape()[0]
+        return total(text, names[0], service="shop/web") >= 1 and total(text, names[1], service="shop/web") > 0
+    with Node() as node:
+        node.import_image()
+        node.import_image("test:2", ("/bin/server", "-d", "1"))
+        node.deploy(service())
+        wait_for(shown, "it is up and has memory")
+        # Its successor has the same name.
+        node.deploy(service(image="test:2"))
+        wait_for(shown, "so is its successor")
+        node.cli("rm", "shop", "--yes")
+        wait_for(lambda: not lines(), "nothing of it is shown any more")
+
+
 def test_access_log():
     extra = "logs: { format: json, access: { exclude_paths: [/health] } }\n"
     with Node(config=extra) as node:

@@ -173,6 +173,28 @@ def test_clean_restart_keeps_containers():
         node.destroy()
 
 
+def test_upgrades_in_quick_succession():
+    """The second is asked for while the first is under way: each role has one process in the end."""
+    node = started()
+    try:
+        pids = container_pids(node)
+        before = node.processes()
+        for i in range(40):
+            node.process.send_signal(signal.SIGUSR2)
+            time.sleep(i % 7 / 100)  # in the middle of it, wherever that is
+
+        def replaced():
+            now = node.processes()
+            return len(now) == len(before) and not set(now.values()) & set(before.values())
+        wait_for(lambda: node.ready() and replaced(), "every process was replaced, and none is left over")
+        roles = [pid for pid in node.pids() if b"role" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")]
+        equal(len(roles), len(before), "processes of roles")
+        wait_for(lambda: served(node) and all_ready(node), "served")
+        equal(container_pids(node), pids, "containers")
+    finally:
+        node.destroy()
+
+
 def test_replica_killed():
     node = started()
     try:
