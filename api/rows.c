@@ -24,6 +24,7 @@ static const struct {
 	{ROLE_NODE, MSG_TABLE_PROCESS, sizeof(struct msg_process)},
 	{ROLE_NODE, MSG_TABLE_LISTENER, sizeof(struct msg_listener)},
 	{ROLE_NODE, MSG_TABLE_NODE, sizeof(struct msg_node)},
+	{ROLE_NODE, MSG_TABLE_UPLINK, sizeof(struct msg_uplink)},
 	{ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath)},
 };
 

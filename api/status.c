@@ -133,6 +133,28 @@ put_datapath(struct json *j, struct call *call)
 }
 
 static void
+put_uplink(struct json *j, struct call *call)
+{
+	static const char *const states[] = {
+		[MSG_UPLINK_OFF] = "off",
+		[MSG_UPLINK_WAITS] = "no default route",
+		[MSG_UPLINK_UP] = "up",
+		[MSG_UPLINK_FAILED] = "failed",
+	};
+	const struct msg_uplink *u = rows_get(call->server, ROLE_NODE, MSG_TABLE_UPLINK, 1);
+
+	if (!u || u->state == 0 || u->state > MSG_UPLINK_FAILED) {
+		json_null(j, "uplink");
+		return;
+	}
+	json_object(j, "uplink");
+	json_text(j, "state", states[u->state]);
+	VIEW_TEXT(j, "link", u->name);
+	view_reason(j, "reason", &u->reason);
+	json_end(j);
+}
+
+static void
 put_listeners(struct json *j, struct call *call)
 {
 	struct rows rows;
@@ -288,6 +310,15 @@ warn_listeners(struct warnings *w, struct call *call)
 	rows_fini(&rows);
 }
 
+static void
+warn_uplink(struct warnings *w, struct call *call)
+{
+	const struct msg_uplink *u = rows_get(call->server, ROLE_NODE, MSG_TABLE_UPLINK, 1);
+
+	if (u && u->state == MSG_UPLINK_FAILED && u->reason.kind)
+		warn(w, "", 0, "uplink", &u->reason);
+}
+
 void
 status_get(struct call *call)
 {
@@ -301,6 +332,7 @@ status_get(struct call *call)
 	json_object(&j, NULL);
 	put_node(&j, "node", call);
 	put_datapath(&j, call);
+	put_uplink(&j, call);
 	put_processes(&j, call);
 	put_listeners(&j, call);
 	json_array(&j, "deployments");
@@ -315,6 +347,7 @@ status_get(struct call *call)
 	warn_config(&w, call);
 	warn_processes(&w, call);
 	warn_listeners(&w, call);
+	warn_uplink(&w, call);
 	warn_deployments(&w, call);
 	warn_replicas(&w, call);
 	json_end(&j);

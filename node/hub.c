@@ -514,7 +514,7 @@ hub_leash_fd(const struct hub_member *m)
 	return m->leash;
 }
 
-const struct ring_reader *
+struct ring_reader *
 hub_reader(const struct hub_member *m)
 {
 	return m->reader;

@@ -57,7 +57,7 @@ int hub_resume(struct hub_member *member, int fd, struct err *err) MUST_CHECK;
 int hub_segment_fd(const struct hub_member *member);
 int hub_leash_fd(const struct hub_member *member);
 /* NULL before it came. */
-const struct ring_reader *hub_reader(const struct hub_member *member);
+struct ring_reader *hub_reader(const struct hub_member *member);
 
 /* Sends, or queues when the socket is full; fds are borrowed. */
 void hub_send(struct hub_member *member, const struct leash_message *message, const int *fds,

@@ -31,6 +31,7 @@
 #include "node/fabric.h"
 #include "node/notify.h"
 #include "node/options.h"
+#include "node/outside.h"
 #include "node/publish.h"
 #include "node/retired.h"
 #include "node/stale.h"
@@ -57,6 +58,7 @@ struct node {
 	struct unit_env env;
 	struct supervise *supervise;
 	struct certs *certs;
+	struct outside *outside;
 	uv_signal_t signals[SIGNALS];
 	uv_timer_t tick;
 	struct usage usage;
@@ -348,6 +350,24 @@ signal_event(uv_signal_t *handle, int number)
 	}
 }
 
+/* What overlay says of this node's addresses; NULL while it has not. */
+static const struct msg_prefix *
+find_prefix(struct node *n)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		struct unit *u = container_of(it, struct unit, link);
+		struct ring_reader *reader = u->member ? hub_reader(u->member) : NULL;
+
+		if (u->role->role != ROLE_OVERLAY || !reader)
+			continue;
+		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
+		return ring_table_get(reader, MSG_TABLE_PREFIX, 1);
+	}
+	return NULL;
+}
+
 static void
 tick_event(uv_timer_t *timer)
 {
@@ -361,6 +381,8 @@ tick_event(uv_timer_t *timer)
 		open_listeners(n);
 	if (n->upgrade_waits)
 		upgrade(n);
+	if (n->outside && !n->stopping)
+		outside_tick(n->outside, &n->config, find_prefix(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
 	if (usage)
@@ -468,6 +490,9 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 	if (!n->supervise)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
+	n->outside = outside_new(&n->loop, n->own, n->hub, &n->inst, n->fabric);
+	if (!n->outside)
+		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	return 0;
 }
 
@@ -584,11 +609,15 @@ static void
 close_node(struct node *n)
 {
 	bool stay = containers_left(n);
+	struct err outside = {0};
 
 	/* The loop runs once more, for handles that close: nothing may come to what is gone. */
 	uv_timer_stop(&n->tick);
 	for (int i = 0; i < SIGNALS; i++)
 		uv_signal_stop(&n->signals[i]);
+	if (!stay && outside_remove(n->outside, &outside) < 0)
+		log_err(LOG_WARN, "the uplink is not removed", &outside);
+	outside_free(n->outside);
 	certs_free(n->certs);
 	supervise_free(n->supervise);
 	listeners_fini(&n->listeners);

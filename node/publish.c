@@ -19,8 +19,9 @@ publish_new(uint32_t generation, struct ring_writer **out, struct err *err)
 		.tables = {{MSG_TABLE_PROCESS, 1, sizeof(struct msg_process),
 			    2 * ROLE_PROXIES_MAX + ROLES_},
 			   {MSG_TABLE_LISTENER, 1, sizeof(struct msg_listener), LISTENERS_MAX},
-			   {MSG_TABLE_NODE, 1, sizeof(struct msg_node), 1}},
-		.tables_count = 3,
+			   {MSG_TABLE_NODE, 1, sizeof(struct msg_node), 1},
+			   {MSG_TABLE_UPLINK, 1, sizeof(struct msg_uplink), 1}},
+		.tables_count = 4,
 		.metric_series = PUBLISH_SERIES,
 	};
 

@@ -55,7 +55,8 @@ struct roles_entry {
 };
 
 enum {
-	ROLES_UIDS = 256, /* per instance */
+	ROLES_UIDS = 256,    /* per instance */
+	ROLES_UID_NFT = 128, /* offset of the user that the nft program runs as */
 	ROLES_COUNT = ROLES_ - ROLE_NODE - 1,
 };
 

@@ -12,7 +12,7 @@
  * with a bounded length) before treating a char array as a string, and check every index and enum.
  *
  * Who writes what:
- *   node           process, listener, node
+ *   node           process, listener, node, uplink
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream;
  *                  events
  *   runtime        container, veth, image, result (command checks)
@@ -55,6 +55,7 @@ enum msg_table {
 	MSG_TABLE_APPLIED,
 	MSG_TABLE_DRAIN,
 	MSG_TABLE_STREAM,
+	MSG_TABLE_UPLINK,
 	MSG_TABLES_,
 };
 
@@ -133,6 +134,23 @@ struct msg_node { /* key: 1 */
 	struct addr addresses[16];
 	int64_t configured_wall_ns;     /* when the configuration in force was read */
 	struct msg_reason config_error; /* why the last reload was refused; kind 0: it was not */
+};
+
+enum msg_uplink_state {
+	MSG_UPLINK_OFF = 1,
+	MSG_UPLINK_WAITS, /* the machine has no default route yet */
+	MSG_UPLINK_UP,
+	MSG_UPLINK_FAILED,
+};
+
+/* The veth pair between the fabric and the machine's network namespace. */
+struct msg_uplink { /* key: 1 */
+	uint32_t state;
+	uint32_t ifindex;        /* of the outer end, in node's namespace; 0: there is none */
+	uint32_t fabric_ifindex; /* of the inner end */
+	uint32_t pad_;
+	char name[16]; /* of the outer end; the inner one is "uplink" */
+	struct msg_reason reason;
 };
 
 /* ---- scheduler ---- */

@@ -170,7 +170,7 @@ net_link_add_veth(int sock, const struct net_link_veth *v, struct err *err)
 	put_peer(h, v);
 	net_link_mnl.mnl_attr_nest_end(h, data);
 	net_link_mnl.mnl_attr_nest_end(h, info);
-	return ask(sock, &r, "make the container's link", err);
+	return ask(sock, &r, "make a pair of links", err);
 }
 
 static void
@@ -202,7 +202,7 @@ net_link_remove(int sock, uint32_t index, struct err *err)
 	struct request r = {0};
 	struct ifinfomsg *info = begin(&r, RTM_DELLINK, 0, sizeof(*info));
 	info->ifi_index = (int)index;
-	return ask(sock, &r, "remove a container's link", err);
+	return ask(sock, &r, "remove a link", err);
 }
 
 int
@@ -213,7 +213,7 @@ net_link_up(int sock, uint32_t index, struct err *err)
 	info->ifi_index = (int)index;
 	info->ifi_flags = IFF_UP;
 	info->ifi_change = IFF_UP;
-	return ask(sock, &r, "bring a container's link up", err);
+	return ask(sock, &r, "bring a link up", err);
 }
 
 /* ---- addresses ---- */
@@ -245,7 +245,7 @@ net_link_add_address(int sock, uint32_t index, const struct addr *a, struct err 
 	m->ifa_flags = addr_is_v4(a) ? 0 : IFA_F_NODAD;
 	put_ip(&r.u.head, IFA_LOCAL, a);
 	put_ip(&r.u.head, IFA_ADDRESS, a);
-	return ask(sock, &r, "give the container its address", err);
+	return ask(sock, &r, "give a link its address", err);
 }
 
 int
@@ -269,7 +269,27 @@ net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct
 		put_ip(h, RTA_GATEWAY, gateway);
 	}
 	net_link_mnl.mnl_attr_put_u32(h, RTA_OIF, index);
-	return ask(sock, &r, "set a container's route", err);
+	return ask(sock, &r, "set a route", err);
+}
+
+int
+net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
+			  const struct addr *gateway, struct err *err)
+{
+	struct request r = {0};
+	struct nlmsghdr *h = &r.u.head;
+	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	m->rtm_family = family_of(gateway);
+	m->rtm_dst_len = (unsigned char)(addr_is_v4(gateway) ? to->bits - 96 : to->bits);
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_scope = RT_SCOPE_UNIVERSE;
+	m->rtm_type = RTN_UNICAST;
+	m->rtm_flags = RTNH_F_ONLINK;
+	put_ip(h, RTA_DST, &to->base);
+	put_ip(h, RTA_GATEWAY, gateway);
+	net_link_mnl.mnl_attr_put_u32(h, RTA_OIF, index);
+	return ask(sock, &r, "set the route of a prefix", err);
 }
 
 int
@@ -284,13 +304,48 @@ net_link_add_neighbour(int sock, uint32_t index, const struct addr *a, const uin
 	m->ndm_type = RTN_UNICAST;
 	put_ip(&r.u.head, NDA_DST, a);
 	net_link_mnl.mnl_attr_put(&r.u.head, NDA_LLADDR, 6, mac);
-	return ask(sock, &r, "set a container's neighbour", err);
+	return ask(sock, &r, "set a neighbour", err);
+}
+
+int
+net_link_set_alias(int sock, uint32_t index, const char *alias, struct err *err)
+{
+	struct request r = {0};
+	struct ifinfomsg *info = begin(&r, RTM_NEWLINK, 0, sizeof(*info));
+	info->ifi_index = (int)index;
+	net_link_mnl.mnl_attr_put_strz(&r.u.head, IFLA_IFALIAS, alias);
+	return ask(sock, &r, "write a link's alias", err);
 }
 
 /* ---- listing ---- */
 
+/* The attribute's payload; NULL when the message has none. */
+static const struct nlattr *
+find_attr(const struct nlmsghdr *h, size_t extra, uint16_t type)
+{
+	const char *end = (const char *)h + h->nlmsg_len;
+	const char *at = (const char *)net_link_mnl.mnl_nlmsg_get_payload(h) + NLMSG_ALIGN(extra);
+	const struct nlattr *a = (const struct nlattr *)(const void *)at;
+	for (; net_link_mnl.mnl_attr_ok(a, (int)(end - (const char *)a));
+	     a = net_link_mnl.mnl_attr_next(a))
+		if (net_link_mnl.mnl_attr_get_type(a) == type)
+			return a;
+	return NULL;
+}
+
+static bool
+take_text(const struct nlattr *a, char *out, size_t cap)
+{
+	if (a == NULL)
+		return false;
+	const char *text = net_link_mnl.mnl_attr_get_payload(a);
+	return text_ncopy(out, cap, text, strnlen(text, net_link_mnl.mnl_attr_get_payload_len(a)));
+}
+
 struct listing {
 	void (*visit)(void *arg, const char *name, uint32_t index);
+	void (*visit_alias)(void *arg, const char *name, uint32_t index, const char *alias);
+	void (*visit_index)(void *arg, uint32_t index);
 	void *arg;
 };
 
@@ -299,29 +354,78 @@ take_link(void *arg, const struct nlmsghdr *h)
 {
 	const struct listing *list = arg;
 	const struct ifinfomsg *info = net_link_mnl.mnl_nlmsg_get_payload(h);
-	const char *end = (const char *)h + h->nlmsg_len;
-	const struct nlattr *a = (const struct nlattr *)(const void *)((const char *)info +
-								       NLMSG_ALIGN(sizeof(*info)));
-	if (h->nlmsg_type != RTM_NEWLINK)
+	char name[IFNAMSIZ], alias[256];
+	if (h->nlmsg_type != RTM_NEWLINK ||
+	    !take_text(find_attr(h, sizeof(*info), IFLA_IFNAME), name, sizeof(name)))
 		return;
-	for (; net_link_mnl.mnl_attr_ok(a, (int)(end - (const char *)a));
-	     a = net_link_mnl.mnl_attr_next(a)) {
-		if (net_link_mnl.mnl_attr_get_type(a) != IFLA_IFNAME)
-			continue;
-		char name[IFNAMSIZ];
-		text_ncopy(name, sizeof(name), net_link_mnl.mnl_attr_get_payload(a),
-			   strnlen(net_link_mnl.mnl_attr_get_payload(a),
-				   net_link_mnl.mnl_attr_get_payload_len(a)));
+	if (list->visit != NULL)
 		list->visit(list->arg, name, (uint32_t)info->ifi_index);
-		return;
-	}
+	else if (take_text(find_attr(h, sizeof(*info), IFLA_IFALIAS), alias, sizeof(alias)))
+		list->visit_alias(list->arg, name, (uint32_t)info->ifi_index, alias);
+}
+
+static void
+each_link(int sock, struct listing *list)
+{
+	struct request r = {0};
+	begin(&r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	talk(sock, &r, take_link, list);
 }
 
 void
 net_link_each(int sock, void (*visit)(void *arg, const char *name, uint32_t index), void *arg)
 {
+	each_link(sock, &(struct listing){.visit = visit, .arg = arg});
+}
+
+void
+net_link_each_alias(int sock,
+		    void (*visit)(void *arg, const char *name, uint32_t index, const char *alias),
+		    void *arg)
+{
+	each_link(sock, &(struct listing){.visit_alias = visit, .arg = arg});
+}
+
+static void
+take_hops(const struct listing *list, const struct nlattr *a)
+{
+	const char *at = net_link_mnl.mnl_attr_get_payload(a);
+	size_t left = net_link_mnl.mnl_attr_get_payload_len(a);
+	while (left >= sizeof(struct rtnexthop)) {
+		const struct rtnexthop *hop = (const struct rtnexthop *)(const void *)at;
+		size_t length = RTNH_ALIGN(hop->rtnh_len);
+		list->visit_index(list->arg, (uint32_t)hop->rtnh_ifindex);
+		if (hop->rtnh_len < sizeof(*hop) || length > left)
+			return;
+		at += length;
+		left -= length;
+	}
+}
+
+static void
+take_default(void *arg, const struct nlmsghdr *h)
+{
+	const struct listing *list = arg;
+	const struct rtmsg *m = net_link_mnl.mnl_nlmsg_get_payload(h);
+	const struct nlattr *a;
+	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_dst_len != 0 || m->rtm_type != RTN_UNICAST ||
+	    m->rtm_table != RT_TABLE_MAIN)
+		return;
+	if ((a = find_attr(h, sizeof(*m), RTA_OIF)) != NULL) {
+		uint32_t index;
+		memcpy(&index, net_link_mnl.mnl_attr_get_payload(a), sizeof(index));
+		list->visit_index(list->arg, index);
+	}
+	if ((a = find_attr(h, sizeof(*m), RTA_MULTIPATH)) != NULL)
+		take_hops(list, a);
+}
+
+void
+net_link_each_default(int sock, int family, void (*visit)(void *arg, uint32_t index), void *arg)
+{
 	struct request r = {0};
-	struct listing list = {.visit = visit, .arg = arg};
-	begin(&r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
-	talk(sock, &r, take_link, &list);
+	struct listing list = {.visit_index = visit, .arg = arg};
+	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
+	m->rtm_family = (unsigned char)family;
+	talk(sock, &r, take_default, &list);
 }

@@ -39,9 +39,24 @@ int net_link_add_address(int sock, uint32_t index, const struct addr *a,
 /* To one address over the link; gateway NULL: directly. to NULL: the default route. */
 int net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct addr *gateway,
 		       struct err *err) MUST_CHECK;
+/* To a prefix (host bits zero, bits 96 for all of IPv4) by a gateway that is on the link. */
+int net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
+			      const struct addr *gateway, struct err *err) MUST_CHECK;
 /* A permanent neighbour. */
 int net_link_add_neighbour(int sock, uint32_t index, const struct addr *a, const uint8_t mac[6],
 			   struct err *err) MUST_CHECK;
 void net_link_each(int sock, void (*visit)(void *arg, const char *name, uint32_t index), void *arg);
+
+/* A text of at most 255 bytes that stays with the link. */
+int net_link_set_alias(int sock, uint32_t index, const char *alias, struct err *err) MUST_CHECK;
+/* Visits the links that have such a text. */
+void net_link_each_alias(int sock,
+			 void (*visit)(void *arg, const char *name, uint32_t index,
+				       const char *alias),
+			 void *arg);
+/* Visits the links of the main table's default routes; family AF_INET or AF_INET6. A link may come
+ * twice. */
+void net_link_each_default(int sock, int family, void (*visit)(void *arg, uint32_t index),
+			   void *arg);
 
 #endif

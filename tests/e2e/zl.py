@@ -16,6 +16,7 @@ import glob
 import http.client
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -37,6 +38,7 @@ FINDING = re.compile(r"(Address|UndefinedBehavior)Sanitizer|runtime error:")
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,6 +78,85 @@ def isolate():
     if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
         raise OSError(ctypes.get_errno(), "mount --make-rprivate")
     run("ip", "link", "set", "lo", "up")
+
+
+class Space:
+    """A network namespace of the test's own; the test's is Space(os.getpid())."""
+
+    def __init__(self, pid=None):
+        self.holder = None
+        if pid is None:
+            self.holder = subprocess.Popen(["unshare", "-n", "cat"], stdin=subprocess.PIPE)
+            own = os.readlink("/proc/self/ns/net")
+            wait_for(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, "a network namespace")
+            pid = self.holder.pid
+        self.pid = pid
+        self.workers = []
+        if self.holder:
+            self.ip("link", "set", "lo", "up")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in self.workers:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        if self.holder:
+            self.holder.kill()
+            self.holder.communicate()
+
+    def run(self, *command, **options):
+        return run("nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *command, **options)
+
+    def ip(self, *args):
+        return self.run("ip", *args)
+
+    def enter(self):
+        with open(f"/proc/{self.pid}/ns/net") as ns:
+            if libc.setns(ns.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def call(self, function, *args):
+        """The function's value, or exception, from a process in the namespace."""
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ours)
+            try:
+                self.enter()
+                answer = (True, function(*args))
+            except BaseException as e:  # what the caller shall see
+                answer = (False, e)
+            with open(theirs, "wb") as f:
+                pickle.dump(answer, f)
+            os._exit(0)
+        os.close(theirs)
+        with open(ours, "rb") as f:
+            data = f.read()
+        os.waitpid(pid, 0)
+        good, value = pickle.loads(data)
+        if not good:
+            raise value
+        return value
+
+    def serve(self, function, *args):
+        """The function in a process in the namespace, until the end; it is given what to call when it is ready."""
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            try:
+                self.enter()
+                function(lambda: os.write(theirs, b"r"), *args)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
+        os.close(theirs)
+        self.workers.append(pid)
+        check(os.read(ours, 1) == b"r", "a server in a namespace did not start")
+        os.close(ours)
+        return pid
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -182,6 +263,10 @@ class Node:
             check(r.returncode == status,
                   f"zlayer {' '.join(args)}: status {r.returncode}, want {status}\n{r.stdout}{r.stderr}")
         return r
+
+    def containers(self):
+        """name of a replica -> the namespace of its container."""
+        return {r["name"]: Space(r["container"]["pid"]) for r in self.cli_json("ps")["items"]}
 
     def cli_json(self, *args):
         return json.loads(self.cli("-o", "json", *args).stdout)

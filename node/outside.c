@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When to look, and the process that does. It is a child of a child, so that nobody has to reap it
+ * (an upgrade of node may come between); its answer comes by a pipe, whose end without an answer is
+ * its death. It keeps none of node's descriptors but those it needs, so that nobody waits for a
+ * listener or a lock of a node that was killed meanwhile.
+ *
+ * A look is due when what is wanted has changed, while something is missing, and else rarely:
+ * somebody may have flushed the machine's rules.
+ */
+#include "node/outside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "node/roles.h"
+#include "node/uplink.h"
+#include "node/watch.h"
+
+enum { MISSING_S = 5, STANDING_S = 30, CHILD_S = 60 };
+
+struct outside {
+	uv_loop_t *loop;
+	struct ring_writer *own;
+	struct hub *hub;
+	struct uplink_wanted wanted;
+	enum msg_uplink_state state; /* 0: not looked yet */
+	bool changed;
+	unsigned waited_s;
+	int answer; /* of the process at work; -1: none */
+	struct watch *watch;
+	struct uplink_found found; /* as far as it was read */
+	size_t found_bytes;
+};
+
+struct outside *
+outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const struct instance *inst,
+	    int fabric)
+{
+	struct outside *o = mem_zalloc(MEM_NODE, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->loop = loop;
+	o->own = own;
+	o->hub = hub;
+	o->answer = -1;
+	text_copy(o->wanted.instance, sizeof(o->wanted.instance), inst->name);
+	o->wanted.fabric = fabric;
+	o->wanted.runs_fd = inst->runs_fd;
+	o->wanted.nft_uid = inst->uid_base + ROLES_UID_NFT;
+	return o;
+}
+
+static void
+let_go(struct outside *o)
+{
+	watch_free(o->watch);
+	o->watch = NULL;
+	fd_close(&o->answer);
+}
+
+void
+outside_free(struct outside *o)
+{
+	if (!o)
+		return;
+	let_go(o);
+	mem_free(o);
+}
+
+/* ---- the process ---- */
+
+static void
+reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Three descriptors to 3, 4 and 5; all others are closed. */
+static int
+keep(int fds[3])
+{
+	for (int i = 0; i < 3; i++)
+		if ((fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 6)) < 0)
+			return -1;
+	for (int i = 0; i < 3; i++)
+		if (dup3(fds[i], 3 + i, O_CLOEXEC) < 0)
+			return -1;
+	return close_range(6, ~0U, 0);
+}
+
+static _Noreturn void
+work(struct uplink_wanted *wanted, int answer, bool removes)
+{
+	static struct uplink_found found;
+	int fds[3] = {wanted->fabric, wanted->runs_fd, answer};
+
+	setsid();
+	reset_signals();
+	alarm(CHILD_S);
+	if (keep(fds) < 0)
+		_exit(1);
+	wanted->fabric = 3;
+	wanted->runs_fd = 4;
+	if (!removes)
+		uplink_apply(wanted, &found);
+	else if (uplink_remove(wanted, &found.err) < 0)
+		found.state = MSG_UPLINK_FAILED;
+	else
+		found.state = MSG_UPLINK_OFF;
+	struct err err = {0};
+	_exit(fd_write_all(5, &found, sizeof(found), &err) < 0);
+}
+
+/* Gives where the answer comes; -1 with err. */
+static int
+send_out(struct outside *o, bool removes, struct err *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "cannot look after the uplink");
+	defer_close int ours = ends[0], theirs = ends[1];
+	pid_t pid = fork();
+	if (pid == 0) {
+		pid = fork();
+		if (pid == 0)
+			work(&o->wanted, theirs, removes);
+		_exit(pid < 0);
+	}
+	int status = 0;
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
+	if (pid < 0 || status != 0)
+		return err_sys(err, pid < 0 ? errno : EAGAIN, "cannot look after the uplink");
+	o->found_bytes = 0;
+	return fd_take(&ours);
+}
+
+/* ---- the answer ---- */
+
+static void
+publish(struct outside *o, const struct uplink_found *found)
+{
+	struct msg_uplink row = {
+		.state = found->state,
+		.ifindex = found->ifindex,
+		.fabric_ifindex = found->fabric_ifindex,
+	};
+	bool changed = false;
+
+	text_copy(row.name, sizeof(row.name), found->name);
+	if (found->state == MSG_UPLINK_FAILED)
+		msg_reason_from(&found->err, &row.reason);
+	(void)ring_table_set(o->own, MSG_TABLE_UPLINK, 1, &row, &changed);
+	if (!changed)
+		return;
+	hub_kick(o->hub);
+	if (found->state == MSG_UPLINK_FAILED)
+		log_err(LOG_WARN, "containers do not reach the world", &found->err);
+	else if (found->state == MSG_UPLINK_UP)
+		log_event(LOG_INFO, "containers reach the world", log_s("link", found->name),
+			  LOG_END);
+}
+
+static void
+take_answer(struct outside *o)
+{
+	let_go(o);
+	if (o->found_bytes != sizeof(o->found)) {
+		o->found = (struct uplink_found){.state = MSG_UPLINK_FAILED};
+		err_set(&o->found.err, ERR_INTERNAL, "the process that makes the uplink died");
+	}
+	o->state = o->found.state;
+	o->wanted.digest = o->found.digest;
+	publish(o, &o->found);
+}
+
+/* False at the end, or when there is nothing more for now. */
+static bool
+read_some(struct outside *o, bool *ended)
+{
+	char *at = (char *)&o->found + o->found_bytes;
+	char more;
+	size_t left = sizeof(o->found) - o->found_bytes;
+	ssize_t n = left ? read(o->answer, at, left) : read(o->answer, &more, 1);
+
+	if (n > 0 && left)
+		o->found_bytes += (size_t)n;
+	*ended = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+	return n > 0 || (n < 0 && errno == EINTR);
+}
+
+static void
+readable(void *arg, bool can_read, bool can_write)
+{
+	struct outside *o = arg;
+	bool ended;
+
+	(void)can_read;
+	(void)can_write;
+	while (read_some(o, &ended))
+		continue;
+	if (ended)
+		take_answer(o);
+}
+
+static void
+look(struct outside *o)
+{
+	struct uplink_found failed = {.state = MSG_UPLINK_FAILED};
+
+	o->changed = false;
+	o->waited_s = 0;
+	o->answer = send_out(o, false, &failed.err);
+	if (o->answer >= 0 && fd_nonblock(o->answer, true) == 0)
+		o->watch = watch_new(o->loop, o->answer, readable, o);
+	if (o->watch)
+		return;
+	if (o->answer >= 0)
+		err_set(&failed.err, ERR_NO_MEMORY, "no memory to look after the uplink");
+	let_go(o);
+	o->state = MSG_UPLINK_FAILED;
+	publish(o, &failed);
+}
+
+/* ---- when ---- */
+
+static void
+want(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
+{
+	struct uplink_wanted w = o->wanted;
+
+	w.on = config->dataplane.uplink == CONFIG_UPLINK_AUTO;
+	w.always = !config->dataplane.interfaces_auto && config->dataplane.interfaces_count > 0;
+	w.v4 = prefix->v4;
+	w.v6 = prefix->v6;
+	if (memcmp(&w, &o->wanted, sizeof(w)) == 0)
+		return;
+	o->wanted = w;
+	o->changed = true;
+}
+
+static bool
+is_due(const struct outside *o)
+{
+	switch (o->state) {
+	case MSG_UPLINK_OFF:
+		return o->changed;
+	case MSG_UPLINK_UP:
+		return o->changed || o->waited_s >= STANDING_S;
+	default:
+		return o->changed || !o->state || o->waited_s >= MISSING_S;
+	}
+}
+
+void
+outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
+{
+	o->waited_s++;
+	if (!prefix || !addr_is_v4(&prefix->v4.base) || prefix->v4.bits < 96 ||
+	    prefix->v4.bits > 128 || addr_is_v4(&prefix->v6.base) || prefix->v6.bits > 128)
+		return;
+	want(o, config, prefix);
+	if (o->answer < 0 && is_due(o))
+		look(o);
+}
+
+static void
+wait_for_answer(struct outside *o)
+{
+	struct pollfd wait = {.fd = o->answer, .events = POLLIN};
+	bool ended = false;
+
+	while (!ended) {
+		if (poll(&wait, 1, CHILD_S * 1000) == 0)
+			return;
+		while (read_some(o, &ended))
+			continue;
+	}
+}
+
+int
+outside_remove(struct outside *o, struct err *err)
+{
+	if (o->answer >= 0)
+		wait_for_answer(o);
+	let_go(o);
+	o->answer = send_out(o, true, err);
+	if (o->answer < 0)
+		return -1;
+	(void)fd_nonblock(o->answer, true);
+	wait_for_answer(o);
+	let_go(o);
+	if (o->found_bytes == sizeof(o->found) && o->found.state == MSG_UPLINK_OFF)
+		return 0;
+	if (o->found_bytes != sizeof(o->found))
+		return err_set(err, ERR_INTERNAL, "the process that removes the uplink died");
+	*err = o->found.err;
+	return -1;
+}
