@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,9 +151,9 @@ cli_main(int argc, char **argv)
 	int status = run(&cli, &err);
 	if (status < 0)
 		return cli_fail(&cli, &err);
+	/* A reader that left early is no failure, but what failed before is. */
 	errno = 0;
-	/* What was lost before stays noted in the stream. */
-	if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
+	if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && !cli_unread()) {
 		err_sys(&err, errno ? errno : EIO, "cannot write to standard output");
 		return cli_fail(&cli, &err);
 	}
@@ -219,6 +220,25 @@ cli_out(const void *data, size_t bytes)
 {
 	if (bytes > 0 && fwrite(data, 1, bytes, stdout) != bytes && errno == EPIPE)
 		_exit(0);
+}
+
+bool
+cli_unread(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+}
+
+int
+cli_flush(struct err *err)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	if (errno == EPIPE || cli_unread())
+		_exit(0);
+	return err_sys(err, errno ? errno : EIO, "cannot write to standard output");
 }
 
 void

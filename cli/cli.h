@@ -45,6 +45,11 @@ void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format
  * failure). */
 void cli_out(const void *data, size_t bytes);
 void cli_out_buf(const struct buf *b);
+/* What was printed goes out now; when nobody reads it any more the program ends as above. For
+ * commands that go on until they are told to end. 0, or -1 with err. */
+int cli_flush(struct err *err) MUST_CHECK;
+/* The reader of standard output has left. */
+bool cli_unread(void);
 /* Prints a JSON text in the format that was asked for: json as it is, yaml converted, name: the
  * "name" (or "id") of each item. Only for those three. */
 int cli_out_json(const struct cli *cli, const char *text, size_t bytes);

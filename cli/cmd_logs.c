@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/text.h"
 #include "base/world.h"
 #include "cli/cli.h"
@@ -139,7 +140,7 @@ read_source(const struct logs *l, struct source *s, struct err *err)
 static int
 turn(struct logs *l, bool *any, struct err *err)
 {
-	struct pollfd p[ARGS_OPERANDS_MAX];
+	struct pollfd p[ARGS_OPERANDS_MAX + 1];
 	bool ready = false;
 
 	*any = false;
@@ -152,9 +153,14 @@ turn(struct logs *l, bool *any, struct err *err)
 	}
 	if (!*any)
 		return 0;
-	fflush(stdout);
-	if (poll(p, l->count, ready ? 0 : -1) < 0 && errno != EINTR)
+	if (cli_flush(err) < 0)
+		return -1;
+	/* A reader that leaves is noticed when it does, not at the next line. */
+	p[l->count] = (struct pollfd){.fd = STDOUT_FILENO};
+	if (poll(p, l->count + 1, ready ? 0 : -1) < 0 && errno != EINTR)
 		return err_sys(err, errno, "cannot wait for the node");
+	if (p[l->count].revents & POLLERR)
+		_exit(0);
 	for (size_t i = 0; i < l->count; i++) {
 		struct source *s = &l->sources[i];
 

@@ -263,7 +263,8 @@ read_stream(const struct cli *cli, struct client *c, struct sse *sse, int64_t si
 				show_event(cli, event, buf_cstr(&sse->data), sse->data.length);
 			json_read_free(event);
 		}
-		fflush(stdout);
+		if (cli_flush(err) < 0)
+			return -1;
 	}
 }
 
@@ -315,7 +316,9 @@ cmd_events(struct cli *cli)
 		return follow_events(cli, since);
 	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
 	json_t *root = NULL;
-	if (client_get(cli, "/v1/events", &answer, &err) < 0 ||
+	/* With a filter: all that the node can tell, and not the last ones of all kinds. */
+	bool filtered = since || cli->args.given[FLAG_TYPE];
+	if (client_get(cli, filtered ? "/v1/events?limit=1000" : "/v1/events", &answer, &err) < 0 ||
 	    !(root = json_read_parse(buf_cstr(&answer), answer.length, &err)))
 		status = cli_fail(cli, &err);
 	else if (cli_machine(cli) && !cli->args.given[FLAG_TYPE] && !since)

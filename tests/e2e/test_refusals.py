@@ -142,6 +142,44 @@ def test_failed_first_deploy():
             node.cli("rm", "shop", "--yes")
 
 
+def test_full_disk():
+    """Nothing is half-applied, what serves serves on, and all goes on when there is room again."""
+    node = Node()
+    os.mkdir(node.data)
+    zl.run("mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs", node.data)
+    try:
+        node.start()
+        node.import_image()
+        node.import_image("test:2", ("/bin/server", "-d", "1"))
+        node.deploy(service())
+        code = ("-o", "/dev/null", "-w", "%{http_code}")
+        wait_for(lambda: node.curl("/health", "web.test", *code, status=None) == "200", "it serves")
+        before = {r["id"] for r in node.cli_json("ps")["items"]}
+        filler = os.path.join(node.data, "filler")
+        with open(filler, "wb") as f:
+            try:
+                while True:
+                    os.write(f.fileno(), b"x" * 4096)
+            except OSError:
+                pass
+        # Each writes to the store, or its journal has no room left.
+        r = wait_for(lambda: next((r for r in [node.deploy(service(image="test:2"), "--timeout", "60s", status=None)]
+                                   if r.returncode != 0), None), "a deploy is refused")
+        refused(r, 1, "no space left", "free space")
+        refused(node.cli("image", "import", node.make_layout("test:3"), "--name", "test:3", status=None), 1, "space")
+        refused(node.cli("stop", "shop", status=None), 1, "no space left")
+        equal(node.curl("/health", "web.test", *code), "200")
+        equal({r["id"] for r in node.cli_json("ps")["items"]}, before, "replicas")
+        equal(node.cli_json("status")["deployments"][0]["revision"], 1)
+        os.unlink(filler)
+        node.deploy(service(image="test:2"))
+        equal(node.curl("/health", "web.test", *code), "200")
+        node.cli("rm", "shop", "--yes")
+    finally:
+        node.destroy()
+        zl.run("umount", "-l", node.data, check=False)
+
+
 def test_port_in_use():
     s = socket.socket()
     s.bind(("127.0.0.1", 8443))

@@ -218,5 +218,18 @@ def test_words():
             equal(r.stdout, "", args)
 
 
+def test_reader_that_leaves():
+    """`logs -f | head -1` ends with its reader, also when no further line comes."""
+    with Node() as node:
+        node.import_image()
+        said = node.deploy(service()).stderr
+        check(re.search(r"^\S+Z web.1 ready .*\n\S+Z shop watched revision=1 ready=1$", said, re.M), said)
+        p = subprocess.Popen([zl.PROGRAM, "--socket", node.socket, "logs", "-f", "shop/web"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        check("ready on port" in p.stdout.readline(), "the first line")
+        p.stdout.close()
+        equal(p.wait(60), 0, p.stderr.read())
+
+
 if __name__ == "__main__":
     zl.main(globals())

@@ -278,13 +278,17 @@ class Node:
         return self.cli("deploy", path, *args, status=status)
 
     def import_image(self, name="test:1", command=("/bin/server",)):
-        """An image of busybox and tests/e2e/server.c."""
+        layout = self.make_layout(name, command)
+        self.cli("image", "import", layout, "--name", name)
+        return layout
+
+    def make_layout(self, name="test:1", command=("/bin/server",)):
+        """A layout to import: busybox and tests/e2e/server.c."""
         root = os.path.join(self.folder, "root")
         layout = tempfile.mkdtemp(dir=self.folder)
         os.makedirs(os.path.join(root, "bin"), exist_ok=True)
         shutil.copy(SERVER, os.path.join(root, "bin", "server"))
         run(os.path.join(SOURCE, "tools", "busybox-image"), layout, name, "--root", root, "--", *command)
-        self.cli("image", "import", layout, "--name", name)
         return layout
 
     # ---- its processes
