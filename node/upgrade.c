@@ -5,7 +5,9 @@
  */
 #include "node/upgrade.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -180,6 +183,36 @@ holds(struct upgrade *up)
 	return true;
 }
 
+/* What the other program left open for us: of no use, and while the locks are open nobody gets
+ * them, while the leashes are the roles stay. Our own descriptors are closed at exec. */
+static void
+let_go(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+
+	if (!dir)
+		return;
+	for (struct dirent *e; (e = readdir(dir));) {
+		uint64_t fd;
+
+		if (!text_u64(e->d_name, INT32_MAX, &fd) || fd <= STDERR_FILENO)
+			continue;
+		int flags = fcntl((int)fd, F_GETFD);
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			close((int)fd);
+	}
+	closedir(dir);
+}
+
+static bool
+is_state(int fd)
+{
+	uint32_t magic = 0;
+
+	return fd_is_sealed(fd) && pread(fd, &magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+	       magic == UPGRADE_MAGIC;
+}
+
 bool
 upgrade_take(struct upgrade *up)
 {
@@ -192,9 +225,19 @@ upgrade_take(struct upgrade *up)
 	}
 	defer_close int state = (int)fd;
 	unsetenv(VARIABLE);
-	if (!fd_is_sealed(state) || pread(state, up, sizeof(*up), 0) != (ssize_t)sizeof(*up) ||
-	    !holds(up))
+	if (!is_state(state)) {
+		(void)fd_take(&state); /* not ours to close */
 		return false;
+	}
+	if (pread(state, up, sizeof(*up), 0) != (ssize_t)sizeof(*up) || !holds(up)) {
+		log_event(LOG_WARN,
+			  "the program before this one is of another kind: "
+			  "all processes are started again",
+			  LOG_END);
+		(void)fd_take(&state);
+		let_go();
+		return false;
+	}
 	each_fd(up, true);
 	return true;
 }
