@@ -30,6 +30,7 @@
 #include "base/text.h"
 #include "runtime/mount_call.h"
 #include "runtime/net_link.h"
+#include "runtime/net_source.h"
 
 enum { GSO_MAX = 62000 };
 
@@ -37,6 +38,8 @@ struct net {
 	int folder; /* netns/ */
 	int fabric;
 	int fabric_sock;
+	bool sources_known, sources_checked;
+	bool reverse_paths; /* the other way, for links that come */
 };
 
 /* ---- namespaces ---- */
@@ -126,6 +129,22 @@ net_close(struct net *net)
 	fd_close(&net->fabric);
 	fd_close(&net->fabric_sock);
 	mem_free(net);
+}
+
+void
+net_check_sources(struct net *net, bool on)
+{
+	struct err err = {0};
+	if (net->sources_known && net->sources_checked == on)
+		return;
+	net->sources_known = true;
+	net->sources_checked = on;
+	net->reverse_paths = false;
+	if (net_source_check(net->fabric, on, &err) == 0 || !on)
+		return;
+	err_why(&err, "a container with CAP_NET_RAW can send IPv6 packets in the name of another");
+	log_err(LOG_WARN, "sources are checked for IPv4 only", &err);
+	net->reverse_paths = true;
 }
 
 int
@@ -314,9 +333,25 @@ set_inside(int ns, const struct net_config *c, const struct net_link_info *info,
 }
 
 static int
+set_reverse_path(struct net *net, uint64_t replica, struct err *err)
+{
+	struct net_stay stay;
+	char link[IFNAMSIZ], name[64];
+	link_name(replica, link);
+	text_format(name, sizeof(name), "ipv4/conf/%s/rp_filter", link);
+	if (net_enter(net->fabric, &stay, err) < 0)
+		return -1;
+	write_sysctl(name, "1");
+	net_leave(&stay);
+	return 0;
+}
+
+static int
 set_fabric_side(struct net *net, const struct net_config *c, const struct net_link_info *info,
 		struct err *err)
 {
+	if (net->reverse_paths && set_reverse_path(net, c->replica, err) < 0)
+		return -1;
 	const struct addr *both[] = {&c->addr4, &c->addr6};
 	if (net_link_up(net->fabric_sock, info->ifindex, err) < 0)
 		return -1;

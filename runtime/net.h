@@ -44,6 +44,10 @@ struct net_link_info {
  * fabric's forwarding. */
 int net_open(int run_fd, struct net **out, struct err *err) MUST_CHECK;
 void net_close(struct net *net);
+/* Whether the fabric's stack itself drops what a container sends with a source that is not its own:
+ * on where no BPF program does. What the kernel cannot do is logged, and done for IPv4 alone by its
+ * filter of reverse paths. */
+void net_check_sources(struct net *net, bool on);
 /* The fabric's own addresses, on its loopback device: what connections from there to containers
  * come from. zero: none of that family. Harmless when they are there. */
 int net_own(struct net *net, const struct addr *addr4, const struct addr *addr6,

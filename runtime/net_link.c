@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "runtime/net.h"
+#include "runtime/net_source.h"
 
 #define NET_LINK_MNL_CALLS(X)         \
 	X(mnl_nlmsg_put_header)       \
@@ -163,6 +164,7 @@ net_link_add_veth(int sock, const struct net_link_veth *v, struct err *err)
 	begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
 	net_link_mnl.mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
 	net_link_mnl.mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_GROUP, NET_SOURCE_GROUP);
 	put_mac(h, v->mac);
 	struct nlattr *info = net_link_mnl.mnl_attr_nest_start(h, IFLA_LINKINFO);
 	net_link_mnl.mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");

@@ -318,6 +318,16 @@ on_claim(void *arg, uint64_t key, const void *row)
 }
 
 static void
+on_datapath(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_datapath *path = row;
+	(void)arg;
+	(void)key;
+	if (path != NULL)
+		net_check_sources(host.net, path->bpf == 0);
+}
+
+static void
 on_ignored(void *arg, uint64_t key, const void *row)
 {
 	(void)arg;
@@ -354,7 +364,7 @@ sync_reader(struct ring_reader *r)
 		ring_table_sync(r, MSG_TABLE_CLAIM, sizeof(struct msg_claim), on_claim, NULL);
 		break;
 	case ROLE_DATAPLANE:
-		ring_table_sync(r, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath), on_ignored,
+		ring_table_sync(r, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath), on_datapath,
 				NULL);
 		ring_table_sync(r, MSG_TABLE_ATTACHED, sizeof(struct msg_attached), on_ignored,
 				NULL);

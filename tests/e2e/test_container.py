@@ -3,6 +3,7 @@
 
 import os
 import re
+import socket
 import stat
 import subprocess
 import urllib.request
@@ -333,6 +334,68 @@ def test_device_when_listed():
         node.deploy(document(plain("tun", "    devices: [ { path: /dev/net/tun } ]\n"), plain("no")))
         equal(sh(node, "tun", ": </dev/net/tun && echo opened").strip(), "opened")
         check("opened" not in sh(node, "no", ": 2>&- </dev/net/tun && echo opened", None))
+
+
+def forge(node, sender, source, to, port):
+    """As a program with CAP_NET_RAW in the container would."""
+    text = f"""if 1:
+        import socket, struct
+        six = ":" in "{to}"
+        s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        data = struct.pack("!HHHH", 1, {port}, 13, 0) + b"hello"
+        if six:
+            a, b = socket.inet_pton(socket.AF_INET6, "{source}"), socket.inet_pton(socket.AF_INET6, "{to}")
+            whole = a + b + struct.pack("!II", len(data), 17) + data
+            whole += b"\\0" * (len(whole) % 2)
+            total = sum(struct.unpack("!%dH" % (len(whole) // 2), whole))
+            while total >> 16:
+                total = (total & 0xffff) + (total >> 16)
+            data = data[:6] + struct.pack("!H", ~total & 0xffff) + data[8:]
+            s.sendto(struct.pack("!IHBB", 6 << 28, len(data), 17, 64) + a + b + data, ("{to}", 0))
+        else:
+            a, b = socket.inet_aton("{source}"), socket.inet_aton("{to}")
+            s.sendto(struct.pack("!BBHHHBBH", 69, 0, 20 + len(data), 0, 0, 64, 17, 0) + a + b + data, ("{to}", 0))
+    """
+    zl.run("nsenter", f"--net={node.run_folder}/netns/{sender}", "/usr/bin/python3", "-c", text)
+
+
+def listener(node, replica, address):
+    """A socket in the container's network."""
+    stay = os.open("/proc/self/ns/net", os.O_RDONLY)
+    there = os.open(f"{node.run_folder}/netns/{replica}", os.O_RDONLY)
+    zl.libc.setns(there, zl.CLONE_NEWNET)
+    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(20)
+    s.bind((address, 0))
+    check(zl.libc.setns(stay, zl.CLONE_NEWNET) == 0)
+    os.close(stay)
+    os.close(there)
+    return s
+
+
+def forged_sources(config):
+    with Node(config=config) as node:
+        sleeper(node)
+        node.deploy(document(plain("a"), plain("b"), plain("c")))
+        a, b, c = sorted(node.cli_json("ps")["items"], key=lambda r: r["name"])
+        for key in ("address", "address6"):
+            address = [r["container"][key] for r in (a, b, c)]
+            if not address[0]:
+                continue
+            with listener(node, b["id"], address[1]) as s:
+                port = s.getsockname()[1]
+                forge(node, a["id"], address[2], address[1], port)
+                forge(node, a["id"], address[0], address[1], port)
+                # What is sent later comes later: had the first one come, it would be here first.
+                equal(s.recvfrom(100)[1][0], address[0], "who spoke")
+
+
+def test_forged_sources():
+    forged_sources("")
+
+
+def test_forged_sources_without_bpf():
+    forged_sources("dataplane: { mode: off, uplink: off, interfaces: [] }\n")
 
 
 def test_privileged_has_the_devices_of_the_node():
