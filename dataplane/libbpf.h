@@ -18,6 +18,7 @@
 	X(bpf_map__fd)                  \
 	X(bpf_map__reuse_fd)            \
 	X(bpf_map__set_max_entries)     \
+	X(bpf_map_create)               \
 	X(bpf_map_delete_elem)          \
 	X(bpf_map_get_next_key)         \
 	X(bpf_map_lookup_elem)          \

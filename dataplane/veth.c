@@ -69,7 +69,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 4, FORGET_KEYS = 512 };
+enum { MAPS = 5, FORGET_KEYS = 512 };
 
 static void
 list_maps(const struct veth *v, struct named_map out[MAPS])
@@ -78,6 +78,7 @@ list_maps(const struct veth *v, struct named_map out[MAPS])
 	out[1] = (struct named_map){"local6", v->skel->maps.local6};
 	out[2] = (struct named_map){"sources", v->skel->maps.sources};
 	out[3] = (struct named_map){"counts", v->skel->maps.counts};
+	out[4] = (struct named_map){"chain", v->skel->maps.chain};
 }
 
 /* A predecessor's map serves on, contents and all. */
@@ -398,4 +399,16 @@ int
 veth_program(const struct veth *v)
 {
 	return libbpf.bpf_program__fd(v->skel->progs.tc_veth_in);
+}
+
+int
+veth_chain(const struct veth *v)
+{
+	return libbpf.bpf_map__fd(v->skel->maps.chain);
+}
+
+const char *
+veth_folder(const struct veth *v)
+{
+	return v->folder;
 }

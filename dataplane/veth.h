@@ -35,5 +35,9 @@ void veth_forget_others(struct veth *v);
 int veth_counts(struct veth *v, uint64_t *out, struct err *err) MUST_CHECK;
 /* The program's descriptor: tests run packets through it. */
 int veth_program(const struct veth *v);
+/* The map through which the program calls what the balancer puts there (slot 0). */
+int veth_chain(const struct veth *v);
+/* Below the working folder: where pins are. */
+const char *veth_folder(const struct veth *v);
 
 #endif

@@ -7,7 +7,8 @@
  *   to a container of
  *   this node          MAC set, redirected into that container's namespace (bpf_redirect_peer): no
  *                      route, no bridge, no second pass through the stack; super-packets stay whole
- *   anything else      to the fabric's stack
+ *   anything else      what the balancer put into `chain` (tc_back: replies to its clients), and
+ *                      to the fabric's stack
  *
  * Works from Linux 5.10 (bpf_redirect_peer). Takes no time stamp and keeps no state per flow.
  */
@@ -50,6 +51,14 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
+/* Slot 0: where packets to the world go first; empty while nothing is balanced. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} chain SEC(".maps");
+
 static __always_inline int
 count(enum tc_veth_count which, int verdict)
 {
@@ -70,6 +79,13 @@ deliver(struct __sk_buff *skb, const struct tc_veth_local *to)
 }
 
 static __always_inline int
+leave(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &chain, 0);
+	return count(TC_VETH_PASSED, TC_ACT_OK);
+}
+
+static __always_inline int
 from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -83,7 +99,7 @@ from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
 		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
 	addr = ip->daddr;
 	to = bpf_map_lookup_elem(&local4, &addr);
-	return to ? deliver(skb, to) : count(TC_VETH_PASSED, TC_ACT_OK);
+	return to ? deliver(skb, to) : leave(skb);
 }
 
 /* Link-local sources and the unspecified one are neighbour discovery (RFC 4861): the stack's. */
@@ -119,7 +135,7 @@ from_v6(struct __sk_buff *skb, const struct tc_veth_source *source)
 		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	to = bpf_map_lookup_elem(&local6, &key);
-	return to ? deliver(skb, to) : count(TC_VETH_PASSED, TC_ACT_OK);
+	return to ? deliver(skb, to) : leave(skb);
 }
 
 SEC("tc")

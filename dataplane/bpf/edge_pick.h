@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef DATAPLANE_BPF_EDGE_PICK_H
+#define DATAPLANE_BPF_EDGE_PICK_H
+
+/*
+ * From a flow to its backend. A slot that does not change hands needs no look at any flow.
+ * Otherwise a SYN is pinned to the present owner, and everything else goes where it is pinned, or
+ * to the former owner: it was there before the change.
+ *
+ * UDP has no SYN: its flows stay with a former owner that is healthy until the change is over, and
+ * leave one that drains at once.
+ */
+
+#include "dataplane/bpf/edge_maps.h"
+#include "dataplane/bpf/edge_parse.h"
+
+struct edge_owner {
+	__u32 slot, epoch;
+};
+
+static __always_inline struct edge_owner
+owner(const struct edge_vip *vip, __u32 hash)
+{
+	struct edge_owner o = {0, 0};
+	__u32 zero = 0, service = vip->service;
+	void *inner;
+
+	if (vip->flags & EDGE_VIP_BIG) {
+		inner = bpf_map_lookup_elem(&tables_big, &service);
+		struct edge_table_big *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
+
+		if (t) {
+			o.slot = t->slots[hash % EDGE_SLOTS_BIG];
+			o.epoch = t->epoch;
+		}
+	} else {
+		inner = bpf_map_lookup_elem(&tables_small, &service);
+		struct edge_table_small *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
+
+		if (t) {
+			o.slot = t->slots[hash % EDGE_SLOTS_SMALL];
+			o.epoch = t->epoch;
+		}
+	}
+	return o;
+}
+
+static __always_inline struct edge_backend *
+backend_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&backends, &index);
+}
+
+/* The backend of a pin, if it is still the one that it was. */
+static __always_inline struct edge_backend *
+pinned(const struct edge_pin *pin)
+{
+	struct edge_backend *b = backend_at(pin->backend);
+
+	return b && b->generation == pin->generation && !(b->flags & EDGE_BACKEND_DEAD) ? b : 0;
+}
+
+static __always_inline void
+count_kept(__u32 service)
+{
+	struct edge_service_count *n = bpf_map_lookup_elem(&services, &service);
+
+	if (n)
+		n->kept++;
+}
+
+static __always_inline __u32
+settle(void *flows, const void *key, __u32 service, const struct edge_owner *o, __u32 protocol,
+       __u8 flags)
+{
+	__u32 cur = EDGE_CUR(o->slot), prev = EDGE_PREV(o->slot);
+	struct edge_backend *b;
+	struct edge_pin *pin;
+
+	if (protocol == IPPROTO_UDP) {
+		b = prev ? backend_at(prev) : 0;
+		return b && !(b->flags & EDGE_BACKEND_DRAINING) ? prev : cur;
+	}
+	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN) {
+		struct edge_pin fresh = {.backend = (__u16)cur, .epoch = o->epoch};
+
+		b = backend_at(cur);
+		if (b)
+			fresh.generation = b->generation;
+		bpf_map_update_elem(flows, key, &fresh, BPF_ANY);
+		return cur;
+	}
+	pin = bpf_map_lookup_elem(flows, key);
+	if (pin && pin->epoch == o->epoch && (pin->backend == 0 || pinned(pin))) {
+		if (pin->backend != cur)
+			count_kept(service);
+		return pin->backend;
+	}
+	count_kept(service);
+	return prev;
+}
+
+static __always_inline __u32
+pick4(const struct edge_vip *vip, const struct edge_flow4 *flow, __u8 flags)
+{
+	struct edge_owner o = owner(vip, edge_hash4(flow));
+
+	if (!(o.slot & EDGE_CHANGES))
+		return EDGE_CUR(o.slot);
+	return settle(&flows4, flow, vip->service, &o, flow->protocol, flags);
+}
+
+static __always_inline __u32
+pick6(const struct edge_vip *vip, const struct edge_flow6 *flow, __u8 flags)
+{
+	struct edge_owner o = owner(vip, edge_hash6(flow));
+
+	if (!(o.slot & EDGE_CHANGES))
+		return EDGE_CUR(o.slot);
+	return settle(&flows6, flow, vip->service, &o, flow->protocol, flags);
+}
+
+/* ---- on the way to it ---- */
+
+static __always_inline void
+count_service(struct xdp_md *ctx, __u32 service)
+{
+	struct edge_service_count *n = bpf_map_lookup_elem(&services, &service);
+
+	if (n) {
+		n->packets++;
+		n->bytes += (__u64)(ctx->data_end - ctx->data);
+	}
+}
+
+static __always_inline void
+count_leaving(const struct edge_backend *b, __u32 index)
+{
+	__u64 *n;
+
+	if (!(b->flags & EDGE_BACKEND_DRAINING))
+		return;
+	n = bpf_map_lookup_elem(&leaving, &index);
+	if (n)
+		(*n)++;
+}
+
+/* Hands the frame to the container's device. Only addresses of the Ethernet header are written:
+ * the caller has rewritten the rest. */
+static __always_inline int
+deliver(struct xdp_md *ctx, const struct edge_backend *b)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return pass(ctx);
+	__builtin_memcpy(eth->h_dest, b->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, b->host_mac, ETH_ALEN);
+	verdict(ctx, EDGE_REDIRECTED, 0);
+	return (int)bpf_redirect_map(&ports, b->ifindex, XDP_DROP);
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DATAPLANE_SERVICES_H
+#define DATAPLANE_SERVICES_H
+
+/*
+ * The tcp and udp endpoints of this node, kept in the kernel's maps: from rows of the ring to
+ * addresses, tables and backends. Told all that holds at once; what is new is written before what
+ * leads to it, what is old goes after. Threading: one owner. Time is given.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "dataplane/lb.h"
+#include "ring/msg.h"
+
+enum {
+	SERVICES_OWN_MAX = 16,       /* the node's own addresses */
+	SERVICES_DEDICATED_MAX = 64, /* of dataplane.vips */
+	SERVICES_DRAIN_IDLE_MS = 5000,
+};
+
+struct services;
+
+/* All borrowed for the call. Rows need not hold: what does not is passed over. */
+struct services_input {
+	const struct msg_stream *const *streams;
+	size_t streams_count;
+	const struct msg_backend *const *backends;
+	size_t backends_count;
+	const struct msg_veth *const *veths;
+	size_t veths_count;
+	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX]; /* own ones first */
+	size_t addresses_count, own_count;
+	uint32_t mtu; /* of containers' devices */
+	struct edge_config config;
+};
+
+/* Takes over what a predecessor left in lb (borrowed). */
+int services_new(struct lb *lb, uint64_t now_ms, struct services **out, struct err *err) MUST_CHECK;
+void services_free(struct services *s);
+
+int services_update(struct services *s, const struct services_input *in, uint64_t now_ms,
+		    struct err *err) MUST_CHECK;
+/* Once a second or so. */
+void services_tick(struct services *s, uint64_t now_ms);
+
+/* Draining replicas: whether packets still go to them. */
+void services_drains(struct services *s, void (*visit)(void *arg, uint64_t replica, bool busy),
+		     void *arg);
+/* Counters since the last visit, by "deployment/service" and endpoint. */
+void services_counts(struct services *s,
+		     void (*visit)(void *arg, const char *service, const char *endpoint,
+				   const struct edge_count *more),
+		     void *arg);
+/* How many of each there are. */
+struct services_sizes {
+	size_t services, vips, backends;
+};
+void services_sizes(const struct services *s, struct services_sizes *out);
+
+/* Expands prefixes of dataplane.vips into addresses; false when there are more than fit. */
+bool services_addresses(const struct addr_prefix *prefixes, size_t count, struct addr *out,
+			size_t capacity, size_t *count_out);
+
+#endif
