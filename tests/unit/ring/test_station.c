@@ -19,13 +19,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "tests/support/sides.h"
 
 enum { OP_ADD = 100, OP_READ, OP_DIE_ONCE, OP_SILENT, TABLE = MSG_TABLE_SERVICE };
 
@@ -226,132 +226,45 @@ static const struct station_role asker = {
 
 /* ---- the hub ---- */
 
-struct side {
-	const struct station_role *role;
-	pid_t pid;
-	int leash;
-	int segment;
-	int wake; /* others signal this side's process through it */
-	uint32_t generation;
-};
-
-static void
-welcome(struct side *s)
-{
-	static struct leash_welcome w;
-	struct leash_message m;
-
-	memset(&w, 0, sizeof(w));
-	w.abi = RING_ABI;
-	w.role = s->role->role;
-	w.generation = s->generation;
-	w.instances = 1;
-	w.uid = w.gid = 61000u + w.role;
-	w.log_level = LOG_ERROR;
-	text_copy(w.instance, sizeof(w.instance), "test");
-	int fds[2] = {fd_memfd_sealed("welcome", &w, sizeof(w)),
-		      fd_memfd_sealed("config", "config", 6)};
-	leash_init(&m, LEASH_WELCOME);
-	assert_int_equal(leash_send(s->leash, &m, fds, 2), 0);
-	fd_close(&fds[0]);
-	fd_close(&fds[1]);
-}
-
-static void
-start(struct side *s)
-{
-	int pair[2];
-
-	s->generation++;
-	fd_close(&s->segment);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	s->pid = fork();
-	assert_true(s->pid >= 0);
-	if (s->pid == 0) {
-		close(pair[0]);
-		_exit(station_main(s->role, pair[1], NULL));
-	}
-	close(pair[1]);
-	fd_close(&s->leash);
-	s->leash = pair[0];
-	welcome(s);
-}
-
-/* reader reads producer's segment. */
-static void
-introduce(struct side *reader, struct side *producer)
-{
-	struct leash_message m;
-	int wake[2];
-
-	assert_int_equal(pipe2(wake, O_CLOEXEC | O_NONBLOCK), 0);
-	int fds[2] = {producer->segment, wake[0]};
-	leash_init(&m, LEASH_PEER);
-	m.peer_role = producer->role->role;
-	leash_send(reader->leash, &m, fds, 2);
-	leash_init(&m, LEASH_KICK);
-	m.peer_role = reader->role->role;
-	leash_send(producer->leash, &m, &wake[1], 1);
-	close(wake[0]);
-	close(wake[1]);
-}
-
-static void
-hub_message(struct side *from, struct side *other)
-{
-	struct leash_message m;
-	int fds[FD_PASS_MAX];
-	size_t count = 0;
-
-	if (leash_recv(from->leash, &m, fds, FD_PASS_MAX, &count) < 0)
-		return;
-	if (m.kind == LEASH_SEGMENT) {
-		from->segment = fd_take(&fds[0]);
-		if (other->segment >= 0) {
-			introduce(from, other);
-			introduce(other, from);
-		}
-	} else if (m.kind == LEASH_DELIVER) {
-		leash_send(other->leash, &m, fds, count);
-	}
-	for (size_t i = 0; i < count; i++)
-		fd_close(&fds[i]);
-}
+enum { API, SCHEDULER, SIDES };
 
 static void
 test_ask_and_answer(void **state)
 {
-	struct side api = {.role = &asker, .leash = -1, .segment = -1};
-	struct side scheduler = {.role = &answerer, .leash = -1, .segment = -1};
+	struct side sides[SIDES] = {
+		[API] = {.role = &asker, .leash = -1, .segment = -1},
+		[SCHEDULER] = {.role = &answerer, .leash = -1, .segment = -1},
+	};
+	struct side *api = &sides[API], *scheduler = &sides[SCHEDULER];
 	int status = -1;
 
 	(void)state;
-	start(&scheduler);
-	start(&api);
+	sides_start(sides, SIDES, scheduler);
+	sides_start(sides, SIDES, api);
 	for (uint64_t end = world_mono_ns() + UINT64_C(60000000000); world_mono_ns() < end;) {
-		struct pollfd p[2] = {{.fd = api.leash, .events = POLLIN},
-				      {.fd = scheduler.leash, .events = POLLIN}};
+		struct pollfd p[2] = {{.fd = api->leash, .events = POLLIN},
+				      {.fd = scheduler->leash, .events = POLLIN}};
 
 		poll(p, 2, 100);
 		if (p[0].revents & POLLIN)
-			hub_message(&api, &scheduler);
+			sides_message(sides, SIDES, api);
 		if (p[1].revents & POLLIN)
-			hub_message(&scheduler, &api);
-		if (waitpid(api.pid, &status, WNOHANG) == api.pid)
+			sides_message(sides, SIDES, scheduler);
+		if (waitpid(api->pid, &status, WNOHANG) == api->pid)
 			break;
-		if (waitpid(scheduler.pid, NULL, WNOHANG) == scheduler.pid)
-			start(&scheduler);
+		if (waitpid(scheduler->pid, NULL, WNOHANG) == scheduler->pid)
+			sides_start(sides, SIDES, scheduler);
 	}
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
-	assert_int_equal(scheduler.generation, 2);
+	assert_int_equal(scheduler->generation, 2);
 	/* The end of the leash ends the role. */
-	fd_close(&scheduler.leash);
-	assert_int_equal(waitpid(scheduler.pid, &status, 0), scheduler.pid);
+	fd_close(&scheduler->leash);
+	assert_int_equal(waitpid(scheduler->pid, &status, 0), scheduler->pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	fd_close(&api.leash);
-	fd_close(&api.segment);
-	fd_close(&scheduler.segment);
+	fd_close(&api->leash);
+	fd_close(&api->segment);
+	fd_close(&scheduler->segment);
 }
 
 int

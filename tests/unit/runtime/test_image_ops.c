@@ -19,8 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -31,6 +29,7 @@
 #include "base/world.h"
 #include "runtime/tree.h"
 #include "runtime/unpack.h"
+#include "tests/support/sides.h"
 
 static char top[] = "image-ops-XXXXXX";
 static int topfd = -1;
@@ -231,109 +230,7 @@ static const struct station_role api_role = {
 
 /* ---- the hub ---- */
 
-struct side {
-	const struct station_role *role;
-	uint64_t caps;
-	bool landlock;
-	pid_t pid;
-	int leash;
-	int segment;
-	uint32_t generation;
-};
-
 enum { API, RUNTIME, UNPACK, SIDES };
-
-static void
-welcome(struct side *s)
-{
-	static struct leash_welcome w;
-	struct leash_message m;
-
-	memset(&w, 0, sizeof(w));
-	w.abi = RING_ABI;
-	w.role = s->role->role;
-	w.generation = s->generation;
-	w.instances = 1;
-	w.uid = w.gid = 61000u + w.role;
-	w.log_level = LOG_ERROR;
-	w.keep_caps = s->caps;
-	w.landlock = s->landlock;
-	text_copy(w.instance, sizeof(w.instance), "test");
-	w.folders = 1;
-	w.folder_access[0] = SANDBOX_READ | SANDBOX_WRITE | SANDBOX_WHITEOUT;
-	int fds[3] = {fd_memfd_sealed("welcome", &w, sizeof(w)),
-		      fd_memfd_sealed("config", "config", 6), images};
-	leash_init(&m, LEASH_WELCOME);
-	assert_int_equal(leash_send(s->leash, &m, fds, 3), 0);
-	fd_close(&fds[0]);
-	fd_close(&fds[1]);
-}
-
-/* A child keeps no other's leash: its end must be seen. */
-static void
-start(struct side *sides, struct side *s)
-{
-	int pair[2];
-
-	s->generation++;
-	fd_close(&s->segment);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	s->pid = fork();
-	assert_true(s->pid >= 0);
-	if (s->pid == 0) {
-		close(pair[0]);
-		for (size_t i = 0; i < SIDES; i++)
-			fd_close(&sides[i].leash);
-		_exit(station_main(s->role, pair[1], NULL));
-	}
-	close(pair[1]);
-	fd_close(&s->leash);
-	s->leash = pair[0];
-	welcome(s);
-}
-
-static void
-introduce(struct side *reader, struct side *producer)
-{
-	struct leash_message m;
-	int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int fds[2] = {producer->segment, wake};
-
-	if (!leash_reads(reader->role->role, producer->role->role) || producer->segment < 0)
-		return;
-	leash_init(&m, LEASH_PEER);
-	m.peer_role = producer->role->role;
-	leash_send(reader->leash, &m, fds, 2);
-	leash_init(&m, LEASH_KICK);
-	m.peer_role = reader->role->role;
-	leash_send(producer->leash, &m, &wake, 1);
-	close(wake);
-}
-
-static void
-hub_message(struct side *sides, struct side *from)
-{
-	struct leash_message m;
-	int fds[FD_PASS_MAX];
-	size_t count = 0;
-
-	if (leash_recv(from->leash, &m, fds, FD_PASS_MAX, &count) < 0)
-		return;
-	if (m.kind == LEASH_SEGMENT)
-		from->segment = fd_take(&fds[0]);
-	for (size_t i = 0; i < SIDES; i++) {
-		struct side *other = &sides[i];
-
-		if (m.kind == LEASH_SEGMENT && other != from && other->segment >= 0) {
-			introduce(from, other);
-			introduce(other, from);
-		} else if (m.kind == LEASH_DELIVER && m.to_role == other->role->role) {
-			leash_send(other->leash, &m, fds, count);
-		}
-	}
-	for (size_t i = 0; i < count; i++)
-		fd_close(&fds[i]);
-}
 
 static bool
 is_unpacking(void)
@@ -366,8 +263,10 @@ test_import_and_remove(void **state)
 	bool killed = false;
 
 	(void)state;
+	for (size_t i = 0; i < SIDES; i++)
+		sides[i].folder = images;
 	for (size_t i = SIDES; i > 0; i--)
-		start(sides, &sides[i - 1]);
+		sides_start(sides, SIDES, &sides[i - 1]);
 	for (uint64_t end = world_mono_ns() + UINT64_C(60000000000); world_mono_ns() < end;) {
 		struct pollfd p[SIDES];
 
@@ -376,7 +275,7 @@ test_import_and_remove(void **state)
 		poll(p, SIDES, killed ? 100 : 1);
 		for (size_t i = 0; i < SIDES; i++) {
 			if (p[i].revents & POLLIN)
-				hub_message(sides, &sides[i]);
+				sides_message(sides, SIDES, &sides[i]);
 		}
 		if (!killed && is_unpacking()) {
 			killed = true;
@@ -385,7 +284,7 @@ test_import_and_remove(void **state)
 		if (waitpid(sides[API].pid, &status, WNOHANG) == sides[API].pid)
 			break;
 		if (waitpid(sides[UNPACK].pid, NULL, WNOHANG) == sides[UNPACK].pid)
-			start(sides, &sides[UNPACK]);
+			sides_start(sides, SIDES, &sides[UNPACK]);
 	}
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
