@@ -21,7 +21,7 @@
 #include "base/fd.h"
 #include "runtime/mount_call.h"
 
-enum { COMPONENTS_MAX = 64 };
+enum { PROC_MAGIC = 0x9fa0 };
 
 /* ---- the overlay ---- */
 
@@ -304,7 +304,7 @@ fill_system(const struct launch *launch, int root, int *proc_out, struct err *er
 	struct statfs fs;
 
 	*proc_out = simple_mount("proc", safe);
-	if (*proc_out < 0 || fstatfs(*proc_out, &fs) < 0 || fs.f_type != 0x9fa0)
+	if (*proc_out < 0 || fstatfs(*proc_out, &fs) < 0 || fs.f_type != PROC_MAGIC)
 		return err_sys(err, errno, "cannot make /proc");
 	if (add_simple(root, "proc", "/proc", safe, err) < 0 ||
 	    root_make_dev(launch, root, err) < 0 || add_simple(root, "sysfs", "/sys", sys, err) < 0)
@@ -348,10 +348,30 @@ take_owner(int mount, int target)
 		return;
 }
 
+/* A link in a volume, which another container may have put there, must not lead a mount onto /proc:
+ * what is masked there would be masked in the mount, and shown below it (CVE-2019-19921). */
+static int
+resolve_for_plan(const struct launch_mount *m, int root, struct err *err)
+{
+	struct statfs fs;
+	bool directory = m->kind != LAUNCH_TREE || m->directory;
+	defer_close int target = root_resolve(root, m->target, directory, err);
+	if (target < 0)
+		return -1;
+	if (fstatfs(target, &fs) < 0)
+		return err_sys(err, errno, "cannot look at %s", m->target);
+	if (fs.f_type == PROC_MAGIC) {
+		err_set(err, ERR_INVALID, "cannot mount %s: it is in the container's /proc",
+			m->target);
+		return err_fix(err, "mount it somewhere else");
+	}
+	return fd_take(&target);
+}
+
 static int
 add_tree(const struct launch_mount *m, int root, struct err *err)
 {
-	defer_close int target = root_resolve(root, m->target, m->directory, err);
+	defer_close int target = resolve_for_plan(m, root, err);
 	if (target < 0)
 		return -1;
 	if (m->inherit)
@@ -373,7 +393,12 @@ add_tmpfs(const struct launch_mount *m, int root, struct err *err)
 	defer_close int mount = root_tmpfs(m->size_bytes == 0 ? NULL : size, mode, attributes);
 	if (mount < 0)
 		return err_sys(err, errno, "cannot make a tmpfs for %s", m->target);
-	return root_attach(root, &mount, m->target, err);
+	defer_close int target = resolve_for_plan(m, root, err);
+	if (target < 0)
+		return -1;
+	if (mount_call_move(mount, target) < 0)
+		return err_sys(err, errno, "cannot mount %s", m->target);
+	return 0;
 }
 
 /* ---- sysctls ---- */

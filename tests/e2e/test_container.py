@@ -275,6 +275,19 @@ def first_pid(node, name):
     raise zl.Failure("no process of " + name)
 
 
+def test_no_mount_on_proc():
+    """Neither by name nor through a link that another container has left in a volume."""
+    with Node() as node:
+        sleeper(node)
+        keep = "    storage: [ { type: named, name: keep, target: /keep }%s ]\n"
+        node.deploy(document(plain("a", keep % "")))
+        sh(node, "a", "ln -s /proc /keep/sub; ln -s ../../proc/self /keep/self")
+        for target in ("/proc/acpi", "/proc", "/keep/sub", "/keep/self"):
+            extra = keep % f", {{ type: tmpfs, target: {target} }}"
+            r = node.deploy(document(plain("a"), plain("b", extra)), "--timeout", "20s", status=None)
+            check(r.returncode != 0 and "/proc" in r.stdout + r.stderr, target, r.stdout, r.stderr)
+
+
 def test_limits():
     with Node() as node:
         sleeper(node)
