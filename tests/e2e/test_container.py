@@ -296,8 +296,11 @@ def test_limits():
             plain("pids", "    env: { NAME: pids }\n    resources: { pids: 12 }\n"),
         ))
         stat = cgroup_file(node, first_pid(node, "cpu"), "cpu", "cpu.stat", "cpu.stat")
-        sh(node, "cpu", "timeout 2 sh -c 'while :; do :; done'", None)
-        throttled = int(re.search(r"nr_throttled (\d+)", open(stat).read()).group(1))
+        for _ in range(10):  # a machine that is busy with other things may give it less than its quota
+            sh(node, "cpu", "timeout 2 sh -c 'while :; do :; done'", None)
+            throttled = int(re.search(r"nr_throttled (\d+)", open(stat).read()).group(1))
+            if throttled > 0:
+                break
         check(throttled > 0, "the CPU quota is not in force", open(stat).read())
         r = node.cli("exec", "box/pids", "--", "/bin/sh", "-c",
                      "i=0; while [ $i -lt 30 ]; do sleep 5 & i=$((i+1)); done; echo all", status=None)
