@@ -12,8 +12,9 @@
 #include <sys/types.h>
 #include "base/err.h"
 #include "node/instance.h"
+#include "node/listeners.h"
 
-enum { COLLECT_LISTENERS_MAX = 64 };
+enum { COLLECT_LISTENERS_MAX = LISTENERS_MAX };
 
 /* A proxy that serves on without node. All descriptors are given to the visitor. */
 struct collect_found {

@@ -39,6 +39,8 @@ struct hub_member {
 	int segment;
 	struct ring_reader *reader;
 	int wake; /* for node's own segment; -1: does not read it */
+	int stir; /* the scheduler's wake-ups for node */
+	struct watch *stir_watch;
 	struct list queue;
 	size_t queued;
 	bool broken;
@@ -276,6 +278,39 @@ farewell(struct hub_member *m)
 	}
 }
 
+/* ---- node reads the scheduler ---- */
+
+static void
+stir_event(void *arg, bool readable, bool writable)
+{
+	struct hub_member *m = arg;
+	char bytes[256];
+
+	(void)readable;
+	(void)writable;
+	while (read(m->stir, bytes, sizeof(bytes)) > 0)
+		;
+	m->hub->events->stirred(m->hub->arg, m->reader);
+}
+
+static void
+listen_to(struct hub_member *m)
+{
+	struct leash_message message;
+	int wake[2];
+
+	if (m->role != ROLE_SCHEDULER || m->leash < 0)
+		return;
+	if (wake_pipe(wake)) {
+		peer_message(&message, LEASH_KICK, ROLE_NODE, 0, m->hub->generation);
+		hub_send(m, &message, &wake[1], 1);
+		fd_close(&wake[1]);
+		m->stir = wake[0];
+		m->stir_watch = watch_new(m->hub->loop, m->stir, stir_event, m);
+	}
+	m->hub->events->stirred(m->hub->arg, m->reader);
+}
+
 static int
 take_segment(struct hub_member *m, int fd, struct err *err)
 {
@@ -311,6 +346,7 @@ hub_resume(struct hub_member *m, int fd, struct err *err)
 		return -1;
 	if (leash_reads(m->role, ROLE_NODE))
 		connect_own(m);
+	listen_to(m);
 	return 0;
 }
 
@@ -320,6 +356,7 @@ hub_segment(struct hub_member *m, int fd, struct err *err)
 	if (take_segment(m, fd, err) < 0)
 		return -1;
 	introduce(m);
+	listen_to(m);
 	if (m->role == ROLE_PROXY && m->hub->tickets >= 0) {
 		struct leash_message message;
 
@@ -458,6 +495,7 @@ hub_add(struct hub *hub, unsigned role, unsigned index, uint32_t generation, int
 		.leash = leash,
 		.segment = -1,
 		.wake = -1,
+		.stir = -1,
 	};
 	list_init(&m->queue);
 	if (leash >= 0) {
@@ -491,6 +529,8 @@ hub_remove(struct hub_member *m)
 	fd_close(&m->leash);
 	fd_close(&m->segment);
 	fd_close(&m->wake);
+	watch_free(m->stir_watch);
+	fd_close(&m->stir);
 	ring_reader_free(m->reader);
 	list_remove(&m->link);
 	mem_free(m);

@@ -6,8 +6,8 @@
  * The other side of all leashes. The hub routes messages between roles by the permission table of
  * ring/leash.h, hands segments to those who may read them with one pipe per producer and reader,
  * and tells everybody who came and who went. It reads the head of a message, never what a
- * descriptor holds (of a segment: seals, geometry, heartbeat and metric page).
- * node is a producer of its own; its segment is given with hub_new().
+ * descriptor holds (of a segment: seals, geometry, heartbeat and metric page; of the scheduler's,
+ * the table of public ports). node is a producer of its own; its segment is given with hub_new().
  * Threading: the loop's thread. A hub_member is valid until hub_remove().
  */
 
@@ -32,6 +32,8 @@ struct hub_events {
 	/* LEASH_KEEP, LEASH_SPOOL: fds as in station.h (-1: taken). */
 	void (*asked)(void *arg, struct hub_member *member, const struct leash_message *message,
 		      int *fds, size_t count);
+	/* The scheduler's tables may have changed; also when they are there. */
+	void (*stirred)(void *arg, struct ring_reader *scheduler);
 };
 
 enum { HUB_QUEUE_MAX = 2048 }; /* messages that wait for one role */

@@ -4,6 +4,9 @@
  * side by side; a group of SO_REUSEPORT sockets is opened only when nobody else listens there (the
  * kernel would let any process of root share the port silently, another instance of ours for one);
  * a group is complete or closed.
+ *
+ * Ports of endpoints come and go while the node runs. Sockets of theirs that a node before this one
+ * had are kept until the scheduler has said which ports there are.
  */
 #include "node/listeners.h"
 
@@ -73,18 +76,18 @@ find(struct listeners *l, const char *name, const struct addr *want)
 	return NULL;
 }
 
-static void
+static struct listener *
 want(struct listeners *l, const char *name, const struct addr *addr, unsigned role)
 {
 	struct listener *item = find(l, name, addr);
 
 	if (item) {
 		item->stale = false;
-		return;
+		return item;
 	}
 	if (l->count == LISTENERS_MAX) {
 		log_event(LOG_WARN, "too many listeners", log_s("name", name), LOG_END);
-		return;
+		return NULL;
 	}
 	item = &l->items[l->count++];
 	memset(item, 0, sizeof(*item));
@@ -94,8 +97,37 @@ want(struct listeners *l, const char *name, const struct addr *addr, unsigned ro
 	item->role = role;
 	item->local = addr_is_zero(addr) && addr->port == 0 && text_equal(name, "admin");
 	item->sockets = role == ROLE_PROXY ? l->workers : 1;
+	item->stream = text_equal(name, "tcp") || text_equal(name, "udp");
 	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
 		item->fds[i] = -1;
+	return item;
+}
+
+static void
+mark_stale(struct listeners *l, bool streams)
+{
+	for (size_t i = 0; i < l->count; i++)
+		l->items[i].stale = l->items[i].stream == streams;
+}
+
+static void
+drop_stale(struct listeners *l, listeners_gone_fn gone, void *arg)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->count; i++) {
+		struct listener *item = &l->items[i];
+
+		if (!item->stale) {
+			if (kept++ != i)
+				l->items[kept - 1] = *item;
+			continue;
+		}
+		close_group(item);
+		if (gone)
+			gone(arg, item->name, &item->addr);
+	}
+	l->count = kept;
 }
 
 void
@@ -104,8 +136,7 @@ listeners_plan(struct listeners *l, const struct config *config)
 	static const struct addr local;
 	const struct config_listeners *c = &config->listen;
 
-	for (size_t i = 0; i < l->count; i++)
-		l->items[i].stale = true;
+	mark_stale(l, false);
 	for (uint32_t i = 0; i < c->http_count; i++)
 		want(l, "http", &c->http[i], ROLE_PROXY);
 	for (uint32_t i = 0; i < c->https_count; i++)
@@ -115,23 +146,77 @@ listeners_plan(struct listeners *l, const struct config *config)
 		want(l, "api", &c->api.addr, ROLE_API);
 	if (c->metrics.on && config->metrics.enabled)
 		want(l, "metrics", &c->metrics.addr, ROLE_OBSERVABILITY);
-	size_t kept = 0;
-	for (size_t i = 0; i < l->count; i++) {
-		if (l->items[i].stale)
-			close_group(&l->items[i]);
-		else if (kept++ != i)
-			l->items[kept - 1] = l->items[i];
-	}
-	l->count = kept;
+	drop_stale(l, NULL, NULL);
 }
 
-/* A socket from elsewhere: is it one that connections are accepted from? */
+struct addresses {
+	struct addr items[2 * CONFIG_LISTENERS_MAX];
+	size_t count;
+};
+
+static void
+add_address(struct addresses *out, const struct addr *from)
+{
+	for (size_t i = 0; i < out->count; i++)
+		if (addr_equal_ip(&out->items[i], from))
+			return;
+	out->items[out->count++] = *from;
+}
+
+/* Where the edge is: the addresses of the shared listeners. */
+static void
+edge_addresses(const struct config_listeners *c, struct addresses *out)
+{
+	static const struct addr any6;
+	struct addr any4 = {0};
+
+	out->count = 0;
+	for (uint32_t i = 0; i < c->http_count; i++)
+		add_address(out, &c->http[i]);
+	for (uint32_t i = 0; i < c->https_count; i++)
+		add_address(out, &c->https[i]);
+	if (out->count)
+		return;
+	addr_from_v4_be(0, 0, &any4);
+	add_address(out, &any4);
+	add_address(out, &any6);
+}
+
+void
+listeners_streams(struct listeners *l, const struct config *config,
+		  const struct listeners_port *ports, size_t count, listeners_gone_fn gone,
+		  void *arg)
+{
+	struct addresses at;
+	size_t streams = 0;
+
+	edge_addresses(&config->listen, &at);
+	mark_stale(l, true);
+	for (size_t i = 0; i < count; i++) {
+		for (size_t k = 0; k < at.count; k++) {
+			struct addr addr = at.items[k];
+
+			addr.port = ports[i].port;
+			if (++streams > LISTENERS_STREAMS_MAX)
+				log_event(LOG_ERROR, "too many public ports: one is not served",
+					  log_u("port", addr.port), LOG_END);
+			else
+				(void)want(l, ports[i].udp ? "udp" : "tcp", &addr, ROLE_PROXY);
+		}
+	}
+	drop_stale(l, gone, arg);
+}
+
+/* A socket from elsewhere: is it one that connections are accepted from, or a bound udp one? */
 static bool
-is_listening(int fd)
+is_listening(int fd, const char *name)
 {
 	int type = 0, on = 0;
 	socklen_t length = sizeof(int);
 
+	if (text_equal(name, "udp"))
+		return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+		       type == SOCK_DGRAM;
 	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM &&
 	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &length) == 0 && on != 0;
 }
@@ -143,9 +228,11 @@ listeners_adopt(struct listeners *l, unsigned role, const char *name, int fd)
 	socklen_t length = sizeof(ss);
 	struct addr at = {0};
 
-	if (!is_listening(fd) || getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
+	if (!is_listening(fd, name) || getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
 	    (ss.ss_family != AF_UNIX && !addr_from_sockaddr((struct sockaddr *)&ss, length, &at)))
 		goto out;
+	if (at.port && (text_equal(name, "tcp") || text_equal(name, "udp")))
+		(void)want(l, name, &at, ROLE_PROXY);
 	for (size_t i = 0; i < l->count; i++) {
 		struct listener *item = &l->items[i];
 
@@ -169,16 +256,19 @@ out:
 /* ---- opening ---- */
 
 static int
-tcp_socket(const struct addr *addr, bool share)
+inet_socket(const struct addr *addr, bool share, bool udp)
 {
 	struct sockaddr_storage ss;
 	socklen_t length = addr_to_sockaddr(addr, &ss);
 	static const int one = 1;
-	defer_close int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	defer_close int fd = socket(
+		ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Of udp it would let others in. */
+	if (!udp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 		return -1;
 	if (ss.ss_family == AF_INET6)
@@ -189,13 +279,14 @@ tcp_socket(const struct addr *addr, bool share)
 }
 
 static int
-tcp_listener(struct listener *item, bool share)
+inet_listener(struct listener *item, bool share)
 {
+	bool udp = text_equal(item->name, "udp");
 	struct sockaddr_storage ss;
 	socklen_t length = sizeof(ss);
-	defer_close int fd = tcp_socket(&item->addr, share);
+	defer_close int fd = inet_socket(&item->addr, share, udp);
 
-	if (fd < 0 || listen(fd, BACKLOG) < 0 ||
+	if (fd < 0 || (!udp && listen(fd, BACKLOG) < 0) ||
 	    getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
 	    !addr_from_sockaddr((struct sockaddr *)&ss, length, &item->addr))
 		return -1;
@@ -203,7 +294,7 @@ tcp_listener(struct listener *item, bool share)
 }
 
 static int
-tcp_open(struct listener *item)
+inet_open(struct listener *item)
 {
 	bool share = item->role == ROLE_PROXY;
 	bool empty = true;
@@ -212,7 +303,10 @@ tcp_open(struct listener *item)
 		empty &= item->fds[w] < 0;
 	if (share && empty) {
 		/* Binding alone fails when somebody listens there, with SO_REUSEPORT or not. */
-		int alone = tcp_listener(&(struct listener){.addr = item->want}, false);
+		struct listener one = {.addr = item->want};
+
+		text_copy(one.name, sizeof(one.name), item->name);
+		int alone = inet_listener(&one, false);
 		if (alone < 0)
 			return -1;
 		fd_close(&alone);
@@ -220,7 +314,7 @@ tcp_open(struct listener *item)
 	for (unsigned w = 0; w < item->sockets; w++) {
 		if (item->fds[w] >= 0)
 			continue;
-		item->fds[w] = tcp_listener(item, share);
+		item->fds[w] = inet_listener(item, share);
 		if (item->fds[w] < 0) {
 			int code = errno;
 
@@ -278,10 +372,15 @@ explain(struct listener *item, int code)
 		      item->local ? "the admin socket" : at, item->name);
 	if (code != EADDRINUSE || item->local)
 		return;
-	if (portuser_find(&item->want, user, sizeof(user)))
+	if (portuser_find(&item->want, text_equal(item->name, "udp"), user, sizeof(user)))
 		(void)err_why(&item->reason, "%s listens there", user);
-	(void)err_fix(&item->reason, "stop that process, or change listen.%s in the configuration",
-		      item->name);
+	if (item->stream)
+		(void)err_fix(&item->reason,
+			      "stop that process, or give the endpoint another port");
+	else
+		(void)err_fix(&item->reason,
+			      "stop that process, or change listen.%s in the configuration",
+			      item->name);
 }
 
 static bool
@@ -290,7 +389,7 @@ open_one(const struct listeners *l, struct listener *item)
 	struct err before = item->reason;
 	int rc = item->local && item->fds[0] >= 0 ? 0
 		 : item->local                    ? local_open(l, item)
-						  : tcp_open(item);
+						  : inet_open(item);
 
 	if (rc == 0) {
 		item->up = true;

@@ -3,13 +3,12 @@
 #define NODE_LISTENERS_H
 
 /*
- * The listening sockets of a node. http and https: one per address and proxy worker
- * (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics for role observability. node
- * opens them in its own network namespace and keeps a duplicate of each, so that connections wait
- * in the accept queue while a role is replaced.
- * An address that cannot be had does not stop the others: it is tried again and shown with the
- * reason (MSG_TABLE_LISTENER).
- * Threading: one owner.
+ * The listening sockets of a node. http, https, and the tcp and udp ports of public endpoints: one
+ * per address and proxy worker (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics
+ * for role observability. node opens them in its own network namespace and keeps a duplicate of
+ * each, so that connections wait in the accept queue while a role is replaced. An address that
+ * cannot be had does not stop the others: it is tried again and shown with the reason
+ * (MSG_TABLE_LISTENER). Threading: one owner.
  */
 
 #include <stdbool.h>
@@ -18,10 +17,15 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "node/instance.h"
+#include "ring/msg.h"
 #include "ring/role.h"
 #include "spec/config.h"
 
-enum { LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 3, LISTENERS_NAME = 32 };
+enum {
+	LISTENERS_STREAMS_MAX = 2 * MSG_STREAM_PORTS_MAX, /* ports times addresses */
+	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 3 + LISTENERS_STREAMS_MAX,
+	LISTENERS_NAME = 32,
+};
 
 struct listener {
 	char name[LISTENERS_NAME];
@@ -30,7 +34,8 @@ struct listener {
 	unsigned role;    /* who serves it */
 	unsigned sockets; /* that are wanted: workers, or 1 */
 	int fds[ROLE_PROXIES_MAX];
-	bool local; /* the unix socket */
+	bool local;  /* the unix socket */
+	bool stream; /* of an endpoint: name is tcp or udp */
 	bool up;
 	bool fresh; /* up since the last listeners_settle() */
 	bool stale; /* not in the configuration that is being planned */
@@ -51,8 +56,20 @@ void listeners_fini(struct listeners *l);
 /* Takes what the configuration wants: addresses that are no longer in it are closed, new ones are
  * added (not yet open). */
 void listeners_plan(struct listeners *l, const struct config *config);
+/* The public ports of endpoints: on every address that http or https has (on all when there is
+ * none). What is no longer wanted is closed and told to `gone`; new ones are added (not yet open).
+ */
+struct listeners_port {
+	uint16_t port;
+	bool udp;
+};
+typedef void (*listeners_gone_fn)(void *arg, const char *name, const struct addr *addr);
+void listeners_streams(struct listeners *l, const struct config *config,
+		       const struct listeners_port *ports, size_t count, listeners_gone_fn gone,
+		       void *arg);
 /* A socket that was open before: given. It serves when it listens and the plan has its name and
- * address, and is closed otherwise. role: whose word the name is; ROLE_NODE for our own (an
+ * address, and is closed otherwise; one of an endpoint is kept until listeners_streams says what is
+ * wanted. role: whose word the name is; ROLE_NODE for our own (an
  * upgrade), else only listeners of that role are taken (a proxy that outlived its node). */
 void listeners_adopt(struct listeners *l, unsigned role, const char *name, int fd);
 /* Opens what is not up. True when something changed (newly up, or another reason). */

@@ -35,6 +35,7 @@
 #include "node/publish.h"
 #include "node/retired.h"
 #include "node/stale.h"
+#include "node/streams.h"
 #include "node/supervise.h"
 #include "node/folder.h"
 #include "node/upgrade.h"
@@ -55,6 +56,7 @@ struct node {
 	struct ring_writer *own;
 	struct hub *hub;
 	struct listeners listeners;
+	struct streams streams;
 	struct unit_env env;
 	struct supervise *supervise;
 	struct certs *certs;
@@ -112,7 +114,68 @@ role_broken(void *arg, struct hub_member *m, const char *why)
 	supervise_broken(n->supervise, hub_owner(m), why);
 }
 
-static const struct hub_events hub_events = {role_ready, role_broken, role_asked};
+static void
+open_listeners(struct node *n)
+{
+	bool changed = listeners_open(&n->listeners);
+
+	n->listen_wait = n->listen_wait ? n->listen_wait * 2 : 1;
+	if (n->listen_wait > LISTEN_TICKS_MAX)
+		n->listen_wait = LISTEN_TICKS_MAX;
+	n->listen_due = listeners_all_up(&n->listeners) ? 0 : n->ticks + n->listen_wait;
+	if (!changed)
+		return;
+	publish_listeners(n->own, &n->listeners);
+	if (n->supervise)
+		supervise_listeners(n->supervise);
+	hub_kick(n->hub);
+}
+
+/* ---- ports of endpoints ---- */
+
+static void
+port_gone(void *arg, const char *name, const struct addr *addr)
+{
+	struct node *n = arg;
+	struct leash_message message;
+	struct list *it, *tmp;
+
+	leash_init(&message, LEASH_UNLISTEN);
+	message.from_role = ROLE_NODE;
+	message.addr = *addr;
+	text_copy(message.name, sizeof(message.name), name);
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		struct unit *u = container_of(it, struct unit, link);
+
+		if (u->role->role == ROLE_PROXY && u->member)
+			hub_send(u->member, &message, NULL, 0);
+	}
+}
+
+static void
+plan_streams(struct node *n)
+{
+	if (!n->streams.known)
+		return;
+	listeners_streams(&n->listeners, &n->config, n->streams.ports, n->streams.count, port_gone,
+			  n);
+	n->listen_wait = 0;
+	open_listeners(n);
+	publish_listeners(n->own, &n->listeners);
+	hub_kick(n->hub);
+}
+
+static void
+scheduler_stirred(void *arg, struct ring_reader *scheduler)
+{
+	struct node *n = arg;
+
+	if (!n->stopping && streams_sync(&n->streams, scheduler))
+		plan_streams(n);
+}
+
+static const struct hub_events hub_events = {role_ready, role_broken, role_asked,
+					     scheduler_stirred};
 
 /* ---- what the supervisor tells ---- */
 
@@ -192,23 +255,6 @@ count_reload(struct node *n, bool ok)
 			   world_wall_ns() / 1000000000);
 }
 
-static void
-open_listeners(struct node *n)
-{
-	bool changed = listeners_open(&n->listeners);
-
-	n->listen_wait = n->listen_wait ? n->listen_wait * 2 : 1;
-	if (n->listen_wait > LISTEN_TICKS_MAX)
-		n->listen_wait = LISTEN_TICKS_MAX;
-	n->listen_due = listeners_all_up(&n->listeners) ? 0 : n->ticks + n->listen_wait;
-	if (!changed)
-		return;
-	publish_listeners(n->own, &n->listeners);
-	if (n->supervise)
-		supervise_listeners(n->supervise);
-	hub_kick(n->hub);
-}
-
 static int
 take_over(struct node *n, const struct config *config, struct err *err)
 {
@@ -225,6 +271,7 @@ take_over(struct node *n, const struct config *config, struct err *err)
 	listeners_plan(&n->listeners, &n->config);
 	n->listen_wait = 0;
 	open_listeners(n);
+	plan_streams(n);
 	publish_listeners(n->own, &n->listeners);
 	publish_node(n->own, &n->inst, &n->config, n->cgroup.mode);
 	hub_kick(n->hub);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks for the listening socket in /proc/net/tcp and tcp6, then for who has its inode open. */
+/* Looks for the socket in /proc/net/tcp and tcp6 (udp and udp6), then for who has its inode open.
+ */
 #include "node/portuser.h"
 
 #include <dirent.h>
@@ -11,7 +12,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 
-enum { STATE_LISTEN = 0x0a, INODES_MAX = 64 };
+enum { STATE_LISTEN = 0x0a, STATE_UNCONNECTED = 0x07, INODES_MAX = 64 };
 
 struct inodes {
 	unsigned long items[INODES_MAX];
@@ -19,7 +20,7 @@ struct inodes {
 };
 
 static void
-find_inodes(const char *path, uint16_t port, struct inodes *out)
+find_inodes(const char *path, unsigned wanted, uint16_t port, struct inodes *out)
 {
 	char line[512];
 	FILE *f = fopen(path, "re");
@@ -31,7 +32,7 @@ find_inodes(const char *path, uint16_t port, struct inodes *out)
 		if (sscanf(line,
 			   " %*u: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu",
 			   &local, &state, &inode) == 3 &&
-		    local == port && state == STATE_LISTEN && out->count < INODES_MAX)
+		    local == port && state == wanted && out->count < INODES_MAX)
 			out->items[out->count++] = inode;
 	}
 	if (f)
@@ -85,13 +86,15 @@ process_holds(const char *pid, const struct inodes *inodes, char *out, size_t ca
 }
 
 bool
-portuser_find(const struct addr *addr, char *out, size_t cap)
+portuser_find(const struct addr *addr, bool udp, char *out, size_t cap)
 {
 	struct inodes inodes = {0};
 	bool found = false;
 
-	find_inodes("/proc/net/tcp", addr->port, &inodes);
-	find_inodes("/proc/net/tcp6", addr->port, &inodes);
+	unsigned state = udp ? STATE_UNCONNECTED : STATE_LISTEN;
+
+	find_inodes(udp ? "/proc/net/udp" : "/proc/net/tcp", state, addr->port, &inodes);
+	find_inodes(udp ? "/proc/net/udp6" : "/proc/net/tcp6", state, addr->port, &inodes);
 	DIR *dir = inodes.count ? opendir("/proc") : NULL;
 	if (!dir)
 		return false;

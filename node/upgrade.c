@@ -20,6 +20,9 @@
 #include "base/text.h"
 
 #define VARIABLE "ZLAYER_UPGRADE"
+#define V1_BYTES                  \
+	(sizeof(struct upgrade) - \
+	 (UPGRADE_SOCKETS_MAX - UPGRADE_SOCKETS_V1) * sizeof(struct upgrade_socket))
 
 static char program[PATH_MAX];
 
@@ -164,12 +167,21 @@ open_fd(int fd)
 	return fd > STDERR_FILENO && fstat(fd, &sb) == 0;
 }
 
+/* Of this version, or of the one before, which had fewer places at its end. */
+static bool
+size_holds(const struct upgrade *up)
+{
+	size_t sockets = up->version == 1 ? UPGRADE_SOCKETS_V1 : UPGRADE_SOCKETS_MAX;
+
+	return up->magic == UPGRADE_MAGIC && (up->version == 1 || up->version == UPGRADE_VERSION) &&
+	       up->bytes == V1_BYTES + (sockets - UPGRADE_SOCKETS_V1) * sizeof(up->sockets[0]) &&
+	       up->sockets_count <= sockets;
+}
+
 static bool
 holds(struct upgrade *up)
 {
-	if (up->magic != UPGRADE_MAGIC || up->version != UPGRADE_VERSION ||
-	    up->bytes != sizeof(*up) || up->units_count > UPGRADE_UNITS_MAX ||
-	    up->sockets_count > UPGRADE_SOCKETS_MAX || !open_fd(up->data_lock) ||
+	if (!size_holds(up) || up->units_count > UPGRADE_UNITS_MAX || !open_fd(up->data_lock) ||
 	    !open_fd(up->run_lock) || !open_fd(up->slot_lock))
 		return false;
 	for (uint32_t i = 0; i < up->units_count; i++)
@@ -229,7 +241,8 @@ upgrade_take(struct upgrade *up)
 		(void)fd_take(&state); /* not ours to close */
 		return false;
 	}
-	if (pread(state, up, sizeof(*up), 0) != (ssize_t)sizeof(*up) || !holds(up)) {
+	ssize_t n = pread(state, up, sizeof(*up), 0);
+	if (n < (ssize_t)V1_BYTES || (uint64_t)n != up->bytes || !holds(up)) {
 		log_event(LOG_WARN,
 			  "the program before this one is of another kind: "
 			  "all processes are started again",

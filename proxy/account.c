@@ -102,6 +102,11 @@ account_init(struct account *a, struct metric_page *page, struct ring_writer *lo
 		a->h2[i] = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", name, "protocol", "h2");
 		a->streams[i] = get1(a, METRICS_H2_STREAMS_ACTIVE, "listener", name);
 	}
+	a->relayed[0] = get1(a, METRICS_CONNECTIONS_ACCEPTED, "listener", "tcp");
+	a->relayed[1] = get1(a, METRICS_CONNECTIONS_ACCEPTED, "listener", "udp");
+	a->tcp = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", "tcp", "protocol", "tcp");
+	a->tls = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", "tcp", "protocol", "tls");
+	a->udp = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", "udp", "protocol", "udp");
 }
 
 void
@@ -315,6 +320,24 @@ account_rejected(struct account *a, const struct route *route, const char *reaso
 {
 	count(get2(a, METRICS_HTTP_REJECTED, "service", route ? route->row.service_label : "",
 		   "reason", reason));
+}
+
+void
+account_relay_accepted(struct account *a, bool udp)
+{
+	count(a->relayed[udp]);
+}
+
+void
+account_relay_active(struct account *a, bool udp, bool tls, int delta)
+{
+	account_gauge(udp ? a->udp : tls ? a->tls : a->tcp, delta);
+}
+
+void
+account_relay_rejected(struct account *a, const char *service, const char *reason)
+{
+	count(get2(a, METRICS_HTTP_REJECTED, "service", service, "reason", reason));
 }
 
 void

@@ -26,6 +26,7 @@ struct account {
 	struct ring_writer *log;
 	struct map routes; /* "service\0endpoint" -> struct account_route */
 	struct metric_series *accepted[2], *h1[2], *h2[2], *streams[2];
+	struct metric_series *relayed[2], *tcp, *tls, *udp; /* relayed: tcp, udp accepted */
 	char node[MSG_NAME];
 };
 
@@ -64,6 +65,10 @@ void account_reset(struct account *a, bool by_client, uint32_t code);
 void account_handshake(struct account *a, const char *version, bool resumed, const char *result,
 		       uint64_t ns);
 void account_rejected(struct account *a, const struct route *route, const char *reason);
+/* Of tcp and udp endpoints; a udp session counts as a connection. */
+void account_relay_accepted(struct account *a, bool udp);
+void account_relay_active(struct account *a, bool udp, bool tls, int delta);
+void account_relay_rejected(struct account *a, const char *service, const char *reason);
 void account_unrouted(struct account *a, const char *reason);
 void account_retry(struct account *a, const struct route *route, const char *reason);
 void account_ejection(struct account *a, const char *service);

@@ -19,6 +19,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/relay_tcp.h"
 #include "proxy/session_h1.h"
 #include "proxy/session_h2.h"
 #include "proxy/sign_provider.h"
@@ -48,6 +49,7 @@ free_downstream(struct downstream *c)
 		c->ops->free(c);
 	sendq_fini(&c->out);
 	tls_free(c->tls);
+	relay_unref(c->endpoint);
 	list_remove(&c->link);
 	list_remove(&c->dirty);
 	list_remove(&c->shaking);
@@ -66,6 +68,26 @@ on_closed(uv_handle_t *handle)
 		free_downstream(c);
 }
 
+static void
+count_open(struct downstream *c, int delta)
+{
+	if (c->endpoint)
+		account_relay_active(&c->w->account, false, c->secure, delta);
+	else
+		account_connection(&c->w->account, c->secure, c->is_h2, delta);
+}
+
+void
+downstream_abort(struct downstream *c)
+{
+	static const struct linger at_once = {.l_onoff = 1};
+	uv_os_fd_t fd;
+
+	if (c->state != DOWNSTREAM_CLOSED && uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	downstream_close(c);
+}
+
 void
 downstream_close(struct downstream *c)
 {
@@ -76,7 +98,7 @@ downstream_close(struct downstream *c)
 	if (w->stage_conn == c)
 		w->stage_length = 0;
 	if (c->ops)
-		account_connection(&w->account, c->secure, c->is_h2, -1);
+		count_open(c, -1);
 	c->state = DOWNSTREAM_CLOSED;
 	wheel_clear(&w->wheel, &c->timer);
 	list_remove(&c->dirty);
@@ -101,13 +123,55 @@ linger(struct downstream *c)
 	uv_shutdown_t *request = mem_alloc(MEM_PROXY, sizeof(*request));
 
 	c->state = DOWNSTREAM_LINGER;
-	if (!request || uv_shutdown(request, (uv_stream_t *)&c->tcp, on_shutdown)) {
+	if (!c->shut && (!request || uv_shutdown(request, (uv_stream_t *)&c->tcp, on_shutdown))) {
 		mem_free(request);
 		downstream_close(c);
 		return;
 	}
+	if (c->shut)
+		mem_free(request);
 	downstream_deadline(c, WORKER_LINGER_MS);
 	downstream_resume(c);
+}
+
+/* TLS has an end of its own. */
+static void
+say_goodbye(struct downstream *c)
+{
+	uv_buf_t b;
+
+	if (!c->tls)
+		return;
+	tls_close(c->tls);
+	b = uv_buf_init((char *)c->w->cipher, (unsigned)c->w->cipher_length);
+	c->w->cipher_length = 0;
+	if (b.len > 0)
+		(void)sendq_write(&c->out, &b, 1);
+}
+
+static void
+shut_now(struct downstream *c)
+{
+	uv_shutdown_t *request = mem_alloc(MEM_PROXY, sizeof(*request));
+
+	c->shut = true;
+	if (!request || uv_shutdown(request, (uv_stream_t *)&c->tcp, on_shutdown)) {
+		mem_free(request);
+		downstream_close(c);
+	}
+}
+
+void
+downstream_shut(struct downstream *c)
+{
+	if (c->state == DOWNSTREAM_OPEN && c->w->stage_conn == c)
+		downstream_flush_stage(c->w);
+	if (c->state != DOWNSTREAM_OPEN || c->shut_wanted)
+		return;
+	c->shut_wanted = true;
+	say_goodbye(c);
+	if (sendq_pending(&c->out) == 0)
+		shut_now(c);
 }
 
 void
@@ -120,16 +184,7 @@ downstream_finish(struct downstream *c)
 	if (!downstream_open(c))
 		return;
 	c->state = DOWNSTREAM_FINISHING;
-	if (c->tls) {
-		tls_close(c->tls);
-		if (c->w->cipher_length > 0) {
-			uv_buf_t b =
-				uv_buf_init((char *)c->w->cipher, (unsigned)c->w->cipher_length);
-
-			c->w->cipher_length = 0;
-			(void)sendq_write(&c->out, &b, 1);
-		}
-	}
+	say_goodbye(c);
 	downstream_deadline(c, WORKER_STALL_MS);
 	if (sendq_pending(&c->out) == 0)
 		linger(c);
@@ -248,6 +303,8 @@ on_drained(struct sendq *q)
 	}
 	if (c->state == DOWNSTREAM_FINISHING)
 		linger(c);
+	else if (c->shut_wanted && !c->shut)
+		shut_now(c);
 	else if (c->ops)
 		c->ops->writable(c);
 }
@@ -280,12 +337,12 @@ begin_session(struct downstream *c)
 	}
 	c->is_h2 = info.h2;
 	c->state = DOWNSTREAM_OPEN;
-	ok = c->is_h2 ? session_h2_open(c) : session_h1_open(c);
+	ok = c->endpoint ? relay_tcp_open(c) : c->is_h2 ? session_h2_open(c) : session_h1_open(c);
 	if (!ok) {
 		downstream_close(c);
 		return;
 	}
-	account_connection(&c->w->account, c->secure, c->is_h2, 1);
+	count_open(c, 1);
 }
 
 /* What TLS made of its input. */
@@ -331,6 +388,8 @@ read_tls(struct downstream *c, const uint8_t *data, size_t length)
 	enum tls_result r;
 
 	sign_provider_owner = c;
+	/* A client that names nobody means the endpoint's own host. */
+	c->w->sni.unnamed = c->endpoint ? c->endpoint->row.host : "";
 	r = tls_feed(c->tls, data, length, c->w->plain, sizeof(c->w->plain), &plain_length);
 	sign_provider_owner = NULL;
 	took_cipher(c, r, plain_length);
@@ -513,14 +572,35 @@ read_peer(struct downstream *c)
 	return true;
 }
 
+/* Whether a connection to a tcp endpoint is served; counts what is refused. */
+static bool
+admit(struct downstream *c)
+{
+	struct worker *w = c->w;
+	const struct relay_endpoint *e = c->endpoint;
+	const char *reason = !relay_admits(e, &c->peer) ? "denied"
+			     /* One endpoint leaves room for the others. */
+			     : e->connections >= w->conns_max / 4 * 3 ? "connections"
+								      : NULL;
+
+	if (reason)
+		account_relay_rejected(&w->account, e->row.service_label, reason);
+	return !reason;
+}
+
 bool
-downstream_accept(struct worker *w, uv_stream_t *server, bool secure)
+downstream_accept(struct worker *w, uv_stream_t *server, bool secure,
+		  struct relay_endpoint *endpoint)
 {
 	struct downstream *c = new_downstream(w, secure);
 
 	if (!c)
 		return false;
-	account_accepted(&w->account, secure);
+	c->endpoint = endpoint ? relay_ref(endpoint) : NULL;
+	if (endpoint)
+		account_relay_accepted(&w->account, false);
+	else
+		account_accepted(&w->account, secure);
 	if (uv_accept(server, (uv_stream_t *)&c->tcp) || !read_peer(c)) {
 		downstream_close(c);
 		return true;
@@ -535,12 +615,18 @@ downstream_accept(struct worker *w, uv_stream_t *server, bool secure)
 		downstream_close(c);
 		return true;
 	}
+	if (endpoint && !admit(c)) {
+		downstream_abort(c);
+		return true;
+	}
 	if (secure) {
 		c->tls = tls_accept(w->tls, take_cipher, c);
 		if (!c->tls) {
 			downstream_close(c);
 			return true;
 		}
+		if (endpoint)
+			tls_ignore_alpn(c->tls);
 		downstream_deadline(c, WORKER_HANDSHAKE_MS);
 	} else {
 		begin_session(c);

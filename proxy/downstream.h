@@ -3,8 +3,8 @@
 #define PROXY_DOWNSTREAM_H
 
 /*
- * One client connection: the socket, TLS or not, its output, and the session (HTTP/1.1 or HTTP/2)
- * on top. An idle connection owns no buffer.
+ * One client connection: the socket, TLS or not, its output, and the session (HTTP/1.1, HTTP/2, or
+ * the relay of a tcp endpoint) on top. An idle connection owns no buffer.
  *
  * Life: handshake -> open -> (finishing: output is flushed, then the write side is shut and what
  * still comes is dropped for a moment) -> closed. Memory is freed from the loop after the handle's
@@ -26,6 +26,8 @@ struct downstream;
 struct worker;
 struct session_h1;
 struct session_h2;
+struct relay_tcp;
+struct relay_endpoint;
 
 enum downstream_state {
 	DOWNSTREAM_HANDSHAKE,
@@ -64,7 +66,9 @@ struct downstream {
 	union {
 		struct session_h1 *h1;
 		struct session_h2 *h2;
+		struct relay_tcp *relay;
 	} session;
+	struct relay_endpoint *endpoint; /* referred to; NULL: http or https */
 	struct addr peer;
 	char peer_text[ADDR_TEXT_BYTES]; /* its address, without the port */
 	uint64_t started_ns;
@@ -73,12 +77,15 @@ struct downstream {
 	bool secure; /* came over an https listener */
 	bool is_h2;
 	bool reading;
-	bool signing; /* the handshake waits for signer */
+	bool shut_wanted, shut; /* our half is over */
+	bool signing;           /* the handshake waits for signer */
 	bool handle_closed;
 };
 
-/* Takes one connection from a listener; false: out of memory, try again later (libuv waits). */
-bool downstream_accept(struct worker *w, uv_stream_t *server, bool secure);
+/* Takes one connection from a listener; false: out of memory, try again later (libuv waits).
+ * endpoint: of a tcp listener, else NULL. */
+bool downstream_accept(struct worker *w, uv_stream_t *server, bool secure,
+		       struct relay_endpoint *endpoint);
 bool downstream_open(const struct downstream *c);
 /* Plaintext to the client; gathered until the end of the turn or until it is much. */
 void downstream_write(struct downstream *c, const void *data, size_t length);
@@ -92,6 +99,10 @@ void downstream_mark_dirty(struct downstream *c);
 void downstream_deadline(struct downstream *c, uint64_t ms_from_now);
 /* Flush, say goodbye, close. */
 void downstream_finish(struct downstream *c);
+/* Our half ends when all is sent; the client may go on. */
+void downstream_shut(struct downstream *c);
+/* At once, and so that the client sees a reset and not an end. */
+void downstream_abort(struct downstream *c);
 /* At once. */
 void downstream_close(struct downstream *c);
 /* signer answered. */

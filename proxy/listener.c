@@ -10,22 +10,30 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/downstream.h"
+#include "proxy/relay_udp.h"
 #include "proxy/worker.h"
 
 enum { BACKLOG = 4096 };
+
+enum kind { HTTP, HTTPS, TCP, UDP, KINDS };
+
+static const char *const names[KINDS] = {"http", "https", "tcp", "udp"};
 
 struct listener {
 	struct list link;
 	struct worker *w;
 	int fd;
-	uv_tcp_t *tcp; /* NULL: held */
-	bool secure;
+	enum kind kind;
+	struct addr at;
+	uv_tcp_t *tcp;          /* NULL: held (or udp) */
+	struct udp_socket *udp; /* NULL: held */
 	bool starved;
 };
 
@@ -38,6 +46,9 @@ on_closed(uv_handle_t *handle)
 static void
 hold(struct listener *l)
 {
+	if (l->udp)
+		relay_udp_close(l->udp);
+	l->udp = NULL;
 	if (!l->tcp)
 		return;
 	l->tcp->data = NULL;
@@ -55,6 +66,12 @@ close_listener(struct listener *l)
 	mem_free(l);
 }
 
+static bool
+is_secure(const struct listener *l, const struct relay_endpoint *e)
+{
+	return e ? (e->row.flags & MSG_STREAM_TLS) != 0 : l->kind == HTTPS;
+}
+
 static void
 on_connection(uv_stream_t *server, int status)
 {
@@ -62,7 +79,12 @@ on_connection(uv_stream_t *server, int status)
 
 	if (status < 0 || !l)
 		return;
-	l->starved = !downstream_accept(l->w, server, l->secure);
+	struct relay_endpoint *e =
+		l->kind == TCP ? relay_find(&l->w->relay, false, l->at.port) : NULL;
+	/* Without its endpoint it is held from the end of this turn on. */
+	if (l->kind == TCP && !e)
+		return;
+	l->starved = !downstream_accept(l->w, server, is_secure(l, e), e);
 	if (l->starved)
 		worker_wake_tick(l->w);
 }
@@ -91,6 +113,17 @@ address_of(int fd, struct addr *out)
 }
 
 static int
+watch_udp(struct listener *l)
+{
+	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	l->udp = relay_udp_open(l->w, fd, &l->at);
+	return l->udp ? 0 : UV_ENOMEM;
+}
+
+static int
 watch(struct listener *l)
 {
 	uv_tcp_t *tcp = mem_zalloc(MEM_PROXY, sizeof(*tcp));
@@ -113,11 +146,32 @@ watch(struct listener *l)
 	return rc;
 }
 
+static enum kind
+kind_of(const char *name)
+{
+	unsigned kind = 0;
+
+	while (kind < KINDS && strcmp(names[kind], name) != 0)
+		kind++;
+	return kind;
+}
+
+bool
+listener_known(const char *name)
+{
+	return kind_of(name) != KINDS;
+}
+
+static struct relay_endpoint *
+endpoint_of(const struct listener *l)
+{
+	return l->kind >= TCP ? relay_find(&l->w->relay, l->kind == UDP, l->at.port) : NULL;
+}
+
 int
-listener_add(struct worker *w, int fd, bool secure, struct err *err)
+listener_add(struct worker *w, int fd, const char *name, struct err *err)
 {
 	struct listener *l = mem_zalloc(MEM_PROXY, sizeof(*l));
-	struct addr at;
 	int on = 1;
 
 	if (!l) {
@@ -126,11 +180,17 @@ listener_add(struct worker *w, int fd, bool secure, struct err *err)
 	}
 	l->w = w;
 	l->fd = fd;
-	l->secure = secure;
+	l->kind = kind_of(name);
+	if (l->kind == KINDS || !address_of(fd, &l->at)) {
+		(void)close(fd);
+		mem_free(l);
+		return err_set(err, ERR_INVALID, "cannot listen for %s", name);
+	}
 	list_push(&w->listeners, &l->link);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (secure && w->https_port == 0 && address_of(fd, &at))
-		w->https_port = at.port;
+	if (l->kind != UDP)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (l->kind == HTTPS && w->https_port == 0)
+		w->https_port = l->at.port;
 	return 0;
 }
 
@@ -141,7 +201,11 @@ listener_accept_all(struct worker *w)
 
 	list_each (it, tmp, &w->listeners) {
 		struct listener *l = container_of(it, struct listener, link);
-		int rc = l->tcp ? 0 : watch(l);
+		int rc = 0;
+
+		if (l->tcp || l->udp || (l->kind >= TCP && !endpoint_of(l)))
+			continue;
+		rc = l->kind == UDP ? watch_udp(l) : watch(l);
 
 		if (rc < 0)
 			log_event(LOG_ERROR, "a listener is not served",
@@ -157,7 +221,7 @@ listener_hold_secure(struct worker *w)
 	list_each (it, tmp, &w->listeners) {
 		struct listener *l = container_of(it, struct listener, link);
 
-		if (l->secure)
+		if (is_secure(l, endpoint_of(l)))
 			hold(l);
 	}
 }
@@ -183,11 +247,38 @@ listener_keep(struct worker *w, const struct config_listeners *wanted)
 
 	list_each (it, tmp, &w->listeners) {
 		struct listener *l = container_of(it, struct listener, link);
-		struct addr at;
 
-		if (address_of(l->fd, &at) &&
-		    !(l->secure ? wanted_at(wanted->https, wanted->https_count, &at)
-				: wanted_at(wanted->http, wanted->http_count, &at)))
+		if (l->kind < TCP &&
+		    !(l->kind == HTTPS ? wanted_at(wanted->https, wanted->https_count, &l->at)
+				       : wanted_at(wanted->http, wanted->http_count, &l->at)))
+			close_listener(l);
+	}
+}
+
+void
+listener_endpoints(struct worker *w)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		struct listener *l = container_of(it, struct listener, link);
+
+		if (l->kind >= TCP && !endpoint_of(l))
+			hold(l);
+	}
+	if (w->accepting)
+		listener_accept_all(w);
+}
+
+void
+listener_unlisten(struct worker *w, const char *name, const struct addr *at)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, &w->listeners) {
+		struct listener *l = container_of(it, struct listener, link);
+
+		if (l->kind >= TCP && strcmp(names[l->kind], name) == 0 && addr_equal(&l->at, at))
 			close_listener(l);
 	}
 }
@@ -203,7 +294,7 @@ listener_get(struct worker *w, size_t i, int *fd_out, const char **name_out)
 		if (i-- > 0)
 			continue;
 		*fd_out = l->fd;
-		*name_out = l->secure ? "https" : "http";
+		*name_out = names[l->kind];
 		return true;
 	}
 	return false;

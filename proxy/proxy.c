@@ -166,14 +166,13 @@ take_handover(struct station *st, int *fd)
 static void
 take_listener(const struct leash_message *m, int *fd)
 {
-	bool secure = strcmp(m->name, "https") == 0;
 	struct err err = {0};
 
-	if (!secure && strcmp(m->name, "http") != 0)
+	if (!listener_known(m->name))
 		return;
 	if (worker->draining)
 		return;
-	if (listener_add(worker, fd_take(fd), secure, &err))
+	if (listener_add(worker, fd_take(fd), m->name, &err))
 		log_err(LOG_ERROR, "a listener is not served", &err);
 	else if (worker->accepting)
 		listener_accept_all(worker);
@@ -227,6 +226,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 		take_listener(m, &fds[0]);
 	else if (m->kind == LEASH_CONFIG)
 		take_config(st);
+	else if (m->kind == LEASH_UNLISTEN && MSG_OK(m->name))
+		listener_unlisten(worker, m->name, &m->addr);
 	else if (m->kind == LEASH_TICKETS && count == 1)
 		take_tickets(fds[0]);
 }

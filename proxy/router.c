@@ -261,17 +261,25 @@ router_find(const struct router *r, const struct router_query *q,
 }
 
 bool
+router_prefixes(const struct addr *client, const struct addr_prefix *deny, uint32_t deny_count,
+		const struct addr_prefix *allow, uint32_t allow_count)
+{
+	for (uint32_t i = 0; i < deny_count; i++) {
+		if (addr_in_prefix(client, &deny[i]))
+			return false;
+	}
+	for (uint32_t i = 0; i < allow_count; i++) {
+		if (addr_in_prefix(client, &allow[i]))
+			return true;
+	}
+	return allow_count == 0;
+}
+
+bool
 router_admits(const struct route *route, const struct addr *client)
 {
 	const struct msg_route *row = &route->row;
 
-	for (uint32_t i = 0; i < row->prefixes_deny; i++) {
-		if (addr_in_prefix(client, &row->deny[i]))
-			return false;
-	}
-	for (uint32_t i = 0; i < row->prefixes_allow; i++) {
-		if (addr_in_prefix(client, &row->allow[i]))
-			return true;
-	}
-	return row->prefixes_allow == 0;
+	return router_prefixes(client, row->deny, row->prefixes_deny, row->allow,
+			       row->prefixes_allow);
 }

@@ -49,6 +49,9 @@ const struct route *router_find(const struct router *r, const struct router_quer
 				const struct route **elsewhere_out);
 /* Whether a client may use the route: its allow and deny prefixes. */
 bool router_admits(const struct route *route, const struct addr *client);
+/* deny goes first; an empty allow lets everybody in. */
+bool router_prefixes(const struct addr *client, const struct addr_prefix *deny, uint32_t deny_count,
+		     const struct addr_prefix *allow, uint32_t allow_count);
 /* Whether any https route serves any host: then clients without a server name are served. */
 bool router_any_host(const struct router *r);
 

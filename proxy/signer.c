@@ -3,10 +3,10 @@
  * The signer process. Three sources feed one table of certificates:
  *   files   pairs that node opened and passed; a round of them replaces the last round, and a pair
  *           that does not hold leaves the one before it in place, with the reason in the log;
- *   local   leaves of the node's own authority, for hosts of https routes that no file covers;
- *   itself  the authority's certificate, so that people can trust it.
- * A replaced certificate's key signs on for a while (proxy/keys.h), so no handshake breaks. New key
- * material that must outlive this process leaves it sealed only.
+ *   local   leaves of the node's own authority, for hosts of https routes and tls streams that no
+ * file covers; itself  the authority's certificate, so that people can trust it. A replaced
+ * certificate's key signs on for a while (proxy/keys.h), so no handshake breaks. New key material
+ * that must outlive this process leaves it sealed only.
  */
 #include "proxy/signer.h"
 
@@ -349,16 +349,10 @@ struct wanted {
 };
 
 static bool
-want_route(void *arg, uint64_t key, const void *bytes)
+want_host(struct wanted *w, const char *host)
 {
-	const struct msg_route *route = bytes;
-	struct wanted *w = arg;
-
-	(void)key;
-	if (!(route->flags & MSG_ROUTE_TLS) || !MSG_OK(route->host))
-		return true;
 	for (size_t i = 0; i < w->count; i++) {
-		if (text_equal(w->hosts[i], route->host))
+		if (text_equal(w->hosts[i], host))
 			return true;
 	}
 	if (w->count == w->capacity) {
@@ -373,8 +367,28 @@ want_route(void *arg, uint64_t key, const void *bytes)
 		w->hosts = p;
 		w->capacity = more;
 	}
-	text_copy(w->hosts[w->count++], MSG_HOST, route->host);
+	text_copy(w->hosts[w->count++], MSG_HOST, host);
 	return true;
+}
+
+static bool
+want_route(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_route *route = bytes;
+
+	(void)key;
+	return !(route->flags & MSG_ROUTE_TLS) || !MSG_OK(route->host) ||
+	       want_host(arg, route->host);
+}
+
+static bool
+want_stream(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_stream *stream = bytes;
+
+	(void)key;
+	return !(stream->flags & MSG_STREAM_TLS) || !MSG_OK(stream->host) ||
+	       want_host(arg, stream->host);
 }
 
 static bool
@@ -511,6 +525,7 @@ reconcile(void)
 	if (!scheduler || !signer.files_seen || ring_table_version(scheduler, MSG_TABLE_ROUTE) <= 1)
 		return;
 	ring_table_each(scheduler, MSG_TABLE_ROUTE, want_route, &w);
+	ring_table_each(scheduler, MSG_TABLE_STREAM, want_stream, &w);
 	if (self_signed()) {
 		if (w.count && !signer.has_authority && !signer.authority_refused)
 			make_authority();
@@ -621,10 +636,13 @@ wake(struct station *st, struct ring_reader *reader)
 	enum ring_status rc = RING_EMPTY;
 
 	(void)st;
-	if (ring_reader_role(reader) == ROLE_SCHEDULER)
+	if (ring_reader_role(reader) == ROLE_SCHEDULER) {
+		/* A scheduler of a version before this one has no streams. */
+		(void)ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream),
+				      sync_nothing, NULL);
 		rc = ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route),
 				     sync_nothing, NULL);
-	else if (ring_reader_role(reader) == ROLE_NODE)
+	} else if (ring_reader_role(reader) == ROLE_NODE)
 		rc = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), sync_nothing,
 				     NULL);
 	if (rc == RING_OK)

@@ -135,8 +135,14 @@ sni_select(void *arg, const char *host)
 	const char *dot;
 	char wildcard[MSG_HOST + 2];
 
+	if (host[0] == '\0' && s->unnamed)
+		host = s->unnamed;
 	if (host[0] == '\0')
 		return s->any;
+	if (host[0] == '*' && host == s->unnamed) {
+		c = map_get_str(&s->by_name, host);
+		return c ? c->context : NULL;
+	}
 	if (host[0] == '*')
 		return NULL;
 	c = map_get_str(&s->by_name, host);

@@ -21,6 +21,8 @@ struct sni {
 	struct map by_name; /* "a.b" or "*.b" -> struct sni_certificate */
 	struct map by_id;
 	struct tls_context *any;
+	/* The name meant by a client that names none, during a call into TLS; "" or NULL: any. */
+	const char *unnamed;
 };
 
 /* The server is set later: the two need each other. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/listener.h"
 #include "proxy/worker.h"
 
 /* The version of a table that its producer has not committed yet. */
@@ -129,6 +130,29 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 	mem_free(r.rows);
 }
 
+/* ---- streams ---- */
+
+static bool
+take_stream(void *arg, uint64_t key, const void *row)
+{
+	if (relay_change(arg, key, row) < 0)
+		log_event(LOG_ERROR, "out of memory: a port was not taken over", LOG_END);
+	return true;
+}
+
+static void
+sync_streams(struct worker *w, struct ring_reader *reader)
+{
+	if (ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream), NULL, NULL) !=
+		    RING_OK ||
+	    ring_table_version(reader, MSG_TABLE_STREAM) <= UNSAID)
+		return;
+	relay_begin(&w->relay);
+	ring_table_each(reader, MSG_TABLE_STREAM, take_stream, &w->relay);
+	relay_commit(&w->relay);
+	listener_endpoints(w);
+}
+
 /* ---- certificates ---- */
 
 static void
@@ -229,6 +253,7 @@ tables_sync(struct worker *w, struct ring_reader *reader)
 	if (ring_reader_role(reader) != ROLE_SCHEDULER)
 		return;
 	sync_backends(w, reader);
+	sync_streams(w, reader);
 	sync_routes(w, reader);
 	if (tables_publish_drain(w))
 		worker_wake_tick(w);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "proxy/downstream.h"
 #include "proxy/listener.h"
+#include "proxy/relay_udp.h"
 #include "proxy/session_h2.h"
 #include "proxy/stream.h"
 #include "proxy/tables.h"
@@ -77,7 +78,9 @@ publish(struct worker *w)
 static void
 leave_when_empty(struct worker *w)
 {
-	if (!w->draining || w->leaving || (w->conns_count > 0 && worker_now_ms(w) < w->leave_at_ms))
+	bool busy = w->conns_count > 0 || relay_udp_busy(w);
+
+	if (!w->draining || w->leaving || (busy && worker_now_ms(w) < w->leave_at_ms))
 		return;
 	if (w->conns_count > 0)
 		log_event(LOG_WARN, "connections were cut at the end of the grace",
@@ -126,15 +129,17 @@ on_patience(uv_timer_t *timer)
 	worker_accept(w);
 }
 
-static size_t
-connections_max(void)
+static void
+share_descriptors(struct worker *w)
 {
 	struct rlimit limit;
+	size_t all = 128;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2 * RESERVED_FDS)
-		return 64;
-	/* Each may need a connection to a replica. */
-	return ((size_t)limit.rlim_cur - RESERVED_FDS) / 2;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= 2 * RESERVED_FDS)
+		all = (size_t)limit.rlim_cur - RESERVED_FDS;
+	w->sessions_max = all / 4 < RELAY_UDP_SESSIONS_MAX ? all / 4 : RELAY_UDP_SESSIONS_MAX;
+	/* Each connection may need one to a replica. */
+	w->conns_max = (all - w->sessions_max) / 2;
 }
 
 static size_t
@@ -157,6 +162,9 @@ worker_init(struct worker *w, struct station *st)
 	list_init(&w->dirty);
 	list_init(&w->shaking);
 	list_init(&w->dead_streams);
+	list_init(&w->unanswered);
+	map_init(&w->sessions, MEM_PROXY);
+	relay_init(&w->relay);
 	world_real(&real);
 	world_seeded_init(&w->random, world_random_u64(&real), real.mono_ns, real.wall_ns);
 	backend_table_init(&w->backends, &w->account, upstream_drop);
@@ -171,8 +179,8 @@ worker_start(struct worker *w, struct err *err)
 
 	w->loop = station_loop(w->st);
 	w->loop->data = w;
-	w->conns_max = connections_max();
 	w->memory_max = memory_max(welcome->instances);
+	share_descriptors(w);
 	account_init(&w->account, station_metrics(w->st), station_writer(w->st), welcome->node);
 	wheel_init(&w->wheel, worker_now_ms(w));
 	w->tick.data = w->prepare.data = w;

@@ -17,6 +17,7 @@
 #include "proxy/account.h"
 #include "proxy/backend.h"
 #include "proxy/forward.h"
+#include "proxy/relay.h"
 #include "proxy/router.h"
 #include "proxy/sni.h"
 #include "proxy/wheel.h"
@@ -70,6 +71,7 @@ struct worker {
 	struct world_seeded random; /* its clocks are those of the last loop turn */
 	struct router *router;
 	struct backend_table backends;
+	struct relay relay;
 	struct sni sni;
 	struct account account;
 	struct h2_engine *h2;
@@ -83,6 +85,9 @@ struct worker {
 	struct list shaking; /* whose handshake waits for its turn */
 	unsigned handshakes; /* of this turn */
 	size_t memory_max;
+	struct map sessions;    /* of udp endpoints: relay_udp.c */
+	struct list unanswered; /* of those */
+	size_t sessions_max;
 	struct list dead_streams; /* freed at the end of the turn */
 	bool ticking;
 	unsigned ticks;

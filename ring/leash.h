@@ -30,12 +30,14 @@ enum leash_kind {
 	LEASH_PEER_GONE,   /* peer_role, peer_index, a = generation */
 	LEASH_KICK,        /* a reader of this role's segment: fd: pipe to signal */
 	LEASH_KICK_GONE,
-	LEASH_LISTENER,  /* fd: listening socket; name: "http", "https", ...; a = 1 when it is the
-			    last */
-	LEASH_CONFIG,    /* fd: new config (sealed): take it over without a pause; listeners whose
-			    address it no longer has are to be closed */
-	LEASH_STOP,      /* finish what is under way and leave; a = grace in ms */
-	LEASH_FILE,      /* node -> signer: fds of opened files; name, a = enum leash_file */
+	LEASH_LISTENER, /* fd: listening socket; name: "http", "https", "tcp", "udp" ...; a = 1 when
+			   it is the last */
+	LEASH_CONFIG,   /* fd: new config (sealed): take it over without a pause; listeners whose
+			   address it no longer has are to be closed */
+	LEASH_UNLISTEN, /* node -> proxy: the port of a tcp or udp endpoint is given up; name, addr
+			   as of its listener */
+	LEASH_STOP,     /* finish what is under way and leave; a = grace in ms */
+	LEASH_FILE,     /* node -> signer: fds of opened files; name, a = enum leash_file */
 	LEASH_FILES_END, /* all files of this round were sent: what was not sent is gone */
 	/* role -> node */
 	LEASH_SEGMENT, /* fd: this role's sealed segment */
@@ -69,7 +71,8 @@ struct leash_message {
 	uint64_t a;
 	uint64_t b;
 	char name[128];
-	uint8_t reserved_[80];
+	struct addr addr; /* of LEASH_UNLISTEN */
+	uint8_t reserved_[56];
 };
 
 enum { LEASH_ALL = 0xffff };

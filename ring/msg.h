@@ -60,8 +60,9 @@ enum msg_table {
 };
 
 enum {
-	MSG_NAME = 64,    /* a DNS label and NUL */
-	MSG_TARGET = 160, /* "deployment/service.N" */
+	MSG_STREAM_PORTS_MAX = 64, /* public tcp and udp ports of a node */
+	MSG_NAME = 64,             /* a DNS label and NUL */
+	MSG_TARGET = 160,          /* "deployment/service.N" */
 	MSG_HOST = 256,
 	MSG_PATH = 256,
 	MSG_IMAGE = 256,
@@ -112,7 +113,7 @@ struct msg_process { /* key: role << 16 | index + 1 */
 };
 
 struct msg_listener {     /* key: 1 .. */
-	char name[32];    /* http, https, api, metrics, admin */
+	char name[32];    /* http, https, api, metrics, admin; tcp, udp: of a public endpoint */
 	struct addr addr; /* zero for a unix socket */
 	uint32_t sockets; /* SO_REUSEPORT group size */
 	uint32_t up;

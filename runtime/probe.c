@@ -21,7 +21,11 @@ struct target;
 
 /* One check under way: outlives its target until libuv has closed it. */
 struct attempt {
-	uv_tcp_t tcp;
+	union {
+		uv_handle_t handle;
+		uv_tcp_t tcp;
+		uv_udp_t udp;
+	};
 	uv_connect_t connect;
 	uv_write_t write;
 	struct target *target; /* NULL: nobody waits for it any more */
@@ -65,8 +69,8 @@ attempt_drop(struct attempt *a)
 	if (a->target)
 		a->target->attempt = NULL;
 	a->target = NULL;
-	if (!uv_is_closing((uv_handle_t *)&a->tcp))
-		uv_close((uv_handle_t *)&a->tcp, attempt_closed);
+	if (!uv_is_closing(&a->handle))
+		uv_close(&a->handle, attempt_closed);
 }
 
 static void
@@ -157,6 +161,41 @@ was_connected(uv_connect_t *request, int status)
 }
 
 static void
+was_answered(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
+	     unsigned flags)
+{
+	struct attempt *a = udp->data;
+
+	(void)flags;
+	/* n 0 without an address: nothing more to read. */
+	if (!a->target || (n == 0 && !from))
+		return;
+	if (n < 0)
+		attempt_fail(a, (int)n);
+	else
+		attempt_end(a, probe_check_datagram(&a->target->row, buf->base, (size_t)n,
+						    &a->target->result));
+}
+
+/* A closed port is told by ICMP when the socket is connected. */
+static int
+send_datagram(struct attempt *a, const struct sockaddr *to)
+{
+	struct target *t = a->target;
+	uv_buf_t out = uv_buf_init(t->row.request, (unsigned)strlen(t->row.request));
+	int rc = uv_udp_init(station_loop(probe.st), &a->udp);
+
+	a->handle.data = a;
+	if (rc == 0)
+		rc = uv_udp_connect(&a->udp, to);
+	if (rc == 0)
+		rc = uv_udp_recv_start(&a->udp, give_memory, was_answered);
+	if (rc == 0)
+		rc = uv_udp_try_send(&a->udp, &out, 1, NULL);
+	return rc < 0 ? rc : 0;
+}
+
+static void
 timed_out(uv_timer_t *timer)
 {
 	struct target *t = timer->data;
@@ -176,16 +215,23 @@ start_check(uv_timer_t *timer)
 		plan_next(t, t->row.interval_ms);
 		return;
 	}
-	probe_check_init(&a->check);
-	a->request_bytes = probe_check_request(&t->row, a->request, sizeof(a->request));
-	uv_tcp_init(station_loop(probe.st), &a->tcp);
-	a->tcp.data = a;
-	a->connect.data = a;
 	a->target = t;
 	a->started_ns = world_mono_ns();
 	t->attempt = a;
 	uv_timer_start(&t->timer, timed_out, t->row.timeout_ms, 0);
 	addr_to_sockaddr(&t->row.addr, &to);
+	if (t->row.check == MSG_CHECK_UDP) {
+		int rc = send_datagram(a, (struct sockaddr *)&to);
+
+		if (rc < 0)
+			attempt_fail(a, rc);
+		return;
+	}
+	probe_check_init(&a->check);
+	a->request_bytes = probe_check_request(&t->row, a->request, sizeof(a->request));
+	uv_tcp_init(station_loop(probe.st), &a->tcp);
+	a->tcp.data = a;
+	a->connect.data = a;
 	int rc = uv_tcp_connect(&a->connect, &a->tcp, (struct sockaddr *)&to, was_connected);
 	if (rc < 0)
 		attempt_fail(a, rc);

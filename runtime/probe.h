@@ -2,7 +2,7 @@
 #ifndef RUNTIME_PROBE_H
 #define RUNTIME_PROBE_H
 
-/* The probe role: asks replicas over TCP and HTTP from inside the fabric (table probe of
+/* The probe role: asks replicas over TCP, HTTP and UDP from inside the fabric (table probe of
  * scheduler) and publishes what it saw (table result). It judges nothing. */
 
 #include "ring/station.h"

@@ -24,8 +24,10 @@ probe_check_row(const struct msg_probe *row)
 {
 	return row->replica && row->interval_ms > 0 && row->timeout_ms > 0 && row->addr.port > 0 &&
 	       !addr_is_zero(&row->addr) && MSG_OK(row->host) && MSG_OK(row->path) &&
-	       MSG_OK(row->service_label) &&
-	       (row->check == MSG_CHECK_TCP || (row->check == MSG_CHECK_HTTP && can_be_asked(row)));
+	       MSG_OK(row->service_label) && MSG_OK(row->request) && MSG_OK(row->expect) &&
+	       (row->check == MSG_CHECK_TCP ||
+		(row->check == MSG_CHECK_HTTP && can_be_asked(row)) ||
+		(row->check == MSG_CHECK_UDP && row->request[0]));
 }
 
 size_t
@@ -128,6 +130,18 @@ probe_check_feed(struct probe_check *c, const struct msg_probe *row, const void 
 	show(result, c->data, c->length);
 	*failure_out = c->length == 0 ? MSG_FAILURE_RESET : MSG_FAILURE_PROTOCOL;
 	return PROBE_DONE;
+}
+
+enum msg_result_failure
+probe_check_datagram(const struct msg_probe *row, const void *data, size_t bytes,
+		     struct msg_result *result)
+{
+	size_t want = strlen(row->expect);
+
+	if (bytes >= want && (want == 0 || memcmp(data, row->expect, want) == 0))
+		return MSG_FAILURE_NONE;
+	show(result, data, bytes);
+	return MSG_FAILURE_PROTOCOL;
 }
 
 void

@@ -37,6 +37,10 @@ enum probe_verdict probe_check_feed(struct probe_check *c, const struct msg_prob
 				    const void *data, size_t bytes, struct msg_result *result,
 				    enum msg_result_failure *failure_out);
 
+/* What a datagram means: it must begin with what is expected. Sets detail when it does not. */
+enum msg_result_failure probe_check_datagram(const struct msg_probe *row, const void *data,
+					     size_t bytes, struct msg_result *result);
+
 /* Counts a check's end into the result. detail is kept for failures, cleared by a success. */
 void probe_check_count(struct msg_result *result, enum msg_result_failure failure,
 		       uint64_t latency_ns, int64_t wall_ns);

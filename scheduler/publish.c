@@ -730,20 +730,20 @@ publish_replicas(struct model *m)
 	table_commit(&t);
 	if (!settled(m))
 		return;
-	/* New backends before the routes that lead to them. */
+	/* New backends before what leads to them; routes last: they say that all is there. */
 	table_begin(&t, m, MSG_TABLE_BACKEND);
 	each_replica(&t, put_backend);
 	table_commit(&t);
 	mark_published(m, MSG_TABLE_BACKEND);
 	each_replica(&t, note_draining);
-	table_begin(&t, m, MSG_TABLE_ROUTE);
-	each_service(&t, put_routes);
-	table_commit(&t);
-	mark_published(m, MSG_TABLE_ROUTE);
 	table_begin(&t, m, MSG_TABLE_STREAM);
 	each_service(&t, put_streams);
 	table_commit(&t);
 	mark_published(m, MSG_TABLE_STREAM);
+	table_begin(&t, m, MSG_TABLE_ROUTE);
+	each_service(&t, put_routes);
+	table_commit(&t);
+	mark_published(m, MSG_TABLE_ROUTE);
 }
 
 void

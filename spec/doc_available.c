@@ -59,7 +59,6 @@ static const struct line lines[] = {
 	{"services.*.network.overlays.global.isolated", TEXT_IS_NOT, "false", "isolation", false},
 	{"services.*.network.join.mode", TEXT_IS_NOT, "token", "this join mode", false},
 	{"services.*.network.join.scope", TEXT_IS_NOT, "service", "this join scope", false},
-	{"services.*.endpoints.*.stream", PRESENT, NULL, "`stream`", false},
 	{"services.*.endpoints.*.tunnel", PRESENT, NULL, "`tunnel`", false},
 	{"services.*.endpoints.*.auth", PRESENT, NULL, "`auth`", false},
 	{"services.*.endpoints.*.limits.rps", PRESENT, NULL, "`limits.rps`", false},

@@ -45,6 +45,7 @@ struct tls {
 	bool established;
 	bool unknown_name;
 	bool closed_by_us;
+	bool no_alpn;
 	bool sink_failed;
 	bool failed;
 };
@@ -165,6 +166,20 @@ tls_accept(struct tls_server *s, tls_sink_fn sink, void *arg)
 	if (s->config.async)
 		SSL_set_mode(t->ssl, SSL_MODE_ASYNC);
 	return t;
+}
+
+void
+tls_ignore_alpn(struct tls *t)
+{
+	t->no_alpn = true;
+}
+
+bool
+tls_alpn_ignored(SSL *ssl)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+
+	return t->no_alpn;
 }
 
 static bool

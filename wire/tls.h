@@ -89,6 +89,8 @@ struct tls *tls_accept(struct tls_server *s, tls_sink_fn sink, void *arg);
  * goes to the sink). session: from tls_session of an earlier one, or NULL. */
 struct tls *tls_connect(struct tls_client *c, const char *host, void *session, tls_sink_fn sink,
 			void *arg);
+/* Server: whatever protocols the client offers (RFC 7301), none is chosen and none refused. */
+void tls_ignore_alpn(struct tls *t);
 void tls_free(struct tls *t);
 
 /* cap >= TLS_PLAIN_MIN when at most 64 KiB are fed at once: then everything is decrypted. What does

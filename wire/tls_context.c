@@ -99,7 +99,8 @@ on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const un
 	unsigned ours_length = (unsigned)sizeof(both) - 1 - (s->config.h2 ? 0u : 3u);
 	unsigned char *chosen;
 
-	(void)ssl;
+	if (tls_alpn_ignored(ssl))
+		return SSL_TLSEXT_ERR_NOACK;
 	if (SSL_select_next_proto(&chosen, out_length, ours, ours_length, in, in_length) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;

@@ -30,6 +30,7 @@ struct tls_client {
 /* Called by the library on a connection's SSL object, whose app data is the struct tls. */
 int tls_context_on_hello(SSL *ssl, int *alert, void *arg);
 struct tls_server *tls_server_of(SSL *ssl);
+bool tls_alpn_ignored(SSL *ssl);
 void tls_note_unknown_name(SSL *ssl);
 
 #endif

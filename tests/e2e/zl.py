@@ -31,6 +31,7 @@ BUILD = os.environ.get("ZLAYER_BUILD") or sys.argv[1]
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.join(BUILD, "zlayer")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
+ECHO = os.path.join(BUILD, "tests", "e2e", "echo")
 WAIT_S = 60  # no test waits longer than this for a condition
 # What a program built with sanitizers says before it ends; its node would only start another one.
 SANITIZED = b"__asan_init" in open(PROGRAM, "rb").read()  # memory that was freed is then kept for a while
@@ -283,11 +284,12 @@ class Node:
         return layout
 
     def make_layout(self, name="test:1", command=("/bin/server",)):
-        """A layout to import: busybox and tests/e2e/server.c."""
+        """A layout to import: busybox, tests/e2e/server.c and echo.c."""
         root = os.path.join(self.folder, "root")
         layout = tempfile.mkdtemp(dir=self.folder)
         os.makedirs(os.path.join(root, "bin"), exist_ok=True)
         shutil.copy(SERVER, os.path.join(root, "bin", "server"))
+        shutil.copy(ECHO, os.path.join(root, "bin", "echo-server"))
         run(os.path.join(SOURCE, "tools", "busybox-image"), layout, name, "--root", root, "--", *command)
         return layout
 

@@ -62,7 +62,14 @@ on_asked(void *arg, struct hub_member *member, const struct leash_message *messa
 	((struct world *)arg)->asked++;
 }
 
-static const struct hub_events events = {on_ready, on_broken, on_asked};
+static void
+on_stirred(void *arg, struct ring_reader *scheduler)
+{
+	(void)arg;
+	(void)scheduler;
+}
+
+static const struct hub_events events = {on_ready, on_broken, on_asked, on_stirred};
 
 static struct ring_writer *
 segment_new(unsigned role, uint32_t generation)

@@ -31,7 +31,6 @@ static const char *const refused[] = {
 	"    network: {overlays: {global: {isolated: true}}}\n",
 	"    network: {join: {mode: open}}\n",
 	"    network: {join: {scope: global}}\n",
-	NULL, /* stream needs tcp: counted below */
 	EP "tunnel: {enabled: true}}]\n",
 	EP "auth: {basic: $S:users}}]\n",
 	EP "limits: {rps: 5}}]\n",
@@ -123,10 +122,6 @@ test_refused(void **state)
 		assert_true(strncmp(text, "not-available ", 14) == 0 ||
 			    strncmp(text, "not-supported ", 14) == 0);
 	}
-	assert_int_equal(count_findings("    endpoints: [{name: a, protocol: tcp, port: 80, "
-					"stream: {}}]\n",
-					text, sizeof(text)),
-			 1);
 	assert_int_equal(count_findings(EP "limits: {rps: 5, burst: 6}}]\n", text, sizeof(text)),
 			 2);
 }
