@@ -440,21 +440,25 @@ on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *out)
 {
 	struct downstream *c = handle->data;
 
-	if (c->state == DOWNSTREAM_HANDSHAKE && c->w->handshakes++ >= WORKER_HANDSHAKES_MAX)
+	if (c->state == DOWNSTREAM_HANDSHAKE && !c->has_turn &&
+	    c->w->handshakes++ >= WORKER_HANDSHAKES_MAX)
 		*out = uv_buf_init(NULL, 0);
 	else
 		worker_alloc(handle, hint, out);
+	c->has_turn = false;
 }
 
 void
 downstream_next_handshakes(struct worker *w)
 {
-	w->handshakes = 0;
-	/* Each finds its bytes at once, so the loop does not sleep while others wait. */
-	for (int i = 0; i < WORKER_HANDSHAKES_MAX && !list_empty(&w->shaking); i++) {
+	/* Each finds its bytes at once, so the loop does not sleep while others wait. Their turns
+	 * are theirs: who comes new takes what is left. */
+	for (w->handshakes = 0; w->handshakes < WORKER_HANDSHAKES_MAX && !list_empty(&w->shaking);
+	     w->handshakes++) {
 		struct downstream *c = container_of(w->shaking.next, struct downstream, shaking);
 
 		list_remove(&c->shaking);
+		c->has_turn = true;
 		downstream_resume(c);
 	}
 }

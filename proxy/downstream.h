@@ -79,6 +79,7 @@ struct downstream {
 	bool reading;
 	bool shut_wanted, shut; /* our half is over */
 	bool signing;           /* the handshake waits for signer */
+	bool has_turn;          /* in a handshake: it waited for this one */
 	bool handle_closed;
 };
 
