@@ -96,7 +96,7 @@ role_asked(void *arg, struct hub_member *m, const struct leash_message *message,
 	struct node *n = arg;
 
 	(void)count;
-	desk_asked(n->inst.data_fd, m, message, fds);
+	desk_asked(n->inst.data_fd, n->config.runtime.registries, m, message, fds);
 }
 
 static void

@@ -94,6 +94,10 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Health checks made, by result.")                                                       \
 	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                       \
 	  "Bytes kept on disk, by kind.")                                                         \
+	X(81, IMAGE_PULL_BYTES, "zlayer_image_pull_bytes_total", COUNTER, ONE, NO_BOUNDS,         \
+	  "Bytes of image layers fetched, by registry.")                                          \
+	X(82, STORAGE_RECLAIMED, "zlayer_storage_reclaimed_bytes_total", COUNTER, ONE, NO_BOUNDS, \
+	  "Bytes that were removed from the disk, by kind.")                                      \
 	X(90, LOG_LINES, "zlayer_log_lines_total", COUNTER, ONE, NO_BOUNDS,                       \
 	  "Lines that containers wrote, by stream.")                                              \
 	X(91, LOG_LINES_DROPPED, "zlayer_log_lines_dropped_total", COUNTER, ONE, NO_BOUNDS,       \

@@ -13,9 +13,10 @@
  *
  * Who writes what:
  *   node           process, listener, node, uplink
- *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream;
- *                  events
+ *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
+ *                  pin; events
  *   runtime        container, veth, image, result (command checks)
+ *   fetch          transfer
  *   dataplane      attached, datapath
  *   probe          result
  *   overlay        prefix
@@ -56,6 +57,8 @@ enum msg_table {
 	MSG_TABLE_DRAIN,
 	MSG_TABLE_STREAM,
 	MSG_TABLE_UPLINK,
+	MSG_TABLE_PIN,
+	MSG_TABLE_TRANSFER,
 	MSG_TABLES_,
 };
 
@@ -447,6 +450,13 @@ struct msg_container { /* key: replica */
 	uint8_t listening_loopback[8]; /* 1: on a loopback address only */
 	char image_digest[MSG_DIGEST];
 	struct msg_reason reason;
+	/* Of the image, while it is pulled and after it was: 0 when it was here. */
+	uint64_t pull_bytes;       /* fetched so far */
+	uint64_t pull_total_bytes; /* to fetch */
+	uint32_t pull_layers;      /* of the image; 0 not known yet, or nothing was pulled */
+	uint32_t pull_layers_here; /* that need not be fetched */
+	uint32_t pulling;          /* it is under way */
+	uint32_t pad_;
 };
 
 struct msg_veth { /* key: replica */
@@ -468,7 +478,24 @@ struct msg_image {            /* key: first 8 bytes of the digest of (digest, na
 	uint32_t layers;
 	uint32_t in_use; /* by containers */
 	int64_t imported_wall_ns;
+	uint32_t kept; /* a revision that can be rolled back to has it */
+	uint32_t pad_;
 };
+
+/* ---- fetch ---- */
+
+struct msg_transfer {   /* key: of struct msg_fetch_blob */
+	uint64_t bytes; /* passed on so far */
+};
+
+/* ---- scheduler: images ---- */
+
+/* What no revision that is kept can do without. Key: first 8 bytes of the digest's hex as a number,
+ * never 0. Key 1 stands for "there are more than fit": then nothing may be removed. */
+struct msg_pin {
+	char digest[MSG_DIGEST];
+};
+enum { MSG_PINS_MAX = 4096, MSG_PIN_MORE = 1 };
 
 /* ---- dataplane ---- */
 
@@ -611,7 +638,8 @@ struct msg_access { /* followed by text_bytes: host, path, request id, user agen
  *   REMOVE             of what is gone: ERR_NOT_FOUND
  *   IMAGE_*, UNPACK    content is found by its digest and kept once
  *   EXEC               runs the command again; the first run's stream has ended with its process
- *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN   only read
+ *   FETCH_BLOB         passes records that say where they belong: what the reader has is dropped
+ *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
  */
 enum {
 	MSG_OP_FD = 0x8000,
@@ -642,6 +670,21 @@ enum msg_op {
 	MSG_OP_UNPACK, /* struct msg_import, fds: archive; answer fd: image record */
 	/* proxy -> signer */
 	MSG_OP_SIGN, /* struct msg_sign; answer: the signature's bytes */
+	/* api -> runtime */
+	MSG_OP_IMAGE_PULL,    /* struct msg_pull; answer msg_imported */
+	MSG_OP_IMAGE_RESOLVE, /* struct msg_pull; answer msg_resolved */
+	MSG_OP_IMAGE_PRUNE,   /* struct msg_prune; answer msg_pruned */
+	/* runtime -> fetch */
+	MSG_OP_FETCH_IMAGE, /* struct msg_fetch; answer msg_fetched, fd (unless head): the
+			       documents, runtime/documents.h */
+	MSG_OP_FETCH_BLOB, /* struct msg_fetch_blob, fd: SOCK_SEQPACKET; answer none. Each packet is
+			      a u64 offset and bytes of the blob from there */
+	/* runtime -> unpack */
+	MSG_OP_UNPACK_LOOK,   /* struct msg_commit, fd: documents; answer fd: array of msg_layer */
+	MSG_OP_UNPACK_LAYER,  /* struct msg_layer, fd: the packets; answer msg_unpacked */
+	MSG_OP_UNPACK_COMMIT, /* struct msg_commit, fd: documents; answer msg_imported, fd: record
+			       */
+	MSG_OP_UNPACK_DROP,   /* struct msg_unpacked: a layer that nobody wants; answer none */
 };
 
 struct msg_apply {
@@ -706,6 +749,79 @@ struct msg_imported {
 	uint64_t bytes;
 	uint32_t layers;
 	uint32_t layers_new;
+};
+
+enum msg_pull_policy {
+	MSG_PULL_IF_NOT_PRESENT = 1,
+	MSG_PULL_NEVER,
+	MSG_PULL_ALWAYS,
+	MSG_PULL_NEWER,
+};
+
+struct msg_pull {
+	char name[MSG_IMAGE]; /* reference */
+	uint32_t policy;      /* enum msg_pull_policy */
+	uint32_t pad_;
+};
+
+struct msg_resolved {
+	char digest[MSG_DIGEST];
+	uint32_t present; /* it is on this node */
+	uint32_t pad_;
+};
+
+struct msg_prune {
+	uint32_t dry_run;
+	uint32_t pad_;
+};
+
+struct msg_pruned {
+	uint32_t images;
+	uint32_t layers;
+	uint64_t bytes;
+};
+
+struct msg_fetch {
+	char name[MSG_IMAGE];    /* full reference, without digest */
+	char digest[MSG_DIGEST]; /* wanted; "" what the tag says */
+	uint32_t head;           /* only what the tag's digest is */
+	uint32_t quick;          /* somebody waits: no second tries */
+};
+
+struct msg_fetched {
+	char digest[MSG_DIGEST]; /* of the outermost document */
+	uint32_t endpoint;       /* that gave it: for msg_fetch_blob */
+	uint32_t pad_;
+};
+
+struct msg_fetch_blob {
+	char name[MSG_IMAGE];
+	char digest[MSG_DIGEST];
+	uint64_t bytes;
+	uint64_t key; /* for msg_transfer */
+	uint32_t endpoint;
+	uint32_t pad_;
+};
+
+struct msg_layer {
+	char digest[MSG_DIGEST];  /* of the blob */
+	char diff_id[MSG_DIGEST]; /* hex of the tar's: the name of its folder */
+	uint64_t bytes;           /* of the blob */
+	uint32_t here;            /* need not be fetched */
+	uint32_t pad_;
+};
+
+struct msg_unpacked {
+	uint64_t folder; /* number of its folder below tmp/; 0 none */
+	uint64_t bytes;
+};
+
+enum { MSG_COMMIT_LAYERS_MAX = 128 };
+
+struct msg_commit {
+	char name[MSG_IMAGE];
+	char digest[MSG_DIGEST];
+	uint64_t folders[MSG_COMMIT_LAYERS_MAX]; /* of each layer, bottom first; 0: it was here */
 };
 
 struct msg_exec {

@@ -44,7 +44,6 @@ static const struct line lines[] = {
 	{"externals", NOT_EMPTY, NULL, "`externals`", false},
 	{"services.*.rtype", TEXT_IS, "job", "rtype `job`", false},
 	{"services.*.rtype", TEXT_IS, "cron", "rtype `cron`", false},
-	{"services.*.image.pull_policy", TEXT_IS, "always|newer", "this pull policy", false},
 	{"services.*.env.*", HAS_SECRET, NULL, "a secret (`$S:`)", false},
 	{"services.*.network.overlays.service.enabled", TEXT_IS_NOT, "true", "an overlay's switch",
 	 false},
