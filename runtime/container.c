@@ -345,7 +345,7 @@ stop_pull(struct container *c)
 		return;
 	c->pulling = false;
 	c->row.pulling = 0;
-	pulls_forget(c->host->pulls, c->host, c->replica);
+	image_pull_forget(c->host->pulls, c->host, c->replica);
 }
 
 /* Which image is meant: a pinned digest is exactly that one, whatever its name means by now. NULL:
@@ -373,7 +373,8 @@ start_pull(struct container *c, struct err *err)
 	if (c->plan->image_digest != NULL &&
 	    !text_copy(digest, sizeof(digest), c->plan->image_digest))
 		return err_set(err, ERR_UNSUPPORTED, "only sha256 digests can be checked");
-	if (pulls_want(c->host->pulls, name, digest, &pull_calls, c->host, c->replica, err) < 0)
+	if (image_pull_want(c->host->pulls, name, digest, &pull_calls, c->host, c->replica, err) <
+	    0)
 		return -1;
 	c->pulling = true;
 	show_progress(c, &nothing, true);

@@ -374,7 +374,7 @@ ask_files(struct courier *c, const char *host)
 }
 
 void
-couriers_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count)
+courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count)
 {
 	struct list *it, *next;
 	size_t used = 0;
@@ -514,7 +514,7 @@ courier_resume(struct courier *c)
 }
 
 int
-couriers_new(struct station *st, struct transfers *transfers, struct couriers **out,
+courier_open(struct station *st, struct transfers *transfers, struct couriers **out,
 	     struct err *err)
 {
 	struct couriers *cs = mem_zalloc(MEM_RUNTIME, sizeof(*cs));

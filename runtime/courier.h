@@ -39,10 +39,10 @@ struct courier_calls {
 		     size_t endpoint);
 };
 
-int couriers_new(struct station *st, struct transfers *transfers, struct couriers **out,
+int courier_open(struct station *st, struct transfers *transfers, struct couriers **out,
 		 struct err *err) MUST_CHECK;
 /* LEASH_REGISTRY_FILES. */
-void couriers_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count);
+void courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count);
 
 /* NULL with err. */
 struct courier *courier_start(struct couriers *cs, const struct courier_order *order,

@@ -384,7 +384,7 @@ on_message(struct station *st, const struct leash_message *m, int *fds, size_t c
 {
 	(void)st;
 	if (m->kind == LEASH_REGISTRY_FILES)
-		couriers_files(fetch.couriers, m, fds, count);
+		courier_files(fetch.couriers, m, fds, count);
 }
 
 static void
@@ -407,9 +407,9 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 static int
 open_libraries(struct station *st, struct err *err)
 {
-	if (transfers_load(err) < 0 || layout_load(err) < 0 || json_read_open(err) < 0)
+	if (transfer_load(err) < 0 || layout_load(err) < 0 || json_read_open(err) < 0)
 		return -1;
-	return transfers_open(station_loop(st), &fetch.transfers, err);
+	return transfer_open(station_loop(st), &fetch.transfers, err);
 }
 
 static int
@@ -418,7 +418,7 @@ start(struct station *st, struct err *err)
 	fetch.st = st;
 	list_init(&fetch.jobs);
 	uv_timer_init(station_loop(st), &fetch.show);
-	return couriers_new(st, fetch.transfers, &fetch.couriers, err);
+	return courier_open(st, fetch.transfers, &fetch.couriers, err);
 }
 
 const struct station_role fetch_role = {

@@ -232,7 +232,7 @@ pull(struct image_ask *a, const struct station_request *request, const struct ms
 	struct ask *ask = ask_new(a, request, body, err);
 	if (!ask)
 		return -1;
-	if (pulls_want(a->pulls, name, digest, &pull_calls, ask, 0, err) == 0)
+	if (image_pull_want(a->pulls, name, digest, &pull_calls, ask, 0, err) == 0)
 		return 0;
 	ask_free(ask);
 	return -1;

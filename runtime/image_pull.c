@@ -694,8 +694,8 @@ pull_new(struct pulls *ps, const char *name, const char *digest, struct err *err
 }
 
 int
-pulls_want(struct pulls *ps, const char *name, const char *digest, const struct pull_calls *calls,
-	   void *arg, uint64_t tag, struct err *err)
+image_pull_want(struct pulls *ps, const char *name, const char *digest,
+		const struct pull_calls *calls, void *arg, uint64_t tag, struct err *err)
 {
 	struct waiter *w = mem_zalloc(MEM_RUNTIME, sizeof(*w));
 	struct pull *p = find(ps, name, digest);
@@ -716,7 +716,7 @@ pulls_want(struct pulls *ps, const char *name, const char *digest, const struct 
 }
 
 void
-pulls_forget(struct pulls *ps, void *arg, uint64_t tag)
+image_pull_forget(struct pulls *ps, void *arg, uint64_t tag)
 {
 	struct list *it, *next, *at, *after;
 	struct pull *idle = NULL;
@@ -741,7 +741,7 @@ pulls_forget(struct pulls *ps, void *arg, uint64_t tag)
 /* ---- progress ---- */
 
 void
-pulls_moved(struct pulls *ps, const struct ring_reader *fetch)
+image_pull_moved(struct pulls *ps, const struct ring_reader *fetch)
 {
 	struct list *it, *next;
 
@@ -769,7 +769,7 @@ pulls_moved(struct pulls *ps, const struct ring_reader *fetch)
 }
 
 void
-pulls_tick(struct pulls *ps)
+image_pull_tick(struct pulls *ps)
 {
 	struct list *it, *next;
 	uint64_t now = world_mono_ns();
@@ -785,7 +785,7 @@ pulls_tick(struct pulls *ps)
 }
 
 int
-pulls_new(struct station *st, struct image_store *store, struct pulls **out, struct err *err)
+image_pull_open(struct station *st, struct image_store *store, struct pulls **out, struct err *err)
 {
 	struct pulls *ps = mem_zalloc(MEM_RUNTIME, sizeof(*ps));
 

@@ -25,24 +25,25 @@ struct pull_progress {
 };
 
 struct pull_calls {
-	/* The end: err NULL when the image is in the store. Not from within pulls_want. */
+	/* The end: err NULL when the image is in the store. Not from within image_pull_want. */
 	void (*done)(void *arg, uint64_t tag, const struct err *err,
 		     const struct msg_imported *imported, const struct pull_progress *progress);
 	/* Something moved. May be NULL. */
 	void (*moved)(void *arg, uint64_t tag, const struct pull_progress *progress);
 };
 
-int pulls_new(struct station *st, struct image_store *store, struct pulls **out,
-	      struct err *err) MUST_CHECK;
+int image_pull_open(struct station *st, struct image_store *store, struct pulls **out,
+		    struct err *err) MUST_CHECK;
 /* name: a full reference without digest. digest: exactly this one; "": what the name means in the
  * registry now. tag: the caller's, to forget it by. */
-int pulls_want(struct pulls *ps, const char *name, const char *digest,
-	       const struct pull_calls *calls, void *arg, uint64_t tag, struct err *err) MUST_CHECK;
+int image_pull_want(struct pulls *ps, const char *name, const char *digest,
+		    const struct pull_calls *calls, void *arg, uint64_t tag,
+		    struct err *err) MUST_CHECK;
 /* Whoever waited does no more; a pull for which nobody waits is ended. */
-void pulls_forget(struct pulls *ps, void *arg, uint64_t tag);
+void image_pull_forget(struct pulls *ps, void *arg, uint64_t tag);
 /* The fetch role's table of transfers has changed. */
-void pulls_moved(struct pulls *ps, const struct ring_reader *fetch);
+void image_pull_moved(struct pulls *ps, const struct ring_reader *fetch);
 /* Every few seconds: ends what does not move any more. */
-void pulls_tick(struct pulls *ps);
+void image_pull_tick(struct pulls *ps);
 
 #endif

@@ -146,7 +146,7 @@ open_all(struct station *st, struct err *err)
 	    load_addresses(err) < 0 || cgroups_open(welcome->instance, &host.groups, err) < 0 ||
 	    open_network(run, err) < 0 || image_store_open(images, &host.images, err) < 0 ||
 	    image_ops_new(st, host.images, &host.ops, err) < 0 ||
-	    pulls_new(st, host.images, &host.pulls, err) < 0 ||
+	    image_pull_open(st, host.images, &host.pulls, err) < 0 ||
 	    image_ask_new(st, host.images, host.ops, host.pulls, &host.asks, err) < 0 ||
 	    spawn_open(&host.spawn, host.loop, err) < 0)
 		return -1;
@@ -255,7 +255,7 @@ on_tick(uv_timer_t *timer)
 	tick_number++;
 	while (map_next(&host.containers, &it))
 		look_after(it.value, now, tick_number);
-	pulls_tick(host.pulls);
+	image_pull_tick(host.pulls);
 }
 
 static int
@@ -372,7 +372,7 @@ sync_reader(struct ring_reader *r)
 	case ROLE_FETCH:
 		if (ring_table_sync(r, MSG_TABLE_TRANSFER, sizeof(struct msg_transfer), NULL,
 				    NULL) == RING_OK)
-			pulls_moved(host.pulls, r);
+			image_pull_moved(host.pulls, r);
 		break;
 	case ROLE_DATAPLANE:
 		ring_table_sync(r, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath), on_datapath,

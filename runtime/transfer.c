@@ -109,7 +109,7 @@ hook_strdup(const char *text)
 }
 
 int
-transfers_load(struct err *err)
+transfer_load(struct err *err)
 {
 	if (dl_load_transfer_curl(err) < 0)
 		return -1;
@@ -243,7 +243,7 @@ load_authorities(struct buf *out)
 }
 
 int
-transfers_open(uv_loop_t *loop, struct transfers **out, struct err *err)
+transfer_open(uv_loop_t *loop, struct transfers **out, struct err *err)
 {
 	struct transfers *ts = mem_zalloc(MEM_RUNTIME, sizeof(*ts));
 

@@ -6,7 +6,7 @@
  * One HTTP request by libcurl on the loop: status, the header fields that registries speak with,
  * and a body that is passed on piece by piece, with back pressure. Redirects are not followed,
  * names are not resolved, no file is opened: addresses and certificates are given. Threading: the
- * loop's thread. transfers_load runs before confinement.
+ * loop's thread. transfer_load runs before confinement.
  */
 
 #include <stdbool.h>
@@ -58,8 +58,8 @@ struct transfer_calls {
 	void (*done)(void *arg, const struct transfer_result *result);
 };
 
-int transfers_load(struct err *err) MUST_CHECK;
-int transfers_open(uv_loop_t *loop, struct transfers **out, struct err *err) MUST_CHECK;
+int transfer_load(struct err *err) MUST_CHECK;
+int transfer_open(uv_loop_t *loop, struct transfers **out, struct err *err) MUST_CHECK;
 /* NULL with err. The request is used within the call only. */
 struct transfer *transfer_start(struct transfers *ts, const struct transfer_request *request,
 				const struct transfer_calls *calls, void *arg, struct err *err);

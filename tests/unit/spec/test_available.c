@@ -21,7 +21,6 @@ static const char *const refused[] = {
 	SPEC_TEST_WEB "externals: {old: {backends: ['10.0.0.1:80']}}\n",
 	"    rtype: job\n",
 	"    rtype: cron\n    schedule: '* * * * *'\n",
-	SPEC_TEST_HEAD "services: {web: {image: {name: a, pull_policy: always}}}\n",
 	"    env: {A: x$S:key}\n",
 	"    network: {overlays: {service: {enabled: false}}}\n",
 	"    network: {overlays: {service: {encrypted: false}}}\n",
