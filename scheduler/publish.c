@@ -591,6 +591,8 @@ put_service(struct table *t, struct service *s)
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		put_url(t->m, spec, row.url, sizeof(row.url));
 	}
+	if (spec && ports_trouble(t->m, spec, &row.reason) && row.state == MSG_SERVICE_READY)
+		row.state = MSG_SERVICE_DEGRADED;
 	row.waits = s->waits.kind != 0;
 	if (row.waits)
 		row.reason = s->waits;
@@ -606,11 +608,15 @@ all_ready(struct model *m, struct deployment *d)
 
 	list_each (it, next, &d->services) {
 		struct service *s = container_of(it, struct service, link);
+		const struct doc_service *spec = in_force(m, s);
+		struct msg_reason reason;
 		struct tally tally;
 
 		tally_service(s, &tally);
-		if (in_force(m, s) && service_state(s, &tally) != MSG_SERVICE_READY &&
+		if (spec && service_state(s, &tally) != MSG_SERVICE_READY &&
 		    service_state(s, &tally) != MSG_SERVICE_STOPPED)
+			return false;
+		if (spec && ports_trouble(m, spec, &reason))
 			return false;
 	}
 	return true;
