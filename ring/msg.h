@@ -166,6 +166,7 @@ enum msg_deployment_state {
 	MSG_DEPLOYMENT_STOPPED,
 	MSG_DEPLOYMENT_REMOVING,
 	MSG_DEPLOYMENT_FAILED, /* the first revision never came up */
+	MSG_DEPLOYMENT_PAUSED, /* a roll-out stands still: on_failure, or by hand */
 };
 
 struct msg_deployment { /* key: id from the store */
@@ -252,6 +253,7 @@ enum msg_operation_kind {
 	MSG_OPERATION_STOP,
 	MSG_OPERATION_START,
 	MSG_OPERATION_REMOVE,
+	MSG_OPERATION_RESTART,
 };
 enum msg_operation_state {
 	MSG_OPERATION_RUNNING = 1,
@@ -634,7 +636,8 @@ struct msg_access { /* followed by text_bytes: host, path, request id, user agen
  * successor is given what stands, and nobody knows how far the first one came. Hence:
  *   APPLY              the same text again is no change (`unchanged`); with has_expect the second
  *                      try finds its own revision and says conflict, which the asker must expect
- *   SCALE STOP START   state what is to be, not a step towards it
+ *   SCALE STOP START   state what is to be, not a step towards it; so do PAUSE RESUME ABORT
+ *   ROLLBACK RESTART   a second one meets the first (conflict), or does it once more
  *   REMOVE             of what is gone: ERR_NOT_FOUND
  *   IMAGE_*, UNPACK    content is found by its digest and kept once
  *   EXEC               runs the command again; the first run's stream has ended with its process
@@ -685,6 +688,12 @@ enum msg_op {
 	MSG_OP_UNPACK_COMMIT, /* struct msg_commit, fd: documents; answer msg_imported, fd: record
 			       */
 	MSG_OP_UNPACK_DROP,   /* struct msg_unpacked: a layer that nobody wants; answer none */
+	/* api -> scheduler */
+	MSG_OP_ROLLBACK, /* struct msg_rollback; answer msg_apply_answer */
+	MSG_OP_RESTART,  /* struct msg_target_op */
+	MSG_OP_PAUSE,    /* struct msg_target_op: the roll-out of a deployment */
+	MSG_OP_RESUME,   /* struct msg_target_op */
+	MSG_OP_ABORT,    /* struct msg_target_op */
 };
 
 struct msg_apply {
@@ -704,6 +713,14 @@ struct msg_apply_answer {
 	uint32_t unchanged;
 	uint32_t changes_bytes; /* text of the plan, one line each: "~ web image a -> b" */
 	char changes[3072];
+};
+
+struct msg_rollback {
+	char name[MSG_NAME];
+	uint32_t revision; /* 0: the last good one before what serves */
+	uint32_t dry_run;
+	uint32_t who_uid;
+	uint32_t pad_;
 };
 
 struct msg_target_op {

@@ -17,7 +17,7 @@
 #include "scheduler/gate.h"
 #include "scheduler/ports.h"
 
-enum { FAST_MS = 500, SESSION_TIMEOUT_MS = 60000, TABLES = 9 };
+enum { FAST_MS = 500, SESSION_TIMEOUT_MS = 60000, TABLES = 10 };
 
 static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
@@ -28,6 +28,7 @@ static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_PROBE, 1, sizeof(struct msg_probe), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ROUTE, 1, sizeof(struct msg_route), MODEL_SERVICES_MAX * 2},
 	{MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), MODEL_REPLICAS_MAX},
+	{MSG_TABLE_PIN, 1, sizeof(struct msg_pin), MSG_PINS_MAX},
 	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
 };
 
@@ -627,8 +628,11 @@ deployment_state(struct model *m, struct deployment *d)
 {
 	if (d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE)
 		return MSG_DEPLOYMENT_REMOVING;
+	if (d->rollout.phase == ROLLOUT_PAUSED)
+		return MSG_DEPLOYMENT_PAUSED;
 	if (d->operation && (d->operation->row.kind == MSG_OPERATION_DEPLOY ||
-			     d->operation->row.kind == MSG_OPERATION_SCALE))
+			     d->operation->row.kind == MSG_OPERATION_SCALE ||
+			     d->operation->row.kind == MSG_OPERATION_RESTART))
 		return MSG_DEPLOYMENT_DEPLOYING;
 	if (d->row.failed)
 		return MSG_DEPLOYMENT_FAILED;
@@ -692,6 +696,59 @@ put_operation(struct table *t, struct operation *o)
 	text_copy(row.deployment_name, sizeof(row.deployment_name), o->row.deployment_name);
 	count_steps(t->m, o, &row);
 	table_row(t, o->row.id, &row);
+}
+
+/* ---- images ---- */
+
+static uint64_t
+pin_key(const char *digest)
+{
+	const char *hex = strchr(digest, ':');
+	uint8_t first[8] = {0};
+	uint64_t key = 0;
+
+	if (!hex || text_unhex(hex + 1, 16, first, sizeof(first)) != (long)sizeof(first))
+		return 0;
+	for (size_t i = 0; i < sizeof(first); i++)
+		key = key << 8 | first[i];
+	return key > MSG_PIN_MORE ? key : MSG_PIN_MORE + 1;
+}
+
+static void
+put_pins(struct table *t, const struct revision *r, size_t *count)
+{
+	for (size_t i = 0; i < r->pins_count; i++) {
+		uint64_t key = pin_key(r->pins[i].image_digest);
+		struct msg_pin row = {0};
+
+		if (!key)
+			continue;
+		if (*count >= MSG_PINS_MAX - 1) {
+			table_row(t, MSG_PIN_MORE, &row);
+			return;
+		}
+		text_copy(row.digest, sizeof(row.digest), r->pins[i].image_digest);
+		table_row(t, key, &row);
+		*count = map_count(t->before);
+	}
+}
+
+static void
+publish_pins(struct model *m)
+{
+	struct list *it, *next, *at, *after;
+	struct table t;
+	size_t count = 0;
+
+	table_begin(&t, m, MSG_TABLE_PIN);
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->revisions)
+			put_pins(&t, container_of(at, struct revision, link), &count);
+	}
+	table_commit(&t);
+	mark_published(m, MSG_TABLE_PIN);
 }
 
 /* ---- */
@@ -758,5 +815,6 @@ publish_all(struct model *m)
 	if (!m->writer)
 		return;
 	publish_objects(m);
+	publish_pins(m);
 	publish_replicas(m);
 }

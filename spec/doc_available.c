@@ -83,7 +83,6 @@ static const struct line lines[] = {
 	{"services.*.node_selector.prefer_labels", NOT_EMPTY, NULL, "choosing nodes by label",
 	 false},
 	{"services.*.storage.*.type", TEXT_IS, "template", "storage `template`", false},
-	{"services.*.update.on_failure", TEXT_IS, "pause", "on_failure `pause`", false},
 	{"services.*.seccomp", BEGINS, "/", "a seccomp file", false},
 	{"services.*.runtime", TEXT_IS_NOT, "builtin", "a runtime other than `builtin`", false},
 	{"services.*.gpu", TEXT_IS_NOT, "0", "`gpu`", true},
