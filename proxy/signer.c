@@ -756,6 +756,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 	case LEASH_FILE_SEALED:
 		take_sealed(m->name, fds[0]);
 		break;
+	case LEASH_FILE_RESOLVERS:
+		break;
 	}
 }
 

@@ -37,7 +37,7 @@ enum leash_kind {
 	LEASH_UNLISTEN, /* node -> proxy: the port of a tcp or udp endpoint is given up; name, addr
 			   as of its listener */
 	LEASH_STOP,     /* finish what is under way and leave; a = grace in ms */
-	LEASH_FILE,     /* node -> signer: fds of opened files; name, a = enum leash_file */
+	LEASH_FILE, /* node -> signer, overlay: fds of opened files; name, a = enum leash_file */
 	LEASH_FILES_END, /* all files of this round were sent: what was not sent is gone */
 	/* role -> node */
 	LEASH_SEGMENT, /* fd: this role's sealed segment */
@@ -50,6 +50,9 @@ enum leash_kind {
 	LEASH_TICKETS,        /* signer -> proxies: fd: sealed memfd with the session ticket keys */
 	LEASH_REGISTRY,       /* fetch -> node: asks for the files below; name: HOST[:PORT], id */
 	LEASH_REGISTRY_FILES, /* the answer: id, a = bits of enum leash_registry, a fd for each */
+	/* node -> role */
+	LEASH_SOCKETS, /* node -> overlay: fds: unconnected sockets of node's own network namespace,
+			  to ask the machine's resolvers with */
 	LEASH_KINDS_,
 };
 
@@ -59,6 +62,7 @@ enum leash_file {
 	LEASH_FILE_CERTIFICATE = 1, /* fds: NAME.crt, and NAME.key when it is there; name: NAME */
 	LEASH_FILE_SEALED,          /* fd: what LEASH_KEEP gave; name */
 	LEASH_FILE_SEALING_KEY,     /* fd: 32 bytes */
+	LEASH_FILE_RESOLVERS,       /* to overlay: sealed copy of the machine's resolv.conf */
 };
 
 /* Of LEASH_REGISTRY_FILES, in this order. What is not there on this machine is left out. */

@@ -92,6 +92,14 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Packets dropped by the data path's programs, by reason.")                              \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
+	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \
+	  "Questions of containers to the node's name server, by protocol and result.")           \
+	X(73, DNS_UPSTREAM_QUERIES, "zlayer_dns_upstream_queries_total", COUNTER, ONE, NO_BOUNDS, \
+	  "Questions sent on to a resolver of the machine, by resolver and result.")              \
+	X(74, DNS_UPSTREAM_DURATION, "zlayer_dns_upstream_duration_seconds", HISTOGRAM, NANO,     \
+	  SECONDS, "Time until a resolver of the machine answered.")                              \
+	X(75, DNS_OUTSTANDING, "zlayer_dns_outstanding", GAUGE, ONE, NO_BOUNDS,                   \
+	  "Questions that wait for a resolver of the machine.")                                   \
 	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                       \
 	  "Bytes kept on disk, by kind.")                                                         \
 	X(81, IMAGE_PULL_BYTES, "zlayer_image_pull_bytes_total", COUNTER, ONE, NO_BOUNDS,         \

@@ -191,6 +191,11 @@ enum msg_service_state {
 	MSG_SERVICE_FAILED,
 };
 
+struct msg_service_endpoint {
+	char name[MSG_NAME];
+	uint32_t protocol; /* of the transport: IPPROTO_TCP, IPPROTO_UDP */
+};
+
 struct msg_service { /* key: id from the store */
 	uint64_t id;
 	uint64_t deployment;
@@ -206,6 +211,9 @@ struct msg_service { /* key: id from the store */
 	char image[MSG_IMAGE];
 	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, "" when none */
 	struct msg_reason reason;
+	uint32_t endpoints_count;
+	uint32_t pad2_;
+	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
 };
 
 enum msg_replica_state {

@@ -561,6 +561,18 @@ count_states(struct model *m, const char *label, const struct tally *t)
 }
 
 static void
+put_endpoints(const struct doc_service *spec, struct msg_service *row)
+{
+	for (size_t i = 0; i < spec->endpoints_count && i < MSG_ENDPOINTS_MAX; i++) {
+		const struct doc_endpoint *e = &spec->endpoints[i];
+		struct msg_service_endpoint *out = &row->endpoints[row->endpoints_count++];
+
+		text_copy(out->name, sizeof(out->name), e->name);
+		out->protocol = e->protocol == DOC_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+	}
+}
+
+static void
 put_service(struct table *t, struct service *s)
 {
 	const struct doc_service *spec = in_force(t->m, s);
@@ -591,6 +603,7 @@ put_service(struct table *t, struct service *s)
 		row.weak_gate = !spec->health.node;
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		put_url(t->m, spec, row.url, sizeof(row.url));
+		put_endpoints(spec, &row);
 	}
 	if (spec && ports_trouble(t->m, spec, &row.reason) && row.state == MSG_SERVICE_READY)
 		row.state = MSG_SERVICE_DEGRADED;
