@@ -606,6 +606,20 @@ test_streams(void **state)
 	assert_int_equal(checks[MSG_CHECK_TCP], 1);
 	assert_int_equal(checks[MSG_CHECK_UDP], 0);
 	node_end(&w);
+	/* Unless it says how to ask it. */
+	node_begin(&w);
+	apply(&w,
+	      stream_document("shop", "      - {name: dns, protocol: udp, port: 53, stream:"
+				      " {health_check: {type: udp_probe, request: ping,"
+				      " expect: pong}}}\n"),
+	      NULL);
+	node_pass(&w, 0);
+	memset(checks, 0, sizeof(checks));
+	node_sync(w.seen, MSG_TABLE_PROBE, sizeof(struct msg_probe));
+	ring_table_each(w.seen, MSG_TABLE_PROBE, count_probe, checks);
+	assert_int_equal(checks[MSG_CHECK_TCP], 0);
+	assert_int_equal(checks[MSG_CHECK_UDP], 1);
+	node_end(&w);
 }
 
 static void
