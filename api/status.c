@@ -155,6 +155,66 @@ put_uplink(struct json *j, struct call *call)
 }
 
 static void
+put_peers(struct json *j, struct call *call)
+{
+	struct rows rows;
+	char text[ADDR_TEXT_BYTES];
+
+	json_array(j, "peers");
+	rows_collect(call->server, ROLE_OVERLAY, MSG_TABLE_PEER, NULL, NULL, NULL, &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_peer *p = rows.items[i];
+
+		json_object(j, NULL);
+		VIEW_TEXT(j, "name", p->name);
+		addr_put_ip(&p->address, text, sizeof(text));
+		json_text(j, "address", text);
+		addr_put_prefix(&p->v4, text, sizeof(text));
+		json_text(j, "prefix4", text);
+		addr_put_prefix(&p->v6, text, sizeof(text));
+		json_text(j, "prefix6", text);
+		json_end(j);
+	}
+	rows_fini(&rows);
+	json_end(j);
+}
+
+static void
+put_overlay(struct json *j, struct call *call)
+{
+	static const char *const states[] = {
+		[MSG_UNDERLAY_OFF] = "off",
+		[MSG_UNDERLAY_UP] = "vxlan",
+		[MSG_UNDERLAY_FAILED] = "failed",
+	};
+	const struct msg_underlay *u = rows_get(call->server, ROLE_NODE, MSG_TABLE_UNDERLAY, 1);
+	const struct msg_prefix *p = rows_get(call->server, ROLE_OVERLAY, MSG_TABLE_PREFIX, 1);
+	const struct msg_datapath *d =
+		rows_get(call->server, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, 1);
+	bool known = u && u->state && u->state <= MSG_UNDERLAY_FAILED;
+	bool no_program = known && u->state == MSG_UNDERLAY_UP && d && !d->bpf;
+	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
+
+	if (!p) {
+		json_null(j, "overlay");
+		return;
+	}
+	addr_put_prefix(&p->v4, v4, sizeof(v4));
+	addr_put_prefix(&p->v6, v6, sizeof(v6));
+	json_object(j, "overlay");
+	json_text(j, "state", no_program ? "failed" : known ? states[u->state] : "off");
+	json_text(j, "prefix4", v4);
+	json_text(j, "prefix6", v6);
+	json_u64(j, "mtu", p->mtu);
+	put_peers(j, call);
+	if (known)
+		view_reason(j, "reason", no_program ? &d->reason : &u->reason);
+	else
+		json_null(j, "reason");
+	json_end(j);
+}
+
+static void
 put_listeners(struct json *j, struct call *call)
 {
 	struct rows rows;
@@ -311,12 +371,15 @@ warn_listeners(struct warnings *w, struct call *call)
 }
 
 static void
-warn_uplink(struct warnings *w, struct call *call)
+warn_ways(struct warnings *w, struct call *call)
 {
 	const struct msg_uplink *u = rows_get(call->server, ROLE_NODE, MSG_TABLE_UPLINK, 1);
+	const struct msg_underlay *o = rows_get(call->server, ROLE_NODE, MSG_TABLE_UNDERLAY, 1);
 
 	if (u && u->state == MSG_UPLINK_FAILED && u->reason.kind)
 		warn(w, "", 0, "uplink", &u->reason);
+	if (o && o->state == MSG_UNDERLAY_FAILED && o->reason.kind)
+		warn(w, "", 0, "overlay", &o->reason);
 }
 
 void
@@ -327,13 +390,13 @@ status_get(struct call *call)
 	struct buf b;
 	struct json j;
 
-	call->server->lacked = false;
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);
 	json_object(&j, NULL);
 	put_node(&j, "node", call);
 	put_datapath(&j, call);
 	put_uplink(&j, call);
+	put_overlay(&j, call);
 	put_processes(&j, call);
 	put_listeners(&j, call);
 	json_array(&j, "deployments");
@@ -348,20 +411,11 @@ status_get(struct call *call)
 	warn_config(&w, call);
 	warn_processes(&w, call);
 	warn_listeners(&w, call);
-	warn_uplink(&w, call);
+	warn_ways(&w, call);
 	warn_deployments(&w, call);
 	warn_replicas(&w, call);
 	json_end(&j);
 	json_end(&j);
-	if (call->server->lacked) {
-		struct err err = {0};
-
-		/* A part of the picture would be a wrong one. */
-		err_set(&err, ERR_NO_MEMORY, "no memory for the whole status");
-		call_problem(call, &err);
-		buf_fini(&b);
-		return;
-	}
 	call_json(call, 200, NULL, &b);
 }
 

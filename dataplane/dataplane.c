@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "dataplane/bpf/tc_veth.h"
+#include "dataplane/tunnel.h"
 #include "dataplane/veth.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
@@ -25,7 +26,8 @@ enum { VETHS_MAX = 4096, SWEEP_MS = 30000, COUNT_MS = 5000 };
 
 struct dataplane {
 	struct station *st;
-	struct veth *veth; /* NULL: BPF is not in force */
+	struct veth *veth;     /* NULL: BPF is not in force */
+	struct tunnel *tunnel; /* NULL: as well */
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
@@ -99,12 +101,73 @@ changed(void *arg, uint64_t key, const void *bytes)
 	publish_attached(row, hook, &err);
 }
 
+/* ---- the way to other nodes ---- */
+
+struct peers {
+	const struct msg_peer *rows[TUNNEL_PEERS_MAX];
+	size_t count;
+};
+
+static bool
+add_peer(void *arg, uint64_t key, const void *row)
+{
+	struct peers *p = arg;
+
+	(void)key;
+	p->rows[p->count++] = row;
+	return p->count < TUNNEL_PEERS_MAX;
+}
+
+static void
+sync_peers(struct ring_reader *overlay)
+{
+	struct peers peers = {.count = 0};
+	struct err err = {0};
+
+	if (ring_table_sync(overlay, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL) !=
+	    RING_OK)
+		return;
+	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
+	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
+		log_err(LOG_ERROR, "the data path does not know all peers", &err);
+}
+
+static void
+sync_device(void)
+{
+	struct ring_reader *overlay = station_reader(dataplane.st, ROLE_OVERLAY, 0);
+	struct ring_reader *node = station_reader(dataplane.st, ROLE_NODE, 0);
+	struct err err = {0};
+
+	/* Who is not there yet says nothing: what stands goes on. */
+	if (!overlay || !node || ring_table_version(node, MSG_TABLE_UNDERLAY) == 0 ||
+	    ring_table_version(overlay, MSG_TABLE_PREFIX) == 0)
+		return;
+	const struct msg_underlay *underlay = ring_table_get(node, MSG_TABLE_UNDERLAY, 1);
+	if (underlay && tunnel_device(dataplane.tunnel, underlay,
+				      ring_table_get(overlay, MSG_TABLE_PREFIX, 1), &err) < 0)
+		log_err(LOG_ERROR, "the data path to other nodes is not in force", &err);
+}
+
 static void
 wake(struct station *st, struct ring_reader *reader)
 {
+	unsigned role = ring_reader_role(reader);
+
 	(void)st;
-	if (ring_reader_role(reader) == ROLE_RUNTIME)
+	if (role == ROLE_RUNTIME)
 		ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed, NULL);
+	if (!dataplane.tunnel)
+		return;
+	if (role == ROLE_OVERLAY) {
+		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
+		sync_peers(reader);
+		sync_device();
+	} else if (role == ROLE_NODE &&
+		   ring_table_sync(reader, MSG_TABLE_UNDERLAY, sizeof(struct msg_underlay), NULL,
+				   NULL) == RING_OK) {
+		sync_device();
+	}
 }
 
 /* ---- what a runtime that came back no longer has ---- */
@@ -181,6 +244,7 @@ count(uv_timer_t *timer)
 	struct err err = {0};
 
 	(void)timer;
+	tunnel_count(dataplane.tunnel, station_metrics(dataplane.st));
 	if (veth_counts(dataplane.veth, now, &err) < 0) {
 		log_err(LOG_WARN, "packets are not counted", &err);
 		return;
@@ -212,7 +276,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.rows_max = 4,
 	};
 	out->tables_count = 2;
-	out->metric_series = 64;
+	out->metric_series = 64 + 3 * TUNNEL_PEERS_MAX;
 }
 
 static bool
@@ -228,7 +292,6 @@ switched_off(struct station *st)
 static int
 open_role(struct station *st, struct err *err)
 {
-	(void)err;
 	if (switched_off(st)) {
 		err_set(&dataplane.why_not, ERR_UNSUPPORTED, "dataplane.mode is off");
 		return 0;
@@ -240,8 +303,10 @@ open_role(struct station *st, struct err *err)
 	if (veth_open(station_welcome(st)->uid, &dataplane.veth, &dataplane.why_not) < 0) {
 		dataplane.veth = NULL;
 		log_err(LOG_WARN, "BPF is not in force", &dataplane.why_not);
+		return 0;
 	}
-	return 0;
+	dataplane.tunnel = tunnel_new(dataplane.veth);
+	return dataplane.tunnel ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the data path");
 }
 
 static int
@@ -256,6 +321,7 @@ start(struct station *st, struct err *err)
 		uv_timer_start(&dataplane.counter, count, 0, COUNT_MS);
 	for (unsigned i = 0; i < TC_VETH_COUNTS; i++)
 		metric_add(series_of(i), 0);
+	tunnel_begin_metrics(station_metrics(st));
 	return 0;
 }
 

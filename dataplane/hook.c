@@ -14,7 +14,7 @@
 #include "dataplane/libbpf.h"
 
 /* linux/bpf.h of Debian 12 is older than tcx. */
-enum { ATTACH_TCX_INGRESS = 46, LINK_TYPE_TCX = 11 };
+enum { ATTACH_TCX_INGRESS = 46, ATTACH_TCX_EGRESS = 47, LINK_TYPE_TCX = 11 };
 
 /* The part of struct bpf_link_info that a tcx link fills in. */
 struct link_info_tcx {
@@ -23,15 +23,21 @@ struct link_info_tcx {
 	__u8 rest_[64];
 };
 
+static unsigned
+tcx_of(const struct hook *h)
+{
+	return h->egress ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS;
+}
+
 static bool
-is_on(int link_fd, int ifindex)
+is_on(int link_fd, const struct hook *h)
 {
 	struct link_info_tcx info = {0};
 	__u32 bytes = sizeof(info);
 
 	return libbpf.bpf_obj_get_info_by_fd(link_fd, &info, &bytes) == 0 &&
-	       info.type == LINK_TYPE_TCX && info.ifindex == (__u32)ifindex &&
-	       info.attach_type == ATTACH_TCX_INGRESS;
+	       info.type == LINK_TYPE_TCX && info.ifindex == (__u32)h->ifindex &&
+	       info.attach_type == tcx_of(h);
 }
 
 static int
@@ -41,7 +47,7 @@ adopt_link(struct hook *h, int prog_fd)
 
 	if (fd < 0)
 		return -1;
-	if (is_on(fd, h->ifindex) && libbpf.bpf_link_update(fd, prog_fd, NULL) == 0) {
+	if (is_on(fd, h) && libbpf.bpf_link_update(fd, prog_fd, NULL) == 0) {
 		h->link_fd = fd;
 		return 0;
 	}
@@ -55,8 +61,7 @@ attach_tcx(struct hook *h, int prog_fd, struct err *err)
 {
 	if (adopt_link(h, prog_fd) == 0)
 		return 0;
-	int fd = libbpf.bpf_link_create(prog_fd, h->ifindex,
-					(enum bpf_attach_type)ATTACH_TCX_INGRESS, NULL);
+	int fd = libbpf.bpf_link_create(prog_fd, h->ifindex, (enum bpf_attach_type)tcx_of(h), NULL);
 	if (fd < 0)
 		return err_sys(err, -fd, "cannot attach a program to device %d by tcx", h->ifindex);
 	int rc = libbpf.bpf_obj_pin(fd, h->pin);
@@ -69,10 +74,16 @@ attach_tcx(struct hook *h, int prog_fd, struct err *err)
 	return 0;
 }
 
+static enum bpf_tc_attach_point
+point_of(const struct hook *h)
+{
+	return h->egress ? BPF_TC_EGRESS : BPF_TC_INGRESS;
+}
+
 static int
 attach_clsact(struct hook *h, int prog_fd, struct err *err)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = point_of(h));
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = HOOK_CLSACT_HANDLE,
 		    .priority = HOOK_CLSACT_PRIORITY, .flags = BPF_TC_F_REPLACE);
 	int rc = libbpf.bpf_tc_hook_create(&hook);
@@ -86,12 +97,13 @@ attach_clsact(struct hook *h, int prog_fd, struct err *err)
 	return 0;
 }
 
-int
-hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin, struct err *err)
+static int
+attach(struct hook *h, bool egress, int prog_fd, int ifindex, const char *pin, struct err *err)
 {
 	struct err tcx = {0};
 
 	memset(h, 0, sizeof(*h));
+	h->egress = egress;
 	h->ifindex = ifindex;
 	h->link_fd = -1;
 	text_copy(h->pin, sizeof(h->pin), pin);
@@ -107,6 +119,18 @@ hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin, struct er
 	return attach_clsact(h, prog_fd, err);
 }
 
+int
+hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin, struct err *err)
+{
+	return attach(h, false, prog_fd, ifindex, pin, err);
+}
+
+int
+hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin, struct err *err)
+{
+	return attach(h, true, prog_fd, ifindex, pin, err);
+}
+
 void
 hook_detach(struct hook *h)
 {
@@ -114,8 +138,7 @@ hook_detach(struct hook *h)
 		unlink(h->pin);
 		fd_close(&h->link_fd);
 	} else if (h->kind == MSG_HOOK_CLSACT) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex,
-			    .attach_point = BPF_TC_INGRESS);
+		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = point_of(h));
 		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
 			    .priority = HOOK_CLSACT_PRIORITY);
 

@@ -9,6 +9,7 @@
  * Needs libbpf loaded. Threading: plain calls.
  */
 
+#include <stdbool.h>
 #include "base/err.h"
 #include "ring/msg.h"
 
@@ -16,6 +17,7 @@ enum { HOOK_CLSACT_HANDLE = 0x5a4c, HOOK_CLSACT_PRIORITY = 0x5a };
 
 struct hook {
 	enum msg_hook kind;
+	bool egress;
 	int ifindex;
 	int link_fd; /* tcx; else -1 */
 	char pin[64];
@@ -25,6 +27,9 @@ struct hook {
  * relative to the working folder. What a predecessor left there is taken over. */
 int hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin,
 		struct err *err) MUST_CHECK;
+/* The same on egress. */
+int hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin,
+		       struct err *err) MUST_CHECK;
 /* Detaches and unpins; harmless when the device is gone. */
 void hook_detach(struct hook *h);
 

@@ -69,7 +69,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 5, FORGET_KEYS = 512 };
+enum { MAPS = 11, FORGET_KEYS = 512 };
 
 static void
 list_maps(const struct veth *v, struct named_map out[MAPS])
@@ -79,6 +79,12 @@ list_maps(const struct veth *v, struct named_map out[MAPS])
 	out[2] = (struct named_map){"sources", v->skel->maps.sources};
 	out[3] = (struct named_map){"counts", v->skel->maps.counts};
 	out[4] = (struct named_map){"chain", v->skel->maps.chain};
+	out[5] = (struct named_map){"peers4", v->skel->maps.peers4};
+	out[6] = (struct named_map){"peers6", v->skel->maps.peers6};
+	out[7] = (struct named_map){"remotes", v->skel->maps.remotes};
+	out[8] = (struct named_map){"peer_bytes", v->skel->maps.peer_bytes};
+	out[9] = (struct named_map){"overlay_self", v->skel->maps.overlay_self};
+	out[10] = (struct named_map){"overlay_counts", v->skel->maps.overlay_counts};
 }
 
 /* A predecessor's map serves on, contents and all. */
@@ -405,6 +411,12 @@ int
 veth_chain(const struct veth *v)
 {
 	return libbpf.bpf_map__fd(v->skel->maps.chain);
+}
+
+struct tc_veth *
+veth_loaded(const struct veth *v)
+{
+	return v->skel;
 }
 
 const char *

@@ -33,6 +33,9 @@ void veth_forget_others(struct veth *v);
 
 /* Sum over CPUs of each counter of enum tc_veth_count. */
 int veth_counts(struct veth *v, uint64_t *out, struct err *err) MUST_CHECK;
+/* The loaded programs and maps, for dataplane/tunnel.c. */
+struct tc_veth;
+struct tc_veth *veth_loaded(const struct veth *v);
 /* The program's descriptor: tests run packets through it. */
 int veth_program(const struct veth *v);
 /* The map through which the program calls what the balancer puts there (slot 0). */

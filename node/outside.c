@@ -23,22 +23,30 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "node/roles.h"
+#include "node/underlay.h"
 #include "node/uplink.h"
 #include "node/watch.h"
 
 enum { MISSING_S = 5, STANDING_S = 30, CHILD_S = 60 };
+
+struct answer {
+	struct uplink_found uplink;
+	struct underlay_found underlay;
+};
 
 struct outside {
 	uv_loop_t *loop;
 	struct ring_writer *own;
 	struct hub *hub;
 	struct uplink_wanted wanted;
+	struct underlay_wanted underlay;
 	enum msg_uplink_state state; /* 0: not looked yet */
+	bool underlay_missing;
 	bool changed;
 	unsigned waited_s;
 	int answer; /* of the process at work; -1: none */
 	struct watch *watch;
-	struct uplink_found found; /* as far as it was read */
+	struct answer found; /* as far as it was read */
 	size_t found_bytes;
 };
 
@@ -55,7 +63,7 @@ outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const str
 	o->hub = hub;
 	o->answer = -1;
 	text_copy(o->wanted.instance, sizeof(o->wanted.instance), inst->name);
-	o->wanted.fabric = fabric;
+	o->wanted.fabric = o->underlay.fabric = fabric;
 	o->wanted.runs_fd = inst->runs_fd;
 	o->wanted.nft_uid = inst->uid_base + ROLES_UID_NFT;
 	return o;
@@ -106,24 +114,27 @@ keep(int fds[3])
 }
 
 static _Noreturn void
-work(struct uplink_wanted *wanted, int answer, bool removes)
+work(struct outside *o, int answer, bool removes)
 {
-	static struct uplink_found found;
-	int fds[3] = {wanted->fabric, wanted->runs_fd, answer};
+	static struct answer found;
+	int fds[3] = {o->wanted.fabric, o->wanted.runs_fd, answer};
 
 	setsid();
 	reset_signals();
 	alarm(CHILD_S);
 	if (keep(fds) < 0)
 		_exit(1);
-	wanted->fabric = 3;
-	wanted->runs_fd = 4;
-	if (!removes)
-		uplink_apply(wanted, &found);
-	else if (uplink_remove(wanted, &found.err) < 0)
-		found.state = MSG_UPLINK_FAILED;
-	else
-		found.state = MSG_UPLINK_OFF;
+	o->wanted.fabric = o->underlay.fabric = 3;
+	o->wanted.runs_fd = 4;
+	if (!removes) {
+		uplink_apply(&o->wanted, &found.uplink);
+	} else {
+		o->underlay.listen.on = false;
+		found.uplink.state = uplink_remove(&o->wanted, &found.uplink.err) < 0
+					     ? MSG_UPLINK_FAILED
+					     : MSG_UPLINK_OFF;
+	}
+	underlay_apply(&o->underlay, &found.underlay);
 	struct err err = {0};
 	_exit(fd_write_all(5, &found, sizeof(found), &err) < 0);
 }
@@ -141,7 +152,7 @@ send_out(struct outside *o, bool removes, struct err *err)
 	if (pid == 0) {
 		pid = fork();
 		if (pid == 0)
-			work(&o->wanted, theirs, removes);
+			work(o, theirs, removes);
 		_exit(pid < 0);
 	}
 	int status = 0;
@@ -180,16 +191,55 @@ publish(struct outside *o, const struct uplink_found *found)
 }
 
 static void
+publish_underlay(struct outside *o, const struct underlay_found *found)
+{
+	struct msg_underlay row = {
+		.state = found->state,
+		.ifindex = found->ifindex,
+		.vni = o->underlay.overlay.vni,
+		.listen = o->underlay.listen.addr,
+	};
+	bool changed = false;
+
+	if (found->state == MSG_UNDERLAY_FAILED)
+		msg_reason_from(&found->err, &row.reason);
+	(void)ring_table_set(o->own, MSG_TABLE_UNDERLAY, 1, &row, &changed);
+	if (changed && found->state == MSG_UNDERLAY_FAILED)
+		log_err(LOG_WARN, "containers do not reach those of other nodes", &found->err);
+	if (changed)
+		hub_kick(o->hub);
+}
+
+static void
+take_found(struct outside *o, const struct answer *found)
+{
+	o->state = found->uplink.state;
+	o->wanted.digest = found->uplink.digest;
+	o->underlay_missing = found->underlay.state == MSG_UNDERLAY_FAILED;
+	publish(o, &found->uplink);
+	publish_underlay(o, &found->underlay);
+}
+
+static void
+take_failure(struct outside *o, const struct err *err)
+{
+	o->found = (struct answer){.uplink = {.state = MSG_UPLINK_FAILED, .err = *err},
+				   .underlay = {.state = MSG_UNDERLAY_FAILED, .err = *err}};
+	take_found(o, &o->found);
+}
+
+static void
 take_answer(struct outside *o)
 {
+	struct err err = {0};
+
 	let_go(o);
-	if (o->found_bytes != sizeof(o->found)) {
-		o->found = (struct uplink_found){.state = MSG_UPLINK_FAILED};
-		err_set(&o->found.err, ERR_INTERNAL, "the process that makes the uplink died");
+	if (o->found_bytes == sizeof(o->found)) {
+		take_found(o, &o->found);
+		return;
 	}
-	o->state = o->found.state;
-	o->wanted.digest = o->found.digest;
-	publish(o, &o->found);
+	err_set(&err, ERR_INTERNAL, "the process that makes the ways out of the fabric died");
+	take_failure(o, &err);
 }
 
 /* False at the end, or when there is nothing more for now. */
@@ -224,20 +274,19 @@ readable(void *arg, bool can_read, bool can_write)
 static void
 look(struct outside *o)
 {
-	struct uplink_found failed = {.state = MSG_UPLINK_FAILED};
+	struct err err = {0};
 
 	o->changed = false;
 	o->waited_s = 0;
-	o->answer = send_out(o, false, &failed.err);
+	o->answer = send_out(o, false, &err);
 	if (o->answer >= 0 && fd_nonblock(o->answer, true) == 0)
 		o->watch = watch_new(o->loop, o->answer, readable, o);
 	if (o->watch)
 		return;
 	if (o->answer >= 0)
-		err_set(&failed.err, ERR_NO_MEMORY, "no memory to look after the uplink");
+		err_set(&err, ERR_NO_MEMORY, "no memory to look after the uplink");
 	let_go(o);
-	o->state = MSG_UPLINK_FAILED;
-	publish(o, &failed);
+	take_failure(o, &err);
 }
 
 /* ---- when ---- */
@@ -246,23 +295,29 @@ static void
 want(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
 {
 	struct uplink_wanted w = o->wanted;
+	struct underlay_wanted u = {.fabric = o->underlay.fabric,
+				    .listen = config->listen.vxlan,
+				    .overlay = config->overlay};
 
 	w.on = config->dataplane.uplink == CONFIG_UPLINK_AUTO;
 	w.always = !config->dataplane.interfaces_auto && config->dataplane.interfaces_count > 0;
 	w.v4 = prefix->v4;
 	w.v6 = prefix->v6;
-	if (memcmp(&w, &o->wanted, sizeof(w)) == 0)
+	if (memcmp(&w, &o->wanted, sizeof(w)) == 0 && !underlay_differs(&u, &o->underlay))
 		return;
 	o->wanted = w;
+	o->underlay = u;
 	o->changed = true;
 }
 
 static bool
 is_due(const struct outside *o)
 {
+	if (o->underlay_missing && o->waited_s >= MISSING_S)
+		return true;
 	switch (o->state) {
 	case MSG_UPLINK_OFF:
-		return o->changed;
+		return o->changed || (o->underlay.overlay.peers_count && o->waited_s >= STANDING_S);
 	case MSG_UPLINK_UP:
 		return o->changed || o->waited_s >= STANDING_S;
 	default:
@@ -308,10 +363,10 @@ outside_remove(struct outside *o, struct err *err)
 	(void)fd_nonblock(o->answer, true);
 	wait_for_answer(o);
 	let_go(o);
-	if (o->found_bytes == sizeof(o->found) && o->found.state == MSG_UPLINK_OFF)
+	if (o->found_bytes == sizeof(o->found) && o->found.uplink.state == MSG_UPLINK_OFF)
 		return 0;
 	if (o->found_bytes != sizeof(o->found))
 		return err_set(err, ERR_INTERNAL, "the process that removes the uplink died");
-	*err = o->found.err;
+	*err = o->found.uplink.err;
 	return -1;
 }

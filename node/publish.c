@@ -20,8 +20,9 @@ publish_new(uint32_t generation, struct ring_writer **out, struct err *err)
 			    2 * ROLE_PROXIES_MAX + ROLES_},
 			   {MSG_TABLE_LISTENER, 1, sizeof(struct msg_listener), LISTENERS_MAX},
 			   {MSG_TABLE_NODE, 1, sizeof(struct msg_node), 1},
-			   {MSG_TABLE_UPLINK, 1, sizeof(struct msg_uplink), 1}},
-		.tables_count = 4,
+			   {MSG_TABLE_UPLINK, 1, sizeof(struct msg_uplink), 1},
+			   {MSG_TABLE_UNDERLAY, 1, sizeof(struct msg_underlay), 1}},
+		.tables_count = 5,
 		.metric_series = PUBLISH_SERIES,
 	};
 

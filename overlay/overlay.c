@@ -2,14 +2,14 @@
 /*
  * The overlay process. The prefix file is the truth: it is read at every start and written only
  * when it is not there; a damaged one is an error that names it, because containers that run have
- * addresses out of it. The name server of the node's containers lives here too (nameserver.c).
+ * addresses out of it.
  */
 #include "overlay/overlay.h"
 
 #include <string.h>
 #include "base/fd.h"
 #include "base/log.h"
-#include "overlay/nameserver.h"
+#include "overlay/peers.h"
 #include "overlay/prefix.h"
 
 static const char file[] = "prefix";
@@ -25,14 +25,23 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.row_bytes = sizeof(struct msg_prefix),
 		.rows_max = 4,
 	};
-	out->tables_count = 1;
-	out->metric_series = 96;
+	out->tables[1] = peers_layout();
+	out->tables_count = 2;
+	out->metric_series = 16;
+}
+
+static int
+keep_prefix(int folder, const struct prefix *p, struct err *err)
+{
+	char text[PREFIX_TEXT_BYTES];
+
+	prefix_put(p, text, sizeof(text));
+	return fd_replace(folder, file, text, strlen(text), 0600, err);
 }
 
 static int
 make_prefix(int folder, struct prefix *out, struct err *err)
 {
-	char text[PREFIX_TEXT_BYTES];
 	struct addr_prefix cluster4;
 	struct world world;
 
@@ -40,8 +49,7 @@ make_prefix(int folder, struct prefix *out, struct err *err)
 	if (!addr_parse_prefix(cluster4_text, &cluster4))
 		return err_set(err, ERR_INTERNAL, "the cluster's prefix is wrong");
 	prefix_choose(&world, &cluster4, out);
-	prefix_put(out, text, sizeof(text));
-	return fd_replace(folder, file, text, strlen(text), 0600, err);
+	return keep_prefix(folder, out, err);
 }
 
 static int
@@ -62,45 +70,69 @@ load_prefix(int folder, struct prefix *out, struct err *err)
 	return rc;
 }
 
-static int
-start(struct station *st, struct err *err)
+/* NULL when what node handed over is no configuration. */
+static const struct config *
+configuration(const struct station *st)
 {
-	struct prefix prefix;
-	struct msg_prefix row;
-	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
+	size_t bytes;
+	const void *data = station_config(st, &bytes);
 
-	if (load_prefix(station_folder(st, 0), &prefix, err) < 0)
-		return -1;
-	prefix_row(&prefix, &row);
-	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
-		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
-	station_kick(st);
-	addr_put_prefix(&prefix.v4, v4, sizeof(v4));
-	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
-	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
-		  log_s("v6", v6), LOG_END);
-	return nameserver_start(st, &row, err);
+	return config_check(data, bytes);
 }
 
-static void
-wake(struct station *st, struct ring_reader *reader)
+/* What node.yaml says goes before what was chosen, and is kept from then on. */
+static int
+apply_config(const struct config *config, int folder, struct prefix *p, struct err *err)
 {
-	(void)st;
-	nameserver_wake(reader);
+	struct prefix before = *p;
+
+	if (config && config->overlay.prefix4.bits)
+		p->v4 = config->overlay.prefix4;
+	if (config && config->overlay.prefix6.bits)
+		p->v6 = config->overlay.prefix6;
+	return memcmp(&before, p, sizeof(*p)) == 0 ? 0 : keep_prefix(folder, p, err);
 }
 
 static void
 message(struct station *st, const struct leash_message *m, int *fds, size_t count)
 {
-	(void)st;
-	nameserver_message(m, fds, count);
+	const struct config *config = configuration(st);
+
+	(void)fds;
+	(void)count;
+	if (m->kind == LEASH_CONFIG && config && peers_publish(station_writer(st), config))
+		station_kick(st);
+}
+
+static int
+start(struct station *st, struct err *err)
+{
+	const struct config *config = configuration(st);
+	struct prefix prefix;
+	struct msg_prefix row;
+	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
+
+	if (load_prefix(station_folder(st, 0), &prefix, err) < 0 ||
+	    apply_config(config, station_folder(st, 0), &prefix, err) < 0)
+		return -1;
+	prefix_row(&prefix, &row);
+	if (config)
+		row.mtu = config->overlay.mtu - PREFIX_ROOM;
+	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
+		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
+	if (config)
+		peers_publish(station_writer(st), config);
+	station_kick(st);
+	addr_put_prefix(&prefix.v4, v4, sizeof(v4));
+	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
+	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
+		  log_s("v6", v6), LOG_END);
+	return 0;
 }
 
 const struct station_role overlay_role = {
 	.role = ROLE_OVERLAY,
 	.layout = layout,
 	.start = start,
-	.peer = wake,
-	.wake = wake,
 	.message = message,
 };

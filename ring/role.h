@@ -16,7 +16,6 @@ enum role {
 	ROLE_PROBE,
 	ROLE_OBSERVABILITY,
 	ROLE_API,
-	ROLE_FETCH,
 	ROLES_,
 };
 

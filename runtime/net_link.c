@@ -5,6 +5,7 @@
  */
 #include "runtime/net_link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
@@ -175,6 +176,29 @@ net_link_add_veth(int sock, const struct net_link_veth *v, struct err *err)
 	return ask(sock, &r, "make a pair of links", err);
 }
 
+int
+net_link_add_vxlan(int sock, const struct net_link_vxlan *v, struct err *err)
+{
+	struct request r = {0};
+	struct nlmsghdr *h = &r.u.head;
+	const uint8_t yes = 1, no = 0;
+	const uint16_t port = htons(v->port);
+	begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+	net_link_mnl.mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
+	net_link_mnl.mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)v->ns);
+	struct nlattr *info = net_link_mnl.mnl_attr_nest_start(h, IFLA_LINKINFO);
+	net_link_mnl.mnl_attr_put_strz(h, IFLA_INFO_KIND, "vxlan");
+	struct nlattr *data = net_link_mnl.mnl_attr_nest_start(h, IFLA_INFO_DATA);
+	net_link_mnl.mnl_attr_put(h, IFLA_VXLAN_COLLECT_METADATA, sizeof(yes), &yes);
+	net_link_mnl.mnl_attr_put(h, IFLA_VXLAN_LEARNING, sizeof(no), &no);
+	net_link_mnl.mnl_attr_put(h, IFLA_VXLAN_UDP_ZERO_CSUM6_RX, sizeof(yes), &yes);
+	net_link_mnl.mnl_attr_put(h, IFLA_VXLAN_PORT, sizeof(port), &port);
+	net_link_mnl.mnl_attr_nest_end(h, data);
+	net_link_mnl.mnl_attr_nest_end(h, info);
+	return ask(sock, &r, "make a VXLAN device", err);
+}
+
 static void
 take_index(void *arg, const struct nlmsghdr *h)
 {
@@ -207,15 +231,27 @@ net_link_remove(int sock, uint32_t index, struct err *err)
 	return ask(sock, &r, "remove a link", err);
 }
 
-int
-net_link_up(int sock, uint32_t index, struct err *err)
+static int
+set_flags(int sock, uint32_t index, unsigned flags, const char *what, struct err *err)
 {
 	struct request r = {0};
 	struct ifinfomsg *info = begin(&r, RTM_NEWLINK, 0, sizeof(*info));
 	info->ifi_index = (int)index;
-	info->ifi_flags = IFF_UP;
+	info->ifi_flags = flags;
 	info->ifi_change = IFF_UP;
-	return ask(sock, &r, "bring a link up", err);
+	return ask(sock, &r, what, err);
+}
+
+int
+net_link_up(int sock, uint32_t index, struct err *err)
+{
+	return set_flags(sock, index, IFF_UP, "bring a link up", err);
+}
+
+int
+net_link_down(int sock, uint32_t index, struct err *err)
+{
+	return set_flags(sock, index, 0, "take a link down", err);
 }
 
 /* ---- addresses ---- */

@@ -24,15 +24,27 @@ struct net_link_veth {
 	uint32_t gso_max; /* of the peer; 0: the default */
 };
 
+/* A VXLAN device (RFC 7348) whose every packet is told by a program where to go, born in `ns`; its
+ * UDP socket stays in the socket's namespace. */
+struct net_link_vxlan {
+	char name[IFNAMSIZ];
+	int ns;
+	uint16_t port;
+	uint32_t mtu;
+};
+
 int net_link_open(struct err *err) MUST_CHECK;
 /* A socket in the namespace of `ns`; -1 with err. */
 int net_link_socket(int ns, struct err *err);
 
 int net_link_add_veth(int sock, const struct net_link_veth *veth, struct err *err) MUST_CHECK;
+int net_link_add_vxlan(int sock, const struct net_link_vxlan *vxlan, struct err *err) MUST_CHECK;
 /* ERR_NOT_FOUND when there is none. */
 int net_link_find(int sock, const char *name, uint32_t *index_out, struct err *err) MUST_CHECK;
 int net_link_remove(int sock, uint32_t index, struct err *err) MUST_CHECK;
 int net_link_up(int sock, uint32_t index, struct err *err) MUST_CHECK;
+/* Its routes go with it. */
+int net_link_down(int sock, uint32_t index, struct err *err) MUST_CHECK;
 /* As a host address (/32, /128), without duplicate address detection. */
 int net_link_add_address(int sock, uint32_t index, const struct addr *a,
 			 struct err *err) MUST_CHECK;

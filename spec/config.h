@@ -38,6 +38,7 @@ enum {
 	CONFIG_FORWARD_MAX = 4,
 	CONFIG_GITOPS_MAX = 8,
 	CONFIG_WORKERS_MAX = 64,
+	CONFIG_PEERS_MAX = 64,
 	CONFIG_UIDS = 256, /* taken from node.uid_base on */
 };
 
@@ -113,6 +114,24 @@ struct config_dataplane {
 	uint32_t max_flows;
 };
 
+/* Another node, written by hand. */
+struct config_peer {
+	char name[CONFIG_NAME_BYTES];
+	struct addr address; /* port 0; what its packets come from and go to */
+	struct addr_prefix prefix4;
+	struct addr_prefix prefix6;
+};
+
+struct config_overlay {
+	struct addr_prefix prefix4; /* of this node's containers, /24; bits 0: auto */
+	struct addr_prefix prefix6; /* /64 */
+	uint32_t mtu;               /* of the network between the nodes */
+	uint32_t vni;
+	struct config_peer peers[CONFIG_PEERS_MAX];
+	uint32_t peers_count;
+	uint32_t pad_;
+};
+
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 
 struct config_acme {
@@ -167,8 +186,7 @@ struct config_runtime {
 	char cgroup_parent[CONFIG_PATH_BYTES]; /* "auto" or a path below the cgroup root */
 	struct config_mirror mirrors[CONFIG_MIRRORS_MAX];
 	uint32_t mirrors_count;
-	char registries[CONFIG_PATH_BYTES]; /* folder of logins and certificates */
-	char seccomp[CONFIG_PATH_BYTES];    /* "default", "unconfined" or a file */
+	char seccomp[CONFIG_PATH_BYTES]; /* "default", "unconfined" or a file */
 	bool no_new_privileges;
 	struct config_gc gc;
 };
@@ -246,6 +264,7 @@ struct config {
 	struct config_node node;
 	struct config_listeners listen;
 	struct config_dataplane dataplane;
+	struct config_overlay overlay;
 	struct config_tls tls;
 	struct config_cluster cluster;
 	struct config_deploy deploy;

@@ -62,6 +62,7 @@ config_finish(struct config *c, struct diag_list *diags)
 
 	check_listeners(c, diags);
 	check_dashboard(c, diags);
+	config_overlay_check(c, diags);
 	if (c->cluster.dead_after_ms <= c->cluster.suspect_after_ms)
 		report(diags, "cluster.dead_after", "min-above-max",
 		       "must be more than cluster.suspect_after");
@@ -128,12 +129,28 @@ section_fits(const struct field_table *t, const char *section)
 	return true;
 }
 
+static bool
+prefixes_fit(const struct addr_prefix *v4, const struct addr_prefix *v6, bool may_miss)
+{
+	return ((v4->bits == 120 && addr_is_v4(&v4->base)) || (may_miss && v4->bits == 0)) &&
+	       ((v6->bits == 64 && !addr_is_v4(&v6->base)) || (may_miss && v6->bits == 0));
+}
+
+static bool
+overlay_fits(const struct config_overlay *o)
+{
+	for (uint32_t i = 0; i < o->peers_count; i++)
+		if (!prefixes_fit(&o->peers[i].prefix4, &o->peers[i].prefix6, false))
+			return false;
+	return prefixes_fit(&o->prefix4, &o->prefix6, true);
+}
+
 /* What FIELD_OWN readers fill, which the tables cannot know. */
 static bool
 own_fits(const struct config *c)
 {
 	if (c->dataplane.interfaces_count > CONFIG_INTERFACES_MAX ||
-	    c->proxy.workers > CONFIG_WORKERS_MAX)
+	    c->proxy.workers > CONFIG_WORKERS_MAX || !overlay_fits(&c->overlay))
 		return false;
 	for (uint32_t i = 0; i < c->dataplane.interfaces_count; i++) {
 		if (memchr(c->dataplane.interfaces[i].text, '\0', CONFIG_NAME_BYTES) == NULL)

@@ -56,6 +56,9 @@ extern const struct field_table config_observe_metrics;
 extern const struct field_table config_observe_tracing;
 extern const struct field_table config_observe_dashboard;
 extern const struct field config_observe_gitops; /* of a list */
+extern const struct field_table config_overlay;
+/* What the section must agree on; each report is (diags, path, code, text). */
+void config_overlay_check(const struct config *c, struct diag_list *diags);
 
 /* FIELD_OWN readers and writers; the section is the struct that the key stands in. */
 bool config_value_addr(struct field_ctx *ctx, const struct yaml_node *n, void *section);

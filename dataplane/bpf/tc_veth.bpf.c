@@ -7,6 +7,8 @@
  *   to a container of
  *   this node          MAC set, redirected into that container's namespace (bpf_redirect_peer): no
  *                      route, no bridge, no second pass through the stack; super-packets stay whole
+ *   to a container of
+ *   another node       into the tunnel: tc_overlay.bpf.h
  *   anything else      what the balancer put into `chain` (tc_back: replies to its clients), and
  *                      to the fabric's stack
  *
@@ -85,23 +87,6 @@ leave(struct __sk_buff *skb)
 	return count(TC_VETH_PASSED, TC_ACT_OK);
 }
 
-static __always_inline int
-from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + sizeof(struct ethhdr);
-	const struct tc_veth_local *to;
-	__u32 addr;
-
-	if ((void *)(ip + 1) > end)
-		return count(TC_VETH_DROP_SHORT, TC_ACT_SHOT);
-	if (ip->saddr != source->addr4)
-		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
-	addr = ip->daddr;
-	to = bpf_map_lookup_elem(&local4, &addr);
-	return to ? deliver(skb, to) : leave(skb);
-}
-
 /* Link-local sources and the unspecified one are neighbour discovery (RFC 4861): the stack's. */
 static __always_inline int
 is_discovery_source(const struct in6_addr *a)
@@ -117,6 +102,35 @@ same6(const struct in6_addr *a, const __u8 *b)
 
 	return a->s6_addr32[0] == w[0] && a->s6_addr32[1] == w[1] && a->s6_addr32[2] == w[2] &&
 	       a->s6_addr32[3] == w[3];
+}
+
+#include "dataplane/bpf/tc_overlay.bpf.h"
+
+static __always_inline int
+elsewhere(struct __sk_buff *skb, const struct tc_overlay_peer *peer)
+{
+	int verdict = peer ? overlay_send(skb, peer) : -1;
+
+	return verdict >= 0 ? verdict : leave(skb);
+}
+
+static __always_inline int
+from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	const struct tc_veth_local *to;
+	__u32 addr;
+
+	if ((void *)(ip + 1) > end)
+		return count(TC_VETH_DROP_SHORT, TC_ACT_SHOT);
+	if (ip->saddr != source->addr4)
+		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
+	addr = ip->daddr;
+	to = bpf_map_lookup_elem(&local4, &addr);
+	if (to)
+		return deliver(skb, to);
+	return elsewhere(skb, overlay_peer4(addr));
 }
 
 static __always_inline int
@@ -135,7 +149,9 @@ from_v6(struct __sk_buff *skb, const struct tc_veth_source *source)
 		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	to = bpf_map_lookup_elem(&local6, &key);
-	return to ? deliver(skb, to) : leave(skb);
+	if (to)
+		return deliver(skb, to);
+	return elsewhere(skb, overlay_peer6(&ip->daddr));
 }
 
 SEC("tc")

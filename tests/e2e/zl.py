@@ -183,8 +183,9 @@ class Node:
 
     count = 0
 
-    def __init__(self, config="", name=None):
+    def __init__(self, config="", name=None, space=None):
         Node.count += 1
+        self.space = space
         self.name = name or f"e2e-{os.getpid()}-{Node.count}"
         self.folder = tempfile.mkdtemp(prefix="zlayer-e2e-")
         self.data = os.path.join(self.folder, "data")
@@ -207,12 +208,7 @@ class Node:
             f.write(extra.replace("FOLDER", self.folder))
 
     def __enter__(self):
-        try:
-            self.start()
-        except BaseException:  # nobody calls __exit__ then
-            self.show_log()
-            self.destroy()
-            raise
+        self.start()
         return self
 
     def __exit__(self, kind, *_):
@@ -222,8 +218,9 @@ class Node:
 
     def start(self, wait=True):
         with open(self.log, "a") as log:
+            into = ["nsenter", f"--net=/proc/{self.space.pid}/ns/net", "--"] if self.space else []
             self.process = subprocess.Popen(
-                [PROGRAM, "serve", "--instance", self.name, "--data-dir", self.data, "--config", self.config],
+                [*into, PROGRAM, "serve", "--instance", self.name, "--data-dir", self.data, "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if wait:
             wait_for(self.ready, "the node is ready")

@@ -110,9 +110,7 @@ static const char full[] =
 	"expiry_warning: 7d}\n"
 	"cluster: {join: [], encrypt: false, suspect_after: 2s, dead_after: 5s}\n"
 	"deploy: {order: stop-first, max_surge: 2, health_timeout: 5m, keep_revisions: 3}\n"
-	"runtime:\n  state: /srv/zlayer\n  cgroup_parent: /zl\n  mirrors: {docker.io: "
-	"[\"http://127.0.0.1:5000\"]}\n"
-	"  registries: /srv/registries\n"
+	"runtime:\n  state: /srv/zlayer\n  cgroup_parent: /zl\n  mirrors: {}\n"
 	"  seccomp: unconfined\n  no_new_privileges: false\n"
 	"  gc: {disk_high: 90, disk_low: 50%, keep_images: 1h}\n"
 	"proxy: {workers: 4}\n"
@@ -203,6 +201,57 @@ test_bad(void **state)
 	check_bad("node: {labels: {a: b, a: c}}", "node.labels.a: is given twice");
 }
 
+#define PEER(name, address, third)                                          \
+	"{name: " name ", address: \"" address "\", prefix4: 10.200." third \
+	".0/24, prefix6: \"fd00:" third "::/64\"}"
+
+static void
+test_overlay(void **state)
+{
+	static const char good[] =
+		"cluster: {encrypt: false}\nlisten: {vxlan: \"192.0.2.1:4789\"}\n"
+		"overlay: {prefix4: 10.200.1.0/24, prefix6: \"fd00:1::/64\", vni: 7, "
+		"mtu: 9000, peers: [" PEER("b", "192.0.2.2", "2") ", " PEER("c", "2001:db8::3",
+									    "3") "]}\n";
+
+	(void)state;
+	check_good(good);
+	assert_int_equal(config.overlay.peers_count, 2);
+	assert_string_equal(config.overlay.peers[1].name, "c");
+	assert_int_equal(config.overlay.peers[0].prefix4.bits, 120);
+	assert_int_equal(config.overlay.prefix6.bits, 64);
+	assert_int_equal(config.overlay.vni, 7);
+	/* Bytes from elsewhere. */
+	config.overlay.peers[1].prefix4.bits = 119;
+	assert_null(config_check(&config, sizeof(config)));
+	check_good("overlay: {prefix4: auto}");
+	assert_int_equal(config.overlay.prefix4.bits, 0);
+
+	check_bad("overlay: {prefix4: 10.200.0.0/16}",
+		  "overlay.prefix4: a prefix here is an IPv4 /24");
+	check_bad("overlay: {prefix6: 10.200.1.0/24}",
+		  "overlay.prefix6: a prefix here is an IPv6 /64");
+	check_bad("overlay: {vni: 16777216}", "overlay.vni: ");
+	check_bad("overlay: {mtu: 1300}", "overlay.mtu: ");
+	check_bad("overlay: {peers: [{name: b}]}", "overlay.peers[0].address: is required");
+	check_bad("overlay: {peers: [" PEER("b", "b.test", "2") "]}", "overlay.peers[0].address: ");
+	check_bad("overlay: {peers: [" PEER("b", "0.0.0.0", "2") "]}",
+		  "overlay.peers[0].address: ");
+	check_bad("overlay: {peers: [" PEER("b", "192.0.2.2", "2") "]}", "cluster.encrypt: ");
+	check_bad("cluster: {encrypt: false}\noverlay: {peers: [" PEER(
+			  "b", "192.0.2.2", "2") ", " PEER("b", "192.0.2.3", "3") "]}",
+		  "overlay.peers: two peers have the same name");
+	check_bad("cluster: {encrypt: false}\noverlay: {peers: [" PEER(
+			  "b", "192.0.2.2", "2") ", " PEER("c", "192.0.2.2", "3") "]}",
+		  "overlay.peers: two peers have the same address");
+	check_bad("cluster: {encrypt: false}\noverlay: {peers: [" PEER(
+			  "b", "192.0.2.2", "2") ", " PEER("c", "192.0.2.3", "2") "]}",
+		  "overlay.peers: two peers have the same prefix");
+	check_bad("cluster: {encrypt: false}\noverlay: {prefix4: 10.200.2.0/24, peers: [" PEER(
+			  "b", "192.0.2.2", "2") "]}",
+		  "overlay.peers: a peer has this node's own prefix");
+}
+
 static void
 test_not_available(void **state)
 {
@@ -211,14 +260,12 @@ test_not_available(void **state)
 		"node: {advertise: 192.0.2.1}",
 		"listen: {gossip: \"0.0.0.0:1\"}",
 		"listen: {overlay: \"0.0.0.0:1\"}",
-		"listen: {vxlan: \"0.0.0.0:1\"}",
 		"listen: {store: \"0.0.0.0:1\"}",
 		"dataplane: {vips: [203.0.113.0/28]}",
 		"dataplane: {mode: native}",
 		"dataplane: {interfaces: [eth0]}",
 		"dataplane: {max_flows: 4096}",
 		"tls: {expiry_warning: 1h}",
-		"cluster: {encrypt: false}",
 		"cluster: {suspect_after: 2s}",
 		"cluster: {dead_after: 4s}",
 		"cluster: {reschedule_after: 3s}",
@@ -235,6 +282,7 @@ test_not_available(void **state)
 		"tls: {acme: {email: a@b.test}}",
 		"cluster: {join: [ticket]}",
 		"deploy: {on_failure: pause}",
+		"runtime: {mirrors: {docker.io: [\"http://127.0.0.1:5000\"]}}",
 		"runtime: {seccomp: /etc/s.json}",
 		"logs: {forward: [{type: fluent, address: \"127.0.0.1:24224\"}]}",
 		"tracing: {endpoint: \"http://127.0.0.1:4318\"}",
@@ -371,10 +419,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_full),
-		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_not_available), cmocka_unit_test(test_check),
-		cmocka_unit_test(test_sweep),         cmocka_unit_test(test_load),
+		cmocka_unit_test(test_defaults),   cmocka_unit_test(test_full),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_overlay),    cmocka_unit_test(test_not_available),
+		cmocka_unit_test(test_check),      cmocka_unit_test(test_sweep),
+		cmocka_unit_test(test_load),
 	};
 	struct err err = {0};
 

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_UNDERLAY_H
+#define NODE_UNDERLAY_H
+
+/*
+ * The device over which containers of different nodes reach each other: one VXLAN device in the
+ * fabric, whose UDP socket is in node's network namespace (listen.vxlan), and one route per peer.
+ * Where a packet goes and whether one may come in is decided by the data path's programs; without
+ * them the device carries nothing.
+ * Runs where node/uplink.h runs. Threading: one thread.
+ */
+
+#include "base/err.h"
+#include "ring/msg.h"
+#include "spec/config.h"
+
+#define UNDERLAY_IN_FABRIC "vxlan"
+
+struct underlay_wanted {
+	int fabric; /* borrowed */
+	struct config_listen listen;
+	struct config_overlay overlay;
+};
+
+struct underlay_found {
+	enum msg_underlay_state state;
+	uint32_t ifindex;
+	struct err err; /* MSG_UNDERLAY_FAILED: why */
+};
+
+void underlay_apply(const struct underlay_wanted *wanted, struct underlay_found *out);
+/* Whether the two ask for different things. */
+bool underlay_differs(const struct underlay_wanted *a, const struct underlay_wanted *b);
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The programs between nodes. What leaves is run through BPF_PROG_TEST_RUN; what comes in comes
+ * over a real VXLAN device, from sockets of the loopback device: 127.0.0.1 is the peer, all other
+ * addresses are strangers. Everything happens in a mount and a network namespace of the test's own.
+ */
+#include "dataplane/tunnel.h"
+
+#include <errno.h>
+#include <linux/pkt_cls.h>
+#include <net/if.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/text.h"
+#include "base/world.h"
+#include "dataplane/libbpf.h"
+#include "tests/support/packet.h"
+
+enum { LOOPBACK = 1, PORT = 4789, VNI = 7, MARK = 0x5a4c0001, INSTRUCTIONS_MAX = 4000 };
+
+static struct veth *veth;
+static struct tunnel *tunnel;
+
+/* ---- what the programs know ---- */
+
+static struct msg_peer
+peer(uint64_t id, const char *address, const char *v4, const char *v6)
+{
+	struct msg_peer p = {.id = id};
+
+	text_format(p.name, sizeof(p.name), "peer-%u", (unsigned)id);
+	assert_true(addr_parse_ip(address, &p.address));
+	assert_true(addr_parse_prefix(v4, &p.v4));
+	assert_true(addr_parse_prefix(v6, &p.v6));
+	return p;
+}
+
+static void
+put_peers(size_t count)
+{
+	const struct msg_peer all[] = {
+		peer(11, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64"),
+		peer(12, "2001:db8::9", "10.200.9.0/24", "fd00:9::/64"),
+	};
+	const struct msg_peer *rows[] = {&all[0], &all[1]};
+	struct err err = {0};
+
+	assert_int_equal(tunnel_peers(tunnel, rows, count, &err), 0);
+}
+
+static void
+put_device(bool there, const char *listen)
+{
+	struct msg_underlay u = {.vni = VNI};
+	struct msg_prefix p = {.mtu = 1420};
+	struct err err = {0};
+
+	u.ifindex = there ? if_nametoindex("vxlan") : 0;
+	assert_true(addr_parse(listen, &u.listen));
+	assert_true(addr_parse_ip("10.200.7.1", &p.service4));
+	assert_true(addr_parse_ip("fd00:7::1", &p.service6));
+	if (tunnel_device(tunnel, &u, &p, &err) < 0)
+		err_print(&err, "test", stderr);
+	assert_int_equal(err.kind, ERR_NONE);
+}
+
+/* link: of a container. LOOPBACK, where test runs come from, for what leaves it; another one for
+ * what comes in by sockets, since a container's device takes nothing from 127.0.0.1. */
+static void
+open_all(uint32_t link)
+{
+	struct msg_veth self = {.replica = 1, .ifindex = link};
+	struct err err = {0};
+	enum msg_hook hook;
+
+	if (veth_open(getuid(), &veth, &err) < 0)
+		err_print(&err, "test", stderr);
+	assert_non_null(veth);
+	tunnel = tunnel_new(veth);
+	assert_non_null(tunnel);
+	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
+	assert_true(addr_parse_ip("fd00:7::2", &self.addr6));
+	if (veth_add(veth, &self, &hook, &err) < 0)
+		err_print(&err, "test", stderr);
+	assert_int_equal(err.kind, ERR_NONE);
+}
+
+static void
+close_all(void)
+{
+	tunnel_free(tunnel);
+	veth_remove(veth, 1);
+	veth_close(veth);
+}
+
+/* ---- running ---- */
+
+static int
+run(int program, const struct packet *in, uint32_t mark)
+{
+	static uint8_t out[4096];
+	struct __sk_buff context = {.mark = mark};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->bytes, .data_size_in = in->length,
+		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &context,
+		    .ctx_size_in = sizeof(context));
+
+	assert_int_equal(libbpf.bpf_prog_test_run_opts(program, &opts), 0);
+	return (int)opts.retval;
+}
+
+static struct packet
+make(const char *from, const char *to, uint16_t payload)
+{
+	struct packet_spec spec = {.from = from,
+				   .to = to,
+				   .from_port = 4000,
+				   .to_port = 7000,
+				   .protocol = IPPROTO_UDP,
+				   .payload = payload};
+
+	return packet_make(&spec);
+}
+
+static void
+expect(int program, const char *from, const char *to, uint32_t mark, int verdict,
+       enum tc_overlay_count counter)
+{
+	uint64_t before[TC_OVERLAY_COUNTS], after[TC_OVERLAY_COUNTS];
+	struct packet p = make(from, to, 100);
+
+	assert_int_equal(tunnel_counts(tunnel, before), 0);
+	assert_int_equal(run(program, &p, mark), verdict);
+	assert_int_equal(tunnel_counts(tunnel, after), 0);
+	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++)
+		assert_int_equal(after[i], before[i] + (i == counter));
+}
+
+/* ---- what leaves ---- */
+
+static void
+test_out_of_containers(void **state)
+{
+	int program;
+	struct tc_overlay_bytes before, after;
+
+	(void)state;
+	open_all(LOOPBACK);
+	program = veth_program(veth);
+	put_peers(2);
+	put_device(false, "0.0.0.0:4789");
+	/* No device: the stack's, as ever. */
+	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	put_device(true, "0.0.0.0:4789");
+	assert_int_equal(tunnel_bytes(tunnel, 11, &before), 0);
+	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	expect(program, "fd00:7::2", "fd00:8::5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	assert_int_equal(tunnel_bytes(tunnel, 11, &after), 0);
+	assert_int_equal(after.sent - before.sent, 14 + 20 + 8 + 100 + 14 + 40 + 8 + 100);
+	/* A peer behind IPv6. */
+	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	/* No peer's; and nobody else's source gets out by a tunnel. */
+	expect(program, "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(program, "10.200.7.3", "10.200.8.5", 0, TC_ACT_SHOT, TC_OVERLAY_COUNTS);
+	put_peers(1);
+	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+static void
+test_out_of_the_stack(void **state)
+{
+	struct packet p;
+	int program;
+
+	(void)state;
+	open_all(LOOPBACK);
+	put_peers(2);
+	put_device(true, "0.0.0.0:4789");
+	program = tunnel_program_out(tunnel);
+	expect(program, "10.200.7.1", "10.200.8.5", 0, TC_ACT_OK, TC_OVERLAY_SENT_STACK);
+	expect(program, "fd00:7::1", "fd00:9::5", 0, TC_ACT_OK, TC_OVERLAY_SENT_STACK);
+	expect(program, "10.200.7.1", "10.200.10.5", 0, TC_ACT_SHOT, TC_OVERLAY_DROP_DESTINATION);
+	/* What has its key goes on; discovery has nobody to go to. */
+	expect(program, "10.200.7.2", "10.200.10.5", MARK, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(program, "fe80::1", "ff02::2", 0, TC_ACT_SHOT, TC_OVERLAY_COUNTS);
+	p = make("10.200.7.1", "10.200.8.5", 0);
+	p.bytes[12] = 0x12;
+	assert_int_equal(run(program, &p, 0), TC_ACT_SHOT);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+/* ---- what comes in ---- */
+
+static void
+send_vxlan(const char *outer, uint32_t vni, const struct packet *inner)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+	uint8_t datagram[2200] = {8, 0, 0, 0};
+	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	datagram[4] = (uint8_t)(vni >> 16);
+	datagram[5] = (uint8_t)(vni >> 8);
+	datagram[6] = (uint8_t)vni;
+	memcpy(datagram + 8, inner->bytes, inner->length);
+	inet_pton(AF_INET, outer, &from.sin_addr);
+	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+	assert_int_equal(bind(sock, (void *)&from, sizeof(from)), 0);
+	assert_int_equal(sendto(sock, datagram, 8 + inner->length, 0, (void *)&to, sizeof(to)),
+			 8 + inner->length);
+	close(sock);
+}
+
+static void
+wait_for_count(enum tc_overlay_count which, uint64_t want)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	uint64_t now[TC_OVERLAY_COUNTS];
+
+	for (int turn = 0; turn < 20000; turn++) {
+		assert_int_equal(tunnel_counts(tunnel, now), 0);
+		if (now[which] >= want)
+			break;
+		nanosleep(&moment, NULL);
+	}
+	if (now[which] != want)
+		fail_msg("counter %d is %llu, not %llu", (int)which, (unsigned long long)now[which],
+			 (unsigned long long)want);
+}
+
+static void
+comes(const char *outer, uint32_t vni, const char *from, const char *to, uint16_t payload,
+      enum tc_overlay_count counter)
+{
+	uint64_t before[TC_OVERLAY_COUNTS], after[TC_OVERLAY_COUNTS];
+	struct packet p = make(from, to, payload);
+
+	assert_int_equal(tunnel_counts(tunnel, before), 0);
+	send_vxlan(outer, vni, &p);
+	wait_for_count(counter, before[counter] + 1);
+	assert_int_equal(tunnel_counts(tunnel, after), 0);
+	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++)
+		assert_int_equal(after[i], before[i] + (i == counter));
+}
+
+static void
+test_in(void **state)
+{
+	struct tc_overlay_bytes before, after;
+	struct packet arp = make("10.200.8.5", "10.200.7.2", 100);
+
+	(void)state;
+	open_all(if_nametoindex("a0"));
+	put_peers(2);
+	put_device(true, "0.0.0.0:4789");
+	assert_int_equal(tunnel_bytes(tunnel, 11, &before), 0);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::2", 100, TC_OVERLAY_DELIVERED);
+	assert_int_equal(tunnel_bytes(tunnel, 11, &after), 0);
+	assert_int_equal(after.received - before.received, 14 + 28 + 100 + 14 + 48 + 100);
+	/* The node's own address, and what is too large for a container's link. */
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.1", 100, TC_OVERLAY_PASSED);
+	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::1", 100, TC_OVERLAY_PASSED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 28, TC_OVERLAY_DELIVERED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 27, TC_OVERLAY_PASSED);
+	/* A stranger; another number; a source of nobody, of another peer, of our own. */
+	comes("127.0.0.2", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_PEER);
+	comes("127.0.0.1", VNI + 1, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_TUNNEL);
+	comes("127.0.0.1", VNI, "10.200.10.5", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.9.5", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
+	comes("127.0.0.1", VNI, "fd00:9::5", "fd00:7::2", 100, TC_OVERLAY_DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.7.2", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.8.5", "192.0.2.1", 100, TC_OVERLAY_DROP_DESTINATION);
+	comes("127.0.0.1", VNI, "fd00:8::5", "ff02::1", 100, TC_OVERLAY_DROP_DESTINATION);
+	uint64_t count[TC_OVERLAY_COUNTS];
+	assert_int_equal(tunnel_counts(tunnel, count), 0);
+	arp.bytes[12] = 0x08;
+	arp.bytes[13] = 0x06;
+	send_vxlan("127.0.0.1", VNI, &arp);
+	wait_for_count(TC_OVERLAY_DROP_SOURCE, count[TC_OVERLAY_DROP_SOURCE] + 1);
+	/* An address to listen on that it was not for. */
+	put_device(true, "127.0.0.9:4789");
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_TUNNEL);
+	put_device(true, "127.0.0.1:4789");
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+static void
+test_in_without_a_tunnel(void **state)
+{
+	(void)state;
+	open_all(LOOPBACK);
+	put_peers(2);
+	put_device(true, "0.0.0.0:4789");
+	expect(tunnel_program_in(tunnel), "10.200.8.5", "10.200.7.2", 0, TC_ACT_SHOT,
+	       TC_OVERLAY_DROP_TUNNEL);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+static void
+test_random(void **state)
+{
+	struct world_seeded w;
+	struct packet p = {.length = 0};
+
+	(void)state;
+	open_all(if_nametoindex("a0"));
+	put_peers(2);
+	put_device(true, "0.0.0.0:4789");
+	world_seeded_init(&w, 11, 0, 0);
+	for (int i = 0; i < 5000; i++) {
+		world_random(&w.world, p.bytes, 300);
+		p.length = (uint32_t)(60 + world_random_below(&w.world, 240));
+		packet_put16(p.bytes + 12, i % 2 ? 0x0800 : 0x86dd);
+		send_vxlan("127.0.0.1", VNI, &p);
+		int verdict = run(tunnel_program_out(tunnel), &p, 0);
+		assert_true(verdict == TC_ACT_OK || verdict == TC_ACT_SHOT);
+	}
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+/* The process dies; packets go on; its successor finds peers, hooks and counters, and drops what is
+ * no longer said. */
+static void
+test_successor(void **state)
+{
+	uint64_t before[TC_OVERLAY_COUNTS];
+	struct packet p = make("10.200.8.5", "10.200.7.2", 100);
+
+	(void)state;
+	open_all(if_nametoindex("a0"));
+	put_peers(2);
+	put_device(true, "0.0.0.0:4789");
+	assert_int_equal(tunnel_counts(tunnel, before), 0);
+	tunnel_free(tunnel);
+	veth_close(veth);
+	send_vxlan("127.0.0.1", VNI, &p);
+	open_all(if_nametoindex("a0"));
+	wait_for_count(TC_OVERLAY_DELIVERED, before[TC_OVERLAY_DELIVERED] + 1);
+	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_OK,
+	       TC_OVERLAY_SENT_STACK);
+	put_device(true, "0.0.0.0:4789");
+	put_peers(1);
+	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_SHOT,
+	       TC_OVERLAY_DROP_DESTINATION);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	put_device(false, "0.0.0.0:4789");
+	assert_int_equal(access("1/vxlan-in", F_OK), -1);
+	assert_int_equal(access("1/vxlan-out", F_OK), -1);
+	close_all();
+}
+
+/* Rows are another process's. */
+static void
+test_rows_that_lie(void **state)
+{
+	struct msg_peer lies[] = {
+		peer(11, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64"),
+		peer(12, "127.0.0.2", "10.200.9.0/24", "fd00:9::/64"),
+		peer(13, "127.0.0.3", "10.200.10.0/24", "fd00:10::/64"),
+	};
+	const struct msg_peer *rows[] = {&lies[0], &lies[1], &lies[2]};
+	struct err err = {0};
+
+	(void)state;
+	open_all(LOOPBACK);
+	lies[1].v4.bits = 200;
+	memset(lies[2].name, 'x', sizeof(lies[2].name));
+	assert_int_equal(tunnel_peers(tunnel, rows, 3, &err), 0);
+	put_device(true, "0.0.0.0:4789");
+	expect(veth_program(veth), "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	expect(veth_program(veth), "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(veth_program(veth), "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+static void
+test_instruction_budget(void **state)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t bytes = sizeof(info);
+
+	(void)state;
+	open_all(LOOPBACK);
+	const int programs[] = {tunnel_program_in(tunnel), tunnel_program_out(tunnel)};
+	for (size_t i = 0; i < 2; i++) {
+		memset(&info, 0, sizeof(info));
+		assert_int_equal(libbpf.bpf_obj_get_info_by_fd(programs[i], &info, &bytes), 0);
+		print_message("# verified instructions: %u\n", info.verified_insns);
+		assert_in_range(info.verified_insns, 1, INSTRUCTIONS_MAX);
+	}
+	close_all();
+}
+
+static int
+prepare(void **state)
+{
+	char folder[] = "/tmp/zlayer-bpf-XXXXXX";
+
+	(void)state;
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || !mkdtemp(folder) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("bpf", folder, "bpf", 0, NULL) < 0 || chdir(folder) < 0)
+		return -1;
+	return system(
+		"ip link set lo up && ip link add a0 type veth peer name b0 && "
+		"ip link set a0 up && ip link set b0 up && ip link add vxlan type vxlan external "
+		"dstport 4789 && "
+		"echo 1 > /proc/sys/net/ipv6/conf/vxlan/addr_gen_mode && ip link set vxlan up");
+}
+
+static int
+clean(void **state)
+{
+	char folder[64];
+
+	(void)state;
+	if (!getcwd(folder, sizeof(folder)) || chdir("/") < 0 || umount2(folder, MNT_DETACH) < 0)
+		return -1;
+	return rmdir(folder);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_out_of_containers),
+		cmocka_unit_test(test_out_of_the_stack),
+		cmocka_unit_test(test_in),
+		cmocka_unit_test(test_in_without_a_tunnel),
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_successor),
+		cmocka_unit_test(test_rows_that_lie),
+		cmocka_unit_test(test_instruction_budget),
+	};
+	if (getuid() != 0) {
+		printf("1..0 # SKIP needs root for namespaces and BPF\n");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, prepare, clean);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Peers of the configuration as rows: the same name keeps its id, what is gone goes. */
+#include "overlay/peers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/text.h"
+#include "ring/msg.h"
+
+static struct config config;
+
+static void
+add(const char *name, const char *address, const char *v4, const char *v6)
+{
+	struct config_peer *p = &config.overlay.peers[config.overlay.peers_count++];
+
+	memset(p, 0, sizeof(*p));
+	text_copy(p->name, sizeof(p->name), name);
+	assert_true(addr_parse_ip(address, &p->address));
+	assert_true(addr_parse_prefix(v4, &p->prefix4));
+	assert_true(addr_parse_prefix(v6, &p->prefix6));
+}
+
+struct seen {
+	size_t count;
+	uint64_t ids[PEERS_MAX];
+	char names[256];
+};
+
+static void
+note(void *arg, uint64_t key, const void *row)
+{
+	struct seen *s = arg;
+	const struct msg_peer *p = row;
+
+	s->ids[s->count++] = key;
+	strcat(s->names, p ? p->name : "-");
+	strcat(s->names, ",");
+	if (p)
+		assert_int_equal(p->id, key);
+}
+
+static struct seen
+look(struct ring_reader *r)
+{
+	struct seen s = {.count = 0};
+
+	ring_table_sync(r, MSG_TABLE_PEER, sizeof(struct msg_peer), note, &s);
+	return s;
+}
+
+static void
+test_rows(void **state)
+{
+	struct ring_layout layout = {.role = ROLE_OVERLAY,
+				     .generation = 1,
+				     .tables = {peers_layout()},
+				     .tables_count = 1};
+	struct ring_writer *w;
+	struct ring_reader *r;
+	struct err err = {0};
+	struct seen s;
+
+	(void)state;
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	assert_false(peers_publish(w, &config));
+	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
+	add("c", "2001:db8::3", "10.200.3.0/24", "fd00:3::/64");
+	assert_true(peers_publish(w, &config));
+	assert_false(peers_publish(w, &config));
+	s = look(r);
+	assert_int_equal(s.count, 2);
+	uint64_t c = strncmp(s.names, "c", 1) == 0 ? s.ids[0] : s.ids[1];
+	/* The first one goes: the second keeps its id though its place has changed. */
+	config.overlay.peers[0] = config.overlay.peers[1];
+	config.overlay.peers_count = 1;
+	assert_true(peers_publish(w, &config));
+	s = look(r);
+	assert_int_equal(s.count, 1);
+	assert_string_equal(s.names, "-,");
+	assert_int_not_equal(s.ids[0], c);
+	assert_non_null(ring_table_get(r, MSG_TABLE_PEER, c));
+	config.overlay.peers_count = 0;
+	assert_true(peers_publish(w, &config));
+	s = look(r);
+	assert_int_equal(s.ids[0], c);
+	ring_reader_free(r);
+	ring_writer_free(w);
+}
+
+/* A full list has room. */
+static void
+test_most(void **state)
+{
+	struct ring_layout layout = {.role = ROLE_OVERLAY,
+				     .generation = 1,
+				     .tables = {peers_layout()},
+				     .tables_count = 1};
+	char name[16], address[24], v4[24], v6[24];
+	struct ring_writer *w;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	config.overlay.peers_count = 0;
+	for (unsigned i = 0; i < PEERS_MAX; i++) {
+		text_format(name, sizeof(name), "n%u", i);
+		text_format(address, sizeof(address), "192.0.2.%u", i + 1);
+		text_format(v4, sizeof(v4), "10.200.%u.0/24", i + 1);
+		text_format(v6, sizeof(v6), "fd00:%x::/64", i + 1);
+		add(name, address, v4, v6);
+	}
+	assert_true(peers_publish(w, &config));
+	for (unsigned i = 0; i < PEERS_MAX; i++)
+		config.overlay.peers[i].name[0] = 'm'; /* all others at once */
+	assert_true(peers_publish(w, &config));
+	assert_false(peers_publish(w, &config));
+	config.overlay.peers_count = 0;
+	assert_true(peers_publish(w, &config));
+	ring_writer_free(w);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_most),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
