@@ -243,13 +243,71 @@ deployments_start(struct call *call)
 }
 
 void
+deployments_restart(struct call *call)
+{
+	change(call, MSG_OP_RESTART);
+}
+
+/* The whole deployment, without a body. */
+static void
+change_all(struct call *call, uint16_t op)
+{
+	struct msg_target_op t = {0};
+
+	if (text_copy(t.deployment, sizeof(t.deployment), call->param[0]))
+		target_ask(call, op, &t);
+	else
+		target_no_deployment(call, call->param[0]);
+}
+
+void
+deployments_pause(struct call *call)
+{
+	change_all(call, MSG_OP_PAUSE);
+}
+
+void
+deployments_resume(struct call *call)
+{
+	change_all(call, MSG_OP_RESUME);
+}
+
+void
+deployments_abort(struct call *call)
+{
+	change_all(call, MSG_OP_ABORT);
+}
+
+void
+deployments_rollback(struct call *call)
+{
+	struct msg_rollback q = {.who_uid = call->conn->user->uid};
+	bool dry_run = false;
+	uint64_t to = 0;
+
+	if (!call_query_bool(call, "dry_run", &dry_run) ||
+	    !call_query_u64(call, "to", UINT32_MAX, &to))
+		return;
+	if (!text_copy(q.name, sizeof(q.name), call->param[0])) {
+		target_no_deployment(call, call->param[0]);
+		return;
+	}
+	q.revision = (uint32_t)to;
+	q.dry_run = dry_run;
+	call_ask(call, ROLE_SCHEDULER, MSG_OP_ROLLBACK, &q, sizeof(q), NULL, 0, APPLY_MS, applied);
+}
+
+void
 deployments_delete(struct call *call)
 {
 	struct msg_target_op t = {0};
 	bool volumes = false;
+	uint64_t grace_ms = 0;
 
-	if (!call_query_bool(call, "volumes", &volumes))
+	if (!call_query_bool(call, "volumes", &volumes) ||
+	    !call_query_u64(call, "grace_ms", 86400000, &grace_ms))
 		return;
+	t.grace_ms = (uint32_t)grace_ms;
 	text_copy(t.deployment, sizeof(t.deployment), call->param[0]);
 	t.volumes = volumes;
 	target_ask(call, MSG_OP_REMOVE, &t);

@@ -43,6 +43,11 @@ void deployments_revisions(struct call *call);
 void deployments_revision(struct call *call);
 void deployments_stop(struct call *call);
 void deployments_start(struct call *call);
+void deployments_rollback(struct call *call);
+void deployments_restart(struct call *call);
+void deployments_pause(struct call *call);
+void deployments_resume(struct call *call);
+void deployments_abort(struct call *call);
 /* services.c */
 void services_list(struct call *call);
 void services_get(struct call *call);

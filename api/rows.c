@@ -64,6 +64,7 @@ rows_get(struct server *s, uint16_t role, uint16_t table, uint64_t key)
 }
 
 struct collect {
+	struct server *server;
 	rows_wanted_fn wanted;
 	void *arg;
 	struct rows *out;
@@ -85,6 +86,7 @@ collect_row(void *arg, uint64_t key, const void *row)
 
 		if (!items) {
 			c->out->failed = true;
+			c->server->lacked = true;
 			return false;
 		}
 		c->out->items = items;
@@ -98,7 +100,7 @@ void
 rows_collect(struct server *s, uint16_t role, uint16_t table, rows_wanted_fn wanted, void *arg,
 	     rows_order_fn order, struct rows *out)
 {
-	struct collect c = {.wanted = wanted, .arg = arg, .out = out};
+	struct collect c = {.server = s, .wanted = wanted, .arg = arg, .out = out};
 	struct ring_reader *reader = station_reader(s->station, role, 0);
 
 	memset(out, 0, sizeof(*out));
@@ -232,15 +234,34 @@ is_service(const void *row, void *arg)
 	       same(s->name, n->service, sizeof(s->name));
 }
 
+struct finding {
+	rows_wanted_fn wanted;
+	struct named *named;
+	const void *row;
+};
+
+static bool
+find_row(void *arg, uint64_t key, const void *row)
+{
+	struct finding *f = arg;
+
+	(void)key;
+	if (!f->wanted(row, f->named))
+		return true;
+	f->row = row;
+	return false;
+}
+
+/* Takes no memory: without any, what is there must not read as what is not. */
 static const void *
 first(struct server *s, uint16_t table, rows_wanted_fn wanted, struct named *n)
 {
-	struct rows rows;
+	struct finding f = {wanted, n, NULL};
+	struct ring_reader *reader = station_reader(s->station, ROLE_SCHEDULER, 0);
 
-	rows_collect(s, ROLE_SCHEDULER, table, wanted, n, NULL, &rows);
-	const void *row = rows.count ? rows.items[0] : NULL;
-	rows_fini(&rows);
-	return row;
+	if (reader)
+		ring_table_each(reader, table, find_row, &f);
+	return f.row;
 }
 
 const struct msg_deployment *

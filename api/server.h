@@ -41,6 +41,7 @@ struct server {
 	struct list spools; /* uploads that wait for a file: api/images.h */
 	uint64_t spool_id;
 	size_t paging; /* streams that hold a page of old events */
+	bool lacked;   /* a list was cut for want of memory since this was cleared */
 	bool stopping;
 };
 

@@ -390,6 +390,7 @@ status_get(struct call *call)
 	struct buf b;
 	struct json j;
 
+	call->server->lacked = false;
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);
 	json_object(&j, NULL);
@@ -416,6 +417,15 @@ status_get(struct call *call)
 	warn_replicas(&w, call);
 	json_end(&j);
 	json_end(&j);
+	if (call->server->lacked) {
+		struct err err = {0};
+
+		/* A part of the picture would be a wrong one. */
+		err_set(&err, ERR_NO_MEMORY, "no memory for the whole status");
+		call_problem(call, &err);
+		buf_fini(&b);
+		return;
+	}
 	call_json(call, 200, NULL, &b);
 }
 

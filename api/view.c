@@ -14,6 +14,7 @@ static const char *const deployment_states[] = {
 	[MSG_DEPLOYMENT_STABLE] = "stable",     [MSG_DEPLOYMENT_DEPLOYING] = "deploying",
 	[MSG_DEPLOYMENT_DEGRADED] = "degraded", [MSG_DEPLOYMENT_STOPPED] = "stopped",
 	[MSG_DEPLOYMENT_REMOVING] = "removing", [MSG_DEPLOYMENT_FAILED] = "failed",
+	[MSG_DEPLOYMENT_PAUSED] = "paused",
 };
 static const char *const service_states[] = {
 	[MSG_SERVICE_STARTING] = "starting", [MSG_SERVICE_READY] = "ready",
@@ -40,7 +41,7 @@ static const char *const container_states[] = {
 static const char *const operation_kinds[] = {
 	[MSG_OPERATION_DEPLOY] = "deploy", [MSG_OPERATION_SCALE] = "scale",
 	[MSG_OPERATION_STOP] = "stop",     [MSG_OPERATION_START] = "start",
-	[MSG_OPERATION_REMOVE] = "remove",
+	[MSG_OPERATION_REMOVE] = "remove", [MSG_OPERATION_RESTART] = "restart",
 };
 static const char *const operation_states[] = {
 	[MSG_OPERATION_RUNNING] = "running",

@@ -7,6 +7,14 @@
 struct cli;
 
 int cmd_deploy(struct cli *cli);
+int cmd_diff(struct cli *cli);
+int cmd_down(struct cli *cli);
+int cmd_rollback(struct cli *cli);
+int cmd_history(struct cli *cli);
+int cmd_restart(struct cli *cli);
+int cmd_rollout_pause(struct cli *cli);
+int cmd_rollout_resume(struct cli *cli);
+int cmd_rollout_abort(struct cli *cli);
 int cmd_status(struct cli *cli);
 int cmd_ps(struct cli *cli);
 int cmd_logs(struct cli *cli);

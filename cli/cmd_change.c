@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `scale`, `stop`, `start`, `rm`: one request each, then the operation is followed to its end. */
+/* `scale`, `stop`, `start`, `restart`, `rollout`, `rm`: one request each, then the operation is
+ * followed to its end. */
 #include "cli/cmd.h"
 
 #include <stdio.h>
@@ -133,6 +134,45 @@ cmd_start(struct cli *cli)
 	return stop_or_start(cli, "start", "runs already");
 }
 
+int
+cmd_restart(struct cli *cli)
+{
+	return stop_or_start(cli, "restart", "has nothing to restart");
+}
+
+static int
+rollout(struct cli *cli, const char *verb, const char *nothing)
+{
+	char path[256];
+	struct err err = {0};
+	struct target t;
+
+	if (target_only(cli, cli->args.operands[0], &t, &err) < 0)
+		return cli_fail(cli, &err);
+	text_format(path, sizeof(path), "/v1/deployments/%s/%s", t.deployment, verb);
+	if (strcmp(verb, "pause") == 0)
+		cli->args.given[FLAG_DETACH] = true; /* it does not end by itself */
+	return change(cli, "POST", path, NULL, t.deployment, nothing);
+}
+
+int
+cmd_rollout_pause(struct cli *cli)
+{
+	return rollout(cli, "pause", "is paused already");
+}
+
+int
+cmd_rollout_resume(struct cli *cli)
+{
+	return rollout(cli, "resume", "is not paused");
+}
+
+int
+cmd_rollout_abort(struct cli *cli)
+{
+	return rollout(cli, "abort", "is on its way back already");
+}
+
 /* Volumes hold what cannot be made again: the name is asked for. */
 static bool
 sure(const struct cli *cli, const char *name, struct err *err)
@@ -168,6 +208,8 @@ int
 cmd_rm(struct cli *cli)
 {
 	char path[256];
+	const char *grace = cli->args.value[FLAG_GRACE];
+	uint64_t ms = 0;
 	struct err err = {0};
 	struct target t;
 
@@ -180,7 +222,12 @@ cmd_rm(struct cli *cli)
 	}
 	if (!sure(cli, t.deployment, &err))
 		return cli_fail(cli, &err);
-	text_format(path, sizeof(path), "/v1/deployments/%s%s", t.deployment,
-		    cli->args.given[FLAG_VOLUMES] ? "?volumes=true" : "");
+	if (grace && text_duration_ms(grace, &ms) != TEXT_OK) {
+		err_set(&err, ERR_USAGE, "\"%s\" is not a duration", grace);
+		err_fix(&err, "for example -t 30s");
+		return cli_fail(cli, &err);
+	}
+	text_format(path, sizeof(path), "/v1/deployments/%s?volumes=%s&grace_ms=%llu", t.deployment,
+		    cli->args.given[FLAG_VOLUMES] ? "true" : "false", (unsigned long long)ms);
 	return change(cli, "DELETE", path, NULL, t.deployment, "was removed before");
 }

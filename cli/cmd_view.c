@@ -197,6 +197,19 @@ cmd_ps(struct cli *cli)
 }
 
 int
+cmd_history(struct cli *cli)
+{
+	char target[256];
+	struct err err = {0};
+	struct target t;
+
+	if (target_only(cli, cli->args.operands_count ? cli->args.operands[0] : NULL, &t, &err) < 0)
+		return cli_fail(cli, &err);
+	text_format(target, sizeof(target), "/v1/deployments/%s/revisions", t.deployment);
+	return show_list(cli, target, render_revisions);
+}
+
+int
 cmd_image_ls(struct cli *cli)
 {
 	return show_list(cli, "/v1/images", render_images);

@@ -6,6 +6,7 @@
  */
 #include "cli/render.h"
 
+#include <pwd.h>
 #include <string.h>
 #include "base/text.h"
 #include "cli/grid.h"
@@ -251,6 +252,62 @@ render_replicas(const json_t *replicas, const struct render *r, struct buf *out)
 		if (r->all || !has_ended(json_read_text(replica, "state")))
 			put_replica_row(&g, replica, r);
 	}
+	grid_print(&g, r->colour, out);
+	grid_fini(&g);
+}
+
+/* "web nginx:1.27@9be0c1d2e3f4, db ..." */
+static void
+images_text(const json_t *revision, char *out, size_t cap)
+{
+	const json_t *images = json_read_array(revision, "images");
+	size_t used = 0;
+
+	out[0] = 0;
+	for (size_t i = 0; i < json_read_count(images) && used < cap; i++) {
+		const json_t *image = json_read_at(images, i);
+		const char *digest = strchr(json_read_text(image, "digest"), ':');
+
+		text_format(out + used, cap - used, "%s%s %s%s%.12s", i ? ", " : "",
+			    json_read_text(image, "service"), json_read_text(image, "image"),
+			    digest ? "@" : "", digest ? digest + 1 : "");
+		used += strlen(out + used);
+	}
+}
+
+static void
+put_revision(struct grid *g, const json_t *revision, const struct render *r)
+{
+	const char *result = json_read_text(revision, "result");
+	long long copy = (long long)json_read_int(revision, "copy_of");
+	char when[32], images[1024];
+
+	age(revision, "created", r, when, sizeof(when));
+	images_text(revision, images, sizeof(images));
+	grid_put(g, GRID_PLAIN, "%lld%s", (long long)json_read_int(revision, "revision"),
+		 json_read_bool(revision, "serving") ? " *" : "");
+	grid_put(g, strcmp(result, "ok") == 0 ? GRID_GREEN : GRID_RED, "%s", result);
+	if (copy)
+		grid_put(g, GRID_PLAIN, "rollback to %lld", copy);
+	else
+		grid_put(g, GRID_PLAIN, "deploy");
+	grid_put(g, GRID_PLAIN, "%s", r->wide ? json_read_text(revision, "created") : when);
+	const struct passwd *who = getpwuid((uid_t)json_read_int(revision, "who_uid"));
+	if (who)
+		grid_put(g, GRID_PLAIN, "%s", who->pw_name);
+	else
+		grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(revision, "who_uid"));
+	grid_put(g, GRID_PLAIN, "%s", images);
+}
+
+void
+render_revisions(const json_t *revisions, const struct render *r, struct buf *out)
+{
+	struct grid g;
+
+	grid_init(&g, "REV|RESULT|BY|AGE|WHO|IMAGES");
+	for (size_t i = json_read_count(revisions); i-- > 0;)
+		put_revision(&g, json_read_at(revisions, i), r);
 	grid_print(&g, r->colour, out);
 	grid_fini(&g);
 }

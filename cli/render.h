@@ -20,6 +20,7 @@ struct render {
 void render_status(const json_t *status, const char *deployment, const char *service,
 		   const struct render *r, struct buf *out);
 void render_replicas(const json_t *replicas, const struct render *r, struct buf *out);
+void render_revisions(const json_t *revisions, const struct render *r, struct buf *out);
 void render_images(const json_t *images, const struct render *r, struct buf *out);
 void render_event(const json_t *event, const struct render *r, struct buf *out);
 

@@ -8,14 +8,16 @@
 #include "overlay/overlay.h"
 #include "proxy/proxy.h"
 #include "proxy/signer.h"
+#include "runtime/fetch.h"
 #include "runtime/probe.h"
 #include "runtime/runtime.h"
 #include "runtime/unpack.h"
 #include "scheduler/scheduler.h"
 
 static const struct station_role *const table[] = {
-	&api_role,     &dataplane_role, &observability_role, &overlay_role, &probe_role,
-	&runtime_role, &scheduler_role, &proxy_role,         &signer_role,  &unpack_role,
+	&api_role,    &dataplane_role, &observability_role, &overlay_role,
+	&probe_role,  &runtime_role,   &scheduler_role,     &proxy_role,
+	&signer_role, &unpack_role,    &fetch_role,
 };
 
 const struct station_role *

@@ -26,7 +26,9 @@ enum table_flag_id {
 	FLAG_GLOBALS_, /* those before are accepted everywhere */
 	FLAG_ALL = FLAG_GLOBALS_,
 	FLAG_DETACH,
+	FLAG_DIFF,
 	FLAG_DRY_RUN,
+	FLAG_EXIT_CODE,
 	FLAG_EXPECT,
 	FLAG_FOLLOW,
 	FLAG_FORCE,
@@ -38,6 +40,7 @@ enum table_flag_id {
 	FLAG_NO_ROLLBACK,
 	FLAG_PREVIOUS,
 	FLAG_SINCE,
+	FLAG_TO,
 	FLAG_TTY,
 	FLAG_TYPE,
 	FLAG_UNTIL,

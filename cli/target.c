@@ -213,6 +213,47 @@ target_resolve(const struct cli *cli, const char *text, struct target *out, stru
 	return rc;
 }
 
+static int
+the_only_one(const json_t *deployments, struct target *out, struct err *err)
+{
+	if (json_read_count(deployments) == 1) {
+		text_copy(out->deployment, sizeof(out->deployment),
+			  json_read_text(json_read_at(deployments, 0), "name"));
+		return 0;
+	}
+	if (json_read_count(deployments) == 0)
+		return err_set(err, ERR_NOT_FOUND, "nothing is deployed");
+	err_set(err, ERR_USAGE, "there are %zu deployments: name one",
+		json_read_count(deployments));
+	return err_fix(err, "zlayer status shows them");
+}
+
+int
+target_only(const struct cli *cli, const char *text, struct target *out, struct err *err)
+{
+	struct buf answer;
+	int rc = -1;
+
+	memset(out, 0, sizeof(*out));
+	if (text) {
+		if (target_resolve(cli, text, out, err) < 0)
+			return -1;
+		if (!out->service[0])
+			return 0;
+		return err_set(err, ERR_USAGE, "\"%s\" is not a deployment", text);
+	}
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(cli, "/v1/deployments", &answer, err) == 0) {
+		json_t *root = json_read_parse(buf_cstr(&answer), answer.length, err);
+
+		if (root)
+			rc = the_only_one(json_read_array(root, "items"), out, err);
+		json_read_free(root);
+	}
+	buf_fini(&answer);
+	return rc;
+}
+
 void
 target_text(const struct target *t, char out[TARGET_TEXT_BYTES])
 {

@@ -30,6 +30,9 @@ int target_match(const json_t *deployments, const char *text, struct target *out
 /* Asks the node, then as target_match. */
 int target_resolve(const struct cli *cli, const char *text, struct target *out,
 		   struct err *err) MUST_CHECK;
+/* A deployment; with text NULL the only one there is. */
+int target_only(const struct cli *cli, const char *text, struct target *out,
+		struct err *err) MUST_CHECK;
 /* "my-app/web.1" */
 void target_text(const struct target *t, char out[TARGET_TEXT_BYTES]);
 

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "node/registries.h"
 #include "node/vault.h"
 
 static void
@@ -74,14 +75,31 @@ spool(int data_fd, struct hub_member *member, uint64_t id)
 	hub_send(member, &answer, &fd, fd >= 0 ? 1 : 0);
 }
 
+static void
+registry(const char *folder, struct hub_member *member, const struct leash_message *message)
+{
+	struct leash_message answer;
+	int fds[REGISTRIES_FILES];
+
+	leash_init(&answer, LEASH_REGISTRY_FILES);
+	answer.from_role = ROLE_NODE;
+	answer.id = message->id;
+	size_t count = registries_open(folder, message->name, fds, &answer.a);
+	hub_send(member, &answer, fds, count);
+	for (size_t i = 0; i < count; i++)
+		fd_close(&fds[i]);
+}
+
 void
-desk_asked(int data_fd, struct hub_member *member, const struct leash_message *message,
-	   const int *fds)
+desk_asked(int data_fd, const char *registries, struct hub_member *member,
+	   const struct leash_message *message, const int *fds)
 {
 	struct err err = {0};
 
 	if (message->kind == LEASH_SPOOL)
 		spool(data_fd, member, message->id);
+	else if (message->kind == LEASH_REGISTRY)
+		registry(registries, member, message);
 	else if (message->kind == LEASH_KEEP &&
 		 vault_keep(data_fd, message->name, fds[0], &err) < 0)
 		log_err(LOG_ERROR, "a sealed key was not kept", &err);

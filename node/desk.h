@@ -4,8 +4,8 @@
 
 /*
  * What node hands to roles that may not open files: signer's keys and certificates, api's spool
- * files; and what it keeps for signer. Descriptors only, never their content.
- * Threading: the loop's thread.
+ * files, what fetch needs for a registry; and what it keeps for signer. Descriptors only, never
+ * their content. Threading: the loop's thread.
  */
 
 #include "node/certs.h"
@@ -15,8 +15,8 @@
 void desk_signer(int data_fd, struct hub_member *signer, const struct certs *certs);
 /* A round of certificates; certs may be NULL (none). */
 void desk_certificates(struct hub_member *signer, const struct certs *certs);
-/* LEASH_KEEP and LEASH_SPOOL. */
-void desk_asked(int data_fd, struct hub_member *member, const struct leash_message *message,
-		const int *fds);
+/* LEASH_KEEP, LEASH_SPOOL and LEASH_REGISTRY. registries: the folder of node.yaml. */
+void desk_asked(int data_fd, const char *registries, struct hub_member *member,
+		const struct leash_message *message, const int *fds);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Making and keeping the fabric's network namespace. node itself never enters it: a short-lived
- * child does, and binds its own /proc/self/ns/net over a file.
+ * child does, and binds its own /proc/self/ns/net over a file, or opens a socket in it.
  */
 #include "node/fabric.h"
 
@@ -100,6 +100,68 @@ fabric_open(int run_fd, int *fd_out, struct err *err)
 	if (*fd_out < 0)
 		return err_set(err, ERR_INTERNAL, "the fabric's network namespace is not there");
 	return 0;
+}
+
+/* ---- sockets inside ---- */
+
+enum { BACKLOG = 256 };
+
+static int
+bound_socket(int type, const struct addr *addr)
+{
+	struct sockaddr_storage ss;
+	socklen_t length = addr_to_sockaddr(addr, &ss);
+	static const int one = 1;
+	defer_close int fd = socket(ss.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	if (type == SOCK_STREAM)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (ss.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&ss, length) < 0 ||
+	    (type == SOCK_STREAM && listen(fd, BACKLOG) < 0))
+		return -1;
+	return fd_take(&fd);
+}
+
+/* In the child: the answer is an errno, with the socket when that is 0. */
+static void
+send_socket(int link, int fabric, int type, const struct addr *addr)
+{
+	int fd = setns(fabric, CLONE_NEWNET) < 0 ? -1 : bound_socket(type, addr);
+	int code = fd < 0 ? errno : 0;
+
+	(void)fd_send(link, &code, sizeof(code), &fd, fd >= 0 ? 1 : 0);
+	_exit(0);
+}
+
+int
+fabric_socket(int fabric, int type, const struct addr *addr)
+{
+	int ends[2], fd = -1, code = EIO, status;
+	size_t count = 0;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	pid_t pid = fork();
+	if (pid == 0)
+		send_socket(ends[1], fabric, type, addr);
+	fd_close(&ends[1]);
+	if (pid < 0)
+		code = errno;
+	else if (fd_recv(ends[0], &code, sizeof(code), &fd, 1, &count) != sizeof(code))
+		code = EIO;
+	fd_close(&ends[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (code == 0 && count == 1)
+		return fd;
+	if (count == 1)
+		fd_close(&fd);
+	errno = code ? code : EIO;
+	return -1;
 }
 
 static int

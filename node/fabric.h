@@ -8,11 +8,14 @@
  * /run/zlayer/NAME/netns/fabric.
  */
 
+#include "base/addr.h"
 #include "base/err.h"
 
 /* Adopts the namespace that is there, or makes it: lo up, forwarding on inside. run_fd is the
  * instance's run folder. *fd_out: the namespace, for setns(2). */
 int fabric_open(int run_fd, int *fd_out, struct err *err) MUST_CHECK;
+/* A socket of that type, bound inside the namespace (SOCK_STREAM: it listens). -1 with errno. */
+int fabric_socket(int fabric, int type, const struct addr *addr);
 /* Lets the namespace go. -1 with errno. */
 int fabric_remove(int run_fd);
 

@@ -22,9 +22,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "node/fabric.h"
 #include "node/portuser.h"
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, DOMAIN_PORT = 53 };
 
 void
 listeners_init(struct listeners *l, const struct instance *inst, unsigned workers)
@@ -33,6 +34,7 @@ listeners_init(struct listeners *l, const struct instance *inst, unsigned worker
 	memset(l, 0, sizeof(*l));
 	l->inst = inst;
 	l->workers = workers;
+	l->fabric = -1;
 }
 
 static void
@@ -96,6 +98,7 @@ want(struct listeners *l, const char *name, const struct addr *addr, unsigned ro
 	item->addr = *addr;
 	item->role = role;
 	item->local = addr_is_zero(addr) && addr->port == 0 && text_equal(name, "admin");
+	item->inside = role == ROLE_OVERLAY;
 	item->sockets = role == ROLE_PROXY ? l->workers : 1;
 	item->stream = text_equal(name, "tcp") || text_equal(name, "udp");
 	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
@@ -130,6 +133,23 @@ drop_stale(struct listeners *l, listeners_gone_fn gone, void *arg)
 	l->count = kept;
 }
 
+/* On any address of the fabric: which one is the node's own is overlay's to decide, and to check.
+ */
+static void
+want_names(struct listeners *l)
+{
+	struct addr any = {.port = DOMAIN_PORT};
+	defer_close int v6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (v6 >= 0) {
+		(void)want(l, "dns-udp", &any, ROLE_OVERLAY);
+		(void)want(l, "dns-tcp", &any, ROLE_OVERLAY);
+	}
+	addr_from_v4_be(INADDR_ANY, DOMAIN_PORT, &any);
+	(void)want(l, "dns-udp", &any, ROLE_OVERLAY);
+	(void)want(l, "dns-tcp", &any, ROLE_OVERLAY);
+}
+
 void
 listeners_plan(struct listeners *l, const struct config *config)
 {
@@ -146,6 +166,8 @@ listeners_plan(struct listeners *l, const struct config *config)
 		want(l, "api", &c->api.addr, ROLE_API);
 	if (c->metrics.on && config->metrics.enabled)
 		want(l, "metrics", &c->metrics.addr, ROLE_OBSERVABILITY);
+	if (l->fabric >= 0)
+		want_names(l);
 	drop_stale(l, NULL, NULL);
 }
 
@@ -207,6 +229,12 @@ listeners_streams(struct listeners *l, const struct config *config,
 	drop_stale(l, gone, arg);
 }
 
+static bool
+is_udp(const char *name)
+{
+	return text_equal(name, "udp") || text_equal(name, "dns-udp");
+}
+
 /* A socket from elsewhere: is it one that connections are accepted from, or a bound udp one? */
 static bool
 is_listening(int fd, const char *name)
@@ -214,7 +242,7 @@ is_listening(int fd, const char *name)
 	int type = 0, on = 0;
 	socklen_t length = sizeof(int);
 
-	if (text_equal(name, "udp"))
+	if (is_udp(name))
 		return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
 		       type == SOCK_DGRAM;
 	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM &&
@@ -294,6 +322,15 @@ inet_listener(struct listener *item, bool share)
 }
 
 static int
+inside_open(const struct listeners *l, struct listener *item)
+{
+	if (item->fds[0] < 0)
+		item->fds[0] = fabric_socket(
+			l->fabric, is_udp(item->name) ? SOCK_DGRAM : SOCK_STREAM, &item->want);
+	return item->fds[0] < 0 ? -1 : 0;
+}
+
+static int
 inet_open(struct listener *item)
 {
 	bool share = item->role == ROLE_PROXY;
@@ -370,7 +407,7 @@ explain(struct listener *item, int code)
 	addr_put(&item->want, at, sizeof(at));
 	(void)err_sys(&item->reason, code, "cannot listen on %s for %s",
 		      item->local ? "the admin socket" : at, item->name);
-	if (code != EADDRINUSE || item->local)
+	if (code != EADDRINUSE || item->local || item->inside)
 		return;
 	if (portuser_find(&item->want, text_equal(item->name, "udp"), user, sizeof(user)))
 		(void)err_why(&item->reason, "%s listens there", user);
@@ -389,6 +426,7 @@ open_one(const struct listeners *l, struct listener *item)
 	struct err before = item->reason;
 	int rc = item->local && item->fds[0] >= 0 ? 0
 		 : item->local                    ? local_open(l, item)
+		 : item->inside                   ? inside_open(l, item)
 						  : inet_open(item);
 
 	if (rc == 0) {

@@ -5,9 +5,10 @@
 /*
  * The listening sockets of a node. http, https, and the tcp and udp ports of public endpoints: one
  * per address and proxy worker (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics
- * for role observability. node opens them in its own network namespace and keeps a duplicate of
- * each, so that connections wait in the accept queue while a role is replaced. An address that
- * cannot be had does not stop the others: it is tried again and shown with the reason
+ * for role observability; dns-udp and dns-tcp for role overlay. node opens them in its own network
+ * namespace (those of overlay in the fabric's, where they answer nobody but containers) and keeps a
+ * duplicate of each, so that connections and questions wait while a role is replaced. An address
+ * that cannot be had does not stop the others: it is tried again and shown with the reason
  * (MSG_TABLE_LISTENER). Threading: one owner.
  */
 
@@ -23,7 +24,7 @@
 
 enum {
 	LISTENERS_STREAMS_MAX = 2 * MSG_STREAM_PORTS_MAX, /* ports times addresses */
-	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 3 + LISTENERS_STREAMS_MAX,
+	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 7 + LISTENERS_STREAMS_MAX,
 	LISTENERS_NAME = 32,
 };
 
@@ -36,6 +37,7 @@ struct listener {
 	int fds[ROLE_PROXIES_MAX];
 	bool local;  /* the unix socket */
 	bool stream; /* of an endpoint: name is tcp or udp */
+	bool inside; /* in the fabric */
 	bool up;
 	bool fresh; /* up since the last listeners_settle() */
 	bool stale; /* not in the configuration that is being planned */
@@ -45,6 +47,7 @@ struct listener {
 struct listeners {
 	const struct instance *inst;
 	unsigned workers;
+	int fabric; /* the namespace, borrowed; -1: there is none, and no name server */
 	struct listener items[LISTENERS_MAX];
 	size_t count;
 };

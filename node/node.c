@@ -33,6 +33,7 @@
 #include "node/options.h"
 #include "node/outside.h"
 #include "node/publish.h"
+#include "node/resolver.h"
 #include "node/retired.h"
 #include "node/stale.h"
 #include "node/streams.h"
@@ -57,6 +58,7 @@ struct node {
 	struct hub *hub;
 	struct listeners listeners;
 	struct streams streams;
+	struct resolver resolver;
 	struct unit_env env;
 	struct supervise *supervise;
 	struct certs *certs;
@@ -90,13 +92,26 @@ certificates_changed(void *arg)
 }
 
 static void
+resolvers_changed(struct node *n)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		struct unit *u = container_of(it, struct unit, link);
+
+		if (u->role->role == ROLE_OVERLAY && u->member)
+			resolver_send_file(u->member);
+	}
+}
+
+static void
 role_asked(void *arg, struct hub_member *m, const struct leash_message *message, int *fds,
 	   size_t count)
 {
 	struct node *n = arg;
 
 	(void)count;
-	desk_asked(n->inst.data_fd, m, message, fds);
+	desk_asked(n->inst.data_fd, n->config.runtime.registries, m, message, fds);
 }
 
 static void
@@ -186,6 +201,10 @@ process_spawned(void *arg, struct unit *u)
 
 	if (u->role->role == ROLE_SIGNER)
 		desk_signer(n->inst.data_fd, u->member, n->certs);
+	if (u->role->role == ROLE_OVERLAY) {
+		resolver_send_sockets(u->member);
+		resolver_send_file(u->member);
+	}
 }
 
 static void
@@ -432,6 +451,8 @@ tick_event(uv_timer_t *timer)
 		outside_tick(n->outside, &n->config, find_prefix(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
+	if (resolver_changed(&n->resolver))
+		resolvers_changed(n);
 	if (usage)
 		usage_update(ring_writer_metrics(n->own), role_name(ROLE_NODE), &n->usage);
 	if (notify_watchdog_ms())
@@ -626,6 +647,7 @@ open_node(struct node *n, const unsigned *roles, size_t count, struct err *err)
 		rc = open_segment(n, err);
 	if (rc == 0) {
 		listeners_init(&n->listeners, &n->inst, count_workers(&n->config));
+		n->listeners.fabric = n->fabric;
 		listeners_plan(&n->listeners, &n->config);
 		rc = open_supervisor(n, roles, count, err);
 	}

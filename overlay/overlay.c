@@ -2,13 +2,14 @@
 /*
  * The overlay process. The prefix file is the truth: it is read at every start and written only
  * when it is not there; a damaged one is an error that names it, because containers that run have
- * addresses out of it.
+ * addresses out of it. The name server of the node's containers lives here too (nameserver.c).
  */
 #include "overlay/overlay.h"
 
 #include <string.h>
 #include "base/fd.h"
 #include "base/log.h"
+#include "overlay/nameserver.h"
 #include "overlay/peers.h"
 #include "overlay/prefix.h"
 
@@ -27,7 +28,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	};
 	out->tables[1] = peers_layout();
 	out->tables_count = 2;
-	out->metric_series = 16;
+	out->metric_series = 96;
 }
 
 static int
@@ -93,17 +94,6 @@ apply_config(const struct config *config, int folder, struct prefix *p, struct e
 	return memcmp(&before, p, sizeof(*p)) == 0 ? 0 : keep_prefix(folder, p, err);
 }
 
-static void
-message(struct station *st, const struct leash_message *m, int *fds, size_t count)
-{
-	const struct config *config = configuration(st);
-
-	(void)fds;
-	(void)count;
-	if (m->kind == LEASH_CONFIG && config && peers_publish(station_writer(st), config))
-		station_kick(st);
-}
-
 static int
 start(struct station *st, struct err *err)
 {
@@ -127,12 +117,31 @@ start(struct station *st, struct err *err)
 	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
 	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
 		  log_s("v6", v6), LOG_END);
-	return 0;
+	return nameserver_start(st, &row, err);
+}
+
+static void
+wake(struct station *st, struct ring_reader *reader)
+{
+	(void)st;
+	nameserver_wake(reader);
+}
+
+static void
+message(struct station *st, const struct leash_message *m, int *fds, size_t count)
+{
+	const struct config *config = configuration(st);
+
+	if (m->kind == LEASH_CONFIG && config && peers_publish(station_writer(st), config))
+		station_kick(st);
+	nameserver_message(m, fds, count);
 }
 
 const struct station_role overlay_role = {
 	.role = ROLE_OVERLAY,
 	.layout = layout,
 	.start = start,
+	.peer = wake,
+	.wake = wake,
 	.message = message,
 };

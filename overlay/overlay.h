@@ -3,7 +3,7 @@
 #define OVERLAY_OVERLAY_H
 
 /* The overlay role: decides and keeps this node's address prefixes and publishes them (table
- * prefix). Folder 0 of the welcome is its state. */
+ * prefix); answers its containers' questions for names. Folder 0 of the welcome is its state. */
 
 #include "ring/station.h"
 

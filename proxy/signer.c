@@ -633,19 +633,19 @@ sync_nothing(void *arg, uint64_t key, const void *row)
 static void
 wake(struct station *st, struct ring_reader *reader)
 {
-	enum ring_status rc = RING_EMPTY;
+	enum ring_status rc = RING_EMPTY, streams = RING_EMPTY;
 
 	(void)st;
 	if (ring_reader_role(reader) == ROLE_SCHEDULER) {
-		/* A scheduler of a version before this one has no streams. */
-		(void)ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream),
-				      sync_nothing, NULL);
+		streams = ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream),
+					  sync_nothing, NULL);
+
 		rc = ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route),
 				     sync_nothing, NULL);
 	} else if (ring_reader_role(reader) == ROLE_NODE)
 		rc = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), sync_nothing,
 				     NULL);
-	if (rc == RING_OK)
+	if (rc == RING_OK || streams == RING_OK)
 		reconcile();
 }
 
@@ -755,6 +755,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 		break;
 	case LEASH_FILE_SEALED:
 		take_sealed(m->name, fds[0]);
+		break;
+	case LEASH_FILE_RESOLVERS:
 		break;
 	}
 }

@@ -37,7 +37,7 @@ enum leash_kind {
 	LEASH_UNLISTEN, /* node -> proxy: the port of a tcp or udp endpoint is given up; name, addr
 			   as of its listener */
 	LEASH_STOP,     /* finish what is under way and leave; a = grace in ms */
-	LEASH_FILE,     /* node -> signer: fds of opened files; name, a = enum leash_file */
+	LEASH_FILE, /* node -> signer, overlay: fds of opened files; name, a = enum leash_file */
 	LEASH_FILES_END, /* all files of this round were sent: what was not sent is gone */
 	/* role -> node */
 	LEASH_SEGMENT, /* fd: this role's sealed segment */
@@ -46,8 +46,13 @@ enum leash_kind {
 	LEASH_SPOOL,   /* api -> node: asks for an unlinked file to write to; id */
 	LEASH_SPOOLED, /* the answer: fd, or none and code errno; id */
 	/* role -> node -> role */
-	LEASH_DELIVER, /* fds: what belongs to request or answer `id`; b = 1 for an answer */
-	LEASH_TICKETS, /* signer -> proxies: fd: sealed memfd with the session ticket keys */
+	LEASH_DELIVER,        /* fds: what belongs to request or answer `id`; b = 1 for an answer */
+	LEASH_TICKETS,        /* signer -> proxies: fd: sealed memfd with the session ticket keys */
+	LEASH_REGISTRY,       /* fetch -> node: asks for the files below; name: HOST[:PORT], id */
+	LEASH_REGISTRY_FILES, /* the answer: id, a = bits of enum leash_registry, a fd for each */
+	/* node -> role */
+	LEASH_SOCKETS, /* node -> overlay: fds: unconnected sockets of node's own network namespace,
+			  to ask the machine's resolvers with */
 	LEASH_KINDS_,
 };
 
@@ -57,6 +62,15 @@ enum leash_file {
 	LEASH_FILE_CERTIFICATE = 1, /* fds: NAME.crt, and NAME.key when it is there; name: NAME */
 	LEASH_FILE_SEALED,          /* fd: what LEASH_KEEP gave; name */
 	LEASH_FILE_SEALING_KEY,     /* fd: 32 bytes */
+	LEASH_FILE_RESOLVERS,       /* to overlay: sealed copy of the machine's resolv.conf */
+};
+
+/* Of LEASH_REGISTRY_FILES, in this order. What is not there on this machine is left out. */
+enum leash_registry {
+	LEASH_REGISTRY_LOGINS = 1 << 0, /* config.json, as docker writes it: holds passwords */
+	LEASH_REGISTRY_CA = 1 << 1,     /* certificates to trust for this host, PEM */
+	LEASH_REGISTRY_RESOLV = 1 << 2, /* /etc/resolv.conf */
+	LEASH_REGISTRY_HOSTS = 1 << 3,  /* /etc/hosts */
 };
 
 struct leash_message {

@@ -90,14 +90,26 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Packets seen by the data path's programs, by verdict.")                                \
 	X(69, DATAPLANE_DROPS, "zlayer_dataplane_drops_total", COUNTER, ONE, NO_BOUNDS,           \
 	  "Packets dropped by the data path's programs, by reason.")                              \
-	X(72, OVERLAY_BYTES, "zlayer_overlay_bytes_total", COUNTER, ONE, NO_BOUNDS,               \
+	X(140, OVERLAY_BYTES, "zlayer_overlay_bytes_total", COUNTER, ONE, NO_BOUNDS,              \
 	  "Bytes of containers' packets to and from another node, by peer and direction.")        \
-	X(73, OVERLAY_LAST_SEEN, "zlayer_overlay_peer_last_seen_timestamp_seconds", GAUGE, ONE,   \
+	X(141, OVERLAY_LAST_SEEN, "zlayer_overlay_peer_last_seen_timestamp_seconds", GAUGE, ONE,  \
 	  NO_BOUNDS, "When packets last came from another node.")                                 \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
+	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \
+	  "Questions of containers to the node's name server, by protocol and result.")           \
+	X(73, DNS_UPSTREAM_QUERIES, "zlayer_dns_upstream_queries_total", COUNTER, ONE, NO_BOUNDS, \
+	  "Questions sent on to a resolver of the machine, by resolver and result.")              \
+	X(74, DNS_UPSTREAM_DURATION, "zlayer_dns_upstream_duration_seconds", HISTOGRAM, NANO,     \
+	  SECONDS, "Time until a resolver of the machine answered.")                              \
+	X(75, DNS_OUTSTANDING, "zlayer_dns_outstanding", GAUGE, ONE, NO_BOUNDS,                   \
+	  "Questions that wait for a resolver of the machine.")                                   \
 	X(80, STORAGE_BYTES, "zlayer_storage_bytes", GAUGE, ONE, NO_BOUNDS,                       \
 	  "Bytes kept on disk, by kind.")                                                         \
+	X(81, IMAGE_PULL_BYTES, "zlayer_image_pull_bytes_total", COUNTER, ONE, NO_BOUNDS,         \
+	  "Bytes of image layers fetched, by registry.")                                          \
+	X(82, STORAGE_RECLAIMED, "zlayer_storage_reclaimed_bytes_total", COUNTER, ONE, NO_BOUNDS, \
+	  "Bytes that were removed from the disk, by kind.")                                      \
 	X(90, LOG_LINES, "zlayer_log_lines_total", COUNTER, ONE, NO_BOUNDS,                       \
 	  "Lines that containers wrote, by stream.")                                              \
 	X(91, LOG_LINES_DROPPED, "zlayer_log_lines_dropped_total", COUNTER, ONE, NO_BOUNDS,       \

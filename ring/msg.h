@@ -13,9 +13,10 @@
  *
  * Who writes what:
  *   node           process, listener, node, uplink, underlay
- *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream;
- *                  events
+ *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
+ *                  pin; events
  *   runtime        container, veth, image, result (command checks)
+ *   fetch          transfer
  *   dataplane      attached, datapath
  *   probe          result
  *   overlay        prefix, peer
@@ -56,6 +57,8 @@ enum msg_table {
 	MSG_TABLE_DRAIN,
 	MSG_TABLE_STREAM,
 	MSG_TABLE_UPLINK,
+	MSG_TABLE_PIN,
+	MSG_TABLE_TRANSFER,
 	MSG_TABLE_UNDERLAY,
 	MSG_TABLE_PEER,
 	MSG_TABLES_,
@@ -181,6 +184,7 @@ enum msg_deployment_state {
 	MSG_DEPLOYMENT_STOPPED,
 	MSG_DEPLOYMENT_REMOVING,
 	MSG_DEPLOYMENT_FAILED, /* the first revision never came up */
+	MSG_DEPLOYMENT_PAUSED, /* a roll-out stands still: on_failure, or by hand */
 };
 
 struct msg_deployment { /* key: id from the store */
@@ -205,6 +209,11 @@ enum msg_service_state {
 	MSG_SERVICE_FAILED,
 };
 
+struct msg_service_endpoint {
+	char name[MSG_NAME];
+	uint32_t protocol; /* of the transport: IPPROTO_TCP, IPPROTO_UDP */
+};
+
 struct msg_service { /* key: id from the store */
 	uint64_t id;
 	uint64_t deployment;
@@ -220,6 +229,9 @@ struct msg_service { /* key: id from the store */
 	char image[MSG_IMAGE];
 	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, "" when none */
 	struct msg_reason reason;
+	uint32_t endpoints_count;
+	uint32_t pad2_;
+	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
 };
 
 enum msg_replica_state {
@@ -267,6 +279,7 @@ enum msg_operation_kind {
 	MSG_OPERATION_STOP,
 	MSG_OPERATION_START,
 	MSG_OPERATION_REMOVE,
+	MSG_OPERATION_RESTART,
 };
 enum msg_operation_state {
 	MSG_OPERATION_RUNNING = 1,
@@ -465,6 +478,13 @@ struct msg_container { /* key: replica */
 	uint8_t listening_loopback[8]; /* 1: on a loopback address only */
 	char image_digest[MSG_DIGEST];
 	struct msg_reason reason;
+	/* Of the image, while it is pulled and after it was: 0 when it was here. */
+	uint64_t pull_bytes;       /* fetched so far */
+	uint64_t pull_total_bytes; /* to fetch */
+	uint32_t pull_layers;      /* of the image; 0 not known yet, or nothing was pulled */
+	uint32_t pull_layers_here; /* that need not be fetched */
+	uint32_t pulling;          /* it is under way */
+	uint32_t pad_;
 };
 
 struct msg_veth { /* key: replica */
@@ -486,7 +506,24 @@ struct msg_image {            /* key: first 8 bytes of the digest of (digest, na
 	uint32_t layers;
 	uint32_t in_use; /* by containers */
 	int64_t imported_wall_ns;
+	uint32_t kept; /* a revision that can be rolled back to has it */
+	uint32_t pad_;
 };
+
+/* ---- fetch ---- */
+
+struct msg_transfer {   /* key: of struct msg_fetch_blob */
+	uint64_t bytes; /* passed on so far */
+};
+
+/* ---- scheduler: images ---- */
+
+/* What no revision that is kept can do without. Key: first 8 bytes of the digest's hex as a number,
+ * never 0. Key 1 stands for "there are more than fit": then nothing may be removed. */
+struct msg_pin {
+	char digest[MSG_DIGEST];
+};
+enum { MSG_PINS_MAX = 4096, MSG_PIN_MORE = 1 };
 
 /* ---- dataplane ---- */
 
@@ -633,11 +670,13 @@ struct msg_access { /* followed by text_bytes: host, path, request id, user agen
  * successor is given what stands, and nobody knows how far the first one came. Hence:
  *   APPLY              the same text again is no change (`unchanged`); with has_expect the second
  *                      try finds its own revision and says conflict, which the asker must expect
- *   SCALE STOP START   state what is to be, not a step towards it
+ *   SCALE STOP START   state what is to be, not a step towards it; so do PAUSE RESUME ABORT
+ *   ROLLBACK RESTART   a second one meets the first (conflict), or does it once more
  *   REMOVE             of what is gone: ERR_NOT_FOUND
  *   IMAGE_*, UNPACK    content is found by its digest and kept once
  *   EXEC               runs the command again; the first run's stream has ended with its process
- *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN   only read
+ *   FETCH_BLOB         passes records that say where they belong: what the reader has is dropped
+ *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
  */
 enum {
 	MSG_OP_FD = 0x8000,
@@ -668,6 +707,27 @@ enum msg_op {
 	MSG_OP_UNPACK, /* struct msg_import, fds: archive; answer fd: image record */
 	/* proxy -> signer */
 	MSG_OP_SIGN, /* struct msg_sign; answer: the signature's bytes */
+	/* api -> runtime */
+	MSG_OP_IMAGE_PULL,    /* struct msg_pull; answer msg_imported */
+	MSG_OP_IMAGE_RESOLVE, /* struct msg_pull; answer msg_resolved */
+	MSG_OP_IMAGE_PRUNE,   /* struct msg_prune; answer msg_pruned */
+	/* runtime -> fetch */
+	MSG_OP_FETCH_IMAGE, /* struct msg_fetch; answer msg_fetched, fd (unless head): the
+			       documents, runtime/documents.h */
+	MSG_OP_FETCH_BLOB, /* struct msg_fetch_blob, fd: SOCK_SEQPACKET; answer none. Each packet is
+			      a u64 offset and bytes of the blob from there */
+	/* runtime -> unpack */
+	MSG_OP_UNPACK_LOOK,   /* struct msg_commit, fd: documents; answer fd: array of msg_layer */
+	MSG_OP_UNPACK_LAYER,  /* struct msg_layer, fd: the packets; answer msg_unpacked */
+	MSG_OP_UNPACK_COMMIT, /* struct msg_commit, fd: documents; answer msg_imported, fd: record
+			       */
+	MSG_OP_UNPACK_DROP,   /* struct msg_unpacked: a layer that nobody wants; answer none */
+	/* api -> scheduler */
+	MSG_OP_ROLLBACK, /* struct msg_rollback; answer msg_apply_answer */
+	MSG_OP_RESTART,  /* struct msg_target_op */
+	MSG_OP_PAUSE,    /* struct msg_target_op: the roll-out of a deployment */
+	MSG_OP_RESUME,   /* struct msg_target_op */
+	MSG_OP_ABORT,    /* struct msg_target_op */
 };
 
 struct msg_apply {
@@ -687,6 +747,14 @@ struct msg_apply_answer {
 	uint32_t unchanged;
 	uint32_t changes_bytes; /* text of the plan, one line each: "~ web image a -> b" */
 	char changes[3072];
+};
+
+struct msg_rollback {
+	char name[MSG_NAME];
+	uint32_t revision; /* 0: the last good one before what serves */
+	uint32_t dry_run;
+	uint32_t who_uid;
+	uint32_t pad_;
 };
 
 struct msg_target_op {
@@ -732,6 +800,79 @@ struct msg_imported {
 	uint64_t bytes;
 	uint32_t layers;
 	uint32_t layers_new;
+};
+
+enum msg_pull_policy {
+	MSG_PULL_IF_NOT_PRESENT = 1,
+	MSG_PULL_NEVER,
+	MSG_PULL_ALWAYS,
+	MSG_PULL_NEWER,
+};
+
+struct msg_pull {
+	char name[MSG_IMAGE]; /* reference */
+	uint32_t policy;      /* enum msg_pull_policy */
+	uint32_t pad_;
+};
+
+struct msg_resolved {
+	char digest[MSG_DIGEST];
+	uint32_t present; /* it is on this node */
+	uint32_t pad_;
+};
+
+struct msg_prune {
+	uint32_t dry_run;
+	uint32_t pad_;
+};
+
+struct msg_pruned {
+	uint32_t images;
+	uint32_t layers;
+	uint64_t bytes;
+};
+
+struct msg_fetch {
+	char name[MSG_IMAGE];    /* full reference, without digest */
+	char digest[MSG_DIGEST]; /* wanted; "" what the tag says */
+	uint32_t head;           /* only what the tag's digest is */
+	uint32_t quick;          /* somebody waits: no second tries */
+};
+
+struct msg_fetched {
+	char digest[MSG_DIGEST]; /* of the outermost document */
+	uint32_t endpoint;       /* that gave it: for msg_fetch_blob */
+	uint32_t pad_;
+};
+
+struct msg_fetch_blob {
+	char name[MSG_IMAGE];
+	char digest[MSG_DIGEST];
+	uint64_t bytes;
+	uint64_t key; /* for msg_transfer */
+	uint32_t endpoint;
+	uint32_t pad_;
+};
+
+struct msg_layer {
+	char digest[MSG_DIGEST];  /* of the blob */
+	char diff_id[MSG_DIGEST]; /* hex of the tar's: the name of its folder */
+	uint64_t bytes;           /* of the blob */
+	uint32_t here;            /* need not be fetched */
+	uint32_t pad_;
+};
+
+struct msg_unpacked {
+	uint64_t folder; /* number of its folder below tmp/; 0 none */
+	uint64_t bytes;
+};
+
+enum { MSG_COMMIT_LAYERS_MAX = 128 };
+
+struct msg_commit {
+	char name[MSG_IMAGE];
+	char digest[MSG_DIGEST];
+	uint64_t folders[MSG_COMMIT_LAYERS_MAX]; /* of each layer, bottom first; 0: it was here */
 };
 
 struct msg_exec {

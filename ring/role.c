@@ -17,6 +17,7 @@ static const char *const names[ROLES_] = {
 	[ROLE_PROBE] = "probe",
 	[ROLE_OBSERVABILITY] = "observability",
 	[ROLE_API] = "api",
+	[ROLE_FETCH] = "fetch",
 };
 
 const char *

@@ -16,6 +16,7 @@ enum role {
 	ROLE_PROBE,
 	ROLE_OBSERVABILITY,
 	ROLE_API,
+	ROLE_FETCH,
 	ROLES_,
 };
 

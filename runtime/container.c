@@ -26,6 +26,7 @@
 enum { ARENA_BYTES = 16 << 20, PLAN_TIMEOUT_MS = 10000, RETRY_MS = 1000, BUSY_MS = 50 };
 
 static void on_timer(uv_timer_t *timer);
+static void stop_pull(struct container *c);
 
 /* ---- making and finding ---- */
 
@@ -81,6 +82,7 @@ static void
 close_container(struct container *c)
 {
 	c->closing = true;
+	stop_pull(c);
 	check_stop(c);
 	monitor_link_close(c->monitor);
 	c->monitor = NULL;
@@ -163,6 +165,7 @@ on_timer(uv_timer_t *timer)
 static void
 drop_plan(struct container *c)
 {
+	stop_pull(c);
 	release_image(c);
 	arena_reset(&c->arena);
 	c->plan = NULL;
@@ -286,15 +289,102 @@ have_plan(struct container *c)
 
 /* ---- image, network, data path ---- */
 
-static int
-find_image(struct container *c, struct err *err)
+static void
+show_progress(struct container *c, const struct pull_progress *progress, bool under_way)
 {
-	/* A pinned digest is exactly that image, whatever its name means by now. */
-	const char *reference =
-		c->plan->image_digest != NULL ? c->plan->image_digest : c->plan->image;
-	if (c->image == NULL &&
-	    image_store_find(c->host->images, reference, &c->arena, &c->image, err) < 0)
-		return err_where(err, "image %s", c->plan->image);
+	c->row.pulling = under_way;
+	c->row.pull_bytes = progress->bytes;
+	c->row.pull_total_bytes = progress->total_bytes;
+	c->row.pull_layers = progress->layers;
+	c->row.pull_layers_here = progress->layers_here;
+}
+
+static void
+pull_moved(void *arg, uint64_t replica, const struct pull_progress *progress)
+{
+	struct container *c = container_find(arg, replica);
+
+	if (c == NULL || !c->pulling)
+		return;
+	show_progress(c, progress, true);
+	container_publish(c);
+}
+
+static void
+pull_done(void *arg, uint64_t replica, const struct err *err, const struct msg_imported *imported,
+	  const struct pull_progress *progress)
+{
+	struct container_host *host = arg;
+	struct container *c = container_find(host, replica);
+
+	image_ops_publish(host->ops);
+	if (c == NULL || !c->pulling)
+		return;
+	c->pulling = false;
+	show_progress(c, progress, false);
+	bool newer = c->plan != NULL && c->plan->pull == PLAN_PULL_NEWER;
+	if (err == NULL)
+		text_copy(c->pulled, sizeof(c->pulled), imported->digest);
+	else if (newer && image_store_digest(host->images, c->plan->image)[0] != '\0')
+		/* The registry cannot be asked: what is here will do. */
+		text_copy(c->pulled, sizeof(c->pulled),
+			  image_store_digest(host->images, c->plan->image));
+	else {
+		container_fail(c, err);
+		return;
+	}
+	container_step(c);
+}
+
+static const struct pull_calls pull_calls = {.done = pull_done, .moved = pull_moved};
+
+static void
+stop_pull(struct container *c)
+{
+	if (!c->pulling)
+		return;
+	c->pulling = false;
+	c->row.pulling = 0;
+	image_pull_forget(c->host->pulls, c->host, c->replica);
+}
+
+/* Which image is meant: a pinned digest is exactly that one, whatever its name means by now. NULL:
+ * the registry has to be asked. */
+static const char *
+wanted_image(const struct container *c)
+{
+	const struct plan *p = c->plan;
+
+	if (p->image_digest != NULL)
+		return p->image_digest;
+	if (c->pulled[0] != '\0')
+		return c->pulled;
+	return p->pull == PLAN_PULL_ALWAYS || p->pull == PLAN_PULL_NEWER ? NULL : p->image;
+}
+
+static int
+start_pull(struct container *c, struct err *err)
+{
+	char name[MSG_IMAGE], digest[MSG_DIGEST];
+	const struct pull_progress nothing = {0};
+
+	if (image_ask_name(c->plan->image, name, digest, err) < 0)
+		return -1;
+	if (c->plan->image_digest != NULL &&
+	    !text_copy(digest, sizeof(digest), c->plan->image_digest))
+		return err_set(err, ERR_UNSUPPORTED, "only sha256 digests can be checked");
+	if (image_pull_want(c->host->pulls, name, digest, &pull_calls, c->host, c->replica, err) <
+	    0)
+		return -1;
+	c->pulling = true;
+	show_progress(c, &nothing, true);
+	container_publish(c);
+	return 0;
+}
+
+static void
+hold_image(struct container *c)
+{
 	if (c->held[0] == '\0') {
 		text_copy(c->held, sizeof(c->held), c->image->digest);
 		image_store_hold(c->host->images, c->held);
@@ -302,6 +392,43 @@ find_image(struct container *c, struct err *err)
 	}
 	text_copy(c->row.image_digest, sizeof(c->row.image_digest), c->image->digest);
 	c->row.conditions |= MSG_IMAGE_READY;
+}
+
+/* 1: it is there; 0: it is being pulled; -1: it cannot be had. */
+static int
+find_image(struct container *c, struct err *err)
+{
+	if (c->pulling)
+		return 0;
+	const char *reference = c->image == NULL ? wanted_image(c) : NULL;
+	int rc = -1;
+	if (c->image != NULL)
+		rc = 0;
+	else if (reference != NULL)
+		rc = image_store_find(c->host->images, reference, &c->arena, &c->image, err);
+	if (rc < 0 && reference != NULL && err->kind != ERR_NOT_FOUND)
+		return err_where(err, "image %s", c->plan->image);
+	if (rc < 0 && c->plan->pull == PLAN_PULL_NEVER) {
+		err_why(err, "its pull_policy is never");
+		return err_where(err, "image %s", c->plan->image);
+	}
+	if (rc < 0) {
+		err_clear(err);
+		return start_pull(c, err);
+	}
+	hold_image(c);
+	return 1;
+}
+
+/* After a restart: what a container that was there runs is not asked for again. */
+static int
+find_image_again(struct container *c, struct err *err)
+{
+	const char *reference =
+		c->plan->image_digest != NULL ? c->plan->image_digest : c->plan->image;
+	if (image_store_find(c->host->images, reference, &c->arena, &c->image, err) < 0)
+		return -1;
+	hold_image(c);
 	return 0;
 }
 
@@ -401,6 +528,8 @@ begin_attempt(struct container *c)
 	memset(c->lines_seen, 0, sizeof(c->lines_seen));
 	c->cpu_seen = 0;
 	c->oom_seen = 0;
+	c->pulled[0] = '\0';
+	stop_pull(c);
 	c->row = (struct msg_container){
 		.replica = replica,
 		.attempt = c->attempt,
@@ -464,10 +593,11 @@ prepare(struct container *c)
 		begin_attempt(c);
 	if (!clear_groups(c) || !have_plan(c))
 		return;
-	if (find_image(c, &err) < 0) {
+	int found = find_image(c, &err);
+	if (found < 0)
 		container_fail(c, &err);
+	if (found <= 0)
 		return;
-	}
 	if (!c->host->have_prefix) {
 		container_publish(c);
 		return;
@@ -672,6 +802,7 @@ stopped(struct container *c)
 {
 	if (c->phase == CONTAINER_ENDED && c->row.attempt == c->attempt && c->row.state != 0)
 		return;
+	stop_pull(c);
 	c->phase = CONTAINER_ENDED;
 	c->attempt = c->claim.attempt;
 	c->row.attempt = c->attempt;
@@ -826,7 +957,7 @@ container_adopt(struct container *c)
 	if (!load_plan(c))
 		log_event(LOG_WARN, "a container has no plan any more",
 			  log_u("replica", c->replica), LOG_END);
-	if (c->plan != NULL && find_image(c, &err) < 0)
+	if (c->plan != NULL && find_image_again(c, &err) < 0)
 		log_err(LOG_WARN, "the image of a container is gone", &err);
 	c->row.conditions = 0;
 	const struct address_pool_entry *entry = address_pool_find(&c->host->pool, c->replica);

@@ -23,7 +23,9 @@
 #include "ring/station.h"
 #include "runtime/address_pool.h"
 #include "runtime/cgroups.h"
+#include "runtime/image_ask.h"
 #include "runtime/image_ops.h"
+#include "runtime/image_pull.h"
 #include "runtime/image_store.h"
 #include "runtime/monitor_link.h"
 #include "runtime/net.h"
@@ -43,6 +45,8 @@ struct container_host {
 	struct spawn spawn;
 	struct image_store *images;
 	struct image_ops *ops;
+	struct pulls *pulls;
+	struct image_ask *asks;
 	struct address_pool pool;
 	struct seccomp_profile own[3]; /* by enum seccomp_profile_kind */
 	struct {
@@ -85,6 +89,8 @@ struct container {
 	bool asking;
 	struct image_record *image;
 	char held[MSG_DIGEST]; /* image that is held; "" none */
+	bool pulling;
+	char pulled[MSG_DIGEST]; /* by this attempt; "" nothing */
 	bool network;
 
 	struct monitor_link *monitor;

@@ -457,7 +457,10 @@ text_of_resolver(const struct container *c, struct buf *out)
 		addr_put_ip(&prefix->service4, ip, sizeof(ip));
 		buf_printf(out, "nameserver %s\n", ip);
 	}
-	buf_puts(out, "options timeout:2 attempts:2\n");
+	/* A bare "db" is the deployment's service; "db.global" has a dot and is asked for as it is.
+	 */
+	buf_printf(out, "search %s.zlayer.internal\n", c->plan->deployment);
+	buf_puts(out, "options ndots:1 timeout:2 attempts:3\n");
 }
 
 static int

@@ -76,6 +76,7 @@ publish_row(void *arg, const struct image_entry *entry)
 	row.bytes = entry->record->bytes;
 	row.layers = (uint32_t)entry->record->layers.count;
 	row.in_use = entry->in_use;
+	row.kept = entry->pinned;
 	row.imported_wall_ns = entry->imported_wall_ns;
 	if (map_put_u64(&round->keys, key, round->ops) < 0 ||
 	    ring_table_set(station_writer(round->ops->st), MSG_TABLE_IMAGE, key, &row, NULL) !=
@@ -184,9 +185,9 @@ normalise(const char *name, char *out, size_t cap, struct err *err)
 	return 0;
 }
 
-static int
-take_answer(struct image_ops *ops, const void *body, size_t bytes, const int *fds, size_t count,
-	    struct msg_imported *out, struct err *err)
+int
+image_ops_take_record(struct image_store *store, const char *as, const void *body, size_t bytes,
+		      const int *fds, size_t count, struct msg_imported *out, struct err *err)
 {
 	struct image_record *record;
 	struct arena arena;
@@ -199,10 +200,12 @@ take_answer(struct image_ops *ops, const void *body, size_t bytes, const int *fd
 	arena_init(&arena, MEM_RUNTIME, RECORD_ARENA_BYTES);
 	char name[MSG_IMAGE];
 	int rc = read_record(fds[0], &arena, &record, err);
-	if (rc == 0)
+	if (rc == 0 && as)
+		text_copy(name, sizeof(name), as);
+	else if (rc == 0)
 		rc = normalise(out->name, name, sizeof(name), err);
 	if (rc == 0)
-		rc = image_store_add(ops->store, name, record, err);
+		rc = image_store_add(store, name, record, err);
 	if (rc == 0) {
 		text_copy(out->name, sizeof(out->name), name);
 		text_copy(out->digest, sizeof(out->digest), record->digest);
@@ -222,7 +225,8 @@ unpacked(void *arg, int status, const struct err *why, const void *body, size_t 
 
 	if (status)
 		err = *why;
-	else if (take_answer(ops, body, bytes, fds, count, &imported, &err) == 0)
+	else if (image_ops_take_record(ops->store, NULL, body, bytes, fds, count, &imported,
+				       &err) == 0)
 		log_event(LOG_INFO, "image imported", log_s("image", imported.name),
 			  log_s("digest", imported.digest), LOG_END);
 	ops->imports--;
@@ -291,8 +295,12 @@ remove_image(struct image_ops *ops, const struct station_request *request,
 	char name[MSG_IMAGE];
 	struct msg_imported answer = {0};
 
-	if (normalise(body->name, name, sizeof(name), err) < 0 ||
-	    image_store_remove(ops->store, name, err) < 0)
+	/* What was pulled by digest is called so. */
+	if (strchr(body->name, '@'))
+		text_copy(name, sizeof(name), body->name);
+	else if (normalise(body->name, name, sizeof(name), err) < 0)
+		return -1;
+	if (image_store_remove(ops->store, name, err) < 0)
 		return -1;
 	text_copy(answer.name, sizeof(answer.name), name);
 	log_event(LOG_INFO, "image removed", log_s("image", name), LOG_END);

@@ -21,6 +21,11 @@ int image_ops_new(struct station *st, struct image_store *store, struct image_op
 void image_ops_free(struct image_ops *ops);
 /* Publishes MSG_TABLE_IMAGE from the store (after hold and release, too). */
 void image_ops_publish(struct image_ops *ops);
+/* Takes what unpack answered (a record in a sealed memfd) into the store. as: the name; NULL: what
+ * the answer says. */
+int image_ops_take_record(struct image_store *store, const char *as, const void *body, size_t bytes,
+			  const int *fds, size_t count, struct msg_imported *out,
+			  struct err *err) MUST_CHECK;
 /* True when the request was one of ours (it is answered now or later). fds as in station.h. */
 bool image_ops_request(struct image_ops *ops, const struct station_request *request,
 		       const void *body, size_t bytes, int *fds, size_t count);

@@ -60,6 +60,8 @@ struct image_store {
 	size_t names_count;
 	unsigned imports;
 	bool whole; /* every record could be read: what no record lists is not needed */
+	image_store_pinned_fn pinned;
+	void *pinned_arg;
 };
 
 static int
@@ -310,6 +312,12 @@ load_names(struct image_store *store, struct err *err)
 /* ---- removing what nobody needs ---- */
 
 static bool
+is_pinned(const struct image_store *store, const char *digest)
+{
+	return store->pinned && store->pinned(store->pinned_arg, digest);
+}
+
+static bool
 lists_layer(const struct image_store *store, const char *layer)
 {
 	struct map_iter it = {0};
@@ -361,7 +369,7 @@ sweep_layers(struct image_store *store)
 static void
 collect(struct image_store *store, struct image *image)
 {
-	if (image->names || image->holds)
+	if (image->names || image->holds || is_pinned(store, image->digest))
 		return;
 	if (unlinkat(store->records, image->digest + 7, 0) < 0 && errno != ENOENT) {
 		log_event(LOG_WARN, "an image's record cannot be removed",
@@ -493,6 +501,14 @@ look_up(const struct image_store *store, const char *reference)
 		return image_of(store, digest);
 	struct name *n = name_of(store, reference);
 	return n ? n->image : NULL;
+}
+
+const char *
+image_store_digest(const struct image_store *store, const char *reference)
+{
+	const struct image *image = look_up(store, reference);
+
+	return image ? image->digest : "";
 }
 
 static int
@@ -667,6 +683,181 @@ image_store_remove(struct image_store *store, const char *name, struct err *err)
 	return 0;
 }
 
+int
+image_store_name(struct image_store *store, const char *name, const char *digest, struct err *err)
+{
+	const struct image *image = image_of(store, digest);
+
+	if (!image)
+		return not_found(store, digest, err);
+	const struct name *n = name_of(store, name);
+	return n && n->image == image ? 0 : image_store_add(store, name, image->record, err);
+}
+
+void
+image_store_pins(struct image_store *store, image_store_pinned_fn pinned, void *arg)
+{
+	store->pinned = pinned;
+	store->pinned_arg = arg;
+}
+
+void
+image_store_unpinned(struct image_store *store)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&store->images, &it))
+		collect(store, it.value);
+}
+
+/* ---- pruning ---- */
+
+/* A layer's own size is what its images say of all of theirs: unpack noted it beside the files. */
+static uint64_t
+layer_size(const struct image_store *store, const char *layer)
+{
+	char path[HEX_DIGITS + 8];
+	struct buf text;
+	struct err ignored = {0};
+	uint64_t bytes = 0;
+
+	text_format(path, sizeof(path), "%s/bytes", layer);
+	buf_init(&text, MEM_RUNTIME, 32);
+	if (fd_read_file(store->layers, path, &text, &ignored) == 0 && text.length > 1) {
+		text.data[text.length - 1] = '\0';
+		if (!text_u64((const char *)text.data, INT64_MAX, &bytes))
+			bytes = 0;
+	}
+	buf_fini(&text);
+	return bytes;
+}
+
+static bool
+is_unused(const struct image_store *store, const struct image *image)
+{
+	return !image->holds && !is_pinned(store, image->digest);
+}
+
+/* Whether an image that stays has the layer. */
+static bool
+is_needed(const struct image_store *store, const char *layer)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&store->images, &it)) {
+		const struct image *image = it.value;
+
+		for (size_t i = 0; !is_unused(store, image) && i < image->record->layers.count;
+		     i++) {
+			if (!strcmp(image->record->layers.items[i], layer))
+				return true;
+		}
+	}
+	return false;
+}
+
+static int
+count_unused(const struct image_store *store, struct image_pruned *out, struct err *err)
+{
+	struct map_iter it = {0};
+	struct map seen;
+	int rc = 0;
+
+	map_init(&seen, MEM_RUNTIME);
+	while (rc == 0 && map_next(&store->images, &it)) {
+		const struct image *image = it.value;
+
+		if (!is_unused(store, image))
+			continue;
+		out->images++;
+		for (size_t i = 0; rc == 0 && i < image->record->layers.count; i++) {
+			const char *layer = image->record->layers.items[i];
+
+			if (map_get_str(&seen, layer) || is_needed(store, layer))
+				continue;
+			if (map_put_str(&seen, layer, &seen) < 0)
+				rc = no_memory(err);
+			out->layers++;
+			out->bytes += layer_size(store, layer);
+		}
+	}
+	map_fini(&seen);
+	return rc;
+}
+
+/* Names first, all at once; what they named goes one by one. */
+static int
+remove_unused(struct image_store *store, struct err *err)
+{
+	struct list *it, *next;
+	struct list away;
+	struct map_iter at = {0};
+
+	list_init(&away);
+	list_each (it, next, &store->names) {
+		struct name *n = container_of(it, struct name, link);
+
+		if (!is_unused(store, n->image))
+			continue;
+		name_unlink(store, n);
+		list_push(&away, &n->link);
+	}
+	int rc = list_empty(&away) ? 0 : write_names(store, err);
+	list_each (it, next, &away) {
+		struct name *n = container_of(it, struct name, link);
+
+		list_remove(&n->link);
+		if (rc < 0)
+			name_link(store, n);
+		else
+			mem_free(n);
+	}
+	while (rc == 0 && map_next(&store->images, &at))
+		collect(store, at.value);
+	return rc;
+}
+
+int
+image_store_prune(struct image_store *store, bool dry_run, struct image_pruned *out,
+		  struct err *err)
+{
+	memset(out, 0, sizeof(*out));
+	if (store->imports) {
+		err_set(err, ERR_CONFLICT, "images cannot be removed now");
+		err_why(err, "an image is being pulled or imported");
+		return err_fix(err, "try again when that is over");
+	}
+	if (count_unused(store, out, err) < 0)
+		return -1;
+	if (dry_run || !out->images)
+		return 0;
+	if (remove_unused(store, err) < 0)
+		return -1;
+	if (store->whole)
+		sweep_layers(store);
+	return 0;
+}
+
+static void
+visit_nameless(struct image_store *store, void (*visit)(void *arg, const struct image_entry *entry),
+	       void *arg)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&store->images, &it)) {
+		const struct image *image = it.value;
+		struct image_entry entry = {
+			.name = "",
+			.record = image->record,
+			.in_use = image->holds,
+			.pinned = is_pinned(store, image->digest),
+		};
+
+		if (!image->names)
+			visit(arg, &entry);
+	}
+}
+
 void
 image_store_each(struct image_store *store,
 		 void (*visit)(void *arg, const struct image_entry *entry), void *arg)
@@ -679,11 +870,13 @@ image_store_each(struct image_store *store,
 			.name = n->text,
 			.record = n->image->record,
 			.in_use = n->image->holds,
+			.pinned = is_pinned(store, n->image->digest),
 			.imported_wall_ns = n->imported_wall_ns,
 		};
 
 		visit(arg, &entry);
 	}
+	visit_nameless(store, visit, arg);
 }
 
 uint64_t

@@ -32,6 +32,12 @@ void image_store_close(struct image_store *store);
 int image_store_find(struct image_store *store, const char *reference, struct arena *arena,
 		     struct image_record **out, struct err *err) MUST_CHECK;
 
+/* The digest of what a name or digest means now; "" when it is not here. Borrowed. */
+const char *image_store_digest(const struct image_store *store, const char *reference);
+/* Gives a further name to an image that is here, by its digest. */
+int image_store_name(struct image_store *store, const char *name, const char *digest,
+		     struct err *err) MUST_CHECK;
+
 /* Opens a layer's folder (O_PATH|O_DIRECTORY), checked to be complete; -1 with err. */
 int image_store_open_layer(struct image_store *store, const char *layer, struct err *err);
 
@@ -45,13 +51,33 @@ int image_store_add(struct image_store *store, const char *name, const struct im
 /* Removes a name; the record and layers that nothing else names or holds go with it. */
 int image_store_remove(struct image_store *store, const char *name, struct err *err) MUST_CHECK;
 
+/* What must stay although nothing names or holds it: asked before an image goes. NULL (at first):
+ * there is no such image. */
+typedef bool (*image_store_pinned_fn)(void *arg, const char *digest);
+void image_store_pins(struct image_store *store, image_store_pinned_fn pinned, void *arg);
+
+struct image_pruned {
+	uint32_t images;
+	uint32_t layers;
+	uint64_t bytes;
+};
+/* Removes all images, with their names, that no container holds and that are not pinned, and
+ * layers that are then in no image. dry_run: only counts. ERR_CONFLICT while an import is under
+ * way. */
+int image_store_prune(struct image_store *store, bool dry_run, struct image_pruned *out,
+		      struct err *err) MUST_CHECK;
+
+/* Fewer may be pinned: what nothing names, holds or pins goes. */
+void image_store_unpinned(struct image_store *store);
+
 struct image_entry {
-	const char *name;
+	const char *name; /* "" when none is left */
 	const struct image_record *record;
 	uint32_t in_use;
+	bool pinned;
 	int64_t imported_wall_ns;
 };
-/* Visits all names; the pointers are valid during the call. */
+/* Visits all names, and images without one; the pointers are valid during the call. */
 void image_store_each(struct image_store *store,
 		      void (*visit)(void *arg, const struct image_entry *), void *arg);
 

@@ -5,18 +5,15 @@
  * the configuration are there to check).
  *
  * A layer's folder is named by its diff id, the digest of its tar stream: the same layer of two
- * images is unpacked once. Order at the end: syncfs, then one rename per layer, then fsync of
- * layers/: what can be seen there is complete, also after a power cut. A layer that an image has
- * twice is listed once, at its upper place, which shows the same files (and overlayfs refuses one
- * folder twice).
+ * images is unpacked once. All layers are moved to their places at the end (layer_folder.h). A
+ * layer that an image has twice is listed once, at its upper place, which shows the same files (and
+ * overlayfs refuses one folder twice).
  */
 #include "runtime/import.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +23,8 @@
 #include "base/text.h"
 #include "runtime/archive.h"
 #include "runtime/image_record.h"
-#include "runtime/inflate.h"
+#include "runtime/layer_folder.h"
+#include "runtime/layer_stream.h"
 #include "runtime/layout.h"
 #include "runtime/tree.h"
 
@@ -42,7 +40,7 @@ enum {
 struct source {
 	const struct archive_file *file;
 	const char *digest; /* of the compressed blob; "" when the archive has none */
-	bool is_new;        /* unpacked now, below tmp/ */
+	uint64_t number;    /* of its folder below tmp/, when it is unpacked now; else 0 */
 	bool is_repeated;   /* the same layer stands further up */
 	int fd;             /* its folder fs */
 };
@@ -72,38 +70,12 @@ no_memory(struct err *err)
 	return err_set(err, ERR_NO_MEMORY, "no memory to import an image");
 }
 
-/* ---- digests ---- */
-
-static int
-hash_begin(EVP_MD_CTX **out, struct err *err)
-{
-	*out = EVP_MD_CTX_new();
-	if (!*out || EVP_DigestInit_ex(*out, EVP_sha256(), NULL) != 1) {
-		EVP_MD_CTX_free(*out);
-		*out = NULL;
-		return no_memory(err);
-	}
-	return 0;
-}
-
-static void
-hash_end(EVP_MD_CTX *hash, char hex[HEX_BYTES])
-{
-	uint8_t digest[SHA256_BYTES] = {0};
-
-	EVP_DigestFinal_ex(hash, digest, NULL);
-	text_hex(digest, sizeof(digest), hex, HEX_BYTES);
-}
-
+/* The archive can be made again: what a registry has cannot. */
 static int
 check_digest(const char *what, const char *told, const char *found, struct err *err)
 {
-	if (!strcmp(told, found))
+	if (layer_stream_compare(what, told, found, err) == 0)
 		return 0;
-	err_set(err, ERR_CORRUPT, "the image is damaged: the digest of its %s does not match",
-		what);
-	err_why(err, "the image says sha256:%s", told);
-	err_why(err, "the data has sha256:%s", found);
 	return err_fix(err, "make the archive again, and compare its checksum after copying it");
 }
 
@@ -384,87 +356,34 @@ find_image(struct import *im, struct err *err)
 
 /* ---- one layer ---- */
 
-struct stream {
-	struct layer *layer;
-	EVP_MD_CTX *diff;
-};
-
 static int
-take_plain(void *arg, const void *data, size_t bytes, struct err *err)
-{
-	struct stream *s = arg;
-
-	EVP_DigestUpdate(s->diff, data, bytes);
-	return layer_feed(s->layer, data, bytes, err);
-}
-
-static int
-pump(struct import *im, const struct source *src, struct inflate *z, EVP_MD_CTX *blob,
-     struct err *err)
+pump(struct import *im, const struct source *src, struct layer_stream *s, struct err *err)
 {
 	for (uint64_t at = 0; at < src->file->bytes;) {
 		uint64_t left = src->file->bytes - at;
 		size_t n = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
 
-		if (archive_read(im->archive, src->file, at, im->chunk, n, err) < 0)
-			return -1;
-		EVP_DigestUpdate(blob, im->chunk, n);
-		if (inflate_feed(z, im->chunk, n, err) < 0)
+		if (archive_read(im->archive, src->file, at, im->chunk, n, err) < 0 ||
+		    layer_stream_feed(s, im->chunk, n, err) < 0)
 			return -1;
 		at += n;
 	}
-	return inflate_end(z, err);
-}
-
-/* A digest that does not match explains better than what it led to: it is said first. */
-static int
-pump_checked(struct import *im, const struct source *src, const char *diff_id, struct inflate *z,
-	     struct stream *s, EVP_MD_CTX *blob, struct err *err)
-{
-	char hex[HEX_BYTES];
-
-	if (pump(im, src, z, blob, err) < 0)
-		return -1;
-	hash_end(blob, hex);
-	if (*src->digest && check_digest("compressed layer", src->digest + 7, hex, err) < 0)
-		return -1;
-	hash_end(s->diff, hex);
-	if (check_digest("layer", diff_id, hex, err) < 0)
-		return -1;
-	return layer_end(s->layer, err);
-}
-
-static int
-detect(struct import *im, const struct source *src, enum inflate_kind *out, struct err *err)
-{
-	uint8_t magic[INFLATE_MAGIC_BYTES];
-	size_t n = src->file->bytes < sizeof(magic) ? (size_t)src->file->bytes : sizeof(magic);
-
-	if (archive_read(im->archive, src->file, 0, magic, n, err) < 0)
-		return -1;
-	*out = inflate_detect(magic, n);
-	return 0;
+	return layer_stream_end(s, err);
 }
 
 static int
 unpack_stream(struct import *im, const struct source *src, const char *diff_id, struct layer *layer,
 	      struct err *err)
 {
-	struct stream s = {.layer = layer};
-	struct inflate *z = NULL;
-	EVP_MD_CTX *blob = NULL;
-	enum inflate_kind kind;
-	int rc = -1;
+	struct layer_stream *s;
 
 	/* The tar stream is larger than its files: headers of as many entries as are allowed. */
 	uint64_t max = im->limits.bytes_max + im->limits.entries_max * 4096;
 
-	if (detect(im, src, &kind, err) == 0 && hash_begin(&s.diff, err) == 0 &&
-	    hash_begin(&blob, err) == 0 && inflate_new(kind, max, take_plain, &s, &z, err) == 0)
-		rc = pump_checked(im, src, diff_id, z, &s, blob, err);
-	inflate_free(z);
-	EVP_MD_CTX_free(s.diff);
-	EVP_MD_CTX_free(blob);
+	if (layer_stream_new(layer, src->digest, diff_id, max, &s, err) < 0)
+		return -1;
+	int rc = pump(im, src, s, err);
+	layer_stream_free(s);
 	return rc;
 }
 
@@ -500,65 +419,32 @@ unpack_into(struct import *im, size_t i, struct err *err)
 }
 
 static int
-write_size(int folder, uint64_t bytes, struct err *err)
-{
-	char text[32];
-	defer_close int fd = openat(folder, "bytes", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-
-	text_format(text, sizeof(text), "%llu\n", (unsigned long long)bytes);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot note the size of a layer");
-	return fd_write_all(fd, text, strlen(text), err);
-}
-
-static uint64_t
-read_size(int folder)
-{
-	char text[32] = {0};
-	uint64_t bytes = 0;
-	defer_close int fd = fd_open_beneath(folder, "bytes", O_RDONLY, 0);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n > 1 && text[n - 1] == '\n') {
-		text[n - 1] = '\0';
-		if (!text_u64(text, INT64_MAX, &bytes))
-			bytes = 0;
-	}
-	return bytes;
-}
-
-static int
 make_layer(struct import *im, size_t i, struct err *err)
 {
 	struct source *src = &im->sources[i];
-	const char *name = im->record.layers.items[i];
+	struct layer_folder folder;
 	uint64_t before = im->record.bytes;
 
-	src->is_new = true;
-	if (tree_remove(im->tmp, name) < 0 || mkdirat(im->tmp, name, 0755) < 0)
-		return err_sys(err, errno, "cannot make a folder for a layer");
-	defer_close int folder = fd_open_beneath(im->tmp, name, O_RDONLY | O_DIRECTORY, 0);
-	if (folder < 0 || mkdirat(folder, "fs", 0755) < 0 ||
-	    (src->fd = fd_open_beneath(folder, "fs", O_RDONLY | O_DIRECTORY, 0)) < 0)
-		return err_sys(err, errno, "cannot make a folder for a layer");
-	if (unpack_into(im, i, err) < 0)
+	src->number = layer_folder_number();
+	if (layer_folder_make(im->tmp, src->number, &folder, err) < 0)
 		return -1;
-	im->layers_new++;
-	return write_size(folder, im->record.bytes - before, err);
+	src->fd = fd_take(&folder.fs);
+	int rc = unpack_into(im, i, err);
+	if (rc == 0)
+		rc = layer_folder_finish(&folder, im->record.bytes - before, NULL, err);
+	layer_folder_close(&folder);
+	im->layers_new += rc == 0;
+	return rc;
 }
 
 static bool
 open_layer(struct import *im, size_t i)
 {
-	struct source *src = &im->sources[i];
-	const char *name = im->record.layers.items[i];
-	defer_close int folder = fd_open_beneath(im->layers, name, O_RDONLY | O_DIRECTORY, 0);
+	uint64_t bytes;
 
-	if (folder < 0)
-		return false;
-	src->fd = fd_open_beneath(folder, "fs", O_RDONLY | O_DIRECTORY, 0);
-	im->record.bytes += src->fd >= 0 ? read_size(folder) : 0;
-	return src->fd >= 0;
+	im->sources[i].fd = layer_folder_open(im->layers, im->record.layers.items[i], &bytes);
+	im->record.bytes += bytes;
+	return im->sources[i].fd >= 0;
 }
 
 /* ---- all layers ---- */
@@ -588,35 +474,22 @@ unpack_all(struct import *im, struct err *err)
 	return 0;
 }
 
-/* The folders are held by O_PATH descriptors, which cannot be synced. */
-static int
-flush(int folder, int (*sync_call)(int fd))
-{
-	defer_close int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 ? -1 : sync_call(fd);
-}
-
 static int
 commit(struct import *im, struct err *err)
 {
-	if (im->layers_new == 0)
-		return 0;
-	if (flush(im->images, syncfs) < 0) {
-		err_sys(err, errno, "cannot write the image to the disk");
-		return -1;
-	}
-	for (size_t i = 0; i < im->count; i++) {
-		const char *name = im->record.layers.items[i];
+	struct layer_folder_move moves[IMAGE_LAYERS_MAX];
+	size_t count = 0;
 
-		if (!im->sources[i].is_new)
+	for (size_t i = 0; i < im->count; i++) {
+		if (im->sources[i].is_repeated)
 			continue;
-		if (renameat2(im->tmp, name, im->layers, name, RENAME_NOREPLACE) < 0)
-			return err_sys(err, errno, "cannot move a layer to its place");
+		moves[count++] = (struct layer_folder_move){
+			.diff_id = im->record.layers.items[i],
+			.number = im->sources[i].number,
+			.fs = im->sources[i].fd,
+		};
 	}
-	return flush(im->layers, fsync) < 0
-		       ? err_sys(err, errno, "cannot write the image to the disk")
-		       : 0;
+	return layer_folder_commit(im->images, im->layers, im->tmp, moves, count, err);
 }
 
 static void
@@ -637,8 +510,8 @@ clean_up(struct import *im)
 	for (size_t i = 0; i < im->count; i++) {
 		if (im->sources[i].fd > 0)
 			fd_close(&im->sources[i].fd);
-		if (im->sources[i].is_new)
-			tree_remove(im->tmp, im->record.layers.items[i]);
+		if (im->sources[i].number)
+			layer_folder_remove(im->tmp, im->sources[i].number);
 	}
 }
 

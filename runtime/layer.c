@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "runtime/layer_path.h"
@@ -53,7 +54,9 @@ struct layer {
 	/* The parent that was opened last. */
 	char parent[TAR_PATH_BYTES];
 	int parent_fd;
-	struct buf times; /* of folders: text, u64 seconds, u32 nanoseconds */
+	struct buf times;    /* of folders: text, u64 seconds, u32 nanoseconds */
+	struct buf *orphans; /* folders to adopt later; NULL: now, from lower */
+	bool adopting;       /* it is later */
 };
 
 int
@@ -168,15 +171,50 @@ look_below(const struct layer *l, const char *path, struct stat *out)
 	}
 }
 
+void
+layer_defer(struct layer *l, struct buf *orphans)
+{
+	l->orphans = orphans;
+}
+
+/* '+': made without an entry of its own; '-': its entry came after all. */
+static int
+note_orphan(struct layer *l, char what, const char *path, struct err *err)
+{
+	char line[TAR_PATH_BYTES + 1];
+
+	if (!l->orphans)
+		return 0;
+	text_format(line, sizeof(line), "%c%s", what, path);
+	buf_text(l->orphans, line);
+	if (!buf_ok(l->orphans))
+		return refuse(l, ERR_LIMIT, "the layer has too many folders", err);
+	return 0;
+}
+
+/* Beneath the root, through no link. */
+static int
+open_folder_at(const struct layer *l, int parent, const char *name)
+{
+	if (parent == l->root)
+		return fd_open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0);
+	return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 static int
 adopt_below(struct layer *l, int parent, const char *name, const char *path, struct err *err)
 {
-	defer_close int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	defer_close int fd = open_folder_at(l, parent, name);
 	struct stat st;
 
 	look_below(l, path, &st);
+	/* Something else may have taken its place meanwhile. */
+	if (fd < 0 && l->adopting && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+		return 0;
 	if (fd < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
 		return failed(l, "make a folder", err);
+	if (note_orphan(l, '+', path, err) < 0)
+		return -1;
 	return remember_time(l, path, "", st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec, err);
 }
 
@@ -359,6 +397,16 @@ apply_root(struct layer *l, struct err *err)
 }
 
 static int
+note_brought_after(struct layer *l, struct err *err)
+{
+	char path[TAR_PATH_BYTES + 256];
+	const struct layer_path *p = &l->path;
+
+	text_format(path, sizeof(path), "%s%s%s", p->parent, *p->parent ? "/" : "", p->base);
+	return note_orphan(l, '-', path, err);
+}
+
+static int
 apply_folder(struct layer *l, int parent, struct err *err)
 {
 	const struct tar_entry *e = &l->tar.entry;
@@ -378,6 +426,8 @@ apply_folder(struct layer *l, int parent, struct err *err)
 	if (fd < 0)
 		return failed(l, "open a folder", err);
 	if (set_owner_and_mode(l, fd, err) < 0)
+		return -1;
+	if (there && note_brought_after(l, err) < 0)
 		return -1;
 	if (hidden && fsetxattr(fd, OPAQUE_XATTR, "y", 1, 0) < 0)
 		return failed(l, "mark a folder as opaque", err);
@@ -632,4 +682,63 @@ layer_end(struct layer *l, struct err *err)
 	if (!l->root_seen && adopt_below(l, l->root, ".", ".", err) < 0)
 		return -1;
 	return set_times(l, err);
+}
+
+/* The next line of the list, or NULL at its end. */
+static const char *
+next_orphan(struct cursor *c, char out[TAR_PATH_BYTES + 1])
+{
+	size_t length = 0;
+	const void *text = cursor_left(c) ? cursor_blob(c, TAR_PATH_BYTES, &length) : NULL;
+
+	if (!text || length < 2)
+		return NULL;
+	memcpy(out, text, length);
+	out[length] = '\0';
+	return out;
+}
+
+static int
+note_brought(const void *orphans, size_t bytes, struct map *out)
+{
+	struct cursor c;
+	char line[TAR_PATH_BYTES + 1];
+
+	cursor_init(&c, orphans, bytes);
+	while (next_orphan(&c, line)) {
+		if (line[0] == '-' && map_put_str(out, line + 1, out) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+layer_adopt(int root, const int *lower, size_t lower_count, const void *orphans, size_t bytes,
+	    struct err *err)
+{
+	struct layer l = {
+		.root = root, .lower = lower, .lower_count = lower_count, .adopting = true};
+	struct cursor c;
+	struct map brought;
+	char line[TAR_PATH_BYTES + 1];
+	int rc = 0;
+
+	tar_init(&l.tar);
+	buf_init(&l.times, MEM_RUNTIME, TIMES_BYTES_MAX);
+	map_init(&brought, MEM_RUNTIME);
+	if (note_brought(orphans, bytes, &brought) < 0)
+		rc = err_set(err, ERR_NO_MEMORY, "no memory to finish a layer");
+	cursor_init(&c, orphans, bytes);
+	while (rc == 0 && next_orphan(&c, line)) {
+		if (line[0] == '+' && !map_get_str(&brought, line + 1))
+			rc = adopt_below(&l, root, line + 1, line + 1, err);
+	}
+	if (rc == 0 && !cursor_done(&c))
+		rc = err_set(err, ERR_CORRUPT, "a layer's list of folders does not hold");
+	if (rc == 0)
+		rc = set_times(&l, err);
+	map_fini(&brought);
+	tar_fini(&l.tar);
+	buf_fini(&l.times);
+	return rc;
 }

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "base/buf.h"
 #include "base/err.h"
 
 enum {
@@ -34,6 +35,11 @@ struct layer;
 int layer_new(int root, const int *lower, size_t lower_count, const struct layer_limits *limits,
 	      struct layer **out, struct err *err) MUST_CHECK;
 void layer_free(struct layer *l);
+/* When the layers below are not there yet: such folders are listed in `orphans` (borrowed; its cap
+ * is a limit), and layer_adopt is called with the list when they are. */
+void layer_defer(struct layer *l, struct buf *orphans);
+int layer_adopt(int root, const int *lower, size_t lower_count, const void *orphans, size_t bytes,
+		struct err *err) MUST_CHECK;
 /* -1 with err ends it; the folder is then to be removed by the caller. */
 int layer_feed(struct layer *l, const void *data, size_t bytes, struct err *err) MUST_CHECK;
 /* The stream is at its end: checks that it is complete, sets what can only be set last. */

@@ -146,6 +146,8 @@ open_all(struct station *st, struct err *err)
 	    load_addresses(err) < 0 || cgroups_open(welcome->instance, &host.groups, err) < 0 ||
 	    open_network(run, err) < 0 || image_store_open(images, &host.images, err) < 0 ||
 	    image_ops_new(st, host.images, &host.ops, err) < 0 ||
+	    image_pull_open(st, host.images, &host.pulls, err) < 0 ||
+	    image_ask_new(st, host.images, host.ops, host.pulls, &host.asks, err) < 0 ||
 	    spawn_open(&host.spawn, host.loop, err) < 0)
 		return -1;
 	return compile_filters(err);
@@ -253,6 +255,7 @@ on_tick(uv_timer_t *timer)
 	tick_number++;
 	while (map_next(&host.containers, &it))
 		look_after(it.value, now, tick_number);
+	image_pull_tick(host.pulls);
 }
 
 static int
@@ -362,6 +365,14 @@ sync_reader(struct ring_reader *r)
 	switch (ring_reader_role(r)) {
 	case ROLE_SCHEDULER:
 		ring_table_sync(r, MSG_TABLE_CLAIM, sizeof(struct msg_claim), on_claim, NULL);
+		if (ring_table_sync(r, MSG_TABLE_PIN, sizeof(struct msg_pin), NULL, NULL) ==
+		    RING_OK)
+			image_ask_pins(host.asks, r);
+		break;
+	case ROLE_FETCH:
+		if (ring_table_sync(r, MSG_TABLE_TRANSFER, sizeof(struct msg_transfer), NULL,
+				    NULL) == RING_OK)
+			image_pull_moved(host.pulls, r);
 		break;
 	case ROLE_DATAPLANE:
 		ring_table_sync(r, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath), on_datapath,
@@ -418,8 +429,10 @@ on_peer_gone(struct station *st, uint16_t role, uint16_t index, uint32_t generat
 	/* Another generation may be there already: the station knows. */
 	if (role == ROLE_SCHEDULER) {
 		scheduler = station_reader(st, role, 0);
-		if (scheduler == NULL)
+		if (scheduler == NULL) {
 			forget_claims();
+			image_ask_pins(host.asks, NULL);
+		}
 	}
 	if (role == ROLE_DATAPLANE)
 		host.dataplane = station_reader(st, role, 0);
@@ -438,7 +451,8 @@ on_request(struct station *st, const struct station_request *request, const void
 {
 	struct err err = {0};
 	if (helper_request(&host, request, body, bytes, fds, count) ||
-	    image_ops_request(host.ops, request, body, bytes, fds, count))
+	    image_ops_request(host.ops, request, body, bytes, fds, count) ||
+	    image_ask_request(host.asks, request, body, bytes))
 		return;
 	err_set(&err, ERR_UNSUPPORTED, "the runtime does not know request %u", request->op);
 	station_answer_err(st, request, &err);

@@ -122,6 +122,7 @@ add_service(struct model *m, struct view *view, struct service *s, struct rollou
 	out->surge = rules->update.max_surge;
 	out->unavailable = rules->update.max_unavailable;
 	out->stop_first = rules->update.order == DOC_ORDER_STOP_FIRST;
+	out->pause = rules->update.on_failure == DOC_UPDATE_PAUSE;
 	if (rules->health.node)
 		out->monitor_ns = rules->update.monitor_ms * MS_NS;
 	else
@@ -129,6 +130,15 @@ add_service(struct model *m, struct view *view, struct service *s, struct rollou
 	out->ready_max_ns = wait_ms * MS_NS;
 	if (target)
 		add_depends(view, s, target, out);
+}
+
+/* A restart: what was there before counts as old, though it is made as the target says. */
+static bool
+is_to_be_replaced(const struct operation *o, const struct replica *p)
+{
+	return o && o->row.kind == MSG_OPERATION_RESTART && p->row.operation != o->row.id &&
+	       (!o->row.service || o->row.service == p->row.service) &&
+	       (!o->row.index || o->row.index == p->row.index);
 }
 
 static void
@@ -142,7 +152,7 @@ add_replica(struct model *m, struct replica *p, struct rollout_replica *out)
 		.id = p->row.id,
 		.service = p->service->slot,
 		.index = p->row.index,
-		.target = model_made_as(m, p, d->row.target),
+		.target = model_made_as(m, p, d->row.target) && !is_to_be_replaced(d->operation, p),
 		.previous = model_made_as(m, p, d->row.revision),
 		.fresh = fresh,
 		.leaving = l->order == LIFECYCLE_REMOVE,
@@ -281,7 +291,8 @@ create(struct model *m, struct deployment *d, struct service *s, const struct ro
 	if (map_count(&m->replicas) >= MODEL_REPLICAS_MAX)
 		return err_set(err, ERR_LIMIT, "a node has at most %d replicas",
 			       MODEL_REPLICAS_MAX);
-	if (d->operation && d->rollout.phase == ROLLOUT_FORWARD)
+	if (d->operation && (d->rollout.phase == ROLLOUT_FORWARD ||
+			     d->operation->row.kind == MSG_OPERATION_RESTART))
 		row.operation = d->operation->row.id;
 	if (make_row(m, s, r, a->index, &row, err) < 0)
 		return -1;
@@ -381,6 +392,8 @@ keep_reason(struct deployment *d, const struct err *cause, const char *did, enum
 
 	if (o && o->row.kind == MSG_OPERATION_SCALE)
 		err_set(&err, kind, "%s was not scaled: %s", d->row.name, cause->what);
+	else if (o && o->row.kind == MSG_OPERATION_RESTART)
+		err_set(&err, kind, "%s was not restarted: %s", d->row.name, cause->what);
 	else
 		err_set(&err, kind, "%s revision %u %s: %s", d->row.name, d->row.target, did,
 			cause->what);
@@ -422,6 +435,22 @@ turn_back(struct model *m, struct deployment *d, const struct view *view,
 	set_result(d, first ? STORE_RESULT_FAILED : STORE_RESULT_ROLLED_BACK);
 	event_deployment(m, d, service_at(view, a->service), "deploy.turned_back", LOG_ERROR,
 			 &d->row.reason, "%s", d->row.reason.what);
+}
+
+static void end_operation(struct model *m, struct deployment *d, enum msg_operation_state state);
+
+/* Everything stays for a look at it; `rollout resume` takes the same operation up again. */
+static void
+pause(struct model *m, struct deployment *d, const struct view *view,
+      const struct rollout_action *a)
+{
+	struct err cause = {0};
+
+	name_failure(m, d, view, a, &cause);
+	keep_reason(d, &cause, "is paused", cause.kind);
+	event_deployment(m, d, service_at(view, a->service), "deploy.paused", LOG_ERROR,
+			 &d->row.reason, "%s", d->row.reason.what);
+	end_operation(m, d, MSG_OPERATION_FAILED);
 }
 
 static void
@@ -497,13 +526,15 @@ static void
 finish(struct model *m, struct deployment *d, bool back)
 {
 	bool remove = d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE;
-	bool scale = d->operation && d->operation->row.kind == MSG_OPERATION_SCALE;
+	bool scale = d->operation && (d->operation->row.kind == MSG_OPERATION_SCALE ||
+				      d->operation->row.kind == MSG_OPERATION_RESTART);
 
 	if (back) {
 		end_operation(m, d,
 			      d->row.revision && !scale ? MSG_OPERATION_ROLLED_BACK
 							: MSG_OPERATION_FAILED);
 		give_up_target(d);
+		save_prune(m, d);
 		return;
 	}
 	end_operation(m, d, MSG_OPERATION_DONE);
@@ -631,8 +662,7 @@ carry_out(struct model *m, struct deployment *d, struct view *view, const struct
 		turn_back(m, d, view, a);
 		return true;
 	case ROLLOUT_PAUSE:
-		turn_back(m, d, view, a);
-		end_operation(m, d, MSG_OPERATION_FAILED);
+		pause(m, d, view, a);
 		return true;
 	case ROLLOUT_SAY_LATE:
 		s->depends_over |= UINT64_C(1) << a->depend;

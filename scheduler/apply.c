@@ -17,7 +17,7 @@
 #include "scheduler/ports.h"
 #include "scheduler/reconcile.h"
 
-enum { ARENA_BYTES = 4 << 20, PREFIXES_MAX = 8 };
+enum { ARENA_BYTES = 4 << 20, PREFIXES_MAX = 8, DRIFT_BYTES = 512 };
 
 /* One service of the new document. */
 struct part {
@@ -39,7 +39,8 @@ struct apply {
 	struct deployment *d; /* NULL: new */
 	bool added;
 	struct revision *serving;
-	struct revision *revision; /* new */
+	struct revision *revision;   /* new */
+	const struct revision *from; /* roll-back: whose document and images; else NULL */
 	struct operation *operation;
 	struct store_deployment row;
 	struct part *parts;
@@ -220,11 +221,16 @@ static void
 find_digest(struct apply *a, const struct doc_service *s, struct store_pin *pin)
 {
 	const struct store_pin *before = model_pin(a->serving, s->name);
+	const struct store_pin *then = model_pin(a->from, s->name);
 	char name[IMAGE_REF_TEXT_BYTES];
 	struct finding f = {name, pin->image_digest};
 
 	image_ref_put(&s->image.ref, name, sizeof(name));
 	text_copy(pin->image, sizeof(pin->image), s->image.name);
+	if (then && then->image_digest[0]) {
+		memcpy(pin->image_digest, then->image_digest, sizeof(pin->image_digest));
+		return;
+	}
 	if (s->image.ref.digest[0])
 		text_copy(pin->image_digest, sizeof(pin->image_digest), s->image.ref.digest);
 	else if (a->m->runtime)
@@ -313,17 +319,25 @@ pin_differs(const struct apply *a, const struct part *p)
 }
 
 static bool
+is_halted(const struct service *s)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas) {
+		if (container_of(it, struct replica, link)->life.order == LIFECYCLE_STOP)
+			return true;
+	}
+	return false;
+}
+
+static bool
 is_stopped(const struct deployment *d)
 {
-	struct list *it, *next, *at, *after;
+	struct list *it, *next;
 
 	list_each (it, next, &d->services) {
-		struct service *s = container_of(it, struct service, link);
-
-		list_each (at, after, &s->replicas) {
-			if (container_of(at, struct replica, link)->life.order == LIFECYCLE_STOP)
-				return true;
-		}
+		if (is_halted(container_of(it, struct service, link)))
+			return true;
 	}
 	return d->row.stopped;
 }
@@ -345,6 +359,31 @@ is_unchanged(const struct apply *a)
 	return true;
 }
 
+/* What is otherwise than this document says, though the document says nothing new: "! web ..." */
+static void
+tell_drift(const struct apply *a, struct buf *out)
+{
+	char line[256];
+
+	for (size_t i = 0; i < a->parts_count; i++) {
+		const struct part *p = &a->parts[i];
+		const struct doc_service *doc = p->doc;
+
+		line[0] = 0;
+		if (!p->service || !a->serving || !doc_service_find(a->serving->doc, doc->name))
+			continue;
+		if (is_halted(p->service))
+			text_format(line, sizeof(line), "! %s is stopped\n", doc->name);
+		else if (doc->scale.mode == DOC_SCALE_FIXED && p->row.operator&&
+							       p->row.wanted != doc->scale.replicas)
+			text_format(line, sizeof(line),
+				    "! %s runs %u replicas, set by hand; the document says %u\n",
+				    doc->name, p->row.wanted, doc->scale.replicas);
+		if (out->length + strlen(line) < sizeof(((struct msg_apply_answer *)0)->changes))
+			buf_puts(out, line);
+	}
+}
+
 static int
 tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 {
@@ -364,7 +403,9 @@ tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	}
 	buf_init(&lines, MEM_SCHEDULER, sizeof(answer->changes) + 64);
 	int rc = diff_lines(a->serving ? a->serving->doc : NULL, a->doc, pins, count,
-			    sizeof(answer->changes) - 1, &lines, err);
+			    sizeof(answer->changes) - DRIFT_BYTES, &lines, err);
+	if (a->request->dry_run)
+		tell_drift(a, &lines);
 	if (rc == 0) {
 		text_copy(answer->changes, sizeof(answer->changes), buf_cstr(&lines));
 		answer->changes_bytes = (uint32_t)strlen(answer->changes);
@@ -402,6 +443,7 @@ put_revision(struct apply *a, struct err *err)
 		.who_uid = a->request->who_uid,
 		.result = STORE_RESULT_PENDING,
 		.created_wall_ns = a->m->wall_ns,
+		.copy_of = a->from ? a->from->row.revision : 0,
 	};
 
 	memcpy(row.sha256, a->sha256, sizeof(row.sha256));
@@ -569,8 +611,13 @@ take_effect(struct apply *a)
 		a->parts[i].service->depends_over = 0;
 	}
 	rollout_init(&d->rollout, ROLLOUT_FORWARD, a->request->no_rollback, a->m->now_ns);
-	event_deployment(a->m, d, NULL, "deploy.started", LOG_INFO, NULL,
-			 "%s revision %u is deployed", d->row.name, d->row.target);
+	if (a->from)
+		event_deployment(a->m, d, NULL, "rollback.started", LOG_INFO, NULL,
+				 "%s revision %u is deployed: what revision %u was", d->row.name,
+				 d->row.target, a->from->row.revision);
+	else
+		event_deployment(a->m, d, NULL, "deploy.started", LOG_INFO, NULL,
+				 "%s revision %u is deployed", d->row.name, d->row.target);
 	tell_weak_gates(a);
 	/* A deploy starts again what was stopped by hand. */
 	list_each (it, next, &d->services) {
@@ -631,11 +678,11 @@ go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	return 0;
 }
 
-int
-apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
-	       struct msg_apply_answer *answer, struct err *err)
+static int
+run(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
+    const struct revision *from, struct msg_apply_answer *answer, struct err *err)
 {
-	struct apply a = {.m = m, .request = request};
+	struct apply a = {.m = m, .request = request, .from = from};
 
 	memset(answer, 0, sizeof(*answer));
 	arena_init(&a.arena, MEM_SCHEDULER, ARENA_BYTES);
@@ -649,4 +696,48 @@ apply_document(struct model *m, const struct msg_apply *request, const char *tex
 	buf_fini(&a.text);
 	arena_fini(&a.arena);
 	return rc < 0 ? err_where(err, "%s", request->name) : 0;
+}
+
+int
+apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
+	       struct msg_apply_answer *answer, struct err *err)
+{
+	return run(m, request, text, bytes, NULL, answer, err);
+}
+
+static struct revision *
+choose(struct deployment *d, uint32_t number, struct err *err)
+{
+	struct revision *r = number ? model_revision(d, number) : model_last_good(d);
+
+	if (r)
+		return r;
+	if (number)
+		err_set(err, ERR_NOT_FOUND, "%s has no revision %u", d->row.name, number);
+	else
+		err_set(err, ERR_NOT_FOUND, "%s has no earlier revision that served", d->row.name);
+	err_fix(err, "see which are kept: zlayer history %s", d->row.name);
+	return NULL;
+}
+
+int
+apply_rollback(struct model *m, const struct msg_rollback *q, struct msg_apply_answer *answer,
+	       struct err *err)
+{
+	struct msg_apply request = {.dry_run = q->dry_run, .who_uid = q->who_uid};
+	struct deployment *d = model_deployment(m, q->name);
+	struct buf text;
+
+	if (!d || d->gone)
+		return err_set(err, ERR_NOT_FOUND, "there is no deployment %s", q->name);
+	struct revision *r = choose(d, q->revision, err);
+	if (!r)
+		return -1;
+	text_copy(request.name, sizeof(request.name), q->name);
+	buf_init(&text, MEM_SCHEDULER, DOC_BYTES_MAX);
+	int rc = store_get_blob(m->store, STORE_DOCUMENT, r->row.id, &text, err);
+	if (rc == 0)
+		rc = run(m, &request, (const char *)text.data, text.length, r, answer, err);
+	buf_fini(&text);
+	return rc;
 }

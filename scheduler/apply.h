@@ -12,5 +12,8 @@
 
 int apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
 		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+/* The document and the images of an earlier revision as a new one. */
+int apply_rollback(struct model *m, const struct msg_rollback *request,
+		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
 
 #endif

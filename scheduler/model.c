@@ -111,6 +111,24 @@ model_operation(struct model *m, uint64_t id)
 	return NULL;
 }
 
+struct revision *
+model_last_good(struct deployment *d)
+{
+	struct revision *serving = model_revision(d, d->row.revision), *best = NULL;
+	struct list *it, *next;
+
+	list_each (it, next, &d->revisions) {
+		struct revision *r = container_of(it, struct revision, link);
+
+		if (r->row.result != STORE_RESULT_GOOD || r->row.revision == d->row.revision ||
+		    (serving && r->row.revision == serving->row.copy_of) ||
+		    (best && best->row.revision > r->row.revision))
+			continue;
+		best = r;
+	}
+	return best;
+}
+
 const struct store_pin *
 model_pin(const struct revision *r, const char *service)
 {

@@ -155,6 +155,8 @@ struct operation *model_operation(struct model *m, uint64_t id);
 /* The revision with its document parsed. NULL with err. */
 struct revision *model_document(struct model *m, struct deployment *d, uint32_t number,
 				struct err *err);
+/* The newest one that served before what serves now, and is something else; NULL: there is none. */
+struct revision *model_last_good(struct deployment *d);
 const struct store_pin *model_pin(const struct revision *r, const char *service);
 /* What a replica is made of, in words: the newest of the documents in force that has the same make,
  * else its own revision's. NULL when there is none. */

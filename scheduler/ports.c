@@ -126,3 +126,41 @@ ports_check_node(const struct model *m, const struct doc *mine, struct err *err)
 	}
 	return 0;
 }
+
+/* ---- ports that could not be opened ---- */
+
+struct closed_port {
+	const struct doc_endpoint *e;
+	struct msg_reason *out;
+	bool found;
+};
+
+static bool
+look_at_stream(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_listener *row = bytes;
+	struct closed_port *p = arg;
+
+	(void)key;
+	if (row->up || row->addr.port != p->e->port || !MSG_OK(row->name) ||
+	    !text_equal(row->name, doc_protocol_name(p->e->protocol)) ||
+	    !MSG_OK(row->reason.what) || !MSG_OK(row->reason.why) || !MSG_OK(row->reason.why2) ||
+	    !MSG_OK(row->reason.fix))
+		return true;
+	*p->out = row->reason;
+	p->found = row->reason.kind != 0;
+	return !p->found;
+}
+
+bool
+ports_trouble(const struct model *m, const struct doc_service *s, struct msg_reason *out)
+{
+	struct closed_port p = {.out = out};
+
+	for (size_t i = 0; m->supervisor && i < s->endpoints_count && !p.found; i++) {
+		p.e = &s->endpoints[i];
+		if (is_public(p.e))
+			ring_table_each(m->supervisor, MSG_TABLE_LISTENER, look_at_stream, &p);
+	}
+	return p.found;
+}

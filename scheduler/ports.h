@@ -18,4 +18,7 @@ int ports_compare(const struct doc *mine, const struct doc *theirs, struct err *
 /* Against what the node itself listens on: its configuration, and the listeners that it has. */
 int ports_check_node(const struct model *m, const struct doc *mine, struct err *err) MUST_CHECK;
 
+/* A public port of the service that the node could not open: true with the reason. */
+bool ports_trouble(const struct model *m, const struct doc_service *s, struct msg_reason *out);
+
 #endif

@@ -17,7 +17,7 @@
 #include "scheduler/gate.h"
 #include "scheduler/ports.h"
 
-enum { FAST_MS = 500, SESSION_TIMEOUT_MS = 60000, TABLES = 9 };
+enum { FAST_MS = 500, SESSION_TIMEOUT_MS = 60000, TABLES = 10 };
 
 static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
@@ -28,6 +28,7 @@ static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_PROBE, 1, sizeof(struct msg_probe), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ROUTE, 1, sizeof(struct msg_route), MODEL_SERVICES_MAX * 2},
 	{MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), MODEL_REPLICAS_MAX},
+	{MSG_TABLE_PIN, 1, sizeof(struct msg_pin), MSG_PINS_MAX},
 	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
 };
 
@@ -560,6 +561,18 @@ count_states(struct model *m, const char *label, const struct tally *t)
 }
 
 static void
+put_endpoints(const struct doc_service *spec, struct msg_service *row)
+{
+	for (size_t i = 0; i < spec->endpoints_count && i < MSG_ENDPOINTS_MAX; i++) {
+		const struct doc_endpoint *e = &spec->endpoints[i];
+		struct msg_service_endpoint *out = &row->endpoints[row->endpoints_count++];
+
+		text_copy(out->name, sizeof(out->name), e->name);
+		out->protocol = e->protocol == DOC_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+	}
+}
+
+static void
 put_service(struct table *t, struct service *s)
 {
 	const struct doc_service *spec = in_force(t->m, s);
@@ -590,7 +603,10 @@ put_service(struct table *t, struct service *s)
 		row.weak_gate = !spec->health.node;
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		put_url(t->m, spec, row.url, sizeof(row.url));
+		put_endpoints(spec, &row);
 	}
+	if (spec && ports_trouble(t->m, spec, &row.reason) && row.state == MSG_SERVICE_READY)
+		row.state = MSG_SERVICE_DEGRADED;
 	row.waits = s->waits.kind != 0;
 	if (row.waits)
 		row.reason = s->waits;
@@ -606,11 +622,15 @@ all_ready(struct model *m, struct deployment *d)
 
 	list_each (it, next, &d->services) {
 		struct service *s = container_of(it, struct service, link);
+		const struct doc_service *spec = in_force(m, s);
+		struct msg_reason reason;
 		struct tally tally;
 
 		tally_service(s, &tally);
-		if (in_force(m, s) && service_state(s, &tally) != MSG_SERVICE_READY &&
+		if (spec && service_state(s, &tally) != MSG_SERVICE_READY &&
 		    service_state(s, &tally) != MSG_SERVICE_STOPPED)
+			return false;
+		if (spec && ports_trouble(m, spec, &reason))
 			return false;
 	}
 	return true;
@@ -621,8 +641,11 @@ deployment_state(struct model *m, struct deployment *d)
 {
 	if (d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE)
 		return MSG_DEPLOYMENT_REMOVING;
+	if (d->rollout.phase == ROLLOUT_PAUSED)
+		return MSG_DEPLOYMENT_PAUSED;
 	if (d->operation && (d->operation->row.kind == MSG_OPERATION_DEPLOY ||
-			     d->operation->row.kind == MSG_OPERATION_SCALE))
+			     d->operation->row.kind == MSG_OPERATION_SCALE ||
+			     d->operation->row.kind == MSG_OPERATION_RESTART))
 		return MSG_DEPLOYMENT_DEPLOYING;
 	if (d->row.failed)
 		return MSG_DEPLOYMENT_FAILED;
@@ -686,6 +709,59 @@ put_operation(struct table *t, struct operation *o)
 	text_copy(row.deployment_name, sizeof(row.deployment_name), o->row.deployment_name);
 	count_steps(t->m, o, &row);
 	table_row(t, o->row.id, &row);
+}
+
+/* ---- images ---- */
+
+static uint64_t
+pin_key(const char *digest)
+{
+	const char *hex = strchr(digest, ':');
+	uint8_t first[8] = {0};
+	uint64_t key = 0;
+
+	if (!hex || text_unhex(hex + 1, 16, first, sizeof(first)) != (long)sizeof(first))
+		return 0;
+	for (size_t i = 0; i < sizeof(first); i++)
+		key = key << 8 | first[i];
+	return key > MSG_PIN_MORE ? key : MSG_PIN_MORE + 1;
+}
+
+static void
+put_pins(struct table *t, const struct revision *r, size_t *count)
+{
+	for (size_t i = 0; i < r->pins_count; i++) {
+		uint64_t key = pin_key(r->pins[i].image_digest);
+		struct msg_pin row = {0};
+
+		if (!key)
+			continue;
+		if (*count >= MSG_PINS_MAX - 1) {
+			table_row(t, MSG_PIN_MORE, &row);
+			return;
+		}
+		text_copy(row.digest, sizeof(row.digest), r->pins[i].image_digest);
+		table_row(t, key, &row);
+		*count = map_count(t->before);
+	}
+}
+
+static void
+publish_pins(struct model *m)
+{
+	struct list *it, *next, *at, *after;
+	struct table t;
+	size_t count = 0;
+
+	table_begin(&t, m, MSG_TABLE_PIN);
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->revisions)
+			put_pins(&t, container_of(at, struct revision, link), &count);
+	}
+	table_commit(&t);
+	mark_published(m, MSG_TABLE_PIN);
 }
 
 /* ---- */
@@ -752,5 +828,6 @@ publish_all(struct model *m)
 	if (!m->writer)
 		return;
 	publish_objects(m);
+	publish_pins(m);
 	publish_replicas(m);
 }

@@ -46,6 +46,20 @@ request_apply(struct model *m, const void *body, size_t bytes, int fd,
 	return rc;
 }
 
+int
+request_rollback(struct model *m, const void *body, size_t bytes, struct msg_apply_answer *answer,
+		 struct err *err)
+{
+	struct msg_rollback q;
+
+	if (bytes != sizeof(q))
+		return malformed(err);
+	memcpy(&q, body, sizeof(q));
+	if (!MSG_OK(q.name))
+		return malformed(err);
+	return apply_rollback(m, &q, answer, err);
+}
+
 /* ---- scale, stop, start, remove ---- */
 
 struct target {
@@ -270,6 +284,159 @@ halt(struct model *m, struct target *t, bool stop, struct msg_target_answer *ans
 	return 0;
 }
 
+/* ---- restart, pause, resume, abort ---- */
+
+static int
+restart(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	struct store_deployment d = t->d->row;
+
+	if (t->d->operation)
+		return busy(t, err);
+	if (!has_index(t))
+		return err_set(err, ERR_NOT_FOUND, "there is no replica %s/%s.%u", t->q.deployment,
+			       t->q.service, t->q.index);
+	if (!d.revision || d.target != d.revision || t->d->rollout.phase != ROLLOUT_IDLE)
+		return err_set(err, ERR_CONFLICT, "%s does not serve", t->q.deployment);
+	if (count_others(t, LIFECYCLE_RUN)) {
+		err_set(err, ERR_CONFLICT, "%s is stopped", t->q.deployment);
+		return err_fix(err, "zlayer start %s", t->q.deployment);
+	}
+	d.phase = ROLLOUT_FORWARD;
+	if (begin(m, t, MSG_OPERATION_RESTART, &d, NULL, answer, err) < 0)
+		return -1;
+	rollout_init(&t->d->rollout, ROLLOUT_FORWARD, false, m->now_ns);
+	event_deployment(m, t->d, t->s, "restart.started", LOG_INFO, NULL, "%s is restarted",
+			 t->q.deployment);
+	return 0;
+}
+
+/* The roll-out's phase changes; its operation stays, or is taken up again. */
+static int
+change_phase(struct model *m, struct target *t, enum rollout_phase phase, const char *type,
+	     struct msg_target_answer *answer, struct err *err)
+{
+	struct operation *o =
+		t->d->operation ? t->d->operation : model_operation(m, t->d->row.operation);
+	struct store_deployment d = t->d->row;
+
+	if (!o)
+		return err_set(err, ERR_CONFLICT, "%s: nobody remembers that roll-out any more",
+			       t->q.deployment);
+	struct store_operation row = o->row;
+	d.phase = phase;
+	row.state = MSG_OPERATION_RUNNING;
+	row.ended_wall_ns = 0;
+	memset(&row.reason, 0, sizeof(row.reason));
+	if (phase != ROLLOUT_BACK)
+		memset(&d.reason, 0, sizeof(d.reason));
+	else
+		row.reason = d.reason;
+	if (store_begin(m->store, err) < 0)
+		return -1;
+	int rc = store_put(m->store, STORE_OPERATION, &row, err);
+	if (rc == 0)
+		rc = store_put(m->store, STORE_DEPLOYMENT, &d, err);
+	if (rc == 0)
+		rc = store_commit(m->store, err);
+	else
+		store_abort(m->store);
+	if (rc < 0)
+		return -1;
+	o->row = row;
+	t->d->row = d;
+	t->d->operation = o;
+	rollout_init(&t->d->rollout, phase, o->row.keep, m->now_ns);
+	answer->operation = row.id;
+	event_deployment(m, t->d, NULL, type, LOG_INFO, NULL, "%s revision %u", t->q.deployment,
+			 d.target);
+	return 0;
+}
+
+static int
+no_rollout(const struct target *t, const char *state, struct err *err)
+{
+	err_set(err, ERR_CONFLICT, "%s has no roll-out that %s", t->q.deployment, state);
+	return err_fix(err, "zlayer status %s", t->q.deployment);
+}
+
+static int
+pause_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	if (t->d->rollout.phase == ROLLOUT_PAUSED) {
+		answer->unchanged = 1;
+		return 0;
+	}
+	if (!t->d->operation || t->d->rollout.phase != ROLLOUT_FORWARD)
+		return no_rollout(t, "is on its way", err);
+	return change_phase(m, t, ROLLOUT_PAUSED, "deploy.paused", answer, err);
+}
+
+/* What was made before gets its time anew, and does not wait for its next try. */
+static void
+forget_troubles(struct model *m, struct deployment *d)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			struct replica *p = container_of(at, struct replica, link);
+
+			p->created_ns = m->now_ns;
+			if (p->life.state == MSG_REPLICA_BACKOFF)
+				p->life.due_ns = m->now_ns;
+		}
+	}
+}
+
+static int
+resume_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	if (t->d->rollout.phase == ROLLOUT_FORWARD) {
+		answer->unchanged = 1;
+		return 0;
+	}
+	if (t->d->rollout.phase != ROLLOUT_PAUSED)
+		return no_rollout(t, "is paused", err);
+	if (change_phase(m, t, ROLLOUT_FORWARD, "deploy.resumed", answer, err) < 0)
+		return -1;
+	forget_troubles(m, t->d);
+	return 0;
+}
+
+static int
+abort_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+{
+	enum rollout_phase phase = t->d->rollout.phase;
+
+	if (phase == ROLLOUT_BACK) {
+		answer->unchanged = 1;
+		return 0;
+	}
+	if (phase != ROLLOUT_PAUSED && !(phase == ROLLOUT_FORWARD && t->d->operation))
+		return no_rollout(t, "can be ended", err);
+	struct revision *r = model_revision(t->d, t->d->row.target);
+	if (change_phase(m, t, ROLLOUT_BACK, "deploy.aborted", answer, err) < 0)
+		return -1;
+	if (!t->d->operation->row.reason.kind) {
+		struct err why = {0};
+
+		err_set(&why, t->d->row.revision ? ERR_ROLLED_BACK : ERR_INTERRUPTED,
+			"%s revision %u was aborted", t->q.deployment, t->d->row.target);
+		msg_reason_from(&why, &t->d->operation->row.reason);
+		t->d->operation->dirty = true;
+	}
+	if (r && t->d->row.target != t->d->row.revision) {
+		r->row.result = t->d->row.revision ? STORE_RESULT_ROLLED_BACK : STORE_RESULT_FAILED;
+		r->dirty = true;
+	}
+	return 0;
+}
+
+/* ---- remove ---- */
+
 /* Also in the middle of a roll-out: that is then over. */
 static int
 remove_all(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
@@ -321,6 +488,14 @@ request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
 		return halt(m, &t, false, answer, err);
 	case MSG_OP_REMOVE:
 		return remove_all(m, &t, answer, err);
+	case MSG_OP_RESTART:
+		return restart(m, &t, answer, err);
+	case MSG_OP_PAUSE:
+		return pause_rollout(m, &t, answer, err);
+	case MSG_OP_RESUME:
+		return resume_rollout(m, &t, answer, err);
+	case MSG_OP_ABORT:
+		return abort_rollout(m, &t, answer, err);
 	default:
 		return malformed(err);
 	}
@@ -394,6 +569,10 @@ put_revision(struct json *j, const struct deployment *d, const struct revision *
 	json_bool(j, "serving", r->row.revision == d->row.revision);
 	json_text(j, "created", when);
 	json_u64(j, "who_uid", r->row.who_uid);
+	if (r->row.copy_of)
+		json_u64(j, "copy_of", r->row.copy_of);
+	else
+		json_null(j, "copy_of");
 	json_text(j, "sha256", sha256);
 	json_array(j, "images");
 	for (size_t i = 0; i < r->pins_count; i++) {

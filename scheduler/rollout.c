@@ -290,12 +290,13 @@ fail(struct rollout *r, const struct rollout_view *v, struct rollout_actions *a,
      enum rollout_cause cause, uint32_t service, uint64_t replica, uint32_t depend)
 {
 	a->count = 0;
-	struct rollout_action *item = act(a, r->keep ? ROLLOUT_PAUSE : ROLLOUT_TURN_BACK);
+	bool pause = r->keep || v->services[service].pause;
+	struct rollout_action *item = act(a, pause ? ROLLOUT_PAUSE : ROLLOUT_TURN_BACK);
 	item->cause = cause;
 	item->service = service;
 	item->replica = replica;
 	item->depend = depend;
-	r->phase = r->keep ? ROLLOUT_PAUSED : ROLLOUT_BACK;
+	r->phase = pause ? ROLLOUT_PAUSED : ROLLOUT_BACK;
 	r->began_ns = v->now_ns;
 }
 

@@ -48,6 +48,7 @@ struct rollout_service {
 	uint32_t surge;
 	uint32_t unavailable;
 	bool stop_first;
+	bool pause;            /* its failure pauses instead of turning back */
 	uint64_t monitor_ns;   /* how long new ones must stay ready */
 	uint64_t ready_max_ns; /* by then a new one has passed its gate */
 	struct rollout_depend *depends;

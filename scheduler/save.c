@@ -285,12 +285,12 @@ save_all(struct model *m)
 /* ---- pruning ---- */
 
 static bool
-in_use(struct model *m, const struct deployment *d, const struct revision *r)
+in_use(struct model *m, struct deployment *d, const struct revision *r)
 {
 	struct map_iter it = {0};
 
 	if (r->row.revision == d->row.revision || r->row.revision == d->row.target ||
-	    r->row.revision == d->row.newest)
+	    r->row.revision == d->row.newest || r == model_last_good(d))
 		return true;
 	while (map_next(&m->replicas, &it)) {
 		const struct replica *p = it.value;

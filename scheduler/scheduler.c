@@ -256,6 +256,8 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 	s->model.wall_ns = world_wall_ns();
 	if (q->op == MSG_OP_APPLY)
 		rc = request_apply(&s->model, body, bytes, count > 0 ? fds[0] : -1, &applied, &err);
+	else if (q->op == MSG_OP_ROLLBACK)
+		rc = request_rollback(&s->model, body, bytes, &applied, &err);
 	else
 		rc = request_target(&s->model, q->op, body, bytes, &target, &err);
 	if (rc < 0) {
@@ -263,7 +265,7 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 		return;
 	}
 	pass(s);
-	if (q->op == MSG_OP_APPLY)
+	if (q->op == MSG_OP_APPLY || q->op == MSG_OP_ROLLBACK)
 		station_answer(s->st, q, &applied, sizeof(applied), NULL, 0);
 	else
 		station_answer(s->st, q, &target, sizeof(target), NULL, 0);
@@ -275,7 +277,8 @@ may_ask(uint16_t role, uint16_t op)
 {
 	if (role == ROLE_RUNTIME)
 		return op == MSG_OP_PLAN;
-	return role == ROLE_API && op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS;
+	return role == ROLE_API && ((op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS) ||
+				    (op >= MSG_OP_ROLLBACK && op <= MSG_OP_ABORT));
 }
 
 static void
@@ -295,6 +298,11 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	case MSG_OP_STOP:
 	case MSG_OP_START:
 	case MSG_OP_REMOVE:
+	case MSG_OP_ROLLBACK:
+	case MSG_OP_RESTART:
+	case MSG_OP_PAUSE:
+	case MSG_OP_RESUME:
+	case MSG_OP_ABORT:
 		change_request(&scheduler, q, body, bytes, fds, count);
 		break;
 	default:

@@ -78,6 +78,7 @@ struct store_revision {
 	uint32_t result;
 	int64_t created_wall_ns;
 	uint8_t sha256[32]; /* of the canonical text */
+	uint32_t copy_of;   /* rolled back to that revision; 0: a document of its own */
 };
 
 struct store_pin { /* what a revision's service stands for, fixed when it was deployed */

@@ -66,8 +66,12 @@ static const char first[] =
 	" replica INTEGER NOT NULL, operation INTEGER NOT NULL, severity INTEGER NOT NULL,"
 	" text TEXT NOT NULL," REASON_COLUMNS ");";
 
+/* Revisions made by a roll-back say of which. */
+static const char copies[] = "ALTER TABLE revisions ADD COLUMN copy_of INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
 	first,
+	copies,
 };
 
 size_t

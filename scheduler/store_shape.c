@@ -59,6 +59,7 @@ static const struct store_column revision[] = {
 	U64(store_revision, deployment),      U32(store_revision, revision),
 	U32(store_revision, who_uid),         U32(store_revision, result),
 	I64(store_revision, created_wall_ns), BYTES(store_revision, sha256),
+	U32(store_revision, copy_of),
 };
 
 static const struct store_column pin[] = {

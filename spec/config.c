@@ -265,6 +265,7 @@ static const struct field runtime_fields[] = {
 	 .cap = CONFIG_MIRRORS_MAX,
 	 .count_offset = offsetof(struct config_runtime, mirrors_count),
 	 .name_size = CONFIG_URL_BYTES},
+	CONFIG_TEXT(runtime, registries, "registries", config_value_file, "/etc/zlayer/registries"),
 	CONFIG_TEXT(runtime, seccomp, "seccomp", config_value_seccomp, "default"),
 	CONFIG_BOOL(runtime, no_new_privileges, true),
 	CONFIG_SECTION(struct config_runtime, gc, &gc_table),

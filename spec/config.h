@@ -186,7 +186,8 @@ struct config_runtime {
 	char cgroup_parent[CONFIG_PATH_BYTES]; /* "auto" or a path below the cgroup root */
 	struct config_mirror mirrors[CONFIG_MIRRORS_MAX];
 	uint32_t mirrors_count;
-	char seccomp[CONFIG_PATH_BYTES]; /* "default", "unconfined" or a file */
+	char registries[CONFIG_PATH_BYTES]; /* folder of logins and certificates */
+	char seccomp[CONFIG_PATH_BYTES];    /* "default", "unconfined" or a file */
 	bool no_new_privileges;
 	struct config_gc gc;
 };

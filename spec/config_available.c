@@ -46,7 +46,6 @@ static const struct line lines[] = {
 	DEFAULT("cluster.dead_after", cluster.dead_after_ms),
 	DEFAULT("cluster.reschedule_after", cluster.reschedule_after_ms),
 	WORDS("deploy.on_failure", "rollback"),
-	WORDS("runtime.mirrors", ""),
 	WORDS("runtime.seccomp", "default|unconfined"),
 	DEFAULT("runtime.gc.disk_high", runtime.gc.disk_high_percent),
 	DEFAULT("runtime.gc.disk_low", runtime.gc.disk_low_percent),

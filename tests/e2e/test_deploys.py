@@ -2,6 +2,7 @@
 """Deploys that lose nothing: order of starting, history, roll-back, init steps, conditions, explain."""
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -60,7 +61,10 @@ def all_ready(n, count):
 
 
 def settled(n):
-    wait_for(lambda: all(o["state"] != "running" for o in n.get("/v1/operations")["items"]), "nothing is under way")
+    def still():
+        status, data = n.get("/v1/operations", raw=True)
+        return status == 200 and all(o["state"] != "running" for o in json.loads(data)["items"])
+    wait_for(still, "nothing is under way")
 
 
 def test_depends_keeps_the_order():
@@ -105,6 +109,131 @@ def test_depends_in_vain():
         check(("depends.late", "web") in order(n, "depends.late"), order(n, "depends.late"))
         n.deploy(pair(db_args=["-p", "9"], condition="started"), "--detach")
         wait_for(lambda: ("replica.ready", "web") in order(n, "replica.ready"), "web needs db only started")
+
+
+def page(n):
+    """What answers at web.test, by the argument of its server."""
+    return n.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}", status=None)
+
+
+def image_of(n):
+    return {i["service"]: i["digest"] for i in
+            [r for r in n.get("/v1/deployments/shop/revisions")["items"] if r["serving"]][0]["images"]}["web"]
+
+
+def test_history_diff_rollback():
+    with node() as n:
+        n.deploy(service(replicas=2))
+        first = image_of(n)
+        n.deploy(service(replicas=2))
+        equal(n.cli("diff", os.path.join(n.folder, "test.zlayer.yaml")).stdout, "", "nothing differs after a deploy")
+
+        with open(os.path.join(n.folder, "root", "marker"), "w") as f:
+            f.write("second")
+        n.import_image("test:2")
+        path = os.path.join(n.folder, "other.zlayer.yaml")
+        with open(path, "w") as f:
+            f.write(service(replicas=2, image="test:2"))
+        r = n.cli("diff", path, "--exit-code", status=3)
+        equal(r.stdout, "  ~ web image test:1 -> test:2\n")
+        n.deploy(service(replicas=2, image="test:2"))
+        second = image_of(n)
+        check(first != second, first, second)
+        equal(n.cli("exec", "shop/web", "--", "cat", "/marker").stdout, "second")
+
+        # A failed one is not what a roll-back goes to.
+        n.deploy(service(replicas=2, image="test:2").replace("url: /health", "url: /status/500"), status=6)
+        r = n.cli("rollback", "--dry-run")
+        check("Nothing was changed" in r.stdout and "image test:2 -> test:1" in r.stderr, r.stdout, r.stderr)
+        n.cli("rollback", "shop")
+        equal(image_of(n), first)
+        check(n.cli("exec", "shop/web", "--", "test", "-e", "/marker", status=None).returncode == 1, "the old image")
+        equal(page(n), "200")
+
+        history = n.cli("history", "shop").stdout.splitlines()
+        equal([line.split()[0:2] for line in history[1:]],
+              [["4", "*"], ["3", "rolled_back"], ["2", "ok"], ["1", "ok"]])
+        check("rollback to 1" in history[1] and "root" in history[1] and "test:1@" + first[7:19] in history[1], history)
+        equal([r["copy_of"] for r in n.cli_json("history", "shop")["items"]], [None, None, None, 1])
+        n.cli("rollback", "--to", "2")
+        equal(image_of(n), second)
+        n.cli("rollback", "--to", "77", status=4)
+        n.deploy(service(replicas=2), "--expect", "2", status=7)
+
+        # Drift: by hand.
+        n.deploy(service(replicas=2, image="test:2"))
+        n.cli("scale", "shop/web=3", "--force")
+        r = n.cli("diff", os.path.join(n.folder, "test.zlayer.yaml"), "--exit-code", status=3)
+        check("! web runs 3 replicas, set by hand; the document says 2" in r.stdout, r.stdout)
+        n.cli("stop", "shop")
+        check("! web is stopped" in n.cli("diff", os.path.join(n.folder, "test.zlayer.yaml")).stdout)
+        n.cli("restart", "shop", status=7)
+        n.cli("start", "shop")
+
+        # A restart: other processes, the same revision.
+        pids = {r["container"]["pid"] for r in n.cli_json("ps")["items"]}
+        n.cli("restart", "shop/web")
+        check(not pids & {r["container"]["pid"] for r in n.cli_json("ps")["items"]}, "other processes")
+        equal(page(n), "200")
+
+
+def test_rollback_survives():
+    """kill -9 of the scheduler, the runtime and the node in the middle of a roll-back."""
+    with node() as n:
+        n.deploy(service(replicas=2))
+        n.deploy(service(replicas=2, extra="    env: { A: b }"))
+        for victim in ("scheduler", "runtime", "node"):
+            n.cli("rollback", "shop", "--detach")
+            if victim == "node":
+                os.kill(n.process.pid, signal.SIGKILL)
+                n.process.wait()
+                n.start()
+            else:
+                n.kill(victim)
+            settled(n)
+            wait_for(lambda: all_ready(n, 2), f"both are ready after {victim} was killed")
+            done = n.get("/v1/operations")["items"]
+            equal({o["state"] for o in done}, {"done"}, victim)
+            equal(page(n), "200")
+
+
+def test_pause_resume_abort():
+    with node() as n:
+        n.deploy(service())
+        bad = service(extra="    update: { on_failure: pause }").replace("url: /health", "url: /status/500")
+        r = n.deploy(bad, status=None)
+        check(r.returncode == 1 and "is paused" in r.stderr, r.returncode, r.stderr)
+        equal(n.cli_json("status")["deployments"][0]["state"], "paused")
+        equal(len(n.cli_json("ps")["items"]), 2, "both are there to be looked at")
+        equal(page(n), "200")
+        r = n.cli("rollout", "abort", "shop", status=6)
+        check("was rolled back" in r.stderr or "is paused" in r.stderr, r.stderr)
+        wait_for(lambda: all_ready(n, 1), "the old one is alone again")
+        equal(n.cli_json("status")["deployments"][0]["state"], "stable")
+        n.deploy(service(extra="    update: { monitor: 3s }\n    env: { A: b }"), "--detach")
+        n.cli("rollout", "pause", "shop")
+        equal(n.cli_json("status")["deployments"][0]["state"], "paused")
+        n.cli("rollout", "resume", "shop")
+        settled(n)
+        equal(n.cli_json("status")["deployments"][0]["revision"], 3)
+
+
+def test_up_and_down():
+    with node() as n:
+        folder = os.path.join(n.folder, "project")
+        os.mkdir(folder)
+        with open(os.path.join(folder, "zlayer.yaml"), "w") as f:
+            f.write(service())
+        here = os.getcwd()
+        try:
+            os.chdir(folder)
+            zl_ = os.path.join(here, zl.PROGRAM) if not os.path.isabs(zl.PROGRAM) else zl.PROGRAM
+            zl.run(zl_, "--socket", n.socket, "up")
+            equal(page(n), "200")
+            zl.run(zl_, "--socket", n.socket, "down", "-t", "1s", "--yes")
+            equal(n.cli_json("ps")["items"], [])
+        finally:
+            os.chdir(here)
 
 
 if __name__ == "__main__":

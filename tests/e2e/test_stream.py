@@ -14,8 +14,9 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 
-from zl import Failure, Node, check, equal, main, run, wait_for
+from zl import Failure, Node, check, equal, main, wait_for
 
 HOST = "127.0.0.1"
 CONFIG = """
@@ -214,6 +215,333 @@ def test_udp_sessions():
             s.settimeout(5)
             s.sendto(b"ping", (HOST, 7100))
             equal(s.recvfrom(100), (b"pong", (HOST, 7100)), "from where the answer comes")
+
+
+def metrics():
+    return urllib.request.urlopen("http://127.0.0.1:9883/metrics", timeout=30).read().decode()
+
+
+def test_udp_session_timeout():
+    with node() as n:
+        def gauge():
+            return sum(float(line.rsplit(" ", 1)[1]) for line in metrics().splitlines()
+                       if line.startswith("zlayer_connections_active{") and 'listener="udp"' in line)
+        with udp() as s:
+            first = ask(s)
+            wait_for(lambda: gauge() == 1, "one session")
+            # It ends by itself, and the next datagram makes a new one.
+            wait_for(lambda: gauge() == 0, "the session ends after session_timeout")
+            equal(ask(s), first, "the same replica, as there is no other")
+            # A replica that is gone: the session moves.
+            n.deploy(document((TCP, NAMED, UDP), extra="    env: { A: b }"))
+            wait_for(lambda: ask(s) != first, "the new replica answers")
+
+
+# ---- what replicas and clients are told
+
+def header(protocol, source, port):
+    return (b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x21, 0x10 | protocol, 0, 12]) + socket.inet_aton(HOST) * 2 +
+            struct.pack(">HH", source, port))
+
+
+def test_proxy_protocol():
+    endpoints = (
+        "name: a, protocol: tcp, port: 7102, target_port: 7002, expose: public, stream: { proxy_protocol: true }",
+        "name: b, protocol: udp, port: 7103, target_port: 7001, expose: public, stream: { proxy_protocol: true }")
+    with node(endpoints):
+        with connect(7102) as s:
+            s.sendall(b"hello")
+            s.shutdown(socket.SHUT_WR)
+            line, rest = read_all(s).split(b"\n", 1)
+            equal(line.decode(), header(1, s.getsockname()[1], 7102).hex(), "the header")
+            equal(rest, b"hello", "what follows it")
+        with udp(7103) as s:
+            want = header(2, s.getsockname()[1], 7103) + b"hi"
+            equal(ask(s, b"hi").split()[1].decode(), want.hex(), "each datagram has a header")
+
+
+def test_tls():
+    endpoints = (
+        "name: a, protocol: tcp, port: 7104, target_port: 7000, host: sql.test, expose: public, stream: { tls: true }",
+        "name: b, protocol: tcp, port: 7105, target_port: 7000, expose: public, stream: { tls: true }")
+    with node(endpoints) as n:
+        connect(7104).close()
+        wait_for(lambda: n.cli("cert", "authority", status=None).returncode == 0, "there is an authority")
+        authority = n.authority()
+
+        def client(*args):
+            p = subprocess.Popen(["openssl", "s_client", "-connect", f"{HOST}:7104", "-CAfile", authority, "-quiet",
+                                  "-verify_return_error", "-verify_hostname", "sql.test", *args],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    p.stdin.write("hello\n")
+                    p.stdin.flush()
+                return p.stdout.readline() == "hello\n"
+            finally:
+                p.kill()
+                p.communicate()
+        # With the name, without one, and whatever protocols the client offers.
+        wait_for(lambda: client("-servername", "sql.test"), "openssl s_client")
+        check(client("-noservername"), "a client that names nobody")
+        check(client("-servername", "sql.test", "-alpn", "postgresql,h2"), "a client with protocols")
+        check(not client("-servername", "other.test"), "another name is served")
+        context = ssl.create_default_context(cafile=authority)
+        block = os.urandom(1 << 20)
+        with context.wrap_socket(connect(7104, 60), server_hostname="sql.test") as s:
+            for _ in range(10):
+                want, got = hashlib.sha256(block).digest(), hashlib.sha256()
+                writer = threading.Thread(target=s.sendall, args=(block,))
+                writer.start()
+                total = 0
+                while total < len(block):
+                    piece = s.recv(1 << 16)
+                    check(piece, "cut after", total)
+                    got.update(piece)
+                    total += len(piece)
+                writer.join()
+                equal(got.digest(), want, "bytes over TLS")
+        # An endpoint of any host has the node's own names.
+        context.check_hostname = False
+
+        def any_host():
+            try:
+                return context.wrap_socket(connect(7105)).version()
+            except OSError:
+                return None
+        wait_for(any_host, "a certificate for any host")
+
+
+def test_allow_and_deny():
+    endpoints = (
+        "name: a, protocol: tcp, port: 7106, target_port: 7000, expose: public, "
+        "limits: { allow: [127.0.0.0/30], deny: [127.0.0.2/32] }",
+        "name: b, protocol: udp, port: 7106, target_port: 7000, expose: public, limits: { deny: [127.0.0.2/32] }")
+    with node(endpoints):
+        equal(echo(7106), b"hello", "allowed")
+        for source in ("127.0.0.2", "127.0.0.9"):
+            with contextlib.suppress(ConnectionError), \
+                    socket.create_connection((HOST, 7106), timeout=20, source_address=(source, 0)) as s:
+                s.sendall(b"x")
+                equal(s.recv(1), b"", f"{source} is refused")
+        with udp(7106) as s:
+            ask(s)
+        with udp(7106, "127.0.0.2") as s:
+            s.settimeout(1)
+            s.send(b"x")
+            try:
+                raise Failure(f"denied, and answered {s.recv(100)!r}")
+            except socket.timeout:
+                pass
+        check('zlayer_http_rejected_total{service="net/echo",reason="denied"}' in metrics(), "refusals are counted")
+
+
+# ---- ports
+
+def free():
+    with socket.socket() as s, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as d:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((HOST, 7100))
+            s.listen()
+            d.bind((HOST, 7100))
+            return True
+        except OSError:
+            return False
+
+
+def test_ports_have_one_owner():
+    with node() as n:
+        r = n.deploy(document((TCP,), deployment="other"), status=None)
+        check(r.returncode != 0 and "tcp port 7100 is served by deployment net already" in r.stderr, r.stderr)
+        mine = "name: a, protocol: tcp, port: 8443, target_port: 7000, expose: public"
+        r = n.deploy(document((mine,), deployment="other"), status=None)
+        check(r.returncode != 0 and "tcp port 8443 is the node's own" in r.stderr, r.stderr)
+        # Internal ports are nobody's business.
+        n.deploy(document(("name: a, protocol: tcp, port: 7100, target_port: 7000",), deployment="other"))
+        equal(echo(), b"hello", "afterwards")
+        # A removed deployment gives its ports back.
+        n.cli("rm", "net", "--yes")
+        wait_for(free, "the ports are closed")
+        n.deploy(document((TCP, UDP), deployment="third"))
+        wait_for(lambda: echo() == b"hello", "the port has a new owner")
+
+
+def test_port_in_use():
+    taken = "name: b, protocol: tcp, port: 7107, target_port: 7001, expose: public"
+    with socket.socket() as s, Node(CONFIG) as n:
+        s.bind((HOST, 7107))
+        s.listen()
+        n.import_image()
+        n.deploy(document((TCP, taken)), status=None)
+        wait_for(lambda: echo() == b"hello", "the other port is served")
+
+        def trouble():
+            row = n.get("/v1/services/net/echo")
+            return row["state"] == "degraded" and row
+        row = wait_for(trouble, "the service is degraded")
+        check("cannot listen on 127.0.0.1:7107 for tcp" in row["reason"]["what"], row)
+        check(any("python3" in why for why in row["reason"]["why"]), "who has the port is named", row["reason"])
+        s.close()
+        wait_for(lambda: n.get("/v1/services/net/echo")["state"] == "ready", "it is tried again")
+        check(who(7107), "served")
+
+
+def test_udp_probe():
+    def endpoint(expect):
+        return ("name: dgram, protocol: udp, port: 7108, target_port: 7000, expose: public, stream: "
+                f"{{ health_check: {{ type: udp_probe, request: ping, expect: {expect} }} }}",)
+    with node(endpoint("pong")) as n:
+        with udp(7108) as s:
+            equal(ask(s, b"ping"), b"pong", "an answer")
+        r = n.deploy(document(endpoint("other"), extra="    env: { A: b }"), status=None)
+        equal(r.returncode, 6, "rolled back")
+        check("UDP port 7000" in r.stderr, r.stderr)
+
+
+# ---- failures and changes
+
+class Load:
+    """Short connections and datagrams without a pause; what fails is kept."""
+
+    def __init__(self, threads=4):
+        self.failures, self.done, self.over = [], 0, False
+        self.threads = [threading.Thread(target=self.tcp if i % 4 else self.udp) for i in range(threads)]
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        for t in self.threads:
+            t.join()
+
+    def tcp(self):
+        while not self.over:
+            try:
+                equal(echo(), b"hello", "an echo")
+                self.done += 1
+            except Exception as e:
+                self.failures.append(repr(e))
+
+    def udp(self):
+        with udp() as s:
+            while not self.over:
+                try:
+                    ask(s)
+                    self.done += 1
+                except Exception as e:
+                    self.failures.append(repr(e))
+
+    def proceed(self, count=200):
+        until = self.done + count
+        wait_for(lambda: self.done >= until, f"{count} more echoes")
+
+
+def test_redeploys_lose_nothing():
+    with node(replicas=2) as n:
+        echo()
+        with Load() as load:
+            load.proceed()
+            for i in range(4):
+                n.deploy(document((TCP, NAMED, UDP), 2, extra=f"    env: {{ N: n{i} }}"))
+                load.proceed(50)
+        equal(load.failures[:5], [], f"failures among {load.done}")
+
+
+def test_replica_killed_under_load():
+    with node(replicas=3) as n:
+        echo()
+        with Load() as load:
+            load.proceed()
+            victim = n.cli_json("ps")["items"][0]
+            os.kill(victim["container"]["pid"], signal.SIGKILL)
+
+            def back():
+                rows = n.cli_json("ps")["items"]
+                return all(r["state"] == "ready" for r in rows) and sum(r["restarts"] for r in rows) > 0
+            wait_for(back, "it is back")
+            load.proceed()
+        # What was under way on it is cut; what is new goes to the others.
+        check(len(load.failures) <= 20, len(load.failures), "failures", load.failures[:5])
+
+
+def held_echo(s, data=b"still here"):
+    s.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        piece = s.recv(len(data) - len(got))
+        check(piece, "the connection was cut")
+        got += piece
+    equal(got, data, "an echo")
+
+
+def test_processes_killed():
+    with node(replicas=2) as n:
+        echo()
+        for role in ("scheduler", "runtime", "dataplane", "signer"):
+            with connect() as held:
+                old = n.kill(role)
+                held_echo(held)
+                wait_for(lambda: old not in n.processes().values() and n.ready(), f"{role} is back")
+                held_echo(held)
+            equal(echo(), b"hello", f"after {role}")
+        for index in (0, 1):
+            old = n.kill("proxy", index)
+            wait_for(lambda: old not in n.processes().values() and n.ready(), "the worker is back")
+            for _ in range(20):
+                equal(echo(), b"hello", "after a worker")
+            for _ in range(8):
+                with udp() as s:
+                    ask(s)
+
+
+def accepts(port):
+    try:
+        socket.create_connection((HOST, port), timeout=5).close()
+        return True
+    except OSError:
+        return False
+
+
+def test_node_killed():
+    with node(replicas=2) as n:
+        echo()
+        with connect() as held, udp() as s:
+            first = ask(s)
+            os.kill(n.process.pid, signal.SIGKILL)
+            n.process.wait()
+            held_echo(held)
+            equal(echo(), b"hello", "without a node")
+            equal(ask(s), first, "udp without a node")
+            n.start()
+            held_echo(held)
+            for _ in range(20):
+                equal(echo(), b"hello", "with the new node")
+            equal(ask(s), first, "the client keeps its replica")
+        # The ports are the new node's: they can be given up.
+        n.deploy(document((NAMED,), 2))
+        wait_for(lambda: not accepts(7100), "the port is closed")
+        check(who(), "the other is served")
+
+
+def test_upgrades_and_reloads():
+    with node(replicas=2) as n:
+        echo()
+        with connect() as held, Load() as load:
+            load.proceed()
+            for _ in range(2):
+                before = set(n.processes().values())
+                n.process.send_signal(signal.SIGUSR2)
+                wait_for(lambda: n.ready() and len({r for r, _ in n.processes()}) > 5 and
+                         len(set(n.processes().values()) & before) <= 2, "all but those that drain were replaced")
+                held_echo(held)  # on a worker that drains
+                n.process.send_signal(signal.SIGHUP)
+                load.proceed()
+            held_echo(held)
+        equal(load.failures[:5], [], f"failures among {load.done}")
 
 
 if __name__ == "__main__":

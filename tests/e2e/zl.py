@@ -208,7 +208,12 @@ class Node:
             f.write(extra.replace("FOLDER", self.folder))
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # nobody calls __exit__ then
+            self.show_log()
+            self.destroy()
+            raise
         return self
 
     def __exit__(self, kind, *_):

@@ -251,7 +251,14 @@ hub_asked(void *arg, struct hub_member *m, const struct leash_message *message, 
 	(void)count;
 }
 
-static const struct hub_events hub_events = {hub_ready, hub_broken, hub_asked};
+static void
+hub_stirred(void *arg, struct ring_reader *scheduler)
+{
+	(void)arg;
+	(void)scheduler;
+}
+
+static const struct hub_events hub_events = {hub_ready, hub_broken, hub_asked, hub_stirred};
 
 static void
 listen_on_host(void)

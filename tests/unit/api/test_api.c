@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -26,6 +27,7 @@
 #include <cmocka.h>
 #include "api/route.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
 #include "wire/json_read.h"
@@ -276,6 +278,19 @@ static struct side sides[] = {{&scheduler, -1, -1}, {&runtime, -1, -1}, {&api_ro
 enum { SIDES = 3 };
 static char path[108];
 
+/* Of the api's process, which the test is not the parent of. */
+static pid_t *api_pid;
+
+/* Each time another of its next allocations fails. */
+static void
+lack_memory(int signal_number)
+{
+	static int64_t n;
+
+	(void)signal_number;
+	mem_fail_after(n++ % 41);
+}
+
 static void
 start(struct side *s)
 {
@@ -288,6 +303,10 @@ start(struct side *s)
 	if (fork() == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(pair[0]);
+		if (s->role == &api_role) {
+			signal(SIGUSR1, lack_memory);
+			*api_pid = getpid();
+		}
 		_exit(station_main(s->role, pair[1], NULL));
 	}
 	close(pair[1]);
@@ -406,6 +425,10 @@ setup(void **state)
 	text_copy(sun.sun_path, sizeof(sun.sun_path), path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, 64) < 0)
+		return -1;
+	api_pid = mmap(NULL, sizeof(*api_pid), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	if (api_pid == MAP_FAILED)
 		return -1;
 	hub_pid = fork();
 	if (hub_pid == 0)
@@ -572,6 +595,41 @@ test_streams(void **state)
 	assert_true(has("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
+/* Without memory an answer is whole, an error, or cut; never a list that lacks something. */
+static void
+test_memory_runs_out(void **state)
+{
+	static const struct {
+		const char *target, *last;
+	} lists[] = {{"/v1/status", "\"warnings\":["},
+		     {"/v1/deployments", "shop"},
+		     {"/v1/services", "web"},
+		     {"/v1/replicas", "web.1"},
+		     {"/v1/services/shop/web", "web"}};
+	unsigned refused = 0;
+
+	(void)state;
+	wait_ready();
+	for (unsigned i = 0; i < 5 * 41 * 2; i++) {
+		const char *target = lists[i % 5].target;
+
+		assert_int_equal(kill(*api_pid, SIGUSR1), 0);
+		unsigned status = ask("GET", target, "", NULL);
+		const char *body = strstr(answer, "\r\n\r\n");
+		const char *length = strstr(answer, "content-length: ");
+		bool whole = body && length && strlen(body + 4) == strtoul(length + 16, NULL, 10);
+		if (whole && status < 500) {
+			if (status != 200 || !has(lists[i % 5].last) || !has("shop"))
+				print_error("%s\n", answer);
+			assert_int_equal(status, 200);
+			assert_true(has(lists[i % 5].last) && has("shop"));
+		}
+		refused += status >= 500;
+	}
+	assert_true(refused > 0);
+	wait_ready();
+}
+
 static void
 test_hostile(void **state)
 {
@@ -687,9 +745,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_openapi), cmocka_unit_test(test_views),
-		cmocka_unit_test(test_changes), cmocka_unit_test(test_streams),
-		cmocka_unit_test(test_hostile), cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_openapi),         cmocka_unit_test(test_views),
+		cmocka_unit_test(test_changes),         cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_keep_alive),
 	};
 
 	if (getuid() != 0) {

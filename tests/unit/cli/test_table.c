@@ -182,7 +182,7 @@ test_completion(void **state)
 	complete(path, "zlayer image \"\"", "2", out, sizeof(out));
 	assert_string_equal(out, "ls import rm");
 	complete(path, "zlayer deploy --d", "2", out, sizeof(out));
-	assert_string_equal(out, "--detach --dry-run");
+	assert_string_equal(out, "--detach --diff --dry-run");
 	complete(path, "zlayer completion z", "2", out, sizeof(out));
 	assert_string_equal(out, "zsh");
 	unlink(path);

@@ -197,6 +197,102 @@ test_not_every_socket_is_adopted(void **state)
 }
 
 static void
+count_gone(void *arg, const char *name, const struct addr *addr)
+{
+	unsigned *gone = arg;
+
+	assert_true(text_equal(name, "tcp") || text_equal(name, "udp"));
+	assert_true(addr->port != 0);
+	(*gone)++;
+}
+
+/* A port that nobody else has now. */
+static uint16_t
+free_port(void)
+{
+	uint16_t port;
+
+	want("127.0.0.1:0");
+	assert_true(listeners_open(&l));
+	port = named("http")->addr.port;
+	config.listen.http_count = 0;
+	listeners_plan(&l, &config);
+	return port;
+}
+
+static void
+test_ports_of_endpoints(void **state)
+{
+	struct listeners_port ports[2] = {{.port = free_port()}};
+	struct listeners next;
+	unsigned gone = 0;
+
+	(void)state;
+	ports[1] = (struct listeners_port){.port = ports[0].port, .udp = true};
+	want("127.0.0.1:0");
+	/* The same address twice is one. */
+	config.listen.https_count = 1;
+	assert_true(addr_parse("127.0.0.1:0", &config.listen.https[0]));
+	listeners_plan(&l, &config);
+	listeners_streams(&l, &config, ports, 2, count_gone, &gone);
+	listeners_streams(&l, &config, ports, 2, count_gone, &gone);
+	assert_int_equal(gone, 0);
+	assert_true(listeners_open(&l));
+	assert_true(listeners_all_up(&l));
+	assert_int_equal(l.count, 5);
+	assert_int_equal(named("tcp")->addr.port, ports[0].port);
+	for (unsigned w = 0; w < WORKERS; w++)
+		assert_true(named("tcp")->fds[w] >= 0 && named("udp")->fds[w] >= 0);
+	/* A plan of the configuration leaves them; so does a node that does not know them yet. */
+	listeners_plan(&l, &config);
+	assert_int_equal(l.count, 5);
+	listeners_init(&next, &inst, WORKERS);
+	listeners_adopt(&next, ROLE_PROXY, "udp", dup(named("udp")->fds[1]));
+	listeners_adopt(&next, ROLE_PROXY, "tcp", dup(named("tcp")->fds[1]));
+	listeners_adopt(&next, ROLE_PROXY, "udp", dup(named("tcp")->fds[1]));
+	assert_int_equal(next.count, 2);
+	assert_true(listeners_open(&next));
+	assert_true(listeners_all_up(&next));
+	listeners_streams(&next, &config, ports + 1, 1, count_gone, &gone);
+	assert_int_equal(gone, 1);
+	assert_int_equal(next.count, 1);
+	listeners_fini(&next);
+	listeners_streams(&l, &config, ports, 0, count_gone, &gone);
+	assert_int_equal(gone, 3);
+	assert_int_equal(l.count, 3);
+}
+
+/* Somebody else has it: said with the owner, and tried again. */
+static void
+test_port_that_is_taken(void **state)
+{
+	struct listeners_port port = {.udp = true};
+	struct sockaddr_storage ss;
+	struct addr at;
+	socklen_t length = sizeof(ss);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	assert_true(addr_parse("127.0.0.1:0", &at));
+	length = addr_to_sockaddr(&at, &ss);
+	assert_int_equal(bind(fd, (struct sockaddr *)&ss, length), 0);
+	length = sizeof(ss);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&ss, &length), 0);
+	assert_true(addr_from_sockaddr((struct sockaddr *)&ss, length, &at));
+	port.port = at.port;
+	want("127.0.0.1:0");
+	listeners_streams(&l, &config, &port, 1, NULL, NULL);
+	assert_true(listeners_open(&l));
+	assert_false(listeners_all_up(&l));
+	assert_true(named("http")->up);
+	assert_int_equal(named("udp")->reason.code, EADDRINUSE);
+	assert_non_null(strstr(named("udp")->reason.why[1], "test_node"));
+	fd_close(&fd);
+	assert_true(listeners_open(&l));
+	assert_true(listeners_all_up(&l));
+}
+
+static void
 test_admin_is_private(void **state)
 {
 	char path[INSTANCE_PATH + 16];
@@ -222,6 +318,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_not_every_socket_is_adopted, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_adopted_sockets_serve, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_ports_of_endpoints, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_port_that_is_taken, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_admin_is_private, set_up, tear_down),
 	};
 

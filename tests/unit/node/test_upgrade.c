@@ -100,6 +100,28 @@ test_same_version(void **state)
 	close(lock);
 }
 
+/* The version before had fewer places for sockets. */
+static void
+test_version_before(void **state)
+{
+	size_t fewer = (UPGRADE_SOCKETS_MAX - UPGRADE_SOCKETS_V1) * sizeof(up.sockets[0]);
+	int lock = open("/dev/null", O_RDONLY);
+
+	(void)state;
+	memset(&up, 0, sizeof(up));
+	up.magic = UPGRADE_MAGIC;
+	up.version = 1;
+	up.bytes = sizeof(up) - fewer;
+	up.data_lock = up.run_lock = up.slot_lock = lock;
+	up.tickets = -1;
+	leave(&up, sizeof(up) - fewer);
+	assert_true(upgrade_take(&taken));
+	close(lock);
+	up.bytes = sizeof(up);
+	leave(&up, sizeof(up));
+	assert_false(upgrade_take(&taken));
+}
+
 int
 main(void)
 {
@@ -107,6 +129,7 @@ main(void)
 		cmocka_unit_test(test_nothing_was_left),
 		cmocka_unit_test(test_another_version_lets_go),
 		cmocka_unit_test(test_same_version),
+		cmocka_unit_test(test_version_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,13 +171,40 @@ test_own_errors(void **state)
 	assert_false(probe_check_is_own(0));
 }
 
+static void
+test_datagrams(void **state)
+{
+	struct msg_result result = {0};
+	struct msg_probe row = row_http();
+
+	(void)state;
+	row.check = MSG_CHECK_UDP;
+	row.path[0] = '\0';
+	assert_false(probe_check_row(&row)); /* nothing to send */
+	text_copy(row.request, sizeof(row.request), "ping");
+	assert_true(probe_check_row(&row));
+	assert_int_equal(probe_check_datagram(&row, "", 0, &result), MSG_FAILURE_NONE);
+	text_copy(row.expect, sizeof(row.expect), "pong");
+	assert_int_equal(probe_check_datagram(&row, "pong and more", 13, &result),
+			 MSG_FAILURE_NONE);
+	assert_int_equal(probe_check_datagram(&row, "pon", 3, &result), MSG_FAILURE_PROTOCOL);
+	assert_string_equal(result.detail, "pon");
+	assert_int_equal(probe_check_datagram(&row, "", 0, &result), MSG_FAILURE_PROTOCOL);
+	memset(row.expect, 'x', sizeof(row.expect));
+	assert_false(probe_check_row(&row));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answers), cmocka_unit_test(test_a_long_answer_ends),
-		cmocka_unit_test(test_request), cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_pace),    cmocka_unit_test(test_own_errors),
+		cmocka_unit_test(test_datagrams),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_a_long_answer_ends),
+		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_own_errors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

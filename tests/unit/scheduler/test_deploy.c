@@ -606,6 +606,20 @@ test_streams(void **state)
 	assert_int_equal(checks[MSG_CHECK_TCP], 1);
 	assert_int_equal(checks[MSG_CHECK_UDP], 0);
 	node_end(&w);
+	/* Unless it says how to ask it. */
+	node_begin(&w);
+	apply(&w,
+	      stream_document("shop", "      - {name: dns, protocol: udp, port: 53, stream:"
+				      " {health_check: {type: udp_probe, request: ping,"
+				      " expect: pong}}}\n"),
+	      NULL);
+	node_pass(&w, 0);
+	memset(checks, 0, sizeof(checks));
+	node_sync(w.seen, MSG_TABLE_PROBE, sizeof(struct msg_probe));
+	ring_table_each(w.seen, MSG_TABLE_PROBE, count_probe, checks);
+	assert_int_equal(checks[MSG_CHECK_TCP], 0);
+	assert_int_equal(checks[MSG_CHECK_UDP], 1);
+	node_end(&w);
 }
 
 static void
@@ -701,6 +715,203 @@ test_memory_runs_out(void **state)
 	node_end(&w);
 }
 
+static int
+roll_back(struct node_world *w, uint32_t to, bool dry_run, struct msg_apply_answer *answer,
+	  struct err *err)
+{
+	struct msg_rollback q = {.name = "shop", .revision = to, .dry_run = dry_run};
+
+	return request_rollback(&w->m, &q, sizeof(q), answer, err);
+}
+
+static void
+test_roll_back(void **state)
+{
+	struct msg_apply_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 2), NULL);
+	node_pass(&w, 15);
+	assert_int_equal(roll_back(&w, 0, false, &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	apply(&w, document("web:2", 2), NULL);
+	node_pass(&w, 40);
+	w.behaviour[3] = NODE_EXITS;
+	apply(&w, document("web:3", 2), NULL);
+	node_pass(&w, 60);
+	assert_int_equal(node_deployment(&w, "shop")->revision, 2);
+	/* The last good one is 1, not 3. */
+	assert_int_equal(roll_back(&w, 0, true, &answer, &err), 0);
+	assert_string_equal(answer.changes, "= db unchanged\n~ web image web:2 -> web:1\n");
+	assert_int_equal(answer.operation, 0);
+	assert_int_equal(roll_back(&w, 9, false, &answer, &err), -1);
+	node_watch(&w);
+	assert_int_equal(roll_back(&w, 0, false, &answer, &err), 0);
+	assert_int_equal(answer.revision, 4);
+	/* In the middle the scheduler dies. */
+	node_pass(&w, 1);
+	node_stop(&w);
+	node_start(&w);
+	node_pass(&w, 40);
+	deployed(&w, answer.operation, 4);
+	assert_true(w.least_active >= 3);
+	struct revision *r = model_revision(model_deployment(&w.m, "shop"), 4);
+	assert_int_equal(r->row.copy_of, 1);
+	assert_string_equal(r->pins[1].image, "web:1");
+	/* Once more: back to 2, not to the same as now. */
+	assert_int_equal(roll_back(&w, 0, false, &answer, &err), 0);
+	assert_string_equal(answer.changes, "= db unchanged\n~ web image web:1 -> web:2\n");
+	node_pass(&w, 40);
+	deployed(&w, answer.operation, 5);
+	node_end(&w);
+}
+
+static void
+test_pruning_keeps_the_last_good(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	w.config.deploy.keep_revisions = 3;
+	apply(&w, document("web:1", 1), NULL);
+	node_pass(&w, 15);
+	apply(&w, document("web:2", 1), NULL);
+	node_pass(&w, 40);
+	for (uint32_t n = 3; n < 8; n++) {
+		w.behaviour[n] = NODE_EXITS;
+		apply(&w, document("web:3", 1), NULL);
+		node_pass(&w, 40);
+	}
+	struct deployment *d = model_deployment(&w.m, "shop");
+	assert_int_equal(d->row.revision, 2);
+	assert_non_null(model_revision(d, 1));
+	assert_non_null(model_revision(d, 7));
+	assert_null(model_revision(d, 3));
+	assert_int_equal(model_last_good(d)->row.revision, 1);
+	node_end(&w);
+}
+
+static int
+ask_change(struct node_world *w, uint16_t op, const char *service, struct msg_target_answer *answer,
+	   struct err *err)
+{
+	struct msg_target_op q = {.deployment = "shop"};
+
+	text_copy(q.service, sizeof(q.service), service);
+	memset(err, 0, sizeof(*err));
+	return request_target(&w->m, op, &q, sizeof(q), answer, err);
+}
+
+static void
+test_restart(void **state)
+{
+	struct msg_target_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 3), NULL);
+	node_pass(&w, 15);
+	assert_int_equal(w.started, 4);
+	node_watch(&w);
+	assert_int_equal(ask_change(&w, MSG_OP_RESTART, "web", &answer, &err), 0);
+	node_pass(&w, 20);
+	node_stop(&w);
+	node_start(&w);
+	node_pass(&w, 80);
+	assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_DONE);
+	assert_int_equal(w.started, 7); /* db is the same process */
+	assert_true(w.least_active >= 4);
+	assert_int_equal(node_active(&w), 4);
+	assert_int_equal(node_deployment(&w, "shop")->revision, 1);
+	/* New ones that do not come up leave the old ones where they are. */
+	w.behaviour[1] = NODE_EXITS;
+	assert_int_equal(ask_change(&w, MSG_OP_RESTART, "web", &answer, &err), 0);
+	node_pass(&w, 40);
+	assert_int_equal(node_operation(&w, answer.operation)->state, MSG_OPERATION_FAILED);
+	assert_string_equal(node_operation(&w, answer.operation)->reason.what,
+			    "shop was not restarted: web.1 on edge-1 ended");
+	assert_int_equal(node_active(&w), 4);
+	node_end(&w);
+}
+
+static void
+test_pause_resume_abort(void **state)
+{
+	struct msg_target_answer answer;
+	struct node_world w;
+	struct err err = {0};
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, document("web:1", 2), NULL);
+	node_pass(&w, 15);
+	assert_int_equal(ask_change(&w, MSG_OP_PAUSE, "", &answer, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	uint64_t op = apply(&w, document("web:2", 2), NULL);
+	node_pass(&w, 1);
+	assert_int_equal(ask_change(&w, MSG_OP_PAUSE, "", &answer, &err), 0);
+	node_pass(&w, 100);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_PAUSED);
+	assert_int_equal(node_deployment(&w, "shop")->revision, 1);
+	node_stop(&w);
+	node_start(&w);
+	node_pass(&w, 5);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_PAUSED);
+	assert_int_equal(ask_change(&w, MSG_OP_RESUME, "", &answer, &err), 0);
+	assert_int_equal(answer.operation, op);
+	node_pass(&w, 40);
+	deployed(&w, op, 2);
+	op = apply(&w, document("web:3", 2), NULL);
+	node_pass(&w, 2);
+	assert_int_equal(ask_change(&w, MSG_OP_ABORT, "", &answer, &err), 0);
+	node_pass(&w, 30);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_ROLLED_BACK);
+	assert_string_equal(node_operation(&w, op)->reason.what, "shop revision 3 was aborted");
+	assert_int_equal(node_deployment(&w, "shop")->revision, 2);
+	assert_int_equal(node_active(&w), 3);
+	node_end(&w);
+}
+
+static bool
+count_pin(void *arg, uint64_t key, const void *row)
+{
+	unsigned *count = arg;
+
+	assert_true(key > MSG_PIN_MORE);
+	assert_true(text_starts(((const struct msg_pin *)row)->digest, "sha256:"));
+	++*count;
+	return true;
+}
+
+/* What a kept revision needs is told, so that nobody removes it. */
+static void
+test_pins(void **state)
+{
+	static const char text[] =
+		"version: v1\ndeployment: shop\nservices:\n"
+		"  a: {image: {name: 'a@sha256:"
+		"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'}}\n"
+		"  b: {image: {name: 'b@sha256:"
+		"00000000000000018899aabbccddeeff00112233445566778899aabbccddeeff'}}\n";
+	struct node_world w;
+	unsigned count = 0;
+
+	(void)state;
+	node_begin(&w);
+	apply(&w, text, NULL);
+	node_pass(&w, 1);
+	node_sync(w.seen, MSG_TABLE_PIN, sizeof(struct msg_pin));
+	ring_table_each(w.seen, MSG_TABLE_PIN, count_pin, &count);
+	assert_int_equal(count, 2);
+	node_end(&w);
+}
+
 int
 main(void)
 {
@@ -717,6 +928,11 @@ main(void)
 		cmocka_unit_test(test_overtaken_operation_ends),
 		cmocka_unit_test(test_only_sealed_documents),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_roll_back),
+		cmocka_unit_test(test_pruning_keeps_the_last_good),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_pause_resume_abort),
+		cmocka_unit_test(test_pins),
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_routes),

@@ -110,7 +110,9 @@ static const char full[] =
 	"expiry_warning: 7d}\n"
 	"cluster: {join: [], encrypt: false, suspect_after: 2s, dead_after: 5s}\n"
 	"deploy: {order: stop-first, max_surge: 2, health_timeout: 5m, keep_revisions: 3}\n"
-	"runtime:\n  state: /srv/zlayer\n  cgroup_parent: /zl\n  mirrors: {}\n"
+	"runtime:\n  state: /srv/zlayer\n  cgroup_parent: /zl\n  mirrors: {docker.io: "
+	"[\"http://127.0.0.1:5000\"]}\n"
+	"  registries: /srv/registries\n"
 	"  seccomp: unconfined\n  no_new_privileges: false\n"
 	"  gc: {disk_high: 90, disk_low: 50%, keep_images: 1h}\n"
 	"proxy: {workers: 4}\n"
@@ -282,7 +284,6 @@ test_not_available(void **state)
 		"tls: {acme: {email: a@b.test}}",
 		"cluster: {join: [ticket]}",
 		"deploy: {on_failure: pause}",
-		"runtime: {mirrors: {docker.io: [\"http://127.0.0.1:5000\"]}}",
 		"runtime: {seccomp: /etc/s.json}",
 		"logs: {forward: [{type: fluent, address: \"127.0.0.1:24224\"}]}",
 		"tracing: {endpoint: \"http://127.0.0.1:4318\"}",

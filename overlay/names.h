@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_NAMES_H
+#define OVERLAY_NAMES_H
+
+/*
+ * The names of this node's services, replicas and nodes, and what a question about them is
+ * answered with. A book is built whole from rows of the ring, then only read: nothing is allocated
+ * for an answer. No I/O.
+ * Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "ring/msg.h"
+#include "wire/dns.h"
+
+enum {
+	NAMES_TTL_S = 3, /* of every answer, negative ones too */
+	NAMES_NODES_MAX = 256,
+};
+
+struct names;
+
+/* Nobody and nothing. NULL: out of memory. */
+struct names *names_new(void);
+void names_free(struct names *n);
+
+/* Building a book. Rows are checked: one whose texts or counts do not hold is left out. A row that
+ * finds no memory makes names_finish() fail. Replicas come after their services. */
+void names_add_service(struct names *n, const struct msg_service *row);
+struct names_replica {
+	uint64_t id;
+	uint64_t service;
+	uint32_t index;           /* N of "web.N" */
+	bool ready;               /* in balancing */
+	bool running;             /* its container is not known to have ended */
+	struct addr addr4, addr6; /* zero: none */
+	uint16_t ports[MSG_ENDPOINTS_MAX];
+};
+void names_add_replica(struct names *n, const struct names_replica *replica);
+/* A node and its own address in the overlay. */
+void names_add_node(struct names *n, const char *name, const struct addr *addr4,
+		    const struct addr *addr6);
+/* Addresses that nobody else can name: questions for their names are answered here. */
+void names_set_prefixes(struct names *n, const struct addr_prefix *v4,
+			const struct addr_prefix *v6);
+/* The book can be read from now on. False: out of memory, it is of no use. */
+bool names_finish(struct names *n);
+
+/* A replica's container has ended, or runs again: its addresses are left out, or not. */
+void names_set_running(struct names *n, uint64_t replica, bool running);
+
+/* The container with this address. False: none of ours. */
+bool names_find(const struct names *n, const struct addr *addr, uint64_t *replica_out);
+
+enum names_answer {
+	NAMES_ANSWERED, /* the answer stands in w, but for dns_write_end() */
+	NAMES_FOREIGN,  /* not ours to answer: to be forwarded */
+	NAMES_REFUSED,  /* a name that is relative to the asker, who is no container of ours */
+};
+
+/* Answers a question in w, in which the question already stands. asker: the source of the query;
+ * turn: any number, another one for each query, rotates the records. *rcode_out is set with
+ * NAMES_ANSWERED; w->cut means that not all records fit. */
+enum names_answer names_answer(const struct names *n, const struct addr *asker, unsigned turn,
+			       const struct dns_question *question, struct dns_write *w,
+			       enum dns_rcode *rcode_out);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_NAMES_BOOK_H
+#define OVERLAY_NAMES_BOOK_H
+
+/* The book from inside, for names.c (which builds it) and names_answer.c (which reads it). All
+ * arrays are sorted, see names.c. Indexes, not pointers: they were made while arrays grew. */
+
+#include "overlay/names.h"
+
+struct names_service {
+	uint64_t id;
+	char deployment[MSG_NAME];
+	char name[MSG_NAME];
+	uint32_t endpoints_count;
+	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX];
+	uint32_t first, count; /* its replicas */
+};
+
+struct names_key { /* an address or a replica's id, and the replica */
+	uint64_t id;
+	struct addr addr;
+	uint32_t replica;
+};
+
+struct names_entry {
+	struct names_replica replica;
+	uint32_t service; /* index */
+};
+
+struct names_host {
+	char name[MSG_NAME];
+	struct addr addr4, addr6;
+};
+
+struct names_array {
+	void *items;
+	size_t count, capacity;
+};
+
+struct names {
+	struct names_array services; /* struct names_service, by deployment, name */
+	struct names_array replicas; /* struct names_entry, by service, index, id */
+	struct names_array by_id;    /* struct names_key */
+	struct names_array by_addr;  /* struct names_key */
+	struct names_array nodes;    /* struct names_host */
+	struct addr_prefix v4, v6;
+	bool failed, done;
+};
+
+static inline const struct names_service *
+names_service_at(const struct names *n, size_t i)
+{
+	return (const struct names_service *)n->services.items + i;
+}
+
+static inline const struct names_entry *
+names_entry_at(const struct names *n, size_t i)
+{
+	return (const struct names_entry *)n->replicas.items + i;
+}
+
+static inline const struct names_host *
+names_host_at(const struct names *n, size_t i)
+{
+	return (const struct names_host *)n->nodes.items + i;
+}
+
+/* The index of the first service that is not below (deployment, name); name "" for the first of the
+ * deployment. */
+size_t names_lower(const struct names *n, const char *deployment, const char *name);
+/* The replica with this address; NULL: none. */
+const struct names_entry *names_entry_of(const struct names *n, const struct addr *addr);
+
+#endif

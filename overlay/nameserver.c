@@ -1,0 +1,677 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The name server's own part: tables into names, datagrams in and out, who may ask what.
+ *
+ * Who is served. Only questions to the node's own address in the overlay are looked at. Names of
+ * ours are told to everybody in the fabric; only containers of this node may ask for others, so
+ * that a resolver of the machine that sends our questions back is refused: a loop ends at its first
+ * turn. A container has a rate; what is above it is dropped and counted, and its neighbours do not
+ * notice.
+ *
+ * Tables. A scheduler or runtime that comes again publishes bit by bit: until its table of backends
+ * was committed once, the book made before stays, and the addresses of containers are kept as long
+ * as the scheduler has the replica (ids are never used twice). That a container ended is taken from
+ * the runtime at once, without waiting for the scheduler's judgement.
+ */
+#include "overlay/nameserver.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/world.h"
+#include "overlay/names.h"
+#include "overlay/nameserver_query.h"
+#include "ring/metrics.h"
+
+enum {
+	UNSAID = 1, /* the version of a table that its producer has not committed yet */
+	REBUILD_MS = 10,
+	UDP_MAX = 4,
+	BATCH = 64, /* datagrams a turn */
+};
+
+enum result {
+	ANSWERED,
+	NODATA,
+	NXDOMAIN,
+	FORWARDED,
+	SERVFAIL,
+	REFUSED,
+	LOOP,
+	MALFORMED,
+	LIMITED,
+	DROPPED,
+	RESULTS,
+};
+
+static const char *const result_names[RESULTS] = {
+	[ANSWERED] = "answered",   [NODATA] = "nodata",       [NXDOMAIN] = "nxdomain",
+	[FORWARDED] = "forwarded", [SERVFAIL] = "servfail",   [REFUSED] = "refused",
+	[LOOP] = "loop",           [MALFORMED] = "malformed", [LIMITED] = "limited",
+	[DROPPED] = "dropped",
+};
+
+struct container {
+	uint64_t replica;
+	struct addr addr4, addr6;
+	bool running;
+	uint64_t tokens, filled_ns;
+};
+
+struct udp {
+	uv_poll_t poll;
+	int fd;
+};
+
+static struct {
+	struct station *st;
+	struct msg_prefix prefix;
+	char node[MSG_NAME];
+	struct names *names;
+	struct forward *forward;
+	struct map containers;   /* replica -> struct container */
+	struct container others; /* the rate of who is none */
+	struct udp udp[UDP_MAX];
+	size_t udp_count;
+	int waiting[2 * UDP_MAX]; /* listeners that are not read yet */
+	size_t waiting_count;
+	bool open, loop_told, runtime_seen, resolvers_seen;
+	uv_timer_t rebuild, settle;
+	uint32_t turn;
+	struct metric_series *counts[2][RESULTS];
+} ns;
+
+static void
+count(bool tcp, enum result result)
+{
+	metric_add(ns.counts[tcp][result], 1);
+}
+
+/* ---- rates ---- */
+
+static struct container *
+container_of_asker(const struct addr *from)
+{
+	uint64_t replica;
+
+	return ns.names && names_find(ns.names, from, &replica)
+		       ? map_get_u64(&ns.containers, replica)
+		       : NULL;
+}
+
+static bool
+take_token(struct container *c)
+{
+	enum { SECOND = 1000000000 };
+	uint64_t now = world_mono_ns();
+	uint64_t more = (now - c->filled_ns) / (SECOND / NAMESERVER_RATE);
+
+	if (c->filled_ns == 0 || more >= NAMESERVER_BURST) {
+		c->tokens = NAMESERVER_BURST;
+		c->filled_ns = now;
+	} else if (more > 0) {
+		c->tokens += more;
+		if (c->tokens > NAMESERVER_BURST)
+			c->tokens = NAMESERVER_BURST;
+		c->filled_ns += more * (SECOND / NAMESERVER_RATE);
+	}
+	if (c->tokens == 0)
+		return false;
+	c->tokens--;
+	return true;
+}
+
+/* ---- one query ---- */
+
+bool
+nameserver_query_is_own(const struct addr *to)
+{
+	return addr_equal_ip(to, &ns.prefix.service4) || addr_equal_ip(to, &ns.prefix.service6);
+}
+
+static size_t
+empty_answer(const struct dns_query *q, enum dns_rcode rcode, uint8_t *out, size_t cap)
+{
+	struct dns_write w;
+
+	dns_write_begin(&w, out, cap);
+	dns_write_question(&w, q);
+	return dns_write_end(&w, q, DNS_RA, rcode);
+}
+
+size_t
+nameserver_query_failed(const struct forward_asker *asker, uint8_t *out, size_t cap)
+{
+	return empty_answer(&asker->query, DNS_SERVFAIL, out, cap);
+}
+
+/* Another name than ours. */
+static enum nameserver_query
+send_on(struct forward_asker *asker, bool tcp, bool ours, uint8_t *out, size_t cap, size_t *length)
+{
+	const struct dns_query *q = &asker->query;
+	enum dns_rcode rcode = DNS_SERVFAIL;
+
+	if (!ours) {
+		bool loop = forward_has(ns.forward, &q->question);
+		count(tcp, loop ? LOOP : REFUSED);
+		if (loop && !ns.loop_told)
+			log_event(LOG_WARN, "a resolver of the machine sends our questions back",
+				  LOG_END);
+		ns.loop_told |= loop;
+		rcode = DNS_REFUSED;
+	} else if (forward_ask(ns.forward, asker, tcp) == FORWARD_TAKEN) {
+		count(tcp, FORWARDED);
+		return NAMESERVER_WAIT;
+	} else {
+		count(tcp, SERVFAIL);
+	}
+	*length = empty_answer(q, rcode, out, cap);
+	return NAMESERVER_ANSWER;
+}
+
+static enum nameserver_query
+look_up(struct forward_asker *asker, bool tcp, bool ours, uint8_t *out, size_t cap, size_t *length)
+{
+	const struct dns_query *q = &asker->query;
+	enum dns_rcode rcode = DNS_REFUSED;
+	enum names_answer answer = NAMES_REFUSED;
+	struct dns_write w;
+
+	if (q->question.class != DNS_CLASS_IN) {
+		count(tcp, REFUSED);
+		*length = empty_answer(q, DNS_REFUSED, out, cap);
+		return NAMESERVER_ANSWER;
+	}
+	if (!tcp && cap > q->udp_bytes)
+		cap = q->udp_bytes;
+	dns_write_begin(&w, out, cap);
+	dns_write_question(&w, q);
+	if (ns.names)
+		answer = names_answer(ns.names, &asker->from, ns.turn++, &q->question, &w, &rcode);
+	if (answer == NAMES_FOREIGN)
+		return send_on(asker, tcp, ours, out, cap, length);
+	count(tcp, answer == NAMES_REFUSED ? REFUSED
+		   : rcode == DNS_NXDOMAIN ? NXDOMAIN
+		   : w.counts[1] || w.cut  ? ANSWERED
+					   : NODATA);
+	unsigned flags = DNS_RA | (answer == NAMES_ANSWERED ? DNS_AA : 0u) | (w.cut ? DNS_TC : 0u);
+	*length = dns_write_end(&w, q, flags, rcode);
+	return NAMESERVER_ANSWER;
+}
+
+enum nameserver_query
+nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t bytes,
+		 uint8_t *out, size_t cap, size_t *length)
+{
+	struct container *c = container_of_asker(&asker->from);
+	enum dns_read rc = dns_read_query(data, bytes, &asker->query);
+
+	if (!take_token(c ? c : &ns.others)) {
+		count(tcp, LIMITED);
+		return NAMESERVER_NOTHING;
+	}
+	switch (rc) {
+	case DNS_READ_OK:
+		return look_up(asker, tcp, c != NULL, out, cap, length);
+	case DNS_READ_DROP:
+		count(tcp, DROPPED);
+		return NAMESERVER_NOTHING;
+	case DNS_READ_FORMERR:
+		*length = dns_write_error(out, cap, &asker->query, DNS_FORMERR);
+		break;
+	case DNS_READ_NOTIMP:
+		*length = dns_write_error(out, cap, &asker->query, DNS_NOTIMP);
+		break;
+	case DNS_READ_BADVERS:
+		*length = empty_answer(&asker->query, DNS_BADVERS, out, cap);
+		break;
+	}
+	count(tcp, MALFORMED);
+	return NAMESERVER_ANSWER;
+}
+
+/* ---- datagrams ---- */
+
+/* Room for the address that a datagram was sent to, or is to be sent from. */
+union control {
+	struct cmsghdr head;
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+static void
+set_address(uint8_t *in6, const struct addr *a)
+{
+	memcpy(in6, a->ip, sizeof(a->ip));
+}
+
+static bool
+destination(struct msghdr *m, struct addr *out)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo info;
+
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			addr_from_v4_be(info.ipi_addr.s_addr, 0, out);
+			return true;
+		}
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			struct in6_pktinfo info;
+
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			memset(out, 0, sizeof(*out));
+			memcpy(out->ip, &info.ipi6_addr, sizeof(out->ip));
+			return true;
+		}
+	}
+	return false;
+}
+
+/* From the address that was asked: there may be others in the fabric. */
+static void
+send_datagram(int fd, const struct forward_asker *asker, const void *data, size_t bytes)
+{
+	struct sockaddr_storage to;
+	union control control = {.bytes = {0}};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
+	struct msghdr m = {.msg_name = &to,
+			   .msg_namelen = addr_to_sockaddr(&asker->from, &to),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control};
+
+	if (addr_is_v4(&asker->to)) {
+		struct in_pktinfo info = {.ipi_spec_dst.s_addr = addr_v4_be(&asker->to)};
+
+		control.head.cmsg_level = IPPROTO_IP;
+		control.head.cmsg_type = IP_PKTINFO;
+		control.head.cmsg_len = CMSG_LEN(sizeof(info));
+		m.msg_controllen = CMSG_SPACE(sizeof(info));
+		memcpy(CMSG_DATA(&control.head), &info, sizeof(info));
+	} else {
+		struct in6_pktinfo info = {0};
+
+		set_address(info.ipi6_addr.s6_addr, &asker->to);
+		control.head.cmsg_level = IPPROTO_IPV6;
+		control.head.cmsg_type = IPV6_PKTINFO;
+		control.head.cmsg_len = CMSG_LEN(sizeof(info));
+		m.msg_controllen = CMSG_SPACE(sizeof(info));
+		memcpy(CMSG_DATA(&control.head), &info, sizeof(info));
+	}
+	/* Lost is lost: it is asked again. */
+	(void)sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool
+read_datagram(struct udp *u)
+{
+	static uint8_t in[4096], out[DNS_EDNS_BYTES];
+	struct forward_asker asker = {.way = u};
+	struct sockaddr_storage from;
+	union control control;
+	struct iovec iov = {.iov_base = in, .iov_len = sizeof(in)};
+	struct msghdr m = {.msg_name = &from,
+			   .msg_namelen = sizeof(from),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof(control)};
+	size_t length;
+	ssize_t n = recvmsg(u->fd, &m, MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno != EAGAIN;
+	if (m.msg_flags & MSG_TRUNC || !destination(&m, &asker.to) ||
+	    !nameserver_query_is_own(&asker.to) ||
+	    !addr_from_sockaddr((struct sockaddr *)&from, m.msg_namelen, &asker.from) ||
+	    asker.from.port == 0) {
+		count(false, DROPPED);
+		return true;
+	}
+	if (nameserver_query(&asker, false, in, (size_t)n, out, sizeof(out), &length) ==
+	    NAMESERVER_ANSWER)
+		send_datagram(u->fd, &asker, out, length);
+	return true;
+}
+
+static void
+udp_ready(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	for (int i = 0; i < BATCH; i++)
+		if (!read_datagram(poll->data))
+			break;
+}
+
+static void
+udp_listen(int fd)
+{
+	static const int on = 1;
+	struct udp *u = &ns.udp[ns.udp_count];
+
+	if (ns.udp_count == UDP_MAX || uv_poll_init(station_loop(ns.st), &u->poll, fd) < 0) {
+		fd_close(&fd);
+		return;
+	}
+	ns.udp_count++;
+	u->fd = fd;
+	u->poll.data = u;
+	(void)setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
+	uv_poll_start(&u->poll, UV_READABLE, udp_ready);
+}
+
+static void
+answered(void *arg, const struct forward_asker *asker, void *message, size_t bytes)
+{
+	static uint8_t out[DNS_EDNS_BYTES];
+	struct udp *u = asker->way;
+
+	(void)arg;
+	if (!message)
+		count(asker->serial != 0, SERVFAIL);
+	if (asker->serial != 0)
+		nameserver_tcp_answered(asker, message, bytes);
+	else if (message)
+		send_datagram(u->fd, asker, message, bytes);
+	else
+		send_datagram(u->fd, asker, out, nameserver_query_failed(asker, out, sizeof(out)));
+}
+
+/* ---- the book ---- */
+
+static void
+listen_now(void)
+{
+	if (ns.open)
+		return;
+	ns.open = true;
+	uv_timer_stop(&ns.settle);
+	for (size_t i = 0; i < ns.waiting_count; i++) {
+		int type = 0;
+		socklen_t length = sizeof(type);
+
+		if (getsockopt(ns.waiting[i], SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+		    type == SOCK_DGRAM)
+			udp_listen(ns.waiting[i]);
+		else
+			nameserver_tcp_listen(ns.st, ns.waiting[i]);
+	}
+	ns.waiting_count = 0;
+}
+
+/* A predecessor told the truth until a moment ago. */
+static void
+listen_when_known(void)
+{
+	if (ns.names && ns.runtime_seen && ns.resolvers_seen)
+		listen_now();
+}
+
+static void
+settled(uv_timer_t *timer)
+{
+	(void)timer;
+	listen_now();
+}
+
+static bool
+add_service(void *arg, uint64_t key, const void *row)
+{
+	(void)key;
+	names_add_service(arg, row);
+	return true;
+}
+
+struct building {
+	struct names *names;
+	struct ring_reader *scheduler;
+};
+
+static bool
+add_replica(void *arg, uint64_t key, const void *bytes)
+{
+	const struct building *b = arg;
+	const struct msg_replica *row = bytes;
+	const struct msg_backend *backend = ring_table_get(b->scheduler, MSG_TABLE_BACKEND, key);
+	const struct container *c = map_get_u64(&ns.containers, key);
+	struct names_replica r = {
+		.id = key, .service = row->service, .index = row->index, .running = true};
+
+	if (c) {
+		r.addr4 = c->addr4;
+		r.addr6 = c->addr6;
+		r.running = c->running;
+	}
+	if (backend) {
+		r.ready = backend->state == MSG_BACKEND_ACTIVE;
+		memcpy(r.ports, backend->ports, sizeof(r.ports));
+		if (!c && addr_is_v4(&backend->addr))
+			r.addr4 = backend->addr;
+	}
+	names_add_replica(b->names, &r);
+	return true;
+}
+
+/* Containers of replicas that the scheduler does not know any more. */
+static void
+forget_containers(struct ring_reader *scheduler)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&ns.containers, &it)) {
+		struct container *c = it.value;
+
+		if (ring_table_get(scheduler, MSG_TABLE_REPLICA, c->replica))
+			continue;
+		map_remove_u64(&ns.containers, c->replica);
+		mem_free(c);
+	}
+}
+
+static void
+add_own(struct names *names)
+{
+	names_set_prefixes(names, &ns.prefix.v4, &ns.prefix.v6);
+	names_add_node(names, ns.node, &ns.prefix.service4, &ns.prefix.service6);
+}
+
+static void
+rebuild(uv_timer_t *timer)
+{
+	struct building b = {names_new(), station_reader(ns.st, ROLE_SCHEDULER, 0)};
+
+	if (b.names && b.scheduler && ring_table_version(b.scheduler, MSG_TABLE_BACKEND) > UNSAID) {
+		forget_containers(b.scheduler);
+		add_own(b.names);
+		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
+		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
+		if (names_finish(b.names)) {
+			names_free(ns.names);
+			ns.names = b.names;
+			listen_when_known();
+			return;
+		}
+	}
+	if (!b.names || b.scheduler)
+		uv_timer_start(timer, rebuild, NAMESERVER_SETTLE_MS, 0);
+	names_free(b.names);
+}
+
+static void
+book_is_old(void)
+{
+	if (!uv_is_active((uv_handle_t *)&ns.rebuild) ||
+	    uv_timer_get_due_in(&ns.rebuild) > REBUILD_MS)
+		uv_timer_start(&ns.rebuild, rebuild, REBUILD_MS, 0);
+}
+
+/* ---- tables ---- */
+
+static void
+on_container(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_container *row = bytes;
+	struct container *c = map_get_u64(&ns.containers, key);
+
+	(void)arg;
+	if (!row)
+		return; /* forgotten when the scheduler has forgotten the replica */
+	if (!c && (c = mem_zalloc(MEM_OVERLAY, sizeof(*c))) != NULL &&
+	    map_put_u64(&ns.containers, key, c) < 0) {
+		mem_free(c);
+		c = NULL;
+	}
+	if (!c)
+		return;
+	c->replica = key;
+	c->addr4 = row->addr4;
+	c->addr6 = row->addr6;
+	c->running = row->state == MSG_CONTAINER_RUNNING;
+	if (ns.names)
+		names_set_running(ns.names, key, c->running);
+}
+
+static void
+on_node(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_node *row = bytes;
+
+	(void)arg;
+	(void)key;
+	if (row && MSG_OK(row->name))
+		text_copy(ns.node, sizeof(ns.node), row->name);
+}
+
+static bool
+sync_scheduler(struct ring_reader *r)
+{
+	bool service = ring_table_sync(r, MSG_TABLE_SERVICE, sizeof(struct msg_service), NULL,
+				       NULL) == RING_OK;
+	bool replica = ring_table_sync(r, MSG_TABLE_REPLICA, sizeof(struct msg_replica), NULL,
+				       NULL) == RING_OK;
+	bool backend = ring_table_sync(r, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL,
+				       NULL) == RING_OK;
+
+	return service || replica || backend;
+}
+
+void
+nameserver_wake(struct ring_reader *reader)
+{
+	bool changed = false;
+
+	switch (ring_reader_role(reader)) {
+	case ROLE_SCHEDULER:
+		changed = sync_scheduler(reader);
+		break;
+	case ROLE_RUNTIME:
+		changed = ring_table_sync(reader, MSG_TABLE_CONTAINER, sizeof(struct msg_container),
+					  on_container, NULL) == RING_OK;
+		ns.runtime_seen |= changed;
+		break;
+	case ROLE_NODE:
+		changed = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), on_node,
+					  NULL) == RING_OK;
+		break;
+	default:
+		break;
+	}
+	if (changed)
+		book_is_old();
+}
+
+/* ---- from node ---- */
+
+static void
+take_resolvers(int fd)
+{
+	struct resolvers resolvers;
+	struct buf text;
+	struct err err = {0};
+
+	buf_init(&text, MEM_OVERLAY, RESOLVERS_TEXT_MAX);
+	if (fd_read_all(fd, &text, &err) < 0)
+		log_err(LOG_WARN, "the machine's resolvers are not known", &err);
+	resolvers_parse((const char *)text.data, text.length, &resolvers);
+	buf_fini(&text);
+	if (resolvers.count == 0)
+		log_event(LOG_WARN, "the machine has no resolver: containers find only our names",
+			  LOG_END);
+	ns.loop_told = false;
+	forward_set_resolvers(ns.forward, &resolvers);
+	ns.resolvers_seen = true;
+	listen_when_known();
+}
+
+static void
+take_listener(int *fd)
+{
+	if (ns.waiting_count == sizeof(ns.waiting) / sizeof(ns.waiting[0]))
+		return;
+	ns.waiting[ns.waiting_count++] = fd_take(fd);
+	if (ns.open) {
+		ns.open = false;
+		listen_now();
+	}
+}
+
+void
+nameserver_message(const struct leash_message *message, int *fds, size_t count_fds)
+{
+	switch (message->kind) {
+	case LEASH_LISTENER:
+		take_listener(&fds[0]);
+		break;
+	case LEASH_SOCKETS:
+		for (size_t i = 0; i < count_fds; i++)
+			forward_add_socket(ns.forward, fd_take(&fds[i]));
+		break;
+	case LEASH_FILE:
+		if (message->a == LEASH_FILE_RESOLVERS)
+			take_resolvers(fds[0]);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+open_counts(void)
+{
+	for (int tcp = 0; tcp < 2; tcp++) {
+		for (size_t i = 0; i < RESULTS; i++) {
+			struct metric_labels labels = {0};
+
+			metric_label(&labels, "protocol", tcp ? "tcp" : "udp");
+			metric_label(&labels, "result", result_names[i]);
+			ns.counts[tcp][i] =
+				metrics_get(station_metrics(ns.st), METRICS_DNS_QUERIES, &labels);
+		}
+	}
+}
+
+int
+nameserver_start(struct station *st, const struct msg_prefix *prefix, struct err *err)
+{
+	ns.st = st;
+	ns.prefix = *prefix;
+	text_copy(ns.node, sizeof(ns.node), station_welcome(st)->node);
+	map_init(&ns.containers, MEM_OVERLAY);
+	open_counts();
+	ns.forward = forward_new(st, answered, NULL);
+	if (!ns.forward)
+		return err_set(err, ERR_NO_MEMORY, "no memory for the name server");
+	uv_timer_init(station_loop(st), &ns.rebuild);
+	uv_timer_init(station_loop(st), &ns.settle);
+	uv_timer_start(&ns.settle, settled, NAMESERVER_SETTLE_MS, 0);
+	return 0;
+}

@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libcurl's multi interface on libuv: it says which sockets to watch and when to wake it. Nothing
+ * of the environment counts (proxies, .netrc, configuration files): this process sees none of it.
+ *
+ * A body of an answer that is no success is collected instead of passed on, so that a registry's
+ * own words get into the message. When a part of the thing is there already the rest is asked for
+ * by Range; a server that gives all of it anyway is read over.
+ *
+ * libcurl's callbacks may not end a transfer: what is cancelled or done there is freed from the
+ * loop (`reap`).
+ */
+#define CURL_DISABLE_TYPECHECK
+#include "runtime/transfer.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include "base/buf.h"
+#include "base/dl.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#define CURL_CALLS(X)               \
+	X(curl_global_init_mem)     \
+	X(curl_multi_init)          \
+	X(curl_multi_setopt)        \
+	X(curl_multi_add_handle)    \
+	X(curl_multi_remove_handle) \
+	X(curl_multi_socket_action) \
+	X(curl_multi_assign)        \
+	X(curl_multi_info_read)     \
+	X(curl_easy_init)           \
+	X(curl_easy_setopt)         \
+	X(curl_easy_getinfo)        \
+	X(curl_easy_pause)          \
+	X(curl_easy_cleanup)        \
+	X(curl_easy_strerror)       \
+	X(curl_slist_append)        \
+	X(curl_slist_free_all)
+
+DL_DECLARE(transfer_curl, CURL_CALLS);
+DL_DEFINE(transfer_curl, "libcurl.so.4", CURL_CALLS)
+
+enum {
+	AUTHORITIES_BYTES_MAX = 8 << 20,
+	CONNECT_MS = 10000,
+	SLOW_BYTES = 64, /* a second, for SLOW_S: given up */
+	SLOW_S = 30,
+	SLOW_QUICK_S = 10,
+	CONNECTIONS_KEPT = 8,
+};
+
+struct watch {
+	uv_poll_t poll;
+	struct transfers *ts;
+	curl_socket_t socket;
+};
+
+struct transfers {
+	CURLM *multi;
+	uv_loop_t *loop;
+	uv_timer_t timer;
+	struct buf authorities; /* the machine's, PEM */
+};
+
+struct transfer {
+	struct transfers *ts;
+	CURL *easy;
+	const struct transfer_calls *calls;
+	void *arg;
+	struct curl_slist *fields;
+	struct curl_slist *resolve;
+	struct buf authorities;
+	struct buf body;
+	bool keep_body;
+	bool head_seen; /* of the last answer: the decisions below were taken */
+	bool pass_on;
+	uint64_t from, skip;
+	bool bad_range;
+	char error[CURL_ERROR_SIZE];
+	struct transfer_result result;
+};
+
+static void *
+hook_alloc(size_t bytes)
+{
+	return mem_alloc(MEM_LIBRARY, bytes ? bytes : 1);
+}
+
+static void *
+hook_resize(void *p, size_t bytes)
+{
+	return p ? mem_resize(MEM_LIBRARY, p, 1, bytes) : hook_alloc(bytes);
+}
+
+static void *
+hook_array(size_t count, size_t bytes)
+{
+	return mem_array(MEM_LIBRARY, count ? count : 1, bytes ? bytes : 1);
+}
+
+static char *
+hook_strdup(const char *text)
+{
+	return mem_strdup(MEM_LIBRARY, text);
+}
+
+int
+transfer_load(struct err *err)
+{
+	if (dl_load_transfer_curl(err) < 0)
+		return -1;
+	if (transfer_curl.curl_global_init_mem(CURL_GLOBAL_DEFAULT, hook_alloc, mem_free,
+					       hook_resize, hook_strdup, hook_array) != CURLE_OK)
+		return err_set(err, ERR_SYSTEM, "libcurl cannot be initialised");
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static void finish(struct transfer *t, CURLcode code);
+
+static void
+reap(struct transfers *ts)
+{
+	CURLMsg *m;
+	int left;
+
+	while ((m = transfer_curl.curl_multi_info_read(ts->multi, &left))) {
+		struct transfer *t = NULL;
+		CURLcode code = m->data.result;
+
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		transfer_curl.curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
+		finish(t, code);
+	}
+}
+
+static void
+on_socket(uv_poll_t *poll, int status, int events)
+{
+	struct watch *w = poll->data;
+	struct transfers *ts = w->ts;
+	int flags = 0, running;
+
+	if (status < 0)
+		flags = CURL_CSELECT_ERR;
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	transfer_curl.curl_multi_socket_action(ts->multi, w->socket, flags, &running);
+	reap(ts);
+}
+
+static void
+on_time(uv_timer_t *timer)
+{
+	struct transfers *ts = timer->data;
+	int running;
+
+	transfer_curl.curl_multi_socket_action(ts->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	reap(ts);
+}
+
+static int
+set_timer(CURLM *multi, long ms, void *arg)
+{
+	struct transfers *ts = arg;
+
+	(void)multi;
+	if (ms < 0)
+		uv_timer_stop(&ts->timer);
+	else /* not from within: 0 would call back at once */
+		uv_timer_start(&ts->timer, on_time, ms > 0 ? (uint64_t)ms : 1, 0);
+	return 0;
+}
+
+static void
+watch_closed(uv_handle_t *handle)
+{
+	mem_free(handle->data);
+}
+
+static int
+set_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_arg)
+{
+	struct transfers *ts = arg;
+	struct watch *w = socket_arg;
+	int events = 0;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (w) {
+			uv_poll_stop(&w->poll);
+			uv_close((uv_handle_t *)&w->poll, watch_closed);
+			transfer_curl.curl_multi_assign(ts->multi, socket, NULL);
+		}
+		return 0;
+	}
+	if (!w) {
+		w = mem_zalloc(MEM_RUNTIME, sizeof(*w));
+		if (!w)
+			return -1;
+		if (uv_poll_init_socket(ts->loop, &w->poll, socket) < 0) {
+			mem_free(w);
+			return -1;
+		}
+		w->poll.data = w;
+		w->ts = ts;
+		w->socket = socket;
+		transfer_curl.curl_multi_assign(ts->multi, socket, w);
+	}
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	return uv_poll_start(&w->poll, events, on_socket) < 0 ? -1 : 0;
+}
+
+/* ---- opening ---- */
+
+static void
+load_authorities(struct buf *out)
+{
+	static const char *const places[] = {
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/cert.pem",
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct err ignored = {0};
+
+		if (fd_read_file(AT_FDCWD, places[i], out, &ignored) == 0)
+			return;
+		buf_reset(out);
+	}
+}
+
+int
+transfer_open(uv_loop_t *loop, struct transfers **out, struct err *err)
+{
+	struct transfers *ts = mem_zalloc(MEM_RUNTIME, sizeof(*ts));
+
+	if (!ts)
+		return err_set(err, ERR_NO_MEMORY, "no memory for transfers");
+	ts->loop = loop;
+	ts->multi = transfer_curl.curl_multi_init();
+	if (!ts->multi) {
+		mem_free(ts);
+		return err_set(err, ERR_NO_MEMORY, "no memory for transfers");
+	}
+	buf_init(&ts->authorities, MEM_RUNTIME, AUTHORITIES_BYTES_MAX);
+	load_authorities(&ts->authorities);
+	uv_timer_init(loop, &ts->timer);
+	ts->timer.data = ts;
+	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
+	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
+	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts);
+	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
+	*out = ts;
+	return 0;
+}
+
+/* ---- what comes ---- */
+
+static bool
+is_field(const char *line, size_t bytes, const char *name, const char **value, size_t *length)
+{
+	size_t n = strlen(name);
+
+	if (bytes <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
+		return false;
+	for (n++; n < bytes && (line[n] == ' ' || line[n] == '\t');)
+		n++;
+	while (bytes > n && strchr("\r\n \t", line[bytes - 1]))
+		bytes--;
+	*value = line + n;
+	*length = bytes - n;
+	return true;
+}
+
+static void
+take_retry_after(struct transfer_result *r, const char *value, size_t length)
+{
+	char text[16];
+	uint64_t s;
+
+	if (text_ncopy(text, sizeof(text), value, length) && text_u64(text, 86400, &s))
+		r->retry_after_ms = s * 1000;
+}
+
+/* "bytes 100-199/200": is it what was asked for? */
+static void
+take_range(struct transfer *t, const char *value, size_t length)
+{
+	char text[64];
+	uint64_t from;
+
+	if (!text_ncopy(text, sizeof(text), value, length) || !text_starts(text, "bytes "))
+		return;
+	text[strcspn(text, "-")] = '\0';
+	if (!text_u64(text + 6, UINT64_MAX, &from) || from != t->from)
+		t->bad_range = true;
+}
+
+static size_t
+on_head(char *line, size_t size, size_t count, void *arg)
+{
+	struct transfer *t = arg;
+	struct transfer_result *r = &t->result;
+	size_t bytes = size * count, length;
+	const char *value;
+
+	if (bytes > 5 && !memcmp(line, "HTTP/", 5)) { /* 100 came before: a new head */
+		r->challenges_count = 0;
+		r->retry_after_ms = 0;
+		r->media_type[0] = r->digest[0] = '\0';
+	} else if (is_field(line, bytes, "www-authenticate", &value, &length)) {
+		if (r->challenges_count < 4 &&
+		    text_ncopy(r->challenges[r->challenges_count], 2048, value, length))
+			r->challenges_count++;
+	} else if (is_field(line, bytes, "retry-after", &value, &length)) {
+		take_retry_after(r, value, length);
+	} else if (is_field(line, bytes, "content-type", &value, &length)) {
+		text_ncopy(r->media_type, sizeof(r->media_type), value, length);
+		r->media_type[strcspn(r->media_type, "; ")] = '\0';
+	} else if (is_field(line, bytes, "docker-content-digest", &value, &length)) {
+		if (!text_ncopy(r->digest, sizeof(r->digest), value, length))
+			r->digest[0] = '\0';
+	} else if (is_field(line, bytes, "content-range", &value, &length)) {
+		take_range(t, value, length);
+	}
+	return bytes;
+}
+
+static void
+decide(struct transfer *t)
+{
+	long status = 0;
+
+	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->head_seen = true;
+	t->pass_on = !t->keep_body && (status == 200 || status == 206);
+	t->skip = status == 200 ? t->from : 0;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *arg)
+{
+	struct transfer *t = arg;
+	size_t bytes = size * count, gone = 0;
+
+	if (!t->head_seen)
+		decide(t);
+	if (!t->pass_on) {
+		size_t room = REGISTRY_BODY_BYTES - t->body.length;
+
+		buf_put(&t->body, data, bytes < room ? bytes : room);
+		return bytes;
+	}
+	if (t->bad_range)
+		return 0;
+	if (t->skip >= bytes) {
+		t->skip -= bytes;
+		return bytes;
+	}
+	gone = (size_t)t->skip;
+	if (!t->calls->data(t->arg, data + gone, bytes - gone))
+		return CURL_WRITEFUNC_PAUSE;
+	t->skip = 0;
+	return bytes;
+}
+
+/* ---- the end ---- */
+
+static enum registry_failure
+failure_of(CURLcode code, const struct transfer *t)
+{
+	switch (code) {
+	case CURLE_OK:
+		return REGISTRY_ANSWERED;
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return REGISTRY_NO_NAME;
+	case CURLE_COULDNT_CONNECT:
+		return REGISTRY_NO_SERVER;
+	case CURLE_SSL_CONNECT_ERROR:
+		return strstr(t->error, "wrong version number") || strstr(t->error, "http request")
+			       ? REGISTRY_NO_TLS
+			       : REGISTRY_NO_TRUST;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+		return REGISTRY_NO_TRUST;
+	case CURLE_OUT_OF_MEMORY:
+	case CURLE_ABORTED_BY_CALLBACK:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+		return REGISTRY_LOCAL;
+	case CURLE_OPERATION_TIMEDOUT: {
+		double connected = 0;
+
+		transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME, &connected);
+		return connected > 0 ? REGISTRY_CUT : REGISTRY_NO_SERVER;
+	}
+	default:
+		return REGISTRY_CUT;
+	}
+}
+
+static void
+fill_result(struct transfer *t, CURLcode code)
+{
+	struct transfer_result *r = &t->result;
+	long status = 0, number = 0;
+	char *location = NULL;
+
+	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &location);
+	r->status = (unsigned)status;
+	r->failure = failure_of(code, t);
+	if (location && !text_copy(r->location, sizeof(r->location), location))
+		r->location[0] = '\0';
+	if (r->failure == REGISTRY_NO_SERVER) {
+		transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
+		text_copy(r->detail, sizeof(r->detail),
+			  number && code == CURLE_COULDNT_CONNECT ? strerror((int)number)
+								  : "no answer to a connection");
+	} else if (r->failure != REGISTRY_ANSWERED) {
+		text_copy(r->detail, sizeof(r->detail),
+			  t->error[0] ? t->error : transfer_curl.curl_easy_strerror(code));
+	}
+	r->body = (char *)t->body.data;
+	r->body_bytes = t->body.length;
+}
+
+static void
+transfer_free(struct transfer *t)
+{
+	if (t->easy)
+		transfer_curl.curl_easy_cleanup(t->easy);
+	if (t->fields)
+		transfer_curl.curl_slist_free_all(t->fields);
+	if (t->resolve)
+		transfer_curl.curl_slist_free_all(t->resolve);
+	buf_fini(&t->authorities);
+	buf_fini(&t->body);
+	mem_free_zero(t);
+}
+
+static void
+finish(struct transfer *t, CURLcode code)
+{
+	fill_result(t, code);
+	transfer_curl.curl_multi_remove_handle(t->ts->multi, t->easy);
+	t->calls->done(t->arg, &t->result);
+	transfer_free(t);
+}
+
+void
+transfer_cancel(struct transfer *t)
+{
+	if (!t)
+		return;
+	transfer_curl.curl_multi_remove_handle(t->ts->multi, t->easy);
+	transfer_free(t);
+}
+
+void
+transfer_resume(struct transfer *t)
+{
+	struct transfers *ts = t->ts;
+
+	transfer_curl.curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	reap(ts);
+}
+
+/* ---- the beginning ---- */
+
+static bool
+add_field(struct transfer *t, const char *name, const char *value)
+{
+	char line[REGISTRY_SECRET_BYTES + 64];
+
+	if (!value[0])
+		return true;
+	bool fits = text_format(line, sizeof(line), "%s: %s", name, value);
+	struct curl_slist *list = fits ? transfer_curl.curl_slist_append(t->fields, line) : NULL;
+
+	mem_wipe(line, sizeof(line));
+	if (list)
+		t->fields = list;
+	return list != NULL;
+}
+
+static bool
+set_addresses(struct transfer *t, const struct transfer_request *q)
+{
+	char line[2048], ip[ADDR_TEXT_BYTES];
+
+	if (!q->addrs->count)
+		return true;
+
+	text_format(line, sizeof(line), "%s:%u:", q->host, q->port);
+	for (size_t i = 0; i < q->addrs->count; i++) {
+		bool v4 = addr_is_v4(&q->addrs->items[i]);
+		size_t n = strlen(line);
+
+		addr_put_ip(&q->addrs->items[i], ip, sizeof(ip));
+		if (!text_format(line + n, sizeof(line) - n, "%s%s%s%s", i ? "," : "",
+				 v4 ? "" : "[", ip, v4 ? "" : "]"))
+			return false;
+	}
+	t->resolve = transfer_curl.curl_slist_append(NULL, line);
+	return t->resolve != NULL;
+}
+
+#define SET(option, value)                                                                  \
+	do {                                                                                \
+		if (transfer_curl.curl_easy_setopt(t->easy, (option), (value)) != CURLE_OK) \
+			return false;                                                       \
+	} while (0)
+
+static bool
+set_trust(struct transfer *t, const struct transfer_request *q)
+{
+	struct curl_blob blob = {.flags = CURL_BLOB_NOCOPY};
+
+	SET(CURLOPT_CAPATH, NULL);
+	SET(CURLOPT_CAINFO, NULL);
+	blob.data = t->ts->authorities.data;
+	blob.len = t->ts->authorities.length;
+	if (q->authorities) {
+		buf_put(&t->authorities, blob.data, blob.len);
+		buf_putc(&t->authorities, '\n');
+		buf_put(&t->authorities, q->authorities, q->authorities_bytes);
+		if (!buf_ok(&t->authorities))
+			return false;
+		blob.data = t->authorities.data;
+		blob.len = t->authorities.length;
+	}
+	if (blob.len)
+		SET(CURLOPT_CAINFO_BLOB, &blob);
+	return true;
+}
+
+static bool
+set_method(struct transfer *t, const struct transfer_request *q)
+{
+	char range[32];
+
+	if (q->form[0])
+		SET(CURLOPT_COPYPOSTFIELDS, q->form);
+	else if (q->head)
+		SET(CURLOPT_NOBODY, 1L);
+	if (q->from) {
+		text_format(range, sizeof(range), "%llu-", (unsigned long long)q->from);
+		SET(CURLOPT_RANGE, range);
+	}
+	return true;
+}
+
+static bool
+set_all(struct transfer *t, const struct transfer_request *q)
+{
+	SET(CURLOPT_PRIVATE, t);
+	SET(CURLOPT_ERRORBUFFER, t->error);
+	SET(CURLOPT_URL, q->url);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_USERAGENT, "zlayer");
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
+	SET(CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES);
+	SET(CURLOPT_LOW_SPEED_TIME, (long)(q->head || q->keep_body ? SLOW_QUICK_S : SLOW_S));
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_BUFFERSIZE, (long)TRANSFER_CHUNK_BYTES);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, t);
+	SET(CURLOPT_HEADERFUNCTION, on_head);
+	SET(CURLOPT_HEADERDATA, t);
+	if (!add_field(t, "Accept", q->accept) ||
+	    !add_field(t, "Authorization", q->authorization) || !set_addresses(t, q))
+		return false;
+	SET(CURLOPT_HTTPHEADER, t->fields);
+	if (t->resolve)
+		SET(CURLOPT_RESOLVE, t->resolve);
+	return set_method(t, q) && set_trust(t, q);
+}
+
+struct transfer *
+transfer_start(struct transfers *ts, const struct transfer_request *request,
+	       const struct transfer_calls *calls, void *arg, struct err *err)
+{
+	struct transfer *t = mem_zalloc(MEM_RUNTIME, sizeof(*t));
+
+	if (!t) {
+		err_set(err, ERR_NO_MEMORY, "no memory for a transfer");
+		return NULL;
+	}
+	t->ts = ts;
+	t->calls = calls;
+	t->arg = arg;
+	t->from = request->from;
+	t->keep_body = request->keep_body;
+	buf_init(&t->body, MEM_RUNTIME, REGISTRY_BODY_BYTES + 1);
+	buf_init(&t->authorities, MEM_RUNTIME, 2 * AUTHORITIES_BYTES_MAX);
+	t->easy = transfer_curl.curl_easy_init();
+	if (!t->easy || !set_all(t, request) ||
+	    transfer_curl.curl_multi_add_handle(ts->multi, t->easy) != CURLM_OK) {
+		err_set(err, ERR_NO_MEMORY, "a transfer cannot be set up");
+		transfer_free(t);
+		return NULL;
+	}
+	return t;
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's docker-registry for end-to-end tests, on a loopback port, with its access log."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import urllib.request
+
+from zl import SERVER, SOURCE, check, run, wait_for
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Registry:
+    """Use as a context manager. tls: (certificate, key) files; users: htpasswd file; token: settings of
+    `auth.token`."""
+
+    def __init__(self, tls=None, users=None, token=None, port=None):
+        self.folder = tempfile.mkdtemp(prefix="zlayer-registry-")
+        self.port = port or free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.tls = tls
+        self.process = None
+        self.log = os.path.join(self.folder, "log")
+        self.config = os.path.join(self.folder, "config.yml")
+        config = {
+            "version": "0.1",
+            "log": {"level": "info", "formatter": "json"},
+            "storage": {"filesystem": {"rootdirectory": os.path.join(self.folder, "data")},
+                        "delete": {"enabled": True}},
+            "http": {"addr": self.host, "secret": "test"},
+        }
+        if tls:
+            config["http"]["tls"] = {"certificate": tls[0], "key": tls[1]}
+        if users:
+            config["auth"] = {"htpasswd": {"realm": "test", "path": users}}
+        if token:
+            config["auth"] = {"token": token}
+        with open(self.config, "w") as f:
+            json.dump(config, f)  # YAML is a superset
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(["docker-registry", "serve", self.config], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, env={**os.environ, "OTEL_TRACES_EXPORTER": "none"})
+        wait_for(self.listens, "the registry listens")
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+        self.process = None
+
+    def listens(self):
+        check(self.process.poll() is None, "the registry ended:", open(self.log).read()[-2000:])
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    # ---- what it has
+
+    def push(self, name, node, command=("/bin/server",), files=None, login=None):
+        """An image of busybox and tests/e2e/server.c; `files` (path -> bytes) make it another one."""
+        root = tempfile.mkdtemp(dir=self.folder)
+        layout = tempfile.mkdtemp(dir=self.folder)
+        os.makedirs(os.path.join(root, "bin"))
+        shutil.copy(SERVER, os.path.join(root, "bin", "server"))
+        for path, data in (files or {}).items():
+            os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
+            with open(os.path.join(root, path), "wb") as f:
+                f.write(data)
+        run(os.path.join(SOURCE, "tools", "busybox-image"), layout, "x:1", "--root", root, "--", *command)
+        self.copy(f"oci:{layout}", name, login)
+        shutil.rmtree(root)
+        return layout
+
+    def copy(self, source, name, login=None):
+        more = ["--dest-creds", login] if login else []
+        run("skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", *more, source,
+            f"docker://{self.host}/{name}")
+
+    def digest(self, name, login=None):
+        more = ["--creds", login] if login else []
+        return run("skopeo", "inspect", "--tls-verify=false", *more, "--format", "{{.Digest}}",
+                   f"docker://{self.host}/{name}").stdout.strip()
+
+    # ---- what was asked of it
+
+    def requests(self):
+        """(method, path, status) of every request of zlayer."""
+        found = []
+        for line in open(self.log):
+            m = re.search(r'"(GET|HEAD|POST) (\S+) HTTP/[0-9.]+" (\d+) \d+ "[^"]*" "zlayer', line.replace('\\"', '"'))
+            if m:
+                found.append((m[1], m[2], int(m[3])))
+        return found
+
+    def count(self, kind):
+        """Requests for "manifests" or "blobs" that had an answer."""
+        return len([r for r in self.requests() if f"/{kind}/" in r[1] and r[2] in (200, 206)])

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A book with two deployments: every form of name, who may ask, what is cut, and memory that runs
+ * out. */
+#include "overlay/names.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/text.h"
+#include "tests/support/sweep.h"
+
+static struct addr
+ip(const char *text)
+{
+	struct addr a = {0};
+
+	assert_true(addr_parse_ip(text, &a));
+	return a;
+}
+
+static void
+service(struct names *n, uint64_t id, const char *deployment, const char *name)
+{
+	struct msg_service row = {.id = id, .endpoints_count = 2};
+
+	text_copy(row.deployment_name, sizeof(row.deployment_name), deployment);
+	text_copy(row.name, sizeof(row.name), name);
+	text_copy(row.endpoints[0].name, MSG_NAME, "http");
+	row.endpoints[0].protocol = IPPROTO_TCP;
+	text_copy(row.endpoints[1].name, MSG_NAME, "game");
+	row.endpoints[1].protocol = IPPROTO_UDP;
+	names_add_service(n, &row);
+}
+
+static void
+replica(struct names *n, uint64_t id, uint64_t of, uint32_t index, bool ready, unsigned last)
+{
+	struct names_replica r = {.id = id,
+				  .service = of,
+				  .index = index,
+				  .ready = ready,
+				  .running = true,
+				  .ports = {8080, (uint16_t)(9000 + index)}};
+	char text[64];
+
+	text_format(text, sizeof(text), "10.200.%u.%u", last >> 8, last & 255);
+	r.addr4 = ip(text);
+	text_format(text, sizeof(text), "fd00::%x", last);
+	r.addr6 = ip(text);
+	names_add_replica(n, &r);
+}
+
+/* shop: web with 1, 2 and an unready 3, db without any; blog: web with 1. */
+static struct names *
+book(void)
+{
+	struct names *n = names_new();
+	struct addr_prefix v4, v6;
+	struct addr own4 = ip("10.200.7.1"), own6 = ip("fd00::1");
+
+	if (!n)
+		return NULL;
+	assert_true(addr_parse_prefix("10.200.7.0/24", &v4) && addr_parse_prefix("fd00::/64", &v6));
+	service(n, 9, "shop", "web");
+	service(n, 2, "shop", "db");
+	service(n, 5, "blog", "web");
+	names_set_prefixes(n, &v4, &v6);
+	names_add_node(n, "edge-1", &own4, &own6);
+	replica(n, 103, 9, 3, false, 0x70d);
+	replica(n, 102, 9, 2, true, 0x70c);
+	replica(n, 105, 5, 1, true, 0x70f);
+	replica(n, 101, 9, 1, true, 0x70b);
+	replica(n, 199, 77, 1, true, 0x7ff); /* of no service */
+	if (names_finish(n))
+		return n;
+	names_free(n);
+	return NULL;
+}
+
+struct seen {
+	enum names_answer answer;
+	enum dns_rcode rcode;
+	bool cut;
+	unsigned answers, authorities, additional;
+	char text[512]; /* of the answers, in their order */
+};
+
+static void
+put_data(const struct dns_walk *walk, const struct dns_record *r, const uint8_t *m, char *out,
+	 size_t cap)
+{
+	char text[DNS_NAME_TEXT];
+	struct dns_name name;
+	size_t at = strlen(out);
+
+	if (r->type == DNS_TYPE_A)
+		text_format(out + at, cap - at, "%u.%u ", m[r->data_at + 2], m[r->data_at + 3]);
+	else if (dns_walk_name(walk, r, r->type == DNS_TYPE_SRV ? 6 : 0, &name)) {
+		dns_name_put(&name, text, sizeof(text));
+		text_format(out + at, cap - at, "%s:%u ", text,
+			    r->type == DNS_TYPE_SRV ? m[r->data_at + 4] << 8 | m[r->data_at + 5]
+						    : 0);
+	}
+}
+
+static struct seen
+ask(const struct names *n, const char *asker, const char *text, uint16_t type)
+{
+	static unsigned char m[DNS_UDP_BYTES];
+	struct dns_query q = {.question = {.type = type, .class = DNS_CLASS_IN}};
+	struct addr from = ip(asker);
+	struct dns_write w;
+	struct dns_walk walk;
+	struct dns_record r;
+	struct dns_question question;
+	struct seen seen = {0};
+
+	assert_true(dns_name_parse(text, &q.question.name));
+	dns_write_begin(&w, m, sizeof(m));
+	dns_write_question(&w, &q);
+	seen.answer = names_answer(n, &from, 0, &q.question, &w, &seen.rcode);
+	if (seen.answer != NAMES_ANSWERED)
+		return seen;
+	seen.cut = w.cut;
+	size_t bytes = dns_write_end(&w, &q, 0, seen.rcode);
+	assert_true(dns_walk_begin(&walk, m, bytes, &question));
+	seen.answers = walk.answers;
+	seen.authorities = walk.authorities;
+	seen.additional = walk.additional;
+	for (unsigned i = 0; dns_walk_next(&walk, &r); i++) {
+		assert_true(r.ttl <= 5);
+		if (i < seen.answers)
+			put_data(&walk, &r, m, seen.text, sizeof(seen.text));
+	}
+	assert_true(dns_walk_done(&walk));
+	return seen;
+}
+
+#define SHOP "10.200.7.11"
+#define BLOG "10.200.7.15"
+
+static void
+test_forms(void **state)
+{
+	static const struct {
+		const char *asker, *name;
+		uint16_t type;
+		const char *want;
+	} good[] = {
+		{SHOP, "web.global", DNS_TYPE_A, "7.11 7.12 "},
+		{SHOP, "WEB.Service", DNS_TYPE_A, "7.11 7.12 "},
+		{"fd00::70b", "web.global", DNS_TYPE_A, "7.11 7.12 "},
+		{BLOG, "web.global", DNS_TYPE_A, "7.15 "},
+		{SHOP, "2.web.global", DNS_TYPE_A, "7.12 "},
+		{"10.9.9.9", "web.shop.zlayer.internal", DNS_TYPE_ANY, "7.11 7.12 "},
+		{"10.9.9.9", "2.web.shop.zlayer.internal", DNS_TYPE_A, "7.12 "},
+		{SHOP, "edge-1.node.zlayer.internal", DNS_TYPE_A, "7.1 "},
+		{SHOP, "_http._tcp.web.service", DNS_TYPE_SRV,
+		 "1.web.service:8080 2.web.service:8080 "},
+		{SHOP, "_game._udp.web.blog.zlayer.internal", DNS_TYPE_SRV,
+		 "1.web.blog.zlayer.internal:9001 "},
+		{BLOG, "12.7.200.10.in-addr.arpa", DNS_TYPE_PTR, "2.web.shop.zlayer.internal:0 "},
+		{BLOG, "13.7.200.10.in-addr.arpa", DNS_TYPE_PTR, "3.web.shop.zlayer.internal:0 "},
+		{BLOG, "1.7.200.10.in-addr.arpa", DNS_TYPE_PTR, "edge-1.node.zlayer.internal:0 "},
+		{BLOG, "c.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
+		 DNS_TYPE_PTR, "2.web.shop.zlayer.internal:0 "},
+	};
+	struct names *n = book();
+
+	(void)state;
+	assert_non_null(n);
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		struct seen s = ask(n, good[i].asker, good[i].name, good[i].type);
+
+		assert_int_equal(s.answer, NAMES_ANSWERED);
+		assert_int_equal(s.rcode, DNS_NOERROR);
+		assert_string_equal(s.text, good[i].want);
+		assert_int_equal(s.authorities, 0);
+	}
+	/* With the targets' addresses. */
+	assert_int_equal(ask(n, SHOP, "_http._tcp.web.global", DNS_TYPE_SRV).additional, 2);
+	names_free(n);
+}
+
+static void
+test_nothing_there(void **state)
+{
+	static const struct {
+		const char *name;
+		uint16_t type;
+		enum dns_rcode want;
+	} none[] = {
+		{"nobody.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"4.web.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"01.web.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"99999999999.web.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"1.2.web.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"_ftp._tcp.web.global", DNS_TYPE_SRV, DNS_NXDOMAIN},
+		{"_http._udp.web.global", DNS_TYPE_SRV, DNS_NXDOMAIN},
+		{"http._tcp.web.global", DNS_TYPE_SRV, DNS_NXDOMAIN},
+		{"a.b.c.d.e.f.g.h.web.global", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"web.none.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"web.sho.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"edge-2.node.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"a.edge-1.node.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"99.7.200.10.in-addr.arpa", DNS_TYPE_PTR, DNS_NXDOMAIN},
+		{"db.global", DNS_TYPE_A, DNS_NOERROR},
+		{"3.web.global", DNS_TYPE_A, DNS_NOERROR},
+		{"web.global", DNS_TYPE_TXT, DNS_NOERROR},
+		{"web.global", DNS_TYPE_AAAA, DNS_NOERROR},
+		{"_http._tcp.db.global", DNS_TYPE_SRV, DNS_NOERROR},
+		{"_udp.web.global", DNS_TYPE_A, DNS_NOERROR},
+		{"global", DNS_TYPE_A, DNS_NOERROR},
+		{"node.zlayer.internal", DNS_TYPE_A, DNS_NOERROR},
+		{"shop.zlayer.internal", DNS_TYPE_A, DNS_NOERROR},
+		{"12.7.200.10.in-addr.arpa", DNS_TYPE_A, DNS_NOERROR},
+	};
+	struct names *n = book();
+	struct seen s;
+
+	(void)state;
+	assert_non_null(n);
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		s = ask(n, SHOP, none[i].name, none[i].type);
+		assert_int_equal(s.answer, NAMES_ANSWERED);
+		assert_int_equal(s.rcode, none[i].want);
+		assert_int_equal(s.answers, 0);
+		assert_int_equal(s.authorities, 1);
+	}
+	s = ask(n, SHOP, "zlayer.internal", DNS_TYPE_SOA);
+	assert_int_equal(s.answers, 1);
+	names_free(n);
+}
+
+static void
+test_who_asks(void **state)
+{
+	static const char *const foreign[] = {"example.org",
+					      "internal",
+					      "a.internal",
+					      "zlayer.org",
+					      "7.200.10.in-addr.arpa",
+					      "global.test",
+					      "1.8.200.10.in-addr.arpa",
+					      "1.2.arpa",
+					      ""};
+	struct names *n = book();
+	uint64_t id = 0;
+	struct addr blog = ip(BLOG), nobody = ip("10.200.7.99");
+
+	(void)state;
+	assert_non_null(n);
+	assert_int_equal(ask(n, "10.200.7.99", "web.global", DNS_TYPE_A).answer, NAMES_REFUSED);
+	assert_int_equal(ask(n, "10.200.7.1", "global", DNS_TYPE_A).answer, NAMES_REFUSED);
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+		assert_int_equal(ask(n, SHOP, foreign[i], DNS_TYPE_A).answer, NAMES_FOREIGN);
+	assert_true(names_find(n, &blog, &id));
+	assert_int_equal(id, 105);
+	assert_false(names_find(n, &nobody, &id));
+	/* What has ended is left out at once, and comes back. */
+	names_set_running(n, 101, false);
+	names_set_running(n, 4711, false);
+	assert_string_equal(ask(n, SHOP, "web.global", DNS_TYPE_A).text, "7.12 ");
+	names_set_running(n, 102, false);
+	assert_int_equal(ask(n, SHOP, "web.global", DNS_TYPE_A).authorities, 1);
+	names_set_running(n, 101, true);
+	assert_string_equal(ask(n, SHOP, "web.global", DNS_TYPE_A).text, "7.11 ");
+	names_free(n);
+}
+
+static void
+test_many(void **state)
+{
+	struct names *n = names_new();
+	struct seen s;
+
+	(void)state;
+	assert_non_null(n);
+	service(n, 1, "shop", "web");
+	for (unsigned i = 1; i <= 200; i++)
+		replica(n, 1000 - i, 1, i, true, 0x900 + i);
+	assert_true(names_finish(n));
+	s = ask(n, "10.200.9.1", "web.global", DNS_TYPE_A);
+	assert_true(s.cut);
+	assert_int_equal(s.answers, (DNS_UDP_BYTES - 12 - 16) / 16);
+	s = ask(n, "10.200.9.1", "_http._tcp.web.global", DNS_TYPE_SRV);
+	assert_true(s.cut && s.answers > 5);
+	assert_string_equal(ask(n, "10.200.9.1", "200.web.global", DNS_TYPE_A).text, "9.200 ");
+	names_free(n);
+}
+
+static void
+test_rows_that_lie(void **state)
+{
+	struct names *n = names_new();
+	struct msg_service row = {.id = 1, .endpoints_count = UINT32_MAX};
+	struct addr a = ip("10.0.0.1");
+
+	(void)state;
+	assert_non_null(n);
+	memset(row.name, 'x', sizeof(row.name));
+	names_add_service(n, &row);
+	text_copy(row.name, sizeof(row.name), "web");
+	text_copy(row.deployment_name, sizeof(row.deployment_name), "a.b");
+	names_add_service(n, &row);
+	text_copy(row.deployment_name, sizeof(row.deployment_name), "shop");
+	names_add_service(n, &row);
+	names_add_node(n, "no label", &a, &a);
+	replica(n, 7, 1, 1, true, 0x101);
+	assert_true(names_finish(n));
+	assert_int_equal(ask(n, "10.200.1.1", "_http._tcp.web.global", DNS_TYPE_SRV).rcode,
+			 DNS_NXDOMAIN);
+	assert_string_equal(ask(n, "10.200.1.1", "web.global", DNS_TYPE_A).text, "1.1 ");
+	names_free(n);
+}
+
+static void
+test_no_memory(void **state)
+{
+	(void)state;
+	sweep_each(s)
+	{
+		struct names *n = book();
+
+		assert_int_equal(n == NULL, sweep_failed());
+		names_free(n);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forms),         cmocka_unit_test(test_nothing_there),
+		cmocka_unit_test(test_who_asks),      cmocka_unit_test(test_many),
+		cmocka_unit_test(test_rows_that_lie), cmocka_unit_test(test_no_memory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
