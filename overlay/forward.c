@@ -37,11 +37,17 @@ struct lane {
 	uv_poll_t poll;
 };
 
+/* Allocated while a task is under way: most of the time none is. */
+struct asked {
+	struct forward_asker askers[FORWARD_ASKERS_MAX];
+	uint8_t out[QUERY_BYTES];
+};
+
 struct task {
 	struct forward *f;
 	bool tcp;
 	size_t askers_count; /* 0: free */
-	struct forward_asker askers[FORWARD_ASKERS_MAX];
+	struct asked *asked;
 	uint16_t id;
 	struct lane *lane;
 	uv_timer_t timer;
@@ -50,7 +56,6 @@ struct task {
 	size_t resolver;
 	uint64_t sent_ns;
 	size_t out_at, out_bytes;
-	uint8_t out[QUERY_BYTES];
 	uint8_t *in; /* tcp: length and message */
 	size_t in_bytes;
 };
@@ -184,21 +189,22 @@ static void
 finish(struct task *t, void *message, size_t bytes)
 {
 	struct forward *f = t->f;
-	struct forward_asker askers[FORWARD_ASKERS_MAX];
+	struct asked *asked = t->asked;
 	size_t count = t->askers_count;
 
 	/* The next question of one of them may take this very task. */
-	memcpy(askers, t->askers, sizeof(askers));
+	t->asked = NULL;
 	let_go(t);
 	t->askers_count = 0;
 	metric_gauge_add(f->under_way, -1);
 	for (size_t i = 0; i < count; i++) {
-		const struct forward_asker *a = &askers[i];
+		const struct forward_asker *a = &asked->askers[i];
 
 		if (message)
 			dns_write_again(message, bytes, a->query.id, &a->query.question);
 		f->answered(f->arg, a, message, bytes);
 	}
+	mem_free(asked);
 }
 
 static struct upstream *
@@ -224,7 +230,7 @@ take_answer(struct task *t, uint8_t *message, size_t bytes)
 	struct upstream *u = upstream_of(t);
 	uint16_t flags;
 
-	if (!dns_read_answer(message, bytes, t->id, &t->askers[0].query.question, &flags))
+	if (!dns_read_answer(message, bytes, t->id, &t->asked->askers[0].query.question, &flags))
 		return false;
 	metric_add(u->answered, 1);
 	metrics_observe(u->duration, METRICS_DNS_UPSTREAM_DURATION, world_mono_ns() - t->sent_ns);
@@ -307,7 +313,7 @@ ready(uv_poll_t *poll, int status, int events)
 		return;
 	}
 	if (events & UV_WRITABLE) {
-		ssize_t n = send(lane->fd, t->out + t->out_at, t->out_bytes - t->out_at,
+		ssize_t n = send(lane->fd, t->asked->out + t->out_at, t->out_bytes - t->out_at,
 				 MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
 			failed(t, false);
@@ -345,17 +351,17 @@ choose(const struct task *t)
 static void
 write_query(struct task *t)
 {
-	const struct dns_query *q = &t->askers[0].query;
+	const struct dns_query *q = &t->asked->askers[0].query;
 	struct world world;
 	uint16_t udp = q->udp_bytes < DNS_EDNS_BYTES ? q->udp_bytes : DNS_EDNS_BYTES;
 
 	world_real(&world);
 	t->id = (uint16_t)world_random_below(&world, 65536);
-	size_t n =
-		dns_write_query(t->out + 2, sizeof(t->out) - 2, t->id, q->flags & (DNS_CD | DNS_AD),
-				&q->question, q->edns ? udp : 0, q->dnssec_ok);
-	t->out[0] = (uint8_t)(n >> 8);
-	t->out[1] = (uint8_t)n;
+	size_t n = dns_write_query(t->asked->out + 2, QUERY_BYTES - 2, t->id,
+				   q->flags & (DNS_CD | DNS_AD), &q->question, q->edns ? udp : 0,
+				   q->dnssec_ok);
+	t->asked->out[0] = (uint8_t)(n >> 8);
+	t->asked->out[1] = (uint8_t)n;
 	t->out_at = t->tcp ? 0 : 2;
 	t->out_bytes = n + 2;
 }
@@ -416,7 +422,7 @@ first_try(uv_timer_t *timer)
 static bool
 same(const struct task *t, const struct dns_query *q, bool tcp)
 {
-	const struct dns_query *x = &t->askers[0].query;
+	const struct dns_query *x = &t->asked->askers[0].query;
 
 	return t->tcp == tcp && x->question.type == q->question.type &&
 	       x->question.class == q->question.class && x->edns == q->edns &&
@@ -436,7 +442,7 @@ find_task(struct forward *f, const struct forward_asker *asker, bool tcp)
 		struct task *t = &f->tasks[i];
 
 		for (size_t k = 0; k < t->askers_count; k++)
-			of_source += addr_equal_ip(&t->askers[k].from, &asker->from);
+			of_source += addr_equal_ip(&t->asked->askers[k].from, &asker->from);
 		if (t->askers_count == 0)
 			unused = t;
 		else if (t->askers_count < FORWARD_ASKERS_MAX && same(t, &asker->query, tcp))
@@ -453,9 +459,9 @@ forward_ask(struct forward *f, const struct forward_asker *asker, bool tcp)
 	if (f->upstreams_count == 0)
 		return FORWARD_NOBODY;
 	struct task *t = find_task(f, asker, tcp);
-	if (!t)
+	if (!t || (!t->asked && !(t->asked = mem_alloc(MEM_OVERLAY, sizeof(*t->asked)))))
 		return FORWARD_BUSY;
-	t->askers[t->askers_count++] = *asker;
+	t->asked->askers[t->askers_count++] = *asker;
 	if (t->askers_count > 1)
 		return FORWARD_TAKEN;
 	t->tcp = tcp;
@@ -473,8 +479,9 @@ forward_has(const struct forward *f, const struct dns_question *question)
 	for (size_t i = 0; i < FORWARD_TASKS_MAX; i++) {
 		const struct task *t = &f->tasks[i];
 
-		if (t->askers_count > 0 && t->askers[0].query.question.type == question->type &&
-		    dns_name_equal(&t->askers[0].query.question.name, &question->name))
+		if (t->askers_count > 0 &&
+		    t->asked->askers[0].query.question.type == question->type &&
+		    dns_name_equal(&t->asked->askers[0].query.question.name, &question->name))
 			return true;
 	}
 	return false;
