@@ -11,7 +11,7 @@ import zl
 from load import Load, WebSocket
 from zl import Node, check, equal, service, wait_for
 
-ROLES = ["dataplane", "overlay", "signer", "unpack", "runtime", "probe", "scheduler", "observability", "api"]
+ROLES = ["dataplane", "overlay", "signer", "fetch", "unpack", "runtime", "probe", "scheduler", "observability", "api"]
 ROUNDS = 3
 CLIENTS = 4
 

@@ -13,7 +13,7 @@ import time
 import zl
 from zl import Node, check, equal, service, wait_for
 
-ROLES = ["dataplane", "overlay", "signer", "unpack", "runtime", "probe", "scheduler", "observability", "api", "proxy"]
+ROLES = ["dataplane", "overlay", "signer", "fetch", "unpack", "runtime", "probe", "scheduler", "observability", "api", "proxy"]
 
 
 def replicas(node):

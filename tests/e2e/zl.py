@@ -27,7 +27,7 @@ import tempfile
 import time
 import traceback
 
-BUILD = os.environ.get("ZLAYER_BUILD") or sys.argv[1]
+BUILD = os.path.abspath(os.environ.get("ZLAYER_BUILD") or sys.argv[1])
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.join(BUILD, "zlayer")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
