@@ -129,6 +129,15 @@ put_datapath(struct json *j, struct call *call)
 		  : d->hook == MSG_HOOK_CLSACT ? "bpf (clsact)"
 					       : "bpf");
 	view_reason(j, "reason", &d->reason);
+	json_text(j, "xdp",
+		  d->xdp == MSG_XDP_NATIVE    ? "native"
+		  : d->xdp == MSG_XDP_GENERIC ? "generic"
+					      : "off");
+	json_array(j, "interfaces");
+	for (uint32_t i = 0; i < d->links_count && i < MSG_EDGE_LINKS; i++)
+		VIEW_TEXT(j, NULL, d->links[i]);
+	json_end(j);
+	view_reason(j, "xdp_reason", &d->edge_reason);
 	json_end(j);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The balancer's XDP program, in nanoseconds per packet on one core: BPF_PROG_TEST_RUN with a fresh
- * packet each time (bench/lb.bpf.c). Needs root; works in a mount and a network namespace of its
- * own.
+ * packet each time (bench/bpf/again.bpf.c). Needs root; works in a mount and a network namespace of
+ * its own.
  *
  *   floor       a program that returns at once, called the same way: loop, writing of the headers
  *               and the call; it is the peer of every row and is measured in turns with it

@@ -51,6 +51,23 @@ age(const json_t *object, const char *key, const struct render *r, char *out, si
 	text_human_duration(ms > 0 ? (uint64_t)ms : 0, out, cap);
 }
 
+/* "   XDP native eth0": where the kernel balances. */
+static void
+put_xdp(const json_t *datapath, struct buf *out)
+{
+	const char *mode = datapath ? json_read_text(datapath, "xdp") : NULL;
+	const json_t *interfaces = datapath ? json_read_array(datapath, "interfaces") : NULL;
+
+	if (!mode || !json_read_count(interfaces))
+		return;
+	buf_puts(out, "   XDP ");
+	put_safe(out, mode);
+	for (size_t i = 0; i < json_read_count(interfaces); i++) {
+		buf_putc(out, ' ');
+		put_safe(out, json_read_string(json_read_at(interfaces, i)));
+	}
+}
+
 static void
 put_header(const json_t *status, const struct render *r, struct buf *out)
 {
@@ -65,6 +82,7 @@ put_header(const json_t *status, const struct render *r, struct buf *out)
 	put_safe(out, json_read_text(node, "version"));
 	buf_puts(out, "   data path ");
 	put_safe(out, datapath ? json_read_text(datapath, "mode") : "-");
+	put_xdp(datapath, out);
 	if (warnings)
 		buf_printf(out, "   %zu warning%s", warnings, warnings == 1 ? "" : "s");
 	buf_putc(out, '\n');

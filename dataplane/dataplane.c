@@ -16,18 +16,20 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/tunnel.h"
 #include "dataplane/veth.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
 
-enum { VETHS_MAX = 4096, SWEEP_MS = 30000, COUNT_MS = 5000 };
+enum { VETHS_MAX = 4096, DRAIN_ROWS = 256, SWEEP_MS = 30000, COUNT_MS = 5000 };
 
 struct dataplane {
 	struct station *st;
-	struct veth *veth;     /* NULL: BPF is not in force */
-	struct tunnel *tunnel; /* NULL: as well */
+	struct veth *veth;         /* NULL: BPF is not in force */
+	struct tunnel *tunnel;     /* NULL: as well */
+	struct balancer *balancer; /* NULL: as well */
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
@@ -50,6 +52,8 @@ publish_datapath(void)
 		    station_welcome(dataplane.st)->instance, TC_VETH_ABI);
 	if (!dataplane.veth)
 		msg_reason_from(&dataplane.why_not, &row.reason);
+	if (dataplane.balancer)
+		balancer_tell(dataplane.balancer, &row);
 	ring_table_set(station_writer(dataplane.st), MSG_TABLE_DATAPATH, 1, &row, NULL);
 	station_kick(dataplane.st);
 }
@@ -76,6 +80,8 @@ detach(uint64_t replica)
 {
 	if (dataplane.veth)
 		veth_remove(dataplane.veth, replica);
+	if (dataplane.balancer)
+		balancer_veth(dataplane.balancer, replica, NULL);
 	ring_table_remove(station_writer(dataplane.st), MSG_TABLE_ATTACHED, replica);
 	station_kick(dataplane.st);
 }
@@ -98,6 +104,8 @@ changed(void *arg, uint64_t key, const void *bytes)
 		err_set(&err, ERR_CORRUPT, "a row of runtime's veths does not hold");
 	else if (veth_add(dataplane.veth, row, &hook, &err) < 0)
 		log_err(LOG_ERROR, "a container's device is not attached", &err);
+	else if (dataplane.balancer)
+		balancer_veth(dataplane.balancer, key, row);
 	publish_attached(row, hook, &err);
 }
 
@@ -157,6 +165,8 @@ wake(struct station *st, struct ring_reader *reader)
 	(void)st;
 	if (role == ROLE_RUNTIME)
 		ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed, NULL);
+	else if (dataplane.balancer)
+		balancer_wake(dataplane.balancer, reader);
 	if (!dataplane.tunnel)
 		return;
 	if (role == ROLE_OVERLAY) {
@@ -275,8 +285,20 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.row_bytes = sizeof(struct msg_datapath),
 		.rows_max = 4,
 	};
-	out->tables_count = 2;
-	out->metric_series = 64 + 3 * TUNNEL_PEERS_MAX;
+	out->tables[2] = (struct ring_table_layout){
+		.table = MSG_TABLE_APPLIED,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_applied),
+		.rows_max = 1,
+	};
+	out->tables[3] = (struct ring_table_layout){
+		.table = MSG_TABLE_DRAIN,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_drain),
+		.rows_max = DRAIN_ROWS,
+	};
+	out->tables_count = 4;
+	out->metric_series = 1024 + 3 * TUNNEL_PEERS_MAX;
 }
 
 static bool
@@ -312,8 +334,12 @@ open_role(struct station *st, struct err *err)
 static int
 start(struct station *st, struct err *err)
 {
-	(void)err;
 	dataplane.st = st;
+	if (dataplane.veth) {
+		dataplane.balancer = balancer_new(st, dataplane.veth, publish_datapath);
+		if (!dataplane.balancer)
+			return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
+	}
 	publish_datapath();
 	uv_timer_init(station_loop(st), &dataplane.sweep);
 	uv_timer_init(station_loop(st), &dataplane.counter);
@@ -325,6 +351,16 @@ start(struct station *st, struct err *err)
 	return 0;
 }
 
+static void
+message(struct station *st, const struct leash_message *m, int *fds, size_t count)
+{
+	(void)st;
+	(void)fds;
+	(void)count;
+	if (m->kind == LEASH_CONFIG && dataplane.balancer)
+		balancer_config(dataplane.balancer);
+}
+
 const struct station_role dataplane_role = {
 	.role = ROLE_DATAPLANE,
 	.layout = layout,
@@ -332,4 +368,5 @@ const struct station_role dataplane_role = {
 	.start = start,
 	.peer = peer,
 	.wake = wake,
+	.message = message,
 };

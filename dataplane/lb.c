@@ -171,8 +171,12 @@ lb_put(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err)
 		if (!always && libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(map), key, old) == 0 &&
 		    memcmp(old, value, rows->value_bytes) == 0)
 			continue;
-		if (put(map, key, value, err) < 0)
+		if (put(map, key, value, err) == 0)
+			continue;
+		/* A device that is gone, of a replica that will be gone. */
+		if (set != LB_PORTS || (err->code != EINVAL && err->code != ENODEV))
 			return -1;
+		err_clear(err);
 	}
 	return 0;
 }

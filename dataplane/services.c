@@ -274,6 +274,18 @@ fill_local(struct edge_backend *row, const struct msg_veth *veth)
 	}
 }
 
+/* A runtime that came back names its devices bit by bit. */
+static void
+keep_local(struct edge_backend *row, const struct edge_backend *old)
+{
+	row->flags |= old->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V4 | EDGE_BACKEND_V6);
+	row->ifindex = old->ifindex;
+	row->addr4 = old->addr4;
+	memcpy(row->addr6, old->addr6, sizeof(row->addr6));
+	memcpy(row->mac, old->mac, sizeof(row->mac));
+	memcpy(row->host_mac, old->host_mac, sizeof(row->host_mac));
+}
+
 static int
 take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	    const struct services_input *in, struct err *err)
@@ -295,6 +307,8 @@ take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	};
 	if (veth)
 		fill_local(&row, veth);
+	else if (p->row.flags & EDGE_BACKEND_LOCAL)
+		keep_local(&row, &p->row);
 	p->seen = true;
 	if (!draining)
 		p->leaving_at_ms = 0;
@@ -539,10 +553,6 @@ collect(struct services *s, const struct services_input *in, struct all_rows *ro
 	struct map_iter it = {0}, again = {0};
 	bool second = false;
 
-	for (size_t i = 0; i < in->veths_count; i++)
-		if (in->veths[i]->ifindex)
-			lb_rows_add(&rows->of[LB_PORTS], &in->veths[i]->ifindex,
-				    &in->veths[i]->ifindex);
 	while (map_next(&s->streams, &it)) {
 		struct service *v = it.value;
 
@@ -553,6 +563,8 @@ collect(struct services *s, const struct services_input *in, struct all_rows *ro
 		for (size_t i = 0; i < v->members_count; i++) {
 			const struct edge_backend *b = &s->all[v->members[i].index].row;
 
+			if (b->flags & EDGE_BACKEND_LOCAL)
+				lb_rows_add(&rows->of[LB_PORTS], &b->ifindex, &b->ifindex);
 			add_speaker4(rows, v, b, in);
 			add_speaker6(rows, v, b, in);
 		}

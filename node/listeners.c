@@ -204,6 +204,16 @@ edge_addresses(const struct config_listeners *c, struct addresses *out)
 	add_address(out, &any6);
 }
 
+size_t
+listeners_edge(const struct config *config, struct addr *out)
+{
+	struct addresses at;
+
+	edge_addresses(&config->listen, &at);
+	memcpy(out, at.items, at.count * sizeof(out[0]));
+	return at.count;
+}
+
 void
 listeners_streams(struct listeners *l, const struct config *config,
 		  const struct listeners_port *ports, size_t count, listeners_gone_fn gone,

@@ -59,6 +59,10 @@ void listeners_fini(struct listeners *l);
 /* Takes what the configuration wants: addresses that are no longer in it are closed, new ones are
  * added (not yet open). */
 void listeners_plan(struct listeners *l, const struct config *config);
+/* The addresses at which public endpoints are: writes at most LISTENERS_EDGES, gives how many.
+ */
+enum { LISTENERS_EDGES = 2 * CONFIG_LISTENERS_MAX };
+size_t listeners_edge(const struct config *config, struct addr *out);
 /* The public ports of endpoints: on every address that http or https has (on all when there is
  * none). What is no longer wanted is closed and told to `gone`; new ones are added (not yet open).
  */

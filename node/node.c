@@ -28,6 +28,7 @@
 #include "node/cgroup.h"
 #include "node/collect.h"
 #include "node/desk.h"
+#include "node/edge.h"
 #include "node/fabric.h"
 #include "node/notify.h"
 #include "node/options.h"
@@ -63,6 +64,7 @@ struct node {
 	struct supervise *supervise;
 	struct certs *certs;
 	struct outside *outside;
+	struct edge *edge;
 	uv_signal_t signals[SIGNALS];
 	uv_timer_t tick;
 	struct usage usage;
@@ -416,9 +418,9 @@ signal_event(uv_signal_t *handle, int number)
 	}
 }
 
-/* What overlay says of this node's addresses; NULL while it has not. */
-static const struct msg_prefix *
-find_prefix(struct node *n)
+/* Row 1 of a table of a role; NULL while it says nothing. */
+static const void *
+find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
 {
 	struct list *it, *tmp;
 
@@ -426,12 +428,25 @@ find_prefix(struct node *n)
 		struct unit *u = container_of(it, struct unit, link);
 		struct ring_reader *reader = u->member ? hub_reader(u->member) : NULL;
 
-		if (u->role->role != ROLE_OVERLAY || !reader)
+		if ((unsigned)u->role->role != role || !reader)
 			continue;
-		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
-		return ring_table_get(reader, MSG_TABLE_PREFIX, 1);
+		ring_table_sync(reader, table, row_bytes, NULL, NULL);
+		return ring_table_get(reader, table, 1);
 	}
 	return NULL;
+}
+
+/* What overlay says of this node's addresses. */
+static const struct msg_prefix *
+find_prefix(struct node *n)
+{
+	return find_row(n, ROLE_OVERLAY, MSG_TABLE_PREFIX, sizeof(struct msg_prefix));
+}
+
+static const struct msg_datapath *
+find_datapath(struct node *n)
+{
+	return find_row(n, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath));
 }
 
 static void
@@ -449,6 +464,8 @@ tick_event(uv_timer_t *timer)
 		upgrade(n);
 	if (n->outside && !n->stopping)
 		outside_tick(n->outside, &n->config, find_prefix(n));
+	if (n->edge && !n->stopping)
+		edge_tick(n->edge, &n->config, find_datapath(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
 	if (resolver_changed(&n->resolver))
@@ -559,7 +576,8 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
 	n->outside = outside_new(&n->loop, n->own, n->hub, &n->inst, n->fabric);
-	if (!n->outside)
+	n->edge = edge_new(&n->loop, n->own, n->hub, &n->inst);
+	if (!n->outside || !n->edge)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	return 0;
 }
@@ -687,6 +705,7 @@ close_node(struct node *n)
 	if (!stay && outside_remove(n->outside, &outside) < 0)
 		log_err(LOG_WARN, "the uplink is not removed", &outside);
 	outside_free(n->outside);
+	edge_free(n->edge);
 	certs_free(n->certs);
 	supervise_free(n->supervise);
 	listeners_fini(&n->listeners);

@@ -21,8 +21,9 @@ publish_new(uint32_t generation, struct ring_writer **out, struct err *err)
 			   {MSG_TABLE_LISTENER, 1, sizeof(struct msg_listener), LISTENERS_MAX},
 			   {MSG_TABLE_NODE, 1, sizeof(struct msg_node), 1},
 			   {MSG_TABLE_UPLINK, 1, sizeof(struct msg_uplink), 1},
-			   {MSG_TABLE_UNDERLAY, 1, sizeof(struct msg_underlay), 1}},
-		.tables_count = 5,
+			   {MSG_TABLE_UNDERLAY, 1, sizeof(struct msg_underlay), 1},
+			   {MSG_TABLE_EDGE, 1, sizeof(struct msg_edge), 1}},
+		.tables_count = 6,
 		.metric_series = PUBLISH_SERIES,
 	};
 

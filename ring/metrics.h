@@ -94,6 +94,16 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Bytes of containers' packets to and from another node, by peer and direction.")        \
 	X(141, OVERLAY_LAST_SEEN, "zlayer_overlay_peer_last_seen_timestamp_seconds", GAUGE, ONE,  \
 	  NO_BOUNDS, "When packets last came from another node.")                                 \
+	X(150, DATAPLANE_BYTES, "zlayer_dataplane_bytes_total", COUNTER, ONE, NO_BOUNDS,          \
+	  "Bytes seen by the balancer's programs, by interface and verdict.")                     \
+	X(151, DATAPLANE_MAP_ENTRIES, "zlayer_dataplane_map_entries", GAUGE, ONE, NO_BOUNDS,      \
+	  "Entries of a map of the balancer.")                                                    \
+	X(152, DATAPLANE_MAP_MAX_ENTRIES, "zlayer_dataplane_map_max_entries", GAUGE, ONE,         \
+	  NO_BOUNDS, "Most entries that a map of the balancer can have.")                         \
+	X(153, DATAPLANE_SERVICE_PACKETS, "zlayer_dataplane_service_packets_total", COUNTER, ONE, \
+	  NO_BOUNDS, "Packets that the balancer sent to replicas, by service and endpoint.")      \
+	X(154, DATAPLANE_SERVICE_BYTES, "zlayer_dataplane_service_bytes_total", COUNTER, ONE,     \
+	  NO_BOUNDS, "Bytes that the balancer sent to replicas, by service and endpoint.")        \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
 	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \

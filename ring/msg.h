@@ -12,12 +12,12 @@
  * with a bounded length) before treating a char array as a string, and check every index and enum.
  *
  * Who writes what:
- *   node           process, listener, node, uplink, underlay
+ *   node           process, listener, node, uplink, underlay, edge
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
  *                  pin; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
- *   dataplane      attached, datapath
+ *   dataplane      attached, datapath, applied (when it balances), drain
  *   probe          result
  *   overlay        prefix, peer
  *   signer         certificate
@@ -61,6 +61,7 @@ enum msg_table {
 	MSG_TABLE_TRANSFER,
 	MSG_TABLE_UNDERLAY,
 	MSG_TABLE_PEER,
+	MSG_TABLE_EDGE,
 	MSG_TABLES_,
 };
 
@@ -173,6 +174,25 @@ struct msg_underlay { /* key: 1 */
 	uint32_t pad_;
 	struct addr listen; /* an address that is not zero: nothing else is sent from */
 	struct msg_reason reason;
+};
+
+enum msg_xdp { MSG_XDP_NATIVE = 1, MSG_XDP_GENERIC };
+enum { MSG_EDGE_LINKS = 16, MSG_EDGE_ADDRESSES = 16 };
+
+/* Where dataplane's programs stand on the machine's interfaces. */
+struct msg_edge {            /* key: 1 */
+	uint32_t generation; /* of msg_datapath: whose wishes these are */
+	uint32_t links_count;
+	struct {
+		char name[16];
+		uint32_t ifindex;
+		uint32_t mode; /* enum msg_xdp */
+	} links[MSG_EDGE_LINKS];
+	uint32_t addresses_count; /* of the machine, without loopback and link-local ones; those
+				     of the interfaces above come first */
+	uint32_t pad_;
+	struct addr addresses[MSG_EDGE_ADDRESSES];
+	struct msg_reason reason; /* the last interface that could not be had */
 };
 
 /* ---- scheduler ---- */
@@ -543,6 +563,12 @@ struct msg_datapath {  /* key: 1 */
 	uint32_t pad_;
 	char pin[MSG_PATH];
 	struct msg_reason reason; /* when bpf is 0 */
+	uint32_t edge;            /* the balancer's programs are loaded: node is to attach them */
+	uint32_t xdp;             /* enum msg_xdp, the lesser one of all interfaces; 0: off */
+	uint32_t links_count;
+	uint32_t pad2_;
+	char links[MSG_EDGE_LINKS][16];
+	struct msg_reason edge_reason; /* why the balancer is off, or an interface is without it */
 };
 
 /* ---- overlay ---- */

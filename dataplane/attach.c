@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One link per interface, pinned as edge1-xdp-MODE-IFINDEX. xdp_root is never replaced: a link that
+ * is on its interface is as good as a new one. The number of an interface that went may be given to
+ * another: the kernel says where a link is.
+ */
+#include "dataplane/attach.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/text.h"
+#include "dataplane/bpf/tc_veth.h"
+#include "dataplane/hook.h"
+#include "dataplane/lb.h"
+#include "dataplane/libbpf.h"
+
+#define XDP_PIN "edge1-xdp-"
+#define TC_PIN "edge1-tc-uplink"
+
+enum { PIN_BYTES = 64 };
+
+static const char *const mode_names[] = {
+	[MSG_XDP_NATIVE] = "native",
+	[MSG_XDP_GENERIC] = "generic",
+};
+
+static void
+xdp_path(enum msg_xdp mode, uint32_t ifindex, char out[PIN_BYTES])
+{
+	text_format(out, PIN_BYTES, "%d/" XDP_PIN "%s-%u", TC_VETH_ABI, mode_names[mode], ifindex);
+}
+
+static int
+open_program(const char *name, struct err *err)
+{
+	char path[PIN_BYTES];
+
+	if (dl_load_libbpf(err) < 0)
+		return -1;
+	text_format(path, sizeof(path), "%d/%s", TC_VETH_ABI, name);
+	int fd = libbpf.bpf_obj_get(path);
+	if (fd < 0)
+		return err_sys(err, -fd, "cannot find the balancer's program");
+	return fd;
+}
+
+static bool
+stands(const char *path, uint32_t ifindex)
+{
+	struct bpf_link_info info = {0};
+	__u32 bytes = sizeof(info);
+	defer_close int fd = libbpf.bpf_obj_get(path);
+
+	if (fd >= 0 && libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 &&
+	    info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == ifindex)
+		return true;
+	if (fd >= 0)
+		unlink(path);
+	return false;
+}
+
+static int
+try_mode(int program, uint32_t ifindex, enum msg_xdp mode, struct err *err)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts,
+		    .flags = mode == MSG_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	char path[PIN_BYTES];
+
+	xdp_path(mode, ifindex, path);
+	if (stands(path, ifindex))
+		return 0;
+	defer_close int fd = libbpf.bpf_link_create(program, (int)ifindex, BPF_XDP, &opts);
+	if (fd < 0) {
+		err_sys(err, -fd, "cannot attach XDP to an interface (%s mode)", mode_names[mode]);
+		if (fd == -EBUSY)
+			err_why(err, "another XDP program is on it");
+		return -1;
+	}
+	int rc = libbpf.bpf_obj_pin(fd, path);
+	return rc < 0 ? err_sys(err, -rc, "cannot pin the link of an XDP program") : 0;
+}
+
+int
+attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, struct err *err)
+{
+	char other[PIN_BYTES];
+	defer_close int program = open_program(LB_PIN_ROOT, err);
+
+	if (program < 0)
+		return -1;
+	for (unsigned mode = MSG_XDP_NATIVE; mode <= MSG_XDP_GENERIC; mode++) {
+		if (!(mode == MSG_XDP_NATIVE ? native : generic))
+			continue;
+		/* Only one mode at a time can be on an interface. */
+		xdp_path(mode == MSG_XDP_NATIVE ? MSG_XDP_GENERIC : MSG_XDP_NATIVE, ifindex, other);
+		if (!(native && generic))
+			unlink(other);
+		else if (stands(other, ifindex))
+			continue;
+		err_clear(err);
+		if (try_mode(program, ifindex, (enum msg_xdp)mode, err) == 0) {
+			*mode_out = (enum msg_xdp)mode;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+int
+attach_uplink(uint32_t ifindex, struct err *err)
+{
+	struct hook hook;
+	char pin[PIN_BYTES];
+	defer_close int program = open_program(LB_PIN_UPLINK, err);
+
+	if (program < 0)
+		return -1;
+	text_format(pin, sizeof(pin), "%d/" TC_PIN, TC_VETH_ABI);
+	if (hook_attach(&hook, program, (int)ifindex, pin, err) < 0)
+		return -1;
+	fd_close(&hook.link_fd); /* the pin holds it */
+	return 0;
+}
+
+static bool
+is_wanted(const char *pin, const uint32_t *ifindexes, size_t count)
+{
+	const char *number = strrchr(pin, '-') + 1;
+	uint64_t ifindex;
+
+	if (!text_u64(number, UINT32_MAX, &ifindex))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (ifindexes[i] == ifindex)
+			return true;
+	return false;
+}
+
+void
+attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink)
+{
+	char folder[16];
+	struct dirent *entry;
+
+	text_format(folder, sizeof(folder), "%d", TC_VETH_ABI);
+	DIR *dir = opendir(folder);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		bool xdp = text_starts(entry->d_name, XDP_PIN);
+
+		if (xdp ? !is_wanted(entry->d_name, ifindexes, count)
+			: strcmp(entry->d_name, TC_PIN) == 0 && !uplink)
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DATAPLANE_ATTACH_H
+#define DATAPLANE_ATTACH_H
+
+/*
+ * Attaching of the balancer's programs to interfaces of the machine. The kernel resolves an
+ * interface in the namespace of who asks, and dataplane lives in the fabric: so node sends a
+ * process there (node/edge.h) that calls this and ends. Programs are found by dataplane's pins,
+ * links are pinned beside them: they stay when everybody dies, and go when their pin goes, or all
+ * of it.
+ *
+ * The working folder is the instance's in the BPF file system. Opens libbpf. Threading: plain
+ * calls.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "ring/msg.h"
+
+/* xdp_root; an attachment that stands is kept. native, generic: what may be tried, in this order.
+ */
+int attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out,
+	       struct err *err) MUST_CHECK;
+/* tc_uplink: replaced when it stands. */
+int attach_uplink(uint32_t ifindex, struct err *err) MUST_CHECK;
+/* Detaches from all interfaces but these (their numbers), and from the uplink when it is 0. */
+void attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink);
+
+#endif

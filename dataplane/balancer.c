@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything is computed again from the tables, a moment after any of them has changed. As long as
+ * a producer that came back has not said what it has, what serves goes on serving: nothing is done
+ * until scheduler, overlay and node have each spoken.
+ *
+ * A replica that drains holds connections that no proxy knows of: its row in table drain says so as
+ * long as packets still go to it.
+ */
+#include "dataplane/balancer.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "dataplane/services.h"
+#include "ring/metrics.h"
+#include "spec/config.h"
+
+enum {
+	SOON_MS = 5, /* changes that come together are one */
+	TICK_MS = 1000,
+	COUNT_TICKS = 3,
+	MTU_DEFAULT = 1420,
+	DRAINS_MAX = 256, /* replicas that drain at a time */
+	UNSAID = 1,       /* the version of a table that its producer has not committed */
+};
+
+struct balancer {
+	struct station *st;
+	struct veth *veth;
+	void (*changed)(void);
+	struct map veths; /* replica -> struct msg_veth */
+	struct lb *lb;    /* NULL: nothing to balance */
+	struct services *services;
+	struct err why_not;
+	uint32_t xdp, links_count;
+	char links[MSG_EDGE_LINKS][16];
+	uint32_t ifindexes[MSG_EDGE_LINKS];
+	uint64_t drains[DRAINS_MAX];
+	size_t drains_count;
+	uv_timer_t soon, tick;
+	unsigned ticks;
+	bool counted;
+	struct edge_count counts[EDGE_LINKS * EDGE_VERDICTS];
+	__u64 drops[EDGE_LINKS * EDGE_REASONS];
+	struct edge_count backs[EDGE_BACKS];
+};
+
+/* ---- rows as arrays ---- */
+
+struct list_of {
+	const void **rows;
+	size_t count, capacity;
+	bool failed;
+};
+
+static bool
+take_row(void *arg, uint64_t key, const void *row)
+{
+	struct list_of *l = arg;
+
+	(void)key;
+	if (l->count == l->capacity) {
+		size_t more = l->capacity ? l->capacity * 2 : 64;
+		void *grown = mem_resize(MEM_DATAPLANE, l->rows, more, sizeof(l->rows[0]));
+
+		l->failed = !grown;
+		if (!grown)
+			return false;
+		l->rows = grown;
+		l->capacity = more;
+	}
+	l->rows[l->count++] = row;
+	return true;
+}
+
+struct tables {
+	struct ring_reader *scheduler, *overlay, *node;
+	struct list_of streams, backends, veths;
+};
+
+static bool
+said(struct ring_reader *r, uint16_t table)
+{
+	return r && ring_table_version(r, table) > UNSAID;
+}
+
+static bool
+collect(struct balancer *b, struct tables *t)
+{
+	struct map_iter it = {0};
+
+	*t = (struct tables){
+		.scheduler = station_reader(b->st, ROLE_SCHEDULER, 0),
+		.overlay = station_reader(b->st, ROLE_OVERLAY, 0),
+		.node = station_reader(b->st, ROLE_NODE, 0),
+	};
+	if (!said(t->scheduler, MSG_TABLE_STREAM) || !said(t->scheduler, MSG_TABLE_BACKEND) ||
+	    !said(t->overlay, MSG_TABLE_PREFIX) || !t->node)
+		return false;
+	ring_table_each(t->scheduler, MSG_TABLE_STREAM, take_row, &t->streams);
+	ring_table_each(t->scheduler, MSG_TABLE_BACKEND, take_row, &t->backends);
+	while (map_next(&b->veths, &it) && take_row(&t->veths, 0, it.value))
+		continue;
+	return !t->streams.failed && !t->backends.failed && !t->veths.failed;
+}
+
+static void
+release(struct tables *t)
+{
+	mem_free(t->streams.rows);
+	mem_free(t->backends.rows);
+	mem_free(t->veths.rows);
+}
+
+/* ---- what is wanted ---- */
+
+static const struct config_dataplane *
+settings(const struct balancer *b)
+{
+	size_t bytes;
+	const struct config *config = station_config(b->st, &bytes);
+
+	return bytes >= sizeof(*config) ? &config->dataplane : NULL;
+}
+
+static bool
+any_public(const struct tables *t)
+{
+	for (size_t i = 0; i < t->streams.count; i++) {
+		const struct msg_stream *s = t->streams.rows[i];
+
+		if (s->flags & MSG_STREAM_PUBLIC &&
+		    !(s->flags & (MSG_STREAM_TLS | MSG_STREAM_PROXY_PROTOCOL)))
+			return true;
+	}
+	return false;
+}
+
+/* Why nothing is balanced; false when there is something and a way to do it. */
+static bool
+is_idle(struct balancer *b, const struct tables *t)
+{
+	const struct config_dataplane *d = settings(b);
+	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
+
+	err_clear(&b->why_not);
+	if (!d || d->mode == CONFIG_XDP_OFF)
+		err_set(&b->why_not, ERR_UNSUPPORTED, "dataplane.mode is off");
+	else if (!d->interfaces_auto && d->interfaces_count == 0)
+		err_set(&b->why_not, ERR_UNSUPPORTED, "dataplane.interfaces is empty");
+	else if (!any_public(t))
+		err_set(&b->why_not, ERR_NOT_FOUND, "there is no public tcp or udp endpoint");
+	else if (!uplink || uplink->state != MSG_UPLINK_UP || !uplink->fabric_ifindex)
+		err_set(&b->why_not, ERR_UNSUPPORTED,
+			"there is no uplink, by which replies would leave");
+	return b->why_not.kind != ERR_NONE;
+}
+
+static void
+say_nothing(struct balancer *b)
+{
+	struct ring_writer *w = station_writer(b->st);
+
+	ring_table_remove(w, MSG_TABLE_APPLIED, 1);
+	station_kick(b->st);
+}
+
+static void count(struct balancer *b);
+static void publish_drains(struct balancer *b);
+
+static void
+stop(struct balancer *b)
+{
+	if (!b->lb && lb_stands(veth_folder(b->veth))) {
+		struct err err = {0};
+
+		/* Of a predecessor. */
+		if (lb_open(veth_folder(b->veth), EDGE_FLOWS_DEFAULT, veth_chain(b->veth), &b->lb,
+			    &err) < 0)
+			log_err(LOG_WARN, "a balancer that was left cannot be removed", &err);
+	}
+	if (!b->lb)
+		return;
+	services_free(b->services);
+	b->services = NULL;
+	lb_remove(b->lb); /* the links with it */
+	b->lb = NULL;
+	b->counted = false;
+	log_event(LOG_INFO, "the balancer is off", log_s("why", b->why_not.what), LOG_END);
+	publish_drains(b);
+	say_nothing(b);
+}
+
+static bool
+is_running(struct balancer *b)
+{
+	const struct config_dataplane *d = settings(b);
+
+	if (b->lb)
+		return true;
+	if (lb_open(veth_folder(b->veth), d->max_flows, veth_chain(b->veth), &b->lb, &b->why_not) <
+		    0 ||
+	    services_new(b->lb, uv_now(station_loop(b->st)), &b->services, &b->why_not) < 0) {
+		lb_close(b->lb);
+		b->lb = NULL;
+		log_err(LOG_WARN, "tcp and udp are not balanced by the kernel", &b->why_not);
+		return false;
+	}
+	count(b); /* from here on */
+	log_event(LOG_INFO, "the balancer is on", LOG_END);
+	return true;
+}
+
+/* ---- what is put in ---- */
+
+/* What of an address is the cluster's: /16 of IPv4, /48 of IPv6 (docs/architecture.md). */
+static void
+fill_cluster(const struct msg_prefix *prefix, struct edge_config *out)
+{
+	if (addr_is_v4(&prefix->v4.base)) {
+		out->cluster4_mask = (uint32_t)(__builtin_bswap32(0xffff0000));
+		out->cluster4 = addr_v4_be(&prefix->v4.base) & out->cluster4_mask;
+	}
+	if (!addr_is_v4(&prefix->v6.base) && !addr_is_zero(&prefix->v6.base)) {
+		memcpy(out->cluster6, prefix->v6.base.ip, sizeof(out->cluster6));
+		out->cluster6_words = 3;
+	}
+}
+
+static void
+fill_addresses(const struct balancer *b, const struct msg_edge *edge, struct services_input *in)
+{
+	const struct config_dataplane *d = settings(b);
+	size_t more = 0;
+
+	for (uint32_t i = 0; i < edge->addresses_count && i < SERVICES_OWN_MAX; i++) {
+		in->addresses[in->addresses_count] = edge->addresses[i];
+		in->addresses[in->addresses_count++].port = 0;
+	}
+	in->own_count = in->addresses_count;
+	if (services_addresses(d->vips, d->vips_count, in->addresses + in->addresses_count,
+			       SERVICES_DEDICATED_MAX, &more))
+		in->addresses_count += more;
+}
+
+static void
+take_links(struct balancer *b, const struct msg_edge *edge)
+{
+	b->xdp = 0;
+	b->links_count = 0;
+	for (uint32_t i = 0; i < edge->links_count && i < MSG_EDGE_LINKS; i++) {
+		if (!MSG_OK(edge->links[i].name))
+			continue;
+		if (edge->links[i].mode > b->xdp)
+			b->xdp = edge->links[i].mode;
+		b->ifindexes[b->links_count] = edge->links[i].ifindex;
+		memcpy(b->links[b->links_count++], edge->links[i].name, 16);
+	}
+	if (edge->reason.kind)
+		msg_reason_to(&edge->reason, &b->why_not);
+}
+
+static void
+fill(struct balancer *b, const struct tables *t, struct services_input *in)
+{
+	const struct msg_prefix *prefix = ring_table_get(t->overlay, MSG_TABLE_PREFIX, 1);
+	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
+	const struct msg_edge *edge = ring_table_get(t->node, MSG_TABLE_EDGE, 1);
+
+	*in = (struct services_input){
+		.streams = (const struct msg_stream *const *)t->streams.rows,
+		.streams_count = t->streams.count,
+		.backends = (const struct msg_backend *const *)t->backends.rows,
+		.backends_count = t->backends.count,
+		.veths = (const struct msg_veth *const *)t->veths.rows,
+		.veths_count = t->veths.count,
+		.mtu = prefix && prefix->mtu ? prefix->mtu : MTU_DEFAULT,
+	};
+	if (prefix)
+		fill_cluster(prefix, &in->config);
+	in->config.uplink = uplink->fabric_ifindex;
+	b->links_count = b->xdp = 0;
+	if (!edge)
+		return;
+	take_links(b, edge);
+	fill_addresses(b, edge, in);
+	in->config.out = b->links_count == 1 ? b->ifindexes[0] : 0;
+}
+
+static void
+publish_applied(struct balancer *b, const struct tables *t)
+{
+	struct msg_applied row = {
+		.scheduler_generation = ring_reader_generation(t->scheduler),
+		.backends_version = ring_table_version(t->scheduler, MSG_TABLE_BACKEND),
+	};
+
+	if (!b->links_count) {
+		say_nothing(b);
+		return;
+	}
+	(void)ring_table_set(station_writer(b->st), MSG_TABLE_APPLIED, 1, &row, NULL);
+	station_kick(b->st);
+}
+
+/* ---- drains ---- */
+
+struct draining {
+	struct msg_drain rows[DRAINS_MAX];
+	size_t count;
+};
+
+/* A replica at several endpoints: one that is busy is enough. */
+static void
+see_drain(void *arg, uint64_t replica, bool busy)
+{
+	struct draining *d = arg;
+
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->rows[i].replica != replica)
+			continue;
+		d->rows[i].in_flight |= busy;
+		return;
+	}
+	if (d->count < DRAINS_MAX)
+		d->rows[d->count++] = (struct msg_drain){.replica = replica, .in_flight = busy};
+}
+
+static void
+publish_drains(struct balancer *b)
+{
+	static struct draining now;
+	struct ring_writer *w = station_writer(b->st);
+
+	now.count = 0;
+	if (b->services && b->links_count)
+		services_drains(b->services, see_drain, &now);
+	for (size_t i = 0; i < b->drains_count; i++) {
+		bool still = false;
+
+		for (size_t n = 0; n < now.count; n++)
+			still |= now.rows[n].replica == b->drains[i];
+		if (!still)
+			ring_table_remove(w, MSG_TABLE_DRAIN, b->drains[i]);
+	}
+	b->drains_count = now.count;
+	for (size_t i = 0; i < now.count; i++) {
+		b->drains[i] = now.rows[i].replica;
+		(void)ring_table_set(w, MSG_TABLE_DRAIN, now.rows[i].replica, &now.rows[i], NULL);
+	}
+	station_kick(b->st);
+}
+
+/* ---- doing ---- */
+
+static void
+work(struct balancer *b, const struct tables *t)
+{
+	static struct services_input in;
+	struct err err = {0};
+
+	if (is_idle(b, t)) {
+		b->xdp = b->links_count = 0;
+		stop(b);
+		return;
+	}
+	if (!is_running(b))
+		return;
+	fill(b, t, &in);
+	/* Node says where we are attached only after it knows that there is something to attach;
+	 * until then a predecessor's addresses stay. */
+	if (!ring_table_get(t->node, MSG_TABLE_EDGE, 1))
+		return;
+	if (services_update(b->services, &in, uv_now(station_loop(b->st)), &err) < 0) {
+		b->why_not = err;
+		log_err(LOG_WARN, "the balancer is not up to date", &err);
+		return;
+	}
+	publish_drains(b);
+	publish_applied(b, t);
+}
+
+static void
+update(uv_timer_t *timer)
+{
+	struct balancer *b = timer->data;
+	struct tables t;
+
+	if (collect(b, &t)) {
+		work(b, &t);
+		b->changed();
+	}
+	release(&t);
+}
+
+static void
+soon(struct balancer *b)
+{
+	if (!uv_is_active((uv_handle_t *)&b->soon))
+		uv_timer_start(&b->soon, update, SOON_MS, 0);
+}
+
+void
+balancer_wake(struct balancer *b, struct ring_reader *reader)
+{
+	enum ring_status status = RING_EMPTY;
+
+	switch (ring_reader_role(reader)) {
+	case ROLE_SCHEDULER:
+		status = ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream), NULL,
+					 NULL);
+		if (ring_table_sync(reader, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL,
+				    NULL) == RING_OK)
+			status = RING_OK;
+		break;
+	case ROLE_OVERLAY:
+		/* Others of this process look at that table too. */
+		(void)ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL,
+				      NULL);
+		status = RING_OK;
+		break;
+	case ROLE_NODE:
+		status = ring_table_sync(reader, MSG_TABLE_UPLINK, sizeof(struct msg_uplink), NULL,
+					 NULL);
+		if (ring_table_sync(reader, MSG_TABLE_EDGE, sizeof(struct msg_edge), NULL, NULL) ==
+		    RING_OK)
+			status = RING_OK;
+		break;
+	default:
+		break;
+	}
+	if (status == RING_OK)
+		soon(b);
+}
+
+void
+balancer_veth(struct balancer *b, uint64_t replica, const struct msg_veth *row)
+{
+	struct msg_veth *own = map_remove_u64(&b->veths, replica);
+
+	mem_free(own);
+	own = row ? mem_dup(MEM_DATAPLANE, row, sizeof(*row)) : NULL;
+	if (own && map_put_u64(&b->veths, replica, own) < 0) {
+		log_event(LOG_ERROR, "no memory for a container's device", LOG_END);
+		mem_free(own);
+	}
+	soon(b);
+}
+
+void
+balancer_config(struct balancer *b)
+{
+	soon(b);
+}
+
+void
+balancer_tell(const struct balancer *b, struct msg_datapath *row)
+{
+	row->edge = b->services != NULL;
+	row->xdp = b->xdp;
+	row->links_count = b->links_count;
+	memcpy(row->links, b->links, sizeof(row->links));
+	if (b->why_not.kind)
+		msg_reason_from(&b->why_not, &row->edge_reason);
+}
+
+/* ---- counters ---- */
+
+static void
+link_name(const struct balancer *b, uint32_t slot, char *out, size_t cap)
+{
+	snprintf(out, cap, "other");
+	for (uint32_t i = 0; i < b->links_count; i++)
+		if (b->ifindexes[i] % EDGE_LINKS == slot)
+			snprintf(out, cap, "%s", b->links[i]);
+}
+
+static void
+add(struct balancer *b, enum metrics_id id, const char *interface, const char *label,
+    const char *value, uint64_t more)
+{
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "interface", interface);
+	metric_label(&labels, label, value);
+	metric_add(metrics_get(station_metrics(b->st), id, &labels), more);
+}
+
+static void
+count_link(struct balancer *b, uint32_t slot, const struct edge_count *now, const __u64 *drops)
+{
+	static const char *const verdicts[EDGE_VERDICTS] = {"pass", "redirect", "answer", "drop"};
+	static const char *const reasons[EDGE_REASONS] = {"denied", "backend"};
+	char name[16];
+
+	link_name(b, slot, name, sizeof(name));
+	for (uint32_t i = 0; i < EDGE_VERDICTS; i++) {
+		const struct edge_count *old = &b->counts[slot * EDGE_VERDICTS + i];
+
+		if (now[i].packets == old->packets)
+			continue;
+		add(b, METRICS_DATAPLANE_PACKETS, name, "verdict", verdicts[i],
+		    now[i].packets - old->packets);
+		add(b, METRICS_DATAPLANE_BYTES, name, "verdict", verdicts[i],
+		    now[i].bytes - old->bytes);
+	}
+	for (uint32_t i = 0; i < EDGE_REASONS; i++)
+		if (drops[i] != b->drops[slot * EDGE_REASONS + i])
+			add(b, METRICS_DATAPLANE_DROPS, name, "reason", reasons[i],
+			    drops[i] - b->drops[slot * EDGE_REASONS + i]);
+}
+
+static void
+count_service(void *arg, const char *service, const char *endpoint, const struct edge_count *more)
+{
+	struct balancer *b = arg;
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "service", service);
+	metric_label(&labels, "endpoint", endpoint);
+	metric_add(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_SERVICE_PACKETS, &labels),
+		   more->packets);
+	metric_add(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_SERVICE_BYTES, &labels),
+		   more->bytes);
+}
+
+static void
+show_size(struct balancer *b, const char *map, size_t entries, size_t entries_max)
+{
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "map", map);
+	metric_set(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_MAP_ENTRIES, &labels),
+		   (int64_t)entries);
+	metric_set(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_MAP_MAX_ENTRIES, &labels),
+		   (int64_t)entries_max);
+}
+
+static void
+count_backs(struct balancer *b, const struct edge_count *now)
+{
+	static const char *const verdicts[EDGE_BACKS] = {"pass", "redirect", "drop"};
+
+	for (uint32_t i = 0; b->counted && i < EDGE_BACKS; i++) {
+		add(b, METRICS_DATAPLANE_PACKETS, "veth", "verdict", verdicts[i],
+		    now[i].packets - b->backs[i].packets);
+		add(b, METRICS_DATAPLANE_BYTES, "veth", "verdict", verdicts[i],
+		    now[i].bytes - b->backs[i].bytes);
+	}
+	memcpy(b->backs, now, sizeof(b->backs));
+}
+
+/* The maps outlive this process: what a predecessor has counted is not counted again. */
+static void
+count(struct balancer *b)
+{
+	static struct edge_count now[EDGE_LINKS * EDGE_VERDICTS];
+	static __u64 drops[EDGE_LINKS * EDGE_REASONS];
+	struct edge_count backs[EDGE_BACKS];
+	struct services_sizes sizes;
+	struct err err = {0};
+
+	if (lb_counts(b->lb, now, drops, &err) < 0 || lb_back_counts(b->lb, backs, &err) < 0) {
+		log_err(LOG_WARN, "packets are not counted", &err);
+		return;
+	}
+	for (uint32_t slot = 0; b->counted && slot < EDGE_LINKS; slot++)
+		count_link(b, slot, &now[slot * EDGE_VERDICTS], &drops[slot * EDGE_REASONS]);
+	memcpy(b->counts, now, sizeof(b->counts));
+	memcpy(b->drops, drops, sizeof(b->drops));
+	count_backs(b, backs);
+	b->counted = true;
+	services_counts(b->services, count_service, b);
+	services_sizes(b->services, &sizes);
+	show_size(b, "services", sizes.services, EDGE_SERVICES_MAX);
+	show_size(b, "vips", sizes.vips, EDGE_VIPS_MAX);
+	show_size(b, "backends", sizes.backends, EDGE_BACKENDS_MAX);
+}
+
+static void
+tick(uv_timer_t *timer)
+{
+	struct balancer *b = timer->data;
+
+	if (!b->services)
+		return;
+	services_tick(b->services, uv_now(station_loop(b->st)));
+	publish_drains(b);
+	if (++b->ticks % COUNT_TICKS == 0)
+		count(b);
+}
+
+struct balancer *
+balancer_new(struct station *st, struct veth *veth, void (*changed)(void))
+{
+	struct balancer *b = mem_zalloc(MEM_DATAPLANE, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->st = st;
+	b->veth = veth;
+	b->changed = changed;
+	map_init(&b->veths, MEM_DATAPLANE);
+	uv_timer_init(station_loop(st), &b->soon);
+	uv_timer_init(station_loop(st), &b->tick);
+	b->soon.data = b->tick.data = b;
+	uv_timer_start(&b->tick, tick, TICK_MS, TICK_MS);
+	return b;
+}

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When to attach, and the process that does. It is a child of a child, so that nobody has to reap
+ * it; its answer comes by a pipe. It has node's namespace and nothing of its descriptors but the
+ * folder of the BPF file system, and gives up all capabilities but those for networks and BPF.
+ *
+ * Nothing is attached until the uplink stands: replies leave by it.
+ */
+#include "node/edge.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/sandbox.h"
+#include "base/text.h"
+#include "dataplane/attach.h"
+#include "node/listeners.h"
+#include "node/watch.h"
+#include "runtime/net_link.h"
+
+enum { AGAIN_S = 5, STANDING_S = 30, CHILD_S = 30 };
+
+struct edge_wanted {
+	bool on;
+	bool native, generic; /* modes that may be tried */
+	bool by_route;        /* the interfaces that carry a default route */
+	uint32_t generation;
+	uint32_t names_count;
+	uint32_t uplink;
+	char names[MSG_EDGE_LINKS][IFNAMSIZ];
+	size_t at_count; /* addresses of the listeners: endpoints are at these */
+	struct addr at[LISTENERS_EDGES];
+};
+
+struct edge {
+	uv_loop_t *loop;
+	struct ring_writer *own;
+	struct hub *hub;
+	int bpf_fd;
+	struct edge_wanted wanted;
+	bool changed, looked;
+	unsigned waited_s;
+	int answer; /* of the process at work; -1: none */
+	struct watch *watch;
+	struct msg_edge found; /* as far as it was read */
+	size_t found_bytes;
+};
+
+struct edge *
+edge_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const struct instance *inst)
+{
+	struct edge *e = mem_zalloc(MEM_NODE, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->loop = loop;
+	e->own = own;
+	e->hub = hub;
+	e->bpf_fd = inst->bpf_fd;
+	e->answer = -1;
+	return e;
+}
+
+static void
+let_go(struct edge *e)
+{
+	watch_free(e->watch);
+	e->watch = NULL;
+	fd_close(&e->answer);
+}
+
+void
+edge_free(struct edge *e)
+{
+	if (!e)
+		return;
+	let_go(e);
+	mem_free(e);
+}
+
+/* ---- the process ---- */
+
+static void
+add_link(struct msg_edge *found, uint32_t ifindex)
+{
+	char name[IFNAMSIZ];
+
+	/* Not the uplinks of this node and of others. */
+	if (!if_indextoname(ifindex, name) || text_starts(name, "zl-") ||
+	    found->links_count == MSG_EDGE_LINKS)
+		return;
+	for (uint32_t i = 0; i < found->links_count; i++)
+		if (found->links[i].ifindex == ifindex)
+			return;
+	text_copy(found->links[found->links_count].name, IFNAMSIZ, name);
+	found->links[found->links_count++].ifindex = ifindex;
+}
+
+static void
+add_way(void *arg, uint32_t ifindex)
+{
+	add_link(arg, ifindex);
+}
+
+static void
+find_ways(struct msg_edge *found, struct err *err)
+{
+	defer_close int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (here < 0 || net_link_open(err) < 0)
+		return;
+	defer_close int sock = net_link_socket(here, err);
+	if (sock < 0)
+		return;
+	net_link_each_default(sock, AF_INET, add_way, found);
+	net_link_each_default(sock, AF_INET6, add_way, found);
+}
+
+static void
+find_named(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
+{
+	for (uint32_t i = 0; i < w->names_count; i++) {
+		uint32_t ifindex = if_nametoindex(w->names[i]);
+
+		if (ifindex) {
+			add_link(found, ifindex);
+			continue;
+		}
+		err_clear(err);
+		err_set(err, ERR_NOT_FOUND, "there is no interface %s", w->names[i]);
+	}
+}
+
+/* What cannot be had is left out, and told. */
+static void
+attach_all(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
+{
+	uint32_t have = 0;
+
+	for (uint32_t i = 0; i < found->links_count; i++) {
+		enum msg_xdp mode;
+		struct err failed = {0};
+
+		if (attach_xdp(found->links[i].ifindex, w->native, w->generic, &mode, &failed) <
+		    0) {
+			*err = failed;
+			err_where(err, "interface %s", found->links[i].name);
+			continue;
+		}
+		found->links[have] = found->links[i];
+		found->links[have++].mode = mode;
+	}
+	found->links_count = have;
+}
+
+static bool
+is_for_all(const struct addr *a)
+{
+	struct in6_addr six;
+
+	memcpy(&six, a->ip, sizeof(six));
+	if (addr_is_zero(a) || addr_is_loopback(a))
+		return false;
+	if (addr_is_v4(a)) /* 169.254/16 */
+		return !(a->ip[12] == 169 && a->ip[13] == 254);
+	return !IN6_IS_ADDR_LINKLOCAL(&six) && !IN6_IS_ADDR_MULTICAST(&six);
+}
+
+static bool
+is_link(const struct msg_edge *found, const char *name)
+{
+	for (uint32_t i = 0; i < found->links_count; i++)
+		if (strcmp(found->links[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Where the relay listens the kernel balances, and nowhere else. */
+static bool
+is_served(const struct edge_wanted *w, const struct addr *a)
+{
+	for (size_t i = 0; i < w->at_count; i++)
+		if (addr_equal_ip(&w->at[i], a) ||
+		    (addr_is_zero(&w->at[i]) && addr_is_v4(&w->at[i]) == addr_is_v4(a)))
+			return true;
+	return false;
+}
+
+static void
+find_addresses(const struct edge_wanted *w, struct msg_edge *found)
+{
+	struct ifaddrs *all = NULL;
+
+	if (getifaddrs(&all) < 0)
+		return;
+	for (int turn = 0; turn < 2; turn++) {
+		for (const struct ifaddrs *a = all; a; a = a->ifa_next) {
+			struct addr *out = &found->addresses[found->addresses_count];
+
+			if (!a->ifa_addr || found->addresses_count == MSG_EDGE_ADDRESSES ||
+			    text_starts(a->ifa_name, "zl-") ||
+			    is_link(found, a->ifa_name) != (turn == 0) ||
+			    !addr_from_sockaddr(a->ifa_addr, sizeof(struct sockaddr_storage),
+						out) ||
+			    !is_for_all(out) || !is_served(w, out))
+				continue;
+			out->port = 0;
+			found->addresses_count++;
+		}
+	}
+	freeifaddrs(all);
+}
+
+static void
+apply(const struct edge_wanted *w, struct msg_edge *found)
+{
+	struct err err = {0};
+	uint32_t ifindexes[MSG_EDGE_LINKS];
+
+	found->generation = w->generation;
+	if (w->on) {
+		if (w->by_route)
+			find_ways(found, &err);
+		else
+			find_named(w, found, &err);
+		if (attach_uplink(w->uplink, &err) < 0)
+			found->links_count = 0;
+		else
+			attach_all(w, found, &err);
+		find_addresses(w, found);
+	}
+	for (uint32_t i = 0; i < found->links_count; i++)
+		ifindexes[i] = found->links[i].ifindex;
+	attach_forget(ifindexes, found->links_count, w->on ? w->uplink : 0);
+	if (err.kind)
+		msg_reason_from(&err, &found->reason);
+}
+
+static void
+reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Reading pins of other users takes more than CAP_BPF. */
+static int
+confine(struct err *err)
+{
+	const struct sandbox box = {
+		.keep_caps = sandbox_caps() &
+			     (UINT64_C(1) << CAP_BPF | UINT64_C(1) << CAP_NET_ADMIN |
+			      UINT64_C(1) << CAP_PERFMON | UINT64_C(1) << CAP_DAC_OVERRIDE),
+	};
+	int landlock_abi;
+
+	return sandbox_enter(&box, &landlock_abi, err);
+}
+
+static _Noreturn void
+work(const struct edge_wanted *wanted, int bpf_fd, int answer)
+{
+	static struct msg_edge found;
+	struct err err = {0};
+
+	setsid();
+	reset_signals();
+	alarm(CHILD_S);
+	if (fchdir(bpf_fd) < 0 || (answer = fcntl(answer, F_DUPFD_CLOEXEC, 4)) < 0 ||
+	    dup3(answer, 3, O_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0 || confine(&err) < 0)
+		_exit(1);
+	apply(wanted, &found);
+	_exit(fd_write_all(3, &found, sizeof(found), &err) < 0);
+}
+
+/* Gives where the answer comes; -1 with err. */
+static int
+send_out(struct edge *e, struct err *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "cannot look after the interfaces");
+	defer_close int ours = ends[0], theirs = ends[1];
+	pid_t pid = fork();
+	if (pid == 0) {
+		pid = fork();
+		if (pid == 0)
+			work(&e->wanted, e->bpf_fd, theirs);
+		_exit(pid < 0);
+	}
+	int status = 0;
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
+	if (pid < 0 || status != 0)
+		return err_sys(err, pid < 0 ? errno : EAGAIN, "cannot look after the interfaces");
+	e->found_bytes = 0;
+	return fd_take(&ours);
+}
+
+/* ---- the answer ---- */
+
+static void
+publish(struct edge *e, const struct msg_edge *found)
+{
+	bool changed = false;
+
+	(void)ring_table_set(e->own, MSG_TABLE_EDGE, 1, found, &changed);
+	if (!changed)
+		return;
+	hub_kick(e->hub);
+	if (found->reason.kind) {
+		struct err err = {0};
+
+		msg_reason_to(&found->reason, &err);
+		log_err(LOG_WARN, "an interface is without XDP", &err);
+	}
+	for (uint32_t i = 0; i < found->links_count; i++)
+		log_event(LOG_INFO, "XDP is attached", log_s("interface", found->links[i].name),
+			  log_s("mode",
+				found->links[i].mode == MSG_XDP_NATIVE ? "native" : "generic"),
+			  LOG_END);
+}
+
+static void
+take_answer(struct edge *e)
+{
+	let_go(e);
+	if (e->found_bytes == sizeof(e->found))
+		publish(e, &e->found);
+	else
+		log_event(LOG_WARN, "the process that attaches XDP died", LOG_END);
+}
+
+static void
+readable(void *arg, bool can_read, bool can_write)
+{
+	struct edge *e = arg;
+	char more;
+
+	(void)can_read;
+	(void)can_write;
+	for (;;) {
+		size_t left = sizeof(e->found) - e->found_bytes;
+		ssize_t n = left ? read(e->answer, (char *)&e->found + e->found_bytes, left)
+				 : read(e->answer, &more, 1);
+
+		if (n > 0 && left)
+			e->found_bytes += (size_t)n;
+		if (n > 0 || (n < 0 && errno == EINTR))
+			continue;
+		if (n == 0 || errno != EAGAIN)
+			take_answer(e);
+		return;
+	}
+}
+
+static void
+look(struct edge *e)
+{
+	struct err err = {0};
+
+	e->changed = false;
+	e->looked = true;
+	e->waited_s = 0;
+	e->answer = send_out(e, &err);
+	if (e->answer >= 0 && fd_nonblock(e->answer, true) == 0)
+		e->watch = watch_new(e->loop, e->answer, readable, e);
+	if (e->watch)
+		return;
+	let_go(e);
+	log_err(LOG_WARN, "XDP is not attached", &err);
+}
+
+/* ---- when ---- */
+
+static const struct msg_uplink *
+uplink_of(const struct edge *e)
+{
+	const struct msg_uplink *u = ring_table_own(e->own, MSG_TABLE_UPLINK, 1);
+
+	return u && u->state == MSG_UPLINK_UP && u->ifindex ? u : NULL;
+}
+
+static void
+want(struct edge *e, const struct config *config, const struct msg_datapath *datapath)
+{
+	const struct config_dataplane *d = &config->dataplane;
+	const struct msg_uplink *uplink = uplink_of(e);
+	struct edge_wanted w;
+
+	memset(&w, 0, sizeof(w));
+	w.on = datapath->edge && uplink && d->mode != CONFIG_XDP_OFF;
+	w.native = d->mode == CONFIG_XDP_AUTO || d->mode == CONFIG_XDP_NATIVE;
+	w.generic = d->mode == CONFIG_XDP_AUTO || d->mode == CONFIG_XDP_GENERIC;
+	w.by_route = d->interfaces_auto;
+	w.generation = datapath->generation;
+	w.uplink = uplink ? uplink->ifindex : 0;
+	for (uint32_t i = 0; i < d->interfaces_count && w.names_count < MSG_EDGE_LINKS; i++)
+		text_copy(w.names[w.names_count++], IFNAMSIZ, d->interfaces[i].text);
+	w.at_count = listeners_edge(config, w.at);
+	if (memcmp(&w, &e->wanted, sizeof(w)) == 0)
+		return;
+	e->wanted = w;
+	e->changed = true;
+}
+
+void
+edge_tick(struct edge *e, const struct config *config, const struct msg_datapath *datapath)
+{
+	const struct msg_edge *row = ring_table_own(e->own, MSG_TABLE_EDGE, 1);
+
+	e->waited_s++;
+	if (!datapath || e->bpf_fd < 0)
+		return;
+	want(e, config, datapath);
+	if (e->answer >= 0)
+		return;
+	if (e->changed || !e->looked ||
+	    (e->wanted.on && e->waited_s >= (row && row->links_count ? STANDING_S : AGAIN_S)))
+		look(e);
+}
