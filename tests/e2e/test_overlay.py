@@ -64,9 +64,9 @@ def a_network(*names):
 
 
 @contextlib.contextmanager
-def two_nodes(spaces, **options):
+def two_nodes(spaces, mtu_b=1500, **options):
     with Node(config("a", ["b"], **options), space=spaces["a"]) as a, \
-            Node(config("b", ["a"], **options), space=spaces["b"]) as b:
+            Node(config("b", ["a"], mtu=mtu_b, **options), space=spaces["b"]) as b:
         for node in (a, b):
             node.import_image()
             node.deploy(service())
@@ -209,6 +209,24 @@ def test_over_ipv6():
                 equal(one.call(udp_to, theirs), mine, "UDP")
 
 
+def test_a_narrow_node():
+    """What is too large for a container of the other node is said to be, to the sender."""
+    with a_network("a", "b") as spaces:
+        with two_nodes(spaces, mtu_b=1400) as (a, b):
+            one, two = pair(a, b)
+            for mine, theirs in zip(addresses(one), addresses(two)):
+                equal(one.call(tcp_to, theirs, 8 << 20, 120), (mine, 8 << 20), "TCP")
+                equal(one.call(udp_to, theirs, 1350), mine, "UDP")
+                equal(mtu_to(one, theirs), 1320, "what the sender has learnt")
+            for mine, theirs in zip(addresses(two), addresses(one)):
+                equal(two.call(tcp_to, theirs, 8 << 20, 120), (mine, 8 << 20), "TCP the other way")
+
+
+def mtu_to(space, address):
+    told = re.search(r"\bmtu (\d+)", space.ip("route", "get", address).stdout)
+    return int(told[1]) if told else None
+
+
 def test_strangers_do_not_get_in():
     with a_network("a", "b", "stranger") as spaces:
         with two_nodes(spaces) as (a, b):
@@ -276,6 +294,9 @@ def test_failure_is_named():
             failed = wait_for(lambda: overlay(a)["state"] == "failed" and overlay(a), "the overlay failed")
             check("9884" in json.dumps(failed["reason"]), failed)
             check(any("overlay" in w["text"] for w in a.cli_json("status")["warnings"]))
+        with Node(config("b", ["a"], mode="off"), space=spaces["b"]) as b:
+            failed = wait_for(lambda: overlay(b)["state"] == "failed" and overlay(b), "nobody drives the device")
+            check("dataplane.mode" in json.dumps(failed["reason"]), failed)
 
 
 def hold_port(ready):
