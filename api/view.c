@@ -202,6 +202,12 @@ view_deployment(struct json *j, struct server *s, const struct msg_deployment *d
 	json_end(j);
 }
 
+static bool
+initialising(const struct msg_container *c)
+{
+	return c && c->state == MSG_CONTAINER_PREPARING && c->pid && c->init_done < c->init_count;
+}
+
 /* The condition that a reason belongs to is the first that does not hold: those before it do. */
 static void
 put_conditions(struct json *j, const struct msg_replica *r, const struct msg_container *c)
@@ -223,6 +229,12 @@ put_conditions(struct json *j, const struct msg_replica *r, const struct msg_con
 		if (!status && !said && err.kind) {
 			json_text(j, "reason", err_kind_name(err.kind));
 			json_text(j, "message", err.what);
+			said = true;
+		} else if (!status && !said && initialising(c)) {
+			json_text(j, "reason", "init");
+			json_textf(j, "message", "init step %.*s runs (%u of %u)",
+				   (int)strnlen(c->init_step, sizeof(c->init_step)), c->init_step,
+				   c->init_done + 1, c->init_count);
 			said = true;
 		}
 		json_end(j);
@@ -271,6 +283,15 @@ put_container(struct json *j, const struct msg_container *c)
 	json_f64(j, "cpu_seconds", (double)c->cpu_ns / 1e9);
 	json_u64(j, "pids", c->pids);
 	VIEW_TEXT(j, "image_digest", c->image_digest);
+	if (c->init_count) {
+		json_object(j, "init");
+		json_u64(j, "steps", c->init_count);
+		json_u64(j, "done", c->init_done);
+		VIEW_TEXT(j, "step", c->init_step);
+		json_end(j);
+	} else {
+		json_null(j, "init");
+	}
 	view_reason(j, "reason", &c->reason);
 	json_end(j);
 }

@@ -505,6 +505,13 @@ struct msg_container { /* key: replica */
 	uint32_t pull_layers_here; /* that need not be fetched */
 	uint32_t pulling;          /* it is under way */
 	uint32_t pad_;
+	/* Init steps of this attempt. */
+	uint32_t init_count;
+	uint32_t init_done;
+	uint32_t init_failed; /* one of them is why it could not be started */
+	uint32_t pad2_;
+	uint64_t init_warned;     /* bit per step: failed and was passed over */
+	char init_step[MSG_NAME]; /* that runs, or has failed; "" none */
 };
 
 struct msg_veth { /* key: replica */

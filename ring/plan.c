@@ -351,16 +351,68 @@ take_keeping(struct cursor *c, struct arena *a, struct plan *p)
 		c->failed = true;
 }
 
+static void
+put_steps(struct buf *b, const struct plan *p)
+{
+	buf_u32(b, (uint32_t)p->steps_count);
+	for (size_t i = 0; i < p->steps_count; i++) {
+		const struct plan_step *s = &p->steps[i];
+
+		buf_text(b, s->id);
+		buf_u8(b, (uint8_t)s->kind);
+		put_list(b, &s->command);
+		buf_text(b, s->host);
+		buf_u16(b, s->port);
+		buf_text(b, s->path);
+		buf_u32(b, s->expect_status);
+		buf_u32(b, s->retry);
+		buf_u64(b, s->timeout_ms);
+		buf_u8(b, (uint8_t)s->on_failure);
+	}
+}
+
+static void
+take_steps(struct cursor *c, struct arena *a, struct plan *p)
+{
+	size_t count = take_count(c, 32);
+
+	if (count == 0 || count > PLAN_STEPS_MAX)
+		c->failed = true;
+	p->steps = take_array(c, a, count, sizeof(*p->steps));
+	for (size_t i = 0; i < count && !c->failed; i++) {
+		struct plan_step *s = &p->steps[i];
+
+		s->id = take_needed(c, a);
+		s->kind = (enum plan_step_kind)take_enum(c, PLAN_STEP_RUN);
+		take_list(c, a, &s->command);
+		s->host = take_text(c, a);
+		s->port = cursor_u16(c);
+		s->path = take_text(c, a);
+		s->expect_status = cursor_u32(c);
+		s->retry = cursor_u32(c);
+		s->timeout_ms = cursor_u64(c);
+		s->on_failure = (enum plan_step_failure)take_enum(c, PLAN_STEP_GO_ON);
+		if (s->kind == PLAN_STEP_RUN
+			    ? s->command.count == 0
+			    : !s->host || !s->port || (s->kind == PLAN_STEP_HTTP && !s->path))
+			c->failed = true;
+	}
+	p->steps_count = c->failed ? 0 : count;
+}
+
 void
 plan_encode(const struct plan *plan, struct buf *out)
 {
 	buf_u32(out, PLAN_MAGIC);
-	buf_u32(out, PLAN_VERSION);
+	/* As before where nothing is new: the digest of what has not changed must stay. */
+	buf_u32(out, plan->steps_count ? PLAN_VERSION : 1);
 	put_identity(out, plan);
 	put_process(out, plan);
 	put_resources(out, plan);
 	put_confinement(out, plan);
 	put_keeping(out, plan);
+	if (plan->steps_count)
+		put_steps(out, plan);
 }
 
 int
@@ -370,7 +422,8 @@ plan_decode(const void *data, size_t bytes, struct arena *arena, struct plan **o
 	struct plan *p = arena_new(arena, struct plan);
 
 	cursor_init(&c, data, bytes);
-	if (cursor_u32(&c) != PLAN_MAGIC || cursor_u32(&c) != PLAN_VERSION)
+	uint32_t magic = cursor_u32(&c), version = cursor_u32(&c);
+	if (magic != PLAN_MAGIC || version < 1 || version > PLAN_VERSION)
 		return err_set(err, ERR_CORRUPT, "a replica's plan has another format");
 	if (p) {
 		take_identity(&c, arena, p);
@@ -378,6 +431,8 @@ plan_decode(const void *data, size_t bytes, struct arena *arena, struct plan **o
 		take_resources(&c, arena, p);
 		take_confinement(&c, arena, p);
 		take_keeping(&c, arena, p);
+		if (version > 1)
+			take_steps(&c, arena, p);
 	}
 	if (!arena_ok(arena))
 		return err_set(err, ERR_NO_MEMORY, "no memory for a replica's plan of %zu bytes",

@@ -17,7 +17,7 @@
 
 enum {
 	PLAN_MAGIC = 0x4e4c505a, /* "ZPLN" */
-	PLAN_VERSION = 1,
+	PLAN_VERSION = 2,        /* with init steps; without them it is encoded as 1 */
 	PLAN_BYTES_MAX = 1 << 20,
 	PLAN_TEXT_MAX = 131072, /* one argument or variable */
 	PLAN_LIST_MAX = 1024,
@@ -62,6 +62,23 @@ struct plan_ulimit {
 
 enum plan_pull { PLAN_PULL_IF_NOT_PRESENT = 1, PLAN_PULL_NEVER, PLAN_PULL_ALWAYS, PLAN_PULL_NEWER };
 enum plan_seccomp { PLAN_SECCOMP_DEFAULT = 1, PLAN_SECCOMP_UNCONFINED };
+
+enum plan_step_kind { PLAN_STEP_TCP = 1, PLAN_STEP_HTTP, PLAN_STEP_RUN };
+enum plan_step_failure { PLAN_STEP_FAIL = 1, PLAN_STEP_WARN, PLAN_STEP_GO_ON };
+enum { PLAN_STEPS_MAX = 64 };
+
+struct plan_step {
+	char *id;
+	enum plan_step_kind kind;
+	struct plan_list command; /* run */
+	char *host;               /* tcp, http */
+	uint16_t port;
+	char *path; /* http: with its query */
+	uint32_t expect_status;
+	uint32_t retry;
+	uint64_t timeout_ms; /* of each try */
+	enum plan_step_failure on_failure;
+};
 
 struct plan {
 	uint64_t replica;
@@ -119,6 +136,9 @@ struct plan {
 
 	struct plan_list health_command; /* given: run in the container */
 	uint32_t health_grace_ms, health_interval_ms, health_timeout_ms;
+
+	struct plan_step *steps; /* before the program is run, in this order */
+	size_t steps_count;
 };
 
 /* The encoding goes to out (sticky failure: check buf_ok). Same plan, same bytes. */

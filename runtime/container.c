@@ -661,11 +661,36 @@ count_lines(struct container *c, const struct control_state *state)
 }
 
 static void
+take_steps(struct container *c, const struct control_state *state)
+{
+	size_t count = c->plan != NULL ? c->plan->steps_count : 0;
+	struct msg_container *row = &c->row;
+	row->init_count = (uint32_t)count;
+	row->init_done = state->init_done < count ? state->init_done : (uint32_t)count;
+	row->init_failed = state->init_failed != 0;
+	row->init_warned = state->init_warned;
+	text_copy(row->init_step, sizeof(row->init_step),
+		  row->init_done < count ? c->plan->steps[row->init_done].id : "");
+}
+
+/* Its init steps run: it has a process, and is not started yet. */
+static void
+initialising(struct container *c, const struct control_state *state)
+{
+	take_pid(c, state);
+	take_steps(c, state);
+	c->row.pid = state->pid;
+	c->row.state = c->stop_sent != 0 ? MSG_CONTAINER_STOPPING : MSG_CONTAINER_PREPARING;
+	container_publish(c);
+}
+
+static void
 started(struct container *c, const struct control_state *state)
 {
 	bool fresh =
 		c->row.state != MSG_CONTAINER_RUNNING && c->row.state != MSG_CONTAINER_STOPPING;
 	take_pid(c, state);
+	take_steps(c, state);
 	c->row.pid = state->pid;
 	c->row.started_wall_ns = state->started_wall_ns;
 	c->row.conditions |= MSG_STARTED;
@@ -696,6 +721,7 @@ static void
 ended(struct container *c, const struct control_state *state)
 {
 	struct msg_container *row = &c->row;
+	take_steps(c, state);
 	row->pid = 0;
 	row->started_wall_ns = state->started_wall_ns;
 	row->exited_wall_ns = state->exited_wall_ns;
@@ -772,6 +798,8 @@ on_told(void *arg, const struct control_state *state)
 		return;
 	c->told = *state;
 	count_lines(c, state);
+	if (state->phase == CONTROL_INIT)
+		initialising(c, state);
 	if (state->phase == CONTROL_RUNNING || state->phase == CONTROL_STOPPING)
 		started(c, state);
 }

@@ -786,6 +786,8 @@ fill(struct building *b, int folder, struct err *err)
 	l->hostname = arena_strdup(b->arena, hostname_of(c, name));
 	l->stage = c->host->place.stage;
 	l->read_only_root = c->plan->read_only_root;
+	l->steps = c->plan->steps;
+	l->steps_count = c->plan->steps_count;
 	fill_paths(b);
 	if (container_process(c, l, b->arena, err) < 0 || fill_argv(c, l, b->arena, err) < 0 ||
 	    fill_layers(b, err) < 0 || fill_sysctls(b, err) < 0 || fill_volumes(b, err) < 0)

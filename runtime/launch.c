@@ -368,6 +368,60 @@ get_run(struct cursor *c, struct arena *a, struct launch *l)
 }
 
 static void
+put_steps(struct buf *b, const struct launch *l)
+{
+	buf_u32(b, (uint32_t)l->steps_count);
+	for (size_t i = 0; i < l->steps_count; i++) {
+		const struct plan_step *s = &l->steps[i];
+		struct launch_list command = {s->command.items, s->command.count};
+		buf_text(b, s->id);
+		buf_u8(b, (uint8_t)s->kind);
+		put_list(b, &command);
+		buf_text(b, s->host != NULL ? s->host : "");
+		buf_u16(b, s->port);
+		buf_text(b, s->path != NULL ? s->path : "");
+		buf_u32(b, s->expect_status);
+		buf_u32(b, s->retry);
+		buf_u64(b, s->timeout_ms);
+		buf_u8(b, (uint8_t)s->on_failure);
+	}
+}
+
+static void
+get_step(struct cursor *c, struct arena *a, struct plan_step *s)
+{
+	struct launch_list command = {0};
+	s->id = get_text(c, a);
+	s->kind = (enum plan_step_kind)cursor_u8(c);
+	get_list(c, a, &command);
+	s->command = (struct plan_list){.items = command.items, .count = command.count};
+	s->host = get_text(c, a);
+	s->port = cursor_u16(c);
+	s->path = get_text(c, a);
+	s->expect_status = cursor_u32(c);
+	s->retry = cursor_u32(c);
+	s->timeout_ms = cursor_u64(c);
+	s->on_failure = (enum plan_step_failure)cursor_u8(c);
+	if (s->kind < PLAN_STEP_TCP || s->kind > PLAN_STEP_RUN || s->on_failure < PLAN_STEP_FAIL ||
+	    s->on_failure > PLAN_STEP_GO_ON || (s->kind == PLAN_STEP_RUN && s->command.count == 0))
+		c->failed = true;
+}
+
+static void
+get_steps(struct cursor *c, struct arena *a, struct launch *l)
+{
+	size_t count = get_count(c);
+	l->steps = arena_array(a, count + 1, sizeof(*l->steps));
+	if (l->steps == NULL || count == 0 || count > PLAN_STEPS_MAX) {
+		c->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		get_step(c, a, &l->steps[i]);
+	l->steps_count = count;
+}
+
+static void
 put_exec(struct buf *b, const struct launch *l)
 {
 	put_fd(b, l->pidfd);
@@ -441,8 +495,9 @@ get_verb(struct cursor *c, struct arena *a, struct launch *l)
 void
 launch_encode(const struct launch *l, struct buf *out)
 {
+	bool steps = l->verb == LAUNCH_RUN && l->steps_count > 0;
 	buf_u32(out, LAUNCH_MAGIC);
-	buf_u32(out, LAUNCH_VERSION);
+	buf_u32(out, steps ? LAUNCH_VERSION : 1);
 	buf_u8(out, (uint8_t)l->verb);
 	buf_u64(out, l->replica);
 	buf_u32(out, l->attempt);
@@ -456,6 +511,8 @@ launch_encode(const struct launch *l, struct buf *out)
 		put_run(out, l);
 	else
 		put_exec(out, l);
+	if (steps)
+		put_steps(out, l);
 }
 
 int
@@ -468,7 +525,8 @@ launch_decode(const void *data, size_t bytes, struct arena *arena, struct launch
 		return err_set(err, ERR_NO_MEMORY, "no memory to read a launch description");
 	launch_init(l);
 	cursor_init(&c, data, bytes);
-	if (cursor_u32(&c) != LAUNCH_MAGIC || cursor_u32(&c) != LAUNCH_VERSION)
+	uint32_t magic = cursor_u32(&c), version = cursor_u32(&c);
+	if (magic != LAUNCH_MAGIC || version < 1 || version > LAUNCH_VERSION)
 		return err_set(err, ERR_CORRUPT, "not a launch description of version %d",
 			       LAUNCH_VERSION);
 	l->verb = (enum launch_verb)cursor_u8(&c);
@@ -476,6 +534,8 @@ launch_decode(const void *data, size_t bytes, struct arena *arena, struct launch
 	l->attempt = cursor_u32(&c);
 	get_filter(&c, arena, &l->monitor_filter);
 	get_verb(&c, arena, l);
+	if (version > 1)
+		get_steps(&c, arena, l);
 	if (!arena_ok(arena))
 		return err_set(err, ERR_NO_MEMORY, "no memory to read a launch description");
 	if (!cursor_done(&c))

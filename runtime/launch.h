@@ -19,13 +19,14 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "ring/plan.h"
 
 enum {
 	LAUNCH_MAGIC = 0x434e4c5a, /* "ZLNC" */
-	LAUNCH_VERSION = 1,
-	LAUNCH_FD = 3,        /* where the description is */
-	LAUNCH_FIRST_FD = 4,  /* descriptors named in it start here */
-	LAUNCH_FDS_MAX = 600, /* and end below this */
+	LAUNCH_VERSION = 2,        /* with init steps; without them it is encoded as 1 */
+	LAUNCH_FD = 3,             /* where the description is */
+	LAUNCH_FIRST_FD = 4,       /* descriptors named in it start here */
+	LAUNCH_FDS_MAX = 600,      /* and end below this */
 	LAUNCH_BYTES_MAX = 4 << 20,
 	LAUNCH_TEXT_MAX = 131072,
 	LAUNCH_LIST_MAX = 4096,
@@ -129,6 +130,8 @@ struct launch {
 	int32_t log_fd;     /* folder for the log files */
 	uint64_t log_max_bytes;
 	uint32_t log_max_files;
+	struct plan_step *steps; /* before the program */
+	size_t steps_count;
 
 	/* exec: the command */
 	int32_t pidfd;     /* of the container's first process */

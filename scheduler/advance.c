@@ -110,7 +110,7 @@ add_service(struct model *m, struct view *view, struct service *s, struct rollou
 	const struct doc_service *target = model_service_doc(m, s, d->target);
 	const struct doc_service *serving = model_service_doc(m, s, d->revision);
 	const struct doc_service *rules = target ? target : serving;
-	uint64_t wait_ms = m->config->deploy.health_timeout_ms;
+	uint64_t wait_ms = m->config->deploy.health_timeout_ms + (rules ? model_init_ms(rules) : 0);
 
 	memset(out, 0, sizeof(*out));
 	out->want = target ? s->row.wanted : 0;
@@ -561,7 +561,9 @@ struct halting {
 static void
 halt_replica(struct model *m, struct operation *o, struct replica *p, struct halting *h)
 {
-	uint64_t limit = p->created_ns + m->config->deploy.health_timeout_ms * MS_NS;
+	const struct doc_service *spec = model_spec(m, p);
+	uint64_t wait_ms = m->config->deploy.health_timeout_ms + (spec ? model_init_ms(spec) : 0);
+	uint64_t limit = p->created_ns + wait_ms * MS_NS;
 
 	if (o->row.kind == MSG_OPERATION_STOP) {
 		if (p->life.order != LIFECYCLE_STOP) {
@@ -576,7 +578,7 @@ halt_replica(struct model *m, struct operation *o, struct replica *p, struct hal
 		p->created_ns = m->now_ns;
 		p->has_ended = false;
 		reconcile_order(m, p, LIFECYCLE_RUN);
-		limit = p->created_ns + m->config->deploy.health_timeout_ms * MS_NS;
+		limit = p->created_ns + wait_ms * MS_NS;
 	}
 	if (p->life.state == MSG_REPLICA_READY)
 		return;

@@ -103,14 +103,20 @@ count_end(struct lifecycle *l, uint64_t now)
 }
 
 static void
+give_up(struct lifecycle *l, struct lifecycle_notes *notes)
+{
+	l->state = MSG_REPLICA_FAILED;
+	l->due_ns = 0;
+	note(notes, LIFECYCLE_GAVE_UP);
+}
+
+static void
 exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
 {
 	note(notes, LIFECYCLE_EXITED);
 	l->start_failures = 0;
 	if (l->policy.panic != LIFECYCLE_RESTART) {
-		l->state = MSG_REPLICA_FAILED;
-		l->due_ns = 0;
-		note(notes, LIFECYCLE_GAVE_UP);
+		give_up(l, notes);
 		return;
 	}
 	unsigned recent = count_end(l, now);
@@ -124,11 +130,37 @@ exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
 		back_off(l, now, doubled(recent - LIFECYCLE_AT_ONCE), notes);
 }
 
+/* errors.on_init_failure; true when that was all. */
+static bool
+init_failed(struct lifecycle *l, struct lifecycle_notes *notes)
+{
+	l->init_failing = true;
+	switch (l->policy.init) {
+	case LIFECYCLE_INIT_BACKOFF:
+		return false;
+	case LIFECYCLE_INIT_RESTART:
+		if (l->start_failures++ < LIFECYCLE_AT_ONCE) {
+			l->restarts++;
+			try_again(l, notes);
+			return true;
+		}
+		break;
+	case LIFECYCLE_INIT_FAIL:
+		break;
+	}
+	l->init_failing = false;
+	give_up(l, notes);
+	return true;
+}
+
 static void
-start_failed(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
+start_failed(struct lifecycle *l, bool init, uint64_t now, struct lifecycle_notes *notes)
 {
 	note(notes, LIFECYCLE_START_FAILED);
 	l->crash_loop = false;
+	l->init_failing = false;
+	if (init && init_failed(l, notes))
+		return;
 	back_off(l, now, doubled(l->start_failures), notes);
 	if (l->start_failures < 16)
 		l->start_failures++;
@@ -153,7 +185,7 @@ ended(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_not
 		return true;
 	}
 	if (e->container == MSG_CONTAINER_FAILED) {
-		start_failed(l, e->now_ns, notes);
+		start_failed(l, e->init_failed, e->now_ns, notes);
 		return true;
 	}
 	return false;
@@ -166,6 +198,7 @@ ready(struct lifecycle *l, struct lifecycle_notes *notes)
 	l->ready_attempt = l->attempt;
 	l->ready_started_wall_ns = l->started_wall_ns;
 	l->start_failures = 0;
+	l->init_failing = false;
 	l->due_ns = 0;
 	note(notes, LIFECYCLE_READY);
 }
@@ -303,6 +336,7 @@ order_run(struct lifecycle *l, struct lifecycle_notes *notes)
 	case MSG_REPLICA_STOPPING:
 		memset(l->ends, 0, sizeof(l->ends));
 		l->start_failures = 0;
+		l->init_failing = false;
 		l->crash_loop = false;
 		try_again(l, notes);
 		break;
@@ -453,5 +487,6 @@ lifecycle_probing(const struct lifecycle *l)
 bool
 lifecycle_in_trouble(const struct lifecycle *l)
 {
-	return l->state == MSG_REPLICA_BACKOFF || l->state == MSG_REPLICA_FAILED;
+	return (l->state == MSG_REPLICA_BACKOFF && !l->init_failing) ||
+	       l->state == MSG_REPLICA_FAILED;
 }

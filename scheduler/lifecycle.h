@@ -26,6 +26,12 @@
 
 enum lifecycle_panic { LIFECYCLE_RESTART, LIFECYCLE_SHUTDOWN, LIFECYCLE_ISOLATE };
 
+enum lifecycle_init_failure {
+	LIFECYCLE_INIT_FAIL,    /* stays down */
+	LIFECYCLE_INIT_RESTART, /* three tries at once, then it stays down */
+	LIFECYCLE_INIT_BACKOFF,
+};
+
 struct lifecycle_policy {
 	bool weak;             /* no health block: accept TCP and stay up */
 	uint64_t stay_up_ns;   /* weak: until the gate is passed for the first time */
@@ -34,6 +40,7 @@ struct lifecycle_policy {
 	uint32_t retries;      /* failures in a row of a check that make it unhealthy */
 	uint64_t drain_max_ns; /* then it is stopped with requests under way */
 	enum lifecycle_panic panic;
+	enum lifecycle_init_failure init;
 };
 
 enum lifecycle_order { LIFECYCLE_IDLE, LIFECYCLE_RUN, LIFECYCLE_STOP, LIFECYCLE_REMOVE };
@@ -52,6 +59,7 @@ struct lifecycle {
 	uint32_t ready_attempt; /* that passed the gate last; 0: none ever did */
 	uint32_t restarts;
 	uint32_t start_failures; /* in a row */
+	bool init_failing;       /* the last one was of an init step, and there is another try */
 	bool crash_loop;
 	bool gone;                     /* removed, nothing is left of it */
 	int64_t started_wall_ns;       /* of the process that is looked at */
@@ -76,6 +84,7 @@ struct lifecycle_event {
 	uint32_t container; /* enum msg_container_state; 0: no row */
 	uint32_t attempt;
 	int64_t started_wall_ns;
+	bool init_failed; /* FAILED: by one of its init steps */
 	/* checks of that attempt */
 	uint32_t checks;     /* that there are */
 	uint32_t passed;     /* whose last answer was good */

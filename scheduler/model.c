@@ -361,6 +361,20 @@ model_drop_deployment(struct model *m, struct deployment *d)
 
 /* ---- policy ---- */
 
+uint64_t
+model_init_ms(const struct doc_service *s)
+{
+	const uint64_t retry_ms = 1000;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->init.steps_count; i++) {
+		const struct doc_init_step *step = &s->init.steps[i];
+
+		sum += (step->timeout_ms + retry_ms) * (step->retry + 1);
+	}
+	return sum;
+}
+
 void
 model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out)
 {
@@ -387,6 +401,9 @@ model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out)
 		out->panic = LIFECYCLE_ISOLATE;
 		break;
 	}
+	out->init = s->errors.on_init_failure.action == DOC_INIT_RESTART   ? LIFECYCLE_INIT_RESTART
+		    : s->errors.on_init_failure.action == DOC_INIT_BACKOFF ? LIFECYCLE_INIT_BACKOFF
+									   : LIFECYCLE_INIT_FAIL;
 	if (s->health.node) {
 		out->grace_ns = s->health.start_grace_ms * MS_NS;
 		out->retries = s->health.retries;

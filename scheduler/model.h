@@ -75,6 +75,9 @@ struct replica {
 	int64_t since_wall_ns;
 	uint64_t draining_version; /* of the backend table that says so; 0: not published */
 	struct msg_reason reason;
+	uint32_t init_attempt; /* whose init steps were told */
+	uint32_t init_told;    /* how many of them */
+	uint32_t init_running; /* number of the one that was told to run; 0 none */
 	/* depend.c */
 	bool released; /* does not wait, or not any more */
 	bool held;     /* claimed, and not to be started yet */
@@ -178,6 +181,8 @@ void model_drop_replica(struct model *m, struct replica *p);
 void model_drop_revision(struct revision *r);
 void model_drop_deployment(struct model *m, struct deployment *d);
 
+/* The longest that all init steps may take, with their retries. */
+uint64_t model_init_ms(const struct doc_service *s);
 /* The policy of a replica's life, from its document. */
 void model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out);
 

@@ -10,6 +10,7 @@
 #include "base/sandbox.h"
 #include "base/text.h"
 #include "ring/msg.h"
+#include "wire/url.h"
 
 enum { ARENA_BYTES = 4 << 20 };
 
@@ -274,6 +275,23 @@ put_mounts(const struct plan_make_input *in, struct arena *a, struct plan *p, st
 }
 
 static void
+put_command(const struct doc_run *run, struct arena *a, struct plan_list *out)
+{
+	if (!run->shell) {
+		set_list(out, true, &run->argv);
+		return;
+	}
+	out->items = arena_array(a, 3, sizeof(char *));
+	if (!out->items || run->argv.count < 1)
+		return;
+	out->given = true;
+	out->count = 3;
+	out->items[0] = borrow("/bin/sh");
+	out->items[1] = borrow("-c");
+	out->items[2] = borrow(run->argv.items[0]);
+}
+
+static void
 put_keeping(const struct plan_make_input *in, struct arena *a, struct plan *p)
 {
 	const struct doc_service *s = in->service;
@@ -293,18 +311,70 @@ put_keeping(const struct plan_make_input *in, struct arena *a, struct plan *p)
 	p->health_grace_ms = (uint32_t)s->health.start_grace_ms;
 	p->health_interval_ms = (uint32_t)s->health.interval_ms;
 	p->health_timeout_ms = (uint32_t)s->health.timeout_ms;
-	if (!run->shell) {
-		set_list(&p->health_command, true, &run->argv);
-		return;
+	put_command(run, a, &p->health_command);
+}
+
+/* ---- init ---- */
+
+static int
+put_url(const struct doc_init_step *from, struct arena *a, struct plan_step *to, struct err *err)
+{
+	struct url_authority authority;
+	struct url_target target;
+	const char *url = from->with.url;
+
+	if (!url_target_parse(url, strlen(url), HTTP_GET, &target) || target.https ||
+	    target.form != URL_ABSOLUTE ||
+	    !url_authority_parse(url + target.authority.at, target.authority.length, &authority))
+		return err_set(err, ERR_INVALID, "init step %s: %s is not a url of http", from->id,
+			       url);
+	to->host = arena_printf(a, "%.*s", (int)authority.host_length, authority.host);
+	to->port = authority.port ? authority.port : 80;
+	const char *rest = url + target.authority.at + target.authority.length;
+	size_t length = strcspn(rest, "#");
+	to->path = arena_printf(a, "%s%.*s", *rest == '/' ? "" : "/", (int)length, rest);
+	return 0;
+}
+
+static int
+put_step(const struct doc_init_step *from, struct arena *a, struct plan_step *to, struct err *err)
+{
+	*to = (struct plan_step){
+		.id = borrow(from->id),
+		.retry = from->retry,
+		.timeout_ms = from->timeout_ms,
+		.on_failure = from->on_failure == DOC_ON_FAILURE_FAIL   ? PLAN_STEP_FAIL
+			      : from->on_failure == DOC_ON_FAILURE_WARN ? PLAN_STEP_WARN
+									: PLAN_STEP_GO_ON,
+	};
+	switch (from->uses) {
+	case DOC_INIT_RUN:
+		to->kind = PLAN_STEP_RUN;
+		put_command(&from->with.command, a, &to->command);
+		return 0;
+	case DOC_INIT_WAIT_TCP:
+		to->kind = PLAN_STEP_TCP;
+		to->host = borrow(from->with.host);
+		to->port = from->with.port;
+		return 0;
+	case DOC_INIT_WAIT_HTTP:
+		break;
 	}
-	p->health_command.items = arena_array(a, 3, sizeof(char *));
-	if (!p->health_command.items || run->argv.count < 1)
-		return;
-	p->health_command.given = true;
-	p->health_command.count = 3;
-	p->health_command.items[0] = borrow("/bin/sh");
-	p->health_command.items[1] = borrow("-c");
-	p->health_command.items[2] = borrow(run->argv.items[0]);
+	to->kind = PLAN_STEP_HTTP;
+	to->expect_status = from->with.expect_status;
+	return put_url(from, a, to, err);
+}
+
+static int
+put_steps(const struct doc_init *init, struct arena *a, struct plan *p, struct err *err)
+{
+	p->steps = init->steps_count ? arena_array(a, init->steps_count, sizeof(*p->steps)) : NULL;
+	p->steps_count = p->steps ? init->steps_count : 0;
+	for (size_t i = 0; i < p->steps_count; i++) {
+		if (put_step(&init->steps[i], a, &p->steps[i], err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int
@@ -325,6 +395,8 @@ plan_make(const struct plan_make_input *in, struct arena *arena, struct plan *ou
 	if (put_mounts(in, arena, out, err) < 0)
 		return -1;
 	put_keeping(in, arena, out);
+	if (put_steps(&in->service->init, arena, out, err) < 0)
+		return -1;
 	if (!arena_ok(arena))
 		return err_set(err, ERR_NO_MEMORY, "no memory for a plan");
 	return 0;

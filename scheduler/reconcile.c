@@ -41,6 +41,37 @@ tell_oom(struct model *m, struct replica *p, uint32_t processes)
 		      p->service->row.name, p->row.index, processes);
 }
 
+/* Steps that were fast are told all the same: in their order, when they are done. */
+static void
+tell_steps(struct model *m, struct replica *p)
+{
+	const struct msg_container *c = &p->container;
+	const struct doc_service *spec = c->init_count ? model_spec(m, p) : NULL;
+	const char *name = p->service->row.name;
+
+	if (!spec || c->init_count != spec->init.steps_count || c->init_done > c->init_count)
+		return;
+	if (p->init_attempt != c->attempt) {
+		p->init_attempt = c->attempt;
+		p->init_told = p->init_running = 0;
+	}
+	for (; p->init_told < c->init_done; p->init_told++) {
+		const char *id = spec->init.steps[p->init_told].id;
+		bool warned = p->init_told < 64 && c->init_warned >> p->init_told & 1;
+
+		event_replica(m, p, warned ? "init.warned" : "init.done",
+			      warned ? LOG_WARN : LOG_INFO, NULL, "%s.%u: init step %s %s", name,
+			      p->row.index, id, warned ? "failed; it goes on without" : "is over");
+	}
+	if (c->state != MSG_CONTAINER_PREPARING || c->init_done == c->init_count || !c->pid ||
+	    p->init_running == c->init_done + 1)
+		return;
+	p->init_running = c->init_done + 1;
+	event_replica(m, p, "init.started", LOG_INFO, NULL, "%s.%u: init step %s runs (%u of %u)",
+		      name, p->row.index, spec->init.steps[c->init_done].id, p->init_running,
+		      c->init_count);
+}
+
 /* The row is another process's: copied, its texts ended. */
 static void
 look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
@@ -54,6 +85,7 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	if (row) {
 		*c = *row;
 		c->image_digest[sizeof(c->image_digest) - 1] = 0;
+		c->init_step[sizeof(c->init_step) - 1] = 0;
 		if (!MSG_OK(c->reason.what) || !MSG_OK(c->reason.why) || !MSG_OK(c->reason.why2) ||
 		    !MSG_OK(c->reason.fix))
 			memset(&c->reason, 0, sizeof(c->reason));
@@ -69,6 +101,9 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	e->container = c->state;
 	e->attempt = c->attempt;
 	e->started_wall_ns = c->started_wall_ns;
+	e->init_failed = c->init_failed != 0;
+	if (c->attempt == p->life.attempt)
+		tell_steps(m, p);
 	if (c->state == MSG_CONTAINER_EXITED || c->state == MSG_CONTAINER_FAILED) {
 		p->ended = *c;
 		p->has_ended = true;

@@ -22,6 +22,7 @@
 #include "base/text.h"
 #include "runtime/monitor/privilege.h"
 #include "runtime/monitor/root.h"
+#include "runtime/monitor/steps.h"
 
 void
 child_report_from(const struct err *err, unsigned exit_status, struct child_report *out)
@@ -153,6 +154,8 @@ child_main(const struct launch *launch, const struct child_stdio *stdio)
 		child_fail(stdio->report, &err, 125);
 	/* Without a monitor nobody would ever learn how it ended. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (steps_run(launch, &user, stdio->report, &err) < 0)
+		child_fail(stdio->report, &err, 125);
 	if (write(stdio->report, &ready, sizeof(ready)) != sizeof(ready))
 		_exit(125);
 	if (privilege_exec(launch, &user, &exit_status, &err) < 0)

@@ -23,6 +23,9 @@ struct child_report {
 	char fix[CONTROL_TEXT];
 };
 
+/* `exit` of a report with ERR_NONE; code: how many init steps are done. */
+enum { CHILD_STEP = 1, CHILD_STEP_WARNED, CHILD_STEP_FAILED /* and that is to be passed over */ };
+
 struct child_stdio {
 	int out, err; /* writing ends */
 	int report;   /* writing end, close-on-exec */

@@ -27,10 +27,12 @@ bool
 control_state_check(const void *data, size_t bytes, struct control_state *out)
 {
 	/* A newer monitor sends more than we know; an older one never less than version 1. */
-	if (!head_ok(data, bytes) || bytes < sizeof(*out))
+	const size_t least = offsetof(struct control_state, init_done);
+	if (!head_ok(data, bytes) || bytes < least)
 		return false;
-	memcpy(out, data, sizeof(*out));
-	if (out->phase < CONTROL_STARTING || out->phase > CONTROL_FAILED)
+	memset(out, 0, sizeof(*out));
+	memcpy(out, data, bytes < sizeof(*out) ? least : sizeof(*out));
+	if (out->phase < CONTROL_STARTING || out->phase > CONTROL_INIT)
 		return false;
 	out->what[CONTROL_TEXT - 1] = '\0';
 	out->why[CONTROL_TEXT - 1] = '\0';

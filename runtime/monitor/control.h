@@ -20,7 +20,7 @@
 
 enum {
 	CONTROL_MAGIC = 0x4e4f4d5a, /* "ZMON" */
-	CONTROL_VERSION = 1,
+	CONTROL_VERSION = 2,
 	CONTROL_VERSION_MIN = 1,
 	CONTROL_TEXT = 256,
 };
@@ -31,6 +31,7 @@ enum control_phase {
 	CONTROL_STOPPING,
 	CONTROL_EXITED,
 	CONTROL_FAILED, /* could not be started: what, why, fix */
+	CONTROL_INIT,   /* its init steps run */
 };
 
 struct control_state {
@@ -56,6 +57,10 @@ struct control_state {
 	char what[CONTROL_TEXT];
 	char why[CONTROL_TEXT];
 	char fix[CONTROL_TEXT];
+	/* Not in version 1. */
+	uint32_t init_done;   /* steps */
+	uint32_t init_failed; /* one of them is why it failed */
+	uint64_t init_warned; /* bit per step: failed, and is to be told */
 };
 
 enum control_verb {

@@ -51,6 +51,7 @@ struct run {
 	int report;    /* reading end, -1 at its end */
 	bool prepared; /* the child said that the execution comes next */
 	bool failed;   /* the child reported */
+	bool init;     /* its init steps have begun */
 	int clients[CLIENTS_MAX];
 	uint64_t kill_at_ns; /* 0: no stop under way */
 	bool killed;
@@ -117,23 +118,41 @@ take_error(struct run *r, const struct child_report *report)
 /* ---- the child's report ---- */
 
 static void
+take_step(struct run *r, const struct child_report *report)
+{
+	r->init = true;
+	r->state.init_done = report->code;
+	if (report->exit == CHILD_STEP_WARNED && report->code > 0 && report->code <= 64)
+		r->state.init_warned |= UINT64_C(1) << (report->code - 1);
+	if (r->state.phase == CONTROL_STARTING)
+		r->state.phase = CONTROL_INIT;
+	tell(r);
+}
+
+static void
 read_report(struct run *r)
 {
 	struct child_report report;
 	ssize_t n = read(r->report, &report, sizeof(report));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n == (ssize_t)sizeof(report) && report.kind == ERR_NONE && report.exit != 0) {
+		take_step(r, &report);
+		return;
+	}
 	if (n == (ssize_t)sizeof(report) && report.kind == ERR_NONE) {
 		r->prepared = true;
 		return;
 	}
 	if (n == (ssize_t)sizeof(report)) {
 		r->failed = true;
+		r->state.init_failed = r->init && !r->prepared;
 		take_error(r, &report);
 		return;
 	}
 	fd_close(&r->report);
-	if (r->prepared && !r->failed && r->state.phase == CONTROL_STARTING) {
+	if (r->prepared && !r->failed &&
+	    (r->state.phase == CONTROL_STARTING || r->state.phase == CONTROL_INIT)) {
 		r->state.phase = CONTROL_RUNNING;
 		r->state.started_wall_ns = world_wall_ns();
 		tell(r);
@@ -283,7 +302,7 @@ take_end(struct run *r)
 		r->state.exit_signal = (uint32_t)info.si_status;
 	}
 	r->state.phase = CONTROL_EXITED;
-	if (!r->prepared) {
+	if (!r->prepared && !r->init) {
 		struct child_report report;
 		struct err err = {0};
 		err_set(&err, ERR_LIMIT, "the container was killed while it was being prepared");

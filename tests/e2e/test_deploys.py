@@ -236,5 +236,91 @@ def test_up_and_down():
             os.chdir(here)
 
 
+def address_of(n, name):
+    return [r["container"]["address"] for r in n.cli_json("ps")["items"] if r["service"] == name][0]
+
+
+def test_init_steps():
+    with node() as n:
+        # What the container's own hosts file says is found; the data base listens late.
+        n.deploy(pair("4000").split("  web:")[0].replace("shop", "data"))
+        address = address_of(n, "db")
+        n.cli("stop", "data", "-t", "1s")
+        n.cli("start", "data", "--detach")
+        doc = f"""version: v1
+deployment: shop
+services:
+  web:
+    image: {{ name: "test:1" }}
+    endpoints: [ {{ name: https, protocol: https, port: 443, target_port: 8080, host: web.test, expose: public }} ]
+    stop_grace_period: 1s
+    extra_hosts: {{ db.global: {address} }}
+    storage: [ {{ type: tmpfs, target: /job, size: 1Mi }} ]
+    init:
+      steps:
+        - {{ id: wait-db, uses: init.wait_tcp, with: {{ host: db.global, port: 8080 }}, timeout: 40s }}
+        - {{ id: ask-db, uses: init.wait_http, with: {{ url: "http://db.global:8080/status/204?x=1", expect_status: 204 }} }}
+        - {{ id: count, uses: init.run, with: {{ command: "echo try >> /job/tries; test $(wc -l < /job/tries) = 3" }}, retry: 5 }}
+        - {{ id: lame, uses: init.run, with: {{ command: ["/bin/false"] }}, on_failure: warn }}
+        - {{ id: hang, uses: init.run, with: {{ command: "sleep 100 & sleep 100" }}, timeout: 1s, on_failure: continue }}
+        - {{ id: user, uses: init.run, with: {{ command: "id -u > /job/uid; hostname >> /job/uid; cat /job/tries" }} }}
+    {HEALTH}
+"""
+        n.deploy(doc)
+        equal(n.cli("exec", "shop/web", "--", "cat", "/job/tries", "/job/uid").stdout, "try\n" * 3 + "0\nweb-1\n")
+        seen = [e["text"] for e in events(n, "init.") if e["service"] == "web"]
+        for text in ("web.1: init step wait-db is over", "web.1: init step ask-db is over",
+                     "web.1: init step lame failed; it goes on without", "web.1: init step user is over"):
+            check(text in seen, seen)
+        check("try" in n.cli("logs", "shop/web").stdout, "output of steps is in the log")
+        equal(n.cli("exec", "shop/web", "--", "sh", "-c", "ps | grep -c [s]leep", status=None).stdout.strip(), "0",
+              "nothing of a step is left")
+        init = [r["container"]["init"] for r in n.cli_json("ps")["items"] if r["service"] == "web"][0]
+        equal(init, {"steps": 6, "done": 6, "step": None})
+
+
+def test_init_step_fails():
+    with node() as n:
+        good = service()
+        n.deploy(good)
+        fail = '{ id: migrate, uses: init.run, with: { command: "echo no such table >&2; exit 3" } }'
+        r = n.deploy(good + f"    init: {{ steps: [ {fail} ] }}\n", status=6)
+        check('init step "migrate" failed' in r.stderr and "it ended with status 3: no such table" in r.stderr, r.stderr)
+        equal(page(n), "200")
+        wait = "{ id: wait, uses: init.wait_tcp, with: { host: nowhere.invalid, port: 1 }, timeout: 2s }"
+        r = n.deploy(good + f"    init: {{ steps: [ {wait} ] }}\n", status=6)
+        check('init step "wait" failed' in r.stderr and "did not end within 2 s" in r.stderr, r.stderr)
+
+        # While a step runs it is named; a stop ends it at once.
+        slow = '{ id: slow, uses: init.run, with: { command: "sleep 1000" } }'
+        n.deploy(good.replace("shop", "other").replace("web.test", "other.test") +
+                 f"    init: {{ steps: [ {slow} ] }}\n", "--detach")
+        wait_for(lambda: "init step slow runs (1 of 1)" in n.cli("-o", "wide", "ps", "other").stdout, "ps names the step")
+        n.kill("runtime")
+        n.kill("scheduler")
+        wait_for(n.ready, "all are back")
+        wait_for(lambda: "init step slow runs (1 of 1)" in n.cli("-o", "wide", "ps", "other").stdout, "still the same step")
+        begin = time.monotonic()
+        n.cli("rm", "other", "--yes", "-t", "60s")
+        check(time.monotonic() - begin < 50, "a stop ends a step")
+
+
+def test_init_failure_backs_off():
+    with node() as n:
+        doc = service() + """    init: { steps: [ { id: late, uses: init.run, with: { command: "date +%s >> /data/t; test $(wc -l < /data/t) = 4" } } ] }
+    errors: { on_init_failure: { action: backoff } }
+    storage: [ { type: named, name: d, target: /data } ]
+"""
+        n.deploy(doc)
+        times = [int(x) for x in n.cli("exec", "shop/web", "--", "cat", "/data/t").stdout.split()]
+        gaps = [b - a for a, b in zip(times, times[1:])]
+        equal(len(gaps), 3)
+        check(gaps[0] >= 1 and gaps[1] >= 2 and gaps[2] >= 4, gaps)
+        n.cli("rm", "shop", "--volumes", "--yes")
+        r = n.deploy(doc.replace("backoff", "restart").replace("= 4", "= 9"), status=None)
+        check('init step "late" failed' in r.stderr, r.stderr)
+        equal(len(events(n, "replica.start_failed")), 3 + 4, "one and three more at once")
+
+
 if __name__ == "__main__":
     zl.main({k: v for k, v in globals().items() if k != "restarted"})

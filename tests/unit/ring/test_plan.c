@@ -22,6 +22,24 @@ static struct plan_device devices[] = {{(char[]){"/dev/null"}, true, true, false
 static char t_shop[] = "shop", t_web[] = "web", t_docker[] = "docker.io/library/web:1";
 static char t_host[] = "web-2";
 
+static char t_id[] = "wait-db", t_path[] = "/x?y";
+static struct plan_step steps[] = {
+	{.id = t_id,
+	 .kind = PLAN_STEP_HTTP,
+	 .host = t_host,
+	 .port = 80,
+	 .path = t_path,
+	 .expect_status = 204,
+	 .retry = 2,
+	 .timeout_ms = 5000,
+	 .on_failure = PLAN_STEP_WARN},
+	{.id = t_web,
+	 .kind = PLAN_STEP_RUN,
+	 .command = {words, 2, true},
+	 .timeout_ms = 1,
+	 .on_failure = PLAN_STEP_FAIL},
+};
+
 static struct plan
 example(void)
 {
@@ -56,6 +74,8 @@ example(void)
 		.stop_grace_ms = 10000,
 		.log_max_bytes = 10 << 20,
 		.log_max_files = 3,
+		.steps = steps,
+		.steps_count = 2,
 	};
 }
 

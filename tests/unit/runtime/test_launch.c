@@ -23,6 +23,22 @@ static struct launch_device devices[] = {{.path = device, .major = 1, .minor = 2
 static struct launch_rlimit rlimits[] = {{.resource = 7, .given = true, .soft = 1, .hard = 2}};
 static struct launch_pair sysctls[] = {{key, value}};
 
+static struct plan_step steps[] = {
+	{.id = box,
+	 .kind = PLAN_STEP_TCP,
+	 .host = box,
+	 .port = 5432,
+	 .path = slash,
+	 .timeout_ms = 7,
+	 .on_failure = PLAN_STEP_GO_ON},
+	{.id = key,
+	 .kind = PLAN_STEP_RUN,
+	 .command = {argv, 1, false},
+	 .host = box,
+	 .path = slash,
+	 .on_failure = PLAN_STEP_FAIL},
+};
+
 static struct launch
 whole(void)
 {
@@ -59,6 +75,8 @@ whole(void)
 	l.netns_fd = l.control_fd = l.run_fd = l.record_fd = l.log_fd = 5;
 	l.log_max_bytes = 1 << 20;
 	l.log_max_files = 3;
+	l.steps = steps;
+	l.steps_count = 2;
 	return l;
 }
 
@@ -86,6 +104,9 @@ test_run_survives(void **state)
 	assert_int_equal(got->oom_score_adj, -5);
 	assert_int_equal(got->cgroup_fd, -1);
 	assert_int_equal(got->mounts[1].fd, 11);
+	assert_int_equal(got->steps_count, 2);
+	assert_int_equal(got->steps[0].port, 5432);
+	assert_string_equal(got->steps[1].command.items[0], sh);
 	assert_memory_equal(got->filter.items, filter, sizeof(filter));
 	launch_encode(got, &again);
 	assert_int_equal(b.length, again.length);

@@ -452,6 +452,54 @@ test_crash_while_draining(void **state)
 	assert_int_equal(f.l.restarts, 0);
 }
 
+static void
+init_fails(struct life *f, uint32_t attempt)
+{
+	f->e.init_failed = true;
+	container(f, MSG_CONTAINER_FAILED, attempt);
+	f->e.init_failed = false;
+}
+
+static void
+test_init_failure(void **state)
+{
+	struct lifecycle_policy policy = strong;
+	struct life f;
+
+	(void)state;
+	begin(&f, &policy);
+	init_fails(&f, 1);
+	assert_int_equal(f.l.state, MSG_REPLICA_FAILED);
+	assert_true(lifecycle_in_trouble(&f.l));
+
+	policy.init = LIFECYCLE_INIT_RESTART;
+	begin(&f, &policy);
+	for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+		init_fails(&f, attempt);
+		assert_int_equal(f.l.state, MSG_REPLICA_CREATING);
+		assert_false(lifecycle_in_trouble(&f.l));
+	}
+	init_fails(&f, 4);
+	assert_int_equal(f.l.state, MSG_REPLICA_FAILED);
+
+	policy.init = LIFECYCLE_INIT_BACKOFF;
+	begin(&f, &policy);
+	uint64_t now = f.e.now_ns / S, wait = 1;
+	for (uint32_t attempt = 1; attempt <= 5; attempt++, wait *= 2) {
+		init_fails(&f, attempt);
+		assert_int_equal(f.l.state, MSG_REPLICA_BACKOFF);
+		assert_false(lifecycle_in_trouble(&f.l));
+		at(&f, now + wait - 1);
+		assert_int_equal(f.l.state, MSG_REPLICA_BACKOFF);
+		now += wait;
+		at(&f, now);
+		assert_int_equal(f.l.state, MSG_REPLICA_CREATING);
+	}
+	/* What could not be started for another reason is trouble as before. */
+	container(&f, MSG_CONTAINER_FAILED, 6);
+	assert_true(lifecycle_in_trouble(&f.l));
+}
+
 int
 main(void)
 {
@@ -459,6 +507,7 @@ main(void)
 		cmocka_unit_test(test_comes_up),
 		cmocka_unit_test(test_events_repeat_and_come_late),
 		cmocka_unit_test(test_weak_gate_waits),
+		cmocka_unit_test(test_init_failure),
 		cmocka_unit_test(test_health_leaves_and_returns),
 		cmocka_unit_test(test_failures_in_the_grace_do_not_count),
 		cmocka_unit_test(test_never_healthy),
