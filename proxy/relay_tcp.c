@@ -4,8 +4,9 @@
  * A tcp endpoint's connection: the client on one side (downstream.c, with or without TLS), a
  * replica on the other.
  *
- * A replica that cannot be connected to is passed over for another one, up to WORKER_ATTEMPTS; what
- * the client sent meanwhile is kept, and it is read no further. Each side's end is passed on when
+ * A replica that cannot be connected to is passed over for another one, up to WORKER_ATTEMPTS; when
+ * there is none the client waits a little, since one may be about to be ready. What it sends
+ * meanwhile is kept, and it is read no further. Each side's end is passed on when
  * all that came before it was sent, and the other direction goes on (half-close). A reset becomes a
  * reset: who was cut must not take what it has for the whole.
  *
@@ -33,6 +34,7 @@
 enum {
 	HIGH_BYTES = 16384, /* that wait for one side: the other is not read */
 	EARLY_BYTES_MAX = 2 * TLS_PLAIN_MIN,
+	AGAIN_MS = 100, /* between rounds of attempts, WORKER_CONNECT_MS long */
 	KEEP_ALIVE_S = 60,
 	KEEP_INTERVAL_S = 15,
 	KEEP_TRIES = 4,
@@ -56,6 +58,7 @@ struct relay_tcp {
 	struct buf early; /* before there is a connection */
 	const struct balance_replica *tried[WORKER_ATTEMPTS];
 	unsigned attempts;
+	uint64_t give_up_ms;
 	bool client_ended, replica_ended;
 };
 
@@ -185,14 +188,31 @@ on_sent(struct sendq *q)
 static void
 touch(struct relay_tcp *r)
 {
-	if (r->client_ended || r->replica_ended)
+	if ((r->client_ended || r->replica_ended) && r->peer && r->peer->connected)
 		downstream_deadline(r->c, WORKER_STREAM_IDLE_MS);
+}
+
+/* libuv tells an end where a reset came together with the last bytes. */
+static bool
+was_reset(const uv_tcp_t *tcp)
+{
+	socklen_t length = sizeof(int);
+	int code = 0;
+	uv_os_fd_t fd;
+
+	return uv_fileno((const uv_handle_t *)tcp, &fd) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) == 0 && code != 0;
 }
 
 static void
 replica_end(struct relay_tcp *r)
 {
 	struct peer *p = r->peer;
+
+	if (was_reset(&p->tcp)) {
+		peer_lost(p);
+		return;
+	}
 
 	r->replica_ended = true;
 	p->reading = false;
@@ -304,6 +324,7 @@ on_connect(uv_connect_t *connect, int status)
 	}
 	buf_fini(&r->early);
 	buf_init(&r->early, MEM_PROXY, EARLY_BYTES_MAX);
+	touch(r);
 	if (r->client_ended)
 		peer_shut(p);
 	else
@@ -398,6 +419,10 @@ attempt(struct relay_tcp *r)
 			return;
 		blame(r, b);
 	}
+	if (worker_now_ms(r->c->w) < r->give_up_ms) {
+		downstream_deadline(r->c, AGAIN_MS);
+		return;
+	}
 	account_relay_rejected(&r->c->w->account, e->row.service_label,
 			       r->attempts ? "unreachable" : "no_replica");
 	downstream_abort(r->c);
@@ -436,6 +461,10 @@ eof(struct downstream *c)
 
 	if (r->client_ended)
 		return;
+	if (was_reset(&c->tcp)) {
+		downstream_close(c);
+		return;
+	}
 	r->client_ended = true;
 	if (r->peer)
 		peer_shut(r->peer);
@@ -457,7 +486,14 @@ writable(struct downstream *c)
 static void
 timeout(struct downstream *c)
 {
-	downstream_abort(c);
+	struct relay_tcp *r = c->session.relay;
+
+	if (r->peer || r->replica_ended) {
+		downstream_abort(c);
+		return;
+	}
+	r->attempts = 0;
+	attempt(r);
 }
 
 /* A draining worker keeps its streams until its grace ends. */
@@ -514,6 +550,7 @@ relay_tcp_open(struct downstream *c)
 	c->session.relay = r;
 	c->ops = &ops;
 	c->endpoint->connections++;
+	r->give_up_ms = worker_now_ms(c->w) + WORKER_CONNECT_MS;
 	wheel_clear(&c->w->wheel, &c->timer); /* the handshake's */
 	keep_alive(&c->tcp);
 	attempt(r);

@@ -388,6 +388,10 @@ send_on(struct session *s, size_t first, size_t count)
 static bool
 make_room(struct worker *w, const struct relay_endpoint *e)
 {
+	if (mem_used_all() > w->memory_max) {
+		account_relay_rejected(&w->account, e->row.service_label, "memory");
+		return false;
+	}
 	if (map_count(&w->sessions) < w->sessions_max)
 		return true;
 	if (list_empty(&w->unanswered)) {

@@ -5,8 +5,9 @@
  *   echo [PORT]   TCP PORT: every byte back; after the client's end, the end
  *                 TCP PORT+1: a line with its own address, then as above
  *                 TCP PORT+2: a line with 28 or 52 bytes of a PROXY header in hex, then as above
- *                 UDP PORT: every datagram back, after its own address and a space; "ping": "pong"
- *                 UDP PORT+1: the same, whole datagrams (with a PROXY header) in hex
+ *                 TCP PORT+3: "bye" and its end at once; then it reads, and prints how many bytes
+ * came UDP PORT: every datagram back, after its own address and a space; "ping": "pong" UDP PORT+1:
+ * the same, whole datagrams (with a PROXY header) in hex
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,13 +23,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PLAIN, NAMED, HEADER, LISTEN, DATAGRAM };
+enum { PLAIN, NAMED, HEADER, FIRST, LISTEN, DATAGRAM };
 
 struct conn {
 	int fd;
 	int kind;
 	int serves; /* of a listener: kind of its connections; of udp: hex */
-	bool eof, shut;
+	bool eof;
+	size_t taken;
 	size_t from, length;
 	char data[16384];
 };
@@ -126,11 +128,32 @@ show_header(struct conn *c)
 	return true;
 }
 
+/* Its own half is over. */
+static void
+swallow(struct conn *c)
+{
+	ssize_t n = recv(c->fd, c->data, sizeof(c->data), 0);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n > 0) {
+		c->taken += (size_t)n;
+		return;
+	}
+	printf("%s after %zu bytes\n", n == 0 ? "end" : "reset", c->taken);
+	fflush(stdout);
+	drop(c);
+}
+
 static void
 pump(struct conn *c)
 {
 	struct epoll_event e = {.data.ptr = c};
 
+	if (c->kind == FIRST) {
+		swallow(c);
+		return;
+	}
 	if (c->kind == HEADER && !show_header(c))
 		return;
 	if (!c->eof && c->from + c->length < sizeof(c->data)) {
@@ -177,6 +200,9 @@ take(struct conn *listener)
 		say(c, name, strlen(name));
 		say(c, "\n", 1);
 		pump(c);
+	} else if (c->kind == FIRST) {
+		send(fd, "bye", 3, MSG_NOSIGNAL);
+		shutdown(fd, SHUT_WR);
 	}
 }
 
@@ -224,6 +250,7 @@ main(int argc, char **argv)
 	serve(port, SOCK_STREAM, LISTEN, PLAIN);
 	serve(port + 1, SOCK_STREAM, LISTEN, NAMED);
 	serve(port + 2, SOCK_STREAM, LISTEN, HEADER);
+	serve(port + 3, SOCK_STREAM, LISTEN, FIRST);
 	serve(port, SOCK_DGRAM, DATAGRAM, 0);
 	serve(port + 1, SOCK_DGRAM, DATAGRAM, 1);
 	while (true) {

@@ -7,6 +7,7 @@
 import contextlib
 import hashlib
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -123,6 +124,35 @@ def test_bytes_both_ways():
         equal(got.hexdigest(), sent.hexdigest(), "the digest")
 
 
+def test_each_half_ends_alone():
+    endpoints = (
+        "name: a, protocol: tcp, port: 7109, target_port: 7003, expose: public",
+        "name: b, protocol: tcp, port: 7110, target_port: 7003, host: bye.test, expose: public, stream: { tls: true }")
+    with node(endpoints) as n:
+        # The replica ends first; what the client sends afterwards still comes, all of it.
+        with connect(7109) as s:
+            equal(read_all(s), b"bye", "until the replica's end")
+            s.sendall(b"x" * 3000000)
+        wait_for(lambda: "end after 3000000 bytes" in n.cli("logs", "net/echo").stdout, "the rest came")
+        # A reset is told as one.
+        with connect(7109) as s:
+            equal(read_all(s), b"bye", "until the replica's end")
+            s.sendall(b"y" * 1000)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: "reset after " in n.cli("logs", "net/echo").stdout, "a reset")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+        def over_tls():
+            try:
+                with context.wrap_socket(connect(7110), server_hostname="bye.test", suppress_ragged_eofs=False) as s:
+                    equal(read_all(s), b"bye", "until the replica's end")  # with TLS's own end, or this fails
+                    return True
+            except OSError:
+                return False
+        wait_for(over_tls, "the end over TLS")
+
+
 def test_slow_reader_costs_no_memory():
     with node() as n:
         echo()
@@ -184,12 +214,12 @@ def ask(s, data=b"x", tries=20):
     raise Failure("no answer over udp")
 
 
-def udp(port=7100, source=None):
+def udp(port=7100, source=None, address=HOST):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(2)
     if source:
         s.bind((source, 0))
-    s.connect((HOST, port))
+    s.connect((address, port))
     return s
 
 
@@ -235,6 +265,68 @@ def test_udp_session_timeout():
             # A replica that is gone: the session moves.
             n.deploy(document((TCP, NAMED, UDP), extra="    env: { A: b }"))
             wait_for(lambda: ask(s) != first, "the new replica answers")
+
+
+def test_every_address_answers():
+    config = CONFIG.replace('"127.0.0.1:8080"', '"0.0.0.0:8080", "[::]:8080"')
+    with node(config=config):
+        equal(echo(), b"hello", "IPv4")
+        with socket.create_connection(("::1", 7100), timeout=30) as s:
+            s.sendall(b"six")
+            s.shutdown(socket.SHUT_WR)
+            equal(read_all(s), b"six", "IPv6")
+        # What comes back comes from the address that was asked, not from the first of the machine.
+        for family, address in ((socket.AF_INET, HOST), (socket.AF_INET, "127.7.7.7"), (socket.AF_INET6, "::1")):
+            with socket.socket(family, socket.SOCK_DGRAM) as s:
+                s.connect((address, 7100))
+                s.settimeout(2)
+                equal(ask(s, b"ping"), b"pong", f"an answer from {address}")
+
+
+def test_addresses_follow_a_reload():
+    with node() as n:
+        equal(echo(), b"hello", "before")
+        with connect() as held:
+            n.write_config(CONFIG.replace("127.0.0.1:8080", "127.0.0.3:8080").replace("127.0.0.1:8443", "127.0.0.3:8443"))
+            n.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: accepts(7100, "127.0.0.3"), "the new address")
+            wait_for(lambda: not accepts(7100), "the old address is closed")
+            held_echo(held)
+        with udp(7100, address="127.0.0.3") as s:
+            equal(ask(s, b"ping"), b"pong", "udp at the new address")
+
+
+def test_sessions_have_a_limit():
+    most = 4500
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < most + 500:
+        print("# SKIP too few descriptors")
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    endpoint = UDP.replace("2s", "300s")
+    with node((endpoint,), config=CONFIG.replace("workers: 2", "workers: 1")):
+        socks = []
+        try:
+            with udp() as first:
+                ask(first)
+                for _ in range(most):
+                    s = udp()
+                    s.send(b"x")
+                    socks.append(s)
+                    if len(socks) % 50 == 0:
+                        ask(first)  # what is answered stays
+            answered = 0
+            for s in socks:
+                s.setblocking(False)
+            for s in socks:
+                with contextlib.suppress(BlockingIOError):
+                    answered += bool(s.recv(100))
+            check(answered <= 4096, answered, "sessions")
+            check('reason="sessions"' in metrics(), "what found no place is counted")
+        finally:
+            for s in socks:
+                s.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # ---- what replicas and clients are told
@@ -498,9 +590,9 @@ def test_processes_killed():
                     ask(s)
 
 
-def accepts(port):
+def accepts(port, address=HOST):
     try:
-        socket.create_connection((HOST, port), timeout=5).close()
+        socket.create_connection((address, port), timeout=5).close()
         return True
     except OSError:
         return False
