@@ -129,20 +129,21 @@ section_fits(const struct field_table *t, const char *section)
 	return true;
 }
 
+/* Of this node's, none is one to be chosen; of a peer's, none is one that was refused. */
 static bool
-prefixes_fit(const struct addr_prefix *v4, const struct addr_prefix *v6, bool may_miss)
+prefixes_fit(const struct addr_prefix *v4, const struct addr_prefix *v6)
 {
-	return ((v4->bits == 120 && addr_is_v4(&v4->base)) || (may_miss && v4->bits == 0)) &&
-	       ((v6->bits == 64 && !addr_is_v4(&v6->base)) || (may_miss && v6->bits == 0));
+	return (v4->bits == 0 || (v4->bits == 120 && addr_is_v4(&v4->base))) &&
+	       (v6->bits == 0 || (v6->bits == 64 && !addr_is_v4(&v6->base)));
 }
 
 static bool
 overlay_fits(const struct config_overlay *o)
 {
 	for (uint32_t i = 0; i < o->peers_count; i++)
-		if (!prefixes_fit(&o->peers[i].prefix4, &o->peers[i].prefix6, false))
+		if (!prefixes_fit(&o->peers[i].prefix4, &o->peers[i].prefix6))
 			return false;
-	return prefixes_fit(&o->prefix4, &o->prefix6, true);
+	return prefixes_fit(&o->prefix4, &o->prefix6);
 }
 
 /* What FIELD_OWN readers fill, which the tables cannot know. */

@@ -15,10 +15,12 @@ enum { PREFIX4_BITS = 96 + 24, PREFIX6_BITS = 64 };
 static bool
 read_sized(struct field_ctx *ctx, const struct yaml_node *n, struct addr_prefix *out, bool v4)
 {
+	memset(out, 0, sizeof(*out));
 	if (!config_value_prefix(ctx, n, out))
 		return false;
 	if (addr_is_v4(&out->base) == v4 && out->bits == (v4 ? PREFIX4_BITS : PREFIX6_BITS))
 		return true;
+	memset(out, 0, sizeof(*out));
 	field_diag(ctx, n, "invalid-prefix", NULL, "a prefix here is %s",
 		   v4 ? "an IPv4 /24, as 10.200.7.0/24" : "an IPv6 /64, as fd00:1:2:3::/64");
 	return false;
