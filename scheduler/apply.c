@@ -150,11 +150,14 @@ compare_places(const struct doc *mine, const struct doc *theirs, struct err *err
 static int
 check_places(struct apply *a, struct err *err)
 {
+	size_t ports = ports_count(a->doc);
 	struct list *it, *next;
 
 	list_each (it, next, &a->m->deployments) {
 		struct deployment *other = container_of(it, struct deployment, link);
 		uint32_t numbers[2] = {other->row.revision, other->row.target};
+
+		size_t most = 0;
 
 		if (other == a->d || other->gone)
 			continue;
@@ -167,8 +170,14 @@ check_places(struct apply *a, struct err *err)
 			if (r && (compare_places(a->doc, r->doc, err) < 0 ||
 				  ports_compare(a->doc, r->doc, err) < 0))
 				return -1;
+			if (r && ports_count(r->doc) > most)
+				most = ports_count(r->doc);
 		}
+		ports += most;
 	}
+	if (ports > MSG_STREAM_PORTS_MAX)
+		return err_set(err, ERR_LIMIT, "a node has at most %d public tcp and udp ports",
+			       MSG_STREAM_PORTS_MAX);
 	return ports_check_node(a->m, a->doc, err);
 }
 

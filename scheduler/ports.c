@@ -20,6 +20,17 @@ is_public(const struct doc_endpoint *e)
 	return ports_is_stream(e) && e->expose == DOC_EXPOSE_PUBLIC;
 }
 
+size_t
+ports_count(const struct doc *doc)
+{
+	struct doc_endpoint_iter it = {0};
+	size_t count = 0;
+
+	while (doc_endpoint_next(doc, &it))
+		count += is_public(it.endpoint);
+	return count;
+}
+
 int
 ports_compare(const struct doc *mine, const struct doc *theirs, struct err *err)
 {

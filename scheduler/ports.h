@@ -14,6 +14,8 @@
 
 /* tcp or udp: served by a stream, not by a route. */
 bool ports_is_stream(const struct doc_endpoint *e);
+/* How many public ports it wants. */
+size_t ports_count(const struct doc *doc);
 int ports_compare(const struct doc *mine, const struct doc *theirs, struct err *err) MUST_CHECK;
 /* Against what the node itself listens on: its configuration, and the listeners that it has. */
 int ports_check_node(const struct model *m, const struct doc *mine, struct err *err) MUST_CHECK;

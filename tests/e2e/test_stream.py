@@ -6,6 +6,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import os
 import resource
 import signal
@@ -619,6 +620,14 @@ def test_node_killed():
         check(who(), "the other is served")
 
 
+def replaced(n, before):
+    try:
+        now = n.processes()
+    except (OSError, ValueError, http.client.HTTPException):
+        return False  # api is being replaced
+    return n.ready() and len({role for role, _ in now}) > 5 and len(set(now.values()) & before) <= 2
+
+
 def test_upgrades_and_reloads():
     with node(replicas=2) as n:
         echo()
@@ -627,8 +636,7 @@ def test_upgrades_and_reloads():
             for _ in range(2):
                 before = set(n.processes().values())
                 n.process.send_signal(signal.SIGUSR2)
-                wait_for(lambda: n.ready() and len({r for r, _ in n.processes()}) > 5 and
-                         len(set(n.processes().values()) & before) <= 2, "all but those that drain were replaced")
+                wait_for(lambda: replaced(n, before), "all but those that drain were replaced")
                 held_echo(held)  # on a worker that drains
                 n.process.send_signal(signal.SIGHUP)
                 load.proceed()

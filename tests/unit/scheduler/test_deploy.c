@@ -637,6 +637,39 @@ refuses(struct node_world *w, const char *name, const char *endpoints, const cha
 }
 
 static void
+test_ports_have_a_limit(void **state)
+{
+	static char endpoints[MSG_ENDPOINTS_MAX * 80];
+	struct msg_apply_answer answer;
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	for (unsigned i = 0; i <= MSG_STREAM_PORTS_MAX / MSG_ENDPOINTS_MAX; i++) {
+		struct err err = {0};
+		char name[16], *at = endpoints;
+		static char text[4096];
+
+		for (unsigned k = 0; k < MSG_ENDPOINTS_MAX; k++)
+			at += sprintf(at,
+				      "      - {name: e%u, protocol: udp, port: %u,"
+				      " expose: public}\n",
+				      k, 1000 + i * MSG_ENDPOINTS_MAX + k);
+		snprintf(name, sizeof(name), "d%u", i);
+		snprintf(text, sizeof(text),
+			 "version: v1\ndeployment: %s\nservices:\n  db:\n"
+			 "    image: {name: db:1}\n"
+			 "    resources: {cpu: 0.01, memory: 8Mi}\n    endpoints:\n%s",
+			 name, endpoints);
+		int rc = node_apply(&w, name, text, &answer, &err);
+		assert_int_equal(rc, i < MSG_STREAM_PORTS_MAX / MSG_ENDPOINTS_MAX ? 0 : -1);
+		if (rc < 0)
+			assert_int_equal(err.kind, ERR_LIMIT);
+	}
+	node_end(&w);
+}
+
+static void
 test_ports_have_one_owner(void **state)
 {
 	static const char port[] = "      - {name: a, protocol: tcp, port: 5432, expose: public}\n";
@@ -938,6 +971,7 @@ main(void)
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_ports_have_one_owner),
+		cmocka_unit_test(test_ports_have_a_limit),
 		cmocka_unit_test(test_memory_runs_out),
 	};
 	struct err err = {0};
