@@ -264,16 +264,37 @@ setup_log(const struct node *n)
 }
 
 static void
-count_reload(struct node *n, bool ok)
+add_reloads(struct node *n, bool ok, uint64_t count)
 {
-	struct metric_page *page = ring_writer_metrics(n->own);
 	struct metric_labels labels = {0};
 
 	metric_label(&labels, "result", ok ? "success" : "failure");
-	metric_add(metrics_get(page, METRICS_CONFIG_RELOADS, &labels), 1);
+	metric_add(metrics_get(ring_writer_metrics(n->own), METRICS_CONFIG_RELOADS, &labels),
+		   count);
+}
+
+static void
+took_config(struct node *n)
+{
+	metric_set(metrics_get(ring_writer_metrics(n->own), METRICS_CONFIG_LAST_RELOAD, NULL),
+		   world_wall_ns() / 1000000000);
+}
+
+/* The start reads the configuration too. */
+static void
+begin_reloads(struct node *n)
+{
+	add_reloads(n, true, 0);
+	add_reloads(n, false, 0);
+	took_config(n);
+}
+
+static void
+count_reload(struct node *n, bool ok)
+{
+	add_reloads(n, ok, 1);
 	if (ok)
-		metric_set(metrics_get(page, METRICS_CONFIG_LAST_RELOAD, NULL),
-			   world_wall_ns() / 1000000000);
+		took_config(n);
 }
 
 static int
@@ -548,6 +569,7 @@ open_segment(struct node *n, struct err *err)
 	if (retired_load(n->inst.run_fd, ring_writer_metrics(n->own), &damaged) < 0)
 		log_err(LOG_WARN, "counters of the last run are lost", &damaged);
 	ring_writer_heartbeat(n->own, world_mono_ns());
+	begin_reloads(n);
 	usage_up(ring_writer_metrics(n->own), role_name(ROLE_NODE), true);
 	n->usage.pid = getpid();
 	publish_node(n->own, &n->inst, &n->config, n->cgroup.mode);

@@ -54,6 +54,9 @@ add_series(struct metric_page *into, const struct metric_series *from)
 	memcpy(labels.text, from->labels, from->label_bytes);
 	struct metric_series *to =
 		metric_get(into, from->metric, (enum metric_kind)from->kind, &labels);
+	/* The limit of series per service keeps the oldest. */
+	if (from->created_ns < to->created_ns)
+		__atomic_store_n(&to->created_ns, from->created_ns, __ATOMIC_RELAXED);
 	size_t values = from->kind == METRIC_COUNTER ? 1 : METRIC_VALUES;
 	for (size_t i = 0; i < values; i++) {
 		uint64_t sum = __atomic_load_n(&to->values[i], __ATOMIC_RELAXED) + from->values[i];

@@ -110,14 +110,15 @@ static void
 put_scaled(struct buf *out, uint64_t raw, enum metrics_scale scale)
 {
 	char digits[16];
+	uint64_t unit = scale == METRICS_NANO ? UINT64_C(1000000000) : 1000;
+	size_t n = scale == METRICS_NANO ? 9 : 3;
 
 	if (scale == METRICS_ONE) {
 		buf_printf(out, "%" PRIu64, raw);
 		return;
 	}
-	buf_printf(out, "%" PRIu64, raw / 1000000000);
-	text_format(digits, sizeof(digits), "%09" PRIu64, raw % 1000000000);
-	size_t n = 9;
+	buf_printf(out, "%" PRIu64, raw / unit);
+	text_format(digits, sizeof(digits), "%0*" PRIu64, (int)n, raw % unit);
 	while (n > 0 && digits[n - 1] == '0')
 		n--;
 	if (n) {

@@ -5,21 +5,25 @@
  */
 #include "observability/observability.h"
 
+#include <bpf/libbpf_version.h>
 #include <openssl/crypto.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
 #include "observability/access.h"
+#include "observability/revision.h"
 #include "observability/scrape.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
 
-enum { RECORDS_PER_TURN = 512 };
+enum { RECORDS_PER_TURN = 512, SERIES_PER_SERVICE = 200, ALL_HERE_MS = 5000 };
 
 struct observability {
 	struct station *st;
 	bool listening;
+	bool complete;
+	uint64_t wait_until_ms;
 	uv_idle_t again; /* runs while more records wait */
 };
 
@@ -80,12 +84,11 @@ count_records(const struct ring_reader *reader, uint64_t n, uint64_t lost)
 	metric_label(&labels, "ring", ring);
 	metric_label(&labels, "direction", "read");
 	metric_add(metrics_get(station_metrics(o.st), METRICS_RING_MESSAGES, &labels), n);
-	if (!lost)
-		return;
 	metric_label(&lost_labels, "ring", ring);
 	metric_label(&lost_labels, "direction", "lost");
 	metric_add(metrics_get(station_metrics(o.st), METRICS_RING_MESSAGES, &lost_labels), lost);
-	count_dropped("late", lost);
+	if (lost)
+		count_dropped("late", lost);
 }
 
 static void go_on(uv_idle_t *idle);
@@ -132,8 +135,11 @@ wake(struct station *st, struct ring_reader *reader)
 	(void)st;
 	if (ring_reader_role(reader) == ROLE_SCHEDULER)
 		ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), keep_copy, NULL);
-	if (ring_reader_role(reader) == ROLE_NODE)
+	if (ring_reader_role(reader) == ROLE_NODE) {
 		ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), keep_copy, NULL);
+		ring_table_sync(reader, MSG_TABLE_PROCESS, sizeof(struct msg_process), keep_copy,
+				NULL);
+	}
 	if (ring_reader_role(reader) == ROLE_PROXY)
 		drain(NULL, reader);
 }
@@ -142,10 +148,15 @@ static void
 peer(struct station *st, struct ring_reader *reader)
 {
 	ring_log_start(reader, true);
+	if (ring_reader_role(reader) == ROLE_PROXY)
+		count_records(reader, 0, 0);
 	wake(st, reader);
 }
 
 /* ---- /metrics ---- */
+
+#define LIBBPF_TEXT_(n) #n
+#define LIBBPF_TEXT(n) LIBBPF_TEXT_(n)
 
 static void
 set_build_info(void)
@@ -153,6 +164,9 @@ set_build_info(void)
 	struct metric_labels labels = {0};
 
 	metric_label(&labels, "version", ZLAYER_VERSION);
+	metric_label(&labels, "revision", ZLAYER_REVISION);
+	metric_label(&labels, "libbpf",
+		     LIBBPF_TEXT(LIBBPF_MAJOR_VERSION) "." LIBBPF_TEXT(LIBBPF_MINOR_VERSION));
 	metric_label(&labels, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
 	metric_set(metrics_get(station_metrics(o.st), METRICS_BUILD_INFO, &labels), 1);
 }
@@ -182,22 +196,83 @@ gather_reader(void *arg, struct ring_reader *reader)
 		gather_page(arg, page, ring_reader_metric_series(reader));
 }
 
+/* What an earlier process of this role, or an earlier scrape, counted already is not counted twice.
+ * labels as in the text format. */
+static void
+count_folded(void *arg, const char *service, uint64_t label_sets)
+{
+	struct gather *g = arg;
+	const struct gather_series *known = gather_find(g, METRICS_SERIES_FOLDED, service);
+	uint64_t before = known ? known->values[0] : 0;
+	struct metric_labels labels = {.length = strlen(service)};
+
+	memcpy(labels.text, service, labels.length);
+	if (label_sets > before) {
+		metric_add(metrics_get(station_metrics(o.st), METRICS_SERIES_FOLDED, &labels),
+			   label_sets - before);
+		gather_count(g, METRICS_SERIES_FOLDED, service, label_sets - before);
+	}
+}
+
+static void
+reduce(struct gather *g)
+{
+	const struct config *config = config_now();
+	struct gather_limits limits = {
+		.per_replica = !config || config->metrics.per_replica,
+		.series_max = config ? config->metrics.max_series_per_service : SERIES_PER_SERVICE,
+		.folded = count_folded,
+		.arg = g,
+	};
+
+	gather_reduce(g, &limits);
+	count_folded(g, "service=\"\"", g->folded);
+}
+
+static bool
+is_here(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_process *row = bytes;
+
+	(void)key;
+	*(bool *)arg = row->state != MSG_PROCESS_UP || row->role == ROLE_OBSERVABILITY ||
+		       station_reader(o.st, row->role, row->index) != NULL;
+	return *(bool *)arg;
+}
+
+/* After the start the others' pages come one by one. Until all are here, sums would be too small:
+ * for whoever scrapes, counters that went back. */
+static bool
+all_here(void)
+{
+	struct ring_reader *node = station_reader(o.st, ROLE_NODE, 0);
+
+	if (o.complete || uv_now(station_loop(o.st)) > o.wait_until_ms)
+		return true;
+	if (!node)
+		return false;
+	wake(o.st, node);
+	o.complete = true;
+	ring_table_each(node, MSG_TABLE_PROCESS, is_here, &o.complete);
+	return o.complete;
+}
+
 static bool
 render(void *arg, enum exposition_format format, struct buf *out)
 {
 	uint64_t begin = world_mono_ns();
 	struct metric_page *own = station_metrics(o.st);
-	struct metric_series *folded = metrics_get(own, METRICS_SERIES_FOLDED, NULL);
 	struct gather g;
 
 	(void)arg;
+	if (!all_here())
+		return false;
 	set_node_info();
 	gather_init(&g);
 	for (unsigned role = 1; role < ROLES_; role++)
 		station_readers(o.st, (uint16_t)role, gather_reader, &g);
-	if (g.folded > folded->values[0])
-		metric_add(folded, g.folded - folded->values[0]);
 	gather_page(&g, own, own->capacity);
+	reduce(&g);
 	gather_sort(&g);
 	exposition_write(&g, format, out);
 	bool ok = !g.failed && buf_ok(out);
@@ -233,11 +308,18 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 static int
 start(struct station *st, struct err *err)
 {
+	struct metric_labels labels = {0};
+
 	(void)err;
 	o.st = st;
+	o.wait_until_ms = uv_now(station_loop(st)) + ALL_HERE_MS;
 	uv_idle_init(station_loop(st), &o.again);
 	set_build_info();
 	metric_set(metrics_get(station_metrics(st), METRICS_SCRAPE_DURATION, NULL), 0);
+	metric_label(&labels, "service", "");
+	metric_add(metrics_get(station_metrics(st), METRICS_SERIES_FOLDED, &labels), 0);
+	count_dropped("late", 0);
+	count_dropped("malformed", 0);
 	return 0;
 }
 

@@ -137,7 +137,7 @@ answer_metrics(struct conn *c, const struct http1_head *head)
 	buf_init(&body, MEM_OBSERVABILITY, ANSWER_BYTES_MAX / 2);
 	if (!c->server->render(c->server->arg, format, &body) || !buf_ok(&body)) {
 		buf_fini(&body);
-		answer_text(c, 503, "no memory for the metrics\n", head->method == HTTP_HEAD);
+		answer_text(c, 503, "no metrics now, try again\n", head->method == HTTP_HEAD);
 		return;
 	}
 	buf_init(&c->answer, MEM_OBSERVABILITY, ANSWER_BYTES_MAX);

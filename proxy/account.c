@@ -85,6 +85,35 @@ observe(struct metric_series *s, enum metrics_id id, uint64_t raw)
 		metrics_observe(s, id, raw);
 }
 
+static struct metric_series *
+handshakes(struct account *a, const char *version, bool resumed, const char *result)
+{
+	struct metric_labels l = {0};
+
+	metric_label(&l, "version", version);
+	metric_label(&l, "resumed", resumed ? "true" : "false");
+	metric_label(&l, "result", result);
+	return get(a, METRICS_TLS_HANDSHAKES, &l);
+}
+
+static void
+begin_known(struct account *a)
+{
+	static const char *const rejected[] = {"memory", "connections", "h2_flood", "h2_protocol"};
+	static const char *const unrouted[] = {"redirect", "no_route", "no_routes"};
+
+	for (size_t i = 0; i < sizeof(rejected) / sizeof(rejected[0]); i++)
+		(void)get2(a, METRICS_HTTP_REJECTED, "service", "", "reason", rejected[i]);
+	for (size_t i = 0; i < sizeof(unrouted) / sizeof(unrouted[0]); i++)
+		(void)get1(a, METRICS_HTTP_UNROUTED, "reason", unrouted[i]);
+	for (int i = 0; i < 2; i++) {
+		(void)handshakes(a, "1.2", i == 1, "ok");
+		(void)handshakes(a, "1.3", i == 1, "ok");
+	}
+	(void)handshakes(a, "", false, "failed");
+	(void)handshakes(a, "", false, "unknown_name");
+}
+
 void
 account_init(struct account *a, struct metric_page *page, struct ring_writer *log, const char *node)
 {
@@ -102,6 +131,7 @@ account_init(struct account *a, struct metric_page *page, struct ring_writer *lo
 		a->h2[i] = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", name, "protocol", "h2");
 		a->streams[i] = get1(a, METRICS_H2_STREAMS_ACTIVE, "listener", name);
 	}
+	begin_known(a);
 	a->relayed[0] = get1(a, METRICS_CONNECTIONS_ACCEPTED, "listener", "tcp");
 	a->relayed[1] = get1(a, METRICS_CONNECTIONS_ACCEPTED, "listener", "udp");
 	a->tcp = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", "tcp", "protocol", "tcp");
@@ -120,13 +150,13 @@ account_fini(struct account *a)
 }
 
 static size_t
-route_key(const struct route *route, char out[MSG_TARGET + MSG_NAME])
+route_key(const struct msg_route *row, char out[MSG_TARGET + MSG_NAME])
 {
-	size_t service = strlen(route->row.service_label) + 1;
-	size_t endpoint = strlen(route->row.endpoint) + 1;
+	size_t service = strlen(row->service_label) + 1;
+	size_t endpoint = strlen(row->endpoint) + 1;
 
-	memcpy(out, route->row.service_label, service);
-	memcpy(out + service, route->row.endpoint, endpoint);
+	memcpy(out, row->service_label, service);
+	memcpy(out + service, row->endpoint, endpoint);
 	return service + endpoint;
 }
 
@@ -134,29 +164,6 @@ static struct metric_series *
 route_series(struct account *a, struct account_route *r, enum metrics_id id)
 {
 	return get2(a, id, "service", r->service, "endpoint", r->endpoint);
-}
-
-struct account_route *
-account_route(struct account *a, const struct route *route)
-{
-	char key[MSG_TARGET + MSG_NAME];
-	size_t bytes = route_key(route, key);
-	struct account_route *r = map_get(&a->routes, key, bytes);
-
-	if (r)
-		return r;
-	r = mem_zalloc(MEM_PROXY, sizeof(*r));
-	if (!r || map_put(&a->routes, key, bytes, r, NULL)) {
-		mem_free(r);
-		return NULL;
-	}
-	text_copy(r->service, sizeof(r->service), route->row.service_label);
-	text_copy(r->endpoint, sizeof(r->endpoint), route->row.endpoint);
-	r->in_flight = route_series(a, r, METRICS_HTTP_IN_FLIGHT);
-	r->upstream = route_series(a, r, METRICS_HTTP_UPSTREAM_DURATION);
-	r->request_size = route_series(a, r, METRICS_HTTP_REQUEST_SIZE);
-	r->response_size = route_series(a, r, METRICS_HTTP_RESPONSE_SIZE);
-	return r;
 }
 
 void
@@ -208,6 +215,51 @@ find_pair(struct account *a, struct account_route *r, enum http_method method, u
 	memmove(&r->pairs[1], &r->pairs[0], i * sizeof(found));
 	r->pairs[0] = found;
 	return &r->pairs[0];
+}
+
+/* Rates and alerts need a series from before its first event on. */
+static void
+begin_service(struct account *a, const char *service)
+{
+	static const struct {
+		enum metrics_id id;
+		const char *reason;
+	} known[] = {
+		{METRICS_HTTP_RETRIES, "connect"},
+		{METRICS_HTTP_RETRIES, "reused_connection"},
+		{METRICS_HTTP_REJECTED, "no_replica"},
+		{METRICS_HTTP_REJECTED, "bad_gateway"},
+		{METRICS_HTTP_REJECTED, "gateway_timeout"},
+		{METRICS_UPSTREAM_EJECTIONS, "failures"},
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		(void)get2(a, known[i].id, "service", service, "reason", known[i].reason);
+}
+
+struct account_route *
+account_route(struct account *a, const struct msg_route *row)
+{
+	char key[MSG_TARGET + MSG_NAME];
+	size_t bytes = route_key(row, key);
+	struct account_route *r = map_get(&a->routes, key, bytes);
+
+	if (r)
+		return r;
+	r = mem_zalloc(MEM_PROXY, sizeof(*r));
+	if (!r || map_put(&a->routes, key, bytes, r, NULL)) {
+		mem_free(r);
+		return NULL;
+	}
+	text_copy(r->service, sizeof(r->service), row->service_label);
+	text_copy(r->endpoint, sizeof(r->endpoint), row->endpoint);
+	r->in_flight = route_series(a, r, METRICS_HTTP_IN_FLIGHT);
+	r->upstream = route_series(a, r, METRICS_HTTP_UPSTREAM_DURATION);
+	r->request_size = route_series(a, r, METRICS_HTTP_REQUEST_SIZE);
+	r->response_size = route_series(a, r, METRICS_HTTP_RESPONSE_SIZE);
+	begin_service(a, r->service);
+	(void)find_pair(a, r, HTTP_GET, 200);
+	return r;
 }
 
 static size_t
@@ -303,12 +355,7 @@ void
 account_handshake(struct account *a, const char *version, bool resumed, const char *result,
 		  uint64_t ns)
 {
-	struct metric_labels l = {0};
-
-	metric_label(&l, "version", version);
-	metric_label(&l, "resumed", resumed ? "true" : "false");
-	metric_label(&l, "result", result);
-	count(get(a, METRICS_TLS_HANDSHAKES, &l));
+	count(handshakes(a, version, resumed, result));
 	if (strcmp(result, "ok") == 0)
 		observe(get1(a, METRICS_TLS_HANDSHAKE_DURATION, "resumed",
 			     resumed ? "true" : "false"),

@@ -449,7 +449,7 @@ stream_begin(struct stream *s, const struct forward_request *r, bool expect_cont
 		return;
 	}
 	s->router = router_ref(s->w->router);
-	s->series = account_route(&s->w->account, s->route);
+	s->series = account_route(&s->w->account, &s->route->row);
 	account_in_flight(s->series, 1);
 	why = why_not(s, r);
 	if (!why && !write_head(s, r))

@@ -123,6 +123,9 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 	} else {
 		router_unref(w->router);
 		w->router = fresh;
+		for (size_t i = 0; i < r.count; i++)
+			if (MSG_OK(r.rows[i]->service_label) && MSG_OK(r.rows[i]->endpoint))
+				(void)account_route(&w->account, r.rows[i]);
 	}
 	if (skipped > 0)
 		log_event(LOG_ERROR, "routes that do not hold were left out",

@@ -12,7 +12,11 @@
 #include <stdint.h>
 #include "base/metric.h"
 
-enum metrics_scale { METRICS_ONE, METRICS_NANO /* raw nanoseconds, shown in seconds */ };
+enum metrics_scale {
+	METRICS_ONE,
+	METRICS_NANO,  /* raw nanoseconds, shown in seconds */
+	METRICS_MILLI, /* raw thousandths, shown as a ratio */
+};
 enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 
 /* X(id, CONSTANT, name, kind, scale, bounds, help) */
@@ -128,8 +132,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Log records put on or taken from a segment of the ring, by direction.")                \
 	X(101, RING_FULL, "zlayer_ring_full_total", COUNTER, ONE, NO_BOUNDS,                      \
 	  "Requests refused because a segment had no free slot.")                                 \
-	X(102, RING_USED, "zlayer_ring_used_ratio", GAUGE, ONE, NO_BOUNDS,                        \
-	  "Request slots in use, in thousandths of all.")                                         \
+	X(102, RING_USED, "zlayer_ring_used_ratio", GAUGE, MILLI, NO_BOUNDS,                      \
+	  "Share of a segment's request slots that is in use.")                                   \
 	X(110, CONFIG_RELOADS, "zlayer_config_reloads_total", COUNTER, ONE, NO_BOUNDS,            \
 	  "Reloads of the node's configuration, by result.")                                      \
 	X(111, CONFIG_LAST_RELOAD, "zlayer_config_last_reload_success_timestamp_seconds", GAUGE,  \
@@ -137,7 +141,7 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	X(120, SCRAPE_DURATION, "zlayer_scrape_duration_seconds", GAUGE, NANO, NO_BOUNDS,         \
 	  "Time that the last scrape took.")                                                      \
 	X(121, SERIES_FOLDED, "zlayer_metrics_series_folded_total", COUNTER, ONE, NO_BOUNDS,      \
-	  "Label sets counted under \"other\" because a limit was reached.")                      \
+	  "Label sets counted under \"other\" because a limit was reached, by service.")          \
 	X(130, PROCESS_CPU, "process_cpu_seconds_total", COUNTER, NANO, NO_BOUNDS,                \
 	  "CPU time of a process of the node.")                                                   \
 	X(131, PROCESS_MEMORY, "process_resident_memory_bytes", GAUGE, ONE, NO_BOUNDS,            \

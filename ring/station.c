@@ -130,7 +130,10 @@ make_segment(struct station *st, struct err *err)
 	layout.role = st->role->role;
 	layout.index = st->welcome.index;
 	layout.generation = st->welcome.generation;
-	return ring_writer_new(&layout, &st->writer, err);
+	if (ring_writer_new(&layout, &st->writer, err) < 0)
+		return -1;
+	station_ask_count(st, layout.request_slots);
+	return 0;
 }
 
 static int

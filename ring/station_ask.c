@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include "base/log.h"
+#include "base/text.h"
 #include "base/world.h"
 #include "ring/metrics.h"
 
@@ -120,11 +121,34 @@ station_ask_init(struct station *st)
 	list_init(&st->waiting);
 }
 
+void
+station_ask_count(struct station *st, uint32_t slots)
+{
+	struct metric_labels labels = {0};
+	char ring[40];
+
+	if (slots == 0)
+		return;
+	text_format(ring, sizeof(ring), "%s.%u", role_name(st->role->role), st->welcome.index);
+	metric_label(&labels, "ring", ring);
+	st->slots = slots;
+	st->full = metrics_get(station_metrics(st), METRICS_RING_FULL, &labels);
+	st->used = metrics_get(station_metrics(st), METRICS_RING_USED, &labels);
+}
+
+static void
+show_used(struct station *st)
+{
+	if (st->used)
+		metric_set(st->used, (int64_t)(map_count(&st->asks) * 1000 / st->slots));
+}
+
 static void
 ask_free(struct station *st, struct station_ask_ *ask)
 {
 	heap_remove(&st->deadlines, &ask->deadline);
 	map_remove_u64(&st->asks, ask->id);
+	show_used(st);
 	ring_ask_release(st->writer, ask->id);
 	close_fds(ask->fds, ask->count);
 	mem_free(ask->answer);
@@ -215,7 +239,8 @@ ask_new(const int *fds, size_t count, struct err *err)
 static int
 refuse_full(struct station *st, uint16_t role, struct err *err)
 {
-	metric_add(metrics_get(station_metrics(st), METRICS_RING_FULL, NULL), 1);
+	if (st->full)
+		metric_add(st->full, 1);
 	return err_set(err, ERR_LIMIT, "too many requests wait for the %s process",
 		       role_name(role));
 }
@@ -250,6 +275,7 @@ station_ask(struct station *st, uint16_t role, uint16_t index, uint16_t op, cons
 		ask_free(st, ask);
 		return err_set(err, ERR_NO_MEMORY, "no memory to ask another process");
 	}
+	show_used(st);
 	if (count && station_peer_there(st, role, index) &&
 	    send_fds(st, role, index, ask->id, false, ask->fds, count, err) < 0) {
 		ask_free(st, ask);

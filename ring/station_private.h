@@ -77,6 +77,8 @@ struct station {
 	struct heap deadlines;
 	struct list waiting; /* requests and deliveries without their other half */
 	size_t waiting_count;
+	uint32_t slots;                    /* for requests; 0: this role asks nobody */
+	struct metric_series *full, *used; /* NULL then */
 };
 
 /* station_peer.c */
@@ -91,6 +93,8 @@ bool station_peer_there(struct station *st, uint16_t role, uint16_t index);
 /* station_ask.c */
 void station_ask_init(struct station *st);
 void station_ask_fini(struct station *st);
+/* Begins to count; slots: those of the own segment's requests. */
+void station_ask_count(struct station *st, uint32_t slots);
 /* Looks for answers and requests in a peer's segment. True: more requests wait there. */
 bool station_ask_wake(struct station *st, struct ring_reader *reader);
 /* A peer came (again): what was sent to its predecessor by leash is sent again. */

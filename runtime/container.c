@@ -526,6 +526,7 @@ begin_attempt(struct container *c)
 	c->stop_sent = 0;
 	c->told = (struct control_state){0};
 	memset(c->lines_seen, 0, sizeof(c->lines_seen));
+	c->lines_before = false;
 	c->cpu_seen = 0;
 	c->oom_seen = 0;
 	c->pulled[0] = '\0';
@@ -538,8 +539,11 @@ begin_attempt(struct container *c)
 		.addr6 = addr6,
 		.created_wall_ns = world_wall_ns(),
 	};
-	if (c->attempt > 1)
-		metric_add(series(c, METRICS_CONTAINER_RESTARTS, "reason", "attempt"), 1);
+	metric_add(series(c, METRICS_CONTAINER_STARTS, "result", "started"), 0);
+	metric_add(series(c, METRICS_CONTAINER_STARTS, "result", "failed"), 0);
+	metric_add(series(c, METRICS_CONTAINER_OOM_KILLS, NULL, NULL), 0);
+	metric_add(series(c, METRICS_LOG_LINES, "stream", "stdout"), 0);
+	metric_add(series(c, METRICS_LOG_LINES, "stream", "stderr"), 0);
 	container_publish(c);
 }
 
@@ -642,11 +646,11 @@ count_lines(struct container *c, const struct control_state *state)
 {
 	const uint64_t now[3] = {state->lines_out, state->lines_err, state->lines_dropped};
 	static const char *const streams[2] = {"stdout", "stderr"};
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2 && !c->lines_before; i++)
 		if (now[i] > c->lines_seen[i])
 			metric_add(series(c, METRICS_LOG_LINES, "stream", streams[i]),
 				   now[i] - c->lines_seen[i]);
-	if (now[2] > c->lines_seen[2]) {
+	if (now[2] > c->lines_seen[2] && !c->lines_before) {
 		char service[MSG_TARGET];
 		struct metric_labels labels = {0};
 		container_service_label(c, service);
@@ -658,6 +662,7 @@ count_lines(struct container *c, const struct control_state *state)
 			   now[2] - c->lines_seen[2]);
 	}
 	memcpy(c->lines_seen, now, sizeof(now));
+	c->lines_before = false;
 }
 
 static void
@@ -959,16 +964,18 @@ static void
 adopt_running(struct container *c, const struct control_state *state)
 {
 	struct err err = {0};
+	struct cgroups_stats stats;
 	c->attempt = state->attempt;
 	c->row.attempt = state->attempt;
 	c->groups_left = true;
 	c->phase = CONTAINER_STARTED;
 	c->row.state = MSG_CONTAINER_PREPARING;
 	c->row.conditions = MSG_IMAGE_READY | MSG_VOLUME_READY | MSG_NETWORK_READY;
-	/* Lines up to now were counted by the one before, whose counters live on. */
-	c->lines_seen[0] = state->lines_out;
-	c->lines_seen[1] = state->lines_err;
-	c->lines_seen[2] = state->lines_dropped;
+	/* What was up to now was counted by the one before, whose counters live on. */
+	cgroups_stats(c->host->groups, c->replica, &stats);
+	c->cpu_seen = stats.cpu_ns;
+	c->oom_seen = stats.oom_kills > UINT32_MAX ? UINT32_MAX : (uint32_t)stats.oom_kills;
+	c->lines_before = true;
 	if (watch_monitor(c, &err) < 0)
 		finish(c);
 	else if (state->phase == CONTROL_RUNNING || state->phase == CONTROL_STOPPING)

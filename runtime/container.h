@@ -100,6 +100,7 @@ struct container {
 	bool closing;
 	uint64_t began_ns;      /* of this attempt */
 	uint64_t lines_seen[3]; /* out, err, dropped: already counted */
+	bool lines_before;      /* the next look at them only says what a predecessor counted */
 	uint64_t cpu_seen;
 	uint32_t oom_seen; /* processes of this attempt, counted already */
 	uv_timer_t timer;

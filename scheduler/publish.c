@@ -572,6 +572,41 @@ put_endpoints(const struct doc_service *spec, struct msg_service *row)
 	}
 }
 
+/* Rates and alerts need a series from before its first event on. */
+static void
+begin_counter(struct model *m, enum metrics_id id, const char *name, const char *value,
+	      const char *name2, const char *value2)
+{
+	struct metric_labels labels = {0};
+
+	if (!m->metrics)
+		return;
+	metric_label(&labels, name, value);
+	metric_label(&labels, name2, value2);
+	(void)metrics_get(m->metrics, id, &labels);
+}
+
+static void
+begin_service(struct model *m, const char *label)
+{
+	static const char *const reasons[] = {"error", "exit", "oom", "seccomp", "signal"};
+
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		begin_counter(m, METRICS_CONTAINER_RESTARTS, "service", label, "reason",
+			      reasons[i]);
+	begin_counter(m, METRICS_SCHEDULER_DECISIONS, "service", label, "outcome", "create");
+	begin_counter(m, METRICS_SCHEDULER_DECISIONS, "service", label, "outcome", "remove");
+}
+
+static void
+begin_deployment(struct model *m, const char *name)
+{
+	static const char *const results[] = {"ok", "failed", "rolled_back"};
+
+	for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
+		begin_counter(m, METRICS_DEPLOYS, "deployment", name, "result", results[i]);
+}
+
 static void
 put_service(struct table *t, struct service *s)
 {
@@ -582,6 +617,7 @@ put_service(struct table *t, struct service *s)
 	tally_service(s, &tally);
 	text_format(label, sizeof(label), "%s/%s", s->deployment->row.name, s->row.name);
 	count_states(t->m, label, &tally);
+	begin_service(t->m, label);
 	/* Left over from a revision that is not in force. */
 	if (!spec && !tally.all)
 		return;
@@ -672,6 +708,7 @@ put_deployment(struct table *t, struct deployment *d)
 	list_each (it, next, &d->services)
 		row.services += in_force(t->m, container_of(it, struct service, link)) != NULL;
 	text_copy(row.name, sizeof(row.name), d->row.name);
+	begin_deployment(t->m, d->row.name);
 	table_row(t, d->row.id, &row);
 }
 

@@ -47,8 +47,6 @@ static const struct line lines[] = {
 	DEFAULT("runtime.gc.disk_low", runtime.gc.disk_low_percent),
 	DEFAULT("runtime.gc.keep_images", runtime.gc.keep_images_ms),
 	WORDS("logs.forward", ""),
-	DEFAULT("metrics.per_replica", metrics.per_replica),
-	DEFAULT("metrics.max_series_per_service", metrics.max_series_per_service),
 	WORDS("tracing.endpoint", ""),
 	DEFAULT("tracing.sample", tracing.sample_ppm),
 	DEFAULT("tracing.propagate", tracing.propagate),

@@ -121,6 +121,122 @@ def test_counters_survive_a_worker():
         wait_for(lambda: total(scrape()[0], name, service="shop/web") == 20, "still 20")
 
 
+def samples(text, *kinds):
+    """(sample, labels) -> value of the families of these kinds in a classic text."""
+    kind_of = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
+    found = {}
+    for line in text.splitlines():
+        m = re.match(r"^(\w+)(?:\{(.*)\})? (\S+)$", line)
+        if m and (kind_of.get(m[1]) or kind_of.get(re.sub("_(bucket|sum|count)$", "", m[1]))) in kinds:
+            found[m[1], m[2] or ""] = float(m[3])
+    return found
+
+
+# These go on by themselves.
+MOVING = re.compile(r"process_cpu|zlayer_container_cpu|zlayer_health_checks|zlayer_process_restarts|zlayer_ring_messages|"
+                    r"zlayer_dataplane|zlayer_tls_handshake|zlayer_connections_accepted|zlayer_storage|zlayer_http_rejected")
+
+
+def check_counters(before, after, what):
+    """Nothing went back, and what stood still was not counted a second time."""
+    for key, value in before.items():
+        check(key in after, what, key, "is gone")
+        check(after[key] >= value, what, key, "went back:", value, after[key])
+        if key[0].startswith("zlayer_dataplane_packets") and value > 10000:
+            check(after[key] < 2 * value, what, key, "was counted twice:", value, after[key])
+        if not MOVING.match(key[0]):
+            equal(after[key], value, f"{what}: {key}")
+
+
+def again():
+    with contextlib.suppress(OSError):
+        return scrape()[0]
+    return None
+
+
+def total_of(counters, prefix):
+    return sum(v for (name, _), v in counters.items() if name.startswith(prefix))
+
+
+def upgraded(node, before):
+    with contextlib.suppress(OSError, zl.http.client.HTTPException, ValueError):
+        return node.ready() and not before & set(node.processes().values())
+    return False
+
+
+def took_over(what, before):
+    """The successor's counters of what goes on by itself come with its first look at it."""
+    def text():
+        text = again()
+        if text and total(text, "zlayer_container_cpu_seconds_total") >= total_of(before, "zlayer_container_cpu"):
+            return text
+        return None
+    after = wait_for(text, f"metrics after {what}")
+    check_counters(before, samples(after, "counter", "histogram"), what)
+
+
+def test_counters_survive_every_process():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        r = subprocess.run(["h2load", "-n", "20000", "-c", "4", "--connect-to=127.0.0.1:8443", "https://web.test/bytes/1000"],
+                           capture_output=True, text=True, timeout=120)
+        check("20000 succeeded" in r.stdout, r.stdout)
+        name, labels = "zlayer_http_requests_total", {"service": "shop/web", "code": "200"}
+        wait_for(lambda: total(scrape()[0], name, **labels) == 20000, "all requests are counted")
+        wait_for(lambda: total(scrape()[0], "zlayer_container_cpu_seconds_total") > 0, "CPU time is counted")
+        wait_for(lambda: total(scrape()[0], "zlayer_log_lines_total") >= 2, "what replicas write is counted")
+        roles = sorted({role for role, _ in node.processes()} - {"node"})
+        check(len(roles) >= 8, roles)
+        for role in roles:
+            before = samples(scrape()[0], "counter", "histogram")
+            pids = {v for k, v in node.processes().items() if k[0] == role}
+            for pid in pids:
+                os.kill(pid, 9)
+            wait_for(lambda: upgraded(node, pids), f"{role} is back")
+            took_over(role, before)
+        before = samples(scrape()[0], "counter", "histogram")
+        pids = set(node.processes().values())
+        node.process.send_signal(zl.signal.SIGUSR2)
+        wait_for(lambda: upgraded(node, pids), "every process was replaced")
+        took_over("upgrade", before)
+        counted = total(scrape()[0], "zlayer_container_cpu_seconds_total")
+
+        def cpu():
+            rows = [r["container"]["cpu_seconds"] for r in node.cli_json("ps")["items"]]
+            return all(rows) and sum(rows)
+        used = wait_for(cpu, "CPU time of the containers")
+        check(counted <= 1.3 * used + 0.2, "CPU time was counted twice:", counted, used)
+
+
+def test_limit_of_series():
+    extra = "metrics: { max_series_per_service: 12, per_replica: false }\n"
+    with Node(config=extra) as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        for code in range(400, 430):
+            node.curl(f"/status/{code}", "web.test", "-o", "/dev/null")
+        node.curl("/health", "web.test", "-o", "/dev/null")
+        name = "zlayer_http_requests_total"
+        wait_for(lambda: total(scrape()[0], name, service="shop/web") == 31, "every request is in the sum")
+        text = scrape()[0]
+        counters = [k for k in samples(text, "counter") if 'service="shop/web"' in k[1] and "," in k[1] and "other" not in k[1]]
+        histograms = {(k[0][:-4], k[1]) for k in samples(text, "histogram")
+                      if k[0].endswith("_sum") and 'service="shop/web"' in k[1] and "," in k[1] and "other" not in k[1]}
+        equal(len(counters) + len(histograms), 12, "label sets of the service")
+        check(total(text, name, service="shop/web", code="other") > 0, "the rest is under other")
+        folded = total(text, "zlayer_metrics_series_folded_total", service="shop/web")
+        check(folded >= 20, folded)
+        check('replica="' not in text, "replicas are not shown")
+        wait_for(lambda: total(scrape()[0], "zlayer_container_memory_working_set_bytes", service="shop/web") > 0, "their sum is")
+        equal(total(text, "zlayer_upstream_up", service="shop/web"), 2, "replicas in balancing")
+        node.kill("observability")
+        wait_for(node.ready, "observability is back")
+        text = wait_for(lambda: node.ready() and again(), "metrics are back")
+        equal(total(text, "zlayer_metrics_series_folded_total", service="shop/web"), folded, "folded, not counted twice")
+        equal(total(text, name, service="shop/web"), 31, "requests")
+
+
 def test_what_is_gone_is_not_shown():
     names = ["zlayer_upstream_up", "zlayer_container_memory_working_set_bytes"]
 

@@ -270,8 +270,6 @@ test_not_available(void **state)
 		"runtime: {gc: {disk_high: 90%}}",
 		"runtime: {gc: {disk_low: 60%}}",
 		"runtime: {gc: {keep_images: 1h}}",
-		"metrics: {per_replica: false}",
-		"metrics: {max_series_per_service: 100}",
 		"tracing: {sample: 0.5}",
 		"tracing: {propagate: none}",
 		"dashboard: {auth: none}",
