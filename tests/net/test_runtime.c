@@ -337,6 +337,7 @@ test_failures_have_reasons(void **state)
 	char *image = p->image;
 	(void)state;
 	p->image = other;
+	p->pull = PLAN_PULL_NEVER;
 	stage_claim(w, p, MSG_RUN, 1);
 	do {
 		row = stage_container(w, id);
@@ -344,6 +345,7 @@ test_failures_have_reasons(void **state)
 	assert_int_equal(row->reason.kind, ERR_NOT_FOUND);
 	assert_int_equal(row->conditions & MSG_IMAGE_READY, 0);
 	p->image = image;
+	p->pull = PLAN_PULL_IF_NOT_PRESENT;
 	p->cap_add = (struct plan_list){caps, 1, true};
 	stage_claim(w, p, MSG_RUN, 2);
 	do {
