@@ -396,7 +396,8 @@ view_certificate(struct json *j, const struct msg_certificate *c)
 	const char *name;
 
 	json_object(j, NULL);
-	json_u64(j, "id", c->id);
+	/* A digest: cut to what every reader of JSON keeps exactly (RFC 8259 6). */
+	json_u64(j, "id", c->id >> 11);
 	json_text(j, "source", NAME_OF(sources, c->source));
 	json_text(j, "key_type", c->key_type == MSG_KEY_RSA ? "rsa" : "ec");
 	json_array(j, "names");

@@ -23,6 +23,7 @@ int cmd_scale(struct cli *cli);
 int cmd_stop(struct cli *cli);
 int cmd_start(struct cli *cli);
 int cmd_rm(struct cli *cli);
+int cmd_explain(struct cli *cli);
 int cmd_events(struct cli *cli);
 int cmd_image_ls(struct cli *cli);
 int cmd_image_import(struct cli *cli);

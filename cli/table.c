@@ -105,6 +105,8 @@ const struct table_command table_commands[] = {
 	 OPERAND_TARGET, NULL, cmd_rollout_abort, FLAGS(FLAG_DETACH)},
 	{app, "rm", "DEPLOYMENT", "stop and remove a deployment", 1, 1, false, OPERAND_TARGET, NULL,
 	 cmd_rm, FLAGS(FLAG_VOLUMES, FLAG_GRACE, FLAG_DETACH)},
+	{why, "explain", "TARGET|URL", "why it does not come up, or is not reached", 1, 1, false,
+	 OPERAND_TARGET, NULL, cmd_explain, NO_FLAGS},
 	{why, "events", "", "what changed, and why", 0, 0, false, OPERAND_NONE, NULL, cmd_events,
 	 FLAGS(FLAG_FOLLOW, FLAG_SINCE, FLAG_TYPE)},
 	{data, "image ls", "", "images of this node", 0, 0, false, OPERAND_NONE, NULL, cmd_image_ls,

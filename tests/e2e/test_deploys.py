@@ -322,5 +322,76 @@ def test_init_failure_backs_off():
         equal(len(events(n, "replica.start_failed")), 3 + 4, "one and three more at once")
 
 
+def explained(n, what, status=1):
+    r = n.cli("explain", what, status=status)
+    return r.stdout
+
+
+def test_explain():
+    with node() as n:
+        bad = service().replace("8080", "3000").replace("deployment: shop", "deployment: port")
+        n.deploy(bad.replace("web.test", "port.test"), "--no-rollback", status=None)
+        said = explained(n, "port")
+        check("FAIL" in said and "the process listens on port 8080" in said and "fix" in said, said)
+
+        n.deploy(service(deployment="local", host="local.test").replace(
+            "    endpoints:", '    command: { entrypoint: ["/bin/server", "-a", "127.0.0.1"] }\n    endpoints:'),
+            "--no-rollback", status=None)
+        said = explained(n, "local/web")
+        check("127.0.0.1" in said, said)
+
+        n.deploy(service(deployment="crash", host="crash.test").replace(
+            "    endpoints:", '    command: { entrypoint: ["/bin/sh", "-c", "echo no such table; exit 3"] }\n    endpoints:'),
+            "--no-rollback", status=None)
+        said = explained(n, "crash/web.1")
+        check("status 3" in said and "no such table" in said, said)
+
+        n.deploy(service(deployment="exec", host="exec.test").replace(
+            "    endpoints:", '    command: { entrypoint: ["/bin/nothing"] }\n    endpoints:'), "--no-rollback", status=None)
+        said = explained(n, "exec/web")
+        check('cannot run "/bin/nothing"' in said, said)
+
+        n.deploy(service(deployment="answer", host="answer.test").replace("/health", "/status/404"), "--no-rollback",
+                 status=None)
+        said = explained(n, "answer")
+        check("404" in said, said)
+
+        n.deploy(service(deployment="image", host="image.test", image="absent:1").replace(
+            "absent:1\"", "absent:1\", pull_policy: never"), "--no-rollback", status=None)
+        said = explained(n, "image", status=None)
+        check("absent:1" in said, said)
+
+        n.deploy(service(deployment="init", host="init.test") +
+                 '    init: { steps: [ { id: migrate, uses: init.run, with: { command: "exit 4" } } ] }\n',
+                 "--no-rollback", status=None)
+        said = explained(n, "init/web")
+        check('init step "migrate" failed' in said and "status 4" in said, said)
+
+        n.deploy(pair(db_args=["-p", "9"], timeout="300s").replace("shop", "waits").replace("web.test", "waits.test"),
+                 "--detach")
+        said = wait_for(lambda: [s for s in [n.cli("explain", "waits/web", status=None).stdout] if "waits for db" in s],
+                        "web waits")[0]
+        check("FAIL" in said, said)
+
+        # URLs.
+        n.deploy(service(deployment="good", host="good.test"))
+        url = "https://good.test:8443/x?y"
+        said = n.cli("explain", url).stdout
+        check("FAIL" not in said and "route" in said and "in balancing" in said, said)
+        equal(n.cli_json("explain", url)["good"], True)
+        for address, text in ((url.replace("8443", "444"), "nothing of this node listens on port 444"),
+                              (url.replace("good", "other"), "no deployment has the host other.test"),
+                              ("http://good.test:8080/", "is served, but not over http"),
+                              ("https://crash.test:8443/", "status 3")):
+            check(text in explained(n, address), address, explained(n, address, status=None))
+        n.deploy(service(deployment="inside", host="inside.test").replace("expose: public", "expose: internal"))
+        said = explained(n, "https://inside.test:8443/")
+        check("is not public" in said and "expose: public" in said, said)
+        n.cli("stop", "good", "-t", "1s")
+        check("is stopped" in explained(n, url), "stopped")
+        n.cli("explain", "nothing-there", status=4)
+        n.cli("explain", "https:///", status=2)
+
+
 if __name__ == "__main__":
     zl.main({k: v for k, v in globals().items() if k != "restarted"})
