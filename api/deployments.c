@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include "api/call.h"
+#include "api/pins.h"
 #include "api/rows.h"
 #include "api/route.h"
 #include "api/target.h"
@@ -14,7 +15,7 @@
 #include "spec/config.h"
 #include "spec/doc.h"
 
-enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20, APPLY_MS = 30000 };
+enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20 };
 
 static void
 put_deployment(struct json *j, struct server *s, const void *row)
@@ -211,8 +212,7 @@ deployments_put(struct call *call)
 		op.no_rollback = !rollback;
 		op.who_uid = call->conn->user->uid;
 		op.who_pid = call->conn->pid;
-		call_ask(call, ROLE_SCHEDULER, MSG_OP_APPLY, &op, sizeof(op), &fd, 1, APPLY_MS,
-			 applied);
+		pins_resolve(call, doc, &op, fd, applied);
 	}
 	fd_close(&fd);
 	doc_free(doc);

@@ -327,8 +327,17 @@ send_replica(struct feed *f, const struct msg_replica *r)
 
 	buf_init(&b, MEM_API, MESSAGE_MAX);
 	json_init(&j, &b);
-	/* The row tells news apart: the container's figures always move. */
+	/* The row tells news apart, and how far a pull has come: the container's figures always
+	 * move. */
+	const struct msg_container *c =
+		rows_get(f->call->server, ROLE_RUNTIME, MSG_TABLE_CONTAINER, r->id);
+
 	buf_put(&b, r, sizeof(*r));
+	if (c) {
+		buf_u64(&b, c->pull_bytes);
+		buf_u32(&b, c->pull_layers);
+		buf_u32(&b, c->pulling);
+	}
 	bool news = is_news(f, r->id, &b);
 	buf_reset(&b);
 	view_replica(&j, f->call->server, r, false);

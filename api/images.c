@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images. An upload is written to an unlinked file that node opened (this process can open none),
- * then the runtime takes it. Nothing of it is looked at here.
+ * Images. A pull is done by runtime and its roles: the call waits for its end. An upload is written
+ * to an unlinked file that node opened (this process can open none), then the runtime takes it.
+ * Nothing of it is looked at here.
  */
 #include "api/images.h"
 
@@ -14,7 +15,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 
-enum { ANSWER_MAX = 8 << 20, IMPORT_MS = 1800000, UPLOADS_MAX = 4 };
+enum { ANSWER_MAX = 8 << 20, IMPORT_MS = 1800000, PULL_MS = 7200000, UPLOADS_MAX = 4 };
 #define UPLOAD_BYTES_MAX (32ull << 30)
 
 struct upload {
@@ -108,6 +109,62 @@ imported(struct call *call, const void *body, size_t bytes, int *fds, size_t cou
 	json_u64(&j, "layers_new", i->layers_new);
 	json_end(&j);
 	call_json(call, 201, NULL, &b);
+}
+
+/* ---- registries ---- */
+
+void
+images_pull(struct call *call)
+{
+	struct msg_pull op = {.policy = MSG_PULL_ALWAYS};
+	struct err err = {0};
+
+	if (!call_query(call, "name", op.name, sizeof(op.name))) {
+		err_set(&err, ERR_INVALID, "the query has no name");
+		err_fix(&err, "POST /v1/images/pull?name=IMAGE");
+		call_problem(call, &err);
+		return;
+	}
+	if (!call->answered)
+		call_ask(call, ROLE_RUNTIME, MSG_OP_IMAGE_PULL, &op, sizeof(op), NULL, 0, PULL_MS,
+			 imported);
+}
+
+static void
+pruned(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
+{
+	const struct msg_pruned *p = body;
+	struct err err = {0};
+	struct buf b;
+	struct json j;
+
+	(void)fds, (void)count;
+	if (bytes != sizeof(*p)) {
+		err_set(&err, ERR_CORRUPT, "the runtime's answer does not hold");
+		call_problem(call, &err);
+		return;
+	}
+	buf_init(&b, MEM_API, 4096);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_u64(&j, "images", p->images);
+	json_u64(&j, "layers", p->layers);
+	json_u64(&j, "bytes", p->bytes);
+	json_end(&j);
+	call_json(call, 200, NULL, &b);
+}
+
+void
+images_prune(struct call *call)
+{
+	struct msg_prune op = {0};
+	bool dry_run = false;
+
+	if (!call_query_bool(call, "dry_run", &dry_run))
+		return;
+	op.dry_run = dry_run;
+	call_ask(call, ROLE_RUNTIME, MSG_OP_IMAGE_PRUNE, &op, sizeof(op), NULL, 0, IMPORT_MS,
+		 pruned);
 }
 
 static void

@@ -56,6 +56,8 @@ const struct route route_table[] = {
 	{HTTP_GET, "/v1/events/stream", "streamEvents", ROUTE_NO_BODY, feed_events_stream},
 	{HTTP_GET, "/v1/images", "listImages", ROUTE_NO_BODY, images_list},
 	{HTTP_POST, "/v1/images", "importImage", ROUTE_STREAM, images_post},
+	{HTTP_POST, "/v1/images/pull", "pullImage", ROUTE_NO_BODY, images_pull},
+	{HTTP_POST, "/v1/images/prune", "pruneImages", ROUTE_NO_BODY, images_prune},
 	{HTTP_DELETE, "/v1/images/{name}", "removeImage", ROUTE_NO_BODY, images_delete},
 	{HTTP_GET, "/v1/certificates", "listCertificates", ROUTE_NO_BODY, certificates_list},
 	{HTTP_GET, "/v1/certificates/authority", "getAuthority", ROUTE_NO_BODY,

@@ -70,6 +70,8 @@ void feed_events_stream(struct call *call);
 /* images.c */
 void images_list(struct call *call);
 void images_post(struct call *call);
+void images_pull(struct call *call);
+void images_prune(struct call *call);
 void images_delete(struct call *call);
 /* certificates.c */
 void certificates_list(struct call *call);

@@ -243,6 +243,22 @@ put_conditions(struct json *j, const struct msg_replica *r, const struct msg_con
 }
 
 static void
+put_pull(struct json *j, const struct msg_container *c)
+{
+	if (!c->pulling && !c->pull_layers) {
+		json_null(j, "pull");
+		return;
+	}
+	json_object(j, "pull");
+	json_bool(j, "active", c->pulling != 0);
+	json_u64(j, "bytes", c->pull_bytes);
+	json_u64(j, "total_bytes", c->pull_total_bytes);
+	json_u64(j, "layers", c->pull_layers);
+	json_u64(j, "layers_here", c->pull_layers_here);
+	json_end(j);
+}
+
+static void
 put_container(struct json *j, const struct msg_container *c)
 {
 	char address[ADDR_TEXT_BYTES];
@@ -283,6 +299,7 @@ put_container(struct json *j, const struct msg_container *c)
 	json_f64(j, "cpu_seconds", (double)c->cpu_ns / 1e9);
 	json_u64(j, "pids", c->pids);
 	VIEW_TEXT(j, "image_digest", c->image_digest);
+	put_pull(j, c);
 	if (c->init_count) {
 		json_object(j, "init");
 		json_u64(j, "steps", c->init_count);
@@ -380,6 +397,7 @@ view_image(struct json *j, const struct msg_image *i)
 	json_u64(j, "bytes", i->bytes);
 	json_u64(j, "layers", i->layers);
 	json_u64(j, "in_use", i->in_use);
+	json_bool(j, "kept", i->kept != 0);
 	view_time(j, "imported", i->imported_wall_ns);
 	json_end(j);
 }

@@ -28,6 +28,8 @@ int cmd_events(struct cli *cli);
 int cmd_image_ls(struct cli *cli);
 int cmd_image_import(struct cli *cli);
 int cmd_image_rm(struct cli *cli);
+int cmd_image_pull(struct cli *cli);
+int cmd_image_prune(struct cli *cli);
 int cmd_cert_authority(struct cli *cli);
 int cmd_validate(struct cli *cli);
 int cmd_spec_dump(struct cli *cli);

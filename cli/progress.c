@@ -119,6 +119,34 @@ put_plain(const struct progress_replica *r, struct buf *line)
 		buf_printf(line, " why=\"%s\"", r->trouble);
 }
 
+/* A line when a pull begins and one when all is there. */
+static void
+feed_pull(struct progress_replica *r, const json_t *container, struct buf *line)
+{
+	const json_t *pull = json_read_get(container, "pull");
+	bool active = json_read_bool(pull, "active"), was = r->pulling;
+	long long layers = (long long)json_read_int(pull, "layers");
+	long long here = (long long)json_read_int(pull, "layers_here");
+	char done[32], all[32], before[sizeof(r->pull)];
+
+	if (json_read_kind(pull) != JSON_READ_OBJECT)
+		return;
+	text_human_bytes((uint64_t)json_read_int(pull, "bytes"), done, sizeof(done));
+	text_human_bytes((uint64_t)json_read_int(pull, "total_bytes"), all, sizeof(all));
+	r->pulling = active;
+	memcpy(before, r->pull, sizeof(before));
+	if (active && layers)
+		text_format(r->pull, sizeof(r->pull), "pulling %s of %s", done, all);
+	else if (active)
+		text_copy(r->pull, sizeof(r->pull), "pulling");
+	else
+		text_format(r->pull, sizeof(r->pull), "pulled %s (%lld of %lld layers were here)",
+			    done, here, layers);
+	if (was != active || (!active && strcmp(before, r->pull) != 0))
+		buf_printf(line, "%s%s %s", line->length ? "\n" : "", r->name,
+			   active ? "pulling" : r->pull);
+}
+
 static void
 feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct buf *line)
 {
@@ -139,6 +167,7 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 	text_printable(state, strlen(state), r->state, sizeof(r->state));
 	text_copy(r->node, sizeof(r->node), json_read_text(data, "node"));
 	r->revision = (uint32_t)json_read_int(data, "revision");
+	feed_pull(r, json_read_get(data, "container"), line);
 	const json_t *reason = json_read_get(data, "reason");
 	const char *what = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
 	if (!what[0])
@@ -230,6 +259,8 @@ draw_replica(const struct progress_replica *r, int64_t now_wall_ns, bool colour,
 	buf_printf(out, "  %-12s %-10s  ", r->name, r->node[0] ? r->node : "-");
 	grid_text(out, colour, colour_of(r), r->state);
 	buf_printf(out, " %s", took);
+	if (r->pull[0] && (r->pulling || !r->trouble[0]))
+		buf_printf(out, "  %s", r->pull);
 	if (r->trouble[0])
 		buf_printf(out, "  %.100s", r->trouble);
 	buf_putc(out, '\n');

@@ -22,7 +22,9 @@ struct progress_replica {
 	char name[160]; /* "web.1" */
 	char node[64];
 	char state[16];
-	char trouble[256];     /* what the node says is wrong, "" for nothing */
+	char trouble[256]; /* what the node says is wrong, "" for nothing */
+	char pull[96];     /* "pulled 3.1 MiB (12 of 15 layers were here)", "" nothing was */
+	bool pulling;
 	int64_t began_wall_ns; /* seen first */
 	int64_t ready_wall_ns; /* 0: never */
 	bool gone;

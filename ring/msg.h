@@ -718,8 +718,8 @@ enum {
 
 enum msg_op {
 	/* api -> scheduler */
-	MSG_OP_APPLY = 1, /* struct msg_apply, fd: the document's canonical text; answer
-			     msg_applied_answer */
+	MSG_OP_APPLY = 1, /* struct msg_apply, fds: the document's canonical text, and maybe an
+			     array of msg_apply_pin; answer msg_apply_answer */
 	MSG_OP_SCALE,     /* struct msg_target_op */
 	MSG_OP_STOP,      /* struct msg_target_op */
 	MSG_OP_START,     /* struct msg_target_op */
@@ -771,6 +771,11 @@ struct msg_apply {
 	uint32_t no_rollback;
 	uint32_t who_uid;
 	uint32_t who_pid;
+};
+
+struct msg_apply_pin {
+	char service[MSG_NAME];
+	char digest[MSG_DIGEST]; /* what its image's name means now */
 };
 
 struct msg_apply_answer {

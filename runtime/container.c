@@ -409,7 +409,10 @@ find_image(struct container *c, struct err *err)
 	if (rc < 0 && reference != NULL && err->kind != ERR_NOT_FOUND)
 		return err_where(err, "image %s", c->plan->image);
 	if (rc < 0 && c->plan->pull == PLAN_PULL_NEVER) {
-		err_why(err, "its pull_policy is never");
+		/* In one line: what is told further on has few. */
+		text_format(err->what, sizeof(err->what),
+			    "the image %s is not on this node, and its pull_policy is never",
+			    c->plan->image);
 		return err_where(err, "image %s", c->plan->image);
 	}
 	if (rc < 0) {

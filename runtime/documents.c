@@ -149,9 +149,8 @@ documents_pick(const struct layout_list *list, const char *architecture,
 				   d->architecture);
 	}
 	err_set(err, ERR_UNSUPPORTED, "the image is for another CPU or operating system");
-	err_why(err, "this machine is linux/%s", architecture);
-	if (seen.length)
-		err_why(err, "the registry has %s", buf_cstr(&seen));
+	err_why(err, "this machine is linux/%s, the registry has %s", architecture,
+		seen.length ? buf_cstr(&seen) : "nothing that says what it is for");
 	buf_fini(&seen);
 	return err_fix(err, "build it for linux/%s", architecture);
 }

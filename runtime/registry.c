@@ -244,12 +244,11 @@ say_denied(const struct registry *r, const struct registry_reply *reply, struct 
 	if (reply->status == 403)
 		err_set(err, ERR_DENIED, "the registry %s refuses access to %s (403)", host,
 			r->repository);
-	else if (reply->login)
+	else if (reply->login && !reply->login->helper[0])
 		err_set(err, ERR_DENIED, "the registry %s refuses the login (401)", host);
 	else
 		err_set(err, ERR_DENIED, "the registry %s wants a login for %s (401)", host,
 			r->repository);
-	why_body(reply, err);
 	if (reply->login && reply->login->helper[0]) {
 		err_why(err,
 			"config.json leaves this login to the program docker-credential-%s, which "
@@ -262,6 +261,7 @@ say_denied(const struct registry *r, const struct registry_reply *reply, struct 
 	if (!reply->login)
 		err_why(err, "there is no login for it; a repository that does not exist looks "
 			     "the same");
+	why_body(reply, err);
 	err_fix(err,
 		"as root on this node: docker login %s (or write config.json in "
 		"/etc/zlayer/registries)",

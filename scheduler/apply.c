@@ -32,6 +32,7 @@ struct part {
 struct apply {
 	struct model *m;
 	const struct msg_apply *request;
+	const struct apply_input *in;
 	struct arena arena;
 	struct doc *doc;
 	struct buf text; /* canonical */
@@ -226,6 +227,19 @@ match_image(void *arg, uint64_t key, const void *row)
 	return false;
 }
 
+static const char *
+told_digest(const struct apply *a, const char *service)
+{
+	for (size_t i = 0; i < a->in->pins_count; i++) {
+		const struct msg_apply_pin *pin = &a->in->pins[i];
+
+		if (MSG_OK(pin->service) && MSG_OK(pin->digest) &&
+		    text_equal(pin->service, service))
+			return pin->digest;
+	}
+	return "";
+}
+
 static void
 find_digest(struct apply *a, const struct doc_service *s, struct store_pin *pin)
 {
@@ -240,9 +254,17 @@ find_digest(struct apply *a, const struct doc_service *s, struct store_pin *pin)
 		memcpy(pin->image_digest, then->image_digest, sizeof(pin->image_digest));
 		return;
 	}
+	/* What only the registry can say, and did not: the replica asks it again, and says why not.
+	 */
+	bool registry =
+		s->image.pull_policy == DOC_PULL_ALWAYS || s->image.pull_policy == DOC_PULL_NEWER;
 	if (s->image.ref.digest[0])
 		text_copy(pin->image_digest, sizeof(pin->image_digest), s->image.ref.digest);
-	else if (a->m->runtime)
+	else
+		text_copy(pin->image_digest, sizeof(pin->image_digest), told_digest(a, s->name));
+	if (pin->image_digest[0] || registry)
+		return;
+	if (a->m->runtime)
 		ring_table_each(a->m->runtime, MSG_TABLE_IMAGE, match_image, &f);
 	/* An image that went away does not make the service another one. */
 	if (!pin->image_digest[0] && before && text_equal(before->image, pin->image))
@@ -688,30 +710,30 @@ go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 }
 
 static int
-run(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
-    const struct revision *from, struct msg_apply_answer *answer, struct err *err)
+run(struct model *m, const struct apply_input *in, const struct revision *from,
+    struct msg_apply_answer *answer, struct err *err)
 {
-	struct apply a = {.m = m, .request = request, .from = from};
+	struct apply a = {.m = m, .request = in->request, .in = in, .from = from};
 
 	memset(answer, 0, sizeof(*answer));
 	arena_init(&a.arena, MEM_SCHEDULER, ARENA_BYTES);
 	buf_init(&a.text, MEM_SCHEDULER, DOC_BYTES_MAX);
-	int rc = parse(&a, text, bytes, err);
+	int rc = parse(&a, in->text, in->bytes, err);
 	if (rc == 0) {
-		a.d = model_deployment(m, request->name);
+		a.d = model_deployment(m, in->request->name);
 		rc = go(&a, answer, err);
 	}
 	doc_free(a.doc);
 	buf_fini(&a.text);
 	arena_fini(&a.arena);
-	return rc < 0 ? err_where(err, "%s", request->name) : 0;
+	return rc < 0 ? err_where(err, "%s", in->request->name) : 0;
 }
 
 int
-apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
-	       struct msg_apply_answer *answer, struct err *err)
+apply_document(struct model *m, const struct apply_input *in, struct msg_apply_answer *answer,
+	       struct err *err)
 {
-	return run(m, request, text, bytes, NULL, answer, err);
+	return run(m, in, NULL, answer, err);
 }
 
 static struct revision *
@@ -745,8 +767,10 @@ apply_rollback(struct model *m, const struct msg_rollback *q, struct msg_apply_a
 	text_copy(request.name, sizeof(request.name), q->name);
 	buf_init(&text, MEM_SCHEDULER, DOC_BYTES_MAX);
 	int rc = store_get_blob(m->store, STORE_DOCUMENT, r->row.id, &text, err);
+	struct apply_input in = {
+		.request = &request, .text = (const char *)text.data, .bytes = text.length};
 	if (rc == 0)
-		rc = run(m, &request, (const char *)text.data, text.length, r, answer, err);
+		rc = run(m, &in, r, answer, err);
 	buf_fini(&text);
 	return rc;
 }

@@ -10,8 +10,17 @@
 
 #include "scheduler/model.h"
 
-int apply_document(struct model *m, const struct msg_apply *request, const char *text, size_t bytes,
-		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+struct apply_input {
+	const struct msg_apply *request;
+	const char *text; /* of the document */
+	size_t bytes;
+	/* What registries say that images are; for services that are not in it: what is here. */
+	const struct msg_apply_pin *pins;
+	size_t pins_count;
+};
+
+int apply_document(struct model *m, const struct apply_input *in, struct msg_apply_answer *answer,
+		   struct err *err) MUST_CHECK;
 /* The document and the images of an earlier revision as a new one. */
 int apply_rollback(struct model *m, const struct msg_rollback *request,
 		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;

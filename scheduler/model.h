@@ -45,6 +45,7 @@ struct revision {
 	struct doc *doc; /* NULL until it is needed */
 	struct store_pin *pins;
 	size_t pins_count;
+	bool pins_dirty;
 };
 
 struct service {

@@ -750,6 +750,15 @@ put_operation(struct table *t, struct operation *o)
 
 /* ---- images ---- */
 
+/* A revision that failed is no place to go back to. */
+static bool
+is_kept(const struct deployment *d, const struct revision *r)
+{
+	if (r->row.revision == d->row.revision || r->row.revision == d->row.target)
+		return true;
+	return r->row.result == STORE_RESULT_GOOD || r->row.result == STORE_RESULT_PENDING;
+}
+
 static uint64_t
 pin_key(const char *digest)
 {
@@ -794,8 +803,12 @@ publish_pins(struct model *m)
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		list_each (at, after, &d->revisions)
-			put_pins(&t, container_of(at, struct revision, link), &count);
+		list_each (at, after, &d->revisions) {
+			const struct revision *r = container_of(at, struct revision, link);
+
+			if (!d->gone && is_kept(d, r))
+				put_pins(&t, r, &count);
+		}
 	}
 	table_commit(&t);
 	mark_published(m, MSG_TABLE_PIN);
@@ -865,6 +878,7 @@ publish_all(struct model *m)
 	if (!m->writer)
 		return;
 	publish_objects(m);
+	/* Before the claims: what a replica needs is kept before it is asked for. */
 	publish_pins(m);
 	publish_replicas(m);
 }

@@ -41,6 +41,24 @@ tell_oom(struct model *m, struct replica *p, uint32_t processes)
 		      p->service->row.name, p->row.index, processes);
 }
 
+/* When the registry could not be asked at the deploy, the first replica that has the image says for
+ * the others, and for every later one, which it is. */
+static void
+keep_digest(const struct replica *p, const char *digest)
+{
+	struct revision *r = model_revision(p->service->deployment, p->row.revision);
+
+	for (size_t i = 0; r && i < r->pins_count; i++) {
+		struct store_pin *pin = &r->pins[i];
+
+		if (!text_equal(pin->service, p->service->row.name) || pin->image_digest[0] ||
+		    !text_starts(digest, "sha256:"))
+			continue;
+		text_copy(pin->image_digest, sizeof(pin->image_digest), digest);
+		r->pins_dirty = true;
+	}
+}
+
 /* Steps that were fast are told all the same: in their order, when they are done. */
 static void
 tell_steps(struct model *m, struct replica *p)
@@ -98,6 +116,11 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	if (c->state == MSG_CONTAINER_RUNNING && c->attempt == p->life.attempt &&
 	    c->oom_killed > oom_before)
 		tell_oom(m, p, c->oom_killed - oom_before);
+	/* The time that a pull takes is not the replica's. */
+	if (c->pulling)
+		p->created_ns = m->now_ns;
+	if (c->conditions & MSG_IMAGE_READY)
+		keep_digest(p, c->image_digest);
 	e->container = c->state;
 	e->attempt = c->attempt;
 	e->started_wall_ns = c->started_wall_ns;

@@ -25,24 +25,41 @@ malformed(struct err *err)
 	return err_set(err, ERR_CORRUPT, "a request has another form than agreed");
 }
 
+/* Sealed: anything else could make this process wait for its writer. */
+static int
+read_sealed(int fd, struct buf *out, struct err *err)
+{
+	return fd_is_sealed(fd) ? fd_read_all(fd, out, err) : malformed(err);
+}
+
 int
-request_apply(struct model *m, const void *body, size_t bytes, int fd,
+request_apply(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
 	      struct msg_apply_answer *answer, struct err *err)
 {
 	struct msg_apply q;
-	struct buf text;
+	struct buf text, pins;
 
-	/* Sealed: anything else could make this process wait for its writer. */
-	if (bytes != sizeof(q) || !fd_is_sealed(fd))
+	if (bytes != sizeof(q) || count < 1)
 		return malformed(err);
 	memcpy(&q, body, sizeof(q));
 	if (!MSG_OK(q.name))
 		return malformed(err);
 	buf_init(&text, MEM_SCHEDULER, DOC_BYTES_MAX);
-	int rc = fd_read_all(fd, &text, err);
+	buf_init(&pins, MEM_SCHEDULER, MODEL_SERVICES_MAX * sizeof(struct msg_apply_pin));
+	int rc = read_sealed(fds[0], &text, err);
+	if (rc == 0 && count > 1)
+		rc = read_sealed(fds[1], &pins, err);
+	struct apply_input in = {
+		.request = &q,
+		.text = (const char *)text.data,
+		.bytes = text.length,
+		.pins = (const struct msg_apply_pin *)(const void *)pins.data,
+		.pins_count = pins.length / sizeof(struct msg_apply_pin),
+	};
 	if (rc == 0)
-		rc = apply_document(m, &q, (const char *)text.data, text.length, answer, err);
+		rc = apply_document(m, &in, answer, err);
 	buf_fini(&text);
+	buf_fini(&pins);
 	return rc;
 }
 

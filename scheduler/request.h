@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "scheduler/model.h"
 
-int request_apply(struct model *m, const void *body, size_t bytes, int fd,
+int request_apply(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
 		  struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
 int request_rollback(struct model *m, const void *body, size_t bytes,
 		     struct msg_apply_answer *answer, struct err *err) MUST_CHECK;

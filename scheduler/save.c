@@ -84,6 +84,10 @@ put_deployment(struct saving *s, struct deployment *d, struct err *err)
 
 		if (put(s, STORE_REVISION, &r->row, &r->dirty, err) < 0)
 			return -1;
+		for (size_t i = 0; i < r->pins_count && r->pins_dirty; i++) {
+			if (put(s, STORE_PIN, &r->pins[i], &r->pins_dirty, err) < 0)
+				return -1;
+		}
 	}
 	return 0;
 }
@@ -167,7 +171,9 @@ deployment_is_dirty(struct deployment *d)
 		}
 	}
 	list_each (it, next, &d->revisions) {
-		if (container_of(it, struct revision, link)->dirty)
+		const struct revision *r = container_of(it, struct revision, link);
+
+		if (r->dirty || r->pins_dirty)
 			return true;
 	}
 	return false;

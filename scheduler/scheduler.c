@@ -255,7 +255,7 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 	s->model.now_ns = world_mono_ns();
 	s->model.wall_ns = world_wall_ns();
 	if (q->op == MSG_OP_APPLY)
-		rc = request_apply(&s->model, body, bytes, count > 0 ? fds[0] : -1, &applied, &err);
+		rc = request_apply(&s->model, body, bytes, fds, count, &applied, &err);
 	else if (q->op == MSG_OP_ROLLBACK)
 		rc = request_rollback(&s->model, body, bytes, &applied, &err);
 	else

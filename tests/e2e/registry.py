@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's docker-registry for end-to-end tests, on a loopback port, with its access log."""
 
+import contextlib
+import http.client
+import http.server
 import json
 import os
 import re
@@ -8,7 +11,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import urllib.request
+import threading
+import time
 
 from zl import SERVER, SOURCE, check, run, wait_for
 
@@ -113,3 +117,87 @@ class Registry:
     def count(self, kind):
         """Requests for "manifests" or "blobs" that had an answer."""
         return len([r for r in self.requests() if f"/{kind}/" in r[1] and r[2] in (200, 206)])
+
+
+class Faulty:
+    """A small HTTP server in front of a registry. `rule(request)` says what becomes of a request: None (pass it on),
+    ("status", n, headers), ("cut", bytes), ("change",) or ("slow", bytes a second); each is kept in `seen`."""
+
+    def __init__(self, registry, rule=None):
+        self.registry = registry
+        self.rule = rule or (lambda request: None)
+        self.seen = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_HEAD(self):
+                outer.serve(self)
+
+            do_GET = do_HEAD
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass  # a client that left
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.host}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def serve(self, h):
+        request = {"method": h.command, "path": h.path, "range": h.headers.get("Range"),
+                   "authorization": h.headers.get("Authorization")}
+        self.seen.append(request)
+        fault = self.rule(request)
+        if fault and fault[0] == "status":
+            h.send_response(fault[1])
+            for name, value in fault[2].items():
+                h.send_header(name, value)
+            h.send_header("Content-Length", "0")
+            h.end_headers()
+            return
+        self.pass_on(h, fault)
+
+    def pass_on(self, h, fault):
+        up = http.client.HTTPConnection("127.0.0.1", self.registry.port, timeout=60)
+        up.request(h.command, h.path, headers={k: v for k, v in h.headers.items() if k != "Host"})
+        r = up.getresponse()
+        h.send_response(r.status)
+        for name, value in r.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
+                h.send_header(name, value)
+        h.end_headers()
+        passed = 0
+        while h.command == "GET":
+            data = r.read(16384)
+            if not data:
+                break
+            if fault and fault[0] == "cut" and passed + len(data) > fault[1]:
+                h.wfile.write(data[:max(0, fault[1] - passed)])
+                h.wfile.flush()
+                h.close_connection = True
+                with contextlib.suppress(OSError):
+                    h.connection.shutdown(socket.SHUT_RDWR)
+                break
+            if fault and fault[0] == "change" and passed == 0:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            h.wfile.write(data)
+            passed += len(data)
+            if fault and fault[0] == "slow":
+                time.sleep(len(data) / fault[1])
+        up.close()

@@ -371,7 +371,9 @@ node_apply(struct node_world *w, const char *name, const char *text,
 	struct msg_apply q = {.who_uid = 1000};
 
 	strcpy(q.name, name);
-	return apply_document(&w->m, &q, text, strlen(text), answer, err);
+	struct apply_input in = {.request = &q, .text = text, .bytes = strlen(text)};
+
+	return apply_document(&w->m, &in, answer, err);
 }
 
 static inline const struct msg_deployment *

@@ -370,7 +370,7 @@ test_only_sealed_documents(void **state)
 	node_begin(&w);
 	/* Nobody will ever write to it. */
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	assert_int_equal(request_apply(&w.m, &q, sizeof(q), ends[0], &answer, &err), -1);
+	assert_int_equal(request_apply(&w.m, &q, sizeof(q), ends, 1, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_CORRUPT);
 	close(ends[0]);
 	close(ends[1]);
@@ -395,7 +395,11 @@ test_refusals(void **state)
 	(void)state;
 	node_begin(&w);
 	text = document("web:1", 1);
-	assert_int_equal(apply_document(&w.m, &q, text, strlen(text), &answer, &err), -1);
+	assert_int_equal(apply_document(&w.m,
+					&(struct apply_input){
+						.request = &q, .text = text, .bytes = strlen(text)},
+					&answer, &err),
+			 -1);
 	assert_int_equal(err.kind, ERR_CONFLICT);
 	assert_int_equal(node_apply(&w, "other", text, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_INVALID);
@@ -436,7 +440,11 @@ test_dry_run_changes_nothing(void **state)
 	apply(&w, document("web:1", 1), NULL);
 	node_pass(&w, 15);
 	const char *text = document("web:2", 3);
-	assert_int_equal(apply_document(&w.m, &q, text, strlen(text), &answer, &err), 0);
+	assert_int_equal(apply_document(&w.m,
+					&(struct apply_input){
+						.request = &q, .text = text, .bytes = strlen(text)},
+					&answer, &err),
+			 0);
 	assert_string_equal(answer.changes, "= db unchanged\n~ web image web:1 -> web:2\n"
 					    "~ web scale.replicas 1 -> 3\n");
 	assert_int_equal(answer.revision, 2);
