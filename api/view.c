@@ -212,12 +212,13 @@ initialising(const struct msg_container *c)
 static void
 put_conditions(struct json *j, const struct msg_replica *r, const struct msg_container *c)
 {
-	const struct msg_reason *reason = r->reason.kind ? &r->reason : c ? &c->reason : NULL;
+	/* The runtime's own word says what is missing; the replica's, what came of it. */
+	const struct msg_reason *reason = c && c->reason.kind ? &c->reason : &r->reason;
 	uint32_t holds = r->conditions | (c ? c->conditions : 0);
 	struct err err = {0};
 	bool said = false;
 
-	if (reason && reason->kind)
+	if (reason->kind)
 		msg_reason_to(reason, &err);
 	json_array(j, "conditions");
 	for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
