@@ -15,7 +15,7 @@
 #include "spec/config.h"
 #include "spec/doc.h"
 
-enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20 };
+enum { ANSWER_MAX = 32 << 20, DUMP_MAX = 4 << 20, APPLY_MS = 30000 };
 
 static void
 put_deployment(struct json *j, struct server *s, const void *row)
