@@ -180,7 +180,7 @@ test_completion(void **state)
 	complete(path, "zlayer sta", "1", out, sizeof(out));
 	assert_string_equal(out, "status start");
 	complete(path, "zlayer image \"\"", "2", out, sizeof(out));
-	assert_string_equal(out, "ls import rm");
+	assert_string_equal(out, "ls import pull rm prune");
 	complete(path, "zlayer deploy --d", "2", out, sizeof(out));
 	assert_string_equal(out, "--detach --diff --dry-run");
 	complete(path, "zlayer completion z", "2", out, sizeof(out));
