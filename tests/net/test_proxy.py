@@ -144,7 +144,10 @@ def read_answer(s, head_only=False):
         if line.startswith(b"content-length:"):
             length = int(line.split(b":")[1])
     while not head_only and len(body) < length:
-        body += s.recv(65536)
+        piece = s.recv(65536)
+        if not piece:
+            raise OSError("closed in the middle of an answer")
+        body += piece
     return int(head.split()[1]), head.decode("latin1"), body
 
 
@@ -277,7 +280,9 @@ def test_websocket(rig):
             s.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
             want = bytes([0x81, len(text)]) + text
             while len(rest) < len(want):
-                rest += s.recv(65536)
+                piece = s.recv(65536)
+                assert piece, "cut after message %d" % n
+                rest += piece
             assert rest == want, (n, rest)
             rest = b""
     # gone: nothing is in flight any more
