@@ -152,7 +152,8 @@ is_idle(struct balancer *b, const struct tables *t)
 		err_set(&b->why_not, ERR_UNSUPPORTED, "dataplane.interfaces is empty");
 	else if (!any_public(t))
 		err_set(&b->why_not, ERR_NOT_FOUND, "there is no public tcp or udp endpoint");
-	else if (!uplink || uplink->state != MSG_UPLINK_UP || !uplink->fabric_ifindex)
+	else if (uplink->state == MSG_UPLINK_OFF ||
+		 (!b->lb && (uplink->state != MSG_UPLINK_UP || !uplink->fabric_ifindex)))
 		err_set(&b->why_not, ERR_UNSUPPORTED,
 			"there is no uplink, by which replies would leave");
 	return b->why_not.kind != ERR_NONE;
@@ -173,14 +174,6 @@ static void publish_drains(struct balancer *b);
 static void
 stop(struct balancer *b)
 {
-	if (!b->lb && lb_stands(veth_folder(b->veth))) {
-		struct err err = {0};
-
-		/* Of a predecessor. */
-		if (lb_open(veth_folder(b->veth), EDGE_FLOWS_DEFAULT, veth_chain(b->veth), &b->lb,
-			    &err) < 0)
-			log_err(LOG_WARN, "a balancer that was left cannot be removed", &err);
-	}
 	if (!b->lb)
 		return;
 	services_free(b->services);
@@ -198,10 +191,10 @@ is_running(struct balancer *b)
 {
 	const struct config_dataplane *d = settings(b);
 
-	if (b->lb)
+	if (b->services)
 		return true;
-	if (lb_open(veth_folder(b->veth), d->max_flows, veth_chain(b->veth), &b->lb, &b->why_not) <
-		    0 ||
+	if ((!b->lb && lb_open(veth_folder(b->veth), d->max_flows, veth_chain(b->veth), &b->lb,
+			       &b->why_not) < 0) ||
 	    services_new(b->lb, uv_now(station_loop(b->st)), &b->services, &b->why_not) < 0) {
 		lb_close(b->lb);
 		b->lb = NULL;
@@ -361,6 +354,9 @@ work(struct balancer *b, const struct tables *t)
 	static struct services_input in;
 	struct err err = {0};
 
+	/* A node that came back looks around first: what stands goes on. */
+	if (!ring_table_get(t->node, MSG_TABLE_UPLINK, 1))
+		return;
 	if (is_idle(b, t)) {
 		b->xdp = b->links_count = 0;
 		stop(b);
@@ -371,7 +367,7 @@ work(struct balancer *b, const struct tables *t)
 	fill(b, t, &in);
 	/* Node says where we are attached only after it knows that there is something to attach;
 	 * until then a predecessor's addresses stay. */
-	if (!ring_table_get(t->node, MSG_TABLE_EDGE, 1))
+	if (!ring_table_get(t->node, MSG_TABLE_EDGE, 1) || !in.config.uplink)
 		return;
 	if (services_update(b->services, &in, uv_now(station_loop(b->st)), &err) < 0) {
 		b->why_not = err;
@@ -458,7 +454,7 @@ balancer_config(struct balancer *b)
 void
 balancer_tell(const struct balancer *b, struct msg_datapath *row)
 {
-	row->edge = b->services != NULL;
+	row->edge = b->lb != NULL;
 	row->xdp = b->xdp;
 	row->links_count = b->links_count;
 	memcpy(row->links, b->links, sizeof(row->links));
@@ -593,7 +589,7 @@ tick(uv_timer_t *timer)
 }
 
 struct balancer *
-balancer_new(struct station *st, struct veth *veth, void (*changed)(void))
+balancer_new(struct station *st, struct veth *veth, struct lb *lb, void (*changed)(void))
 {
 	struct balancer *b = mem_zalloc(MEM_DATAPLANE, sizeof(*b));
 
@@ -601,6 +597,7 @@ balancer_new(struct station *st, struct veth *veth, void (*changed)(void))
 		return NULL;
 	b->st = st;
 	b->veth = veth;
+	b->lb = lb;
 	b->changed = changed;
 	map_init(&b->veths, MEM_DATAPLANE);
 	uv_timer_init(station_loop(st), &b->soon);

@@ -10,14 +10,17 @@
  * Threading: the loop's thread.
  */
 
+#include "dataplane/lb.h"
 #include "dataplane/veth.h"
 #include "ring/msg.h"
 #include "ring/station.h"
 
 struct balancer;
 
-/* changed: the row of table datapath is to be published again. NULL: out of memory. */
-struct balancer *balancer_new(struct station *st, struct veth *veth, void (*changed)(void));
+/* lb: what a predecessor left, opened before confinement, is given; or NULL. changed: the row of
+ * table datapath is to be published again. NULL: out of memory. */
+struct balancer *balancer_new(struct station *st, struct veth *veth, struct lb *lb,
+			      void (*changed)(void));
 
 /* A producer's segment has something new, or came. */
 void balancer_wake(struct balancer *b, struct ring_reader *reader);

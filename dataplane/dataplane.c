@@ -30,6 +30,7 @@ struct dataplane {
 	struct veth *veth;         /* NULL: BPF is not in force */
 	struct tunnel *tunnel;     /* NULL: as well */
 	struct balancer *balancer; /* NULL: as well */
+	struct lb *left;           /* by a predecessor, for the balancer */
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
@@ -310,6 +311,20 @@ switched_off(struct station *st)
 	return bytes >= sizeof(*config) && config->dataplane.mode == CONFIG_XDP_OFF;
 }
 
+static void
+adopt_balancer(struct station *st)
+{
+	size_t bytes;
+	const struct config *config = station_config(st, &bytes);
+	struct err err = {0};
+
+	if (bytes < sizeof(*config) || !lb_stands(veth_folder(dataplane.veth)))
+		return;
+	if (lb_open(veth_folder(dataplane.veth), config->dataplane.max_flows,
+		    veth_chain(dataplane.veth), &dataplane.left, &err) < 0)
+		log_err(LOG_WARN, "the balancer that was left is not taken over", &err);
+}
+
 /* No BPF is no reason not to serve. */
 static int
 open_role(struct station *st, struct err *err)
@@ -327,6 +342,7 @@ open_role(struct station *st, struct err *err)
 		log_err(LOG_WARN, "BPF is not in force", &dataplane.why_not);
 		return 0;
 	}
+	adopt_balancer(st);
 	dataplane.tunnel = tunnel_new(dataplane.veth);
 	return dataplane.tunnel ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the data path");
 }
@@ -336,7 +352,8 @@ start(struct station *st, struct err *err)
 {
 	dataplane.st = st;
 	if (dataplane.veth) {
-		dataplane.balancer = balancer_new(st, dataplane.veth, publish_datapath);
+		dataplane.balancer =
+			balancer_new(st, dataplane.veth, dataplane.left, publish_datapath);
 		if (!dataplane.balancer)
 			return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
 	}

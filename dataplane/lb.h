@@ -5,8 +5,9 @@
 /*
  * The balancer's programs and maps in the kernel (dataplane/bpf/edge.bpf.c). Everything is pinned
  * below the working folder as FOLDER/edge1-NAME: when this process dies, packets go on as they
- * went, and its successor takes maps, tables and all over. Needs libbpf loaded; works confined.
- * Threading: one owner; calls do not wait for anybody.
+ * went, and its successor takes maps, tables and all over. Needs libbpf loaded. Opening anew works
+ * confined, adopting does not: libbpf opens "/" to take a descriptor over. Threading: one owner;
+ * calls do not wait for anybody.
  */
 
 #include <stdbool.h>

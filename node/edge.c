@@ -113,6 +113,7 @@ add_way(void *arg, uint32_t ifindex)
 	add_link(arg, ifindex);
 }
 
+/* Before confinement: a socket of a namespace is had by entering it. */
 static void
 find_ways(struct msg_edge *found, struct err *err)
 {
@@ -223,28 +224,23 @@ find_addresses(const struct edge_wanted *w, struct msg_edge *found)
 }
 
 static void
-apply(const struct edge_wanted *w, struct msg_edge *found)
+apply(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 {
-	struct err err = {0};
 	uint32_t ifindexes[MSG_EDGE_LINKS];
 
 	found->generation = w->generation;
 	if (w->on) {
-		if (w->by_route)
-			find_ways(found, &err);
-		else
-			find_named(w, found, &err);
-		if (attach_uplink(w->uplink, &err) < 0)
+		if (attach_uplink(w->uplink, err) < 0)
 			found->links_count = 0;
 		else
-			attach_all(w, found, &err);
+			attach_all(w, found, err);
 		find_addresses(w, found);
 	}
 	for (uint32_t i = 0; i < found->links_count; i++)
 		ifindexes[i] = found->links[i].ifindex;
 	attach_forget(ifindexes, found->links_count, w->on ? w->uplink : 0);
-	if (err.kind)
-		msg_reason_from(&err, &found->reason);
+	if (err->kind)
+		msg_reason_from(err, &found->reason);
 }
 
 static void
@@ -277,16 +273,22 @@ static _Noreturn void
 work(const struct edge_wanted *wanted, int bpf_fd, int answer)
 {
 	static struct msg_edge found;
-	struct err err = {0};
+	struct err err = {0}, failed = {0};
 
 	setsid();
 	reset_signals();
 	alarm(CHILD_S);
 	if (fchdir(bpf_fd) < 0 || (answer = fcntl(answer, F_DUPFD_CLOEXEC, 4)) < 0 ||
-	    dup3(answer, 3, O_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0 || confine(&err) < 0)
+	    dup3(answer, 3, O_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0)
 		_exit(1);
-	apply(wanted, &found);
-	_exit(fd_write_all(3, &found, sizeof(found), &err) < 0);
+	if (wanted->on && wanted->by_route)
+		find_ways(&found, &err);
+	else if (wanted->on)
+		find_named(wanted, &found, &err);
+	if (confine(&failed) < 0)
+		_exit(1);
+	apply(wanted, &found, &err);
+	_exit(fd_write_all(3, &found, sizeof(found), &failed) < 0);
 }
 
 /* Gives where the answer comes; -1 with err. */
@@ -390,28 +392,28 @@ look(struct edge *e)
 
 /* ---- when ---- */
 
-static const struct msg_uplink *
-uplink_of(const struct edge *e)
+/* What stands goes on while it is not known whether there is an uplink, or while it is mended. */
+static bool
+is_undecided(const struct msg_uplink *uplink)
 {
-	const struct msg_uplink *u = ring_table_own(e->own, MSG_TABLE_UPLINK, 1);
-
-	return u && u->state == MSG_UPLINK_UP && u->ifindex ? u : NULL;
+	return !uplink || uplink->state == MSG_UPLINK_WAITS || uplink->state == MSG_UPLINK_FAILED ||
+	       !uplink->ifindex;
 }
 
 static void
-want(struct edge *e, const struct config *config, const struct msg_datapath *datapath)
+want(struct edge *e, const struct config *config, const struct msg_datapath *datapath,
+     const struct msg_uplink *uplink)
 {
 	const struct config_dataplane *d = &config->dataplane;
-	const struct msg_uplink *uplink = uplink_of(e);
 	struct edge_wanted w;
 
 	memset(&w, 0, sizeof(w));
-	w.on = datapath->edge && uplink && d->mode != CONFIG_XDP_OFF;
+	w.on = datapath->edge && d->mode != CONFIG_XDP_OFF && uplink->state == MSG_UPLINK_UP;
 	w.native = d->mode == CONFIG_XDP_AUTO || d->mode == CONFIG_XDP_NATIVE;
 	w.generic = d->mode == CONFIG_XDP_AUTO || d->mode == CONFIG_XDP_GENERIC;
 	w.by_route = d->interfaces_auto;
 	w.generation = datapath->generation;
-	w.uplink = uplink ? uplink->ifindex : 0;
+	w.uplink = w.on ? uplink->ifindex : 0;
 	for (uint32_t i = 0; i < d->interfaces_count && w.names_count < MSG_EDGE_LINKS; i++)
 		text_copy(w.names[w.names_count++], IFNAMSIZ, d->interfaces[i].text);
 	w.at_count = listeners_edge(config, w.at);
@@ -424,12 +426,17 @@ want(struct edge *e, const struct config *config, const struct msg_datapath *dat
 void
 edge_tick(struct edge *e, const struct config *config, const struct msg_datapath *datapath)
 {
+	static const struct msg_uplink none = {.state = MSG_UPLINK_OFF};
 	const struct msg_edge *row = ring_table_own(e->own, MSG_TABLE_EDGE, 1);
+	const struct msg_uplink *uplink = ring_table_own(e->own, MSG_TABLE_UPLINK, 1);
 
 	e->waited_s++;
 	if (!datapath || e->bpf_fd < 0)
 		return;
-	want(e, config, datapath);
+	if (datapath->edge && config->dataplane.mode != CONFIG_XDP_OFF &&
+	    (!uplink || uplink->state != MSG_UPLINK_OFF) && is_undecided(uplink))
+		return;
+	want(e, config, datapath, uplink ? uplink : &none);
 	if (e->answer >= 0)
 		return;
 	if (e->changed || !e->looked ||

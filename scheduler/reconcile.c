@@ -160,6 +160,9 @@ is_drained(const struct model *m, const struct replica *p)
 		if (m->proxies[i])
 			look_at_proxy(m, m->proxies[i], &l);
 	}
+	/* It has the row only while the kernel balances: connections that no proxy knows of. */
+	if (m->dataplane && ring_table_get(m->dataplane, MSG_TABLE_APPLIED, 1))
+		look_at_proxy(m, m->dataplane, &l);
 	return !l.held;
 }
 

@@ -142,6 +142,7 @@ wake(struct station *st, struct ring_reader *r)
 		look(s, r, MSG_TABLE_RESULT, sizeof(struct msg_result));
 		break;
 	case ROLE_PROXY:
+	case ROLE_DATAPLANE:
 		look(s, r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
 		look(s, r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
 		break;
@@ -163,6 +164,8 @@ place_of(struct scheduler *s, uint16_t role, uint16_t index)
 		return &s->model.probe;
 	case ROLE_NODE:
 		return &s->model.supervisor;
+	case ROLE_DATAPLANE:
+		return &s->model.dataplane;
 	case ROLE_PROXY:
 		return index < ROLE_PROXIES_MAX ? &s->model.proxies[index] : NULL;
 	default:

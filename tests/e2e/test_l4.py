@@ -9,6 +9,7 @@
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -207,6 +208,224 @@ def test_generic():
 
 def test_off():
     serves("off")
+
+
+def test_counters_are_what_was_sent():
+    with balanced("native") as (n, client):
+        with client.socket(HOST4, socket.SOCK_DGRAM) as s:
+            s.connect((HOST4, PLAIN))
+            s.send(b"once")
+            s.recv(100)
+            before, of_service = steady(redirected), steady(lambda: service_packets("dgram"))
+            for _ in range(200):
+                s.send(b"x" * 100)
+                s.recv(1000)
+        wait_for(lambda: redirected() - before >= 200, "they are counted")
+        equal(redirected() - before, 200, "packets redirected")
+        equal(service_packets("dgram") - of_service, 200, "packets of the service")
+        check(samples("zlayer_dataplane_map_entries", map="backends") == 9, "three endpoints of three replicas")
+
+
+def service_packets(endpoint):
+    return samples("zlayer_dataplane_service_packets_total", service="net/echo", endpoint=endpoint)
+
+
+def steady(value):
+    """Counters are gathered every few seconds: the value when nothing is on its way."""
+    now, since = value(), time.monotonic()
+    while time.monotonic() - since < 5:
+        time.sleep(0.5)
+        if value() != now:
+            now, since = value(), time.monotonic()
+    return now
+
+
+def names(client, count=60):
+    return {client.who(HOST4) for _ in range(count)}
+
+
+def open_many(client, count=60):
+    many = []
+    for _ in range(count):
+        s = client.connect(HOST4, NAMED)
+        many.append((s, line(s)))
+    return many
+
+
+def check_all(many, alive=None):
+    for s, name in many:
+        if alive is None or name in alive:
+            ask(s)
+
+
+def test_connections_stay():
+    """Replicas are added, and drained: those that stay keep every connection, those that go until they are idle."""
+    with balanced("native", drain="20s") as (n, client):
+        old = open_many(client)
+        n.cli("scale", "net/echo=5", "--force")
+        wait_for(lambda: len(names(client)) == 5, "new connections go to five")
+        check_all(old)
+        more = open_many(client)
+        check_all(more)
+        n.cli("scale", "net/echo=2", "--force", "--detach", status=None)
+        # While they drain: nothing is cut, and nothing new comes to them.
+        wait_for(lambda: len(names(client)) == 2, "new connections go to two")
+        left = names(client)
+        check_all(old, left)
+        check_all(more, left)
+        wait_for(lambda: len(n.cli_json("ps")["items"]) == 2, "three replicas are gone")
+        check_all(old, left)
+        check_all(more, left)
+        for s, _ in old + more:
+            s.close()
+
+
+class Load:
+    """Connections that speak all the time, and new ones."""
+
+    def __init__(self, client, count=8):
+        self.client, self.failed, self.done, self.stop = client, [], 0, threading.Event()
+        # Sockets are made by this thread: namespaces belong to threads.
+        self.old = [client.connect(HOST4, PLAIN) for _ in range(count)]
+        self.threads = [threading.Thread(target=self.speak, args=(s,)) for s in self.old]
+        self.threads.append(threading.Thread(target=self.connect))
+
+    def speak(self, s):
+        try:
+            while not self.stop.is_set():
+                ask(s, b"x" * 5000)
+                self.done += 1
+        except Exception as e:
+            self.failed.append(repr(e))
+
+    def connect(self):
+        while not self.stop.is_set():
+            try:
+                with self.client.connect(HOST4, PLAIN) as s:
+                    ask(s)
+                self.done += 1
+            except Exception as e:
+                self.failed.append(repr(e))
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def more(self, count=200):
+        before = self.done
+        wait_for(lambda: self.done > before + count or self.failed, "the load goes on")
+        check(not self.failed, self.failed[:3])
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+        for s in self.old:
+            s.close()
+
+
+def test_dataplane_killed():
+    with balanced("native") as (n, client), Load(client) as load:
+        for _ in range(5):
+            load.more()
+            pid = n.kill("dataplane")
+            load.more()
+            wait_for(lambda: pid not in n.processes().values() and n.ready(), "dataplane is back")
+        load.more()
+        wait_for(lambda: (datapath(n) or {}).get("xdp") == "native", "the successor has it all")
+
+
+def test_node_killed():
+    """Nobody is there but containers and kernel; what is balanced goes on."""
+    with balanced("native") as (n, client):
+        with Load(client) as load:
+            load.more()
+            os.kill(n.process.pid, signal.SIGKILL)
+            n.process.wait()
+            load.more()
+            n.start()
+            wait_for(lambda: (datapath(n) or {}).get("xdp") == "native", "the successor has it all")
+            load.more()
+        n.cli("scale", "net/echo=4", "--force")
+        wait_for(lambda: len(names(client)) == 4, "the successor balances")
+
+
+def xdp_of(link):
+    return json.loads(run("ip", "-j", "-d", "link", "show", link).stdout)[0].get("xdp")
+
+
+def test_follows_the_configuration():
+    with balanced("native") as (n, client):
+        check(xdp_of("pub0"), "XDP is on the interface")
+        for mode in ("generic", "auto", "off", "auto"):
+            n.write_config(config(mode))
+            n.process.send_signal(signal.SIGHUP)
+            # auto keeps what stands.
+            want = {"auto": ("native", "generic"), "off": ("off",)}.get(mode, (mode,))
+            wait_for(lambda: datapath(n)["xdp"] in want, f"mode {mode}: {datapath(n)}")
+            wait_for(lambda: answers(client), f"an answer, mode {mode}")
+        n.write_config(config("native", interfaces="[]"))
+        n.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not xdp_of("pub0"), "XDP is taken off")
+        n.write_config(config("native", interfaces="[nothere]"))
+        n.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: (datapath(n)["xdp_reason"] or {}).get("what") == "there is no interface nothere", "why not")
+
+
+def test_auto_follows_routes():
+    with a_world() as space, Node(config("auto", interfaces="auto")) as n:
+        client = Client(space)
+        n.import_image()
+        run("ip", "route", "add", "default", "via", CLIENT4)
+        wait_for(lambda: (n.cli_json("status")["uplink"] or {}).get("state") == "up", "the uplink")
+        equal(xdp_of("pub0"), None, "without an endpoint nothing is attached")
+        n.deploy(document(1))
+        wait_for(lambda: datapath(n)["interfaces"] == ["pub0"], "XDP is attached")
+        wait_for(lambda: answers(client) and redirected() > 0, "packets are redirected")
+        check("XDP native pub0" in n.cli("status").stdout, "the first line of status")
+        n.cli("rm", "net", "--yes")
+        wait_for(lambda: not xdp_of("pub0"), "nothing to balance any more")
+
+
+def test_who_may():
+    limits = f', limits: {{ deny: ["{CLIENT4}/32", "{CLIENT6}/128"] }}'
+    with a_world() as space, Node(config("native")) as n:
+        client = Client(space)
+        n.import_image()
+        n.deploy(document(1))
+        wait_for(lambda: datapath(n)["xdp"] == "native", "XDP is attached")
+        wait_for(lambda: answers(client), "an answer")
+        n.deploy(document(1, limits))
+        for address in (HOST4, HOST6):
+            wait_for(lambda address=address: refused(client, address), f"{address} refuses a denied client")
+        wait_for(lambda: samples("zlayer_dataplane_drops_total", interface="pub0", reason="denied") >= 2, "drops")
+
+
+def refused(client, address):
+    with client.socket(address, socket.SOCK_STREAM) as s:
+        s.settimeout(1)
+        try:
+            s.connect((address, PLAIN))
+        except TimeoutError:
+            return True
+        except OSError:
+            pass
+    return False
+
+
+def test_leaves_nothing():
+    with a_world() as space, Node(config("native")) as n:
+        client = Client(space)
+        n.import_image()
+        n.deploy(document(1))
+        wait_for(lambda: datapath(n)["xdp"] == "native", "XDP is attached")
+        wait_for(lambda: answers(client), "an answer")
+        n.cli("rm", "net", "--yes")
+        n.stop()
+        traces = n.traces()
+        equal(traces["pins"], [], "pins")
+        equal(xdp_of("pub0"), None, "XDP")
 
 
 if __name__ == "__main__":
