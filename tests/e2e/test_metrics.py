@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -70,7 +71,8 @@ def ask(expression):
 def prometheus(folder):
     config = os.path.join(folder, "prometheus.yml")
     with open(config, "w") as f:
-        f.write("global: { scrape_interval: 1s }\n"
+        f.write("global: { scrape_interval: 1s, evaluation_interval: 1s }\n"
+                f"rule_files: [ {zl.SOURCE}/observability/prometheus/alerts.yml ]\n"
                 "scrape_configs: [ { job_name: zlayer, static_configs: [ { targets: ['127.0.0.1:9883'] } ] } ]\n")
     with open(os.path.join(folder, "prometheus.log"), "w") as log:
         process = subprocess.Popen(
@@ -81,6 +83,75 @@ def prometheus(folder):
     finally:
         process.terminate()
         process.wait(30)
+
+
+def panels():
+    """(title, expression) of the dashboard, its variables filled in."""
+    with open(os.path.join(zl.SOURCE, "observability/grafana/zlayer.json")) as f:
+        dashboard = json.load(f)
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            text = target["expr"].replace("$__rate_interval", "1m")
+            for name in ("service", "instance"):
+                text = text.replace(f"${name}", ".*")
+            check("$" not in text, text)
+            yield panel["title"], text
+
+
+def test_alerts_and_dashboard():
+    """Prometheus takes the rules and finds nothing wrong; each panel has something to show."""
+    with Node() as node:
+        node.import_image()
+        node.deploy(service(replicas=2))
+        with prometheus(node.folder):
+            def answers(expression):
+                try:
+                    return ask(expression)
+                except urllib.error.HTTPError as e:
+                    if e.code == 503:  # it starts
+                        return []
+                    raise zl.Failure(f"{expression}: {e.read().decode()}") from e
+                except OSError:
+                    return []
+            wait_for(lambda: answers('up{job="zlayer"} == 1'), "Prometheus takes what the node serves")
+            for path in ("/health", "/status/500", "/bytes/1000"):
+                node.curl(path, "web.test", "-o", "/dev/null")
+            for title, expression in panels():
+                wait_for(lambda: answers(expression), f"{title} has something to show: {expression}")
+            with urllib.request.urlopen("http://127.0.0.1:9090/api/v1/rules", timeout=30) as r:
+                rules = [rule for group in json.load(r)["data"]["groups"] for rule in group["rules"]]
+            check(len(rules) >= 17, rules)
+            for rule in rules:
+                equal((rule["name"], rule["health"]), (rule["name"], "ok"))
+                if not rule["name"].startswith("ZlayerErrors"):  # one of three answers is a 500
+                    equal(answers(rule["query"]), [], f"{rule['name']} on a node that is well")
+
+
+def test_hostile_names_make_no_series():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service())
+        node.curl("/health", "web.test", "-o", "/dev/null")
+
+        def ask_many(names):
+            with zl.socket.create_connection(("127.0.0.1", 8080), timeout=30) as s, s.makefile("rb") as f:
+                for i, name in enumerate(names):
+                    s.sendall(f"{'GET' if i % 2 else 'PURGE'} /{name} HTTP/1.1\r\nhost: {name}.test\r\n"
+                              f"user-agent: {name}\r\n\r\n".encode())
+                    length, line = 0, b"x"
+                    while line.strip():
+                        line = f.readline()
+                        check(line, "the connection was closed")
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line.split(b":")[1])
+                    f.read(length)
+        ask_many(f"first{i}" for i in range(10))
+        wait_for(lambda: total(scrape()[0], "zlayer_http_unrouted_total") >= 10, "the first are counted")
+        before = len(samples(scrape()[0], "counter", "gauge", "histogram"))
+        ask_many(f"x{i:x}" for i in range(5000))
+        wait_for(lambda: total(scrape()[0], "zlayer_http_unrouted_total") >= 5010, "all are counted")
+        after = samples(scrape()[0], "counter", "gauge", "histogram")
+        check(len(after) <= before + 5, "series:", before, len(after))  # those of the container may come late
 
 
 def test_prometheus_scrapes():
