@@ -351,6 +351,18 @@ def test_node_killed():
         wait_for(lambda: len(names(client)) == 4, "the successor balances")
 
 
+def test_upgrade():
+    with balanced("native") as (n, client), Load(client) as load:
+        load.more()
+        before = n.processes()
+        n.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: len(n.processes()) == len(before) and
+                 not set(before.values()) & set(n.processes().values()), "every process is another", 120)
+        load.more()
+        wait_for(lambda: (datapath(n) or {}).get("xdp") == "native", "the successor has it all")
+        load.more()
+
+
 def xdp_of(link):
     return json.loads(run("ip", "-j", "-d", "link", "show", link).stdout)[0].get("xdp")
 
