@@ -9,10 +9,19 @@
 
 enum { ANSWER_MAX = 32 << 20 };
 
+struct wanted {
+	struct rows_target target;
+	bool given;
+	bool jobs; /* runs of jobs only */
+};
+
 static bool
-of_target(const void *row, void *arg)
+is_wanted(const void *row, void *arg)
 {
-	return rows_target_has(arg, row);
+	const struct wanted *w = arg;
+
+	return (!w->jobs || ((const struct msg_replica *)row)->job) &&
+	       (!w->given || rows_target_has(&w->target, row));
 }
 
 static void
@@ -24,15 +33,15 @@ put_replica(struct json *j, struct server *s, const void *row)
 void
 replicas_list(struct call *call)
 {
-	struct rows_target target;
+	struct wanted w = {0};
 	char text[MSG_TARGET];
-	bool given = call_query(call, "target", text, sizeof(text));
 
-	if (call->answered || (given && !replicas_target(call, text, &target)))
+	w.given = call_query(call, "target", text, sizeof(text));
+	if (call->answered || (w.given && !replicas_target(call, text, &w.target)) ||
+	    !call_query_bool(call, "job", &w.jobs))
 		return;
-	rows_answer(call,
-		    &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_REPLICA, given ? of_target : NULL,
-					&target, rows_by_replica, put_replica});
+	rows_answer(call, &(struct rows_list){ROLE_SCHEDULER, MSG_TABLE_REPLICA, is_wanted, &w,
+					      rows_by_replica, put_replica});
 }
 
 bool

@@ -331,6 +331,7 @@ view_replica(struct json *j, struct server *s, const struct msg_replica *r, bool
 	json_u64(j, "revision", r->revision);
 	json_text(j, "state", NAME_OF(replica_states, r->state));
 	put_conditions(j, r, c);
+	json_bool(j, "job", r->job != 0);
 	json_u64(j, "restarts", r->restarts);
 	json_u64(j, "attempt", r->attempt);
 	view_time(j, "since", r->since_wall_ns);

@@ -291,6 +291,8 @@ struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	int64_t created_wall_ns;
 	char node[MSG_NAME];
 	struct msg_reason reason;
+	uint32_t job; /* a run of a job */
+	uint32_t pad_;
 };
 
 enum msg_operation_kind {
@@ -704,6 +706,7 @@ struct msg_access { /* followed by text_bytes: host, path, request id, user agen
  *   APPLY              the same text again is no change (`unchanged`); with has_expect the second
  *                      try finds its own revision and says conflict, which the asker must expect
  *   SCALE STOP START   state what is to be, not a step towards it; so do PAUSE RESUME ABORT
+ *   RUN                runs the job a second time
  *   ROLLBACK RESTART   a second one meets the first (conflict), or does it once more
  *   REMOVE             of what is gone: ERR_NOT_FOUND
  *   IMAGE_*, UNPACK    content is found by its digest and kept once
@@ -761,6 +764,7 @@ enum msg_op {
 	MSG_OP_PAUSE,    /* struct msg_target_op: the roll-out of a deployment */
 	MSG_OP_RESUME,   /* struct msg_target_op */
 	MSG_OP_ABORT,    /* struct msg_target_op */
+	MSG_OP_RUN,      /* struct msg_target_op: a job; answer msg_run_answer */
 };
 
 struct msg_apply {
@@ -809,6 +813,12 @@ struct msg_target_op {
 struct msg_target_answer {
 	uint64_t operation; /* 0: nothing to do */
 	uint32_t unchanged;
+	uint32_t pad_;
+};
+
+struct msg_run_answer {
+	uint64_t replica;
+	uint32_t index;
 	uint32_t pad_;
 };
 

@@ -113,8 +113,8 @@ add_service(struct model *m, struct view *view, struct service *s, struct rollou
 	uint64_t wait_ms = m->config->deploy.health_timeout_ms + (rules ? model_init_ms(rules) : 0);
 
 	memset(out, 0, sizeof(*out));
-	out->want = target ? s->row.wanted : 0;
-	out->had = serving ? s->row.desired : 0;
+	out->want = target && target->rtype == DOC_RTYPE_SERVICE ? s->row.wanted : 0;
+	out->had = serving && serving->rtype == DOC_RTYPE_SERVICE ? s->row.desired : 0;
 	if (s->deployment->operation && s->deployment->operation->row.kind == MSG_OPERATION_REMOVE)
 		out->want = out->had = 0;
 	if (!rules)
@@ -193,6 +193,13 @@ number_services(struct deployment *d)
 	return slot;
 }
 
+/* Runs of jobs are nobody's replicas, but go with the deployment. */
+static bool
+removes(const struct deployment *d)
+{
+	return d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE;
+}
+
 /* False when there is no memory: the next pass tries again. */
 static bool
 make_view(struct model *m, struct deployment *d, struct view *view)
@@ -217,7 +224,7 @@ make_view(struct model *m, struct deployment *d, struct view *view)
 		list_each (at, after, &s->replicas) {
 			struct replica *p = container_of(at, struct replica, link);
 
-			if (!p->life.gone)
+			if (!p->life.gone && (!p->row.job || removes(d)))
 				add_replica(m, p, &list[view->v.replicas_count++]);
 		}
 	}
@@ -305,6 +312,42 @@ create(struct model *m, struct deployment *d, struct service *s, const struct ro
 	lifecycle_init(&p->life, &policy);
 	reconcile_order(m, p, LIFECYCLE_RUN);
 	return 0;
+}
+
+struct replica *
+advance_run(struct model *m, struct service *s, struct err *err)
+{
+	struct deployment *d = s->deployment;
+	struct revision *r = model_document(m, d, d->row.revision, err);
+	struct store_replica row = {.job = 1};
+	struct lifecycle_policy policy;
+	struct list *it, *next;
+	uint32_t index = 1;
+
+	if (!r)
+		return NULL;
+	if (map_count(&m->replicas) >= MODEL_REPLICAS_MAX) {
+		err_set(err, ERR_LIMIT, "a node has at most %d replicas", MODEL_REPLICAS_MAX);
+		return NULL;
+	}
+	list_each (it, next, &s->replicas) {
+		const struct replica *p = container_of(it, struct replica, link);
+
+		if (p->row.index >= index)
+			index = p->row.index + 1;
+	}
+	text_copy(row.boot, sizeof(row.boot), m->boot);
+	if (make_row(m, s, r, index, &row, err) < 0)
+		return NULL;
+	struct replica *p = model_add_replica(m, s, &row);
+	if (!p) {
+		err_set(err, ERR_NO_MEMORY, "no memory for a run");
+		return NULL;
+	}
+	model_policy(m, p, &policy);
+	lifecycle_init(&p->life, &policy);
+	reconcile_order(m, p, LIFECYCLE_RUN);
+	return p;
 }
 
 static void
@@ -549,6 +592,8 @@ finish(struct model *m, struct deployment *d, bool back)
 static bool
 selected(const struct operation *o, const struct replica *p)
 {
+	if (p->row.job && o->row.kind == MSG_OPERATION_START)
+		return false;
 	return (!o->row.service || o->row.service == p->row.service) &&
 	       (!o->row.index || o->row.index == p->row.index) && p->life.order != LIFECYCLE_REMOVE;
 }

@@ -279,6 +279,9 @@ size_of(const struct apply *a, const struct part *p)
 		p->service && a->serving ? doc_service_find(a->serving->doc, p->doc->name) : NULL;
 	uint32_t now = before ? p->service->row.desired : 0;
 
+	if (p->doc->rtype != DOC_RTYPE_SERVICE)
+		return 0;
+
 	if (!before)
 		return scale->mode == DOC_SCALE_ADAPTIVE ? scale->min : scale->replicas;
 	switch (scale->mode) {
@@ -355,7 +358,9 @@ is_halted(const struct service *s)
 	struct list *it, *next;
 
 	list_each (it, next, &s->replicas) {
-		if (container_of(it, struct replica, link)->life.order == LIFECYCLE_STOP)
+		const struct replica *p = container_of(it, struct replica, link);
+
+		if (p->life.order == LIFECYCLE_STOP && !p->row.job)
 			return true;
 	}
 	return false;
@@ -657,7 +662,7 @@ take_effect(struct apply *a)
 		list_each (at, after, &s->replicas) {
 			struct replica *p = container_of(at, struct replica, link);
 
-			if (p->life.order == LIFECYCLE_STOP)
+			if (p->life.order == LIFECYCLE_STOP && !p->row.job)
 				reconcile_order(a->m, p, LIFECYCLE_RUN);
 		}
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "scheduler/event.h"
+#include "scheduler/reconcile.h"
 
 #define MS_NS 1000000ull
 
@@ -115,6 +116,24 @@ keeps_waiting(struct model *m, struct replica *p, const struct doc_depend *d, si
 }
 
 static void
+cut_off(struct model *m, struct replica *p)
+{
+	struct err err = {0};
+
+	if (p->life.order != LIFECYCLE_RUN || p->has_container || !m->runtime ||
+	    !ring_table_version(m->runtime, MSG_TABLE_CONTAINER))
+		return;
+	err_set(&err, ERR_INTERRUPTED, "the machine was restarted while run %u was under way",
+		p->row.index);
+	err_fix(&err, "zlayer job run %s/%s", p->service->deployment->row.name,
+		p->service->row.name);
+	msg_reason_from(&err, &p->reason);
+	event_replica(m, p, "job.ended", LOG_ERROR, &p->reason, "run %u of %s was cut off",
+		      p->row.index, p->service->row.name);
+	reconcile_order(m, p, LIFECYCLE_STOP);
+}
+
+static void
 look_at_replica(struct model *m, struct replica *p)
 {
 	const struct doc_service *spec = model_spec(m, p);
@@ -122,6 +141,12 @@ look_at_replica(struct model *m, struct replica *p)
 
 	p->held = false;
 	memset(&p->waits, 0, sizeof(p->waits));
+	/* A job that the machine's end may have cut off is not run a second time. */
+	if (p->row.job && !text_equal(p->row.boot, m->boot)) {
+		p->held = true;
+		cut_off(m, p);
+		return;
+	}
 	if (p->released || p->life.order != LIFECYCLE_RUN || !spec)
 		return;
 	/* Where it is is only remembered: if that is not so, nothing may start meanwhile. */

@@ -115,6 +115,12 @@ exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
 {
 	note(notes, LIFECYCLE_EXITED);
 	l->start_failures = 0;
+	if (l->policy.job) {
+		l->order = LIFECYCLE_STOP;
+		l->state = MSG_REPLICA_STOPPED;
+		l->due_ns = 0;
+		return;
+	}
 	if (l->policy.panic != LIFECYCLE_RESTART) {
 		give_up(l, notes);
 		return;
@@ -161,6 +167,10 @@ start_failed(struct lifecycle *l, bool init, uint64_t now, struct lifecycle_note
 	l->init_failing = false;
 	if (init && init_failed(l, notes))
 		return;
+	if (l->policy.job && !init) {
+		give_up(l, notes);
+		return;
+	}
 	back_off(l, now, doubled(l->start_failures), notes);
 	if (l->start_failures < 16)
 		l->start_failures++;
@@ -244,7 +254,7 @@ starting(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_
 	uint64_t late = l->started_ns + l->policy.grace_ns + l->policy.patience_ns;
 	bool answers = is_ours(l, e) && e->passed >= e->checks;
 
-	if (ended(l, e, notes) || replaced(l, e))
+	if (ended(l, e, notes) || l->policy.job || replaced(l, e))
 		return;
 	if (l->policy.weak && !l->ready_attempt && e->now_ns < up) {
 		l->due_ns = up;
@@ -475,7 +485,7 @@ lifecycle_probing(const struct lifecycle *l)
 {
 	switch (l->state) {
 	case MSG_REPLICA_STARTING:
-		return LIFECYCLE_PROBE_FAST;
+		return l->policy.job ? LIFECYCLE_NO_PROBES : LIFECYCLE_PROBE_FAST;
 	case MSG_REPLICA_READY:
 	case MSG_REPLICA_UNHEALTHY:
 		return LIFECYCLE_PROBE;

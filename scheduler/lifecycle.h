@@ -41,6 +41,7 @@ struct lifecycle_policy {
 	uint64_t drain_max_ns; /* then it is stopped with requests under way */
 	enum lifecycle_panic panic;
 	enum lifecycle_init_failure init;
+	bool job; /* runs once: its end is no trouble, nothing is asked of it meanwhile */
 };
 
 enum lifecycle_order { LIFECYCLE_IDLE, LIFECYCLE_RUN, LIFECYCLE_STOP, LIFECYCLE_REMOVE };

@@ -387,6 +387,7 @@ model_policy(struct model *m, struct replica *p, struct lifecycle_policy *out)
 	const struct doc_service *s = model_spec(m, p);
 
 	*out = fallback;
+	out->job = p->row.job != 0;
 	if (!s)
 		return;
 	out->drain_max_ns = s->update.drain_ms * MS_NS;

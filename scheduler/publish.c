@@ -166,6 +166,7 @@ put_replica(struct table *t, struct replica *p)
 		.since_wall_ns = p->since_wall_ns,
 		.created_wall_ns = p->row.created_wall_ns,
 		.reason = p->reason,
+		.job = p->row.job,
 	};
 
 	if (p->life.state == MSG_REPLICA_READY)
@@ -632,6 +633,8 @@ put_service(struct table *t, struct service *s)
 	};
 	text_copy(row.deployment_name, sizeof(row.deployment_name), s->deployment->row.name);
 	text_copy(row.name, sizeof(row.name), s->row.name);
+	if (spec && spec->rtype != DOC_RTYPE_SERVICE)
+		row.state = MSG_SERVICE_READY;
 	if (spec) {
 		row.scale_mode = scale_mode(spec->scale.mode);
 		row.scale_min = spec->scale.min;
@@ -663,7 +666,8 @@ all_ready(struct model *m, struct deployment *d)
 		struct tally tally;
 
 		tally_service(s, &tally);
-		if (spec && service_state(s, &tally) != MSG_SERVICE_READY &&
+		if (spec && spec->rtype == DOC_RTYPE_SERVICE &&
+		    service_state(s, &tally) != MSG_SERVICE_READY &&
 		    service_state(s, &tally) != MSG_SERVICE_STOPPED)
 			return false;
 		if (spec && ports_trouble(m, spec, &reason))

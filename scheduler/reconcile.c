@@ -206,6 +206,17 @@ set_reason(struct model *m, struct replica *p)
 }
 
 static void
+tell_run(struct model *m, struct replica *p)
+{
+	bool good = p->ended.exit_status == 0 && !p->ended.exit_signal;
+
+	if (!good)
+		set_reason(m, p);
+	event_replica(m, p, "job.ended", good ? LOG_INFO : LOG_WARN, good ? NULL : &p->reason,
+		      "run %u of %s has ended", p->row.index, p->service->row.name);
+}
+
+static void
 tell(struct model *m, struct replica *p, enum lifecycle_note note)
 {
 	const char *service = p->service->row.name;
@@ -233,6 +244,10 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 			      "%s.%u takes no requests until its checks pass", service, n);
 		break;
 	case LIFECYCLE_EXITED:
+		if (p->row.job) {
+			tell_run(m, p);
+			break;
+		}
 		set_reason(m, p);
 		event_replica(m, p, "replica.exited", LOG_WARN, &p->reason, "%s.%u ended", service,
 			      n);

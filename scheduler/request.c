@@ -12,9 +12,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "ring/plan.h"
+#include "scheduler/advance.h"
 #include "scheduler/apply.h"
 #include "scheduler/capacity.h"
 #include "scheduler/event.h"
+#include "scheduler/reconcile.h"
 #include "spec/json.h"
 
 enum { EVENTS_MAX = 1000 };
@@ -210,6 +212,9 @@ scale(struct model *m, struct target *t, struct msg_target_answer *answer, struc
 	if (t->d->operation)
 		return busy(t, err);
 	const struct doc_service *spec = serving_doc(m, t);
+	if (spec && spec->rtype != DOC_RTYPE_SERVICE)
+		return err_set(err, ERR_INVALID, "%s/%s is a job: it has no size", t->q.deployment,
+			       t->q.service);
 	if (!spec || t->d->row.target != t->d->row.revision)
 		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
 			       t->q.service);
@@ -249,7 +254,9 @@ count_others(const struct target *t, enum lifecycle_order order)
 			const struct replica *p = container_of(at, struct replica, link);
 
 			if (p->life.order == LIFECYCLE_REMOVE ||
-			    (t->q.index && p->row.index != t->q.index))
+			    (t->q.index && p->row.index != t->q.index) ||
+			    (p->row.job &&
+			     (order == LIFECYCLE_RUN || p->life.state == MSG_REPLICA_STOPPED)))
 				continue;
 			count += p->life.order != order;
 		}
@@ -290,7 +297,7 @@ halt(struct model *m, struct target *t, bool stop, struct msg_target_answer *ans
 		answer->unchanged = 1;
 		return 0;
 	}
-	if (!t->s)
+	if (!t->s && !t->q.index)
 		d.stopped = stop;
 	else if (!stop)
 		d.stopped = 0;
@@ -516,6 +523,67 @@ request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
 	default:
 		return malformed(err);
 	}
+}
+
+/* ---- jobs ---- */
+
+enum { RUNS_KEPT = 10 };
+
+/* The oldest runs that have ended make room for a new one. */
+static void
+forget_runs(struct model *m, struct service *s)
+{
+	for (;;) {
+		struct replica *oldest = NULL;
+		struct list *it, *next;
+		size_t count = 0;
+
+		list_each (it, next, &s->replicas) {
+			struct replica *p = container_of(it, struct replica, link);
+
+			if (p->life.order == LIFECYCLE_REMOVE ||
+			    (p->life.state != MSG_REPLICA_STOPPED &&
+			     p->life.state != MSG_REPLICA_FAILED))
+				continue;
+			count++;
+			if (!oldest || p->row.index < oldest->row.index)
+				oldest = p;
+		}
+		if (count < RUNS_KEPT)
+			return;
+		reconcile_order(m, oldest, LIFECYCLE_REMOVE);
+	}
+}
+
+int
+request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
+	    struct err *err)
+{
+	struct target t;
+
+	memset(answer, 0, sizeof(*answer));
+	if (find_target(m, body, bytes, &t, err) < 0)
+		return -1;
+	const struct doc_service *spec = t.s ? serving_doc(m, &t) : NULL;
+	if (!spec || spec->rtype != DOC_RTYPE_JOB) {
+		err_set(err, ERR_INVALID, "%s/%s is not a job that is deployed", t.q.deployment,
+			t.q.service);
+		return err_fix(err, "zlayer job ls shows those that there are");
+	}
+	if (t.d->operation && t.d->operation->row.kind == MSG_OPERATION_REMOVE)
+		return busy(&t, err);
+	struct capacity_want want = {spec, 1};
+	if (capacity_check(m, NULL, t.q.deployment, &want, 1, err) < 0)
+		return -1;
+	forget_runs(m, t.s);
+	const struct replica *p = advance_run(m, t.s, err);
+	if (!p)
+		return -1;
+	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,
+		      t.s->row.name);
+	answer->replica = p->row.id;
+	answer->index = p->row.index;
+	return 0;
 }
 
 /* ---- reading ---- */

@@ -16,6 +16,8 @@ int request_apply(struct model *m, const void *body, size_t bytes, const int *fd
 		  struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
 int request_rollback(struct model *m, const void *body, size_t bytes,
 		     struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+int request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
+		struct err *err) MUST_CHECK;
 int request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
 		   struct msg_target_answer *answer, struct err *err) MUST_CHECK;
 /* These give the bytes of the descriptor that is answered. */

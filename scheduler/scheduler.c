@@ -252,6 +252,7 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 {
 	static struct msg_apply_answer applied;
 	struct msg_target_answer target;
+	struct msg_run_answer run;
 	struct err err = {0};
 	int rc;
 
@@ -261,6 +262,8 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 		rc = request_apply(&s->model, body, bytes, fds, count, &applied, &err);
 	else if (q->op == MSG_OP_ROLLBACK)
 		rc = request_rollback(&s->model, body, bytes, &applied, &err);
+	else if (q->op == MSG_OP_RUN)
+		rc = request_run(&s->model, body, bytes, &run, &err);
 	else
 		rc = request_target(&s->model, q->op, body, bytes, &target, &err);
 	if (rc < 0) {
@@ -270,6 +273,8 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 	pass(s);
 	if (q->op == MSG_OP_APPLY || q->op == MSG_OP_ROLLBACK)
 		station_answer(s->st, q, &applied, sizeof(applied), NULL, 0);
+	else if (q->op == MSG_OP_RUN)
+		station_answer(s->st, q, &run, sizeof(run), NULL, 0);
 	else
 		station_answer(s->st, q, &target, sizeof(target), NULL, 0);
 }
@@ -281,7 +286,7 @@ may_ask(uint16_t role, uint16_t op)
 	if (role == ROLE_RUNTIME)
 		return op == MSG_OP_PLAN;
 	return role == ROLE_API && ((op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS) ||
-				    (op >= MSG_OP_ROLLBACK && op <= MSG_OP_ABORT));
+				    (op >= MSG_OP_ROLLBACK && op <= MSG_OP_RUN));
 }
 
 static void
@@ -306,6 +311,7 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	case MSG_OP_PAUSE:
 	case MSG_OP_RESUME:
 	case MSG_OP_ABORT:
+	case MSG_OP_RUN:
 		change_request(&scheduler, q, body, bytes, fds, count);
 		break;
 	default:

@@ -107,7 +107,8 @@ struct store_replica {
 	uint8_t make[32];
 	uint8_t plan_sha256[32];
 	char address[ADDR_TEXT_BYTES]; /* when it was ready last; "" never */
-	char boot[40];                 /* the machine's boot in which that was */
+	char boot[40];                 /* the machine's boot in which that was; a job's: it began */
+	uint32_t job;                  /* a run of a job: ends by itself, and is kept as history */
 };
 
 struct store_operation {

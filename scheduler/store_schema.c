@@ -69,9 +69,13 @@ static const char first[] =
 /* Revisions made by a roll-back say of which. */
 static const char copies[] = "ALTER TABLE revisions ADD COLUMN copy_of INTEGER NOT NULL DEFAULT 0;";
 
+/* Replicas that are runs of a job. */
+static const char jobs[] = "ALTER TABLE replicas ADD COLUMN job INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
 	first,
 	copies,
+	jobs,
 };
 
 size_t

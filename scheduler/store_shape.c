@@ -84,6 +84,7 @@ static const struct store_column replica[] = {
 	BYTES(store_replica, plan_sha256),
 	TEXT(store_replica, address),
 	TEXT(store_replica, boot),
+	U32(store_replica, job),
 };
 
 static const struct store_column operation[] = {

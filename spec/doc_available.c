@@ -42,7 +42,6 @@ static const struct line lines[] = {
 	{"tunnels", NOT_EMPTY, NULL, "`tunnels`", false},
 	{"routes", NOT_EMPTY, NULL, "`routes`", false},
 	{"externals", NOT_EMPTY, NULL, "`externals`", false},
-	{"services.*.rtype", TEXT_IS, "job", "rtype `job`", false},
 	{"services.*.rtype", TEXT_IS, "cron", "rtype `cron`", false},
 	{"services.*.env.*", HAS_SECRET, NULL, "a secret (`$S:`)", false},
 	{"services.*.network.overlays.service.enabled", TEXT_IS_NOT, "true", "an overlay's switch",
@@ -182,6 +181,13 @@ doc_check_available(const struct doc *doc, struct diag_list *diags)
 {
 	size_t before = diag_count(diags);
 
+	for (size_t i = 0; i < doc->services_count; i++) {
+		const struct doc_service *s = &doc->services[i];
+
+		if (s->rtype == DOC_RTYPE_JOB && s->endpoints_count)
+			doc_diag(doc, diags, s->node, "endpoints", "not-available", NULL,
+				 "an endpoint of a job is not available in this version");
+	}
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		walk(doc, &lines[i], lines[i].path, doc->node, diags);
 	return diag_count(diags) == before && !diags->no_memory ? 0 : -1;

@@ -197,6 +197,64 @@ test_a_restart_of_the_scheduler(void **state)
 	node_end(&w);
 }
 
+static const char job[] = "version: v1\n"
+			  "deployment: shop\n"
+			  "services:\n"
+			  "  web: {rtype: job, image: {name: web:1}}\n";
+
+static struct msg_run_answer
+run(struct node_world *w)
+{
+	struct msg_target_op q = {.deployment = "shop", .service = "web"};
+	struct msg_run_answer answer;
+	struct err err = {0};
+
+	assert_int_equal(request_run(&w->m, &q, sizeof(q), &answer, &err), 0);
+	return answer;
+}
+
+/* A run ends once, and is not begun again by anybody's death. */
+static void
+test_a_job_runs_once(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	node_begin(&w);
+	uint64_t op = apply(&w, job);
+	node_pass(&w, 5);
+	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_DONE);
+	assert_int_equal(w.started, 0);
+	w.behaviour[1] = NODE_EXITS;
+	assert_int_equal(run(&w).index, 1);
+	node_pass(&w, 5);
+	assert_int_equal(w.started, 1);
+	assert_int_equal(replica(&w, "web")->life.state, MSG_REPLICA_STOPPED);
+	node_stop(&w);
+	node_start(&w);
+	node_pass(&w, 20);
+	assert_int_equal(w.started, 1);
+	/* The machine goes down while one runs: nobody knows how far it came. */
+	w.behaviour[1] = NODE_GOOD;
+	struct msg_run_answer second = run(&w);
+	assert_int_equal(second.index, 2);
+	node_pass(&w, 5);
+	assert_int_equal(w.started, 2);
+	node_stop(&w);
+	ring_table_remove(w.runtime, MSG_TABLE_CONTAINER, second.replica);
+	node_sync(w.runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+	w.boot = "second";
+	node_start(&w);
+	node_pass(&w, 10);
+	assert_int_equal(w.started, 2);
+	const struct msg_replica *row =
+		ring_table_own(w.m.writer, MSG_TABLE_REPLICA, second.replica);
+	assert_int_equal(row->state, MSG_REPLICA_STOPPED);
+	assert_string_equal(row->reason.what,
+			    "the machine was restarted while run 2 was under way");
+	node_end(&w);
+}
+
 int
 main(void)
 {
@@ -206,6 +264,7 @@ main(void)
 		cmocka_unit_test(test_too_late),
 		cmocka_unit_test(test_a_reboot_keeps_the_order),
 		cmocka_unit_test(test_a_restart_of_the_scheduler),
+		cmocka_unit_test(test_a_job_runs_once),
 	};
 	struct err err = {0};
 
