@@ -302,6 +302,91 @@ test_each(void **state)
 	assert_int_equal(image_store_bytes(store), 2 * 12345);
 }
 
+static const char *pinned_digest;
+
+static bool
+is_pinned(void *arg, const char *digest)
+{
+	assert_ptr_equal(arg, &pinned_digest);
+	return pinned_digest && !strcmp(digest, pinned_digest);
+}
+
+static void
+count_nameless(void *arg, const struct image_entry *e)
+{
+	size_t *count = arg;
+
+	*count += e->name[0] == '\0' && e->pinned;
+}
+
+/* What a revision stands for stays when its name has moved on; it goes when nobody needs it. */
+static void
+test_pins(void **state)
+{
+	size_t nameless = 0;
+
+	(void)state;
+	pinned_digest = image_sample('a').digest;
+	image_store_pins(store, is_pinned, &pinned_digest);
+	add("a:1", 'a');
+	add("a:1", 'b');
+	assert_int_equal(find(image_sample('a').digest, 'a'), 0);
+	image_store_each(store, count_nameless, &nameless);
+	assert_int_equal(nameless, 1);
+	assert_string_equal(image_store_digest(store, "a:1"), image_sample('b').digest);
+	assert_string_equal(image_store_digest(store, "x:1"), "");
+	pinned_digest = NULL;
+	image_store_unpinned(store);
+	assert_int_equal(find(image_sample('a').digest, 'a'), ERR_NOT_FOUND);
+	assert_false(layer_there('a'));
+	assert_int_equal(find("a:1", 'b'), 0);
+}
+
+static void
+test_prune(void **state)
+{
+	struct image_pruned would, did;
+	struct err err = {0};
+
+	(void)state;
+	pinned_digest = image_sample('a').digest;
+	image_store_pins(store, is_pinned, &pinned_digest);
+	add("a:1", 'a');
+	add("b:1", 'b');
+	add("b:2", 'b');
+	add("d:1", 'd');
+	image_store_hold(store, image_sample('d').digest);
+	image_store_import_begin(store);
+	assert_int_equal(image_store_prune(store, false, &did, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	image_store_import_end(store);
+	assert_int_equal(image_store_prune(store, true, &would, &err), 0);
+	assert_int_equal(would.images, 1);
+	assert_int_equal(find("b:1", 'b'), 0);
+	assert_int_equal(image_store_prune(store, false, &did, &err), 0);
+	assert_memory_equal(&would, &did, sizeof(did));
+	assert_int_equal(find("b:1", 'b'), ERR_NOT_FOUND);
+	assert_false(layer_there('b'));
+	assert_int_equal(find("a:1", 'a'), 0);
+	assert_int_equal(find("d:1", 'd'), 0);
+	reopen();
+	assert_int_equal(find("b:2", 'b'), ERR_NOT_FOUND);
+	assert_int_equal(find("a:1", 'a'), 0);
+}
+
+static void
+test_second_name(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	add("a:1", 'a');
+	assert_int_equal(image_store_name(store, "a:2", image_sample('a').digest, &err), 0);
+	assert_int_equal(image_store_name(store, "a:2", image_sample('a').digest, &err), 0);
+	assert_int_equal(find("a:2", 'a'), 0);
+	assert_int_equal(image_store_name(store, "b:1", image_sample('b').digest, &err), -1);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -343,6 +428,9 @@ main(void)
 		TEST(test_layers_stay_during_imports),
 		TEST(test_orphans_go_at_opening),
 		TEST(test_damaged),
+		TEST(test_pins),
+		TEST(test_prune),
+		TEST(test_second_name),
 		TEST(test_bad_names),
 		TEST(test_each),
 		TEST(test_no_memory),

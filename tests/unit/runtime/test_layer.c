@@ -306,6 +306,46 @@ test_missing_parents(void **state)
 	close(lower);
 }
 
+/* The layers below come later: owners and modes are the same in the end. */
+static void
+test_deferred_parents(void **state)
+{
+	struct err err = {0};
+	struct layer *l;
+	struct buf orphans;
+
+	(void)state;
+	assert_int_equal(mkdirat(topfd, "lower", 0755), 0);
+	int lower = openat(topfd, "lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fchmod(lower, 0750), 0);
+	assert_int_equal(mkdirat(lower, "tmp", 0755), 0);
+	assert_int_equal(fchmodat(lower, "tmp", 01777, 0), 0);
+	assert_int_equal(mkdirat(lower, "brought", 0700), 0);
+	tarball_file(&tar, "tmp/x/y", "");
+	tarball_file(&tar, "brought/z", "");
+	tarball_folder(&tar, "brought"); /* after what is in it */
+	tarball_file(&tar, "gone/a", "");
+	tarball_file(&tar, "gone", "a file now");
+	tarball_end(&tar);
+	buf_init(&orphans, MEM_BASE, BYTES);
+	assert_int_equal(layer_new(root, NULL, 0, &usual, &l, &err), 0);
+	layer_defer(l, &orphans);
+	assert_int_equal(layer_feed(l, tar.data, tar.length, &err), 0);
+	assert_int_equal(layer_end(l, &err), 0);
+	layer_free(l);
+	uint32_t brought = look("brought").st_mode & 07777;
+	assert_int_equal(layer_adopt(root, &lower, 1, orphans.data, orphans.length, &err), 0);
+	assert_int_equal(look("tmp").st_mode & 07777, 01777);
+	assert_int_equal(look("tmp/x").st_mode & 07777, 0755);
+	assert_int_equal(look(".").st_mode & 07777, 0750);
+	assert_int_equal(look("brought").st_mode & 07777, brought);
+	assert_true(S_ISREG(look("gone").st_mode));
+	/* A list that does not hold is refused. */
+	assert_int_equal(layer_adopt(root, &lower, 1, "\377\0\0\0+x", 6, &err), -1);
+	buf_fini(&orphans);
+	close(lower);
+}
+
 static void
 test_refused(void **state)
 {
@@ -441,6 +481,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_whiteouts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_parents, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deferred_parents, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
