@@ -22,7 +22,12 @@ cgroups_write(int group, const char *file, const char *text)
 	defer_close int fd = openat(group, file, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	return write(fd, text, length) == (ssize_t)length ? 0 : -1;
+	ssize_t n;
+	/* A limit of memory may have to wait for pages to go: a signal ends that. */
+	do {
+		n = write(fd, text, length);
+	} while (n < 0 && errno == EINTR);
+	return n == (ssize_t)length ? 0 : -1;
 }
 
 static int
