@@ -177,6 +177,24 @@ def test_history_diff_rollback():
         equal(page(n), "200")
 
 
+def test_rollback_without_a_registry():
+    """The name means another image by now, everything unused was pruned: the old one is still there."""
+    with node() as n:
+        n.deploy(service())
+        first = image_of(n)
+        with open(os.path.join(n.folder, "root", "marker"), "w") as f:
+            f.write("second")
+        n.import_image("test:1")
+        path = os.path.join(n.folder, "test.zlayer.yaml")
+        check("~ web image test:1 (sha256:" in n.cli("diff", path, "--exit-code", status=3).stdout)
+        n.deploy(service())
+        check(image_of(n) != first, "another image")
+        n.cli("image", "prune", "--yes")
+        n.cli("rollback", "shop")
+        equal(image_of(n), first)
+        equal(page(n), "200")
+
+
 def test_rollback_survives():
     """kill -9 of the scheduler, the runtime and the node in the middle of a roll-back."""
     with node() as n:
