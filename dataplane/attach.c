@@ -37,11 +37,21 @@ xdp_path(enum msg_xdp mode, uint32_t ifindex, char out[PIN_BYTES])
 }
 
 static int
+load(struct err *err)
+{
+	if (dl_load_libbpf(err) < 0)
+		return -1;
+	/* What fails is told by us. */
+	libbpf.libbpf_set_print(NULL);
+	return 0;
+}
+
+static int
 open_program(const char *name, struct err *err)
 {
 	char path[PIN_BYTES];
 
-	if (dl_load_libbpf(err) < 0)
+	if (load(err) < 0)
 		return -1;
 	text_format(path, sizeof(path), "%d/%s", TC_VETH_ABI, name);
 	int fd = libbpf.bpf_obj_get(path);
@@ -142,8 +152,19 @@ is_wanted(const char *pin, const uint32_t *ifindexes, size_t count)
 	return false;
 }
 
+/* Before tcx there is no link to let go. */
+static void
+forget_uplink(uint32_t ifindex)
+{
+	struct hook hook = {.kind = MSG_HOOK_CLSACT, .ifindex = (int)ifindex, .link_fd = -1};
+	struct err err = {0};
+
+	if (ifindex && load(&err) == 0)
+		hook_detach(&hook);
+}
+
 void
-attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink)
+attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink, bool keep_uplink)
 {
 	char folder[16];
 	struct dirent *entry;
@@ -154,9 +175,11 @@ attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink)
 		bool xdp = text_starts(entry->d_name, XDP_PIN);
 
 		if (xdp ? !is_wanted(entry->d_name, ifindexes, count)
-			: strcmp(entry->d_name, TC_PIN) == 0 && !uplink)
+			: strcmp(entry->d_name, TC_PIN) == 0 && !keep_uplink)
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 	if (dir)
 		closedir(dir);
+	if (!keep_uplink)
+		forget_uplink(uplink);
 }

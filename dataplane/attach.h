@@ -25,7 +25,8 @@ int attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_o
 	       struct err *err) MUST_CHECK;
 /* tc_uplink: replaced when it stands. */
 int attach_uplink(uint32_t ifindex, struct err *err) MUST_CHECK;
-/* Detaches from all interfaces but these (their numbers), and from the uplink when it is 0. */
-void attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink);
+/* Detaches from all interfaces but these (their numbers), and from the uplink (0: there is none)
+ * unless it is kept. */
+void attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink, bool keep_uplink);
 
 #endif

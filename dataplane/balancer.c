@@ -488,7 +488,7 @@ static void
 count_link(struct balancer *b, uint32_t slot, const struct edge_count *now, const __u64 *drops)
 {
 	static const char *const verdicts[EDGE_VERDICTS] = {"pass", "redirect", "answer", "drop"};
-	static const char *const reasons[EDGE_REASONS] = {"denied", "backend"};
+	static const char *const reasons[EDGE_REASONS] = {"denied"};
 	char name[16];
 
 	link_name(b, slot, name, sizeof(name));

@@ -617,9 +617,3 @@ lb_program_uplink(const struct lb *lb)
 {
 	return libbpf.bpf_program__fd(lb->skel->progs.tc_uplink);
 }
-
-int
-lb_flows4(const struct lb *lb)
-{
-	return libbpf.bpf_map__fd(lb->skel->maps.flows4);
-}

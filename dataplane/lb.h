@@ -86,6 +86,5 @@ int lb_program_root(const struct lb *lb);
 int lb_program_edge(const struct lb *lb);
 int lb_program_back(const struct lb *lb);
 int lb_program_uplink(const struct lb *lb);
-int lb_flows4(const struct lb *lb); /* the map */
 
 #endif

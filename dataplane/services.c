@@ -427,12 +427,16 @@ add_prefixes(struct lb_rows *rows, const struct service *v, const struct addr_pr
 	}
 }
 
+/* What clients most likely came by: a dedicated address, else the first of the node's own. */
 static const struct addr *
 usual_address(const struct services_input *in, bool v4)
 {
-	for (size_t i = 0; i < in->addresses_count; i++)
-		if (addr_is_v4(&in->addresses[i]) == v4)
-			return &in->addresses[i];
+	for (size_t i = 0; i < in->addresses_count; i++) {
+		size_t at = (i + in->own_count) % in->addresses_count;
+
+		if (addr_is_v4(&in->addresses[at]) == v4)
+			return &in->addresses[at];
+	}
 	return NULL;
 }
 
@@ -540,7 +544,7 @@ add_vips(struct all_rows *rows, const struct service *v, const struct services_i
 static void
 add_echoes(struct all_rows *rows, const struct services_input *in)
 {
-	struct edge_vip vip = {.flags = EDGE_VIP_DEDICATED};
+	struct edge_vip vip = {0};
 
 	for (size_t i = in->own_count; i < in->addresses_count; i++)
 		add_vip(rows, &in->addresses[i], 0,

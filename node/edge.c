@@ -238,7 +238,7 @@ apply(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 	}
 	for (uint32_t i = 0; i < found->links_count; i++)
 		ifindexes[i] = found->links[i].ifindex;
-	attach_forget(ifindexes, found->links_count, w->on ? w->uplink : 0);
+	attach_forget(ifindexes, found->links_count, w->uplink, w->on);
 	if (err->kind)
 		msg_reason_from(err, &found->reason);
 }
@@ -413,7 +413,7 @@ want(struct edge *e, const struct config *config, const struct msg_datapath *dat
 	w.generic = d->mode == CONFIG_XDP_AUTO || d->mode == CONFIG_XDP_GENERIC;
 	w.by_route = d->interfaces_auto;
 	w.generation = datapath->generation;
-	w.uplink = w.on ? uplink->ifindex : 0;
+	w.uplink = uplink->ifindex;
 	for (uint32_t i = 0; i < d->interfaces_count && w.names_count < MSG_EDGE_LINKS; i++)
 		text_copy(w.names[w.names_count++], IFNAMSIZ, d->interfaces[i].text);
 	w.at_count = listeners_edge(config, w.at);

@@ -51,11 +51,10 @@ struct edge_vip6 {
 };
 
 enum edge_vip_flags {
-	EDGE_VIP_BIG = 1 << 0,       /* the table has EDGE_SLOTS_BIG slots */
-	EDGE_VIP_DENY = 1 << 1,      /* there are prefixes whose packets are dropped */
-	EDGE_VIP_ALLOW = 1 << 2,     /* there are prefixes, and only theirs are taken */
-	EDGE_VIP_REMEMBER = 1 << 3,  /* not what a reply has by default: flow to be noted */
-	EDGE_VIP_DEDICATED = 1 << 4, /* an address of dataplane.vips: echo is answered */
+	EDGE_VIP_BIG = 1 << 0,      /* the table has EDGE_SLOTS_BIG slots */
+	EDGE_VIP_DENY = 1 << 1,     /* there are prefixes whose packets are dropped */
+	EDGE_VIP_ALLOW = 1 << 2,    /* there are prefixes, and only theirs are taken */
+	EDGE_VIP_REMEMBER = 1 << 3, /* not what a reply has by default: flow to be noted */
 };
 
 struct edge_vip {
@@ -171,8 +170,7 @@ enum edge_verdict {
 };
 
 enum edge_reason {
-	EDGE_DROP_DENIED,  /* the source is in a denied prefix, or in none of the allowed */
-	EDGE_DROP_BACKEND, /* of a connection whose backend is gone */
+	EDGE_DROP_DENIED, /* the source is in a denied prefix, or in none of the allowed */
 	EDGE_REASONS,
 };
 

@@ -60,6 +60,24 @@ back_port(struct __sk_buff *skb, const struct edge_head *h, __u16 from, __u16 to
 	bpf_skb_store_bytes(skb, h->l4, &to, sizeof(to), 0);
 }
 
+/* The host's own connections to a container are not the balancer's. */
+static __always_inline int
+back_is_own4(__u32 addr, __u16 port, __u8 protocol)
+{
+	struct edge_vip4 key = {.addr = addr, .port = port, .protocol = protocol};
+
+	return bpf_map_lookup_elem(&vips4, &key) != 0;
+}
+
+static __always_inline int
+back_is_own6(const void *addr, __u16 port, __u8 protocol)
+{
+	struct edge_vip6 key = {.port = port, .protocol = protocol};
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&vips6, &key) != 0;
+}
+
 /* What the client knows this flow by. */
 static __always_inline const struct edge_voice *
 back_voice(const struct edge_voice *usual, const struct edge_note *key)
@@ -128,7 +146,7 @@ back4(struct __sk_buff *skb, const struct edge_config *c)
 	key.port = l4->source;
 	key.protocol = (__u8)h.protocol;
 	voice = bpf_map_lookup_elem(&speakers4, &key);
-	if (!voice)
+	if (!voice || back_is_own4(ip->daddr, voice->port, key.protocol))
 		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
 	__builtin_memcpy(note.client, &ip->daddr, 4);
 	__builtin_memcpy(note.container, &from, 4);
@@ -217,7 +235,7 @@ back6(struct __sk_buff *skb, const struct edge_config *c)
 	key.port = l4->source;
 	key.protocol = (__u8)h.protocol;
 	voice = bpf_map_lookup_elem(&speakers6, &key);
-	if (!voice)
+	if (!voice || back_is_own6(&ip->daddr, voice->port, key.protocol))
 		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
 	__builtin_memcpy(note.client, &ip->daddr, 16);
 	__builtin_memcpy(note.container, from, 16);

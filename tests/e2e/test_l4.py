@@ -351,6 +351,15 @@ def test_node_killed():
         wait_for(lambda: len(names(client)) == 4, "the successor balances")
 
 
+def test_host_reaches_containers():
+    """The machine's own connections to a container are not taken for replies to clients."""
+    with balanced("native") as (n, _):
+        for r in n.cli_json("ps")["items"]:
+            for address in (r["container"]["address"], r["container"]["address6"]):
+                with socket.create_connection((address, 7000), 20) as s:
+                    ask(s)
+
+
 def test_upgrade():
     with balanced("native") as (n, client), Load(client) as load:
         load.more()
