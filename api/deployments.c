@@ -130,7 +130,7 @@ refuse_document(struct call *call, struct diag_list *diags)
 	buf_fini(&b);
 }
 
-/* Where a service does not say how it is updated, the node's configuration does. */
+/* Where a service does not say how it is updated and logged, the node's configuration does. */
 static void
 fill_defaults(struct call *call, struct doc *doc)
 {
@@ -142,6 +142,8 @@ fill_defaults(struct call *call, struct doc *doc)
 		return;
 	config_update_defaults(config, &defaults);
 	doc_set_update_defaults(doc, &defaults);
+	doc_set_log_defaults(doc, config->logs.containers.max_size_bytes,
+			     config->logs.containers.max_files);
 }
 
 /* The document of the body, or NULL: then it was answered. */

@@ -67,18 +67,27 @@ is_journal(int fd)
 }
 
 void
+log_change(enum log_level level, enum log_format format)
+{
+	bool text = format == LOG_FORMAT_TEXT ||
+		    (format == LOG_FORMAT_AUTO && isatty(state.config.fd) == 1);
+
+	__atomic_store_n(&state.config.level, level, __ATOMIC_RELAXED);
+	__atomic_store_n(&state.text, text, __ATOMIC_RELAXED);
+}
+
+void
 log_setup(const struct log_config *config)
 {
 	state.config = *config;
-	state.text = config->format == LOG_FORMAT_TEXT ||
-		     (config->format == LOG_FORMAT_AUTO && isatty(config->fd) == 1);
+	log_change(config->level, config->format);
 	state.journal = is_journal(config->fd);
 }
 
 bool
 log_on(enum log_level level)
 {
-	return level >= state.config.level;
+	return level >= __atomic_load_n(&state.config.level, __ATOMIC_RELAXED);
 }
 
 static const char *
@@ -385,7 +394,7 @@ log_event_(enum log_level level, const char *message, const struct log_field *fi
 	if (!log_on(level))
 		return;
 	l.length = 0;
-	l.text = state.text;
+	l.text = __atomic_load_n(&state.text, __ATOMIC_RELAXED);
 	l.cut = false;
 	if (state.journal)
 		l.length = (size_t)snprintf(l.data, sizeof(l.data), "<%d>", level_priority(level));

@@ -27,6 +27,8 @@ struct log_config {
 };
 
 void log_setup(const struct log_config *config);
+/* Another level and format, at any time. */
+void log_change(enum log_level level, enum log_format format);
 bool log_on(enum log_level level);
 bool log_level_parse(const char *text, enum log_level *out);
 uint64_t log_dropped(void);

@@ -309,6 +309,8 @@ take_over(struct node *n, const struct config *config, struct err *err)
 	setup_log(n);
 	leash_init(&message, LEASH_CONFIG);
 	message.from_role = ROLE_NODE;
+	message.a = (uint64_t)config->logs.level + 1;
+	message.b = (uint64_t)config->logs.format;
 	hub_send_all(n->hub, &message, &n->config_fd, 1);
 	listeners_plan(&n->listeners, &n->config);
 	n->listen_wait = 0;

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "observability/access.h"
+#include "observability/gzip.h"
 #include "observability/revision.h"
 #include "observability/scrape.h"
 #include "ring/metrics.h"
@@ -23,6 +24,7 @@ struct observability {
 	struct station *st;
 	bool listening;
 	bool complete;
+	struct metric_series *node_info;
 	uint64_t wait_until_ms;
 	uv_idle_t again; /* runs while more records wait */
 };
@@ -135,6 +137,9 @@ wake(struct station *st, struct ring_reader *reader)
 	(void)st;
 	if (ring_reader_role(reader) == ROLE_SCHEDULER)
 		ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), keep_copy, NULL);
+	if (ring_reader_role(reader) == ROLE_DATAPLANE)
+		ring_table_sync(reader, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath), keep_copy,
+				NULL);
 	if (ring_reader_role(reader) == ROLE_NODE) {
 		ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), keep_copy, NULL);
 		ring_table_sync(reader, MSG_TABLE_PROCESS, sizeof(struct msg_process), keep_copy,
@@ -171,20 +176,37 @@ set_build_info(void)
 	metric_set(metrics_get(station_metrics(o.st), METRICS_BUILD_INFO, &labels), 1);
 }
 
+static const char *
+xdp_mode(void)
+{
+	struct ring_reader *dataplane = station_reader(o.st, ROLE_DATAPLANE, 0);
+	const struct msg_datapath *row =
+		dataplane ? ring_table_get(dataplane, MSG_TABLE_DATAPATH, 1) : NULL;
+
+	if (row && row->xdp == MSG_XDP_NATIVE)
+		return "native";
+	return row && row->xdp == MSG_XDP_GENERIC ? "generic" : "off";
+}
+
 static void
 set_node_info(void)
 {
 	struct ring_reader *node = station_reader(o.st, ROLE_NODE, 0);
 	const struct msg_node *row = node ? ring_table_get(node, MSG_TABLE_NODE, 1) : NULL;
 	struct metric_labels labels = {0};
+	struct metric_series *info;
 
 	if (!row || !MSG_OK(row->name) || !MSG_OK(row->zone) || !MSG_OK(row->kernel))
 		return;
 	metric_label(&labels, "node", row->name);
 	metric_label(&labels, "zone", row->zone);
 	metric_label(&labels, "kernel", row->kernel);
-	metric_label(&labels, "xdp_mode", "off");
-	metric_set(metrics_get(station_metrics(o.st), METRICS_NODE_INFO, &labels), 1);
+	metric_label(&labels, "xdp_mode", xdp_mode());
+	info = metrics_get(station_metrics(o.st), METRICS_NODE_INFO, &labels);
+	metric_set(info, 1);
+	if (o.node_info && o.node_info != info)
+		metric_hide(o.node_info);
+	o.node_info = info;
 }
 
 static void
@@ -305,6 +327,19 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	out->metric_series = 512;
 }
 
+/* Answers are plain without zlib. */
+static int
+open_role(struct station *st, struct err *err)
+{
+	struct err missing = {0};
+
+	(void)st;
+	(void)err;
+	if (gzip_load(&missing) < 0)
+		log_err(LOG_WARN, "metrics are not compressed", &missing);
+	return 0;
+}
+
 static int
 start(struct station *st, struct err *err)
 {
@@ -326,6 +361,7 @@ start(struct station *st, struct err *err)
 const struct station_role observability_role = {
 	.role = ROLE_OBSERVABILITY,
 	.layout = layout,
+	.open = open_role,
 	.start = start,
 	.peer = peer,
 	.wake = wake,

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "observability/gzip.h"
 #include "wire/http1.h"
 #include "wire/http1_write.h"
 
@@ -84,7 +85,7 @@ was_written(uv_write_t *request, int status)
 }
 
 static void
-put_head(struct conn *c, unsigned status, const char *type, size_t length)
+put_head(struct conn *c, unsigned status, const char *type, size_t length, bool gzipped)
 {
 	char head[512];
 	struct http1_writer w;
@@ -93,6 +94,10 @@ put_head(struct conn *c, unsigned status, const char *type, size_t length)
 	http1_write_status(&w, status);
 	http1_write_header(&w, "content-type", type);
 	http1_write_header_u(&w, "content-length", length);
+	if (gzipped)
+		http1_write_header(&w, "content-encoding", "gzip");
+	if (status == 200)
+		http1_write_header(&w, "vary", "accept, accept-encoding");
 	if (status == 405)
 		http1_write_header(&w, "allow", "GET, HEAD");
 	if (c->close_after)
@@ -120,10 +125,26 @@ static void
 answer_text(struct conn *c, unsigned status, const char *text, bool head_only)
 {
 	buf_init(&c->answer, MEM_OBSERVABILITY, ANSWER_BYTES_MAX);
-	put_head(c, status, "text/plain; charset=utf-8", strlen(text));
+	put_head(c, status, "text/plain; charset=utf-8", strlen(text), false);
 	if (!head_only)
 		buf_puts(&c->answer, text);
 	send_answer(c);
+}
+
+/* Without memory for it the answer stays as it is. */
+static bool
+compress(struct buf *body)
+{
+	struct buf small;
+
+	buf_init(&small, MEM_OBSERVABILITY, ANSWER_BYTES_MAX / 2);
+	if (!gzip_write(body->data, body->length, &small)) {
+		buf_fini(&small);
+		return false;
+	}
+	buf_fini(body);
+	*body = small;
+	return true;
 }
 
 static void
@@ -132,6 +153,8 @@ answer_metrics(struct conn *c, const struct http1_head *head)
 	size_t n = 0;
 	const char *accept = http1_head_value(head, c->input, HEADER_ACCEPT, &n);
 	enum exposition_format format = exposition_choose(accept ? accept : "", accept ? n : 0);
+	const char *encoding = http1_head_value(head, c->input, HEADER_ACCEPT_ENCODING, &n);
+	bool gzipped = encoding && gzip_accepted(encoding, n);
 	struct buf body;
 
 	buf_init(&body, MEM_OBSERVABILITY, ANSWER_BYTES_MAX / 2);
@@ -140,8 +163,9 @@ answer_metrics(struct conn *c, const struct http1_head *head)
 		answer_text(c, 503, "no metrics now, try again\n", head->method == HTTP_HEAD);
 		return;
 	}
+	gzipped = gzipped && compress(&body);
 	buf_init(&c->answer, MEM_OBSERVABILITY, ANSWER_BYTES_MAX);
-	put_head(c, 200, exposition_content_type(format), body.length);
+	put_head(c, 200, exposition_content_type(format), body.length, gzipped);
 	if (head->method != HTTP_HEAD)
 		buf_put(&c->answer, body.data, body.length);
 	buf_fini(&body);

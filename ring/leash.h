@@ -33,7 +33,8 @@ enum leash_kind {
 	LEASH_LISTENER, /* fd: listening socket; name: "http", "https", "tcp", "udp" ...; a = 1 when
 			   it is the last */
 	LEASH_CONFIG,   /* fd: new config (sealed): take it over without a pause; listeners whose
-			   address it no longer has are to be closed */
+			   address it no longer has are to be closed; a = enum log_level + 1, b =
+			   enum log_format; a = 0: as before */
 	LEASH_UNLISTEN, /* node -> proxy: the port of a tcp or udp endpoint is given up; name, addr
 			   as of its listener */
 	LEASH_STOP,     /* finish what is under way and leave; a = grace in ms */

@@ -308,6 +308,8 @@ take_message(struct station *st, const struct leash_message *m, int *fds, size_t
 		return;
 	case LEASH_CONFIG:
 		take_config(st, fds);
+		if (m->a > 0 && m->a <= LOG_ERROR + 1 && m->b <= LOG_FORMAT_JSON)
+			log_change((enum log_level)(m->a - 1), (enum log_format)m->b);
 		break;
 	default:
 		break;

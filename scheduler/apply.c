@@ -64,6 +64,8 @@ parse(struct apply *a, const char *text, size_t bytes, struct err *err)
 	if (rc == 0) {
 		config_update_defaults(a->m->config, &defaults);
 		doc_set_update_defaults(a->doc, &defaults);
+		doc_set_log_defaults(a->doc, a->m->config->logs.containers.max_size_bytes,
+				     a->m->config->logs.containers.max_files);
 		rc = doc_check_available(a->doc, diags);
 	}
 	if (rc < 0)

@@ -295,16 +295,11 @@ static void
 put_keeping(const struct plan_make_input *in, struct arena *a, struct plan *p)
 {
 	const struct doc_service *s = in->service;
-	const struct config_container_logs *logs = &in->config->logs.containers;
 
 	p->stop_signal = (uint32_t)s->stop_signal;
 	p->stop_grace_ms = (uint32_t)s->stop_grace_period_ms;
 	p->log_max_bytes = s->logs.max_size_bytes;
 	p->log_max_files = s->logs.max_files;
-	if (!doc_given(s->logs.node, "max_size") && logs->max_size_bytes)
-		p->log_max_bytes = logs->max_size_bytes;
-	if (!doc_given(s->logs.node, "max_files") && logs->max_files)
-		p->log_max_files = logs->max_files;
 	if (!s->health.node || s->health.check.type != DOC_CHECK_COMMAND)
 		return;
 	const struct doc_run *run = &s->health.check.command;

@@ -30,7 +30,7 @@ static const struct field containers_fields[] = {
 	 .min = 4096,
 	 .max = UINT64_C(1) << 50,
 	 .def = 10 << 20},
-	CONFIG_NUMBER(container_logs, max_files, 1, 1000, 3),
+	CONFIG_NUMBER(container_logs, max_files, 1, 64, 3),
 };
 static const struct field_table containers_table = {.what = "containers",
 						    FIELD_TABLE(containers_fields)};

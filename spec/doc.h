@@ -583,6 +583,7 @@ int doc_check_available(const struct doc *doc, struct diag_list *diags) MUST_CHE
 /* The defaults of the node's own configuration take the place of the built-in ones, where a service
  * does not say. */
 void doc_set_update_defaults(struct doc *doc, const struct doc_update *defaults);
+void doc_set_log_defaults(struct doc *doc, uint64_t max_size_bytes, uint32_t max_files);
 
 /* The canonical form: defaults filled in, maps sorted, block style. The same document gives the
  * same bytes, and parsing them gives the same dump again. Check buf_ok(). */

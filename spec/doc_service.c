@@ -87,11 +87,24 @@ static const struct field logs_fields[] = {
 	 .min = 4096,
 	 .max = DOC_SIZE_MAX,
 	 .def = 10 << 20},
-	DOC_NUMBER(struct doc_logs, max_files, "max_files", 1, 1000, 3),
+	DOC_NUMBER(struct doc_logs, max_files, "max_files", 1, 64, 3),
 };
 
 static const struct field_table logs_table = {
 	.what = "logs", FIELD_TABLE(logs_fields), .has_node = true};
+
+void
+doc_set_log_defaults(struct doc *doc, uint64_t max_size_bytes, uint32_t max_files)
+{
+	for (size_t i = 0; i < doc->services_count; i++) {
+		struct doc_logs *logs = &doc->services[i].logs;
+
+		if (!doc_given(logs->node, "max_size"))
+			logs->max_size_bytes = max_size_bytes;
+		if (!doc_given(logs->node, "max_files"))
+			logs->max_files = max_files;
+	}
+}
 
 /* ---- the service ---- */
 

@@ -18,6 +18,7 @@
  *   /who           host name
  *   /close         closes without an answer
  *   /exit/N        ends the process with status N
+ *   /print/N       writes N lines of 1 KiB to standard output
  *   /memory/N      takes N MiB and keeps it
  *   /ws            WebSocket echo (RFC 6455)
  */
@@ -466,6 +467,12 @@ serve_one(struct conn *c)
 		return false;
 	if (strncmp(path, "/exit/", 6) == 0)
 		_exit(atoi(path + 6));
+	if (strncmp(path, "/print/", 7) == 0) {
+		for (long n = atol(path + 7); n > 0; n--)
+			printf("%01023ld\n", n);
+		fflush(stdout);
+		return answer_text(c->fd, 200, "printed\n");
+	}
 	if (strncmp(path, "/memory/", 8) == 0) {
 		size_t n = strtoull(path + 8, NULL, 10) << 20;
 		char *p = malloc(n);

@@ -2,6 +2,7 @@
 """/metrics: clean for promtool and the strict OpenMetrics parser, and counting what was sent."""
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -346,6 +347,78 @@ def test_access_log():
         log = node.tail(400)
         check("hunter2" not in log, "a secret is in the log")
         check('"path":"/health"' not in log, "an excluded path is in the log")
+
+
+def requests_of(node):
+    """The log's lines about requests: (format, path)."""
+    found = []
+    for row in node.tail(1000).splitlines():
+        if row.startswith("{") and '"msg":"request"' in row:
+            found.append(("json", json.loads(row)["path"]))
+        elif " request " in row and " path=" in row:
+            found.append(("text", row.split(" path=")[1].split()[0].strip('"')))
+    return found
+
+
+def test_log_follows_a_reload():
+    """Format, level, sample and switch of the access log change while the processes run."""
+    with Node(config="logs: { format: json }\n") as node:
+        node.import_image()
+        node.deploy(service())
+        pids = node.processes()
+
+        def reload(logs, mark, shown):
+            node.write_config(f"logs: {logs}\n")
+            before = total(scrape()[0], "zlayer_config_reloads_total", result="success")
+            node.process.send_signal(zl.signal.SIGHUP)
+            wait_for(lambda: total(scrape()[0], "zlayer_config_reloads_total", result="success") > before, "the reload")
+            done = total(scrape()[0], "zlayer_http_requests_total", service="shop/web")
+            read = total(scrape()[0], "zlayer_ring_messages_total", direction="read")
+            node.curl(f"/status/200?{mark}", "web.test", "-o", "/dev/null")
+            node.curl(f"/bytes/{mark}", "web.test", "-o", "/dev/null")
+            wait_for(lambda: total(scrape()[0], "zlayer_http_requests_total", service="shop/web") >= done + 2, "two requests")
+            wait_for(lambda: total(scrape()[0], "zlayer_ring_messages_total", direction="read") >= read + 2, "their records")
+            if shown:
+                wait_for(lambda: (shown, f"/bytes/{mark}") in requests_of(node), f"{logs}: the line as {shown}")
+            else:
+                check(f"/bytes/{mark}" not in [path for _, path in requests_of(node)], logs, "shows a request")
+        reload("{ format: json }", 1, "json")
+        reload("{ format: text }", 2, "text")
+        reload("{ format: json, level: warn }", 3, None)
+        reload("{ format: json, level: info, access: { enabled: false } }", 4, None)
+        reload("{ format: json, access: { sample: 0 } }", 5, None)
+        reload("{ format: json, access: { exclude_paths: [/bytes/6] } }", 6, None)
+        reload("{ format: json, level: debug }", 7, "json")
+        equal(node.processes(), pids, "processes")
+
+
+def test_container_logs_are_bounded():
+    size, files = 128 << 10, 3
+    with Node(config=f"logs: {{ containers: {{ max_size: 128Ki, max_files: {files} }} }}\n") as node:
+        node.import_image()
+        node.deploy(service())
+        for _ in range(4):
+            node.curl("/print/512", "web.test", "-o", "/dev/null")
+        wait_for(lambda: total(scrape()[0], "zlayer_log_lines_total", service="shop/web") >= 2048, "each line is counted")
+        found = {p: os.stat(p).st_size for p in zl.glob.glob(node.data + "/**/logs/shop/web/*/log*", recursive=True)}
+        equal(len(found), files, f"files {found}")
+        check(all(s <= size + 4096 for s in found.values()), found)
+        lines = [line for line in node.cli("logs", "shop/web", "-n", "20").stdout.splitlines() if "0000000000" in line]
+        check(len(lines) >= 19, "the last lines are there", len(lines))
+        check(lines[-1].endswith("00001"), lines[-1][-20:])
+
+
+def test_compressed():
+    with Node() as node:
+        check(node.ready(), "ready")
+        for encoding, want in (("gzip", "gzip"), ("gzip;q=0", None), ("identity", None)):
+            request = urllib.request.Request("http://127.0.0.1:9883/metrics", headers={"Accept-Encoding": encoding})
+            with urllib.request.urlopen(request, timeout=30) as r:
+                data = r.read()
+                equal(r.headers["Content-Encoding"], want, encoding)
+            text = gzip.decompress(data) if want else data
+            check(text.startswith(b"# HELP zlayer_build_info "), text[:100])
+            check(not want or len(data) < len(text) / 4, "not much smaller", len(data), len(text))
 
 
 if __name__ == "__main__":
