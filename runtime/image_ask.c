@@ -164,7 +164,8 @@ resolved(void *arg, int status, const struct err *why, const void *body, size_t 
 			why);
 		answer_digest(a, &ask->request, here);
 	} else if (status) {
-		station_answer_err(a->st, &ask->request, why);
+		image_pull_err(ask->name, why, &err);
+		station_answer_err(a->st, &ask->request, &err);
 	} else {
 		err_set(&err, ERR_CORRUPT, "fetch gave an answer that does not hold");
 		station_answer_err(a->st, &ask->request, &err);
@@ -188,8 +189,11 @@ resolve(struct image_ask *a, const struct station_request *request, const struct
 		answer_digest(a, request, op.digest[0] ? op.digest : here);
 		return 0;
 	}
-	if (!ask_registry)
-		return err_set(err, ERR_NOT_FOUND, "the image %s is not on this node", op.name);
+	if (!ask_registry) {
+		err_set(err, ERR_NOT_FOUND, "the image %s is not on this node", op.name);
+		err_why(err, "its pull_policy is never");
+		return err_fix(err, "import it: zlayer image import FILE.tar");
+	}
 	struct ask *ask = ask_new(a, request, body, err);
 	if (!ask)
 		return -1;

@@ -241,14 +241,22 @@ finish(struct pull *p, const struct err *err, const struct msg_imported *importe
 	start_layers(ps);
 }
 
+void
+image_pull_err(const char *name, const struct err *cause, struct err *out)
+{
+	*out = *cause;
+	if (!strstr(cause->what, name))
+		text_format(out->what, sizeof(out->what), "cannot pull %s: %s", name, cause->what);
+}
+
 static void
 fail(struct pull *p, const struct err *cause)
 {
-	struct err err = *cause;
+	struct err err;
 
 	if (p->phase == OVER)
 		return;
-	err_where(&err, "pulling %s", p->name);
+	image_pull_err(p->name, cause, &err);
 	finish(p, &err, NULL);
 }
 
@@ -768,6 +776,20 @@ image_pull_moved(struct pulls *ps, const struct ring_reader *fetch)
 	}
 }
 
+/* None of its layers is under way: it stands behind those of others. */
+static bool
+is_queued(const struct pull *p)
+{
+	bool waits = false;
+
+	for (size_t i = 0; i < p->count; i++) {
+		if (p->layers[i] && p->layers[i]->state == RUNNING)
+			return false;
+		waits |= p->layers[i] && p->layers[i]->state == WAITING;
+	}
+	return waits;
+}
+
 void
 image_pull_tick(struct pulls *ps)
 {
@@ -777,6 +799,8 @@ image_pull_tick(struct pulls *ps)
 	list_each (it, next, &ps->pulls) {
 		struct pull *p = container_of(it, struct pull, link);
 
+		if (p->phase == LAYERS && is_queued(p))
+			p->moved_ns = now;
 		if (p->phase != LAYERS || now - p->moved_ns < STILL_NS)
 			continue;
 		fail_with(p, ERR_TIMEOUT, "nothing of the image has come for 3 minutes");

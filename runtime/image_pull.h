@@ -32,6 +32,8 @@ struct pull_calls {
 	void (*moved)(void *arg, uint64_t tag, const struct pull_progress *progress);
 };
 
+/* Why an image was not pulled, with its name in what failed. */
+void image_pull_err(const char *name, const struct err *cause, struct err *out);
 int image_pull_open(struct station *st, struct image_store *store, struct pulls **out,
 		    struct err *err) MUST_CHECK;
 /* name: a full reference without digest. digest: exactly this one; "": what the name means in the

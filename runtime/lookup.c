@@ -29,7 +29,8 @@ struct lookup {
 	char name[DNS_STUB_NAME_BYTES];
 	char asked[DNS_STUB_NAME_BYTES]; /* the candidate under way */
 	size_t candidate, turn;
-	bool no_name; /* some server said so */
+	bool no_name;      /* some server said so */
+	bool no_addresses; /* some server knows the name */
 	struct try *try;
 	uint16_t ids[2];
 	bool answered[2];
@@ -80,7 +81,10 @@ finish(struct lookup *l)
 	struct dns_stub_addrs addrs = l->addrs;
 
 	addr_put(&l->conf.servers[0], server, sizeof(server));
-	if (l->no_name)
+	if (l->no_addresses)
+		text_format(why, sizeof(why), "the name has no address (asked %s%s)", server,
+			    l->conf.servers_count > 1 ? " and others" : "");
+	else if (l->no_name)
 		text_format(why, sizeof(why), "there is no such name (asked %s%s)", server,
 			    l->conf.servers_count > 1 ? " and others" : "");
 	else
@@ -122,6 +126,7 @@ take(struct lookup *l, const void *data, size_t bytes)
 		case DNS_STUB_FOREIGN:
 			continue;
 		case DNS_STUB_OK:
+			l->no_addresses |= l->addrs.count == 0;
 			break;
 		case DNS_STUB_NO_NAME:
 			l->no_name = true;

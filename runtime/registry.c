@@ -204,11 +204,15 @@ say_failure(const struct registry *r, const struct registry_reply *reply, struct
 	switch (reply->failure) {
 	case REGISTRY_NO_NAME:
 		err_set(err, ERR_SYSTEM, "the registry's name cannot be resolved: %s", host);
-		err_fix(err, "check the image's name, and /etc/resolv.conf of this node");
+		err_fix(err,
+			"check the image's name and /etc/resolv.conf of this node, or bring the "
+			"image without a registry: zlayer image import FILE.tar");
 		break;
 	case REGISTRY_NO_SERVER:
 		err_set(err, ERR_SYSTEM, "the registry %s cannot be reached", host);
-		err_fix(err, "check that it runs and that this node reaches it: curl %s/v2/",
+		err_fix(err,
+			"check that it runs and that this node reaches it (curl %s/v2/), or bring "
+			"the image without it: zlayer image import FILE.tar",
 			registry_endpoint(r)->base);
 		break;
 	case REGISTRY_NO_TLS:
@@ -353,6 +357,15 @@ put_query(const struct registry *r, char *out, size_t cap)
 	return text_format(out, cap, "service=%s&scope=%s", service, scope);
 }
 
+/* A scheme may be written in capitals. */
+static bool
+is_https(const char *url)
+{
+	struct url_target t;
+
+	return url_target_parse(url, strlen(url), HTTP_GET, &t) && t.https;
+}
+
 static bool
 realm_is_fine(const struct registry *r)
 {
@@ -360,7 +373,7 @@ realm_is_fine(const struct registry *r)
 	const char *realm = r->challenge.realm;
 
 	return url_target_parse(realm, strlen(realm), HTTP_GET, &t) && t.form == URL_ABSOLUTE &&
-	       (t.https || strncmp(r->url, "http://", 7) == 0);
+	       (t.https || !is_https(r->url));
 }
 
 static bool
@@ -510,7 +523,7 @@ redirected(struct registry *r, const struct registry_reply *reply)
 	if (!to || !url_target_parse(to, strlen(to), HTTP_GET, &t) || t.form != URL_ABSOLUTE ||
 	    strlen(to) >= sizeof(r->url))
 		why = "it does not say where to";
-	else if (!t.https && !strncmp(r->url, "https://", 8))
+	else if (!t.https && is_https(r->url))
 		why = "it leads from https to http";
 	else if (++r->redirects > REGISTRY_REDIRECTS_MAX)
 		why = "there are too many in a row";

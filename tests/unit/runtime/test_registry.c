@@ -206,6 +206,13 @@ test_redirects(void **state)
 	registry_step(&r, &reply, 1, 0);
 	assert_int_equal(r.action.verb, REGISTRY_FAIL);
 	begin("reg.test", NULL);
+	reply.location = "HTTPS://cdn.test/x";
+	registry_step(&r, &reply, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_REQUEST);
+	reply.location = "http://cdn.test/x";
+	registry_step(&r, &reply, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_FAIL);
+	begin("reg.test", NULL);
 	reply.location = "https://reg.test/again";
 	for (int i = 0; i < REGISTRY_REDIRECTS_MAX; i++) {
 		registry_step(&r, &reply, 1, 0);
