@@ -26,6 +26,9 @@
 
 enum { FILES = 4, TOKENS_MAX = 256, FILES_WAIT_MS = 5000 };
 
+/* A password that is taken away (docker logout) is not used for longer. */
+static const uint64_t PASSWORD_NS = UINT64_C(300) * 1000000000;
+
 struct token {
 	uint64_t until_ns;
 	char authorization[REGISTRY_SECRET_BYTES];
@@ -45,6 +48,7 @@ struct courier {
 	struct courier_calls calls;
 	void *arg;
 	const char *accept;
+	uint64_t most;
 	struct registry *r;
 	struct lookup *lookup;
 	struct transfer *transfer;
@@ -144,7 +148,7 @@ use_token(struct courier *c)
 		return;
 	token_key(c, key, sizeof(key));
 	const struct token *t = map_get_str(&c->cs->tokens, key);
-	if (!t || (t->until_ns && t->until_ns < world_mono_ns()))
+	if (!t || t->until_ns < world_mono_ns())
 		return;
 	memcpy(r->accepted, t->authorization, sizeof(r->accepted));
 	r->accepted_until_ns = t->until_ns;
@@ -180,7 +184,8 @@ keep_token(struct courier *c)
 			return;
 		}
 	}
-	t->until_ns = c->r->accepted_until_ns;
+	t->until_ns =
+		c->r->accepted_until_ns ? c->r->accepted_until_ns : world_mono_ns() + PASSWORD_NS;
 	memcpy(t->authorization, c->r->accepted, sizeof(t->authorization));
 }
 
@@ -283,6 +288,7 @@ go(struct courier *c, const struct dns_stub_addrs *addrs)
 		.head = a->head && !a->token,
 		.keep_body = a->token,
 		.from = a->token ? 0 : a->from,
+		.most = c->most,
 		.host = host,
 		.addrs = addrs,
 	};
@@ -493,6 +499,7 @@ courier_start(struct couriers *cs, const struct courier_order *order,
 	c->calls = *calls;
 	c->arg = arg;
 	c->accept = order->accept;
+	c->most = order->most;
 	for (size_t i = 0; i < FILES; i++)
 		buf_init(&c->files[i], MEM_RUNTIME, LOGINS_BYTES_MAX);
 	registry_init(c->r, order->image, order->ref->name, order->path, order->head, order->quick);

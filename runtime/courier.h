@@ -27,7 +27,8 @@ struct courier_order {
 	const char *path; /* "manifests/TAG" ... */
 	const char *accept;
 	bool head, quick;
-	size_t first; /* endpoint to begin with: one that has served this image */
+	uint64_t most; /* bytes after which nothing more is read, and it is there; 0: without end */
+	size_t first;  /* endpoint to begin with: one that has served this image */
 };
 
 struct courier_calls {

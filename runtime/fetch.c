@@ -20,7 +20,7 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
-
+#include "base/world.h"
 #include "ring/metrics.h"
 #include "runtime/fetch_image.h"
 #include "runtime/layout.h"
@@ -338,11 +338,25 @@ take_request(struct station *st, const struct station_request *request, const vo
 
 /* ---- the role ---- */
 
+/* Nobody waits for it any more: a registry that gives a byte now and then holds no place. */
+static void
+give_up(struct job *job)
+{
+	struct err err = {0};
+
+	fetch_image_cancel(job->image);
+	courier_cancel(job->courier);
+	err_set(&err, ERR_TIMEOUT, "the registry took too long");
+	refuse(&job->request, &err);
+	job_free(job);
+}
+
 static void
 show(uv_timer_t *timer)
 {
 	struct list *it, *next;
 	bool any = false;
+	uint64_t now = world_mono_ns();
 
 	(void)timer;
 	list_each (it, next, &fetch.jobs) {
@@ -350,6 +364,10 @@ show(uv_timer_t *timer)
 		struct msg_transfer row = {.bytes = job->sent};
 		bool changed = false;
 
+		if (job->request.deadline_mono_ns < now) {
+			give_up(job);
+			continue;
+		}
 		if (!job->blob.key)
 			continue;
 		ring_table_set(station_writer(fetch.st), MSG_TABLE_TRANSFER, job->blob.key, &row,

@@ -215,6 +215,7 @@ ask(struct fetch_image *f, struct err *err)
 		.accept = f->stage == CONFIG ? "*/*" : ACCEPT_MANIFESTS,
 		.head = f->what.head != 0,
 		.quick = f->what.quick != 0,
+		.most = DOCUMENTS_EACH_MAX,
 		.first = f->endpoint,
 	};
 

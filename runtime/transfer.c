@@ -50,6 +50,7 @@ enum {
 	SLOW_BYTES = 64, /* a second, for SLOW_S: given up */
 	SLOW_S = 30,
 	SLOW_QUICK_S = 10,
+	HEAD_BYTES_MAX = 256 << 10,
 	CONNECTIONS_KEPT = 8,
 };
 
@@ -79,7 +80,10 @@ struct transfer {
 	bool head_seen; /* of the last answer: the decisions below were taken */
 	bool pass_on;
 	uint64_t from, skip;
+	uint64_t most, given;
+	size_t head_bytes;
 	bool bad_range;
+	bool enough; /* it was ended here: what came is all that is looked at */
 	char error[CURL_ERROR_SIZE];
 	struct transfer_result result;
 };
@@ -318,6 +322,9 @@ on_head(char *line, size_t size, size_t count, void *arg)
 	size_t bytes = size * count, length;
 	const char *value;
 
+	t->head_bytes += bytes;
+	if (t->head_bytes > HEAD_BYTES_MAX)
+		return 0;
 	if (bytes > 5 && !memcmp(line, "HTTP/", 5)) { /* 100 came before: a new head */
 		r->challenges_count = 0;
 		r->retry_after_ms = 0;
@@ -363,7 +370,8 @@ on_body(char *data, size_t size, size_t count, void *arg)
 		size_t room = REGISTRY_BODY_BYTES - t->body.length;
 
 		buf_put(&t->body, data, bytes < room ? bytes : room);
-		return bytes;
+		t->enough = bytes > room;
+		return t->enough ? 0 : bytes;
 	}
 	if (t->bad_range)
 		return 0;
@@ -375,7 +383,9 @@ on_body(char *data, size_t size, size_t count, void *arg)
 	if (!t->calls->data(t->arg, data + gone, bytes - gone))
 		return CURL_WRITEFUNC_PAUSE;
 	t->skip = 0;
-	return bytes;
+	t->given += bytes - gone;
+	t->enough = t->most && t->given > t->most;
+	return t->enough ? 0 : bytes;
 }
 
 /* ---- the end ---- */
@@ -425,7 +435,7 @@ fill_result(struct transfer *t, CURLcode code)
 	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &location);
 	r->status = (unsigned)status;
-	r->failure = failure_of(code, t);
+	r->failure = t->enough ? REGISTRY_ANSWERED : failure_of(code, t);
 	if (location && !text_copy(r->location, sizeof(r->location), location))
 		r->location[0] = '\0';
 	if (r->failure == REGISTRY_NO_SERVER) {
@@ -610,6 +620,7 @@ transfer_start(struct transfers *ts, const struct transfer_request *request,
 	t->calls = calls;
 	t->arg = arg;
 	t->from = request->from;
+	t->most = request->most;
 	t->keep_body = request->keep_body;
 	buf_init(&t->body, MEM_RUNTIME, REGISTRY_BODY_BYTES + 1);
 	buf_init(&t->authorities, MEM_RUNTIME, 2 * AUTHORITIES_BYTES_MAX);

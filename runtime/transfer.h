@@ -30,6 +30,7 @@ struct transfer_request {
 	bool head;
 	bool keep_body;   /* collect it (REGISTRY_BODY_BYTES at most) instead of passing it on */
 	uint64_t from;    /* bytes to leave out */
+	uint64_t most;    /* bytes of a body after which nothing more is read; 0: without end */
 	const char *host; /* of the url, with its port and addresses */
 	uint16_t port;
 	const struct dns_stub_addrs *addrs; /* count 0: the host is an address */

@@ -121,7 +121,8 @@ class Registry:
 
 class Faulty:
     """A small HTTP server in front of a registry. `rule(request)` says what becomes of a request: None (pass it on),
-    ("status", n, headers), ("cut", bytes), ("change",) or ("slow", bytes a second); each is kept in `seen`."""
+    ("status", n, headers), ("cut", bytes), ("change",), ("slow", bytes a second) or ("endless", status); each is kept
+    in `seen`."""
 
     def __init__(self, registry, rule=None):
         self.registry = registry
@@ -170,6 +171,14 @@ class Faulty:
                 h.send_header(name, value)
             h.send_header("Content-Length", "0")
             h.end_headers()
+            return
+        if fault and fault[0] == "endless":
+            h.close_connection = True
+            h.send_response(fault[1])
+            h.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+            h.end_headers()
+            while h.command == "GET":
+                h.wfile.write(b" " * 65536)
             return
         self.pass_on(h, fault)
 
