@@ -214,6 +214,26 @@ listeners_edge(const struct config *config, struct addr *out)
 	return at.count;
 }
 
+/* The scheduler refuses these in documents; that it does is not relied upon. */
+static bool
+is_nodes_own(const struct config_listeners *c, const struct listeners_port *p)
+{
+	bool own = false;
+
+	if (p->udp)
+		return (c->gossip.on && c->gossip.addr.port == p->port) ||
+		       (c->overlay.on && c->overlay.addr.port == p->port) ||
+		       (c->vxlan.on && c->vxlan.addr.port == p->port);
+	for (uint32_t i = 0; i < c->http_count; i++)
+		own |= c->http[i].port == p->port;
+	for (uint32_t i = 0; i < c->https_count; i++)
+		own |= c->https[i].port == p->port;
+	return own || (c->api.on && c->api.addr.port == p->port) ||
+	       (c->metrics.on && c->metrics.addr.port == p->port) ||
+	       (c->gossip.on && c->gossip.addr.port == p->port) ||
+	       (c->store.on && c->store.addr.port == p->port);
+}
+
 void
 listeners_streams(struct listeners *l, const struct config *config,
 		  const struct listeners_port *ports, size_t count, listeners_gone_fn gone,
@@ -225,6 +245,11 @@ listeners_streams(struct listeners *l, const struct config *config,
 	edge_addresses(&config->listen, &at);
 	mark_stale(l, true);
 	for (size_t i = 0; i < count; i++) {
+		if (is_nodes_own(&config->listen, &ports[i])) {
+			log_event(LOG_ERROR, "a public port is the node's own: it is not opened",
+				  log_u("port", ports[i].port), LOG_END);
+			continue;
+		}
 		for (size_t k = 0; k < at.count; k++) {
 			struct addr addr = at.items[k];
 

@@ -43,6 +43,7 @@ struct outside {
 	enum msg_uplink_state state; /* 0: not looked yet */
 	bool underlay_missing;
 	bool changed;
+	bool refused; /* the prefix: that was said */
 	unsigned waited_s;
 	int answer; /* of the process at work; -1: none */
 	struct watch *watch;
@@ -325,13 +326,51 @@ is_due(const struct outside *o)
 	}
 }
 
+/* The configuration's, or one that is nobody's outside of this site. */
+static bool
+may_be_ours(const struct addr_prefix *p, const struct addr_prefix *configured,
+	    const char *const *ranges, size_t count)
+{
+	struct addr_prefix range;
+
+	if (configured->bits && memcmp(p, configured, sizeof(*p)) == 0)
+		return true;
+	for (size_t i = 0; i < count; i++)
+		if (addr_parse_prefix(ranges[i], &range) && addr_in_prefix(&p->base, &range))
+			return true;
+	return false;
+}
+
+bool
+outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix)
+{
+	static const char *const ranges4[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+					      "100.64.0.0/10"};
+	static const char *const ranges6[] = {"fc00::/7"};
+
+	return addr_is_v4(&prefix->v4.base) && prefix->v4.bits == 96 + 24 &&
+	       !addr_is_v4(&prefix->v6.base) && prefix->v6.bits == 64 &&
+	       may_be_ours(&prefix->v4, &config->overlay.prefix4, ranges4,
+			   sizeof(ranges4) / sizeof(ranges4[0])) &&
+	       may_be_ours(&prefix->v6, &config->overlay.prefix6, ranges6, 1);
+}
+
 void
 outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
 {
 	o->waited_s++;
-	if (!prefix || !addr_is_v4(&prefix->v4.base) || prefix->v4.bits < 96 ||
-	    prefix->v4.bits > 128 || addr_is_v4(&prefix->v6.base) || prefix->v6.bits > 128)
+	if (!prefix)
 		return;
+	if (!outside_prefix_holds(config, prefix)) {
+		if (!o->refused)
+			log_event(LOG_ERROR,
+				  "the prefix of this node's containers is not one that a node may "
+				  "have: there is no uplink (name it: overlay.prefix4, prefix6)",
+				  LOG_END);
+		o->refused = true;
+		return;
+	}
+	o->refused = false;
 	want(o, config, prefix);
 	if (o->answer < 0 && is_due(o))
 		look(o);

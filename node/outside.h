@@ -24,6 +24,11 @@ struct outside *outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub
 			    const struct instance *inst, int fabric);
 void outside_free(struct outside *o);
 
+/* Whether a prefix that overlay names may become routes and rules of this machine: a /24 and a /64,
+ * of private addresses or as the configuration says. A larger one would take the machine's own
+ * traffic. */
+bool outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix);
+
 /* Once a second. prefix: of this node's containers; NULL while it is not known. */
 void outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix);
 /* At the end of the last container: removes everything, and waits for that. */

@@ -262,6 +262,28 @@ test_ports_of_endpoints(void **state)
 	assert_int_equal(l.count, 3);
 }
 
+/* Whatever the scheduler says. */
+static void
+test_own_ports_are_not_given_away(void **state)
+{
+	struct listeners_port ports[4] = {{.port = 81}, {.port = 82}, {.port = 83, .udp = true}};
+
+	(void)state;
+	want("127.0.0.1:81");
+	config.listen.api.on = config.listen.vxlan.on = true;
+	assert_true(addr_parse("127.0.0.1:82", &config.listen.api.addr));
+	assert_true(addr_parse("0.0.0.0:83", &config.listen.vxlan.addr));
+	listeners_streams(&l, &config, ports, 3, NULL, NULL);
+	assert_null(named("tcp"));
+	assert_null(named("udp"));
+	/* The other protocol is free. */
+	ports[0].udp = true;
+	listeners_streams(&l, &config, ports, 3, NULL, NULL);
+	assert_null(named("tcp"));
+	assert_int_equal(named("udp")->want.port, 81);
+	listeners_streams(&l, &config, ports, 0, NULL, NULL);
+}
+
 /* Somebody else has it: said with the owner, and tried again. */
 static void
 test_port_that_is_taken(void **state)
@@ -319,6 +341,8 @@ main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_adopted_sockets_serve, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ports_of_endpoints, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_own_ports_are_not_given_away, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_port_that_is_taken, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_admin_is_private, set_up, tear_down),
 	};
