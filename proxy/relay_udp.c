@@ -354,6 +354,7 @@ send_on(struct session *s, size_t first, size_t count)
 	struct addr asked = {.port = s->front->at.port};
 
 	memcpy(asked.ip, s->key.asked, sizeof(asked.ip));
+	touch(s); /* also without a replica: a session that nobody serves ends by its time */
 	if (!settle(s))
 		return;
 	for (size_t i = first; i < first + count; i++) {
@@ -380,7 +381,6 @@ send_on(struct session *s, size_t first, size_t count)
 		}
 		at += n > 0 ? (size_t)n : 1;
 	}
-	touch(s);
 }
 
 /* ---- sessions ---- */

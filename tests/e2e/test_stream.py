@@ -266,6 +266,13 @@ def test_udp_session_timeout():
             # A replica that is gone: the session moves.
             n.deploy(document((TCP, NAMED, UDP), extra="    env: { A: b }"))
             wait_for(lambda: ask(s) != first, "the new replica answers")
+        # Without a replica: what asks for nobody is forgotten, too.
+        wait_for(lambda: gauge() == 0, "no session before")
+        n.cli("scale", "net/echo=0", "--force")
+        wait_for(lambda: not n.get("/v1/replicas")["items"], "there is no replica")
+        with udp() as s:
+            wait_for(lambda: s.send(b"anybody?") and gauge() == 1, "a session without a replica")
+            wait_for(lambda: gauge() == 0, "it ends as others do")
 
 
 def test_every_address_answers():
