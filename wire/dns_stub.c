@@ -6,154 +6,37 @@
  *
  * Names are compared without case. An answer counts only with the question that was asked, so that
  * a guesser must hit id, port and name. Aliases (CNAME) are followed within one answer, in any
- * order, a bounded number of times.
+ * order, a bounded number of times. Messages are read and written by wire/dns.c.
  */
 #include "wire/dns_stub.h"
 
 #include <string.h>
 #include <strings.h>
 #include "base/text.h"
+#include "wire/dns.h"
 
-enum {
-	HEAD_BYTES = 12,
-	CLASS_IN = 1,
-	TYPE_CNAME = 5,
-	TYPE_OPT = 41,
-	JUMPS_MAX = 32,
-	RECORDS_MAX = 128,
-	CHAIN_MAX = 16,
-	RCODE_NAME = 3,
-};
+enum { RECORDS_MAX = 128, CHAIN_MAX = 16 };
 
-/* ---- questions ---- */
-
-static void
-put_be16(uint8_t *out, unsigned v)
+static bool
+question_of(const char *name, enum dns_stub_type type, struct dns_question *out)
 {
-	out[0] = (uint8_t)(v >> 8);
-	out[1] = (uint8_t)v;
-}
-
-/* The name in wire form; 0 when it is none. */
-static size_t
-put_name(const char *name, uint8_t *out)
-{
-	size_t at = 0;
-
-	for (const char *from = name; *from;) {
-		size_t length = strcspn(from, ".");
-
-		if (length == 0 || length > 63 || at + length + 2 > DNS_STUB_NAME_BYTES - 1)
-			return 0;
-		out[at++] = (uint8_t)length;
-		memcpy(out + at, from, length);
-		at += length;
-		from += length;
-		if (*from == '.')
-			from++;
-	}
-	if (at == 0)
-		return 0;
-	out[at++] = 0;
-	return at;
+	*out = (struct dns_question){.type = (uint16_t)type, .class = DNS_CLASS_IN};
+	return dns_name_parse(name, &out->name) && dns_name_labels(&out->name) > 0;
 }
 
 size_t
 dns_stub_query(uint16_t id, const char *name, enum dns_stub_type type,
 	       uint8_t out[DNS_STUB_QUERY_BYTES])
 {
-	memset(out, 0, DNS_STUB_QUERY_BYTES);
-	put_be16(out, id);
-	out[2] = 1; /* recursion is desired */
-	put_be16(out + 4, 1);
-	put_be16(out + 10, 1);
-	size_t n = put_name(name, out + HEAD_BYTES);
-	if (n == 0)
+	struct dns_question question;
+
+	if (!question_of(name, type, &question))
 		return 0;
-	size_t at = HEAD_BYTES + n;
-	put_be16(out + at, type);
-	put_be16(out + at + 2, CLASS_IN);
-	at += 5; /* and the root's name */
-	put_be16(out + at, TYPE_OPT);
-	put_be16(out + at + 2, DNS_STUB_ANSWER_BYTES);
-	return at + 10;
+	return dns_write_query(out, DNS_STUB_QUERY_BYTES, id, 0, &question, DNS_STUB_ANSWER_BYTES,
+			       false);
 }
 
 /* ---- answers ---- */
-
-struct message {
-	const uint8_t *data;
-	size_t bytes;
-	size_t at;
-	bool failed;
-};
-
-static unsigned
-get_u8(struct message *m)
-{
-	if (m->at >= m->bytes) {
-		m->failed = true;
-		return 0;
-	}
-	return m->data[m->at++];
-}
-
-static unsigned
-get_be16(struct message *m)
-{
-	unsigned high = get_u8(m);
-
-	return high << 8 | get_u8(m);
-}
-
-static void
-pass(struct message *m, size_t bytes)
-{
-	if (bytes > m->bytes - m->at)
-		m->failed = true;
-	else
-		m->at += bytes;
-}
-
-/* Reads a name into text form, without a final dot. */
-static void
-get_name(struct message *m, char out[DNS_STUB_NAME_BYTES])
-{
-	size_t back = 0, length = 0;
-	unsigned jumps = 0;
-
-	out[0] = '\0';
-	while (!m->failed) {
-		unsigned n = get_u8(m);
-
-		if (n == 0)
-			break;
-		if (n >= 0xc0) {
-			size_t to = (n & 0x3f) << 8 | get_u8(m);
-
-			back = back ? back : m->at;
-			if (++jumps > JUMPS_MAX || to >= m->bytes)
-				m->failed = true;
-			m->at = to;
-			continue;
-		}
-		if (n > 63 || length + n + 2 > DNS_STUB_NAME_BYTES || n > m->bytes - m->at) {
-			m->failed = true;
-			break;
-		}
-		if (length)
-			out[length++] = '.';
-		memcpy(out + length, m->data + m->at, n);
-		length += n;
-		out[length] = '\0';
-		m->at += n;
-	}
-	if (back)
-		m->at = back;
-	/* A NUL inside of a label would shorten the text: such a name equals none. */
-	if (strlen(out) != length)
-		out[0] = '\0';
-}
 
 static bool
 same_name(const char *a, const char *b)
@@ -193,32 +76,25 @@ take_address(const uint8_t *data, size_t bytes, enum dns_stub_type type, struct 
 	add(out, &a);
 }
 
-/* One pass over the records for `owner`; true when it is an alias: then owner is the name behind.
+/* One pass over the answers for `owner`; true when it is an alias: then owner is the name behind.
  */
 static bool
-look_through(struct message *m, unsigned records, enum dns_stub_type type,
-	     char owner[DNS_STUB_NAME_BYTES], struct dns_stub_addrs *out)
+look_through(const void *data, size_t bytes, enum dns_stub_type type, struct dns_name *owner,
+	     struct dns_stub_addrs *out)
 {
-	char name[DNS_STUB_NAME_BYTES];
+	struct dns_question question;
+	struct dns_record r;
+	struct dns_walk w;
 
-	for (unsigned i = 0; i < records && !m->failed; i++) {
-		get_name(m, name);
-		unsigned kind = get_be16(m);
-		unsigned class = get_be16(m);
-		pass(m, 4);
-		size_t bytes = get_be16(m);
-
-		if (m->failed || bytes > m->bytes - m->at)
-			return false;
-		if (class == CLASS_IN && same_name(name, owner)) {
-			if (kind == TYPE_CNAME) {
-				get_name(m, owner);
-				return !m->failed && owner[0];
-			}
-			if (kind == (unsigned)type)
-				take_address(m->data + m->at, bytes, type, out);
-		}
-		pass(m, bytes);
+	if (!dns_walk_begin(&w, data, bytes, &question))
+		return false;
+	for (unsigned i = 0; i < w.answers && i < RECORDS_MAX && dns_walk_next(&w, &r); i++) {
+		if (r.class != DNS_CLASS_IN || !dns_name_equal(&r.name, owner))
+			continue;
+		if (r.type == DNS_TYPE_CNAME)
+			return dns_walk_name(&w, &r, 0, owner);
+		if (r.type == (uint16_t)type)
+			take_address(w.message + r.data_at, r.data_bytes, type, out);
 	}
 	return false;
 }
@@ -227,33 +103,19 @@ enum dns_stub_status
 dns_stub_answer(const void *data, size_t bytes, uint16_t id, const char *name,
 		enum dns_stub_type type, struct dns_stub_addrs *out)
 {
-	struct message m = {.data = data, .bytes = bytes};
-	char owner[DNS_STUB_NAME_BYTES];
+	struct dns_question question;
+	uint16_t flags;
 
-	unsigned got = get_be16(&m);
-	unsigned flags = get_be16(&m);
-	unsigned questions = get_be16(&m);
-	unsigned records = get_be16(&m);
-	pass(&m, 4);
-	if (m.failed || got != id || !(flags & 0x8000) || questions != 1)
+	if (!question_of(name, type, &question) ||
+	    !dns_read_answer(data, bytes, id, &question, &flags))
 		return DNS_STUB_FOREIGN;
-	get_name(&m, owner);
-	unsigned kind = get_be16(&m);
-	unsigned class = get_be16(&m);
-	if (m.failed || !same_name(owner, name) || kind != (unsigned)type || class != CLASS_IN)
-		return DNS_STUB_FOREIGN;
-	if ((flags & 15) == RCODE_NAME)
+	if ((flags & DNS_RCODE) == DNS_NXDOMAIN)
 		return DNS_STUB_NO_NAME;
-	if (flags & 15)
+	if (flags & DNS_RCODE)
 		return DNS_STUB_FAILED;
-	size_t begin = m.at;
-	for (unsigned i = 0; i < CHAIN_MAX; i++) {
-		m.at = begin;
-		m.failed = false;
-		if (!look_through(&m, records < RECORDS_MAX ? records : RECORDS_MAX, type, owner,
-				  out))
-			break;
-	}
+	for (unsigned i = 0; i < CHAIN_MAX && look_through(data, bytes, type, &question.name, out);
+	     i++)
+		;
 	return DNS_STUB_OK;
 }
 

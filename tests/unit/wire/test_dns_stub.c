@@ -121,8 +121,19 @@ test_hostile(void **state)
 	assert_int_equal(out.count, 0);
 	begin(&p, 0x8180, 1, DNS_STUB_A);
 	record(&p, "\300\14", 2, 1, "\300\0\2\1", 4);
-	for (; p.bytes > 0; p.bytes--)
-		read_answer(&p, DNS_STUB_A, &out);
+	assert_int_equal(read_answer(&p, DNS_STUB_A, &out), DNS_STUB_OK);
+	assert_int_equal(out.count, 1);
+	/* What is not whole, or has something behind its end, is nobody's answer. */
+	p.data[p.bytes++] = 0;
+	assert_int_equal(read_answer(&p, DNS_STUB_A, &out), DNS_STUB_FOREIGN);
+	for (p.bytes -= 2; p.bytes > 0; p.bytes--) {
+		assert_int_equal(read_answer(&p, DNS_STUB_A, &out), DNS_STUB_FOREIGN);
+		assert_int_equal(out.count, 0);
+	}
+	/* Another opcode, and the answer to a question that was not asked. */
+	begin(&p, 0x8980, 1, DNS_STUB_A);
+	record(&p, "\300\14", 2, 1, "\300\0\2\1", 4);
+	assert_int_equal(read_answer(&p, DNS_STUB_A, &out), DNS_STUB_FOREIGN);
 }
 
 static void
