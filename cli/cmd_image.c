@@ -117,10 +117,13 @@ cmd_image_prune(struct cli *cli)
 		char size[32];
 
 		text_human_bytes((uint64_t)json_read_int(pruned, "bytes"), size, sizeof(size));
-		printf("%s %lld images and %lld layers, %s.\n",
-		       dry_run ? "Would remove" : "Removed",
-		       (long long)json_read_int(pruned, "images"),
-		       (long long)json_read_int(pruned, "layers"), size);
+		if (!pruned)
+			status = cli_fail(cli, &err);
+		else
+			printf("%s %lld images and %lld layers, %s.\n",
+			       dry_run ? "Would remove" : "Removed",
+			       (long long)json_read_int(pruned, "images"),
+			       (long long)json_read_int(pruned, "layers"), size);
 		json_read_free(pruned);
 	}
 	buf_fini(&answer);
