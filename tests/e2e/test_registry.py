@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import zl
@@ -292,7 +293,9 @@ def test_basic_login():
 
 
 def bcrypt(password):
-    import crypt
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import crypt
     return crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)).replace("$2b$", "$2y$")
 
 

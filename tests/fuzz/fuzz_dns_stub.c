@@ -14,8 +14,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct dns_stub_conf conf;
 	uint8_t query[DNS_STUB_QUERY_BYTES];
 	char name[DNS_STUB_NAME_BYTES], candidate[DNS_STUB_NAME_BYTES];
-	uint16_t id = size > 1 ? (uint16_t)(data[0] << 8 | data[1]) : 0;
+	uint16_t id = 0;
 
+	if (size > 1)
+		id = (uint16_t)(data[0] << 8 | data[1]);
 	(void)dns_stub_answer(data, size, id, "www.test", DNS_STUB_A, &addrs);
 	(void)dns_stub_answer(data, size, id, "www.test", DNS_STUB_AAAA, &addrs);
 	dns_stub_hosts((const char *)data, size, "localhost", &addrs);
