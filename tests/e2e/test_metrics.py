@@ -37,6 +37,12 @@ def test_formats_and_counts():
     with Node() as node:
         node.import_image()
         node.deploy(service(replicas=2))
+        # Every kind of endpoint, and a service that is off.
+        more = service("more", host="more.test", deployment="other").replace(
+            "    scale:", "      - { name: raw, protocol: tcp, port: 7000, target_port: 8080, expose: public }\n"
+            "      - { name: dgram, protocol: udp, port: 7001, target_port: 8080, expose: public }\n    scale:")
+        node.deploy(more)
+        node.cli("stop", "other/more")
         before, _ = scrape()
         sent = 200
         for _ in range(4):
