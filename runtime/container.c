@@ -310,16 +310,6 @@ pull_moved(void *arg, uint64_t replica, const struct pull_progress *progress)
 	container_publish(c);
 }
 
-/* The image's name stands in the first line: what is told further on has few. */
-static void
-fail_pull(struct container *c, const struct err *why)
-{
-	struct err err = *why;
-	text_format(err.what, sizeof(err.what), "%.100s cannot be pulled: %s",
-		    c->plan != NULL ? c->plan->image : "the image", why->what);
-	container_fail(c, &err);
-}
-
 static void
 pull_done(void *arg, uint64_t replica, const struct err *err, const struct msg_imported *imported,
 	  const struct pull_progress *progress)
@@ -340,7 +330,7 @@ pull_done(void *arg, uint64_t replica, const struct err *err, const struct msg_i
 		text_copy(c->pulled, sizeof(c->pulled),
 			  image_store_digest(host->images, c->plan->image));
 	else {
-		fail_pull(c, err);
+		container_fail(c, err);
 		return;
 	}
 	container_step(c);

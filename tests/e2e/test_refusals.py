@@ -38,7 +38,7 @@ def test_documents():
 def test_images():
     with Node() as node:
         layout = node.import_image()
-        refused(node.deploy(service(image="absent:1"), status=None), 1, "absent:1", "cannot be pulled")
+        refused(node.deploy(service(image="absent:1"), status=None), 1, "absent:1", "cannot pull", "zlayer image import")
         # What was served before a failed deploy serves on; the failed one says so (exit 6).
         node.deploy(service())
         refused(node.deploy(service(image="absent:1"), status=None), 6, "absent:1", "rolled back")
