@@ -12,6 +12,9 @@
  * what is new is dropped and counted.
  *
  * What a replica does not take at once is dropped, as any router would.
+ *
+ * Two endpoints do not speak to each other through us: one forged datagram with the other's address
+ * as its sender would go round for ever when both answer everything.
  */
 
 #include "proxy/relay_udp.h"
@@ -402,6 +405,14 @@ make_room(struct worker *w, const struct relay_endpoint *e)
 	return true;
 }
 
+/* From the address that was asked, and the port of an endpoint. */
+static bool
+is_ourselves(const struct worker *w, const struct key *key)
+{
+	return memcmp(key->client.ip, key->asked, sizeof(key->asked)) == 0 &&
+	       relay_find(&w->relay, true, key->client.port) != NULL;
+}
+
 static struct session *
 session_new(struct udp_socket *front, struct relay_endpoint *e, const struct key *key,
 	    const struct msghdr *m)
@@ -409,7 +420,7 @@ session_new(struct udp_socket *front, struct relay_endpoint *e, const struct key
 	struct worker *w = front->w;
 	struct session *s;
 
-	if (!relay_admits(e, &key->client)) {
+	if (!relay_admits(e, &key->client) || is_ourselves(w, key)) {
 		account_relay_rejected(&w->account, e->row.service_label, "denied");
 		return NULL;
 	}

@@ -275,6 +275,27 @@ def test_udp_session_timeout():
             wait_for(lambda: gauge() == 0, "it ends as others do")
 
 
+def forge(source, target, data):
+    """A datagram on loopback with another's port as its source."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as s:
+        s.sendto(struct.pack("!HHHH", source, target, 8 + len(data), 0) + data, (HOST, 0))
+
+
+def test_endpoints_do_not_answer_each_other():
+    other = "name: other, protocol: udp, port: 7102, target_port: 7000, expose: public"
+
+    def refused():
+        return sum(float(line.rsplit(" ", 1)[1]) for line in metrics().splitlines()
+                   if line.startswith("zlayer_http_rejected_total{") and 'reason="denied"' in line)
+
+    with node((UDP, other)):
+        for port in (7100, 7102):
+            with udp(port) as s:
+                ask(s)
+        forge(7100, 7102, b"round and round")
+        wait_for(lambda: refused() >= 1, "it was refused")
+
+
 def test_every_address_answers():
     config = CONFIG.replace('"127.0.0.1:8080"', '"0.0.0.0:8080", "[::]:8080"')
     with node(config=config):
