@@ -120,7 +120,7 @@ put_url(struct json *j, struct server *server, const struct msg_service *s)
 	text_ncopy(plain, sizeof(plain), s->url, strnlen(s->url, sizeof(s->url)));
 	bool tls = text_starts(plain, "https://");
 	const char *name = strstr(plain, "://");
-	if (!name) {
+	if (!name || !text_starts(plain, "http")) { /* others say their port */
 		json_text(j, "url", plain);
 		return;
 	}

@@ -10,6 +10,7 @@
 #include "cli/client.h"
 #include "cli/target.h"
 #include "cli/watch.h"
+#include "spec/doc.h"
 #include "spec/json.h"
 #include "wire/json_read.h"
 
@@ -42,7 +43,7 @@ change(const struct cli *cli, const char *method, const char *path, const struct
 		else if (!operation && !cli->quiet && !cli_machine(cli))
 			printf("%s %s.\n", what, nothing);
 		if (follow)
-			status = watch_operation(cli, operation);
+			status = watch_operation(cli, operation, what);
 	}
 	json_read_free(root);
 	buf_fini(&answer);
@@ -61,8 +62,9 @@ cmd_scale(struct cli *cli)
 	struct json j;
 	uint64_t n;
 
-	if (!equals || !text_u64(equals + 1, 10000, &n)) {
+	if (!equals || !text_u64(equals + 1, DOC_REPLICAS_MAX, &n)) {
 		err_set(&err, ERR_USAGE, "\"%s\" does not say how many", operand);
+		err_why(&err, "behind the = stands a number from 0 to %d", DOC_REPLICAS_MAX);
 		err_fix(&err, "for example: zlayer scale my-app/web=3");
 		return cli_fail(cli, &err);
 	}

@@ -117,7 +117,7 @@ take_answer(const struct cli *cli, const struct buf *text, const char *name)
 		       json_read_text(answer, "deployment"),
 		       (long long)json_read_int(answer, "revision"));
 	json_read_free(answer);
-	return last ? status : watch_operation(cli, operation);
+	return last ? status : watch_operation(cli, operation, NULL);
 }
 
 /* What differs, and nothing else: what is the same is not worth a line. */

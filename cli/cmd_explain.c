@@ -298,8 +298,10 @@ read_url(const char *text, struct url *out, struct err *err)
 
 	memset(out, 0, sizeof(*out));
 	out->tls = text_starts(text, "https://");
-	if (!at || (!out->tls && !text_starts(text, "http://")))
-		return err_set(err, ERR_USAGE, "\"%s\" is neither a url nor a target", text);
+	if (!at || (!out->tls && !text_starts(text, "http://"))) {
+		err_set(err, ERR_USAGE, "\"%s\" is no url of http or https", text);
+		return err_fix(err, "name the service: zlayer explain DEPLOYMENT/SERVICE");
+	}
 	at += 3;
 	size_t length = strcspn(at, "/?#");
 	char authority[HOST_BYTES];

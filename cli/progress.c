@@ -147,6 +147,18 @@ feed_pull(struct progress_replica *r, const json_t *container, struct buf *line)
 			   active ? "pulling" : r->pull);
 }
 
+/* Of another revision, or as it is since before the operation began. */
+static bool
+was_there(const struct progress *p, const json_t *data)
+{
+	int64_t since_wall_ns;
+
+	if (p->revision && (uint32_t)json_read_int(data, "revision") != p->revision)
+		return true;
+	return text_untime(json_read_text(data, "since"), &since_wall_ns) &&
+	       since_wall_ns < p->began_wall_ns;
+}
+
 static void
 feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct buf *line)
 {
@@ -160,9 +172,7 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 	if (!r)
 		return;
 	/* What was there before is no news when it is seen first. */
-	bool changed = strcmp(r->state, state) != 0 &&
-		       (r->state[0] || !p->revision ||
-			(uint32_t)json_read_int(data, "revision") == p->revision);
+	bool changed = strcmp(r->state, state) != 0 && (r->state[0] || !was_there(p, data));
 
 	text_printable(state, strlen(state), r->state, sizeof(r->state));
 	text_copy(r->node, sizeof(r->node), json_read_text(data, "node"));
@@ -317,17 +327,18 @@ progress_result(const struct progress *p, struct buf *out)
 {
 	char took[32];
 	int64_t ns = p->ended_wall_ns - p->began_wall_ns;
-	const char *did = "serves";
+	const char *what = p->what ? p->what : p->deployment;
+	const char *did = NULL;
 
 	if (strcmp(p->kind, "stop") == 0)
 		did = "is stopped";
 	else if (strcmp(p->kind, "remove") == 0)
 		did = "is removed";
-	text_human_duration(ns > 0 ? (uint64_t)ns / 1000000 : 0, took, sizeof(took));
-	if (strcmp(p->kind, "remove") == 0 || strcmp(p->kind, "stop") == 0)
-		buf_printf(out, "%s %s.  %s\n", p->deployment, did, took);
 	else if (strcmp(p->kind, "scale") == 0)
-		buf_printf(out, "%s is scaled.  %s\n", p->deployment, took);
+		did = "is scaled";
+	text_human_duration(ns > 0 ? (uint64_t)ns / 1000000 : 0, took, sizeof(took));
+	if (did)
+		buf_printf(out, "%s %s.  %s\n", what, did, took);
 	else
-		buf_printf(out, "%s revision %u %s.  %s\n", p->deployment, p->revision, did, took);
+		buf_printf(out, "%s revision %u serves.  %s\n", p->deployment, p->revision, took);
 }

@@ -42,8 +42,9 @@ struct progress {
 	struct err trouble; /* of it, as the node told it; kind 0: none */
 	struct progress_replica replicas[PROGRESS_REPLICAS_MAX];
 	size_t count;
-	size_t left_out; /* replicas that found no place */
-	bool watched;    /* all are ready; they must stay so for a while */
+	size_t left_out;  /* replicas that found no place */
+	bool watched;     /* all are ready; they must stay so for a while */
+	const char *what; /* the target that the result names, borrowed; NULL: the deployment */
 };
 
 void progress_init(struct progress *p, int64_t now_wall_ns);

@@ -447,7 +447,7 @@ pause_ms(long ms)
 }
 
 int
-watch_operation(const struct cli *cli, uint64_t operation)
+watch_operation(const struct cli *cli, uint64_t operation, const char *what)
 {
 	static struct progress progress;
 	struct sigaction action = {.sa_handler = on_interrupt}, before;
@@ -455,6 +455,7 @@ watch_operation(const struct cli *cli, uint64_t operation)
 	struct err err = {0};
 
 	progress_init(&progress, world_wall_ns());
+	progress.what = what;
 	w.live = cli->terminal_err && !cli->quiet && cli->output != CLI_JSON;
 	if (cli->timeout_ms)
 		w.deadline_mono_ns = world_mono_ns() + cli->timeout_ms * 1000000;

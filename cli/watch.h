@@ -8,8 +8,9 @@
 
 struct cli;
 
-/* Ctrl-C asks what to do, where there is somebody to ask. Gives the exit status: 0; 6 when
- * it was rolled back; of the operation's reason; 5 when --timeout is over; 130 when left. */
-int watch_operation(const struct cli *cli, uint64_t operation);
+/* `what`: the target that the result names; NULL: the deployment. Ctrl-C asks what to do, where
+ * there is somebody to ask. Gives the exit status: 0; 6 when it was rolled back; of the operation's
+ * reason; 5 when --timeout is over; 130 when left. */
+int watch_operation(const struct cli *cli, uint64_t operation, const char *what);
 
 #endif

@@ -247,7 +247,8 @@ struct msg_service { /* key: id from the store */
 	uint32_t weak_gate; /* no health block: the weaker gate is used */
 	uint32_t waits;     /* for a dependency (reason): its replicas are not made yet */
 	char image[MSG_IMAGE];
-	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, "" when none */
+	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, http before tcp and udp; ""
+					  when none */
 	struct msg_reason reason;
 	uint32_t endpoints_count;
 	uint32_t pad2_;

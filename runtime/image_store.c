@@ -489,7 +489,8 @@ not_found(const struct image_store *store, const char *reference, struct err *er
 			words[count - 1]);
 	else
 		err_why(err, "the node has no images");
-	return err_fix(err, "import it: zlayer image import FILE.tar (an OCI or docker archive)");
+	return err_fix(err, "see what there is: zlayer image ls; fetch it: zlayer image pull %s",
+		       reference);
 }
 
 static const struct image *

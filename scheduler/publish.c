@@ -514,16 +514,24 @@ service_state(const struct service *s, const struct tally *t)
 static void
 put_url(const struct model *m, const struct doc_service *spec, char *out, size_t cap)
 {
+	const struct doc_endpoint *stream = NULL;
+
 	for (size_t i = 0; i < spec->endpoints_count; i++) {
 		const struct doc_endpoint *e = &spec->endpoints[i];
 		bool tls = route_flags(e) & MSG_ROUTE_TLS;
 
+		if (!stream && e->expose == DOC_EXPOSE_PUBLIC && ports_is_stream(e))
+			stream = e;
 		if (!is_routed(e))
 			continue;
 		text_format(out, cap, "%s://%s%s", tls ? "https" : "http",
 			    e->host ? e->host : m->node, text_equal(e->path, "/") ? "" : e->path);
 		return;
 	}
+	if (stream)
+		text_format(out, cap, "%s://%s:%u",
+			    stream->protocol == DOC_PROTOCOL_UDP ? "udp" : "tcp",
+			    stream->host ? stream->host : m->node, stream->port);
 }
 
 static uint32_t

@@ -72,5 +72,5 @@ discover_find(const char *folder, char *name_out, size_t cap, struct err *err)
 	}
 	err_set(err, ERR_NOT_FOUND, "there is no document in %s", folder);
 	err_why(err, "looked for zlayer.yaml, *.zlayer.yaml, *.zlayer.yml, deployment.yaml");
-	return err_fix(err, "name the file, or write one: zlayer init");
+	return err_fix(err, "name the file");
 }

@@ -87,7 +87,7 @@ static const char *const advice[][2] = {
 	{"name", "the key is deployment"},
 	{"networks", "services of a deployment see each other by themselves"},
 	{"volumes", "volumes are named where they are used: services.NAME.storage"},
-	{"secrets", "secrets are set with: zlayer secret set NAME; and used as $S:NAME in env"},
+	{"secrets", "secrets have no section: env uses them as $S:NAME"},
 	{NULL, NULL},
 };
 

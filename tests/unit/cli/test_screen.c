@@ -143,6 +143,42 @@ test_progress(void **state)
 	buf_fini(&out);
 }
 
+/* What is as it was before the operation began is no news. */
+static void
+test_progress_of_a_change(void **state)
+{
+	static struct progress p;
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 1 << 20);
+	progress_init(&p, 0);
+	p.what = "my-app/web.2";
+	feed(&p, "operation",
+	     "{\"deployment\":\"my-app\",\"kind\":\"stop\",\"state\":\"running\",\"revision\":1,"
+	     "\"started\":\"2026-11-22T00:05:00Z\",\"reason\":null}",
+	     0, &out);
+	feed(&p, "replica",
+	     "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":1,\"state\":\"ready\","
+	     "\"since\":\"2026-11-22T00:04:59Z\"}",
+	     0, &out);
+	assert_int_equal(out.length, 0);
+	feed(&p, "replica",
+	     "{\"id\":2,\"name\":\"my-app/web.2\",\"revision\":1,\"state\":\"draining\","
+	     "\"since\":\"2026-11-22T00:05:00Z\"}",
+	     0, &out);
+	assert_string_equal(buf_cstr(&out), "web.2 draining revision=1");
+	buf_reset(&out);
+	feed(&p, "operation",
+	     "{\"deployment\":\"my-app\",\"kind\":\"stop\",\"state\":\"done\",\"revision\":1,"
+	     "\"started\":\"2026-11-22T00:05:00Z\",\"ended\":\"2026-11-22T00:05:01Z\","
+	     "\"reason\":null}",
+	     0, &out);
+	progress_result(&p, &out);
+	assert_string_equal(buf_cstr(&out), "my-app/web.2 is stopped.  1s\n");
+	buf_fini(&out);
+}
+
 /* Off a terminal the time in which the new ones are watched must not look like nothing. */
 static void
 test_progress_tells_that_it_watches(void **state)
@@ -276,6 +312,7 @@ main(void)
 		cmocka_unit_test(test_progress_tells_that_it_watches),
 		cmocka_unit_test(test_event),
 		cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_progress_of_a_change),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_yaml),
 		cmocka_unit_test(test_when),

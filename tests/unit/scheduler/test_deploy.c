@@ -577,6 +577,32 @@ count_probe(void *arg, uint64_t key, const void *row)
 	return true;
 }
 
+struct url_seen {
+	const char *url;
+	bool found;
+};
+
+static bool
+look_at_url(void *ctx, uint64_t key, const void *row)
+{
+	const struct msg_service *s = row;
+	struct url_seen *seen = ctx;
+
+	(void)key;
+	seen->found = seen->found || text_equal(s->url, seen->url);
+	return true;
+}
+
+static bool
+shows_url(struct node_world *w, const char *url)
+{
+	struct url_seen seen = {.url = url};
+
+	node_sync(w->seen, MSG_TABLE_SERVICE, sizeof(struct msg_service));
+	ring_table_each(w->seen, MSG_TABLE_SERVICE, look_at_url, &seen);
+	return seen.found;
+}
+
 static void
 test_streams(void **state)
 {
@@ -608,6 +634,7 @@ test_streams(void **state)
 	assert_int_equal(dns->flags, 0);
 	assert_int_equal(dns->endpoint_index, 1);
 	assert_int_equal(dns->session_timeout_ms, 60000);
+	assert_true(shows_url(&w, "tcp://edge-1:5432"));
 	/* A udp port is never asked over TCP. */
 	node_sync(w.seen, MSG_TABLE_PROBE, sizeof(struct msg_probe));
 	ring_table_each(w.seen, MSG_TABLE_PROBE, count_probe, checks);
