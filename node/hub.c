@@ -21,6 +21,8 @@
 #include "base/mem.h"
 #include "node/watch.h"
 
+enum { WAKE_BYTES = 4096 };
+
 struct queued {
 	struct list link;
 	struct leash_message message;
@@ -202,7 +204,7 @@ wake_pipe(int ends[2])
 		log_event(LOG_ERROR, "no descriptor for a wake-up", log_i("errno", errno), LOG_END);
 		return false;
 	}
-	(void)fcntl(ends[1], F_SETPIPE_SZ, 4096);
+	(void)fcntl(ends[1], F_SETPIPE_SZ, WAKE_BYTES);
 	return true;
 }
 
@@ -284,12 +286,17 @@ static void
 stir_event(void *arg, bool readable, bool writable)
 {
 	struct hub_member *m = arg;
-	char bytes[256];
+	char bytes[WAKE_BYTES];
 
 	(void)readable;
 	(void)writable;
-	while (read(m->stir, bytes, sizeof(bytes)) > 0)
-		;
+	/* Once: who writes without end gets no more than its turn. One that let go of its end
+	 * (while it lives: its leash would tell) is not heard any more. */
+	if (read(m->stir, bytes, sizeof(bytes)) == 0) {
+		watch_free(m->stir_watch);
+		m->stir_watch = NULL;
+		fd_close(&m->stir);
+	}
 	m->hub->events->stirred(m->hub->arg, m->reader);
 }
 

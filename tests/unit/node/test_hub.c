@@ -22,7 +22,7 @@ struct world {
 	uv_loop_t loop;
 	struct ring_writer *own;
 	struct hub *hub;
-	unsigned ready, broken, asked;
+	unsigned ready, broken, asked, stirred;
 };
 
 struct far {
@@ -65,8 +65,8 @@ on_asked(void *arg, struct hub_member *member, const struct leash_message *messa
 static void
 on_stirred(void *arg, struct ring_reader *scheduler)
 {
-	(void)arg;
-	(void)scheduler;
+	assert_non_null(scheduler);
+	((struct world *)arg)->stirred++;
 }
 
 static const struct hub_events events = {on_ready, on_broken, on_asked, on_stirred};
@@ -224,6 +224,49 @@ test_segments_go_to_their_readers(void **state)
 	far_close(&scheduler);
 	far_close(&proxy);
 	far_close(&probe);
+}
+
+/* The way on which the scheduler wakes node. */
+static int
+far_wake(struct far *f)
+{
+	int found = -1, fds[FD_PASS_MAX];
+	struct leash_message m;
+	size_t count = 0;
+
+	while (leash_recv(f->leash, &m, fds, FD_PASS_MAX, &count) == 0) {
+		for (size_t i = 0; i < count; i++) {
+			if (m.kind == LEASH_KICK && m.peer_role == ROLE_NODE)
+				found = fd_take(&fds[i]);
+			fd_close(&fds[i]);
+		}
+	}
+	return found;
+}
+
+static void
+test_scheduler_wakes_node_and_no_more(void **state)
+{
+	struct far scheduler;
+	char many[4096] = {0};
+
+	(void)state;
+	far_open(&scheduler, ROLE_SCHEDULER, 2);
+	far_announce(&scheduler);
+	int wake = far_wake(&scheduler);
+	assert_true(wake >= 0);
+	unsigned before = w.stirred;
+	assert_true(write(wake, many, sizeof(many)) > 0);
+	turn();
+	assert_int_equal(w.stirred, before + 1);
+	/* An end that is closed is ready for ever: node must not be busy with it. */
+	fd_close(&wake);
+	turn();
+	before = w.stirred;
+	turn();
+	turn();
+	assert_int_equal(w.stirred, before);
+	far_close(&scheduler);
 }
 
 static void
@@ -390,6 +433,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_segments_go_to_their_readers, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_scheduler_wakes_node_and_no_more, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_what_is_not_permitted_is_dropped, set_up,
 						tear_down),
