@@ -293,7 +293,7 @@ explain(const struct cause_input *in, const struct cause_result *r, struct err *
 		refused(in, r, err);
 		break;
 	case MSG_FAILURE_STATUS:
-		err_why(err, "GET %s answered status %" PRIu32 ", expected %" PRIu32, r->path,
+		err_why(err, "GET %s answered %" PRIu32 ", expected %" PRIu32, r->path,
 			m->http_status, r->expect_status);
 		body(m, err);
 		err_fix(err,

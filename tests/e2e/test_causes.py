@@ -30,7 +30,7 @@ def add_file(node, path, data, mode):
 
 FAULTS = [
     # name, command, what else the service says, words of the message
-    ("status", ("/bin/sh", "-c", "echo 500 >/tmp/health; exec /bin/server"), "", ["GET /health", "status 500", "expected 200"]),
+    ("status", ("/bin/sh", "-c", "echo 500 >/tmp/health; exec /bin/server"), "", ["GET /health", "answered 500", "expected 200"]),
     ("memory", ("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"), "    resources: { memory: 32Mi }\n",
      ["ran out of memory", "32", "resources.memory"]),
     ("absent", ("/bin/absent",), "", ["/bin/absent", "No such file", "command"]),

@@ -223,7 +223,7 @@ test_event(void **state)
 		     "\"severity\":\"warn\",\"deployment\":\"shop\",\"service\":\"web\","
 		     "\"index\":1,\"text\":\"web.1 takes no requests until its checks pass\","
 		     "\"reason\":{\"what\":\"web.1 on edge-1 did not become healthy\","
-		     "\"why\":[\"GET /health answered status 500, expected 200\"]}}");
+		     "\"why\":[\"GET /health answered 500, expected 200\"]}}");
 	struct buf out;
 
 	(void)state;
@@ -231,7 +231,7 @@ test_event(void **state)
 	render_event(event, &r, &out);
 	assert_string_equal(buf_cstr(&out),
 			    "2026-11-22T00:00:00Z  replica.unhealthy  shop/web.1  web.1 takes no "
-			    "requests until its checks pass: GET /health answered status 500, "
+			    "requests until its checks pass: GET /health answered 500, "
 			    "expected 200\n");
 	buf_fini(&out);
 	json_read_free(event);

@@ -129,7 +129,7 @@ test_answers_are_not_as_expected(void **state)
 	s->result.http_status = 500;
 	strcpy(s->result.detail, "database is locked");
 	name(s);
-	assert_string_equal(s->err.why[0], "GET /health answered status 500, expected 200");
+	assert_string_equal(s->err.why[0], "GET /health answered 500, expected 200");
 	assert_string_equal(s->err.why[1], "it said: database is locked");
 	s->result.failure = MSG_FAILURE_PROTOCOL;
 	s->result.tls_seen = 1;

@@ -140,7 +140,7 @@ test_faults_are_rolled_back_and_named(void **state)
 	      "the process exited with status 1");
 	fails(NODE_UNHEALTHY,
 	      "shop revision 2 was rolled back: web.1 on edge-1 did not become healthy",
-	      "GET /health answered status 500, expected 200");
+	      "GET /health answered 500, expected 200");
 	fails(NODE_MISSING, "shop revision 2 was rolled back: web.1 on edge-1 could not be started",
 	      "the image is not here");
 	fails(NODE_OOM, "shop revision 2 was rolled back: web.1 on edge-1 ran out of memory",
