@@ -200,6 +200,25 @@ explain_replica(struct walk *w, const json_t *r)
 	end(w);
 }
 
+/* A run of a job that has ended is no fault of the service; how it ended is worth a word. */
+static void
+explain_run(struct walk *w, const json_t *r)
+{
+	const json_t *reason = json_read_get(r, "reason");
+	const json_t *why = json_read_array(reason, "why");
+	const char *name = json_read_text(r, "name"), *what = json_read_text(reason, "what");
+	char fix[256];
+
+	begin(w, what[0] ? "warn" : "ok", "run", "%s is %s%s%s", name, json_read_text(r, "state"),
+	      what[0] ? ": " : "", what);
+	if (what[0]) {
+		say(w, "why", json_read_string(json_read_at(why, 0)));
+		text_format(fix, sizeof(fix), "zlayer job logs %s", name);
+		say(w, "fix", fix);
+	}
+	end(w);
+}
+
 static void
 explain_service(struct walk *w, const json_t *s, uint32_t index)
 {
@@ -224,8 +243,12 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 		end(w);
 		return;
 	}
-	begin(w, ready >= desired ? "ok" : "warn", "service", "%s/%s: %lld of %lld in balancing",
-	      deployment, name, ready, desired);
+	if (desired)
+		begin(w, ready >= desired ? "ok" : "warn", "service",
+		      "%s/%s: %lld of %lld in balancing", deployment, name, ready, desired);
+	else
+		begin(w, "ok", "service", "%s/%s: no replica is wanted all the time", deployment,
+		      name);
 	end(w);
 	text_format(target, sizeof(target), "/v1/replicas?target=%s/%s", deployment, name);
 	json_t *root = ask(w, target, &err);
@@ -233,7 +256,11 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 	for (size_t i = 0; i < json_read_count(list); i++) {
 		const json_t *r = json_read_at(list, i);
 
-		if (!index || json_read_int(r, "index") == index)
+		if (index && json_read_int(r, "index") != index)
+			continue;
+		if (json_read_bool(r, "job"))
+			explain_run(w, r);
+		else
 			explain_replica(w, r);
 	}
 	if (root && !json_read_count(list) && desired > 0) {

@@ -40,6 +40,8 @@ def test_run_and_history():
         equal(runs(n), {}, "a deploy runs nothing")
         equal(n.cli_json("status")["deployments"][0]["state"], "stable")
         r = n.cli("job", "run", "shop/report", status=3)
+        said = n.cli("explain", "shop").stdout
+        check("zlayer job logs shop/report.1" in said, said)
         check("hello" in r.stdout and "42" in r.stdout, r.stdout)
         n.deploy(document("exit 0"))
         n.cli("job", "run", "shop/report")
