@@ -713,6 +713,9 @@ image_pull_want(struct pulls *ps, const char *name, const char *digest,
 	if (!p)
 		p = pull_new(ps, name, digest, err);
 	if (!p) {
+		struct err why = *err;
+
+		image_pull_err(name, &why, err);
 		mem_free(w);
 		return -1;
 	}
