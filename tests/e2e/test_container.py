@@ -331,15 +331,17 @@ def test_memory_of_a_child():
                                         f"    command: {{ entrypoint: [/bin/sh], args: [-c, \"{child}\"] }}\n")))
         def told():
             row = node.cli_json("ps")["items"][0]
-            return row["container"]["oom_killed"] and row
-        row = wait_for(told, "the node has seen it")
+            return row["container"]["oom_killed"] and row["reason"] and row
+        row = wait_for(told, "the node has seen it, and says why")
         equal((row["state"], row["restarts"]), ("ready", 0))
         check("memory" in row["reason"]["what"] and "16Mi" in row["reason"]["fix"], row["reason"])
         check("memory" in node.cli("ps", "-o", "wide").stdout)
-        check("replica.oom" in node.cli("events").stdout or "of its processes" in node.cli("events").stdout)
-        with urllib.request.urlopen("http://127.0.0.1:9883/metrics") as page:
-            metrics = page.read().decode()
-        check(re.search(r"zlayer_container_oom_kills_total\{[^}]*\} 1\b", metrics), "the count")
+        wait_for(lambda: "of its processes" in node.cli("events").stdout, "the event")
+
+        def counted():
+            with urllib.request.urlopen("http://127.0.0.1:9883/metrics") as page:
+                return re.search(r"zlayer_container_oom_kills_total\{[^}]*\} 1\b", page.read().decode())
+        wait_for(counted, "the count")
 
 
 def test_device_when_listed():
