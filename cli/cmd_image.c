@@ -14,6 +14,12 @@
 
 enum { IMPORT_TIMEOUT_MS = 3600000, PULL_TIMEOUT_MS = 7200000 };
 
+static const char *
+plural(long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static int
 path_with(char *out, size_t cap, const char *begin, const char *name, struct err *err)
 {
@@ -37,8 +43,9 @@ show_image(struct cli *cli, struct buf *answer)
 	if (!image)
 		return cli_fail(cli, &err);
 	text_human_bytes((uint64_t)json_read_int(image, "bytes"), size, sizeof(size));
-	printf("%s  %.19s  %s, %lld layers (%lld new)\n", json_read_text(image, "name"),
-	       json_read_text(image, "digest"), size, (long long)json_read_int(image, "layers"),
+	long long layers = (long long)json_read_int(image, "layers");
+	printf("%s  %.19s  %s, %lld layer%s (%lld new)\n", json_read_text(image, "name"),
+	       json_read_text(image, "digest"), size, layers, plural(layers),
 	       (long long)json_read_int(image, "layers_new"));
 	json_read_free(image);
 	return 0;
@@ -117,13 +124,14 @@ cmd_image_prune(struct cli *cli)
 		char size[32];
 
 		text_human_bytes((uint64_t)json_read_int(pruned, "bytes"), size, sizeof(size));
+		long long images = (long long)json_read_int(pruned, "images");
+		long long layers = (long long)json_read_int(pruned, "layers");
 		if (!pruned)
 			status = cli_fail(cli, &err);
 		else
-			printf("%s %lld images and %lld layers, %s.\n",
-			       dry_run ? "Would remove" : "Removed",
-			       (long long)json_read_int(pruned, "images"),
-			       (long long)json_read_int(pruned, "layers"), size);
+			printf("%s %lld image%s and %lld layer%s, %s.\n",
+			       dry_run ? "Would remove" : "Removed", images, plural(images), layers,
+			       plural(layers), size);
 		json_read_free(pruned);
 	}
 	buf_fini(&answer);

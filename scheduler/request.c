@@ -218,12 +218,12 @@ scale(struct model *m, struct target *t, struct msg_target_answer *answer, struc
 	if (!spec || t->d->row.target != t->d->row.revision)
 		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
 			       t->q.service);
-	if (may_scale(m, t, spec, err) < 0)
-		return -1;
 	if (t->q.replicas == t->s->row.desired) {
 		answer->unchanged = 1;
 		return 0;
 	}
+	if (may_scale(m, t, spec, err) < 0)
+		return -1;
 	struct store_deployment d = t->d->row;
 	struct store_service s = t->s->row;
 	d.phase = ROLLOUT_FORWARD;

@@ -280,6 +280,9 @@ test_scale_stop_start_remove(void **state)
 	node_pass(&w, 15);
 	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 3, false, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_DENIED);
+	/* What is so already needs no permission. */
+	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 1, false, &answer, &err), 0);
+	assert_int_equal(answer.unchanged, 1);
 	assert_int_equal(target(&w, MSG_OP_SCALE, "web", 3, true, &answer, &err), 0);
 	node_pass(&w, 15);
 	deployed(&w, answer.operation, 1);
