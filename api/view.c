@@ -32,6 +32,7 @@ static const char *const replica_states[] = {
 	[MSG_REPLICA_UNHEALTHY] = "unhealthy", [MSG_REPLICA_DRAINING] = "draining",
 	[MSG_REPLICA_STOPPING] = "stopping",   [MSG_REPLICA_STOPPED] = "stopped",
 	[MSG_REPLICA_BACKOFF] = "backoff",     [MSG_REPLICA_FAILED] = "failed",
+	[MSG_REPLICA_ISOLATED] = "isolated",
 };
 static const char *const container_states[] = {
 	[MSG_CONTAINER_PREPARING] = "preparing", [MSG_CONTAINER_RUNNING] = "running",

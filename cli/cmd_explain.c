@@ -192,7 +192,8 @@ explain_replica(struct walk *w, const json_t *r)
 		what = message(r);
 	/* Under way, and nothing is wrong yet. */
 	bool bad = json_read_text(reason, "what")[0] || strcmp(state, "failed") == 0 ||
-		   strcmp(state, "unhealthy") == 0 || strcmp(state, "backoff") == 0;
+		   strcmp(state, "unhealthy") == 0 || strcmp(state, "backoff") == 0 ||
+		   strcmp(state, "isolated") == 0;
 	begin(w, bad ? "FAIL" : "warn", "replica", "%s is %s (%s does not hold)%s%s", name, state,
 	      missing(r), what[0] ? ": " : "", what);
 	say_log(w, name);

@@ -97,7 +97,7 @@ static bool
 is_trouble(const char *state)
 {
 	return strcmp(state, "unhealthy") == 0 || strcmp(state, "failed") == 0 ||
-	       strcmp(state, "backoff") == 0;
+	       strcmp(state, "backoff") == 0 || strcmp(state, "isolated") == 0;
 }
 
 static void

@@ -24,7 +24,8 @@ static enum grid_colour
 state_colour(const char *state)
 {
 	static const char *const good[] = {"ready", "stable", "up", "done", NULL};
-	static const char *const bad[] = {"failed", "unhealthy", "degraded", "backoff", NULL};
+	static const char *const bad[] = {"failed",  "unhealthy", "degraded",
+					  "backoff", "isolated",  NULL};
 	static const char *const still[] = {"stopped", NULL};
 
 	for (size_t i = 0; good[i]; i++) {

@@ -266,6 +266,7 @@ enum msg_replica_state {
 	MSG_REPLICA_STOPPED,
 	MSG_REPLICA_BACKOFF, /* ended, waits before the next try */
 	MSG_REPLICA_FAILED,
+	MSG_REPLICA_ISOLATED, /* its program has ended; open to exec, no requests */
 };
 
 enum msg_condition { /* bits of msg_replica.conditions */
@@ -327,13 +328,15 @@ struct msg_operation { /* key: id from the store */
 	struct msg_reason reason;
 };
 
-enum msg_desired { MSG_RUN = 1, MSG_STOP, MSG_REMOVE };
+enum msg_desired { MSG_RUN = 1, MSG_STOP, MSG_REMOVE, MSG_HOLD };
 
 /* What the runtime is to make true. The plan itself (image, command, mounts ...) is asked for by
  * replica with MSG_OP_PLAN; its digest stands here so that a kept copy can be checked.
  * MSG_RUN: attempt n runs; when attempt n has ended it stays ended until the scheduler asks for
- * n + 1. MSG_STOP: stopped gracefully, network and logs kept. MSG_REMOVE: stopped and everything of
- * it removed; the row leaves when the runtime's container row has left. */
+ * n + 1. MSG_HOLD: as MSG_RUN, on what the attempt before left in the root file system, and with a
+ * process that only sleeps in the place of the program. MSG_STOP: stopped gracefully, network and
+ * logs kept. MSG_REMOVE: stopped and everything of it removed; the row leaves when the runtime's
+ * container row has left. */
 struct msg_claim { /* key: replica */
 	uint64_t replica;
 	uint64_t service;
@@ -347,7 +350,7 @@ struct msg_claim { /* key: replica */
 	uint32_t stop_signal;
 	uint8_t plan_sha256[32];
 	uint32_t remove_volumes; /* MSG_REMOVE: its named volumes too */
-	uint32_t held;           /* MSG_RUN: what does not run yet is not started yet */
+	uint32_t held;           /* MSG_RUN, MSG_HOLD: what does not run yet is not started yet */
 };
 
 enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP, MSG_CHECK_UDP };
@@ -507,12 +510,12 @@ struct msg_container { /* key: replica */
 	uint32_t pull_layers;      /* of the image; 0 not known yet, or nothing was pulled */
 	uint32_t pull_layers_here; /* that need not be fetched */
 	uint32_t pulling;          /* it is under way */
-	uint32_t pad_;
+	uint32_t hold; /* no program runs: while this does, exit_* and hold_oom are its end */
 	/* Init steps of this attempt. */
 	uint32_t init_count;
 	uint32_t init_done;
 	uint32_t init_failed; /* one of them is why it could not be started */
-	uint32_t pad2_;
+	uint32_t hold_oom;
 	uint64_t init_warned;     /* bit per step: failed and was passed over */
 	char init_step[MSG_NAME]; /* that runs, or has failed; "" none */
 };

@@ -518,12 +518,35 @@ attached(const struct container *c)
 
 /* ---- an attempt ---- */
 
+/* How the program ended is in the record that its monitor left: that of a hold goes elsewhere. */
+static void
+take_last_end(struct container *c)
+{
+	char path[64];
+	struct err err = {0};
+	struct control_state state;
+	struct msg_container *row = &c->row;
+	text_format(path, sizeof(path), "exits/%" PRIu64, c->replica);
+	defer_close int exits = place_folder(c->host->place.data, path, &err);
+	/* Without one its monitor was killed, and it with it. */
+	if (exits < 0 || !monitor_link_record(exits, "exit", &state))
+		state = (struct control_state){.exit_status = -1, .exit_signal = SIGKILL};
+	row->hold = 1;
+	row->exit_status = state.exit_status;
+	row->exit_signal = state.exit_signal;
+	row->exited_wall_ns = state.exited_wall_ns;
+	row->seccomp_killed = state.exit_signal == SIGSYS;
+	row->hold_oom =
+		state.oom_kills > 0 && (state.exit_signal == SIGKILL || state.exit_status != 0);
+}
+
 static void
 begin_attempt(struct container *c)
 {
 	uint64_t replica = c->replica;
 	struct addr addr4 = c->row.addr4, addr6 = c->row.addr6;
 	c->attempt = c->claim.attempt;
+	c->hold = c->claim.desired == MSG_HOLD;
 	c->phase = CONTAINER_PREPARING;
 	c->began_ns = world_mono_ns();
 	c->stop_sent = 0;
@@ -542,6 +565,8 @@ begin_attempt(struct container *c)
 		.addr6 = addr6,
 		.created_wall_ns = world_wall_ns(),
 	};
+	if (c->hold)
+		take_last_end(c);
 	metric_add(series(c, METRICS_CONTAINER_STARTS, "result", "started"), 0);
 	metric_add(series(c, METRICS_CONTAINER_STARTS, "result", "failed"), 0);
 	metric_add(series(c, METRICS_CONTAINER_OOM_KILLS, NULL, NULL), 0);
@@ -671,7 +696,7 @@ count_lines(struct container *c, const struct control_state *state)
 static void
 take_steps(struct container *c, const struct control_state *state)
 {
-	size_t count = c->plan != NULL ? c->plan->steps_count : 0;
+	size_t count = c->plan != NULL && !c->hold ? c->plan->steps_count : 0;
 	struct msg_container *row = &c->row;
 	row->init_count = (uint32_t)count;
 	row->init_done = state->init_done < count ? state->init_done : (uint32_t)count;
@@ -710,7 +735,7 @@ started(struct container *c, const struct control_state *state)
 		metrics_observe(series(c, METRICS_CONTAINER_START_DURATION, "phase", "all"),
 				METRICS_CONTAINER_START_DURATION, world_mono_ns() - c->began_ns);
 	}
-	if (c->row.state == MSG_CONTAINER_RUNNING)
+	if (c->row.state == MSG_CONTAINER_RUNNING && !c->hold)
 		check_start(c);
 	container_publish(c);
 }
@@ -923,6 +948,7 @@ container_step(struct container *c)
 	uint32_t desired = c->forgotten ? MSG_REMOVE : c->claim.desired;
 	switch ((enum msg_desired)desired) {
 	case MSG_RUN:
+	case MSG_HOLD:
 		if (c->monitor != NULL) {
 			if (c->attempt != c->claim.attempt)
 				stop(c);
@@ -974,6 +1000,8 @@ adopt_running(struct container *c, const struct control_state *state)
 	c->phase = CONTAINER_STARTED;
 	c->row.state = MSG_CONTAINER_PREPARING;
 	c->row.conditions = MSG_IMAGE_READY | MSG_VOLUME_READY | MSG_NETWORK_READY;
+	if (c->hold)
+		take_last_end(c);
 	/* What was up to now was counted by the one before, whose counters live on. */
 	cgroups_stats(c->host->groups, c->replica, &stats);
 	c->cpu_seen = stats.cpu_ns;
@@ -1006,6 +1034,7 @@ container_adopt(struct container *c)
 	defer_close int folder = place_container(&c->host->place, c->replica, false, &err);
 	snprintf(path, sizeof(path), "exits/%" PRIu64, c->replica);
 	defer_close int exits = place_folder(c->host->place.data, path, &err);
+	c->hold = folder >= 0 && faccessat(folder, "hold", F_OK, 0) == 0;
 	if (folder >= 0 && monitor_link_record(folder, "state", &state)) {
 		bool over = monitor_link_record(folder, "exit", &c->told) &&
 			    c->told.attempt == state.attempt;

@@ -79,6 +79,7 @@ struct container {
 
 	enum container_phase phase;
 	uint32_t attempt;
+	bool hold; /* the attempt holds the place of a program that ended */
 	struct msg_container row;
 	struct msg_veth veth;
 	struct control_state told; /* the monitor's last word of this attempt */

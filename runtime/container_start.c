@@ -515,6 +515,15 @@ own_folder(int base, const char *name, struct err *err)
 	return 0;
 }
 
+/* Those of the attempt before; they are made anew. */
+static void
+forget_files(int folder)
+{
+	static const char *const names[] = {"hosts", "resolv.conf", "hostname"};
+	for (size_t i = 0; folder >= 0 && i < sizeof(names) / sizeof(names[0]); i++)
+		unlinkat(folder, names[i], 0);
+}
+
 /* Also takes our own files of the container: it may write them, so they lie where all that it
  * writes does, and not in memory below /run. */
 static int
@@ -523,10 +532,15 @@ fill_upper(struct building *b, struct err *err)
 	char name[64], path[512];
 	struct container *c = b->c;
 	text_format(name, sizeof(name), "upper/%" PRIu64 ".%u", c->replica, c->attempt);
+	if (c->hold)
+		place_inherit_upper(&c->host->place, c->replica, c->attempt);
 	place_delete_uppers(&c->host->place, c->replica, c->attempt);
 	/* Left half-made by a runtime that was killed: begin with a clean one. */
-	place_delete(&c->host->place, c->host->place.data, name);
+	if (!c->hold)
+		place_delete(&c->host->place, c->host->place.data, name);
 	defer_close int folder = place_folder(c->host->place.data, name, err);
+	if (c->hold)
+		forget_files(folder);
 	if (folder < 0 || own_folder(folder, "upper", err) < 0 ||
 	    own_folder(folder, "work", err) < 0)
 		return -1;
@@ -762,7 +776,11 @@ fill_monitor(struct building *b, int folder, struct err *err)
 	if ((l->run_fd = pass(b, run, err)) < 0)
 		return -1;
 	text_format(path, sizeof(path), "exits/%" PRIu64, c->replica);
-	int record = place_folder(c->host->place.data, path, err);
+	/* How the program ended stays on record, whatever becomes of what holds its place. */
+	int record = c->hold ? openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+			     : place_folder(c->host->place.data, path, err);
+	if (record < 0 && c->hold)
+		return err_sys(err, errno, "cannot open the container's folder");
 	if (record < 0 || (l->record_fd = pass(b, record, err)) < 0)
 		return -1;
 	int log = place_log(&c->host->place, c->plan->deployment, c->plan->service_name,
@@ -773,6 +791,27 @@ fill_monitor(struct building *b, int folder, struct err *err)
 	l->log_max_files = c->plan->log_max_files;
 	const struct seccomp_profile *own = &c->host->own[SECCOMP_PROFILE_MONITOR];
 	l->monitor_filter = (struct launch_filter){.items = own->items, .count = own->count};
+	return 0;
+}
+
+/* Nobody's process, with no right to anything: it only sleeps. Only exec runs programs there. */
+static int
+fill_hold(struct building *b, int folder, struct err *err)
+{
+	struct launch *l = b->l;
+	defer_close int mark = openat(folder, "hold", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (mark < 0)
+		return err_sys(err, errno, "cannot mark the container's folder");
+	char **items = arena_array(b->arena, 1, sizeof(*items));
+	if (items == NULL)
+		return no_memory(err);
+	items[0] = arena_strdup(b->arena, "zlayer-hold");
+	l->hold = true;
+	l->steps_count = 0;
+	l->argv = (struct launch_list){.items = items, .count = 1};
+	l->env.count = 0;
+	l->caps = 0;
+	l->no_new_privs = true;
 	return 0;
 }
 
@@ -789,7 +828,8 @@ fill(struct building *b, int folder, struct err *err)
 	l->steps = c->plan->steps;
 	l->steps_count = c->plan->steps_count;
 	fill_paths(b);
-	if (container_process(c, l, b->arena, err) < 0 || fill_argv(c, l, b->arena, err) < 0 ||
+	if (container_process(c, l, b->arena, err) < 0 ||
+	    (c->hold ? fill_hold(b, folder, err) : fill_argv(c, l, b->arena, err)) < 0 ||
 	    fill_layers(b, err) < 0 || fill_sysctls(b, err) < 0 || fill_volumes(b, err) < 0)
 		return -1;
 	c->row.conditions |= MSG_VOLUME_READY;
@@ -824,6 +864,7 @@ container_start(struct container *c, struct err *err)
 		goto out;
 	unlinkat(folder, "exit", 0);
 	unlinkat(folder, "state", 0);
+	unlinkat(folder, "hold", 0);
 	if (fill(b, folder, err) < 0)
 		goto out;
 	done = spawn_start(&c->host->spawn, &launch, fds, NULL, NULL, err);

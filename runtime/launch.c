@@ -6,6 +6,7 @@
  */
 #include "runtime/launch.h"
 
+#include <assert.h>
 #include <string.h>
 
 void
@@ -497,7 +498,9 @@ launch_encode(const struct launch *l, struct buf *out)
 {
 	bool steps = l->verb == LAUNCH_RUN && l->steps_count > 0;
 	buf_u32(out, LAUNCH_MAGIC);
-	buf_u32(out, steps ? LAUNCH_VERSION : 1);
+	bool hold = l->verb == LAUNCH_RUN && l->hold;
+	assert(!hold || !steps);
+	buf_u32(out, hold ? LAUNCH_VERSION : steps ? 2 : 1);
 	buf_u8(out, (uint8_t)l->verb);
 	buf_u64(out, l->replica);
 	buf_u32(out, l->attempt);
@@ -534,8 +537,11 @@ launch_decode(const void *data, size_t bytes, struct arena *arena, struct launch
 	l->attempt = cursor_u32(&c);
 	get_filter(&c, arena, &l->monitor_filter);
 	get_verb(&c, arena, l);
-	if (version > 1)
+	if (version == 2)
 		get_steps(&c, arena, l);
+	l->hold = version == 3;
+	if (l->hold && l->verb != LAUNCH_RUN)
+		c.failed = true;
 	if (!arena_ok(arena))
 		return err_set(err, ERR_NO_MEMORY, "no memory to read a launch description");
 	if (!cursor_done(&c))

@@ -23,7 +23,7 @@
 
 enum {
 	LAUNCH_MAGIC = 0x434e4c5a, /* "ZLNC" */
-	LAUNCH_VERSION = 2,        /* with init steps; without them it is encoded as 1 */
+	LAUNCH_VERSION = 3,        /* a hold; 2: with init steps; else it is encoded as 1 */
 	LAUNCH_FD = 3,             /* where the description is */
 	LAUNCH_FIRST_FD = 4,       /* descriptors named in it start here */
 	LAUNCH_FDS_MAX = 600,      /* and end below this */
@@ -132,6 +132,7 @@ struct launch {
 	uint32_t log_max_files;
 	struct plan_step *steps; /* before the program */
 	size_t steps_count;
+	bool hold; /* no program and no steps: process 1 sleeps, and reaps */
 
 	/* exec: the command */
 	int32_t pidfd;     /* of the container's first process */

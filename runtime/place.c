@@ -256,6 +256,34 @@ place_delete_uppers(struct place *p, uint64_t replica, uint32_t keep)
 }
 
 void
+place_inherit_upper(struct place *p, uint64_t replica, uint32_t attempt)
+{
+	char prefix[32], from[64], to[64];
+	uint64_t number, last = 0;
+	int fd = fd_open_beneath(p->data, "upper", O_RDONLY | O_DIRECTORY, 0);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	if (list == NULL) {
+		fd_close(&fd);
+		return;
+	}
+	snprintf(prefix, sizeof(prefix), "%" PRIu64 ".", replica);
+	for (struct dirent *e = readdir(list); e != NULL; e = readdir(list))
+		if (text_starts(e->d_name, prefix) &&
+		    text_u64(e->d_name + strlen(prefix), UINT32_MAX, &number) && number > last)
+			last = number;
+	closedir(list);
+	snprintf(from, sizeof(from), "upper/%" PRIu64 ".%" PRIu64, replica, last);
+	snprintf(to, sizeof(to), "upper/%" PRIu64 ".%u", replica, attempt);
+	if (last == 0 || last >= attempt)
+		return;
+	if (renameat(p->data, from, p->data, to) < 0) {
+		struct err err = {0};
+		err_sys(&err, errno, "cannot keep %s", from);
+		log_err(LOG_WARN, "files of an isolated container are lost", &err);
+	}
+}
+
+void
 place_each(int base, const char *path, void (*visit)(void *arg, uint64_t replica), void *arg)
 {
 	uint64_t replica;

@@ -56,6 +56,8 @@ void place_forget(struct place *p, const char *deployment, const char *service, 
 		  uint64_t replica);
 /* Removes upper folders of attempts other than `keep` (0: all). */
 void place_delete_uppers(struct place *p, uint64_t replica, uint32_t keep);
+/* Makes the upper folder of the last attempt before that of `attempt`, if it has none yet. */
+void place_inherit_upper(struct place *p, uint64_t replica, uint32_t attempt);
 /* Visits the replicas that have a file or folder in base/path. */
 void place_each(int base, const char *path, void (*visit)(void *arg, uint64_t replica), void *arg);
 

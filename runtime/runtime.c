@@ -310,7 +310,7 @@ on_claim(void *arg, uint64_t key, const void *row)
 	}
 	if (key == 0 || claim->replica != key || key >> 56 != 0 ||
 	    !MSG_OK(claim->deployment_name) || !MSG_OK(claim->service_name) ||
-	    claim->desired < MSG_RUN || claim->desired > MSG_REMOVE || claim->attempt == 0) {
+	    claim->desired < MSG_RUN || claim->desired > MSG_HOLD || claim->attempt == 0) {
 		log_event(LOG_ERROR, "a claim does not hold", log_u("replica", key), LOG_END);
 		return;
 	}

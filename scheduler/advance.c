@@ -157,7 +157,8 @@ add_replica(struct model *m, struct replica *p, struct rollout_replica *out)
 		.fresh = fresh,
 		.leaving = l->order == LIFECYCLE_REMOVE,
 		.draining = l->order == LIFECYCLE_REMOVE && l->state == MSG_REPLICA_DRAINING,
-		.started = p->has_container && p->container.state == MSG_CONTAINER_RUNNING &&
+		.started = p->has_container && !p->container.hold &&
+			   p->container.state == MSG_CONTAINER_RUNNING &&
 			   p->container.attempt == l->attempt,
 		.passed = l->ready_attempt > 0,
 		.ready = l->state == MSG_REPLICA_READY,

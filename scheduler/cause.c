@@ -172,6 +172,28 @@ ended(const struct cause_input *in, const struct msg_container *c, struct err *e
 	see_logs(in, err);
 }
 
+void
+cause_isolated(const struct cause_input *in, struct err *err)
+{
+	const struct msg_container *c = in->ended;
+	char did[96], name[SHORT];
+
+	if (c->oom_killed)
+		text_copy(did, sizeof(did), "is isolated after it ran out of memory");
+	else if (c->exit_signal)
+		text_format(did, sizeof(did), "is isolated after signal %" PRIu32 " (%s)",
+			    c->exit_signal, cause_signal(c->exit_signal, name, sizeof(name)));
+	else
+		text_format(did, sizeof(did), "is isolated after exit status %" PRId32,
+			    c->exit_status);
+	start(in, err, ERR_SYSTEM, did);
+	err_why(err, "errors.on_panic is isolate: it gets no requests, and its files are kept");
+	err_fix(err,
+		"zlayer exec %s/%s.%" PRIu32 " -- sh, and logs --previous; then: zlayer restart "
+		"%s/%s",
+		in->deployment, in->service, in->index, in->deployment, in->service);
+}
+
 /* ---- it runs, and its checks fail ---- */
 
 static void

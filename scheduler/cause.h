@@ -47,6 +47,8 @@ struct cause_input {
 void cause_name(const struct cause_input *in, struct err *err);
 /* Of one that runs: the kernel ended `processes` of it for want of memory. */
 void cause_oom_inside(const struct cause_input *in, uint32_t processes, struct err *err);
+/* Its program has ended (in->ended), and its place is held. */
+void cause_isolated(const struct cause_input *in, struct err *err);
 /* "SEGV"; "signal 42" goes to out for one without a name. */
 const char *cause_signal(uint32_t signal, char *out, size_t cap);
 

@@ -44,7 +44,9 @@ lifecycle_restore(struct lifecycle *l, uint32_t desired, uint32_t attempt, uint3
 	l->restarts = restarts;
 	switch (desired) {
 	case MSG_RUN:
+	case MSG_HOLD:
 		l->order = LIFECYCLE_RUN;
+		l->hold = desired == MSG_HOLD;
 		l->state = attempt ? MSG_REPLICA_CREATING : MSG_REPLICA_PENDING;
 		break;
 	case MSG_STOP:
@@ -111,14 +113,36 @@ give_up(struct lifecycle *l, struct lifecycle_notes *notes)
 }
 
 static void
+isolate(struct lifecycle *l, struct lifecycle_notes *notes)
+{
+	l->attempt++;
+	l->hold = true;
+	l->state = MSG_REPLICA_CREATING;
+	l->due_ns = 0;
+	l->started_wall_ns = 0;
+	l->crash_loop = false;
+	l->init_failing = false;
+	note(notes, LIFECYCLE_ISOLATED);
+}
+
+static void
 exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
 {
+	/* What holds a place has no business to end: again, though not in a hurry. */
+	if (l->hold) {
+		back_off(l, now, SECOND_NS, notes);
+		return;
+	}
 	note(notes, LIFECYCLE_EXITED);
 	l->start_failures = 0;
 	if (l->policy.job) {
 		l->order = LIFECYCLE_STOP;
 		l->state = MSG_REPLICA_STOPPED;
 		l->due_ns = 0;
+		return;
+	}
+	if (l->policy.panic == LIFECYCLE_ISOLATE) {
+		isolate(l, notes);
 		return;
 	}
 	if (l->policy.panic != LIFECYCLE_RESTART) {
@@ -217,12 +241,19 @@ static void
 creating(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_notes *notes)
 {
 	/* The store may be behind: what runs was asked for by somebody with this store. */
-	if (e->container && e->attempt > l->attempt)
+	if (e->container && e->attempt > l->attempt) {
 		l->attempt = e->attempt;
+		l->hold = e->hold;
+	}
 	if (ended(l, e, notes) || !is_ours(l, e) || e->container != MSG_CONTAINER_RUNNING)
 		return;
 	l->started_wall_ns = e->started_wall_ns;
 	l->started_ns = e->now_ns;
+	if (l->hold) {
+		l->state = MSG_REPLICA_ISOLATED;
+		l->start_failures = 0;
+		return;
+	}
 	if (l->ready_attempt == l->attempt && l->ready_started_wall_ns == e->started_wall_ns) {
 		/* Passed its gate before the scheduler was restarted. */
 		l->state = MSG_REPLICA_READY;
@@ -296,6 +327,13 @@ unhealthy(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle
 }
 
 static void
+isolated(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_notes *notes)
+{
+	if (!ended(l, e, notes))
+		(void)replaced(l, e);
+}
+
+static void
 draining(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_notes *notes)
 {
 	uint64_t limit = l->drain_ns + l->policy.drain_max_ns;
@@ -348,6 +386,7 @@ order_run(struct lifecycle *l, struct lifecycle_notes *notes)
 		l->start_failures = 0;
 		l->init_failing = false;
 		l->crash_loop = false;
+		l->hold = false;
 		try_again(l, notes);
 		break;
 	case MSG_REPLICA_DRAINING:
@@ -423,6 +462,9 @@ look(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_note
 	case MSG_REPLICA_BACKOFF:
 		backoff(l, e, notes);
 		break;
+	case MSG_REPLICA_ISOLATED:
+		isolated(l, e, notes);
+		break;
 	case MSG_REPLICA_PENDING:
 	case MSG_REPLICA_STOPPED:
 	case MSG_REPLICA_FAILED:
@@ -439,7 +481,7 @@ lifecycle_step(struct lifecycle *l, const struct lifecycle_event *event,
 		return;
 	}
 	/* No way through the states is longer than there are states. */
-	for (unsigned turn = 0; turn <= MSG_REPLICA_FAILED; turn++) {
+	for (unsigned turn = 0; turn <= MSG_REPLICA_ISOLATED; turn++) {
 		enum msg_replica_state before = l->state;
 
 		look(l, event, notes);
@@ -463,7 +505,7 @@ lifecycle_claim(const struct lifecycle *l)
 	case MSG_REPLICA_STOPPED:
 		return l->order == LIFECYCLE_REMOVE ? MSG_REMOVE : MSG_STOP;
 	default:
-		return MSG_RUN;
+		return l->hold ? MSG_HOLD : MSG_RUN;
 	}
 }
 
@@ -498,5 +540,6 @@ bool
 lifecycle_in_trouble(const struct lifecycle *l)
 {
 	return (l->state == MSG_REPLICA_BACKOFF && !l->init_failing) ||
-	       l->state == MSG_REPLICA_FAILED;
+	       l->state == MSG_REPLICA_FAILED || l->state == MSG_REPLICA_ISOLATED ||
+	       (l->state == MSG_REPLICA_CREATING && l->hold);
 }

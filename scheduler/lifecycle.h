@@ -10,7 +10,9 @@
  *   PENDING -> CREATING -> STARTING -> READY <-> UNHEALTHY
  *                 ^  |         |         |           |
  *                 |  v         v         v           v     ended by itself
- *               BACKOFF <------+---------+-----------+---> FAILED (shutdown, isolate)
+ *               BACKOFF <------+---------+-----------+---> FAILED (shutdown)
+ *                                                       or, with another attempt that only
+ *                                                       holds its place, ISOLATED (isolate)
  *   ordered to stop or to be removed: (in balancing) DRAINING -> STOPPING -> STOPPED [gone]
  *
  * The crash policy: the first three ends within five minutes are followed by a start at once, the
@@ -62,6 +64,7 @@ struct lifecycle {
 	uint32_t start_failures; /* in a row */
 	bool init_failing;       /* the last one was of an init step, and there is another try */
 	bool crash_loop;
+	bool hold;                     /* the attempt only holds the place of what ended */
 	bool gone;                     /* removed, nothing is left of it */
 	int64_t started_wall_ns;       /* of the process that is looked at */
 	int64_t ready_started_wall_ns; /* of the process that passed the gate */
@@ -86,6 +89,7 @@ struct lifecycle_event {
 	uint32_t attempt;
 	int64_t started_wall_ns;
 	bool init_failed; /* FAILED: by one of its init steps */
+	bool hold;        /* it only holds the place of a program that ended */
 	/* checks of that attempt */
 	uint32_t checks;     /* that there are */
 	uint32_t passed;     /* whose last answer was good */
@@ -107,6 +111,7 @@ enum lifecycle_note {
 	LIFECYCLE_STOPS,
 	LIFECYCLE_STOPPED,
 	LIFECYCLE_GONE,
+	LIFECYCLE_ISOLATED, /* ended; the next attempt holds its place */
 };
 
 struct lifecycle_notes {

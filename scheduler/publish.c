@@ -471,7 +471,7 @@ settled(struct model *m)
 
 struct tally {
 	uint32_t all, running, ready, stopped, failed;
-	uint32_t states[MSG_REPLICA_FAILED + 1];
+	uint32_t states[MSG_REPLICA_ISOLATED + 1];
 	const struct msg_reason *reason;
 };
 
@@ -488,7 +488,8 @@ tally_service(const struct service *s, struct tally *out)
 			continue;
 		out->states[p->life.state]++;
 		out->all++;
-		out->running += p->has_container && p->container.state == MSG_CONTAINER_RUNNING;
+		out->running += p->has_container && !p->container.hold &&
+				p->container.state == MSG_CONTAINER_RUNNING;
 		out->ready += p->life.state == MSG_REPLICA_READY;
 		out->stopped += p->life.state == MSG_REPLICA_STOPPED;
 		out->failed += lifecycle_in_trouble(&p->life);
@@ -557,9 +558,10 @@ count_states(struct model *m, const char *label, const struct tally *t)
 		[MSG_REPLICA_UNHEALTHY] = "unhealthy", [MSG_REPLICA_DRAINING] = "draining",
 		[MSG_REPLICA_STOPPING] = "stopping",   [MSG_REPLICA_STOPPED] = "stopped",
 		[MSG_REPLICA_BACKOFF] = "backoff",     [MSG_REPLICA_FAILED] = "failed",
+		[MSG_REPLICA_ISOLATED] = "isolated",
 	};
 
-	for (unsigned i = MSG_REPLICA_PENDING; m->metrics && i <= MSG_REPLICA_FAILED; i++) {
+	for (unsigned i = MSG_REPLICA_PENDING; m->metrics && i <= MSG_REPLICA_ISOLATED; i++) {
 		struct metric_labels labels = {0};
 
 		metric_label(&labels, "service", label);

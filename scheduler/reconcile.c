@@ -114,7 +114,7 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	if (!p->has_container)
 		return;
 	if (c->state == MSG_CONTAINER_RUNNING && c->attempt == p->life.attempt &&
-	    c->oom_killed > oom_before)
+	    c->oom_killed > oom_before && !c->hold)
 		tell_oom(m, p, c->oom_killed - oom_before);
 	/* The time that a pull takes is not the replica's. */
 	if (c->pulling)
@@ -127,8 +127,15 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	e->init_failed = c->init_failed != 0;
 	if (c->attempt == p->life.attempt)
 		tell_steps(m, p);
+	e->hold = c->hold != 0;
 	if (c->state == MSG_CONTAINER_EXITED || c->state == MSG_CONTAINER_FAILED) {
 		p->ended = *c;
+		p->has_ended = true;
+	} else if (c->hold && c->state == MSG_CONTAINER_RUNNING) {
+		/* The row says how the program ended whose place it holds. */
+		p->ended = *c;
+		p->ended.state = MSG_CONTAINER_EXITED;
+		p->ended.oom_killed = c->hold_oom;
 		p->has_ended = true;
 	}
 }
@@ -206,6 +213,22 @@ set_reason(struct model *m, struct replica *p)
 }
 
 static void
+set_isolated_reason(struct model *m, struct replica *p)
+{
+	struct cause_input in = {
+		.deployment = p->service->deployment->row.name,
+		.service = p->service->row.name,
+		.index = p->row.index,
+		.node = m->node,
+		.ended = &p->ended,
+	};
+	struct err err = {0};
+
+	cause_isolated(&in, &err);
+	msg_reason_from(&err, &p->reason);
+}
+
+static void
 tell_run(struct model *m, struct replica *p)
 {
 	bool good = p->ended.exit_status == 0 && !p->ended.exit_signal;
@@ -226,7 +249,7 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 	case LIFECYCLE_CREATED:
 		event_replica(m, p, "replica.created", LOG_INFO, NULL,
 			      "%s.%u is asked for (attempt %u)", service, n, p->life.attempt);
-		if (p->life.attempt > 1 && p->has_ended)
+		if (p->life.attempt > 1 && p->has_ended && !p->life.hold)
 			count_restart(m, p, end_reason(p));
 		break;
 	case LIFECYCLE_STARTED:
@@ -269,6 +292,12 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 		event_replica(m, p, "replica.failed", LOG_ERROR, &p->reason,
 			      "%s.%u stays down (errors.on_panic)", service, n);
 		break;
+	case LIFECYCLE_ISOLATED:
+		set_isolated_reason(m, p);
+		event_replica(m, p, "replica.isolated", LOG_ERROR, &p->reason,
+			      "%s.%u gets no requests and is kept for exec (errors.on_panic)",
+			      service, n);
+		break;
 	case LIFECYCLE_DRAINS:
 		p->draining_version = 0;
 		event_replica(m, p, "replica.draining", LOG_INFO, NULL,
@@ -303,7 +332,7 @@ desired(const struct lifecycle *l)
 	case LIFECYCLE_RUN:
 		break;
 	}
-	return MSG_RUN;
+	return l->hold ? MSG_HOLD : MSG_RUN;
 }
 
 static void
@@ -337,6 +366,8 @@ take_over(struct model *m, struct replica *p, enum msg_replica_state before)
 	}
 	if (p->life.state != before) {
 		p->since_wall_ns = m->wall_ns;
+		if (p->life.state == MSG_REPLICA_ISOLATED)
+			set_isolated_reason(m, p);
 		if (before == MSG_REPLICA_CREATING && p->life.state == MSG_REPLICA_READY)
 			p->ready_ns = m->now_ns;
 	}

@@ -71,7 +71,6 @@ static const struct line lines[] = {
 	{"services.*.health.check.url", BEGINS, "http://", "a health url with a host", false},
 	{"services.*.init.steps.*.with.url", BEGINS, "https://", "a url of https in an init step",
 	 false},
-	{"services.*.errors.on_panic.action", TEXT_IS, "isolate", "action `isolate`", false},
 	{"services.*.node.mode", TEXT_IS_NOT, "shared", "this node mode", false},
 	{"services.*.node_mode", TEXT_IS_NOT, "shared", "this node mode", false},
 	{"services.*.node.selector.labels", NOT_EMPTY, NULL, "choosing nodes by label", false},

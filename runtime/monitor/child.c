@@ -20,9 +20,12 @@
 #include <fcntl.h>
 #include "base/fd.h"
 #include "base/text.h"
+#include "runtime/monitor/hold.h"
 #include "runtime/monitor/privilege.h"
 #include "runtime/monitor/root.h"
 #include "runtime/monitor/steps.h"
+
+enum { NOBODY = 65534 };
 
 void
 child_report_from(const struct err *err, unsigned exit_status, struct child_report *out)
@@ -114,6 +117,16 @@ enter_workdir(const struct launch *launch, struct err *err)
 	return 0;
 }
 
+/* What holds a place is nobody: the files that it could be looked up in may be broken. */
+static int
+find_user(const struct launch *launch, int root, int proc, struct user *out, struct err *err)
+{
+	if (!launch->hold)
+		return privilege_find_user(launch, root, proc, out, err);
+	*out = (struct user){.uid = NOBODY, .gid = NOBODY, .home = "/"};
+	return 0;
+}
+
 static int
 prepare(const struct launch *launch, const struct child_stdio *stdio, struct user *user,
 	struct err *err)
@@ -128,7 +141,7 @@ prepare(const struct launch *launch, const struct child_stdio *stdio, struct use
 	if (root_open(launch, &root, err) < 0)
 		return -1;
 	if (root_fill(launch, root, &proc, err) < 0 ||
-	    privilege_find_user(launch, root, proc, user, err) < 0 ||
+	    find_user(launch, root, proc, user, err) < 0 ||
 	    privilege_set_limits(launch, proc, err) < 0 || root_enter(launch, root, err) < 0)
 		goto out;
 	done = set_stdio(stdio, user, err);
@@ -148,7 +161,7 @@ child_main(const struct launch *launch, const struct child_stdio *stdio)
 
 	if (prepare(launch, stdio, &user, &err) < 0 || child_close_others(stdio->report, &err) < 0)
 		child_fail(stdio->report, &err, 125);
-	if (enter_workdir(launch, &err) < 0)
+	if (!launch->hold && enter_workdir(launch, &err) < 0)
 		child_fail(stdio->report, &err, 125);
 	if (privilege_drop(launch, &user, &err) < 0)
 		child_fail(stdio->report, &err, 125);
@@ -158,6 +171,8 @@ child_main(const struct launch *launch, const struct child_stdio *stdio)
 		child_fail(stdio->report, &err, 125);
 	if (write(stdio->report, &ready, sizeof(ready)) != sizeof(ready))
 		_exit(125);
+	if (launch->hold)
+		hold_run(stdio->report);
 	if (privilege_exec(launch, &user, &exit_status, &err) < 0)
 		child_fail(stdio->report, &err, (unsigned)exit_status);
 	_exit(125);

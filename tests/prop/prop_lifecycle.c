@@ -5,8 +5,9 @@
  *  - nothing is in balancing that has not passed its gate in this attempt;
  *  - what is ordered away is never claimed to run, unless it drains;
  *  - "gone" comes only when the runtime was read and shows nothing.
- * When faults stop, a replica that is to run is ready, one that is to stop has stopped, one that is
- * to be removed is gone.
+ *  - what holds a place gets neither requests nor probes.
+ * When faults stop, a replica that is to run is ready (isolated, if that is what it came to), one
+ * that is to stop has stopped, one that is to be removed is gone.
  */
 #include "scheduler/lifecycle.h"
 #include <string.h>
@@ -34,6 +35,7 @@ random_event(struct prop *p, const struct lifecycle *l, struct lifecycle_event *
 	e->passed = (uint32_t)prop_below(p, 4);
 	e->failed_max = (uint32_t)prop_below(p, 6);
 	e->drained = prop_below(p, 2);
+	e->hold = prop_below(p, 20) == 0;
 }
 
 static void
@@ -43,7 +45,7 @@ check(const struct lifecycle *before, const struct lifecycle *l, const struct li
 	uint32_t claim = lifecycle_claim(l);
 
 	prop_check(notes->count <= LIFECYCLE_NOTES_MAX);
-	prop_check(l->state >= MSG_REPLICA_PENDING && l->state <= MSG_REPLICA_FAILED);
+	prop_check(l->state >= MSG_REPLICA_PENDING && l->state <= MSG_REPLICA_ISOLATED);
 	prop_check(l->attempt >= before->attempt);
 	prop_check(l->attempt <= before->attempt + 1 || l->attempt <= e->attempt + 1);
 	if (lifecycle_balance(l) == MSG_BACKEND_ACTIVE)
@@ -52,6 +54,8 @@ check(const struct lifecycle *before, const struct lifecycle *l, const struct li
 		prop_check(claim == MSG_REMOVE || l->state == MSG_REPLICA_DRAINING);
 	if (l->order == LIFECYCLE_STOP && claim)
 		prop_check(claim == MSG_STOP || l->state == MSG_REPLICA_DRAINING);
+	if (claim == MSG_HOLD || l->state == MSG_REPLICA_ISOLATED)
+		prop_check(l->hold && !lifecycle_balance(l) && !lifecycle_probing(l));
 	if (l->gone && !before->gone)
 		prop_check(e->runtime_known && !e->container);
 }
@@ -78,9 +82,10 @@ calm(struct lifecycle *l, struct lifecycle_event *e)
 		e->runtime_known = true;
 		e->attempt = l->attempt;
 		e->started_wall_ns = (int64_t)l->attempt * 10;
-		e->container = claim == MSG_RUN    ? MSG_CONTAINER_RUNNING
-			       : claim == MSG_STOP ? MSG_CONTAINER_EXITED
-						   : 0;
+		e->hold = claim == MSG_HOLD;
+		e->container = claim == MSG_RUN || e->hold ? MSG_CONTAINER_RUNNING
+			       : claim == MSG_STOP         ? MSG_CONTAINER_EXITED
+							   : 0;
 		e->checks = e->passed = 1;
 		e->failed_max = 0;
 		e->drained = true;
@@ -102,6 +107,7 @@ main(int argc, char **argv)
 			.patience_ns = prop_below(&p, 40) * S,
 			.retries = 1 + (uint32_t)prop_below(&p, 4),
 			.drain_max_ns = prop_below(&p, 40) * S,
+			.panic = prop_below(&p, 4) ? LIFECYCLE_RESTART : LIFECYCLE_ISOLATE,
 		};
 		struct lifecycle_event e = {.now_ns = 1000 * S};
 		struct lifecycle l;
@@ -115,7 +121,8 @@ main(int argc, char **argv)
 
 				lifecycle_init(&l, &policy);
 				lifecycle_restore(&l,
-						  old.order == LIFECYCLE_RUN    ? MSG_RUN
+						  old.order == LIFECYCLE_RUN
+							  ? (old.hold ? MSG_HOLD : MSG_RUN)
 						  : old.order == LIFECYCLE_STOP ? MSG_STOP
 										: MSG_REMOVE,
 						  old.attempt, old.ready_attempt,
@@ -124,7 +131,7 @@ main(int argc, char **argv)
 		}
 		calm(&l, &e);
 		if (l.order == LIFECYCLE_RUN)
-			prop_check(l.state == MSG_REPLICA_READY);
+			prop_check(l.state == (l.hold ? MSG_REPLICA_ISOLATED : MSG_REPLICA_READY));
 		if (l.order == LIFECYCLE_STOP)
 			prop_check(l.state == MSG_REPLICA_STOPPED);
 		if (l.order == LIFECYCLE_REMOVE)

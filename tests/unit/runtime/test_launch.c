@@ -117,6 +117,37 @@ test_run_survives(void **state)
 }
 
 static void
+test_a_hold_survives(void **state)
+{
+	struct launch l = whole(), *got;
+	struct arena arena;
+	struct buf b;
+	(void)state;
+	buf_init(&b, MEM_RUNTIME, LAUNCH_BYTES_MAX);
+	l.steps_count = 0;
+	l.hold = true;
+	launch_encode(&l, &b);
+	assert_true(buf_ok(&b));
+	assert_int_equal(decode(b.data, b.length, &arena, &got), 0);
+	assert_true(got->hold);
+	assert_int_equal(got->steps_count, 0);
+	arena_fini(&arena);
+	/* The verb stands behind magic and version: a hold is a run. */
+	assert_int_equal(b.data[8], LAUNCH_RUN);
+	b.data[4] = LAUNCH_VERSION + 1;
+	assert_int_equal(decode(b.data, b.length, &arena, &got), -1);
+	arena_fini(&arena);
+	buf_reset(&b);
+	l.verb = LAUNCH_EXEC;
+	l.pidfd = l.stream_fd = 8;
+	launch_encode(&l, &b);
+	b.data[4] = LAUNCH_VERSION;
+	assert_int_equal(decode(b.data, b.length, &arena, &got), -1);
+	arena_fini(&arena);
+	buf_fini(&b);
+}
+
+static void
 test_every_cut_is_refused(void **state)
 {
 	struct launch l = whole(), *got;
@@ -210,6 +241,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_run_survives),
+		cmocka_unit_test(test_a_hold_survives),
 		cmocka_unit_test(test_every_cut_is_refused),
 		cmocka_unit_test(test_meaning_is_checked),
 		cmocka_unit_test(test_other_verbs),

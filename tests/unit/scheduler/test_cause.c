@@ -201,6 +201,25 @@ test_oom_inside(void **state)
 }
 
 static void
+test_isolated(void **state)
+{
+	struct scene *s = ended();
+
+	(void)state;
+	s->end.exit_status = 3;
+	cause_isolated(&s->in, &s->err);
+	assert_string_equal(s->err.what, "web.1 on edge-1 is isolated after exit status 3");
+	assert_non_null(strstr(s->err.fix, "zlayer exec my-app/web.1 -- sh"));
+	assert_non_null(strstr(s->err.fix, "zlayer restart my-app/web"));
+	s->end.exit_signal = 11;
+	cause_isolated(&s->in, &s->err);
+	assert_non_null(strstr(s->err.what, "after signal 11 (SEGV)"));
+	s->end.oom_killed = 1;
+	cause_isolated(&s->in, &s->err);
+	assert_non_null(strstr(s->err.what, "ran out of memory"));
+}
+
+static void
 test_never_began(void **state)
 {
 	struct scene *s = runs();
@@ -268,6 +287,7 @@ main(void)
 		cmocka_unit_test(test_answers_are_not_as_expected),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_oom_inside),
+		cmocka_unit_test(test_isolated),
 		cmocka_unit_test(test_never_began),
 		cmocka_unit_test(test_nothing_is_known),
 		cmocka_unit_test(test_relapses),

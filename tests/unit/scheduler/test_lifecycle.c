@@ -27,7 +27,7 @@ static const struct lifecycle_policy strong = {
 static void
 write_notes(struct life *f, const struct lifecycle_notes *notes)
 {
-	static const char letters[] = "?csrueflLgdpPx";
+	static const char letters[] = "?csrueflLgdpPxi";
 	size_t n = strlen(f->trace);
 
 	for (size_t i = 0; i < notes->count; i++)
@@ -453,6 +453,116 @@ test_crash_while_draining(void **state)
 }
 
 static void
+test_isolated(void **state)
+{
+	struct lifecycle_policy policy = strong;
+	struct life f;
+
+	(void)state;
+	policy.panic = LIFECYCLE_ISOLATE;
+	begin(&f, &policy);
+	come_up(&f, 1);
+	container(&f, MSG_CONTAINER_EXITED, 1);
+	assert_int_equal(f.l.attempt, 2);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_HOLD);
+	assert_true(lifecycle_in_trouble(&f.l));
+	f.e.hold = true;
+	container(&f, MSG_CONTAINER_RUNNING, 2);
+	assert_int_equal(f.l.state, MSG_REPLICA_ISOLATED);
+	/* Checks that pass and time change nothing. */
+	at(&f, 9999);
+	assert_int_equal(f.l.state, MSG_REPLICA_ISOLATED);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_HOLD);
+	assert_int_equal(lifecycle_balance(&f.l), 0);
+	assert_int_equal(lifecycle_probing(&f.l), LIFECYCLE_NO_PROBES);
+	assert_true(lifecycle_in_trouble(&f.l));
+	assert_int_equal(f.l.restarts, 0);
+	assert_string_equal(f.trace, "csrei");
+	/* The machine was restarted: the same attempt, another process. */
+	f.e.started_wall_ns = 1;
+	look(&f);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_HOLD);
+	look(&f);
+	assert_int_equal(f.l.state, MSG_REPLICA_ISOLATED);
+	assert_string_equal(f.trace, "csrei");
+	/* Stopped and started it runs again. */
+	order(&f, LIFECYCLE_STOP);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_STOP);
+	container(&f, MSG_CONTAINER_EXITED, 2);
+	assert_int_equal(f.l.state, MSG_REPLICA_STOPPED);
+	order(&f, LIFECYCLE_RUN);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_RUN);
+	f.e.hold = false;
+	come_up(&f, 3);
+	assert_int_equal(f.l.state, MSG_REPLICA_READY);
+	assert_false(lifecycle_in_trouble(&f.l));
+	assert_string_equal(f.trace, "csreipPcsr");
+}
+
+static void
+test_what_holds_ends(void **state)
+{
+	struct lifecycle_policy policy = strong;
+	struct life f;
+
+	(void)state;
+	policy.panic = LIFECYCLE_ISOLATE;
+	begin(&f, &policy);
+	come_up(&f, 1);
+	container(&f, MSG_CONTAINER_EXITED, 1);
+	f.e.hold = true;
+	container(&f, MSG_CONTAINER_RUNNING, 2);
+	container(&f, MSG_CONTAINER_EXITED, 2);
+	assert_int_equal(f.l.state, MSG_REPLICA_BACKOFF);
+	assert_true(lifecycle_in_trouble(&f.l));
+	at(&f, 101);
+	assert_int_equal(f.l.attempt, 3);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_HOLD);
+	/* It cannot be started now: later, and again as that. */
+	container(&f, MSG_CONTAINER_FAILED, 3);
+	assert_int_equal(f.l.state, MSG_REPLICA_BACKOFF);
+	at(&f, 102);
+	assert_int_equal(lifecycle_claim(&f.l), MSG_HOLD);
+	container(&f, MSG_CONTAINER_RUNNING, 4);
+	assert_int_equal(f.l.state, MSG_REPLICA_ISOLATED);
+	assert_string_equal(f.trace, "csreilcflc");
+	order(&f, LIFECYCLE_REMOVE);
+	container(&f, 0, 0);
+	assert_true(f.l.gone);
+}
+
+static void
+test_isolated_is_kept_over_a_restart(void **state)
+{
+	struct lifecycle_policy policy = strong;
+	struct life f, g;
+
+	(void)state;
+	policy.panic = LIFECYCLE_ISOLATE;
+	begin(&f, &policy);
+	come_up(&f, 1);
+	container(&f, MSG_CONTAINER_EXITED, 1);
+	f.e.hold = true;
+	container(&f, MSG_CONTAINER_RUNNING, 2);
+
+	g = f;
+	g.trace[0] = 0;
+	lifecycle_init(&g.l, &policy);
+	lifecycle_restore(&g.l, MSG_HOLD, 2, 1, f.l.ready_started_wall_ns, 0);
+	assert_int_equal(lifecycle_claim(&g.l), MSG_HOLD);
+	look(&g);
+	assert_int_equal(g.l.state, MSG_REPLICA_ISOLATED);
+	assert_string_equal(g.trace, "");
+
+	/* The store is behind: the runtime says what its attempt is. */
+	lifecycle_init(&g.l, &policy);
+	lifecycle_restore(&g.l, MSG_RUN, 1, 1, f.l.ready_started_wall_ns, 0);
+	look(&g);
+	assert_int_equal(g.l.state, MSG_REPLICA_ISOLATED);
+	assert_int_equal(lifecycle_claim(&g.l), MSG_HOLD);
+}
+
+static void
 init_fails(struct life *f, uint32_t attempt)
 {
 	f->e.init_failed = true;
@@ -514,6 +624,9 @@ main(void)
 		cmocka_unit_test(test_crash_policy),
 		cmocka_unit_test(test_start_failures_back_off),
 		cmocka_unit_test(test_shutdown_stays_down),
+		cmocka_unit_test(test_isolated),
+		cmocka_unit_test(test_what_holds_ends),
+		cmocka_unit_test(test_isolated_is_kept_over_a_restart),
 		cmocka_unit_test(test_drains_then_leaves),
 		cmocka_unit_test(test_drain_has_an_end),
 		cmocka_unit_test(test_comes_back_from_draining),
