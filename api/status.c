@@ -112,6 +112,30 @@ put_node(struct json *j, const char *key, struct call *call)
 	json_end(j);
 }
 
+static const char *
+xdp_name(uint32_t mode)
+{
+	return mode == MSG_XDP_NATIVE ? "native" : mode == MSG_XDP_GENERIC ? "generic" : "off";
+}
+
+static void
+put_links(struct json *j, const struct msg_datapath *d)
+{
+	json_array(j, "interfaces");
+	for (uint32_t i = 0; i < d->links_count && i < MSG_EDGE_LINKS; i++)
+		VIEW_TEXT(j, NULL, d->links[i]);
+	json_end(j);
+	json_array(j, "attached");
+	for (uint32_t i = 0; i < d->links_count && i < MSG_EDGE_LINKS; i++) {
+		json_object(j, NULL);
+		VIEW_TEXT(j, "interface", d->links[i]);
+		json_text(j, "xdp", xdp_name(d->modes[i]));
+		json_bool(j, "shared", d->shared[i] != 0);
+		json_end(j);
+	}
+	json_end(j);
+}
+
 static void
 put_datapath(struct json *j, struct call *call)
 {
@@ -129,14 +153,8 @@ put_datapath(struct json *j, struct call *call)
 		  : d->hook == MSG_HOOK_CLSACT ? "bpf (clsact)"
 					       : "bpf");
 	view_reason(j, "reason", &d->reason);
-	json_text(j, "xdp",
-		  d->xdp == MSG_XDP_NATIVE    ? "native"
-		  : d->xdp == MSG_XDP_GENERIC ? "generic"
-					      : "off");
-	json_array(j, "interfaces");
-	for (uint32_t i = 0; i < d->links_count && i < MSG_EDGE_LINKS; i++)
-		VIEW_TEXT(j, NULL, d->links[i]);
-	json_end(j);
+	json_text(j, "xdp", xdp_name(d->xdp));
+	put_links(j, d);
 	view_reason(j, "xdp_reason", &d->edge_reason);
 	json_end(j);
 }

@@ -52,20 +52,31 @@ age(const json_t *object, const char *key, const struct render *r, char *out, si
 	text_human_duration(ms > 0 ? (uint64_t)ms : 0, out, cap);
 }
 
-/* "   XDP native eth0": where the kernel balances. */
+/* "   XDP native eth0 eth1 (shared)": where the kernel balances; eth1 has programs of others too.
+ */
 static void
 put_xdp(const json_t *datapath, struct buf *out)
 {
 	const char *mode = datapath ? json_read_text(datapath, "xdp") : NULL;
-	const json_t *interfaces = datapath ? json_read_array(datapath, "interfaces") : NULL;
+	const json_t *attached = datapath ? json_read_array(datapath, "attached") : NULL;
 
-	if (!mode || !json_read_count(interfaces))
+	if (!mode || !json_read_count(attached))
 		return;
 	buf_puts(out, "   XDP ");
 	put_safe(out, mode);
-	for (size_t i = 0; i < json_read_count(interfaces); i++) {
+	for (size_t i = 0; i < json_read_count(attached); i++) {
+		const json_t *one = json_read_at(attached, i);
+		const char *own = json_read_text(one, "xdp");
+
 		buf_putc(out, ' ');
-		put_safe(out, json_read_string(json_read_at(interfaces, i)));
+		put_safe(out, json_read_text(one, "interface"));
+		if (own && strcmp(own, mode) != 0) {
+			buf_puts(out, " (");
+			put_safe(out, own);
+			buf_putc(out, ')');
+		}
+		if (json_read_bool(one, "shared"))
+			buf_puts(out, " (shared)");
 	}
 }
 

@@ -2,7 +2,8 @@
 /*
  * One link per interface, pinned as edge1-xdp-MODE-IFINDEX. xdp_root is never replaced: a link that
  * is on its interface is as good as a new one. The number of an interface that went may be given to
- * another: the kernel says where a link is.
+ * another: the kernel says where a link is. Where a program of somebody else stands, share.c sees
+ * whether there is room beside it.
  */
 #include "dataplane/attach.h"
 
@@ -19,8 +20,10 @@
 #include "dataplane/hook.h"
 #include "dataplane/lb.h"
 #include "dataplane/libbpf.h"
+#include "dataplane/share.h"
 
 #define XDP_PIN "edge1-xdp-"
+#define CHAIN_PIN "edge1-chain"
 #define TC_PIN "edge1-tc-uplink"
 
 enum { PIN_BYTES = 64 };
@@ -47,7 +50,7 @@ load(struct err *err)
 }
 
 static int
-open_program(const char *name, struct err *err)
+open_pin(const char *name, struct err *err)
 {
 	char path[PIN_BYTES];
 
@@ -96,11 +99,47 @@ try_mode(int program, uint32_t ifindex, enum msg_xdp mode, struct err *err)
 	return rc < 0 ? err_sys(err, -rc, "cannot pin the link of an XDP program") : 0;
 }
 
-int
-attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, struct err *err)
+static bool
+link_stands(uint32_t ifindex)
+{
+	char path[PIN_BYTES];
+
+	for (unsigned mode = MSG_XDP_NATIVE; mode <= MSG_XDP_GENERIC; mode++) {
+		xdp_path((enum msg_xdp)mode, ifindex, path);
+		if (stands(path, ifindex))
+			return true;
+	}
+	return false;
+}
+
+/* By somebody else's program, or by ours under libxdp's dispatcher. */
+static bool
+is_taken(uint32_t ifindex)
+{
+	__u32 program = 0;
+
+	return !link_stands(ifindex) && libbpf.bpf_xdp_query_id((int)ifindex, 0, &program) == 0 &&
+	       program != 0;
+}
+
+bool
+attach_asks(const struct msg_edge *links)
+{
+	struct err err = {0};
+
+	if (load(&err) < 0)
+		return false;
+	for (uint32_t i = 0; i < links->links_count; i++)
+		if (is_taken(links->links[i].ifindex))
+			return true;
+	return share_any();
+}
+
+static int
+attach_link(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, struct err *err)
 {
 	char other[PIN_BYTES];
-	defer_close int program = open_program(LB_PIN_ROOT, err);
+	defer_close int program = open_pin(LB_PIN_ROOT, err);
 
 	if (program < 0)
 		return -1;
@@ -123,11 +162,26 @@ attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, 
 }
 
 int
+attach_xdp(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, bool *shared_out,
+	   struct err *err)
+{
+	if (load(err) < 0)
+		return -1;
+	*shared_out = is_taken(ifindex);
+	if (!*shared_out)
+		return attach_link(ifindex, native, generic, mode_out, err);
+	defer_close int chain = open_pin(CHAIN_PIN, err);
+	if (chain < 0)
+		return -1;
+	return share_attach(ifindex, chain, native, generic, mode_out, err);
+}
+
+int
 attach_uplink(uint32_t ifindex, struct err *err)
 {
 	struct hook hook;
 	char pin[PIN_BYTES];
-	defer_close int program = open_program(LB_PIN_UPLINK, err);
+	defer_close int program = open_pin(LB_PIN_UPLINK, err);
 
 	if (program < 0)
 		return -1;
@@ -139,15 +193,15 @@ attach_uplink(uint32_t ifindex, struct err *err)
 }
 
 static bool
-is_wanted(const char *pin, const uint32_t *ifindexes, size_t count)
+is_wanted(const char *pin, const struct msg_edge *kept)
 {
 	const char *number = strrchr(pin, '-') + 1;
 	uint64_t ifindex;
 
 	if (!text_u64(number, UINT32_MAX, &ifindex))
 		return false;
-	for (size_t i = 0; i < count; i++)
-		if (ifindexes[i] == ifindex)
+	for (uint32_t i = 0; i < kept->links_count; i++)
+		if (kept->links[i].ifindex == ifindex && !kept->links[i].shared)
 			return true;
 	return false;
 }
@@ -163,8 +217,8 @@ forget_uplink(uint32_t ifindex)
 		hook_detach(&hook);
 }
 
-void
-attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink, bool keep_uplink)
+static void
+forget_links(const struct msg_edge *kept, bool keep_uplink)
 {
 	char folder[16];
 	struct dirent *entry;
@@ -174,12 +228,26 @@ attach_forget(const uint32_t *ifindexes, size_t count, uint32_t uplink, bool kee
 	while (dir && (entry = readdir(dir)) != NULL) {
 		bool xdp = text_starts(entry->d_name, XDP_PIN);
 
-		if (xdp ? !is_wanted(entry->d_name, ifindexes, count)
+		if (xdp ? !is_wanted(entry->d_name, kept)
 			: strcmp(entry->d_name, TC_PIN) == 0 && !keep_uplink)
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 	if (dir)
 		closedir(dir);
+}
+
+int
+attach_forget(const struct msg_edge *kept, uint32_t uplink, bool keep_uplink, struct err *err)
+{
+	struct err ignored = {0};
+
+	forget_links(kept, keep_uplink);
 	if (!keep_uplink)
 		forget_uplink(uplink);
+	if (!share_any())
+		return 0;
+	if (load(err) < 0)
+		return -1;
+	defer_close int chain = open_pin(CHAIN_PIN, &ignored);
+	return share_forget(kept, chain, err);
 }

@@ -36,6 +36,7 @@ struct balancer {
 	struct err why_not;
 	uint32_t xdp, links_count;
 	char links[MSG_EDGE_LINKS][16];
+	uint8_t modes[MSG_EDGE_LINKS], shared[MSG_EDGE_LINKS];
 	uint32_t ifindexes[MSG_EDGE_LINKS];
 	uint64_t drains[DRAINS_MAX];
 	size_t drains_count;
@@ -249,6 +250,8 @@ take_links(struct balancer *b, const struct msg_edge *edge)
 		if (edge->links[i].mode > b->xdp)
 			b->xdp = edge->links[i].mode;
 		b->ifindexes[b->links_count] = edge->links[i].ifindex;
+		b->modes[b->links_count] = (uint8_t)edge->links[i].mode;
+		b->shared[b->links_count] = edge->links[i].shared != 0;
 		memcpy(b->links[b->links_count++], edge->links[i].name, 16);
 	}
 	if (edge->reason.kind)
@@ -458,6 +461,8 @@ balancer_tell(const struct balancer *b, struct msg_datapath *row)
 	row->xdp = b->xdp;
 	row->links_count = b->links_count;
 	memcpy(row->links, b->links, sizeof(row->links));
+	memcpy(row->modes, b->modes, sizeof(row->modes));
+	memcpy(row->shared, b->shared, sizeof(row->shared));
 	if (b->why_not.kind)
 		msg_reason_from(&b->why_not, &row->edge_reason);
 }

@@ -511,6 +511,20 @@ chain_all(struct lb *lb, struct err *err)
 	return rc < 0 ? fail(err, rc, "cannot put the way back into its place") : 0;
 }
 
+/* The kernel lets programs call each other by a map when their types of attachment are the same,
+ * and one under libxdp's dispatcher has none. */
+static int
+be_alike(struct lb *lb)
+{
+	struct bpf_program *all[] = {lb->skel->progs.xdp_root, lb->skel->progs.xdp_edge,
+				     lb->skel->progs.xdp_icmp};
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc == 0; i++)
+		rc = libbpf.bpf_program__set_expected_attach_type(all[i], (enum bpf_attach_type)0);
+	return rc;
+}
+
 static int
 load(struct lb *lb, uint32_t max_flows, struct err *err)
 {
@@ -526,7 +540,9 @@ load(struct lb *lb, uint32_t max_flows, struct err *err)
 	for (size_t i = 0; i < MAPS; i++)
 		if (adopt_map(lb, &maps[i], max_flows, err) < 0)
 			return -1;
-	int rc = edge__load(lb->skel);
+	int rc = be_alike(lb);
+	if (rc == 0)
+		rc = edge__load(lb->skel);
 	if (rc < 0)
 		return fail(err, rc, "the kernel refuses the balancer's programs");
 	if (pin_all(lb, maps, err) < 0)

@@ -11,33 +11,35 @@
 #include <bpf/libbpf.h>
 #include "base/dl.h"
 
-#define LIBBPF_CALLS(X)                 \
-	X(bpf_link__destroy)            \
-	X(bpf_link_create)              \
-	X(bpf_link_update)              \
-	X(bpf_map__fd)                  \
-	X(bpf_map__reuse_fd)            \
-	X(bpf_map__set_max_entries)     \
-	X(bpf_map_create)               \
-	X(bpf_map_delete_elem)          \
-	X(bpf_map_get_next_key)         \
-	X(bpf_map_lookup_elem)          \
-	X(bpf_map_update_elem)          \
-	X(bpf_obj_get)                  \
-	X(bpf_obj_get_info_by_fd)       \
-	X(bpf_obj_pin)                  \
-	X(bpf_object__attach_skeleton)  \
-	X(bpf_object__destroy_skeleton) \
-	X(bpf_object__detach_skeleton)  \
-	X(bpf_object__load_skeleton)    \
-	X(bpf_object__open_skeleton)    \
-	X(bpf_prog_test_run_opts)       \
-	X(bpf_program__fd)              \
-	X(bpf_tc_attach)                \
-	X(bpf_tc_detach)                \
-	X(bpf_tc_hook_create)           \
-	X(bpf_tc_query)                 \
-	X(libbpf_num_possible_cpus)     \
+#define LIBBPF_CALLS(X)                          \
+	X(bpf_link__destroy)                     \
+	X(bpf_link_create)                       \
+	X(bpf_link_update)                       \
+	X(bpf_map__fd)                           \
+	X(bpf_map__reuse_fd)                     \
+	X(bpf_map__set_max_entries)              \
+	X(bpf_map_create)                        \
+	X(bpf_map_delete_elem)                   \
+	X(bpf_map_get_next_key)                  \
+	X(bpf_map_lookup_elem)                   \
+	X(bpf_map_update_elem)                   \
+	X(bpf_obj_get)                           \
+	X(bpf_obj_get_info_by_fd)                \
+	X(bpf_obj_pin)                           \
+	X(bpf_object__attach_skeleton)           \
+	X(bpf_object__destroy_skeleton)          \
+	X(bpf_object__detach_skeleton)           \
+	X(bpf_object__load_skeleton)             \
+	X(bpf_object__open_skeleton)             \
+	X(bpf_prog_test_run_opts)                \
+	X(bpf_program__fd)                       \
+	X(bpf_program__set_expected_attach_type) \
+	X(bpf_tc_attach)                         \
+	X(bpf_tc_detach)                         \
+	X(bpf_tc_hook_create)                    \
+	X(bpf_tc_query)                          \
+	X(bpf_xdp_query_id)                      \
+	X(libbpf_num_possible_cpus)              \
 	X(libbpf_set_print)
 
 DL_DECLARE(libbpf, LIBBPF_CALLS);

@@ -12,6 +12,7 @@
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "dataplane/bpf/edge.skel.h"
+#include "dataplane/bpf/share.skel.h"
 #include "dataplane/bpf/tc_veth.skel.h"
 #pragma GCC diagnostic pop
 

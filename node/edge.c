@@ -2,7 +2,8 @@
 /*
  * When to attach, and the process that does. It is a child of a child, so that nobody has to reap
  * it; its answer comes by a pipe. It has node's namespace and nothing of its descriptors but the
- * folder of the BPF file system, and gives up all capabilities but those for networks and BPF.
+ * folder of the BPF file system, and gives up all capabilities but those for networks and BPF, and
+ * CAP_SYS_ADMIN where it has to look at programs of others.
  *
  * Nothing is attached until the uplink stands: replies leave by it.
  */
@@ -15,6 +16,7 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -151,16 +153,18 @@ attach_all(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 
 	for (uint32_t i = 0; i < found->links_count; i++) {
 		enum msg_xdp mode;
+		bool shared;
 		struct err failed = {0};
 
-		if (attach_xdp(found->links[i].ifindex, w->native, w->generic, &mode, &failed) <
-		    0) {
+		if (attach_xdp(found->links[i].ifindex, w->native, w->generic, &mode, &shared,
+			       &failed) < 0) {
 			*err = failed;
 			err_where(err, "interface %s", found->links[i].name);
 			continue;
 		}
 		found->links[have] = found->links[i];
-		found->links[have++].mode = mode;
+		found->links[have].shared = shared;
+		found->links[have++].mode = (uint16_t)mode;
 	}
 	found->links_count = have;
 }
@@ -226,7 +230,7 @@ find_addresses(const struct edge_wanted *w, struct msg_edge *found)
 static void
 apply(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 {
-	uint32_t ifindexes[MSG_EDGE_LINKS];
+	struct err left = {0};
 
 	found->generation = w->generation;
 	if (w->on) {
@@ -236,9 +240,8 @@ apply(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 			attach_all(w, found, err);
 		find_addresses(w, found);
 	}
-	for (uint32_t i = 0; i < found->links_count; i++)
-		ifindexes[i] = found->links[i].ifindex;
-	attach_forget(ifindexes, found->links_count, w->uplink, w->on);
+	if (attach_forget(found, w->uplink, w->on, &left) < 0)
+		*err = left;
 	if (err->kind)
 		msg_reason_from(err, &found->reason);
 }
@@ -255,17 +258,17 @@ reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Reading pins of other users takes more than CAP_BPF. */
+/* Reading pins of other users takes more than CAP_BPF, and so do programs of others. */
 static int
-confine(struct err *err)
+confine(const struct msg_edge *found, struct err *err)
 {
-	const struct sandbox box = {
-		.keep_caps = sandbox_caps() &
-			     (UINT64_C(1) << CAP_BPF | UINT64_C(1) << CAP_NET_ADMIN |
-			      UINT64_C(1) << CAP_PERFMON | UINT64_C(1) << CAP_DAC_OVERRIDE),
-	};
+	uint64_t caps = UINT64_C(1) << CAP_BPF | UINT64_C(1) << CAP_NET_ADMIN |
+			UINT64_C(1) << CAP_PERFMON | UINT64_C(1) << CAP_DAC_OVERRIDE;
 	int landlock_abi;
 
+	if (attach_asks(found))
+		caps |= UINT64_C(1) << CAP_SYS_ADMIN;
+	const struct sandbox box = {.keep_caps = sandbox_caps() & caps};
 	return sandbox_enter(&box, &landlock_abi, err);
 }
 
@@ -285,7 +288,7 @@ work(const struct edge_wanted *wanted, int bpf_fd, int answer)
 		find_ways(&found, &err);
 	else if (wanted->on)
 		find_named(wanted, &found, &err);
-	if (confine(&failed) < 0)
+	if (confine(&found, &failed) < 0)
 		_exit(1);
 	apply(wanted, &found, &err);
 	_exit(fd_write_all(3, &found, sizeof(found), &failed) < 0);
@@ -293,7 +296,7 @@ work(const struct edge_wanted *wanted, int bpf_fd, int answer)
 
 /* Gives where the answer comes; -1 with err. */
 static int
-send_out(struct edge *e, struct err *err)
+send_out(struct edge *e, const struct edge_wanted *wanted, struct err *err)
 {
 	int ends[2];
 
@@ -304,7 +307,7 @@ send_out(struct edge *e, struct err *err)
 	if (pid == 0) {
 		pid = fork();
 		if (pid == 0)
-			work(&e->wanted, e->bpf_fd, theirs);
+			work(wanted, e->bpf_fd, theirs);
 		_exit(pid < 0);
 	}
 	int status = 0;
@@ -337,7 +340,7 @@ publish(struct edge *e, const struct msg_edge *found)
 		log_event(LOG_INFO, "XDP is attached", log_s("interface", found->links[i].name),
 			  log_s("mode",
 				found->links[i].mode == MSG_XDP_NATIVE ? "native" : "generic"),
-			  LOG_END);
+			  log_s("way", found->links[i].shared ? "shared" : "own"), LOG_END);
 }
 
 static void
@@ -381,13 +384,53 @@ look(struct edge *e)
 	e->changed = false;
 	e->looked = true;
 	e->waited_s = 0;
-	e->answer = send_out(e, &err);
+	e->answer = send_out(e, &e->wanted, &err);
 	if (e->answer >= 0 && fd_nonblock(e->answer, true) == 0)
 		e->watch = watch_new(e->loop, e->answer, readable, e);
 	if (e->watch)
 		return;
 	let_go(e);
 	log_err(LOG_WARN, "XDP is not attached", &err);
+}
+
+/* ---- the end ---- */
+
+/* All of an answer, whatever it says: its process is at its end, by its alarm if need be. */
+static void
+await(int answer, struct msg_edge *out)
+{
+	struct pollfd ready = {.fd = answer, .events = POLLIN};
+	size_t have = 0;
+	ssize_t n = 1;
+
+	while (n != 0 && (poll(&ready, 1, -1) >= 0 || errno == EINTR)) {
+		n = read(answer, (char *)out + have, sizeof(*out) - have);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return;
+		have += n > 0 ? (size_t)n : 0;
+	}
+}
+
+int
+edge_remove(struct edge *e, struct err *err)
+{
+	static const struct edge_wanted nothing;
+	struct msg_edge found = {0};
+
+	if (e->bpf_fd < 0)
+		return 0;
+	if (e->answer >= 0) /* it may be about to attach */
+		await(e->answer, &found);
+	let_go(e);
+	found = (struct msg_edge){0};
+	defer_close int answer = send_out(e, &nothing, err);
+	if (answer < 0)
+		return -1;
+	await(answer, &found);
+	if (!found.reason.kind)
+		return 0;
+	msg_reason_to(&found.reason, err);
+	return -1;
 }
 
 /* ---- when ---- */

@@ -27,5 +27,7 @@ void edge_free(struct edge *e);
 
 /* Once a second. datapath: what dataplane says, NULL while it says nothing (then all stays). */
 void edge_tick(struct edge *e, const struct config *config, const struct msg_datapath *datapath);
+/* At the end of the instance: leaves every interface. Waits for its process. */
+int edge_remove(struct edge *e, struct err *err) MUST_CHECK;
 
 #endif

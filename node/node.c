@@ -720,12 +720,14 @@ static void
 close_node(struct node *n)
 {
 	bool stay = containers_left(n);
-	struct err outside = {0};
+	struct err outside = {0}, edge = {0};
 
 	/* The loop runs once more, for handles that close: nothing may come to what is gone. */
 	uv_timer_stop(&n->tick);
 	for (int i = 0; i < SIGNALS; i++)
 		uv_signal_stop(&n->signals[i]);
+	if (!stay && n->edge && edge_remove(n->edge, &edge) < 0)
+		log_err(LOG_WARN, "an interface is not left", &edge);
 	if (!stay && outside_remove(n->outside, &outside) < 0)
 		log_err(LOG_WARN, "the uplink is not removed", &outside);
 	outside_free(n->outside);

@@ -186,7 +186,8 @@ struct msg_edge {            /* key: 1 */
 	struct {
 		char name[16];
 		uint32_t ifindex;
-		uint32_t mode; /* enum msg_xdp */
+		uint16_t mode;   /* enum msg_xdp */
+		uint16_t shared; /* with programs of others, through libxdp's dispatcher */
 	} links[MSG_EDGE_LINKS];
 	uint32_t addresses_count; /* of the machine, without loopback and link-local ones; those
 				     of the interfaces above come first */
@@ -581,7 +582,9 @@ struct msg_datapath {  /* key: 1 */
 	uint32_t links_count;
 	uint32_t pad2_;
 	char links[MSG_EDGE_LINKS][16];
-	struct msg_reason edge_reason; /* why the balancer is off, or an interface is without it */
+	uint8_t modes[MSG_EDGE_LINKS];  /* enum msg_xdp, of each */
+	uint8_t shared[MSG_EDGE_LINKS]; /* with programs of others */
+	struct msg_reason edge_reason;  /* why the balancer is off, or an interface is without it */
 };
 
 /* ---- overlay ---- */

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "dataplane/bpf/edge.h"
+#include "dataplane/bpf/edge_chain.h"
 
 #define EDGE_MAP(name, kind, entries, key_type, value_type) \
 	struct {                                            \
@@ -73,15 +74,6 @@ struct {
 	__type(key, __u32);
 	__array(values, struct edge_inner_small);
 } tables_small SEC(".maps");
-
-enum edge_stage { EDGE_STAGE_EDGE, EDGE_STAGE_ICMP, EDGE_STAGES = 8 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, EDGE_STAGES);
-	__type(key, __u32);
-	__type(value, __u32);
-} chain SEC(".maps");
 
 /* ---- verdicts ---- */
 

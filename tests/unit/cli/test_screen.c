@@ -66,6 +66,24 @@ test_status(void **state)
 }
 
 static void
+test_where_the_kernel_balances(void **state)
+{
+	struct render r = {0};
+	json_t *status = json("{\"node\":{\"name\":\"edge-1\",\"version\":\"0.1.0\"},\"datapath\":{"
+			      "\"mode\":\"bpf (tcx)\",\"xdp\":\"generic\",\"attached\":["
+			      "{\"interface\":\"eth0\",\"xdp\":\"generic\",\"shared\":false},"
+			      "{\"interface\":\"eth1\",\"xdp\":\"native\",\"shared\":true}]}}");
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_status(status, "", "", &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "   XDP generic eth0 eth1 (native) (shared)\n"));
+	buf_fini(&out);
+	json_read_free(status);
+}
+
+static void
 test_replicas(void **state)
 {
 	struct render r = {0};
@@ -308,6 +326,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_where_the_kernel_balances),
 		cmocka_unit_test(test_replicas),
 		cmocka_unit_test(test_progress_tells_that_it_watches),
 		cmocka_unit_test(test_event),
