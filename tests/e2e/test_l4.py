@@ -95,7 +95,7 @@ class Client:
                 s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
             finally:
                 check(zl.libc.setns(home.fileno(), zl.CLONE_NEWNET) == 0, "setns")
-        s.settimeout(20)
+        s.settimeout(60)  # an emulated machine is slow
         return s
 
     def connect(self, address, port):
