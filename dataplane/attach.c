@@ -9,10 +9,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/text.h"
@@ -135,20 +140,40 @@ attach_asks(const struct msg_edge *links)
 	return share_any();
 }
 
+static bool
+is_veth(uint32_t ifindex)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq request = {0};
+	defer_close int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (sock < 0 || !if_indextoname(ifindex, request.ifr_name))
+		return false;
+	request.ifr_data = (void *)&info;
+	return ioctl(sock, SIOCETHTOOL, &request) == 0 && strcmp(info.driver, "veth") == 0;
+}
+
 static int
 attach_link(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out, struct err *err)
 {
+	bool any = native && generic;
 	char other[PIN_BYTES];
 	defer_close int program = open_pin(LB_PIN_ROOT, err);
 
 	if (program < 0)
 		return -1;
+	/* What a veth's peer sends has no checksum yet, and native XDP would pass it on like that.
+	 */
+	if (any && is_veth(ifindex)) {
+		xdp_path(MSG_XDP_NATIVE, ifindex, other);
+		native = stands(other, ifindex);
+	}
 	for (unsigned mode = MSG_XDP_NATIVE; mode <= MSG_XDP_GENERIC; mode++) {
 		if (!(mode == MSG_XDP_NATIVE ? native : generic))
 			continue;
 		/* Only one mode at a time can be on an interface. */
 		xdp_path(mode == MSG_XDP_NATIVE ? MSG_XDP_GENERIC : MSG_XDP_NATIVE, ifindex, other);
-		if (!(native && generic))
+		if (!any)
 			unlink(other);
 		else if (stands(other, ifindex))
 			continue;

@@ -118,7 +118,7 @@ def test_plain():
         wait_for(lambda: answers(Client(space)), "the relay answers")
         equal(xdp_of("pub0"), program, "what is on the interface")
         run("ip", "link", "set", "dev", "pub0", "xdpdrv", "off")
-        wait_for(lambda: datapath(n)["attached"] == [{"interface": "pub0", "xdp": "native", "shared": False}],
+        wait_for(lambda: datapath(n)["attached"] == [{"interface": "pub0", "xdp": "generic", "shared": False}],
                  f"the interface is its own: {datapath(n)}", 60)
         equal(datapath(n)["xdp_reason"], None, "the reason")
 
