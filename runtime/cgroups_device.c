@@ -13,7 +13,7 @@
 #include "base/fd.h"
 #include "runtime/cgroups.h"
 
-enum { PROGRAM_MAX = 16 * CGROUPS_DEVICES_MAX };
+enum { PROGRAM_MAX = 16 * CGROUPS_DEVICES_MAX, LOAD_TRIES = 64 };
 
 static const struct cgroups_device defaults[] = {
 	/* Making any node is harmless: opening it is what counts. */
@@ -140,6 +140,20 @@ detach_program(int group, uint32_t id)
 	syscall(SYS_bpf, BPF_PROG_DETACH, &attr, sizeof(attr));
 }
 
+/* The kernel gives up checking a program when a signal comes in between, and says EAGAIN. */
+static int
+load_program(union bpf_attr *attr)
+{
+	int fd = -1;
+
+	for (int tries = 0; tries < LOAD_TRIES && fd < 0; tries++) {
+		fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, attr, sizeof(*attr));
+		if (fd < 0 && errno != EAGAIN && errno != EINTR)
+			break;
+	}
+	return fd;
+}
+
 int
 cgroups_device_attach(int group, const struct cgroups_limits *limits, struct err *err)
 {
@@ -152,7 +166,7 @@ cgroups_device_attach(int group, const struct cgroups_limits *limits, struct err
 	attr.insns = (uintptr_t)p.items;
 	attr.insn_cnt = (uint32_t)p.count;
 	attr.license = (uintptr_t) "Apache-2.0";
-	defer_close int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	defer_close int fd = load_program(&attr);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot load the container's device rules");
 	uint32_t old = attached_program(group);
