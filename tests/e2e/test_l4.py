@@ -191,8 +191,12 @@ def balanced(mode, replicas=3, **options):
 def serves(mode):
     with balanced(mode) as (n, client):
         for address in (HOST4, HOST6) + ((VIP4, VIP6) if mode != "off" else ()):
-            seen = {client.who(address) for _ in range(40)}
-            check(len(seen) == 3, address, "is served by", seen)
+            seen = set()
+
+            def asked(address=address, seen=seen):
+                seen.update(client.who(address) for _ in range(40))
+                return len(seen) == 3
+            wait_for(asked, f"{address} is served by all three")
             equal(client.datagram(address)[1], b"hello", f"a datagram to {address}")
             with client.connect(address, PLAIN) as s:
                 ask(s, os.urandom(1 << 20))
