@@ -121,6 +121,9 @@ void container_later(struct container *c, uint64_t ms);
 void container_publish(struct container *c);
 /* Ends the attempt that is being prepared. */
 void container_fail(struct container *c, const struct err *err);
+/* Removes what is left of the attempt's cgroups: those of an earlier attempt have its counters.
+ * False: they are busy; container_step() is called again. */
+bool container_clear_groups(struct container *c);
 /* Figures of the cgroups into the row and the metrics. */
 void container_measure(struct container *c);
 /* Ports that programs of the container listen on, into the row. */

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network of a container, which outlives its attempts: addresses from the pool, on disk before
+ * anybody can see them, a namespace with a veth pair, and the row that tells the data path of it.
+ * Whether packets may pass is the data path's word.
+ */
+#include "runtime/container_link.h"
+
+#include <string.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/world.h"
+
+static int
+save_addresses(struct container_host *host, struct err *err)
+{
+	struct buf text;
+	buf_init(&text, MEM_RUNTIME, ADDRESS_POOL_TEXT_MAX);
+	address_pool_save(&host->pool, &text);
+	int done = buf_ok(&text) ? fd_replace(host->place.data, "addresses", text.data, text.length,
+					      0600, err)
+				 : err_set(err, ERR_NO_MEMORY, "no memory to keep the addresses");
+	buf_fini(&text);
+	return done;
+}
+
+int
+container_link_make(struct container *c, struct err *err)
+{
+	const struct address_pool_entry *entry;
+	struct net_link_info info;
+	bool fresh;
+	if (address_pool_take(&c->host->pool, c->replica, world_wall_ns(), &entry, &fresh, err) < 0)
+		return -1;
+	/* On disk before anybody can see it. */
+	if (fresh && save_addresses(c->host, err) < 0) {
+		address_pool_release(&c->host->pool, c->replica, 0);
+		return -1;
+	}
+	struct net_config config = {
+		.replica = c->replica,
+		.addr4 = entry->addr4,
+		.addr6 = entry->addr6,
+		.gateway4 = c->host->prefix.gateway4,
+		.gateway6 = c->host->prefix.gateway6,
+		.mtu = c->host->prefix.mtu,
+	};
+	if (net_make(c->host->net, &config, &info, err) < 0)
+		return -1;
+	c->row.addr4 = entry->addr4;
+	c->row.addr6 = entry->addr6;
+	c->veth = (struct msg_veth){.replica = c->replica,
+				    .ifindex = info.ifindex,
+				    .addr4 = entry->addr4,
+				    .addr6 = entry->addr6};
+	memcpy(c->veth.mac, info.mac, 6);
+	memcpy(c->veth.host_mac, info.host_mac, 6);
+	bool changed = false;
+	if (ring_table_set(station_writer(c->host->st), MSG_TABLE_VETH, c->replica, &c->veth,
+			   &changed) != RING_OK)
+		return err_set(err, ERR_LIMIT, "no room in the table of links");
+	if (changed)
+		station_kick(c->host->st);
+	c->network = true;
+	return 0;
+}
+
+/* After a restart: the link of a container that runs is told again. */
+void
+container_link_show(struct container *c)
+{
+	struct err err = {0};
+	if (c->network || !c->host->have_prefix)
+		return;
+	if (container_link_make(c, &err) < 0)
+		log_err(LOG_WARN, "the network of a running container is not whole", &err);
+	container_publish(c);
+}
+
+/* With BPF the container's link must be attached before it may speak; without, the fabric's routes
+ * do. */
+bool
+container_link_attached(const struct container *c)
+{
+	const struct ring_reader *r = c->host->dataplane;
+	if (r == NULL)
+		return false;
+	const struct msg_datapath *path = ring_table_get(r, MSG_TABLE_DATAPATH, 1);
+	if (path != NULL && path->bpf == 0)
+		return true;
+	const struct msg_attached *row = ring_table_get(r, MSG_TABLE_ATTACHED, c->replica);
+	return row != NULL && row->ifindex == c->veth.ifindex && row->hook != 0;
+}
+
+void
+container_link_remove(struct container *c)
+{
+	struct container_host *h = c->host;
+	struct err err = {0};
+
+	net_remove(h->net, c->replica);
+	if (address_pool_release(&h->pool, c->replica, world_wall_ns()) &&
+	    save_addresses(h, &err) < 0)
+		log_err(LOG_WARN, "a freed address is not noted", &err);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_CONTAINER_WATCH_H
+#define RUNTIME_CONTAINER_WATCH_H
+
+/*
+ * What the monitor of a container tells, or left on record, becomes the container's state and row.
+ * When the monitor goes, the attempt is over and container_step() is called. container_adopt() is
+ * of container.h. Threading: the loop's.
+ */
+
+#include "runtime/container.h"
+
+/* Listens to the monitor that was started: c->monitor. */
+int container_watch_open(struct container *c, struct err *err) MUST_CHECK;
+/* How the program ended whose place the attempt holds, into the row. */
+void container_watch_last_end(struct container *c);
+
+#endif
