@@ -911,7 +911,8 @@ struct msg_fetch_blob {
 
 struct msg_layer {
 	char digest[MSG_DIGEST];  /* of the blob */
-	char diff_id[MSG_DIGEST]; /* hex of the tar's: the name of its folder */
+	char diff_id[MSG_DIGEST]; /* hex of the tar's */
+	char folder[MSG_DIGEST];  /* hex of its chain id: the name of its folder */
 	uint64_t bytes;           /* of the blob */
 	uint32_t here;            /* need not be fetched */
 	uint32_t pad_;

@@ -47,6 +47,7 @@ struct pull_layer {
 	struct pulls *pulls;
 	char digest[MSG_DIGEST];
 	char diff_id[MSG_DIGEST];
+	char folder_name[MSG_DIGEST];
 	uint64_t bytes;
 	uint64_t key; /* of msg_transfer */
 	char name[MSG_IMAGE];
@@ -164,7 +165,7 @@ layer_get(struct pull *p, const struct msg_layer *row)
 		struct pull_layer *l = container_of(it, struct pull_layer, link);
 
 		if (l->users && l->state != FAILED && !l->consumed &&
-		    !strcmp(l->diff_id, row->diff_id)) {
+		    !strcmp(l->folder_name, row->folder)) {
 			l->users++;
 			return l;
 		}
@@ -180,6 +181,7 @@ layer_get(struct pull *p, const struct msg_layer *row)
 	l->endpoint = p->endpoint;
 	text_copy(l->digest, sizeof(l->digest), row->digest);
 	text_copy(l->diff_id, sizeof(l->diff_id), row->diff_id);
+	text_copy(l->folder_name, sizeof(l->folder_name), row->folder);
 	text_copy(l->name, sizeof(l->name), p->name);
 	list_push(&ps->layers, &l->link);
 	return l;
@@ -464,6 +466,7 @@ ask_layer(struct pull_layer *l, int pair[2], struct err *err)
 	text_copy(blob.digest, sizeof(blob.digest), l->digest);
 	text_copy(layer.digest, sizeof(layer.digest), l->digest);
 	text_copy(layer.diff_id, sizeof(layer.diff_id), l->diff_id);
+	text_copy(layer.folder, sizeof(layer.folder), l->folder_name);
 	if (station_ask(ps->st, ROLE_UNPACK, index_of(ps, ROLE_UNPACK), MSG_OP_UNPACK_LAYER, &layer,
 			sizeof(layer), &pair[1], 1, LAYER_MS, unpacked, l, err) < 0)
 		return -1;
@@ -533,7 +536,7 @@ take_layers(struct pull *p, int fd, struct err *err)
 	for (size_t i = 0; i < count; i++) {
 		if (pread(fd, &row, sizeof(row), (off_t)(i * sizeof(row))) !=
 			    (ssize_t)sizeof(row) ||
-		    !MSG_OK(row.digest) || !MSG_OK(row.diff_id))
+		    !MSG_OK(row.digest) || !MSG_OK(row.diff_id) || !MSG_OK(row.folder))
 			return err_set(err, ERR_CORRUPT, "unpack gave layers that do not hold");
 		p->layers[i] = row.here ? NULL : layer_get(p, &row);
 		p->count = i + 1;

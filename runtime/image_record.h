@@ -37,8 +37,12 @@ struct image_record {
 	char *stop_signal;         /* "" when none */
 	struct image_list volumes; /* paths */
 	struct image_list ports;   /* "80/tcp" */
-	/* Folder names below layers/, bottom first: the diff id's hex digits. */
+	/* Folder names below layers/, bottom first: the hex digits of the chain ids
+	 * (layer_chain.h); in records of before, of the diff ids. */
 	struct image_list layers;
+	/* Of the same layers, hex digits. Not in the record's bytes: only known while the image
+	 * comes. */
+	struct image_list diff_ids;
 	uint64_t bytes;    /* unpacked, all layers */
 	int64_t created_s; /* 0 unknown */
 };

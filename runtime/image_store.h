@@ -6,7 +6,7 @@
  * The content-addressed image store below the data folder, as runtime sees it:
  *   images/records/<manifest sha256 hex>   struct image_record, replaced atomically
  *   images/names                           reference -> digest, one text file, replaced atomically
- *   images/layers/<diff id hex>/fs         an unpacked layer; appears by rename when complete
+ *   images/layers/<chain id hex>/fs        an unpacked layer; appears by rename when complete
  *   images/tmp/                            under way; emptied at start
  * Only unpack writes layers/ and tmp/; only runtime writes records/ and names.
  * Threading: one owner.

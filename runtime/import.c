@@ -4,10 +4,9 @@
  * and what `docker save` of old wrote (manifest.json, no digests of its own: only the diff ids of
  * the configuration are there to check).
  *
- * A layer's folder is named by its diff id, the digest of its tar stream: the same layer of two
- * images is unpacked once. All layers are moved to their places at the end (layer_folder.h). A
- * layer that an image has twice is listed once, at its upper place, which shows the same files (and
- * overlayfs refuses one folder twice).
+ * A layer's folder is named by its chain id (layer_chain.h): a layer that two images have on top of
+ * the same layers is unpacked once. All layers are moved to their places at the end
+ * (layer_folder.h).
  */
 #include "runtime/import.h"
 
@@ -41,7 +40,6 @@ struct source {
 	const struct archive_file *file;
 	const char *digest; /* of the compressed blob; "" when the archive has none */
 	uint64_t number;    /* of its folder below tmp/, when it is unpacked now; else 0 */
-	bool is_repeated;   /* the same layer stands further up */
 	int fd;             /* its folder fs */
 };
 
@@ -410,7 +408,7 @@ unpack_into(struct import *im, size_t i, struct err *err)
 
 	if (layer_new(src->fd, lower, lower_count, &im->limits, &layer, err) < 0)
 		return -1;
-	int rc = unpack_stream(im, src, im->record.layers.items[i], layer, err);
+	int rc = unpack_stream(im, src, im->record.diff_ids.items[i], layer, err);
 	im->limits.bytes_max -= layer_bytes(layer);
 	im->limits.entries_max -= rc == 0 ? layer_entries(layer) : 0;
 	im->record.bytes += layer_bytes(layer);
@@ -449,27 +447,15 @@ open_layer(struct import *im, size_t i)
 
 /* ---- all layers ---- */
 
-static void
-mark_repeated(struct import *im)
-{
-	for (size_t i = 0; i < im->count; i++) {
-		im->sources[i].fd = -1;
-		for (size_t j = i + 1; j < im->count; j++) {
-			if (!strcmp(im->record.layers.items[i], im->record.layers.items[j]))
-				im->sources[i].is_repeated = true;
-		}
-	}
-}
-
 static int
 unpack_all(struct import *im, struct err *err)
 {
 	for (size_t i = 0; i < im->count; i++) {
-		if (im->sources[i].is_repeated || open_layer(im, i))
+		if (open_layer(im, i))
 			continue;
 		if (make_layer(im, i, err) < 0)
 			return err_where(err, "layer %zu of %zu, sha256:%.12s", i + 1, im->count,
-					 im->record.layers.items[i]);
+					 im->record.diff_ids.items[i]);
 	}
 	return 0;
 }
@@ -478,30 +464,15 @@ static int
 commit(struct import *im, struct err *err)
 {
 	struct layer_folder_move moves[IMAGE_LAYERS_MAX];
-	size_t count = 0;
 
 	for (size_t i = 0; i < im->count; i++) {
-		if (im->sources[i].is_repeated)
-			continue;
-		moves[count++] = (struct layer_folder_move){
-			.diff_id = im->record.layers.items[i],
+		moves[i] = (struct layer_folder_move){
+			.chain_id = im->record.layers.items[i],
 			.number = im->sources[i].number,
 			.fs = im->sources[i].fd,
 		};
 	}
-	return layer_folder_commit(im->images, im->layers, im->tmp, moves, count, err);
-}
-
-static void
-drop_repeated(struct import *im)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < im->count; i++) {
-		if (!im->sources[i].is_repeated)
-			im->record.layers.items[kept++] = im->record.layers.items[i];
-	}
-	im->record.layers.count = kept;
+	return layer_folder_commit(im->images, im->layers, im->tmp, moves, im->count, err);
 }
 
 static void
@@ -555,7 +526,6 @@ give_record(struct import *im, struct buf *record_out, struct msg_imported *out,
 		return err_set(err, ERR_LIMIT, "the image's name is too long");
 	text_copy(out->digest, sizeof(out->digest), im->record.digest);
 	im->record.name = out->name;
-	drop_repeated(im);
 	image_record_encode(&im->record, record_out);
 	if (!buf_ok(record_out) || record_out->length > IMAGE_RECORD_BYTES_MAX)
 		return err_set(err, ERR_LIMIT, "the image's configuration is too large");
@@ -570,7 +540,8 @@ run(struct import *im, struct buf *record_out, struct msg_imported *out, struct 
 {
 	if (open_all(im, err) < 0 || find_image(im, err) < 0)
 		return -1;
-	mark_repeated(im);
+	for (size_t i = 0; i < im->count; i++)
+		im->sources[i].fd = -1;
 	int rc = unpack_all(im, err);
 	if (rc == 0)
 		rc = commit(im, err);

@@ -115,9 +115,9 @@ read_size(int folder)
 }
 
 int
-layer_folder_open(int layers, const char *diff_id, uint64_t *bytes_out)
+layer_folder_open(int layers, const char *chain_id, uint64_t *bytes_out)
 {
-	defer_close int folder = fd_open_beneath(layers, diff_id, O_RDONLY | O_DIRECTORY, 0);
+	defer_close int folder = fd_open_beneath(layers, chain_id, O_RDONLY | O_DIRECTORY, 0);
 	int fs = folder < 0 ? -1 : fd_open_beneath(folder, "fs", O_RDONLY | O_DIRECTORY, 0);
 
 	*bytes_out = fs < 0 ? 0 : read_size(folder);
@@ -171,7 +171,7 @@ move(int layers, int tmp, const struct layer_folder_move *m, struct err *err)
 	char name[24];
 
 	layer_folder_name(m->number, name);
-	if (renameat2(tmp, name, layers, m->diff_id, RENAME_NOREPLACE) == 0)
+	if (renameat2(tmp, name, layers, m->chain_id, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EEXIST)
 		return err_sys(err, errno, "cannot move a layer to its place");

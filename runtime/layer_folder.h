@@ -4,9 +4,9 @@
 
 /*
  * Where layers are on the disk: made below tmp/ under a number of their own, moved to
- * layers/<diff id> when they are complete and on the disk, seen there whole or not at all. A folder
- * has fs/ (the files), bytes (their size) and, below tmp/ only, maybe orphans (runtime/layer.h).
- * Threading: any; one call per folder at a time.
+ * layers/<chain id> when they are complete and on the disk, seen there whole or not at all. A
+ * folder has fs/ (the files), bytes (their size) and, below tmp/ only, maybe orphans
+ * (runtime/layer.h). Threading: any; one call per folder at a time.
  */
 
 #include <stddef.h>
@@ -32,10 +32,10 @@ int layer_folder_finish(const struct layer_folder *f, uint64_t bytes, const stru
 void layer_folder_remove(int tmp, uint64_t number);
 
 /* The fs of a layer that is there, -1 when it is not (or not whole); *bytes_out its size. */
-int layer_folder_open(int layers, const char *diff_id, uint64_t *bytes_out);
+int layer_folder_open(int layers, const char *chain_id, uint64_t *bytes_out);
 
 struct layer_folder_move {
-	const char *diff_id;
+	const char *chain_id;
 	uint64_t number; /* 0: it is in its place */
 	int fs;          /* opened by the caller */
 };

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "runtime/layer_chain.h"
 
 #define JANSSON_CALLS(X)         \
 	X(json_set_alloc_funcs)  \
@@ -358,19 +359,38 @@ layout_manifest(const void *data, size_t bytes, struct arena *arena, struct layo
 /* ---- the configuration ---- */
 
 static void
+name_folders(struct reader *r, const struct image_list *diff_ids, struct image_list *out)
+{
+	const char *below = "";
+
+	out->count = 0;
+	out->items = arena_array(r->arena, diff_ids->count + 1, sizeof(*out->items));
+	for (size_t i = 0; out->items && i < diff_ids->count; i++) {
+		char *chain = arena_array(r->arena, LAYER_CHAIN_BYTES, 1);
+
+		if (!chain || !layer_chain_next(below, diff_ids->items[i], chain))
+			return;
+		out->items[out->count++] = chain;
+		below = chain;
+	}
+}
+
+static void
 get_layers(struct reader *r, const json_t *j, struct image_record *out)
 {
 	json_t *rootfs = member(j, "rootfs");
 
 	if (strcmp(get_text(r, rootfs, "type"), "layers") != 0)
 		set_wrong(r, "rootfs");
-	get_texts(r, rootfs, "diff_ids", IMAGE_LAYERS_MAX, &out->layers);
-	for (size_t i = 0; i < out->layers.count; i++) {
-		if (!is_digest(out->layers.items[i]))
+	get_texts(r, rootfs, "diff_ids", IMAGE_LAYERS_MAX, &out->diff_ids);
+	for (size_t i = 0; i < out->diff_ids.count; i++) {
+		if (!is_digest(out->diff_ids.items[i]))
 			set_wrong(r, "diff_ids");
 		else
-			out->layers.items[i] += 7;
+			out->diff_ids.items[i] += 7;
 	}
+	if (!r->wrong)
+		name_folders(r, &out->diff_ids, &out->layers);
 }
 
 static int64_t
@@ -405,7 +425,11 @@ layout_config(const void *data, size_t bytes, struct arena *arena, struct image_
 	out->stop_signal = get_text(&r, config, "StopSignal");
 	get_keys(&r, config, "Volumes", &out->volumes);
 	get_keys(&r, config, "ExposedPorts", &out->ports);
-	return finish(&r, "configuration", err);
+	if (finish(&r, "configuration", err) < 0)
+		return -1;
+	if (out->layers.count != out->diff_ids.count)
+		return err_set(err, ERR_NO_MEMORY, "no memory to name an image's layers");
+	return 0;
 }
 
 /* ---- docker save ---- */

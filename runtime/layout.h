@@ -56,7 +56,7 @@ int layout_index(const void *data, size_t bytes, struct arena *arena, struct lay
 		 struct err *err) MUST_CHECK;
 int layout_manifest(const void *data, size_t bytes, struct arena *arena,
 		    struct layout_manifest *out, struct err *err) MUST_CHECK;
-/* Fills what the configuration knows of the record; its layers are the diff ids' hex digits. */
+/* Fills what the configuration knows of the record, the layers' chain ids included. */
 int layout_config(const void *data, size_t bytes, struct arena *arena, struct image_record *out,
 		  struct err *err) MUST_CHECK;
 /* name: the tag that is wanted, "" for the only image. */

@@ -316,7 +316,7 @@ is_well_formed(uint16_t op, const void *body, size_t bytes, size_t count)
 		       MSG_OK(commit->digest);
 	case MSG_OP_UNPACK_LAYER:
 		return bytes == sizeof(*layer) && count == 1 && MSG_OK(layer->digest) &&
-		       MSG_OK(layer->diff_id);
+		       MSG_OK(layer->diff_id) && MSG_OK(layer->folder);
 	case MSG_OP_UNPACK_DROP:
 		return bytes == sizeof(struct msg_unpacked) && count == 0;
 	default:

@@ -67,17 +67,6 @@ read_documents(int fd, const char *digest, struct arena *arena, struct documents
 	return rc;
 }
 
-/* The same folder cannot be twice in an overlay: its upper place shows the same files. */
-static bool
-is_repeated(const struct image_list *layers, size_t i)
-{
-	for (size_t k = i + 1; k < layers->count; k++) {
-		if (!strcmp(layers->items[i], layers->items[k]))
-			return true;
-	}
-	return false;
-}
-
 /* ---- what is missing ---- */
 
 static void
@@ -88,8 +77,9 @@ put_layer(int layers, const struct documents *d, size_t i, struct buf *out)
 	int fs = layer_folder_open(layers, d->record.layers.items[i], &bytes);
 
 	text_copy(row.digest, sizeof(row.digest), d->manifest.layers.items[i].digest);
-	text_copy(row.diff_id, sizeof(row.diff_id), d->record.layers.items[i]);
-	row.here = fs >= 0 || is_repeated(&d->record.layers, i);
+	text_copy(row.diff_id, sizeof(row.diff_id), d->record.diff_ids.items[i]);
+	text_copy(row.folder, sizeof(row.folder), d->record.layers.items[i]);
+	row.here = fs >= 0;
 	fd_close(&fs);
 	buf_put(out, &row, sizeof(row));
 }
@@ -248,15 +238,15 @@ unpack_image_drop(int images, uint64_t folder)
 /* ---- all of them ---- */
 
 static int
-open_move(const struct store *store, const char *diff_id, uint64_t number,
+open_move(const struct store *store, const char *chain_id, uint64_t number,
 	  struct layer_folder_move *out, struct err *err)
 {
 	char path[32];
 	uint64_t bytes;
 
-	out->diff_id = diff_id;
+	out->chain_id = chain_id;
 	out->number = 0;
-	out->fs = layer_folder_open(store->layers, diff_id, &bytes);
+	out->fs = layer_folder_open(store->layers, chain_id, &bytes);
 	if (out->fs >= 0)
 		return 0;
 	layer_folder_name(number, path);
@@ -266,7 +256,7 @@ open_move(const struct store *store, const char *diff_id, uint64_t number,
 	if (out->fs >= 0)
 		return 0;
 	err_set(err, ERR_CONFLICT, "a layer of the image is gone");
-	return err_why(err, "sha256:%.12s is neither here nor unpacked", diff_id);
+	return err_why(err, "chain sha256:%.12s is neither here nor unpacked", chain_id);
 }
 
 static int
@@ -274,20 +264,15 @@ give_record(const struct store *store, struct documents *d, const struct msg_com
 	    struct buf *out, struct msg_imported *told, struct err *err)
 {
 	struct image_record *r = &d->record;
-	size_t kept = 0;
 
 	for (size_t i = 0; i < r->layers.count; i++) {
 		uint64_t bytes;
 
-		if (is_repeated(&r->layers, i))
-			continue;
 		int fs = layer_folder_open(store->layers, r->layers.items[i], &bytes);
 		fd_close(&fs);
 		r->bytes += bytes;
 		told->layers_new += what->folders[i] != 0;
-		r->layers.items[kept++] = r->layers.items[i];
 	}
-	r->layers.count = kept;
 	r->digest = (char *)(uintptr_t)what->digest;
 	r->name = (char *)(uintptr_t)what->name;
 	image_record_encode(r, out);
@@ -296,7 +281,7 @@ give_record(const struct store *store, struct documents *d, const struct msg_com
 	text_copy(told->name, sizeof(told->name), what->name);
 	text_copy(told->digest, sizeof(told->digest), what->digest);
 	told->bytes = r->bytes;
-	told->layers = (uint32_t)kept;
+	told->layers = (uint32_t)r->layers.count;
 	return 0;
 }
 
@@ -310,8 +295,6 @@ commit(int images, const struct store *store, struct documents *d, const struct 
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < layers->count; i++) {
-		if (is_repeated(layers, i))
-			continue;
 		rc = open_move(store, layers->items[i], what->folders[i], &moves[count], err);
 		count += rc == 0;
 	}

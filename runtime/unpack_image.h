@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "ring/msg.h"
 
-/* out: array of struct msg_layer, bottom first; a layer that comes twice is told as here. */
+/* out: array of struct msg_layer, bottom first. */
 int unpack_image_look(int images, int documents, const struct msg_commit *what, struct buf *out,
 		      struct err *err) MUST_CHECK;
 /* stream: socket of packets (MSG_OP_FETCH_BLOB). ERR_INTERRUPTED: the stream ended too early or has

@@ -5,11 +5,13 @@ before it where a registry has to misbehave."""
 
 import base64
 import glob
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import tarfile
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -212,6 +214,51 @@ def put_index(reg, name, platforms):
                      "platform": {"os": "linux", "architecture": architecture}})
     put_manifest(reg, name, "application/vnd.oci.image.index.v1+json", json.dumps({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": rows}).encode())
+
+
+def put_image(reg, name, *layers):
+    """An image of plain tars."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    kind = "application/vnd.oci.image."
+    part = lambda data, what: {"mediaType": kind + what, "size": len(data), "digest": put_blob(reg, name, data)}
+    rows = [part(data, "layer.v1.tar") for data in layers]
+    config = json.dumps({"architecture": machine, "os": "linux", "config": {"Cmd": ["/bin/server"]}, "rootfs": {
+        "type": "layers", "diff_ids": [r["digest"] for r in rows]}}).encode()
+    put_manifest(reg, name, kind + "manifest.v1+json", json.dumps({
+        "schemaVersion": 2, "mediaType": kind + "manifest.v1+json", "config": part(config, "config.v1+json"),
+        "layers": rows}).encode())
+
+
+def tar_of(*entries):
+    """(path, bytes or None for a folder, mode, owner)"""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, data, mode, uid in entries:
+            info = tarfile.TarInfo(path)
+            info.mode, info.uid, info.size = mode, uid, len(data or b"")
+            info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            tar.addfile(info, io.BytesIO(data or b""))
+    return out.getvalue()
+
+
+def test_a_layer_on_another_base():
+    """Two images with the same upper layers, which have no entries of their own for a folder: each sees it as its own base
+    has it, whichever was pulled first. What an image has twice works, too."""
+    with Registry() as reg, zl.Node(QUICK) as node, open(zl.SERVER, "rb") as f:
+        program = ("bin/server", f.read(), 0o755, 0)
+        page = tar_of(("srv/page", b"page", 0o644, 0))
+        base = lambda mode, uid: tar_of(program, ("srv", None, mode, uid))
+        put_image(reg, "theirs", base(0o777, 1234), page, page)
+        put_image(reg, "ours", base(0o750, 33), page, page)
+        for name in ("theirs", "ours"):
+            r = json.loads(node.cli("-o", "json", "image", "pull", f"{reg.host}/{name}:1").stdout)
+            equal((r["layers"], r["layers_new"]), (3, 3), "layers of its own")
+        equal(layers(node), 6, "layers")
+        modes = sorted((os.stat(p).st_mode & 0o7777, os.stat(p).st_uid)
+                       for p in glob.glob(node.data + "/images/layers/*/fs/srv"))
+        equal(modes, [(0o750, 33)] * 3 + [(0o777, 1234)] * 3, "the folder without an entry")
+        node.deploy(one(f"{reg.host}/ours:1"))
+        node.curl("/health", "shop.test")
 
 
 # ---- trust and logins

@@ -28,7 +28,8 @@ def sha(data):
 
 
 def layer(*entries):
-    """entries: (path, content bytes | None for a folder | ("sym" | "hard", target) | "char")."""
+    """entries: (path, content bytes | None for a folder | ("sym" | "hard", target) | "char",
+    pax headers, mode and owner)."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, what, *more in entries:
@@ -39,6 +40,8 @@ def layer(*entries):
             data = None
             if what is None:
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
+                if len(more) > 1:
+                    info.mode, info.uid = more[1]
             elif what == "char":
                 info.type, info.devmajor, info.devminor = tarfile.CHRTYPE, 1, 3
             elif isinstance(what, tuple):
@@ -139,6 +142,10 @@ def good():
     except (OSError, subprocess.CalledProcessError):
         one(BASE, TOP).write("zstd")
         one(BASE, TOP).write("whole_zstd")
+    # The same layer, which has no entry for srv, on two folders srv.
+    inside = layer(("srv/page", b"page"))
+    one(layer(("srv", None, {}, (0o777, 1234)), ("of", b"another")), inside).write("base_theirs")
+    one(layer(("srv", None, {}, (0o750, 33)), ("of", b"us")), inside).write("base_ours")
     big = os.urandom(1 << 20) * 4
     one(BASE, layer(*[("big%d" % i, big) for i in range(4)]),
         pack=lambda d: gzip.compress(d, 1)).write("big")

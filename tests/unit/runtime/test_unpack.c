@@ -199,10 +199,45 @@ test_forms(void **state)
 	assert_int_equal(r.imported.layers_new, 1);
 	assert_string_equal(r.imported.name, "own/name:5");
 	r = import("repeated.tar", NULL);
-	assert_int_equal(r.imported.layers, 2);
-	assert_string_equal(r.record->layers.items[1], first.record->layers.items[0]);
+	assert_int_equal(r.imported.layers, 3);
+	assert_int_equal(r.imported.layers_new, 1);
+	assert_string_equal(r.record->layers.items[1], first.record->layers.items[1]);
+	assert_string_not_equal(r.record->layers.items[2], first.record->layers.items[0]);
 	assert_int_equal(import("empty_layer.tar", NULL).imported.layers, 1);
 	assert_string_equal(import("docker.tar", NULL).imported.name, "saved:3");
+}
+
+static struct stat
+look_in_layer(const struct result *r, size_t i, const char *path)
+{
+	char full[400];
+	struct stat st = {0};
+
+	snprintf(full, sizeof(full), "layers/%s/fs/%s", r->record->layers.items[i], path);
+	assert_int_equal(fstatat(images, full, &st, AT_SYMLINK_NOFOLLOW), 0);
+	return st;
+}
+
+/* A folder without an entry is as the layers below have it: in each image as in its own. An image
+ * that came before, with the same layer on another base, has no say. */
+static void
+test_folders_of_another_base(void **state)
+{
+	struct result theirs = import("base_theirs.tar", "theirs:1");
+	struct result ours = import("base_ours.tar", "ours:1");
+	struct stat st = look_in_layer(&theirs, 1, "srv");
+
+	(void)state;
+	assert_int_equal(st.st_mode & 07777, 0777);
+	assert_int_equal(st.st_uid, 1234);
+	assert_int_equal(ours.imported.layers_new, 2);
+	st = look_in_layer(&ours, 1, "srv");
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(st.st_uid, 33);
+	assert_int_equal(look_in_layer(&ours, 1, "srv/page").st_size, 4);
+	/* The same chain still is there once. */
+	assert_int_equal(import("base_ours.tar", "ours:2").imported.layers_new, 0);
+	assert_int_equal(entries("layers"), 4);
 }
 
 static void
@@ -447,14 +482,9 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_good),
-		TEST(test_forms),
-		TEST(test_which_image),
-		TEST(test_refused),
-		TEST(test_bomb_by_its_ratio),
-		TEST(test_truncated),
-		TEST(test_killed),
-		TEST(test_no_memory),
+		TEST(test_good),        TEST(test_forms),   TEST(test_folders_of_another_base),
+		TEST(test_which_image), TEST(test_refused), TEST(test_bomb_by_its_ratio),
+		TEST(test_truncated),   TEST(test_killed),  TEST(test_no_memory),
 		TEST(test_full_disk),
 	};
 	char line[600];
