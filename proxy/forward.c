@@ -213,6 +213,38 @@ forward_put_request(const struct forward_request *r, const struct route *route, 
 	return http1_write_length(&w);
 }
 
+static struct http_span
+put_word(char *out, size_t cap, size_t *at, const char *text, size_t length)
+{
+	struct http_span span = {(uint32_t)*at, 0};
+
+	if (length > cap - *at)
+		length = cap - *at;
+	if (length > 0)
+		memcpy(out + *at, text, length);
+	span.length = (uint32_t)length;
+	*at += length;
+	return span;
+}
+
+size_t
+forward_put_words(const struct forward_request *r, char *out, size_t cap,
+		  struct forward_spans *spans)
+{
+	const struct http_field *agent = http_field_find(r->fields, r->count, HEADER_USER_AGENT);
+	size_t at = 0;
+
+	memset(spans, 0, sizeof(*spans));
+	if (r->authority.length > 0)
+		spans->host =
+			put_word(out, cap, &at, r->text + r->authority.at, r->authority.length);
+	spans->path = r->asterisk ? put_word(out, cap, &at, "*", 1)
+				  : put_word(out, cap, &at, r->path, r->path_length);
+	if (agent)
+		spans->agent = put_word(out, cap, &at, r->text + agent->value, agent->value_length);
+	return at;
+}
+
 static void
 add(struct forward_answer *a, const char *name, size_t name_length, const char *value,
     size_t value_length)

@@ -57,6 +57,11 @@ size_t forward_put_request(const struct forward_request *r, const struct route *
 			   const char *id, const char *ws_key, char *out, size_t cap,
 			   struct forward_spans *spans);
 
+/* What the access log says of a request that goes to no replica: its host, path and user agent, cut
+ * where they find no room. Bytes written. */
+size_t forward_put_words(const struct forward_request *r, char *out, size_t cap,
+			 struct forward_spans *spans);
+
 /* The fields of a replica's answer that go to the client, borrowed from head and data, with
  * those that we add (id, date, HSTS). Content-Length and the like are the session's. -1: too many.
  */

@@ -268,18 +268,23 @@ describe(struct downstream *c, const struct http1_head *head, const char *data,
 
 static const struct reply bad_path = {400, "the path is malformed or ambiguous", "path", 0};
 
-/* The path, normalised into out; false: refused. */
+/* The path, normalised into out; false: refused, and it is as it came. */
 static bool
 take_path(const struct http1_head *head, const char *data, struct forward_request *r, char *out,
 	  size_t cap)
 {
 	const struct http_span *path = &head->url.path;
+	size_t length;
 
 	if (path->length == 0)
 		return true; /* "*", an authority, or "http://host" */
+	r->path = data + path->at;
+	r->path_length = path->length;
+	if (url_path_normalise(data + path->at, path->length, out, cap, &length) != URL_PATH_OK)
+		return false;
 	r->path = out;
-	return url_path_normalise(data + path->at, path->length, out, cap, &r->path_length) ==
-	       URL_PATH_OK;
+	r->path_length = length;
+	return true;
 }
 
 static void
@@ -316,12 +321,8 @@ refuse(struct downstream *c, enum http1_error error)
 {
 	struct session_h1 *h = c->session.h1;
 	struct reply why = {http1_error_status(error), http1_error_text(error), "malformed", 0};
-	struct forward_request r = {.text = "",
-				    .path = "/",
-				    .path_length = 1,
-				    .tls = c->secure,
-				    .client = c->peer,
-				    .protocol = 11};
+	struct forward_request r = {
+		.text = "", .path = "", .tls = c->secure, .client = c->peer, .protocol = 11};
 
 	h->keep = false;
 	h->http10 = false;
@@ -517,12 +518,8 @@ static void
 timeout(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
-	struct forward_request r = {.text = "",
-				    .path = "/",
-				    .path_length = 1,
-				    .tls = c->secure,
-				    .client = c->peer,
-				    .protocol = 11};
+	struct forward_request r = {
+		.text = "", .path = "", .tls = c->secure, .client = c->peer, .protocol = 11};
 
 	if (h->stream) {
 		downstream_deadline(c, WORKER_STALL_MS);

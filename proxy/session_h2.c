@@ -289,7 +289,7 @@ take_path(const struct h2_request *q, struct forward_request *r, char *out, size
 {
 	const char *path = q->text + q->path.at;
 	const char *mark = memchr(path, '?', q->path.length);
-	size_t length = mark ? (size_t)(mark - path) : q->path.length;
+	size_t length = mark ? (size_t)(mark - path) : q->path.length, normal;
 
 	if (length == 0)
 		return true; /* CONNECT */
@@ -301,8 +301,13 @@ take_path(const struct h2_request *q, struct forward_request *r, char *out, size
 		r->query = mark + 1;
 		r->query_length = q->path.length - length - 1;
 	}
+	r->path = path;
+	r->path_length = length;
+	if (url_path_normalise(path, length, out, cap, &normal) != URL_PATH_OK)
+		return false;
 	r->path = out;
-	return url_path_normalise(path, length, out, cap, &r->path_length) == URL_PATH_OK;
+	r->path_length = normal;
+	return true;
 }
 
 static void

@@ -333,6 +333,9 @@ reply_now(struct stream *s, const struct forward_request *r, const struct reply 
 {
 	const struct http_field *f = http_field_find(r->fields, r->count, HEADER_ACCEPT);
 
+	/* Only for the access log: no memory for it is no reason to fail. */
+	s->head_bytes = forward_put_words(r, s->w->scratch, sizeof(s->w->scratch), &s->spans);
+	s->head = s->head_bytes ? mem_dup(MEM_PROXY, s->w->scratch, s->head_bytes) : NULL;
 	reply_with(s, why, f ? r->text + f->value : NULL, f ? f->value_length : 0, location);
 }
 

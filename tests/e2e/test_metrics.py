@@ -350,6 +350,19 @@ def test_access_log():
               {"msg": "request", "method": "GET", "host": "web.test:8443", "status": 200, "proto": "HTTP/2", "tls": True,
                "service": "shop/web"})
         check(entry["duration"] > 0 and entry["request_id"] and entry["upstream"], line)
+        # What no replica answers has its words too: a redirect, a host that nobody has, a path that is refused.
+        for url, host, status in (("http://web.test:8080/to-https?token=hunter2", "web.test:8080", "308"),
+                                  ("http://nobody.test:8080/none?token=hunter2", "nobody.test:8080", "404"),
+                                  ("http://web.test:8080/a%00b?token=hunter2", "web.test:8080", "400")):
+            name = host.split(":")[0]
+            equal(zl.run("curl", "-sS", "-o", "/dev/null", "-A", "me", "-w", "%{http_code}", "--resolve",
+                         f"{name}:8080:127.0.0.1", url).stdout, status, url)
+            path = url.split("8080")[1].split("?")[0]
+            row = wait_for(lambda: next((row for row in node.tail(200).splitlines() if f'"path":"{path}"' in row), None),
+                           f"{path} is in the log")
+            entry = json.loads(row)
+            equal((entry["host"], str(entry["status"]), entry["user_agent"], entry["service"]), (host, status, "me", ""),
+                  row)
         log = node.tail(400)
         check("hunter2" not in log, "a secret is in the log")
         check('"path":"/health"' not in log, "an excluded path is in the log")

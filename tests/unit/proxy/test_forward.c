@@ -83,6 +83,30 @@ test_fields(void **state)
 }
 
 static void
+test_words(void **state)
+{
+	struct forward_request r;
+	char small[16];
+
+	(void)state;
+	parse("GET /a/b?token=s HTTP/1.1\r\nHost: Shop.test\r\nUser-Agent: me\r\n\r\n", &r);
+	assert_int_equal(forward_put_words(&r, out, sizeof(out), &spans), 15);
+	assert_memory_equal(out, "Shop.test/a/bme", 15);
+	assert_int_equal(spans.host.length, 9);
+	assert_int_equal(spans.path.length, 4);
+	assert_int_equal(spans.agent.length, 2);
+	assert_int_equal(spans.id.length, 0);
+	/* What does not fit is cut. */
+	assert_int_equal(forward_put_words(&r, small, 11, &spans), 11);
+	assert_int_equal(spans.path.length, 2);
+	assert_int_equal(spans.agent.length, 0);
+	parse("OPTIONS * HTTP/1.0\r\n\r\n", &r);
+	r.asterisk = true;
+	assert_int_equal(forward_put_words(&r, small, sizeof(small), &spans), 1);
+	assert_memory_equal(small + spans.path.at, "*", 1);
+}
+
+static void
 test_framing(void **state)
 {
 	struct forward_request r;
@@ -248,11 +272,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),  cmocka_unit_test(test_framing),
-		cmocka_unit_test(test_paths),   cmocka_unit_test(test_upgrades),
-		cmocka_unit_test(test_cookies), cmocka_unit_test(test_does_not_fit),
-		cmocka_unit_test(test_answers), cmocka_unit_test(test_ids),
-		cmocka_unit_test(test_replies),
+		cmocka_unit_test(test_fields),       cmocka_unit_test(test_words),
+		cmocka_unit_test(test_framing),      cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_upgrades),     cmocka_unit_test(test_cookies),
+		cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_ids),          cmocka_unit_test(test_replies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
