@@ -40,7 +40,8 @@ struct names_replica {
 	uint16_t ports[MSG_ENDPOINTS_MAX];
 };
 void names_add_replica(struct names *n, const struct names_replica *replica);
-/* A node and its own address in the overlay. */
+/* A node and its own address in the overlay, this one first: of two with one name the first counts.
+ */
 void names_add_node(struct names *n, const char *name, const struct addr *addr4,
 		    const struct addr *addr6);
 /* Addresses that nobody else can name: questions for their names are answered here. */

@@ -7,8 +7,9 @@
  *   _http._tcp.web.service              SRV: port of the endpoint "http" of each ready replica
  *   web.shop.zlayer.internal            the same without regard to the asker
  *   2.web.shop.zlayer.internal, _http._tcp.web.shop.zlayer.internal
- *   edge-1.node.zlayer.internal         the node's own address in the overlay
- *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal, for the node's own prefixes
+ *   edge-1.node.zlayer.internal         a node's own address in the overlay: this one, its peers
+ *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal, for the node's own prefixes;
+ *                                       edge-1.node.zlayer.internal, for any node's own address
  *
  * Who asks is known by the source address. "service" is the network of a service's own replicas,
  * "global" that of all services of the deployment; a container has one address for both, so that
@@ -178,7 +179,7 @@ find_absolute(const struct names *n, const struct labels *l, struct target *t)
 		t->kind = EMPTY;
 	} else if (strcmp(deployment, "node") == 0) {
 		t->kind = count == 1 ? EMPTY : NOWHERE;
-		for (size_t i = 0; count == 2 && i < n->nodes.count; i++) {
+		for (size_t i = 0; count == 2 && !t->node && i < n->nodes.count; i++) {
 			if (strcmp(names_host_at(n, i)->name, l->text[0]) != 0)
 				continue;
 			t->node = names_host_at(n, i);
@@ -248,26 +249,37 @@ arpa6(const struct dns_name *name, struct addr *out)
 	return true;
 }
 
-/* Whose address it is, when it is in one of the node's prefixes. */
+static const struct names_host *
+node_of(const struct names *n, const struct addr *at)
+{
+	for (size_t i = 0; i < n->nodes.count && !addr_is_zero(at); i++)
+		if (addr_equal_ip(&names_host_at(n, i)->addr4, at) ||
+		    addr_equal_ip(&names_host_at(n, i)->addr6, at))
+			return names_host_at(n, i);
+	return NULL;
+}
+
+/* Whose address it is, when it is a node's or in one of this node's prefixes. */
 static bool
 find_pointer(const struct names *n, const struct dns_name *name, struct target *t)
 {
 	size_t count = dns_name_labels(name);
+	const struct addr_prefix *ours;
 	struct addr at;
 
-	if (count == 6 && ends_with(name, "in-addr", "arpa") && arpa4(name, &at) &&
-	    n->v4.bits > 0 && addr_in_prefix(&at, &n->v4))
+	if (count == 6 && ends_with(name, "in-addr", "arpa") && arpa4(name, &at)) {
 		t->zone = "in-addr.arpa";
-	else if (count == 34 && ends_with(name, "ip6", "arpa") && arpa6(name, &at) &&
-		 n->v6.bits > 0 && addr_in_prefix(&at, &n->v6))
+		ours = &n->v4;
+	} else if (count == 34 && ends_with(name, "ip6", "arpa") && arpa6(name, &at)) {
 		t->zone = "ip6.arpa";
-	else
+		ours = &n->v6;
+	} else {
 		return false;
+	}
 	t->pointer = names_entry_of(n, &at);
-	for (size_t i = 0; i < n->nodes.count && !t->pointer; i++)
-		if (addr_equal_ip(&names_host_at(n, i)->addr4, &at) ||
-		    addr_equal_ip(&names_host_at(n, i)->addr6, &at))
-			t->node = names_host_at(n, i);
+	t->node = t->pointer ? NULL : node_of(n, &at);
+	if (!t->node && !(ours->bits > 0 && addr_in_prefix(&at, ours)))
+		return false;
 	t->kind = t->pointer || t->node ? POINTER : NOWHERE;
 	return true;
 }

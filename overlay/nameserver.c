@@ -27,6 +27,7 @@
 #include "base/world.h"
 #include "overlay/names.h"
 #include "overlay/nameserver_query.h"
+#include "overlay/peers.h"
 #include "ring/metrics.h"
 
 enum {
@@ -478,10 +479,16 @@ forget_containers(struct ring_reader *scheduler)
 }
 
 static void
-add_own(struct names *names)
+add_nodes(struct names *names)
 {
+	size_t bytes;
+	const void *data = station_config(ns.st, &bytes);
+	const struct config *config = config_check(data, bytes);
+
 	names_set_prefixes(names, &ns.prefix.v4, &ns.prefix.v6);
 	names_add_node(names, ns.node, &ns.prefix.service4, &ns.prefix.service6);
+	if (config)
+		peers_add_names(config, names);
 }
 
 static void
@@ -491,7 +498,7 @@ rebuild(uv_timer_t *timer)
 
 	if (b.names && b.scheduler && ring_table_version(b.scheduler, MSG_TABLE_BACKEND) > UNSAID) {
 		forget_containers(b.scheduler);
-		add_own(b.names);
+		add_nodes(b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
 		if (names_finish(b.names)) {
@@ -634,6 +641,9 @@ nameserver_message(const struct leash_message *message, int *fds, size_t count_f
 	case LEASH_SOCKETS:
 		for (size_t i = 0; i < count_fds; i++)
 			forward_add_socket(ns.forward, fd_take(&fds[i]));
+		break;
+	case LEASH_CONFIG:
+		book_is_old();
 		break;
 	case LEASH_FILE:
 		if (message->a == LEASH_FILE_RESOLVERS)

@@ -27,7 +27,8 @@ int nameserver_start(struct station *st, const struct msg_prefix *prefix,
 		     struct err *err) MUST_CHECK;
 /* A producer's tables may have changed: of node, scheduler, runtime. */
 void nameserver_wake(struct ring_reader *reader);
-/* LEASH_LISTENER, LEASH_SOCKETS, LEASH_FILE: takes the descriptors that are for it. */
+/* LEASH_LISTENER, LEASH_SOCKETS, LEASH_FILE, LEASH_CONFIG: takes the descriptors that are for it.
+ */
 void nameserver_message(const struct leash_message *message, int *fds, size_t count);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers from node.yaml into the table. A peer's id is made of its name, so that counters and maps
- * of the data path stay with it when the list changes.
+ * Peers from node.yaml into the table and the book of names. A peer's id is made of its name, so
+ * that counters and maps of the data path stay with it when the list changes.
  */
 #include "overlay/peers.h"
 
 #include <string.h>
 #include "base/map.h"
 #include "base/text.h"
+#include "overlay/prefix.h"
 #include "ring/msg.h"
 
 struct ring_table_layout
@@ -66,4 +67,15 @@ peers_publish(struct ring_writer *w, const struct config *config)
 	published_count = count;
 	ring_table_commit(w, MSG_TABLE_PEER);
 	return ring_table_own_version(w, MSG_TABLE_PEER) != version;
+}
+
+void
+peers_add_names(const struct config *config, struct names *names)
+{
+	for (uint32_t i = 0; i < config->overlay.peers_count; i++) {
+		const struct config_peer *p = &config->overlay.peers[i];
+		struct addr own4 = prefix_own(&p->prefix4), own6 = prefix_own(&p->prefix6);
+
+		names_add_node(names, p->name, &own4, &own6);
+	}
 }

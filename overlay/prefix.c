@@ -64,12 +64,13 @@ prefix_parse(const char *text, struct prefix *out, struct err *err)
 	return 0;
 }
 
-static struct addr
-first_of(const struct addr_prefix *p)
+struct addr
+prefix_own(const struct addr_prefix *p)
 {
 	struct addr a = p->base;
 
-	a.ip[15] |= 1;
+	if (p->bits > 0)
+		a.ip[15] |= 1;
 	return a;
 }
 
@@ -82,7 +83,7 @@ prefix_row(const struct prefix *p, struct msg_prefix *out)
 	bool ok = addr_parse_ip("169.254.1.1", &out->gateway4) &&
 		  addr_parse_ip("fe80::1", &out->gateway6);
 	assert(ok);
-	out->service4 = first_of(&p->v4);
-	out->service6 = first_of(&p->v6);
+	out->service4 = prefix_own(&p->v4);
+	out->service6 = prefix_own(&p->v6);
 	out->mtu = PREFIX_MTU;
 }

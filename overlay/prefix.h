@@ -35,6 +35,8 @@ void prefix_choose(const struct world *world, const struct addr_prefix *cluster4
 /* "v4 10.200.7.0/24\nv6 fd..::/64\n", and back; ERR_CORRUPT when it is not that. */
 void prefix_put(const struct prefix *p, char *out, size_t cap);
 int prefix_parse(const char *text, struct prefix *out, struct err *err) MUST_CHECK;
+/* The address of the node itself in its prefix; zero when there is none. */
+struct addr prefix_own(const struct addr_prefix *p);
 /* The row that the other processes read. */
 void prefix_row(const struct prefix *p, struct msg_prefix *out);
 

@@ -180,6 +180,10 @@ def test_containers_of_two_nodes():
             others = [line for line in seen.end()[:-1] if "IP 192.0.2." in line and f"vni {VNI}\n" not in line]
             equal(others[:3], [], "packets with another number")
             equal([line for line in pieces.end() if line.strip()], [], "packets between nodes in pieces")
+            # Nodes have names, the own and those of peers, for the addresses that answer.
+            for name, there in (("node-a", "10.200.7.1"), ("b", "10.200.8.1")):
+                equal(looked_up(a, f"{name}.node.zlayer.internal"), there, "a node's address by name")
+                check(pings(one, there), "no ping to", name)
             # The fabric's own packets find their way too: what the node itself asks of a container there.
             fabric = fabric_of(a)
             equal(fabric.call(tcp_to, addresses(two)[0], 100), ("10.200.7.1", 100), "from the node itself")
@@ -193,6 +197,13 @@ def test_containers_of_two_nodes():
         for space in spaces.values():
             links = [link["ifname"] for link in json.loads(space.run("ip", "-j", "link").stdout)]
             equal(sorted(links), ["lo", "under0"], "what is left in the nodes' namespaces")
+
+
+def looked_up(node, name):
+    """As a container of the node sees it; None: there is no such name."""
+    said = node.cli("exec", "shop/web", "--", "nslookup", "-type=a", name, status=None).stdout
+    found = re.findall(r"Address(?: \d+)?: (\S+)", said.split("Name:")[-1]) if "Name:" in said else []
+    return found[0] if found else None
 
 
 def fabric_of(node):
@@ -280,9 +291,11 @@ def test_peers_come_and_go():
             a.process.send_signal(signal.SIGHUP)
             wait_for(lambda: overlay(a)["state"] == "off" and not overlay(a)["peers"], "the overlay is off")
             wait_for(lambda: not one.call(can_connect, addresses(two)[0], 1), "a peer that is gone is not reached")
+            wait_for(lambda: looked_up(a, "b.node.zlayer.internal") is None, "a peer that is gone has no name")
             a.write_config(config("a", ["b"]))
             a.process.send_signal(signal.SIGHUP)
             wait_for(lambda: one.call(can_connect, addresses(two)[0], 1), "the peer is back")
+            wait_for(lambda: looked_up(a, "b.node.zlayer.internal") == "10.200.8.1", "its name is back")
             equal(two.call(tcp_to, addresses(one)[1], 100), (addresses(two)[1], 100), "TCP the other way")
 
 

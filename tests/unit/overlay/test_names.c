@@ -61,6 +61,7 @@ book(void)
 	struct names *n = names_new();
 	struct addr_prefix v4, v6;
 	struct addr own4 = ip("10.200.7.1"), own6 = ip("fd00::1");
+	struct addr peer4 = ip("10.200.9.1"), peer6 = ip("fd00:9::1"), none = {0};
 
 	if (!n)
 		return NULL;
@@ -70,6 +71,9 @@ book(void)
 	service(n, 5, "blog", "web");
 	names_set_prefixes(n, &v4, &v6);
 	names_add_node(n, "edge-1", &own4, &own6);
+	names_add_node(n, "edge-9", &peer4, &peer6);
+	names_add_node(n, "edge-v4", &peer4, &none);
+	names_add_node(n, "edge-1", &peer4, &peer6); /* the first of a name counts */
 	replica(n, 103, 9, 3, false, 0x70d);
 	replica(n, 102, 9, 2, true, 0x70c);
 	replica(n, 105, 5, 1, true, 0x70f);
@@ -159,6 +163,9 @@ test_forms(void **state)
 		{"10.9.9.9", "web.shop.zlayer.internal", DNS_TYPE_ANY, "7.11 7.12 "},
 		{"10.9.9.9", "2.web.shop.zlayer.internal", DNS_TYPE_A, "7.12 "},
 		{SHOP, "edge-1.node.zlayer.internal", DNS_TYPE_A, "7.1 "},
+		{BLOG, "edge-9.node.zlayer.internal", DNS_TYPE_A, "9.1 "},
+		{"10.200.7.1", "edge-v4.node.zlayer.internal", DNS_TYPE_A, "9.1 "},
+		{SHOP, "1.9.200.10.in-addr.arpa", DNS_TYPE_PTR, "edge-9.node.zlayer.internal:0 "},
 		{SHOP, "_http._tcp.web.service", DNS_TYPE_SRV,
 		 "1.web.service:8080 2.web.service:8080 "},
 		{SHOP, "_game._udp.web.blog.zlayer.internal", DNS_TYPE_SRV,
@@ -206,6 +213,7 @@ test_nothing_there(void **state)
 		{"web.none.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
 		{"web.sho.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
 		{"edge-2.node.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
+		{"edge-v4.node.zlayer.internal", DNS_TYPE_AAAA, DNS_NOERROR},
 		{"a.edge-1.node.zlayer.internal", DNS_TYPE_A, DNS_NXDOMAIN},
 		{"99.7.200.10.in-addr.arpa", DNS_TYPE_PTR, DNS_NXDOMAIN},
 		{"db.global", DNS_TYPE_A, DNS_NOERROR},
@@ -246,6 +254,8 @@ test_who_asks(void **state)
 					      "7.200.10.in-addr.arpa",
 					      "global.test",
 					      "1.8.200.10.in-addr.arpa",
+					      "2.9.200.10.in-addr.arpa",
+					      "0.0.0.0.in-addr.arpa",
 					      "1.2.arpa",
 					      ""};
 	struct names *n = book();

@@ -126,12 +126,41 @@ test_most(void **state)
 	ring_writer_free(w);
 }
 
+/* A peer's name stands for the first address of its prefix. */
+static void
+test_names(void **state)
+{
+	struct names *n = names_new();
+	struct dns_query q = {.question = {.type = DNS_TYPE_A, .class = DNS_CLASS_IN}};
+	struct addr asker = {0};
+	unsigned char m[DNS_UDP_BYTES];
+	enum dns_rcode rcode;
+	struct dns_write w;
+
+	(void)state;
+	config.overlay.peers_count = 0;
+	add("edge-2", "192.0.2.2", "10.200.8.0/24", "fd00:8::/64");
+	assert_non_null(n);
+	peers_add_names(&config, n);
+	config.overlay.peers_count = 0;
+	assert_true(names_finish(n));
+	assert_true(dns_name_parse("Edge-2.node.zlayer.internal", &q.question.name));
+	dns_write_begin(&w, m, sizeof(m));
+	dns_write_question(&w, &q);
+	assert_int_equal(names_answer(n, &asker, 0, &q.question, &w, &rcode), NAMES_ANSWERED);
+	assert_int_equal(rcode, DNS_NOERROR);
+	size_t bytes = dns_write_end(&w, &q, 0, rcode);
+	assert_memory_equal(m + bytes - 4, "\x0a\xc8\x08\x01", 4);
+	names_free(n);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_most),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
