@@ -179,17 +179,20 @@ put_times(const struct cli *cli, struct buf *target, struct err *err)
 		const char *name;
 	} times[] = {{FLAG_SINCE, "since"}, {FLAG_UNTIL, "until"}};
 
+	int64_t at[2] = {0, INT64_MAX};
+
 	for (size_t i = 0; i < 2; i++) {
 		char text[40];
-		int64_t at;
 
 		if (!cli->args.given[times[i].flag])
 			continue;
-		if (when_parse(cli->args.value[times[i].flag], world_wall_ns(), &at, err) < 0)
+		if (when_parse(cli->args.value[times[i].flag], world_wall_ns(), &at[i], err) < 0)
 			return -1;
-		text_time(at, 9, text, sizeof(text));
+		text_time(at[i], 9, text, sizeof(text));
 		buf_printf(target, "&%s=%s", times[i].name, text);
 	}
+	if (at[0] >= at[1])
+		return err_set(err, ERR_USAGE, "--since is not before --until: no line is between");
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "cli/render.h"
 #include "cli/target.h"
 #include "cli/when.h"
+#include "ring/events.h"
 #include "wire/json_read.h"
 #include "wire/sse.h"
 
@@ -224,7 +225,7 @@ wanted(const struct cli *cli, const json_t *event, int64_t since_wall_ns)
 	const char *is = json_read_text(event, "type");
 	int64_t at = 0;
 
-	if (type && strcmp(is, type) != 0 && !(text_starts(is, type) && is[strlen(type)] == '.'))
+	if (type && !events_filter(type, is))
 		return false;
 	text_untime(json_read_text(event, "ts"), &at);
 	return at >= since_wall_ns;
@@ -322,6 +323,8 @@ cmd_events(struct cli *cli)
 	int64_t since = 0;
 	int status = 0;
 
+	if (cli->args.given[FLAG_TYPE] && events_filter_check(cli->args.value[FLAG_TYPE], &err) < 0)
+		return cli_fail(cli, &err);
 	if (cli->args.given[FLAG_SINCE] &&
 	    when_parse(cli->args.value[FLAG_SINCE], world_wall_ns(), &since, &err) < 0)
 		return cli_fail(cli, &err);

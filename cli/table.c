@@ -43,7 +43,8 @@ const struct table_flag table_flags[FLAGS_] = {
 	[FLAG_TO] = {"to", 0, "REV", "that revision, not the last good one", NULL},
 	[FLAG_TTY] = {"tty", 't', NULL, "give it a terminal", NULL},
 	[FLAG_TYPE] = {"type", 0, "TYPE", "only events of this type (replica, replica.ready)",
-		       NULL},
+		       "deploy rollback restart depends scale stop start remove operation job init "
+		       "replica"},
 	[FLAG_UNTIL] = {"until", 0, "WHEN", "up to this time", NULL},
 	[FLAG_USER] = {"user", 'u', "USER", "as this user of the container", NULL},
 	[FLAG_VOLUMES] = {"volumes", 0, NULL, "its named volumes and their data too", NULL},

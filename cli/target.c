@@ -157,6 +157,21 @@ find_deployment(const json_t *deployments, const char *text, struct target *t, s
 }
 
 static int
+no_service(const json_t *deployment, const struct target *t, struct err *err)
+{
+	const json_t *services = json_read_array(deployment, "services");
+	const char *names[65] = {0};
+
+	for (size_t i = 0; i < json_read_count(services) && i < 64; i++)
+		names[i] = json_read_text(json_read_at(services, i), "name");
+	const char *near = text_nearest(t->service, names);
+	err_set(err, ERR_NOT_FOUND, "%s has no service \"%s\"", t->deployment, t->service);
+	if (near)
+		return err_fix(err, "did you mean \"%s/%s\"?", t->deployment, near);
+	return err_fix(err, "zlayer status %s shows its services", t->deployment);
+}
+
+static int
 check_service(const json_t *deployments, const struct target *t, struct err *err)
 {
 	for (size_t i = 0; t->service[0] && i < json_read_count(deployments); i++) {
@@ -164,10 +179,7 @@ check_service(const json_t *deployments, const struct target *t, struct err *err
 
 		if (strcmp(json_read_text(d, "name"), t->deployment) != 0)
 			continue;
-		if (has_service(d, t->service))
-			return 0;
-		err_set(err, ERR_NOT_FOUND, "%s has no service \"%s\"", t->deployment, t->service);
-		return err_fix(err, "zlayer status %s shows its services", t->deployment);
+		return has_service(d, t->service) ? 0 : no_service(d, t, err);
 	}
 	return 0;
 }
@@ -194,23 +206,50 @@ target_match(const json_t *deployments, const char *text, struct target *out, st
 	return 0;
 }
 
+/* NULL with err. */
+static json_t *
+ask(const struct cli *cli, const char *path, struct err *err)
+{
+	struct buf answer;
+	json_t *root = NULL;
+
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(cli, path, &answer, err) == 0)
+		root = json_read_parse(buf_cstr(&answer), answer.length, err);
+	buf_fini(&answer);
+	return root;
+}
+
+static int
+check_replica(const struct cli *cli, const struct target *t, struct err *err)
+{
+	char text[TARGET_TEXT_BYTES], path[256];
+
+	target_text(t, text);
+	text_format(path, sizeof(path), "/v1/replicas?target=%s", text);
+	json_t *root = ask(cli, path, err);
+	if (!root)
+		return -1;
+	bool any = json_read_count(json_read_array(root, "items")) > 0;
+	json_read_free(root);
+	if (any)
+		return 0;
+	err_set(err, ERR_NOT_FOUND, "there is no replica %s", text);
+	return err_fix(err, "zlayer ps -a %s/%s shows those that there are", t->deployment,
+		       t->service);
+}
+
 int
 target_resolve(const struct cli *cli, const char *text, struct target *out, struct err *err)
 {
-	struct buf answer;
-	int rc = -1;
-
-	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
-	if (target_parse(text, out, err) == 0 &&
-	    client_get(cli, "/v1/deployments", &answer, err) == 0) {
-		json_t *root = json_read_parse(buf_cstr(&answer), answer.length, err);
-
-		if (root)
-			rc = target_match(json_read_array(root, "items"), text, out, err);
-		json_read_free(root);
-	}
-	buf_fini(&answer);
-	return rc;
+	if (target_parse(text, out, err) < 0)
+		return -1;
+	json_t *root = ask(cli, "/v1/deployments", err);
+	if (!root)
+		return -1;
+	int rc = target_match(json_read_array(root, "items"), text, out, err);
+	json_read_free(root);
+	return rc == 0 && out->index ? check_replica(cli, out, err) : rc;
 }
 
 static int
@@ -231,9 +270,6 @@ the_only_one(const json_t *deployments, struct target *out, struct err *err)
 int
 target_only(const struct cli *cli, const char *text, struct target *out, struct err *err)
 {
-	struct buf answer;
-	int rc = -1;
-
 	memset(out, 0, sizeof(*out));
 	if (text) {
 		if (target_resolve(cli, text, out, err) < 0)
@@ -242,15 +278,11 @@ target_only(const struct cli *cli, const char *text, struct target *out, struct 
 			return 0;
 		return err_set(err, ERR_USAGE, "\"%s\" is not a deployment", text);
 	}
-	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
-	if (client_get(cli, "/v1/deployments", &answer, err) == 0) {
-		json_t *root = json_read_parse(buf_cstr(&answer), answer.length, err);
-
-		if (root)
-			rc = the_only_one(json_read_array(root, "items"), out, err);
-		json_read_free(root);
-	}
-	buf_fini(&answer);
+	json_t *root = ask(cli, "/v1/deployments", err);
+	if (!root)
+		return -1;
+	int rc = the_only_one(json_read_array(root, "items"), out, err);
+	json_read_free(root);
 	return rc;
 }
 

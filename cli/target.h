@@ -27,7 +27,7 @@ int target_parse(const char *text, struct target *out, struct err *err) MUST_CHE
  */
 int target_match(const json_t *deployments, const char *text, struct target *out,
 		 struct err *err) MUST_CHECK;
-/* Asks the node, then as target_match. */
+/* Asks the node, then as target_match; a replica that is named must be there, too. */
 int target_resolve(const struct cli *cli, const char *text, struct target *out,
 		   struct err *err) MUST_CHECK;
 /* A deployment; with text NULL the only one there is. */

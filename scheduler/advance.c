@@ -526,7 +526,6 @@ end_operation(struct model *m, struct deployment *d, enum msg_operation_state st
 		[MSG_OPERATION_ROLLED_BACK] = "rolled_back",
 	};
 	static const char *const types[] = {
-		[MSG_OPERATION_RUNNING] = "operation.running",
 		[MSG_OPERATION_DONE] = "operation.done",
 		[MSG_OPERATION_FAILED] = "operation.failed",
 		[MSG_OPERATION_ROLLED_BACK] = "operation.rolled_back",

@@ -6,11 +6,13 @@
  */
 #include "scheduler/event.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "ring/events.h"
 
 static void
 keep(struct model *m, const struct msg_event *e)
@@ -43,6 +45,7 @@ emit(struct model *m, struct msg_event *e, const struct msg_reason *reason, cons
 {
 	char text[512];
 
+	assert(events_known(e->type));
 	vsnprintf(text, sizeof(text), fmt, args);
 	text_copy(e->text, sizeof(e->text), text);
 	e->id = m->next_event++;

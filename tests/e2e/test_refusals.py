@@ -107,6 +107,29 @@ def test_errors_as_json():
         check(r.returncode == 1 and "standard output" in r.stderr, r.returncode, r.stderr)
 
 
+def test_filters_that_find_nothing():
+    """A filter for something that there is not is an error, never silence."""
+    with Node() as node:
+        node.import_image()
+        node.deploy(service())
+        refused(node.cli("events", "--type", "nosuch", status=None), 2, "nosuch", "replica", "operation")
+        refused(node.cli("events", "-f", "--type", "replica.redy", status=None), 2, 'did you mean "replica.ready"')
+        check("shop/web.1" in node.cli("events", "--type", "replica").stdout, "what there is is found")
+        refused(node.cli("events", "--since", "yesterday", status=None), 2, "not a time")
+        for command in ("ps", "status", "logs", "explain", "stop", "exec", "job ls"):
+            refused(node.cli(*command.split(), "shop/wbe", status=None), 4 if command != "exec" else 125, "no service",
+                    'did you mean "shop/web"')
+            refused(node.cli(*command.split(), "shpo", status=None), 4 if command != "exec" else 125, '"shpo"',
+                    'did you mean "shop"')
+        for command in ("ps", "logs", "logs -f", "stop", "explain", "exec"):
+            refused(node.cli(*command.split(), "shop/web.9", status=None), 4 if command != "exec" else 125,
+                    "no replica shop/web.9", "zlayer ps -a shop/web")
+        refused(node.cli("logs", "shop", "--since", "1m", "--until", "1h", status=None), 2, "--since", "--until")
+        refused(node.cli("logs", "shop", "-n", "many", status=None), 2, "many")
+        refused(node.cli("completion", "nosh", status=None), 2, "nosh", "bash")
+        refused(node.cli("ps", "-o", "jason", status=None), 2, "jason", "json")
+
+
 def test_wrong_configuration_changes_nothing():
     """Neither a reload nor an upgrade may end what runs."""
     with Node() as node:
@@ -216,7 +239,8 @@ def test_not_root():
     check("/nonexistent.sock" in r.stderr and "zlayer serve" in r.stderr, r.stderr)
 
 
-def test_full_disk():
+def test_image_on_a_full_disk():
+    """What a large image leaves no room for."""
     node = Node()
     try:
         os.makedirs(node.data)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/metrics.md and docs/limits.md say what the sources say: they are written from them.
+"""docs/metrics.md and docs/limits.md say what the sources say: they are written from them. docs/events.md names
+the types that there are.
 
   tests/lint/documents.py SOURCE BUILD           finds where a document is no longer true
   tests/lint/documents.py SOURCE BUILD --write   writes them anew"""
@@ -119,8 +120,33 @@ def limits():
     return count, "\n".join(out) + "\n"
 
 
+# ---- events ----
+
+
+def events(report):
+    """The list of ring/events.c, the page, and what the scheduler emits are the same."""
+    known = set(re.findall(r'"([a-z]+\.[a-z_]+)"', tree.read("ring/events.c")))
+    page = set()
+    for line in tree.read("docs/events.md").splitlines():
+        if line.startswith("| `"):
+            page.update(re.findall(r"`([a-z]+\.[a-z_]+)`", line.split("|")[1]))
+    groups = {name.split(".")[0] for name in known}
+    emitted = set()
+    for path in tree.c_files(product=True):
+        if path.startswith("scheduler" + os.sep):
+            emitted.update(name for name in re.findall(r'"([a-z]+\.[a-z_]+)"', tree.read(path))
+                           if name.split(".")[0] in groups)
+    for name in sorted(known ^ page):
+        report.add("docs/events.md", 1, f"{name} is not in both, the page and ring/events.c")
+    for name in sorted(known ^ emitted):
+        report.add("ring/events.c", 1, f"{name} is not in both, the list and the scheduler")
+    if len(known) < 30:
+        report.add("tests/lint/documents.py", 1, "it no longer understands ring/events.c")
+
+
 def main():
     report = tree.Report()
+    events(report)
     rows, metrics_text = metrics()
     count, limits_text = limits()
     if len(rows) < 40 or count < 60 or len(rows) != tree.read("ring/metrics.h").count("\tX("):
