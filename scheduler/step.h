@@ -64,7 +64,7 @@ enum step_action_kind {
 };
 
 enum {
-	STEP_DATAGRAM_MAX = 1232, /* payload before sealing fits IPv6's minimum MTU with it */
+	STEP_DATAGRAM_MAX = 1184, /* sealed (gossip/envelope.h) it fits IPv6's minimum MTU */
 	STEP_ACTIONS_MAX = 256,
 	STEP_BYTES_MAX = 256 * 1024,
 	STEP_WRITE_MAX = 64 * 1024, /* of one action */
