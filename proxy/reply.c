@@ -10,6 +10,14 @@
 #include "base/text.h"
 #include "wire/url.h"
 
+const struct reply reply_bad_path = {400, "the path is malformed or ambiguous", "path", 0};
+const struct reply reply_too_large = {413, "the request's body is too large", "body_size", 0};
+const struct reply reply_header_too_large = {431, "the request's header is too large",
+					     "header_size", 0};
+const struct reply reply_bad_gateway = {502, "the replica did not answer properly", "bad_gateway",
+					0};
+const struct reply reply_no_memory = {503, "out of memory", "memory", 1};
+
 static bool
 wants_json(const char *accept, size_t length)
 {
@@ -32,9 +40,9 @@ wants_json(const char *accept, size_t length)
 	return false;
 }
 
-void
-reply_put(const struct reply *reply, const char *id, const char *accept, size_t accept_length,
-	  struct reply_text *out)
+static void
+put_text(const struct reply *reply, const char *id, const char *accept, size_t accept_length,
+	 struct reply_text *out)
 {
 	int n;
 
@@ -52,6 +60,46 @@ reply_put(const struct reply *reply, const char *id, const char *accept, size_t 
 	out->length = n < 0 ? 0 : (size_t)n;
 	if (out->length >= sizeof(out->body))
 		out->length = sizeof(out->body) - 1;
+}
+
+const char *
+reply_accept(const char *head, size_t head_bytes, size_t *length_out)
+{
+	const char *at = memmem(head, head_bytes, "\naccept: ", 9), *end;
+
+	*length_out = 0;
+	if (!at)
+		at = memmem(head, head_bytes, "\nAccept: ", 9);
+	if (!at)
+		return NULL;
+	at += 9;
+	end = memchr(at, '\r', head_bytes - (size_t)(at - head));
+	*length_out = end ? (size_t)(end - at) : 0;
+	return at;
+}
+
+static void
+add_field(struct reply_answer *a, const char *name, const char *value)
+{
+	a->fields[a->count++] = (struct h2_header){name, strlen(name), value, strlen(value)};
+}
+
+void
+reply_answer(const struct reply *reply, const char *id, int64_t wall_s, const char *accept,
+	     size_t accept_length, const char *location, struct reply_answer *out)
+{
+	out->count = 0;
+	put_text(reply, id, accept, accept_length, &out->text);
+	http_date(wall_s, out->date);
+	add_field(out, "content-type", out->text.type);
+	add_field(out, "date", out->date);
+	add_field(out, "x-request-id", id);
+	if (location)
+		add_field(out, "location", location);
+	if (reply->retry_after_s > 0) {
+		text_format(out->retry, sizeof(out->retry), "%u", reply->retry_after_s);
+		add_field(out, "retry-after", out->retry);
+	}
 }
 
 bool

@@ -266,8 +266,6 @@ describe(struct downstream *c, const struct http1_head *head, const char *data,
 	}
 }
 
-static const struct reply bad_path = {400, "the path is malformed or ambiguous", "path", 0};
-
 /* The path, normalised into out; false: refused, and it is as it came. */
 static bool
 take_path(const struct http1_head *head, const char *data, struct forward_request *r, char *out,
@@ -312,7 +310,7 @@ begin_request(struct downstream *c, const struct http1_head *head, const char *d
 	if (path_ok)
 		stream_begin(h->stream, &r, head->expect_continue);
 	else
-		stream_refuse(h->stream, &r, &bad_path);
+		stream_refuse(h->stream, &r, &reply_bad_path);
 }
 
 /* A head that does not hold: answered here, because there is no request to route. */

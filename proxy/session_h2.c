@@ -252,10 +252,6 @@ static const struct stream_ops ops = {on_interim, on_answer,  on_data,    on_end
 
 /* ---- the library's callbacks ---- */
 
-static const struct reply bad_path = {400, "the path is malformed or ambiguous", "path", 0};
-static const struct reply header_too_large = {431, "the request's header is too large",
-					      "header_size", 0};
-
 static void
 describe(struct downstream *c, const struct h2_request *q, struct forward_request *r)
 {
@@ -320,9 +316,9 @@ begin(struct exchange *x, const struct h2_request *q)
 	ok = q->too_long || take_path(q, &r, x->c->w->path, sizeof(x->c->w->path));
 	x->in_call = true;
 	if (q->too_long)
-		stream_refuse(x->stream, &r, &header_too_large);
+		stream_refuse(x->stream, &r, &reply_header_too_large);
 	else if (!ok)
-		stream_refuse(x->stream, &r, &bad_path);
+		stream_refuse(x->stream, &r, &reply_bad_path);
 	else
 		stream_begin(x->stream, &r,
 			     http_field_find(q->fields, q->count, HEADER_EXPECT) != NULL);

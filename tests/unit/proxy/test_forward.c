@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
-#include "proxy/reply.h"
 
 static struct http1_head head;
 static char out[FORWARD_HEAD_MAX];
@@ -241,33 +240,6 @@ test_ids(void **state)
 	assert_string_not_equal(a, b);
 }
 
-static void
-test_replies(void **state)
-{
-	static const struct reply r = {503, "no replica", "x", 1};
-	static struct reply_text t;
-	struct forward_request q;
-	char where[64];
-
-	(void)state;
-	reply_put(&r, "id", "text/html, application/json", 27, &t);
-	assert_non_null(strstr(t.type, "text/plain"));
-	reply_put(&r, "id", "application/json;q=0.9", 22, &t);
-	assert_string_equal(t.type, "application/problem+json");
-	assert_non_null(strstr(t.body, "\"status\":503"));
-	reply_put(&r, "id", NULL, 0, &t);
-	assert_int_equal(t.length, strlen(t.body));
-	parse("GET /a?b HTTP/1.1\r\nHost: shop.test:80\r\n\r\n", &q);
-	assert_true(reply_put_location(&q, 443, where, sizeof(where)));
-	assert_string_equal(where, "https://shop.test/a?b");
-	assert_true(reply_put_location(&q, 8443, where, sizeof(where)));
-	assert_string_equal(where, "https://shop.test:8443/a?b");
-	assert_false(reply_put_location(&q, 443, where, 10));
-	parse("GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n", &q);
-	assert_true(reply_put_location(&q, 443, where, sizeof(where)));
-	assert_string_equal(where, "https://[::1]/");
-}
-
 int
 main(void)
 {
@@ -276,7 +248,7 @@ main(void)
 		cmocka_unit_test(test_framing),      cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_upgrades),     cmocka_unit_test(test_cookies),
 		cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_ids),          cmocka_unit_test(test_replies),
+		cmocka_unit_test(test_ids),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
