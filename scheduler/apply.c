@@ -277,14 +277,13 @@ static uint32_t
 size_of(const struct apply *a, const struct part *p)
 {
 	const struct doc_scale *scale = &p->doc->scale;
-	const struct doc_service *before =
-		p->service && a->serving ? doc_service_find(a->serving->doc, p->doc->name) : NULL;
-	uint32_t now = before ? p->service->row.desired : 0;
+	bool serves = p->service && a->serving && doc_service_find(a->serving->doc, p->doc->name);
+	uint32_t now = serves ? p->service->row.desired : 0;
 
 	if (p->doc->rtype != DOC_RTYPE_SERVICE)
 		return 0;
 
-	if (!before)
+	if (!serves)
 		return scale->mode == DOC_SCALE_ADAPTIVE ? scale->min : scale->replicas;
 	switch (scale->mode) {
 	case DOC_SCALE_ADAPTIVE:
@@ -294,11 +293,7 @@ size_of(const struct apply *a, const struct part *p)
 	case DOC_SCALE_FIXED:
 		break;
 	}
-	/* Set by hand, and this document does not ask for another size than the one before. */
-	if (p->service->row.operator&& before->scale.mode == DOC_SCALE_FIXED &&
-	    before->scale.replicas == scale->replicas)
-		return now;
-	return scale->replicas;
+	return scale->replicas; /* also where another was set by hand */
 }
 
 static int
@@ -391,7 +386,8 @@ is_unchanged(const struct apply *a)
 		const struct store_pin *before = model_pin(a->serving, a->parts[i].doc->name);
 
 		if (!before ||
-		    memcmp(before->make, a->parts[i].pin.make, sizeof(before->make)) != 0)
+		    memcmp(before->make, a->parts[i].pin.make, sizeof(before->make)) != 0 ||
+		    a->parts[i].row.wanted != a->parts[i].service->row.desired)
 			return false;
 	}
 	return true;
@@ -412,11 +408,11 @@ tell_drift(const struct apply *a, struct buf *out)
 			continue;
 		if (is_halted(p->service))
 			text_format(line, sizeof(line), "! %s is stopped\n", doc->name);
-		else if (doc->scale.mode == DOC_SCALE_FIXED && p->row.operator&&
-							       p->row.wanted != doc->scale.replicas)
+		else if (doc->scale.mode == DOC_SCALE_FIXED &&
+			 p->service->row.operator&& p->row.wanted != p->service->row.desired)
 			text_format(line, sizeof(line),
 				    "! %s runs %u replicas, set by hand; the document says %u\n",
-				    doc->name, p->row.wanted, doc->scale.replicas);
+				    doc->name, p->service->row.desired, p->row.wanted);
 		if (out->length + strlen(line) < sizeof(((struct msg_apply_answer *)0)->changes))
 			buf_puts(out, line);
 	}
@@ -442,9 +438,8 @@ tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	buf_init(&lines, MEM_SCHEDULER, sizeof(answer->changes) + 64);
 	int rc = diff_lines(a->serving ? a->serving->doc : NULL, a->doc, pins, count,
 			    sizeof(answer->changes) - DRIFT_BYTES, &lines, err);
-	if (a->request->dry_run)
-		tell_drift(a, &lines);
 	if (rc == 0) {
+		tell_drift(a, &lines);
 		text_copy(answer->changes, sizeof(answer->changes), buf_cstr(&lines));
 		answer->changes_bytes = (uint32_t)strlen(answer->changes);
 	}

@@ -60,7 +60,7 @@ struct store_service { /* kept while its deployment is, so that ids are stable *
 	char name[MSG_NAME];
 	uint32_t desired;  /* replicas of the revision that serves */
 	uint32_t wanted;   /* of the target; equal to desired when nothing is under way */
-	uint32_t operator; /* 1: the size was set by hand and outlives a deploy */
+	uint32_t operator; /* 1: the size was set by hand, and by no deploy since */
 };
 
 enum store_result {

@@ -165,6 +165,20 @@ def test_history_diff_rollback():
         n.cli("scale", "shop/web=3", "--force")
         r = n.cli("diff", os.path.join(n.folder, "test.zlayer.yaml"), "--exit-code", status=3)
         check("! web runs 3 replicas, set by hand; the document says 2" in r.stdout, r.stdout)
+        # A deploy of the same document puts the size back, and says so; another one then has nothing to do.
+        before = {r["id"] for r in n.cli_json("ps")["items"]}
+        check("! web runs 3 replicas" in n.deploy(service(replicas=2, image="test:2")).stderr, "what it does is said")
+        after = {r["id"] for r in n.cli_json("ps")["items"]}
+        equal((len(after), after < before), (2, True), "two of the three stay as they are")
+        equal(n.cli_json("status")["deployments"][0]["services"][0]["desired"], 2)
+        check("unchanged" in n.deploy(service(replicas=2, image="test:2")).stdout, "and then nothing")
+        # With mode manual it is the document that says so.
+        manual = service(replicas=2, image="test:2").replace("mode: fixed", "mode: manual")
+        n.deploy(manual)
+        n.cli("scale", "shop/web=3")
+        check("unchanged" in n.deploy(manual).stdout, "what was set by hand stays")
+        equal(n.cli_json("status")["deployments"][0]["services"][0]["desired"], 3)
+        n.deploy(service(replicas=2, image="test:2"))
         n.cli("stop", "shop")
         check("! web is stopped" in n.cli("diff", os.path.join(n.folder, "test.zlayer.yaml")).stdout)
         n.cli("restart", "shop", status=7)
