@@ -195,6 +195,14 @@ model_service_doc(struct model *m, struct service *s, uint32_t number)
 	return doc_service_find(r->doc, s->row.name);
 }
 
+const struct doc_service *
+model_in_force(struct model *m, struct service *s)
+{
+	const struct store_deployment *d = &s->deployment->row;
+
+	return model_service_doc(m, s, d->revision ? d->revision : d->target);
+}
+
 bool
 model_made_as(struct model *m, const struct replica *p, uint32_t revision)
 {
@@ -360,6 +368,21 @@ model_drop_deployment(struct model *m, struct deployment *d)
 }
 
 /* ---- policy ---- */
+
+bool
+model_address(const struct replica *p, struct addr *out)
+{
+	if (!p->has_container || p->container.attempt != p->life.attempt)
+		return false;
+	*out = addr_is_zero(&p->container.addr4) ? p->container.addr6 : p->container.addr4;
+	return !addr_is_zero(out);
+}
+
+void
+model_label(const struct service *s, char out[MSG_TARGET])
+{
+	text_format(out, MSG_TARGET, "%s/%s", s->deployment->row.name, s->row.name);
+}
 
 uint64_t
 model_init_ms(const struct doc_service *s)

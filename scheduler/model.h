@@ -168,6 +168,9 @@ const struct store_pin *model_pin(const struct revision *r, const char *service)
 const struct doc_service *model_spec(struct model *m, struct replica *p);
 /* The service as a revision has it, or NULL. number 0 is no revision. */
 const struct doc_service *model_service_doc(struct model *m, struct service *s, uint32_t number);
+/* The service as the revision in force has it: the one that serves, or, as long as there is none,
+ * the one that is being deployed. NULL: it is not in that one. */
+const struct doc_service *model_in_force(struct model *m, struct service *s);
 bool model_made_as(struct model *m, const struct replica *p, uint32_t revision);
 
 /* New objects for rows that are in the store (or will be). Freed with the model. */
@@ -182,6 +185,11 @@ int model_add_pin(struct revision *r, const struct store_pin *row);
 void model_drop_replica(struct model *m, struct replica *p);
 void model_drop_revision(struct revision *r);
 void model_drop_deployment(struct model *m, struct deployment *d);
+
+/* Of the attempt under way; false: not known (yet). */
+bool model_address(const struct replica *p, struct addr *out);
+/* "deployment/service", for logs and metrics. */
+void model_label(const struct service *s, char out[MSG_TARGET]);
 
 /* The longest that all init steps may take, with their retries. */
 uint64_t model_init_ms(const struct doc_service *s);

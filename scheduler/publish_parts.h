@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_PUBLISH_PARTS_H
+#define SCHEDULER_PUBLISH_PARTS_H
+
+/*
+ * The tables of publish.h by who reads them. Each is brought to what the model says; the order of
+ * the calls is publish.c's. Threading: the loop's.
+ */
+
+#include "scheduler/model.h"
+
+/* publish_status.c: deployment, service, replica, operation. */
+void publish_status(struct model *m);
+/* publish_work.c: pin, claim, probe. */
+void publish_work(struct model *m);
+/* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */
+void publish_traffic(struct model *m);
+/* Where a service is reached from outside: of its first public endpoint, http before tcp and udp.
+ */
+void publish_traffic_url(const struct model *m, const struct doc_service *spec, char *out,
+			 size_t cap);
+
+#endif
