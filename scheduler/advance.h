@@ -8,9 +8,5 @@
 
 /* True when something moved: call again after the replicas were stepped. */
 bool advance_deployment(struct model *m, struct deployment *d);
-/* A run of a job, as the revision that serves has it. NULL with err. */
-struct replica *advance_run(struct model *m, struct service *s, struct err *err);
-/* Names the cause of a replica's trouble. */
-void advance_cause(struct model *m, struct replica *p, bool relapsed, struct err *err);
 
 #endif

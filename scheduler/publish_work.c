@@ -145,8 +145,6 @@ put_images(struct model *m)
 	publish_table_mark(m, MSG_TABLE_PIN);
 }
 
-/* ---- */
-
 void
 publish_work(struct model *m)
 {

@@ -14,6 +14,7 @@
 #include "scheduler/depend.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
+#include "scheduler/outcome.h"
 #include "scheduler/publish.h"
 #include "scheduler/save.h"
 
@@ -208,7 +209,7 @@ set_reason(struct model *m, struct replica *p)
 	struct err err = {0};
 	bool was_ready = p->life.ready_attempt == p->life.attempt;
 
-	advance_cause(m, p, was_ready, &err);
+	outcome_cause(m, p, was_ready, &err);
 	msg_reason_from(&err, &p->reason);
 }
 

@@ -12,9 +12,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "ring/plan.h"
-#include "scheduler/advance.h"
 #include "scheduler/apply.h"
 #include "scheduler/capacity.h"
+#include "scheduler/create.h"
 #include "scheduler/event.h"
 #include "scheduler/reconcile.h"
 #include "spec/json.h"
@@ -576,7 +576,7 @@ request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answ
 	if (capacity_check(m, NULL, t.q.deployment, &want, 1, err) < 0)
 		return -1;
 	forget_runs(m, t.s);
-	const struct replica *p = advance_run(m, t.s, err);
+	const struct replica *p = create_run(m, t.s, err);
 	if (!p)
 		return -1;
 	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,

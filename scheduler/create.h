@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_CREATE_H
+#define SCHEDULER_CREATE_H
+
+/* New replicas: in the store and in the model, ordered to run. */
+
+#include "scheduler/model.h"
+
+/* Replica `index` of a service, as the target or the revision that serves has it. */
+int create_replica(struct model *m, struct service *s, uint32_t index, bool of_target,
+		   struct err *err) MUST_CHECK;
+/* A run of a job, as the revision that serves has it. NULL with err. */
+struct replica *create_run(struct model *m, struct service *s, struct err *err);
+
+#endif
