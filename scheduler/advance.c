@@ -13,8 +13,8 @@
 #include "scheduler/halt.h"
 #include "scheduler/outcome.h"
 #include "scheduler/reconcile.h"
-#include "scheduler/save.h"
 #include "scheduler/rollout_view.h"
+#include "scheduler/save.h"
 
 #define MS_NS 1000000ull
 

@@ -16,10 +16,6 @@ int request_apply(struct model *m, const void *body, size_t bytes, const int *fd
 		  struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
 int request_rollback(struct model *m, const void *body, size_t bytes,
 		     struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
-int request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
-		struct err *err) MUST_CHECK;
-int request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
-		   struct msg_target_answer *answer, struct err *err) MUST_CHECK;
 /* These give the bytes of the descriptor that is answered. */
 int request_document(struct model *m, const void *body, size_t bytes, struct buf *out,
 		     struct err *err) MUST_CHECK;
@@ -29,5 +25,17 @@ int request_events(struct model *m, const void *body, size_t bytes, struct buf *
 		   struct err *err) MUST_CHECK;
 int request_plan(struct model *m, const void *body, size_t bytes, struct buf *out,
 		 struct err *err) MUST_CHECK;
+
+/* ---- request_target.c ---- */
+
+int request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
+		struct err *err) MUST_CHECK;
+int request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
+		   struct msg_target_answer *answer, struct err *err) MUST_CHECK;
+
+/* ---- among themselves ---- */
+
+/* A body that is not what ring/msg.h says. */
+int request_malformed(struct err *err);
 
 #endif
