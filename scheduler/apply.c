@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a document to a revision under way, as a list of steps that each may refuse. The store's
- * transaction and the objects in memory are made side by side: when the transaction does not come
- * through, the objects that were added are dropped again, and rows that were there are untouched.
+ * From a document to a revision under way, as a list of steps that each may refuse. Up to the last
+ * one nothing is changed; what is then written, and takes effect, is apply_write.c's.
  */
-#include "scheduler/apply.h"
+#include "scheduler/apply_private.h"
 
 #include <string.h>
 #include "base/mem.h"
@@ -12,41 +11,10 @@
 #include "ring/plan.h"
 #include "scheduler/capacity.h"
 #include "scheduler/diff.h"
-#include "scheduler/event.h"
+#include "scheduler/places.h"
 #include "scheduler/plan_make.h"
-#include "scheduler/ports.h"
-#include "scheduler/reconcile.h"
 
 enum { ARENA_BYTES = 4 << 20, PREFIXES_MAX = 8, DRIFT_BYTES = 512 };
-
-/* One service of the new document. */
-struct part {
-	const struct doc_service *doc;
-	struct service *service; /* NULL: new to the deployment */
-	bool added;
-	size_t routes_before;
-	struct store_service row;
-	struct store_pin pin;
-};
-
-struct apply {
-	struct model *m;
-	const struct msg_apply *request;
-	const struct apply_input *in;
-	struct arena arena;
-	struct doc *doc;
-	struct buf text; /* canonical */
-	uint8_t sha256[32];
-	struct deployment *d; /* NULL: new */
-	bool added;
-	struct revision *serving;
-	struct revision *revision;   /* new */
-	const struct revision *from; /* roll-back: whose document and images; else NULL */
-	struct operation *operation;
-	struct store_deployment row;
-	struct part *parts;
-	size_t parts_count;
-};
 
 /* ---- reading ---- */
 
@@ -106,83 +74,7 @@ check_limits(const struct doc *doc, struct err *err)
 	return 0;
 }
 
-/* ---- conflicts ---- */
-
-static bool
-is_edge(const struct doc_endpoint *e)
-{
-	return e->expose == DOC_EXPOSE_PUBLIC && !ports_is_stream(e);
-}
-
-static bool
-same_place(const struct doc_endpoint *a, const struct doc_endpoint *b)
-{
-	bool upgrades_a = a->protocol == DOC_PROTOCOL_WEBSOCKET;
-	bool upgrades_b = b->protocol == DOC_PROTOCOL_WEBSOCKET;
-
-	return is_edge(a) && is_edge(b) && upgrades_a == upgrades_b &&
-	       text_equal(a->host, b->host) && text_equal(a->path, b->path);
-}
-
-static int
-compare_places(const struct doc *mine, const struct doc *theirs, struct err *err)
-{
-	struct doc_endpoint_iter a = {0};
-
-	while (doc_endpoint_next(mine, &a)) {
-		struct doc_endpoint_iter b = {0};
-
-		while (doc_endpoint_next(theirs, &b)) {
-			if (!same_place(a.endpoint, b.endpoint))
-				continue;
-			err_set(err, ERR_CONFLICT, "%s%s is served by deployment %s already",
-				a.endpoint->host ? a.endpoint->host : "(any host)",
-				a.endpoint->path, theirs->deployment);
-			err_why(err, "endpoint \"%s\" of %s, and endpoint \"%s\" of %s/%s",
-				a.endpoint->name, mine->deployment, b.endpoint->name,
-				theirs->deployment, b.service ? b.service->name : "?");
-			return err_fix(err,
-				       "give one of them another host or path, or: zlayer rm "
-				       "%s",
-				       theirs->deployment);
-		}
-	}
-	return 0;
-}
-
-static int
-check_places(struct apply *a, struct err *err)
-{
-	size_t ports = ports_count(a->doc);
-	struct list *it, *next;
-
-	list_each (it, next, &a->m->deployments) {
-		struct deployment *other = container_of(it, struct deployment, link);
-		uint32_t numbers[2] = {other->row.revision, other->row.target};
-
-		size_t most = 0;
-
-		if (other == a->d || other->gone)
-			continue;
-		for (size_t i = 0; i < 2; i++) {
-			struct err ignored = {0};
-			struct revision *r =
-				numbers[i] ? model_document(a->m, other, numbers[i], &ignored)
-					   : NULL;
-
-			if (r && (compare_places(a->doc, r->doc, err) < 0 ||
-				  ports_compare(a->doc, r->doc, err) < 0))
-				return -1;
-			if (r && ports_count(r->doc) > most)
-				most = ports_count(r->doc);
-		}
-		ports += most;
-	}
-	if (ports > MSG_STREAM_PORTS_MAX)
-		return err_set(err, ERR_LIMIT, "a node has at most %d public tcp and udp ports",
-			       MSG_STREAM_PORTS_MAX);
-	return ports_check_node(a->m, a->doc, err);
-}
+/* ---- what is there ---- */
 
 static int
 check_state(struct apply *a, struct err *err)
@@ -447,240 +339,7 @@ tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	return rc;
 }
 
-/* ---- writing ---- */
-
-static int
-no_memory(struct err *err)
-{
-	return err_set(err, ERR_NO_MEMORY, "no memory for a deployment");
-}
-
-static int
-put_deployment(struct apply *a, struct err *err)
-{
-	if (store_put(a->m->store, STORE_DEPLOYMENT, &a->row, err) < 0)
-		return -1;
-	if (a->d)
-		return 0;
-	a->d = model_add_deployment(a->m, &a->row);
-	a->added = a->d != NULL;
-	return a->d ? 0 : no_memory(err);
-}
-
-static int
-put_revision(struct apply *a, struct err *err)
-{
-	struct store_revision row = {
-		.deployment = a->row.id,
-		.revision = a->row.newest,
-		.who_uid = a->request->who_uid,
-		.result = STORE_RESULT_PENDING,
-		.created_wall_ns = a->m->wall_ns,
-		.copy_of = a->from ? a->from->row.revision : 0,
-	};
-
-	memcpy(row.sha256, a->sha256, sizeof(row.sha256));
-	if (store_put(a->m->store, STORE_REVISION, &row, err) < 0 ||
-	    store_put_blob(a->m->store, STORE_DOCUMENT, row.id, a->text.data, a->text.length, err) <
-		    0)
-		return -1;
-	a->revision = model_add_revision(a->d, &row);
-	if (!a->revision)
-		return no_memory(err);
-	for (size_t i = 0; i < a->parts_count; i++) {
-		a->parts[i].pin.revision = row.id;
-		if (store_put(a->m->store, STORE_PIN, &a->parts[i].pin, err) < 0)
-			return -1;
-		if (model_add_pin(a->revision, &a->parts[i].pin) < 0)
-			return no_memory(err);
-	}
-	return 0;
-}
-
-static int
-put_routes(struct apply *a, struct part *p, struct err *err)
-{
-	p->routes_before = p->service->routes_count;
-	for (size_t i = 0; i < p->doc->endpoints_count; i++) {
-		const struct doc_endpoint *e = &p->doc->endpoints[i];
-		struct store_route row = {.service = p->service->row.id};
-		bool known = false;
-
-		for (size_t k = 0; k < p->service->routes_count; k++)
-			known |= text_equal(p->service->routes[k].endpoint, e->name);
-		if (known || (!is_edge(e) && !ports_is_stream(e)))
-			continue;
-		text_copy(row.endpoint, sizeof(row.endpoint), e->name);
-		if (store_put(a->m->store, STORE_ROUTE, &row, err) < 0)
-			return -1;
-		if (model_add_route(p->service, &row) < 0)
-			return no_memory(err);
-	}
-	return 0;
-}
-
-static int
-put_services(struct apply *a, struct err *err)
-{
-	for (size_t i = 0; i < a->parts_count; i++) {
-		struct part *p = &a->parts[i];
-
-		p->row.deployment = a->row.id;
-		if (store_put(a->m->store, STORE_SERVICE, &p->row, err) < 0)
-			return -1;
-		if (!p->service) {
-			p->service = model_add_service(a->d, &p->row);
-			p->added = true;
-		}
-		if (!p->service)
-			return no_memory(err);
-		if (put_routes(a, p, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int
-put_operation(struct apply *a, struct err *err)
-{
-	struct store_operation row = {
-		.deployment = a->row.id,
-		.kind = MSG_OPERATION_DEPLOY,
-		.state = MSG_OPERATION_RUNNING,
-		.revision = a->row.newest,
-		.previous_revision = a->row.revision,
-		.keep = a->request->no_rollback,
-		.who_uid = a->request->who_uid,
-		.started_wall_ns = a->m->wall_ns,
-	};
-
-	text_copy(row.deployment_name, sizeof(row.deployment_name), a->row.name);
-	if (store_put(a->m->store, STORE_OPERATION, &row, err) < 0)
-		return -1;
-	a->operation = model_add_operation(a->m, &row);
-	if (!a->operation)
-		return no_memory(err);
-	a->row.operation = row.id;
-	return store_put(a->m->store, STORE_DEPLOYMENT, &a->row, err);
-}
-
-static void
-undo(struct apply *a)
-{
-	if (a->operation) {
-		list_remove(&a->operation->link);
-		a->m->operations_count--;
-		mem_free(a->operation);
-	}
-	if (a->added) {
-		model_drop_deployment(a->m, a->d);
-		return;
-	}
-	if (a->revision)
-		model_drop_revision(a->revision);
-	for (size_t i = 0; i < a->parts_count; i++) {
-		struct part *p = &a->parts[i];
-
-		if (!p->service)
-			continue;
-		/* SIZE_MAX: it did not come to that. */
-		if (p->routes_before < p->service->routes_count)
-			p->service->routes_count = p->routes_before;
-		if (p->added) {
-			list_remove(&p->service->link);
-			mem_free(p->service->routes);
-			mem_free(p->service);
-		}
-	}
-}
-
-static int
-write_all(struct apply *a, struct err *err)
-{
-	if (store_begin(a->m->store, err) < 0)
-		return -1;
-	int rc = put_deployment(a, err);
-	if (rc == 0)
-		rc = put_services(a, err);
-	if (rc == 0)
-		rc = put_revision(a, err);
-	if (rc == 0)
-		rc = put_operation(a, err);
-	if (rc == 0)
-		rc = store_commit(a->m->store, err);
-	else
-		store_abort(a->m->store);
-	if (rc < 0)
-		undo(a);
-	return rc;
-}
-
-static void
-tell_weak_gates(struct apply *a)
-{
-	for (size_t i = 0; i < a->parts_count; i++) {
-		if (!a->parts[i].doc->health.node)
-			event_deployment(a->m, a->d, a->parts[i].service, "deploy.weak_gate",
-					 LOG_WARN, NULL,
-					 "%s has no health block: it counts as healthy when its "
-					 "ports accept TCP and it stays up",
-					 a->parts[i].row.name);
-	}
-}
-
-/* The store has it: from here on nothing fails. */
-static void
-take_effect(struct apply *a)
-{
-	struct deployment *d = a->d;
-	struct list *it, *next, *at, *after;
-
-	d->row = a->row;
-	d->operation = a->operation;
-	a->revision->doc = a->doc;
-	a->doc = NULL;
-	for (size_t i = 0; i < a->parts_count; i++) {
-		a->parts[i].service->row = a->parts[i].row;
-		a->parts[i].service->depends_over = 0;
-	}
-	rollout_init(&d->rollout, ROLLOUT_FORWARD, a->request->no_rollback, a->m->now_ns);
-	if (a->from)
-		event_deployment(a->m, d, NULL, "rollback.started", LOG_INFO, NULL,
-				 "%s revision %u is deployed: what revision %u was", d->row.name,
-				 d->row.target, a->from->row.revision);
-	else
-		event_deployment(a->m, d, NULL, "deploy.started", LOG_INFO, NULL,
-				 "%s revision %u is deployed", d->row.name, d->row.target);
-	tell_weak_gates(a);
-	/* A deploy starts again what was stopped by hand. */
-	list_each (it, next, &d->services) {
-		struct service *s = container_of(it, struct service, link);
-
-		list_each (at, after, &s->replicas) {
-			struct replica *p = container_of(at, struct replica, link);
-
-			if (p->life.order == LIFECYCLE_STOP && !p->row.job)
-				reconcile_order(a->m, p, LIFECYCLE_RUN);
-		}
-	}
-}
-
-static void
-prepare_row(struct apply *a)
-{
-	if (a->d)
-		a->row = a->d->row;
-	else
-		a->row.created_wall_ns = a->m->wall_ns;
-	text_copy(a->row.name, sizeof(a->row.name), a->doc->deployment);
-	a->row.newest++;
-	a->row.target = a->row.newest;
-	a->row.phase = ROLLOUT_FORWARD;
-	a->row.stopped = 0;
-	a->row.failed = 0;
-	a->row.updated_wall_ns = a->m->wall_ns;
-	memset(&a->row.reason, 0, sizeof(a->row.reason));
-}
+/* ---- the steps ---- */
 
 static int
 go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
@@ -690,9 +349,9 @@ go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 		if (!a->serving)
 			return -1;
 	}
-	if (check_limits(a->doc, err) < 0 || check_state(a, err) < 0 || check_places(a, err) < 0 ||
-	    make_parts(a, err) < 0 || check_capacity(a, err) < 0 ||
-	    tell_changes(a, answer, err) < 0)
+	if (check_limits(a->doc, err) < 0 || check_state(a, err) < 0 ||
+	    places_check(a->m, a->d, a->doc, err) < 0 || make_parts(a, err) < 0 ||
+	    check_capacity(a, err) < 0 || tell_changes(a, answer, err) < 0)
 		return -1;
 	answer->previous_revision = a->serving ? a->d->row.revision : 0;
 	answer->revision = a->d ? a->d->row.newest + 1 : 1;
@@ -703,10 +362,9 @@ go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	}
 	if (a->request->dry_run)
 		return 0;
-	prepare_row(a);
-	if (write_all(a, err) < 0)
+	if (apply_write(a, err) < 0)
 		return -1;
-	take_effect(a);
+	apply_take_effect(a);
 	answer->operation = a->row.operation;
 	return 0;
 }
