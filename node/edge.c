@@ -27,11 +27,11 @@
 #include "base/sandbox.h"
 #include "base/text.h"
 #include "dataplane/attach.h"
+#include "node/errand.h"
 #include "node/listeners.h"
-#include "node/watch.h"
 #include "runtime/net_link.h"
 
-enum { AGAIN_S = 5, STANDING_S = 30, CHILD_S = 30 };
+enum { AGAIN_S = 5, STANDING_S = 30, CHILD_S = 30, BPF_FD = 3 };
 
 struct edge_wanted {
 	bool on;
@@ -53,11 +53,11 @@ struct edge {
 	struct edge_wanted wanted;
 	bool changed, looked;
 	unsigned waited_s;
-	int answer; /* of the process at work; -1: none */
-	struct watch *watch;
-	struct msg_edge found; /* as far as it was read */
-	size_t found_bytes;
+	struct errand *errand;
+	struct msg_edge found; /* its answer */
 };
+
+static void take_answer(void *arg, bool whole);
 
 struct edge *
 edge_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const struct instance *inst)
@@ -70,16 +70,11 @@ edge_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const struct
 	e->own = own;
 	e->hub = hub;
 	e->bpf_fd = inst->bpf_fd;
-	e->answer = -1;
-	return e;
-}
-
-static void
-let_go(struct edge *e)
-{
-	watch_free(e->watch);
-	e->watch = NULL;
-	fd_close(&e->answer);
+	e->errand = errand_new(loop, &e->found, sizeof(e->found), take_answer, e);
+	if (e->errand)
+		return e;
+	mem_free(e);
+	return NULL;
 }
 
 void
@@ -87,7 +82,7 @@ edge_free(struct edge *e)
 {
 	if (!e)
 		return;
-	let_go(e);
+	errand_free(e->errand);
 	mem_free(e);
 }
 
@@ -246,18 +241,6 @@ apply(const struct edge_wanted *w, struct msg_edge *found, struct err *err)
 		msg_reason_from(err, &found->reason);
 }
 
-static void
-reset_signals(void)
-{
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Reading pins of other users takes more than CAP_BPF, and so do programs of others. */
 static int
 confine(const struct msg_edge *found, struct err *err)
@@ -272,51 +255,35 @@ confine(const struct msg_edge *found, struct err *err)
 	return sandbox_enter(&box, &landlock_abi, err);
 }
 
-static _Noreturn void
-work(const struct edge_wanted *wanted, int bpf_fd, int answer)
+static bool
+work(void *arg, void *answer)
 {
-	static struct msg_edge found;
+	const struct edge_wanted *wanted = arg;
+	struct msg_edge *found = answer;
 	struct err err = {0}, failed = {0};
 
-	setsid();
-	reset_signals();
-	alarm(CHILD_S);
-	if (fchdir(bpf_fd) < 0 || (answer = fcntl(answer, F_DUPFD_CLOEXEC, 4)) < 0 ||
-	    dup3(answer, 3, O_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0)
-		_exit(1);
+	if (fchdir(BPF_FD) < 0)
+		return false;
 	if (wanted->on && wanted->by_route)
-		find_ways(&found, &err);
+		find_ways(found, &err);
 	else if (wanted->on)
-		find_named(wanted, &found, &err);
-	if (confine(&found, &failed) < 0)
-		_exit(1);
-	apply(wanted, &found, &err);
-	_exit(fd_write_all(3, &found, sizeof(found), &failed) < 0);
+		find_named(wanted, found, &err);
+	if (confine(found, &failed) < 0)
+		return false;
+	apply(wanted, found, &err);
+	return true;
 }
 
-/* Gives where the answer comes; -1 with err. */
 static int
-send_out(struct edge *e, const struct edge_wanted *wanted, struct err *err)
+send_out(struct edge *e, struct edge_wanted *wanted, struct err *err)
 {
-	int ends[2];
+	const struct errand_order order = {.work = work,
+					   .arg = wanted,
+					   .fds = {e->bpf_fd},
+					   .fds_count = 1,
+					   .seconds = CHILD_S};
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(err, errno, "cannot look after the interfaces");
-	defer_close int ours = ends[0], theirs = ends[1];
-	pid_t pid = fork();
-	if (pid == 0) {
-		pid = fork();
-		if (pid == 0)
-			work(wanted, e->bpf_fd, theirs);
-		_exit(pid < 0);
-	}
-	int status = 0;
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
-	if (pid < 0 || status != 0)
-		return err_sys(err, pid < 0 ? errno : EAGAIN, "cannot look after the interfaces");
-	e->found_bytes = 0;
-	return fd_take(&ours);
+	return errand_send(e->errand, &order, err);
 }
 
 /* ---- the answer ---- */
@@ -344,36 +311,14 @@ publish(struct edge *e, const struct msg_edge *found)
 }
 
 static void
-take_answer(struct edge *e)
+take_answer(void *arg, bool whole)
 {
-	let_go(e);
-	if (e->found_bytes == sizeof(e->found))
+	struct edge *e = arg;
+
+	if (whole)
 		publish(e, &e->found);
 	else
 		log_event(LOG_WARN, "the process that attaches XDP died", LOG_END);
-}
-
-static void
-readable(void *arg, bool can_read, bool can_write)
-{
-	struct edge *e = arg;
-	char more;
-
-	(void)can_read;
-	(void)can_write;
-	for (;;) {
-		size_t left = sizeof(e->found) - e->found_bytes;
-		ssize_t n = left ? read(e->answer, (char *)&e->found + e->found_bytes, left)
-				 : read(e->answer, &more, 1);
-
-		if (n > 0 && left)
-			e->found_bytes += (size_t)n;
-		if (n > 0 || (n < 0 && errno == EINTR))
-			continue;
-		if (n == 0 || errno != EAGAIN)
-			take_answer(e);
-		return;
-	}
 }
 
 static void
@@ -384,52 +329,27 @@ look(struct edge *e)
 	e->changed = false;
 	e->looked = true;
 	e->waited_s = 0;
-	e->answer = send_out(e, &e->wanted, &err);
-	if (e->answer >= 0 && fd_nonblock(e->answer, true) == 0)
-		e->watch = watch_new(e->loop, e->answer, readable, e);
-	if (e->watch)
-		return;
-	let_go(e);
-	log_err(LOG_WARN, "XDP is not attached", &err);
+	if (send_out(e, &e->wanted, &err) < 0)
+		log_err(LOG_WARN, "XDP is not attached", &err);
 }
 
 /* ---- the end ---- */
 
-/* All of an answer, whatever it says: its process is at its end, by its alarm if need be. */
-static void
-await(int answer, struct msg_edge *out)
-{
-	struct pollfd ready = {.fd = answer, .events = POLLIN};
-	size_t have = 0;
-	ssize_t n = 1;
-
-	while (n != 0 && (poll(&ready, 1, -1) >= 0 || errno == EINTR)) {
-		n = read(answer, (char *)out + have, sizeof(*out) - have);
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return;
-		have += n > 0 ? (size_t)n : 0;
-	}
-}
-
 int
 edge_remove(struct edge *e, struct err *err)
 {
-	static const struct edge_wanted nothing;
-	struct msg_edge found = {0};
+	struct edge_wanted nothing = {0};
 
 	if (e->bpf_fd < 0)
 		return 0;
-	if (e->answer >= 0) /* it may be about to attach */
-		await(e->answer, &found);
-	let_go(e);
-	found = (struct msg_edge){0};
-	defer_close int answer = send_out(e, &nothing, err);
-	if (answer < 0)
+	(void)errand_wait(e->errand); /* it may be about to attach */
+	if (send_out(e, &nothing, err) < 0)
 		return -1;
-	await(answer, &found);
-	if (!found.reason.kind)
+	if (!errand_wait(e->errand))
+		return err_set(err, ERR_INTERNAL, "the process that takes XDP off died");
+	if (!e->found.reason.kind)
 		return 0;
-	msg_reason_to(&found.reason, err);
+	msg_reason_to(&e->found.reason, err);
 	return -1;
 }
 
@@ -480,7 +400,7 @@ edge_tick(struct edge *e, const struct config *config, const struct msg_datapath
 	    (!uplink || uplink->state != MSG_UPLINK_OFF) && is_undecided(uplink))
 		return;
 	want(e, config, datapath, uplink ? uplink : &none);
-	if (e->answer >= 0)
+	if (errand_runs(e->errand))
 		return;
 	if (e->changed || !e->looked ||
 	    (e->wanted.on && e->waited_s >= (row && row->links_count ? STANDING_S : AGAIN_S)))

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When to look, and the process that does. It is a child of a child, so that nobody has to reap it
- * (an upgrade of node may come between); its answer comes by a pipe, whose end without an answer is
- * its death. It keeps none of node's descriptors but those it needs, so that nobody waits for a
- * listener or a lock of a node that was killed meanwhile.
+ * When to look, and what the process does that looks (node/errand.h).
  *
  * A look is due when what is wanted has changed, while something is missing, and else rarely:
  * somebody may have flushed the machine's rules.
@@ -22,12 +19,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "node/errand.h"
 #include "node/roles.h"
 #include "node/underlay.h"
 #include "node/uplink.h"
-#include "node/watch.h"
 
-enum { MISSING_S = 5, STANDING_S = 30, CHILD_S = 60 };
+enum { MISSING_S = 5, STANDING_S = 30, CHILD_S = 60, FABRIC_FD = 3, RUNS_FD = 4 };
 
 struct answer {
 	struct uplink_found uplink;
@@ -45,11 +42,11 @@ struct outside {
 	bool changed;
 	bool refused; /* the prefix: that was said */
 	unsigned waited_s;
-	int answer; /* of the process at work; -1: none */
-	struct watch *watch;
-	struct answer found; /* as far as it was read */
-	size_t found_bytes;
+	struct errand *errand;
+	struct answer found; /* its answer */
 };
+
+static void take_answer(void *arg, bool whole);
 
 struct outside *
 outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const struct instance *inst,
@@ -62,7 +59,11 @@ outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const str
 	o->loop = loop;
 	o->own = own;
 	o->hub = hub;
-	o->answer = -1;
+	o->errand = errand_new(loop, &o->found, sizeof(o->found), take_answer, o);
+	if (!o->errand) {
+		mem_free(o);
+		return NULL;
+	}
 	text_copy(o->wanted.instance, sizeof(o->wanted.instance), inst->name);
 	o->wanted.fabric = o->underlay.fabric = fabric;
 	o->wanted.runs_fd = inst->runs_fd;
@@ -70,99 +71,56 @@ outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const str
 	return o;
 }
 
-static void
-let_go(struct outside *o)
-{
-	watch_free(o->watch);
-	o->watch = NULL;
-	fd_close(&o->answer);
-}
-
 void
 outside_free(struct outside *o)
 {
 	if (!o)
 		return;
-	let_go(o);
+	errand_free(o->errand);
 	mem_free(o);
 }
 
 /* ---- the process ---- */
 
-static void
-reset_signals(void)
+static bool
+apply(struct outside *o, struct answer *found, bool removes)
 {
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Three descriptors to 3, 4 and 5; all others are closed. */
-static int
-keep(int fds[3])
-{
-	for (int i = 0; i < 3; i++)
-		if ((fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 6)) < 0)
-			return -1;
-	for (int i = 0; i < 3; i++)
-		if (dup3(fds[i], 3 + i, O_CLOEXEC) < 0)
-			return -1;
-	return close_range(6, ~0U, 0);
-}
-
-static _Noreturn void
-work(struct outside *o, int answer, bool removes)
-{
-	static struct answer found;
-	int fds[3] = {o->wanted.fabric, o->wanted.runs_fd, answer};
-
-	setsid();
-	reset_signals();
-	alarm(CHILD_S);
-	if (keep(fds) < 0)
-		_exit(1);
-	o->wanted.fabric = o->underlay.fabric = 3;
-	o->wanted.runs_fd = 4;
+	o->wanted.fabric = o->underlay.fabric = FABRIC_FD;
+	o->wanted.runs_fd = RUNS_FD;
 	if (!removes) {
-		uplink_apply(&o->wanted, &found.uplink);
+		uplink_apply(&o->wanted, &found->uplink);
 	} else {
 		o->underlay.listen.on = false;
-		found.uplink.state = uplink_remove(&o->wanted, &found.uplink.err) < 0
-					     ? MSG_UPLINK_FAILED
-					     : MSG_UPLINK_OFF;
+		found->uplink.state = uplink_remove(&o->wanted, &found->uplink.err) < 0
+					      ? MSG_UPLINK_FAILED
+					      : MSG_UPLINK_OFF;
 	}
-	underlay_apply(&o->underlay, &found.underlay);
-	struct err err = {0};
-	_exit(fd_write_all(5, &found, sizeof(found), &err) < 0);
+	underlay_apply(&o->underlay, &found->underlay);
+	return true;
 }
 
-/* Gives where the answer comes; -1 with err. */
-static int
-send_out(struct outside *o, bool removes, struct err *err)
+static bool
+make(void *arg, void *answer)
 {
-	int ends[2];
+	return apply(arg, answer, false);
+}
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(err, errno, "cannot look after the uplink");
-	defer_close int ours = ends[0], theirs = ends[1];
-	pid_t pid = fork();
-	if (pid == 0) {
-		pid = fork();
-		if (pid == 0)
-			work(o, theirs, removes);
-		_exit(pid < 0);
-	}
-	int status = 0;
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
-	if (pid < 0 || status != 0)
-		return err_sys(err, pid < 0 ? errno : EAGAIN, "cannot look after the uplink");
-	o->found_bytes = 0;
-	return fd_take(&ours);
+static bool
+unmake(void *arg, void *answer)
+{
+	return apply(arg, answer, true);
+}
+
+static int
+send_out(struct outside *o, errand_work work, struct err *err)
+{
+	const struct errand_order order = {.work = work,
+					   .arg = o,
+					   .fds = {o->wanted.fabric, o->wanted.runs_fd},
+					   .fds_count = 2,
+					   .seconds = CHILD_S};
+
+	return errand_send(o->errand, &order, err);
 }
 
 /* ---- the answer ---- */
@@ -230,46 +188,17 @@ take_failure(struct outside *o, const struct err *err)
 }
 
 static void
-take_answer(struct outside *o)
+take_answer(void *arg, bool whole)
 {
+	struct outside *o = arg;
 	struct err err = {0};
 
-	let_go(o);
-	if (o->found_bytes == sizeof(o->found)) {
+	if (whole) {
 		take_found(o, &o->found);
 		return;
 	}
 	err_set(&err, ERR_INTERNAL, "the process that makes the ways out of the fabric died");
 	take_failure(o, &err);
-}
-
-/* False at the end, or when there is nothing more for now. */
-static bool
-read_some(struct outside *o, bool *ended)
-{
-	char *at = (char *)&o->found + o->found_bytes;
-	char more;
-	size_t left = sizeof(o->found) - o->found_bytes;
-	ssize_t n = left ? read(o->answer, at, left) : read(o->answer, &more, 1);
-
-	if (n > 0 && left)
-		o->found_bytes += (size_t)n;
-	*ended = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-	return n > 0 || (n < 0 && errno == EINTR);
-}
-
-static void
-readable(void *arg, bool can_read, bool can_write)
-{
-	struct outside *o = arg;
-	bool ended;
-
-	(void)can_read;
-	(void)can_write;
-	while (read_some(o, &ended))
-		continue;
-	if (ended)
-		take_answer(o);
 }
 
 static void
@@ -279,15 +208,8 @@ look(struct outside *o)
 
 	o->changed = false;
 	o->waited_s = 0;
-	o->answer = send_out(o, false, &err);
-	if (o->answer >= 0 && fd_nonblock(o->answer, true) == 0)
-		o->watch = watch_new(o->loop, o->answer, readable, o);
-	if (o->watch)
-		return;
-	if (o->answer >= 0)
-		err_set(&err, ERR_NO_MEMORY, "no memory to look after the uplink");
-	let_go(o);
-	take_failure(o, &err);
+	if (send_out(o, make, &err) < 0)
+		take_failure(o, &err);
 }
 
 /* ---- when ---- */
@@ -372,40 +294,20 @@ outside_tick(struct outside *o, const struct config *config, const struct msg_pr
 	}
 	o->refused = false;
 	want(o, config, prefix);
-	if (o->answer < 0 && is_due(o))
+	if (!errand_runs(o->errand) && is_due(o))
 		look(o);
-}
-
-static void
-wait_for_answer(struct outside *o)
-{
-	struct pollfd wait = {.fd = o->answer, .events = POLLIN};
-	bool ended = false;
-
-	while (!ended) {
-		if (poll(&wait, 1, CHILD_S * 1000) == 0)
-			return;
-		while (read_some(o, &ended))
-			continue;
-	}
 }
 
 int
 outside_remove(struct outside *o, struct err *err)
 {
-	if (o->answer >= 0)
-		wait_for_answer(o);
-	let_go(o);
-	o->answer = send_out(o, true, err);
-	if (o->answer < 0)
+	(void)errand_wait(o->errand);
+	if (send_out(o, unmake, err) < 0)
 		return -1;
-	(void)fd_nonblock(o->answer, true);
-	wait_for_answer(o);
-	let_go(o);
-	if (o->found_bytes == sizeof(o->found) && o->found.uplink.state == MSG_UPLINK_OFF)
-		return 0;
-	if (o->found_bytes != sizeof(o->found))
+	if (!errand_wait(o->errand))
 		return err_set(err, ERR_INTERNAL, "the process that removes the uplink died");
+	if (o->found.uplink.state == MSG_UPLINK_OFF)
+		return 0;
 	*err = o->found.uplink.err;
 	return -1;
 }
