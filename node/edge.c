@@ -14,12 +14,8 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/capability.h>
-#include <linux/close_range.h>
 #include <net/if.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
