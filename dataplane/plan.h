@@ -23,7 +23,7 @@ enum {
 	PLAN_MEMBERS_MAX = MAGLEV_MEMBERS_MAX, /* of a service */
 	PLAN_SMALL_MEMBERS = 40, /* more of them need a big table: balance within 1 % */
 	PLAN_SETTLE_MS = 10000,
-	PLAN_IDLE_MS = 60000,
+	PLAN_IDLE_MS = 300000, /* a connection may be silent for so long */
 };
 
 struct plan_member {

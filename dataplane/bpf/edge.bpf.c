@@ -164,9 +164,8 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
 	index = pick4(vip, &flow, flags);
-	b = index ? backend_at(index) : 0;
-	if (!b || (b->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V4)) !=
-			  (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V4))
+	b = backend_here(index, EDGE_BACKEND_V4);
+	if (!b)
 		return pass(ctx);
 	/* The relay takes what is too long for the container's device: the stack joins and cuts. */
 	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
@@ -280,9 +279,8 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
 	index = pick6(vip, &flow, flags);
-	b = index ? backend_at(index) : 0;
-	if (!b || (b->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V6)) !=
-			  (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V6))
+	b = backend_here(index, EDGE_BACKEND_V6);
+	if (!b)
 		return pass(ctx);
 	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
 		return pass(ctx);

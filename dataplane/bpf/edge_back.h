@@ -6,13 +6,14 @@
  * The way back. A container's reply is told by what speaks: its address and the port of an
  * endpoint, towards anything that is not one of the cluster's own addresses. Its source becomes the
  * address and port of the service, and it goes through the uplink marked by a MAC address of
- * nobody. Packets may be super-packets with partial checksums: only helpers touch them.
+ * nobody. ICMP errors of containers about clients' packets go the same way. Packets may be
+ * super-packets with partial checksums: only helpers touch them.
  */
 
 #include <linux/pkt_cls.h>
 #include <stddef.h>
 #include "dataplane/bpf/edge_maps.h"
-#include "dataplane/bpf/edge_parse.h"
+#include "dataplane/bpf/edge_quote.h"
 
 enum {
 	EDGE_AT_IP = sizeof(struct ethhdr),
@@ -21,6 +22,9 @@ enum {
 	EDGE_AT_SOURCE6 = EDGE_AT_IP + offsetof(struct ipv6hdr, saddr),
 	EDGE_CHECK_TCP = 16,
 	EDGE_CHECK_UDP = 6,
+	EDGE_CHECK_ICMP = 2,
+	/* Of an error: headers with all that they may have before the quoted ports. */
+	EDGE_QUOTE_BYTES = EDGE_AT_IP + 60 + 8 + 120 + EDGE_L4_UDP,
 };
 
 static __always_inline int
@@ -34,6 +38,12 @@ back_count(struct __sk_buff *skb, enum edge_back which, int action)
 		n->bytes += skb->len;
 	}
 	return action;
+}
+
+static __always_inline int
+back_pass(struct __sk_buff *skb)
+{
+	return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
 }
 
 static __always_inline int
@@ -60,34 +70,79 @@ back_port(struct __sk_buff *skb, const struct edge_head *h, __u16 from, __u16 to
 	bpf_skb_store_bytes(skb, h->l4, &to, sizeof(to), 0);
 }
 
-/* The host's own connections to a container are not the balancer's. */
-static __always_inline int
-back_is_own4(__u32 addr, __u16 port, __u8 protocol)
-{
-	struct edge_vip4 key = {.addr = addr, .port = port, .protocol = protocol};
-
-	return bpf_map_lookup_elem(&vips4, &key) != 0;
-}
-
-static __always_inline int
-back_is_own6(const void *addr, __u16 port, __u8 protocol)
-{
-	struct edge_vip6 key = {.port = port, .protocol = protocol};
-
-	__builtin_memcpy(key.addr, addr, 16);
-	return bpf_map_lookup_elem(&vips6, &key) != 0;
-}
+/* The ports of a flow, as its container has them. */
+struct back_ends {
+	__be16 client_port, container_port;
+	__u32 protocol;
+};
 
 /* What the client knows this flow by. */
 static __always_inline const struct edge_voice *
-back_voice(const struct edge_voice *usual, const struct edge_note *key)
+back_voice(const struct edge_voice *usual, const void *client, const void *container, __u32 bytes,
+	   const struct back_ends *e)
 {
+	struct edge_note key = {.client_port = e->client_port,
+				.container_port = e->container_port,
+				.protocol = e->protocol};
 	const struct edge_voice *noted;
 
 	if (!usual->many)
 		return usual;
-	noted = bpf_map_lookup_elem(&notes, key);
+	__builtin_memcpy(key.client, client, bytes);
+	__builtin_memcpy(key.container, container, bytes);
+	noted = bpf_map_lookup_elem(&notes, &key);
 	return noted ? noted : usual;
+}
+
+/* NULL: not the balancer's. The host's own connections to a container are not either. */
+static __always_inline const struct edge_voice *
+back_speaker4(__u32 client, __u32 container, const struct back_ends *e)
+{
+	struct edge_speaker4 key = {
+		.addr = container, .port = e->container_port, .protocol = (__u8)e->protocol};
+	struct edge_vip4 own = {.addr = client, .protocol = (__u8)e->protocol};
+	const struct edge_voice *usual = bpf_map_lookup_elem(&speakers4, &key);
+
+	if (!usual)
+		return 0;
+	own.port = usual->port;
+	if (bpf_map_lookup_elem(&vips4, &own))
+		return 0;
+	return back_voice(usual, &client, &container, 4, e);
+}
+
+static __always_inline const struct edge_voice *
+back_speaker6(const void *client, const void *container, const struct back_ends *e)
+{
+	struct edge_speaker6 key = {.port = e->container_port, .protocol = (__u8)e->protocol};
+	struct edge_vip6 own = {.protocol = (__u8)e->protocol};
+	const struct edge_voice *usual;
+
+	__builtin_memcpy(key.addr, container, 16);
+	usual = bpf_map_lookup_elem(&speakers6, &key);
+	if (!usual)
+		return 0;
+	__builtin_memcpy(own.addr, client, 16);
+	own.port = usual->port;
+	if (bpf_map_lookup_elem(&vips6, &own))
+		return 0;
+	return back_voice(usual, client, container, 16, e);
+}
+
+/* Later fragments of this packet get the same source. */
+static __always_inline void
+back_lead(const struct edge_fragment *key, const void *source, __u32 bytes)
+{
+	struct edge_follow lead = {0};
+
+	__builtin_memcpy(lead.addr, source, bytes);
+	bpf_map_update_elem(&fragments, key, &lead, BPF_ANY);
+}
+
+static __always_inline __u32
+back_quote_bytes(const struct __sk_buff *skb)
+{
+	return skb->len < EDGE_QUOTE_BYTES ? skb->len : EDGE_QUOTE_BYTES;
 }
 
 static __always_inline void
@@ -102,70 +157,6 @@ back_source4(struct __sk_buff *skb, const struct edge_head *h, __u32 from, __u32
 				(h->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0));
 	bpf_l3_csum_replace(skb, EDGE_AT_CHECK4, from, to, 4);
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE4, &to, sizeof(to), 0);
-}
-
-static __always_inline int
-back4(struct __sk_buff *skb, const struct edge_config *c)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct edge_fragment fragment = {0};
-	struct edge_speaker4 key = {0};
-	const struct edge_voice *voice;
-	struct edge_note note = {0};
-	struct edge_follow *follow;
-	struct edge_l4 *l4;
-	struct edge_head h;
-	struct iphdr *ip;
-	__u32 from, to;
-
-	if (edge_parse4(data, end, EDGE_AT_IP, &h) < 0 ||
-	    (h.protocol != IPPROTO_TCP && h.protocol != IPPROTO_UDP))
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	ip = data + EDGE_AT_IP;
-	if ((void *)(ip + 1) > end || (ip->daddr & c->cluster4_mask) == c->cluster4)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	from = ip->saddr;
-	if (h.part != EDGE_WHOLE) {
-		fragment.id = h.id;
-		fragment.protocol = h.protocol;
-		__builtin_memcpy(fragment.source, &ip->saddr, 4);
-		__builtin_memcpy(fragment.dest, &ip->daddr, 4);
-	}
-	if (h.part == EDGE_LATER) {
-		follow = bpf_map_lookup_elem(&fragments, &fragment);
-		if (!follow)
-			return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-		__builtin_memcpy(&to, follow->addr, 4);
-		back_source4(skb, &h, from, to);
-		return back_leave(skb, c);
-	}
-	l4 = edge_l4(data, end, &h);
-	if (!l4)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	key.addr = from;
-	key.port = l4->source;
-	key.protocol = (__u8)h.protocol;
-	voice = bpf_map_lookup_elem(&speakers4, &key);
-	if (!voice || back_is_own4(ip->daddr, voice->port, key.protocol))
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	__builtin_memcpy(note.client, &ip->daddr, 4);
-	__builtin_memcpy(note.container, &from, 4);
-	note.client_port = l4->dest;
-	note.container_port = l4->source;
-	note.protocol = h.protocol;
-	voice = back_voice(voice, &note);
-	__builtin_memcpy(&to, voice->addr, 4);
-	if (h.part == EDGE_FIRST) {
-		struct edge_follow lead = {0};
-
-		__builtin_memcpy(lead.addr, &to, 4);
-		bpf_map_update_elem(&fragments, &fragment, &lead, BPF_ANY);
-	}
-	__u16 port = voice->port;
-
-	back_source4(skb, &h, from, to);
-	back_port(skb, &h, key.port, port);
-	return back_leave(skb, c);
 }
 
 static __always_inline int
@@ -193,67 +184,198 @@ back_source6(struct __sk_buff *skb, const struct edge_head *h, __u8 *from, __u8 
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE6, to, 16, 0);
 }
 
+/* ---- errors ---- */
+
+/* An error about a packet of a client's: it was sent to what the client knows the service by, and
+ * so says the quotation then. */
+static __always_inline int
+back_error4(struct __sk_buff *skb, const struct edge_config *c)
+{
+	struct back_ends ends;
+	const struct edge_voice *voice;
+	struct edge_head outer;
+	struct edge_icmp *icmp;
+	struct iphdr *ip, *in;
+	struct edge_quote q;
+	void *data, *end;
+	__u32 from, to;
+	__u16 port;
+
+	if (bpf_skb_pull_data(skb, back_quote_bytes(skb)) < 0)
+		return back_pass(skb);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (edge_parse4(data, end, EDGE_AT_IP, &outer) < 0)
+		return back_pass(skb);
+	ip = data + EDGE_AT_IP;
+	icmp = data + outer.l4;
+	if ((void *)(icmp + 1) > end || !edge_is_error4(icmp->type) ||
+	    edge_quote4(data, end, &outer, &q) < 0)
+		return back_pass(skb);
+	in = q.ip;
+	if ((void *)(ip + 1) > end || in->daddr != ip->saddr || in->saddr != ip->daddr)
+		return back_pass(skb);
+	from = ip->saddr;
+	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
+	voice = back_speaker4(ip->daddr, from, &ends);
+	if (!voice)
+		return back_pass(skb);
+	__builtin_memcpy(&to, voice->addr, 4);
+	port = voice->port;
+	/* The quoted header's sum changes as much as its address does: together they cancel out. */
+	bpf_l4_csum_replace(skb, outer.l4 + EDGE_CHECK_ICMP, ends.container_port, port, 2);
+	bpf_skb_store_bytes(skb, q.h.l4 + 2, &port, sizeof(port), 0);
+	bpf_l3_csum_replace(skb, q.at + offsetof(struct iphdr, check), from, to, 4);
+	bpf_skb_store_bytes(skb, q.at + offsetof(struct iphdr, daddr), &to, 4, 0);
+	bpf_l3_csum_replace(skb, EDGE_AT_CHECK4, from, to, 4);
+	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE4, &to, 4, 0);
+	return back_leave(skb, c);
+}
+
+static __always_inline int
+back_error6(struct __sk_buff *skb, const struct edge_config *c)
+{
+	const struct edge_voice *voice;
+	struct back_ends ends;
+	struct edge_head outer;
+	struct edge_icmp *icmp;
+	struct ipv6hdr *ip, *in;
+	__u8 from[16], to[16];
+	struct edge_quote q;
+	void *data, *end;
+	__s64 delta;
+	__u16 port;
+	__u32 check;
+
+	if (bpf_skb_pull_data(skb, back_quote_bytes(skb)) < 0)
+		return back_pass(skb);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (edge_parse6(data, end, EDGE_AT_IP, &outer) < 0)
+		return back_pass(skb);
+	ip = data + EDGE_AT_IP;
+	icmp = data + outer.l4;
+	if ((void *)(icmp + 1) > end || !edge_is_error6(icmp->type) ||
+	    edge_quote6(data, end, &outer, &q) < 0)
+		return back_pass(skb);
+	in = q.ip;
+	if ((void *)(ip + 1) > end || !edge_same16(&in->daddr, &ip->saddr) ||
+	    !edge_same16(&in->saddr, &ip->daddr))
+		return back_pass(skb);
+	__builtin_memcpy(from, &ip->saddr, 16);
+	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
+	voice = back_speaker6(&ip->daddr, from, &ends);
+	if (!voice)
+		return back_pass(skb);
+	__builtin_memcpy(to, voice->addr, 16);
+	port = voice->port;
+	/* The address stands twice in what is summed: in the pseudo header and in the quotation. */
+	delta = bpf_csum_diff((__be32 *)(void *)from, 16, (__be32 *)(void *)to, 16, 0);
+	check = outer.l4 + EDGE_CHECK_ICMP;
+	bpf_l4_csum_replace(skb, check, 0, (__u64)delta, BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, check, 0, (__u64)delta, 0);
+	bpf_l4_csum_replace(skb, check, ends.container_port, port, 2);
+	bpf_skb_store_bytes(skb, q.h.l4 + 2, &port, sizeof(port), 0);
+	bpf_skb_store_bytes(skb, q.at + offsetof(struct ipv6hdr, daddr), to, 16, 0);
+	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE6, to, 16, 0);
+	return back_leave(skb, c);
+}
+
+/* ---- packets ---- */
+
+static __always_inline int
+back4(struct __sk_buff *skb, const struct edge_config *c)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + EDGE_AT_IP;
+	const struct edge_voice *voice;
+	struct edge_fragment fragment;
+	struct edge_follow *follow;
+	struct edge_l4 *l4;
+	struct edge_head h;
+	__u32 from, to;
+	__u16 port;
+
+	if (edge_parse4(data, end, EDGE_AT_IP, &h) < 0 || (void *)(ip + 1) > end ||
+	    (ip->daddr & c->cluster4_mask) == c->cluster4)
+		return back_pass(skb);
+	if (h.protocol == IPPROTO_ICMP && h.part == EDGE_WHOLE)
+		return back_error4(skb, c);
+	if (h.protocol != IPPROTO_TCP && h.protocol != IPPROTO_UDP)
+		return back_pass(skb);
+	from = ip->saddr;
+	if (h.part != EDGE_WHOLE)
+		fragment = fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol);
+	if (h.part == EDGE_LATER) {
+		follow = bpf_map_lookup_elem(&fragments, &fragment);
+		if (!follow)
+			return back_pass(skb);
+		__builtin_memcpy(&to, follow->addr, 4);
+		back_source4(skb, &h, from, to);
+		return back_leave(skb, c);
+	}
+	l4 = edge_l4(data, end, &h);
+	if (!l4)
+		return back_pass(skb);
+	struct back_ends ends = {l4->dest, l4->source, h.protocol};
+
+	voice = back_speaker4(ip->daddr, from, &ends);
+	if (!voice)
+		return back_pass(skb);
+	__builtin_memcpy(&to, voice->addr, 4);
+	port = voice->port;
+	if (h.part == EDGE_FIRST)
+		back_lead(&fragment, &to, 4);
+	back_source4(skb, &h, from, to);
+	back_port(skb, &h, ends.container_port, port);
+	return back_leave(skb, c);
+}
+
 static __always_inline int
 back6(struct __sk_buff *skb, const struct edge_config *c)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct edge_fragment fragment = {0};
-	struct edge_speaker6 key = {0};
+	struct ipv6hdr *ip = data + EDGE_AT_IP;
 	const struct edge_voice *voice;
-	struct edge_note note = {0};
+	struct edge_fragment fragment;
 	struct edge_follow *follow;
 	__u8 from[16], to[16];
-	struct ipv6hdr *ip;
 	struct edge_l4 *l4;
 	struct edge_head h;
+	__u16 port;
 
-	if (edge_parse6(data, end, EDGE_AT_IP, &h) < 0)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	ip = data + EDGE_AT_IP;
-	if ((void *)(ip + 1) > end || is_cluster6(c, &ip->daddr))
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
+	if (edge_parse6(data, end, EDGE_AT_IP, &h) < 0 || (void *)(ip + 1) > end ||
+	    is_cluster6(c, &ip->daddr))
+		return back_pass(skb);
+	if (h.protocol == IPPROTO_ICMPV6 && h.part == EDGE_WHOLE)
+		return back_error6(skb, c);
 	__builtin_memcpy(from, &ip->saddr, 16);
-	if (h.part != EDGE_WHOLE) {
-		fragment.id = h.id;
-		__builtin_memcpy(fragment.source, &ip->saddr, 16);
-		__builtin_memcpy(fragment.dest, &ip->daddr, 16);
-	}
+	if (h.part != EDGE_WHOLE)
+		fragment = fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0);
 	if (h.part == EDGE_LATER) {
 		follow = bpf_map_lookup_elem(&fragments, &fragment);
 		if (!follow)
-			return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
+			return back_pass(skb);
 		__builtin_memcpy(to, follow->addr, 16);
 		back_source6(skb, &h, from, to);
 		return back_leave(skb, c);
 	}
 	if (h.protocol != IPPROTO_TCP && h.protocol != IPPROTO_UDP)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
+		return back_pass(skb);
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	__builtin_memcpy(key.addr, from, 16);
-	key.port = l4->source;
-	key.protocol = (__u8)h.protocol;
-	voice = bpf_map_lookup_elem(&speakers6, &key);
-	if (!voice || back_is_own6(&ip->daddr, voice->port, key.protocol))
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
-	__builtin_memcpy(note.client, &ip->daddr, 16);
-	__builtin_memcpy(note.container, from, 16);
-	note.client_port = l4->dest;
-	note.container_port = l4->source;
-	note.protocol = h.protocol;
-	voice = back_voice(voice, &note);
+		return back_pass(skb);
+	struct back_ends ends = {l4->dest, l4->source, h.protocol};
+
+	voice = back_speaker6(&ip->daddr, from, &ends);
+	if (!voice)
+		return back_pass(skb);
 	__builtin_memcpy(to, voice->addr, 16);
-	if (h.part == EDGE_FIRST) {
-		struct edge_follow lead = {0};
-
-		__builtin_memcpy(lead.addr, to, 16);
-		bpf_map_update_elem(&fragments, &fragment, &lead, BPF_ANY);
-	}
-	__u16 port = voice->port;
-
+	port = voice->port;
+	if (h.part == EDGE_FIRST)
+		back_lead(&fragment, to, 16);
 	back_source6(skb, &h, from, to);
-	back_port(skb, &h, key.port, port);
+	back_port(skb, &h, ends.container_port, port);
 	return back_leave(skb, c);
 }
 
@@ -264,12 +386,12 @@ back(struct __sk_buff *skb)
 	const struct edge_config *c = bpf_map_lookup_elem(&config, &zero);
 
 	if (!c || !c->uplink)
-		return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
+		return back_pass(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return back4(skb, c);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return back6(skb, c);
-	return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
+	return back_pass(skb);
 }
 
 /* ---- on the host's end of the uplink ---- */

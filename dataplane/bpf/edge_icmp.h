@@ -5,35 +5,11 @@
 /*
  * ICMP. An error quotes the packet that it is about: one that a service sent. Turned round, its
  * addresses and ports are the client's flow, so the same table says which container must hear of
- * it, and the container gets it with its own address and port in the quotation. At least 8 bytes of
- * the quoted transport header are there (RFC 792); its checksum is not looked at by anybody.
+ * it, and the container gets it with its own address and port in the quotation.
  */
 
 #include "dataplane/bpf/edge_pick.h"
-
-/* linux/icmp.h takes in headers of libc. */
-enum {
-	ICMP_DEST_UNREACH = 3,
-	ICMP_ECHO = 8,
-	ICMP_TIME_EXCEEDED = 11,
-	ICMP_PARAMETERPROB = 12,
-	ICMPV6_INFORMATIONAL = 128,
-	ICMPV6_ECHO_REQUEST = 128,
-	ICMPV6_ECHO_REPLY = 129,
-};
-
-struct icmp_quote {
-	__u8 type, code;
-	__be16 check;
-	__be32 rest;
-};
-
-static __always_inline int
-icmp_is_error4(__u8 type)
-{
-	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED ||
-	       type == ICMP_PARAMETERPROB;
-}
+#include "dataplane/bpf/edge_quote.h"
 
 /* ---- echo to a dedicated address ---- */
 
@@ -48,7 +24,7 @@ icmp_turn(struct ethhdr *eth)
 }
 
 static __always_inline int
-icmp_echo4(struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, struct icmp_quote *icmp)
+icmp_echo4(struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, struct edge_icmp *icmp)
 {
 	struct edge_vip4 key = {.addr = ip->daddr, .protocol = IPPROTO_ICMP};
 	__u32 addr = ip->daddr;
@@ -64,7 +40,7 @@ icmp_echo4(struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, struct icmp
 }
 
 static __always_inline int
-icmp_echo6(struct xdp_md *ctx, struct ethhdr *eth, struct ipv6hdr *ip, struct icmp_quote *icmp)
+icmp_echo6(struct xdp_md *ctx, struct ethhdr *eth, struct ipv6hdr *ip, struct edge_icmp *icmp)
 {
 	struct edge_vip6 key = {.protocol = IPPROTO_ICMPV6};
 	struct in6_addr addr = ip->daddr;
@@ -83,52 +59,39 @@ icmp_echo6(struct xdp_md *ctx, struct ethhdr *eth, struct ipv6hdr *ip, struct ic
 
 /* ---- errors ---- */
 
-static __always_inline struct edge_backend *
-icmp_backend(__u32 index, __u16 family)
-{
-	struct edge_backend *b = index ? backend_at(index) : 0;
-	__u16 needed = EDGE_BACKEND_LOCAL | family;
-
-	return b && (b->flags & needed) == needed ? b : 0;
-}
-
 static __always_inline int
 icmp_error4(struct xdp_md *ctx, void *data, void *end, const struct edge_head *outer)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr), *in;
-	struct icmp_quote *icmp = data + outer->l4;
+	struct edge_icmp *icmp = data + outer->l4;
 	struct edge_flow4 flow = {0};
 	struct edge_vip4 key = {0};
 	struct edge_backend *b;
-	struct edge_head h;
 	struct edge_vip *vip;
-	__be16 *ports;
+	struct edge_quote q;
 
-	if (edge_parse4(data, end, outer->l4 + sizeof(*icmp), &h) < 0 || h.part == EDGE_LATER)
+	if (edge_quote4(data, end, outer, &q) < 0)
 		return pass(ctx);
-	in = data + outer->l4 + sizeof(*icmp);
-	ports = data + h.l4;
-	if ((void *)ports + EDGE_L4_UDP > end || (void *)(in + 1) > end)
-		return pass(ctx);
+	in = q.ip;
 	key.addr = in->saddr;
-	key.port = ports[0];
-	key.protocol = (__u8)h.protocol;
+	key.port = q.ports[0];
+	key.protocol = (__u8)q.h.protocol;
 	vip = bpf_map_lookup_elem(&vips4, &key);
 	if (!vip || in->saddr != ip->daddr)
 		return pass(ctx);
 	flow.source = in->daddr;
 	flow.dest = in->saddr;
-	flow.source_port = ports[1];
-	flow.dest_port = ports[0];
-	flow.protocol = h.protocol;
-	b = icmp_backend(pick4(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V4);
+	flow.source_port = q.ports[1];
+	flow.dest_port = q.ports[0];
+	flow.protocol = q.h.protocol;
+	b = backend_here(pick4(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V4);
 	if (!b)
 		return pass(ctx);
 	/* The quoted header's sum changes as much as its address does: together they cancel out. */
-	icmp->check = edge_adjust(icmp->check, edge_delta_port(ports[0], b->port));
+	icmp->check = edge_adjust(icmp->check, edge_delta_port(q.ports[0], b->port));
 	in->check = edge_adjust(in->check, edge_delta4(in->saddr, b->addr4));
 	in->saddr = b->addr4;
-	ports[0] = b->port;
+	q.ports[0] = b->port;
 	ip->check = edge_adjust(ip->check, edge_delta4(ip->daddr, b->addr4));
 	ip->daddr = b->addr4;
 	return deliver(ctx, b);
@@ -138,41 +101,37 @@ static __always_inline int
 icmp_error6(struct xdp_md *ctx, void *data, void *end, const struct edge_head *outer)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr), *in;
-	struct icmp_quote *icmp = data + outer->l4;
+	struct edge_icmp *icmp = data + outer->l4;
 	struct edge_flow6 flow = {0};
 	struct edge_vip6 key = {0};
 	struct edge_backend *b;
-	struct edge_head h;
 	struct edge_vip *vip;
-	__be16 *ports;
+	struct edge_quote q;
 	__u64 delta;
 
-	if (edge_parse6(data, end, outer->l4 + sizeof(*icmp), &h) < 0 || h.part == EDGE_LATER)
+	if (edge_quote6(data, end, outer, &q) < 0)
 		return pass(ctx);
-	in = data + outer->l4 + sizeof(*icmp);
-	ports = data + h.l4;
-	if ((void *)ports + EDGE_L4_UDP > end || (void *)(in + 1) > end)
-		return pass(ctx);
+	in = q.ip;
 	__builtin_memcpy(key.addr, &in->saddr, 16);
-	key.port = ports[0];
-	key.protocol = (__u8)h.protocol;
+	key.port = q.ports[0];
+	key.protocol = (__u8)q.h.protocol;
 	vip = bpf_map_lookup_elem(&vips6, &key);
 	if (!vip || !edge_same16(&in->saddr, &ip->daddr))
 		return pass(ctx);
 	__builtin_memcpy(flow.source, &in->daddr, 16);
 	__builtin_memcpy(flow.dest, &in->saddr, 16);
-	flow.source_port = ports[1];
-	flow.dest_port = ports[0];
-	flow.protocol = h.protocol;
-	b = icmp_backend(pick6(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V6);
+	flow.source_port = q.ports[1];
+	flow.dest_port = q.ports[0];
+	flow.protocol = q.h.protocol;
+	b = backend_here(pick6(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V6);
 	if (!b)
 		return pass(ctx);
 	/* The address stands twice in what is summed: in the pseudo header and in the quotation. */
 	delta = edge_delta6(&in->saddr, b->addr6);
-	delta += edge_delta6(&ip->daddr, b->addr6) + edge_delta_port(ports[0], b->port);
+	delta += edge_delta6(&ip->daddr, b->addr6) + edge_delta_port(q.ports[0], b->port);
 	icmp->check = edge_adjust(icmp->check, delta);
 	__builtin_memcpy(&in->saddr, b->addr6, 16);
-	ports[0] = b->port;
+	q.ports[0] = b->port;
 	__builtin_memcpy(&ip->daddr, b->addr6, 16);
 	return deliver(ctx, b);
 }
@@ -182,7 +141,7 @@ icmp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
-	struct icmp_quote *icmp;
+	struct edge_icmp *icmp;
 	struct edge_head h;
 
 	if ((void *)(eth + 1) > end)
@@ -196,7 +155,7 @@ icmp(struct xdp_md *ctx)
 			return pass(ctx);
 		if (icmp->type == ICMP_ECHO)
 			return icmp_echo4(ctx, eth, data + sizeof(*eth), icmp);
-		return icmp_is_error4(icmp->type) ? icmp_error4(ctx, data, end, &h) : pass(ctx);
+		return edge_is_error4(icmp->type) ? icmp_error4(ctx, data, end, &h) : pass(ctx);
 	}
 	if (edge_parse6(data, end, sizeof(*eth), &h) < 0 || h.part != EDGE_WHOLE ||
 	    h.protocol != IPPROTO_ICMPV6)
@@ -206,7 +165,7 @@ icmp(struct xdp_md *ctx)
 		return pass(ctx);
 	if (icmp->type == ICMPV6_ECHO_REQUEST)
 		return icmp_echo6(ctx, eth, data + sizeof(*eth), icmp);
-	return icmp->type < ICMPV6_INFORMATIONAL ? icmp_error6(ctx, data, end, &h) : pass(ctx);
+	return edge_is_error6(icmp->type) ? icmp_error6(ctx, data, end, &h) : pass(ctx);
 }
 
 #endif

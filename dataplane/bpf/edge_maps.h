@@ -75,6 +75,19 @@ struct {
 	__array(values, struct edge_inner_small);
 } tables_small SEC(".maps");
 
+/* ---- keys ---- */
+
+/* bytes: of an address. */
+static __always_inline struct edge_fragment
+fragment_of(const void *source, const void *dest, __u32 bytes, __u32 id, __u32 protocol)
+{
+	struct edge_fragment key = {.id = id, .protocol = protocol};
+
+	__builtin_memcpy(key.source, source, bytes);
+	__builtin_memcpy(key.dest, dest, bytes);
+	return key;
+}
+
 /* ---- verdicts ---- */
 
 static __always_inline int

@@ -51,6 +51,16 @@ backend_at(__u32 index)
 	return bpf_map_lookup_elem(&backends, &index);
 }
 
+/* One that has a device on this node, with an address of this family. */
+static __always_inline struct edge_backend *
+backend_here(__u32 index, __u16 family)
+{
+	struct edge_backend *b = index ? backend_at(index) : 0;
+	__u16 needed = EDGE_BACKEND_LOCAL | family;
+
+	return b && (b->flags & needed) == needed ? b : 0;
+}
+
 /* The backend of a pin, if it is still the one that it was. */
 static __always_inline struct edge_backend *
 pinned(const struct edge_pin *pin)

@@ -854,6 +854,113 @@ test_replies_know_the_way_in(void **state)
 	assert_true(packet_sums_right(&out));
 }
 
+/* An error of a container about what a client sent to it. */
+static struct packet
+error_of_container(const char *client, const char *container, uint8_t protocol, uint16_t port,
+		   uint8_t type, uint8_t code)
+{
+	struct packet_spec s = {.from = client,
+				.to = container,
+				.from_port = 40000,
+				.to_port = port,
+				.protocol = protocol,
+				.payload = 33};
+	struct packet quoted = packet_make(&s);
+
+	return packet_icmp_error(container, client, &quoted, type, code);
+}
+
+/* The quotation has this as the address and port that the client spoke to. */
+static void
+check_error(const struct packet *in, const char *address, uint16_t port)
+{
+	struct packet out, quoted = {.length = 0};
+
+	assert_int_equal(run(lb_program_back(rig.lb), in, &out), TC_ACT_REDIRECT);
+	assert_int_equal(out.length, in->length);
+	assert_true(packet_sums_right(&out));
+	assert_true(packet_is_from(&out, address, packet_get16(in->bytes + in->l4)));
+	memcpy(quoted.bytes, out.bytes, 14);
+	quoted.length = out.length - out.l4 - 8 + 14;
+	memcpy(quoted.bytes + 14, out.bytes + out.l4 + 8, quoted.length - 14);
+	quoted.l4 = quoted.length - 8;
+	assert_true(packet_is_to(&quoted, address, port));
+	assert_int_equal(packet_get16(quoted.bytes + quoted.l4), 40000);
+	if (!packet_is_v6(&quoted))
+		assert_int_equal(packet_fold(packet_sum(quoted.bytes + 14, 20, 0)), 0xffff);
+}
+
+static void
+check_error_passes(const struct packet *in)
+{
+	struct packet out;
+
+	assert_int_equal(run(lb_program_back(rig.lb), in, &out), TC_ACT_OK);
+	assert_int_equal(out.length, in->length);
+	assert_memory_equal(out.bytes, in->bytes, in->length);
+}
+
+static void
+test_errors_of_containers(void **state)
+{
+	static const char c4[] = "10.200.7.11", c6[] = "fd00::11";
+	struct packet_spec in = tcp(40000, PACKET_SYN);
+	struct packet p;
+
+	(void)state;
+	set_backends(1);
+	update();
+	p = error_of_container(client4, c4, IPPROTO_UDP, UDP_INSIDE, 3, 3);
+	check_error(&p, dedicated, UDP_PORT);
+	p = error_of_container(client6, c6, IPPROTO_UDP, UDP_INSIDE, 1, 4);
+	check_error(&p, own6, UDP_PORT);
+	p = error_of_container(client4, c4, IPPROTO_TCP, TCP_INSIDE, 3, 4);
+	check_error(&p, dedicated, TCP_PORT);
+	p = error_of_container(client6, c6, IPPROTO_TCP, TCP_INSIDE, 2, 0);
+	check_error(&p, own6, TCP_PORT);
+	/* By the address that this client came by. */
+	assert_int_equal(goes_to(&in), 11);
+	p = error_of_container(client4, c4, IPPROTO_TCP, TCP_INSIDE, 3, 4);
+	check_error(&p, own4, TCP_PORT);
+}
+
+static void
+test_other_errors_stay(void **state)
+{
+	static const char c4[] = "10.200.7.11", c6[] = "fd00::11";
+	struct packet p;
+
+	(void)state;
+	set_backends(2);
+	update();
+	/* To the host itself, and within the cluster. */
+	p = error_of_container(own4, c4, IPPROTO_UDP, UDP_INSIDE, 3, 3);
+	check_error_passes(&p);
+	p = error_of_container("fd00::1", c6, IPPROTO_UDP, UDP_INSIDE, 1, 4);
+	check_error_passes(&p);
+	/* About what is nobody's endpoint. */
+	p = error_of_container(client4, c4, IPPROTO_UDP, 50000, 3, 3);
+	check_error_passes(&p);
+	p = error_of_container(client6, c6, IPPROTO_TCP, UDP_INSIDE, 1, 4);
+	check_error_passes(&p);
+	/* Not an error. */
+	p = error_of_container(client4, c4, IPPROTO_UDP, UDP_INSIDE, 0, 0);
+	check_error_passes(&p);
+	p = error_of_container(client6, c6, IPPROTO_UDP, UDP_INSIDE, 129, 0);
+	check_error_passes(&p);
+	/* About a packet to another container, and to another one than quoted. */
+	p = error_of_container(client4, c4, IPPROTO_UDP, UDP_INSIDE, 3, 3);
+	inet_pton(AF_INET, "10.200.7.12", p.bytes + 26);
+	check_error_passes(&p);
+	p = error_of_container(client6, c6, IPPROTO_UDP, UDP_INSIDE, 1, 4);
+	p.bytes[14 + 24 + 15] ^= 1;
+	check_error_passes(&p);
+	/* Cut in the quotation. */
+	p = error_of_container(client4, c4, IPPROTO_UDP, UDP_INSIDE, 3, 3);
+	p.length -= 5;
+	check_error_passes(&p);
+}
+
 static void
 test_uplink_knows_replies(void **state)
 {
@@ -941,6 +1048,8 @@ main(void)
 		TEST(test_successor),
 		TEST(test_replies),
 		TEST(test_replies_know_the_way_in),
+		TEST(test_errors_of_containers),
+		TEST(test_other_errors_stay),
 		TEST(test_uplink_knows_replies),
 		TEST(test_instruction_budget),
 	};

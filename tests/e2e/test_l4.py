@@ -23,7 +23,7 @@ from zl import Failure, Node, Space, check, equal, main, run, wait_for
 
 HOST4, HOST6, CLIENT4, CLIENT6 = "203.0.113.1", "2001:db8::1", "203.0.113.2", "2001:db8::2"
 VIP4, VIP6 = "198.51.100.7", "2001:db8:7::7"
-PLAIN, NAMED = 7100, 7101
+PLAIN, NAMED, SILENT = 7100, 7101, 7102
 
 
 def config(mode, interfaces="[pub0]", extra=""):
@@ -34,7 +34,7 @@ proxy: {{ workers: 1 }}
 """
 
 
-def document(replicas=3, more="", drain="5s"):
+def document(replicas=3, more="", drain="5s", endpoint=""):
     return f"""version: v1
 deployment: net
 services:
@@ -45,7 +45,7 @@ services:
       - {{ name: raw, protocol: tcp, port: {PLAIN}, target_port: 7000, expose: public{more} }}
       - {{ name: named, protocol: tcp, port: {NAMED}, target_port: 7001, expose: public{more} }}
       - {{ name: dgram, protocol: udp, port: {PLAIN}, target_port: 7000, expose: public{more} }}
-    scale: {{ mode: fixed, replicas: {replicas} }}
+{endpoint}    scale: {{ mode: fixed, replicas: {replicas} }}
     stop_grace_period: 2s
     update: {{ drain: {drain}, monitor: 1s }}
 """
@@ -353,6 +353,30 @@ def test_node_killed():
             load.more()
         n.cli("scale", "net/echo=4", "--force")
         wait_for(lambda: len(names(client)) == 4, "the successor balances")
+
+
+def refusal(client, address):
+    """Whether the client hears that nobody is at the port."""
+    with client.socket(address, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        s.connect((address, SILENT))
+        try:
+            s.send(b"hello")
+            s.recv(100)
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            pass
+    return False
+
+
+def test_errors_reach_clients():
+    """What a container says about a client's packet speaks of the address that the client sent it to."""
+    silent = f"      - {{ name: silent, protocol: udp, port: {SILENT}, target_port: 7999, expose: public }}\n"
+    for mode in ("native", "generic"):
+        with balanced(mode, replicas=1, endpoint=silent) as (_, client):
+            for address in (HOST4, HOST6, VIP4, VIP6):
+                wait_for(lambda address=address: refusal(client, address), f"{address} refuses")
 
 
 def test_host_reaches_containers():
