@@ -16,6 +16,7 @@
 #include "scheduler/publish.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/request.h"
+#include "scheduler/sqlite.h"
 #include "scheduler/store_sqlite.h"
 #include "spec/yaml.h"
 
@@ -349,7 +350,7 @@ open_libraries(struct station *st, struct err *err)
 	struct buf text;
 
 	(void)st;
-	if (dl_load_yaml(err) < 0 || store_sqlite_load(err) < 0)
+	if (dl_load_yaml(err) < 0 || sqlite_load(err) < 0)
 		return -1;
 	buf_init(&text, MEM_SCHEDULER, 256);
 	int rc = fd_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &text, err);

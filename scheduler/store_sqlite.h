@@ -4,15 +4,13 @@
 
 /*
  * The embedded engine of the store: one SQLite file, held exclusively by this process.
- * store_sqlite_load() opens the library and gives it our memory: once, before confinement. After
- * that only the folder is needed: its files are opened by names relative to it.
+ * sqlite_load() comes first, before confinement; after that only the folder is needed: its files
+ * are opened by names relative to it.
  */
 
 #include <stdint.h>
 #include "base/err.h"
 #include "scheduler/store.h"
-
-int store_sqlite_load(struct err *err) MUST_CHECK;
 
 struct store_sqlite_options {
 	int dirfd;          /* becomes the process's working directory; borrowed */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "base/text.h"
+#include "scheduler/sqlite.h"
 #include "scheduler/depend.h"
 #include "tests/support/node_world.h"
 
@@ -268,7 +269,7 @@ main(void)
 	};
 	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || store_sqlite_load(&err) < 0) {
+	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
 		printf("1..0 # SKIP a library is missing: %s\n", err.what);
 		return 0;
 	}

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include "base/text.h"
 #include "ring/plan.h"
+#include "scheduler/sqlite.h"
 #include "tests/support/node_world.h"
 
 static const char *
@@ -1014,7 +1015,7 @@ main(void)
 	};
 	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || store_sqlite_load(&err) < 0) {
+	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
 		printf("1..0 # SKIP a library is missing: %s\n", err.what);
 		return 0;
 	}

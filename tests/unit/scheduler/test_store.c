@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler/sqlite.h"
 #include "scheduler/store_sqlite.h"
 
 #include <setjmp.h>
@@ -484,7 +485,7 @@ main(void)
 		TEST(test_newer_schema),
 	};
 
-	if (store_sqlite_load(&err) < 0) {
+	if (sqlite_load(&err) < 0) {
 		printf("1..0 # SKIP no SQLite here: %s\n", err.what);
 		return 0;
 	}
