@@ -233,7 +233,7 @@ wait_for_count(enum tc_overlay_count which, uint64_t want)
 		assert_int_equal(tunnel_counts(tunnel, now), 0);
 		if (now[which] >= want)
 			break;
-		nanosleep(&moment, NULL);
+		nanosleep(&moment, NULL); /* a counter wakes nobody */
 	}
 	if (now[which] != want)
 		fail_msg("counter %d is %llu, not %llu", (int)which, (unsigned long long)now[which],

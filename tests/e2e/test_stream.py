@@ -62,15 +62,13 @@ def node(endpoints=(TCP, NAMED, UDP), replicas=1, config=CONFIG, **options):
 
 def connect(port=7100, seconds=30):
     """A new port may take a moment to be opened."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            s = socket.create_connection((HOST, port), timeout=seconds)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return s
-        except ConnectionRefusedError:
-            check(time.monotonic() < end, f"nothing listens on {port}")
-            time.sleep(0.1)
+    def once():
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection((HOST, port), timeout=seconds)
+
+    s = wait_for(once, f"somebody listens on {port}")
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
 
 
 def read_all(s):
@@ -165,17 +163,13 @@ def test_slow_reader_costs_no_memory():
             s.setblocking(False)
             slow.append(s)
         # They send and never read: everything on the way fills up and stays as it is.
-        full = 0
-        end = time.monotonic() + 20
-        while full < len(slow) and time.monotonic() < end:
-            full = 0
-            for s in slow:
-                try:
-                    while s.send(b"x" * 65536):
-                        pass
-                except BlockingIOError:
-                    full += 1
-            time.sleep(0.2)
+        def filled(s):
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sent += s.send(b"x" * 65536)
+            return not sent
+        wait_for(lambda: all([filled(s) for s in slow]), "nobody takes more")
         grown = memory_kb(n) - before
         check(grown < 20 * 512, f"memory grew by {grown} KiB for 20 connections")
         for s in slow:

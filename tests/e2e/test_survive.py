@@ -81,7 +81,7 @@ def test_node_killed():
                 check(piece, "the open connection was cut after", answer)
                 answer += piece
             check(answer.startswith(b"HTTP/1.1 200"), answer)
-            time.sleep(0.1)
+            time.sleep(0.1)  # the load: a client that asks now and then
         node.start()
         wait_for(lambda: served(node), "served again")
         wait_for(lambda: all_ready(node), "status is right")
