@@ -135,11 +135,8 @@ void container_close_all(struct container_host *host);
 void container_service_label(const struct container *c, char out[MSG_TARGET]);
 void container_label(const struct container *c, char out[MSG_TARGET]);
 
+/* ERR_NO_MEMORY, in the words of all that prepares an attempt. */
+int container_no_memory(struct err *err);
 /* container_start.c: makes everything for the attempt and starts its monitor. */
 int container_start(struct container *c, struct err *err) MUST_CHECK;
-/* The process part of a description (argv is the caller's), for run and exec. */
-struct launch;
-int container_process(struct container *c, struct launch *launch, struct arena *arena,
-		      struct err *err) MUST_CHECK;
-
 #endif

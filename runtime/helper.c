@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/text.h"
+#include "runtime/container_process.h"
 #include "runtime/launch.h"
 
 enum { ARENA_BYTES = 8 << 20, WORDS_BYTES_MAX = 1 << 20, WORDS_MAX = 1024 };
