@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_PLACE_COORDINATOR_H
+#define SCHEDULER_PLACE_COORDINATOR_H
+
+/*
+ * The services that this node coordinates: for each the first by rendezvous of the live nodes, so
+ * that all nodes share the work. It offers a missing slot to the best two candidates by load,
+ * awards the cheaper promise, and widens the search when all refuse (4, 8, 16 candidates); after
+ * COORDINATOR_ROUNDS the service is pending, with every node's reason, until something changes or
+ * its time has come.
+ *
+ * Nothing of it needs to survive: slots.h derives what is to be done from spec and claims. Who
+ * takes a service over waits one gossip round, so that claims under way are heard of. What two
+ * coordinators do at the same time heals (claim_before).
+ *
+ * A part of the core placement.h: no I/O, no clock, no randomness but its seed.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/heap.h"
+#include "scheduler/place/candidates.h"
+#include "scheduler/place/placemsg.h"
+#include "scheduler/place/slots.h"
+#include "scheduler/step.h"
+
+enum {
+	COORDINATOR_ROUND_MS = 2000, /* a new one waits so long */
+	COORDINATOR_WINDOW = 64,     /* slots of a service that are offered at a time */
+	COORDINATOR_ATTEMPTS_MAX = 4096,
+	COORDINATOR_ASK_MS = 150, /* an answer is awaited so long, then it is asked again; */
+	COORDINATOR_ASKS_MAX = 4, /* so often */
+	COORDINATOR_ROUNDS = 3,
+	COORDINATOR_RETRY_MS = 1000, /* pending: the first wait; doubles up to */
+	COORDINATOR_RETRY_MAX_MS = 30000,
+	COORDINATOR_CHANGE_MS = 200, /* changes of nodes wake the pending ones no more often */
+	COORDINATOR_REFUSALS_MAX = 32,
+	COORDINATOR_UNKNOWN_MS = 30000, /* a service that the store does not have is removed */
+};
+
+/* What a node answered last; kept for explanations while the service is pending. */
+struct coordinator_refusal {
+	uint32_t node;
+	struct fit fit;
+};
+
+struct coordinator_attempt;
+
+struct coordinator_work {
+	struct list link;
+	struct fleet_service *service;
+	struct heap_item timer;
+	struct list attempts;
+	size_t attempts_count;
+	uint64_t since_ns; /* may act from then on */
+	uint32_t *queue;   /* slots to place */
+	size_t queue_count;
+	size_t queue_at;
+	size_t queue_room;
+	bool look;              /* is to be looked at as a whole */
+	bool waits;             /* pending: no node for some slot */
+	uint32_t waits_reasons; /* of all nodes, together */
+	uint32_t waits_ms;
+	uint64_t waits_until_ns;
+	uint64_t unknown_ns; /* since when the store does not have it; 0 */
+	struct slots_count counted;
+	struct coordinator_refusal refusals[COORDINATOR_REFUSALS_MAX];
+	size_t refusals_count;
+};
+
+struct coordinator_counters {
+	uint64_t offers, promises, rejects, awards, claimed, releases, silent, retires, pending;
+};
+
+struct coordinator {
+	struct fleet *fleet;
+	uint32_t self;
+	uint64_t start_ns;
+	uint64_t next_offer; /* the upper bits are drawn at the start */
+	struct list works;
+	struct map attempts; /* by offer */
+	size_t attempts_count;
+	struct heap timers;
+	struct slots slots;
+	uint64_t wake_ns; /* of those that are pending; UINT64_MAX */
+	uint64_t woken_ns;
+	struct coordinator_counters counters;
+};
+
+void coordinator_init(struct coordinator *c, struct fleet *fleet, uint32_t self, uint64_t seed);
+void coordinator_fini(struct coordinator *c);
+void coordinator_start(struct coordinator *c, uint64_t now_ns);
+/* As fleet_changed_fn; NULL: nodes. */
+void coordinator_touch(struct coordinator *c, struct fleet_service *service);
+/* An answer: PROMISE, REJECT, CLAIMED. */
+void coordinator_message(struct coordinator *c, uint32_t from, const struct placemsg *m,
+			 uint64_t now_ns, struct step_actions *out);
+/* All that is due, until nothing is or no room is left (true: there is more). */
+bool coordinator_work(struct coordinator *c, uint64_t now_ns, struct step_actions *out);
+uint64_t coordinator_due_ns(const struct coordinator *c);
+
+enum { COORDINATOR_STEP_ACTIONS = 8 };
+
+/* NULL when this node does not coordinate it. */
+const struct coordinator_work *coordinator_of(const struct coordinator *c, uint64_t service);
+/* Why this node is not taken now: as known here, or as it answered itself. */
+void coordinator_why(const struct coordinator *c, const struct fleet_service *s,
+		     const struct fleet_node *n, struct fit *out);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_PLACE_LEDGER_H
+#define SCHEDULER_PLACE_LEDGER_H
+
+/*
+ * What this node has promised and claimed: it alone decides, so nothing is ever given twice. An
+ * offer becomes a promise (kept for LEDGER_PROMISE_MS) or a refusal with its reasons; an award
+ * turns the promise into a claim, which counts when its record in the journal is durable; a claim
+ * ends when the runtime says that nothing is left of it. Resources are held from promise to end,
+ * also while the journal is in doubt.
+ *
+ * A part of the core placement.h, which gives it inputs and room for actions: no I/O, no clock.
+ * After a restart it adopts what the journal names; containers that no claim names are told as
+ * orphans. Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/heap.h"
+#include "base/list.h"
+#include "scheduler/place/fit.h"
+#include "scheduler/place/placemsg.h"
+#include "scheduler/step.h"
+
+enum {
+	LEDGER_PROMISE_MS = 5000,
+	LEDGER_CLAIMS_MAX = 4096,   /* of one node */
+	LEDGER_PROMISES_MAX = 4096, /* under way at a time */
+	LEDGER_TAKES_MAX = 64,      /* things that one claim has alone */
+	LEDGER_RETRY_MS = 1000,     /* after the journal could not be written */
+};
+
+enum ledger_phase {
+	LEDGER_PROMISED = 1,
+	LEDGER_WRITING,  /* awarded, the journal is being written */
+	LEDGER_DOUBTFUL, /* awarded, and it could not be: taken back when that is durable */
+	LEDGER_HELD,
+};
+
+/* One promise or claim. */
+struct ledger_item {
+	struct list link; /* by number */
+	struct list due;  /* has something to tell */
+	struct heap_item timer;
+	enum ledger_phase phase;
+	uint64_t offer; /* 0: adopted */
+	uint32_t from;  /* the coordinator that offered */
+	struct claim claim;
+	uint32_t cpu_milli;
+	uint64_t memory_bytes;
+	enum fleet_mode mode;
+	uint64_t token; /* of the journal write under way */
+	bool tell;      /* the claim is to be published */
+	bool stop;      /* and the runtime to be told that it ends */
+	bool ended;     /* nothing is left of it, the journal is to say so */
+	size_t takes_count;
+	uint64_t takes[];
+};
+
+struct ledger {
+	struct fleet *fleet;
+	uint32_t self;
+	uint16_t file;
+	struct map by_offer;
+	struct map by_number;
+	struct list items;
+	struct list due;
+	struct heap timers;
+	size_t promises;
+	size_t claims;
+	uint64_t cpu_used_milli;
+	uint64_t memory_used_bytes;
+	uint64_t next_number;
+	uint64_t next_token;
+	uint64_t rewrite_token; /* of the journal as a whole; 0: none under way */
+	bool rewrite;           /* is wanted */
+	uint64_t rewrite_at_ns; /* not before */
+	size_t journal_records;
+	bool cordoned;
+	bool draining;
+	uint64_t drain_until_ns;
+	bool started;
+};
+
+void ledger_init(struct ledger *l, struct fleet *fleet, uint32_t self, uint16_t file);
+void ledger_fini(struct ledger *l);
+
+/* The journal as it was found, before ledger_start. -1: out of memory. */
+int ledger_load(struct ledger *l, const void *data, size_t bytes)
+	__attribute__((warn_unused_result));
+void ledger_start(struct ledger *l, uint64_t now_ns);
+
+/* A message of a coordinator. Needs room for LEDGER_STEP_ACTIONS actions. */
+void ledger_message(struct ledger *l, uint32_t from, const struct placemsg *m, uint64_t now_ns,
+		    struct step_actions *out);
+void ledger_disk_done(struct ledger *l, uint64_t token, bool good, uint64_t now_ns);
+/* What the node's other parts say. Unknown numbers are harmless. */
+void ledger_state(struct ledger *l, uint64_t number, enum claim_state state, uint16_t reason);
+void ledger_ended(struct ledger *l, uint64_t number);
+void ledger_cordon(struct ledger *l, bool cordoned);
+/* until_ns 0: no more. */
+void ledger_drain(struct ledger *l, uint64_t until_ns);
+/* Promises that ran out, the drain's end, writes, tells: until nothing is due or no room is left
+ * (true: there is more). */
+bool ledger_work(struct ledger *l, uint64_t now_ns, struct step_actions *out);
+/* When time alone changes something; UINT64_MAX: never. */
+uint64_t ledger_due_ns(const struct ledger *l);
+
+enum { LEDGER_STEP_ACTIONS = 4 };
+
+/* NULL when there is no such claim. */
+const struct ledger_item *ledger_claim(const struct ledger *l, uint64_t number);
+uint32_t ledger_cpu_free_milli(const struct ledger *l);
+uint64_t ledger_memory_free_bytes(const struct ledger *l);
+
+#endif
