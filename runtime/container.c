@@ -222,14 +222,15 @@ prepare(struct container *c)
 	container_publish(c);
 	if (!container_link_attached(c))
 		return;
-	if (container_start(c, &err) < 0 || container_watch_open(c, &err) < 0) {
-		container_fail(c, &err);
-		container_later(c, BUSY_MS);
-		return;
+	if (container_start(c, &err) == 0) {
+		c->phase = CONTAINER_STARTED;
+		c->row.memory_limit = c->plan->memory_bytes;
+		container_publish(c);
+		if (container_watch_begin(c, &err) == 0)
+			return;
 	}
-	c->phase = CONTAINER_STARTED;
-	c->row.memory_limit = c->plan->memory_bytes;
-	container_publish(c);
+	container_fail(c, &err);
+	container_later(c, BUSY_MS);
 }
 
 /* ---- stopping and removing ---- */

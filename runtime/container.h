@@ -139,4 +139,5 @@ void container_label(const struct container *c, char out[MSG_TARGET]);
 int container_no_memory(struct err *err);
 /* container_start.c: makes everything for the attempt and starts its monitor. */
 int container_start(struct container *c, struct err *err) MUST_CHECK;
+
 #endif

@@ -6,6 +6,7 @@
  */
 #include "runtime/container_watch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -196,13 +197,26 @@ on_told(void *arg, const struct control_state *state)
 		started(c, state);
 }
 
-int
-container_watch_open(struct container *c, struct err *err)
+static int
+watch_monitor(struct container *c, struct err *err)
 {
 	defer_close int folder = place_container(&c->host->place, c->replica, false, err);
 	if (folder < 0)
 		return -1;
 	return monitor_link_open(c->host->loop, folder, on_told, c, &c->monitor, err);
+}
+
+int
+container_watch_begin(struct container *c, struct err *err)
+{
+	if (watch_monitor(c, err) == 0)
+		return 0;
+	if (err->code != ECONNREFUSED)
+		return -1;
+	/* A program that ends at once may be faster than we are: its monitor has left the record.
+	 */
+	finish(c);
+	return 0;
 }
 
 /* ---- after a restart ---- */
@@ -220,7 +234,7 @@ adopt_running(struct container *c, const struct control_state *state)
 	if (c->hold)
 		container_watch_last_end(c);
 	container_figures_adopt(c);
-	if (container_watch_open(c, &err) < 0)
+	if (watch_monitor(c, &err) < 0)
 		finish(c);
 	else if (state->phase == CONTROL_RUNNING || state->phase == CONTROL_STOPPING)
 		/* From the file, before the monitor answers: nobody may see less than before. */

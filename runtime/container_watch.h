@@ -10,8 +10,8 @@
 
 #include "runtime/container.h"
 
-/* Listens to the monitor that was started: c->monitor. */
-int container_watch_open(struct container *c, struct err *err) MUST_CHECK;
+/* Listens to the monitor that was started (c->monitor), or takes note that it has ended already. */
+int container_watch_begin(struct container *c, struct err *err) MUST_CHECK;
 /* How the program ended whose place the attempt holds, into the row. */
 void container_watch_last_end(struct container *c);
 
