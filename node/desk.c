@@ -90,17 +90,37 @@ registry(const char *folder, struct hub_member *member, const struct leash_messa
 		fd_close(&fds[i]);
 }
 
+static void
+login(const struct desk *desk, struct hub_member *member, const struct leash_message *message)
+{
+	struct leash_message answer;
+	struct err err = {0};
+	defer_close int logins = registries_logins(desk->registries);
+	defer_close int pipe = -1;
+
+	leash_init(&answer, LEASH_LOGIN_PIPE);
+	answer.from_role = ROLE_NODE;
+	answer.id = message->id;
+	if (logins >= 0)
+		pipe = login_program_start(desk->logins, logins, message->name, &err);
+	if (err.kind)
+		log_err(LOG_WARN, "a registry's login was not asked for", &err);
+	hub_send(member, &answer, &pipe, pipe >= 0 ? 1 : 0);
+}
+
 void
-desk_asked(int data_fd, const char *registries, struct hub_member *member,
-	   const struct leash_message *message, const int *fds)
+desk_asked(const struct desk *desk, struct hub_member *member, const struct leash_message *message,
+	   const int *fds)
 {
 	struct err err = {0};
 
 	if (message->kind == LEASH_SPOOL)
-		spool(data_fd, member, message->id);
+		spool(desk->data_fd, member, message->id);
 	else if (message->kind == LEASH_REGISTRY)
-		registry(registries, member, message);
+		registry(desk->registries, member, message);
+	else if (message->kind == LEASH_LOGIN)
+		login(desk, member, message);
 	else if (message->kind == LEASH_KEEP &&
-		 vault_keep(data_fd, message->name, fds[0], &err) < 0)
+		 vault_keep(desk->data_fd, message->name, fds[0], &err) < 0)
 		log_err(LOG_ERROR, "a sealed key was not kept", &err);
 }

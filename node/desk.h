@@ -10,13 +10,19 @@
 
 #include "node/certs.h"
 #include "node/hub.h"
+#include "node/login_program.h"
 
 /* To a signer that has just started: the sealing key, what was kept sealed, the certificates. */
 void desk_signer(int data_fd, struct hub_member *signer, const struct certs *certs);
 /* A round of certificates; certs may be NULL (none). */
 void desk_certificates(struct hub_member *signer, const struct certs *certs);
-/* LEASH_KEEP, LEASH_SPOOL and LEASH_REGISTRY. registries: the folder of node.yaml. */
-void desk_asked(int data_fd, const char *registries, struct hub_member *member,
+/* LEASH_KEEP, LEASH_SPOOL, LEASH_REGISTRY and LEASH_LOGIN. registries: the folder of node.yaml. */
+struct desk {
+	int data_fd;
+	const char *registries;
+	struct login_program *logins;
+};
+void desk_asked(const struct desk *desk, struct hub_member *member,
 		const struct leash_message *message, const int *fds);
 
 #endif

@@ -64,6 +64,7 @@ struct node {
 	struct supervise *supervise;
 	struct certs *certs;
 	struct outside *outside;
+	struct login_program *logins;
 	struct edge *edge;
 	uv_signal_t signals[SIGNALS];
 	uv_timer_t tick;
@@ -113,7 +114,8 @@ role_asked(void *arg, struct hub_member *m, const struct leash_message *message,
 	struct node *n = arg;
 
 	(void)count;
-	desk_asked(n->inst.data_fd, n->config.runtime.registries, m, message, fds);
+	desk_asked(&(struct desk){n->inst.data_fd, n->config.runtime.registries, n->logins}, m,
+		   message, fds);
 }
 
 static void
@@ -601,7 +603,8 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 	n->certs = certs_new(&n->loop, n->config.tls.certificates, certificates_changed, n);
 	n->outside = outside_new(&n->loop, n->own, n->hub, &n->inst, n->fabric);
 	n->edge = edge_new(&n->loop, n->own, n->hub, &n->inst);
-	if (!n->outside || !n->edge)
+	n->logins = login_program_new(&n->loop);
+	if (!n->outside || !n->edge || !n->logins)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	return 0;
 }
@@ -731,6 +734,7 @@ close_node(struct node *n)
 	if (!stay && outside_remove(n->outside, &outside) < 0)
 		log_err(LOG_WARN, "the uplink is not removed", &outside);
 	outside_free(n->outside);
+	login_program_free(n->logins);
 	edge_free(n->edge);
 	certs_free(n->certs);
 	supervise_free(n->supervise);

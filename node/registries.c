@@ -28,8 +28,8 @@ open_file(const char *path)
 	return fd_take(&fd);
 }
 
-static int
-open_logins(const char *folder)
+int
+registries_logins(const char *folder)
 {
 	static const char *const usual[] = {"/root/.docker/config.json",
 					    "/run/containers/0/auth.json"};
@@ -48,8 +48,8 @@ open_logins(const char *folder)
 }
 
 /* It becomes the name of a folder. */
-static bool
-is_host(const char *host)
+bool
+registries_is_host(const char *host)
 {
 	return host[0] != '\0' && host[0] != '.' &&
 	       strspn(host,
@@ -62,7 +62,7 @@ open_authority(const char *folder, const char *host)
 {
 	char path[512];
 
-	if (!is_host(host) ||
+	if (!registries_is_host(host) ||
 	    !text_format(path, sizeof(path), "%s/certs.d/%s/ca.crt", folder, host))
 		return -1;
 	return open_file(path);
@@ -84,7 +84,7 @@ registries_open(const char *folder, const char *host, int fds[REGISTRIES_FILES],
 	size_t count = 0;
 
 	*which_out = 0;
-	add(open_logins(folder), LEASH_REGISTRY_LOGINS, fds, &count, which_out);
+	add(registries_logins(folder), LEASH_REGISTRY_LOGINS, fds, &count, which_out);
 	add(open_authority(folder, host), LEASH_REGISTRY_CA, fds, &count, which_out);
 	add(open_file("/etc/resolv.conf"), LEASH_REGISTRY_RESOLV, fds, &count, which_out);
 	add(open_file("/etc/hosts"), LEASH_REGISTRY_HOSTS, fds, &count, which_out);

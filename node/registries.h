@@ -9,13 +9,18 @@
  * Threading: the loop's thread.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { REGISTRIES_FILES = 4, REGISTRIES_BYTES_MAX = 4 << 20 };
 
-/* host: HOST[:PORT], checked here. Gives how many descriptors there are (the caller's), in the
- * order of enum leash_registry, and which. */
+/* config.json alone; -1: there is none. */
+int registries_logins(const char *folder);
+/* HOST[:PORT], and nothing else. */
+bool registries_is_host(const char *host);
+/* host: checked here. Gives how many descriptors there are (the caller's), in the order of enum
+ * leash_registry, and which. */
 size_t registries_open(const char *folder, const char *host, int fds[REGISTRIES_FILES],
 		       uint64_t *which_out);
 

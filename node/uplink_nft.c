@@ -202,7 +202,8 @@ uplink_nft_run(const char *rules, size_t bytes, uid_t uid, struct err *err)
 	if (text < 0 || pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "cannot run the nft program");
 	defer_close int ours = ends[0], theirs = ends[1];
-	pid_t pid = fork();
+	/* Not fork(3): libuv would close what it takes for its own descriptors. */
+	pid_t pid = _Fork();
 	if (pid == 0)
 		become_nft(program, text, theirs, uid);
 	if (pid < 0)

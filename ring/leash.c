@@ -29,6 +29,7 @@ static const struct {
 	{LEASH_KEEP, FROM(SIGNER), FROM(NODE)},
 	{LEASH_SPOOL, FROM(API), FROM(NODE)},
 	{LEASH_REGISTRY, FROM(FETCH), FROM(NODE)},
+	{LEASH_LOGIN, FROM(FETCH), FROM(NODE)},
 };
 
 /* Whose segment a role reads. node reads the metric pages of all. */
@@ -66,6 +67,7 @@ static const struct {
 	[LEASH_TICKETS] = {1, 1},
 	[LEASH_REGISTRY_FILES] = {0, 4},
 	[LEASH_SOCKETS] = {1, FD_PASS_MAX},
+	[LEASH_LOGIN_PIPE] = {0, 1},
 };
 
 void

@@ -54,6 +54,9 @@ enum leash_kind {
 	/* node -> role */
 	LEASH_SOCKETS, /* node -> overlay: fds: unconnected sockets of node's own network namespace,
 			  to ask the machine's resolvers with */
+	/* fetch <-> node */
+	LEASH_LOGIN,      /* asks for the login that a program keeps; name: HOST[:PORT], id */
+	LEASH_LOGIN_PIPE, /* the answer: id; fd: pipe with struct leash_login; none: node cannot */
 	LEASH_KINDS_,
 };
 
@@ -73,6 +76,17 @@ enum leash_registry {
 	LEASH_REGISTRY_RESOLV = 1 << 2, /* /etc/resolv.conf */
 	LEASH_REGISTRY_HOSTS = 1 << 3,  /* /etc/hosts */
 };
+
+/* What comes through the pipe of LEASH_LOGIN_PIPE, from a process that node forked; then `bytes` of
+ * what the program printed. */
+struct leash_login {
+	uint32_t kind; /* enum err_kind; 0: the program gave a login. ERR_NOT_FOUND: it has none */
+	uint32_t bytes;
+	char what[256];
+	char why[2][256];
+	char fix[256];
+};
+enum { LEASH_LOGIN_BYTES_MAX = 64 << 10 };
 
 struct leash_message {
 	uint32_t magic;

@@ -2,7 +2,8 @@
 /*
  * A request of the core goes: files of its host (asked of node each time the host is another one)
  * -> addresses -> transfer -> the core again. The login is given to the core with every answer of
- * the endpoint itself; the bytes of config.json are wiped when the courier ends.
+ * the endpoint itself; the bytes of config.json are wiped when the courier ends. A login that a
+ * program keeps is asked of node when the core wants it, and kept as long.
  *
  * Mirrors come from the configuration, which node replaces at any time: each courier looks into it
  * when it starts.
@@ -19,12 +20,13 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "runtime/login_pipe.h"
 #include "runtime/logins.h"
 #include "runtime/lookup.h"
 #include "spec/config.h"
 #include "wire/url.h"
 
-enum { FILES = 4, TOKENS_MAX = 256, FILES_WAIT_MS = 5000 };
+enum { FILES = 4, TOKENS_MAX = 256, FILES_WAIT_MS = 5000, LOGIN_WAIT_MS = 20000 };
 
 /* A password that is taken away (docker logout) is not used for longer. */
 static const uint64_t PASSWORD_NS = UINT64_C(300) * 1000000000;
@@ -54,6 +56,10 @@ struct courier {
 	struct transfer *transfer;
 	uv_timer_t timer;
 	uint64_t files_id; /* asked for; 0 no */
+	uint64_t login_id; /* the same */
+	struct login_pipe *login;
+	struct registry_login *helped;       /* by a program; NULL: it gave none */
+	char helper_of[REGISTRY_HOST_BYTES]; /* the endpoint whose program was asked; "" none */
 	char host[REGISTRY_HOST_BYTES];
 	struct buf files[FILES]; /* of that host, by bit of enum leash_registry */
 	uint64_t passed;         /* bytes of the thing that were passed on */
@@ -91,6 +97,8 @@ courier_free(struct courier *c)
 	c->over = true;
 	list_remove(&c->link);
 	lookup_cancel(c->lookup);
+	login_pipe_cancel(c->login);
+	mem_free_zero(c->helped);
 	transfer_cancel(c->transfer);
 	drop_files(c);
 	for (size_t i = 0; i < FILES; i++)
@@ -208,6 +216,8 @@ login_for_endpoint(struct courier *c, struct registry_login *login)
 	struct err err = {0};
 	int rc = 0;
 
+	if (!strcmp(c->helper_of, e->host))
+		return c->helped;
 	if (c->files[LOGINS].length)
 		rc = logins_find((const char *)c->files[LOGINS].data, c->files[LOGINS].length,
 				 e->host, c->r->repository, login, &err);
@@ -408,6 +418,104 @@ courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size
 	}
 }
 
+/* ---- logins that a program keeps ---- */
+
+static void
+helped(struct courier *c, const struct err *err)
+{
+	struct registry_reply reply = {
+		.received = c->passed,
+		.login = c->helped,
+		.login_err = c->helped ? NULL : err,
+	};
+
+	if (!c->helped && err->kind != ERR_NOT_FOUND)
+		log_err(LOG_WARN, "a registry's login could not be had", err);
+	step(c, &reply);
+}
+
+static void
+login_told(void *arg, const struct registry_login *login, const struct err *err)
+{
+	struct courier *c = arg;
+	struct err none = {0};
+
+	uv_timer_stop(&c->timer);
+	c->login = NULL;
+	c->helped = login ? mem_zalloc(MEM_RUNTIME, sizeof(*login)) : NULL;
+	if (c->helped)
+		*c->helped = *login;
+	else if (login)
+		err_set(&none, ERR_NO_MEMORY, "no memory for a registry's login");
+	helped(c, login ? &none : err);
+}
+
+static void
+login_late(uv_timer_t *timer)
+{
+	struct courier *c = timer->data;
+	struct err err = {0};
+
+	c->login_id = 0;
+	login_pipe_cancel(c->login);
+	c->login = NULL;
+	err_set(&err, ERR_TIMEOUT, "node did not ask the program that keeps this login");
+	helped(c, &err);
+}
+
+static void
+ask_login(struct courier *c)
+{
+	const struct registry_endpoint *e = registry_endpoint(c->r);
+	struct leash_message m;
+	struct err err = {0};
+
+	mem_free_zero(c->helped);
+	c->helped = NULL;
+	text_copy(c->helper_of, sizeof(c->helper_of), e->host);
+	leash_init(&m, LEASH_LOGIN);
+	m.to_role = ROLE_NODE;
+	m.id = c->login_id = ++c->cs->next_id;
+	text_copy(m.name, sizeof(m.name), e->host);
+	if (station_send(c->cs->st, &m, NULL, 0, &err) < 0)
+		fail_later(c, &err);
+	else
+		uv_timer_start(&c->timer, login_late, FILES_WAIT_MS, 0);
+}
+
+static void
+take_pipe(struct courier *c, int *fds, size_t count)
+{
+	struct err err = {0};
+
+	c->login_id = 0;
+	uv_timer_stop(&c->timer);
+	if (count == 1)
+		c->login = login_pipe_start(station_loop(c->cs->st), fd_take(&fds[0]), login_told,
+					    c, &err);
+	else
+		err_set(&err, ERR_SYSTEM, "node cannot ask the program that keeps this login");
+	if (c->login)
+		uv_timer_start(&c->timer, login_late, LOGIN_WAIT_MS, 0);
+	else
+		helped(c, &err);
+}
+
+void
+courier_login(struct couriers *cs, const struct leash_message *m, int *fds, size_t count)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &cs->all) {
+		struct courier *c = container_of(it, struct courier, link);
+
+		if (c->login_id != m->id)
+			continue;
+		take_pipe(c, fds, count);
+		return;
+	}
+}
+
 /* ---- actions ---- */
 
 static void
@@ -441,6 +549,9 @@ act(struct courier *c)
 		log_event(LOG_INFO, "a registry is asked again", log_s("image", c->r->image),
 			  log_u("in_ms", c->r->action.wait_ms), LOG_END);
 		uv_timer_start(&c->timer, waited, c->r->action.wait_ms, 0);
+		break;
+	case REGISTRY_LOGIN:
+		ask_login(c);
 		break;
 	case REGISTRY_DONE:
 		keep_token(c);

@@ -44,6 +44,8 @@ int courier_open(struct station *st, struct transfers *transfers, struct courier
 		 struct err *err) MUST_CHECK;
 /* LEASH_REGISTRY_FILES. */
 void courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count);
+/* LEASH_LOGIN_PIPE. */
+void courier_login(struct couriers *cs, const struct leash_message *m, int *fds, size_t count);
 
 /* NULL with err. */
 struct courier *courier_start(struct couriers *cs, const struct courier_order *order,

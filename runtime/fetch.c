@@ -403,6 +403,8 @@ on_message(struct station *st, const struct leash_message *m, int *fds, size_t c
 	(void)st;
 	if (m->kind == LEASH_REGISTRY_FILES)
 		courier_files(fetch.couriers, m, fds, count);
+	else if (m->kind == LEASH_LOGIN_PIPE)
+		courier_login(fetch.couriers, m, fds, count);
 }
 
 static void

@@ -111,12 +111,21 @@ take_auth(const json_t *auth, struct registry_login *out, struct err *err)
 	return err_fix(err, "log in again: docker login");
 }
 
+/* It becomes a part of a file's name. */
+static bool
+is_helper(const char *name)
+{
+	return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+	       strlen(name);
+}
+
 static int
 find(json_t *root, const char *host, const char *repository, struct registry_login *out,
      struct err *err)
 {
 	json_t *auth = best(json_read_get(root, "auths"), host, repository);
 	int rc = auth ? take_auth(auth, out, err) : 0;
+	char safe[256];
 
 	if (rc != 0)
 		return rc;
@@ -126,8 +135,14 @@ find(json_t *root, const char *host, const char *repository, struct registry_log
 		helper = json_read_text(root, "credsStore");
 	if (!helper[0])
 		return 0;
-	text_copy(out->helper, sizeof(out->helper), helper);
-	return 1;
+	if (is_helper(helper) && text_copy(out->helper, sizeof(out->helper), helper))
+		return 1;
+	out->helper[0] = '\0';
+	err_set(err, ERR_INVALID, "config.json names a program that cannot be one");
+	text_printable(helper, strnlen(helper, 60), safe, sizeof(safe));
+	err_why(err, "docker-credential-%s: the name may have letters, digits, -, _ and dots",
+		safe);
+	return err_fix(err, "see credHelpers and credsStore in config.json");
 }
 
 int
@@ -146,4 +161,33 @@ logins_find(const char *text, size_t bytes, const char *host, const char *reposi
 	int rc = find(root, host, repository, out, err);
 	json_read_free(root);
 	return rc;
+}
+
+const char *
+logins_server(const char *host)
+{
+	return is_docker(host, strlen(host)) ? "https://index.docker.io/v1/" : host;
+}
+
+int
+logins_take(const char *text, size_t bytes, struct registry_login *out, struct err *err)
+{
+	struct err ignored = {0};
+	json_t *root = json_read_parse(text, bytes, &ignored);
+	const char *user = json_read_text(root, "Username");
+	const char *secret = json_read_text(root, "Secret");
+	bool identity = !strcmp(user, "<token>");
+
+	memset(out, 0, sizeof(*out));
+	bool whole = user[0] && secret[0] &&
+		     (identity ? text_copy(out->identity, sizeof(out->identity), secret)
+			       : text_copy(out->user, sizeof(out->user), user) &&
+					 text_copy(out->password, sizeof(out->password), secret));
+	json_read_free(root);
+	if (whole)
+		return 0;
+	mem_wipe(out, sizeof(*out));
+	err_set(err, ERR_INVALID, "the answer of a program that keeps logins does not hold");
+	return err_why(err,
+		       "it is to print {\"ServerURL\": ..., \"Username\": ..., \"Secret\": ...}");
 }

@@ -5,6 +5,7 @@
  *    do not speak TLS; a redirect never leads from https to http.
  *  - an Authorization goes to the endpoint that asked for it and to its token server, never along a
  *    redirect to another host; a token server is asked over https (http only by an http endpoint).
+ *  - a program that keeps a login is asked when a login is wanted, once per endpoint.
  *  - what may get better by itself (cut connections, 429, 5xx) is tried again after 0.5, 1, 2, 4 s
  *    or what Retry-After says, going on behind the last byte; progress counts the tries anew.
  *  - what failed at one endpoint is tried at the next; the last one's error is the error, those of
@@ -158,6 +159,8 @@ next_endpoint(struct registry *r, const struct err *err)
 	r->tries = r->logins = 0;
 	memset(r->accepted, 0, sizeof(r->accepted));
 	memset(&r->challenge, 0, sizeof(r->challenge));
+	r->helper_asked = false;
+	err_clear(&r->helper_err);
 	begin(r);
 }
 
@@ -253,16 +256,16 @@ say_denied(const struct registry *r, const struct registry_reply *reply, struct 
 	else
 		err_set(err, ERR_DENIED, "the registry %s wants a login for %s (401)", host,
 			r->repository);
-	if (reply->login && reply->login->helper[0]) {
-		err_why(err,
-			"config.json leaves this login to the program docker-credential-%s, which "
-			"the node does not run",
-			reply->login->helper);
-		err_fix(err, "write the login into config.json itself (docker login without "
-			     "credsStore and credHelpers)");
+	if (r->helper_err.kind) {
+		err_why(err, "%s", r->helper_err.what);
+		for (unsigned i = 0; i < r->helper_err.whys; i++)
+			err_why(err, "%s", r->helper_err.why[i]);
+	}
+	if (r->helper_err.fix[0]) {
+		err_fix(err, "%s", r->helper_err.fix);
 		return;
 	}
-	if (!reply->login)
+	if (!reply->login && !r->helper_err.kind)
 		err_why(err, "there is no login for it; a repository that does not exist looks "
 			     "the same");
 	why_body(reply, err);
@@ -407,12 +410,8 @@ ask_token(struct registry *r, const struct registry_login *login)
 }
 
 static void
-unauthorised(struct registry *r, const struct registry_reply *reply)
+log_in(struct registry *r, const struct registry_reply *reply)
 {
-	memset(&r->challenge, 0, sizeof(r->challenge));
-	for (size_t i = 0; i < reply->challenges_count; i++)
-		(void)challenge_parse(reply->challenges[i], strlen(reply->challenges[i]),
-				      &r->challenge);
 	bool again = ++r->logins <= LOGINS_MAX && !r->foreign;
 	bool identity = reply->login && reply->login->identity[0];
 
@@ -428,6 +427,33 @@ unauthorised(struct registry *r, const struct registry_reply *reply)
 		}
 	}
 	give_up(r, reply);
+}
+
+static void
+unauthorised(struct registry *r, const struct registry_reply *reply)
+{
+	memset(&r->challenge, 0, sizeof(r->challenge));
+	for (size_t i = 0; i < reply->challenges_count; i++)
+		(void)challenge_parse(reply->challenges[i], strlen(reply->challenges[i]),
+				      &r->challenge);
+	if (reply->login && reply->login->helper[0] && !r->foreign && !r->helper_asked) {
+		r->helper_asked = r->in_login = true;
+		r->action.verb = REGISTRY_LOGIN;
+		return;
+	}
+	log_in(r, reply);
+}
+
+/* Without a login it is tried as anybody: what is public must not depend on the program. */
+static void
+login_told(struct registry *r, const struct registry_reply *told)
+{
+	struct registry_reply reply = {.status = 401, .login = told->login};
+
+	r->in_login = false;
+	if (told->login_err)
+		r->helper_err = *told->login_err;
+	log_in(r, &reply);
 }
 
 static bool
@@ -590,7 +616,9 @@ registry_step(struct registry *r, const struct registry_reply *reply, uint64_t n
 		r->tries = 0;
 		r->logins = 0;
 	}
-	if (r->in_token)
+	if (r->in_login)
+		login_told(r, reply);
+	else if (r->in_token)
 		token_answered(r, reply, now_ns, jitter);
 	else
 		answered(r, reply, jitter);

@@ -44,7 +44,8 @@ struct registry_login {
 	char user[REGISTRY_NAME_BYTES];
 	char password[REGISTRY_SECRET_BYTES];
 	char identity[REGISTRY_SECRET_BYTES]; /* an OAuth refresh token; "" none */
-	char helper[64]; /* the login is with a program that is not run: its name */
+	char helper[64]; /* the login is with a program: ask it when it is needed (REGISTRY_LOGIN)
+			  */
 };
 
 enum registry_failure {
@@ -69,9 +70,16 @@ struct registry_reply {
 	size_t body_bytes;
 	uint64_t received; /* bytes of the thing itself that were passed on, all in all */
 	const struct registry_login *login; /* for the endpoint; NULL none */
+	const struct err *login_err;        /* after REGISTRY_LOGIN, without login: why */
 };
 
-enum registry_verb { REGISTRY_REQUEST, REGISTRY_WAIT, REGISTRY_DONE, REGISTRY_FAIL };
+enum registry_verb {
+	REGISTRY_REQUEST,
+	REGISTRY_WAIT,
+	REGISTRY_LOGIN, /* ask the endpoint's login.helper; the reply has login or login_err only */
+	REGISTRY_DONE,
+	REGISTRY_FAIL,
+};
 
 struct registry_action {
 	enum registry_verb verb;
@@ -102,6 +110,8 @@ struct registry {
 	/* private */
 	bool foreign; /* after a redirect to another host: no Authorization */
 	bool in_token;
+	bool in_login, helper_asked; /* once per endpoint */
+	struct err helper_err;
 	unsigned redirects, tries, logins;
 	uint64_t received;
 	char url[REGISTRY_URL_BYTES]; /* of the thing itself, after redirects */

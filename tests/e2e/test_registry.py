@@ -9,9 +9,11 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -329,14 +331,72 @@ def test_basic_login():
             login(node, **{reg.host: "me:wrong"})
             fails(node, one(f"{reg.host}/app:1"), "refuses the login")
             node.cli("rm", "shop", "--yes")
-            with open(os.path.join(node.folder, "registries", "config.json"), "w") as f:
-                json.dump({"credHelpers": {reg.host: "vault"}}, f)
-            fails(node, one(f"{reg.host}/app:1"), "docker-credential-vault")
-            node.cli("rm", "shop", "--yes")
             login(node, **{reg.host: "me:secret"})
             node.deploy(one(f"{reg.host}/app:1"))
             text = open(node.log).read()
             check("secret" not in text and base64.b64encode(b"me:secret").decode() not in text, "a password in the log")
+
+
+def config_json(node, value):
+    os.makedirs(os.path.join(node.folder, "registries"), exist_ok=True)
+    with open(os.path.join(node.folder, "registries", "config.json"), "w") as f:
+        json.dump(value, f)
+
+
+def helper(folder, name, text):
+    path = os.path.join(folder, f"docker-credential-{name}")
+    with open(path, "w") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+
+
+def test_logins_that_a_program_keeps():
+    programs = tempfile.mkdtemp(prefix="zlayer-programs-")
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{programs}:{before}"
+    try:
+        with zl.Node(with_registries()) as node:
+            users = os.path.join(node.folder, "users")
+            with open(users, "w") as f:
+                f.write("me:" + bcrypt("hidden-word") + "\n")
+            with Registry(users=users) as reg:
+                reg.push("app:1", node, login="me:hidden-word")
+                keep_logins_in_programs(node, reg, programs)
+            text = open(node.log).read()
+            check("hidden-word" not in text, "a password in the log")
+    finally:
+        os.environ["PATH"] = before
+        shutil.rmtree(programs)
+
+
+def keep_logins_in_programs(node, reg, programs):
+    pull = lambda status=0: node.cli("image", "pull", f"{reg.host}/app:1", status=status).stderr
+    config_json(node, {"auths": {reg.host: {}}, "credsStore": "vault"})
+    text = pull(1)
+    check("docker-credential-vault is not there" in text and "wants a login" in text and "fix" in text, text)
+    helper(programs, "vault", "echo it is sealed; exit 2\n")
+    text = pull(1)
+    check("it says: it is sealed" in text and "docker-credential-vault get" in text, text)
+    helper(programs, "vault", "echo credentials not found in native keychain; exit 1\n")
+    text = pull(1)
+    check("docker-credential-vault has no login for" in text and "docker login" in text, text)
+    give = lambda password: f"""read server
+echo "$1 $server" >>{programs}/asked
+echo "{{\\"ServerURL\\": \\"$server\\", \\"Username\\": \\"me\\", \\"Secret\\": \\"{password}\\"}}"
+"""
+    helper(programs, "vault", give("wrong"))
+    check("refuses the login" in pull(1), "a wrong login")
+    helper(programs, "vault", give("hidden-word"))
+    config_json(node, {"credHelpers": {reg.host: "vault"}, "credsStore": "nobody"})
+    node.deploy(one(f"{reg.host}/app:1"))
+    node.curl("/health", "shop.test")
+    asked = open(f"{programs}/asked").read().splitlines()
+    equal(set(asked), {f"get {reg.host}"}, "what the program was asked")
+    # A public image does not need the program.
+    with Registry() as public:
+        public.push("app:1", node)
+        node.cli("image", "pull", f"{public.host}/app:1")
+    equal(len(open(f"{programs}/asked").read().splitlines()), len(asked), "asked for a public image")
 
 
 def bcrypt(password):

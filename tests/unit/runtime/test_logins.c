@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -66,6 +67,51 @@ test_bad_files(void **state)
 }
 
 static void
+test_programs(void **state)
+{
+	static const char *const bad[] = {"a/b", "../x", "a b", "$(x)",
+					  "a23456789012345678901234567890123456789012345678901234"
+					  "5678901234"};
+	static const char *const answers[] = {
+		"",
+		"[]",
+		"{\"Username\":\"me\"}",
+		"{\"Secret\":\"x\"}",
+		"{\"Username\":\"me\",\"Secret\":7}",
+		"{\"Username\":\"\",\"Secret\":\"x\"}",
+	};
+	static const char good[] = "{\"ServerURL\":\"r\",\"Username\":\"me\",\"Secret\":\"pw\"}\n";
+	static const char token[] = "{\"Username\":\"<token>\",\"Secret\":\"refresh\"}";
+	struct registry_login l;
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct err err = {0};
+
+		snprintf(text, sizeof(text), "{\"credHelpers\":{\"r.test\":\"%s\"}}", bad[i]);
+		assert_int_equal(logins_find(text, strlen(text), "r.test", "x", &l, &err), -1);
+		assert_string_equal(l.helper, "");
+		assert_true(err.whys == 1 && err.fix[0]);
+	}
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct err err = {0};
+
+		assert_int_equal(logins_take(answers[i], strlen(answers[i]), &l, &err), -1);
+		assert_true(err.kind == ERR_INVALID && !l.user[0] && !l.password[0]);
+	}
+	struct err err = {0};
+	assert_int_equal(logins_take(good, strlen(good), &l, &err), 0);
+	assert_string_equal(l.user, "me");
+	assert_string_equal(l.password, "pw");
+	assert_int_equal(logins_take(token, strlen(token), &l, &err), 0);
+	assert_string_equal(l.identity, "refresh");
+	assert_string_equal(l.user, "");
+	assert_string_equal(logins_server("registry-1.docker.io"), "https://index.docker.io/v1/");
+	assert_string_equal(logins_server("r.test:5000"), "r.test:5000");
+}
+
+static void
 test_no_memory(void **state)
 {
 	struct registry_login l;
@@ -95,6 +141,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_programs),
 		cmocka_unit_test(test_no_memory),
 	};
 

@@ -184,6 +184,50 @@ test_basic(void **state)
 }
 
 /* What a redirect leads to elsewhere never sees the Authorization. */
+/* A program is asked when a login is wanted, once; without an answer it is tried as anybody. */
+static void
+test_login_of_a_program(void **state)
+{
+	struct registry_login kept = {.helper = "vault"}, given = {.user = "me", .password = "x"};
+	struct registry_reply wants = {.status = 401,
+				       .challenges = {"Basic realm=\"x\""},
+				       .challenges_count = 1,
+				       .login = &kept};
+	struct registry_reply told = {.login = &given};
+	struct err why = {0};
+
+	(void)state;
+	begin("reg.test", NULL);
+	registry_step(&r, &wants, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_LOGIN);
+	registry_step(&r, &told, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_REQUEST);
+	assert_string_equal(r.action.authorization, "Basic bWU6eA==");
+	status(200);
+	assert_int_equal(r.action.verb, REGISTRY_DONE);
+
+	err_set(&why, ERR_SYSTEM, "docker-credential-vault failed");
+	err_why(&why, "it is sealed");
+	err_fix(&why, "unseal it");
+	told = (struct registry_reply){.login_err = &why};
+	begin("reg.test", NULL);
+	registry_step(&r, &wants, 1, 0);
+	registry_step(&r, &told, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_FAIL);
+	assert_non_null(strstr(r.err.what, "wants a login"));
+	assert_string_equal(r.err.why[0], "docker-credential-vault failed");
+	assert_string_equal(r.err.why[1], "it is sealed");
+	assert_string_equal(r.err.fix, "unseal it");
+
+	wants.challenges[0] = "Bearer realm=\"https://auth.test/t\",service=\"s\"";
+	begin("reg.test", NULL);
+	registry_step(&r, &wants, 1, 0);
+	assert_int_equal(r.action.verb, REGISTRY_LOGIN);
+	registry_step(&r, &told, 1, 0);
+	assert_true(r.action.verb == REGISTRY_REQUEST && r.action.token);
+	assert_string_equal(r.action.authorization, "");
+}
+
 static void
 test_redirects(void **state)
 {
@@ -332,6 +376,7 @@ main(void)
 		cmocka_unit_test(test_token_flow_ends),
 		cmocka_unit_test(test_identity_token),
 		cmocka_unit_test(test_basic),
+		cmocka_unit_test(test_login_of_a_program),
 		cmocka_unit_test(test_redirects),
 		cmocka_unit_test(test_tries),
 		cmocka_unit_test(test_mirrors),
