@@ -419,6 +419,20 @@ tls_unknown_name(const struct tls *t)
 	return t->unknown_name;
 }
 
+bool
+tls_peer(const struct tls *t, struct buf *out)
+{
+	X509 *x = SSL_get0_peer_certificate(t->ssl);
+	int n = x ? i2d_X509(x, NULL) : -1;
+	uint8_t *at = n > 0 ? buf_reserve(out, (size_t)n) : NULL;
+
+	if (!at)
+		return false;
+	i2d_X509(x, &at);
+	buf_commit(out, (size_t)n);
+	return true;
+}
+
 void *
 tls_session(struct tls *t)
 {

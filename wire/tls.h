@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/buf.h"
 #include "base/err.h"
 
 struct evp_pkey_st; /* EVP_PKEY */
@@ -39,12 +40,21 @@ struct tls_ticket_key {
  * with the alert unrecognized_name. Borrowed during the call. */
 typedef struct tls_context *(*tls_select_fn)(void *arg, const char *host);
 
+/* Judges the certificate of the other side, which proved that it has its key: der is the leaf's.
+ * Takes the place of every other check (authorities, names, times). */
+typedef bool (*tls_judge_fn)(void *arg, const void *der, size_t bytes);
+
 struct tls_server_config {
 	tls_select_fn select;
 	void *select_arg;
 	bool h2; /* offer h2 before http/1.1 */
 	bool tls13_only;
 	bool async; /* keys may pause the handshake (SSL_MODE_ASYNC) */
+	/* Mutual TLS: clients must show a certificate. Then nothing is resumed: each connection is
+	 * judged anew. */
+	tls_judge_fn judge; /* NULL: clients show none */
+	void *judge_arg;
+	const char *protocol; /* the only one spoken, instead of HTTP's (RFC 7301); NULL: HTTP */
 };
 
 int tls_server_new(const struct tls_server_config *config, struct tls_server **out,
@@ -67,6 +77,13 @@ void tls_context_unref(struct tls_context *c);
 struct tls_client_config {
 	const char *ca_pem; /* NULL: the system's authorities; "": verify nothing (tests) */
 	bool h2;            /* offer h2 and http/1.1, else http/1.1 only */
+	/* The client's own certificate, as tls_context_new takes it; NULL: it shows none. */
+	const void *chain;
+	size_t chain_bytes;
+	struct evp_pkey_st *key;
+	tls_judge_fn judge; /* instead of ca_pem; NULL: by ca_pem */
+	void *judge_arg;
+	const char *protocol; /* as the server's */
 };
 int tls_client_new(const struct tls_client_config *config, struct tls_client **out,
 		   struct err *err) MUST_CHECK;
@@ -116,6 +133,9 @@ void tls_info(const struct tls *t, struct tls_info *out);
 const char *tls_error(const struct tls *t);
 /* True when the failure is that no context fits the name. */
 bool tls_unknown_name(const struct tls *t);
+/* The other side's leaf (DER), once established: bytes appended to out. False: it showed none, or
+ * out of memory. */
+bool tls_peer(const struct tls *t, struct buf *out);
 /* Client: the session to resume with; NULL when there is none; free with tls_session_free. */
 void *tls_session(struct tls *t);
 void tls_session_free(void *session);

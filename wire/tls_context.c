@@ -99,6 +99,10 @@ on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const un
 	unsigned ours_length = (unsigned)sizeof(both) - 1 - (s->config.h2 ? 0u : 3u);
 	unsigned char *chosen;
 
+	if (s->config.protocol) {
+		ours = (const unsigned char *)s->protocol;
+		ours_length = (unsigned)strlen(s->protocol);
+	}
 	if (tls_alpn_ignored(ssl))
 		return SSL_TLSEXT_ERR_NOACK;
 	if (SSL_select_next_proto(&chosen, out_length, ours, ours_length, in, in_length) !=
@@ -160,6 +164,60 @@ tls_server_set_tickets(struct tls_server *s, const struct tls_ticket_key *keys, 
 	s->tickets_count = count;
 }
 
+/* ---- mutual TLS ---- */
+
+static bool
+judged(X509_STORE_CTX *store, tls_judge_fn judge, void *arg)
+{
+	X509 *x = X509_STORE_CTX_get0_cert(store);
+	unsigned char *der = NULL;
+	int n = x ? i2d_X509(x, &der) : -1;
+	bool good = n > 0 && judge(arg, der, (size_t)n);
+
+	OPENSSL_free(der);
+	X509_STORE_CTX_set_error(store, good ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
+	return good;
+}
+
+static int
+on_client_certificate(X509_STORE_CTX *store, void *arg)
+{
+	const struct tls_server *s = arg;
+
+	return judged(store, s->config.judge, s->config.judge_arg);
+}
+
+static int
+on_server_certificate(X509_STORE_CTX *store, void *arg)
+{
+	const struct tls_client *c = arg;
+
+	return judged(store, c->judge, c->judge_arg);
+}
+
+static void
+ask_for_certificates(struct tls_server *s, SSL_CTX *ssl)
+{
+	SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(ssl, on_client_certificate, s);
+	SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+	SSL_CTX_set_num_tickets(ssl, 0);
+}
+
+/* As ALPN writes it; "" for HTTP's own list. */
+static bool
+write_protocol(const char *name, char out[TLS_PROTOCOL_BYTES])
+{
+	size_t length = name ? strlen(name) : 0;
+
+	if (length + 2 > TLS_PROTOCOL_BYTES)
+		return false;
+	out[0] = (char)length;
+	if (name)
+		memcpy(out + 1, name, length + 1);
+	return true;
+}
+
 /* ---- servers ---- */
 
 static bool
@@ -193,6 +251,8 @@ new_server_ssl(struct tls_server *s)
 		SSL_CTX_free(ssl);
 		return NULL;
 	}
+	if (s->config.judge)
+		ask_for_certificates(s, ssl);
 	return ssl;
 }
 
@@ -205,6 +265,10 @@ tls_server_new(const struct tls_server_config *config, struct tls_server **out, 
 		return err_set(err, ERR_NO_MEMORY, "cannot set TLS up");
 	s->config = *config;
 	s->tickets_count = 1;
+	if (!write_protocol(config->protocol, s->protocol)) {
+		mem_free(s);
+		return err_set(err, ERR_LIMIT, "the name of a protocol is too long");
+	}
 	s->cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
 	s->base = new_server_ssl(s);
 	if (!s->cipher || !s->base ||
@@ -362,25 +426,64 @@ trust(SSL_CTX *ssl, const char *pem)
 	return added > 0 ? 0 : -1;
 }
 
+static bool
+offer_protocols(struct tls_client *c, const struct tls_client_config *config)
+{
+	static const unsigned char both[] = "\x02h2\x08http/1.1";
+	unsigned skip = config->h2 ? 0 : 3;
+	const unsigned char *list = both + skip;
+	unsigned length = (unsigned)sizeof(both) - 1 - skip;
+
+	if (config->protocol) {
+		list = (const unsigned char *)c->protocol;
+		length = (unsigned)strlen(c->protocol);
+	}
+	return SSL_CTX_set_alpn_protos(c->ssl, list, length) == 0;
+}
+
+static bool
+show_certificate(struct tls_client *c, const struct tls_client_config *config)
+{
+	struct cursor cursor;
+
+	if (!config->chain)
+		return true;
+	cursor_init(&cursor, config->chain, config->chain_bytes);
+	return use_chain(c->ssl, &cursor) == 0 && SSL_CTX_use_PrivateKey(c->ssl, config->key) == 1;
+}
+
+static bool
+set_client(struct tls_client *c, const struct tls_client_config *config)
+{
+	c->judge = config->judge;
+	c->judge_arg = config->judge_arg;
+	c->verify = !config->judge && (!config->ca_pem || config->ca_pem[0] != '\0');
+	if (!set_common(c->ssl) || (c->verify && trust(c->ssl, config->ca_pem)) ||
+	    !offer_protocols(c, config) || !show_certificate(c, config))
+		return false;
+	if (c->verify || c->judge)
+		SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
+	if (c->judge)
+		SSL_CTX_set_cert_verify_callback(c->ssl, on_server_certificate, c);
+	return true;
+}
+
 int
 tls_client_new(const struct tls_client_config *config, struct tls_client **out, struct err *err)
 {
-	static const unsigned char protocols[] = "\x02h2\x08http/1.1";
 	struct tls_client *c = mem_zalloc(MEM_WIRE, sizeof(*c));
-	unsigned skip = config->h2 ? 0 : 3;
 
 	if (!c)
 		return err_set(err, ERR_NO_MEMORY, "cannot set TLS up");
-	c->verify = !config->ca_pem || config->ca_pem[0] != '\0';
+	if (!write_protocol(config->protocol, c->protocol)) {
+		mem_free(c);
+		return err_set(err, ERR_LIMIT, "the name of a protocol is too long");
+	}
 	c->ssl = SSL_CTX_new(TLS_client_method());
-	if (!c->ssl || !set_common(c->ssl) || (c->verify && trust(c->ssl, config->ca_pem)) ||
-	    SSL_CTX_set_alpn_protos(c->ssl, protocols + skip,
-				    (unsigned)sizeof(protocols) - 1 - skip) != 0) {
+	if (!c->ssl || !set_client(c, config)) {
 		tls_client_free(c);
 		return library_error(err, "cannot set TLS up");
 	}
-	if (c->verify)
-		SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
 	*out = c;
 	return 0;
 }

@@ -8,8 +8,11 @@
 #include <openssl/ssl.h>
 #include "wire/tls.h"
 
+enum { TLS_PROTOCOL_BYTES = 32 }; /* a name with the length before it */
+
 struct tls_server {
 	struct tls_server_config config;
+	char protocol[TLS_PROTOCOL_BYTES];
 	SSL_CTX *base; /* without a certificate: client_hello chooses one */
 	struct tls_ticket_key tickets[TLS_TICKET_KEYS_MAX];
 	size_t tickets_count;
@@ -24,7 +27,10 @@ struct tls_context {
 
 struct tls_client {
 	SSL_CTX *ssl;
-	bool verify;
+	bool verify; /* by authorities and name; a judge does it all itself */
+	tls_judge_fn judge;
+	void *judge_arg;
+	char protocol[TLS_PROTOCOL_BYTES];
 };
 
 /* Called by the library on a connection's SSL object, whose app data is the struct tls. */
