@@ -423,6 +423,15 @@ call_problem(struct call *call, const struct err *err)
 }
 
 void
+call_damaged(struct call *call, const char *whose)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_CORRUPT, "the %s's answer does not hold", whose);
+	call_problem(call, &err);
+}
+
+void
 call_problem_diags(struct call *call, const struct err *err, const struct buf *diagnostics)
 {
 	problem(call, err, (unsigned)err_kind_http(err->kind), diagnostics);

@@ -81,6 +81,8 @@ void call_reply(struct call *call, unsigned status, const char *type, const char
 void call_json(struct call *call, unsigned status, const char *extra, struct buf *b);
 void call_problem(struct call *call, const struct err *err);
 void call_problem_status(struct call *call, const struct err *err, unsigned status);
+/* What came from this role is not what was agreed. */
+void call_damaged(struct call *call, const char *whose);
 /* With a JSON array of diagnostics. */
 void call_problem_diags(struct call *call, const struct err *err, const struct buf *diagnostics);
 

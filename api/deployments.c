@@ -56,14 +56,12 @@ static void
 applied(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	const struct msg_apply_answer *a = body;
-	struct err err = {0};
 	struct buf b;
 	struct json j;
 
 	(void)fds, (void)count;
 	if (bytes != sizeof(*a) || a->changes_bytes > sizeof(a->changes)) {
-		err_set(&err, ERR_CORRUPT, "the scheduler's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "scheduler");
 		return;
 	}
 	buf_init(&b, MEM_API, ANSWER_MAX);
@@ -327,8 +325,7 @@ send_text(struct call *call, int *fds, size_t count, bool list)
 	if (list)
 		buf_puts(&b, "{\"items\":");
 	if (count != 1 || !fd_is_sealed(fds[0])) {
-		err_set(&err, ERR_CORRUPT, "the scheduler's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "scheduler");
 	} else if (fd_read_all(fds[0], &b, &err) < 0) {
 		call_problem(call, &err);
 	} else if (list) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "api/replicas.h"
 #include "api/route.h"
+#include "api/target.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "wire/json_read.h"
@@ -17,8 +18,6 @@
 #include "wire/ws.h"
 
 enum {
-	ARGS_MAX = 256,
-	ARGS_BYTES_MAX = 64 << 10,
 	SESSIONS_MAX = 64,
 	FRAME_MAX = MSG_FRAME_MAX + MSG_FRAME_HEAD,
 	IN_MAX = 2 * FRAME_MAX,
@@ -286,16 +285,7 @@ on_raw(struct call *call, uint8_t *data, size_t bytes)
 /* ---- begin ---- */
 
 static int
-put_arg(struct buf *args, uint32_t *argc, const char *text, struct err *err)
-{
-	buf_put(args, text, strlen(text) + 1);
-	if (++*argc > ARGS_MAX || !buf_ok(args))
-		return err_set(err, ERR_LIMIT, "the command is too long");
-	return 0;
-}
-
-static int
-query_args(struct call *call, struct buf *args, uint32_t *argc, struct err *err)
+query_args(struct call *call, struct words *args, struct err *err)
 {
 	char text[CALL_QUERY_BYTES];
 	struct url_pair pair;
@@ -307,21 +297,19 @@ query_args(struct call *call, struct buf *args, uint32_t *argc, struct err *err)
 		if (!pair.value ||
 		    url_decode(pair.value, pair.value_length, true, text, sizeof(text)) < 0)
 			return err_set(err, ERR_INVALID, "the query's \"command\" is wrong");
-		if (put_arg(args, argc, text, err) < 0)
+		if (words_add(args, text, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 static int
-body_args(struct call *call, struct msg_exec *op, struct buf *args, struct err *err)
+body_args(struct call *call, struct msg_exec *op, struct words *args, struct err *err)
 {
 	json_t *root = json_read_parse(buf_cstr(&call->body), call->body.length, err);
-	int rc = root ? 0 : -1;
+	const json_t *list = json_read_get(root, "command");
+	int rc = !root ? -1 : list ? target_words(list, "command", args, err) : 0;
 
-	const json_t *list = json_read_array(root, "command");
-	for (size_t i = 0; rc == 0 && i < json_read_count(list); i++)
-		rc = put_arg(args, &op->argc, json_read_string(json_read_at(list, i)), err);
 	op->tty = json_read_bool(root, "tty");
 	if (rc == 0 &&
 	    (!text_copy(op->user, sizeof(op->user), json_read_text(root, "user")) ||
@@ -333,7 +321,7 @@ body_args(struct call *call, struct msg_exec *op, struct buf *args, struct err *
 
 /* False: it was answered. */
 static bool
-take_options(struct call *call, struct msg_exec *op, struct buf *args)
+take_options(struct call *call, struct msg_exec *op, struct words *args)
 {
 	uint64_t rows = 24, columns = 80;
 	struct err err = {0};
@@ -359,11 +347,12 @@ take_options(struct call *call, struct msg_exec *op, struct buf *args)
 	op->tty = tty;
 	op->rows = (uint32_t)rows;
 	op->columns = (uint32_t)columns;
-	if (op->argc == 0 && query_args(call, args, &op->argc, &err) < 0) {
+	if (args->count == 0 && query_args(call, args, &err) < 0) {
 		call_problem(call, &err);
 		return false;
 	}
-	if (op->argc > 0 && args->data[0])
+	op->argc = (uint32_t)args->count;
+	if (args->count > 0 && args->text.data[0])
 		return true;
 	err_set(&err, ERR_INVALID, "there is no command to run");
 	err_fix(&err, "?command=sh&command=-c&command=...");
@@ -422,12 +411,12 @@ session_new(struct call *call, int *far_end)
 }
 
 static void
-begin(struct call *call, struct msg_exec *op, const struct buf *args)
+begin(struct call *call, struct msg_exec *op, const struct words *args)
 {
 	struct err err = {0};
 	int fds[2] = {-1, -1};
 
-	fds[1] = fd_memfd_sealed("argv", args->data, args->length);
+	fds[1] = words_fd(args);
 	if (fds[1] < 0 || !session_new(call, &fds[0])) {
 		err_set(&err, ERR_LIMIT, "too many sessions");
 		call_problem_status(call, &err, 503);
@@ -446,7 +435,7 @@ exec_open(struct call *call)
 	char accept[WS_ACCEPT_BYTES];
 	struct msg_exec op = {0};
 	struct err err = {0};
-	struct buf args;
+	struct words args;
 
 	if (!r)
 		return;
@@ -458,8 +447,8 @@ exec_open(struct call *call)
 		call_problem_status(call, &err, 426);
 		return;
 	}
-	buf_init(&args, MEM_API, ARGS_BYTES_MAX);
+	words_init(&args, MEM_API);
 	if (take_options(call, &op, &args))
 		begin(call, &op, &args);
-	buf_fini(&args);
+	words_fini(&args);
 }

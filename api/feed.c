@@ -568,8 +568,7 @@ events_answered(struct call *call, const void *body, size_t bytes, int *fds, siz
 	buf_init(&page, MEM_API, PAGE_EVENTS * sizeof(e));
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	if (count != 1 || !fd_is_sealed(fds[0]) || fd_read_all(fds[0], &page, &err) < 0) {
-		err_set(&err, ERR_CORRUPT, "the scheduler's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "scheduler");
 	} else {
 		json_init(&j, &b);
 		json_object(&j, NULL);

@@ -89,14 +89,12 @@ static void
 imported(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	const struct msg_imported *i = body;
-	struct err err = {0};
 	struct buf b;
 	struct json j;
 
 	(void)fds, (void)count;
 	if (bytes != sizeof(*i)) {
-		err_set(&err, ERR_CORRUPT, "the runtime's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "runtime");
 		return;
 	}
 	buf_init(&b, MEM_API, 8192);
@@ -134,14 +132,12 @@ static void
 pruned(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	const struct msg_pruned *p = body;
-	struct err err = {0};
 	struct buf b;
 	struct json j;
 
 	(void)fds, (void)count;
 	if (bytes != sizeof(*p)) {
-		err_set(&err, ERR_CORRUPT, "the runtime's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "runtime");
 		return;
 	}
 	buf_init(&b, MEM_API, 4096);

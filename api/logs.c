@@ -5,7 +5,8 @@
  * a head or has ended; one that has been silent for a while is not waited for when the stream
  * follows. Memory: one frame or two per source; a source that is ahead is not read, so back
  * pressure goes to the runtime. A stream that follows takes in replicas that come later, from their
- * first line.
+ * first line. One that follows a single replica ends with it: when a run of a job is over, or the
+ * replica is removed, the runtime is told that no more is waited for, and sends what is left.
  */
 #include "api/logs.h"
 
@@ -38,7 +39,7 @@ struct source {
 	uint64_t replica;
 	char name[MSG_TARGET];
 	uv_pipe_t pipe;
-	bool has_pipe, reading, closing, asked;
+	bool has_pipe, reading, closing, asked, told;
 	uint64_t heard_ms;
 	struct buf in;
 	char error[MSG_TEXT];
@@ -372,6 +373,36 @@ on_drained(struct call *call)
 	pump(call->stream);
 }
 
+/* Nothing can come any more. */
+static bool
+is_over(const struct stream *s)
+{
+	const struct msg_replica *r =
+		rows_get(s->call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, s->only);
+
+	return !r ||
+	       (r->job && (r->state == MSG_REPLICA_STOPPED || r->state == MSG_REPLICA_FAILED));
+}
+
+static void
+tell_end(struct stream *s)
+{
+	struct list *it, *next;
+	uv_os_fd_t fd;
+
+	if (!s->follow || !s->only || !is_over(s))
+		return;
+	list_each (it, next, &s->sources) {
+		struct source *src = container_of(it, struct source, link);
+
+		if (src->told || src->state != SOURCE_OPEN || src->closing ||
+		    uv_fileno((uv_handle_t *)&src->pipe, &fd) < 0)
+			continue;
+		shutdown(fd, SHUT_WR);
+		src->told = true;
+	}
+}
+
 static void scan(struct stream *s);
 
 static void
@@ -385,6 +416,8 @@ on_timer(uv_timer_t *timer)
 		s->retry_ms = 0;
 		scan(s);
 	}
+	if (!s->closing)
+		tell_end(s);
 	if (!s->closing)
 		pump(s);
 }
@@ -634,6 +667,24 @@ has_any(struct call *call, const struct rows_target *t)
 	return any;
 }
 
+/* The run of a job that a target names; 0: it is none. */
+static uint64_t
+run_of(struct call *call, const struct rows_target *t)
+{
+	struct stream probe = {.target = *t};
+	struct rows rows;
+	uint64_t id = 0;
+
+	if (!t->index)
+		return 0;
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, is_wanted, &probe, NULL,
+		     &rows);
+	if (rows.count == 1 && ((const struct msg_replica *)rows.items[0])->job)
+		id = ((const struct msg_replica *)rows.items[0])->id;
+	rows_fini(&rows);
+	return id;
+}
+
 void
 logs_target(struct call *call)
 {
@@ -659,5 +710,6 @@ logs_target(struct call *call)
 	if (!s)
 		return;
 	s->target = target;
+	s->only = run_of(call, &target);
 	begin(s);
 }

@@ -41,7 +41,7 @@ const struct route route_table[] = {
 	 services_get},
 	{HTTP_PATCH, "/v1/services/{deployment}/{service}", "scaleService", ROUTE_BODY,
 	 services_patch},
-	{HTTP_POST, "/v1/jobs/{deployment}/{service}/run", "runJob", ROUTE_NO_BODY, services_run},
+	{HTTP_POST, "/v1/jobs/{deployment}/{service}/run", "runJob", ROUTE_BODY, jobs_run},
 	{HTTP_GET, "/v1/routes", "listRoutes", ROUTE_NO_BODY, services_routes},
 	{HTTP_GET, "/v1/replicas", "listReplicas", ROUTE_NO_BODY, replicas_list},
 	{HTTP_GET, "/v1/replicas/{id}", "getReplica", ROUTE_NO_BODY, replicas_get},

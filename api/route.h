@@ -49,7 +49,7 @@ void deployments_pause(struct call *call);
 void deployments_resume(struct call *call);
 void deployments_abort(struct call *call);
 /* services.c */
-void services_run(struct call *call);
+void jobs_run(struct call *call);
 void services_list(struct call *call);
 void services_get(struct call *call);
 void services_patch(struct call *call);

@@ -41,14 +41,9 @@ static const struct msg_service *
 find(struct call *call)
 {
 	const struct msg_service *s = rows_service(call->server, call->param[0], call->param[1]);
-	struct err err = {0};
 
-	if (!s) {
-		err_set(&err, ERR_NOT_FOUND, "there is no service \"%.63s/%.63s\"", call->param[0],
-			call->param[1]);
-		err_fix(&err, "zlayer status shows what there is");
-		call_problem(call, &err);
-	}
+	if (!s)
+		target_no_service(call, call->param[0], call->param[1]);
 	return s;
 }
 
@@ -85,42 +80,6 @@ services_patch(struct call *call)
 		return;
 	text_copy(t.service, sizeof(t.service), call->param[1]);
 	target_ask(call, MSG_OP_SCALE, &t);
-}
-
-static void
-run_answered(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
-{
-	const struct msg_run_answer *a = body;
-	struct err err = {0};
-	struct buf b;
-	struct json j;
-
-	(void)fds, (void)count;
-	if (bytes != sizeof(*a)) {
-		err_set(&err, ERR_CORRUPT, "the scheduler's answer does not hold");
-		call_problem(call, &err);
-		return;
-	}
-	buf_init(&b, MEM_API, 4096);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_u64(&j, "replica", a->replica);
-	json_textf(&j, "name", "%.63s/%.63s.%u", call->param[0], call->param[1], a->index);
-	json_end(&j);
-	call_json(call, 202, NULL, &b);
-}
-
-void
-services_run(struct call *call)
-{
-	struct msg_target_op t = {.who_uid = call->conn->user->uid};
-
-	if (!find(call))
-		return;
-	text_copy(t.deployment, sizeof(t.deployment), call->param[0]);
-	text_copy(t.service, sizeof(t.service), call->param[1]);
-	call_ask(call, ROLE_SCHEDULER, MSG_OP_RUN, &t, sizeof(t), NULL, 0, CALL_ASK_MS,
-		 run_answered);
 }
 
 static int

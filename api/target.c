@@ -17,6 +17,31 @@ target_no_deployment(struct call *call, const char *name)
 	call_problem(call, &err);
 }
 
+void
+target_no_service(struct call *call, const char *deployment, const char *name)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_NOT_FOUND, "there is no service \"%.63s/%.63s\"", deployment, name);
+	err_fix(&err, "zlayer status shows what there is");
+	call_problem(call, &err);
+}
+
+int
+target_words(const json_t *list, const char *key, struct words *out, struct err *err)
+{
+	bool good = json_read_kind(list) == JSON_READ_ARRAY;
+
+	for (size_t i = 0; good && i < json_read_count(list); i++) {
+		const json_t *item = json_read_at(list, i);
+
+		good = json_read_kind(item) == JSON_READ_TEXT;
+		if (good && words_add(out, json_read_string(item), err) < 0)
+			return -1;
+	}
+	return good ? 0 : err_set(err, ERR_INVALID, "\"%s\" must be a list of texts", key);
+}
+
 static int
 take_number(const json_t *value, const char *key, uint32_t max, uint32_t *out, struct err *err)
 {
@@ -86,14 +111,12 @@ static void
 answered(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	const struct msg_target_answer *a = body;
-	struct err err = {0};
 	struct buf b;
 	struct json j;
 
 	(void)fds, (void)count;
 	if (bytes != sizeof(*a)) {
-		err_set(&err, ERR_CORRUPT, "the scheduler's answer does not hold");
-		call_problem(call, &err);
+		call_damaged(call, "scheduler");
 		return;
 	}
 	buf_init(&b, MEM_API, 4096);

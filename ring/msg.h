@@ -744,7 +744,7 @@ enum msg_op {
 	MSG_OP_IMAGE_IMPORT, /* struct msg_import, fd: tar archive of an OCI layout; answer
 				msg_imported */
 	MSG_OP_IMAGE_REMOVE, /* struct msg_import: name */
-	MSG_OP_EXEC,         /* struct msg_exec, fds: stream, memfd of NUL-ended argv texts */
+	MSG_OP_EXEC,         /* struct msg_exec, fds: stream, the command (ring/words.h) */
 	MSG_OP_LOGS,         /* struct msg_logs, fd: stream */
 	/* runtime -> unpack */
 	MSG_OP_UNPACK, /* struct msg_import, fds: archive; answer fd: image record */
@@ -771,7 +771,8 @@ enum msg_op {
 	MSG_OP_PAUSE,    /* struct msg_target_op: the roll-out of a deployment */
 	MSG_OP_RESUME,   /* struct msg_target_op */
 	MSG_OP_ABORT,    /* struct msg_target_op */
-	MSG_OP_RUN,      /* struct msg_target_op: a job; answer msg_run_answer */
+	MSG_OP_RUN,      /* struct msg_target_op: a job, maybe a fd: ring/words.h, more arguments;
+			    answer msg_run_answer */
 };
 
 struct msg_apply {

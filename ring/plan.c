@@ -376,7 +376,7 @@ take_steps(struct cursor *c, struct arena *a, struct plan *p)
 {
 	size_t count = take_count(c, 32);
 
-	if (count == 0 || count > PLAN_STEPS_MAX)
+	if (count > PLAN_STEPS_MAX)
 		c->failed = true;
 	p->steps = take_array(c, a, count, sizeof(*p->steps));
 	for (size_t i = 0; i < count && !c->failed; i++) {
@@ -403,16 +403,20 @@ take_steps(struct cursor *c, struct arena *a, struct plan *p)
 void
 plan_encode(const struct plan *plan, struct buf *out)
 {
+	uint32_t version = plan->args_more.count ? 3 : plan->steps_count ? 2 : 1;
+
 	buf_u32(out, PLAN_MAGIC);
 	/* As before where nothing is new: the digest of what has not changed must stay. */
-	buf_u32(out, plan->steps_count ? PLAN_VERSION : 1);
+	buf_u32(out, version);
 	put_identity(out, plan);
 	put_process(out, plan);
 	put_resources(out, plan);
 	put_confinement(out, plan);
 	put_keeping(out, plan);
-	if (plan->steps_count)
+	if (version > 1)
 		put_steps(out, plan);
+	if (version > 2)
+		put_list(out, &plan->args_more);
 }
 
 int
@@ -433,6 +437,12 @@ plan_decode(const void *data, size_t bytes, struct arena *arena, struct plan **o
 		take_keeping(&c, arena, p);
 		if (version > 1)
 			take_steps(&c, arena, p);
+		if (version > 2)
+			take_list(&c, arena, &p->args_more);
+		/* What it is for must be there: same plan, same bytes. */
+		if ((version == 2 && p->steps_count == 0) ||
+		    (version > 2 && p->args_more.count == 0))
+			c.failed = true;
 	}
 	if (!arena_ok(arena))
 		return err_set(err, ERR_NO_MEMORY, "no memory for a replica's plan of %zu bytes",

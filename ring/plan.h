@@ -17,7 +17,7 @@
 
 enum {
 	PLAN_MAGIC = 0x4e4c505a, /* "ZPLN" */
-	PLAN_VERSION = 2,        /* with init steps; without them it is encoded as 1 */
+	PLAN_VERSION = 3,        /* encoded as 2 without more args, as 1 without init steps, too */
 	PLAN_BYTES_MAX = 1 << 20,
 	PLAN_TEXT_MAX = 131072, /* one argument or variable */
 	PLAN_LIST_MAX = 1024,
@@ -94,8 +94,9 @@ struct plan {
 
 	struct plan_list entrypoint;
 	struct plan_list args;
-	char *workdir; /* NULL: the image's */
-	char *user;    /* NULL: the image's */
+	struct plan_list args_more; /* behind args, or the image's: of one run of a job */
+	char *workdir;              /* NULL: the image's */
+	char *user;                 /* NULL: the image's */
 	char *hostname;
 	struct plan_pair *env;
 	size_t env_count;

@@ -85,10 +85,11 @@ container_process_argv(const struct container *c, struct launch *l, struct arena
 	size_t rest = p->args.given ? p->args.count : image->cmd.count;
 	char **from = p->entrypoint.given ? p->entrypoint.items : image->entrypoint.items;
 	char **then = p->args.given ? p->args.items : image->cmd.items;
-	char **items = arena_array(a, entry + rest + 1, sizeof(*items));
+	size_t more = p->args_more.count;
+	char **items = arena_array(a, entry + rest + more + 1, sizeof(*items));
 	if (items == NULL)
 		return container_no_memory(err);
-	if (entry + rest == 0) {
+	if (entry + rest + more == 0) {
 		err_set(err, ERR_INVALID, "there is nothing to run");
 		err_why(err, "the image %s has no entrypoint and no command", p->image);
 		return err_fix(err, "say what to run in command.args");
@@ -97,9 +98,11 @@ container_process_argv(const struct container *c, struct launch *l, struct arena
 		items[i] = from[i];
 	for (size_t i = 0; i < rest; i++)
 		items[entry + i] = then[i];
+	for (size_t i = 0; i < more; i++)
+		items[entry + rest + i] = p->args_more.items[i];
 	if (items[0][0] == '\0')
 		return err_set(err, ERR_INVALID, "the name of the program to run is empty");
-	l->argv = (struct launch_list){.items = items, .count = entry + rest};
+	l->argv = (struct launch_list){.items = items, .count = entry + rest + more};
 	return 0;
 }
 

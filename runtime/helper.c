@@ -12,10 +12,11 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/text.h"
+#include "ring/words.h"
 #include "runtime/container_process.h"
 #include "runtime/launch.h"
 
-enum { ARENA_BYTES = 8 << 20, WORDS_BYTES_MAX = 1 << 20, WORDS_MAX = 1024 };
+enum { ARENA_BYTES = 8 << 20 };
 
 static int
 fill_exec(struct container *c, const struct helper_command *command, struct launch *l,
@@ -89,24 +90,6 @@ helper_exec(struct container *c, const struct helper_command *command, int strea
 /* ---- requests ---- */
 
 static int
-read_words(int fd, uint32_t argc, struct buf *text, char **argv, struct err *err)
-{
-	if (argc == 0 || argc > WORDS_MAX || !fd_is_sealed(fd))
-		return err_set(err, ERR_INVALID, "a command without words");
-	if (lseek(fd, 0, SEEK_SET) < 0 || fd_read_all(fd, text, err) < 0)
-		return err_where(err, "reading the words of a command");
-	char *at = (char *)text->data, *end = at + text->length;
-	for (uint32_t i = 0; i < argc; i++) {
-		char *stop = at < end ? memchr(at, '\0', (size_t)(end - at)) : NULL;
-		if (stop == NULL || (i == 0 && stop == at))
-			return err_set(err, ERR_INVALID, "the words of a command are damaged");
-		argv[i] = at;
-		at = stop + 1;
-	}
-	return 0;
-}
-
-static int
 find_container(struct container_host *host, uint64_t replica, struct container **out,
 	       struct err *err)
 {
@@ -120,19 +103,23 @@ static int
 serve_exec(struct container_host *host, const struct msg_exec *op, int *fds, size_t count,
 	   struct err *err)
 {
-	static char *argv[WORDS_MAX + 1];
 	struct container *c;
-	struct buf text;
-	int done = -1;
+	struct words words;
+	int done;
+
 	if (count != 2 || !MSG_OK(op->user) || !MSG_OK(op->workdir))
 		return err_set(err, ERR_INVALID, "a request to run a command is malformed");
 	if (find_container(host, op->replica, &c, err) < 0)
 		return -1;
-	buf_init(&text, MEM_RUNTIME, WORDS_BYTES_MAX);
-	if (read_words(fds[1], op->argc, &text, argv, err) == 0) {
+	words_init(&words, MEM_RUNTIME);
+	if (words_read(&words, fds[1], err) < 0) {
+		done = -1;
+	} else if (words.count != op->argc || words.count == 0 || !words.items[0][0]) {
+		done = err_set(err, ERR_INVALID, "the words of a command are damaged");
+	} else {
 		struct helper_command command = {
-			.argv = argv,
-			.argc = op->argc,
+			.argv = words.items,
+			.argc = words.count,
 			.user = op->user,
 			.workdir = op->workdir,
 			.tty = op->tty != 0,
@@ -141,7 +128,7 @@ serve_exec(struct container_host *host, const struct msg_exec *op, int *fds, siz
 		};
 		done = helper_exec(c, &command, fds[0], err);
 	}
-	buf_fini(&text);
+	words_fini(&words);
 	return done;
 }
 

@@ -25,7 +25,7 @@ store_replica(struct model *m, struct store_replica *row, struct plan_make_input
 
 static int
 make_row(struct model *m, struct service *s, const struct revision *r, uint32_t index,
-	 struct store_replica *row, struct err *err)
+	 const struct words *args, struct store_replica *row, struct err *err)
 {
 	const struct store_pin *pin = model_pin(r, s->row.name);
 	const struct doc_service *spec = doc_service_find(r->doc, s->row.name);
@@ -42,6 +42,7 @@ make_row(struct model *m, struct service *s, const struct revision *r, uint32_t 
 		.service_id = s->row.id,
 		.index = index,
 		.revision = r->row.revision,
+		.args = args,
 	};
 	row->service = s->row.id;
 	row->index = index;
@@ -101,14 +102,14 @@ create_replica(struct model *m, struct service *s, uint32_t index, bool of_targe
 	if (d->operation && (d->rollout.phase == ROLLOUT_FORWARD ||
 			     d->operation->row.kind == MSG_OPERATION_RESTART))
 		row.operation = d->operation->row.id;
-	if (make_row(m, s, r, index, &row, err) < 0)
+	if (make_row(m, s, r, index, NULL, &row, err) < 0)
 		return -1;
 	/* On the way forward it was waited for before; on the way back nothing may wait. */
 	return begin_life(m, s, &row, d->rollout.phase != ROLLOUT_IDLE, err) ? 0 : -1;
 }
 
 struct replica *
-create_run(struct model *m, struct service *s, struct err *err)
+create_run(struct model *m, struct service *s, const struct words *args, struct err *err)
 {
 	struct deployment *d = s->deployment;
 	struct revision *r = model_document(m, d, d->row.revision, err);
@@ -125,7 +126,7 @@ create_run(struct model *m, struct service *s, struct err *err)
 			index = p->row.index + 1;
 	}
 	text_copy(row.boot, sizeof(row.boot), m->boot);
-	if (make_row(m, s, r, index, &row, err) < 0)
+	if (make_row(m, s, r, index, args, &row, err) < 0)
 		return NULL;
 	return begin_life(m, s, &row, false, err);
 }

@@ -4,12 +4,14 @@
 
 /* New replicas: in the store and in the model, ordered to run. */
 
+#include "ring/words.h"
 #include "scheduler/model.h"
 
 /* Replica `index` of a service, as the target or the revision that serves has it. */
 int create_replica(struct model *m, struct service *s, uint32_t index, bool of_target,
 		   struct err *err) MUST_CHECK;
-/* A run of a job, as the revision that serves has it. NULL with err. */
-struct replica *create_run(struct model *m, struct service *s, struct err *err);
+/* A run of a job, as the revision that serves has it, with more arguments. NULL with err. */
+struct replica *create_run(struct model *m, struct service *s, const struct words *args,
+			   struct err *err);
 
 #endif

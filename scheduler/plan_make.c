@@ -157,6 +157,12 @@ put_process(const struct plan_make_input *in, struct arena *a, struct plan *p)
 	p->pull = pull(s->image.pull_policy);
 	set_list(&p->entrypoint, s->command.has_entrypoint, &s->command.entrypoint);
 	set_list(&p->args, s->command.has_args, &s->command.args);
+	if (in->args)
+		p->args_more = (struct plan_list){
+			.items = (char **)(uintptr_t)in->args->items,
+			.count = in->args->count,
+			.given = in->args->count > 0,
+		};
 	p->workdir = borrow(s->command.workdir);
 	p->user = borrow(s->user);
 	p->hostname =

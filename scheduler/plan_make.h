@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "ring/plan.h"
+#include "ring/words.h"
 #include "spec/config.h"
 #include "spec/doc.h"
 
@@ -29,6 +30,7 @@ struct plan_make_input {
 	uint64_t service_id;
 	uint32_t index;
 	uint32_t revision;
+	const struct words *args; /* behind those of the document; NULL: none */
 };
 
 /* Texts are borrowed from the document and the configuration, or in the arena. */

@@ -28,8 +28,8 @@ int request_plan(struct model *m, const void *body, size_t bytes, struct buf *ou
 
 /* ---- request_target.c ---- */
 
-int request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
-		struct err *err) MUST_CHECK;
+int request_run(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
+		struct msg_run_answer *answer, struct err *err) MUST_CHECK;
 int request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
 		   struct msg_target_answer *answer, struct err *err) MUST_CHECK;
 

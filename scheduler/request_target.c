@@ -492,33 +492,47 @@ forget_runs(struct model *m, struct service *s)
 	}
 }
 
-int
-request_run(struct model *m, const void *body, size_t bytes, struct msg_run_answer *answer,
-	    struct err *err)
+static int
+start_run(struct model *m, const struct target *t, const struct words *args,
+	  struct msg_run_answer *answer, struct err *err)
 {
+	const struct doc_service *spec = t->s ? serving_doc(m, t) : NULL;
+
+	if (!spec || spec->rtype != DOC_RTYPE_JOB) {
+		err_set(err, ERR_INVALID, "%s/%s is not a job that is deployed", t->q.deployment,
+			t->q.service);
+		return err_fix(err, "zlayer job ls shows those that there are");
+	}
+	if (t->d->operation && t->d->operation->row.kind == MSG_OPERATION_REMOVE)
+		return busy(t, err);
+	struct capacity_want want = {spec, 1};
+	if (capacity_check(m, NULL, t->q.deployment, &want, 1, err) < 0)
+		return -1;
+	forget_runs(m, t->s);
+	const struct replica *p = create_run(m, t->s, args, err);
+	if (!p)
+		return -1;
+	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,
+		      t->s->row.name);
+	answer->replica = p->row.id;
+	answer->index = p->row.index;
+	return 0;
+}
+
+int
+request_run(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
+	    struct msg_run_answer *answer, struct err *err)
+{
+	struct words args;
 	struct target t;
 
 	memset(answer, 0, sizeof(*answer));
 	if (find_target(m, body, bytes, &t, err) < 0)
 		return -1;
-	const struct doc_service *spec = t.s ? serving_doc(m, &t) : NULL;
-	if (!spec || spec->rtype != DOC_RTYPE_JOB) {
-		err_set(err, ERR_INVALID, "%s/%s is not a job that is deployed", t.q.deployment,
-			t.q.service);
-		return err_fix(err, "zlayer job ls shows those that there are");
-	}
-	if (t.d->operation && t.d->operation->row.kind == MSG_OPERATION_REMOVE)
-		return busy(&t, err);
-	struct capacity_want want = {spec, 1};
-	if (capacity_check(m, NULL, t.q.deployment, &want, 1, err) < 0)
-		return -1;
-	forget_runs(m, t.s);
-	const struct replica *p = create_run(m, t.s, err);
-	if (!p)
-		return -1;
-	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,
-		      t.s->row.name);
-	answer->replica = p->row.id;
-	answer->index = p->row.index;
-	return 0;
+	words_init(&args, MEM_SCHEDULER);
+	int rc = count > 0 ? words_read(&args, fds[0], err) : 0;
+	if (rc == 0)
+		rc = start_run(m, &t, &args, answer, err);
+	words_fini(&args);
+	return rc;
 }

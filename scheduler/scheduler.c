@@ -264,7 +264,7 @@ change_request(struct scheduler *s, const struct station_request *q, const void 
 	else if (q->op == MSG_OP_ROLLBACK)
 		rc = request_rollback(&s->model, body, bytes, &applied, &err);
 	else if (q->op == MSG_OP_RUN)
-		rc = request_run(&s->model, body, bytes, &run, &err);
+		rc = request_run(&s->model, body, bytes, fds, count, &run, &err);
 	else
 		rc = request_target(&s->model, q->op, body, bytes, &target, &err);
 	if (rc < 0) {

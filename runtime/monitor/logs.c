@@ -3,7 +3,8 @@
  * `logs`: reads the files of one replica and sends what matches. It can read nothing else: one
  * folder, no capabilities, a filter. Following waits on inotify for the folder, which also tells of
  * rotation and of the next attempt's first line; the stream's end is watched at the same time, so
- * that no helper outlives its reader. A follower with an end time leaves when it is reached.
+ * that no helper outlives its reader. A reader that has closed its own half only wants what is
+ * left. A follower with an end time leaves when it is reached.
  */
 #include "runtime/monitor/logs.h"
 
@@ -142,6 +143,8 @@ logs_main(struct launch *launch)
 		if (send_all(launch->stream_fd) < 0)
 			return 0;
 	} while (launch->follow && wait_for_more(launch, watch));
+	if (launch->follow && send_all(launch->stream_fd) < 0)
+		return 0;
 	frame_send_u32(launch->stream_fd, MSG_FRAME_EXIT, 0);
 	return 0;
 }

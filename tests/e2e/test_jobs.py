@@ -3,6 +3,7 @@
 
 import os
 import signal
+import subprocess
 
 import zl
 from test_survive import restarted
@@ -63,6 +64,93 @@ def test_run_and_history():
         equal(n.cli("job", "run", "shop/nothing", status=None).returncode, 4)
         n.cli("rm", "shop", "--volumes", "--yes")
         equal(n.cli_json("ps", "-a")["items"], [])
+
+
+def job_run(n, *args, **options):
+    """The command as a process of its own: what it prints can be read while it runs."""
+    return subprocess.Popen([zl.PROGRAM, "--socket", n.socket, "job", "run", "shop/report", *args], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def let_go(n, what):
+    n.cli("exec", "shop/keeper", "--", "touch", f"/data/{what}")
+
+
+KEEPER = ("  keeper:\n    image: { name: \"test:1\" }\n    storage: [ { type: named, name: d, target: /data } ]\n"
+          "    stop_grace_period: 1s\n")
+
+
+def test_output_as_it_comes():
+    with Node() as n:
+        n.import_image()
+        n.deploy(document("echo one; echo two >&2; while ! test -e /data/$1; do sleep 0.1; done; echo \\\"$@\\\"; exit 7", KEEPER)
+                 .replace('; exit 7"]', '; exit 7"], args: ["sh"]'))
+        wait_for(lambda: [r for r in n.cli_json("ps")["items"] if r["service"] == "keeper" and r["state"] == "ready"],
+                 "the keeper is ready")
+        # Each line while the run goes on, two runs at once, each with its own words; the api's death is not noticed.
+        runs_ = [job_run(n, "--", name, "a b", "-x") for name in ("first", "second")]
+        for r in runs_:
+            equal((r.stdout.readline(), "two" in r.stderr.readline() + r.stderr.readline()), ("one\n", True))
+            equal(r.poll(), None)
+        old = n.kill("api")
+        wait_for(lambda: old not in n.processes().values() and n.ready(), "the api is back")
+        let_go(n, "second")
+        equal((runs_[1].stdout.read(), runs_[1].wait(timeout=60)), ("second a b -x\n", 7))
+        equal(runs_[0].poll(), None)
+        let_go(n, "first")
+        equal((runs_[0].stdout.read(), runs_[0].wait(timeout=60)), ("first a b -x\n", 7))
+        for r in runs_:
+            equal(r.stderr.read(), "", "no second copy of a line, no explanation of a plain status")
+        # Every word as it is, behind those of the document.
+        r = n.cli("job", "run", "shop/report", "--", "first", "--", "", status=7)
+        equal(r.stdout, "one\nfirst -- \n")
+        many = n.cli("job", "run", "shop/report", "--", "first", *["x"] * 255, status=7)
+        equal(many.stdout.split(), ["one", "first"] + ["x"] * 255)
+        refused = n.cli("job", "run", "shop/report", "--", *["x"] * 300, status=1)
+        check("too long" in refused.stderr, refused.stderr)
+        # A follower of one run ends with it.
+        name = n.cli("job", "run", "shop/report", "-d", "--", "third").stdout.strip()
+        follower = subprocess.Popen([zl.PROGRAM, "--socket", n.socket, "job", "logs", name, "-f"], text=True,
+                                    stdout=subprocess.PIPE)
+        check("one" in follower.stdout.readline(), "the follower reads")
+        let_go(n, "third")
+        check("third" in follower.stdout.read() and follower.wait(timeout=60) == 0, "the follower has ended")
+        # What could not be run says why.
+        n.deploy(document("true").replace("/bin/sh", "/bin/nothing"))
+        r = n.cli("job", "run", "shop/report", status=127)
+        check("/bin/nothing" in r.stderr and "command.entrypoint" in r.stderr, r.stderr)
+        n.deploy(document("true").replace("{ name: \"test:1\" }", "{ name: \"none:1\", pull_policy: never }"))
+        r = n.cli("job", "run", "shop/report", status=125)
+        check("none:1" in r.stderr, r.stderr)
+
+
+def test_interrupted():
+    with Node() as n:
+        n.import_image()
+        n.deploy(document("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            r = job_run(n)
+            equal(r.stdout.readline(), "up\n")
+            r.send_signal(number)
+            equal((r.stdout.read(), r.wait(timeout=60)), ("bye\n", 130), "its last words are waited for")
+            check("is being stopped" in r.stderr.read(), "it is said")
+        n.deploy(document("trap '' TERM; echo up; while :; do sleep 0.1; done").replace("period: 1s", "period: 60s"))
+        r = job_run(n)
+        equal(r.stdout.readline(), "up\n")
+        r.send_signal(signal.SIGINT)
+        while "is being stopped" not in r.stderr.readline():
+            pass
+        r.send_signal(signal.SIGINT)
+        equal(r.wait(timeout=30), 130, "a second one leaves at once")
+        r = job_run(n)
+        equal(r.stdout.readline(), "up\n")
+        r.send_signal(signal.SIGHUP)
+        equal(r.wait(timeout=30), -signal.SIGHUP)
+        name = sorted(runs(n))[-1]
+        equal(runs(n)[name]["container"]["state"], "running", "without a terminal it runs on")
+        r = n.cli("job", "run", "shop/report", "--timeout", "2s", status=5)
+        check("goes on" in r.stderr, r.stderr)
+        n.cli("rm", "shop", "--yes", "-t", "1s")
 
 
 def test_cancel():

@@ -54,6 +54,7 @@ example(void)
 		.pull = PLAN_PULL_NEVER,
 		.entrypoint = {words, 2, true},
 		.args = {words, 3, true},
+		.args_more = {words, 1, true},
 		.hostname = t_host,
 		.env = pairs,
 		.env_count = 2,
@@ -114,6 +115,50 @@ test_round_trip(void **state)
 	arena_fini(&arena);
 	buf_fini(&a);
 	buf_fini(&b);
+}
+
+static struct plan *
+again(const struct plan *from, struct arena *arena, uint32_t version)
+{
+	struct buf b;
+	struct plan *p = NULL;
+	struct err err = {0};
+
+	buf_init(&b, MEM_RING, PLAN_BYTES_MAX);
+	plan_encode(from, &b);
+	assert_int_equal(b.data[4], version);
+	assert_int_equal(plan_decode(b.data, b.length, arena, &p, &err), 0);
+	b.data[4]++; /* another version is another form */
+	assert_int_equal(plan_decode(b.data, b.length, arena, &p, &err), -1);
+	b.data[4]--;
+	assert_int_equal(plan_decode(b.data, b.length, arena, &p, &err), 0);
+	buf_fini(&b);
+	return p;
+}
+
+/* The version says what is there; what is not costs no byte. */
+static void
+test_versions(void **state)
+{
+	struct plan from = example();
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena, MEM_RING, 8 << 20);
+	from.args_more = (struct plan_list){words, 2, true};
+	struct plan *p = again(&from, &arena, 3);
+	assert_int_equal(p->args_more.count, 2);
+	assert_string_equal(p->args_more.items[1], "-c");
+	assert_int_equal(p->steps_count, 2);
+	from.steps_count = 0;
+	p = again(&from, &arena, 3);
+	assert_int_equal(p->steps_count, 0);
+	assert_int_equal(p->args_more.count, 2);
+	from.args_more.count = 0;
+	assert_int_equal(again(&from, &arena, 1)->args_more.count, 0);
+	from.steps_count = 2;
+	assert_int_equal(again(&from, &arena, 2)->steps_count, 2);
+	arena_fini(&arena);
 }
 
 static int
@@ -196,6 +241,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_every_cut_is_refused),
 		cmocka_unit_test(test_every_changed_byte_is_safe),
 		cmocka_unit_test(test_without_memory),

@@ -210,7 +210,7 @@ run(struct node_world *w)
 	struct msg_run_answer answer;
 	struct err err = {0};
 
-	assert_int_equal(request_run(&w->m, &q, sizeof(q), &answer, &err), 0);
+	assert_int_equal(request_run(&w->m, &q, sizeof(q), NULL, 0, &answer, &err), 0);
 	return answer;
 }
 

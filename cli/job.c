@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a run of a job stands, from what the node tells. */
+#include "cli/job.h"
+
+#include <string.h>
+
+enum { OWN_FAILURE = 125, SIGNALLED = 128 };
+
+bool
+job_is_over(const json_t *run)
+{
+	const char *state = json_read_text(run, "state");
+
+	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
+}
+
+int
+job_status(const json_t *run)
+{
+	const json_t *c = json_read_get(run, "container");
+	const json_t *status = json_read_get(c, "exit_status");
+
+	if (json_read_int(c, "exit_signal"))
+		return SIGNALLED + (int)json_read_int(c, "exit_signal");
+	if (json_read_text(json_read_get(run, "reason"), "what")[0] &&
+	    !json_read_int(c, "exit_status"))
+		return OWN_FAILURE;
+	return status ? (int)json_read_int(c, "exit_status") : OWN_FAILURE;
+}
+
+bool
+job_failed_by_node(const json_t *run)
+{
+	const json_t *c = json_read_get(run, "container");
+
+	return json_read_bool(c, "oom_killed") ||
+	       json_read_text(json_read_get(c, "reason"), "what")[0] ||
+	       (json_read_kind(json_read_get(c, "exit_status")) == JSON_READ_NULL &&
+		json_read_kind(json_read_get(c, "exit_signal")) == JSON_READ_NULL);
+}

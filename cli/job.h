@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_JOB_H
+#define CLI_JOB_H
+
+/* Runs of jobs, as the node tells them: items of GET /v1/replicas?job=true. */
+
+#include <stdbool.h>
+#include "wire/json_read.h"
+
+bool job_is_over(const json_t *run);
+/* As env(1): the command's own exit status, 128 + n on a signal, 125 when it could not be run. */
+int job_status(const json_t *run);
+/* It did not end by itself: it could not be run, or was ended by the node or the kernel. */
+bool job_failed_by_node(const json_t *run);
+
+#endif
