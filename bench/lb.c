@@ -132,6 +132,7 @@ fill(struct services_input *in, struct msg_stream *stream, struct msg_backend *b
 	     "addresses");
 	in->addresses_count = in->own_count = 2;
 	in->mtu = 1420;
+	in->attached = true;
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "dataplane/services.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
@@ -34,6 +35,7 @@ struct balancer {
 	struct lb *lb;    /* NULL: nothing to balance */
 	struct services *services;
 	struct err why_not;
+	char refused[ERR_TEXT_BYTES]; /* what was said to be */
 	uint32_t xdp, links_count;
 	char links[MSG_EDGE_LINKS][16];
 	uint8_t modes[MSG_EDGE_LINKS], shared[MSG_EDGE_LINKS];
@@ -282,6 +284,7 @@ fill(struct balancer *b, const struct tables *t, struct services_input *in)
 		return;
 	take_links(b, edge);
 	fill_addresses(b, edge, in);
+	in->attached = b->links_count > 0;
 	in->config.out = b->links_count == 1 ? b->ifindexes[0] : 0;
 }
 
@@ -351,6 +354,21 @@ publish_drains(struct balancer *b)
 
 /* ---- doing ---- */
 
+/* Said once, shown as long as it is so. */
+static void
+tell_refused(struct balancer *b)
+{
+	struct err refused = {0};
+
+	if (services_refused(b->services, &refused)) {
+		if (strcmp(refused.what, b->refused) != 0)
+			log_err(LOG_WARN, "an endpoint is left to the relay", &refused);
+		if (!b->why_not.kind)
+			b->why_not = refused;
+	}
+	text_copy(b->refused, sizeof(b->refused), refused.what);
+}
+
 static void
 work(struct balancer *b, const struct tables *t)
 {
@@ -377,6 +395,7 @@ work(struct balancer *b, const struct tables *t)
 		log_err(LOG_WARN, "the balancer is not up to date", &err);
 		return;
 	}
+	tell_refused(b);
 	publish_drains(b);
 	publish_applied(b, t);
 }

@@ -60,8 +60,7 @@ plan_adopt(struct plan *p, const uint32_t *slots, size_t slots_count, uint32_t e
 	   uint64_t now_ms)
 {
 	assert(slots_count == EDGE_SLOTS_SMALL || slots_count == EDGE_SLOTS_BIG);
-	*p = (struct plan){
-		.slots_count = slots_count, .epoch = epoch, .until_ms = now_ms + PLAN_SETTLE_MS};
+	*p = (struct plan){.slots_count = slots_count, .epoch = epoch, .since_ms = now_ms};
 	p->slots = mem_dup(MEM_DATAPLANE, slots, slots_count * sizeof(slots[0]));
 	if (!p->slots)
 		return -1;
@@ -136,7 +135,7 @@ apply(struct plan *p, const uint16_t *owners, const struct alive *alive, uint64_
 	if (p->changing && !was_changing)
 		p->epoch++;
 	if (changed)
-		p->until_ms = now_ms + PLAN_SETTLE_MS;
+		p->since_ms = now_ms;
 	return changed;
 }
 
@@ -173,17 +172,24 @@ plan_update(struct plan *p, const struct plan_member *members, size_t count, uin
 bool
 plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms)
 {
+	uint64_t lasts_ms = p->connections ? PLAN_IDLE_MS : PLAN_SETTLE_MS;
+
 	if (!p->changing)
 		return false;
 	if (kept != p->kept) {
 		p->kept = kept;
-		if (p->until_ms < now_ms + PLAN_IDLE_MS)
-			p->until_ms = now_ms + PLAN_IDLE_MS;
+		p->since_ms = now_ms;
 	}
-	if (p->draining || now_ms < p->until_ms)
+	if (p->draining || now_ms < p->since_ms + lasts_ms)
 		return false;
 	for (size_t i = 0; i < p->slots_count; i++)
 		p->slots[i] = EDGE_STEADY(EDGE_CUR(p->slots[i]));
 	p->changing = false;
 	return true;
+}
+
+void
+plan_wait(struct plan *p, uint64_t now_ms)
+{
+	p->since_ms = now_ms;
 }

@@ -7,9 +7,9 @@
  * it, and when a change is over. Backends are numbers (indices into the map of backends); 0 is the
  * relay, which is always there.
  *
- * A change begins when a slot gets another owner while the former one is still there. It lasts at
- * least PLAN_SETTLE_MS, as long as a member drains, and until no packet has gone to a former owner
- * for PLAN_IDLE_MS. A member that is gone owns nothing at once.
+ * A change begins when a slot gets another owner while the former one is still there. It lasts as
+ * long as a member drains; with connections, until no packet has gone to a former owner for
+ * PLAN_IDLE_MS, and without, for PLAN_SETTLE_MS. A member that is gone owns nothing at once.
  * Threading: none.
  */
 
@@ -38,7 +38,8 @@ struct plan {
 	uint32_t epoch; /* grows with every change that begins from a steady table */
 	bool changing;
 	bool draining;     /* a member drains */
-	uint64_t until_ms; /* not over before */
+	bool connections;  /* of TCP; the owner of the plan says so */
+	uint64_t since_ms; /* the last change, or packet to a former owner */
 	uint64_t kept;     /* the counter, when it was last seen to move */
 };
 
@@ -58,5 +59,7 @@ bool plan_update(struct plan *p, const struct plan_member *members, size_t count
 /* Time has passed; kept: how many packets went to former owners so far. True when the table has
  * changed: the change is over. */
 bool plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms);
+/* Packets do not come by this table yet: its change begins when they do. */
+void plan_wait(struct plan *p, uint64_t now_ms);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Order of an update: backends, tables, devices, replies' sources, prefixes, addresses; then in
- * reverse what no longer holds. So no packet finds an address without a table, or a table without
- * its backends.
+ * Order of an update: backends, devices, replies' sources, tables, prefixes, addresses; then in
+ * reverse what no longer holds. So no packet finds an address without a table, or a table whose
+ * backends have no device or no way back yet.
  *
  * A backend's number is not used again soon, and then with another generation.
  */
@@ -15,6 +15,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+
+/* What tables lead to is put before them, what leads to tables after. */
+enum { FIRST_AFTER_TABLES = LB_DENIED };
 
 struct service {
 	uint64_t stream;
@@ -44,6 +47,8 @@ struct services {
 	uint32_t cursor;
 	uint64_t now_ms;
 	size_t vips;
+	bool attached;
+	struct err refused; /* the first one of this update */
 	bool numbers[EDGE_SERVICES_MAX];
 };
 
@@ -152,6 +157,25 @@ services_free(struct services *s)
 	mem_free(s);
 }
 
+/* The relay serves it on the node's own addresses; the others go on. */
+static void
+refuse(struct services *s, const struct msg_stream *r, const char *why)
+{
+	if (s->refused.kind)
+		return;
+	err_set(&s->refused, ERR_LIMIT, "the kernel does not balance all of %s, endpoint %s",
+		r->service_label, r->endpoint);
+	err_why(&s->refused, "%s", why);
+}
+
+bool
+services_refused(const struct services *s, struct err *out)
+{
+	if (s->refused.kind)
+		*out = s->refused;
+	return s->refused.kind != ERR_NONE;
+}
+
 /* ---- services ---- */
 
 static bool
@@ -171,24 +195,28 @@ is_ours(const struct msg_stream *r)
 	       !(r->flags & (MSG_STREAM_TLS | MSG_STREAM_PROXY_PROTOCOL));
 }
 
-static struct service *
-service_of(struct services *s, const struct msg_stream *r)
+/* *out NULL: all numbers are taken. */
+static int
+service_of(struct services *s, const struct msg_stream *r, struct service **out, struct err *err)
 {
-	struct service *v = map_get_u64(&s->streams, r->id);
+	uint32_t i = 0;
 
-	for (uint32_t i = 0; !v && i < EDGE_SERVICES_MAX; i++) {
-		if (s->numbers[i])
-			continue;
-		v = service_add(s, r->id, i);
-		if (v && plan_init(&v->plan) < 0) {
-			map_remove_u64(&s->streams, r->id);
-			s->numbers[i] = false;
-			service_free(v);
-			v = NULL;
-		}
-		break;
+	*out = map_get_u64(&s->streams, r->id);
+	while (!*out && i < EDGE_SERVICES_MAX && s->numbers[i])
+		i++;
+	if (*out || i == EDGE_SERVICES_MAX)
+		return 0;
+	struct service *v = service_add(s, r->id, i);
+	if (v && plan_init(&v->plan) == 0) {
+		*out = v;
+		return 0;
 	}
-	return v;
+	if (v) {
+		map_remove_u64(&s->streams, r->id);
+		s->numbers[i] = false;
+		service_free(v);
+	}
+	return err_set(err, ERR_NO_MEMORY, "no memory for a balanced endpoint");
 }
 
 static int
@@ -208,12 +236,17 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 
 		if (!row_holds(r) || !is_ours(r))
 			continue;
-		struct service *v = service_of(s, r);
-		if (!v)
-			return err_set(err, ERR_LIMIT, "no place for another balanced endpoint");
+		struct service *v;
+		if (service_of(s, r, &v, err) < 0)
+			return -1;
+		if (!v) {
+			refuse(s, r, "there are as many balanced endpoints as can be");
+			continue;
+		}
 		v->seen = true;
 		v->row = r;
 		v->remember = false;
+		v->plan.connections = r->protocol == MSG_STREAM_TCP;
 		v->denies = r->prefixes_deny > 0;
 		v->allows = r->prefixes_allow > 0;
 		text_copy(v->label, sizeof(v->label), r->service_label);
@@ -291,12 +324,19 @@ take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	    const struct services_input *in, struct err *err)
 {
 	struct place_key key = {v->stream, b->replica};
-	struct place *p = place_take(s, &key);
 	const struct msg_veth *veth = veth_of(in, b->replica);
 	bool draining = b->state == MSG_BACKEND_DRAINING;
+	struct place *p;
 
-	if (!p || v->members_count == PLAN_MEMBERS_MAX)
-		return err_set(err, ERR_LIMIT, "no place for another backend");
+	if (v->members_count == PLAN_MEMBERS_MAX ||
+	    (!map_get(&s->places, &key, sizeof(key)) &&
+	     map_count(&s->places) == EDGE_BACKENDS_MAX - 1)) {
+		refuse(s, v->row, "there are as many replicas as can be balanced");
+		return 0;
+	}
+	p = place_take(s, &key);
+	if (!p)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a replica in the balancer");
 	struct edge_backend row = {
 		.stream = v->stream,
 		.replica = b->replica,
@@ -349,7 +389,7 @@ take_backends(struct services *s, const struct services_input *in, struct err *e
 
 /* After the tables: nothing leads to them any more but pins. */
 static int
-drop_backends(struct services *s, struct err *err)
+drop_backends(struct services *s, bool *any, struct err *err)
 {
 	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++) {
 		struct place *p = &s->all[i];
@@ -360,6 +400,7 @@ drop_backends(struct services *s, struct err *err)
 		map_remove(&s->places, &key, sizeof(key));
 		*p = (struct place){
 			.row = {.generation = p->row.generation, .flags = EDGE_BACKEND_DEAD}};
+		*any = true;
 		if (lb_backend(s->lb, i, &p->row, err) < 0)
 			return -1;
 	}
@@ -367,7 +408,7 @@ drop_backends(struct services *s, struct err *err)
 }
 
 static int
-put_tables(struct services *s, struct err *err)
+make_plans(struct services *s, struct err *err)
 {
 	struct map_iter it = {0};
 
@@ -380,7 +421,21 @@ put_tables(struct services *s, struct err *err)
 		v->dirty |= plan_update(&v->plan, v->members, v->members_count, s->now_ms, &failed);
 		if (failed)
 			return err_set(err, ERR_NO_MEMORY, "no memory for a table");
-		if (v->dirty && lb_table(s->lb, v->number, v->stream, &v->plan, err) < 0)
+	}
+	return 0;
+}
+
+static int
+put_tables(struct services *s, struct err *err)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&s->streams, &it)) {
+		struct service *v = it.value;
+
+		if (!v->seen || !v->dirty)
+			continue;
+		if (lb_table(s->lb, v->number, v->stream, &v->plan, err) < 0)
 			return -1;
 		v->dirty = false;
 	}
@@ -388,7 +443,7 @@ put_tables(struct services *s, struct err *err)
 }
 
 static void
-drop_services(struct services *s)
+drop_services(struct services *s, bool *any)
 {
 	struct map_iter it = {0};
 
@@ -401,6 +456,7 @@ drop_services(struct services *s)
 		s->numbers[v->number] = false;
 		map_remove_u64(&s->streams, v->stream);
 		service_free(v);
+		*any = true;
 	}
 }
 
@@ -508,10 +564,12 @@ settle_speakers(struct lb_rows *rows, bool many)
 	}
 }
 
-static void
+static bool
 add_vip(struct all_rows *rows, const struct addr *a, uint16_t port, uint8_t protocol,
 	const struct edge_vip *vip)
 {
+	if (rows->of[addr_is_v4(a) ? LB_VIPS4 : LB_VIPS6].count == EDGE_VIPS_MAX)
+		return false;
 	if (addr_is_v4(a)) {
 		struct edge_vip4 key = {
 			.addr = addr_v4_be(a), .port = htons(port), .protocol = protocol};
@@ -523,10 +581,12 @@ add_vip(struct all_rows *rows, const struct addr *a, uint16_t port, uint8_t prot
 		memcpy(key.addr, a->ip, sizeof(key.addr));
 		lb_rows_add(&rows->of[LB_VIPS6], &key, vip);
 	}
+	return true;
 }
 
 static void
-add_vips(struct all_rows *rows, const struct service *v, const struct services_input *in)
+add_vips(struct services *s, struct all_rows *rows, const struct service *v,
+	 const struct services_input *in)
 {
 	uint32_t flags = (v->plan.slots_count == EDGE_SLOTS_BIG ? EDGE_VIP_BIG : 0) |
 			 (v->denies ? EDGE_VIP_DENY : 0) | (v->allows ? EDGE_VIP_ALLOW : 0);
@@ -537,7 +597,8 @@ add_vips(struct all_rows *rows, const struct service *v, const struct services_i
 		struct edge_vip vip = {.service = v->number,
 				       .flags = flags | (usual ? 0 : EDGE_VIP_REMEMBER)};
 
-		add_vip(rows, a, v->row->port, (uint8_t)v->row->protocol, &vip);
+		if (!add_vip(rows, a, v->row->port, (uint8_t)v->row->protocol, &vip))
+			refuse(s, v->row, "there are as many addresses with ports as can be");
 	}
 }
 
@@ -547,8 +608,8 @@ add_echoes(struct all_rows *rows, const struct services_input *in)
 	struct edge_vip vip = {0};
 
 	for (size_t i = in->own_count; i < in->addresses_count; i++)
-		add_vip(rows, &in->addresses[i], 0,
-			addr_is_v4(&in->addresses[i]) ? IPPROTO_ICMP : IPPROTO_ICMPV6, &vip);
+		(void)add_vip(rows, &in->addresses[i], 0,
+			      addr_is_v4(&in->addresses[i]) ? IPPROTO_ICMP : IPPROTO_ICMPV6, &vip);
 }
 
 static void
@@ -578,7 +639,7 @@ collect(struct services *s, const struct services_input *in, struct all_rows *ro
 	settle_speakers(&rows->of[LB_SPEAKERS6], second || addresses_of(in, false) > 1);
 	while (map_next(&s->streams, &again))
 		if (((struct service *)again.value)->seen)
-			add_vips(rows, again.value, in);
+			add_vips(s, rows, again.value, in);
 	if (map_count(&s->streams))
 		add_echoes(rows, in);
 }
@@ -586,9 +647,12 @@ collect(struct services *s, const struct services_input *in, struct all_rows *ro
 static int
 put_sets(struct services *s, struct all_rows *rows, struct err *err)
 {
-	for (unsigned set = 0; set < LB_SETS; set++)
+	for (unsigned set = 0; set < LB_SETS; set++) {
+		if (set == FIRST_AFTER_TABLES && put_tables(s, err) < 0)
+			return -1;
 		if (lb_put(s->lb, (enum lb_set)set, &rows->of[set], err) < 0)
 			return -1;
+	}
 	for (unsigned set = LB_SETS; set-- > 0;)
 		if (lb_prune(s->lb, (enum lb_set)set, &rows->of[set], err) < 0)
 			return -1;
@@ -612,16 +676,30 @@ write_sets(struct services *s, const struct services_input *in, struct err *err)
 	return rc;
 }
 
+static int
+update(struct services *s, const struct services_input *in, bool *freed, struct err *err)
+{
+	*freed = false;
+	err_clear(&s->refused);
+	if (lb_config(s->lb, &in->config, err) < 0 || take_streams(s, in, err) < 0 ||
+	    take_backends(s, in, err) < 0 || make_plans(s, err) < 0 || write_sets(s, in, err) < 0)
+		return -1;
+	drop_services(s, freed);
+	return drop_backends(s, freed, err);
+}
+
 int
 services_update(struct services *s, const struct services_input *in, uint64_t now_ms,
 		struct err *err)
 {
+	bool freed;
+
 	s->now_ms = now_ms;
-	if (lb_config(s->lb, &in->config, err) < 0 || take_streams(s, in, err) < 0 ||
-	    take_backends(s, in, err) < 0 || put_tables(s, err) < 0 || write_sets(s, in, err) < 0)
+	s->attached = in->attached;
+	if (update(s, in, &freed, err) < 0)
 		return -1;
-	drop_services(s);
-	return drop_backends(s, err);
+	/* What was refused may have the place of what went. */
+	return s->refused.kind && freed ? update(s, in, &freed, err) : 0;
 }
 
 /* ---- time ---- */
@@ -639,7 +717,10 @@ services_tick(struct services *s, uint64_t now_ms)
 
 		if (!lb_service_count(s->lb, v->number, &now))
 			continue;
-		v->dirty |= plan_tick(&v->plan, now.kept, now_ms);
+		if (s->attached)
+			v->dirty |= plan_tick(&v->plan, now.kept, now_ms);
+		else
+			plan_wait(&v->plan, now_ms);
 		if (!v->dirty)
 			continue;
 		if (lb_table(s->lb, v->number, v->stream, &v->plan, &err) < 0)

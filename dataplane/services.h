@@ -33,7 +33,8 @@ struct services_input {
 	size_t veths_count;
 	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX]; /* own ones first */
 	size_t addresses_count, own_count;
-	uint32_t mtu; /* of containers' devices */
+	uint32_t mtu;  /* of containers' devices */
+	bool attached; /* packets come this way */
 	struct edge_config config;
 };
 
@@ -43,6 +44,8 @@ void services_free(struct services *s);
 
 int services_update(struct services *s, const struct services_input *in, uint64_t now_ms,
 		    struct err *err) MUST_CHECK;
+/* Whether the last update left something out because a limit is reached; *out says what. */
+bool services_refused(const struct services *s, struct err *out);
 /* Once a second or so. */
 void services_tick(struct services *s, uint64_t now_ms);
 

@@ -12,9 +12,11 @@
 #include <errno.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,7 @@ enum {
 	UDP_INSIDE = 5353,
 	BACKENDS_MAX = 64,
 	FLOWS = 2000,
+	DEVICES = 4,
 	INSTRUCTIONS_MAX = 40000,
 };
 
@@ -83,20 +86,20 @@ set_backends(unsigned count)
 }
 
 static void
-update(void)
+update_streams(const struct msg_stream *const *streams, size_t streams_count)
 {
-	const struct msg_stream *streams[2] = {&rig.streams[0], &rig.streams[1]};
 	const struct msg_backend *backends[BACKENDS_MAX];
 	const struct msg_veth *veths[BACKENDS_MAX];
 	struct services_input in = {.streams = streams,
-				    .streams_count = 2,
+				    .streams_count = streams_count,
 				    .backends = backends,
 				    .backends_count = rig.count,
 				    .veths = veths,
 				    .veths_count = rig.count,
 				    .addresses_count = 3,
 				    .own_count = 2,
-				    .mtu = 1420};
+				    .mtu = 1420,
+				    .attached = true};
 	struct err err = {0};
 
 	for (size_t i = 0; i < rig.count; i++) {
@@ -114,6 +117,14 @@ update(void)
 	if (services_update(rig.services, &in, rig.now_ms, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_int_equal(err.kind, ERR_NONE);
+}
+
+static void
+update(void)
+{
+	const struct msg_stream *streams[2] = {&rig.streams[0], &rig.streams[1]};
+
+	update_streams(streams, 2);
 }
 
 static void
@@ -751,6 +762,38 @@ test_is_taken_away(void **state)
 	assert_int_not_equal(goes_to(&s), 0);
 }
 
+/* One endpoint too many is left to the relay, and the others go on. */
+static void
+test_too_many_endpoints(void **state)
+{
+	static struct msg_stream all[EDGE_SERVICES_MAX + 1];
+	const struct msg_stream *streams[EDGE_SERVICES_MAX + 1];
+	struct packet_spec first = tcp(1, PACKET_SYN), last = tcp(1, PACKET_SYN);
+	struct err err = {0};
+
+	(void)state;
+	set_backends(1);
+	for (size_t i = 0; i <= EDGE_SERVICES_MAX; i++) {
+		all[i] = rig.streams[0];
+		all[i].id = 1 + i;
+		all[i].port = (uint16_t)(TCP_PORT + i);
+		text_format(all[i].endpoint, sizeof(all[i].endpoint), "sql-%zu", i);
+		streams[i] = &all[i];
+	}
+	last.to_port = TCP_PORT + EDGE_SERVICES_MAX;
+	update_streams(streams, EDGE_SERVICES_MAX + 1);
+	assert_true(services_refused(rig.services, &err));
+	assert_int_equal(err.kind, ERR_LIMIT);
+	assert_non_null(strstr(err.what, "shop/db, endpoint sql-1024"));
+	assert_int_equal(goes_to(&first), 11);
+	assert_int_equal(goes_to(&last), 0);
+	/* It has the place of one that goes, at once. */
+	update_streams(streams + 1, EDGE_SERVICES_MAX);
+	assert_false(services_refused(rig.services, &err));
+	assert_int_equal(goes_to(&first), 0);
+	assert_int_equal(goes_to(&last), 11);
+}
+
 static void
 test_successor(void **state)
 {
@@ -779,6 +822,63 @@ test_successor(void **state)
 	note_flows(after, PACKET_ACK);
 	assert_int_equal(differences(before, after), 0);
 	assert_int_not_equal(goes_to(&s), 0);
+}
+
+/* ---- packets while backends change ---- */
+
+struct sender {
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_uint sent, lost;
+};
+
+/* New connections all the time: to a container or to the relay, but never nowhere. */
+static void *
+send_on(void *arg)
+{
+	struct sender *s = arg;
+	struct packet out;
+
+	for (uint16_t port = 1; !atomic_load(&s->stop); port++) {
+		struct packet_spec spec = tcp(port, PACKET_SYN);
+		struct packet p = packet_make(&spec);
+		int verdict = edge(&p, &out);
+
+		if (verdict != XDP_REDIRECT && verdict != XDP_PASS)
+			atomic_fetch_add(&s->lost, 1);
+		atomic_fetch_add(&s->sent, 1);
+	}
+	return NULL;
+}
+
+static void
+test_nothing_is_lost_meanwhile(void **state)
+{
+	static struct sender s;
+	char device[16];
+
+	(void)state;
+	set_backends(1);
+	update();
+	assert_int_equal(pthread_create(&s.thread, NULL, send_on, &s), 0);
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned before = atomic_load(&s.sent);
+
+		/* Others, each with a device of its own. */
+		for (unsigned i = 0; i < DEVICES; i++) {
+			set_backend(i, 11 + round * DEVICES % 200 + i, MSG_BACKEND_ACTIVE);
+			text_format(device, sizeof(device), "a%u",
+				    i % 2 ? i : (round + i) % DEVICES);
+			rig.veths[i].ifindex = if_nametoindex(device);
+		}
+		rig.count = 1 + round % DEVICES;
+		update();
+		while (atomic_load(&s.sent) < before + 50)
+			sched_yield();
+	}
+	atomic_store(&s.stop, true);
+	pthread_join(s.thread, NULL);
+	assert_int_equal(atomic_load(&s.lost), 0);
 }
 
 /* ---- the way back ---- */
@@ -996,7 +1096,8 @@ test_instruction_budget(void **state)
 	}
 }
 
-/* A mount namespace with a BPF file system as working folder, a network namespace with one veth. */
+/* A mount namespace with a BPF file system as working folder, a network namespace with DEVICES
+ * veths. */
 static int
 prepare(void **state)
 {
@@ -1007,8 +1108,9 @@ prepare(void **state)
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("bpf", folder, "bpf", 0, NULL) < 0 || chdir(folder) < 0)
 		return -1;
-	return system("ip link set lo up && ip link add a0 type veth peer name b0 && "
-		      "ip link set a0 up && ip link set b0 up");
+	return system("ip link set lo up && for i in 0 1 2 3; do "
+		      "ip link add a$i type veth peer name b$i && "
+		      "ip link set a$i up && ip link set b$i up || exit 1; done");
 }
 
 static int
@@ -1045,7 +1147,9 @@ main(void)
 		TEST(test_many_backends),
 		TEST(test_elsewhere),
 		TEST(test_is_taken_away),
+		TEST(test_too_many_endpoints),
 		TEST(test_successor),
+		TEST(test_nothing_is_lost_meanwhile),
 		TEST(test_replies),
 		TEST(test_replies_know_the_way_in),
 		TEST(test_errors_of_containers),

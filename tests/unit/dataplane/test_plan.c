@@ -80,6 +80,7 @@ test_lasts_while_it_is_used(void **state)
 	const struct plan_member m[] = {member(1, false), member(2, false)};
 
 	(void)state;
+	plan.connections = true;
 	update(m, 1);
 	for (uint64_t kept = 1; kept < 100; kept++) {
 		now += PLAN_IDLE_MS - 1;
@@ -88,6 +89,24 @@ test_lasts_while_it_is_used(void **state)
 	now += PLAN_IDLE_MS;
 	assert_true(plan_tick(&plan, 99, now));
 	assert_false(plan_tick(&plan, 99, now));
+}
+
+/* Nobody has said anything yet, but there may be connections. */
+static void
+test_silence_is_waited_for(void **state)
+{
+	const struct plan_member m[] = {member(1, false), member(2, false)};
+
+	(void)state;
+	plan.connections = true;
+	update(m, 2);
+	now += PLAN_IDLE_MS - 1;
+	assert_false(plan_tick(&plan, 0, now));
+	plan_wait(&plan, now);
+	now += PLAN_IDLE_MS - 1;
+	assert_false(plan_tick(&plan, 0, now));
+	now += 1;
+	assert_true(plan_tick(&plan, 0, now));
 }
 
 static void
@@ -207,6 +226,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_from_the_relay),
 		TEST(test_lasts_while_it_is_used),
+		TEST(test_silence_is_waited_for),
 		TEST(test_lasts_while_one_drains),
 		TEST(test_a_dead_one_owns_nothing),
 		TEST(test_grows),
