@@ -308,3 +308,32 @@ identity_judge(const struct identity_authority *a, const void *der, size_t bytes
 	ERR_clear_error();
 	return verdict;
 }
+
+/* ---- without a cluster ---- */
+
+int
+identity_alone(const struct identity_keys *keys, int64_t wall_s, struct buf *out, struct err *err)
+{
+	EVP_PKEY *key = identity_keys_pkey(keys);
+	X509 *x = key ? x509_begin("a node", NULL, key, wall_s, X509_DAY_S) : NULL;
+	bool ok = x && x509_sign(x, key) && put_certificate(x, out);
+
+	X509_free(x);
+	EVP_PKEY_free(key);
+	return ok ? 0 : failed(err, "make a certificate to join with");
+}
+
+bool
+identity_is_alone(const void *der, size_t bytes, struct identity *out)
+{
+	size_t key_bytes = IDENTITY_KEY;
+	X509 *x = parse(der, bytes);
+	EVP_PKEY *key = x ? X509_get0_pubkey(x) : NULL;
+
+	memset(out, 0, sizeof(*out));
+	bool ok = key && EVP_PKEY_is_a(key, "ED25519") == 1 && X509_verify(x, key) == 1 &&
+		  EVP_PKEY_get_raw_public_key(key, out->sign_public, &key_bytes) == 1;
+	X509_free(x);
+	ERR_clear_error();
+	return ok;
+}

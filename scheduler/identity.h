@@ -96,4 +96,11 @@ enum identity_verdict {
 enum identity_verdict identity_judge(const struct identity_authority *a, const void *der,
 				     size_t bytes, int64_t wall_s, struct identity *out);
 
+/* The certificate of a node that is in no cluster: signed by its own key, which is all it proves.
+ * Appended to out in the form of identity_issue. */
+int identity_alone(const struct identity_keys *keys, int64_t wall_s, struct buf *out,
+		   struct err *err) MUST_CHECK;
+/* Whether it is such a one; out has the key alone. */
+bool identity_is_alone(const void *der, size_t bytes, struct identity *out);
+
 #endif

@@ -422,15 +422,8 @@ tls_unknown_name(const struct tls *t)
 bool
 tls_peer(const struct tls *t, struct buf *out)
 {
-	X509 *x = SSL_get0_peer_certificate(t->ssl);
-	int n = x ? i2d_X509(x, NULL) : -1;
-	uint8_t *at = n > 0 ? buf_reserve(out, (size_t)n) : NULL;
-
-	if (!at)
-		return false;
-	i2d_X509(x, &at);
-	buf_commit(out, (size_t)n);
-	return true;
+	return tls_put_chain(SSL_get0_peer_certificate(t->ssl), SSL_get_peer_cert_chain(t->ssl),
+			     out);
 }
 
 void *

@@ -40,9 +40,9 @@ struct tls_ticket_key {
  * with the alert unrecognized_name. Borrowed during the call. */
 typedef struct tls_context *(*tls_select_fn)(void *arg, const char *host);
 
-/* Judges the certificate of the other side, which proved that it has its key: der is the leaf's.
- * Takes the place of every other check (authorities, names, times). */
-typedef bool (*tls_judge_fn)(void *arg, const void *der, size_t bytes);
+/* Judges the certificates of the other side, which proves that it has the leaf's key: chain as
+ * tls_context_new takes it. Takes the place of every other check (authorities, names, times). */
+typedef bool (*tls_judge_fn)(void *arg, const void *chain, size_t bytes);
 
 struct tls_server_config {
 	tls_select_fn select;
@@ -133,8 +133,8 @@ void tls_info(const struct tls *t, struct tls_info *out);
 const char *tls_error(const struct tls *t);
 /* True when the failure is that no context fits the name. */
 bool tls_unknown_name(const struct tls *t);
-/* The other side's leaf (DER), once established: bytes appended to out. False: it showed none, or
- * out of memory. */
+/* The other side's chain, in the same form, once established: appended to out. False: it showed
+ * none, or out of memory. */
 bool tls_peer(const struct tls *t, struct buf *out);
 /* Client: the session to resume with; NULL when there is none; free with tls_session_free. */
 void *tls_session(struct tls *t);

@@ -166,15 +166,46 @@ tls_server_set_tickets(struct tls_server *s, const struct tls_ticket_key *keys, 
 
 /* ---- mutual TLS ---- */
 
+enum { CHAIN_MAX = 8, CHAIN_BYTES_MAX = 65536 };
+
+static void
+put_certificate(X509 *x, struct buf *out)
+{
+	int n = i2d_X509(x, NULL);
+	uint8_t *at = n > 0 ? buf_reserve(out, (size_t)n + 4) : NULL;
+
+	if (!at)
+		return;
+	for (unsigned i = 0; i < 4; i++)
+		*at++ = (uint8_t)((unsigned)n >> (8 * i));
+	i2d_X509(x, &at);
+	buf_commit(out, (size_t)n + 4);
+}
+
+bool
+tls_put_chain(X509 *leaf, const STACK_OF(X509) * others, struct buf *out)
+{
+	int count = others ? sk_X509_num(others) : 0;
+
+	if (!leaf || count > CHAIN_MAX)
+		return false;
+	put_certificate(leaf, out);
+	for (int i = 0; i < count; i++)
+		if (X509_cmp(sk_X509_value(others, i), leaf) != 0)
+			put_certificate(sk_X509_value(others, i), out);
+	return buf_ok(out);
+}
+
 static bool
 judged(X509_STORE_CTX *store, tls_judge_fn judge, void *arg)
 {
-	X509 *x = X509_STORE_CTX_get0_cert(store);
-	unsigned char *der = NULL;
-	int n = x ? i2d_X509(x, &der) : -1;
-	bool good = n > 0 && judge(arg, der, (size_t)n);
+	struct buf chain;
 
-	OPENSSL_free(der);
+	buf_init(&chain, MEM_WIRE, CHAIN_BYTES_MAX);
+	bool good = tls_put_chain(X509_STORE_CTX_get0_cert(store),
+				  X509_STORE_CTX_get0_untrusted(store), &chain) &&
+		    judge(arg, chain.data, chain.length);
+	buf_fini(&chain);
 	X509_STORE_CTX_set_error(store, good ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
 	return good;
 }

@@ -38,5 +38,7 @@ int tls_context_on_hello(SSL *ssl, int *alert, void *arg);
 struct tls_server *tls_server_of(SSL *ssl);
 bool tls_alpn_ignored(SSL *ssl);
 void tls_note_unknown_name(SSL *ssl);
+/* leaf, then the others without it: as tls_context_new takes them, appended to out. */
+bool tls_put_chain(X509 *leaf, const STACK_OF(X509) * others, struct buf *out);
 
 #endif

@@ -224,12 +224,27 @@ choose(void *arg, const char *host)
 	return *(struct tls_context **)arg;
 }
 
+static enum identity_verdict
+judge_chain(const struct identity_authority *a, const void *chain, size_t chain_bytes,
+	    struct identity *who)
+{
+	struct cursor c;
+	size_t bytes;
+
+	cursor_init(&c, chain, chain_bytes);
+	const void *der = cursor_blob(&c, IDENTITY_CERTIFICATE_MAX, &bytes);
+	assert_non_null(der);
+	assert_non_null(cursor_blob(&c, IDENTITY_CERTIFICATE_MAX, &(size_t){0})); /* authority */
+	assert_true(cursor_done(&c));
+	return identity_judge(a, der, bytes, NOW, who);
+}
+
 static bool
-admit(void *arg, const void *der, size_t bytes)
+admit(void *arg, const void *chain, size_t bytes)
 {
 	struct identity who;
 
-	return identity_judge(arg, der, bytes, NOW, &who) == IDENTITY_GOOD;
+	return judge_chain(arg, chain, bytes, &who) == IDENTITY_GOOD;
 }
 
 static void
@@ -293,14 +308,14 @@ meet(struct node *server, struct node *client, const char *client_protocol, uint
 	*heard_out = 0;
 	if (heard) {
 		struct identity who;
-		struct buf der;
+		struct buf chain;
 
-		buf_init(&der, MEM_SCHEDULER, 65536);
-		assert_true(tls_peer(s.tls, &der));
-		assert_int_equal(identity_judge(&authority, der.data, der.length, NOW, &who),
+		buf_init(&chain, MEM_SCHEDULER, 65536);
+		assert_true(tls_peer(s.tls, &chain));
+		assert_int_equal(judge_chain(&authority, chain.data, chain.length, &who),
 				 IDENTITY_GOOD);
 		*heard_out = who.node;
-		buf_fini(&der);
+		buf_fini(&chain);
 	}
 	tls_free(s.tls);
 	tls_free(c.tls);
