@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RING_MSG_DEPLOY_H
+#define RING_MSG_DEPLOY_H
+
+/* Deployments as people see them: the scheduler's rows and events, and what it is asked for. The
+ * rules are those of ring/msg.h. */
+
+#include "ring/msg_base.h"
+
+enum msg_deployment_state {
+	MSG_DEPLOYMENT_STABLE = 1,
+	MSG_DEPLOYMENT_DEPLOYING,
+	MSG_DEPLOYMENT_DEGRADED,
+	MSG_DEPLOYMENT_STOPPED,
+	MSG_DEPLOYMENT_REMOVING,
+	MSG_DEPLOYMENT_FAILED, /* the first revision never came up */
+	MSG_DEPLOYMENT_PAUSED, /* a roll-out stands still: on_failure, or by hand */
+};
+
+struct msg_deployment { /* key: id from the store */
+	uint64_t id;
+	char name[MSG_NAME];
+	uint32_t state;
+	uint32_t revision;        /* that serves; 0: none yet */
+	uint32_t target_revision; /* being rolled out; equal to revision when none */
+	uint32_t services;
+	uint64_t operation; /* last or running */
+	int64_t created_wall_ns;
+	int64_t updated_wall_ns;
+	struct msg_reason reason;
+};
+
+enum msg_scale_mode { MSG_SCALE_FIXED = 1, MSG_SCALE_ADAPTIVE, MSG_SCALE_MANUAL };
+enum msg_service_state {
+	MSG_SERVICE_STARTING = 1,
+	MSG_SERVICE_READY,
+	MSG_SERVICE_DEGRADED,
+	MSG_SERVICE_STOPPED,
+	MSG_SERVICE_FAILED,
+};
+
+struct msg_service_endpoint {
+	char name[MSG_NAME];
+	uint32_t protocol; /* of the transport: IPPROTO_TCP, IPPROTO_UDP */
+};
+
+struct msg_service { /* key: id from the store */
+	uint64_t id;
+	uint64_t deployment;
+	char deployment_name[MSG_NAME];
+	char name[MSG_NAME];
+	uint32_t state;
+	uint32_t revision;
+	uint32_t scale_mode;
+	uint32_t scale_min, scale_max;
+	uint32_t desired, running, ready;
+	uint32_t weak_gate; /* no health block: the weaker gate is used */
+	uint32_t waits;     /* for a dependency (reason): its replicas are not made yet */
+	char image[MSG_IMAGE];
+	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, http before tcp and udp; ""
+					  when none */
+	struct msg_reason reason;
+	uint32_t endpoints_count;
+	uint32_t pad2_;
+	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
+};
+
+enum msg_replica_state {
+	MSG_REPLICA_PENDING = 1, /* not yet with the runtime */
+	MSG_REPLICA_CREATING,
+	MSG_REPLICA_STARTING, /* runs, gate not passed */
+	MSG_REPLICA_READY,    /* in balancing */
+	MSG_REPLICA_UNHEALTHY,
+	MSG_REPLICA_DRAINING,
+	MSG_REPLICA_STOPPING,
+	MSG_REPLICA_STOPPED,
+	MSG_REPLICA_BACKOFF, /* ended, waits before the next try */
+	MSG_REPLICA_FAILED,
+	MSG_REPLICA_ISOLATED, /* its program has ended; open to exec, no requests */
+};
+
+enum msg_condition { /* bits of msg_replica.conditions */
+		     MSG_SCHEDULED = 1 << 0,
+		     MSG_IMAGE_READY = 1 << 1,
+		     MSG_VOLUME_READY = 1 << 2,
+		     MSG_NETWORK_READY = 1 << 3,
+		     MSG_STARTED = 1 << 4,
+		     MSG_READY = 1 << 5,
+};
+
+struct msg_replica { /* key: id from the store, below 2^56, never reused */
+	uint64_t id;
+	uint64_t service;
+	char deployment_name[MSG_NAME];
+	char service_name[MSG_NAME];
+	uint32_t index; /* N of "web.N": 1 .. */
+	uint32_t revision;
+	uint32_t state;
+	uint32_t conditions;
+	uint32_t restarts;
+	uint32_t attempt;
+	int64_t since_wall_ns;
+	int64_t created_wall_ns;
+	char node[MSG_NAME];
+	struct msg_reason reason;
+	uint32_t job; /* a run of a job */
+	uint32_t pad_;
+};
+
+enum msg_operation_kind {
+	MSG_OPERATION_DEPLOY = 1,
+	MSG_OPERATION_SCALE,
+	MSG_OPERATION_STOP,
+	MSG_OPERATION_START,
+	MSG_OPERATION_REMOVE,
+	MSG_OPERATION_RESTART,
+};
+enum msg_operation_state {
+	MSG_OPERATION_RUNNING = 1,
+	MSG_OPERATION_DONE,
+	MSG_OPERATION_FAILED,
+	MSG_OPERATION_ROLLED_BACK,
+};
+
+struct msg_operation { /* key: id from the store */
+	uint64_t id;
+	uint64_t deployment;
+	char deployment_name[MSG_NAME];
+	uint32_t kind;
+	uint32_t state;
+	uint32_t revision;
+	uint32_t previous_revision;
+	uint32_t steps_done, steps_total; /* replicas */
+	int64_t started_wall_ns;
+	int64_t ended_wall_ns; /* 0 while it runs */
+	uint32_t who_uid;
+	uint32_t pad_;
+	struct msg_reason reason;
+};
+
+struct msg_event {
+	uint64_t id; /* of the store, grows by one */
+	int64_t wall_ns;
+	char type[48]; /* "replica.ready": docs/events.md */
+	char deployment[MSG_NAME];
+	char service[MSG_NAME]; /* "" when none */
+	uint32_t index;         /* replica N, 0 when none */
+	uint32_t revision;
+	uint64_t replica;
+	uint64_t operation;
+	uint32_t severity; /* enum log_level */
+	uint32_t pad_;
+	char text[MSG_TEXT];
+	struct msg_reason reason;
+};
+
+struct msg_apply {
+	char name[MSG_NAME];
+	uint32_t dry_run;
+	uint32_t has_expect;
+	uint32_t expect_revision; /* conflict when another revision is the newest */
+	uint32_t no_rollback;
+	uint32_t who_uid;
+	uint32_t who_pid;
+};
+
+struct msg_apply_pin {
+	char service[MSG_NAME];
+	char digest[MSG_DIGEST]; /* what its image's name means now */
+};
+
+struct msg_apply_answer {
+	uint64_t operation; /* 0: unchanged, or dry run */
+	uint32_t revision;
+	uint32_t previous_revision;
+	uint32_t unchanged;
+	uint32_t changes_bytes; /* text of the plan, one line each: "~ web image a -> b" */
+	char changes[3072];
+};
+
+struct msg_rollback {
+	char name[MSG_NAME];
+	uint32_t revision; /* 0: the last good one before what serves */
+	uint32_t dry_run;
+	uint32_t who_uid;
+	uint32_t pad_;
+};
+
+struct msg_target_op {
+	char deployment[MSG_NAME];
+	char service[MSG_NAME]; /* "" for the whole deployment */
+	uint32_t index;         /* 0: all replicas */
+	uint32_t replicas;      /* scale */
+	uint32_t force;
+	uint32_t grace_ms; /* 0: as the document says */
+	uint32_t volumes;  /* remove: named volumes too */
+	uint32_t who_uid;
+};
+
+struct msg_target_answer {
+	uint64_t operation; /* 0: nothing to do */
+	uint32_t unchanged;
+	uint32_t pad_;
+};
+
+struct msg_run_answer {
+	uint64_t replica;
+	uint32_t index;
+	uint32_t pad_;
+};
+
+struct msg_document_op {
+	char deployment[MSG_NAME];
+	uint32_t revision; /* 0: the one that serves (or the newest) */
+	uint32_t pad_;
+};
+
+struct msg_events_op {
+	uint64_t since; /* ids above this */
+	uint32_t limit; /* at most, newest kept: 1 .. 1000 */
+	uint32_t pad_;
+};
+
+#endif
