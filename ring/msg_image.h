@@ -27,6 +27,10 @@ struct msg_transfer {   /* key: of struct msg_fetch_blob */
  * never 0. Key 1 stands for "there are more than fit": then nothing may be removed. */
 struct msg_pin {
 	char digest[MSG_DIGEST];
+	/* One that needs it: a revision that serves, if any does. */
+	char deployment[MSG_NAME];
+	uint32_t revision;
+	uint32_t serves; /* else it can be rolled back to */
 };
 enum { MSG_PINS_MAX = 4096, MSG_PIN_MORE = 1 };
 

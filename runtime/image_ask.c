@@ -34,7 +34,7 @@ struct image_ask {
 	struct image_store *store;
 	struct image_ops *ops;
 	struct pulls *pulls;
-	struct map pins; /* digest -> anything */
+	struct map pins; /* digest -> struct pin */
 	bool known;      /* the set is whole */
 	size_t asks;
 };
@@ -63,12 +63,69 @@ image_ask_name(const char *text, char name[MSG_IMAGE], char digest[MSG_DIGEST], 
 
 /* ---- pins ---- */
 
+struct pin {
+	uint32_t revision;
+	bool serves;
+	char deployment[MSG_NAME];
+};
+
+static void
+say_pin(const struct pin *p, struct err *err)
+{
+	if (!p) {
+		err_why(err, "it is not known yet which images revisions need");
+		err_fix(err, "try again in a few seconds");
+	} else if (p->serves) {
+		err_why(err, "revision %u of %s serves with it", p->revision, p->deployment);
+		err_fix(err, "deploy another image first, or: zlayer rm %s", p->deployment);
+	} else {
+		err_why(err, "%s can be rolled back with it to revision %u", p->deployment,
+			p->revision);
+		err_fix(err,
+			"when that revision is no longer in zlayer history %s, zlayer image prune "
+			"removes the image; so it does after zlayer rm %s",
+			p->deployment, p->deployment);
+	}
+}
+
 static bool
-is_pinned(void *arg, const char *digest)
+is_pinned(void *arg, const char *digest, struct err *err)
 {
 	const struct image_ask *a = arg;
+	const struct pin *p = map_get_str(&a->pins, digest);
 
-	return !a->known || map_get_str(&a->pins, digest);
+	if (a->known && !p)
+		return false;
+	if (err)
+		say_pin(p, err);
+	return true;
+}
+
+static void
+drop_pins(struct image_ask *a)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&a->pins, &it))
+		mem_free(it.value);
+	map_fini(&a->pins);
+	map_init(&a->pins, MEM_RUNTIME);
+}
+
+static bool
+keep_pin(struct image_ask *a, const struct msg_pin *row)
+{
+	struct pin *p = mem_zalloc(MEM_RUNTIME, sizeof(*p));
+
+	if (!p)
+		return false;
+	p->revision = row->revision;
+	p->serves = row->serves;
+	text_copy(p->deployment, sizeof(p->deployment), row->deployment);
+	if (!map_get_str(&a->pins, row->digest) && map_put_str(&a->pins, row->digest, p) == 0)
+		return true;
+	mem_free(p);
+	return false;
 }
 
 static bool
@@ -77,8 +134,8 @@ take_pin(void *arg, uint64_t key, const void *row)
 	struct image_ask *a = arg;
 	const struct msg_pin *pin = row;
 
-	if (key == MSG_PIN_MORE || !MSG_OK(pin->digest) ||
-	    map_put_str(&a->pins, pin->digest, a) < 0) {
+	if (key == MSG_PIN_MORE || !MSG_OK(pin->digest) || !MSG_OK(pin->deployment) ||
+	    !keep_pin(a, pin)) {
 		a->known = false;
 		return false;
 	}
@@ -88,8 +145,7 @@ take_pin(void *arg, uint64_t key, const void *row)
 void
 image_ask_pins(struct image_ask *a, const struct ring_reader *scheduler)
 {
-	map_fini(&a->pins);
-	map_init(&a->pins, MEM_RUNTIME);
+	drop_pins(a);
 	a->known = scheduler && ring_table_version(scheduler, MSG_TABLE_PIN) > 0;
 	if (!a->known)
 		return;

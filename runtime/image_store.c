@@ -314,7 +314,7 @@ load_names(struct image_store *store, struct err *err)
 static bool
 is_pinned(const struct image_store *store, const char *digest)
 {
-	return store->pinned && store->pinned(store->pinned_arg, digest);
+	return store->pinned && store->pinned(store->pinned_arg, digest, NULL);
 }
 
 static bool
@@ -661,6 +661,23 @@ image_store_add(struct image_store *store, const char *name, const struct image_
 	return 0;
 }
 
+/* Its last name goes only with the image. */
+static int
+check_unused(const struct image_store *store, const struct name *n, struct err *err)
+{
+	const struct image *image = n->image;
+
+	if (image->names > 1 || (!image->holds && !is_pinned(store, image->digest)))
+		return 0;
+	err_set(err, ERR_CONFLICT, "the image %s is in use", n->text);
+	if (image->holds)
+		err_why(err, "%u container%s of this node run%s it", image->holds,
+			image->holds == 1 ? "" : "s", image->holds == 1 ? "s" : "");
+	if (!store->pinned || !store->pinned(store->pinned_arg, image->digest, err))
+		err_fix(err, "remove or update the deployments that use it first");
+	return -1;
+}
+
 int
 image_store_remove(struct image_store *store, const char *name, struct err *err)
 {
@@ -668,12 +685,9 @@ image_store_remove(struct image_store *store, const char *name, struct err *err)
 
 	if (!n)
 		return not_found(store, name, err);
+	if (check_unused(store, n, err) < 0)
+		return -1;
 	struct image *image = n->image;
-	if (image->holds && image->names == 1) {
-		err_set(err, ERR_CONFLICT, "the image %s is in use", name);
-		err_why(err, "%u containers of this node run it", image->holds);
-		return err_fix(err, "remove or update the deployments that use it first");
-	}
 	name_unlink(store, n);
 	if (write_names(store, err) < 0) {
 		name_link(store, n);

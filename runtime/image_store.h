@@ -48,12 +48,13 @@ void image_store_release(struct image_store *store, const char *digest);
 /* Takes a record made by unpack under a name (adds or moves the name). */
 int image_store_add(struct image_store *store, const char *name, const struct image_record *record,
 		    struct err *err) MUST_CHECK;
-/* Removes a name; the record and layers that nothing else names or holds go with it. */
+/* Removes a name; the record and layers that nothing else names or holds go with it. ERR_CONFLICT:
+ * it is the last name of an image that a container holds or that is pinned. */
 int image_store_remove(struct image_store *store, const char *name, struct err *err) MUST_CHECK;
 
-/* What must stay although nothing names or holds it: asked before an image goes. NULL (at first):
- * there is no such image. */
-typedef bool (*image_store_pinned_fn)(void *arg, const char *digest);
+/* What must stay although nothing names or holds it: asked before an image goes. err: gets why and
+ * fix, what is set; NULL: only asked. NULL (at first): there is no such image. */
+typedef bool (*image_store_pinned_fn)(void *arg, const char *digest, struct err *err);
 void image_store_pins(struct image_store *store, image_store_pinned_fn pinned, void *arg);
 
 struct image_pruned {

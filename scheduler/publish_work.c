@@ -83,11 +83,16 @@ put_probes(struct publish_table *t, struct replica *p)
 
 /* A revision that failed is no place to go back to. */
 static bool
+serves(const struct deployment *d, const struct revision *r)
+{
+	return r->row.revision == d->row.revision || r->row.revision == d->row.target;
+}
+
+static bool
 is_kept(const struct deployment *d, const struct revision *r)
 {
-	if (r->row.revision == d->row.revision || r->row.revision == d->row.target)
-		return true;
-	return r->row.result == STORE_RESULT_GOOD || r->row.result == STORE_RESULT_PENDING;
+	return serves(d, r) || r->row.result == STORE_RESULT_GOOD ||
+	       r->row.result == STORE_RESULT_PENDING;
 }
 
 static uint64_t
@@ -105,42 +110,55 @@ pin_key(const char *digest)
 }
 
 static void
-put_pins(struct publish_table *t, const struct revision *r, size_t *count)
+put_pins(struct publish_table *t, const struct deployment *d, const struct revision *r,
+	 size_t *count)
 {
 	for (size_t i = 0; i < r->pins_count; i++) {
 		uint64_t key = pin_key(r->pins[i].image_digest);
 		struct msg_pin row = {0};
 
-		if (!key)
+		/* The first that needs it is named: those that serve come first. */
+		if (!key || map_get_u64(t->before, key) == (void *)t->pass)
 			continue;
 		if (*count >= MSG_PINS_MAX - 1) {
 			publish_table_row(t, MSG_PIN_MORE, &row);
 			return;
 		}
 		text_copy(row.digest, sizeof(row.digest), r->pins[i].image_digest);
+		text_copy(row.deployment, sizeof(row.deployment), d->row.name);
+		row.revision = r->row.revision;
+		row.serves = serves(d, r);
 		publish_table_row(t, key, &row);
 		*count = map_count(t->before);
 	}
 }
 
 static void
-put_images(struct model *m)
+put_kept(struct publish_table *t, const struct model *m, bool serving, size_t *count)
 {
 	struct list *it, *next, *at, *after;
-	struct publish_table t;
-	size_t count = 0;
 
-	publish_table_begin(&t, m, MSG_TABLE_PIN);
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
 		list_each (at, after, &d->revisions) {
 			const struct revision *r = container_of(at, struct revision, link);
 
-			if (!d->gone && is_kept(d, r))
-				put_pins(&t, r, &count);
+			if (!d->gone && is_kept(d, r) && serves(d, r) == serving)
+				put_pins(t, d, r, count);
 		}
 	}
+}
+
+static void
+put_images(struct model *m)
+{
+	struct publish_table t;
+	size_t count = 0;
+
+	publish_table_begin(&t, m, MSG_TABLE_PIN);
+	put_kept(&t, m, true, &count);
+	put_kept(&t, m, false, &count);
 	publish_table_commit(&t);
 	publish_table_mark(m, MSG_TABLE_PIN);
 }

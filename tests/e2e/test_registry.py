@@ -615,5 +615,30 @@ def test_prune_keeps_what_a_revision_needs():
         equal(layers(node), 0, "layers")
 
 
+def test_an_image_that_is_needed_is_not_removed():
+    with Registry() as reg, zl.Node(QUICK) as node:
+        for n in (1, 2):
+            reg.push(f"app:{n}", node, files={"etc/n": str(n).encode()})
+        name = lambda n: f"{reg.host}/app:{n}"
+        kept = lambda n: node.cli("image", "rm", name(n), status=7).stderr
+        node.deploy(one(name(1)))
+        text = kept(1)
+        check("is in use" in text and "1 container of this node runs it" in text, text)
+        check("revision 1 of shop serves with it" in text and "zlayer rm shop" in text, text)
+        node.deploy(one(name(2)))
+        wait_for(lambda: images(node)[name(1)]["in_use"] == 0, "the first container is gone")
+        text = kept(1)
+        check("shop can be rolled back with it to revision 1" in text and "image prune" in text, text)
+        check("container" not in text, text)
+        reg.stop()
+        node.cli("rollback", "shop")
+        node.curl("/health", "shop.test")
+        node.cli("rm", "shop", "--yes")
+        wait_for(lambda: not node.get("/v1/deployments")["items"], "the deployment is gone")
+        for n in (1, 2):
+            wait_for(lambda: node.cli("image", "rm", name(n), status=None).returncode == 0, "it is not needed any more")
+        equal((images(node), layers(node)), ({}, 0), "what is left")
+
+
 if __name__ == "__main__":
     zl.main(globals())

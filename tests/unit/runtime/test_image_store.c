@@ -305,10 +305,16 @@ test_each(void **state)
 static const char *pinned_digest;
 
 static bool
-is_pinned(void *arg, const char *digest)
+is_pinned(void *arg, const char *digest, struct err *err)
 {
 	assert_ptr_equal(arg, &pinned_digest);
-	return pinned_digest && !strcmp(digest, pinned_digest);
+	if (!pinned_digest || strcmp(digest, pinned_digest) != 0)
+		return false;
+	if (err) {
+		err_why(err, "revision 7 of shop serves with it");
+		err_fix(err, "zlayer rm shop");
+	}
+	return true;
 }
 
 static void
@@ -340,6 +346,30 @@ test_pins(void **state)
 	assert_int_equal(find(image_sample('a').digest, 'a'), ERR_NOT_FOUND);
 	assert_false(layer_there('a'));
 	assert_int_equal(find("a:1", 'b'), 0);
+}
+
+/* One of several names may go; the last one not, and it is said who needs the image. */
+static void
+test_pinned_is_not_removed(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	pinned_digest = image_sample('a').digest;
+	image_store_pins(store, is_pinned, &pinned_digest);
+	add("a:1", 'a');
+	add("a:2", 'a');
+	assert_int_equal(image_store_remove(store, "a:2", &err), 0);
+	image_store_hold(store, pinned_digest);
+	assert_int_equal(image_store_remove(store, "a:1", &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	assert_string_equal(err.why[0], "1 container of this node runs it");
+	assert_string_equal(err.why[1], "revision 7 of shop serves with it");
+	assert_string_equal(err.fix, "zlayer rm shop");
+	image_store_release(store, pinned_digest);
+	assert_int_equal(find("a:1", 'a'), 0);
+	pinned_digest = NULL;
+	assert_int_equal(image_store_remove(store, "a:1", &err), 0);
 }
 
 static void
@@ -429,6 +459,7 @@ main(void)
 		TEST(test_orphans_go_at_opening),
 		TEST(test_damaged),
 		TEST(test_pins),
+		TEST(test_pinned_is_not_removed),
 		TEST(test_prune),
 		TEST(test_second_name),
 		TEST(test_bad_names),

@@ -954,9 +954,12 @@ static bool
 count_pin(void *arg, uint64_t key, const void *row)
 {
 	unsigned *count = arg;
+	const struct msg_pin *pin = row;
 
 	assert_true(key > MSG_PIN_MORE);
-	assert_true(text_starts(((const struct msg_pin *)row)->digest, "sha256:"));
+	assert_true(text_starts(pin->digest, "sha256:"));
+	assert_string_equal(pin->deployment, "shop");
+	assert_true(pin->revision == 1 && pin->serves);
 	++*count;
 	return true;
 }
