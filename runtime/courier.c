@@ -241,6 +241,7 @@ answered(void *arg, const struct transfer_result *result)
 		.body = result->body,
 		.body_bytes = result->body_bytes,
 		.received = c->passed,
+		.whole_bytes = result->whole_bytes,
 	};
 
 	for (size_t i = 0; i < result->challenges_count; i++)

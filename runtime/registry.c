@@ -8,6 +8,8 @@
  *  - a program that keeps a login is asked when a login is wanted, once per endpoint.
  *  - what may get better by itself (cut connections, 429, 5xx) is tried again after 0.5, 1, 2, 4 s
  *    or what Retry-After says, going on behind the last byte; progress counts the tries anew.
+ *  - a connection may be cut behind the last byte, before its end was seen: then nothing is left to
+ *    ask for (416). Whether what came is right its digest says, which is not checked here.
  *  - what failed at one endpoint is tried at the next; the last one's error is the error, those of
  *    the mirrors stand below it as reasons.
  *
@@ -580,6 +582,11 @@ answered(struct registry *r, const struct registry_reply *reply, uint64_t jitter
 	}
 	if (reply->failure == REGISTRY_ANSWERED) {
 		if (reply->status == 200 || reply->status == 206) {
+			r->action.verb = REGISTRY_DONE;
+			return;
+		}
+		if (reply->status == 416 && r->received > 0 &&
+		    (!reply->whole_bytes || reply->whole_bytes == r->received)) {
 			r->action.verb = REGISTRY_DONE;
 			return;
 		}

@@ -68,7 +68,8 @@ struct registry_reply {
 	uint64_t retry_after_ms; /* 0: not told */
 	const char *body;        /* of a token, or of an error; may be NULL */
 	size_t body_bytes;
-	uint64_t received; /* bytes of the thing itself that were passed on, all in all */
+	uint64_t received;    /* bytes of the thing itself that were passed on, all in all */
+	uint64_t whole_bytes; /* how many it has, when a 416 says so; 0 not told */
 	const struct registry_login *login; /* for the endpoint; NULL none */
 	const struct err *login_err;        /* after REGISTRY_LOGIN, without login: why */
 };

@@ -79,6 +79,7 @@ struct transfer {
 	bool keep_body;
 	bool head_seen; /* of the last answer: the decisions below were taken */
 	bool pass_on;
+	bool nothing_left;
 	uint64_t from, skip;
 	uint64_t most, given;
 	size_t head_bytes;
@@ -300,7 +301,8 @@ take_retry_after(struct transfer_result *r, const char *value, size_t length)
 		r->retry_after_ms = s * 1000;
 }
 
-/* "bytes 100-199/200": is it what was asked for? */
+/* "bytes 100-199/200": is it what was asked for? A star instead of 100-199 (416): there is no more.
+ */
 static void
 take_range(struct transfer *t, const char *value, size_t length)
 {
@@ -309,6 +311,11 @@ take_range(struct transfer *t, const char *value, size_t length)
 
 	if (!text_ncopy(text, sizeof(text), value, length) || !text_starts(text, "bytes "))
 		return;
+	if (text_starts(text, "bytes */")) {
+		if (!text_u64(text + 8, UINT64_MAX, &t->result.whole_bytes))
+			t->result.whole_bytes = 0;
+		return;
+	}
 	text[strcspn(text, "-")] = '\0';
 	if (!text_u64(text + 6, UINT64_MAX, &from) || from != t->from)
 		t->bad_range = true;
@@ -356,6 +363,7 @@ decide(struct transfer *t)
 	t->head_seen = true;
 	t->pass_on = !t->keep_body && (status == 200 || status == 206);
 	t->skip = status == 200 ? t->from : 0;
+	t->nothing_left = status == 416;
 }
 
 static size_t
@@ -370,7 +378,9 @@ on_body(char *data, size_t size, size_t count, void *arg)
 		size_t room = REGISTRY_BODY_BYTES - t->body.length;
 
 		buf_put(&t->body, data, bytes < room ? bytes : room);
-		t->enough = bytes > room;
+		/* A 416 has said all in its head; some servers tell a length of the body there that
+		 * is not the body's. */
+		t->enough = bytes > room || t->nothing_left;
 		return t->enough ? 0 : bytes;
 	}
 	if (t->bad_range)

@@ -46,6 +46,7 @@ struct transfer_result {
 	size_t challenges_count;
 	char location[REGISTRY_URL_BYTES]; /* "" none */
 	uint64_t retry_after_ms;
+	uint64_t whole_bytes; /* of a 416: how large the thing is; 0 not told */
 	char media_type[128];
 	char digest[72]; /* Docker-Content-Digest, "" none */
 	char *body;      /* collected: an error's, or all of it with keep_body */

@@ -121,7 +121,7 @@ class Registry:
 
 class Faulty:
     """A small HTTP server in front of a registry. `rule(request)` says what becomes of a request: None (pass it on),
-    ("status", n, headers), ("cut", bytes), ("change",), ("slow", bytes a second) or ("endless", status); each is kept
+    ("status", n, headers), ("cut", bytes), ("unfinished",) (all comes, its end does not), ("change",), ("slow", bytes a second) or ("endless", status); each is kept
     in `seen`."""
 
     def __init__(self, registry, rule=None):
@@ -186,10 +186,15 @@ class Faulty:
         up = http.client.HTTPConnection("127.0.0.1", self.registry.port, timeout=60)
         up.request(h.command, h.path, headers={k: v for k, v in h.headers.items() if k != "Host"})
         r = up.getresponse()
+        unfinished = fault and fault[0] == "unfinished" and r.status in (200, 206)
         h.send_response(r.status)
         for name, value in r.getheaders():
-            if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
+            if name.lower() not in ("connection", "transfer-encoding", "date", "server") and not (
+                    unfinished and name.lower() == "content-length"):
                 h.send_header(name, value)
+        if unfinished:
+            h.send_header("Transfer-Encoding", "chunked")
+            h.close_connection = True
         h.end_headers()
         passed = 0
         while h.command == "GET":
@@ -205,7 +210,7 @@ class Faulty:
                 break
             if fault and fault[0] == "change" and passed == 0:
                 data = bytes([data[0] ^ 1]) + data[1:]
-            h.wfile.write(data)
+            h.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if unfinished else data)
             passed += len(data)
             if fault and fault[0] == "slow":
                 time.sleep(len(data) / fault[1])

@@ -470,6 +470,17 @@ def test_resume_after_a_cut():
         equal(leftovers(node), [])
 
 
+def test_cut_behind_the_last_byte():
+    """All of a blob has come, and the connection ends before the server could say so."""
+    with Registry() as reg, Faulty(reg) as proxy, zl.Node(QUICK) as node:
+        reg.push("app:1", node, files={"srv/data": noise(1 << 20)})
+        proxy.rule = lambda r: ("unfinished",) if "/blobs/" in r["path"] and not r["range"] else None
+        node.deploy(one(f"{proxy.host}/app:1"))
+        node.curl("/health", "shop.test")
+        check(any(r["range"] for r in proxy.seen), "nothing was asked for again:", proxy.seen)
+        equal(leftovers(node), [])
+
+
 def test_failures_have_names():
     with Registry() as reg, Faulty(reg) as proxy, zl.Node(QUICK) as node:
         reg.push("app:1", node, files={"srv/data": noise(1 << 20)})

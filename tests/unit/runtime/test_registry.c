@@ -302,6 +302,30 @@ test_tries(void **state)
 	assert_int_equal(r.err.kind, ERR_LIMIT);
 }
 
+/* All came, then the connection was cut: the server has nothing more to give. */
+static void
+test_cut_behind_the_last_byte(void **state)
+{
+	struct registry_reply cut = {.failure = REGISTRY_CUT, .received = 100};
+	struct registry_reply none = {.status = 416, .received = 100};
+	static const uint64_t told[] = {0, 100, 99, 101};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		begin("reg.test", NULL);
+		registry_step(&r, &cut, 1, 0);
+		assert_int_equal(r.action.verb, REGISTRY_WAIT);
+		registry_step(&r, NULL, 1, 0);
+		assert_int_equal(r.action.from, 100);
+		none.whole_bytes = told[i];
+		registry_step(&r, &none, 1, 0);
+		assert_int_equal(r.action.verb, i < 2 ? REGISTRY_DONE : REGISTRY_FAIL);
+	}
+	begin("reg.test", NULL);
+	status(416);
+	assert_int_equal(r.action.verb, REGISTRY_FAIL);
+}
+
 static void
 test_mirrors(void **state)
 {
@@ -379,6 +403,7 @@ main(void)
 		cmocka_unit_test(test_login_of_a_program),
 		cmocka_unit_test(test_redirects),
 		cmocka_unit_test(test_tries),
+		cmocka_unit_test(test_cut_behind_the_last_byte),
 		cmocka_unit_test(test_mirrors),
 		cmocka_unit_test(test_words),
 	};
