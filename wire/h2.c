@@ -5,131 +5,17 @@
  *
  * In: bytes pass the guard, then the library; its callbacks become the handler's. Out: the library
  * writes frames, and asks for DATA when windows allow it; with NO_COPY the payload goes from the
- * user's memory straight behind the frame head in the output: one copy. A stream that has nothing
- * to send is deferred, and resumed by h2_offer().
+ * user's memory straight behind the frame head in the output: one copy.
  *
  * Errors of one stream reset it; errors of the connection queue a GOAWAY and h2_feed() says false.
- * Resets that the peer provoked are counted with those it sent (h2_guard.h). No stream ever waits
- * for memory: an allocation that fails resets that stream.
+ * Resets that the peer provoked are counted with those it sent (h2_guard.h).
  */
 
-#include "wire/h2.h"
+#include "wire/h2_private.h"
 
 #include <assert.h>
 #include <string.h>
-#include "base/list.h"
 #include "base/mem.h"
-#include "wire/h2_block.h"
-#include "wire/nghttp2.h"
-
-enum {
-	BLOCKS_KEPT = 8,
-	NV_MAX = H2_FIELDS_MAX + 28,
-	ACKS_MAX = 10000, /* more than one read can ask for: the guard is to say so first */
-};
-
-struct h2_engine {
-	nghttp2_option *option;
-	nghttp2_session_callbacks *callbacks;
-	nghttp2_mem memory;
-	struct h2_block *blocks;
-	size_t blocks_count;
-	nghttp2_nv nv[NV_MAX]; /* of the call under way */
-};
-
-struct h2 {
-	struct h2_engine *engine;
-	nghttp2_session *session;
-	const struct h2_handler *handler;
-	void *arg;
-	struct list streams;
-	size_t streams_count;
-	struct h2_block *block; /* being collected; NULL when none is */
-	struct h2_guard guard;
-	uint32_t error;
-	bool failed; /* nothing more is read */
-	bool dead;   /* nothing more is written either */
-	/* output of the h2_pull under way */
-	uint8_t *out;
-	size_t out_at, out_cap;
-	const uint8_t *rest; /* the library's, until its next frame */
-	size_t rest_length;
-};
-
-struct h2_stream {
-	struct list in_connection;
-	struct h2 *h;
-	void *user;
-	int32_t id;
-	bool announced;
-	bool deferred;
-	bool last;
-	bool answered;
-	bool asked; /* the user reset it */
-	bool peer_reset;
-	bool has_trailers;
-	size_t available;
-	size_t unconsumed;
-	struct h2_header *trailers;
-	size_t trailers_count;
-};
-
-/* ---- memory ---- */
-
-static void *
-hook_malloc(size_t size, void *arg)
-{
-	(void)arg;
-	return mem_alloc(MEM_LIBRARY, size);
-}
-
-static void
-hook_free(void *p, void *arg)
-{
-	(void)arg;
-	mem_free(p);
-}
-
-static void *
-hook_calloc(size_t count, size_t size, void *arg)
-{
-	(void)arg;
-	return mem_array(MEM_LIBRARY, count, size);
-}
-
-static void *
-hook_realloc(void *p, size_t size, void *arg)
-{
-	(void)arg;
-	return mem_resize(MEM_LIBRARY, p, 1, size);
-}
-
-static struct h2_block *
-take_block(struct h2_engine *e)
-{
-	struct h2_block *b = e->blocks;
-
-	if (!b)
-		return h2_block_new();
-	e->blocks = b->next;
-	e->blocks_count--;
-	return b;
-}
-
-static void
-give_block(struct h2_engine *e, struct h2_block *b)
-{
-	if (!b)
-		return;
-	if (e->blocks_count == BLOCKS_KEPT) {
-		h2_block_free(b);
-		return;
-	}
-	h2_block_reset(b);
-	b->next = e->blocks;
-	e->blocks = b;
-	e->blocks_count++;
-}
 
 /* ---- failing ---- */
 
@@ -198,7 +84,7 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
 	if (frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
 	if (!h->block)
-		h->block = take_block(h->engine);
+		h->block = h2_engine_take_block(h->engine);
 	if (!h->block)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	h2_block_reset(h->block);
@@ -262,7 +148,7 @@ headers_done(struct h2 *h, const nghttp2_frame *frame, struct h2_stream *s)
 		nghttp2.nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id,
 						  H2_PROTOCOL_ERROR);
 	}
-	give_block(h->engine, b);
+	h2_engine_give_block(h->engine, b);
 }
 
 static int
@@ -337,44 +223,6 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 	return 0;
 }
 
-static ssize_t
-on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
-	nghttp2_data_source *source, void *user)
-{
-	struct h2_stream *s = source->ptr;
-	size_t n = length < s->available ? length : s->available;
-
-	(void)id;
-	(void)buf;
-	(void)user;
-	if (n == 0 && !s->last) {
-		s->deferred = true;
-		return NGHTTP2_ERR_DEFERRED;
-	}
-	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-	if (s->last && n == s->available) {
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (s->has_trailers) {
-			nghttp2_nv nv[H2_FIELDS_MAX];
-
-			for (size_t i = 0; i < s->trailers_count; i++) {
-				union {
-					const char *in;
-					uint8_t *out;
-				} name = {s->trailers[i].name}, value = {s->trailers[i].value};
-
-				nv[i] = (nghttp2_nv){
-					name.out, value.out, s->trailers[i].name_length,
-					s->trailers[i].value_length, NGHTTP2_NV_FLAG_NONE};
-			}
-			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-			if (nghttp2.nghttp2_submit_trailer(session, s->id, nv, s->trailers_count))
-				return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-		}
-	}
-	return (ssize_t)n;
-}
-
 static int
 on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
 	     nghttp2_data_source *source, void *user)
@@ -397,10 +245,8 @@ on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head
 	return 0;
 }
 
-/* ---- engine ---- */
-
-static void
-set_callbacks(nghttp2_session_callbacks *c)
+void
+h2_set_callbacks(nghttp2_session_callbacks *c)
 {
 	nghttp2.nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
 	nghttp2.nghttp2_session_callbacks_set_on_header_callback(c, on_header);
@@ -410,49 +256,6 @@ set_callbacks(nghttp2_session_callbacks *c)
 	nghttp2.nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
 	nghttp2.nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
 	nghttp2.nghttp2_session_callbacks_set_send_data_callback(c, on_send_data);
-}
-
-int
-h2_engine_new(struct h2_engine **out, struct err *err)
-{
-	struct h2_engine *e;
-
-	if (dl_load_nghttp2(err))
-		return -1;
-	e = mem_zalloc(MEM_WIRE, sizeof(*e));
-	if (!e)
-		return err_set(err, ERR_NO_MEMORY, "cannot set HTTP/2 up");
-	e->memory = (nghttp2_mem){NULL, hook_malloc, hook_free, hook_calloc, hook_realloc};
-	if (nghttp2.nghttp2_option_new(&e->option) ||
-	    nghttp2.nghttp2_session_callbacks_new(&e->callbacks)) {
-		h2_engine_free(e);
-		return err_set(err, ERR_NO_MEMORY, "cannot set HTTP/2 up");
-	}
-	nghttp2.nghttp2_option_set_no_auto_window_update(e->option, 1);
-	nghttp2.nghttp2_option_set_max_deflate_dynamic_table_size(e->option, 4096);
-	nghttp2.nghttp2_option_set_max_outbound_ack(e->option, ACKS_MAX);
-	nghttp2.nghttp2_option_set_max_settings(e->option, 32);
-	set_callbacks(e->callbacks);
-	*out = e;
-	return 0;
-}
-
-void
-h2_engine_free(struct h2_engine *e)
-{
-	if (!e)
-		return;
-	while (e->blocks) {
-		struct h2_block *b = e->blocks;
-
-		e->blocks = b->next;
-		h2_block_free(b);
-	}
-	if (e->option)
-		nghttp2.nghttp2_option_del(e->option);
-	if (e->callbacks)
-		nghttp2.nghttp2_session_callbacks_del(e->callbacks);
-	mem_free(e);
 }
 
 /* ---- connection ---- */
@@ -515,7 +318,7 @@ h2_free(struct h2 *h)
 			h->handler->closed(h->arg, s, H2_CANCEL, false);
 		stream_free(s);
 	}
-	give_block(h->engine, h->block);
+	h2_engine_give_block(h->engine, h->block);
 	nghttp2.nghttp2_session_del(h->session);
 	mem_free(h);
 }
@@ -638,160 +441,4 @@ void
 h2_terminate(struct h2 *h, enum h2_code code)
 {
 	fail(h, (uint32_t)code);
-}
-
-/* ---- streams ---- */
-
-void
-h2_stream_set_user(struct h2_stream *s, void *user)
-{
-	s->user = user;
-}
-
-void *
-h2_stream_user(const struct h2_stream *s)
-{
-	return s->user;
-}
-
-int32_t
-h2_stream_id(const struct h2_stream *s)
-{
-	return s->id;
-}
-
-void
-h2_consume(struct h2_stream *s, size_t bytes)
-{
-	assert(bytes <= s->unconsumed);
-	s->unconsumed -= bytes;
-	nghttp2.nghttp2_session_consume(s->h->session, s->id, bytes);
-}
-
-/* Fields that differ from answer to answer would only wash useful ones out of the HPACK table. */
-static bool
-is_volatile(const struct h2_header *f)
-{
-	switch (header_lookup(f->name, f->name_length)) {
-	case HEADER_AGE:
-	case HEADER_CONTENT_LENGTH:
-	case HEADER_CONTENT_RANGE:
-	case HEADER_DATE:
-	case HEADER_ETAG:
-	case HEADER_EXPIRES:
-	case HEADER_LAST_MODIFIED:
-	case HEADER_LOCATION:
-	case HEADER_SET_COOKIE:
-	case HEADER_X_REQUEST_ID:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static size_t
-put_nv(nghttp2_nv *nv, unsigned status, char digits[3], const struct h2_header *fields,
-       size_t count)
-{
-	static uint8_t status_name[] = ":status";
-
-	digits[0] = (char)('0' + status / 100 % 10);
-	digits[1] = (char)('0' + status / 10 % 10);
-	digits[2] = (char)('0' + status % 10);
-	nv[0] = (nghttp2_nv){status_name, (uint8_t *)digits, 7, 3, NGHTTP2_NV_FLAG_NONE};
-	assert(count < NV_MAX);
-	for (size_t i = 0; i < count; i++) {
-		union {
-			const char *in;
-			uint8_t *out;
-		} name = {fields[i].name}, value = {fields[i].value};
-
-		nv[i + 1] = (nghttp2_nv){
-			name.out, value.out, fields[i].name_length, fields[i].value_length,
-			is_volatile(&fields[i]) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
-	}
-	return count + 1;
-}
-
-int
-h2_inform(struct h2_stream *s, unsigned status, const struct h2_header *fields, size_t count)
-{
-	nghttp2_nv *nv = s->h->engine->nv;
-	char digits[3];
-	size_t n = put_nv(nv, status, digits, fields, count);
-
-	return nghttp2.nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n,
-					      NULL) == 0
-		       ? 0
-		       : -1;
-}
-
-int
-h2_respond(struct h2_stream *s, unsigned status, const struct h2_header *fields, size_t count,
-	   bool has_body)
-{
-	nghttp2_nv *nv = s->h->engine->nv;
-	char digits[3];
-	size_t n = put_nv(nv, status, digits, fields, count);
-	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = on_read};
-
-	s->answered = !has_body;
-	if (nghttp2.nghttp2_submit_response(s->h->session, s->id, nv, n,
-					    has_body ? &provider : NULL) == 0)
-		return 0;
-	h2_reset(s, H2_INTERNAL_ERROR);
-	return -1;
-}
-
-void
-h2_offer(struct h2_stream *s, size_t available, bool last)
-{
-	s->available = available;
-	s->last = last;
-	if (s->deferred && (available > 0 || last)) {
-		s->deferred = false;
-		/* Fails for a stream that is about to close: nothing is lost then. */
-		(void)nghttp2.nghttp2_session_resume_data(s->h->session, s->id);
-	}
-}
-
-int
-h2_stream_trailers(struct h2_stream *s, const struct h2_header *fields, size_t count)
-{
-	size_t bytes = count * sizeof(*fields);
-	char *text;
-
-	if (count > H2_FIELDS_MAX)
-		count = H2_FIELDS_MAX;
-	for (size_t i = 0; i < count; i++)
-		bytes += fields[i].name_length + fields[i].value_length;
-	mem_free(s->trailers);
-	s->has_trailers = false;
-	s->trailers = mem_alloc(MEM_WIRE, bytes + 1);
-	if (!s->trailers)
-		return -1;
-	text = (char *)(s->trailers + count);
-	for (size_t i = 0; i < count; i++) {
-		s->trailers[i] = fields[i];
-		s->trailers[i].name = memcpy(text, fields[i].name, fields[i].name_length);
-		text += fields[i].name_length;
-		s->trailers[i].value = memcpy(text, fields[i].value, fields[i].value_length);
-		text += fields[i].value_length;
-	}
-	s->trailers_count = count;
-	s->has_trailers = count > 0;
-	return 0;
-}
-
-bool
-h2_stream_answered(const struct h2_stream *s)
-{
-	return s->answered;
-}
-
-void
-h2_reset(struct h2_stream *s, enum h2_code code)
-{
-	s->asked = true;
-	nghttp2.nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, (uint32_t)code);
 }
