@@ -31,7 +31,12 @@ FILES = {
     "ring/part_more.c": SPDX + "int part_old(void);\nint part_old(void) { return 1; }\n",
     "wire/sub/core.c": SPDX + "#include <time.h>\nlong core_now(void);\n"
                        "long core_now(void)\n{\n\treturn time(NULL);\n}\n",
-    "tests/lint/cores.txt": "# cores\nwire/sub/core.c\nwire/gone.c # not there\n",
+    "scheduler/order.c": SPDX + "int map_init(void *), map_next(void *), printf(const char *, ...);\n"
+                    "int order_all(void *m);\nint order_all(void *m)\n{\n\tmap_init(m);\n"
+                    "\tprintf(\"%4p 50%\", m); /* %p */\n"
+                    "\treturn (__UINTPTR_TYPE__)m > 5 && map_next(m); /* uintptr_t */\n}\n"
+                    "typedef unsigned long uintptr_t;\n",
+    "tests/lint/cores.txt": "# cores\nwire/sub/core.c\nwire/gone.c # not there\nscheduler/order.c\n",
 }
 # lint: what it must report, and nothing else.
 EXPECTED = {
@@ -41,7 +46,8 @@ EXPECTED = {
     "spdx": {"proxy/bare.c:1", "tools/run:1"},
     "words": {"docs/note.md:2", "docs/note.md:3"},
     "symbols": {"ring/part.c:4"},
-    "cores": {"wire/sub/core.c:6", "tests/lint/cores.txt:3"},
+    "cores": {"wire/sub/core.c:6", "tests/lint/cores.txt:3", "scheduler/order.c:2", "scheduler/order.c:7",
+              "scheduler/order.c:10"},
 }
 
 
@@ -50,7 +56,8 @@ def compile_objects(root):
     cc = os.environ.get("CC", "cc").split()
     for source, name in (("ring/part.c", "ring/libr.a.p/part.c.o"),
                          ("ring/part_more.c", "ring/libr.a.p/part_more.c.o"),
-                         ("wire/sub/core.c", "wire/libw.a.p/sub_core.c.o")):
+                         ("wire/sub/core.c", "wire/libw.a.p/sub_core.c.o"),
+                         ("scheduler/order.c", "scheduler/libs.a.p/order.c.o")):
         out = os.path.join(root, "build", name)
         os.makedirs(os.path.dirname(out), exist_ok=True)
         subprocess.run([*cc, "-c", "-o", out, os.path.join(root, source)], check=True)
