@@ -586,17 +586,21 @@ add_vip(struct all_rows *rows, const struct addr *a, uint16_t port, uint8_t prot
 
 static void
 add_vips(struct services *s, struct all_rows *rows, const struct service *v,
-	 const struct services_input *in)
+	 const struct services_input *in, bool second)
 {
 	uint32_t flags = (v->plan.slots_count == EDGE_SLOTS_BIG ? EDGE_VIP_BIG : 0) |
 			 (v->denies ? EDGE_VIP_DENY : 0) | (v->allows ? EDGE_VIP_ALLOW : 0);
 
 	for (size_t i = 0; i < in->addresses_count; i++) {
 		const struct addr *a = &in->addresses[i];
-		bool usual = a == usual_address(in, addr_is_v4(a)) && !v->remember;
-		struct edge_vip vip = {.service = v->number,
-				       .flags = flags | (usual ? 0 : EDGE_VIP_REMEMBER)};
+		bool v4 = addr_is_v4(a), usual = a == usual_address(in, v4) && !v->remember;
+		bool many = second || addresses_of(in, v4) > 1;
+		struct edge_vip vip = {.service = v->number, .flags = flags};
 
+		if (!usual)
+			vip.flags |= EDGE_VIP_REMEMBER;
+		else if (many)
+			vip.flags |= EDGE_VIP_CORRECT;
 		if (!add_vip(rows, a, v->row->port, (uint8_t)v->row->protocol, &vip))
 			refuse(s, v->row, "there are as many addresses with ports as can be");
 	}
@@ -639,7 +643,7 @@ collect(struct services *s, const struct services_input *in, struct all_rows *ro
 	settle_speakers(&rows->of[LB_SPEAKERS6], second || addresses_of(in, false) > 1);
 	while (map_next(&s->streams, &again))
 		if (((struct service *)again.value)->seen)
-			add_vips(s, rows, again.value, in);
+			add_vips(s, rows, again.value, in, second);
 	if (map_count(&s->streams))
 		add_echoes(rows, in);
 }

@@ -55,12 +55,25 @@ is_refused6(const struct edge_vip *vip, const void *source)
 	return is_refused(vip, &from);
 }
 
-/* Replies of this flow get another source than the usual one. */
+/*
+ * What the client came by, where replies have something else by default; and where they have not,
+ * but an older flow of the same ports has left a note. Only the first packet of a flow may say
+ * otherwise than a note that is there: a late one of an older flow must not take the new one's
+ * replies away.
+ */
 static __always_inline void
-note(const struct edge_note *key, const struct edge_voice *voice)
+note(const struct edge_vip *vip, const struct edge_note *key, const struct edge_voice *voice,
+     __u8 flags)
 {
-	const struct edge_voice *old = bpf_map_lookup_elem(&notes, key);
+	int first = key->protocol == IPPROTO_UDP ||
+		    (flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN;
+	const struct edge_voice *old;
 
+	if (!(vip->flags & EDGE_VIP_REMEMBER) && !first)
+		return;
+	old = bpf_map_lookup_elem(&notes, key);
+	if (old ? !first : !(vip->flags & EDGE_VIP_REMEMBER))
+		return;
 	if (!old || old->port != voice->port || !edge_same16(old->addr, voice->addr))
 		bpf_map_update_elem(&notes, key, voice, BPF_ANY);
 }
@@ -110,7 +123,8 @@ lead4(const struct iphdr *ip, const struct edge_head *h, __u32 index, const stru
 }
 
 static __always_inline void
-note4(const struct edge_flow4 *flow, const struct edge_backend *b)
+note4(const struct edge_vip *vip, const struct edge_flow4 *flow, const struct edge_backend *b,
+      __u8 flags)
 {
 	struct edge_note key = {.client_port = flow->source_port,
 				.container_port = b->port,
@@ -120,7 +134,7 @@ note4(const struct edge_flow4 *flow, const struct edge_backend *b)
 	__builtin_memcpy(key.client, &flow->source, 4);
 	__builtin_memcpy(key.container, &b->addr4, 4);
 	__builtin_memcpy(voice.addr, &flow->dest, 4);
-	note(&key, &voice);
+	note(vip, &key, &voice, flags);
 }
 
 static __always_inline int
@@ -172,8 +186,8 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
 		lead4(ip, &h, index, b);
-	if (vip->flags & EDGE_VIP_REMEMBER)
-		note4(&flow, b);
+	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
+		note4(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
 	to_backend4(ip, l4, h.protocol, b);
@@ -225,7 +239,8 @@ lead6(const struct ipv6hdr *ip, const struct edge_head *h, __u32 index,
 }
 
 static __always_inline void
-note6(const struct edge_flow6 *flow, const struct edge_backend *b)
+note6(const struct edge_vip *vip, const struct edge_flow6 *flow, const struct edge_backend *b,
+      __u8 flags)
 {
 	struct edge_note key = {.client_port = flow->source_port,
 				.container_port = b->port,
@@ -235,7 +250,7 @@ note6(const struct edge_flow6 *flow, const struct edge_backend *b)
 	__builtin_memcpy(key.client, flow->source, 16);
 	__builtin_memcpy(key.container, b->addr6, 16);
 	__builtin_memcpy(voice.addr, flow->dest, 16);
-	note(&key, &voice);
+	note(vip, &key, &voice, flags);
 }
 
 static __always_inline int
@@ -286,8 +301,8 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
 		lead6(ip, &h, index, b);
-	if (vip->flags & EDGE_VIP_REMEMBER)
-		note6(&flow, b);
+	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
+		note6(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
 	to_backend6(ip, l4, h.protocol, b);

@@ -55,6 +55,8 @@ enum edge_vip_flags {
 	EDGE_VIP_DENY = 1 << 1,     /* there are prefixes whose packets are dropped */
 	EDGE_VIP_ALLOW = 1 << 2,    /* there are prefixes, and only theirs are taken */
 	EDGE_VIP_REMEMBER = 1 << 3, /* not what a reply has by default: flow to be noted */
+	EDGE_VIP_CORRECT = 1 << 4,  /* what a reply has by default, and there are others: a note
+				     * of an older flow with these ports may have to be put right */
 };
 
 struct edge_vip {

@@ -41,6 +41,7 @@ enum {
 };
 
 static const char own4[] = "192.0.2.1", own6[] = "2001:db8::1", dedicated[] = "198.51.100.7";
+static const char dedicated6[] = "2001:db8:7::7"; /* where a test has it */
 static const char client4[] = "203.0.113.5", client6[] = "2001:db8:c::5";
 
 struct rig {
@@ -51,6 +52,7 @@ struct rig {
 	struct msg_backend backends[BACKENDS_MAX];
 	struct msg_veth veths[BACKENDS_MAX];
 	size_t count;
+	bool has_dedicated6;
 	uint64_t now_ms;
 };
 
@@ -96,7 +98,7 @@ update_streams(const struct msg_stream *const *streams, size_t streams_count)
 				    .backends_count = rig.count,
 				    .veths = veths,
 				    .veths_count = rig.count,
-				    .addresses_count = 3,
+				    .addresses_count = rig.has_dedicated6 ? 4 : 3,
 				    .own_count = 2,
 				    .mtu = 1420,
 				    .attached = true};
@@ -109,6 +111,7 @@ update_streams(const struct msg_stream *const *streams, size_t streams_count)
 	assert_true(addr_parse_ip(own4, &in.addresses[0]));
 	assert_true(addr_parse_ip(own6, &in.addresses[1]));
 	assert_true(addr_parse_ip(dedicated, &in.addresses[2]));
+	assert_true(addr_parse_ip(dedicated6, &in.addresses[3]));
 	in.config.uplink = if_nametoindex("a0");
 	inet_pton(AF_INET, "10.200.0.0", &in.config.cluster4);
 	inet_pton(AF_INET, "255.255.0.0", &in.config.cluster4_mask);
@@ -954,6 +957,57 @@ test_replies_know_the_way_in(void **state)
 	assert_true(packet_sums_right(&out));
 }
 
+/* A client's port is used again, for a service's other address: which of the two it was the first
+ * time must not be what it hears from now. */
+static void
+check_reused(const char *client, const char *container, const char *own, const char *usual,
+	     uint8_t protocol)
+{
+	uint16_t port = protocol == IPPROTO_TCP ? TCP_PORT : UDP_PORT;
+	struct packet_spec in = {.from = client,
+				 .from_port = 40002,
+				 .to_port = port,
+				 .protocol = protocol,
+				 .flags = PACKET_SYN};
+	struct packet_spec reply = {.from = container,
+				    .to = client,
+				    .from_port = protocol == IPPROTO_TCP ? TCP_INSIDE : UDP_INSIDE,
+				    .to_port = 40002,
+				    .protocol = protocol,
+				    .flags = PACKET_ACK};
+	struct packet p = packet_make(&reply), out;
+	const char *const ways[] = {own, usual, own, usual, usual, own};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		in.to = ways[i];
+		in.flags = PACKET_SYN;
+		assert_int_equal(goes_to(&in), 11);
+		assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+		assert_true(packet_is_from(&out, ways[i], port));
+		if (protocol != IPPROTO_TCP || i == 0)
+			continue;
+		/* The older connection's last words. */
+		in.to = ways[i - 1];
+		in.flags = PACKET_ACK;
+		assert_int_equal(goes_to(&in), 11);
+		assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+		assert_true(packet_is_from(&out, ways[i], port));
+	}
+}
+
+static void
+test_replies_when_ports_are_used_again(void **state)
+{
+	(void)state;
+	rig.has_dedicated6 = true;
+	set_backends(1);
+	update();
+	check_reused(client4, "10.200.7.11", own4, dedicated, IPPROTO_TCP);
+	check_reused(client4, "10.200.7.11", own4, dedicated, IPPROTO_UDP);
+	check_reused(client6, "fd00::11", own6, dedicated6, IPPROTO_TCP);
+	check_reused(client6, "fd00::11", own6, dedicated6, IPPROTO_UDP);
+}
+
 /* An error of a container about what a client sent to it. */
 static struct packet
 error_of_container(const char *client, const char *container, uint8_t protocol, uint16_t port,
@@ -1152,6 +1206,7 @@ main(void)
 		TEST(test_nothing_is_lost_meanwhile),
 		TEST(test_replies),
 		TEST(test_replies_know_the_way_in),
+		TEST(test_replies_when_ports_are_used_again),
 		TEST(test_errors_of_containers),
 		TEST(test_other_errors_stay),
 		TEST(test_uplink_knows_replies),
