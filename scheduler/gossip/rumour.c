@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Membership spreads as rumours: on every packet that leaves anyway, and while there are any in
+ * packets of their own, each gossip interval to a few random members. 98 records fill a packet, so
+ * that a rack that reboots is known as fast as one node. Each record is told
+ * 3 * ceil(log10(n + 1)) times by whoever heard it; three is enough for 10 % loss, and what is
+ * missed nevertheless is found by the digests on the pings.
+ *
+ * With nothing to tell no packet is sent and no timer runs.
+ */
+#include "scheduler/gossip/rumour.h"
+
+#include <string.h>
+#include "scheduler/gossip/member.h"
+
+enum { MULTIPLIER = 3, CAPACITY_MIN = 16, KEPT = 64 };
+
+uint32_t
+rumour_limit(const struct gossip *g)
+{
+	uint32_t digits = 0;
+
+	for (size_t n = 1; n < g->live + 1; n *= 10)
+		digits++;
+	return MULTIPLIER * (digits ? digits : 1);
+}
+
+static void
+drop(struct gossip *g, size_t at)
+{
+	g->rumours_count--;
+	memmove(g->rumours + at, g->rumours + at + 1,
+		(g->rumours_count - at) * sizeof(*g->rumours));
+}
+
+/* Says whether this very record is on its way already. */
+static bool
+replace(struct gossip *g, uint32_t node, uint32_t accuser, uint32_t status)
+{
+	for (size_t i = 0; i < g->rumours_count;) {
+		const struct rumour *r = &g->rumours[i];
+
+		if (r->node == node && r->status == status && r->accuser == accuser)
+			return true;
+		if (r->node == node && r->status < status)
+			drop(g, i);
+		else
+			i++;
+	}
+	return false;
+}
+
+static void
+drop_most_told(struct gossip *g)
+{
+	size_t most = 0;
+
+	for (size_t i = 1; i < g->rumours_count; i++)
+		if (g->rumours[i].told > g->rumours[most].told)
+			most = i;
+	drop(g, most);
+}
+
+static bool
+make_room(struct gossip *g)
+{
+	if (g->rumours_count == GOSSIP_RUMOURS_MAX)
+		drop_most_told(g);
+	if (g->rumours_count < g->rumours_capacity)
+		return true;
+	size_t capacity = g->rumours_capacity ? g->rumours_capacity * 2 : CAPACITY_MIN;
+	struct rumour *bigger = mem_resize(MEM_SCHEDULER, g->rumours, capacity, sizeof(*bigger));
+
+	if (!bigger) {
+		g->counters.out_of_memory++;
+		return false;
+	}
+	g->rumours = bigger;
+	g->rumours_capacity = capacity;
+	return true;
+}
+
+void
+rumour_add(struct gossip *g, uint32_t node, uint32_t accuser, uint32_t status)
+{
+	if (replace(g, node, accuser, status) || !make_room(g))
+		return;
+	if (g->rumours_count == 0 && g->rumours_ns < g->now_ns)
+		g->rumours_ns = g->now_ns;
+	g->rumours[g->rumours_count++] = (struct rumour){
+		.node = node,
+		.accuser = accuser,
+		.status = status,
+	};
+}
+
+void
+rumour_forget(struct gossip *g, uint32_t node)
+{
+	for (size_t i = 0; i < g->rumours_count;) {
+		if (g->rumours[i].node == node)
+			drop(g, i);
+		else
+			i++;
+	}
+}
+
+static void
+sweep(struct gossip *g, uint32_t limit)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < g->rumours_count; i++)
+		if (g->rumours[i].told < limit)
+			g->rumours[kept++] = g->rumours[i];
+	g->rumours_count = kept;
+	if (kept == 0 && g->rumours_capacity > KEPT) {
+		mem_free(g->rumours);
+		g->rumours = NULL;
+		g->rumours_capacity = 0;
+	}
+}
+
+void
+rumour_fill(struct gossip *g, struct packet *p, uint32_t to)
+{
+	uint32_t limit = rumour_limit(g);
+	bool open = false;
+
+	if (g->rumours_count == 0 || !packet_fits(p, PACKET_MEMBER_BYTES))
+		return;
+	for (uint32_t told = 0; told < limit; told++) {
+		for (size_t i = 0; i < g->rumours_count; i++) {
+			struct rumour *r = &g->rumours[i];
+
+			/* The least told go first; one that was told here is not told again. */
+			if (r->told != told || (r->node == to && core_live(r->status) &&
+						core_state(r->status) == GOSSIP_ALIVE))
+				continue;
+			if (!packet_fits(p, PACKET_MEMBER_BYTES))
+				goto full;
+			if (!open)
+				packet_open(g, p, GOSSIP_MEMBERS, 0);
+			open = true;
+			packet_member(p, r->node, r->accuser, r->status);
+			/* Above the limit while this packet is filled. */
+			r->told += limit + 1;
+		}
+	}
+full:
+	for (size_t i = 0; i < g->rumours_count; i++)
+		if (g->rumours[i].told > limit)
+			g->rumours[i].told -= limit;
+	sweep(g, limit);
+}
+
+uint64_t
+rumour_due(const struct gossip *g)
+{
+	return g->rumours_count ? g->rumours_ns : CORE_NEVER;
+}
+
+void
+rumour_timer(struct gossip *g)
+{
+	uint32_t to[CORE_FAN_OUT];
+	struct packet p;
+
+	if (g->now_ns < rumour_due(g))
+		return;
+	g->rumours_ns = g->now_ns + g->config.gossip_ms * CORE_MS;
+	for (size_t i = 0; i < CORE_FAN_OUT && g->rumours_count; i++) {
+		long at = member_pick(g, true, to, i);
+
+		if (at < 0)
+			break;
+		to[i] = g->ids[at];
+		packet_begin(&p);
+		rumour_fill(g, &p, to[i]);
+		packet_send(g, &p, to[i]);
+	}
+	/* Alone there is nobody to tell. */
+	if (g->live - core_live(g->status[g->self_at]) == 0)
+		g->rumours_count = 0;
+}
