@@ -139,7 +139,7 @@ struct model {
 	struct ring_reader *supervisor; /* node's own tables */
 	struct ring_reader *proxies[ROLE_PROXIES_MAX];
 	struct ring_reader *dataplane;
-	struct map published[MSG_TABLES_]; /* keys of each table, see publish.c */
+	struct map published[MSG_TABLES_]; /* keys of each table, see publish_table.c */
 	uint64_t passes;
 	bool settled; /* backends and routes have been published */
 	uint64_t settle_by_ns;
