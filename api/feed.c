@@ -340,7 +340,7 @@ send_replica(struct feed *f, const struct msg_replica *r)
 	}
 	bool news = is_news(f, r->id, &b);
 	buf_reset(&b);
-	view_replica(&j, f->call->server, r, false);
+	view_replica(&j, NULL, f->call->server, r);
 	if (news)
 		send_message(f, NULL, "replica", &b);
 	buf_fini(&b);

@@ -27,7 +27,7 @@ is_wanted(const void *row, void *arg)
 static void
 put_replica(struct json *j, struct server *s, const void *row)
 {
-	view_replica(j, s, row, false);
+	view_replica(j, NULL, s, row);
 }
 
 void
@@ -84,6 +84,6 @@ replicas_get(struct call *call)
 		return;
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);
-	view_replica(&j, call->server, r, false);
+	view_replica(&j, NULL, call->server, r);
 	call_json(call, 200, NULL, &b);
 }

@@ -143,6 +143,52 @@ put_url(struct json *j, struct server *server, const struct msg_service *s)
 	json_text(j, "url", url);
 }
 
+static bool
+is_over(const struct msg_replica *r)
+{
+	return r->state == MSG_REPLICA_STOPPED || r->state == MSG_REPLICA_FAILED;
+}
+
+static bool
+is_run_of(const void *row, void *arg)
+{
+	const struct msg_replica *r = row;
+
+	return r->job && r->service == *(const uint64_t *)arg;
+}
+
+/* Of a job: how many runs are kept and under way, and the newest one. */
+static void
+put_runs(struct json *j, struct server *server, const struct msg_service *s)
+{
+	uint64_t id = s->id, running = 0;
+	struct rows rows;
+
+	if (!s->job) {
+		json_null(j, "runs");
+		return;
+	}
+	rows_collect(server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, is_run_of, &id, rows_by_replica,
+		     &rows);
+	const struct msg_replica *last = NULL;
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_replica *r = rows.items[i];
+
+		running += !is_over(r);
+		last = !last || r->index > last->index ? r : last;
+	}
+	json_object(j, "runs");
+	json_u64(j, "kept", rows.count);
+	json_u64(j, "running", running);
+	if (last) {
+		view_replica(j, "last", server, last);
+	} else {
+		json_null(j, "last");
+	}
+	json_end(j);
+	rows_fini(&rows);
+}
+
 void
 view_service(struct json *j, struct server *server, const struct msg_service *s)
 {
@@ -150,6 +196,8 @@ view_service(struct json *j, struct server *server, const struct msg_service *s)
 	json_u64(j, "id", s->id);
 	VIEW_TEXT(j, "deployment", s->deployment_name);
 	VIEW_TEXT(j, "name", s->name);
+	json_text(j, "rtype", s->job ? "job" : "service");
+	put_runs(j, server, s);
 	json_text(j, "state", NAME_OF(service_states, s->state));
 	json_u64(j, "revision", s->revision);
 	json_object(j, "scale");
@@ -316,11 +364,11 @@ put_container(struct json *j, const struct msg_container *c)
 }
 
 void
-view_replica(struct json *j, struct server *s, const struct msg_replica *r, bool removed)
+view_replica(struct json *j, const char *key, struct server *s, const struct msg_replica *r)
 {
 	const struct msg_container *c = rows_get(s, ROLE_RUNTIME, MSG_TABLE_CONTAINER, r->id);
 
-	json_object(j, NULL);
+	json_object(j, key);
 	json_u64(j, "id", r->id);
 	json_textf(j, "name", "%.*s/%.*s.%u",
 		   (int)strnlen(r->deployment_name, sizeof(r->deployment_name)), r->deployment_name,
@@ -340,8 +388,6 @@ view_replica(struct json *j, struct server *s, const struct msg_replica *r, bool
 	VIEW_TEXT(j, "node", r->node);
 	view_reason(j, "reason", &r->reason);
 	put_container(j, c);
-	if (removed)
-		json_bool(j, "removed", true);
 	json_end(j);
 }
 

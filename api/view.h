@@ -17,7 +17,7 @@ void view_time(struct json *j, const char *key, int64_t wall_ns);
 
 void view_deployment(struct json *j, struct server *s, const struct msg_deployment *d);
 void view_service(struct json *j, struct server *server, const struct msg_service *s);
-void view_replica(struct json *j, struct server *s, const struct msg_replica *r, bool removed);
+void view_replica(struct json *j, const char *key, struct server *s, const struct msg_replica *r);
 void view_operation(struct json *j, const struct msg_operation *o);
 void view_event(struct json *j, const struct msg_event *e);
 void view_image(struct json *j, const struct msg_image *i);

@@ -38,6 +38,29 @@ put_run(struct grid *g, const json_t *r)
 	grid_put(g, GRID_PLAIN, "%s", took);
 }
 
+/* A service that is none has no runs: no empty list for it. */
+static int
+check_job(const struct cli *cli, const struct target *t, struct err *err)
+{
+	char path[256];
+	struct buf answer;
+
+	if (!t->service[0])
+		return 0;
+	text_format(path, sizeof(path), "/v1/services/%s/%s", t->deployment, t->service);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	json_t *root = client_get(cli, path, &answer, err) == 0
+			       ? json_read_parse(buf_cstr(&answer), answer.length, err)
+			       : NULL;
+	bool job = strcmp(json_read_text(root, "rtype"), "job") == 0;
+	int rc = !root ? -1
+		 : job ? 0
+		       : err_set(err, ERR_USAGE, "%s/%s is not a job", t->deployment, t->service);
+	json_read_free(root);
+	buf_fini(&answer);
+	return rc;
+}
+
 int
 cmd_job_ls(struct cli *cli)
 {
@@ -47,7 +70,8 @@ cmd_job_ls(struct cli *cli)
 	struct buf answer, out;
 	struct grid g;
 
-	if (cli->args.operands_count && target_resolve(cli, cli->args.operands[0], &t, &err) < 0)
+	if (cli->args.operands_count && (target_resolve(cli, cli->args.operands[0], &t, &err) < 0 ||
+					 check_job(cli, &t, &err) < 0))
 		return cli_fail(cli, &err);
 	if (t.deployment[0])
 		target_text(&t, text);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "cli/grid.h"
+#include "cli/job.h"
 
 static void
 put_safe(struct buf *out, const char *text)
@@ -100,6 +101,34 @@ put_header(const json_t *status, const struct render *r, struct buf *out)
 	buf_putc(out, '\n');
 }
 
+/* "run 4 failed (3), 5m ago", "run 4 ok, 5m ago", "run 4 is running", "never run". */
+static void
+put_job(struct grid *g, const json_t *s, const struct render *r)
+{
+	const json_t *runs = json_read_get(s, "runs");
+	const json_t *last = json_read_get(runs, "last");
+	const json_t *container = json_read_get(last, "container");
+	long long kept = (long long)json_read_int(runs, "kept");
+	long long index = (long long)json_read_int(last, "index");
+	char when[32];
+
+	grid_put(g, GRID_PLAIN, "%lld run%s", kept, kept == 1 ? "" : "s");
+	age(container, "exited", r, when, sizeof(when));
+	if (json_read_kind(last) != JSON_READ_OBJECT)
+		grid_put(g, GRID_PLAIN, "never run");
+	else if (!job_is_over(last))
+		grid_put(g, GRID_YELLOW, "run %lld is %s", index,
+			 strcmp(json_read_text(container, "state"), "running") == 0
+				 ? "running"
+				 : json_read_text(last, "state"));
+	else if (job_status(last) == 0)
+		grid_put(g, GRID_GREEN, "run %lld ok%s%s%s", index, when[0] ? ", " : "", when,
+			 when[0] ? " ago" : "");
+	else
+		grid_put(g, GRID_RED, "run %lld failed (%d)%s%s%s", index, job_status(last),
+			 when[0] ? ", " : "", when, when[0] ? " ago" : "");
+}
+
 static void
 put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		const struct render *r)
@@ -121,11 +150,17 @@ put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		grid_blank(g);
 	}
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "name"));
-	grid_put(g, few ? GRID_YELLOW : GRID_PLAIN, "%lld/%lld%s", (long long)ready,
-		 (long long)desired, few ? " !" : "");
-	grid_put(g, state_colour(state), "%s", state);
+	bool job = strcmp(json_read_text(s, "rtype"), "job") == 0;
+	if (job) {
+		put_job(g, s, r);
+	} else {
+		grid_put(g, few ? GRID_YELLOW : GRID_PLAIN, "%lld/%lld%s", (long long)ready,
+			 (long long)desired, few ? " !" : "");
+		grid_put(g, state_colour(state), "%s", state);
+	}
 	if (r->wide) {
-		grid_put(g, GRID_PLAIN, "%s", json_read_text(json_read_get(s, "scale"), "mode"));
+		grid_put(g, GRID_PLAIN, "%s",
+			 job ? "-" : json_read_text(json_read_get(s, "scale"), "mode"));
 		grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "image"));
 	}
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "url"));

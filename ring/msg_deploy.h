@@ -63,6 +63,8 @@ struct msg_service { /* key: id from the store */
 	uint32_t endpoints_count;
 	uint32_t pad2_;
 	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
+	uint32_t job; /* its replicas are runs: it has no size */
+	uint32_t pad3_;
 };
 
 enum msg_replica_state {

@@ -203,7 +203,8 @@ put_service(struct publish_table *t, struct service *s)
 	};
 	text_copy(row.deployment_name, sizeof(row.deployment_name), s->deployment->row.name);
 	text_copy(row.name, sizeof(row.name), s->row.name);
-	if (spec && spec->rtype != DOC_RTYPE_SERVICE)
+	row.job = spec && spec->rtype != DOC_RTYPE_SERVICE;
+	if (row.job)
 		row.state = MSG_SERVICE_READY;
 	if (spec) {
 		row.scale_mode = scale_mode(spec->scale.mode);

@@ -40,12 +40,20 @@ def test_run_and_history():
         n.deploy(document("echo hello; echo $((6 * 7)); exit 3"))
         equal(runs(n), {}, "a deploy runs nothing")
         equal(n.cli_json("status")["deployments"][0]["state"], "stable")
+        row = [line.split(None, 2)[-1] for line in n.cli("status").stdout.splitlines() if " report " in line]
+        check("0 runs" in row[0] and "never run" in row[0], row)
         r = n.cli("job", "run", "shop/report", status=3)
+        row = [line for line in n.cli("status").stdout.splitlines() if " report " in line]
+        check("1 run " in row[0] and "run 1 failed (3), " in row[0], row)
+        seen = n.cli_json("status")["deployments"][0]["services"][0]
+        equal((seen["rtype"], seen["runs"]["kept"], seen["runs"]["running"], seen["runs"]["last"]["name"],
+               seen["runs"]["last"]["container"]["exit_status"]), ("job", 1, 0, "shop/report.1", 3))
         said = n.cli("explain", "shop").stdout
         check("zlayer job logs shop/report.1" in said, said)
         check("hello" in r.stdout and "42" in r.stdout, r.stdout)
         n.deploy(document("exit 0"))
         n.cli("job", "run", "shop/report")
+        check("run 2 ok, " in n.cli("status").stdout, "the last run and its result")
         n.deploy(document("exit 200"))
         n.cli("job", "run", "report", status=200)
         n.deploy(document("exit 0").replace("/bin/sh", "/bin/nothing"))
@@ -160,6 +168,7 @@ def test_cancel():
         name = n.cli("job", "run", "shop/report", "--detach").stdout.strip()
         equal(name, "shop/report.1")
         wait_for(lambda: (runs(n)[name]["container"] or {}).get("state") == "running", "it runs")
+        check("run 1 is running" in n.cli("status").stdout, "a run under way")
         n.cli("job", "cancel", name, "-t", "1s")
         equal(runs(n)[name]["state"], "stopped")
         check(runs(n)[name]["container"]["exit_signal"] or runs(n)[name]["container"]["exit_status"], runs(n))

@@ -33,7 +33,19 @@ static const char status_text[] =
 	"\"desired\":3,\"url\":\"https://a.test/"
 	"api\"},{\"name\":\"db\",\"state\":\"ready\",\"ready\":1,"
 	"\"desired\":1,\"url\":null}]},{\"name\":\"my-job\",\"revision\":null,\"state\":\"failed\","
-	"\"services\":[]}],\"warnings\":[{\"deployment\":\"my-app\",\"text\":\"my-app/api.3: "
+	"\"services\":[]},{\"name\":\"jobs\",\"revision\":3,\"state\":\"stable\",\"services\":["
+	"{\"name\":\"a\",\"rtype\":\"job\",\"state\":\"ready\",\"ready\":0,\"desired\":0,\"runs\":"
+	"{\"kept\":0,\"running\":0,\"last\":null}},"
+	"{\"name\":\"b\",\"rtype\":\"job\",\"state\":\"ready\",\"runs\":{\"kept\":1,\"running\":1,"
+	"\"last\":{\"index\":1,\"state\":\"starting\",\"container\":{\"state\":\"running\",\"exit_"
+	"status\":null}}}},"
+	"{\"name\":\"c\",\"rtype\":\"job\",\"state\":\"ready\",\"runs\":{\"kept\":4,\"running\":0,"
+	"\"last\":{\"index\":7,\"state\":\"stopped\",\"container\":{\"exit_status\":0,\"exited\":"
+	"\"2026-11-21T23:55:00Z\"}}}},"
+	"{\"name\":\"d\",\"rtype\":\"job\",\"state\":\"ready\",\"runs\":{\"kept\":4,\"running\":0,"
+	"\"last\":{\"index\":8,\"state\":\"failed\",\"reason\":{\"what\":\"x\"},\"container\":null}"
+	"}}"
+	"]}],\"warnings\":[{\"deployment\":\"my-app\",\"text\":\"my-app/api.3: "
 	"cannot find "
 	"the \\u001b[31mimage\",\"why\":[\"no such name\"],\"fix\":\"zlayer image import\"}]}";
 
@@ -48,16 +60,21 @@ test_status(void **state)
 	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
 	buf_init(&out, MEM_CLI, 1 << 20);
 	render_status(status, "", "", &r, &out);
-	assert_string_equal(buf_cstr(&out),
-			    "edge-1   up 12d   zlayer 0.1.0   data path bpf (tcx)   1 warning\n"
-			    "\n"
-			    "DEPLOYMENT  REV  SERVICE  REPLICAS  STATE     URL\n"
-			    "my-app      12   api      2/3 !     degraded  https://a.test/api\n"
-			    "                 db       1/1       ready     -\n"
-			    "my-job      -    -        -         failed\n"
-			    "! my-app/api.3: cannot find the \\x1b[31mimage\n"
-			    "    why  no such name\n"
-			    "    fix  zlayer image import\n");
+	assert_string_equal(
+		buf_cstr(&out),
+		"edge-1   up 12d   zlayer 0.1.0   data path bpf (tcx)   1 warning\n"
+		"\n"
+		"DEPLOYMENT  REV  SERVICE  REPLICAS  STATE               URL\n"
+		"my-app      12   api      2/3 !     degraded            https://a.test/api\n"
+		"                 db       1/1       ready               -\n"
+		"my-job      -    -        -         failed\n"
+		"jobs        3    a        0 runs    never run           -\n"
+		"                 b        1 run     run 1 is running    -\n"
+		"                 c        4 runs    run 7 ok, 5m ago    -\n"
+		"                 d        4 runs    run 8 failed (125)  -\n"
+		"! my-app/api.3: cannot find the \\x1b[31mimage\n"
+		"    why  no such name\n"
+		"    fix  zlayer image import\n");
 	buf_reset(&out);
 	render_status(status, "my-app", "db", &r, &out);
 	assert_null(strstr(buf_cstr(&out), "api  "));
