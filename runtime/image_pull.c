@@ -4,19 +4,13 @@
  * question to another role holds the pull or layer until its answer came; what ended meanwhile is
  * freed then.
  *
- * A layer has two halves under way, and both must answer. When one fails the other follows, since
- * the socket between them ends: the half that failed first for a reason of its own is the cause (an
- * unpack that says that the stream ended too early only repeats what fetch knows better).
- *
- * The reading end of the socket is held here, too: shutting it down ends both halves.
+ * Layers are shared by the pulls that need them (pull_layers.h): whenever one has ended, each pull
+ * looks at its own.
  */
 #include "runtime/image_pull.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -27,39 +21,18 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "runtime/image_ops.h"
+#include "runtime/pull_layers.h"
 
 enum {
 	PULLS_MAX = 64,
-	LAYERS_AT_ONCE = 4,
 	RESTARTS_MAX = 3,
 	RESOLVE_MS = 300000,
 	LOOK_MS = 60000,
-	LAYER_MS = 7200000,
 	COMMIT_MS = 600000,
 };
 static const uint64_t STILL_NS = UINT64_C(180) * 1000000000;
 
 enum pull_phase { RESOLVING, LOOKING, LAYERS, COMMITTING, OVER };
-enum layer_state { WAITING, RUNNING, DONE, FAILED };
-
-struct pull_layer {
-	struct list link;
-	struct pulls *pulls;
-	char digest[MSG_DIGEST];
-	char diff_id[MSG_DIGEST];
-	char folder_name[MSG_DIGEST];
-	uint64_t bytes;
-	uint64_t key; /* of msg_transfer */
-	char name[MSG_IMAGE];
-	uint32_t endpoint;
-	unsigned users;
-	enum layer_state state;
-	bool fetching, unpacking;
-	struct err fetch_err, unpack_err, err;
-	uint64_t folder, fetched;
-	bool consumed; /* committed: its folder is in its place */
-	int stream;
-};
 
 struct waiter {
 	struct list link;
@@ -91,101 +64,10 @@ struct pulls {
 	struct image_store *store;
 	struct list pulls;
 	size_t count;
-	struct list layers;
-	size_t running;
-	uint64_t next_key;
+	struct pull_layers layers;
 };
 
-static void start_layers(struct pulls *ps);
 static void look(struct pull *p);
-
-/* ---- layers: users and ends ---- */
-
-static void
-drop_answered(void *arg, int status, const struct err *err, const void *body, size_t bytes,
-	      int *fds, size_t count)
-{
-	(void)arg, (void)status, (void)err, (void)body, (void)bytes, (void)fds, (void)count;
-}
-
-static uint16_t
-index_of(struct pulls *ps, uint16_t role)
-{
-	uint16_t index = 0;
-
-	for (uint16_t i = 0; i < 2; i++) {
-		if (station_reader(ps->st, role, i))
-			index = i;
-	}
-	return index;
-}
-
-static void
-drop_folder(struct pulls *ps, uint64_t folder)
-{
-	struct msg_unpacked op = {.folder = folder};
-	struct err ignored = {0};
-
-	/* What cannot be asked for now goes with the next start of unpack. */
-	if (station_ask(ps->st, ROLE_UNPACK, index_of(ps, ROLE_UNPACK), MSG_OP_UNPACK_DROP, &op,
-			sizeof(op), NULL, 0, COMMIT_MS, drop_answered, NULL, &ignored) < 0)
-		log_event(LOG_WARN, "a layer's folder is left for later", LOG_END);
-}
-
-static void
-layer_free(struct pull_layer *l)
-{
-	if (l->users || l->fetching || l->unpacking)
-		return;
-	if (l->state == DONE && !l->consumed)
-		drop_folder(l->pulls, l->folder);
-	fd_close(&l->stream);
-	list_remove(&l->link);
-	mem_free(l);
-}
-
-static void
-layer_unref(struct pull_layer *l)
-{
-	if (!l)
-		return;
-	assert(l->users > 0);
-	if (--l->users == 0 && l->stream >= 0)
-		shutdown(l->stream, SHUT_RDWR);
-	layer_free(l);
-}
-
-static struct pull_layer *
-layer_get(struct pull *p, const struct msg_layer *row)
-{
-	struct pulls *ps = p->pulls;
-	struct list *it, *next;
-
-	list_each (it, next, &ps->layers) {
-		struct pull_layer *l = container_of(it, struct pull_layer, link);
-
-		if (l->users && l->state != FAILED && !l->consumed &&
-		    !strcmp(l->folder_name, row->folder)) {
-			l->users++;
-			return l;
-		}
-	}
-	struct pull_layer *l = mem_zalloc(MEM_RUNTIME, sizeof(*l));
-	if (!l)
-		return NULL;
-	l->pulls = ps;
-	l->users = 1;
-	l->stream = -1;
-	l->bytes = row->bytes;
-	l->key = ++ps->next_key;
-	l->endpoint = p->endpoint;
-	text_copy(l->digest, sizeof(l->digest), row->digest);
-	text_copy(l->diff_id, sizeof(l->diff_id), row->diff_id);
-	text_copy(l->folder_name, sizeof(l->folder_name), row->folder);
-	text_copy(l->name, sizeof(l->name), p->name);
-	list_push(&ps->layers, &l->link);
-	return l;
-}
 
 /* ---- the end of a pull ---- */
 
@@ -193,7 +75,7 @@ static void
 release_layers(struct pull *p)
 {
 	for (size_t i = 0; i < p->count; i++) {
-		layer_unref(p->layers[i]);
+		pull_layers_unref(p->layers[i]);
 		p->layers[i] = NULL;
 	}
 	p->count = 0;
@@ -240,7 +122,7 @@ finish(struct pull *p, const struct err *err, const struct msg_imported *importe
 		mem_free(w);
 	}
 	pull_free(p);
-	start_layers(ps);
+	pull_layers_start(&ps->layers);
 }
 
 void
@@ -344,7 +226,7 @@ commit(struct pull *p)
 	text_copy(op.digest, sizeof(op.digest), p->digest);
 	for (size_t i = 0; i < p->count; i++)
 		op.folders[i] = p->layers[i] ? p->layers[i]->folder : 0;
-	if (station_ask(p->pulls->st, ROLE_UNPACK, index_of(p->pulls, ROLE_UNPACK),
+	if (station_ask(p->pulls->st, ROLE_UNPACK, pull_layers_peer(p->pulls->st, ROLE_UNPACK),
 			MSG_OP_UNPACK_COMMIT, &op, sizeof(op), &p->documents, 1, COMMIT_MS,
 			committed, p, &err) < 0)
 		fail(p, &err);
@@ -356,8 +238,9 @@ commit(struct pull *p)
 
 /* What every pull that has the layer does about its end. Ends of pulls change the list. */
 static void
-layer_ended(struct pulls *ps)
+layer_ended(void *arg)
 {
+	struct pulls *ps = arg;
 	bool again = true;
 
 	while (again) {
@@ -374,8 +257,8 @@ layer_ended(struct pulls *ps)
 			for (size_t i = 0; i < p->count; i++) {
 				const struct pull_layer *l = p->layers[i];
 
-				done += !l || l->state == DONE;
-				if (l && l->state == FAILED && !err.kind)
+				done += !l || l->state == PULL_LAYER_DONE;
+				if (l && l->state == PULL_LAYER_FAILED && !err.kind)
 					err = l->err;
 			}
 			if (err.kind) {
@@ -391,133 +274,7 @@ layer_ended(struct pulls *ps)
 			}
 		}
 	}
-	start_layers(ps);
-}
-
-static void
-half_ended(struct pull_layer *l)
-{
-	struct pulls *ps = l->pulls;
-
-	if (l->fetching || l->unpacking)
-		return;
-	ps->running--;
-	fd_close(&l->stream);
-	if (l->unpack_err.kind && l->unpack_err.kind != ERR_INTERRUPTED)
-		l->err = l->unpack_err;
-	else if (l->fetch_err.kind)
-		l->err = l->fetch_err;
-	else
-		l->err = l->unpack_err;
-	/* It has all of it: that the other half was told that nobody reads any more is no failure.
-	 */
-	if (!l->unpack_err.kind)
-		err_clear(&l->err);
-	l->state = l->err.kind ? FAILED : DONE;
-	if (l->state == DONE)
-		l->fetched = l->bytes;
-	l->users++; /* the ends of pulls let go of it */
-	layer_ended(ps);
-	layer_unref(l);
-	start_layers(ps);
-}
-
-static void
-fetched(void *arg, int status, const struct err *why, const void *body, size_t bytes, int *fds,
-	size_t count)
-{
-	struct pull_layer *l = arg;
-
-	(void)body, (void)bytes, (void)fds, (void)count;
-	l->fetching = false;
-	if (status)
-		l->fetch_err = *why;
-	half_ended(l);
-}
-
-static void
-unpacked(void *arg, int status, const struct err *why, const void *body, size_t bytes, int *fds,
-	 size_t count)
-{
-	struct pull_layer *l = arg;
-
-	(void)fds, (void)count;
-	l->unpacking = false;
-	if (status)
-		l->unpack_err = *why;
-	else if (bytes == sizeof(struct msg_unpacked))
-		l->folder = ((const struct msg_unpacked *)body)->folder;
-	else
-		err_set(&l->unpack_err, ERR_CORRUPT, "unpack gave an answer that does not hold");
-	/* Nobody reads any more: fetch need not go on. */
-	if (l->fetching && l->stream >= 0)
-		shutdown(l->stream, SHUT_RDWR);
-	half_ended(l);
-}
-
-static int
-ask_layer(struct pull_layer *l, int pair[2], struct err *err)
-{
-	struct pulls *ps = l->pulls;
-	struct msg_fetch_blob blob = {.bytes = l->bytes, .key = l->key, .endpoint = l->endpoint};
-	struct msg_layer layer = {.bytes = l->bytes};
-
-	text_copy(blob.name, sizeof(blob.name), l->name);
-	text_copy(blob.digest, sizeof(blob.digest), l->digest);
-	text_copy(layer.digest, sizeof(layer.digest), l->digest);
-	text_copy(layer.diff_id, sizeof(layer.diff_id), l->diff_id);
-	text_copy(layer.folder, sizeof(layer.folder), l->folder_name);
-	if (station_ask(ps->st, ROLE_UNPACK, index_of(ps, ROLE_UNPACK), MSG_OP_UNPACK_LAYER, &layer,
-			sizeof(layer), &pair[1], 1, LAYER_MS, unpacked, l, err) < 0)
-		return -1;
-	l->unpacking = true;
-	if (station_ask(ps->st, ROLE_FETCH, index_of(ps, ROLE_FETCH), MSG_OP_FETCH_BLOB, &blob,
-			sizeof(blob), &pair[0], 1, LAYER_MS, fetched, l, err) < 0)
-		l->fetch_err = *err; /* unpack will see the end of the socket */
-	else
-		l->fetching = true;
-	return 0;
-}
-
-static void
-start_layer(struct pull_layer *l)
-{
-	int pair[2] = {-1, -1};
-	struct err err = {0};
-	int rc;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		rc = err_sys(&err, errno, "cannot make a socket for a layer");
-	else
-		rc = ask_layer(l, pair, &err);
-	fd_close(&pair[0]);
-	if (rc == 0) {
-		l->stream = fd_take(&pair[1]);
-		l->state = RUNNING;
-		l->pulls->running++;
-		return;
-	}
-	fd_close(&pair[1]);
-	l->err = err;
-	l->state = FAILED;
-}
-
-static void
-start_layers(struct pulls *ps)
-{
-	struct list *it, *next;
-	bool failed = false;
-
-	list_each (it, next, &ps->layers) {
-		struct pull_layer *l = container_of(it, struct pull_layer, link);
-
-		if (l->state != WAITING || !l->users || ps->running >= LAYERS_AT_ONCE)
-			continue;
-		start_layer(l);
-		failed |= l->state == FAILED;
-	}
-	if (failed)
-		layer_ended(ps);
+	pull_layers_start(&ps->layers);
 }
 
 /* ---- looking ---- */
@@ -538,7 +295,9 @@ take_layers(struct pull *p, int fd, struct err *err)
 			    (ssize_t)sizeof(row) ||
 		    !MSG_OK(row.digest) || !MSG_OK(row.diff_id) || !MSG_OK(row.folder))
 			return err_set(err, ERR_CORRUPT, "unpack gave layers that do not hold");
-		p->layers[i] = row.here ? NULL : layer_get(p, &row);
+		p->layers[i] =
+			row.here ? NULL
+				 : pull_layers_get(&p->pulls->layers, p->name, p->endpoint, &row);
 		p->count = i + 1;
 		if (row.here)
 			p->progress.layers_here++;
@@ -593,7 +352,7 @@ look(struct pull *p)
 	if (!p->importing)
 		image_store_import_begin(p->pulls->store);
 	p->importing = true;
-	if (station_ask(p->pulls->st, ROLE_UNPACK, index_of(p->pulls, ROLE_UNPACK),
+	if (station_ask(p->pulls->st, ROLE_UNPACK, pull_layers_peer(p->pulls->st, ROLE_UNPACK),
 			MSG_OP_UNPACK_LOOK, &op, sizeof(op), &p->documents, 1, LOOK_MS, looked, p,
 			&err) < 0)
 		fail(p, &err);
@@ -656,7 +415,7 @@ resolve(struct pull *p, struct err *err)
 
 	text_copy(op.name, sizeof(op.name), p->name);
 	text_copy(op.digest, sizeof(op.digest), p->wanted);
-	if (station_ask(p->pulls->st, ROLE_FETCH, index_of(p->pulls, ROLE_FETCH),
+	if (station_ask(p->pulls->st, ROLE_FETCH, pull_layers_peer(p->pulls->st, ROLE_FETCH),
 			MSG_OP_FETCH_IMAGE, &op, sizeof(op), NULL, 0, RESOLVE_MS, resolved, p,
 			err) < 0)
 		return -1;
@@ -759,15 +518,7 @@ image_pull_moved(struct pulls *ps, const struct ring_reader *fetch)
 {
 	struct list *it, *next;
 
-	list_each (it, next, &ps->layers) {
-		struct pull_layer *l = container_of(it, struct pull_layer, link);
-		const struct msg_transfer *row =
-			l->state == RUNNING ? ring_table_get(fetch, MSG_TABLE_TRANSFER, l->key)
-					    : NULL;
-
-		if (row && row->bytes > l->fetched)
-			l->fetched = row->bytes < l->bytes ? row->bytes : l->bytes;
-	}
+	pull_layers_moved(&ps->layers, fetch);
 	list_each (it, next, &ps->pulls) {
 		struct pull *p = container_of(it, struct pull, link);
 		uint64_t bytes = 0;
@@ -789,9 +540,9 @@ is_queued(const struct pull *p)
 	bool waits = false;
 
 	for (size_t i = 0; i < p->count; i++) {
-		if (p->layers[i] && p->layers[i]->state == RUNNING)
+		if (p->layers[i] && p->layers[i]->state == PULL_LAYER_RUNNING)
 			return false;
-		waits |= p->layers[i] && p->layers[i]->state == WAITING;
+		waits |= p->layers[i] && p->layers[i]->state == PULL_LAYER_WAITING;
 	}
 	return waits;
 }
@@ -824,7 +575,7 @@ image_pull_open(struct station *st, struct image_store *store, struct pulls **ou
 	ps->st = st;
 	ps->store = store;
 	list_init(&ps->pulls);
-	list_init(&ps->layers);
+	pull_layers_init(&ps->layers, st, layer_ended, ps);
 	*out = ps;
 	return 0;
 }
