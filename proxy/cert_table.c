@@ -11,11 +11,37 @@
 #include "base/world.h"
 #include "ring/metrics.h"
 
+static const char *
+name_of(enum msg_certificate_source source)
+{
+	return source == MSG_CERT_FILE ? "file" : "local";
+}
+
+static struct metric_series *
+renewals_of(const struct cert_table *t, enum msg_certificate_source source, bool ok)
+{
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "source", name_of(source));
+	metric_label(&labels, "result", ok ? "ok" : "failed");
+	return metrics_get(station_metrics(t->st), METRICS_TLS_CERTIFICATE_RENEWALS, &labels);
+}
+
 void
 cert_table_init(struct cert_table *t, struct station *st, struct keys *keys)
 {
 	*t = (struct cert_table){.st = st, .keys = keys};
 	list_init(&t->entries);
+	for (int ok = 0; ok < 2; ok++) { /* known from the start */
+		(void)renewals_of(t, MSG_CERT_FILE, ok);
+		(void)renewals_of(t, MSG_CERT_LOCAL, ok);
+	}
+}
+
+void
+cert_table_count(const struct cert_table *t, enum msg_certificate_source source, bool ok)
+{
+	metric_add(renewals_of(t, source, ok), 1);
 }
 
 uint64_t
@@ -49,7 +75,7 @@ expiry_of(const struct cert_table *t, const struct cert_entry *e)
 	struct metric_labels labels = {0};
 
 	metric_label(&labels, "server_name", e->name[0] ? e->name : "any");
-	metric_label(&labels, "source", e->source == MSG_CERT_FILE ? "file" : "local");
+	metric_label(&labels, "source", name_of(e->source));
 	return metrics_get(station_metrics(t->st), METRICS_TLS_CERTIFICATE_NOT_AFTER, &labels);
 }
 

@@ -25,8 +25,9 @@ struct cert_entry {
 	uint64_t id;
 	enum msg_certificate_source source;
 	char name[MSG_HOST];
-	uint8_t sha256[32]; /* files: of both contents */
-	uint64_t round;     /* files: last round in which it was sent */
+	uint8_t sha256[32];  /* files: of both contents */
+	uint8_t refused[32]; /* files: of those that were last not taken over */
+	uint64_t round;      /* files: last round in which it was sent */
 	int64_t issued_s;
 	bool any_host;
 	struct msg_certificate row;
@@ -51,6 +52,8 @@ struct cert_entry *cert_table_add(struct cert_table *t, enum msg_certificate_sou
 /* Puts a certificate in the entry's place; on failure the one before serves on. */
 int cert_table_serve(struct cert_table *t, struct cert_entry *e, const struct cert *c,
 		     struct err *err) MUST_CHECK;
+/* Counts that another certificate took this one's place, or failed to. */
+void cert_table_count(const struct cert_table *t, enum msg_certificate_source source, bool ok);
 void cert_table_remove(struct cert_table *t, struct cert_entry *e);
 /* Whether a certificate from a file has this name. */
 bool cert_table_file_covers(const struct cert_table *t, const char *host);

@@ -66,19 +66,11 @@ digest_pair(const struct buf *crt, const struct buf *key, uint8_t out[32])
 }
 
 static int
-serve_pair(const char *name, const struct buf *crt, const struct buf *key, struct err *err)
+serve_other(const char *name, struct cert_entry *e, const struct buf *crt, const struct buf *key,
+	    const uint8_t sha256[32], struct err *err)
 {
-	struct cert_entry *e = cert_table_find(&signer.table, MSG_CERT_FILE, name);
-	uint8_t sha256[32];
 	struct cert c;
 
-	digest_pair(crt, key, sha256);
-	if (e && e->row.id && memcmp(sha256, e->sha256, sizeof(sha256)) == 0) {
-		e->round = signer.round;
-		return 0;
-	}
-	if (e)
-		e->round = signer.round; /* the one before serves on when this one is wrong */
 	if (cert_parse(crt->data, crt->length, key->data, key->length, &c, err) < 0)
 		return -1;
 	bool fresh = !e;
@@ -92,10 +84,30 @@ serve_pair(const char *name, const struct buf *crt, const struct buf *key, struc
 		return -1;
 	}
 	e->round = signer.round;
-	memcpy(e->sha256, sha256, sizeof(sha256));
+	memcpy(e->sha256, sha256, sizeof(e->sha256));
 	log_event(LOG_INFO, "a certificate file serves", log_s("name", name),
 		  log_s("serial", e->row.serial), log_i("not_after", e->row.not_after_s), LOG_END);
 	return 0;
+}
+
+/* The same files come with each round: only what is new is a renewal. */
+static int
+serve_pair(const char *name, const struct buf *crt, const struct buf *key, struct err *err)
+{
+	struct cert_entry *e = cert_table_find(&signer.table, MSG_CERT_FILE, name);
+	uint8_t sha256[32];
+
+	digest_pair(crt, key, sha256);
+	if (e)
+		e->round = signer.round; /* the one before serves on when this one is wrong */
+	if (e && e->row.id && memcmp(sha256, e->sha256, sizeof(sha256)) == 0)
+		return 0;
+	int rc = serve_other(name, e, crt, key, sha256, err);
+	if (e && (rc == 0 || memcmp(sha256, e->refused, sizeof(sha256)) != 0))
+		cert_table_count(&signer.table, MSG_CERT_FILE, rc == 0);
+	if (e && rc < 0)
+		memcpy(e->refused, sha256, sizeof(sha256));
+	return rc;
 }
 
 static void
@@ -206,7 +218,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.body_bytes = RING_BODY_MAX,
 	};
 	out->answers_count = 1;
-	out->metric_series = CERT_TABLE_MAX;
+	out->metric_series = CERT_TABLE_MAX + 4; /* expiries, renewals */
 }
 
 static int

@@ -236,6 +236,7 @@ issue(struct signer_local *l, const char *host, int64_t now_s)
 	char texts[16][ADDR_TEXT_BYTES];
 	struct cert_entry *e = cert_table_find(l->table, MSG_CERT_LOCAL, host);
 	struct err err = {0};
+	bool renewal = e && e->row.id;
 	struct cert c;
 	size_t count = 1;
 
@@ -256,8 +257,12 @@ issue(struct signer_local *l, const char *host, int64_t now_s)
 	if (rc < 0)
 		goto refused;
 	e->issued_s = now_s;
+	if (renewal)
+		cert_table_count(l->table, MSG_CERT_LOCAL, true);
 	return;
 refused:
+	if (renewal)
+		cert_table_count(l->table, MSG_CERT_LOCAL, false);
 	if (e && !e->row.id)
 		cert_table_remove(l->table, e);
 	err_where(&err, "host \"%s\"", host);

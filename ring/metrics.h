@@ -60,6 +60,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  SECONDS, "Time of TLS handshakes.")                                                     \
 	X(32, TLS_CERTIFICATE_NOT_AFTER, "zlayer_tls_certificate_not_after_timestamp_seconds",    \
 	  GAUGE, ONE, NO_BOUNDS, "When a certificate ends.")                                      \
+	X(33, TLS_CERTIFICATE_RENEWALS, "zlayer_tls_certificate_renewals_total", COUNTER, ONE,    \
+	  NO_BOUNDS, "Certificates that took another one's place, or failed to, by source.")      \
 	X(40, UPSTREAM_UP, "zlayer_upstream_up", GAUGE, ONE, NO_BOUNDS,                           \
 	  "Whether a replica is in balancing.")                                                   \
 	X(41, UPSTREAM_CONNECTIONS, "zlayer_upstream_connections_active", GAUGE, ONE, NO_BOUNDS,  \

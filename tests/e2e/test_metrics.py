@@ -287,6 +287,52 @@ def test_counters_survive_every_process():
         check(counted <= 1.3 * used + 0.2, "CPU time was counted twice:", counted, used)
 
 
+def put_certificate(node, name="web"):
+    """A new one in the node's folder, as a renewal would put it there."""
+    base = os.path.join(node.folder, "tls", name)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "30", "-subj", "/CN=web.test", "-addext", "subjectAltName=DNS:web.test",
+                    "-keyout", base + ".key.new", "-out", base + ".crt.new"], check=True, capture_output=True)
+    for kind in (".key", ".crt"):
+        os.rename(base + kind + ".new", base + kind)
+
+
+def test_renewals_of_certificates():
+    name = "zlayer_tls_certificate_renewals_total"
+
+    def renewals(result, source="file"):
+        return total(scrape()[0], name, source=source, result=result)
+
+    def serial(node):
+        return next((c["serial"] for c in node.get("/v1/certificates")["items"] if c["source"] == "file"), None)
+    with Node() as node:
+        text = wait_for(lambda: name in scrape()[0] and scrape()[0], "the family is there")
+        for source in ("file", "local"):
+            for result in ("ok", "failed"):
+                check(f'{name}{{source="{source}",result="{result}"}} 0' in text, source, result, text)
+        put_certificate(node)
+        first = wait_for(lambda: serial(node), "the first one serves")
+        equal(renewals("ok"), 0, "the first of a name is no renewal")
+        put_certificate(node)
+        wait_for(lambda: serial(node) not in (None, first), "the second one serves")
+        wait_for(lambda: renewals("ok") == 1, "it is counted")
+        failed = renewals("failed")  # the folder may have been read between the two renames
+        second = serial(node)
+        with open(os.path.join(node.folder, "tls", "web.crt"), "w") as f:
+            f.write("nothing\n")
+        wait_for(lambda: renewals("failed") > failed, "a wrong one is counted")
+        equal((serial(node), renewals("ok")), (second, 1), "what served serves on")
+        failed = renewals("failed")
+        put_certificate(node, "other")  # the folder is read again: the wrong one is still the same wrong one
+        wait_for(lambda: len([c for c in node.get("/v1/certificates")["items"] if c["source"] == "file"]) == 2,
+                 "the other one serves")
+        equal((renewals("failed"), renewals("ok")), (failed, 1), "each once")
+        pid = node.processes()["signer", 0]
+        os.kill(pid, 9)
+        wait_for(lambda: upgraded(node, {pid}), "signer is back")
+        wait_for(lambda: (renewals("ok"), renewals("failed")) == (1, failed), "counters survive it")
+
+
 def test_limit_of_series():
     extra = "metrics: { max_series_per_service: 12, per_replica: false }\n"
     with Node(config=extra) as node:
