@@ -193,6 +193,12 @@ channel_rules_new(const struct channel_rules_config *config, struct channel_rule
 }
 
 void
+channel_rules_ref(struct channel_rules *rules)
+{
+	rules->refs++;
+}
+
+void
 channel_rules_unref(struct channel_rules *rules)
 {
 	if (!rules || --rules->refs > 0)
@@ -593,6 +599,13 @@ channel_accept(uv_loop_t *loop, struct channel_rules *rules, int fd,
 }
 
 /* ---- what is known ---- */
+
+void
+channel_give(struct channel *c, const struct channel_calls *calls, void *arg)
+{
+	c->calls = calls;
+	c->arg = arg;
+}
 
 enum channel_standing
 channel_standing(const struct channel *c)

@@ -63,6 +63,7 @@ struct channel_rules_config {
 };
 int channel_rules_new(const struct channel_rules_config *config, struct channel_rules **out,
 		      struct err *err) MUST_CHECK;
+void channel_rules_ref(struct channel_rules *rules);
 void channel_rules_unref(struct channel_rules *rules); /* NULL is fine */
 
 /* node: who must answer; 0: any member. */
@@ -73,6 +74,9 @@ int channel_connect(uv_loop_t *loop, struct channel_rules *rules, const struct a
 int channel_accept(uv_loop_t *loop, struct channel_rules *rules, int fd,
 		   const struct channel_calls *calls, void *arg, struct channel **out,
 		   struct err *err) MUST_CHECK;
+
+/* Another owner from now on: also from within `up`. */
+void channel_give(struct channel *c, const struct channel_calls *calls, void *arg);
 
 /* After `up`. False: too much is queued or out of memory; the channel ends (`down` follows). */
 bool channel_write(struct channel *c, const void *data, size_t bytes);

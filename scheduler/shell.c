@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shell of the cores: datagrams, timers, and one step after the other. A core's step never runs
+ * inside another step: everything that happens is turned into an input first, and its actions are
+ * carried out before the next one. What would lead to a new input at once (a stream that cannot be
+ * opened) is put off to the loop's next turn.
+ *
+ * Datagrams are read and written in batches (recvmmsg, sendmmsg): a step that speaks to many peers
+ * costs one system call. What the socket cannot take is lost, as datagrams may be; cores count on
+ * that.
+ */
+
+#include "scheduler/shell.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/world.h"
+#include "scheduler/shell_inside.h"
+
+enum {
+	RECEIVE_BYTES = 2048, /* longer ones are cut, and then not ours */
+	ROUNDS_MAX = 16,      /* batches read in one turn of the loop */
+	ACCEPTS_MAX = 16,     /* in one turn */
+	MS_NS = 1000000,
+};
+
+/* ---- datagrams out ---- */
+
+static void
+send_batch(struct shell *s)
+{
+	struct shell_batch *b = &s->batch;
+	size_t at = 0;
+
+	while (at < b->count) {
+		int n = sendmmsg(s->config.udp_fd, b->messages + at, (unsigned)(b->count - at),
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) { /* this one cannot go: the others may */
+			s->counters.unsent++;
+			at++;
+			continue;
+		}
+		for (int i = 0; i < n; i++)
+			s->counters.sent_bytes += b->data[at + (size_t)i].iov_len;
+		s->counters.sent += (uint64_t)n;
+		at += (size_t)n;
+	}
+	b->count = 0;
+}
+
+static void
+send_datagram(struct shell_core_state *c, uint32_t node, const void *data, size_t bytes)
+{
+	struct shell *s = c->shell;
+	struct shell_batch *b = &s->batch;
+	struct shell_peer_state *p = map_get_u64(&s->peers, node);
+	uint8_t plain[1 + STEP_DATAGRAM_MAX];
+	struct err err = {0};
+	size_t i = b->count;
+
+	assert(bytes <= STEP_DATAGRAM_MAX);
+	plain[0] = c->calls.service;
+	memcpy(plain + 1, data, bytes);
+	if (!p || p->address.port == 0 ||
+	    envelope_seal(s->config.self, &p->envelope, plain, bytes + 1, b->bytes[i], &err) < 0) {
+		s->counters.unsent++;
+		return;
+	}
+	b->data[i] = (struct iovec){b->bytes[i], bytes + 1 + ENVELOPE_OVERHEAD};
+	memset(&b->messages[i], 0, sizeof(b->messages[i]));
+	b->messages[i].msg_hdr.msg_name = &b->to[i];
+	b->messages[i].msg_hdr.msg_namelen = addr_to_sockaddr(&p->address, &b->to[i]);
+	b->messages[i].msg_hdr.msg_iov = &b->data[i];
+	b->messages[i].msg_hdr.msg_iovlen = 1;
+	if (++b->count == SHELL_BATCH)
+		send_batch(s);
+}
+
+/* ---- a step ---- */
+
+static void drain(struct shell *s);
+
+static void
+timer_has_come(uv_timer_t *timer)
+{
+	struct shell_core_state *c = timer->data;
+
+	drain(c->shell);
+	shell_step(c, &(struct step_input){.kind = STEP_TIMER});
+}
+
+static void
+set_timer(struct shell_core_state *c, uint64_t at_ns)
+{
+	uint64_t now = world_mono_ns();
+
+	if (at_ns == UINT64_MAX) {
+		uv_timer_stop(&c->timer);
+		return;
+	}
+	uint64_t wait_ms = at_ns > now ? (at_ns - now + MS_NS - 1) / MS_NS : 0;
+	uv_update_time(c->shell->config.loop);
+	uv_timer_start(&c->timer, timer_has_come, wait_ms, 0);
+}
+
+void
+shell_carry_out(struct shell_core_state *c, const struct step_action *a, const void *data)
+{
+	switch (a->kind) {
+	case STEP_SEND:
+		send_datagram(c, a->node, data, a->bytes);
+		break;
+	case STEP_STREAM_OPEN:
+		shell_stream_open(c, a);
+		break;
+	case STEP_STREAM_WRITE:
+		shell_stream_write(c, a->stream, data, a->bytes);
+		break;
+	case STEP_STREAM_CLOSE:
+		shell_stream_close(c, a->stream);
+		break;
+	case STEP_SET_TIMER:
+		set_timer(c, a->at_ns);
+		break;
+	case STEP_APPEND:
+	case STEP_REPLACE:
+		shell_disk_write(c, a, data);
+		break;
+	case STEP_TELL:
+		if (c->calls.tell)
+			c->calls.tell(c->calls.arg, a->what, a->node, a->token, data, a->bytes);
+		break;
+	}
+}
+
+void
+shell_step(struct shell_core_state *c, struct step_input *in)
+{
+	assert(!c->stepping);
+	c->stepping = true;
+	in->now_ns = world_mono_ns();
+	in->wall_ns = world_wall_ns();
+	do {
+		step_actions_clear(c->out);
+		c->calls.step(c->calls.core, in, c->out);
+		for (size_t i = 0; i < c->out->count; i++) {
+			const struct step_action *a = &c->out->items[i];
+			const void *data = step_data(c->out, a);
+
+			if (a->after == 0 || !shell_disk_holds(c, a, data))
+				shell_carry_out(c, a, data);
+		}
+		in->kind = STEP_MORE;
+		in->data = NULL;
+		in->bytes = 0;
+	} while (c->out->more);
+	c->stepping = false;
+	send_batch(c->shell);
+}
+
+struct shell_core_state *
+shell_find(struct shell *s, uint8_t service)
+{
+	for (size_t i = 0; i < s->cores_count; i++)
+		if (s->cores[i]->calls.service == service)
+			return s->cores[i];
+	return NULL;
+}
+
+/* ---- datagrams in ---- */
+
+static void
+take_plain(struct shell *s, uint32_t node, const uint8_t *plain, size_t bytes)
+{
+	struct shell_core_state *c = bytes > 0 ? shell_find(s, plain[0]) : NULL;
+
+	if (!c || bytes - 1 > STEP_DATAGRAM_MAX) {
+		s->counters.malformed++;
+		return;
+	}
+	shell_step(c, &(struct step_input){.kind = STEP_DATAGRAM,
+					   .node = node,
+					   .data = plain + 1,
+					   .bytes = bytes - 1});
+}
+
+static void
+take_datagram(struct shell *s, const uint8_t *packet, size_t bytes, const struct addr *from)
+{
+	uint8_t plain[RECEIVE_BYTES];
+	size_t plain_bytes = 0;
+	uint32_t node = envelope_from(s->config.self, packet, bytes);
+	struct shell_peer_state *p = node ? map_get_u64(&s->peers, node) : NULL;
+
+	if (!p) {
+		*(node ? &s->counters.strangers : &s->counters.malformed) += 1;
+		return;
+	}
+	switch (envelope_open(s->config.self, &p->envelope, packet, bytes, plain, &plain_bytes)) {
+	case ENVELOPE_OPENED:
+		p->address = *from;
+		take_plain(s, node, plain, plain_bytes);
+		break;
+	case ENVELOPE_MALFORMED:
+		s->counters.malformed++;
+		break;
+	case ENVELOPE_FORGED:
+		s->counters.forged++;
+		break;
+	case ENVELOPE_REPLAYED:
+		s->counters.replayed++;
+		break;
+	}
+}
+
+/* One batch; false when there was no full one. */
+static bool
+receive(struct shell *s)
+{
+	static uint8_t bytes[SHELL_BATCH][RECEIVE_BYTES];
+	struct sockaddr_storage from[SHELL_BATCH];
+	struct mmsghdr messages[SHELL_BATCH] = {0};
+	struct iovec data[SHELL_BATCH];
+
+	for (size_t i = 0; i < SHELL_BATCH; i++) {
+		data[i] = (struct iovec){bytes[i], RECEIVE_BYTES};
+		messages[i].msg_hdr.msg_name = &from[i];
+		messages[i].msg_hdr.msg_namelen = sizeof(from[i]);
+		messages[i].msg_hdr.msg_iov = &data[i];
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+	int n = recvmmsg(s->config.udp_fd, messages, SHELL_BATCH, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n; i++) {
+		struct addr source;
+
+		s->counters.received++;
+		s->counters.received_bytes += messages[i].msg_len;
+		if ((messages[i].msg_hdr.msg_flags & MSG_TRUNC) ||
+		    !addr_from_sockaddr((const struct sockaddr *)&from[i],
+					messages[i].msg_hdr.msg_namelen, &source))
+			s->counters.malformed++;
+		else
+			take_datagram(s, bytes[i], messages[i].msg_len, &source);
+	}
+	return n == SHELL_BATCH;
+}
+
+/* An error that waits in the socket (a port that is closed) is taken off by reading. */
+static void
+drain(struct shell *s)
+{
+	for (int i = 0; i < ROUNDS_MAX && receive(s); i++)
+		;
+}
+
+static void
+udp_readable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	drain(poll->data);
+}
+
+/* ---- connections in ---- */
+
+static void
+tcp_readable(uv_poll_t *poll, int status, int events)
+{
+	struct shell *s = poll->data;
+
+	(void)status;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		int fd = accept4(s->config.tcp_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		shell_stream_accept(s, fd);
+	}
+}
+
+/* ---- peers ---- */
+
+int
+shell_peer(struct shell *s, uint32_t node, const uint8_t public_key[ENVELOPE_KEY],
+	   const struct addr *address, struct err *err)
+{
+	struct shell_peer_state *p = map_get_u64(&s->peers, node);
+
+	assert(node != 0 && node != s->config.self->node);
+	if (p) { /* a node's key never changes: another one would be another id */
+		p->address = *address;
+		return 0;
+	}
+	p = mem_zalloc(MEM_SCHEDULER, sizeof(*p));
+	if (!p)
+		return err_set(err, ERR_NO_MEMORY, "cannot take node %u in", node);
+	if (envelope_peer_init(&p->envelope, s->config.self, node, public_key, err) < 0) {
+		mem_free(p);
+		return -1;
+	}
+	p->address = *address;
+	if (map_put_u64(&s->peers, node, p) < 0) {
+		envelope_peer_fini(&p->envelope);
+		mem_free(p);
+		return err_set(err, ERR_NO_MEMORY, "cannot take node %u in", node);
+	}
+	return 0;
+}
+
+static void
+peer_free(struct shell_peer_state *p)
+{
+	if (!p)
+		return;
+	envelope_peer_fini(&p->envelope);
+	mem_free(p);
+}
+
+void
+shell_peer_remove(struct shell *s, uint32_t node)
+{
+	peer_free(map_remove_u64(&s->peers, node));
+}
+
+bool
+shell_peer_address(const struct shell *s, uint32_t node, struct addr *out)
+{
+	const struct shell_peer_state *p = map_get_u64(&s->peers, node);
+
+	if (p)
+		*out = p->address;
+	return p != NULL;
+}
+
+void
+shell_rules(struct shell *s, struct channel_rules *rules)
+{
+	channel_rules_ref(rules);
+	channel_rules_unref(s->config.rules);
+	s->config.rules = rules;
+}
+
+const struct shell_counters *
+shell_counters(const struct shell *s)
+{
+	return &s->counters;
+}
+
+/* ---- cores ---- */
+
+static void
+core_free(struct shell_core_state *c)
+{
+	if (!c)
+		return;
+	shell_disk_forget(c);
+	mem_free(c->out);
+	mem_free(c);
+}
+
+int
+shell_add(struct shell *s, const struct shell_core *core, struct err *err)
+{
+	struct shell_core_state *c = mem_zalloc(MEM_SCHEDULER, sizeof(*c));
+
+	assert(s->cores_count < SHELL_CORES_MAX && core->service != 0 &&
+	       !shell_find(s, core->service));
+	if (c)
+		c->out = mem_alloc(MEM_SCHEDULER, sizeof(*c->out));
+	if (!c || !c->out) {
+		mem_free(c);
+		return err_set(err, ERR_NO_MEMORY, "cannot begin to speak with other nodes");
+	}
+	c->shell = s;
+	c->calls = *core;
+	list_init(&c->streams);
+	list_init(&c->jobs);
+	list_init(&c->held);
+	uv_timer_init(s->config.loop, &c->timer);
+	c->timer.data = c;
+	s->handles++;
+	s->cores[s->cores_count++] = c;
+	if (shell_disk_read(c, err) < 0)
+		return -1;
+	shell_step(c, &(struct step_input){.kind = STEP_START});
+	return 0;
+}
+
+void
+shell_local(struct shell *s, uint8_t service, uint16_t what, uint64_t token, const void *data,
+	    size_t bytes)
+{
+	struct shell_core_state *c = shell_find(s, service);
+
+	assert(c);
+	shell_step(c, &(struct step_input){.kind = STEP_LOCAL,
+					   .what = what,
+					   .token = token,
+					   .data = data,
+					   .bytes = bytes});
+}
+
+/* ---- begin and end ---- */
+
+static void
+next_turn(uv_timer_t *timer)
+{
+	shell_disk_soon(timer->data);
+	shell_stream_soon(timer->data);
+}
+
+static int
+watch(struct shell *s, uv_poll_t *poll, int fd, uv_poll_cb ready, struct err *err)
+{
+	int rc = uv_poll_init(s->config.loop, poll, fd);
+
+	if (rc < 0)
+		return err_sys(err, -rc, "cannot watch a socket for other nodes");
+	poll->data = s;
+	s->handles++;
+	uv_poll_start(poll, UV_READABLE, ready);
+	return 0;
+}
+
+int
+shell_new(const struct shell_config *config, struct shell **out, struct err *err)
+{
+	struct shell_config taken = *config;
+	struct shell *s = mem_zalloc(MEM_SCHEDULER, sizeof(*s));
+
+	if (!s) {
+		fd_close(&taken.udp_fd);
+		fd_close(&taken.tcp_fd);
+		return err_set(err, ERR_NO_MEMORY, "cannot begin to speak with other nodes");
+	}
+	s->config = taken;
+	channel_rules_ref(s->config.rules);
+	map_init(&s->peers, MEM_SCHEDULER);
+	list_init(&s->nameless);
+	uv_timer_init(s->config.loop, &s->soon);
+	s->soon.data = s;
+	s->soon.timer_cb = next_turn;
+	s->handles = 1;
+	*out = s;
+	if (watch(s, &s->udp, s->config.udp_fd, udp_readable, err) < 0 ||
+	    (s->config.tcp_fd >= 0 && watch(s, &s->tcp, s->config.tcp_fd, tcp_readable, err) < 0)) {
+		shell_free(s);
+		*out = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+void
+shell_let_go(struct shell *s)
+{
+	if (!s->freed || s->handles > 0 || s->working)
+		return;
+	for (size_t i = 0; i < s->cores_count; i++)
+		core_free(s->cores[i]);
+	channel_rules_unref(s->config.rules);
+	fd_close(&s->config.udp_fd);
+	fd_close(&s->config.tcp_fd);
+	mem_free(s);
+}
+
+static void
+closed(uv_handle_t *handle)
+{
+	struct shell *s = handle->data;
+
+	s->handles--;
+	shell_let_go(s);
+}
+
+static void
+core_closed(uv_handle_t *handle)
+{
+	struct shell_core_state *c = handle->data;
+	struct shell *s = c->shell;
+
+	s->handles--;
+	shell_let_go(s);
+}
+
+void
+shell_free(struct shell *s)
+{
+	struct map_iter it = {0};
+
+	if (!s)
+		return;
+	s->freed = true;
+	shell_stream_abort_all(s);
+	while (map_next(&s->peers, &it))
+		peer_free(it.value);
+	map_fini(&s->peers);
+	uv_close((uv_handle_t *)&s->soon, closed);
+	if (s->udp.data)
+		uv_close((uv_handle_t *)&s->udp, closed);
+	if (s->tcp.data)
+		uv_close((uv_handle_t *)&s->tcp, closed);
+	for (size_t i = 0; i < s->cores_count; i++)
+		uv_close((uv_handle_t *)&s->cores[i]->timer, core_closed);
+}

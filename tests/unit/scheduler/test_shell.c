@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nodes of one process that meet over the loopback: what their cores ask for happens, and nothing
+ * comes to a core that did not come from a peer. */
+#include "scheduler/shell.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "base/world.h"
+
+enum { NODES = 3, SERVICE = 9, BIG = 300000, MARK = 7, TICKS_MAX = 3000 };
+
+struct node {
+	struct identity_keys keys;
+	struct envelope_self self;
+	struct channel_rules *rules;
+	struct shell *shell;
+	struct addr address;
+	char folder[64];
+	int folder_fd;
+	/* The core. */
+	void (*plan)(struct node *n, struct step_actions *out); /* on the next STEP_LOCAL */
+	void (*react)(struct node *n, const struct step_input *in, struct step_actions *out);
+	bool started;
+	char file[256]; /* what STEP_FILE gave */
+	size_t datagrams;
+	uint32_t last_from;
+	char last[64];
+	size_t timers, rooms, ups, downs;
+	uint32_t stream; /* that a peer opened */
+	int16_t down_status;
+	uint64_t received, sent;
+	int disk_status;
+	size_t disk_done;
+	size_t tells;
+	uint64_t told;
+};
+
+static struct identity_authority authority;
+static struct node nodes[NODES];
+static uv_loop_t loop;
+static bool late;
+static unsigned ticks;
+
+/* ---- the core ---- */
+
+static void
+toy_step(void *core, const struct step_input *in, struct step_actions *out)
+{
+	struct node *n = core;
+
+	assert_true(in->kind == STEP_FILE || in->kind == STEP_START || n->started);
+	switch (in->kind) {
+	case STEP_START:
+		n->started = true;
+		break;
+	case STEP_FILE:
+		memcpy(n->file, in->data, in->bytes);
+		break;
+	case STEP_DATAGRAM:
+		n->datagrams++;
+		n->last_from = in->node;
+		memcpy(n->last, in->data, in->bytes);
+		n->last[in->bytes] = '\0';
+		break;
+	case STEP_TIMER:
+		n->timers++;
+		break;
+	case STEP_STREAM_UP:
+		n->ups++;
+		n->stream = in->stream;
+		n->last_from = in->node;
+		break;
+	case STEP_STREAM_DATA:
+		n->received += in->bytes;
+		break;
+	case STEP_STREAM_ROOM:
+		n->rooms++;
+		break;
+	case STEP_STREAM_DOWN:
+		n->downs++;
+		n->down_status = in->status;
+		break;
+	case STEP_DISK_DONE:
+		n->disk_done++;
+		n->disk_status = in->status;
+		break;
+	case STEP_LOCAL:
+		if (n->plan)
+			n->plan(n, out);
+		break;
+	case STEP_MORE:
+		break;
+	}
+	if (n->react)
+		n->react(n, in, out);
+}
+
+static void
+toy_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, const void *data, size_t bytes)
+{
+	struct node *n = arg;
+
+	assert_int_equal(what, MARK);
+	assert_int_equal(node, 5);
+	assert_int_equal(bytes, 3);
+	assert_memory_equal(data, "abc", 3);
+	n->tells++;
+	n->told = token;
+}
+
+/* ---- nodes ---- */
+
+static int
+open_socket(int type, struct addr *address)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = addr_to_sockaddr(address, &sa);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)), 0);
+	if (bind(fd, (struct sockaddr *)&sa, length) < 0) {
+		close(fd);
+		return -1;
+	}
+	length = sizeof(sa);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &length), 0);
+	assert_true(addr_from_sockaddr((struct sockaddr *)&sa, length, address));
+	return fd;
+}
+
+/* Both kinds on one port, chosen by the kernel. */
+static void
+open_sockets(struct addr *address, int *udp, int *tcp)
+{
+	for (;;) {
+		assert_true(addr_parse("127.0.0.1:0", address));
+		*udp = open_socket(SOCK_DGRAM, address);
+		*tcp = open_socket(SOCK_STREAM, address);
+		if (*tcp >= 0)
+			break;
+		close(*udp);
+	}
+	assert_int_equal(listen(*tcp, 16), 0);
+}
+
+static void
+add_core(struct node *n)
+{
+	struct err err = {0};
+	const struct shell_core core = {
+		.service = SERVICE,
+		.core = n,
+		.step = toy_step,
+		.tell = toy_tell,
+		.arg = n,
+		.files = {NULL, "notes"},
+	};
+
+	assert_int_equal(shell_add(n->shell, &core, &err), 0);
+}
+
+static void
+open_node(struct node *n, uint32_t id)
+{
+	static const uint8_t cluster[32] = {1};
+	struct identity who = {.node = id, .name = "edge"};
+	struct err err = {0};
+	struct buf chain;
+
+	memset(n, 0, sizeof(*n));
+	n->disk_status = -1;
+	assert_int_equal(identity_keys_new(&n->keys, &err), 0);
+	memcpy(who.sign_public, n->keys.sign_public, IDENTITY_KEY);
+	memcpy(who.gossip_public, n->keys.gossip_public, IDENTITY_KEY);
+	buf_init(&chain, MEM_SCHEDULER, 65536);
+	assert_int_equal(
+		identity_issue(&authority, &who, world_wall_ns() / 1000000000, &chain, &err), 0);
+	const struct channel_rules_config rules = {.keys = &n->keys,
+						   .chain = chain.data,
+						   .chain_bytes = chain.length,
+						   .authority = &authority};
+	assert_int_equal(channel_rules_new(&rules, &n->rules, &err), 0);
+	buf_fini(&chain);
+	assert_int_equal(envelope_self_init(&n->self, id, 1, cluster, n->keys.gossip, &err), 0);
+	strcpy(n->folder, "/tmp/zlayer-shell-XXXXXX");
+	assert_non_null(mkdtemp(n->folder));
+	n->folder_fd = open(n->folder, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	struct shell_config config = {
+		.loop = &loop, .folder = n->folder_fd, .self = &n->self, .rules = n->rules};
+	open_sockets(&n->address, &config.udp_fd, &config.tcp_fd);
+	assert_int_equal(shell_new(&config, &n->shell, &err), 0);
+	add_core(n);
+}
+
+static void
+introduce(struct node *a, const struct node *b)
+{
+	struct err err = {0};
+
+	assert_int_equal(
+		shell_peer(a->shell, b->self.node, b->keys.gossip_public, &b->address, &err), 0);
+}
+
+static void
+close_node(struct node *n)
+{
+	char path[128];
+
+	shell_free(n->shell);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	channel_rules_unref(n->rules);
+	envelope_self_fini(&n->self);
+	close(n->folder_fd);
+	snprintf(path, sizeof(path), "%s/notes", n->folder);
+	unlink(path);
+	rmdir(n->folder);
+}
+
+/* Also wakes the loop, which would sleep past what its own timers have done. */
+static void
+tick(uv_timer_t *timer)
+{
+	(void)timer;
+	late = ++ticks > TICKS_MAX;
+}
+
+static uv_timer_t alarm_timer;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	late = false;
+	assert_int_equal(uv_loop_init(&loop), 0);
+	uv_timer_init(&loop, &alarm_timer);
+	ticks = 0;
+	uv_timer_start(&alarm_timer, tick, 20, 20);
+	for (uint32_t i = 0; i < NODES; i++)
+		open_node(&nodes[i], i + 1);
+	introduce(&nodes[0], &nodes[1]);
+	introduce(&nodes[1], &nodes[0]);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < NODES; i++)
+		close_node(&nodes[i]);
+	uv_close((uv_handle_t *)&alarm_timer, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	return 0;
+}
+
+#define WAIT(condition)                             \
+	do {                                        \
+		while (!(condition) && !late)       \
+			uv_run(&loop, UV_RUN_ONCE); \
+		assert_true(condition);             \
+	} while (0)
+
+static void
+run(struct node *n, void (*plan)(struct node *n, struct step_actions *out))
+{
+	n->plan = plan;
+	shell_local(n->shell, SERVICE, 0, 0, NULL, 0);
+	n->plan = NULL;
+}
+
+/* ---- datagrams ---- */
+
+static void
+send_hello(struct node *n, struct step_actions *out)
+{
+	step_add(out, STEP_SEND, "hello", 5)->node = n == &nodes[0] ? 2 : 1;
+}
+
+static void
+send_many(struct node *n, struct step_actions *out)
+{
+	(void)n;
+	for (int i = 0; i < 100; i++)
+		step_add(out, STEP_SEND, "hello", 5)->node = 2;
+}
+
+static void
+test_datagrams(void **state)
+{
+	(void)state;
+	run(&nodes[0], send_hello);
+	WAIT(nodes[1].datagrams == 1);
+	assert_string_equal(nodes[1].last, "hello");
+	assert_int_equal(nodes[1].last_from, 1);
+	run(&nodes[0], send_many); /* more than a batch */
+	WAIT(nodes[1].datagrams == 101);
+	assert_int_equal(shell_counters(nodes[0].shell)->sent, 101);
+	assert_int_equal(shell_counters(nodes[1].shell)->received, 101);
+}
+
+/* Nodes 1 and 3: 3 knows 1, but 1 was never told of 3. */
+static void
+send_to_one(struct node *n, struct step_actions *out)
+{
+	(void)n;
+	step_add(out, STEP_SEND, "hello", 5)->node = 1;
+}
+
+static void
+test_strangers_are_not_heard(void **state)
+{
+	uint8_t noise[200] = {1};
+	struct sockaddr_storage sa;
+
+	(void)state;
+	introduce(&nodes[2], &nodes[0]);
+	run(&nodes[2], send_to_one);
+	WAIT(shell_counters(nodes[0].shell)->strangers == 1);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t length = addr_to_sockaddr(&nodes[0].address, &sa);
+	assert_true(sendto(fd, noise, sizeof(noise), 0, (struct sockaddr *)&sa, length) > 0);
+	WAIT(shell_counters(nodes[0].shell)->malformed == 1);
+	noise[4] = 1;  /* to node 1 */
+	noise[8] = 2;  /* from node 2 */
+	noise[12] = 1; /* session */
+	assert_true(sendto(fd, noise, sizeof(noise), 0, (struct sockaddr *)&sa, length) > 0);
+	WAIT(shell_counters(nodes[0].shell)->forged == 1);
+	close(fd);
+	assert_int_equal(nodes[0].datagrams, 0);
+}
+
+static void
+test_a_node_that_moved_is_followed(void **state)
+{
+	struct addr wrong, now;
+	struct err err = {0};
+
+	(void)state;
+	assert_true(addr_parse("127.0.0.1:1", &wrong));
+	assert_int_equal(shell_peer(nodes[0].shell, 2, nodes[1].keys.gossip_public, &wrong, &err),
+			 0);
+	run(&nodes[0], send_hello); /* lost */
+	run(&nodes[1], send_hello);
+	WAIT(nodes[0].datagrams == 1);
+	assert_true(shell_peer_address(nodes[0].shell, 2, &now));
+	assert_true(addr_equal(&now, &nodes[1].address));
+	run(&nodes[0], send_hello);
+	WAIT(nodes[1].datagrams == 1);
+}
+
+static void
+test_removed_peers(void **state)
+{
+	(void)state;
+	shell_peer_remove(nodes[0].shell, 2);
+	run(&nodes[0], send_hello);
+	assert_int_equal(shell_counters(nodes[0].shell)->unsent, 1);
+	run(&nodes[1], send_hello);
+	WAIT(shell_counters(nodes[0].shell)->strangers == 1);
+	assert_int_equal(nodes[0].datagrams, 0);
+}
+
+/* ---- timers, tells ---- */
+
+static void
+plan_timer(struct node *n, struct step_actions *out)
+{
+	(void)n;
+	step_add(out, STEP_SET_TIMER, NULL, 0)->at_ns = world_mono_ns() + 3000000;
+	struct step_action *a = step_add(out, STEP_TELL, "abc", 3);
+	a->what = MARK;
+	a->node = 5;
+	a->token = 77;
+}
+
+static void
+test_timer_and_tell(void **state)
+{
+	(void)state;
+	run(&nodes[0], plan_timer);
+	assert_int_equal(nodes[0].tells, 1);
+	assert_int_equal(nodes[0].told, 77);
+	WAIT(nodes[0].timers == 1);
+}
+
+/* ---- streams ---- */
+
+static const uint32_t ours = 1 | STEP_STREAM_OURS;
+
+static void
+open_and_write(struct node *n, struct step_actions *out)
+{
+	static uint8_t data[STEP_WRITE_MAX];
+	struct step_action *a = step_add(out, STEP_STREAM_OPEN, NULL, 0);
+
+	a->node = 2;
+	a->stream = ours;
+	step_add(out, STEP_STREAM_WRITE, data, sizeof(data))->stream = ours;
+	n->sent = sizeof(data);
+}
+
+/* A piece for each room, then the end. */
+static void
+write_on(struct node *n, const struct step_input *in, struct step_actions *out)
+{
+	static uint8_t data[STEP_WRITE_MAX];
+
+	if (in->kind != STEP_STREAM_ROOM)
+		return;
+	if (n->sent >= BIG) {
+		step_add(out, STEP_STREAM_CLOSE, NULL, 0)->stream = ours;
+		return;
+	}
+	step_add(out, STEP_STREAM_WRITE, data, sizeof(data))->stream = ours;
+	n->sent += sizeof(data);
+}
+
+static void
+test_stream(void **state)
+{
+	(void)state;
+	nodes[0].react = write_on;
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[1].downs == 1);
+	assert_int_equal(nodes[1].ups, 1);
+	assert_int_equal(nodes[1].last_from, 1);
+	assert_false(nodes[1].stream & STEP_STREAM_OURS);
+	assert_true(nodes[1].received >= BIG);
+	assert_true(nodes[1].received == nodes[0].sent);
+	assert_int_equal(nodes[1].down_status, 0);
+	assert_int_equal(nodes[0].downs, 0); /* who closes hears nothing more */
+}
+
+static void
+open_write_close(struct node *n, struct step_actions *out)
+{
+	open_and_write(n, out);
+	step_add(out, STEP_STREAM_CLOSE, NULL, 0)->stream = ours;
+}
+
+static void
+test_what_was_written_before_it_was_up_arrives(void **state)
+{
+	(void)state;
+	run(&nodes[0], open_write_close);
+	WAIT(nodes[1].downs == 1);
+	assert_true(nodes[1].received == STEP_WRITE_MAX);
+	assert_int_equal(nodes[0].ups, 0);
+}
+
+static void
+test_stream_to_nobody(void **state)
+{
+	struct addr unknown = {0};
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(shell_peer(nodes[0].shell, 2, nodes[1].keys.gossip_public, &unknown, &err),
+			 0);
+	run(&nodes[0], open_and_write);
+	assert_int_equal(nodes[0].downs, 0); /* not within the step */
+	WAIT(nodes[0].downs == 1);
+	assert_int_equal(nodes[0].down_status, ERR_UNREACHABLE);
+	assert_true(addr_parse("127.0.0.1:1", &unknown));
+	assert_int_equal(shell_peer(nodes[0].shell, 2, nodes[1].keys.gossip_public, &unknown, &err),
+			 0);
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[0].downs == 2);
+}
+
+static void
+test_peer_dies(void **state)
+{
+	(void)state;
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[1].ups == 1);
+	shell_free(nodes[1].shell);
+	nodes[1].shell = NULL;
+	WAIT(nodes[0].downs == 1);
+	assert_int_not_equal(nodes[0].down_status, 0);
+}
+
+/* ---- files ---- */
+
+static void
+keep(struct node *n, struct step_actions *out)
+{
+	(void)n;
+	struct step_action *a = step_add(out, STEP_REPLACE, "one ", 4);
+	a->what = 1;
+	a->token = 10;
+	a = step_add(out, STEP_APPEND, "two", 3);
+	a->what = 1;
+	a->token = 11;
+	a = step_add(out, STEP_SEND, "kept", 4);
+	a->node = 2;
+	a->after = 11;
+}
+
+static void
+test_files(void **state)
+{
+	(void)state;
+	run(&nodes[0], keep);
+	assert_int_equal(shell_counters(nodes[0].shell)->sent, 0); /* not yet */
+	WAIT(nodes[0].disk_done == 2 && nodes[1].datagrams == 1);
+	assert_int_equal(nodes[0].disk_status, 0);
+	assert_string_equal(nodes[1].last, "kept");
+	/* The next life reads it. */
+	struct node *n = &nodes[0];
+	shell_free(n->shell);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	n->started = false;
+	struct shell_config config = {
+		.loop = &loop, .folder = n->folder_fd, .self = &n->self, .rules = n->rules};
+	struct err err = {0};
+	open_sockets(&n->address, &config.udp_fd, &config.tcp_fd);
+	assert_int_equal(shell_new(&config, &n->shell, &err), 0);
+	add_core(n);
+	assert_string_equal(n->file, "one two");
+	assert_true(n->started);
+}
+
+static void
+test_a_disk_that_refuses(void **state)
+{
+	(void)state;
+	struct node *n = &nodes[0];
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/notes", n->folder);
+	assert_int_equal(mkdir(path, 0700), 0); /* not even root can write to that */
+	run(n, keep);
+	WAIT(n->disk_done == 2);
+	assert_int_not_equal(n->disk_status, 0);
+	assert_int_equal(shell_counters(n->shell)->sent, 0); /* and never */
+	assert_int_equal(rmdir(path), 0);
+}
+
+static int
+group_setup(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	return identity_authority_create(&authority, world_wall_ns() / 1000000000, &err);
+}
+
+static int
+group_teardown(void **state)
+{
+	(void)state;
+	identity_authority_fini(&authority);
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_datagrams),
+		TEST(test_strangers_are_not_heard),
+		TEST(test_a_node_that_moved_is_followed),
+		TEST(test_removed_peers),
+		TEST(test_timer_and_tell),
+		TEST(test_stream),
+		TEST(test_what_was_written_before_it_was_up_arrives),
+		TEST(test_stream_to_nobody),
+		TEST(test_peer_dies),
+		TEST(test_files),
+		TEST(test_a_disk_that_refuses),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
