@@ -5,7 +5,6 @@
  */
 #include "node/node.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>

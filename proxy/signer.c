@@ -12,12 +12,10 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "base/world.h"
 #include "proxy/cert.h"
 #include "proxy/cert_table.h"

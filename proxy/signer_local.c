@@ -7,7 +7,6 @@
 #include "proxy/signer_local.h"
 
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/fd.h"

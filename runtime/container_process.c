@@ -6,7 +6,6 @@
  */
 #include "runtime/container_process.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include "base/sandbox.h"

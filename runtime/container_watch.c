@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"

@@ -5,7 +5,6 @@
  */
 #include "scheduler/outcome.h"
 
-#include "base/text.h"
 #include "ring/metrics.h"
 #include "scheduler/cause.h"
 #include "scheduler/event.h"
