@@ -155,7 +155,7 @@ def test_interrupted():
         r.send_signal(signal.SIGHUP)
         equal(r.wait(timeout=30), -signal.SIGHUP)
         name = sorted(runs(n))[-1]
-        equal(runs(n)[name]["container"]["state"], "running", "without a terminal it runs on")
+        wait_for(lambda: runs(n)[name]["container"]["state"] == "running", "without a terminal it runs on")
         r = n.cli("job", "run", "shop/report", "--timeout", "2s", status=5)
         check("goes on" in r.stderr, r.stderr)
         n.cli("rm", "shop", "--yes", "-t", "1s")

@@ -303,8 +303,11 @@ class Node:
     # ---- its processes
 
     def processes(self):
-        """(role, index) -> pid, from what node publishes."""
-        answer = json.loads(self.get("/readyz", raw=True)[1])
+        """(role, index) -> pid, from what node publishes. Who answers may just give way to a successor."""
+        def ask():
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                return json.loads(self.get("/readyz", raw=True)[1])
+        answer = wait_for(ask, "the processes are told")
         return {(p["role"], p["index"]): p["pid"] for p in answer["processes"] if p.get("pid")}
 
     def pids(self):
