@@ -3,8 +3,8 @@
  * The signer process. Three sources feed one table of certificates (cert_table.h):
  *   files   pairs that node opened and passed; a round of them replaces the last round, and a pair
  *           that does not hold leaves the one before it in place, with the reason in the log;
- *   local   leaves of the node's own authority (signer_local.h); itself  the authority's
- *           certificate, so that people can trust it.
+ *   local   leaves of the node's own authority (signer_local.h);
+ *   itself  the authority's certificate, so that people can trust it.
  * It also makes the session ticket keys of all workers, and signs for them.
  */
 #include "proxy/signer.h"
