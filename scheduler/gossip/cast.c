@@ -613,7 +613,9 @@ reply_entries(struct gossip *g, const struct space *s, uint64_t version, struct 
 	struct change c = {.node = s->node, .version = s->version, .age_ms = AGE_UNKNOWN};
 	const struct entry **list;
 
-	if (sequence > 0 && s->dropped > version)
+	/* Between these versions the asker may be anywhere by the time this reaches it, so what was
+	 * dropped on the way must not be passed over: that takes a delta. */
+	if (s->dropped > gossip_version(gossip_version_birth(s->version), sequence))
 		return false;
 	long count = space_since(s, sequence, &list);
 	bool good = count >= 0;

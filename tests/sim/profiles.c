@@ -3,6 +3,7 @@
 #include "tests/sim/profiles.h"
 
 #include <string.h>
+#include "tests/sim/profile_gossip.h"
 #include "tests/sim/toy.h"
 
 static unsigned no_bugs;
@@ -10,17 +11,18 @@ static unsigned no_bugs;
 const struct sim_profile *
 profiles_find(const char *name)
 {
-	static struct sim_profile all[1];
+	static struct sim_profile toy;
+	const struct sim_profile *all[] = {profile_gossip(), &toy};
 
-	all[0] = toy_profile(&no_bugs);
+	toy = toy_profile(&no_bugs);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (!name || strcmp(all[i].name, name) == 0)
-			return &all[i];
+		if (!name || strcmp(all[i]->name, name) == 0)
+			return all[i];
 	return NULL;
 }
 
 const char *
 profiles_names(void)
 {
-	return "toy";
+	return "gossip|toy";
 }
