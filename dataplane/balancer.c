@@ -14,6 +14,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataplane/flows.h"
+#include "dataplane/program.h"
 #include "dataplane/services.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
@@ -42,6 +44,10 @@ struct balancer {
 	uint32_t ifindexes[MSG_EDGE_LINKS];
 	uint64_t drains[DRAINS_MAX];
 	size_t drains_count;
+	struct flows *flows;
+	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX];
+	size_t addresses_count;
+	struct program_time root, uplink;
 	uv_timer_t soon, tick;
 	unsigned ticks;
 	bool counted;
@@ -179,11 +185,12 @@ stop(struct balancer *b)
 {
 	if (!b->lb)
 		return;
+	flows_stop(b->flows, station_metrics(b->st));
 	services_free(b->services);
 	b->services = NULL;
 	lb_remove(b->lb); /* the links with it */
 	b->lb = NULL;
-	b->counted = false;
+	b->counted = b->root.has_counted = b->uplink.has_counted = false;
 	log_event(LOG_INFO, "the balancer is off", log_s("why", b->why_not.what), LOG_END);
 	publish_drains(b);
 	say_nothing(b);
@@ -395,6 +402,8 @@ work(struct balancer *b, const struct tables *t)
 		log_err(LOG_WARN, "the balancer is not up to date", &err);
 		return;
 	}
+	memcpy(b->addresses, in.addresses, in.addresses_count * sizeof(in.addresses[0]));
+	b->addresses_count = in.addresses_count;
 	tell_refused(b);
 	publish_drains(b);
 	publish_applied(b, t);
@@ -594,6 +603,8 @@ count(struct balancer *b)
 	b->counted = true;
 	services_counts(b->services, count_service, b);
 	services_sizes(b->services, &sizes);
+	program_count(&b->root, lb_program_root(b->lb), station_metrics(b->st));
+	program_count(&b->uplink, lb_program_uplink(b->lb), station_metrics(b->st));
 	show_size(b, "services", sizes.services, EDGE_SERVICES_MAX);
 	show_size(b, "vips", sizes.vips, EDGE_VIPS_MAX);
 	show_size(b, "backends", sizes.backends, EDGE_BACKENDS_MAX);
@@ -608,6 +619,8 @@ tick(uv_timer_t *timer)
 		return;
 	services_tick(b->services, uv_now(station_loop(b->st)));
 	publish_drains(b);
+	flows_turn(b->flows, b->lb, b->services, b->addresses, b->addresses_count,
+		   station_metrics(b->st));
 	if (++b->ticks % COUNT_TICKS == 0)
 		count(b);
 }
@@ -619,6 +632,13 @@ balancer_new(struct station *st, struct veth *veth, struct lb *lb, void (*change
 
 	if (!b)
 		return NULL;
+	b->flows = flows_new();
+	if (!b->flows) {
+		mem_free(b);
+		return NULL;
+	}
+	b->root.name = "xdp_root";
+	b->uplink.name = "tc_uplink";
 	b->st = st;
 	b->veth = veth;
 	b->lb = lb;

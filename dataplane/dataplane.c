@@ -18,6 +18,8 @@
 #include "base/text.h"
 #include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
+#include "dataplane/program.h"
+#include "dataplane/skel.h"
 #include "dataplane/tunnel.h"
 #include "dataplane/veth.h"
 #include "ring/metrics.h"
@@ -36,9 +38,11 @@ struct dataplane {
 	uv_timer_t counter;
 	uint64_t counted[TC_VETH_COUNTS];
 	bool has_counted;
+	struct program_time times[3]; /* of programs of tc_veth */
 };
 
-static struct dataplane dataplane;
+static struct dataplane dataplane = {
+	.times = {{.name = "tc_veth_in"}, {.name = "tc_vxlan_in"}, {.name = "tc_vxlan_out"}}};
 
 /* ---- tables ---- */
 
@@ -246,6 +250,18 @@ series_of(enum tc_veth_count which)
 	return metrics_get(station_metrics(dataplane.st), names[which].id, &labels);
 }
 
+static void
+count_times(void)
+{
+	const struct tc_veth *loaded = veth_loaded(dataplane.veth);
+	const struct bpf_program *const programs[] = {
+		loaded->progs.tc_veth_in, loaded->progs.tc_vxlan_in, loaded->progs.tc_vxlan_out};
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+		program_count(&dataplane.times[i], libbpf.bpf_program__fd(programs[i]),
+			      station_metrics(dataplane.st));
+}
+
 /* The map outlives this process: only what was added since the last look is counted here, so that
  * node's sum over generations counts every packet once. */
 static void
@@ -256,6 +272,7 @@ count(uv_timer_t *timer)
 
 	(void)timer;
 	tunnel_count(dataplane.tunnel, station_metrics(dataplane.st));
+	count_times();
 	if (veth_counts(dataplane.veth, now, &err) < 0) {
 		log_err(LOG_WARN, "packets are not counted", &err);
 		return;
@@ -364,6 +381,10 @@ start(struct station *st, struct err *err)
 		uv_timer_start(&dataplane.counter, count, 0, COUNT_MS);
 	for (unsigned i = 0; i < TC_VETH_COUNTS; i++)
 		metric_add(series_of(i), 0);
+	for (size_t i = 0; i < sizeof(dataplane.times) / sizeof(dataplane.times[0]); i++)
+		program_begin(station_metrics(st), dataplane.times[i].name);
+	program_begin(station_metrics(st), "xdp_root");
+	program_begin(station_metrics(st), "tc_uplink");
 	tunnel_begin_metrics(station_metrics(st));
 	return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "dataplane/lb.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/addr.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -31,6 +33,8 @@ struct lb {
 	struct edge *skel;
 	char folder[16];
 	int veth_chain;
+	bool adopted; /* the map that it calls */
+	int root;     /* xdp_root: the one that is attached, if a predecessor left it */
 	int cpus;
 	void *per_cpu; /* room for the largest per-CPU value */
 	struct edge_table_big scratch;
@@ -392,6 +396,46 @@ lb_leaving_count(struct lb *lb, uint32_t backend)
 	return sum(lb, lb->skel->maps.leaving, backend, 1, &n) == 0 ? n : 0;
 }
 
+/* ---- flows ---- */
+
+static size_t
+next_batch(const struct bpf_map *map, struct lb_flows *walk, void *keys, struct edge_pin *pins)
+{
+	__u32 count = LB_FLOWS_BATCH;
+	int rc = libbpf.bpf_map_lookup_batch(libbpf.bpf_map__fd(map),
+					     walk->begun ? &walk->token : NULL, &walk->token, keys,
+					     pins, &count, NULL);
+
+	walk->begun = true;
+	walk->ended = rc < 0;
+	return rc == 0 || rc == -ENOENT ? count : 0;
+}
+
+size_t
+lb_flows(struct lb *lb, bool v6, struct lb_flows *walk, struct lb_flow *out)
+{
+	static union {
+		struct edge_flow4 v4[LB_FLOWS_BATCH];
+		struct edge_flow6 v6[LB_FLOWS_BATCH];
+	} keys;
+	static struct edge_pin pins[LB_FLOWS_BATCH];
+	size_t count =
+		next_batch(v6 ? lb->skel->maps.flows6 : lb->skel->maps.flows4, walk, &keys, pins);
+
+	for (size_t i = 0; i < count; i++) {
+		struct addr a;
+
+		if (v6)
+			memcpy(a.ip, keys.v6[i].dest, sizeof(a.ip));
+		else
+			addr_from_v4_be(keys.v4[i].dest, 0, &a);
+		memcpy(out[i].dest, a.ip, sizeof(out[i].dest));
+		out[i].port = ntohs(v6 ? keys.v6[i].dest_port : keys.v4[i].dest_port);
+		out[i].epoch = pins[i].epoch;
+	}
+	return count;
+}
+
 /* ---- opening ---- */
 
 struct named_map {
@@ -447,6 +491,7 @@ adopt_map(struct lb *lb, const struct named_map *m, uint32_t max_flows, struct e
 		return 0;
 	}
 	int rc = libbpf.bpf_map__reuse_fd(m->map, fd);
+	lb->adopted |= m->map == lb->skel->maps.chain;
 	return rc < 0 ? fail(err, rc, "cannot take over a pinned map of the balancer") : 0;
 }
 
@@ -470,6 +515,20 @@ pin_program(struct lb *lb, const char *name, const struct bpf_program *program, 
 	return pin(libbpf.bpf_program__fd(program), path, err);
 }
 
+/* The one that stands on interfaces is not replaced: it calls the map that was taken over, and
+ * what it has taken of time goes on. */
+static int
+keep_root(struct lb *lb, struct err *err)
+{
+	char path[PIN_BYTES];
+
+	text_format(path, sizeof(path), "%s/" LB_PIN_ROOT, lb->folder);
+	lb->root = lb->adopted ? libbpf.bpf_obj_get(path) : -1;
+	if (lb->root >= 0)
+		return 0;
+	return pin_program(lb, LB_PIN_ROOT, lb->skel->progs.xdp_root, err);
+}
+
 static int
 pin_all(struct lb *lb, const struct named_map *maps, struct err *err)
 {
@@ -480,7 +539,7 @@ pin_all(struct lb *lb, const struct named_map *maps, struct err *err)
 		if (pin(libbpf.bpf_map__fd(maps[i].map), path, err) < 0)
 			return -1;
 	}
-	if (pin_program(lb, LB_PIN_ROOT, lb->skel->progs.xdp_root, err) < 0)
+	if (keep_root(lb, err) < 0)
 		return -1;
 	return pin_program(lb, LB_PIN_UPLINK, lb->skel->progs.tc_uplink, err);
 }
@@ -559,6 +618,7 @@ lb_open(const char *folder, uint32_t max_flows, int veth_chain, struct lb **out,
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
 	text_copy(lb->folder, sizeof(lb->folder), folder);
 	lb->veth_chain = veth_chain;
+	lb->root = -1;
 	lb->cpus = libbpf.libbpf_num_possible_cpus();
 	if (lb->cpus > 0)
 		lb->per_cpu = mem_array(MEM_DATAPLANE, (size_t)lb->cpus,
@@ -580,6 +640,7 @@ lb_close(struct lb *lb)
 		return;
 	if (lb->skel)
 		edge__destroy(lb->skel);
+	fd_close(&lb->root);
 	mem_free(lb->per_cpu);
 	mem_free(lb);
 }
@@ -613,7 +674,7 @@ lb_stands(const char *folder)
 int
 lb_program_root(const struct lb *lb)
 {
-	return libbpf.bpf_program__fd(lb->skel->progs.xdp_root);
+	return lb->root >= 0 ? lb->root : libbpf.bpf_program__fd(lb->skel->progs.xdp_root);
 }
 
 int

@@ -81,6 +81,24 @@ int lb_back_counts(struct lb *lb, struct edge_count *out /* EDGE_BACKS */,
 bool lb_service_count(struct lb *lb, uint32_t service, struct edge_service_count *out);
 uint64_t lb_leaving_count(struct lb *lb, uint32_t backend);
 
+/* A walk over the flows that are pinned, of one family: begin with zeroes. */
+struct lb_flows {
+	uint32_t token; /* of the kernel */
+	bool begun, ended;
+};
+
+struct lb_flow {
+	uint8_t dest[16]; /* IPv4 mapped */
+	uint16_t port;    /* host order */
+	uint32_t epoch;
+};
+
+enum { LB_FLOWS_BATCH = 2048 };
+
+/* The next ones, at most LB_FLOWS_BATCH; how many. Flows that come and go meanwhile may be missed.
+ */
+size_t lb_flows(struct lb *lb, bool v6, struct lb_flows *walk, struct lb_flow *out);
+
 /* Descriptors of programs: tests and benchmarks run packets through them. */
 int lb_program_root(const struct lb *lb);
 int lb_program_edge(const struct lb *lb);

@@ -21,6 +21,7 @@
 	X(bpf_map_create)                        \
 	X(bpf_map_delete_elem)                   \
 	X(bpf_map_get_next_key)                  \
+	X(bpf_map_lookup_batch)                  \
 	X(bpf_map_lookup_elem)                   \
 	X(bpf_map_update_elem)                   \
 	X(bpf_obj_get)                           \

@@ -24,6 +24,7 @@ struct service {
 	uint32_t number;
 	bool seen, dirty;
 	bool denies, allows, remember; /* of this update */
+	uint16_t port;
 	struct plan plan;
 	struct plan_member *members;
 	size_t members_count;
@@ -246,6 +247,7 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 		v->seen = true;
 		v->row = r;
 		v->remember = false;
+		v->port = r->port;
 		v->plan.connections = r->protocol == MSG_STREAM_TCP;
 		v->denies = r->prefixes_deny > 0;
 		v->allows = r->prefixes_allow > 0;
@@ -771,6 +773,25 @@ services_counts(struct services *s,
 		v->counted = (struct edge_count){now.packets, now.bytes};
 		visit(arg, v->label, v->endpoint, &more);
 	}
+}
+
+size_t
+services_ports(const struct services *s, struct services_port *out, size_t capacity)
+{
+	struct map_iter it = {0};
+	size_t count = 0;
+
+	while (count < capacity && map_next(&s->streams, &it)) {
+		const struct service *v = it.value;
+
+		if (v->plan.connections)
+			out[count++] = (struct services_port){
+				.port = v->port,
+				.changes = v->plan.changing,
+				.epoch = v->plan.epoch,
+			};
+	}
+	return count;
 }
 
 void

@@ -57,6 +57,13 @@ void services_counts(struct services *s,
 		     void (*visit)(void *arg, const char *service, const char *endpoint,
 				   const struct edge_count *more),
 		     void *arg);
+/* The TCP ports that are balanced, at most `capacity`; how many. */
+struct services_port {
+	uint16_t port;
+	bool changes;   /* flows may be pinned now, */
+	uint32_t epoch; /* with this */
+};
+size_t services_ports(const struct services *s, struct services_port *out, size_t capacity);
 /* How many of each there are. */
 struct services_sizes {
 	size_t services, vips, backends;

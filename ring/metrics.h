@@ -110,6 +110,10 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  NO_BOUNDS, "Packets that the balancer sent to replicas, by service and endpoint.")      \
 	X(154, DATAPLANE_SERVICE_BYTES, "zlayer_dataplane_service_bytes_total", COUNTER, ONE,     \
 	  NO_BOUNDS, "Bytes that the balancer sent to replicas, by service and endpoint.")        \
+	X(155, DATAPLANE_FLOWS, "zlayer_dataplane_flows", GAUGE, ONE, NO_BOUNDS,                  \
+	  "Connections kept to their replicas in a table, while replicas change.")                \
+	X(156, DATAPLANE_TIME, "zlayer_dataplane_program_runtime_seconds_total", COUNTER, NANO,   \
+	  NO_BOUNDS, "Time in programs of the data path, while kernel.bpf_stats_enabled is 1.")   \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
 	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \

@@ -827,6 +827,55 @@ test_successor(void **state)
 	assert_int_not_equal(goes_to(&s), 0);
 }
 
+/* ---- what is told of it ---- */
+
+static size_t
+pinned(bool v6, uint32_t epoch)
+{
+	static struct lb_flow flows[LB_FLOWS_BATCH];
+	struct lb_flows walk = {0};
+	size_t total = 0;
+
+	while (!walk.ended) {
+		size_t count = lb_flows(rig.lb, v6, &walk, flows);
+
+		for (size_t i = 0; i < count; i++) {
+			struct addr own;
+
+			assert_true(addr_parse_ip(v6 ? own6 : own4, &own));
+			assert_memory_equal(flows[i].dest, own.ip, sizeof(own.ip));
+			assert_int_equal(flows[i].port, TCP_PORT);
+			total += flows[i].epoch == epoch;
+		}
+	}
+	return total;
+}
+
+static void
+test_flows_are_told(void **state)
+{
+	static unsigned where[FLOWS];
+	struct services_port ports[4];
+	struct packet_spec s6 = tcp(9, PACKET_SYN);
+
+	(void)state;
+	s6.from = client6;
+	s6.to = own6;
+	set_backends(1);
+	update();
+	assert_int_equal(services_ports(rig.services, ports, 4), 1);
+	assert_int_equal(ports[0].port, TCP_PORT);
+	assert_true(ports[0].changes);
+	assert_int_equal(pinned(false, ports[0].epoch), 0);
+	note_flows(where, PACKET_SYN);
+	assert_int_equal(goes_to(&s6), 11);
+	assert_int_equal(pinned(false, ports[0].epoch), FLOWS);
+	assert_int_equal(pinned(true, ports[0].epoch), 1);
+	settle();
+	assert_int_equal(services_ports(rig.services, ports, 4), 1);
+	assert_false(ports[0].changes);
+}
+
 /* ---- packets while backends change ---- */
 
 struct sender {
@@ -1203,6 +1252,7 @@ main(void)
 		TEST(test_is_taken_away),
 		TEST(test_too_many_endpoints),
 		TEST(test_successor),
+		TEST(test_flows_are_told),
 		TEST(test_nothing_is_lost_meanwhile),
 		TEST(test_replies),
 		TEST(test_replies_know_the_way_in),

@@ -157,12 +157,15 @@ def datapath(n):
     return n.get("/v1/status")["datapath"]
 
 
+def metrics():
+    return urllib.request.urlopen("http://127.0.0.1:9883/metrics", timeout=30).read().decode()
+
+
 def samples(name, **labels):
-    text = urllib.request.urlopen("http://127.0.0.1:9883/metrics", timeout=30).read().decode()
     total = 0
-    for row in text.splitlines():
+    for row in metrics().splitlines():
         if row.startswith(name + "{") and all(f'{k}="{v}"' in row for k, v in labels.items()):
-            total += int(float(row.rsplit(" ", 1)[1]))
+            total += float(row.rsplit(" ", 1)[1])
     return total
 
 
@@ -232,6 +235,49 @@ def test_counters_are_what_was_sent():
         equal(service_packets(endpoint="dgram"), 200, "packets of the service")
         wait_for(lambda: redirected() == service_packets(), "what was redirected went to services, and nothing else")
         check(samples("zlayer_dataplane_map_entries", map="backends") == 9, "three endpoints of three replicas")
+
+
+@contextlib.contextmanager
+def kernel_measures():
+    """As with sysctl kernel.bpf_stats_enabled=1, but gone with this descriptor."""
+    bpf = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+    fd = zl.libc.syscall(bpf, 32, ctypes.byref(ctypes.c_uint64(0)), 8)  # BPF_ENABLE_STATS, BPF_STATS_RUN_TIME
+    check(fd >= 0, "BPF_ENABLE_STATS")
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def seconds(program):
+    return samples("zlayer_dataplane_program_runtime_seconds_total", program=program)
+
+
+def test_flows_and_time():
+    programs = ("xdp_root", "tc_uplink", "tc_veth_in")
+    with balanced("native") as (n, client):
+        many = open_many(client, 30)  # while the relay's slots become the containers': each of them is kept
+        for address in (HOST4, HOST6, VIP4, VIP6):
+            check(f'vip="{address}",port="{NAMED}"' in metrics(), f"flows of {address}")
+        wait_for(lambda: samples("zlayer_dataplane_flows", vip=HOST4, port=NAMED) >= 30, "flows are told")
+        with kernel_measures(), Load(client) as load:
+            def grows(program):
+                before = seconds(program)
+                wait_for(lambda: seconds(program) > before, f"the time of {program} grows")
+            load.more()
+            for program in programs:
+                grows(program)
+            before = {p: seconds(p) for p in programs}
+            pid = n.kill("dataplane")
+            wait_for(lambda: pid not in n.processes().values() and n.ready(), "dataplane is back")
+            for program in programs:
+                grows(program)
+                check(seconds(program) > before[program], f"the time of {program} goes on")
+            wait_for(lambda: samples("zlayer_dataplane_flows", vip=HOST4, port=NAMED) >= 30, "the successor tells flows")
+        for s, _ in many:
+            s.close()
+        n.cli("rm", "net", "--yes")
+        wait_for(lambda: "zlayer_dataplane_flows{" not in metrics(), "no flows of what is gone")
 
 
 def service_packets(**labels):
