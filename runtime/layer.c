@@ -27,21 +27,17 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/fd.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "runtime/layer_implicit.h"
 #include "runtime/layer_path.h"
 #include "runtime/tar.h"
 #include "runtime/tree.h"
 
 #define OPAQUE_XATTR "user.overlay.opaque"
 
-enum { TIMES_BYTES_MAX = 64 << 20 };
-
 struct layer {
 	int root;
-	const int *lower;
-	size_t lower_count;
 	struct layer_limits limits;
 	struct tar tar;
 	uint64_t bytes;
@@ -54,9 +50,7 @@ struct layer {
 	/* The parent that was opened last. */
 	char parent[TAR_PATH_BYTES];
 	int parent_fd;
-	struct buf times;    /* of folders: text, u64 seconds, u32 nanoseconds */
-	struct buf *orphans; /* folders to adopt later; NULL: now, from lower */
-	bool adopting;       /* it is later */
+	struct layer_implicit implicit;
 };
 
 int
@@ -68,13 +62,11 @@ layer_new(int root, const int *lower, size_t lower_count, const struct layer_lim
 	if (!l)
 		return err_set(err, ERR_NO_MEMORY, "no memory to unpack a layer");
 	l->root = root;
-	l->lower = lower;
-	l->lower_count = lower_count;
 	l->limits = *limits;
 	l->file = -1;
 	l->parent_fd = -1;
 	tar_init(&l->tar);
-	buf_init(&l->times, MEM_RUNTIME, TIMES_BYTES_MAX);
+	layer_implicit_init(&l->implicit, root, lower, lower_count);
 	*out = l;
 	return 0;
 }
@@ -85,7 +77,7 @@ layer_free(struct layer *l)
 	if (!l)
 		return;
 	tar_fini(&l->tar);
-	buf_fini(&l->times);
+	layer_implicit_fini(&l->implicit);
 	fd_close(&l->file);
 	fd_close(&l->parent_fd);
 	mem_free(l);
@@ -122,9 +114,7 @@ refuse(const struct layer *l, enum err_kind kind, const char *why, struct err *e
 static int
 failed(const struct layer *l, const char *what, struct err *err)
 {
-	err_sys(err, errno, "cannot %s while unpacking a layer", what);
-	if (err->kind == ERR_NO_SPACE)
-		err_fix(err, "make room on the disk of the data folder, then import again");
+	layer_implicit_failed(what, err);
 	return name_entry(l, err);
 }
 
@@ -134,14 +124,16 @@ static int
 remember_time(struct layer *l, const char *parent, const char *base, int64_t s, uint32_t ns,
 	      struct err *err)
 {
-	char path[TAR_PATH_BYTES + 256];
+	if (layer_implicit_time(&l->implicit, parent, base, s, ns, err) < 0)
+		return name_entry(l, err);
+	return 0;
+}
 
-	text_format(path, sizeof(path), "%s%s%s", parent, *parent ? "/" : "", base);
-	buf_text(&l->times, path);
-	buf_u64(&l->times, (uint64_t)s);
-	buf_u32(&l->times, ns);
-	if (!buf_ok(&l->times))
-		return refuse(l, ERR_LIMIT, "the layer has too many folders", err);
+static int
+adopt_below(struct layer *l, int parent, const char *name, const char *path, struct err *err)
+{
+	if (layer_implicit_adopt(&l->implicit, parent, name, path, err) < 0)
+		return name_entry(l, err);
 	return 0;
 }
 
@@ -155,67 +147,10 @@ set_opaque(const struct layer *l, int parent, const char *name, struct err *err)
 	return 0;
 }
 
-/* What the layers below have at this place; the usual 0755 of root when none has it. */
-static void
-look_below(const struct layer *l, const char *path, struct stat *out)
-{
-	*out = (struct stat){.st_mode = 0755};
-	for (size_t i = 0; i < l->lower_count; i++) {
-		defer_close int fd =
-			fd_open_beneath(l->lower[i], *path ? path : ".", O_PATH | O_DIRECTORY, 0);
-
-		if (fd >= 0 && fstat(fd, out) == 0)
-			return;
-		if (fd < 0 && errno != ENOENT)
-			return;
-	}
-}
-
 void
 layer_defer(struct layer *l, struct buf *orphans)
 {
-	l->orphans = orphans;
-}
-
-/* '+': made without an entry of its own; '-': its entry came after all. */
-static int
-note_orphan(struct layer *l, char what, const char *path, struct err *err)
-{
-	char line[TAR_PATH_BYTES + 1];
-
-	if (!l->orphans)
-		return 0;
-	text_format(line, sizeof(line), "%c%s", what, path);
-	buf_text(l->orphans, line);
-	if (!buf_ok(l->orphans))
-		return refuse(l, ERR_LIMIT, "the layer has too many folders", err);
-	return 0;
-}
-
-/* Beneath the root, through no link. */
-static int
-open_folder_at(const struct layer *l, int parent, const char *name)
-{
-	if (parent == l->root)
-		return fd_open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0);
-	return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
-
-static int
-adopt_below(struct layer *l, int parent, const char *name, const char *path, struct err *err)
-{
-	defer_close int fd = open_folder_at(l, parent, name);
-	struct stat st;
-
-	look_below(l, path, &st);
-	/* Something else may have taken its place meanwhile. */
-	if (fd < 0 && l->adopting && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
-		return 0;
-	if (fd < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
-		return failed(l, "make a folder", err);
-	if (note_orphan(l, '+', path, err) < 0)
-		return -1;
-	return remember_time(l, path, "", st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec, err);
+	l->implicit.orphans = orphans;
 }
 
 static bool
@@ -403,7 +338,7 @@ note_brought_after(struct layer *l, struct err *err)
 	const struct layer_path *p = &l->path;
 
 	text_format(path, sizeof(path), "%s%s%s", p->parent, *p->parent ? "/" : "", p->base);
-	return note_orphan(l, '-', path, err);
+	return layer_implicit_brought(&l->implicit, path, err) < 0 ? name_entry(l, err) : 0;
 }
 
 static int
@@ -646,34 +581,6 @@ layer_feed(struct layer *l, const void *data, size_t bytes, struct err *err)
 	}
 }
 
-/* Folders that were replaced later are passed over. */
-static int
-set_times(struct layer *l, struct err *err)
-{
-	struct cursor c;
-
-	cursor_init(&c, l->times.data, l->times.length);
-	while (cursor_left(&c) > 0) {
-		char path[TAR_PATH_BYTES + 256];
-		size_t length;
-		const void *text = cursor_blob(&c, sizeof(path) - 1, &length);
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
-
-		times[1].tv_sec = (int64_t)cursor_u64(&c);
-		times[1].tv_nsec = cursor_u32(&c);
-		if (!cursor_ok(&c))
-			return err_set(err, ERR_INTERNAL, "the times of folders were lost");
-		memcpy(path, text, length);
-		path[length] = '\0';
-		if (length > 1 && path[length - 1] == '/')
-			path[length - 1] = '\0';
-		defer_close int fd = fd_open_beneath(l->root, path, O_RDONLY | O_DIRECTORY, 0);
-		if (fd >= 0 && futimens(fd, times) < 0)
-			return failed(l, "set the time", err);
-	}
-	return 0;
-}
-
 int
 layer_end(struct layer *l, struct err *err)
 {
@@ -681,64 +588,5 @@ layer_end(struct layer *l, struct err *err)
 		return refuse(l, ERR_CORRUPT, "its tar archive ends too early", err);
 	if (!l->root_seen && adopt_below(l, l->root, ".", ".", err) < 0)
 		return -1;
-	return set_times(l, err);
-}
-
-/* The next line of the list, or NULL at its end. */
-static const char *
-next_orphan(struct cursor *c, char out[TAR_PATH_BYTES + 1])
-{
-	size_t length = 0;
-	const void *text = cursor_left(c) ? cursor_blob(c, TAR_PATH_BYTES, &length) : NULL;
-
-	if (!text || length < 2)
-		return NULL;
-	memcpy(out, text, length);
-	out[length] = '\0';
-	return out;
-}
-
-static int
-note_brought(const void *orphans, size_t bytes, struct map *out)
-{
-	struct cursor c;
-	char line[TAR_PATH_BYTES + 1];
-
-	cursor_init(&c, orphans, bytes);
-	while (next_orphan(&c, line)) {
-		if (line[0] == '-' && map_put_str(out, line + 1, out) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-int
-layer_adopt(int root, const int *lower, size_t lower_count, const void *orphans, size_t bytes,
-	    struct err *err)
-{
-	struct layer l = {
-		.root = root, .lower = lower, .lower_count = lower_count, .adopting = true};
-	struct cursor c;
-	struct map brought;
-	char line[TAR_PATH_BYTES + 1];
-	int rc = 0;
-
-	tar_init(&l.tar);
-	buf_init(&l.times, MEM_RUNTIME, TIMES_BYTES_MAX);
-	map_init(&brought, MEM_RUNTIME);
-	if (note_brought(orphans, bytes, &brought) < 0)
-		rc = err_set(err, ERR_NO_MEMORY, "no memory to finish a layer");
-	cursor_init(&c, orphans, bytes);
-	while (rc == 0 && next_orphan(&c, line)) {
-		if (line[0] == '+' && !map_get_str(&brought, line + 1))
-			rc = adopt_below(&l, root, line + 1, line + 1, err);
-	}
-	if (rc == 0 && !cursor_done(&c))
-		rc = err_set(err, ERR_CORRUPT, "a layer's list of folders does not hold");
-	if (rc == 0)
-		rc = set_times(&l, err);
-	map_fini(&brought);
-	tar_fini(&l.tar);
-	buf_fini(&l.times);
-	return rc;
+	return layer_implicit_end(&l->implicit, err) < 0 ? name_entry(l, err) : 0;
 }
