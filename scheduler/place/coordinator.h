@@ -5,9 +5,8 @@
 /*
  * The services that this node coordinates: for each the first by rendezvous of the live nodes, so
  * that all nodes share the work. It offers a missing slot to the best two candidates by load,
- * awards the cheaper promise, and widens the search when all refuse (4, 8, 16 candidates); after
- * COORDINATOR_ROUNDS the service is pending, with every node's reason, until something changes or
- * its time has come.
+ * awards the cheaper promise, and widens the search when they refuse (4, 8, 16 candidates); then
+ * the service is pending, with every node's reason, until something changes or its time has come.
  *
  * Nothing of it needs to survive: slots.h derives what is to be done from spec and claims. Who
  * takes a service over waits one gossip round, so that claims under way are heard of. What two
@@ -28,12 +27,14 @@ enum {
 	COORDINATOR_ROUND_MS = 2000, /* a new one waits so long */
 	COORDINATOR_WINDOW = 64,     /* slots of a service that are offered at a time */
 	COORDINATOR_ATTEMPTS_MAX = 4096,
-	COORDINATOR_ASK_MS = 150, /* an answer is awaited so long, then it is asked again; */
-	COORDINATOR_ASKS_MAX = 4, /* so often */
-	COORDINATOR_ROUNDS = 3,
+	COORDINATOR_LOOK_MS = 20,    /* changes of a service that is being placed are gathered */
+	COORDINATOR_ASK_MS = 150,    /* an answer is awaited so long, then it is asked again; */
+	COORDINATOR_ASKS_MAX = 4,    /* so often */
+	COORDINATOR_TRIES = 16,      /* nodes asked for a slot; */
+	COORDINATOR_TRIES_MAX = 32,  /* of a service with constraints */
 	COORDINATOR_RETRY_MS = 1000, /* pending: the first wait; doubles up to */
 	COORDINATOR_RETRY_MAX_MS = 30000,
-	COORDINATOR_CHANGE_MS = 200, /* changes of nodes wake the pending ones no more often */
+	COORDINATOR_CHANGE_MS = 500, /* changes of nodes wake the pending ones no more often */
 	COORDINATOR_REFUSALS_MAX = 32,
 	COORDINATOR_UNKNOWN_MS = 30000, /* a service that the store does not have is removed */
 };
@@ -44,10 +45,11 @@ struct coordinator_refusal {
 	struct fit fit;
 };
 
-struct coordinator_attempt;
-
 struct coordinator_work {
 	struct list link;
+	struct list look; /* in coordinator.looks */
+	bool whole;       /* is to be looked at as a whole, not only its queue */
+	uint64_t looked_ns;
 	struct fleet_service *service;
 	struct heap_item timer;
 	struct list attempts;
@@ -57,7 +59,6 @@ struct coordinator_work {
 	size_t queue_count;
 	size_t queue_at;
 	size_t queue_room;
-	bool look;              /* is to be looked at as a whole */
 	bool waits;             /* pending: no node for some slot */
 	uint32_t waits_reasons; /* of all nodes, together */
 	uint32_t waits_ms;
@@ -66,24 +67,30 @@ struct coordinator_work {
 	struct slots_count counted;
 	struct coordinator_refusal refusals[COORDINATOR_REFUSALS_MAX];
 	size_t refusals_count;
+	size_t refusals_next;
 };
 
 struct coordinator_counters {
-	uint64_t offers, promises, rejects, awards, claimed, releases, silent, retires, pending;
+	uint64_t offers, promises, rejects, silent, awards, claimed, releases, retires, pending;
 };
 
 struct coordinator {
 	struct fleet *fleet;
 	uint32_t self;
 	uint64_t start_ns;
-	uint64_t next_offer; /* the upper bits are drawn at the start */
+	uint64_t next_offer; /* drawn at the start */
+	struct list touched; /* services */
 	struct list works;
+	struct list looks;
+	size_t works_count;
 	struct map attempts; /* by offer */
 	size_t attempts_count;
-	struct heap timers;
+	struct heap work_timers;
+	struct heap attempt_timers;
 	struct slots slots;
-	uint64_t wake_ns; /* of those that are pending; UINT64_MAX */
-	uint64_t woken_ns;
+	bool wake;         /* nodes changed: those that are pending try again */
+	uint64_t woken_ns; /* last */
+	uint64_t again_ns; /* memory was short: everything is looked at then; UINT64_MAX */
 	struct coordinator_counters counters;
 };
 
@@ -99,7 +106,8 @@ void coordinator_message(struct coordinator *c, uint32_t from, const struct plac
 bool coordinator_work(struct coordinator *c, uint64_t now_ns, struct step_actions *out);
 uint64_t coordinator_due_ns(const struct coordinator *c);
 
-enum { COORDINATOR_STEP_ACTIONS = 8 };
+/* Actions that one message may lead to. */
+enum { COORDINATOR_STEP_ACTIONS = 2 };
 
 /* NULL when this node does not coordinate it. */
 const struct coordinator_work *coordinator_of(const struct coordinator *c, uint64_t service);

@@ -56,6 +56,19 @@ struct fit {
 	uint32_t keeper; /* KEEP: node that has it */
 };
 
+/* What is the same for all nodes of a search. */
+struct fit_ask {
+	const struct fleet *fleet;
+	const struct fleet_service *service;
+	uint32_t slot;
+	uint64_t kept; /* bit per keep of the service that some node has */
+};
+
+void fit_ask(struct fit_ask *ask, const struct fleet *f, const struct fleet_service *s,
+	     uint32_t slot);
+/* All reasons, without the numbers. */
+uint32_t fit_reasons(const struct fit_ask *ask, const struct fleet_node *n);
+
 /* Those that come from the service and the node's facts alone. */
 uint32_t fit_facts(const struct fleet_service *s, const struct fleet_node *n);
 /* Those for which a claim on that node has to leave it. */

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/arena.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "scheduler/place/claim.h"
@@ -94,11 +95,14 @@ struct fleet_spec {
 	uint64_t epoch; /* of its lease; 0: needs none */
 };
 
+struct fleet_word {
+	uint64_t hash; /* of the word, or of key and value */
+	const char *text;
+	const char *value; /* of a label; else NULL */
+};
+
 struct fleet_words {
-	uint64_t *hashes; /* of "key=value" or the word */
-	uint64_t *keys;   /* labels: of the key; else NULL */
-	const char **texts;
-	const char **values; /* labels; else NULL */
+	struct fleet_word *items;
 	size_t count;
 };
 
@@ -124,10 +128,9 @@ struct fleet_node {
 	uint64_t label_bits; /* one of 64 for each: most misses are seen here */
 	struct list claims;
 	uint32_t claims_count; /* that are not leaving */
-	uint32_t exclusive;    /* of those, such that bear nothing beside them */
 	size_t index;          /* in fleet.nodes */
 	size_t position;       /* in fleet.hot, when that is not stale */
-	void *memory;          /* of the texts and words */
+	struct arena memory;   /* of the texts and words */
 	/* What this node's own coordinator has asked of it and has no answer to yet. */
 	uint64_t cpu_asked_milli;
 	uint64_t memory_asked_bytes;
@@ -139,20 +142,24 @@ struct fleet_hot {
 	uint64_t label_bits;
 	uint64_t memory_free_bytes; /* less what is asked; UINT64_MAX: not known */
 	uint32_t cpu_free_milli;    /* likewise; UINT32_MAX */
-	uint32_t same;              /* claims of the marked service */
-	uint16_t zone;              /* in fleet.zones */
+	uint32_t same;              /* claims of the marked service; good when mark is fleet's */
+	uint32_t mark;
+	uint32_t platform; /* lower half of the hash */
+	uint16_t zone;     /* in fleet.zones */
 	uint8_t exponent;
-	bool open; /* alive, and takes what is new */
+	bool open;   /* alive, and takes what is new */
+	bool simple; /* no taints */
 	struct fleet_node *node;
 };
 
 struct fleet_zone {
 	uint64_t hash;
 	uint32_t same;
+	uint32_t mark;
 };
 
 struct fleet_service {
-	struct list link; /* for the one that works on it; unlinked at first */
+	struct list link; /* in the coordinator's list of what to look at */
 	struct list all;
 	uint64_t id;
 	bool known;   /* its spec has been given */
@@ -167,10 +174,11 @@ struct fleet_service {
 	struct fleet_words keeps;
 	struct fleet_words takes;
 	uint64_t label_bits;
-	struct list claims; /* by slot, then node, then number */
+	struct list claims; /* as they came */
 	size_t claims_count;
 	uint32_t coordinator; /* node; 0: none lives */
-	void *memory;
+	bool inherited;       /* another one was it before */
+	struct arena memory;
 	void *work; /* the coordinator's */
 };
 
@@ -204,13 +212,15 @@ struct fleet {
 	size_t leaf_begin[(1u << RENDEZVOUS_DEPTH_MAX) + 1];
 	struct rendezvous_tree tree;
 	struct fleet_service *marked; /* whose claims `same` counts */
+	uint32_t mark;
 	struct map services_by_id;
 	struct map claims_by_id;
 	struct list services;
 	size_t services_count;
-	size_t live;      /* nodes that are not dead */
-	bool complete;    /* every service of the store has been given: others are no more */
-	uint64_t version; /* grows with each change of a node's facts or status */
+	size_t exclusives; /* services that want a node for themselves */
+	size_t live;       /* nodes that are not dead */
+	bool complete;     /* every service of the store has been given: others are no more */
+	uint64_t version;  /* grows with each change of a node's facts or status */
 	fleet_changed_fn changed;
 	void *changed_arg;
 };
@@ -251,9 +261,30 @@ uint32_t fleet_coordinator(const struct fleet *f, uint64_t service);
 /* From now on hot.same and zone.same count this service's claims that are not leaving, and follow
  * their changes. False when they did so already. */
 bool fleet_mark(struct fleet *f, struct fleet_service *s);
+/* One more or less of the marked service on a node. */
+void fleet_mark_add(struct fleet *f, const struct fleet_node *n, bool more);
+uint32_t fleet_marked_on(const struct fleet *f, const struct fleet_hot *hot);
+uint32_t fleet_marked_in(const struct fleet *f, const struct fleet_hot *hot); /* its zone */
 /* The coordinator asks a node for so much, or has its answer (negative): the search sees it. */
 void fleet_ask(struct fleet *f, struct fleet_node *n, int64_t cpu_milli, int64_t memory_bytes);
 
-bool fleet_words_have(const struct fleet_words *w, uint64_t hash);
+/* It is removed or unknown, has no claims, and nobody works on it: then it is forgotten (true). */
+bool fleet_service_forget(struct fleet *f, struct fleet_service *s);
 
+/* ---- words ---- */
+
+bool fleet_words_have(const struct fleet_words *w, uint64_t hash);
+/* The value of a label; NULL when there is none of that key. */
+const char *fleet_words_value(const struct fleet_words *w, const char *key);
+
+/* ---- between the files of fleet ---- */
+
+struct fleet_words fleet_words_copy(struct arena *a, const char *const *texts, size_t count);
+struct fleet_words fleet_pairs_copy(struct arena *a, const struct fleet_pair *pairs, size_t count);
+uint64_t fleet_words_bits(const struct fleet_words *w);
+void fleet_touch(struct fleet *f, struct fleet_service *s);
+/* What the search reads of a node follows the node. */
+void fleet_hot_update(struct fleet *f, struct fleet_node *n);
+void fleet_claim_free(struct fleet *f, struct fleet_claim *c);
+void fleet_service_free(struct fleet *f, struct fleet_service *s);
 #endif

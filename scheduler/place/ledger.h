@@ -24,11 +24,13 @@
 
 enum {
 	LEDGER_PROMISE_MS = 5000,
-	LEDGER_CLAIMS_MAX = 4096,   /* of one node */
-	LEDGER_PROMISES_MAX = 4096, /* under way at a time */
-	LEDGER_TAKES_MAX = 64,      /* things that one claim has alone */
-	LEDGER_RETRY_MS = 1000,     /* after the journal could not be written */
+	LEDGER_CLAIMS_MAX = 4096,      /* and promises, of one node */
+	LEDGER_BYTES_MAX = 240 * 1024, /* of the journal when it is written anew */
+	LEDGER_RETRY_MS = 1000,        /* after the journal could not be written */
 };
+
+/* STEP_TELL: see enum placement_tell, which these are a part of. */
+enum ledger_tell { LEDGER_TELL_CLAIM = 1, LEDGER_TELL_UNCLAIM, LEDGER_TELL_STOP };
 
 enum ledger_phase {
 	LEDGER_PROMISED = 1,
@@ -39,20 +41,19 @@ enum ledger_phase {
 
 /* One promise or claim. */
 struct ledger_item {
-	struct list link; /* by number */
+	struct list link; /* as they came */
 	struct list due;  /* has something to tell */
 	struct heap_item timer;
 	enum ledger_phase phase;
 	uint64_t offer; /* 0: adopted */
-	uint32_t from;  /* the coordinator that offered */
 	struct claim claim;
 	uint32_t cpu_milli;
 	uint64_t memory_bytes;
 	enum fleet_mode mode;
-	uint64_t token; /* of the journal write under way */
-	bool tell;      /* the claim is to be published */
-	bool stop;      /* and the runtime to be told that it ends */
-	bool ended;     /* nothing is left of it, the journal is to say so */
+	bool log;      /* the journal does not know of its state yet */
+	bool tell;     /* others do not */
+	bool stop;     /* the runtime does not know that it ends */
+	bool excluded; /* from the journal that is being written anew */
 	size_t takes_count;
 	uint64_t takes[];
 };
@@ -64,39 +65,43 @@ struct ledger {
 	struct map by_offer;
 	struct map by_number;
 	struct list items;
+	size_t items_count;
 	struct list due;
 	struct heap timers;
-	size_t promises;
-	size_t claims;
+	size_t exclusives; /* items that bear nothing beside them */
 	uint64_t cpu_used_milli;
 	uint64_t memory_used_bytes;
+	/* For prices: what reserves nothing still weighs something. */
+	uint64_t cpu_weight_milli;
+	uint64_t memory_weight_bytes;
 	uint64_t next_number;
-	uint64_t next_token;
+	uint64_t rewrites;
 	uint64_t rewrite_token; /* of the journal as a whole; 0: none under way */
 	bool rewrite;           /* is wanted */
 	uint64_t rewrite_at_ns; /* not before */
-	size_t journal_records;
+	size_t journal_bytes;   /* of all items, written anew */
+	size_t journal_records; /* in the file, about */
 	bool cordoned;
 	bool draining;
+	bool drained;
 	uint64_t drain_until_ns;
-	bool started;
 };
 
 void ledger_init(struct ledger *l, struct fleet *fleet, uint32_t self, uint16_t file);
 void ledger_fini(struct ledger *l);
 
-/* The journal as it was found, before ledger_start. -1: out of memory. */
+/* The journal as it was found; before anything else. -1: out of memory. */
 int ledger_load(struct ledger *l, const void *data, size_t bytes)
 	__attribute__((warn_unused_result));
-void ledger_start(struct ledger *l, uint64_t now_ns);
 
 /* A message of a coordinator. Needs room for LEDGER_STEP_ACTIONS actions. */
 void ledger_message(struct ledger *l, uint32_t from, const struct placemsg *m, uint64_t now_ns,
 		    struct step_actions *out);
 void ledger_disk_done(struct ledger *l, uint64_t token, bool good, uint64_t now_ns);
 /* What the node's other parts say. Unknown numbers are harmless. */
+/* Nothing is left of it. Needs room as a message does. */
+void ledger_ended(struct ledger *l, uint64_t number, struct step_actions *out);
 void ledger_state(struct ledger *l, uint64_t number, enum claim_state state, uint16_t reason);
-void ledger_ended(struct ledger *l, uint64_t number);
 void ledger_cordon(struct ledger *l, bool cordoned);
 /* until_ns 0: no more. */
 void ledger_drain(struct ledger *l, uint64_t until_ns);

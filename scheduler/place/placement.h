@@ -11,17 +11,23 @@
  * `what` of enum placement_local. What was heard of nodes, services and claims is written into the
  * fleet, which calls placement_changed; then PLACEMENT_FLEET lets out what that began.
  *
+ * What it sends to its own node comes back as a datagram from it: the shell sees to that.
+ *
  * Actions: SEND, SET_TIMER, APPEND and REPLACE of the file, and STEP_TELL as below.
  */
 
 #include "scheduler/place/coordinator.h"
+#include "scheduler/place/claimlog.h"
 #include "scheduler/place/ledger.h"
 
-enum { PLACEMENT_FILE = 32 };
+enum {
+	PLACEMENT_FILE = 32,
+	PLACEMENT_LOAD_MS = 500, /* what is free is told no more often */
+};
 
 enum placement_local {
 	PLACEMENT_FLEET = 1,
-	PLACEMENT_RUNNING, /* data: u64 numbers, of every container there is, once after START */
+	PLACEMENT_RUNNING, /* data: u64 numbers, of every container there is; after START */
 	PLACEMENT_STATE,   /* token: number; status: enum claim_state; data: u16 reason, or none */
 	PLACEMENT_ENDED,   /* token: number: nothing is left of it */
 	PLACEMENT_CORDON,  /* token: 1, or 0 for the end of it */
@@ -29,10 +35,11 @@ enum placement_local {
 };
 
 enum placement_tell {
-	PLACEMENT_CLAIM = 1, /* token: number; data: CLAIM_BYTES. To be gossiped; when STARTING, to
-				be run */
-	PLACEMENT_UNCLAIM,   /* token: number: its entry is to be dropped */
-	PLACEMENT_STOP,   /* token: number; data: u8 enum claim_retire. To be drained and ended */
+	PLACEMENT_CLAIM = LEDGER_TELL_CLAIM, /* token: number; data: CLAIM_BYTES. To be gossiped;
+				when STARTING, to be run */
+	PLACEMENT_UNCLAIM = LEDGER_TELL_UNCLAIM, /* token: number: its entry is to be dropped */
+	PLACEMENT_STOP = LEDGER_TELL_STOP,       /* token: number; data: u8 enum claim_retire. To be
+						    drained and ended */
 	PLACEMENT_ORPHAN, /* token: number: a container that no claim names; to be ended */
 	PLACEMENT_LOAD,   /* data: u32 cpu_free_milli, u32 0, u64 memory_free. To be gossiped */
 };
@@ -43,9 +50,13 @@ struct placement {
 	struct ledger ledger;
 	struct coordinator coordinator;
 	bool started;
-	bool load_known;
+	/* The journal could not be taken in for want of memory: nothing is promised or ended by
+	 * this process, another one has to be started. */
+	bool lost;
+	bool load_told;
 	uint32_t cpu_told_milli;
 	uint64_t memory_told_bytes;
+	uint64_t load_due_ns;
 	uint64_t timer_ns; /* as set */
 	uint64_t bad;      /* datagrams that were not understood */
 	uint64_t *running; /* of PLACEMENT_RUNNING, not looked at yet */

@@ -117,6 +117,25 @@ placemsg_encode(const struct placemsg *m, uint8_t *out)
 	return (size_t)(p.at - out);
 }
 
+void
+placemsg_send(struct step_actions *out, uint32_t node, const struct placemsg *m, uint64_t after)
+{
+	struct step_action *last = out->count ? &out->items[out->count - 1] : NULL;
+	uint8_t bytes[PLACEMSG_BYTES_MAX];
+	size_t length = placemsg_encode(m, bytes);
+
+	if (last && last->kind == STEP_SEND && last->node == node && last->after == after &&
+	    last->bytes + length <= STEP_DATAGRAM_MAX && step_actions_room(out, 0, length)) {
+		memcpy(out->data + out->bytes, bytes, length);
+		out->bytes += length;
+		last->bytes += (uint32_t)length;
+		return;
+	}
+	last = step_add(out, STEP_SEND, bytes, length);
+	last->node = node;
+	last->after = after;
+}
+
 /* ---- decoding ---- */
 
 static bool

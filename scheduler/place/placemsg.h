@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "scheduler/place/claim.h"
+#include "scheduler/step.h"
 
 enum {
 	PLACEMSG_VERSION = 1,
@@ -64,6 +65,11 @@ struct placemsg {
 
 /* Gives the bytes written, at most PLACEMSG_BYTES_MAX. */
 size_t placemsg_encode(const struct placemsg *m, uint8_t *out);
+
+/* Adds it to the actions, in the same datagram as the one before if that goes to the same node
+ * under the same condition (`after`, of step.h). There must be room for one action. */
+void placemsg_send(struct step_actions *out, uint32_t node, const struct placemsg *m,
+		   uint64_t after);
 
 enum placemsg_result { PLACEMSG_OK, PLACEMSG_END, PLACEMSG_BAD };
 /* The next message of a datagram. After BAD the rest is of no use. */

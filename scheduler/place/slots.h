@@ -16,7 +16,7 @@
  *    only when the winner is ready, after a grace.
  */
 
-#include "scheduler/place/fleet.h"
+#include "scheduler/place/fit.h"
 
 enum {
 	SLOTS_GRACE_MS = 5000, /* of the loser of two claims */

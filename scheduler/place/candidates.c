@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The search. A group is read in one go; what the packed array can say (open, room, label bits,
+ * platform) is asked of every node, the rest only of those that would be among the best. Two groups
+ * are drawn, so that a slot's candidates do not all share one group's luck, more when too few fit,
+ * and at last all nodes are read.
+ */
+#include "scheduler/place/candidates.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { DRAWS = 2, DRAWS_MAX = 6, PREFER_FACTOR = 4, SAME_MAX = 4095 };
+
+struct search {
+	struct fleet *fleet;
+	struct fleet_service *service;
+	struct fit_ask ask;
+	uint64_t key;
+	size_t k;
+	const uint32_t *except;
+	size_t except_count;
+	bool plain; /* the packed array says all there is to know of a simple node */
+	uint32_t platform;
+	struct candidates *out;
+};
+
+static uint64_t
+times(uint64_t a, uint64_t b)
+{
+	uint64_t out;
+
+	return __builtin_mul_overflow(a, b, &out) ? UINT64_MAX : out;
+}
+
+static uint64_t
+square(uint32_t same)
+{
+	uint64_t n = 1 + (uint64_t)(same < SAME_MAX ? same : SAME_MAX);
+
+	return n * n;
+}
+
+static uint64_t
+score(const struct search *s, const struct fleet_hot *h)
+{
+	uint64_t score = rendezvous_score(s->key, h->seed, h->exponent);
+	const struct fleet_words *prefer = &s->service->prefer;
+	enum fleet_spread spread = s->service->spec.spread;
+
+	if (spread != FLEET_SPREAD_NONE && h->mark == s->fleet->mark)
+		score = times(score, square(h->same));
+	if (spread == FLEET_SPREAD_ZONE)
+		score = times(score, square(fleet_marked_in(s->fleet, h)));
+	for (size_t i = 0; i < prefer->count; i++) {
+		if (!fleet_words_have(&h->node->labels, prefer->items[i].hash))
+			score = times(score, PREFER_FACTOR);
+	}
+	return score;
+}
+
+static bool
+refused(const struct search *s, const struct fleet_hot *h)
+{
+	for (size_t i = 0; i < s->except_count; i++) {
+		if (s->except[i] == h->node->id)
+			return true;
+	}
+	for (size_t i = 0; i < s->out->count; i++) {
+		if (s->out->items[i].node == h->node)
+			return true;
+	}
+	return !(s->plain && h->simple) && fit_reasons(&s->ask, h->node);
+}
+
+static void
+insert(struct candidates *out, size_t k, struct fleet_node *n, uint64_t score)
+{
+	size_t at = out->count < k ? out->count++ : k - 1;
+
+	while (at > 0 &&
+	       (out->items[at - 1].score > score ||
+		(out->items[at - 1].score == score && out->items[at - 1].node->id > n->id))) {
+		out->items[at] = out->items[at - 1];
+		at--;
+	}
+	out->items[at] = (struct candidate){.node = n, .score = score};
+}
+
+static void
+search(struct search *s, size_t begin, size_t end)
+{
+	const struct fleet_spec *spec = &s->service->spec;
+	uint64_t bits = s->service->label_bits;
+	struct candidates *out = s->out;
+
+	for (size_t i = begin; i < end; i++) {
+		const struct fleet_hot *h = &s->fleet->hot[i];
+		uint64_t far;
+
+		if (!h->open || h->cpu_free_milli < spec->cpu_milli ||
+		    h->memory_free_bytes < spec->memory_bytes || (h->label_bits & bits) != bits ||
+		    (s->platform && h->platform != s->platform))
+			continue;
+		far = score(s, h);
+		if (out->count == s->k && far >= out->items[out->count - 1].score)
+			continue;
+		if (!refused(s, h))
+			insert(out, s->k, h->node, far);
+	}
+}
+
+static void
+search_groups(struct search *s)
+{
+	const struct fleet *f = s->fleet;
+	uint32_t seen[DRAWS_MAX];
+
+	for (unsigned draw = 0; draw < DRAWS_MAX; draw++) {
+		uint32_t leaf = rendezvous_descend(&f->tree, s->key, draw);
+		bool again = false;
+
+		if (draw >= DRAWS && s->out->count == s->k)
+			return;
+		for (unsigned i = 0; i < draw; i++)
+			again |= seen[i] == leaf;
+		seen[draw] = leaf;
+		if (!again)
+			search(s, f->leaf_begin[leaf], f->leaf_begin[leaf + 1]);
+	}
+	if (s->out->count < s->k)
+		search(s, 0, f->nodes_count);
+}
+
+static uint32_t
+part(uint64_t free, uint64_t all)
+{
+	uint64_t used = free < all ? all - free : 0;
+
+	return all ? (uint32_t)(used * 1000 / all) : 0;
+}
+
+static void
+weigh(const struct fleet *f, struct candidate *c)
+{
+	const struct fleet_hot *h = &f->hot[c->node->position];
+	uint32_t cpu = part(h->cpu_free_milli, c->node->cpu_milli);
+	uint32_t memory = part(h->memory_free_bytes >> 10, c->node->memory_bytes >> 10);
+
+	c->load = cpu > memory ? cpu : memory;
+}
+
+void
+candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
+		const uint32_t *except, size_t except_count, struct candidates *out)
+{
+	struct search search_of = {
+		.fleet = f,
+		.service = s,
+		.key = claim_key(s->id, slot),
+		.k = k,
+		.except = except,
+		.except_count = except_count,
+		.plain = !s->labels.count && !s->needs.count && !s->keeps.count &&
+			 !s->takes.count && !f->exclusives && s->spec.mode == FLEET_SHARED,
+		.platform = (uint32_t)s->platform,
+		.out = out,
+	};
+
+	assert(!f->stale && k > 0 && k <= CANDIDATES_MAX);
+	fleet_mark(f, s);
+	fit_ask(&search_of.ask, f, s, slot);
+	out->count = 0;
+	if (f->tree.depth)
+		search_groups(&search_of);
+	else
+		search(&search_of, 0, f->nodes_count);
+	for (size_t i = 0; i < out->count; i++)
+		weigh(f, &out->items[i]);
+}
