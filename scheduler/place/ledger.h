@@ -37,6 +37,7 @@ enum ledger_phase {
 	LEDGER_WRITING,  /* awarded, the journal is being written */
 	LEDGER_DOUBTFUL, /* awarded, and it could not be: taken back when that is durable */
 	LEDGER_HELD,
+	LEDGER_ENDING, /* nothing is left of it; given back when the journal says so */
 };
 
 /* One promise or claim. */

@@ -5,8 +5,8 @@
  *
  * After a write that failed the file may hold the record or not. A claim in that doubt is neither
  * told nor given back: the journal is written anew without it, and when that is durable it ends.
- * An end that could not be written is made good likewise; until then the worst is that a restart
- * adopts a claim that has no container, starts it, and is told to leave.
+ * An end is made good likewise: what the claim held is given to others only when a restart would no
+ * longer adopt it.
  */
 #include "scheduler/place/ledger_item.h"
 
@@ -75,7 +75,7 @@ write_anew(struct ledger *l, struct step_actions *out)
 	list_each (it, tmp, &l->items) {
 		struct ledger_item *i = container_of(it, struct ledger_item, link);
 
-		i->excluded = i->phase == LEDGER_DOUBTFUL;
+		i->excluded = !is_kept(i);
 		bytes += is_kept(i) ? ledger_item_bytes(i) : 0;
 	}
 	a = step_add(out, STEP_REPLACE, NULL, bytes);
@@ -117,7 +117,8 @@ ledger_ended(struct ledger *l, uint64_t number, struct step_actions *out)
 
 	if (!i || i->phase != LEDGER_HELD)
 		return;
-	ledger_item_free(l, i);
+	i->phase = LEDGER_ENDING;
+	list_remove(&i->due);
 	append(l, &r, number | ENDED, out);
 	a = step_add(out, STEP_TELL, NULL, 0);
 	a->what = LEDGER_TELL_UNCLAIM;
@@ -140,7 +141,9 @@ whole_done(struct ledger *l, bool good, uint64_t now_ns)
 	list_each (it, next, &l->items) {
 		struct ledger_item *i = container_of(it, struct ledger_item, link);
 
-		if (i->phase == LEDGER_DOUBTFUL && i->excluded)
+		if (i->phase != LEDGER_DOUBTFUL && i->phase != LEDGER_ENDING)
+			continue;
+		if (i->excluded)
 			ledger_item_free(l, i);
 		else if (i->phase == LEDGER_DOUBTFUL)
 			l->rewrite = true;
@@ -160,8 +163,11 @@ ledger_disk_done(struct ledger *l, uint64_t token, bool good, uint64_t now_ns)
 	i = map_get_u64(&l->by_number, token & ~ENDED);
 	if (i && !(token & ENDED) && i->phase == LEDGER_WRITING)
 		i->phase = good ? LEDGER_HELD : LEDGER_DOUBTFUL;
-	if (good)
+	if (good) {
+		if (i && token & ENDED && i->phase == LEDGER_ENDING)
+			ledger_item_free(l, i);
 		return;
+	}
 	l->rewrite = true;
 	l->rewrite_at_ns = now_ns;
 }

@@ -101,7 +101,8 @@ struct world {
 	uint64_t delay_ns, gossip_ns, start_ns, stop_ns;
 	bool never_ready; /* new containers */
 	uint64_t orphans, sends, claims_made, stops;
-	struct step_actions *actions;
+	struct step_actions *spare[8]; /* lists of actions, for steps within steps */
+	size_t spare_count;
 };
 
 /* ---- events ---- */
@@ -298,8 +299,12 @@ world_on_claim(struct world *w, uint32_t node, const uint8_t *data)
 	prop_check(claim.node == n->facts.node);
 	world_publish(w, node, &claim);
 	c = world_container(n, claim.number);
-	if (c && claim.state == CLAIM_STARTING && c->ready)
-		world_event(w, WORLD_READY, node, node, 0, NULL, 0)->token = claim.number;
+	/* Adopted: what runs is looked at again, what was on its way out is started again. */
+	if (c && claim.state == CLAIM_STARTING) {
+		c->stopping = false;
+		world_event(w, WORLD_READY, node, node, c->ready ? 0 : w->start_ns, NULL, 0)
+			->token = claim.number;
+	}
 	if (c || claim.state != CLAIM_STARTING)
 		return;
 	const struct fleet_spec *s = world_spec(w, claim.service);
@@ -484,7 +489,7 @@ world_step(struct world *w, uint32_t node, const struct step_input *given)
 	struct step_input in = *given;
 
 	/* Steps nest: a tell may lead to a local input. */
-	out = mem_alloc(MEM_BASE, sizeof(*out));
+	out = w->spare_count ? w->spare[--w->spare_count] : mem_alloc(MEM_BASE, sizeof(*out));
 	prop_check(out);
 	in.now_ns = w->now_ns;
 	do {
@@ -500,7 +505,10 @@ world_step(struct world *w, uint32_t node, const struct step_input *given)
 		}
 		in = (struct step_input){.kind = STEP_MORE, .now_ns = w->now_ns};
 	} while (out->more);
-	mem_free(out);
+	if (w->spare_count < 8)
+		w->spare[w->spare_count++] = out;
+	else
+		mem_free(out);
 	world_check_node(w, node);
 }
 
@@ -542,6 +550,8 @@ world_on_container(struct world *w, const struct world_event *e)
 		world_local(w, e->to, PLACEMENT_STATE, e->token, CLAIM_READY, NULL, 0);
 		return;
 	}
+	if (c && !c->stopping)
+		return;
 	if (c)
 		*c = n->containers[--n->containers_count];
 	world_local(w, e->to, PLACEMENT_ENDED, e->token, 0, NULL, 0);
@@ -738,6 +748,8 @@ world_fini(struct world *w)
 	while ((first = heap_pop(&w->events)))
 		mem_free(container_of(first, struct world_event, item));
 	heap_fini(&w->events);
+	while (w->spare_count)
+		mem_free(w->spare[--w->spare_count]);
 	mem_free(w->nodes);
 }
 
