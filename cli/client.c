@@ -47,9 +47,28 @@ wait_for(const struct client *c, short events, struct err *err)
 	}
 }
 
+/* The unit is installed, and there is a systemd to start it. */
+static bool
+has_unit(void)
+{
+	static const char *const folders[] = {"/etc/systemd/system",
+					      "/usr/local/lib/systemd/system",
+					      "/usr/lib/systemd/system", "/lib/systemd/system"};
+	char path[64];
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		text_format(path, sizeof(path), "%s/zlayer.service", folders[i]);
+		if (access(path, F_OK) == 0)
+			return access("/run/systemd/system", F_OK) == 0;
+	}
+	return false;
+}
+
 static int
 unreachable(const struct cli *cli, int code, struct err *err)
 {
+	static const char usual[] = "/run/zlayer/default/zlayer.sock";
+
 	if (code == EACCES || code == EPERM) {
 		err_set(err, ERR_DENIED, "this user may not talk to the node");
 		err_why(err, "%s is for root and its group", cli->socket);
@@ -57,7 +76,9 @@ unreachable(const struct cli *cli, int code, struct err *err)
 	}
 	err_set(err, ERR_UNREACHABLE, "the node is not running");
 	err_why(err, "%s: %s", cli->socket, strerror(code));
-	return err_fix(err, "start it: zlayer serve (or systemctl start zlayer)");
+	return err_fix(err, "start it: %s",
+		       strcmp(cli->socket, usual) == 0 && has_unit() ? "systemctl start zlayer"
+								     : "zlayer serve");
 }
 
 static int

@@ -74,6 +74,38 @@ own_group(char *out, size_t cap)
 		out[length - 5] = '\0';
 }
 
+bool
+cgroup_holder(const char *own, char *out, size_t cap)
+{
+	static const char suffix[] = ".service";
+	size_t length = strlen(own);
+
+	return length < cap && text_ends(own, suffix) &&
+	       text_format(out, cap, "%.*s-containers%s", (int)(length - sizeof(suffix) + 1), own,
+			   suffix);
+}
+
+/* The unit that holds the containers' cgroup, when it is there; else the own group is the parent,
+ * and this process must leave it: a group with controllers may hold no process. */
+static void
+choose_parent(struct cgroup *cg)
+{
+	char own[sizeof(cg->parent)], holder[sizeof(cg->parent)], path[CGROUP_PATH];
+
+	own_group(own, sizeof(own));
+	text_copy(cg->parent, sizeof(cg->parent), own);
+	cg->within = own[0] != '\0';
+	if (!cgroup_holder(own, holder, sizeof(holder)))
+		return;
+	for (unsigned i = 0; i < cg->count; i++) {
+		text_format(path, sizeof(path), "%s%s", cg->hierarchies[i].root, holder);
+		if (!cg->hierarchies[i].v2 || access(path, F_OK) < 0)
+			continue;
+		text_copy(cg->parent, sizeof(cg->parent), holder);
+		cg->within = false;
+	}
+}
+
 static int
 write_file(const char *path, const char *text)
 {
@@ -116,7 +148,7 @@ make_group(struct cgroup *cg, unsigned i, const char *instance)
 	const char *parent = v2 || cg->mode == CGROUP_V2 ? cg->parent : "";
 
 	text_format(path, sizeof(path), "%s%s", cg->hierarchies[i].root, parent);
-	if (v2 && parent[0])
+	if (v2 && cg->within)
 		step_aside(path);
 	if (v2)
 		delegate(path);
@@ -148,7 +180,7 @@ cgroup_open(const char *parent, const char *instance, struct cgroup *cg, struct 
 	*cg = (struct cgroup){.roles_fd = -1};
 	find_hierarchies(cg);
 	if (text_equal(parent, "auto"))
-		own_group(cg->parent, sizeof(cg->parent));
+		choose_parent(cg);
 	else if (!text_format(cg->parent, sizeof(cg->parent), "%s%s",
 			      parent[0] == '/' || !parent[0] ? "" : "/", parent))
 		return err_set(err, ERR_INVALID, "runtime.cgroup_parent is too long");

@@ -4,8 +4,9 @@
 
 /*
  * The instance's cgroup: PARENT/zlayer/NAME in every hierarchy of the machine (v2, v1 or both).
- * PARENT is "" on a plain machine and the unit's own group under systemd with Delegate=yes
- * (runtime.cgroup_parent: auto), or what the configuration says. Containers' groups are made below
+ * With runtime.cgroup_parent: auto, PARENT is "" on a plain machine; under systemd the group of the
+ * unit NAME-containers.service, which must be delegated, and without such a unit the own unit's;
+ * else what the configuration says. Containers' groups are made below
  * by runtime, which finds the group from its own: in the v2 hierarchy the roles stand in
  * PARENT/zlayer/NAME/roles. Existing groups are left alone.
  */
@@ -26,6 +27,7 @@ struct cgroup {
 		bool v2;
 	} hierarchies[CGROUP_HIERARCHIES_MAX];
 	char parent[128];        /* "" or "/..." */
+	bool within;             /* this process begins in the parent's group */
 	char group[CGROUP_PATH]; /* "/zlayer/NAME" below the roots */
 	int roles_fd;            /* cgroup.procs of the roles' group; -1: there is none */
 };
@@ -34,6 +36,9 @@ struct cgroup {
 int cgroup_open(const char *parent, const char *instance, struct cgroup *out,
 		struct err *err) MUST_CHECK;
 void cgroup_close(struct cgroup *cg);
+/* "/system.slice/zlayer-containers.service" of "/system.slice/zlayer.service"; false: own is no
+ * service's group. */
+bool cgroup_holder(const char *own, char *out, size_t cap);
 /* True when a process other than the roles (a container) is in the group. */
 bool cgroup_busy(const struct cgroup *cg);
 /* Removes the groups that are empty. */

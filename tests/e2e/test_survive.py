@@ -224,5 +224,52 @@ def test_replica_without_a_way():
         node.destroy()
 
 
+def group_of(pid):
+    with open(f"/proc/{pid}/cgroup") as f:
+        return next(line.strip()[3:] for line in f if line.startswith("0::"))
+
+
+def test_as_a_unit():
+    """With a second unit for the containers' cgroup nothing but the node stands in its own: it can be started again
+    while containers run."""
+    root = next((m.split()[1] for m in open("/proc/mounts") if m.split()[2] == "cgroup2"), None)
+    if not root:
+        print("# no cgroup v2 here")
+        return
+    slice_ = f"/zlayer/unit-{os.getpid()}.slice"
+    own, holder = f"{slice_}/edge.service", f"{slice_}/edge-containers.service"
+    for path in (own, holder):
+        os.makedirs(root + path)
+    n = Node()
+    n.group = root + own
+    try:
+        n.start()
+        n.import_image()
+        n.deploy(service())
+        processes = n.processes()
+        equal(group_of(n.process.pid), own, "the node stays where systemd put it")
+        equal(group_of(processes["scheduler", 0]), f"{holder}/zlayer/{n.name}/roles")
+        pid = container_pids(n)[0]
+        check(group_of(pid).startswith(holder + "/"), group_of(pid))
+        n.process.kill()
+        n.process.wait()
+        wait_for(lambda: not open(f"{root}{own}/cgroup.procs").read() and not [e for e in os.scandir(root + own) if e.is_dir()],
+                 "nothing is left in its own group")
+        n.start()
+        equal(container_pids(n), [pid], "the container runs on")
+        wait_for(lambda: served(n), "it serves again")
+        n.cli("rm", "shop", "--yes")
+    finally:
+        n.destroy()
+        for folder, _, _ in sorted(os.walk(root + slice_), key=lambda f: -len(f[0])):
+            wait_for(lambda: removed(folder), f"{folder} is empty")
+
+
+def removed(folder):
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+    return not os.path.exists(folder)
+
+
 if __name__ == "__main__":
     zl.main(globals())

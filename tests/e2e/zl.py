@@ -186,6 +186,7 @@ class Node:
     def __init__(self, config="", name=None, space=None):
         Node.count += 1
         self.space = space
+        self.group = None
         self.name = name or f"e2e-{os.getpid()}-{Node.count}"
         self.folder = tempfile.mkdtemp(prefix="zlayer-e2e-")
         self.data = os.path.join(self.folder, "data")
@@ -224,6 +225,8 @@ class Node:
     def start(self, wait=True):
         with open(self.log, "a") as log:
             into = ["nsenter", f"--net=/proc/{self.space.pid}/ns/net", "--"] if self.space else []
+            if self.group:  # as systemd starts a unit: in its cgroup
+                into += ["sh", "-c", f'echo $$ >"{self.group}/cgroup.procs" && exec "$@"', "sh"]
             self.process = subprocess.Popen(
                 [*into, PROGRAM, "serve", "--instance", self.name, "--data-dir", self.data, "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
