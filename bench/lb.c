@@ -168,6 +168,13 @@ update(struct rig *rig, bool changing)
 }
 
 static void
+be_alike(struct bpf_program *program)
+{
+	must(libbpf.bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)0) == 0,
+	     "cannot prepare the bench's programs");
+}
+
+static void
 open_rig(struct rig *rig)
 {
 	struct err err = {0};
@@ -178,7 +185,11 @@ open_rig(struct rig *rig)
 	      &err);
 	check(services_new(rig->lb, 1000, &rig->services, &err), &err);
 	rig->again = lb_again__open();
-	must(rig->again && lb_again__load(rig->again) == 0, "cannot load the bench's program");
+	must(rig->again != NULL, "cannot open the bench's programs");
+	/* The balancer's have none, and programs that call each other by a map must be alike. */
+	be_alike(rig->again->progs.xdp_again);
+	be_alike(rig->again->progs.xdp_floor);
+	must(lb_again__load(rig->again) == 0, "cannot load the bench's programs");
 }
 
 static double
