@@ -24,35 +24,20 @@
 
 /* ---- who may ---- */
 
+/* bytes: of an address. */
 static __always_inline int
-is_refused(const struct edge_vip *vip, const struct edge_prefix *from)
+is_refused(const struct edge_vip *vip, const void *source, __u32 bytes)
 {
-	if (vip->flags & EDGE_VIP_DENY && bpf_map_lookup_elem(&denied, from))
+	struct edge_prefix from = {.bits = 160, .service = vip->service};
+
+	if (!(vip->flags & (EDGE_VIP_DENY | EDGE_VIP_ALLOW)))
+		return 0;
+	if (bytes == 4)
+		from.addr[10] = from.addr[11] = 0xff;
+	__builtin_memcpy(from.addr + 16 - bytes, source, bytes);
+	if (vip->flags & EDGE_VIP_DENY && bpf_map_lookup_elem(&denied, &from))
 		return 1;
-	return vip->flags & EDGE_VIP_ALLOW && !bpf_map_lookup_elem(&allowed, from);
-}
-
-static __always_inline int
-is_refused4(const struct edge_vip *vip, __u32 source)
-{
-	struct edge_prefix from = {.bits = 160, .service = vip->service};
-
-	if (!(vip->flags & (EDGE_VIP_DENY | EDGE_VIP_ALLOW)))
-		return 0;
-	from.addr[10] = from.addr[11] = 0xff;
-	__builtin_memcpy(from.addr + 12, &source, 4);
-	return is_refused(vip, &from);
-}
-
-static __always_inline int
-is_refused6(const struct edge_vip *vip, const void *source)
-{
-	struct edge_prefix from = {.bits = 160, .service = vip->service};
-
-	if (!(vip->flags & (EDGE_VIP_DENY | EDGE_VIP_ALLOW)))
-		return 0;
-	__builtin_memcpy(from.addr, source, 16);
-	return is_refused(vip, &from);
+	return vip->flags & EDGE_VIP_ALLOW && !bpf_map_lookup_elem(&allowed, &from);
 }
 
 /*
@@ -78,6 +63,25 @@ note(const struct edge_vip *vip, const struct edge_note *key, const struct edge_
 		bpf_map_update_elem(&notes, key, voice, BPF_ANY);
 }
 
+/* ---- fragments ---- */
+
+static __always_inline void
+lead(struct edge_fragment key, __u32 index, const struct edge_backend *b)
+{
+	struct edge_follow follow = {.pin = {.backend = (__u16)index, .generation = b->generation}};
+
+	bpf_map_update_elem(&fragments, &key, &follow, BPF_ANY);
+}
+
+/* Where the first one went. */
+static __always_inline struct edge_backend *
+follow(const struct edge_fragment *key)
+{
+	const struct edge_follow *first = bpf_map_lookup_elem(&fragments, key);
+
+	return first ? pinned(&first->pin) : 0;
+}
+
 /* ---- IPv4 ---- */
 
 static __always_inline void
@@ -97,29 +101,13 @@ to_backend4(struct iphdr *ip, struct edge_l4 *l4, __u32 protocol, const struct e
 static __always_inline int
 later4(struct xdp_md *ctx, struct iphdr *ip, const struct edge_head *h)
 {
-	struct edge_fragment key = {.id = h->id, .protocol = h->protocol};
-	struct edge_follow *follow;
-	struct edge_backend *b;
+	struct edge_fragment key = fragment_of(&ip->saddr, &ip->daddr, 4, h->id, h->protocol);
+	struct edge_backend *b = follow(&key);
 
-	__builtin_memcpy(key.source, &ip->saddr, 4);
-	__builtin_memcpy(key.dest, &ip->daddr, 4);
-	follow = bpf_map_lookup_elem(&fragments, &key);
-	b = follow ? pinned(&follow->pin) : 0;
 	if (!b)
 		return pass(ctx);
 	to_backend4(ip, 0, h->protocol, b);
 	return deliver(ctx, b);
-}
-
-static __always_inline void
-lead4(const struct iphdr *ip, const struct edge_head *h, __u32 index, const struct edge_backend *b)
-{
-	struct edge_fragment key = {.id = h->id, .protocol = h->protocol};
-	struct edge_follow follow = {.pin = {.backend = (__u16)index, .generation = b->generation}};
-
-	__builtin_memcpy(key.source, &ip->saddr, 4);
-	__builtin_memcpy(key.dest, &ip->daddr, 4);
-	bpf_map_update_elem(&fragments, &key, &follow, BPF_ANY);
 }
 
 static __always_inline void
@@ -169,7 +157,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	vip = bpf_map_lookup_elem(&vips4, &key);
 	if (!vip)
 		return pass(ctx);
-	if (is_refused4(vip, ip->saddr))
+	if (is_refused(vip, &ip->saddr, 4))
 		return drop(ctx, EDGE_DROP_DENIED);
 	flow.source = ip->saddr;
 	flow.dest = ip->daddr;
@@ -185,7 +173,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
-		lead4(ip, &h, index, b);
+		lead(fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol), index, b);
 	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
 		note4(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
@@ -212,30 +200,13 @@ to_backend6(struct ipv6hdr *ip, struct edge_l4 *l4, __u32 protocol, const struct
 static __always_inline int
 later6(struct xdp_md *ctx, struct ipv6hdr *ip, const struct edge_head *h)
 {
-	struct edge_fragment key = {.id = h->id};
-	struct edge_follow *follow;
-	struct edge_backend *b;
+	struct edge_fragment key = fragment_of(&ip->saddr, &ip->daddr, 16, h->id, 0);
+	struct edge_backend *b = follow(&key);
 
-	__builtin_memcpy(key.source, &ip->saddr, 16);
-	__builtin_memcpy(key.dest, &ip->daddr, 16);
-	follow = bpf_map_lookup_elem(&fragments, &key);
-	b = follow ? pinned(&follow->pin) : 0;
 	if (!b)
 		return pass(ctx);
 	to_backend6(ip, 0, h->protocol, b);
 	return deliver(ctx, b);
-}
-
-static __always_inline void
-lead6(const struct ipv6hdr *ip, const struct edge_head *h, __u32 index,
-      const struct edge_backend *b)
-{
-	struct edge_fragment key = {.id = h->id};
-	struct edge_follow follow = {.pin = {.backend = (__u16)index, .generation = b->generation}};
-
-	__builtin_memcpy(key.source, &ip->saddr, 16);
-	__builtin_memcpy(key.dest, &ip->daddr, 16);
-	bpf_map_update_elem(&fragments, &key, &follow, BPF_ANY);
 }
 
 static __always_inline void
@@ -285,7 +256,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	vip = bpf_map_lookup_elem(&vips6, &key);
 	if (!vip)
 		return pass(ctx);
-	if (is_refused6(vip, &ip->saddr))
+	if (is_refused(vip, &ip->saddr, 16))
 		return drop(ctx, EDGE_DROP_DENIED);
 	__builtin_memcpy(flow.source, &ip->saddr, 16);
 	__builtin_memcpy(flow.dest, &ip->daddr, 16);
@@ -300,7 +271,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
-		lead6(ip, &h, index, b);
+		lead(fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0), index, b);
 	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
 		note6(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
