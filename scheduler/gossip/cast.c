@@ -29,11 +29,14 @@
 enum {
 	LOG_MIN = 16,
 	WANTS_MIN = 16,
-	PACKETS_MAX = 4, /* to one link at a time */
-	MARKS_MAX = 96,  /* of one packet */
+	PACKETS_MAX = 16, /* to one link at a time */
+	PACKETS_STEP_MAX = 96,
+	MARKS_MAX = 96, /* of one packet */
 	REPLY_PACKETS_MAX = 8,
 	TRIES_MAX = 3,
 	AGE_UNKNOWN = UINT16_MAX,
+	AGE_UNIT_NS = 100000,
+	AGES_IN_MS = 10,
 	LAZY_BATCHES = 2,
 	RTTS_GRAFT = 2,
 };
@@ -96,9 +99,17 @@ cast_log(struct gossip *g, const struct change *c, uint32_t from)
 		.at_ns = g->now_ns,
 		.type = c->type,
 		.span = c->span,
-		.age_ms = c->age_ms,
+		.age = c->age,
 		.op = c->op,
 	};
+}
+
+void
+cast_date(struct gossip *g)
+{
+	for (; g->log_dated < g->log_next; g->log_dated++)
+		if (g->log_dated >= g->log_first)
+			log_at(g, g->log_dated)->at_ns = g->now_ns;
 }
 
 void
@@ -220,17 +231,27 @@ cast_timer(struct gossip *g)
 
 /* ---- coming in ---- */
 
+static uint16_t
+aged(uint16_t age, uint64_t by_ns)
+{
+	uint64_t sum = age + by_ns / AGE_UNIT_NS;
+
+	if (age == AGE_UNKNOWN)
+		return AGE_UNKNOWN;
+	return sum < AGE_UNKNOWN ? (uint16_t)sum : AGE_UNKNOWN - 1;
+}
+
 static void
 note_age(struct gossip *g, const struct change *c)
 {
 	size_t i = 0;
 
-	if (c->age_ms == AGE_UNKNOWN)
+	if (c->age == AGE_UNKNOWN)
 		return;
-	while (i < GOSSIP_AGE_BOUNDS && c->age_ms > gossip_age_bounds_ms[i])
+	while (i < GOSSIP_AGE_BOUNDS && c->age > gossip_age_bounds_ms[i] * AGES_IN_MS)
 		i++;
 	g->counters.age[i]++;
-	g->counters.age_sum_ms += c->age_ms;
+	g->counters.age_sum_us += (uint64_t)c->age * AGE_UNIT_NS / 1000;
 }
 
 void
@@ -299,14 +320,11 @@ prune(struct gossip *g, uint32_t from)
 		mesh_unlink(g, l);
 }
 
+/* One more way through the network. */
 static void
 age(const struct gossip *g, struct change *c)
 {
-	uint64_t more = g->rtt_ns / 2 / CORE_MS;
-
-	if (c->age_ms != AGE_UNKNOWN)
-		c->age_ms = c->age_ms + more < AGE_UNKNOWN ? (uint16_t)(c->age_ms + more)
-							   : AGE_UNKNOWN - 1;
+	c->age = aged(c->age, g->rtt_ns / 2);
 }
 
 void
@@ -427,16 +445,6 @@ outbox_put(struct gossip *g, struct outbox *o, const struct change *c)
 	return true;
 }
 
-static uint16_t
-age_now(const struct gossip *g, const struct logged *l)
-{
-	uint64_t ms = l->age_ms + (g->now_ns - l->at_ns) / CORE_MS;
-
-	return l->age_ms == AGE_UNKNOWN ? AGE_UNKNOWN
-	       : ms < AGE_UNKNOWN       ? (uint16_t)ms
-					: AGE_UNKNOWN - 1;
-}
-
 /* As it is sent now: what was overwritten since is not sent, only that it was there. */
 static void
 restore(const struct gossip *g, const struct logged *l, struct change *out)
@@ -450,7 +458,7 @@ restore(const struct gossip *g, const struct logged *l, struct change *out)
 		.type = l->type,
 		.id = l->id,
 		.span = l->span,
-		.age_ms = age_now(g, l),
+		.age = aged(l->age, g->now_ns - l->at_ns),
 		.op = l->op,
 	};
 	if (l->op != CHANGE_PUT)
@@ -517,19 +525,21 @@ pass_on(struct gossip *g, const struct link *l, const struct logged *e, struct o
 	return outbox_put(g, o, &c);
 }
 
-static void
-flush(struct gossip *g, struct link *l)
+/* Gives how many packets it took. */
+static unsigned
+flush(struct gossip *g, struct link *l, unsigned packets)
 {
 	struct marks m = {.count = 0};
 	struct outbox o;
 
-	outbox_begin(&o, l->node, PACKETS_MAX, 0);
+	outbox_begin(&o, l->node, packets, 0);
 	while (l->cursor < g->log_next && pass_on(g, l, log_at(g, l->cursor), &o, &m))
 		l->cursor++;
 	marks_send(g, &o, &m);
-	if (o.packet.bytes > PACKET_HEAD || o.packets < PACKETS_MAX)
+	if (o.packet.bytes > PACKET_HEAD)
 		l->next_ns = g->now_ns + batch_ns(g);
 	packet_send(g, &o.packet, l->node);
+	return packets - o.packets + 1;
 }
 
 static uint64_t
@@ -546,14 +556,18 @@ flush_due(const struct gossip *g, const struct link *l)
 void
 cast_flush(struct gossip *g)
 {
-	for (size_t i = 0; i < g->links_count; i++) {
+	unsigned left = PACKETS_STEP_MAX;
+
+	/* Who finds nothing left is due at once, in the next step. */
+	for (size_t i = 0; i < g->links_count && left > 1; i++) {
 		struct link *l = &g->links[i];
 
 		if (l->cursor < g->log_first)
 			l->cursor = g->log_first;
 		if (g->now_ns >= flush_due(g, l))
-			flush(g, l);
+			left -= flush(g, l, left < PACKETS_MAX ? left : PACKETS_MAX);
 	}
+	g->log_dated = g->log_next;
 }
 
 uint64_t
@@ -610,7 +624,7 @@ reply_entries(struct gossip *g, const struct space *s, uint64_t version, struct 
 	bool same = gossip_version_birth(version) == gossip_version_birth(s->version);
 	uint64_t sequence = same ? gossip_version_sequence(version) : 0;
 	uint64_t end = gossip_version_sequence(s->version);
-	struct change c = {.node = s->node, .version = s->version, .age_ms = AGE_UNKNOWN};
+	struct change c = {.node = s->node, .version = s->version, .age = AGE_UNKNOWN};
 	const struct entry **list;
 
 	/* Between these versions the asker may be anywhere by the time this reaches it, so what was

@@ -21,7 +21,9 @@ void cast_graft(struct gossip *g, uint32_t from, struct cursor *c);
 void cast_prune(struct gossip *g, uint32_t from);
 void cast_gone(struct gossip *g, uint32_t from, struct cursor *c);
 
-/* Sends what is due to the neighbours. */
+/* At the beginning of a step: what was put since the last one happened now. */
+void cast_date(struct gossip *g);
+/* Sends what is due to the neighbours; at the end of a step. */
 void cast_flush(struct gossip *g);
 /* Asks for what was announced and did not come. */
 void cast_timer(struct gossip *g);

@@ -23,6 +23,7 @@ enum {
 	CORE_CONFIRMATIONS = 2,
 	CORE_RINGS = 3,
 	CORE_BUCKETS = 1024,
+	CORE_RUMOUR_BITS = 8192,
 	CORE_TELLS_HIGH = 4096, /* with so many waiting, streams wait */
 	CORE_TELLS_MAX = 16384,
 };
@@ -96,7 +97,7 @@ struct change {
 	uint64_t version;
 	uint64_t id;
 	uint16_t span;
-	uint16_t age_ms;
+	uint16_t age; /* in 100 us, when it was sent or came here */
 	uint8_t op;
 	const uint8_t *value;
 };
@@ -116,7 +117,7 @@ struct logged {
 	uint64_t at_ns;
 	uint16_t type;
 	uint16_t span;
-	uint16_t age_ms;
+	uint16_t age; /* in 100 us, when it was sent or came here */
 	uint8_t op;
 };
 
@@ -219,6 +220,7 @@ struct gossip {
 
 	struct rumour *rumours;
 	size_t rumours_count, rumours_capacity;
+	uint64_t rumours_bits[CORE_RUMOUR_BITS / 64]; /* clear: there is none about that node */
 	uint64_t rumours_ns;
 
 	struct map doubts;
@@ -230,6 +232,7 @@ struct gossip {
 	size_t relays_count;
 	uint32_t number; /* the last one given to a ping */
 	uint64_t probe_ns;
+	bool neighbours_turn;
 	uint64_t contact_ns;
 	uint64_t contact_wait_ns;
 	uint64_t rtt_ns; /* smoothed; 0: not measured yet */
@@ -243,6 +246,7 @@ struct gossip {
 	struct logged *log; /* a ring; the index is taken modulo log_capacity */
 	size_t log_capacity;
 	uint64_t log_first, log_next;
+	uint64_t log_dated; /* what was put between two steps gets the time of the second */
 	struct link links[GOSSIP_LINKS_MAX];
 	size_t links_count;
 	struct want *wants; /* a queue */
@@ -261,6 +265,7 @@ struct gossip {
 	uint64_t sync_last_ns;
 	uint32_t sync_with; /* 0: anybody */
 	unsigned mismatches;
+	uint64_t matched_ns; /* when somebody's digest last was ours */
 	bool joined;
 
 	struct tell *tells;

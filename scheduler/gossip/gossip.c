@@ -540,6 +540,7 @@ gossip_step(struct gossip *g, const struct step_input *in, struct step_actions *
 	g->out = out;
 	if (in->now_ns > g->now_ns)
 		g->now_ns = in->now_ns;
+	cast_date(g);
 	look_for_stall(g);
 	take(g, in);
 	if (g->started) {

@@ -50,7 +50,7 @@ enum {
 	GOSSIP_ENTRIES_MAX = 4096,           /* of one node */
 	GOSSIP_SPACE_BYTES_MAX = 256 * 1024, /* of one node's entries, each with its 20 bytes */
 	GOSSIP_INCARNATION_MAX = (1 << 24) - 1,
-	GOSSIP_RUMOURS_MAX = 4096, /* membership records to pass on; the most told goes first */
+	GOSSIP_RUMOURS_MAX = 2048, /* membership records to pass on; the most told goes first */
 	GOSSIP_SUSPICIONS_MAX = 16384,
 	GOSSIP_PENDING_MAX = 512,      /* changes that wait for an earlier one of the same owner */
 	GOSSIP_LOG_MAX = 1024,         /* changes that can be handed on again */
@@ -241,7 +241,7 @@ struct gossip_counters {
 	/* Age of a change when it came here, by datagram: age[i] counts those of at most
 	 * gossip_age_bounds_ms[i] (and more than the one before), the last all others. */
 	uint64_t age[GOSSIP_AGE_BOUNDS + 1];
-	uint64_t age_sum_ms;
+	uint64_t age_sum_us;
 };
 extern const uint32_t gossip_age_bounds_ms[GOSSIP_AGE_BOUNDS];
 

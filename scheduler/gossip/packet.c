@@ -37,6 +37,7 @@ packet_begin(struct packet *p)
 {
 	p->bytes = PACKET_HEAD;
 	p->section = 0;
+	p->kind = -1;
 	p->data[0] = CORE_VERSION;
 	p->data[1] = CORE_VERSION;
 	packet_u16(p->data + 2, 0);
@@ -55,6 +56,7 @@ close_section(struct packet *p)
 		return;
 	packet_u16(p->data + p->section + 2, (uint16_t)(p->bytes - p->section - PACKET_SECTION));
 	p->section = 0;
+	p->kind = -1;
 }
 
 static uint8_t *
@@ -72,6 +74,7 @@ packet_open(struct gossip *g, struct packet *p, enum gossip_message kind, uint8_
 {
 	close_section(p);
 	p->section = p->bytes;
+	p->kind = (int)kind;
 	uint8_t *at = take(p, PACKET_SECTION);
 	at[0] = (uint8_t)(kind + 1);
 	at[1] = flags;
@@ -133,7 +136,7 @@ packet_change(struct packet *p, const struct change *c)
 	packet_u64(at + 12, c->id);
 	packet_u16(at + 20, c->type);
 	packet_u16(at + 22, c->span);
-	packet_u16(at + 24, c->age_ms);
+	packet_u16(at + 24, c->age);
 	packet_u16(at + 26, (uint16_t)bytes);
 	at[28] = c->op;
 	memset(at + 29, 0, 3);
@@ -215,7 +218,7 @@ packet_get_change(struct cursor *c, struct change *out)
 	out->id = cursor_u64(c);
 	out->type = cursor_u16(c);
 	out->span = cursor_u16(c);
-	out->age_ms = cursor_u16(c);
+	out->age = cursor_u16(c);
 	out->bytes = cursor_u16(c);
 	out->op = cursor_u8(c);
 	cursor_take(c, 3);

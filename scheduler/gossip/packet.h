@@ -28,6 +28,7 @@ enum packet_flag {
 struct packet {
 	size_t bytes;
 	size_t section; /* where the open one begins; 0: none */
+	int kind;       /* of the open one; -1: none */
 	uint8_t data[STEP_DATAGRAM_MAX];
 };
 

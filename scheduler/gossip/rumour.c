@@ -13,7 +13,12 @@
 #include <string.h>
 #include "scheduler/gossip/member.h"
 
-enum { MULTIPLIER = 3, CAPACITY_MIN = 16, KEPT = 64 };
+enum {
+	MULTIPLIER = 3,
+	RUMOUR_TOLD_MAX = MULTIPLIER * 5, /* GOSSIP_MEMBERS_MAX has five digits */
+	CAPACITY_MIN = 16,
+	KEPT = 64,
+};
 
 uint32_t
 rumour_limit(const struct gossip *g)
@@ -33,10 +38,39 @@ drop(struct gossip *g, size_t at)
 		(g->rumours_count - at) * sizeof(*g->rumours));
 }
 
+static uint64_t *
+bits_of(struct gossip *g, uint32_t node, uint64_t *bit)
+{
+	uint64_t hash = core_mix(node) % CORE_RUMOUR_BITS;
+
+	*bit = UINT64_C(1) << hash % 64;
+	return &g->rumours_bits[hash / 64];
+}
+
+static void
+mark(struct gossip *g, uint32_t node)
+{
+	uint64_t bit, *bits = bits_of(g, node, &bit);
+
+	*bits |= bit;
+}
+
+static void
+mark_all(struct gossip *g)
+{
+	memset(g->rumours_bits, 0, sizeof(g->rumours_bits));
+	for (size_t i = 0; i < g->rumours_count; i++)
+		mark(g, g->rumours[i].node);
+}
+
 /* Says whether this very record is on its way already. */
 static bool
 replace(struct gossip *g, uint32_t node, uint32_t accuser, uint32_t status)
 {
+	uint64_t bit, *bits = bits_of(g, node, &bit);
+
+	if (!(*bits & bit))
+		return false;
 	for (size_t i = 0; i < g->rumours_count;) {
 		const struct rumour *r = &g->rumours[i];
 
@@ -50,22 +84,40 @@ replace(struct gossip *g, uint32_t node, uint32_t accuser, uint32_t status)
 	return false;
 }
 
+/* Keeps those that were told less often than that. */
 static void
-drop_most_told(struct gossip *g)
+keep_below(struct gossip *g, uint32_t told)
 {
-	size_t most = 0;
+	size_t kept = 0, before = g->rumours_count;
 
-	for (size_t i = 1; i < g->rumours_count; i++)
-		if (g->rumours[i].told > g->rumours[most].told)
-			most = i;
-	drop(g, most);
+	for (size_t i = 0; i < before; i++)
+		if (g->rumours[i].told < told)
+			g->rumours[kept++] = g->rumours[i];
+	g->rumours_count = kept;
+	if (kept < before)
+		mark_all(g);
+}
+
+/* When the queue is full those go that were told most often; when none was told yet there is more
+ * news than rumours can carry, and anti-entropy has to. */
+static bool
+shrink(struct gossip *g)
+{
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < g->rumours_count; i++)
+		if (g->rumours[i].told > most)
+			most = g->rumours[i].told;
+	if (most > 0)
+		keep_below(g, most);
+	return most > 0;
 }
 
 static bool
 make_room(struct gossip *g)
 {
-	if (g->rumours_count == GOSSIP_RUMOURS_MAX)
-		drop_most_told(g);
+	if (g->rumours_count == GOSSIP_RUMOURS_MAX && !shrink(g))
+		return false;
 	if (g->rumours_count < g->rumours_capacity)
 		return true;
 	size_t capacity = g->rumours_capacity ? g->rumours_capacity * 2 : CAPACITY_MIN;
@@ -92,6 +144,7 @@ rumour_add(struct gossip *g, uint32_t node, uint32_t accuser, uint32_t status)
 		.accuser = accuser,
 		.status = status,
 	};
+	mark(g, node);
 }
 
 void
@@ -108,46 +161,48 @@ rumour_forget(struct gossip *g, uint32_t node)
 static void
 sweep(struct gossip *g, uint32_t limit)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < g->rumours_count; i++)
-		if (g->rumours[i].told < limit)
-			g->rumours[kept++] = g->rumours[i];
-	g->rumours_count = kept;
-	if (kept == 0 && g->rumours_capacity > KEPT) {
+	keep_below(g, limit);
+	if (g->rumours_count == 0 && g->rumours_capacity > KEPT) {
 		mem_free(g->rumours);
 		g->rumours = NULL;
 		g->rumours_capacity = 0;
 	}
 }
 
+/* Those that were told so often; one that is being told is above all of them. False: full. */
+static bool
+fill(struct gossip *g, struct packet *p, uint32_t to, uint32_t told, uint32_t above)
+{
+	for (size_t i = 0; i < g->rumours_count; i++) {
+		struct rumour *r = &g->rumours[i];
+
+		/* That it is alive it knows itself. */
+		if (r->told != told || (r->node == to && core_state(r->status) == GOSSIP_ALIVE))
+			continue;
+		if (!packet_fits(p, PACKET_MEMBER_BYTES))
+			return false;
+		if (p->kind != GOSSIP_MEMBERS)
+			packet_open(g, p, GOSSIP_MEMBERS, 0);
+		packet_member(p, r->node, r->accuser, r->status);
+		r->told += above;
+	}
+	return true;
+}
+
 void
 rumour_fill(struct gossip *g, struct packet *p, uint32_t to)
 {
 	uint32_t limit = rumour_limit(g);
-	bool open = false;
+	bool there[RUMOUR_TOLD_MAX + 1] = {false};
+	bool room = packet_fits(p, PACKET_MEMBER_BYTES);
 
-	if (g->rumours_count == 0 || !packet_fits(p, PACKET_MEMBER_BYTES))
+	if (g->rumours_count == 0 || !room)
 		return;
-	for (uint32_t told = 0; told < limit; told++) {
-		for (size_t i = 0; i < g->rumours_count; i++) {
-			struct rumour *r = &g->rumours[i];
-
-			/* The least told go first; one that was told here is not told again. */
-			if (r->told != told || (r->node == to && core_live(r->status) &&
-						core_state(r->status) == GOSSIP_ALIVE))
-				continue;
-			if (!packet_fits(p, PACKET_MEMBER_BYTES))
-				goto full;
-			if (!open)
-				packet_open(g, p, GOSSIP_MEMBERS, 0);
-			open = true;
-			packet_member(p, r->node, r->accuser, r->status);
-			/* Above the limit while this packet is filled. */
-			r->told += limit + 1;
-		}
-	}
-full:
+	for (size_t i = 0; i < g->rumours_count; i++)
+		there[g->rumours[i].told] = true;
+	for (uint32_t told = 0; told < limit && room; told++)
+		if (there[told])
+			room = fill(g, p, to, told, limit + 1);
 	for (size_t i = 0; i < g->rumours_count; i++)
 		if (g->rumours[i].told > limit)
 			g->rumours[i].told -= limit;

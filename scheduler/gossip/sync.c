@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Anti-entropy finds whatever rumours and broadcast have missed: after a partition, for a late
- * joiner, after a loss. It runs with a random member each sync interval, and at once when there is
+ * joiner, after a loss. It is due with a random member each sync interval (and then left out when
+ * a ping or an ack has just carried the same digest as ours), and at once when there is
  * reason: this node joined, a member came back, a change could not be had, or the digests on
  * three pings in a row differ from a digest that has been still for a second.
  *
@@ -35,6 +36,7 @@ enum {
 static const uint64_t still_ns = 1000 * CORE_MS;
 static const uint64_t apart_ns = 1000 * CORE_MS;          /* of two that were asked for */
 static const uint64_t mismatch_apart_ns = 5000 * CORE_MS; /* of two for differing digests */
+static const uint64_t fresh_ns = 2000 * CORE_MS;
 static const uint64_t retry_ns = 200 * CORE_MS;
 
 void
@@ -60,6 +62,7 @@ sync_digest(struct gossip *g, uint32_t node, uint64_t digest)
 {
 	if (digest == g->digest) {
 		g->mismatches = 0;
+		g->matched_ns = g->now_ns;
 		return;
 	}
 	if (g->now_ns - g->digest_ns < still_ns)
@@ -504,19 +507,38 @@ partner(struct gossip *g)
 	return at >= 0 && core_live(g->status[at]) ? at : member_pick(g, true, NULL, 0);
 }
 
-void
-sync_timer(struct gossip *g)
+/* The digests on the pings have just said what a stream would say. */
+static bool
+needless(const struct gossip *g)
+{
+	return g->joined && g->sync_with == 0 && g->mismatches == 0 &&
+	       g->matched_ns >= g->digest_ns && g->matched_ns > 0 &&
+	       g->now_ns - g->matched_ns < fresh_ns;
+}
+
+static void
+plan_next(struct gossip *g)
 {
 	uint64_t interval = g->config.sync_ms * CORE_MS;
 
+	g->sync_ns = g->now_ns + interval * 3 / 4 + member_random(g, interval / 2 + 1);
+}
+
+void
+sync_timer(struct gossip *g)
+{
 	if (g->now_ns < sync_due(g))
 		return;
+	if (needless(g)) {
+		plan_next(g);
+		return;
+	}
 	if (!life_speaks(g)) {
 		g->sync_ns = g->now_ns + retry_ns;
 		return;
 	}
 	long at = partner(g);
-	g->sync_ns = g->now_ns + interval * 3 / 4 + member_random(g, interval / 2 + 1);
+	plan_next(g);
 	if (at >= 0 && lane_sync(g, g->ids[at]))
 		g->sync_last_ns = g->now_ns;
 	else

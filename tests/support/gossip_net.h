@@ -370,8 +370,9 @@ net_step(struct net *n, size_t node, struct step_input in)
 		in = (struct step_input){.kind = STEP_MORE, .now_ns = n->now};
 	} while (n->out->more);
 	gossip_member(m->g, m->id, &self);
-	prop_check(self.incarnation >= m->incarnation);
-	m->incarnation = self.incarnation;
+	prop_check(self.incarnation == 0 || self.incarnation >= m->incarnation);
+	if (self.incarnation > 0)
+		m->incarnation = self.incarnation;
 }
 
 static inline void
