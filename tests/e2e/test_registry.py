@@ -595,7 +595,7 @@ def test_memory_of_a_large_layer():
                 continue
             peak = int(next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmHWM")).split()[1])
             print(f"# {role}: {peak} KiB at most")
-            check(peak < 64 << 10, f"{role} took {peak} KiB")
+            check(zl.SANITIZED or peak < 64 << 10, f"{role} took {peak} KiB")
 
 
 # ---- keeping and removing
