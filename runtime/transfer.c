@@ -1,48 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libcurl's multi interface on libuv: it says which sockets to watch and when to wake it. Nothing
- * of the environment counts (proxies, .netrc, configuration files): this process sees none of it.
+ * One request as a handle of libcurl's (wire/multi.h). Nothing of the environment counts (proxies,
+ * .netrc, configuration files): this process sees none of it.
  *
  * A body of an answer that is no success is collected instead of passed on, so that a registry's
  * own words get into the message. When a part of the thing is there already the rest is asked for
  * by Range; a server that gives all of it anyway is read over.
- *
- * libcurl's callbacks may not end a transfer: what is cancelled or done there is freed from the
- * loop (`reap`).
  */
-#define CURL_DISABLE_TYPECHECK
 #include "runtime/transfer.h"
 
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <string.h>
 #include <strings.h>
 #include "base/buf.h"
-#include "base/dl.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
-
-#define CURL_CALLS(X)               \
-	X(curl_global_init_mem)     \
-	X(curl_multi_init)          \
-	X(curl_multi_setopt)        \
-	X(curl_multi_add_handle)    \
-	X(curl_multi_remove_handle) \
-	X(curl_multi_socket_action) \
-	X(curl_multi_assign)        \
-	X(curl_multi_info_read)     \
-	X(curl_easy_init)           \
-	X(curl_easy_setopt)         \
-	X(curl_easy_getinfo)        \
-	X(curl_easy_pause)          \
-	X(curl_easy_cleanup)        \
-	X(curl_easy_strerror)       \
-	X(curl_slist_append)        \
-	X(curl_slist_free_all)
-
-DL_DECLARE(transfer_curl, CURL_CALLS);
-DL_DEFINE(transfer_curl, "libcurl.so.4", CURL_CALLS)
+#include "wire/multi.h"
 
 enum {
 	AUTHORITIES_BYTES_MAX = 8 << 20,
@@ -51,19 +25,10 @@ enum {
 	SLOW_S = 30,
 	SLOW_QUICK_S = 10,
 	HEAD_BYTES_MAX = 256 << 10,
-	CONNECTIONS_KEPT = 8,
-};
-
-struct watch {
-	uv_poll_t poll;
-	struct transfers *ts;
-	curl_socket_t socket;
 };
 
 struct transfers {
-	CURLM *multi;
-	uv_loop_t *loop;
-	uv_timer_t timer;
+	struct multi *multi;
 	struct buf authorities; /* the machine's, PEM */
 };
 
@@ -89,142 +54,12 @@ struct transfer {
 	struct transfer_result result;
 };
 
-static void *
-hook_alloc(size_t bytes)
-{
-	return mem_alloc(MEM_LIBRARY, bytes ? bytes : 1);
-}
-
-static void *
-hook_resize(void *p, size_t bytes)
-{
-	return p ? mem_resize(MEM_LIBRARY, p, 1, bytes) : hook_alloc(bytes);
-}
-
-static void *
-hook_array(size_t count, size_t bytes)
-{
-	return mem_array(MEM_LIBRARY, count ? count : 1, bytes ? bytes : 1);
-}
-
-static char *
-hook_strdup(const char *text)
-{
-	return mem_strdup(MEM_LIBRARY, text);
-}
+static void finish(void *private, CURLcode code);
 
 int
 transfer_load(struct err *err)
 {
-	if (dl_load_transfer_curl(err) < 0)
-		return -1;
-	if (transfer_curl.curl_global_init_mem(CURL_GLOBAL_DEFAULT, hook_alloc, mem_free,
-					       hook_resize, hook_strdup, hook_array) != CURLE_OK)
-		return err_set(err, ERR_SYSTEM, "libcurl cannot be initialised");
-	return 0;
-}
-
-/* ---- the loop ---- */
-
-static void finish(struct transfer *t, CURLcode code);
-
-static void
-reap(struct transfers *ts)
-{
-	CURLMsg *m;
-	int left;
-
-	while ((m = transfer_curl.curl_multi_info_read(ts->multi, &left))) {
-		struct transfer *t = NULL;
-		CURLcode code = m->data.result;
-
-		if (m->msg != CURLMSG_DONE)
-			continue;
-		transfer_curl.curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-		finish(t, code);
-	}
-}
-
-static void
-on_socket(uv_poll_t *poll, int status, int events)
-{
-	struct watch *w = poll->data;
-	struct transfers *ts = w->ts;
-	int flags = 0, running;
-
-	if (status < 0)
-		flags = CURL_CSELECT_ERR;
-	if (events & UV_READABLE)
-		flags |= CURL_CSELECT_IN;
-	if (events & UV_WRITABLE)
-		flags |= CURL_CSELECT_OUT;
-	transfer_curl.curl_multi_socket_action(ts->multi, w->socket, flags, &running);
-	reap(ts);
-}
-
-static void
-on_time(uv_timer_t *timer)
-{
-	struct transfers *ts = timer->data;
-	int running;
-
-	transfer_curl.curl_multi_socket_action(ts->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	reap(ts);
-}
-
-static int
-set_timer(CURLM *multi, long ms, void *arg)
-{
-	struct transfers *ts = arg;
-
-	(void)multi;
-	if (ms < 0)
-		uv_timer_stop(&ts->timer);
-	else /* not from within: 0 would call back at once */
-		uv_timer_start(&ts->timer, on_time, ms > 0 ? (uint64_t)ms : 1, 0);
-	return 0;
-}
-
-static void
-watch_closed(uv_handle_t *handle)
-{
-	mem_free(handle->data);
-}
-
-static int
-set_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_arg)
-{
-	struct transfers *ts = arg;
-	struct watch *w = socket_arg;
-	int events = 0;
-
-	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (w) {
-			uv_poll_stop(&w->poll);
-			uv_close((uv_handle_t *)&w->poll, watch_closed);
-			transfer_curl.curl_multi_assign(ts->multi, socket, NULL);
-		}
-		return 0;
-	}
-	if (!w) {
-		w = mem_zalloc(MEM_RUNTIME, sizeof(*w));
-		if (!w)
-			return -1;
-		if (uv_poll_init_socket(ts->loop, &w->poll, socket) < 0) {
-			mem_free(w);
-			return -1;
-		}
-		w->poll.data = w;
-		w->ts = ts;
-		w->socket = socket;
-		transfer_curl.curl_multi_assign(ts->multi, socket, w);
-	}
-	if (what & CURL_POLL_IN)
-		events |= UV_READABLE;
-	if (what & CURL_POLL_OUT)
-		events |= UV_WRITABLE;
-	return uv_poll_start(&w->poll, events, on_socket) < 0 ? -1 : 0;
+	return multi_load(err);
 }
 
 /* ---- opening ---- */
@@ -254,21 +89,12 @@ transfer_open(uv_loop_t *loop, struct transfers **out, struct err *err)
 
 	if (!ts)
 		return err_set(err, ERR_NO_MEMORY, "no memory for transfers");
-	ts->loop = loop;
-	ts->multi = transfer_curl.curl_multi_init();
-	if (!ts->multi) {
+	if (multi_open(loop, finish, &ts->multi, err) < 0) {
 		mem_free(ts);
-		return err_set(err, ERR_NO_MEMORY, "no memory for transfers");
+		return -1;
 	}
 	buf_init(&ts->authorities, MEM_RUNTIME, AUTHORITIES_BYTES_MAX);
 	load_authorities(&ts->authorities);
-	uv_timer_init(loop, &ts->timer);
-	ts->timer.data = ts;
-	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
-	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
-	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts);
-	transfer_curl.curl_multi_setopt(ts->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
 	*out = ts;
 	return 0;
 }
@@ -359,7 +185,7 @@ decide(struct transfer *t)
 {
 	long status = 0;
 
-	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	multi_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	t->head_seen = true;
 	t->pass_on = !t->keep_body && (status == 200 || status == 206);
 	t->skip = status == 200 ? t->from : 0;
@@ -427,7 +253,7 @@ failure_of(CURLcode code, const struct transfer *t)
 	case CURLE_OPERATION_TIMEDOUT: {
 		double connected = 0;
 
-		transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME, &connected);
+		multi_curl.curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME, &connected);
 		return connected > 0 ? REGISTRY_CUT : REGISTRY_NO_SERVER;
 	}
 	default:
@@ -442,20 +268,20 @@ fill_result(struct transfer *t, CURLcode code)
 	long status = 0, number = 0;
 	char *location = NULL;
 
-	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-	transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &location);
+	multi_curl.curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	multi_curl.curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &location);
 	r->status = (unsigned)status;
 	r->failure = t->enough ? REGISTRY_ANSWERED : failure_of(code, t);
 	if (location && !text_copy(r->location, sizeof(r->location), location))
 		r->location[0] = '\0';
 	if (r->failure == REGISTRY_NO_SERVER) {
-		transfer_curl.curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
+		multi_curl.curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
 		text_copy(r->detail, sizeof(r->detail),
 			  number && code == CURLE_COULDNT_CONNECT ? strerror((int)number)
 								  : "no answer to a connection");
 	} else if (r->failure != REGISTRY_ANSWERED) {
 		text_copy(r->detail, sizeof(r->detail),
-			  t->error[0] ? t->error : transfer_curl.curl_easy_strerror(code));
+			  t->error[0] ? t->error : multi_curl.curl_easy_strerror(code));
 	}
 	r->body = (char *)t->body.data;
 	r->body_bytes = t->body.length;
@@ -465,21 +291,23 @@ static void
 transfer_free(struct transfer *t)
 {
 	if (t->easy)
-		transfer_curl.curl_easy_cleanup(t->easy);
+		multi_curl.curl_easy_cleanup(t->easy);
 	if (t->fields)
-		transfer_curl.curl_slist_free_all(t->fields);
+		multi_curl.curl_slist_free_all(t->fields);
 	if (t->resolve)
-		transfer_curl.curl_slist_free_all(t->resolve);
+		multi_curl.curl_slist_free_all(t->resolve);
 	buf_fini(&t->authorities);
 	buf_fini(&t->body);
 	mem_free_zero(t);
 }
 
 static void
-finish(struct transfer *t, CURLcode code)
+finish(void *private, CURLcode code)
 {
+	struct transfer *t = private;
+
 	fill_result(t, code);
-	transfer_curl.curl_multi_remove_handle(t->ts->multi, t->easy);
+	multi_remove(t->ts->multi, t->easy);
 	t->calls->done(t->arg, &t->result);
 	transfer_free(t);
 }
@@ -489,17 +317,14 @@ transfer_cancel(struct transfer *t)
 {
 	if (!t)
 		return;
-	transfer_curl.curl_multi_remove_handle(t->ts->multi, t->easy);
+	multi_remove(t->ts->multi, t->easy);
 	transfer_free(t);
 }
 
 void
 transfer_resume(struct transfer *t)
 {
-	struct transfers *ts = t->ts;
-
-	transfer_curl.curl_easy_pause(t->easy, CURLPAUSE_CONT);
-	reap(ts);
+	multi_resume(t->ts->multi, t->easy);
 }
 
 /* ---- the beginning ---- */
@@ -512,7 +337,7 @@ add_field(struct transfer *t, const char *name, const char *value)
 	if (!value[0])
 		return true;
 	bool fits = text_format(line, sizeof(line), "%s: %s", name, value);
-	struct curl_slist *list = fits ? transfer_curl.curl_slist_append(t->fields, line) : NULL;
+	struct curl_slist *list = fits ? multi_curl.curl_slist_append(t->fields, line) : NULL;
 
 	mem_wipe(line, sizeof(line));
 	if (list)
@@ -538,14 +363,14 @@ set_addresses(struct transfer *t, const struct transfer_request *q)
 				 v4 ? "" : "[", ip, v4 ? "" : "]"))
 			return false;
 	}
-	t->resolve = transfer_curl.curl_slist_append(NULL, line);
+	t->resolve = multi_curl.curl_slist_append(NULL, line);
 	return t->resolve != NULL;
 }
 
-#define SET(option, value)                                                                  \
-	do {                                                                                \
-		if (transfer_curl.curl_easy_setopt(t->easy, (option), (value)) != CURLE_OK) \
-			return false;                                                       \
+#define SET(option, value)                                                               \
+	do {                                                                             \
+		if (multi_curl.curl_easy_setopt(t->easy, (option), (value)) != CURLE_OK) \
+			return false;                                                    \
 	} while (0)
 
 static bool
@@ -634,9 +459,8 @@ transfer_start(struct transfers *ts, const struct transfer_request *request,
 	t->keep_body = request->keep_body;
 	buf_init(&t->body, MEM_RUNTIME, REGISTRY_BODY_BYTES + 1);
 	buf_init(&t->authorities, MEM_RUNTIME, 2 * AUTHORITIES_BYTES_MAX);
-	t->easy = transfer_curl.curl_easy_init();
-	if (!t->easy || !set_all(t, request) ||
-	    transfer_curl.curl_multi_add_handle(ts->multi, t->easy) != CURLM_OK) {
+	t->easy = multi_curl.curl_easy_init();
+	if (!t->easy || !set_all(t, request) || multi_add(ts->multi, t->easy) < 0) {
 		err_set(err, ERR_NO_MEMORY, "a transfer cannot be set up");
 		transfer_free(t);
 		return NULL;

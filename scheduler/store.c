@@ -25,6 +25,9 @@ struct store {
 	void *engine;
 	bool open; /* a transaction */
 	bool failed;
+	bool submitted;
+	store_done_fn done; /* of what was submitted */
+	void *done_arg;
 	struct change *changes;
 	size_t changes_count;
 	size_t changes_capacity;
@@ -113,6 +116,8 @@ int
 store_begin(struct store *s, struct err *err)
 {
 	assert(!s->open);
+	if (s->submitted)
+		return err_set(err, ERR_CONFLICT, "another change of the store is on its way");
 	s->changes_count = 0;
 	s->failed = false;
 	if (s->calls->begin(s->engine, err) < 0)
@@ -155,7 +160,7 @@ store_commit(struct store *s, struct err *err)
 {
 	struct err found_err = {0};
 
-	assert(s->open && !s->failed);
+	assert(s->open && !s->failed && !s->calls->submit);
 	int rc = s->calls->commit(s->engine, err);
 	if (rc < 0)
 		s->calls->abort(s->engine);
@@ -167,6 +172,41 @@ store_commit(struct store *s, struct err *err)
 	if (found == OTHERWISE && rc == 0)
 		*err = found_err;
 	return found == AS_WRITTEN ? 0 : -1;
+}
+
+static void
+submit_ends(void *arg, const struct err *err)
+{
+	struct store *s = arg;
+
+	assert(s->submitted);
+	s->submitted = false;
+	s->done(s->done_arg, err);
+}
+
+void
+store_submit(struct store *s, store_done_fn done, void *arg)
+{
+	struct err err = {0};
+
+	if (!s->calls->submit) {
+		int rc = store_commit(s, &err);
+
+		done(arg, rc < 0 ? &err : NULL);
+		return;
+	}
+	assert(s->open && !s->failed && !s->submitted);
+	s->open = false;
+	s->submitted = true;
+	s->done = done;
+	s->done_arg = arg;
+	s->calls->submit(s->engine, submit_ends, s);
+}
+
+bool
+store_busy(const struct store *s)
+{
+	return s->submitted;
 }
 
 int
@@ -212,6 +252,32 @@ store_put_blob(struct store *s, enum store_blob blob, uint64_t id, const void *d
 }
 
 int
+store_place(struct store *s, enum store_kind kind, const void *row, struct err *err)
+{
+	assert(s->open && !s->failed);
+	return s->calls->place(s->engine, kind, row, err) < 0 ? fail(s) : 0;
+}
+
+int
+store_put_note(struct store *s, const char *name, const char *value, struct err *err)
+{
+	assert(s->open && !s->failed);
+	return s->calls->put_note(s->engine, name, value, err) < 0 ? fail(s) : 0;
+}
+
+int
+store_get_note(struct store *s, const char *name, char *out, size_t cap, struct err *err)
+{
+	return s->calls->get_note(s->engine, name, out, cap, err);
+}
+
+int
+store_get(struct store *s, enum store_kind kind, uint64_t id, void *row, struct err *err)
+{
+	return s->calls->get(s->engine, kind, id, row, err);
+}
+
+int
 store_get_blob(struct store *s, enum store_blob blob, uint64_t id, struct buf *out, struct err *err)
 {
 	return s->calls->get_blob(s->engine, blob, id, out, err);
@@ -222,4 +288,21 @@ store_each(struct store *s, enum store_kind kind, uint64_t above, uint64_t paren
 	   store_visit_fn visit, void *arg, struct err *err)
 {
 	return s->calls->each(s->engine, kind, above, parent, s->row, visit, arg, err);
+}
+
+void
+store_status(struct store *s, struct store_status *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (s->calls->status)
+		s->calls->status(s->engine, out);
+	else
+		out->writable = true;
+}
+
+void
+store_watch(struct store *s, store_news_fn fn, void *arg)
+{
+	if (s->calls->watch)
+		s->calls->watch(s->engine, fn, arg);
 }

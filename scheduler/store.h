@@ -16,6 +16,7 @@
  * only call that is allowed; then nothing of it is there.
  * Rows: plain values of the caller. A put that succeeds sets id (when it was 0) and version in the
  * caller's row; after an abort those must be thrown away.
+ * Reading never leaves the machine: what other nodes may change is read from a copy (store_etcd.h).
  * Threading: one owner. Calls may wait for the disk.
  */
 
@@ -149,6 +150,39 @@ enum store_blob {
 
 struct store;
 typedef void (*store_visit_fn)(void *arg, const void *row);
+/* err NULL: it is kept. */
+typedef void (*store_done_fn)(void *arg, const struct err *err);
+
+/* How the store is, as far as is known now. */
+struct store_status {
+	bool shared;        /* with other nodes */
+	bool writable;      /* a change that is begun now has a chance */
+	struct err why;     /* it is not */
+	uint64_t sequence;  /* of the last transaction that this node's copy has */
+	uint64_t count;     /* keys: rows, and parts of blobs */
+	uint8_t digest[32]; /* of all of them: copies of one sequence have the same */
+	uint8_t hash[32];   /* of all transactions so far */
+	int64_t revision;   /* of the engine, at least */
+};
+
+/* What other nodes changed, in the order in which it was committed. */
+enum store_news_kind {
+	STORE_NEWS_ROW,  /* row is what it is now */
+	STORE_NEWS_GONE, /* the row is not there any more */
+	STORE_NEWS_BLOB, /* of the row with this id; kind is an enum store_blob */
+	STORE_NEWS_END,  /* of a transaction: all of it can be read */
+	STORE_NEWS_ALL,  /* anything may be different: read everything again */
+};
+
+struct store_news {
+	enum store_news_kind what;
+	uint64_t sequence;
+	unsigned kind;
+	uint64_t id;
+	const void *row; /* valid during the call */
+};
+/* From the loop; it may not change the store. */
+typedef void (*store_news_fn)(void *arg, const struct store_news *news);
 
 /* What an engine does; the contracts are those of the functions below. */
 struct store_engine {
@@ -168,7 +202,17 @@ struct store_engine {
 	/* 0 when the row is not there. */
 	int (*version)(void *engine, enum store_kind kind, uint64_t id, uint64_t *version_out,
 		       struct err *err);
+	int (*get)(void *engine, enum store_kind kind, uint64_t id, void *row, struct err *err);
+	int (*place)(void *engine, enum store_kind kind, const void *row, struct err *err);
+	int (*get_note)(void *engine, const char *name, char *out, size_t cap, struct err *err);
+	int (*put_note)(void *engine, const char *name, const char *value, struct err *err);
 	void (*close)(void *engine);
+	/* Instead of commit, by an engine that must wait for other machines; the two below come
+	 * with it. It reads back by itself, and ends with `done` in any case, at the latest by
+	 * close. */
+	void (*submit)(void *engine, store_done_fn done, void *arg);
+	void (*status)(void *engine, struct store_status *out);
+	void (*watch)(void *engine, store_news_fn fn, void *arg);
 };
 
 /* Takes the engine over. */
@@ -177,7 +221,16 @@ int store_new(const struct store_engine *calls, void *engine, struct store **out
 void store_free(struct store *s); /* NULL is fine */
 
 int store_begin(struct store *s, struct err *err) MUST_CHECK;
+/* Waits until it is kept: not for a store that is shared (store_submit). */
 int store_commit(struct store *s, struct err *err) MUST_CHECK;
+/* Ends the transaction without waiting: `done` is called once, at once (before this returns) by an
+ * engine that has all it needs on this machine, else from the loop. Until then store_busy() is
+ * true, another transaction cannot begin, and reading gives what was before. Errors besides those
+ * above: ERR_UNREACHABLE: it is certain that nothing was changed; ERR_TIMEOUT: nobody answered in
+ * time, so it may be kept all the same: then it comes as news; ERR_INTERRUPTED: the store was
+ * closed. */
+void store_submit(struct store *s, store_done_fn done, void *arg);
+bool store_busy(const struct store *s);
 void store_abort(struct store *s);
 
 /* row: the struct of that kind. */
@@ -191,13 +244,29 @@ int store_drop_through(struct store *s, enum store_kind kind, uint64_t id,
 int store_put_blob(struct store *s, enum store_blob blob, uint64_t id, const void *data,
 		   size_t bytes, struct err *err) MUST_CHECK;
 
-/* Outside of a transaction. ERR_NOT_FOUND when absent. */
+/* The row as it is, with id and version, whatever was there; it is not read back. For copies. */
+int store_place(struct store *s, enum store_kind kind, const void *row, struct err *err) MUST_CHECK;
+/* A word about this copy of the store, which is no part of what is shared. value: no NUL inside. */
+int store_put_note(struct store *s, const char *name, const char *value,
+		   struct err *err) MUST_CHECK;
+
+/* ERR_NOT_FOUND when absent. */
 int store_get_blob(struct store *s, enum store_blob blob, uint64_t id, struct buf *out,
+		   struct err *err) MUST_CHECK;
+int store_get(struct store *s, enum store_kind kind, uint64_t id, void *row,
+	      struct err *err) MUST_CHECK;
+/* "" when there is none; ERR_LIMIT when it does not fit. */
+int store_get_note(struct store *s, const char *name, char *out, size_t cap,
 		   struct err *err) MUST_CHECK;
 /* Visits rows in the order of their ids: those with an id above `above`; parent 0: of all parents.
  * The row is valid during the call. */
 int store_each(struct store *s, enum store_kind kind, uint64_t above, uint64_t parent,
 	       store_visit_fn visit, void *arg, struct err *err) MUST_CHECK;
+
+/* Always possible; an engine of one machine is writable. */
+void store_status(struct store *s, struct store_status *out);
+/* NULL ends it. An engine of one machine has no news. */
+void store_watch(struct store *s, store_news_fn fn, void *arg);
 
 /* ---- for engines: how a row looks ---- */
 
@@ -220,5 +289,8 @@ struct store_shape {
 
 const struct store_shape *store_shape(enum store_kind kind);
 const char *store_blob_table(enum store_blob blob);
+/* Whose row it belongs to and goes with; STORE_KINDS_: to none. */
+enum store_kind store_parent(enum store_kind kind);
+enum store_kind store_blob_parent(enum store_blob blob);
 
 #endif

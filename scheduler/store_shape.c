@@ -2,7 +2,8 @@
 /*
  * How each kind of row looks: one table per struct of store.h, from which engines build their
  * statements and copy values in and out. A column is added here, in the struct, and by a migration
- * of each engine (store_schema.c).
+ * of each engine (store_schema.c); always behind the others: its number stands in rows that are
+ * kept as bytes (store_row.h).
  */
 #include "scheduler/store.h"
 
@@ -153,4 +154,31 @@ store_blob_table(enum store_blob blob)
 {
 	assert(blob < STORE_BLOBS_);
 	return blob == STORE_DOCUMENT ? "documents" : "plans";
+}
+
+enum store_kind
+store_parent(enum store_kind kind)
+{
+	switch (kind) {
+	case STORE_SERVICE:
+	case STORE_REVISION:
+		return STORE_DEPLOYMENT;
+	case STORE_PIN:
+		return STORE_REVISION;
+	case STORE_REPLICA:
+	case STORE_ROUTE:
+		return STORE_SERVICE;
+	case STORE_DEPLOYMENT:
+	case STORE_OPERATION:
+	case STORE_EVENT:
+	case STORE_KINDS_:
+		break;
+	}
+	return STORE_KINDS_;
+}
+
+enum store_kind
+store_blob_parent(enum store_blob blob)
+{
+	return blob == STORE_DOCUMENT ? STORE_REVISION : STORE_REPLICA;
 }

@@ -18,7 +18,7 @@
 
 enum { SQL_BYTES = 2048 };
 
-enum verb { INSERT, UPDATE, DROP, VERSION, EACH, EACH_OF, VERBS };
+enum verb { INSERT, UPDATE, PLACE, DROP, VERSION, ONE, EACH, EACH_OF, VERBS };
 
 struct engine {
 	sqlite3 *db;
@@ -53,19 +53,31 @@ write_sql(struct buf *sql, const struct store_shape *shape, enum verb verb)
 			buf_printf(sql, ",%s=?%zu", shape->columns[i].name, i + 3);
 		buf_puts(sql, " WHERE id=?1 AND version=?2");
 		break;
+	case PLACE: /* not REPLACE: that would drop what belongs to the row */
+		buf_printf(sql, "INSERT INTO %s(id,version", shape->table);
+		for (size_t i = 0; i < shape->columns_count; i++)
+			buf_printf(sql, ",%s", shape->columns[i].name);
+		buf_puts(sql, ") VALUES(?1,?2");
+		for (size_t i = 0; i < shape->columns_count; i++)
+			buf_printf(sql, ",?%zu", i + 3);
+		buf_puts(sql, ") ON CONFLICT(id) DO UPDATE SET version=?2");
+		for (size_t i = 0; i < shape->columns_count; i++)
+			buf_printf(sql, ",%s=?%zu", shape->columns[i].name, i + 3);
+		break;
 	case DROP:
 		buf_printf(sql, "DELETE FROM %s WHERE id=?1 AND version=?2", shape->table);
 		break;
 	case VERSION:
 		buf_printf(sql, "SELECT version FROM %s WHERE id=?1", shape->table);
 		break;
+	case ONE:
 	case EACH:
 	case EACH_OF:
 	default:
 		buf_puts(sql, "SELECT id,version");
 		for (size_t i = 0; i < shape->columns_count; i++)
 			buf_printf(sql, ",%s", shape->columns[i].name);
-		buf_printf(sql, " FROM %s WHERE id>?1", shape->table);
+		buf_printf(sql, " FROM %s WHERE id%s?1", shape->table, verb == ONE ? "=" : ">");
 		if (verb == EACH_OF)
 			buf_printf(sql, " AND %s=?2", shape->parent);
 		buf_puts(sql, " ORDER BY id");
@@ -157,6 +169,20 @@ read_value(sqlite3_stmt *st, int at, const struct store_column *c, void *row)
 	}
 }
 
+static int
+bind_row(sqlite3_stmt *st, const struct store_shape *shape, const void *row)
+{
+	uint64_t head[2];
+
+	memcpy(head, row, sizeof(head));
+	int rc = sqlite.sqlite3_bind_int64(st, 1, (int64_t)head[0]);
+	if (rc == SQLITE_OK)
+		rc = sqlite.sqlite3_bind_int64(st, 2, (int64_t)head[1]);
+	for (size_t i = 0; i < shape->columns_count && rc == SQLITE_OK; i++)
+		rc = bind_value(st, (int)i + 3, &shape->columns[i], row);
+	return rc;
+}
+
 /* ---- the engine's calls ---- */
 
 static int
@@ -216,11 +242,7 @@ engine_put(void *engine, enum store_kind kind, void *row, struct err *err)
 	sqlite3_stmt *st = statement(e, kind, verb, err);
 	if (!st)
 		return -1;
-	int rc = sqlite.sqlite3_bind_int64(st, 1, (int64_t)head[0]);
-	if (rc == SQLITE_OK && verb == UPDATE)
-		rc = sqlite.sqlite3_bind_int64(st, 2, (int64_t)head[1]);
-	for (size_t i = 0; i < shape->columns_count && rc == SQLITE_OK; i++)
-		rc = bind_value(st, (int)i + 3, &shape->columns[i], row);
+	int rc = bind_row(st, shape, row);
 	if (rc != SQLITE_OK)
 		return sqlite_report(e->db, rc, "cannot change the store", err);
 	if (step_done(e, st, "cannot change the store", err) < 0)
@@ -235,6 +257,20 @@ engine_put(void *engine, enum store_kind kind, void *row, struct err *err)
 	head[1]++;
 	memcpy(row, head, sizeof(head));
 	return 0;
+}
+
+static int
+engine_place(void *engine, enum store_kind kind, const void *row, struct err *err)
+{
+	struct engine *e = engine;
+	sqlite3_stmt *st = statement(e, kind, PLACE, err);
+
+	if (!st)
+		return -1;
+	int rc = bind_row(st, store_shape(kind), row);
+	if (rc != SQLITE_OK)
+		return sqlite_report(e->db, rc, "cannot change the store", err);
+	return step_done(e, st, "cannot change the store", err);
 }
 
 static int
@@ -394,6 +430,76 @@ engine_version(void *engine, enum store_kind kind, uint64_t id, uint64_t *versio
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : -1;
 }
 
+static int
+engine_get(void *engine, enum store_kind kind, uint64_t id, void *row, struct err *err)
+{
+	struct engine *e = engine;
+	sqlite3_stmt *st = statement(e, kind, ONE, err);
+
+	if (!st)
+		return -1;
+	sqlite.sqlite3_bind_int64(st, 1, (int64_t)id);
+	int rc = sqlite.sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		rc = read_row(st, store_shape(kind), row, err);
+	else if (rc == SQLITE_DONE)
+		rc = err_set(err, ERR_NOT_FOUND, "it is not in the store (%s %" PRIu64 ")",
+			     store_shape(kind)->table, id);
+	else
+		rc = sqlite_report(e->db, rc, "cannot read the store", err);
+	sqlite.sqlite3_reset(st);
+	return rc;
+}
+
+static int
+take_note(struct engine *e, sqlite3_stmt *st, char *out, size_t cap, struct err *err)
+{
+	int rc = sqlite.sqlite3_step(st);
+
+	out[0] = '\0';
+	if (rc == SQLITE_DONE)
+		return 0;
+	if (rc != SQLITE_ROW)
+		return sqlite_report(e->db, rc, "cannot read the store", err);
+	const char *text = (const char *)sqlite.sqlite3_column_text(st, 0);
+	if (!text || !text_copy(out, cap, text))
+		return err_set(err, ERR_LIMIT, "a note of the store is too long");
+	return 0;
+}
+
+static int
+engine_get_note(void *engine, const char *name, char *out, size_t cap, struct err *err)
+{
+	struct engine *e = engine;
+	sqlite3_stmt *st;
+
+	if (sqlite_prepare(e->db, "SELECT value FROM settings WHERE name=?1", 0, &st, err) < 0)
+		return -1;
+	int rc = sqlite.sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
+	rc = rc == SQLITE_OK ? take_note(e, st, out, cap, err)
+			     : sqlite_report(e->db, rc, "cannot read the store", err);
+	sqlite.sqlite3_finalize(st);
+	return rc;
+}
+
+static int
+engine_put_note(void *engine, const char *name, const char *value, struct err *err)
+{
+	struct engine *e = engine;
+	sqlite3_stmt *st;
+
+	if (sqlite_prepare(e->db, "INSERT OR REPLACE INTO settings(name,value) VALUES(?1,?2)", 0,
+			   &st, err) < 0)
+		return -1;
+	int rc = sqlite.sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
+	if (rc == SQLITE_OK)
+		rc = sqlite.sqlite3_bind_text(st, 2, value, -1, SQLITE_STATIC);
+	rc = rc == SQLITE_OK ? step_done(e, st, "cannot change the store", err)
+			     : sqlite_report(e->db, rc, "cannot change the store", err);
+	sqlite.sqlite3_finalize(st);
+	return rc;
+}
+
 static void
 engine_close(void *engine)
 {
@@ -418,6 +524,10 @@ static const struct store_engine calls = {
 	.get_blob = engine_get_blob,
 	.each = engine_each,
 	.version = engine_version,
+	.get = engine_get,
+	.place = engine_place,
+	.get_note = engine_get_note,
+	.put_note = engine_put_note,
 	.close = engine_close,
 };
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "scheduler/store_schema.h"
+#include "tests/support/store_contract.h"
 #include "tests/support/sweep.h"
 
 struct folder {
@@ -108,12 +109,6 @@ put(struct store *s, enum store_kind kind, void *row)
 }
 
 static void
-take_deployment(void *arg, const void *row)
-{
-	memcpy(arg, row, sizeof(struct store_deployment));
-}
-
-static void
 count_row(void *arg, const void *row)
 {
 	(void)row;
@@ -130,58 +125,25 @@ count(struct store *s, enum store_kind kind, uint64_t above, uint64_t parent)
 	return n;
 }
 
-static void
-test_rows_survive(void **state)
+static struct store *
+contract_open(void **state)
 {
-	struct store *s = open_store(*state);
-	struct store_deployment d = {.name = "shop", .revision = 3, .created_wall_ns = -5};
-	struct store_deployment back = {0};
-	struct err err = {0};
-
-	strcpy(d.reason.what, "it's \"odd\"; DROP TABLE deployments");
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &d);
-	commit(s);
-	assert_true(d.id > 0);
-	assert_int_equal(d.version, 1);
-	store_free(s);
-	s = open_store(*state);
-	assert_int_equal(store_each(s, STORE_DEPLOYMENT, 0, 0, take_deployment, &back, &err), 0);
-	assert_memory_equal(&d, &back, sizeof(d));
-	store_free(s);
+	return open_store(*state);
 }
 
-static void
-test_compare_and_swap(void **state)
+static struct store *
+contract_reopen(void **state, struct store *s)
 {
-	struct store *s = open_store(*state);
-	struct store_deployment d = {.name = "shop"}, stale, twin = {.name = "shop"};
-	struct err err = {0};
-
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &d);
-	commit(s);
-	stale = d;
-	d.revision = 1;
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &d);
-	commit(s);
-	assert_int_equal(d.version, 2);
-	stale.revision = 9;
-	begin(s);
-	assert_int_equal(store_put(s, STORE_DEPLOYMENT, &stale, &err), -1);
-	assert_int_equal(err.kind, ERR_CONFLICT);
-	store_abort(s);
-	begin(s);
-	assert_int_equal(store_put(s, STORE_DEPLOYMENT, &twin, &err), -1);
-	assert_int_equal(err.kind, ERR_CONFLICT);
-	store_abort(s);
-	begin(s);
-	assert_int_equal(store_drop(s, STORE_DEPLOYMENT, d.id, 1, &err), -1);
-	assert_int_equal(err.kind, ERR_CONFLICT);
-	store_abort(s);
-	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 1);
 	store_free(s);
+	return open_store(*state);
+}
+
+/* It waits for the disk only. */
+static void
+contract_wait(void **state, const bool *over)
+{
+	(void)state;
+	assert_true(*over);
 }
 
 static uint64_t
@@ -207,73 +169,6 @@ fill(struct store *s, struct store_deployment *d, struct store_replica *p)
 	assert_int_equal(store_put_blob(s, STORE_PLAN, p->id, "plan", 4, &err), 0);
 	commit(s);
 	return r.id;
-}
-
-static void
-test_all_goes_with_its_deployment(void **state)
-{
-	struct store *s = open_store(*state);
-	struct store_deployment d = {.name = "shop"}, again = {.name = "shop"};
-	struct store_replica p = {.index = 1, .make = {7}}, q = {.index = 1};
-	struct err err = {0};
-	struct buf text;
-
-	buf_init(&text, MEM_SCHEDULER, 1024);
-	uint64_t revision = fill(s, &d, &p);
-	assert_int_equal(store_get_blob(s, STORE_DOCUMENT, revision, &text, &err), 0);
-	assert_string_equal(buf_cstr(&text), "text");
-	begin(s);
-	assert_int_equal(store_drop(s, STORE_DEPLOYMENT, d.id, d.version, &err), 0);
-	commit(s);
-	for (unsigned k = 0; k < STORE_KINDS_; k++)
-		assert_int_equal(count(s, k, 0, 0), 0);
-	assert_int_equal(store_get_blob(s, STORE_PLAN, p.id, &text, &err), -1);
-	assert_int_equal(err.kind, ERR_NOT_FOUND);
-	/* Ids are never given twice. */
-	fill(s, &again, &q);
-	assert_true(again.id > d.id);
-	assert_true(q.id > p.id);
-	buf_fini(&text);
-	store_free(s);
-}
-
-static void
-test_abort_leaves_nothing(void **state)
-{
-	struct store *s = open_store(*state);
-	struct store_deployment d = {.name = "shop"};
-	struct store_service orphan = {.deployment = 999, .name = "web"};
-	struct err err = {0};
-
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &d);
-	store_abort(s);
-	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 0);
-	begin(s);
-	assert_int_equal(store_put(s, STORE_SERVICE, &orphan, &err), -1);
-	assert_int_equal(err.kind, ERR_CONFLICT);
-	store_abort(s);
-	store_free(s);
-}
-
-static void
-test_events_are_a_window(void **state)
-{
-	struct store *s = open_store(*state);
-	struct err err = {0};
-
-	for (uint64_t i = 1; i <= 50; i++) {
-		struct store_event e = {.id = i, .event = {.type = "replica.ready"}};
-
-		begin(s);
-		put(s, STORE_EVENT, &e);
-		if (i > 20)
-			assert_int_equal(store_drop_through(s, STORE_EVENT, i - 20, &err), 0);
-		commit(s);
-	}
-	assert_int_equal(count(s, STORE_EVENT, 0, 0), 20);
-	assert_int_equal(count(s, STORE_EVENT, 45, 0), 5);
-	store_free(s);
 }
 
 /* A file that may not grow is what a full disk looks like to SQLite. */
@@ -472,11 +367,7 @@ main(void)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
 	const struct CMUnitTest tests[] = {
-		TEST(test_rows_survive),
-		TEST(test_compare_and_swap),
-		TEST(test_all_goes_with_its_deployment),
-		TEST(test_abort_leaves_nothing),
-		TEST(test_events_are_a_window),
+		CONTRACT_TESTS(make_folder, drop_folder),
 		TEST(test_full_disk),
 		TEST(test_damage_is_told),
 		TEST(test_one_holder),

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_ETCD_ENGINE_H
+#define SCHEDULER_ETCD_ENGINE_H
+
+/*
+ * What the parts of the shared engine have in common: store_etcd.c (the engine's calls), etcd_sync
+ * (the copy follows the cluster), etcd_commit (a transaction goes there), etcd_spread (a large one
+ * becomes rows), etcd_ids. Not for anybody else. Threading: the loop's thread.
+ */
+
+#include "scheduler/etcd_rpc.h"
+#include "scheduler/store_copy.h"
+#include "scheduler/store_etcd.h"
+#include "scheduler/store_txn.h"
+
+enum { ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 128 };
+
+enum etcd_commit_phase {
+	ETCD_COMMIT_NONE,
+	ETCD_COMMIT_STAGES, /* its parts are put, the last first */
+	ETCD_COMMIT_SENT,
+	ETCD_COMMIT_READS_BACK,
+	ETCD_COMMIT_WAITS, /* for the copy to follow, or for a large one before it */
+};
+
+struct etcd_commit {
+	enum etcd_commit_phase phase;
+	store_done_fn done;
+	void *arg;
+	struct store_entry next;
+	bool fresh; /* next is of this attempt */
+	int64_t revision;
+	struct buf staged; /* empty: it fits into one request */
+	uint32_t part;     /* to be put next, from the end */
+	uint64_t wait_for; /* sequence that the copy must have */
+	struct err err;    /* to be told unless it is found there */
+	unsigned turns;
+	struct etcd_call *call;
+	uv_timer_t timer;
+};
+
+struct etcd_sync {
+	struct etcd_call *look, *watch, *read;
+	uv_timer_t timer;
+	uint64_t look_from; /* sequence of the copy when it was asked */
+	unsigned behind;    /* looks that found the copy late */
+	bool unspread;      /* the newest transaction is not in its keys yet */
+	/* a reading of everything */
+	int64_t revision;
+	uint64_t limit;
+	char from[ETCD_ENGINE_KEY_BYTES];
+	struct arena arena;
+	struct buf changes; /* of struct store_change */
+	struct store_entry entry;
+	char id[STORE_COPY_ID_BYTES];
+};
+
+struct etcd_spread {
+	struct etcd_call *call;
+	struct store_entry entry;
+	struct buf staged;
+	struct cursor at;
+	uint32_t part;
+};
+
+struct etcd_ids {
+	uint64_t next, end;
+	uint64_t stored; /* as it was seen last */
+	uint64_t asked;  /* the first of the block that is asked for */
+	struct etcd_call *call;
+};
+
+struct etcd_engine {
+	uv_loop_t *loop;
+	struct etcd_rpc *rpc;
+	char prefix[STORE_ETCD_PREFIX_BYTES];
+	struct store_copy copy;
+	struct store_txn txn;
+	bool txn_open; /* from begin to submit or abort */
+	bool writable;
+	struct err why;
+	store_news_fn news;
+	void *news_arg;
+	struct etcd_commit commit;
+	struct etcd_sync sync;
+	struct etcd_spread spread;
+	struct etcd_ids ids;
+	struct etcd_call *sweep;
+	int64_t sweep_before; /* revision */
+	bool swept;
+	unsigned closing; /* handles that are not closed yet */
+};
+
+/* prefix + name */
+void etcd_engine_key(const struct etcd_engine *e, const char *name, char *out);
+void etcd_engine_log_key(const struct etcd_engine *e, uint64_t sequence, char *out);
+/* part -1: the beginning of all; -2: behind all */
+void etcd_engine_stage_key(const struct etcd_engine *e, const uint8_t *txid, long part, char *out);
+/* Appends the puts and deletes of changes. */
+void etcd_engine_put_changes(const struct etcd_engine *e, struct etcd_json_txn *t,
+			     const struct store_change *changes, size_t count);
+/* The cluster is not to be changed now, and why. */
+void etcd_engine_unwritable(struct etcd_engine *e, const struct err *err);
+
+/* ---- etcd_sync.c ---- */
+void etcd_sync_init(struct etcd_engine *e);
+void etcd_sync_stop(struct etcd_engine *e);
+void etcd_sync_look(struct etcd_engine *e);   /* now */
+void etcd_sync_settle(struct etcd_engine *e); /* there are ids */
+/* Takes a transaction over into the copy, and tells. */
+int etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_t count,
+		    const struct store_entry *entry, int64_t revision, struct err *err) MUST_CHECK;
+
+/* ---- etcd_commit.c ---- */
+void etcd_commit_init(struct etcd_engine *e);
+void etcd_commit_submit(void *engine, store_done_fn done, void *arg);
+void etcd_commit_stop(struct etcd_engine *e);
+/* The copy has taken this over. */
+void etcd_commit_seen(struct etcd_engine *e, const struct store_entry *entry);
+/* The copy follows, or the large one is spread. */
+void etcd_commit_wake(struct etcd_engine *e);
+
+/* ---- etcd_spread.c ---- */
+/* The newest entry has parts. Does nothing when it is under way. */
+void etcd_spread_start(struct etcd_engine *e, const struct store_entry *entry);
+void etcd_spread_stop(struct etcd_engine *e);
+/* Removes parts that nobody will ever use; head_revision: of the newest entry. */
+void etcd_spread_sweep(struct etcd_engine *e, int64_t head_revision);
+
+/* ---- etcd_ids.c ---- */
+/* 0: there is none now. */
+uint64_t etcd_ids_take(struct etcd_engine *e);
+void etcd_ids_fill(struct etcd_engine *e);  /* when there are few */
+void etcd_ids_check(struct etcd_engine *e); /* the store may hold some of the block */
+void etcd_ids_stop(struct etcd_engine *e);
+
+#endif

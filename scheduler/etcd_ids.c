@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ids of new rows, of all kinds: one counter in the cluster, of which each node takes blocks, so
+ * that two nodes never give the same id and a row has its id before it is anywhere. What is left of
+ * a block when the process ends is never given. The counter is never below what the store holds.
+ */
+#include "scheduler/etcd_engine.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include "base/text.h"
+
+enum { BLOCK = 65536, FEW = BLOCK / 2, BODY_BYTES = 4096, ANSWER_BYTES = 64 << 10 };
+
+static void ask(struct etcd_engine *e);
+
+static void
+take_id(void *arg, const void *row)
+{
+	uint64_t id, *most = arg;
+
+	memcpy(&id, row, sizeof(id));
+	if (id > *most)
+		*most = id;
+}
+
+/* Events are numbered by themselves. */
+static uint64_t
+highest(struct etcd_engine *e)
+{
+	uint64_t most = 0;
+	struct err ignored = {0};
+
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
+		if (kind != STORE_EVENT &&
+		    store_each(e->copy.rows, kind, most, 0, take_id, &most, &ignored) < 0)
+			return most;
+	}
+	return most;
+}
+
+static uint64_t
+first_free(struct etcd_engine *e)
+{
+	uint64_t most = highest(e);
+
+	return e->ids.stored > most ? e->ids.stored : most + 1;
+}
+
+static void
+answered(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_engine *e = arg;
+	struct etcd_json_answer a;
+	struct err err = {0};
+	struct arena arena;
+	char number[24];
+
+	e->ids.call = NULL;
+	if (answer->err)
+		return; /* asked for again at the next look */
+	arena_init(&arena, MEM_SCHEDULER, ANSWER_BYTES);
+	bool fine = etcd_json_answer(answer->text, answer->bytes, &arena, &a, &err) == 0;
+	bool got = fine && a.succeeded;
+	if (got) {
+		e->ids.next = e->ids.asked;
+		e->ids.end = e->ids.stored = e->ids.asked + BLOCK;
+	} else if (fine && a.gets_count == 1 && a.gets[0].count == 1 &&
+		   text_ncopy(number, sizeof(number), (const char *)a.gets[0].items[0].value,
+			      a.gets[0].items[0].value_bytes)) {
+		fine = text_u64(number, INT64_MAX / 2, &e->ids.stored);
+	}
+	arena_fini(&arena);
+	if (got)
+		etcd_sync_settle(e);
+	else if (fine)
+		ask(e);
+}
+
+static void
+ask(struct etcd_engine *e)
+{
+	char key[ETCD_ENGINE_KEY_BYTES], was[24], will[24];
+	struct etcd_json_txn t;
+	struct err err = {0};
+	struct buf body;
+
+	etcd_engine_key(e, "ids", key);
+	e->ids.asked = first_free(e);
+	text_format(was, sizeof(was), "%" PRIu64, e->ids.stored);
+	text_format(will, sizeof(will), "%" PRIu64, e->ids.asked + BLOCK);
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_txn(&t, &body);
+	etcd_json_if_value(&t, key, was);
+	etcd_json_then(&t);
+	etcd_json_put(&t, key, will, strlen(will), 0);
+	etcd_json_otherwise(&t);
+	etcd_json_get(&t, &(struct etcd_json_range){.key = key});
+	etcd_json_end(&t);
+	e->ids.call = etcd_rpc_call(e->rpc, "/v3/kv/txn", &body, answered, e, &err);
+	buf_fini(&body);
+}
+
+uint64_t
+etcd_ids_take(struct etcd_engine *e)
+{
+	return e->ids.next < e->ids.end ? e->ids.next++ : 0;
+}
+
+void
+etcd_ids_fill(struct etcd_engine *e)
+{
+	if (!e->ids.call && e->ids.end - e->ids.next < FEW)
+		ask(e);
+}
+
+void
+etcd_ids_check(struct etcd_engine *e)
+{
+	if (e->ids.next <= highest(e))
+		e->ids.next = e->ids.end = 0;
+}
+
+void
+etcd_ids_stop(struct etcd_engine *e)
+{
+	etcd_rpc_cancel(e->ids.call);
+	e->ids.call = NULL;
+}

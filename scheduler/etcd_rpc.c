@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call is a row of attempts. An attempt that was sent and not answered may have been done: it
+ * is made again all the same, at the next member, and the last answer says whether an earlier one
+ * is in doubt (`lost`). A member that fails is not the first to be asked next time.
+ *
+ * Lines of a stream and all ends are told from a timer, outside of libcurl's callbacks, so that
+ * whoever is told may do anything.
+ */
+#include "scheduler/etcd_rpc.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+#include "base/addr.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "wire/json_read.h"
+#include "wire/multi.h"
+
+enum {
+	TIMEOUT_MS = 2000,
+	PAUSE_MS = 100, /* after all members were asked in vain */
+	ATTEMPTS = 3,   /* that a call has time for, when nobody answers */
+	BODY_BYTES_MAX = 64 << 20,
+};
+
+struct endpoint {
+	char url[ETCD_RPC_URL_BYTES];
+	bool tls;
+};
+
+struct etcd_rpc {
+	uv_loop_t *loop;
+	struct multi *multi;
+	struct endpoint endpoints[ETCD_RPC_ENDPOINTS_MAX];
+	size_t endpoints_count;
+	size_t next; /* to be asked first */
+	char *authorities, *certificate, *key;
+	uint32_t timeout_ms;
+	struct list calls;
+};
+
+struct etcd_call {
+	struct list link;
+	struct etcd_rpc *rpc;
+	char path[64];
+	struct buf body;
+	struct buf answer;
+	CURL *easy; /* of the attempt under way */
+	struct curl_slist *fields;
+	uv_timer_t timer;
+	etcd_rpc_line_fn line; /* a stream */
+	etcd_rpc_done_fn done;
+	void *arg;
+	uint64_t deadline_ms;
+	size_t endpoint;
+	unsigned attempts;
+	unsigned denied;
+	bool lost;
+	bool over; /* a stream: nothing more comes */
+	bool too_long;
+	char error[CURL_ERROR_SIZE];
+	struct err err; /* of the last attempt */
+};
+
+static void attempt(struct etcd_call *c);
+
+/* ---- opening ---- */
+
+int
+etcd_rpc_load(struct err *err)
+{
+	if (multi_load(err) < 0)
+		return -1;
+	return json_read_open(err);
+}
+
+static int
+take_endpoint(struct etcd_rpc *r, const char *url, struct err *err)
+{
+	struct endpoint *e = &r->endpoints[r->endpoints_count++];
+	struct addr addr;
+
+	e->tls = text_starts(url, "https://");
+	const char *address = strstr(url, "://");
+	if (!text_copy(e->url, sizeof(e->url), url) || !address ||
+	    (!e->tls && !text_starts(url, "http://")) || !addr_parse(address + 3, &addr) ||
+	    !addr.port) {
+		err_set(err, ERR_INVALID, "this is no member of a store: %s", url);
+		return err_fix(err, "write it as https://ADDRESS:PORT");
+	}
+	if (!e->tls && !addr_is_loopback(&addr)) {
+		err_set(err, ERR_INVALID, "the store at %s would be spoken to in the clear", url);
+		return err_fix(err, "use https, or 127.0.0.1 for a member on this machine");
+	}
+	return 0;
+}
+
+static int
+copy_pem(char **out, const char *pem, struct err *err)
+{
+	if (!pem)
+		return 0;
+	if (strlen(pem) > ETCD_RPC_PEM_BYTES_MAX)
+		return err_set(err, ERR_LIMIT, "a certificate of the store is too long");
+	*out = mem_strdup(MEM_SCHEDULER, pem);
+	return *out ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the store");
+}
+
+static void
+rpc_free(struct etcd_rpc *r)
+{
+	mem_free(r->authorities);
+	mem_free(r->certificate);
+	mem_free_zero(r->key);
+	mem_free(r);
+}
+
+static void finish(void *private, CURLcode code);
+
+int
+etcd_rpc_open(const struct etcd_rpc_options *o, struct etcd_rpc **out, struct err *err)
+{
+	struct etcd_rpc *r = mem_zalloc(MEM_SCHEDULER, sizeof(*r));
+	int rc = 0;
+
+	if (!r)
+		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
+	r->loop = o->loop;
+	r->timeout_ms = o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
+	list_init(&r->calls);
+	if (!o->endpoints_count || o->endpoints_count > ETCD_RPC_ENDPOINTS_MAX)
+		rc = err_set(err, ERR_INVALID, "a store has 1 to %d members",
+			     ETCD_RPC_ENDPOINTS_MAX);
+	for (size_t i = 0; i < o->endpoints_count && rc == 0; i++)
+		rc = take_endpoint(r, o->endpoints[i], err);
+	if (rc == 0)
+		rc = copy_pem(&r->authorities, o->authorities, err);
+	if (rc == 0)
+		rc = copy_pem(&r->certificate, o->certificate, err);
+	if (rc == 0)
+		rc = copy_pem(&r->key, o->key, err);
+	if (rc == 0)
+		rc = multi_open(o->loop, finish, &r->multi, err);
+	if (rc < 0) {
+		rpc_free(r);
+		return -1;
+	}
+	*out = r;
+	return 0;
+}
+
+uint32_t
+etcd_rpc_timeout_ms(const struct etcd_rpc *r)
+{
+	return r->timeout_ms;
+}
+
+/* ---- the end of a call ---- */
+
+static void
+drop_attempt(struct etcd_call *c)
+{
+	if (c->easy) {
+		multi_remove(c->rpc->multi, c->easy);
+		multi_curl.curl_easy_cleanup(c->easy);
+		c->easy = NULL;
+	}
+	if (c->fields)
+		multi_curl.curl_slist_free_all(c->fields);
+	c->fields = NULL;
+}
+
+static void
+call_closed(uv_handle_t *handle)
+{
+	mem_free(handle->data);
+}
+
+void
+etcd_rpc_cancel(struct etcd_call *c)
+{
+	if (!c)
+		return;
+	drop_attempt(c);
+	list_remove(&c->link);
+	buf_fini(&c->body);
+	buf_fini(&c->answer);
+	uv_close((uv_handle_t *)&c->timer, call_closed);
+}
+
+void
+etcd_rpc_close(struct etcd_rpc *r)
+{
+	struct list *it, *next;
+
+	if (!r)
+		return;
+	list_each (it, next, &r->calls)
+		etcd_rpc_cancel(container_of(it, struct etcd_call, link));
+	multi_close(r->multi);
+	rpc_free(r);
+}
+
+/* Frees the call. */
+static void
+tell(struct etcd_call *c, const struct err *err)
+{
+	struct buf text = c->answer;
+	struct etcd_rpc_answer answer = {
+		.err = err,
+		.lost = c->lost,
+		.text = (const char *)text.data,
+		.bytes = text.length,
+	};
+	etcd_rpc_done_fn done = c->done;
+	struct err kept;
+	void *arg = c->arg;
+
+	if (err) {
+		kept = *err;
+		answer.err = &kept;
+	}
+	buf_init(&c->answer, MEM_SCHEDULER, 0);
+	etcd_rpc_cancel(c);
+	done(arg, &answer);
+	buf_fini(&text);
+}
+
+static void
+give_up(struct etcd_call *c)
+{
+	const struct etcd_rpc *r = c->rpc;
+	struct err last = c->err, err = {0};
+
+	if (c->denied == c->attempts) {
+		tell(c, &last);
+		return;
+	}
+	if (c->lost) {
+		err_set(&err, ERR_TIMEOUT, "no quorum: %s within %.1f s",
+			r->endpoints_count == 1 ? "the store's member did not answer"
+						: "no majority of the store's members answered",
+			r->timeout_ms / 1000.0);
+		err_why(&err, "%s", last.what);
+	} else {
+		err_set(&err, ERR_UNREACHABLE, "no quorum: none of the store's members is there");
+		err_why(&err, "%s", last.what);
+	}
+	for (unsigned i = 0; i < last.whys; i++)
+		err_why(&err, "%s", last.why[i]);
+	err_fix(&err, "bring back a majority of: %s%s", r->endpoints[0].url,
+		r->endpoints_count > 1 ? " and the others; what runs goes on meanwhile" : "");
+	tell(c, &err);
+}
+
+static void
+on_pause(uv_timer_t *timer)
+{
+	struct etcd_call *c = timer->data;
+
+	if (uv_now(c->rpc->loop) >= c->deadline_ms)
+		give_up(c);
+	else
+		attempt(c);
+}
+
+/* Another member, or the same again. */
+static void
+try_next(struct etcd_call *c)
+{
+	struct etcd_rpc *r = c->rpc;
+	uint64_t now = uv_now(r->loop), pause = 0;
+
+	/* Time does not change certificates. */
+	if (c->denied == c->attempts && c->attempts >= r->endpoints_count &&
+	    c->attempts >= ATTEMPTS) {
+		give_up(c);
+		return;
+	}
+	if (r->next == c->endpoint)
+		r->next = (c->endpoint + 1) % r->endpoints_count;
+	c->endpoint = (c->endpoint + 1) % r->endpoints_count;
+	if (c->attempts % r->endpoints_count == 0)
+		pause = PAUSE_MS;
+	if (now + pause > c->deadline_ms)
+		pause = c->deadline_ms > now ? c->deadline_ms - now : 0;
+	uv_timer_start(&c->timer, on_pause, pause, 0);
+}
+
+/* ---- what came ---- */
+
+/* With TLS 1.3 a member closes after the handshake when it does not take the certificate, and what
+ * it says about that is often lost. */
+static bool
+is_distrust(struct etcd_call *c, CURLcode code)
+{
+	long head = 0;
+
+	multi_curl.curl_easy_getinfo(c->easy, CURLINFO_HEADER_SIZE, &head);
+	switch (code) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+		return true;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+		return c->rpc->endpoints[c->endpoint].tls && !head;
+	default:
+		return false;
+	}
+}
+
+static void
+failed_attempt(struct etcd_call *c, CURLcode code)
+{
+	const char *url = c->rpc->endpoints[c->endpoint].url;
+	const char *why = c->error[0] ? c->error : multi_curl.curl_easy_strerror(code);
+	long sent = 0;
+
+	multi_curl.curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &sent);
+	if (c->too_long) {
+		err_set(&c->err, ERR_LIMIT, "the answer of %s is too long", url);
+		return;
+	}
+	if (is_distrust(c, code)) {
+		c->denied++;
+		err_set(&c->err, ERR_DENIED, "%s and this node do not trust each other", url);
+		if (code != CURLE_PEER_FAILED_VERIFICATION && !strstr(why, " alert "))
+			err_why(&c->err, "it ends the connection after the handshake");
+		err_why(&c->err, "%s", why);
+		err_fix(&c->err, "both need certificates of the cluster's own authority");
+		return;
+	}
+	c->lost |= sent > 0 && code != CURLE_COULDNT_CONNECT;
+	err_set(&c->err, sent > 0 ? ERR_TIMEOUT : ERR_UNREACHABLE, "%s does not answer", url);
+	err_why(&c->err, "%s", why);
+}
+
+/* True when it makes sense to ask again. */
+static bool
+refused_attempt(struct etcd_call *c, long status)
+{
+	const char *url = c->rpc->endpoints[c->endpoint].url;
+	char why[256];
+	enum etcd_json_refusal is =
+		etcd_json_refusal((char *)c->answer.data, c->answer.length, why, sizeof(why));
+
+	if (is == ETCD_JSON_OTHER && status >= 500)
+		is = ETCD_JSON_NO_QUORUM;
+	switch (is) {
+	case ETCD_JSON_NO_QUORUM:
+		c->lost = true;
+		err_set(&c->err, ERR_TIMEOUT, "%s cannot decide alone", url);
+		err_why(&c->err, "%s", why[0] ? why : "it is not well");
+		return true;
+	case ETCD_JSON_NO_SPACE:
+		err_set(&c->err, ERR_NO_SPACE, "the store is full");
+		err_fix(&c->err, "compact and defragment it (etcdctl compact, defrag, alarm "
+				 "disarm), or raise its --quota-backend-bytes");
+		break;
+	case ETCD_JSON_COMPACTED:
+		err_set(&c->err, ERR_CONFLICT, "the store has forgotten what it was then");
+		break;
+	case ETCD_JSON_TOO_LARGE:
+		err_set(&c->err, ERR_LIMIT, "the store's members take no change of this size");
+		break;
+	case ETCD_JSON_NOT_FOUND:
+		err_set(&c->err, ERR_NOT_FOUND, "the store does not have it");
+		break;
+	case ETCD_JSON_DENIED:
+		err_set(&c->err, ERR_DENIED, "%s does not let this node in", url);
+		break;
+	case ETCD_JSON_OTHER:
+		err_set(&c->err, ERR_CORRUPT, "%s gives an answer that is none (%ld)", url, status);
+		break;
+	}
+	err_why(&c->err, "%s", why);
+	return false;
+}
+
+static void on_lines(uv_timer_t *timer);
+
+static void
+finish(void *private, CURLcode code)
+{
+	struct etcd_call *c = private;
+	long status = 0;
+
+	multi_curl.curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (code != CURLE_OK)
+		failed_attempt(c, code);
+	bool refused = code == CURLE_OK && status != 200;
+	bool again = code != CURLE_OK && !c->too_long;
+	if (refused)
+		again = refused_attempt(c, status);
+	drop_attempt(c);
+	if (c->line) { /* what came before the end is told first */
+		if (code == CURLE_OK && !refused)
+			err_set(&c->err, ERR_UNREACHABLE, "a member of the store ended the news");
+		if (c->rpc->next == c->endpoint)
+			c->rpc->next = (c->endpoint + 1) % c->rpc->endpoints_count;
+		c->over = true;
+		uv_timer_start(&c->timer, on_lines, 0, 0);
+	} else if (again) {
+		try_next(c);
+	} else {
+		tell(c, code == CURLE_OK && !refused ? NULL : &c->err);
+	}
+}
+
+static void
+on_lines(uv_timer_t *timer)
+{
+	struct etcd_call *c = timer->data;
+	uint8_t *end = c->answer.length ? memchr(c->answer.data, '\n', c->answer.length) : NULL;
+
+	if (end) {
+		struct buf all = c->answer;
+		size_t bytes = (size_t)(end - all.data);
+
+		/* One at a turn: the call may be gone after it. */
+		buf_init(&c->answer, MEM_SCHEDULER, ETCD_RPC_ANSWER_BYTES_MAX);
+		buf_put(&c->answer, end + 1, all.length - bytes - 1);
+		uv_timer_start(&c->timer, on_lines, 0, 0);
+		c->line(c->arg, (char *)all.data, bytes);
+		buf_fini(&all);
+	} else if (c->over) {
+		struct err err = c->err;
+
+		tell(c, &err);
+	}
+}
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *arg)
+{
+	struct etcd_call *c = arg;
+
+	buf_put(&c->answer, data, size * count);
+	c->too_long = !buf_ok(&c->answer);
+	if (c->too_long)
+		return 0;
+	if (c->line && memchr(data, '\n', size * count))
+		uv_timer_start(&c->timer, on_lines, 0, 0);
+	return size * count;
+}
+
+/* ---- an attempt ---- */
+
+#define SET(option, value)                                                               \
+	do {                                                                             \
+		if (multi_curl.curl_easy_setopt(c->easy, (option), (value)) != CURLE_OK) \
+			return false;                                                    \
+	} while (0)
+
+static bool
+set_trust(struct etcd_call *c)
+{
+	const struct etcd_rpc *r = c->rpc;
+	struct curl_blob blob = {.flags = CURL_BLOB_NOCOPY};
+
+	SET(CURLOPT_CAPATH, NULL);
+	SET(CURLOPT_CAINFO, NULL);
+	if (r->authorities) {
+		blob.data = r->authorities;
+		blob.len = strlen(r->authorities);
+		SET(CURLOPT_CAINFO_BLOB, &blob);
+	}
+	if (r->certificate && r->key) {
+		blob.data = r->certificate;
+		blob.len = strlen(r->certificate);
+		SET(CURLOPT_SSLCERT_BLOB, &blob);
+		blob.data = r->key;
+		blob.len = strlen(r->key);
+		SET(CURLOPT_SSLKEY_BLOB, &blob);
+	}
+	return true;
+}
+
+static bool
+set_time(struct etcd_call *c)
+{
+	const struct etcd_rpc *r = c->rpc;
+	uint64_t now = uv_now(r->loop), most;
+	uint64_t left = c->deadline_ms > now ? c->deadline_ms - now : 1;
+
+	most = r->timeout_ms / (r->endpoints_count == 1 ? ATTEMPTS - 1 : ATTEMPTS);
+	if (most > left)
+		most = left;
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(most ? most : 1));
+	if (!c->line)
+		SET(CURLOPT_TIMEOUT_MS, (long)(most ? most : 1));
+	return true;
+}
+
+static bool
+set_all(struct etcd_call *c)
+{
+	char url[ETCD_RPC_URL_BYTES + sizeof(c->path)];
+
+	text_format(url, sizeof(url), "%s%s", c->rpc->endpoints[c->endpoint].url, c->path);
+	SET(CURLOPT_PRIVATE, c);
+	SET(CURLOPT_ERRORBUFFER, c->error);
+	SET(CURLOPT_URL, url);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_USERAGENT, "zlayer");
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_TCP_KEEPIDLE, 5L);
+	SET(CURLOPT_TCP_KEEPINTVL, 5L);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, c);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.length);
+	SET(CURLOPT_POSTFIELDS, (char *)c->body.data);
+	/* Without the empty one a large body would wait for "100 Continue". */
+	c->fields = multi_curl.curl_slist_append(NULL, "Expect:");
+	struct curl_slist *more =
+		c->fields
+			? multi_curl.curl_slist_append(c->fields, "Content-Type: application/json")
+			: NULL;
+	if (!more)
+		return false;
+	SET(CURLOPT_HTTPHEADER, c->fields);
+	return set_time(c) && set_trust(c);
+}
+
+static void
+attempt(struct etcd_call *c)
+{
+	c->attempts++;
+	c->error[0] = '\0';
+	buf_reset(&c->answer);
+	c->easy = multi_curl.curl_easy_init();
+	if (c->easy && set_all(c) && multi_add(c->rpc->multi, c->easy) == 0)
+		return;
+	drop_attempt(c);
+	err_set(&c->err, ERR_NO_MEMORY, "no memory to ask the store");
+	struct err err = c->err;
+	tell(c, &err);
+}
+
+static void
+on_start(uv_timer_t *timer)
+{
+	attempt(timer->data);
+}
+
+static struct etcd_call *
+start(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_line_fn line,
+      etcd_rpc_done_fn done, void *arg, struct err *err)
+{
+	struct etcd_call *c = buf_ok(body) ? mem_zalloc(MEM_SCHEDULER, sizeof(*c)) : NULL;
+
+	if (!c) {
+		err_set(err, ERR_NO_MEMORY, "no memory to ask the store");
+		return NULL;
+	}
+	buf_init(&c->body, MEM_SCHEDULER, BODY_BYTES_MAX);
+	buf_init(&c->answer, MEM_SCHEDULER, ETCD_RPC_ANSWER_BYTES_MAX);
+	buf_put(&c->body, body->data, body->length);
+	if (!buf_ok(&c->body)) {
+		buf_fini(&c->body);
+		mem_free(c);
+		err_set(err, ERR_NO_MEMORY, "no memory to ask the store");
+		return NULL;
+	}
+	c->rpc = r;
+	text_copy(c->path, sizeof(c->path), path);
+	c->line = line;
+	c->done = done;
+	c->arg = arg;
+	c->endpoint = r->next;
+	uv_timer_init(r->loop, &c->timer);
+	c->timer.data = c;
+	uv_update_time(r->loop);
+	c->deadline_ms = uv_now(r->loop) + r->timeout_ms;
+	list_push(&r->calls, &c->link);
+	uv_timer_start(&c->timer, on_start, 0, 0);
+	return c;
+}
+
+struct etcd_call *
+etcd_rpc_call(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_done_fn done,
+	      void *arg, struct err *err)
+{
+	return start(r, path, body, NULL, done, arg, err);
+}
+
+struct etcd_call *
+etcd_rpc_stream(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_line_fn line,
+		etcd_rpc_done_fn done, void *arg, struct err *err)
+{
+	assert(line);
+	return start(r, path, body, line, done, arg, err);
+}

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The copy follows the cluster.
+ *
+ *   look    every 2 s the newest entry of the log is read from a majority: that is how this node
+ *           knows that the cluster can be changed, and that the copy is not behind
+ *   watch   changes come as etcd commits them; those of one revision belong together, and with the
+ *           entry that came with them they are one transaction
+ *   read    everything, at one revision: at the beginning, after what was missed is compacted, and
+ *           whenever a transaction does not fit the copy
+ *
+ * A copy is never set back: a cluster that is older than it, or has another history, is refused.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/world.h"
+#include "scheduler/etcd_engine.h"
+#include "scheduler/store_row.h"
+
+enum {
+	BODY_BYTES = 16 << 10,
+	LOOK_BYTES = 64 << 10,
+	LINE_BYTES = 192 << 20,
+	READ_BYTES = 512 << 20,
+	CHANGES_BYTES = 256 << 20,
+	READ_KEYS = 128,
+	READ_KEYS_MAX = 4096,
+	READ_SMALL_BYTES = 1 << 20,
+	READ_LARGE_BYTES = 8 << 20,
+	AGAIN_MS = 250,
+	BEHIND_MAX = 3,
+	ID_BYTES = 16,
+};
+
+static void ask(struct etcd_engine *e);
+static void start_read(struct etcd_engine *e);
+static void start_watch(struct etcd_engine *e);
+
+/* ---- news ---- */
+
+static void
+tell(struct etcd_engine *e, const struct store_news *news)
+{
+	if (e->news)
+		e->news(e->news_arg, news);
+}
+
+static void
+tell_row(struct etcd_engine *e, const struct store_change *change)
+{
+	struct store_news news = {
+		.what = STORE_NEWS_GONE,
+		.sequence = e->copy.head.sequence,
+		.kind = change->key.kind,
+		.id = change->key.id,
+	};
+	struct err ignored = {0};
+
+	if (change->gone) {
+		tell(e, &news);
+		return;
+	}
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, store_shape(change->key.kind)->row_bytes);
+	/* Without memory for it: read it yourself. */
+	if (!row || store_row_get(change->key.kind, change->key.id, change->data, change->bytes,
+				  row, &ignored) < 0) {
+		news.what = STORE_NEWS_ALL;
+	} else {
+		news.what = STORE_NEWS_ROW;
+		news.row = row;
+	}
+	tell(e, &news);
+}
+
+static void
+tell_changes(struct etcd_engine *e, const struct store_change *changes, size_t count)
+{
+	struct store_news news = {.sequence = e->copy.head.sequence};
+
+	for (size_t i = 0; i < count && e->news; i++) {
+		if (!changes[i].key.blob) {
+			tell_row(e, &changes[i]);
+		} else if (!changes[i].gone && (i == 0 || !changes[i - 1].key.blob ||
+						changes[i - 1].key.id != changes[i].key.id)) {
+			news.what = STORE_NEWS_BLOB;
+			news.kind = changes[i].key.kind;
+			news.id = changes[i].key.id;
+			tell(e, &news);
+		}
+	}
+	news = (struct store_news){.what = STORE_NEWS_END, .sequence = e->copy.head.sequence};
+	tell(e, &news);
+}
+
+int
+etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_t count,
+		const struct store_entry *entry, int64_t revision, struct err *err)
+{
+	bool own = e->commit.phase != ETCD_COMMIT_NONE && e->commit.fresh &&
+		   store_entry_same(entry, &e->commit.next);
+
+	if (revision < e->copy.revision)
+		revision = e->copy.revision;
+	if (store_copy_apply(&e->copy, changes, count, entry, revision, err) < 0)
+		return -1;
+	if (!own)
+		tell_changes(e, changes, count);
+	etcd_commit_seen(e, entry);
+	return 0;
+}
+
+/* ---- looking ---- */
+
+static void
+on_time(uv_timer_t *timer)
+{
+	ask(timer->data);
+}
+
+static void
+look_in(struct etcd_engine *e, uint64_t ms)
+{
+	if (!e->sync.look)
+		uv_timer_start(&e->sync.timer, on_time, ms, 0);
+}
+
+static void
+refuse(struct etcd_engine *e, const struct err *err)
+{
+	if (e->writable || strcmp(e->why.what, err->what) != 0)
+		log_err(LOG_WARN, "the store cannot be changed; what runs goes on", err);
+	etcd_engine_unwritable(e, err);
+}
+
+/* The copy is what the cluster is, or will be in a moment. */
+static void
+settle(struct etcd_engine *e)
+{
+	etcd_ids_fill(e);
+	if (!e->sync.watch)
+		start_watch(e);
+	etcd_commit_wake(e);
+	/* Comes back when there are some. */
+	if (e->ids.next == e->ids.end) {
+		struct err err = {0};
+
+		err_set(&err, ERR_UNREACHABLE, "this node has no ids for new rows yet");
+		etcd_engine_unwritable(e, &err);
+		return;
+	}
+	if (!e->writable)
+		log_event(LOG_INFO, "the store can be changed",
+			  log_u("sequence", e->copy.head.sequence), LOG_END);
+	e->writable = true;
+	memset(&e->why, 0, sizeof(e->why));
+}
+
+void
+etcd_sync_settle(struct etcd_engine *e)
+{
+	if (!e->sync.read && e->copy.id[0])
+		settle(e);
+}
+
+static void
+call_look(struct etcd_engine *e, const char *path, struct buf *body, etcd_rpc_done_fn done)
+{
+	struct err err = {0};
+
+	e->sync.look = etcd_rpc_call(e->rpc, path, body, done, e, &err);
+	buf_fini(body);
+	if (!e->sync.look) {
+		refuse(e, &err);
+		look_in(e, AGAIN_MS);
+	}
+}
+
+static void
+made(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_engine *e = arg;
+
+	e->sync.look = NULL;
+	if (answer->err)
+		refuse(e, answer->err);
+	look_in(e, answer->err ? AGAIN_MS : 0);
+}
+
+/* Nobody used this prefix before. */
+static void
+make(struct etcd_engine *e)
+{
+	char key[ETCD_ENGINE_KEY_BYTES], text[STORE_ENTRY_BYTES], id[2 * ID_BYTES + 1];
+	struct store_entry first = {0};
+	struct etcd_json_txn t;
+	uint8_t random[ID_BYTES];
+	struct world world;
+	struct buf body;
+
+	world_real(&world);
+	world_random(&world, random, sizeof(random));
+	text_hex(random, sizeof(random), id, sizeof(id));
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_txn(&t, &body);
+	etcd_engine_key(e, "id", key);
+	etcd_json_if_absent(&t, key);
+	etcd_json_then(&t);
+	etcd_json_put(&t, key, id, strlen(id), 0);
+	etcd_engine_key(e, "ids", key);
+	etcd_json_put(&t, key, "1", 1, 0);
+	etcd_engine_log_key(e, 0, key);
+	store_entry_put(&first, text);
+	etcd_json_put(&t, key, text, strlen(text), 0);
+	etcd_json_end(&t);
+	call_look(e, "/v3/kv/txn", &body, made);
+}
+
+static int
+another(struct err *err, const char *why)
+{
+	err_set(err, ERR_CORRUPT,
+		"the cluster's store is not the one that this node has a copy of");
+	err_why(err, "%s", why);
+	return err_fix(err, "if the cluster is right, move this node's copy away: it is copied "
+			    "again");
+}
+
+static int
+get_entry(const struct etcd_json_kvs *kvs, struct store_entry *out, struct err *err)
+{
+	if (kvs->count != 1)
+		return another(err, "its log is gone");
+	return store_entry_get((const char *)kvs->items[0].value, kvs->items[0].value_bytes, out,
+			       err);
+}
+
+static int
+check_history(struct etcd_engine *e, const struct etcd_json_answer *a,
+	      const struct store_entry *newest, struct err *err)
+{
+	const struct etcd_json_kvs *id = &a->gets[0], *mine = &a->gets[2];
+	struct store_entry there;
+
+	if (!e->copy.id[0])
+		return 0;
+	if (id->items[0].value_bytes != strlen(e->copy.id) ||
+	    memcmp(id->items[0].value, e->copy.id, id->items[0].value_bytes) != 0)
+		return another(err, "it is another store");
+	if (newest->sequence < e->sync.look_from)
+		return another(err, "it is older than the copy");
+	if (mine->count == 0 || e->copy.head.sequence != e->sync.look_from)
+		return 0;
+	if (get_entry(mine, &there, err) < 0)
+		return -1;
+	return store_entry_same(&there, &e->copy.head) ? 0 : another(err, "it has another history");
+}
+
+/* A transaction that its writer left unspread is finished by whoever sees it for long. */
+static void
+look_at_newest(struct etcd_engine *e, const struct store_entry *newest, int64_t revision)
+{
+	bool late = newest->sequence > e->copy.head.sequence || !e->copy.id[0];
+
+	if (newest->parts) {
+		e->sync.unspread = true;
+		if (++e->sync.behind >= BEHIND_MAX)
+			etcd_spread_start(e, newest);
+	} else {
+		if (newest->sequence == e->copy.head.sequence)
+			e->sync.unspread = false;
+		e->sync.behind = late ? e->sync.behind + 1 : 0;
+		etcd_spread_sweep(e, revision);
+	}
+	if (!e->copy.id[0] || (late && (!e->copy.revision || e->sync.behind > BEHIND_MAX)))
+		start_read(e);
+	else if (!e->sync.read)
+		settle(e);
+}
+
+static int
+read_look(struct etcd_engine *e, const struct etcd_rpc_answer *answer, struct arena *arena,
+	  struct err *err)
+{
+	struct etcd_json_answer a;
+	struct store_entry newest;
+
+	if (etcd_json_answer(answer->text, answer->bytes, arena, &a, err) < 0)
+		return -1;
+	if (a.gets_count != 3)
+		return err_set(err, ERR_CORRUPT, "etcd gave an answer that is none");
+	if (a.gets[0].count != 1) {
+		if (e->copy.id[0])
+			return another(err, "it is empty");
+		make(e);
+		return 0;
+	}
+	if (get_entry(&a.gets[1], &newest, err) < 0 || check_history(e, &a, &newest, err) < 0)
+		return -1;
+	look_at_newest(e, &newest, a.gets[1].items[0].revision);
+	return 0;
+}
+
+static void
+looked(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_engine *e = arg;
+	struct err err = {0};
+	struct arena arena;
+
+	e->sync.look = NULL;
+	if (answer->err) {
+		refuse(e, answer->err);
+		look_in(e, AGAIN_MS);
+		return;
+	}
+	arena_init(&arena, MEM_SCHEDULER, LOOK_BYTES);
+	if (read_look(e, answer, &arena, &err) < 0)
+		refuse(e, &err);
+	arena_fini(&arena);
+	look_in(e, STORE_ETCD_LOOK_MS);
+}
+
+static void
+ask(struct etcd_engine *e)
+{
+	char id[ETCD_ENGINE_KEY_BYTES], from[ETCD_ENGINE_KEY_BYTES], to[ETCD_ENGINE_KEY_BYTES];
+	char mine[ETCD_ENGINE_KEY_BYTES];
+	struct etcd_json_txn t;
+	struct buf body;
+
+	if (e->sync.look)
+		return;
+	e->sync.look_from = e->copy.head.sequence;
+	etcd_engine_key(e, "id", id);
+	etcd_engine_key(e, "log/", from);
+	etcd_engine_key(e, "log0", to);
+	etcd_engine_log_key(e, e->copy.head.sequence, mine);
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_txn(&t, &body);
+	etcd_json_then(&t);
+	etcd_json_get(&t, &(struct etcd_json_range){.key = id});
+	etcd_json_get(&t, &(struct etcd_json_range){
+				  .key = from,
+				  .end = to,
+				  .limit = 1,
+				  .newest_first = true,
+			  });
+	etcd_json_get(&t, &(struct etcd_json_range){.key = mine});
+	etcd_json_end(&t);
+	call_look(e, "/v3/kv/txn", &body, looked);
+}
+
+/* ---- reading everything ---- */
+
+static void
+end_read(struct etcd_engine *e)
+{
+	etcd_rpc_cancel(e->sync.read);
+	e->sync.read = NULL;
+	buf_fini(&e->sync.changes);
+	arena_fini(&e->sync.arena);
+}
+
+static void
+fail_read(struct etcd_engine *e, const struct err *err)
+{
+	refuse(e, err);
+	end_read(e);
+	look_in(e, AGAIN_MS);
+}
+
+/* Of row/ and blob/; false for other keys. */
+static int
+take_change(const struct etcd_engine *e, const struct etcd_json_kv *kv, struct store_change *out,
+	    struct err *err)
+{
+	size_t skip = strlen(e->prefix);
+	const char *name = kv->key + skip;
+
+	memset(out, 0, sizeof(*out));
+	if (!text_starts(kv->key, e->prefix) ||
+	    (!text_starts(name, "row/") && !text_starts(name, "blob/")))
+		return 0;
+	if (!store_key_get(name, kv->key_bytes - skip, &out->key)) {
+		err_set(err, ERR_UNSUPPORTED,
+			"the store holds something that this zlayer does not "
+			"know");
+		return err_why(err, "%s", kv->key);
+	}
+	out->gone = kv->gone;
+	out->data = kv->value;
+	out->bytes = kv->value_bytes;
+	return 1;
+}
+
+static int
+take_read(struct etcd_engine *e, const struct etcd_json_kv *kv, struct err *err)
+{
+	const char *name = kv->key + strlen(e->prefix);
+	struct store_change change;
+	int rc = take_change(e, kv, &change, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc > 0)
+		buf_put(&e->sync.changes, &change, sizeof(change));
+	else if (text_equal(name, "id"))
+		text_ncopy(e->sync.id, sizeof(e->sync.id), (const char *)kv->value,
+			   kv->value_bytes);
+	else if (text_starts(name, "log/")) /* the newest comes last */
+		return store_entry_get((const char *)kv->value, kv->value_bytes, &e->sync.entry,
+				       err);
+	return 0;
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	return store_key_compare(&((const struct store_change *)a)->key,
+				 &((const struct store_change *)b)->key);
+}
+
+static void
+all_read(struct etcd_engine *e)
+{
+	struct store_news news = {.what = STORE_NEWS_ALL};
+	size_t count = e->sync.changes.length / sizeof(struct store_change);
+	struct store_change *changes = (struct store_change *)(void *)e->sync.changes.data;
+	struct store_entry entry = e->sync.entry;
+	struct err err = {0};
+
+	if (entry.parts) {
+		e->sync.unspread = true;
+		etcd_spread_start(e, &entry);
+		end_read(e);
+		return;
+	}
+	/* A transaction of this node came in between: the copy follows by itself. */
+	if (e->copy.id[0] && entry.sequence < e->copy.head.sequence) {
+		end_read(e);
+		settle(e);
+		return;
+	}
+	if (count)
+		qsort(changes, count, sizeof(*changes), by_key);
+	if (store_copy_replace(&e->copy, changes, count, &entry, e->sync.revision, e->sync.id,
+			       &err) < 0) {
+		fail_read(e, &err);
+		return;
+	}
+	end_read(e);
+	log_event(LOG_INFO, "the store was copied", log_u("sequence", entry.sequence),
+		  log_u("keys", count), LOG_END);
+	e->sync.unspread = false;
+	e->sync.behind = 0;
+	etcd_ids_check(e);
+	etcd_commit_seen(e, &entry);
+	news.sequence = entry.sequence;
+	tell(e, &news);
+	settle(e);
+}
+
+static void read_page(struct etcd_engine *e);
+
+static int
+take_page(struct etcd_engine *e, const struct etcd_rpc_answer *answer, bool *more, struct err *err)
+{
+	struct etcd_json_answer a;
+
+	if (etcd_json_answer(answer->text, answer->bytes, &e->sync.arena, &a, err) < 0)
+		return -1;
+	if (!e->sync.revision)
+		e->sync.revision = a.revision;
+	for (size_t i = 0; i < a.kvs.count; i++) {
+		if (take_read(e, &a.kvs.items[i], err) < 0)
+			return -1;
+	}
+	if (!buf_ok(&e->sync.changes))
+		return err_set(err, ERR_NO_MEMORY, "no memory for a copy of the store");
+	*more = a.kvs.more && a.kvs.count > 0;
+	/* '!' is below all that a key may go on with. */
+	if (*more && !text_format(e->sync.from, sizeof(e->sync.from), "%s!",
+				  a.kvs.items[a.kvs.count - 1].key))
+		return err_set(err, ERR_CORRUPT, "the store holds a key that is too long");
+	if (answer->bytes < READ_SMALL_BYTES && e->sync.limit < READ_KEYS_MAX)
+		e->sync.limit *= 2;
+	else if (answer->bytes > READ_LARGE_BYTES && e->sync.limit > 1)
+		e->sync.limit /= 2;
+	return 0;
+}
+
+static void
+page_read(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_engine *e = arg;
+	struct err err = {0};
+	bool more = false;
+
+	e->sync.read = NULL;
+	if (answer->err && answer->err->kind == ERR_LIMIT && e->sync.limit > 1) {
+		e->sync.limit = e->sync.limit > 16 ? 16 : 1;
+		read_page(e);
+	} else if (answer->err) {
+		fail_read(e, answer->err);
+	} else if (take_page(e, answer, &more, &err) < 0) {
+		fail_read(e, &err);
+	} else if (more) {
+		read_page(e);
+	} else {
+		all_read(e);
+	}
+}
+
+static void
+read_page(struct etcd_engine *e)
+{
+	char to[ETCD_ENGINE_KEY_BYTES];
+	struct err err = {0};
+	struct buf body;
+
+	etcd_engine_key(e, "row0", to);
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_range(&body, &(struct etcd_json_range){
+				       .key = e->sync.from,
+				       .end = to,
+				       .limit = e->sync.limit,
+				       .revision = e->sync.revision,
+			       });
+	e->sync.read = etcd_rpc_call(e->rpc, "/v3/kv/range", &body, page_read, e, &err);
+	buf_fini(&body);
+	if (!e->sync.read)
+		fail_read(e, &err);
+}
+
+static void
+start_read(struct etcd_engine *e)
+{
+	if (e->sync.read)
+		return;
+	etcd_rpc_cancel(e->sync.watch);
+	e->sync.watch = NULL;
+	e->sync.revision = 0;
+	e->sync.limit = READ_KEYS;
+	e->sync.id[0] = '\0';
+	memset(&e->sync.entry, 0, sizeof(e->sync.entry));
+	etcd_engine_key(e, "blob/", e->sync.from);
+	arena_init(&e->sync.arena, MEM_SCHEDULER, READ_BYTES);
+	buf_init(&e->sync.changes, MEM_SCHEDULER, CHANGES_BYTES);
+	read_page(e);
+}
+
+/* ---- watching ---- */
+
+struct group {
+	struct store_change *changes;
+	size_t count;
+	struct store_entry entry;
+	bool has_entry;
+};
+
+static int
+sort_group(const struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t count,
+	   struct group *g, struct err *err)
+{
+	char log[ETCD_ENGINE_KEY_BYTES];
+
+	etcd_engine_key(e, "log/", log);
+	for (size_t i = 0; i < count; i++) {
+		int rc = take_change(e, &kvs[i], &g->changes[g->count], err);
+
+		if (rc < 0)
+			return -1;
+		g->count += (size_t)rc;
+		if (rc || kvs[i].gone || !text_starts(kvs[i].key, log))
+			continue;
+		if (store_entry_get((const char *)kvs[i].value, kvs[i].value_bytes, &g->entry,
+				    err) < 0)
+			return -1;
+		g->has_entry = true;
+	}
+	if (g->count)
+		qsort(g->changes, g->count, sizeof(*g->changes), by_key);
+	return 0;
+}
+
+/* What one revision changed. 1: a large one, which only reading everything gives. */
+static int
+take_group(struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t count, struct arena *arena,
+	   struct err *err)
+{
+	struct group g = {.changes = arena_array(arena, count + 1, sizeof(*g.changes))};
+	uint64_t mine = e->copy.head.sequence;
+
+	if (!g.changes)
+		return err_set(err, ERR_NO_MEMORY, "no memory for changes of the store");
+	if (sort_group(e, kvs, count, &g, err) < 0)
+		return -1;
+	if (!g.has_entry && (g.count == 0 || e->sync.unspread))
+		return 0; /* a lease, a part, a piece of a large one */
+	if (!g.has_entry)
+		return err_set(err, ERR_CORRUPT, "the store was changed by something else");
+	if (g.entry.sequence < mine)
+		return 0;
+	if (g.entry.parts) {
+		e->sync.unspread = true;
+		return 0;
+	}
+	if (g.entry.sequence == mine) {
+		e->sync.unspread = false;
+		etcd_commit_wake(e);
+		return 0;
+	}
+	if (e->sync.unspread)
+		return 1;
+	if (etcd_sync_apply(e, g.changes, g.count, &g.entry, kvs[0].revision, err) < 0)
+		return -1;
+	etcd_commit_wake(e);
+	return 0;
+}
+
+static void
+take_events(struct etcd_engine *e, const struct etcd_json_kvs *kvs, struct arena *arena)
+{
+	struct etcd_call *watch = e->sync.watch;
+	struct err err = {0};
+
+	for (size_t i = 0, n; i < kvs->count; i += n) {
+		for (n = 1;
+		     i + n < kvs->count && kvs->items[i + n].revision == kvs->items[i].revision;)
+			n++;
+		int rc = take_group(e, &kvs->items[i], n, arena, &err);
+
+		if (rc != 0) {
+			if (rc < 0)
+				log_err(LOG_WARN, "the store is copied anew", &err);
+			start_read(e);
+			return;
+		}
+		if (e->sync.watch != watch)
+			return;
+	}
+	if (e->copy.head.sequence >= e->sync.look_from)
+		e->sync.behind = 0;
+}
+
+static void
+on_line(void *arg, const char *text, size_t bytes)
+{
+	struct etcd_engine *e = arg;
+	struct etcd_json_events events;
+	struct err err = {0};
+	struct arena arena;
+
+	arena_init(&arena, MEM_SCHEDULER, LINE_BYTES);
+	if (etcd_json_events(text, bytes, &arena, &events, &err) < 0) {
+		log_err(LOG_WARN, "the store is copied anew", &err);
+		start_read(e);
+	} else if (events.canceled) {
+		etcd_rpc_cancel(e->sync.watch);
+		e->sync.watch = NULL;
+		if (events.compacted)
+			start_read(e);
+		else
+			look_in(e, AGAIN_MS);
+	} else {
+		take_events(e, &events.kvs, &arena);
+	}
+	arena_fini(&arena);
+}
+
+static void
+watch_ended(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_engine *e = arg;
+
+	(void)answer;
+	e->sync.watch = NULL;
+	look_in(e, AGAIN_MS);
+}
+
+static void
+start_watch(struct etcd_engine *e)
+{
+	char from[ETCD_ENGINE_KEY_BYTES], to[ETCD_ENGINE_KEY_BYTES];
+	struct err err = {0};
+	struct buf body;
+
+	etcd_engine_key(e, "", from);
+	text_copy(to, sizeof(to), from);
+	to[strlen(to) - 1] = '0'; /* follows '/' */
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_watch(&body, from, to, e->copy.revision + 1);
+	e->sync.watch = etcd_rpc_stream(e->rpc, "/v3/watch", &body, on_line, watch_ended, e, &err);
+	buf_fini(&body);
+}
+
+/* ---- from outside ---- */
+
+void
+etcd_sync_init(struct etcd_engine *e)
+{
+	uv_timer_init(e->loop, &e->sync.timer);
+	e->sync.timer.data = e;
+	buf_init(&e->sync.changes, MEM_SCHEDULER, 0);
+	arena_init(&e->sync.arena, MEM_SCHEDULER, 0);
+	ask(e);
+}
+
+void
+etcd_sync_stop(struct etcd_engine *e)
+{
+	etcd_rpc_cancel(e->sync.look);
+	etcd_rpc_cancel(e->sync.watch);
+	e->sync.look = e->sync.watch = NULL;
+	end_read(e);
+	uv_timer_stop(&e->sync.timer);
+}
+
+void
+etcd_sync_look(struct etcd_engine *e)
+{
+	look_in(e, 0);
+}

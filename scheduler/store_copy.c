@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keys and values on one side, rows and blobs of the embedded engine on the other. What a change
+ * replaces is read from the rows themselves, so the digest of a copy cannot drift from what it
+ * holds. Removals go first (a name may be given to another row), then parents before children.
+ */
+#include "scheduler/store_copy.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/store_row.h"
+
+enum {
+	VALUE_BYTES_MAX = STORE_CHUNK_BYTES,
+	BLOB_BYTES_MAX = 64 << 20,
+	ROW_BYTES_MAX = 16 << 10,
+	NUMBER_BYTES = 24,
+	IDS_BYTES_MAX = 64 << 20,
+};
+
+#define NOTE_ENTRY "copy.entry"
+#define NOTE_REVISION "copy.revision"
+#define NOTE_ID "copy.id"
+
+static size_t
+row_bytes_max(void)
+{
+	size_t most = 0;
+
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
+		if (store_shape(kind)->row_bytes > most)
+			most = store_shape(kind)->row_bytes;
+	}
+	return most;
+}
+
+/* ---- values ---- */
+
+static int
+no_memory(struct err *err)
+{
+	return err_set(err, ERR_NO_MEMORY, "no memory for a change of the store");
+}
+
+static int
+row_value(struct store *rows, const struct store_key *key, struct buf *out, struct err *err)
+{
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+
+	if (!row)
+		return no_memory(err);
+	if (store_get(rows, key->kind, key->id, row, err) < 0)
+		return -1;
+	store_row_put(out, key->kind, row);
+	return buf_ok(out) ? 0 : no_memory(err);
+}
+
+static int
+chunk_value(struct store *rows, const struct store_key *key, struct buf *out, struct err *err)
+{
+	struct buf blob;
+
+	buf_init(&blob, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	int rc = store_get_blob(rows, key->kind, key->id, &blob, err);
+	size_t from = (size_t)key->chunk * STORE_CHUNK_BYTES;
+	if (rc == 0 && key->chunk > 0 && from >= blob.length)
+		rc = err_set(err, ERR_NOT_FOUND, "it is not in the store");
+	if (rc == 0) {
+		size_t left = blob.length - from;
+
+		buf_put(out, blob.data + from, left < STORE_CHUNK_BYTES ? left : STORE_CHUNK_BYTES);
+		rc = buf_ok(out) ? 0 : no_memory(err);
+	}
+	buf_fini(&blob);
+	return rc;
+}
+
+int
+store_copy_value(struct store *rows, const struct store_key *key, struct buf *out, struct err *err)
+{
+	buf_reset(out);
+	return key->blob ? chunk_value(rows, key, out, err) : row_value(rows, key, out, err);
+}
+
+/* ---- all of a store ---- */
+
+static void
+collect_id(void *arg, const void *row)
+{
+	uint64_t id;
+
+	memcpy(&id, row, sizeof(id));
+	buf_u64(arg, id);
+}
+
+static int
+visit_blob(struct store *rows, enum store_blob blob, uint64_t id, store_copy_visit_fn visit,
+	   void *arg, struct err *err)
+{
+	struct store_change change = {.key = {.blob = true, .kind = blob, .id = id}};
+	struct err none = {0};
+	struct buf bytes;
+
+	buf_init(&bytes, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	int rc = store_get_blob(rows, blob, id, &bytes, &none);
+	if (rc < 0 && none.kind != ERR_NOT_FOUND)
+		*err = none;
+	bool there = rc == 0;
+	if (rc < 0 && none.kind == ERR_NOT_FOUND)
+		rc = 0;
+	for (size_t at = 0; there && rc == 0; change.key.chunk++) {
+		size_t left = bytes.length - at;
+
+		change.data = bytes.data + at;
+		change.bytes = left < STORE_CHUNK_BYTES ? left : STORE_CHUNK_BYTES;
+		rc = visit(arg, &change, err);
+		at += change.bytes;
+		there = at < bytes.length;
+	}
+	buf_fini(&bytes);
+	return rc;
+}
+
+static int
+visit_row(struct store *rows, unsigned kind, uint64_t id, store_copy_visit_fn visit, void *arg,
+	  struct err *err)
+{
+	struct store_change change = {.key = {.kind = kind, .id = id}};
+	struct buf value;
+
+	buf_init(&value, MEM_SCHEDULER, ROW_BYTES_MAX);
+	int rc = row_value(rows, &change.key, &value, err);
+	if (rc == 0) {
+		change.data = value.data;
+		change.bytes = value.length;
+		rc = visit(arg, &change, err);
+	}
+	buf_fini(&value);
+	for (unsigned blob = 0; blob < STORE_BLOBS_ && rc == 0; blob++) {
+		if (store_blob_parent(blob) == kind)
+			rc = visit_blob(rows, blob, id, visit, arg, err);
+	}
+	return rc;
+}
+
+int
+store_copy_each(struct store *rows, store_copy_visit_fn visit, void *arg, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned kind = 0; kind < STORE_KINDS_ && rc == 0; kind++) {
+		struct cursor at;
+		struct buf ids;
+
+		buf_init(&ids, MEM_SCHEDULER, IDS_BYTES_MAX);
+		rc = store_each(rows, kind, 0, 0, collect_id, &ids, err);
+		if (rc == 0 && !buf_ok(&ids))
+			rc = no_memory(err);
+		cursor_init(&at, ids.data, ids.length);
+		while (rc == 0 && cursor_left(&at))
+			rc = visit_row(rows, kind, cursor_u64(&at), visit, arg, err);
+		buf_fini(&ids);
+	}
+	return rc;
+}
+
+struct sum {
+	struct store_digest *digest;
+	uint64_t count;
+};
+
+static int
+add_up(void *arg, const struct store_change *change, struct err *err)
+{
+	struct sum *s = arg;
+
+	(void)err;
+	store_digest_add(s->digest, &change->key, change->data, change->bytes);
+	s->count++;
+	return 0;
+}
+
+int
+store_copy_sum(struct store *rows, struct store_digest *digest, uint64_t *count, struct err *err)
+{
+	struct sum s = {.digest = digest};
+
+	memset(digest, 0, sizeof(*digest));
+	int rc = store_copy_each(rows, add_up, &s, err);
+	*count = s.count;
+	return rc;
+}
+
+/* ---- opening ---- */
+
+static int
+read_notes(struct store_copy *c, struct err *err)
+{
+	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+	uint64_t revision = 0;
+
+	if (store_get_note(c->rows, NOTE_ENTRY, entry, sizeof(entry), err) < 0 ||
+	    store_get_note(c->rows, NOTE_REVISION, number, sizeof(number), err) < 0 ||
+	    store_get_note(c->rows, NOTE_ID, c->id, sizeof(c->id), err) < 0)
+		return -1;
+	if (!entry[0])
+		return 0;
+	if (store_entry_get(entry, strlen(entry), &c->head, err) < 0)
+		return -1;
+	if (!text_u64(number, INT64_MAX, &revision) || !c->id[0])
+		return err_set(err, ERR_CORRUPT, "the copy of the store does not say of what");
+	c->revision = (int64_t)revision;
+	return 0;
+}
+
+static int
+check(struct store_copy *c, struct err *err)
+{
+	struct store_digest digest;
+	uint64_t count;
+
+	if (store_copy_sum(c->rows, &digest, &count, err) < 0)
+		return -1;
+	if (!c->id[0] && count > 0) {
+		err_set(err, ERR_CONFLICT, "this file is a store of its own, and no copy");
+		return err_fix(err, "move the store into the cluster's, or move the file away");
+	}
+	if (count == c->head.count && !memcmp(&digest, &c->head.digest, sizeof(digest)))
+		return 0;
+	err_set(err, ERR_CORRUPT, "the copy of the store is not what was written");
+	err_why(err, "%" PRIu64 " keys, %" PRIu64 " expected%s", count, c->head.count,
+		count == c->head.count ? ", with other values" : "");
+	return err_fix(err, "move the file away: it is copied again from the cluster");
+}
+
+int
+store_copy_open(struct store_copy *c, struct store *rows, struct err *err)
+{
+	memset(c, 0, sizeof(*c));
+	c->rows = rows;
+	if (read_notes(c, err) == 0 && check(c, err) == 0)
+		return 0;
+	store_copy_close(c);
+	return -1;
+}
+
+void
+store_copy_close(struct store_copy *c)
+{
+	store_free(c->rows);
+	c->rows = NULL;
+}
+
+/* ---- one transaction ---- */
+
+static int
+account(struct store_copy *c, const struct store_change *change, struct store_entry *next,
+	struct buf *old, struct err *err)
+{
+	struct err none = {0};
+	bool there = store_copy_value(c->rows, &change->key, old, &none) == 0;
+
+	if (!there && none.kind != ERR_NOT_FOUND) {
+		*err = none;
+		return -1;
+	}
+	if (there) {
+		store_digest_remove(&next->digest, &change->key, old->data, old->length);
+		next->count--;
+	}
+	if (!change->gone) {
+		store_digest_add(&next->digest, &change->key, change->data, change->bytes);
+		next->count++;
+	}
+	return 0;
+}
+
+int
+store_copy_next(struct store_copy *c, const struct store_change *changes, size_t count,
+		struct store_entry *next, struct err *err)
+{
+	struct buf old;
+	int rc = 0;
+
+	next->sequence = c->head.sequence + 1;
+	next->digest = c->head.digest;
+	next->count = c->head.count;
+	buf_init(&old, MEM_SCHEDULER, VALUE_BYTES_MAX);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		assert(i == 0 || store_key_compare(&changes[i - 1].key, &changes[i].key) < 0);
+		rc = account(c, &changes[i], next, &old, err);
+	}
+	buf_fini(&old);
+	if (rc == 0)
+		store_entry_chain(next, c->head.hash, changes, count);
+	return rc;
+}
+
+static int
+misfit(struct err *err, const char *why)
+{
+	err_set(err, ERR_CORRUPT, "a change of the store does not fit this copy");
+	return err_why(err, "%s", why);
+}
+
+static int
+remove_rows(struct store_copy *c, const struct store_change *changes, size_t count, void *row,
+	    struct err *err)
+{
+	for (size_t i = count; i-- > 0;) {
+		const struct store_key *key = &changes[i].key;
+		struct err none = {0};
+		uint64_t head[2];
+
+		if (!changes[i].gone || key->blob)
+			continue;
+		if (store_get(c->rows, key->kind, key->id, row, &none) < 0) {
+			*err = none;
+			return none.kind == ERR_NOT_FOUND ? misfit(err, "a row is gone already")
+							  : -1;
+		}
+		memcpy(head, row, sizeof(head));
+		if (store_drop(c->rows, key->kind, head[0], head[1], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The chunks of one blob: those that changed, else those that were there. */
+static int
+join_blob(const struct buf *old, const struct store_change *changes, size_t count, struct buf *out,
+	  struct err *err)
+{
+	size_t next = 0;
+
+	for (uint32_t chunk = 0;; chunk++) {
+		size_t from = (size_t)chunk * STORE_CHUNK_BYTES;
+		size_t left = old->length > from ? old->length - from : 0;
+		const struct store_change *change = NULL;
+
+		if (next < count && changes[next].key.chunk == chunk)
+			change = &changes[next++];
+		if (change ? change->gone : !left)
+			break;
+		if (out->length != from)
+			return misfit(err, "a part of a blob is not whole");
+		if (change)
+			buf_put(out, change->data, change->bytes);
+		else
+			buf_put(out, old->data + from,
+				left < STORE_CHUNK_BYTES ? left : STORE_CHUNK_BYTES);
+	}
+	for (; next < count; next++) {
+		if (!changes[next].gone)
+			return misfit(err, "a part of a blob is missing");
+	}
+	return buf_ok(out) ? 0 : no_memory(err);
+}
+
+static int
+place_blob(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
+	   struct err *err)
+{
+	const struct store_key *key = &changes[0].key;
+	struct buf old, blob;
+	struct err none = {0};
+	int rc = 0;
+
+	buf_init(&old, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	buf_init(&blob, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	if (!fresh && store_get_blob(c->rows, key->kind, key->id, &old, &none) < 0 &&
+	    none.kind != ERR_NOT_FOUND) {
+		*err = none;
+		rc = -1;
+	}
+	if (rc == 0)
+		rc = join_blob(&old, changes, count, &blob, err);
+	if (rc == 0)
+		rc = store_put_blob(c->rows, key->kind, key->id,
+				    blob.data ? blob.data : (const void *)"", blob.length, err);
+	buf_fini(&old);
+	buf_fini(&blob);
+	return rc;
+}
+
+static int
+place_all(struct store_copy *c, const struct store_change *changes, size_t count, void *row,
+	  bool fresh, struct err *err)
+{
+	for (size_t i = 0; i < count;) {
+		const struct store_key *key = &changes[i].key;
+		size_t n = 1;
+
+		while (key->blob && i + n < count && changes[i + n].key.blob &&
+		       changes[i + n].key.kind == key->kind && changes[i + n].key.id == key->id)
+			n++;
+		if (key->blob) {
+			/* A blob whose beginning is gone goes with its row. */
+			if ((key->chunk > 0 || !changes[i].gone) &&
+			    place_blob(c, &changes[i], n, fresh, err) < 0)
+				return -1;
+		} else if (!changes[i].gone) {
+			if (store_row_get(key->kind, key->id, changes[i].data, changes[i].bytes,
+					  row, err) < 0 ||
+			    store_place(c->rows, key->kind, row, err) < 0)
+				return -1;
+		}
+		i += n;
+	}
+	return 0;
+}
+
+static int
+put_notes(struct store_copy *c, const struct store_entry *next, int64_t revision, const char *id,
+	  struct err *err)
+{
+	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+
+	store_entry_put(next, entry);
+	text_format(number, sizeof(number), "%" PRIi64, revision);
+	if (store_put_note(c->rows, NOTE_ENTRY, entry, err) < 0 ||
+	    store_put_note(c->rows, NOTE_REVISION, number, err) < 0)
+		return -1;
+	return store_put_note(c->rows, NOTE_ID, id, err);
+}
+
+static int
+drop_all(struct store_copy *c, struct err *err)
+{
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
+		if (store_parent(kind) == STORE_KINDS_ &&
+		    store_drop_through(c->rows, kind, INT64_MAX, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* fresh: in place of all that is there. */
+static int
+write_changes(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
+	      struct err *err)
+{
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+
+	if (!row)
+		return no_memory(err);
+	if ((fresh ? drop_all(c, err) : remove_rows(c, changes, count, row, err)) < 0)
+		return -1;
+	return place_all(c, changes, count, row, fresh, err);
+}
+
+static int
+take_over(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
+	  const struct store_entry *next, int64_t revision, const char *id, struct err *err)
+{
+	struct store_entry spread = *next;
+
+	spread.parts = 0;
+	if (store_begin(c->rows, err) < 0)
+		return -1;
+	if (write_changes(c, changes, count, fresh, err) < 0 ||
+	    put_notes(c, &spread, revision, id, err) < 0) {
+		store_abort(c->rows);
+		return -1;
+	}
+	if (store_commit(c->rows, err) < 0)
+		return -1;
+	c->head = spread;
+	c->revision = revision;
+	if (id != c->id)
+		text_copy(c->id, sizeof(c->id), id);
+	return 0;
+}
+
+int
+store_copy_apply(struct store_copy *c, const struct store_change *changes, size_t count,
+		 const struct store_entry *next, int64_t revision, struct err *err)
+{
+	struct store_entry mine = *next;
+
+	if (next->sequence != c->head.sequence + 1)
+		return misfit(err, "a transaction before it is missing");
+	if (store_copy_next(c, changes, count, &mine, err) < 0)
+		return -1;
+	if (!store_entry_same(&mine, next))
+		return misfit(err, "its digest is another one");
+	return take_over(c, changes, count, false, next, revision, c->id, err);
+}
+
+int
+store_copy_replace(struct store_copy *c, const struct store_change *changes, size_t count,
+		   const struct store_entry *next, int64_t revision, const char *id,
+		   struct err *err)
+{
+	struct store_digest digest = {{0}};
+
+	for (size_t i = 0; i < count; i++) {
+		store_digest_add(&digest, &changes[i].key, changes[i].data, changes[i].bytes);
+		if (changes[i].gone ||
+		    (i > 0 && store_key_compare(&changes[i - 1].key, &changes[i].key) >= 0))
+			return misfit(err, "its keys are not in order");
+	}
+	if (count != next->count || memcmp(&digest, &next->digest, sizeof(digest)) != 0) {
+		err_set(err, ERR_CORRUPT, "the shared store is not what its log says");
+		err_why(err, "%zu keys, %" PRIu64 " expected%s", count, next->count,
+			count == next->count ? ", with other values" : "");
+		return err_fix(err, "undo what was changed by hand, or restore a backup");
+	}
+	return take_over(c, changes, count, true, next, revision, id, err);
+}
