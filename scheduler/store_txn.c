@@ -114,7 +114,6 @@ run(struct store_txn *t, const struct store_op *op, void *row, struct err *err)
 {
 	switch (op->what) {
 	case OP_PUT:
-		memcpy(row, op->data, op->bytes);
 		if (touch(t, false, op->kind, op->id, err) < 0)
 			return -1;
 		return store_put(t->rows, op->kind, row, err);
@@ -322,8 +321,8 @@ compare(struct store_txn *t, const struct value *now, const struct value *before
 {
 	for (uint32_t n = 0;; n++) {
 		struct store_change c = {.key = now->key};
-		const uint8_t *old;
-		size_t old_bytes;
+		const uint8_t *old = NULL;
+		size_t old_bytes = 0;
 		bool was = part(before, n, &old, &old_bytes);
 
 		c.key.chunk = n;
@@ -414,7 +413,10 @@ store_txn_again(struct store_txn *t, struct err *err)
 	if (!row)
 		return no_memory(err);
 	for (const struct store_op *op = t->first; op; op = op->next) {
-		assert(op->what != OP_PUT || op->bytes <= ROW_BYTES_MAX);
+		if (op->what == OP_PUT) {
+			assert(op->bytes <= ROW_BYTES_MAX);
+			memcpy(row, op->data, op->bytes);
+		}
 		if (run(t, op, row, err) < 0)
 			return -1;
 	}
