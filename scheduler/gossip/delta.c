@@ -8,6 +8,7 @@
 #include "scheduler/gossip/delta.h"
 
 #include <string.h>
+#include "base/mutant.h"
 #include "scheduler/gossip/cast.h"
 #include "scheduler/gossip/life.h"
 #include "scheduler/gossip/member.h"
@@ -48,7 +49,7 @@ delta_write(const struct space *s, uint64_t version, struct buf *out)
 	if (count < 0)
 		return false;
 	size_t first = younger(list, (size_t)count, base);
-	bool all_kept = base > 0 && s->dropped <= version;
+	bool all_kept = base > 0 && MUTANT(7, true, s->dropped <= version);
 	buf_u32(out, s->node);
 	buf_u32(out, (uint32_t)((size_t)count - first));
 	buf_u32(out, all_kept ? DELTA_ALL_KEPT : (uint32_t)first);
@@ -166,7 +167,7 @@ remove_gone(struct gossip *g, size_t at, const struct delta *d)
 	struct cursor c = d->kept_at;
 	struct change e;
 
-	if (d->kept == DELTA_ALL_KEPT)
+	if (MUTANT(6, true, d->kept == DELTA_ALL_KEPT))
 		return true;
 	uint64_t *there = mem_array(MEM_SCHEDULER, count + 1, sizeof(*there));
 	if (!there)

@@ -9,6 +9,7 @@
  */
 #include "scheduler/gossip/hear.h"
 
+#include "base/mutant.h"
 #include "scheduler/gossip/doubt.h"
 #include "scheduler/gossip/life.h"
 #include "scheduler/gossip/member.h"
@@ -63,10 +64,10 @@ hear_record(struct gossip *g, uint32_t from, uint32_t node, uint32_t accuser, ui
 		return false;
 	}
 	if ((size_t)at == g->self_at) {
-		life_heard(g, status);
+		MUTANT(2, (void)0, life_heard(g, status));
 		return status != g->status[at];
 	}
-	if (status > g->status[at]) {
+	if (MUTANT(1, status != g->status[at], status > g->status[at])) {
 		accept(g, from, (size_t)at, accuser, status);
 		return false;
 	}
@@ -75,8 +76,10 @@ hear_record(struct gossip *g, uint32_t from, uint32_t node, uint32_t accuser, ui
 			rumour_add(g, node, accuser, status);
 		return false;
 	}
+	/* Who has missed a good-bye accuses somebody who will never answer: it must hear of it. */
 	return core_state(status) >= GOSSIP_SUSPECT &&
-	       core_incarnation(status) < core_incarnation(g->status[at]);
+	       (core_incarnation(status) < core_incarnation(g->status[at]) ||
+		core_state(g->status[at]) == GOSSIP_LEFT);
 }
 
 void

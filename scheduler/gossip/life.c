@@ -14,6 +14,7 @@
  */
 #include "scheduler/gossip/life.h"
 
+#include "base/mutant.h"
 #include "scheduler/gossip/hear.h"
 #include "scheduler/gossip/member.h"
 #include "scheduler/gossip/packet.h"
@@ -43,7 +44,7 @@ life_file(struct gossip *g, const void *data, size_t bytes)
 
 	if (cursor_ok(&c) && magic == MAGIC && format == FORMAT && sum == check(incarnation) &&
 	    incarnation < GOSSIP_INCARNATION_MAX)
-		g->life.durable = incarnation;
+		g->life.durable = MUTANT(16, 0, incarnation);
 	else
 		g->counters.disk_failures++;
 }
@@ -52,7 +53,7 @@ static void
 write_file(struct gossip *g)
 {
 	uint8_t data[LIFE_FILE_BYTES];
-	uint32_t ahead = g->life.incarnation + LIFE_AHEAD;
+	uint32_t ahead = MUTANT(3, g->life.durable, g->life.incarnation + LIFE_AHEAD);
 
 	if (ahead > GOSSIP_INCARNATION_MAX)
 		ahead = GOSSIP_INCARNATION_MAX;

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "base/mutant.h"
 
 void
 packet_u16(uint8_t *at, uint16_t v)
@@ -153,7 +154,7 @@ packet_send(struct gossip *g, struct packet *p, uint32_t node)
 		struct step_action *a = step_add(g->out, STEP_SEND, p->data, p->bytes);
 
 		a->node = node;
-		a->after = g->life.after;
+		a->after = MUTANT(4, 0, g->life.after);
 		g->counters.datagrams_sent++;
 		g->counters.datagram_bytes_sent += p->bytes;
 	}

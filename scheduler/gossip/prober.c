@@ -20,6 +20,7 @@
  */
 #include "scheduler/gossip/prober.h"
 
+#include "base/mutant.h"
 #include "scheduler/gossip/doubt.h"
 #include "scheduler/gossip/hear.h"
 #include "scheduler/gossip/lane.h"
@@ -165,7 +166,8 @@ fail(struct gossip *g, struct probe *p)
 	p->node = 0;
 	if (at >= 0 && core_live(g->status[at]))
 		hear_record(g, g->config.self, g->ids[at], g->config.self,
-			    core_status(core_incarnation(g->status[at]), GOSSIP_SUSPECT));
+			    core_status(core_incarnation(g->status[at]),
+					MUTANT(5, GOSSIP_ALIVE, GOSSIP_SUSPECT)));
 }
 
 static void
@@ -326,7 +328,7 @@ least(uint64_t a, uint64_t b)
 static bool
 lost_ones(const struct gossip *g)
 {
-	return g->live < g->count;
+	return MUTANT(14, false, g->live < g->count);
 }
 
 uint64_t

@@ -11,6 +11,7 @@
 #include "scheduler/gossip/rumour.h"
 
 #include <string.h>
+#include "base/mutant.h"
 #include "scheduler/gossip/member.h"
 
 enum {
@@ -202,7 +203,7 @@ rumour_fill(struct gossip *g, struct packet *p, uint32_t to)
 		there[g->rumours[i].told] = true;
 	for (uint32_t told = 0; told < limit && room; told++)
 		if (there[told])
-			room = fill(g, p, to, told, limit + 1);
+			room = fill(g, p, to, told, MUTANT(12, limit, limit + 1));
 	for (size_t i = 0; i < g->rumours_count; i++)
 		if (g->rumours[i].told > limit)
 			g->rumours[i].told -= limit;

@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/mutant.h"
 #include "scheduler/gossip/cast.h"
 #include "scheduler/gossip/member.h"
 #include "scheduler/gossip/tell.h"
@@ -148,7 +149,7 @@ space_erase(struct gossip *g, size_t at, size_t index)
 	struct space *s = space_of(g, at);
 	struct entry *e = s->entries[index];
 
-	if (at != g->self_at)
+	if (MUTANT(18, false, at != g->self_at))
 		tell_entry(g, s->node, e->type, e->id);
 	s->bytes -= SPACE_ENTRY_BYTES + e->bytes;
 	s->count--;
@@ -235,7 +236,7 @@ drop(struct gossip *g, size_t at, const struct change *c)
 	struct space *s = space_of(g, at);
 	size_t index = place(s, c->type, c->id);
 
-	s->dropped = c->version;
+	s->dropped = MUTANT(11, s->dropped, c->version);
 	if (stands(s, index, c->type, c->id) &&
 	    s->entries[index]->sequence < gossip_version_sequence(c->version))
 		space_erase(g, at, index);
@@ -254,10 +255,10 @@ space_apply(struct gossip *g, size_t at, const struct change *c)
 	if (gossip_version_birth(c->version) > gossip_version_birth(s->version)) {
 		if (from > 0)
 			return SPACE_GAP;
-		space_reset(g, at);
+		MUTANT(9, (void)0, space_reset(g, at));
 		space_set_version(g, at, gossip_version(gossip_version_birth(c->version), 0));
 	}
-	if (from > gossip_version_sequence(s->version))
+	if (MUTANT(8, false, from > gossip_version_sequence(s->version)))
 		return SPACE_GAP;
 	if (c->op == CHANGE_PUT && space_store(g, at, c) == SPACE_REFUSED)
 		return SPACE_REFUSED;

@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/mutant.h"
 #include "scheduler/gossip/delta.h"
 #include "scheduler/gossip/hear.h"
 #include "scheduler/gossip/life.h"
@@ -195,7 +196,7 @@ read_buckets(struct gossip *g, struct lane *l, struct cursor *c)
 		return SYNC_MALFORMED;
 	bucket_digests(g, digests);
 	for (size_t i = 0; i < CORE_BUCKETS; i++)
-		if (cursor_u64(c) != digests[i])
+		if (cursor_u64(c) != digests[i] && MUTANT(15, i % 2 == 0, true))
 			l->differs[i / 8] |= (uint8_t)(1u << i % 8);
 	l->vector = true;
 	l->compared = true;

@@ -8,6 +8,7 @@
 #include "scheduler/gossip/tell.h"
 
 #include <string.h>
+#include "base/mutant.h"
 #include "scheduler/gossip/member.h"
 #include "scheduler/gossip/space.h"
 
@@ -94,7 +95,9 @@ give_entry(struct gossip *g, const struct tell *t)
 	};
 	if (e) {
 		told.head.bytes = e->bytes;
-		told.head.version = gossip_version(gossip_version_birth(s->version), e->sequence);
+		told.head.version =
+			MUTANT(17, s->version,
+			       gossip_version(gossip_version_birth(s->version), e->sequence));
 		memcpy(told.value, e->value, e->bytes);
 	}
 	give(g, t, &told, sizeof(told.head) + told.head.bytes);

@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { SYNC_NS_MIN = 20000, SYNC_NS_MAX = 2000000, SYNC_NS_MOST = 5000000000 };
+enum { SYNC_NS_MIN = 20000, SYNC_NS_USUAL = 2000000, SYNC_NS_MOST = 5000000000 };
 
 void
 sim_disk_init(struct disk *d, struct draw draw, struct parcels *parcels)
@@ -16,6 +16,7 @@ sim_disk_init(struct disk *d, struct draw draw, struct parcels *parcels)
 	memset(d, 0, sizeof(*d));
 	d->draw = draw;
 	d->parcels = parcels;
+	d->sync_ns_max = SYNC_NS_USUAL;
 }
 
 static void
@@ -31,6 +32,7 @@ sim_disk_fini(struct disk *d)
 {
 	drop_ops(d);
 	mem_free(d->ops);
+	mem_free(d->answered);
 	for (size_t i = 0; i < d->file_count; i++)
 		mem_free(d->files[i].data);
 	d->file_count = 0;
@@ -62,7 +64,7 @@ sim_disk_busy(const struct disk *d)
 uint64_t
 sim_disk_duration_ns(struct disk *d)
 {
-	uint64_t ns = draw_scale(&d->draw, SYNC_NS_MIN, SYNC_NS_MAX);
+	uint64_t ns = draw_scale(&d->draw, SYNC_NS_MIN, d->sync_ns_max);
 
 	if (d->slow > 1)
 		ns *= d->slow;
@@ -142,6 +144,19 @@ tear(struct disk *d, const struct disk_op *op)
 		add_bytes(f, NULL, bytes - part);
 }
 
+/* Until the ring has its full length its numbers are its indexes, so growing moves nothing. */
+static void
+note_answer(struct disk *d, uint64_t token, bool good)
+{
+	if (d->answers == d->answered_room && d->answered_room < DISK_TOKENS) {
+		d->answered_room = d->answered_room ? d->answered_room * 2 : 4;
+		d->answered =
+			mem_resize(MEM_BASE, d->answered, d->answered_room, sizeof(d->answered[0]));
+		assert(d->answered);
+	}
+	d->answered[d->answers++ % d->answered_room] = (struct disk_answer){token, good};
+}
+
 int
 sim_disk_finish(struct disk *d, uint64_t *token_out)
 {
@@ -159,9 +174,7 @@ sim_disk_finish(struct disk *d, uint64_t *token_out)
 		carry_out(d, &op);
 	else
 		tear(d, &op);
-	d->answered[d->answers % DISK_TOKENS].token = op.token;
-	d->answered[d->answers % DISK_TOKENS].good = status == 0;
-	d->answers++;
+	note_answer(d, op.token, status == 0);
 	*token_out = op.token;
 	parcel_put(d->parcels, op.parcel);
 	return status;
@@ -179,13 +192,13 @@ sim_disk_crash(struct disk *d)
 enum disk_token
 sim_disk_token(const struct disk *d, uint64_t token)
 {
-	uint64_t known = d->answers < DISK_TOKENS ? d->answers : DISK_TOKENS;
+	uint64_t room = d->answered_room, known = d->answers < room ? d->answers : room;
 
 	for (size_t i = 0; i < d->op_count; i++)
 		if (d->ops[i].token == token)
 			return DISK_PENDING;
 	for (uint64_t n = 1; n <= known; n++) {
-		size_t i = (d->answers - n) % DISK_TOKENS;
+		size_t i = (d->answers - n) % room;
 
 		if (d->answered[i].token == token)
 			return d->answered[i].good ? DISK_GOOD : DISK_BAD;

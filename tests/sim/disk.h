@@ -32,6 +32,11 @@ struct disk_op {
 	struct parcel *parcel;
 };
 
+struct disk_answer {
+	uint64_t token;
+	bool good;
+};
+
 enum disk_token { DISK_UNKNOWN, DISK_PENDING, DISK_GOOD, DISK_BAD };
 
 struct disk {
@@ -42,12 +47,11 @@ struct disk {
 	struct disk_op *ops; /* the first is under way */
 	size_t op_count;
 	size_t op_room;
-	struct {
-		uint64_t token;
-		bool good;
-	} answered[DISK_TOKENS]; /* the latest; number n at n % DISK_TOKENS */
+	struct disk_answer *answered; /* the latest; number n at n % answered_room */
 	uint64_t answers;
-	uint32_t slow; /* times the usual duration; 0 and 1 are usual */
+	uint64_t answered_room; /* grows up to DISK_TOKENS */
+	uint64_t sync_ns_max;   /* how long an operation usually takes at most */
+	uint32_t slow;          /* times the usual duration; 0 and 1 are usual */
 	uint32_t fail_ppm;
 	bool full;
 };

@@ -106,8 +106,8 @@ sum_up(struct sim *s)
 			sum_item(s, i);
 }
 
-static void
-crash(struct sim *s, const struct plan_item *item)
+void
+sim_fault_crash(struct sim *s, const struct plan_item *item)
 {
 	struct sim_node *n = sim_shell_node(s, item->node);
 	struct event *e;
@@ -115,6 +115,7 @@ crash(struct sim *s, const struct plan_item *item)
 	if (n->state == SIM_DOWN) {
 		if (item->for_ns == PLAN_FOR_EVER)
 			n->back_at_ns = PLAN_FOR_EVER;
+		n->crash_again = item;
 		return;
 	}
 	n->power = item->kind == PLAN_POWER;
@@ -146,7 +147,7 @@ sim_fault_begin(struct sim *s, size_t index)
 		break;
 	case PLAN_CRASH:
 	case PLAN_POWER:
-		crash(s, item);
+		sim_fault_crash(s, item);
 		break;
 	case PLAN_JUMP:
 		skew_jump(&n->clock, s->now_ns, item->strength);
@@ -176,6 +177,7 @@ heal_node(struct sim *s, uint32_t node)
 	struct sim_node *n = sim_shell_node(s, node);
 	struct event *e;
 
+	n->crash_again = NULL;
 	if (n->state == SIM_PAUSED) {
 		n->pause_until_ns = s->now_ns;
 		sim_shell_resume(s, node);

@@ -47,6 +47,8 @@ void sim_stream_free_all(struct sim *s);
 /* fault.c */
 void sim_fault_begin(struct sim *s, size_t item);
 void sim_fault_end(struct sim *s, size_t item);
+/* A crash of the plan; of a node that is down: as soon as it has started again. */
+void sim_fault_crash(struct sim *s, const struct plan_item *item);
 void sim_fault_heal(struct sim *s);
 
 /* trace.c */

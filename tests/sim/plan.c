@@ -122,6 +122,7 @@ draw_shape(struct plan *p, const struct plan_wish *wish, uint32_t nodes)
 	p->spread_ns = draw_below(&d, 2) ? 0 : draw_scale(&d, 1 * MS, 5 * S);
 	p->rate_max_ppb = rates[draw_below(&d, 3)];
 	p->socket_bytes = draw_below(&d, 4) ? SOCKET_BYTES : SOCKET_BYTES / 16;
+	p->sync_ns_max = draw_below(&d, 2) ? 0 : draw_scale(&d, 2 * MS, 1 * S);
 	p->wire_low = wish->wire_low;
 	p->wire_high = draw_below(&d, 4) ? wish->wire_low : wish->wire_high;
 	p->quiet = draw_below(&d, QUIET_OF) == 0;

@@ -57,7 +57,8 @@ struct plan {
 	uint64_t spread_ns; /* nodes start within */
 	uint32_t rate_max_ppb;
 	size_t socket_bytes;
-	uint32_t wire_low; /* versions that nodes speak are drawn between */
+	uint64_t sync_ns_max; /* of the disks; 0: what is usual */
+	uint32_t wire_low;    /* versions that nodes speak are drawn between */
 	uint32_t wire_high;
 	bool quiet; /* no faults at all */
 	struct link_model link;

@@ -3,18 +3,15 @@
  * scheduler/gossip behind the simulator's calls: the roster is all nodes, a few entries are put
  * before the start (what a node has journalled), and local inputs put, drop and leave. A node that
  * has said good-bye is as good as stopped: it takes no further input.
- *
- * The observer keeps what every owner really wrote, by version, and compares with what the others
- * are told (STEP_TELL): they may be late, never wrong.
  */
 #include "tests/sim/profile_gossip.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/err.h"
-#include "base/map.h"
 #include "base/mem.h"
+#include "tests/sim/gossip_truth.h"
+#include "tests/sim/gossip_warm.h"
 
 enum {
 	FILE_LIFE = 1,
@@ -96,6 +93,8 @@ step(void *core, const struct step_input *in, struct step_actions *out)
 	if (in->kind == STEP_LOCAL)
 		act(c, in);
 	gossip_step(c->gossip, in, out);
+	if (in->kind == STEP_START && !c->config.profile)
+		gossip_warm(c->gossip);
 	for (size_t i = 0; i < out->count; i++)
 		if (out->items[i].kind == STEP_TELL && out->items[i].what == GOSSIP_LEAVING)
 			c->left = true;
@@ -122,30 +121,11 @@ profile_gossip_has_left(void *core)
 	return ((struct core *)core)->left;
 }
 
-/* ---- what is true ---- */
-
-struct written {
-	uint64_t version;
-	uint64_t id;
-	uint64_t hash;
-	uint16_t type;
-	bool heard; /* another node has been told of it */
-};
-
-struct owner {
-	struct map written; /* by version */
-	uint64_t version;   /* the greatest */
-	uint32_t heard;     /* the greatest incarnation that another node holds of it */
-	bool leaving;       /* in this boot it was asked to leave */
-	uint32_t left;      /* the greatest incarnation in which it was */
-};
-
 struct observer {
 	uint32_t nodes;
-	struct owner *owners; /* by node */
-	uint32_t *known;      /* by holder and member: incarnation << 8 | state */
 	uint32_t leaves;
 	uint64_t steps;
+	struct gossip_truth *truth;
 };
 
 static void *
@@ -155,11 +135,7 @@ observer_new(struct sim *s)
 
 	assert(o);
 	o->nodes = s->plan->nodes;
-	o->owners = mem_array(MEM_BASE, o->nodes + 1, sizeof(o->owners[0]));
-	o->known = mem_array(MEM_BASE, (o->nodes + 1) * (o->nodes + 1), sizeof(o->known[0]));
-	assert(o->owners && o->known);
-	for (uint32_t node = 0; node <= o->nodes; node++)
-		map_init_seeded(&o->owners[node].written, MEM_BASE, node);
+	o->truth = gossip_truth_new(s);
 	return o;
 }
 
@@ -168,23 +144,8 @@ observer_free(void *observer)
 {
 	struct observer *o = observer;
 
-	for (uint32_t node = 0; node <= o->nodes; node++) {
-		struct map *m = &o->owners[node].written;
-		struct map_iter it = {0};
-
-		while (map_next(m, &it))
-			mem_free(it.value);
-		map_fini(m);
-	}
-	mem_free(o->owners);
-	mem_free(o->known);
+	gossip_truth_free(o->truth);
 	mem_free(o);
-}
-
-static uint32_t *
-known(struct observer *o, uint32_t holder, uint32_t member)
-{
-	return &o->known[holder * (o->nodes + 1) + member];
 }
 
 static void
@@ -193,19 +154,7 @@ turned(void *observer, struct sim *s, uint32_t node, bool up)
 	struct observer *o = observer;
 
 	(void)s;
-	if (!up)
-		return;
-	o->owners[node].leaving = false;
-	for (uint32_t member = 1; member <= o->nodes; member++)
-		*known(o, node, member) = 0;
-}
-
-static uint64_t
-hash_value(const void *value, size_t bytes)
-{
-	static const uint64_t key[2] = {1, 2};
-
-	return map_siphash(key, value, bytes);
+	gossip_truth_turned(o->truth, node, up);
 }
 
 static struct gossip *
@@ -214,111 +163,6 @@ live_core(struct sim *s, uint32_t node)
 	void *core = sim_core(s, node);
 
 	return core && !profile_gossip_has_left(core) ? profile_gossip_core(core) : NULL;
-}
-
-/* ---- entries ---- */
-
-static void
-note_written(struct observer *o, struct sim *s, uint32_t node, const struct gossip_entry *e)
-{
-	struct owner *owner = &o->owners[node];
-	struct written *w = map_get_u64(&owner->written, e->version);
-	struct written now = {e->version, e->id, hash_value(e->value, e->bytes), e->type, false};
-
-	if (e->version > owner->version)
-		owner->version = e->version;
-	if (!w) {
-		w = mem_dup(MEM_BASE, &now, sizeof(now));
-		if (!w || map_put_u64(&owner->written, e->version, w) < 0)
-			assert(!"memory");
-	} else if (w->id != now.id || w->type != now.type || w->hash != now.hash) {
-		/* A birth that was not durable before a crash may come again if nobody heard. */
-		if (w->heard)
-			sim_fail(s, "version", node, "gives version %llx to two different changes",
-				 (unsigned long long)e->version);
-		*w = now;
-	}
-}
-
-/* Whatever of the own namespace is there after a step was written by its owner. */
-static void
-note_own(struct observer *o, struct sim *s, uint32_t node)
-{
-	struct gossip *g = profile_gossip_core(sim_core(s, node));
-	struct gossip_walk walk = {.node = node};
-	struct gossip_member self;
-	struct gossip_entry e;
-
-	while (gossip_each(g, &walk, &e))
-		note_written(o, s, node, &e);
-	if (gossip_member(g, node, &self) && self.version > o->owners[node].version)
-		o->owners[node].version = self.version;
-}
-
-static void
-check_entry(struct observer *o, struct sim *s, uint32_t node, const uint8_t *data, size_t bytes)
-{
-	struct gossip_tell_entry t;
-	struct written *w;
-
-	assert(bytes >= sizeof(t));
-	memcpy(&t, data, sizeof(t));
-	if (t.node == node)
-		sim_fail(s, "entry", node, "is told of an entry of its own");
-	if (t.version > o->owners[t.node].version)
-		sim_fail(s, "entry", node, "holds version %llx of node %u, which wrote up to %llx",
-			 (unsigned long long)t.version, t.node,
-			 (unsigned long long)o->owners[t.node].version);
-	if (t.dropped || s->failure.failed)
-		return;
-	w = map_get_u64(&o->owners[t.node].written, t.version);
-	if (!w || w->id != t.id || w->type != t.type ||
-	    w->hash != hash_value(data + sizeof(t), bytes - sizeof(t)))
-		sim_fail(s, "entry", node, "holds version %llx of node %u as it was never written",
-			 (unsigned long long)t.version, t.node);
-	else
-		w->heard = true;
-}
-
-/* ---- members ---- */
-
-static void
-check_member(struct observer *o, struct sim *s, uint32_t node, const struct gossip_tell_member *t)
-{
-	uint32_t status = t->incarnation << 8 | t->state, *before = known(o, node, t->node);
-	struct owner *owner = &o->owners[t->node];
-
-	if (status < *before)
-		sim_fail(s, "order", node, "goes back from %u.%u to %u.%u with node %u",
-			 *before >> 8, *before & 0xff, t->incarnation, t->state, t->node);
-	*before = status;
-	if (t->node == node)
-		return;
-	if (t->incarnation > owner->heard)
-		owner->heard = t->incarnation;
-	if (t->state == GOSSIP_LEFT && t->incarnation > owner->left)
-		sim_fail(s, "left", node, "holds node %u as left, which never said so", t->node);
-	if (t->state == GOSSIP_DEAD && s->plan->quiet && live_core(s, t->node))
-		sim_fail(s, "false-death", node, "holds node %u as dead, and nothing was wrong",
-			 t->node);
-}
-
-/* An owner that speaks is never behind what is said of it, in any of its lives. */
-static void
-check_own(struct observer *o, struct sim *s, uint32_t node)
-{
-	struct owner *owner = &o->owners[node];
-	struct gossip_member self;
-
-	if (!gossip_member(profile_gossip_core(sim_core(s, node)), node, &self)) {
-		sim_fail(s, "own", node, "does not know itself");
-		return;
-	}
-	if (owner->leaving && self.incarnation > owner->left)
-		owner->left = self.incarnation;
-	if (self.incarnation < owner->heard)
-		sim_fail(s, "own", node, "speaks as incarnation %u; others have heard of %u",
-			 self.incarnation, owner->heard);
 }
 
 static void
@@ -336,31 +180,18 @@ check_step(void *observer, struct sim *s, uint32_t node, const struct step_input
 	   const struct step_actions *out)
 {
 	struct observer *o = observer;
-	bool sends = false;
 
-	if (in->kind == STEP_LOCAL && in->what == PROFILE_GOSSIP_LEAVE)
-		o->owners[node].leaving = true;
-	if (in->kind == STEP_START || in->kind == STEP_LOCAL || in->kind == STEP_DISK_DONE)
-		note_own(o, s, node);
-	for (size_t i = 0; i < out->count && !s->failure.failed; i++) {
-		const struct step_action *a = &out->items[i];
-		struct gossip_tell_member t;
-
-		sends |= a->kind == STEP_SEND || a->kind == STEP_STREAM_WRITE;
-		if (a->kind != STEP_TELL)
-			continue;
-		if (a->what == GOSSIP_ENTRY)
-			check_entry(o, s, node, out->data + a->offset, a->bytes);
-		if (a->what != GOSSIP_MEMBER)
-			continue;
-		assert(a->bytes == sizeof(t));
-		memcpy(&t, out->data + a->offset, sizeof(t));
-		check_member(o, s, node, &t);
-	}
-	if (sends && !s->failure.failed)
-		check_own(o, s, node);
+	gossip_truth_step(o->truth, s, node, in, out);
 	if (o->steps++ % MEMORY_EVERY == 0)
 		check_memory(o, s);
+}
+
+static void
+check_told(void *observer, struct sim *s)
+{
+	struct observer *o = observer;
+
+	gossip_truth_end(o->truth, s);
 }
 
 /* ---- in the end ---- */
@@ -527,7 +358,7 @@ const struct sim_profile *
 profile_gossip(void)
 {
 	static const struct sim_check checks[] = {
-		{.name = "told", .step = check_step},
+		{.name = "told", .step = check_step, .end = check_told},
 		{.name = "members", .settled = members_settled},
 		{.name = "digests", .settled = digests_settled, .end = check_contents},
 		{.name = "budget", .end = check_budget},

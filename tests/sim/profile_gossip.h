@@ -22,7 +22,8 @@ struct profile_gossip_put {
 };
 
 const struct sim_profile *profile_gossip(void);
-/* The same without checks and acts: for measuring. */
+/* Without acts and checks, and all know all from the start: for measuring. Copy it to add a check.
+ */
 const struct sim_profile *profile_gossip_bare(void);
 /* The core within what sim_core() gives. */
 struct gossip *profile_gossip_core(void *core);

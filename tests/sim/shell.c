@@ -448,6 +448,9 @@ sim_shell_start(struct sim *s, uint32_t node)
 	sim_trace_turn(s, node, "starts");
 	if (s->profile->turned)
 		s->profile->turned(s->observer, s, node, true);
+	if (n->crash_again)
+		sim_fault_crash(s, n->crash_again);
+	n->crash_again = NULL;
 	give_files(s, node);
 	if (n->state == SIM_UP)
 		step(s, node, (struct step_input){.kind = STEP_START});

@@ -27,6 +27,8 @@ set_up_node(struct sim *s, uint32_t node, struct draw *d)
 	n->crash_after = UINT64_MAX;
 	n->streams = UINT32_MAX;
 	sim_disk_init(&n->disk, draw_of(draw_mix(p->seed, DRAW_DISKS), node), &s->parcels);
+	if (p->sync_ns_max)
+		n->disk.sync_ns_max = p->sync_ns_max;
 	n->back_at_ns = p->spread_ns ? draw_below(d, p->spread_ns) : 0;
 	e = sim_queue_add(&s->queue, n->back_at_ns, SIM_RESTART);
 	e->node = node;

@@ -90,7 +90,8 @@ struct sim_node {
 	uint64_t crash_after; /* actions; UINT64_MAX: not asked for */
 	bool crash_at_disk;   /* counted from the next write on */
 	uint64_t down_for_ns;
-	bool power; /* the crash takes the machine */
+	const struct plan_item *crash_again; /* as soon as it is up again; NULL: none */
+	bool power;                          /* the crash takes the machine */
 	uint64_t pause_until_ns;
 	bool clock_stands; /* while it is paused, and did so at stood_ns */
 	uint64_t stood_ns;
