@@ -14,10 +14,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataplane/counts.h"
 #include "dataplane/flows.h"
-#include "dataplane/program.h"
 #include "dataplane/services.h"
-#include "ring/metrics.h"
 #include "spec/config.h"
 
 enum {
@@ -38,22 +37,17 @@ struct balancer {
 	struct services *services;
 	struct err why_not;
 	char refused[ERR_TEXT_BYTES]; /* what was said to be */
-	uint32_t xdp, links_count;
-	char links[MSG_EDGE_LINKS][16];
+	uint32_t xdp;
+	struct counts_links links;
 	uint8_t modes[MSG_EDGE_LINKS], shared[MSG_EDGE_LINKS];
-	uint32_t ifindexes[MSG_EDGE_LINKS];
 	uint64_t drains[DRAINS_MAX];
 	size_t drains_count;
 	struct flows *flows;
 	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX];
 	size_t addresses_count;
-	struct program_time root, uplink;
+	struct counts counts;
 	uv_timer_t soon, tick;
 	unsigned ticks;
-	bool counted;
-	struct edge_count counts[EDGE_LINKS * EDGE_VERDICTS];
-	__u64 drops[EDGE_LINKS * EDGE_REASONS];
-	struct edge_count backs[EDGE_BACKS];
 };
 
 /* ---- rows as arrays ---- */
@@ -177,8 +171,13 @@ say_nothing(struct balancer *b)
 	station_kick(b->st);
 }
 
-static void count(struct balancer *b);
 static void publish_drains(struct balancer *b);
+
+static void
+count(struct balancer *b)
+{
+	counts_look(&b->counts, b->lb, b->services, &b->links, station_metrics(b->st));
+}
 
 static void
 stop(struct balancer *b)
@@ -190,7 +189,7 @@ stop(struct balancer *b)
 	b->services = NULL;
 	lb_remove(b->lb); /* the links with it */
 	b->lb = NULL;
-	b->counted = b->root.has_counted = b->uplink.has_counted = false;
+	counts_forget(&b->counts);
 	log_event(LOG_INFO, "the balancer is off", log_s("why", b->why_not.what), LOG_END);
 	publish_drains(b);
 	say_nothing(b);
@@ -252,16 +251,16 @@ static void
 take_links(struct balancer *b, const struct msg_edge *edge)
 {
 	b->xdp = 0;
-	b->links_count = 0;
+	b->links.count = 0;
 	for (uint32_t i = 0; i < edge->links_count && i < MSG_EDGE_LINKS; i++) {
 		if (!MSG_OK(edge->links[i].name))
 			continue;
 		if (edge->links[i].mode > b->xdp)
 			b->xdp = edge->links[i].mode;
-		b->ifindexes[b->links_count] = edge->links[i].ifindex;
-		b->modes[b->links_count] = (uint8_t)edge->links[i].mode;
-		b->shared[b->links_count] = edge->links[i].shared != 0;
-		memcpy(b->links[b->links_count++], edge->links[i].name, 16);
+		b->links.ifindexes[b->links.count] = edge->links[i].ifindex;
+		b->modes[b->links.count] = (uint8_t)edge->links[i].mode;
+		b->shared[b->links.count] = edge->links[i].shared != 0;
+		memcpy(b->links.names[b->links.count++], edge->links[i].name, 16);
 	}
 	if (edge->reason.kind)
 		msg_reason_to(&edge->reason, &b->why_not);
@@ -286,13 +285,13 @@ fill(struct balancer *b, const struct tables *t, struct services_input *in)
 	if (prefix)
 		fill_cluster(prefix, &in->config);
 	in->config.uplink = uplink->fabric_ifindex;
-	b->links_count = b->xdp = 0;
+	b->links.count = b->xdp = 0;
 	if (!edge)
 		return;
 	take_links(b, edge);
 	fill_addresses(b, edge, in);
-	in->attached = b->links_count > 0;
-	in->config.out = b->links_count == 1 ? b->ifindexes[0] : 0;
+	in->attached = b->links.count > 0;
+	in->config.out = b->links.count == 1 ? b->links.ifindexes[0] : 0;
 }
 
 static void
@@ -303,7 +302,7 @@ publish_applied(struct balancer *b, const struct tables *t)
 		.backends_version = ring_table_version(t->scheduler, MSG_TABLE_BACKEND),
 	};
 
-	if (!b->links_count) {
+	if (!b->links.count) {
 		say_nothing(b);
 		return;
 	}
@@ -341,7 +340,7 @@ publish_drains(struct balancer *b)
 	struct ring_writer *w = station_writer(b->st);
 
 	now.count = 0;
-	if (b->services && b->links_count)
+	if (b->services && b->links.count)
 		services_drains(b->services, see_drain, &now);
 	for (size_t i = 0; i < b->drains_count; i++) {
 		bool still = false;
@@ -386,7 +385,7 @@ work(struct balancer *b, const struct tables *t)
 	if (!ring_table_get(t->node, MSG_TABLE_UPLINK, 1))
 		return;
 	if (is_idle(b, t)) {
-		b->xdp = b->links_count = 0;
+		b->xdp = b->links.count = 0;
 		stop(b);
 		return;
 	}
@@ -487,128 +486,15 @@ balancer_tell(const struct balancer *b, struct msg_datapath *row)
 {
 	row->edge = b->lb != NULL;
 	row->xdp = b->xdp;
-	row->links_count = b->links_count;
-	memcpy(row->links, b->links, sizeof(row->links));
+	row->links_count = b->links.count;
+	memcpy(row->links, b->links.names, sizeof(row->links));
 	memcpy(row->modes, b->modes, sizeof(row->modes));
 	memcpy(row->shared, b->shared, sizeof(row->shared));
 	if (b->why_not.kind)
 		msg_reason_from(&b->why_not, &row->edge_reason);
 }
 
-/* ---- counters ---- */
-
-static void
-link_name(const struct balancer *b, uint32_t slot, char *out, size_t cap)
-{
-	snprintf(out, cap, "other");
-	for (uint32_t i = 0; i < b->links_count; i++)
-		if (b->ifindexes[i] % EDGE_LINKS == slot)
-			snprintf(out, cap, "%s", b->links[i]);
-}
-
-static void
-add(struct balancer *b, enum metrics_id id, const char *interface, const char *label,
-    const char *value, uint64_t more)
-{
-	struct metric_labels labels = {0};
-
-	metric_label(&labels, "interface", interface);
-	metric_label(&labels, label, value);
-	metric_add(metrics_get(station_metrics(b->st), id, &labels), more);
-}
-
-static void
-count_link(struct balancer *b, uint32_t slot, const struct edge_count *now, const __u64 *drops)
-{
-	static const char *const verdicts[EDGE_VERDICTS] = {"pass", "redirect", "answer", "drop"};
-	static const char *const reasons[EDGE_REASONS] = {"denied"};
-	char name[16];
-
-	link_name(b, slot, name, sizeof(name));
-	for (uint32_t i = 0; i < EDGE_VERDICTS; i++) {
-		const struct edge_count *old = &b->counts[slot * EDGE_VERDICTS + i];
-
-		if (now[i].packets == old->packets)
-			continue;
-		add(b, METRICS_DATAPLANE_PACKETS, name, "verdict", verdicts[i],
-		    now[i].packets - old->packets);
-		add(b, METRICS_DATAPLANE_BYTES, name, "verdict", verdicts[i],
-		    now[i].bytes - old->bytes);
-	}
-	for (uint32_t i = 0; i < EDGE_REASONS; i++)
-		if (drops[i] != b->drops[slot * EDGE_REASONS + i])
-			add(b, METRICS_DATAPLANE_DROPS, name, "reason", reasons[i],
-			    drops[i] - b->drops[slot * EDGE_REASONS + i]);
-}
-
-static void
-count_service(void *arg, const char *service, const char *endpoint, const struct edge_count *more)
-{
-	struct balancer *b = arg;
-	struct metric_labels labels = {0};
-
-	metric_label(&labels, "service", service);
-	metric_label(&labels, "endpoint", endpoint);
-	metric_add(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_SERVICE_PACKETS, &labels),
-		   more->packets);
-	metric_add(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_SERVICE_BYTES, &labels),
-		   more->bytes);
-}
-
-static void
-show_size(struct balancer *b, const char *map, size_t entries, size_t entries_max)
-{
-	struct metric_labels labels = {0};
-
-	metric_label(&labels, "map", map);
-	metric_set(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_MAP_ENTRIES, &labels),
-		   (int64_t)entries);
-	metric_set(metrics_get(station_metrics(b->st), METRICS_DATAPLANE_MAP_MAX_ENTRIES, &labels),
-		   (int64_t)entries_max);
-}
-
-static void
-count_backs(struct balancer *b, const struct edge_count *now)
-{
-	static const char *const verdicts[EDGE_BACKS] = {"pass", "redirect", "drop"};
-
-	for (uint32_t i = 0; b->counted && i < EDGE_BACKS; i++) {
-		add(b, METRICS_DATAPLANE_PACKETS, "veth", "verdict", verdicts[i],
-		    now[i].packets - b->backs[i].packets);
-		add(b, METRICS_DATAPLANE_BYTES, "veth", "verdict", verdicts[i],
-		    now[i].bytes - b->backs[i].bytes);
-	}
-	memcpy(b->backs, now, sizeof(b->backs));
-}
-
-/* The maps outlive this process: what a predecessor has counted is not counted again. */
-static void
-count(struct balancer *b)
-{
-	static struct edge_count now[EDGE_LINKS * EDGE_VERDICTS];
-	static __u64 drops[EDGE_LINKS * EDGE_REASONS];
-	struct edge_count backs[EDGE_BACKS];
-	struct services_sizes sizes;
-	struct err err = {0};
-
-	if (lb_counts(b->lb, now, drops, &err) < 0 || lb_back_counts(b->lb, backs, &err) < 0) {
-		log_err(LOG_WARN, "packets are not counted", &err);
-		return;
-	}
-	for (uint32_t slot = 0; b->counted && slot < EDGE_LINKS; slot++)
-		count_link(b, slot, &now[slot * EDGE_VERDICTS], &drops[slot * EDGE_REASONS]);
-	memcpy(b->counts, now, sizeof(b->counts));
-	memcpy(b->drops, drops, sizeof(b->drops));
-	count_backs(b, backs);
-	b->counted = true;
-	services_counts(b->services, count_service, b);
-	services_sizes(b->services, &sizes);
-	program_count(&b->root, lb_program_root(b->lb), station_metrics(b->st));
-	program_count(&b->uplink, lb_program_uplink(b->lb), station_metrics(b->st));
-	show_size(b, "services", sizes.services, EDGE_SERVICES_MAX);
-	show_size(b, "vips", sizes.vips, EDGE_VIPS_MAX);
-	show_size(b, "backends", sizes.backends, EDGE_BACKENDS_MAX);
-}
+/* ---- time ---- */
 
 static void
 tick(uv_timer_t *timer)
@@ -637,8 +523,7 @@ balancer_new(struct station *st, struct veth *veth, struct lb *lb, void (*change
 		mem_free(b);
 		return NULL;
 	}
-	b->root.name = "xdp_root";
-	b->uplink.name = "tc_uplink";
+	counts_init(&b->counts);
 	b->st = st;
 	b->veth = veth;
 	b->lb = lb;

@@ -9,26 +9,24 @@
 #include "dataplane/services.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataplane/sets.h"
 
 /* What tables lead to is put before them, what leads to tables after. */
 enum { FIRST_AFTER_TABLES = LB_DENIED };
 
 struct service {
 	uint64_t stream;
-	uint32_t number;
 	bool seen, dirty;
-	bool denies, allows, remember; /* of this update */
 	uint16_t port;
+	struct sets_service face; /* row: of this update */
 	struct plan plan;
 	struct plan_member *members;
 	size_t members_count;
-	const struct msg_stream *row; /* of this update */
 	char label[MSG_TARGET], endpoint[MSG_NAME];
 	struct edge_count counted;
 };
@@ -75,7 +73,7 @@ service_add(struct services *s, uint64_t stream, uint32_t number)
 	if (!v)
 		return NULL;
 	v->stream = stream;
-	v->number = number;
+	v->face.number = number;
 	v->dirty = true;
 	v->members = mem_array(MEM_DATAPLANE, PLAN_MEMBERS_MAX, sizeof(v->members[0]));
 	if (!v->members || map_put_u64(&s->streams, stream, v) < 0) {
@@ -229,7 +227,7 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 		struct service *v = it.value;
 
 		v->seen = false;
-		v->row = NULL;
+		v->face.row = NULL;
 		v->members_count = 0;
 	}
 	for (size_t i = 0; i < in->streams_count; i++) {
@@ -245,12 +243,10 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 			continue;
 		}
 		v->seen = true;
-		v->row = r;
-		v->remember = false;
+		v->face.row = r;
+		v->face.remember = false;
 		v->port = r->port;
 		v->plan.connections = r->protocol == MSG_STREAM_TCP;
-		v->denies = r->prefixes_deny > 0;
-		v->allows = r->prefixes_allow > 0;
 		text_copy(v->label, sizeof(v->label), r->service_label);
 		text_copy(v->endpoint, sizeof(v->endpoint), r->endpoint);
 	}
@@ -333,7 +329,7 @@ take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	if (v->members_count == PLAN_MEMBERS_MAX ||
 	    (!map_get(&s->places, &key, sizeof(key)) &&
 	     map_count(&s->places) == EDGE_BACKENDS_MAX - 1)) {
-		refuse(s, v->row, "there are as many replicas as can be balanced");
+		refuse(s, v->face.row, "there are as many replicas as can be balanced");
 		return 0;
 	}
 	p = place_take(s, &key);
@@ -342,7 +338,7 @@ take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	struct edge_backend row = {
 		.stream = v->stream,
 		.replica = b->replica,
-		.port = htons(b->ports[v->row->endpoint_index]),
+		.port = htons(b->ports[v->face.row->endpoint_index]),
 		.generation = p->row.generation,
 		.mtu = (uint16_t)in->mtu,
 		.flags = draining ? EDGE_BACKEND_DRAINING : 0,
@@ -377,9 +373,9 @@ take_backends(struct services *s, const struct services_input *in, struct err *e
 		for (size_t i = 0; v->seen && i < in->backends_count; i++) {
 			const struct msg_backend *b = in->backends[i];
 
-			if (b->service != v->row->service || !b->replica ||
+			if (b->service != v->face.row->service || !b->replica ||
 			    b->ports_count > MSG_ENDPOINTS_MAX ||
-			    v->row->endpoint_index >= b->ports_count ||
+			    v->face.row->endpoint_index >= b->ports_count ||
 			    (b->state != MSG_BACKEND_ACTIVE && b->state != MSG_BACKEND_DRAINING))
 				continue;
 			if (take_member(s, v, b, in, err) < 0)
@@ -437,7 +433,7 @@ put_tables(struct services *s, struct err *err)
 
 		if (!v->seen || !v->dirty)
 			continue;
-		if (lb_table(s->lb, v->number, v->stream, &v->plan, err) < 0)
+		if (lb_table(s->lb, v->face.number, v->stream, &v->plan, err) < 0)
 			return -1;
 		v->dirty = false;
 	}
@@ -454,8 +450,8 @@ drop_services(struct services *s, bool *any)
 
 		if (v->seen)
 			continue;
-		lb_table_remove(s->lb, v->number);
-		s->numbers[v->number] = false;
+		lb_table_remove(s->lb, v->face.number);
+		s->numbers[v->face.number] = false;
 		map_remove_u64(&s->streams, v->stream);
 		service_free(v);
 		*any = true;
@@ -464,221 +460,57 @@ drop_services(struct services *s, bool *any)
 
 /* ---- sets ---- */
 
-struct all_rows {
-	struct lb_rows of[LB_SETS];
-	struct map speakers; /* container, port, protocol -> the service that came first */
-};
-
 static void
-add_prefixes(struct lb_rows *rows, const struct service *v, const struct addr_prefix *list,
-	     uint32_t count)
-{
-	const uint32_t yes = 1;
-
-	for (uint32_t i = 0; i < count; i++) {
-		struct edge_prefix key = {.bits = 32u + list[i].bits, .service = v->number};
-
-		if (list[i].bits > 128)
-			continue;
-		memcpy(key.addr, list[i].base.ip, sizeof(key.addr));
-		lb_rows_add(rows, &key, &yes);
-	}
-}
-
-/* What clients most likely came by: a dedicated address, else the first of the node's own. */
-static const struct addr *
-usual_address(const struct services_input *in, bool v4)
-{
-	for (size_t i = 0; i < in->addresses_count; i++) {
-		size_t at = (i + in->own_count) % in->addresses_count;
-
-		if (addr_is_v4(&in->addresses[at]) == v4)
-			return &in->addresses[at];
-	}
-	return NULL;
-}
-
-static size_t
-addresses_of(const struct services_input *in, bool v4)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < in->addresses_count; i++)
-		count += addr_is_v4(&in->addresses[i]) == v4;
-	return count;
-}
-
-/* The same container and port for another endpoint: replies of the second one are noted. */
-static bool
-is_second(struct all_rows *rows, const void *key, size_t bytes, struct service *v)
-{
-	const struct service *first = map_get(&rows->speakers, key, bytes);
-
-	if (!first)
-		rows->of[LB_PORTS].failed |= map_put(&rows->speakers, key, bytes, v, NULL) < 0;
-	else
-		v->remember |= first != v;
-	return first != NULL;
-}
-
-static void
-add_speaker4(struct all_rows *rows, struct service *v, const struct edge_backend *b,
-	     const struct services_input *in)
-{
-	const struct addr *usual = usual_address(in, true);
-	struct edge_speaker4 key = {
-		.addr = b->addr4, .port = b->port, .protocol = (uint8_t)v->row->protocol};
-	struct edge_voice voice = {.port = htons(v->row->port), .many = 1};
-
-	if (!usual || !(b->flags & EDGE_BACKEND_V4) || is_second(rows, &key, sizeof(key), v))
-		return;
-	uint32_t addr = addr_v4_be(usual);
-	memcpy(voice.addr, &addr, sizeof(addr));
-	lb_rows_add(&rows->of[LB_SPEAKERS4], &key, &voice);
-}
-
-static void
-add_speaker6(struct all_rows *rows, struct service *v, const struct edge_backend *b,
-	     const struct services_input *in)
-{
-	const struct addr *usual = usual_address(in, false);
-	struct edge_speaker6 key = {.port = b->port, .protocol = (uint8_t)v->row->protocol};
-	struct edge_voice voice = {.port = htons(v->row->port), .many = 1};
-
-	memcpy(key.addr, b->addr6, sizeof(key.addr));
-	if (!usual || !(b->flags & EDGE_BACKEND_V6) || is_second(rows, &key, sizeof(key), v))
-		return;
-	memcpy(voice.addr, usual->ip, sizeof(voice.addr));
-	lb_rows_add(&rows->of[LB_SPEAKERS6], &key, &voice);
-}
-
-/* Clients have only the usual way: replies need no look at flows. */
-static void
-settle_speakers(struct lb_rows *rows, bool many)
-{
-	size_t each = rows->key_bytes + rows->value_bytes;
-
-	for (size_t i = 0; !many && i < rows->count; i++) {
-		struct edge_voice *voice = (void *)(rows->bytes + i * each + rows->key_bytes);
-		uint32_t none = 0;
-
-		memcpy(&voice->many, &none, sizeof(none));
-	}
-}
-
-static bool
-add_vip(struct all_rows *rows, const struct addr *a, uint16_t port, uint8_t protocol,
-	const struct edge_vip *vip)
-{
-	if (rows->of[addr_is_v4(a) ? LB_VIPS4 : LB_VIPS6].count == EDGE_VIPS_MAX)
-		return false;
-	if (addr_is_v4(a)) {
-		struct edge_vip4 key = {
-			.addr = addr_v4_be(a), .port = htons(port), .protocol = protocol};
-
-		lb_rows_add(&rows->of[LB_VIPS4], &key, vip);
-	} else {
-		struct edge_vip6 key = {.port = htons(port), .protocol = protocol};
-
-		memcpy(key.addr, a->ip, sizeof(key.addr));
-		lb_rows_add(&rows->of[LB_VIPS6], &key, vip);
-	}
-	return true;
-}
-
-static void
-add_vips(struct services *s, struct all_rows *rows, const struct service *v,
-	 const struct services_input *in, bool second)
-{
-	uint32_t flags = (v->plan.slots_count == EDGE_SLOTS_BIG ? EDGE_VIP_BIG : 0) |
-			 (v->denies ? EDGE_VIP_DENY : 0) | (v->allows ? EDGE_VIP_ALLOW : 0);
-
-	for (size_t i = 0; i < in->addresses_count; i++) {
-		const struct addr *a = &in->addresses[i];
-		bool v4 = addr_is_v4(a), usual = a == usual_address(in, v4) && !v->remember;
-		bool many = second || addresses_of(in, v4) > 1;
-		struct edge_vip vip = {.service = v->number, .flags = flags};
-
-		if (!usual)
-			vip.flags |= EDGE_VIP_REMEMBER;
-		else if (many)
-			vip.flags |= EDGE_VIP_CORRECT;
-		if (!add_vip(rows, a, v->row->port, (uint8_t)v->row->protocol, &vip))
-			refuse(s, v->row, "there are as many addresses with ports as can be");
-	}
-}
-
-static void
-add_echoes(struct all_rows *rows, const struct services_input *in)
-{
-	struct edge_vip vip = {0};
-
-	for (size_t i = in->own_count; i < in->addresses_count; i++)
-		(void)add_vip(rows, &in->addresses[i], 0,
-			      addr_is_v4(&in->addresses[i]) ? IPPROTO_ICMP : IPPROTO_ICMPV6, &vip);
-}
-
-static void
-collect(struct services *s, const struct services_input *in, struct all_rows *rows)
+collect(struct services *s, struct sets *sets)
 {
 	struct map_iter it = {0}, again = {0};
-	bool second = false;
 
 	while (map_next(&s->streams, &it)) {
 		struct service *v = it.value;
 
 		if (!v->seen)
 			continue;
-		add_prefixes(&rows->of[LB_DENIED], v, v->row->deny, v->row->prefixes_deny);
-		add_prefixes(&rows->of[LB_ALLOWED], v, v->row->allow, v->row->prefixes_allow);
-		for (size_t i = 0; i < v->members_count; i++) {
-			const struct edge_backend *b = &s->all[v->members[i].index].row;
-
-			if (b->flags & EDGE_BACKEND_LOCAL)
-				lb_rows_add(&rows->of[LB_PORTS], &b->ifindex, &b->ifindex);
-			add_speaker4(rows, v, b, in);
-			add_speaker6(rows, v, b, in);
-		}
-		second |= v->remember;
+		v->face.big = v->plan.slots_count == EDGE_SLOTS_BIG;
+		sets_add_service(sets, &v->face);
+		for (size_t i = 0; i < v->members_count; i++)
+			sets_add_backend(sets, &v->face, &s->all[v->members[i].index].row);
 	}
-	settle_speakers(&rows->of[LB_SPEAKERS4], second || addresses_of(in, true) > 1);
-	settle_speakers(&rows->of[LB_SPEAKERS6], second || addresses_of(in, false) > 1);
-	while (map_next(&s->streams, &again))
-		if (((struct service *)again.value)->seen)
-			add_vips(s, rows, again.value, in, second);
+	sets_finish(sets);
+	while (map_next(&s->streams, &again)) {
+		const struct service *v = again.value;
+
+		if (v->seen && !sets_add_vips(sets, &v->face))
+			refuse(s, v->face.row, "there are as many addresses with ports as can be");
+	}
 	if (map_count(&s->streams))
-		add_echoes(rows, in);
+		sets_add_echoes(sets);
 }
 
 static int
-put_sets(struct services *s, struct all_rows *rows, struct err *err)
+put_sets(struct services *s, struct sets *sets, struct err *err)
 {
 	for (unsigned set = 0; set < LB_SETS; set++) {
 		if (set == FIRST_AFTER_TABLES && put_tables(s, err) < 0)
 			return -1;
-		if (lb_put(s->lb, (enum lb_set)set, &rows->of[set], err) < 0)
+		if (lb_put(s->lb, (enum lb_set)set, &sets->of[set], err) < 0)
 			return -1;
 	}
 	for (unsigned set = LB_SETS; set-- > 0;)
-		if (lb_prune(s->lb, (enum lb_set)set, &rows->of[set], err) < 0)
+		if (lb_prune(s->lb, (enum lb_set)set, &sets->of[set], err) < 0)
 			return -1;
-	s->vips = rows->of[LB_VIPS4].count + rows->of[LB_VIPS6].count;
+	s->vips = sets->of[LB_VIPS4].count + sets->of[LB_VIPS6].count;
 	return 0;
 }
 
 static int
 write_sets(struct services *s, const struct services_input *in, struct err *err)
 {
-	struct all_rows rows;
+	struct sets sets;
 
-	for (unsigned set = 0; set < LB_SETS; set++)
-		lb_rows_init(&rows.of[set], (enum lb_set)set);
-	map_init(&rows.speakers, MEM_DATAPLANE);
-	collect(s, in, &rows);
-	int rc = put_sets(s, &rows, err);
-	for (unsigned set = 0; set < LB_SETS; set++)
-		lb_rows_fini(&rows.of[set]);
-	map_fini(&rows.speakers);
+	sets_init(&sets, in->addresses, in->addresses_count, in->own_count);
+	collect(s, &sets);
+	int rc = put_sets(s, &sets, err);
+	sets_fini(&sets);
 	return rc;
 }
 
@@ -721,7 +553,7 @@ services_tick(struct services *s, uint64_t now_ms)
 		struct service *v = it.value;
 		struct edge_service_count now;
 
-		if (!lb_service_count(s->lb, v->number, &now))
+		if (!lb_service_count(s->lb, v->face.number, &now))
 			continue;
 		if (s->attached)
 			v->dirty |= plan_tick(&v->plan, now.kept, now_ms);
@@ -729,7 +561,7 @@ services_tick(struct services *s, uint64_t now_ms)
 			plan_wait(&v->plan, now_ms);
 		if (!v->dirty)
 			continue;
-		if (lb_table(s->lb, v->number, v->stream, &v->plan, &err) < 0)
+		if (lb_table(s->lb, v->face.number, v->stream, &v->plan, &err) < 0)
 			log_err(LOG_WARN, "a table of the balancer is not up to date", &err);
 		else
 			v->dirty = false;
@@ -766,7 +598,7 @@ services_counts(struct services *s,
 		struct service *v = it.value;
 		struct edge_service_count now;
 
-		if (!v->label[0] || !lb_service_count(s->lb, v->number, &now))
+		if (!v->label[0] || !lb_service_count(s->lb, v->face.number, &now))
 			continue;
 		struct edge_count more = {now.packets - v->counted.packets,
 					  now.bytes - v->counted.bytes};
