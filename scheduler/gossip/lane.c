@@ -55,7 +55,7 @@ lane_new(struct gossip *g, uint32_t stream, uint32_t node, enum lane_purpose pur
 	l->stream = stream;
 	l->node = node;
 	l->purpose = purpose;
-	l->idle_ns = g->now_ns + LANE_IDLE_MS * CORE_MS;
+	l->idle_ns = g->now_ns + LANE_OPEN_MS * CORE_MS;
 	buf_init(&l->in, MEM_SCHEDULER, IN_MAX);
 	buf_init(&l->out, MEM_SCHEDULER, OUT_MAX);
 	g->lanes[g->lanes_count++] = l;
@@ -141,6 +141,19 @@ lane_sync(struct gossip *g, uint32_t node)
 	return l != NULL;
 }
 
+static void
+not_idle(const struct gossip *g, struct lane *l)
+{
+	l->idle_ns = g->now_ns + LANE_IDLE_MS * CORE_MS;
+}
+
+static void
+set_up(const struct gossip *g, struct lane *l)
+{
+	l->up = true;
+	not_idle(g, l);
+}
+
 void
 lane_up(struct gossip *g, uint32_t stream, uint32_t node)
 {
@@ -148,7 +161,7 @@ lane_up(struct gossip *g, uint32_t stream, uint32_t node)
 
 	if (stream & STEP_STREAM_OURS) {
 		if (l)
-			l->up = true;
+			set_up(g, l);
 		return;
 	}
 	if (l) /* the shell may use a name again */
@@ -161,7 +174,7 @@ lane_up(struct gossip *g, uint32_t stream, uint32_t node)
 	else
 		l = lane_new(g, stream, node, LANE_PEER);
 	if (l)
-		l->up = true;
+		set_up(g, l);
 	else
 		say_close(g, stream);
 }
@@ -185,7 +198,7 @@ lane_room(struct gossip *g, uint32_t stream)
 	if (!l)
 		return;
 	l->writing = false;
-	l->idle_ns = g->now_ns + LANE_IDLE_MS * CORE_MS;
+	not_idle(g, l);
 }
 
 void
@@ -198,7 +211,7 @@ lane_data(struct gossip *g, uint32_t stream, const void *data, size_t bytes)
 		return;
 	hear_from(g, (size_t)at);
 	g->counters.stream_bytes_received += bytes;
-	l->idle_ns = g->now_ns + LANE_IDLE_MS * CORE_MS;
+	not_idle(g, l);
 	buf_put(&l->in, data, bytes);
 }
 

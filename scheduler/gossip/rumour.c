@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Membership spreads as rumours: on every packet that leaves anyway, and while there are any in
- * packets of their own, each gossip interval to a few random members. 98 records fill a packet, so
- * that a rack that reboots is known as fast as one node. Each record is told
- * 3 * ceil(log10(n + 1)) times by whoever heard it; three is enough for 10 % loss, and what is
- * missed nevertheless is found by the digests on the pings.
+ * packets of their own, each gossip interval to a few random members. Nearly a hundred records fill
+ * a packet, so that a rack that reboots is known as fast as one node. Each record is told 3 *
+ * ceil(log10(n + 1)) times by whoever heard it; three is enough for 10 % loss, and what is missed
+ * nevertheless is found by the digests on the pings.
  *
  * With nothing to tell no packet is sent and no timer runs.
  */
