@@ -171,6 +171,24 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+NAMES_OTHERS = {"array_of_maps": "map", "hash_of_maps": "map", "prog_array": "prog"}
+
+
+def bpftool(*args, into=()):
+    """A list, empty where what was asked for has just gone."""
+    r = run(*into, "bpftool", "-j", *args, check=False)
+    found = json.loads(r.stdout) if r.returncode == 0 and r.stdout.strip() else []
+    return found if isinstance(found, list) else []
+
+
+def named_by(number, kind):
+    """(map or prog, id) of what the entries of such a map are: the kernel tells ids."""
+    def integer(value):
+        return value if isinstance(value, int) else int.from_bytes(bytes(int(b, 0) for b in value), sys.byteorder)
+    return [(NAMES_OTHERS[kind], entry.get("inner_map_id") or integer(entry["value"]))
+            for entry in bpftool("map", "dump", "id", str(number)) if "error" not in str(entry.get("value"))]
+
+
 def describe(pid):
     with contextlib.suppress(OSError):
         return open(f"/proc/{pid}/status").read().split("\n")[0].split()[1] + " " + \
@@ -324,6 +342,37 @@ class Node:
                 if open(path.replace("cgroup", "stat")).read().rsplit(")", 1)[1].split()[0] != "Z":
                     found.add(int(path.split("/")[2]))
         return found
+
+    def bpf(self):
+        """How many BPF maps and programs of the kernel are this instance's, by what keeps them: descriptors, pins, hooks
+        in its namespaces and groups, and the maps and programs that these name in turn. Others' do not count."""
+        held = {"map": set(), "prog": set(), "link": set()}
+        for path in (f for pid in self.pids() for f in glob.glob(f"/proc/{pid}/fdinfo/*")):
+            with contextlib.suppress(OSError), open(path) as f:
+                for kind, number in re.findall(r"^(map|prog|link)_id:\s+(\d+)$", f.read(), re.M):
+                    held[kind].add(int(number))
+        known = {kind: {o["id"]: o for o in bpftool("-f", kind)} for kind in held}
+        for kind, objects in known.items():
+            held[kind] |= {i for i, o in objects.items()
+                           if any(f"/zlayer/{self.name}/" in pin for pin in o.get("pinned", []))}
+        for net in (f"{self.run_folder}/netns/fabric", f"/proc/{self.process.pid}/ns/net"):
+            for hooks in bpftool("net", into=("nsenter", f"--net={net}", "--")):
+                held["prog"] |= {hook["id"] for hook in hooks["xdp"] + hooks["tc"]}
+        for group in glob.glob(f"/sys/fs/cgroup/**/zlayer/{self.name}", recursive=True):
+            held["prog"] |= {p["id"] for g in bpftool("cgroup", "tree", group) for p in g["programs"]}
+        maps, programs = set(), set()
+        new_maps = held["map"]
+        new_programs = held["prog"] | {known["link"][i].get("prog_id", 0) for i in held["link"] & known["link"].keys()}
+        while new_maps or new_programs:
+            maps |= new_maps
+            programs |= new_programs
+            named = [n for i in new_maps if known["map"].get(i, {}).get("type") in NAMES_OTHERS
+                     for n in named_by(i, known["map"][i]["type"])]
+            new_maps = {n for kind, n in named if kind == "map"} | \
+                {n for i in new_programs for n in known["prog"].get(i, {}).get("map_ids", [])}
+            new_programs = {n for kind, n in named if kind == "prog"}
+            new_maps, new_programs = new_maps - maps, new_programs - programs
+        return {"maps": len(maps), "programs": len(programs)}
 
     def kill(self, role, index=None):
         for (name, i), pid in self.processes().items():
