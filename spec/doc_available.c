@@ -2,8 +2,9 @@
 /*
  * What the document can say and this version cannot do yet. One line per thing: where its key is
  * ("*" stands for every service, endpoint, entry), what makes it asked for, and what is said.
- * Removing a line makes it available. A key that is not in the table is acted upon: nothing is
- * parsed and then ignored.
+ * Removing a line makes it available. A key that is not refused here is acted upon: nothing is
+ * parsed and then ignored. Two are obeyed without a reader, since there is one node and it has no
+ * taints: node.spread and node.tolerate.
  */
 #include "spec/doc.h"
 
@@ -186,6 +187,12 @@ doc_check_available(const struct doc *doc, struct diag_list *diags)
 		if (s->rtype == DOC_RTYPE_JOB && s->endpoints_count)
 			doc_diag(doc, diags, s->node, "endpoints", "not-available", NULL,
 				 "an endpoint of a job is not available in this version");
+		for (size_t k = 0; k < s->storage_count; k++)
+			if (s->storage[k].type == DOC_STORAGE_NAMED && s->storage[k].size_bytes)
+				doc_diag(doc, diags, s->storage[k].node, "size", "not-available",
+					 NULL,
+					 "the size of a named volume is not available in this "
+					 "version");
 	}
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		walk(doc, &lines[i], lines[i].path, doc->node, diags);

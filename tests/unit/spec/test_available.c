@@ -78,7 +78,7 @@ static const char *const accepted[] = {
 	"    network: {overlays: {service: {enabled: true}, global: {isolated: false}}}\n",
 	"    scale: {mode: adaptive, min: 1, max: 3, cooldown: 30s}\n",
 	"    storage: [{type: bind, source: /a, target: /a}, {type: named, name: n, target: /b},"
-	" {type: anonymous, target: /c}, {type: tmpfs, target: /d}]\n",
+	" {type: anonymous, target: /c}, {type: tmpfs, target: /d, size: 1Mi}]\n",
 	"    seccomp: unconfined\n    runtime: builtin\n    gpu: 0\n    wasm: false\n",
 	SPEC_TEST_WEB "tunnels: {}\nroutes: []\nexternals: {}\n",
 };
@@ -123,6 +123,10 @@ test_refused(void **state)
 			    strncmp(text, "not-supported ", 14) == 0);
 	}
 	assert_int_equal(count_findings("    rtype: job\n" EP "path: /a}]\n", text, sizeof(text)),
+			 1);
+	assert_int_equal(count_findings("    storage: [{type: named, name: n, target: /x, "
+					"size: 1Gi}]\n",
+					text, sizeof(text)),
 			 1);
 	assert_int_equal(count_findings(EP "limits: {rps: 5, burst: 6}}]\n", text, sizeof(text)),
 			 2);
