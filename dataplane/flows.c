@@ -36,15 +36,6 @@ flows_new(void)
 	return f;
 }
 
-void
-flows_free(struct flows *f)
-{
-	if (!f)
-		return;
-	map_fini(&f->index);
-	mem_free(f);
-}
-
 static struct metric_series *
 series_of(struct metric_page *page, const struct place *p)
 {

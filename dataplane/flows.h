@@ -22,7 +22,6 @@ struct flows;
 
 /* NULL: out of memory. */
 struct flows *flows_new(void);
-void flows_free(struct flows *f);
 /* Once a second or so: goes on with a walk, and shows what it has found at its end. */
 void flows_turn(struct flows *f, struct lb *lb, const struct services *s,
 		const struct addr *addresses, size_t addresses_count, struct metric_page *page);

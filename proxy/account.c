@@ -139,16 +139,6 @@ account_init(struct account *a, struct metric_page *page, struct ring_writer *lo
 	a->udp = get2(a, METRICS_CONNECTIONS_ACTIVE, "listener", "udp", "protocol", "udp");
 }
 
-void
-account_fini(struct account *a)
-{
-	struct map_iter it = {0};
-
-	while (map_next(&a->routes, &it))
-		mem_free(it.value);
-	map_fini(&a->routes);
-}
-
 static size_t
 route_key(const struct msg_route *row, char out[MSG_TARGET + MSG_NAME])
 {

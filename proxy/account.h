@@ -51,7 +51,6 @@ struct account_request {
 /* page and log may be NULL (tests). */
 void account_init(struct account *a, struct metric_page *page, struct ring_writer *log,
 		  const char *node);
-void account_fini(struct account *a);
 /* NULL: out of memory; everything below takes that. What a route is known to count begins at 0. */
 struct account_route *account_route(struct account *a, const struct msg_route *row);
 void account_in_flight(struct account_route *r, int delta);

@@ -19,20 +19,6 @@ backend_table_init(struct backend_table *b, struct account *account,
 	b->drop = drop;
 }
 
-void
-backend_table_fini(struct backend_table *b)
-{
-	struct map_iter it = {0};
-
-	while (map_next(&b->replicas, &it))
-		mem_free(it.value);
-	memset(&it, 0, sizeof(it));
-	while (map_next(&b->services, &it))
-		mem_free(it.value);
-	map_fini(&b->replicas);
-	map_fini(&b->services);
-}
-
 struct service *
 backend_table_service(struct backend_table *b, uint64_t service)
 {

@@ -54,7 +54,6 @@ struct backend_table {
 
 void backend_table_init(struct backend_table *b, struct account *account,
 			void (*drop)(struct list *idle));
-void backend_table_fini(struct backend_table *b);
 /* As ring_table_sync gives it: row NULL is a removal. */
 void backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row);
 /* NULL when the service has none. */

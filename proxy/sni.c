@@ -35,17 +35,6 @@ free_certificate(struct sni_certificate *c)
 	mem_free(c);
 }
 
-void
-sni_fini(struct sni *s)
-{
-	struct map_iter it = {0};
-
-	while (map_next(&s->by_id, &it))
-		free_certificate(it.value);
-	map_fini(&s->by_id);
-	map_fini(&s->by_name);
-}
-
 static int
 make_context(struct sni *s, const struct msg_certificate *row, struct tls_context **out,
 	     struct err *err)

@@ -27,7 +27,6 @@ struct sni {
 
 /* The server is set later: the two need each other. */
 void sni_init(struct sni *s);
-void sni_fini(struct sni *s);
 /* As ring_table_sync gives it; call sni_rebuild after a round of changes. */
 void sni_change(struct sni *s, uint64_t id, const struct msg_certificate *row);
 void sni_rebuild(struct sni *s);

@@ -179,12 +179,6 @@ stream_cancel(struct stream *s)
 	stream_finish(s, false);
 }
 
-bool
-stream_answering(const struct stream *s)
-{
-	return s->state >= STATE_ANSWERING;
-}
-
 /* ---- answers of our own ---- */
 
 void

@@ -61,7 +61,6 @@ void stream_body_end(struct stream *s, const char *trailers, size_t length);
 void stream_writable(struct stream *s);
 /* The client is gone. */
 void stream_cancel(struct stream *s);
-bool stream_answering(const struct stream *s);
 void stream_sweep(struct worker *w); /* frees those that ended in this turn */
 
 /* ---- called by the upstream connection ---- */

@@ -364,12 +364,6 @@ upstream_connected(const struct upstream *u)
 	return u->connected;
 }
 
-bool
-upstream_reused(const struct upstream *u)
-{
-	return u->reused;
-}
-
 static void
 on_idle_timeout(struct wheel_timer *t)
 {

@@ -40,8 +40,6 @@ enum upstream_loss {
 struct upstream *upstream_take(struct worker *w, struct backend *b, uint16_t port,
 			       uint64_t idle_max_ms, struct stream *s, enum upstream_loss *loss);
 bool upstream_connected(const struct upstream *u);
-/* It has carried a request before. */
-bool upstream_reused(const struct upstream *u);
 /* false: broken; stream_up_lost is not called. */
 bool upstream_send(struct upstream *u, const uv_buf_t *bufs, unsigned count);
 size_t upstream_pending(const struct upstream *u);

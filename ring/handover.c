@@ -20,9 +20,7 @@ struct handover {
 	void *arg;
 	int listen_fd, conn_fd;
 	uv_poll_t listen_poll, conn_poll;
-	unsigned open; /* handles that libuv still has */
 	bool conn_closing;
-	bool freed;
 };
 
 void
@@ -86,18 +84,12 @@ handover_recv(int sock, struct handover_message *m, int *fds)
 /* ---- the proxy's side ---- */
 
 static void
-handle_closed(uv_handle_t *handle)
+conn_closed(uv_handle_t *handle)
 {
 	struct handover *h = handle->data;
 
-	if (handle == (uv_handle_t *)&h->conn_poll) {
-		fd_close(&h->conn_fd);
-		h->conn_closing = false;
-	} else {
-		fd_close(&h->listen_fd);
-	}
-	if (--h->open == 0 && h->freed)
-		mem_free(h);
+	fd_close(&h->conn_fd);
+	h->conn_closing = false;
 }
 
 static void
@@ -106,7 +98,7 @@ conn_drop(struct handover *h)
 	if (h->conn_fd < 0 || h->conn_closing)
 		return;
 	h->conn_closing = true;
-	uv_close((uv_handle_t *)&h->conn_poll, handle_closed);
+	uv_close((uv_handle_t *)&h->conn_poll, conn_closed);
 }
 
 static void
@@ -206,7 +198,6 @@ listen_event(uv_poll_t *poll, int status, int events)
 	}
 	h->conn_fd = fd;
 	h->conn_poll.data = h;
-	h->open++;
 	uv_poll_start(&h->conn_poll, UV_READABLE, conn_event);
 }
 
@@ -226,7 +217,6 @@ handover_new(struct station *st, int listen_fd, const struct handover_events *ev
 		.arg = arg,
 		.listen_fd = listen_fd,
 		.conn_fd = -1,
-		.open = 1,
 	};
 	fd_nonblock(listen_fd, true);
 	int rc = uv_poll_init(station_loop(st), &h->listen_poll, listen_fd);
@@ -241,14 +231,4 @@ handover_new(struct station *st, int listen_fd, const struct handover_events *ev
 	uv_unref((uv_handle_t *)&h->listen_poll);
 	*out = h;
 	return 0;
-}
-
-void
-handover_free(struct handover *h)
-{
-	if (!h || h->freed)
-		return;
-	h->freed = true;
-	conn_drop(h);
-	uv_close((uv_handle_t *)&h->listen_poll, handle_closed);
 }

@@ -61,7 +61,5 @@ struct handover_events {
 /* listen_fd is given. Serves one connection at a time. */
 int handover_new(struct station *st, int listen_fd, const struct handover_events *events, void *arg,
 		 struct handover **out, struct err *err) MUST_CHECK;
-/* The memory is freed when the loop turns next. */
-void handover_free(struct handover *h);
 
 #endif

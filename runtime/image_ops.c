@@ -127,15 +127,6 @@ image_ops_new(struct station *st, struct image_store *store, struct image_ops **
 	return 0;
 }
 
-void
-image_ops_free(struct image_ops *ops)
-{
-	if (!ops)
-		return;
-	map_fini(&ops->published);
-	mem_free(ops);
-}
-
 /* ---- import ---- */
 
 static int

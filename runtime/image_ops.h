@@ -18,7 +18,6 @@ enum { IMAGE_OPS_ROWS_MAX = 1024 };
 
 int image_ops_new(struct station *st, struct image_store *store, struct image_ops **out,
 		  struct err *err) MUST_CHECK;
-void image_ops_free(struct image_ops *ops);
 /* Publishes MSG_TABLE_IMAGE from the store (after hold and release, too). */
 void image_ops_publish(struct image_ops *ops);
 /* Takes what unpack answered (a record in a sealed memfd) into the store. as: the name; NULL: what

@@ -620,12 +620,6 @@ void doc_diag(const struct doc *doc, struct diag_list *diags, const struct yaml_
 	__attribute__((format(printf, 7, 8)));
 
 /* The words of the document for an enum value. */
-const char *doc_rtype_name(enum doc_rtype v);
 const char *doc_protocol_name(enum doc_protocol v);
-const char *doc_expose_name(enum doc_expose v);
-const char *doc_pull_name(enum doc_pull v);
-const char *doc_scale_mode_name(enum doc_scale_mode v);
-const char *doc_balance_name(enum doc_balance_kind v);
-const char *doc_storage_name(enum doc_storage_type v);
 
 #endif

@@ -134,9 +134,3 @@ doc_protocol_name(enum doc_protocol v)
 {
 	return protocols[v];
 }
-
-const char *
-doc_expose_name(enum doc_expose v)
-{
-	return doc_field_exposes[v];
-}

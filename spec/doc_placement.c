@@ -178,12 +178,6 @@ const struct field_table doc_scale_table = {
 	.shows = shows_scale,
 };
 
-const char *
-doc_scale_mode_name(enum doc_scale_mode v)
-{
-	return scale_modes[v];
-}
-
 /* ---- update ---- */
 
 static const char *const orders[] = {"start-first", "stop-first", NULL};

@@ -322,9 +322,3 @@ static const struct field_table storage_table = {
 };
 
 const struct field doc_storage_item = {.kind = FIELD_SECTION, .table = &storage_table};
-
-const char *
-doc_storage_name(enum doc_storage_type v)
-{
-	return storage_types[v];
-}

@@ -320,15 +320,3 @@ const struct field_table doc_service_table = {
 	.advice = advice,
 	.check = check_service,
 };
-
-const char *
-doc_rtype_name(enum doc_rtype v)
-{
-	return rtypes[v];
-}
-
-const char *
-doc_pull_name(enum doc_pull v)
-{
-	return pulls[v];
-}

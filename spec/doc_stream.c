@@ -265,16 +265,6 @@ doc_balance_read(struct field_ctx *ctx, const struct yaml_node *n, void *section
 	return field_is_text(ctx, n, "a word or a map") && read_balance_word(ctx, n, b);
 }
 
-const char *
-doc_balance_name(enum doc_balance_kind v)
-{
-	static const char *const names[] = {"p2c",          "round_robin", "least_conn",
-					    "hash header",  "hash cookie", "hash client_ip",
-					    "sticky cookie"};
-
-	return names[v];
-}
-
 void
 doc_balance_put(struct emit *e, const char *key, const void *section)
 {

@@ -431,13 +431,6 @@ h2_drain_final(struct h2 *h)
 }
 
 void
-h2_ping(struct h2 *h)
-{
-	if (!h->dead)
-		nghttp2.nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
-}
-
-void
 h2_terminate(struct h2 *h, enum h2_code code)
 {
 	fail(h, (uint32_t)code);

@@ -119,7 +119,6 @@ uint32_t h2_resets(const struct h2 *h);
  * final one; the streams go on. */
 void h2_drain_notice(struct h2 *h);
 void h2_drain_final(struct h2 *h);
-void h2_ping(struct h2 *h);
 /* Ends the connection with this code after what is queued. */
 void h2_terminate(struct h2 *h, enum h2_code code);
 

@@ -43,7 +43,6 @@
 	X(nghttp2_submit_headers)                                    \
 	X(nghttp2_submit_trailer)                                    \
 	X(nghttp2_submit_rst_stream)                                 \
-	X(nghttp2_submit_ping)                                       \
 	X(nghttp2_submit_goaway)                                     \
 	X(nghttp2_submit_shutdown_notice)
 

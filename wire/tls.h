@@ -71,7 +71,6 @@ int tls_context_new(struct tls_server *s, const void *chain, size_t chain_bytes,
 /* From PEM texts: for tests and for servers that hold their own key. */
 int tls_context_new_pem(struct tls_server *s, const char *chain, const char *key,
 			struct tls_context **out, struct err *err) MUST_CHECK;
-struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c);
 
 struct tls_client_config {

@@ -420,13 +420,6 @@ tls_context_new_pem(struct tls_server *s, const char *chain, const char *key,
 	return result;
 }
 
-struct tls_context *
-tls_context_ref(struct tls_context *c)
-{
-	c->refs++;
-	return c;
-}
-
 void
 tls_context_unref(struct tls_context *c)
 {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten ways in which a deploy fails. Each has its cause named with a fix, leaves what served before, and ends with
+"""Eleven ways in which a deploy fails. Each has its cause named with a fix, leaves what served before, and ends with
 exit status 6; 1 when it was the first deploy and nothing served."""
 
 import os
