@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
 
@@ -59,20 +60,46 @@ sim_plan_kind_name(enum plan_kind kind)
 	return kinds[kind].name;
 }
 
-void
-sim_plan_add(struct plan *p, struct plan_item item)
+static void
+append(struct plan *p, struct plan_item item)
 {
-	size_t at = p->item_count;
-
 	if (p->item_count == p->item_room) {
 		p->item_room = p->item_room ? p->item_room * 2 : 32;
 		p->items = mem_resize(MEM_BASE, p->items, p->item_room, sizeof(p->items[0]));
 		assert(p->items);
 	}
-	for (; at > 0 && p->items[at - 1].at_ns > item.at_ns; at--)
-		p->items[at] = p->items[at - 1];
-	p->items[at] = item;
-	p->item_count++;
+	p->items[p->item_count++] = item;
+}
+
+/* Two that are equal in all of this are the same. */
+static int
+compare(const void *a, const void *b)
+{
+	const struct plan_item *x = a, *y = b;
+
+	if (x->at_ns != y->at_ns)
+		return x->at_ns < y->at_ns ? -1 : 1;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->node != y->node)
+		return x->node < y->node ? -1 : 1;
+	if (x->for_ns != y->for_ns)
+		return x->for_ns < y->for_ns ? -1 : 1;
+	return (x->strength > y->strength) - (x->strength < y->strength);
+}
+
+static void
+sort(struct plan *p)
+{
+	if (p->item_count > 0)
+		qsort(p->items, p->item_count, sizeof(p->items[0]), compare);
+}
+
+void
+sim_plan_add(struct plan *p, struct plan_item item)
+{
+	append(p, item);
+	sort(p);
 }
 
 void
@@ -177,7 +204,7 @@ draw_kind(struct plan *p, enum plan_kind kind)
 
 		if (kind == PLAN_CRASH || kind == PLAN_POWER)
 			make_lasting(p, &item, &d);
-		sim_plan_add(p, item);
+		append(p, item);
 	}
 }
 
@@ -190,7 +217,7 @@ draw_acts(struct plan *p, uint32_t per_minute)
 	if (count == 0)
 		return;
 	for (count = draw_below(&d, 2 * count + 1); count > 0; count--)
-		sim_plan_add(p, draw_item(p, PLAN_ACT, &d));
+		append(p, draw_item(p, PLAN_ACT, &d));
 }
 
 void
@@ -208,6 +235,7 @@ sim_plan_draw(struct plan *p, const struct plan_wish *wish, uint64_t seed, uint3
 		if (on && !p->quiet && (wanted >> kind & 1) && (wish->disk || !kinds[kind].of_disk))
 			draw_kind(p, kind);
 	}
+	sort(p);
 }
 
 void
