@@ -431,6 +431,20 @@ call_damaged(struct call *call, const char *whose)
 	call_problem(call, &err);
 }
 
+bool
+call_answer_begin(struct call *call, const char *whose, bool holds, size_t max, struct buf *b,
+		  struct json *j)
+{
+	if (!holds) {
+		call_damaged(call, whose);
+		return false;
+	}
+	buf_init(b, MEM_API, max);
+	json_init(j, b);
+	json_object(j, NULL);
+	return true;
+}
+
 void
 call_problem_diags(struct call *call, const struct err *err, const struct buf *diagnostics)
 {

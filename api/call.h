@@ -83,6 +83,11 @@ void call_problem(struct call *call, const struct err *err);
 void call_problem_status(struct call *call, const struct err *err, unsigned status);
 /* What came from this role is not what was agreed. */
 void call_damaged(struct call *call, const char *whose);
+/* Begins the JSON of an answer of another role: in *b, of at most `max` bytes, an object is open in
+ * *j; json_end and call_json end it. False: the role's answer does not hold, and that was answered.
+ */
+bool call_answer_begin(struct call *call, const char *whose, bool holds, size_t max, struct buf *b,
+		       struct json *j);
 /* With a JSON array of diagnostics. */
 void call_problem_diags(struct call *call, const struct err *err, const struct buf *diagnostics);
 

@@ -60,13 +60,10 @@ applied(struct call *call, const void *body, size_t bytes, int *fds, size_t coun
 	struct json j;
 
 	(void)fds, (void)count;
-	if (bytes != sizeof(*a) || a->changes_bytes > sizeof(a->changes)) {
-		call_damaged(call, "scheduler");
+	if (!call_answer_begin(call, "scheduler",
+			       bytes == sizeof(*a) && a->changes_bytes <= sizeof(a->changes),
+			       ANSWER_MAX, &b, &j))
 		return;
-	}
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
 	json_text(&j, "deployment", call->param[0]);
 	json_u64(&j, "operation", a->operation);
 	json_u64(&j, "revision", a->revision);

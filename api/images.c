@@ -93,13 +93,8 @@ imported(struct call *call, const void *body, size_t bytes, int *fds, size_t cou
 	struct json j;
 
 	(void)fds, (void)count;
-	if (bytes != sizeof(*i)) {
-		call_damaged(call, "runtime");
+	if (!call_answer_begin(call, "runtime", bytes == sizeof(*i), 8192, &b, &j))
 		return;
-	}
-	buf_init(&b, MEM_API, 8192);
-	json_init(&j, &b);
-	json_object(&j, NULL);
 	VIEW_TEXT(&j, "name", i->name);
 	VIEW_TEXT(&j, "digest", i->digest);
 	json_u64(&j, "bytes", i->bytes);
@@ -136,13 +131,8 @@ pruned(struct call *call, const void *body, size_t bytes, int *fds, size_t count
 	struct json j;
 
 	(void)fds, (void)count;
-	if (bytes != sizeof(*p)) {
-		call_damaged(call, "runtime");
+	if (!call_answer_begin(call, "runtime", bytes == sizeof(*p), 4096, &b, &j))
 		return;
-	}
-	buf_init(&b, MEM_API, 4096);
-	json_init(&j, &b);
-	json_object(&j, NULL);
 	json_u64(&j, "images", p->images);
 	json_u64(&j, "layers", p->layers);
 	json_u64(&j, "bytes", p->bytes);

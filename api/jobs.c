@@ -16,13 +16,8 @@ answered(struct call *call, const void *body, size_t bytes, int *fds, size_t cou
 	struct json j;
 
 	(void)fds, (void)count;
-	if (bytes != sizeof(*a)) {
-		call_damaged(call, "scheduler");
+	if (!call_answer_begin(call, "scheduler", bytes == sizeof(*a), 4096, &b, &j))
 		return;
-	}
-	buf_init(&b, MEM_API, 4096);
-	json_init(&j, &b);
-	json_object(&j, NULL);
 	json_u64(&j, "replica", a->replica);
 	json_textf(&j, "name", "%.63s/%.63s.%u", call->param[0], call->param[1], a->index);
 	json_end(&j);

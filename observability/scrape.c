@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "observability/gzip.h"
+#include "ring/refusal.h"
 #include "wire/http1.h"
 #include "wire/http1_write.h"
 
@@ -22,8 +23,7 @@ struct server {
 	scrape_render_fn render;
 	void *arg;
 	unsigned connections;
-	uv_tcp_t refused; /* takes a connection for which there is no memory */
-	bool refusing, missed;
+	struct refusal refusal;
 };
 
 struct conn {
@@ -241,32 +241,6 @@ was_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	conn_work(c);
 }
 
-static void was_connected(uv_stream_t *listener, int status);
-
-static void
-was_refused(uv_handle_t *handle)
-{
-	struct server *s = handle->data;
-
-	s->refusing = false;
-	if (s->missed)
-		was_connected((uv_stream_t *)&s->listener, 0);
-}
-
-/* A connection that is not accepted would be the last one that libuv tells us of. */
-static void
-refuse(struct server *s)
-{
-	s->missed = s->refusing;
-	if (s->refusing)
-		return;
-	s->refusing = true;
-	uv_tcp_init(s->listener.loop, &s->refused);
-	s->refused.data = s;
-	(void)uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&s->refused);
-	uv_close((uv_handle_t *)&s->refused, was_refused);
-}
-
 static void
 was_connected(uv_stream_t *listener, int status)
 {
@@ -276,7 +250,7 @@ was_connected(uv_stream_t *listener, int status)
 		return;
 	c = mem_zalloc(MEM_OBSERVABILITY, sizeof(*c));
 	if (!c) {
-		refuse(listener->data);
+		refusal_take(&server.refusal, listener, was_connected);
 		return;
 	}
 	c->server = listener->data;

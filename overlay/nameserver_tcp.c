@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "overlay/nameserver.h"
 #include "overlay/nameserver_query.h"
+#include "ring/refusal.h"
 
 enum { SWEEP_MS = 1000, BACKLOG = 64, IN_BYTES = 2 + NAMESERVER_QUERY_MAX };
 
@@ -27,13 +28,18 @@ struct conn {
 	uint8_t in[IN_BYTES];
 };
 
+struct listener {
+	uv_tcp_t tcp;
+	struct refusal refusal;
+};
+
 static struct {
 	struct station *st;
 	struct list conns;
 	size_t count;
 	uint64_t serials;
 	uv_timer_t sweep;
-	uv_tcp_t listeners[4];
+	struct listener listeners[4];
 	size_t listeners_count;
 } tcp;
 
@@ -211,10 +217,16 @@ welcome(const struct conn *c)
 static void
 was_connected(uv_stream_t *server, int status)
 {
-	struct conn *c = status < 0 ? NULL : mem_zalloc(MEM_OVERLAY, sizeof(*c));
+	struct listener *l = server->data;
+	struct conn *c;
 
-	if (!c)
+	if (status < 0)
 		return;
+	c = mem_zalloc(MEM_OVERLAY, sizeof(*c));
+	if (!c) {
+		refusal_take(&l->refusal, server, was_connected);
+		return;
+	}
 	uv_tcp_init(server->loop, &c->tcp);
 	c->tcp.data = c;
 	c->serial = ++tcp.serials;
@@ -244,7 +256,7 @@ sweep(uv_timer_t *timer)
 void
 nameserver_tcp_listen(struct station *st, int fd)
 {
-	uv_tcp_t *listener = &tcp.listeners[tcp.listeners_count];
+	struct listener *listener = &tcp.listeners[tcp.listeners_count];
 
 	if (!tcp.st) {
 		tcp.st = st;
@@ -257,10 +269,11 @@ nameserver_tcp_listen(struct station *st, int fd)
 		return;
 	}
 	tcp.listeners_count++;
-	uv_tcp_init(station_loop(st), listener);
-	if (uv_tcp_open(listener, fd) < 0) {
+	uv_tcp_init(station_loop(st), &listener->tcp);
+	listener->tcp.data = listener;
+	if (uv_tcp_open(&listener->tcp, fd) < 0) {
 		fd_close(&fd);
 		return;
 	}
-	(void)uv_listen((uv_stream_t *)listener, BACKLOG, was_connected);
+	(void)uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, was_connected);
 }

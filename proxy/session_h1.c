@@ -313,12 +313,11 @@ begin_request(struct downstream *c, const struct http1_head *head, const char *d
 		stream_refuse(h->stream, &r, &reply_bad_path);
 }
 
-/* A head that does not hold: answered here, because there is no request to route. */
+/* Answered here, because there is no request to route. */
 static void
-refuse(struct downstream *c, enum http1_error error)
+refuse(struct downstream *c, const struct reply *why)
 {
 	struct session_h1 *h = c->session.h1;
-	struct reply why = {http1_error_status(error), http1_error_text(error), "malformed", 0};
 	struct forward_request r = {
 		.text = "", .path = "", .tls = c->secure, .client = c->peer, .protocol = 11};
 
@@ -327,9 +326,18 @@ refuse(struct downstream *c, enum http1_error error)
 	h->answer_begun = false;
 	h->stream = stream_new(c->w, &ops, c);
 	if (h->stream)
-		stream_refuse(h->stream, &r, &why);
+		stream_refuse(h->stream, &r, why);
 	else
 		downstream_close(c);
+}
+
+static void
+refuse_head(struct downstream *c, enum http1_error error)
+{
+	const struct reply why = {http1_error_status(error), http1_error_text(error), "malformed",
+				  0};
+
+	refuse(c, &why);
 }
 
 static void
@@ -358,7 +366,7 @@ take_head(struct downstream *c, const char *data, size_t length)
 		return 0;
 	}
 	if (r == HTTP1_BAD) {
-		refuse(c, head->error);
+		refuse_head(c, head->error);
 		forget_head(h);
 		return length;
 	}
@@ -385,7 +393,7 @@ take_body(struct downstream *c, const char *data, size_t length)
 		if (h->answer_begun)
 			downstream_close(c);
 		else
-			refuse(c, h->body.error);
+			refuse_head(c, h->body.error);
 		return length;
 	}
 	if (r == HTTP1_BODY_DATA) {
@@ -516,8 +524,6 @@ static void
 timeout(struct downstream *c)
 {
 	struct session_h1 *h = c->session.h1;
-	struct forward_request r = {
-		.text = "", .path = "", .tls = c->secure, .client = c->peer, .protocol = 11};
 
 	if (h->stream) {
 		downstream_deadline(c, WORKER_STALL_MS);
@@ -527,12 +533,7 @@ timeout(struct downstream *c)
 		downstream_finish(c);
 		return;
 	}
-	h->keep = false;
-	h->stream = stream_new(c->w, &ops, c);
-	if (h->stream)
-		stream_refuse(h->stream, &r, &slow_head);
-	else
-		downstream_close(c);
+	refuse(c, &slow_head);
 }
 
 static void

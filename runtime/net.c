@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/ethtool.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
@@ -21,6 +22,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -32,7 +34,7 @@
 #include "runtime/net_link.h"
 #include "runtime/net_source.h"
 
-enum { GSO_MAX = 62000 };
+enum { GSO_MAX = 62000, ANSWER_TIMEOUT_S = 10 };
 
 struct net {
 	int folder; /* netns/ */
@@ -64,6 +66,22 @@ net_leave(struct net_stay *stay)
 	int back = setns(stay->home, CLONE_NEWNET);
 	assert(back == 0);
 	fd_close(&stay->home);
+}
+
+int
+net_socket(int ns, int protocol, struct err *err)
+{
+	struct net_stay stay;
+	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
+	if (net_enter(ns, &stay, err) < 0)
+		return -1;
+	int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	int code = errno;
+	net_leave(&stay);
+	if (sock < 0)
+		return err_sys(err, code, "cannot open a netlink socket");
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return sock;
 }
 
 static void

@@ -24,6 +24,9 @@ struct net_stay {
 };
 int net_enter(int ns, struct net_stay *stay, struct err *err) MUST_CHECK;
 void net_leave(struct net_stay *stay);
+/* A netlink socket (NETLINK_ROUTE ...) that stands in a namespace and waits only so long for the
+ * kernel's answers; -1 with err. */
+int net_socket(int ns, int protocol, struct err *err);
 
 struct net_config {
 	uint64_t replica;

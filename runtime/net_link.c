@@ -41,7 +41,7 @@
 DL_DECLARE(net_link_mnl, NET_LINK_MNL_CALLS);
 DL_DEFINE(net_link_mnl, "libmnl.so.0", NET_LINK_MNL_CALLS)
 
-enum { REQUEST_BYTES = 4096, ANSWER_BYTES = 32768, ANSWER_TIMEOUT_S = 10 };
+enum { REQUEST_BYTES = 4096, ANSWER_BYTES = 32768 };
 
 struct request {
 	union {
@@ -59,17 +59,7 @@ net_link_open(struct err *err)
 int
 net_link_socket(int ns, struct err *err)
 {
-	struct net_stay stay;
-	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
-	if (net_enter(ns, &stay, err) < 0)
-		return -1;
-	int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	int code = errno;
-	net_leave(&stay);
-	if (sock < 0)
-		return err_sys(err, code, "cannot open a netlink socket");
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	return sock;
+	return net_socket(ns, NETLINK_ROUTE, err);
 }
 
 /* ---- carrying ---- */

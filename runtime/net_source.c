@@ -19,14 +19,13 @@
 #include <linux/netlink.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include "base/fd.h"
 #include "runtime/net.h"
 
 #define TABLE "zlayer_sources"
 #define CHAIN "check"
 
-enum { BATCH_BYTES = 2048, ANSWER_TIMEOUT_S = 10, RAW_PRIORITY = -300 };
+enum { BATCH_BYTES = 2048, RAW_PRIORITY = -300 };
 
 struct batch {
 	size_t used;
@@ -270,30 +269,14 @@ await(int sock, uint32_t last)
 	}
 }
 
-static int
-open_socket(int fabric, struct err *err)
-{
-	struct net_stay stay;
-	struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
-	if (net_enter(fabric, &stay, err) < 0)
-		return -1;
-	int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-	int code = errno;
-	net_leave(&stay);
-	if (sock < 0)
-		return err_sys(err, code, "cannot open a netlink socket for nf_tables");
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	return sock;
-}
-
 int
 net_source_check(int fabric, bool on, struct err *err)
 {
 	struct batch b = {0};
 	uint32_t last = fill(&b, on);
-	defer_close int sock = open_socket(fabric, err);
+	defer_close int sock = net_socket(fabric, NETLINK_NETFILTER, err);
 	if (sock < 0)
-		return -1;
+		return err_where(err, "nf_tables");
 	int code = send(sock, b.bytes, b.used, 0) == (ssize_t)b.used ? await(sock, last) : errno;
 	if (code == 0)
 		return 0;

@@ -13,21 +13,19 @@
 #include <linux/pkt_cls.h>
 #include <net/if.h>
 #include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/text.h"
 #include "base/world.h"
 #include "dataplane/libbpf.h"
 #include "dataplane/veth.h"
-#include "tests/support/packet.h"
+#include "tests/support/bpf_world.h"
 
 enum {
 	TCP_PORT = 5432,
@@ -189,23 +187,9 @@ settle(void)
 /* ---- packets ---- */
 
 static int
-run(int program, const struct packet *in, struct packet *out)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->bytes, .data_size_in = in->length,
-		    .data_out = out->bytes, .data_size_out = sizeof(out->bytes));
-	int rc = libbpf.bpf_prog_test_run_opts(program, &opts);
-
-	if (rc < 0)
-		return rc;
-	out->length = opts.data_size_out;
-	out->l4 = in->l4;
-	return (int)opts.retval;
-}
-
-static int
 edge(const struct packet *in, struct packet *out)
 {
-	return run(lb_program_root(rig.lb), in, out);
+	return bpf_world_run(lb_program_root(rig.lb), in, NULL, out);
 }
 
 static struct packet_spec
@@ -374,7 +358,7 @@ test_cut_and_random(void **state)
 		}
 		int verdict = edge(&p, &out);
 		assert_true(verdict == XDP_PASS || verdict == XDP_REDIRECT);
-		verdict = run(lb_program_back(rig.lb), &p, &out);
+		verdict = bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out);
 		assert_true(verdict == TC_ACT_OK || verdict == TC_ACT_REDIRECT);
 	}
 }
@@ -952,35 +936,35 @@ test_replies(void **state)
 	set_backends(1);
 	update();
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
 	assert_true(packet_is_from(&out, dedicated, TCP_PORT));
 	assert_true(packet_sums_right(&out));
 	assert_memory_equal(out.bytes, mac, 6);
 	s.protocol = IPPROTO_UDP;
 	s.from_port = UDP_INSIDE;
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
 	assert_true(packet_is_from(&out, dedicated, UDP_PORT));
 	assert_true(packet_sums_right(&out));
 	s.from = "fd00::11";
 	s.to = client6;
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
 	assert_true(packet_is_from(&out, own6, UDP_PORT));
 	assert_true(packet_sums_right(&out));
 	/* The host's own connection to the container. */
 	s.to = own6;
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_OK);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_OK);
 	s.to = client6;
 	/* What the container does as a client, and what stays in the cluster. */
 	s.from_port = 50000;
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_OK);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_OK);
 	s.from_port = UDP_INSIDE;
 	s.to = "fd00::1";
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_OK);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_OK);
 	assert_memory_equal(out.bytes, p.bytes, p.length);
 }
 
@@ -1001,7 +985,7 @@ test_replies_know_the_way_in(void **state)
 	update();
 	assert_int_equal(goes_to(&in), 11);
 	p = packet_make(&s);
-	assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
 	assert_true(packet_is_from(&out, own4, TCP_PORT));
 	assert_true(packet_sums_right(&out));
 }
@@ -1031,7 +1015,8 @@ check_reused(const char *client, const char *container, const char *own, const c
 		in.to = ways[i];
 		in.flags = PACKET_SYN;
 		assert_int_equal(goes_to(&in), 11);
-		assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+		assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out),
+				 TC_ACT_REDIRECT);
 		assert_true(packet_is_from(&out, ways[i], port));
 		if (protocol != IPPROTO_TCP || i == 0)
 			continue;
@@ -1039,7 +1024,8 @@ check_reused(const char *client, const char *container, const char *own, const c
 		in.to = ways[i - 1];
 		in.flags = PACKET_ACK;
 		assert_int_equal(goes_to(&in), 11);
-		assert_int_equal(run(lb_program_back(rig.lb), &p, &out), TC_ACT_REDIRECT);
+		assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out),
+				 TC_ACT_REDIRECT);
 		assert_true(packet_is_from(&out, ways[i], port));
 	}
 }
@@ -1079,7 +1065,7 @@ check_error(const struct packet *in, const char *address, uint16_t port)
 {
 	struct packet out, quoted = {.length = 0};
 
-	assert_int_equal(run(lb_program_back(rig.lb), in, &out), TC_ACT_REDIRECT);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), in, NULL, &out), TC_ACT_REDIRECT);
 	assert_int_equal(out.length, in->length);
 	assert_true(packet_sums_right(&out));
 	assert_true(packet_is_from(&out, address, packet_get16(in->bytes + in->l4)));
@@ -1098,7 +1084,7 @@ check_error_passes(const struct packet *in)
 {
 	struct packet out;
 
-	assert_int_equal(run(lb_program_back(rig.lb), in, &out), TC_ACT_OK);
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), in, NULL, &out), TC_ACT_OK);
 	assert_int_equal(out.length, in->length);
 	assert_memory_equal(out.bytes, in->bytes, in->length);
 }
@@ -1174,10 +1160,10 @@ test_uplink_knows_replies(void **state)
 	(void)state;
 	set_backends(1);
 	update();
-	assert_int_equal(run(lb_program_uplink(rig.lb), &p, &out), TC_ACT_OK);
+	assert_int_equal(bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out), TC_ACT_OK);
 	memcpy(p.bytes, mac, 6);
 	/* No route in this namespace. */
-	assert_int_equal(run(lb_program_uplink(rig.lb), &p, &out), TC_ACT_SHOT);
+	assert_int_equal(bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out), TC_ACT_SHOT);
 }
 
 /* ---- the programs ---- */
@@ -1189,42 +1175,18 @@ test_instruction_budget(void **state)
 				lb_program_back(rig.lb), lb_program_uplink(rig.lb)};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
-		struct bpf_prog_info info = {0};
-		uint32_t bytes = sizeof(info);
-
-		assert_int_equal(libbpf.bpf_obj_get_info_by_fd(programs[i], &info, &bytes), 0);
-		print_message("# %s: verified instructions %u\n", info.name, info.verified_insns);
-		assert_in_range(info.verified_insns, 1, INSTRUCTIONS_MAX);
-	}
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+		bpf_world_check_budget(programs[i], INSTRUCTIONS_MAX);
 }
 
-/* A mount namespace with a BPF file system as working folder, a network namespace with DEVICES
- * veths. */
+/* DEVICES veths. */
 static int
 prepare(void **state)
 {
-	char folder[] = "/tmp/zlayer-bpf-XXXXXX";
-
 	(void)state;
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || !mkdtemp(folder) ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", folder, "bpf", 0, NULL) < 0 || chdir(folder) < 0)
-		return -1;
-	return system("ip link set lo up && for i in 0 1 2 3; do "
-		      "ip link add a$i type veth peer name b$i && "
-		      "ip link set a$i up && ip link set b$i up || exit 1; done");
-}
-
-static int
-clean(void **state)
-{
-	char folder[64];
-
-	(void)state;
-	if (!getcwd(folder, sizeof(folder)) || chdir("/") < 0 || umount2(folder, MNT_DETACH) < 0)
-		return -1;
-	return rmdir(folder);
+	return bpf_world_enter("for i in 0 1 2 3; do "
+			       "ip link add a$i type veth peer name b$i && "
+			       "ip link set a$i up && ip link set b$i up || exit 1; done");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1262,9 +1224,5 @@ main(void)
 		TEST(test_uplink_knows_replies),
 		TEST(test_instruction_budget),
 	};
-	if (getuid() != 0) {
-		printf("1..0 # SKIP needs root for namespaces and BPF\n");
-		return 0;
-	}
-	return cmocka_run_group_tests(tests, prepare, clean);
+	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
 }

@@ -6,20 +6,14 @@
  */
 #include "dataplane/veth.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <linux/if_ether.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fd.h"
@@ -28,17 +22,11 @@
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/hook.h"
 #include "dataplane/libbpf.h"
+#include "tests/support/bpf_world.h"
 
-enum { LOOPBACK = 1, INSTRUCTIONS_MAX = 2000 };
+enum { LOOPBACK = 1, INSTRUCTIONS_MAX = 2000, RANDOM_BYTES = 256 };
 
 static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 9};
-static const uint8_t host_mac[6] = {2, 0, 0, 0, 0, 1};
-
-struct packet {
-	_Alignas(8) uint8_t lead_[2]; /* the header behind the Ethernet one is aligned */
-	uint8_t bytes[256];
-	size_t length;
-};
 
 /* The test's "container" sends over the loopback device, where test runs come from. */
 static struct veth *
@@ -64,56 +52,23 @@ open_with_rows(uint32_t other_link)
 }
 
 static struct packet
-packet_v4(const char *from, const char *to)
+make(const char *from, const char *to)
 {
-	struct packet p = {.length = 64};
-	struct ethhdr *eth = (void *)p.bytes;
-	struct iphdr *ip = (void *)(eth + 1);
+	struct packet_spec spec = {.from = from, .to = to, .protocol = IPPROTO_TCP};
 
-	memcpy(eth->h_dest, host_mac, 6);
-	eth->h_proto = htons(ETH_P_IP);
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->ttl = 64;
-	ip->tot_len = htons(50);
-	ip->protocol = 6;
-	inet_pton(AF_INET, from, &ip->saddr);
-	inet_pton(AF_INET, to, &ip->daddr);
-	return p;
-}
-
-static struct packet
-packet_v6(const char *from, const char *to)
-{
-	struct packet p = {.length = 80};
-	struct ethhdr *eth = (void *)p.bytes;
-	struct ipv6hdr *ip = (void *)(eth + 1);
-
-	memcpy(eth->h_dest, host_mac, 6);
-	eth->h_proto = htons(ETH_P_IPV6);
-	ip->version = 6;
-	ip->hop_limit = 64;
-	ip->nexthdr = 6;
-	inet_pton(AF_INET6, from, &ip->saddr);
-	inet_pton(AF_INET6, to, &ip->daddr);
-	return p;
+	return packet_make(&spec);
 }
 
 static int
 run(struct veth *v, const struct packet *in, struct packet *out)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->bytes,
-		    .data_size_in = (uint32_t)in->length, .data_out = out->bytes,
-		    .data_size_out = sizeof(out->bytes));
-
-	int rc = libbpf.bpf_prog_test_run_opts(veth_program(v), &opts);
+	int verdict = bpf_world_run(veth_program(v), in, NULL, out);
 
 	/* Newer kernels make no test packet of a header that is cut. */
-	if (rc == -EINVAL && in->length < sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
+	if (verdict == -EINVAL && in->length < ETH_HLEN + sizeof(struct ipv6hdr))
 		return TC_ACT_SHOT;
-	assert_int_equal(rc, 0);
-	out->length = opts.data_size_out;
-	return (int)opts.retval;
+	assert_true(verdict >= 0);
+	return verdict;
 }
 
 static void
@@ -141,24 +96,23 @@ test_verdicts(void **state)
 	struct packet arp = {.length = 64};
 
 	(void)state;
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, packet_v6("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, packet_v4("10.200.7.2", "192.0.2.1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, packet_v6("fd00::2", "2001:db8::1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, packet_v4("10.200.7.9", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
-	expect(v, packet_v6("fd00::9", "fd00::3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "192.0.2.1"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("fd00::2", "2001:db8::1"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.9", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
+	expect(v, make("fd00::9", "fd00::3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
 	/* Neighbour discovery is the stack's. */
-	expect(v, packet_v6("fe80::2", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, packet_v6("::", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	((struct ethhdr *)(void *)arp.bytes)->h_proto = htons(ETH_P_ARP);
+	expect(v, make("fe80::2", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("::", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
+	packet_put16(arp.bytes + 12, ETH_P_ARP);
 	expect(v, arp, TC_ACT_OK, TC_VETH_PASSED, false);
-	((struct ethhdr *)(void *)arp.bytes)->h_proto = htons(0x88cc);
+	packet_put16(arp.bytes + 12, 0x88cc);
 	expect(v, arp, TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
 	veth_remove(v, 2);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
 	veth_remove(v, 1);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_UNKNOWN_LINK,
-	       false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_UNKNOWN_LINK, false);
 	veth_close(v);
 }
 
@@ -167,7 +121,7 @@ test_short_and_random(void **state)
 {
 	struct veth *v = open_with_rows(if_nametoindex("a0"));
 	struct world_seeded w;
-	struct packet p = packet_v4("10.200.7.2", "10.200.7.3"), out;
+	struct packet p = make("10.200.7.2", "10.200.7.3"), out;
 
 	(void)state;
 	for (p.length = 14; p.length < 34; p.length++) /* an IPv4 header cut */
@@ -177,9 +131,9 @@ test_short_and_random(void **state)
 		static const uint16_t types[] = {ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, 0x1234};
 		int verdict;
 
-		world_random(&w.world, p.bytes, sizeof(p.bytes));
-		p.length = 14 + world_random_below(&w.world, sizeof(p.bytes) - 14);
-		((struct ethhdr *)(void *)p.bytes)->h_proto = htons(types[i % 4]);
+		world_random(&w.world, p.bytes, RANDOM_BYTES);
+		p.length = 14 + (uint32_t)world_random_below(&w.world, RANDOM_BYTES - 14);
+		packet_put16(p.bytes + 12, types[i % 4]);
 		verdict = run(v, &p, &out);
 		assert_true(verdict == TC_ACT_OK || verdict == TC_ACT_SHOT ||
 			    verdict == TC_ACT_REDIRECT);
@@ -202,7 +156,7 @@ test_successor_takes_over(void **state)
 	assert_int_equal(veth_counts(v, before, &err), 0);
 	veth_close(v);
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
 	assert_int_equal(veth_counts(v, after, &err), 0);
 	assert_int_equal(after[TC_VETH_REDIRECTED], before[TC_VETH_REDIRECTED] + 1);
 	if (access("1/veth-2", F_OK) == 0) { /* tcx */
@@ -239,10 +193,10 @@ test_forgets_what_a_predecessor_left(void **state)
 	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
 	assert_true(addr_parse_ip("fd00::2", &self.addr6));
 	assert_int_equal(veth_add(v, &self, &hook, &err), 0);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
 	veth_forget_others(v);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, packet_v6("fd00::2", "fd00::3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_OK, TC_VETH_PASSED, false);
 	assert_int_equal(access("1/veth-2", F_OK), -1);
 	assert_int_equal(access("1/veth-1", F_OK), pinned ? 0 : -1);
 	veth_remove(v, 1);
@@ -269,12 +223,12 @@ test_address_changes_hands(void **state)
 	assert_true(addr_parse_ip("fd00::3", &heir.addr6));
 	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
 	veth_remove(v, 2);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, packet_v6("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
 	assert_true(addr_parse_ip("10.200.7.4", &heir.addr4));
 	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, packet_v4("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
 	veth_remove(v, 3);
 	veth_remove(v, 1);
 	veth_close(v);
@@ -337,43 +291,21 @@ test_older_kernels_hook(void **state)
 static void
 test_instruction_budget(void **state)
 {
-	struct bpf_prog_info info = {0};
-	uint32_t bytes = sizeof(info);
 	struct veth *v;
 	struct err err = {0};
 
 	(void)state;
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
-	assert_int_equal(libbpf.bpf_obj_get_info_by_fd(veth_program(v), &info, &bytes), 0);
-	print_message("# verified instructions: %u\n", info.verified_insns);
-	assert_in_range(info.verified_insns, 1, INSTRUCTIONS_MAX);
+	bpf_world_check_budget(veth_program(v), INSTRUCTIONS_MAX);
 	veth_close(v);
 }
 
-/* A mount namespace with a BPF file system as working folder, a network namespace with one veth. */
 static int
 prepare(void **state)
 {
-	char folder[] = "/tmp/zlayer-bpf-XXXXXX";
-
 	(void)state;
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || !mkdtemp(folder) ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", folder, "bpf", 0, NULL) < 0 || chdir(folder) < 0)
-		return -1;
-	return system("ip link set lo up && ip link add a0 type veth peer name b0 && "
-		      "ip link set a0 up && ip link set b0 up");
-}
-
-static int
-clean(void **state)
-{
-	char folder[64];
-
-	(void)state;
-	if (!getcwd(folder, sizeof(folder)) || chdir("/") < 0 || umount2(folder, MNT_DETACH) < 0)
-		return -1;
-	return rmdir(folder);
+	return bpf_world_enter("ip link add a0 type veth peer name b0 && "
+			       "ip link set a0 up && ip link set b0 up");
 }
 
 int
@@ -389,9 +321,5 @@ main(void)
 		cmocka_unit_test(test_older_kernels_hook),
 		cmocka_unit_test(test_instruction_budget),
 	};
-	if (getuid() != 0) {
-		printf("1..0 # SKIP needs root for namespaces and BPF\n");
-		return 0;
-	}
-	return cmocka_run_group_tests(tests, prepare, clean);
+	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
 }

@@ -9,14 +9,12 @@
 #include <errno.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,7 +22,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "dataplane/libbpf.h"
-#include "tests/support/packet.h"
+#include "tests/support/bpf_world.h"
 
 enum { LOOPBACK = 1, PORT = 4789, VNI = 7, MARK = 0x5a4c0001, INSTRUCTIONS_MAX = 4000 };
 
@@ -108,14 +106,12 @@ close_all(void)
 static int
 run(int program, const struct packet *in, uint32_t mark)
 {
-	static uint8_t out[4096];
+	static struct packet out;
 	struct __sk_buff context = {.mark = mark};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->bytes, .data_size_in = in->length,
-		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &context,
-		    .ctx_size_in = sizeof(context));
+	int verdict = bpf_world_run(program, in, &context, &out);
 
-	assert_int_equal(libbpf.bpf_prog_test_run_opts(program, &opts), 0);
-	return (int)opts.retval;
+	assert_true(verdict >= 0);
+	return verdict;
 }
 
 static struct packet
@@ -395,47 +391,22 @@ test_rows_that_lie(void **state)
 static void
 test_instruction_budget(void **state)
 {
-	struct bpf_prog_info info = {0};
-	uint32_t bytes = sizeof(info);
-
 	(void)state;
 	open_all(LOOPBACK);
-	const int programs[] = {tunnel_program_in(tunnel), tunnel_program_out(tunnel)};
-	for (size_t i = 0; i < 2; i++) {
-		memset(&info, 0, sizeof(info));
-		assert_int_equal(libbpf.bpf_obj_get_info_by_fd(programs[i], &info, &bytes), 0);
-		print_message("# verified instructions: %u\n", info.verified_insns);
-		assert_in_range(info.verified_insns, 1, INSTRUCTIONS_MAX);
-	}
+	bpf_world_check_budget(tunnel_program_in(tunnel), INSTRUCTIONS_MAX);
+	bpf_world_check_budget(tunnel_program_out(tunnel), INSTRUCTIONS_MAX);
 	close_all();
 }
 
 static int
 prepare(void **state)
 {
-	char folder[] = "/tmp/zlayer-bpf-XXXXXX";
-
 	(void)state;
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || !mkdtemp(folder) ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("bpf", folder, "bpf", 0, NULL) < 0 || chdir(folder) < 0)
-		return -1;
-	return system(
-		"ip link set lo up && ip link add a0 type veth peer name b0 && "
+	return bpf_world_enter(
+		"ip link add a0 type veth peer name b0 && "
 		"ip link set a0 up && ip link set b0 up && ip link add vxlan type vxlan external "
 		"dstport 4789 && "
 		"echo 1 > /proc/sys/net/ipv6/conf/vxlan/addr_gen_mode && ip link set vxlan up");
-}
-
-static int
-clean(void **state)
-{
-	char folder[64];
-
-	(void)state;
-	if (!getcwd(folder, sizeof(folder)) || chdir("/") < 0 || umount2(folder, MNT_DETACH) < 0)
-		return -1;
-	return rmdir(folder);
 }
 
 int
@@ -451,9 +422,5 @@ main(void)
 		cmocka_unit_test(test_rows_that_lie),
 		cmocka_unit_test(test_instruction_budget),
 	};
-	if (getuid() != 0) {
-		printf("1..0 # SKIP needs root for namespaces and BPF\n");
-		return 0;
-	}
-	return cmocka_run_group_tests(tests, prepare, clean);
+	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
 }
