@@ -83,6 +83,18 @@ stands(const char *path, uint32_t ifindex)
 	return false;
 }
 
+/* Now: without its pin the link would go a moment later, and the other mode be refused until then,
+ * while packets of balanced connections reach the machine's own stack. */
+static void
+let_go(const char *path)
+{
+	defer_close int fd = libbpf.bpf_obj_get(path);
+
+	if (fd >= 0)
+		(void)libbpf.bpf_link_detach(fd);
+	unlink(path);
+}
+
 static int
 try_mode(int program, uint32_t ifindex, enum msg_xdp mode, struct err *err)
 {
@@ -174,7 +186,7 @@ attach_link(uint32_t ifindex, bool native, bool generic, enum msg_xdp *mode_out,
 		/* Only one mode at a time can be on an interface. */
 		xdp_path(mode == MSG_XDP_NATIVE ? MSG_XDP_GENERIC : MSG_XDP_NATIVE, ifindex, other);
 		if (!any)
-			unlink(other);
+			let_go(other);
 		else if (stands(other, ifindex))
 			continue;
 		err_clear(err);

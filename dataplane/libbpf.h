@@ -14,6 +14,7 @@
 #define LIBBPF_CALLS(X)                          \
 	X(bpf_link__destroy)                     \
 	X(bpf_link_create)                       \
+	X(bpf_link_detach)                       \
 	X(bpf_link_update)                       \
 	X(bpf_map__fd)                           \
 	X(bpf_map__reuse_fd)                     \

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 #include "base/text.h"
 #include "base/world.h"
+#include "dataplane/attach.h"
 #include "dataplane/libbpf.h"
 #include "dataplane/veth.h"
 #include "tests/support/bpf_world.h"
@@ -1168,6 +1169,29 @@ test_uplink_knows_replies(void **state)
 
 /* ---- the programs ---- */
 
+/* The other mode takes the interface at the first attempt. */
+static void
+test_mode_changes(void **state)
+{
+	uint32_t ifindex = if_nametoindex("a0");
+	const struct msg_edge nothing = {0};
+	enum msg_xdp mode;
+	struct err err = {0};
+	bool shared;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		bool native = i % 2 == 0;
+
+		if (attach_xdp(ifindex, native, !native, &mode, &shared, &err) < 0)
+			err_print(&err, "test", stderr);
+		assert_int_equal(err.kind, ERR_NONE);
+		assert_int_equal(mode, native ? MSG_XDP_NATIVE : MSG_XDP_GENERIC);
+		assert_false(shared);
+	}
+	assert_int_equal(attach_forget(&nothing, 0, false, &err), 0);
+}
+
 static void
 test_instruction_budget(void **state)
 {
@@ -1222,6 +1246,7 @@ main(void)
 		TEST(test_errors_of_containers),
 		TEST(test_other_errors_stay),
 		TEST(test_uplink_knows_replies),
+		TEST(test_mode_changes),
 		TEST(test_instruction_budget),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
