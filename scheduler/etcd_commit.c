@@ -45,7 +45,7 @@ finish(struct etcd_engine *e, const struct err *err)
 	store_txn_fini(&e->txn);
 	if (err && (err->kind == ERR_UNREACHABLE || err->kind == ERR_TIMEOUT)) {
 		etcd_engine_unwritable(e, err);
-		etcd_sync_look(e);
+		etcd_sync_look(e, 0);
 	}
 	done(c->arg, err);
 }
@@ -83,7 +83,7 @@ wait_for(struct etcd_engine *e, uint64_t sequence)
 	c->wait_for = sequence;
 	c->fresh = false;
 	uv_timer_again(&c->timer);
-	etcd_sync_look(e);
+	etcd_sync_look(e, 0);
 	etcd_commit_wake(e);
 }
 

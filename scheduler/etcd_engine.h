@@ -8,12 +8,13 @@
  * becomes rows), etcd_ids. Not for anybody else. Threading: the loop's thread.
  */
 
+#include "base/list.h"
 #include "scheduler/etcd_rpc.h"
 #include "scheduler/store_copy.h"
 #include "scheduler/store_etcd.h"
 #include "scheduler/store_txn.h"
 
-enum { ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 128 };
+enum { ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 320 };
 
 enum etcd_commit_phase {
 	ETCD_COMMIT_NONE,
@@ -42,9 +43,14 @@ struct etcd_commit {
 struct etcd_sync {
 	struct etcd_call *look, *watch, *read;
 	uv_timer_t timer;
-	uint64_t look_from; /* sequence of the copy when it was asked */
-	unsigned behind;    /* looks that found the copy late */
-	bool unspread;      /* the newest transaction is not in its keys yet */
+	uint64_t look_from;  /* sequence of the copy when it was asked */
+	unsigned behind;     /* looks that found the copy late */
+	bool unspread;       /* the newest transaction is not in its keys yet */
+	bool loose_may_be;   /* changes without an entry: of a large one before the watch began */
+	bool loose;          /* there were some */
+	uint64_t large;      /* the last entry with parts that was seen */
+	store_done_fn check; /* waits for the next reading of everything */
+	void *check_arg;
 	/* a reading of everything */
 	int64_t revision;
 	uint64_t limit;
@@ -85,6 +91,8 @@ struct etcd_engine {
 	struct etcd_sync sync;
 	struct etcd_spread spread;
 	struct etcd_ids ids;
+	struct list leases;    /* that this process has */
+	struct list lease_ops; /* under way */
 	struct etcd_call *sweep;
 	int64_t sweep_before; /* revision */
 	bool swept;
@@ -105,11 +113,29 @@ void etcd_engine_unwritable(struct etcd_engine *e, const struct err *err);
 /* ---- etcd_sync.c ---- */
 void etcd_sync_init(struct etcd_engine *e);
 void etcd_sync_stop(struct etcd_engine *e);
-void etcd_sync_look(struct etcd_engine *e);   /* now */
-void etcd_sync_settle(struct etcd_engine *e); /* there are ids */
+void etcd_sync_look(struct etcd_engine *e, uint64_t in_ms);
+/* The copy is what the cluster is; there are ids. */
+void etcd_sync_settle(struct etcd_engine *e);
+void etcd_sync_refuse(struct etcd_engine *e, const struct err *err);
+void etcd_sync_tell(struct etcd_engine *e, const struct store_news *news);
+void etcd_sync_check(void *engine, store_done_fn done, void *arg);
+void etcd_sync_checked(struct etcd_engine *e, const struct err *err);
 /* Takes a transaction over into the copy, and tells. */
 int etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_t count,
 		    const struct store_entry *entry, int64_t revision, struct err *err) MUST_CHECK;
+
+/* ---- etcd_read.c ---- */
+void etcd_read_start(struct etcd_engine *e);
+void etcd_read_stop(struct etcd_engine *e);
+/* 1: a change of row/ or blob/, borrowed; 0: another key. */
+int etcd_read_change(const struct etcd_engine *e, const struct etcd_json_kv *kv,
+		     struct store_change *out, struct err *err) MUST_CHECK;
+void etcd_read_sort(struct store_change *changes, size_t count);
+
+/* ---- etcd_lease.c ---- */
+void etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, const char *holder,
+		   uint32_t ttl_s, store_lease_fn done, void *arg);
+void etcd_lease_stop(struct etcd_engine *e);
 
 /* ---- etcd_commit.c ---- */
 void etcd_commit_init(struct etcd_engine *e);

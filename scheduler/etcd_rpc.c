@@ -23,6 +23,8 @@ enum {
 	TIMEOUT_MS = 2000,
 	PAUSE_MS = 100, /* after all members were asked in vain */
 	ATTEMPTS = 3,   /* that a call has time for, when nobody answers */
+	OVERDUE_MS =
+		500, /* past its time libcurl is not waited for: without memory it may forget */
 	BODY_BYTES_MAX = 64 << 20,
 };
 
@@ -56,6 +58,7 @@ struct etcd_call {
 	void *arg;
 	uint64_t deadline_ms;
 	size_t endpoint;
+	uint64_t attempt_ms;
 	unsigned attempts;
 	unsigned denied;
 	bool lost;
@@ -493,6 +496,7 @@ set_time(struct etcd_call *c)
 	most = r->timeout_ms / (r->endpoints_count == 1 ? ATTEMPTS - 1 : ATTEMPTS);
 	if (most > left)
 		most = left;
+	c->attempt_ms = most;
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(most ? most : 1));
 	if (!c->line)
 		SET(CURLOPT_TIMEOUT_MS, (long)(most ? most : 1));
@@ -533,14 +537,27 @@ set_all(struct etcd_call *c)
 }
 
 static void
+overdue(uv_timer_t *timer)
+{
+	struct etcd_call *c = timer->data;
+
+	failed_attempt(c, CURLE_OPERATION_TIMEDOUT);
+	drop_attempt(c);
+	try_next(c);
+}
+
+static void
 attempt(struct etcd_call *c)
 {
 	c->attempts++;
 	c->error[0] = '\0';
 	buf_reset(&c->answer);
 	c->easy = multi_curl.curl_easy_init();
-	if (c->easy && set_all(c) && multi_add(c->rpc->multi, c->easy) == 0)
+	if (c->easy && set_all(c) && multi_add(c->rpc->multi, c->easy) == 0) {
+		if (!c->line)
+			uv_timer_start(&c->timer, overdue, c->attempt_ms + OVERDUE_MS, 0);
 		return;
+	}
 	drop_attempt(c);
 	err_set(&c->err, ERR_NO_MEMORY, "no memory to ask the store");
 	struct err err = c->err;

@@ -48,7 +48,7 @@ leave(struct etcd_engine *e, const struct err *err)
 		log_err(LOG_WARN, "a large change of the store is not in its keys yet", err);
 	end(e);
 	if (!err) {
-		etcd_sync_look(e);
+		etcd_sync_look(e, 0);
 		etcd_commit_wake(e);
 	}
 }

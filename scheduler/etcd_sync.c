@@ -6,13 +6,13 @@
  *           knows that the cluster can be changed, and that the copy is not behind
  *   watch   changes come as etcd commits them; those of one revision belong together, and with the
  *           entry that came with them they are one transaction
- *   read    everything, at one revision: at the beginning, after what was missed is compacted, and
- *           whenever a transaction does not fit the copy
+ *   read    everything, at one revision (etcd_read.c): at the beginning, after what was missed is
+ *           compacted, and whenever a transaction does not fit the copy
  *
  * A copy is never set back: a cluster that is older than it, or has another history, is refused.
  */
+#include <assert.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,25 +25,18 @@ enum {
 	BODY_BYTES = 16 << 10,
 	LOOK_BYTES = 64 << 10,
 	LINE_BYTES = 192 << 20,
-	READ_BYTES = 512 << 20,
-	CHANGES_BYTES = 256 << 20,
-	READ_KEYS = 128,
-	READ_KEYS_MAX = 4096,
-	READ_SMALL_BYTES = 1 << 20,
-	READ_LARGE_BYTES = 8 << 20,
 	AGAIN_MS = 250,
 	BEHIND_MAX = 3,
 	ID_BYTES = 16,
 };
 
 static void ask(struct etcd_engine *e);
-static void start_read(struct etcd_engine *e);
 static void start_watch(struct etcd_engine *e);
 
 /* ---- news ---- */
 
-static void
-tell(struct etcd_engine *e, const struct store_news *news)
+void
+etcd_sync_tell(struct etcd_engine *e, const struct store_news *news)
 {
 	if (e->news)
 		e->news(e->news_arg, news);
@@ -61,7 +54,7 @@ tell_row(struct etcd_engine *e, const struct store_change *change)
 	struct err ignored = {0};
 
 	if (change->gone) {
-		tell(e, &news);
+		etcd_sync_tell(e, &news);
 		return;
 	}
 	defer_free void *row = mem_zalloc(MEM_SCHEDULER, store_shape(change->key.kind)->row_bytes);
@@ -73,7 +66,7 @@ tell_row(struct etcd_engine *e, const struct store_change *change)
 		news.what = STORE_NEWS_ROW;
 		news.row = row;
 	}
-	tell(e, &news);
+	etcd_sync_tell(e, &news);
 }
 
 static void
@@ -89,11 +82,11 @@ tell_changes(struct etcd_engine *e, const struct store_change *changes, size_t c
 			news.what = STORE_NEWS_BLOB;
 			news.kind = changes[i].key.kind;
 			news.id = changes[i].key.id;
-			tell(e, &news);
+			etcd_sync_tell(e, &news);
 		}
 	}
 	news = (struct store_news){.what = STORE_NEWS_END, .sequence = e->copy.head.sequence};
-	tell(e, &news);
+	etcd_sync_tell(e, &news);
 }
 
 int
@@ -128,8 +121,8 @@ look_in(struct etcd_engine *e, uint64_t ms)
 		uv_timer_start(&e->sync.timer, on_time, ms, 0);
 }
 
-static void
-refuse(struct etcd_engine *e, const struct err *err)
+void
+etcd_sync_refuse(struct etcd_engine *e, const struct err *err)
 {
 	if (e->writable || strcmp(e->why.what, err->what) != 0)
 		log_err(LOG_WARN, "the store cannot be changed; what runs goes on", err);
@@ -174,7 +167,7 @@ call_look(struct etcd_engine *e, const char *path, struct buf *body, etcd_rpc_do
 	e->sync.look = etcd_rpc_call(e->rpc, path, body, done, e, &err);
 	buf_fini(body);
 	if (!e->sync.look) {
-		refuse(e, &err);
+		etcd_sync_refuse(e, &err);
 		look_in(e, AGAIN_MS);
 	}
 }
@@ -186,7 +179,7 @@ made(void *arg, const struct etcd_rpc_answer *answer)
 
 	e->sync.look = NULL;
 	if (answer->err)
-		refuse(e, answer->err);
+		etcd_sync_refuse(e, answer->err);
 	look_in(e, answer->err ? AGAIN_MS : 0);
 }
 
@@ -275,8 +268,9 @@ look_at_newest(struct etcd_engine *e, const struct store_entry *newest, int64_t 
 		e->sync.behind = late ? e->sync.behind + 1 : 0;
 		etcd_spread_sweep(e, revision);
 	}
-	if (!e->copy.id[0] || (late && (!e->copy.revision || e->sync.behind > BEHIND_MAX)))
-		start_read(e);
+	if (!e->copy.id[0] || (e->sync.check && !newest->parts) ||
+	    (late && (!e->copy.revision || e->sync.behind > BEHIND_MAX)))
+		etcd_read_start(e);
 	else if (!e->sync.read)
 		settle(e);
 }
@@ -313,13 +307,13 @@ looked(void *arg, const struct etcd_rpc_answer *answer)
 
 	e->sync.look = NULL;
 	if (answer->err) {
-		refuse(e, answer->err);
+		etcd_sync_refuse(e, answer->err);
 		look_in(e, AGAIN_MS);
 		return;
 	}
 	arena_init(&arena, MEM_SCHEDULER, LOOK_BYTES);
 	if (read_look(e, answer, &arena, &err) < 0)
-		refuse(e, &err);
+		etcd_sync_refuse(e, &err);
 	arena_fini(&arena);
 	look_in(e, STORE_ETCD_LOOK_MS);
 }
@@ -354,205 +348,6 @@ ask(struct etcd_engine *e)
 	call_look(e, "/v3/kv/txn", &body, looked);
 }
 
-/* ---- reading everything ---- */
-
-static void
-end_read(struct etcd_engine *e)
-{
-	etcd_rpc_cancel(e->sync.read);
-	e->sync.read = NULL;
-	buf_fini(&e->sync.changes);
-	arena_fini(&e->sync.arena);
-}
-
-static void
-fail_read(struct etcd_engine *e, const struct err *err)
-{
-	refuse(e, err);
-	end_read(e);
-	look_in(e, AGAIN_MS);
-}
-
-/* Of row/ and blob/; false for other keys. */
-static int
-take_change(const struct etcd_engine *e, const struct etcd_json_kv *kv, struct store_change *out,
-	    struct err *err)
-{
-	size_t skip = strlen(e->prefix);
-	const char *name = kv->key + skip;
-
-	memset(out, 0, sizeof(*out));
-	if (!text_starts(kv->key, e->prefix) ||
-	    (!text_starts(name, "row/") && !text_starts(name, "blob/")))
-		return 0;
-	if (!store_key_get(name, kv->key_bytes - skip, &out->key)) {
-		err_set(err, ERR_UNSUPPORTED,
-			"the store holds something that this zlayer does not "
-			"know");
-		return err_why(err, "%s", kv->key);
-	}
-	out->gone = kv->gone;
-	out->data = kv->value;
-	out->bytes = kv->value_bytes;
-	return 1;
-}
-
-static int
-take_read(struct etcd_engine *e, const struct etcd_json_kv *kv, struct err *err)
-{
-	const char *name = kv->key + strlen(e->prefix);
-	struct store_change change;
-	int rc = take_change(e, kv, &change, err);
-
-	if (rc < 0)
-		return -1;
-	if (rc > 0)
-		buf_put(&e->sync.changes, &change, sizeof(change));
-	else if (text_equal(name, "id"))
-		text_ncopy(e->sync.id, sizeof(e->sync.id), (const char *)kv->value,
-			   kv->value_bytes);
-	else if (text_starts(name, "log/")) /* the newest comes last */
-		return store_entry_get((const char *)kv->value, kv->value_bytes, &e->sync.entry,
-				       err);
-	return 0;
-}
-
-static int
-by_key(const void *a, const void *b)
-{
-	return store_key_compare(&((const struct store_change *)a)->key,
-				 &((const struct store_change *)b)->key);
-}
-
-static void
-all_read(struct etcd_engine *e)
-{
-	struct store_news news = {.what = STORE_NEWS_ALL};
-	size_t count = e->sync.changes.length / sizeof(struct store_change);
-	struct store_change *changes = (struct store_change *)(void *)e->sync.changes.data;
-	struct store_entry entry = e->sync.entry;
-	struct err err = {0};
-
-	if (entry.parts) {
-		e->sync.unspread = true;
-		etcd_spread_start(e, &entry);
-		end_read(e);
-		return;
-	}
-	/* A transaction of this node came in between: the copy follows by itself. */
-	if (e->copy.id[0] && entry.sequence < e->copy.head.sequence) {
-		end_read(e);
-		settle(e);
-		return;
-	}
-	if (count)
-		qsort(changes, count, sizeof(*changes), by_key);
-	if (store_copy_replace(&e->copy, changes, count, &entry, e->sync.revision, e->sync.id,
-			       &err) < 0) {
-		fail_read(e, &err);
-		return;
-	}
-	end_read(e);
-	log_event(LOG_INFO, "the store was copied", log_u("sequence", entry.sequence),
-		  log_u("keys", count), LOG_END);
-	e->sync.unspread = false;
-	e->sync.behind = 0;
-	etcd_ids_check(e);
-	etcd_commit_seen(e, &entry);
-	news.sequence = entry.sequence;
-	tell(e, &news);
-	settle(e);
-}
-
-static void read_page(struct etcd_engine *e);
-
-static int
-take_page(struct etcd_engine *e, const struct etcd_rpc_answer *answer, bool *more, struct err *err)
-{
-	struct etcd_json_answer a;
-
-	if (etcd_json_answer(answer->text, answer->bytes, &e->sync.arena, &a, err) < 0)
-		return -1;
-	if (!e->sync.revision)
-		e->sync.revision = a.revision;
-	for (size_t i = 0; i < a.kvs.count; i++) {
-		if (take_read(e, &a.kvs.items[i], err) < 0)
-			return -1;
-	}
-	if (!buf_ok(&e->sync.changes))
-		return err_set(err, ERR_NO_MEMORY, "no memory for a copy of the store");
-	*more = a.kvs.more && a.kvs.count > 0;
-	/* '!' is below all that a key may go on with. */
-	if (*more && !text_format(e->sync.from, sizeof(e->sync.from), "%s!",
-				  a.kvs.items[a.kvs.count - 1].key))
-		return err_set(err, ERR_CORRUPT, "the store holds a key that is too long");
-	if (answer->bytes < READ_SMALL_BYTES && e->sync.limit < READ_KEYS_MAX)
-		e->sync.limit *= 2;
-	else if (answer->bytes > READ_LARGE_BYTES && e->sync.limit > 1)
-		e->sync.limit /= 2;
-	return 0;
-}
-
-static void
-page_read(void *arg, const struct etcd_rpc_answer *answer)
-{
-	struct etcd_engine *e = arg;
-	struct err err = {0};
-	bool more = false;
-
-	e->sync.read = NULL;
-	if (answer->err && answer->err->kind == ERR_LIMIT && e->sync.limit > 1) {
-		e->sync.limit = e->sync.limit > 16 ? 16 : 1;
-		read_page(e);
-	} else if (answer->err) {
-		fail_read(e, answer->err);
-	} else if (take_page(e, answer, &more, &err) < 0) {
-		fail_read(e, &err);
-	} else if (more) {
-		read_page(e);
-	} else {
-		all_read(e);
-	}
-}
-
-static void
-read_page(struct etcd_engine *e)
-{
-	char to[ETCD_ENGINE_KEY_BYTES];
-	struct err err = {0};
-	struct buf body;
-
-	etcd_engine_key(e, "row0", to);
-	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
-	etcd_json_range(&body, &(struct etcd_json_range){
-				       .key = e->sync.from,
-				       .end = to,
-				       .limit = e->sync.limit,
-				       .revision = e->sync.revision,
-			       });
-	e->sync.read = etcd_rpc_call(e->rpc, "/v3/kv/range", &body, page_read, e, &err);
-	buf_fini(&body);
-	if (!e->sync.read)
-		fail_read(e, &err);
-}
-
-static void
-start_read(struct etcd_engine *e)
-{
-	if (e->sync.read)
-		return;
-	etcd_rpc_cancel(e->sync.watch);
-	e->sync.watch = NULL;
-	e->sync.revision = 0;
-	e->sync.limit = READ_KEYS;
-	e->sync.id[0] = '\0';
-	memset(&e->sync.entry, 0, sizeof(e->sync.entry));
-	etcd_engine_key(e, "blob/", e->sync.from);
-	arena_init(&e->sync.arena, MEM_SCHEDULER, READ_BYTES);
-	buf_init(&e->sync.changes, MEM_SCHEDULER, CHANGES_BYTES);
-	read_page(e);
-}
-
 /* ---- watching ---- */
 
 struct group {
@@ -570,7 +365,7 @@ sort_group(const struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t c
 
 	etcd_engine_key(e, "log/", log);
 	for (size_t i = 0; i < count; i++) {
-		int rc = take_change(e, &kvs[i], &g->changes[g->count], err);
+		int rc = etcd_read_change(e, &kvs[i], &g->changes[g->count], err);
 
 		if (rc < 0)
 			return -1;
@@ -582,8 +377,7 @@ sort_group(const struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t c
 			return -1;
 		g->has_entry = true;
 	}
-	if (g->count)
-		qsort(g->changes, g->count, sizeof(*g->changes), by_key);
+	etcd_read_sort(g->changes, g->count);
 	return 0;
 }
 
@@ -599,25 +393,31 @@ take_group(struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t count, 
 		return err_set(err, ERR_NO_MEMORY, "no memory for changes of the store");
 	if (sort_group(e, kvs, count, &g, err) < 0)
 		return -1;
-	if (!g.has_entry && (g.count == 0 || e->sync.unspread))
+	if (!g.has_entry) {
+		if (g.count && !e->sync.loose_may_be)
+			return err_set(err, ERR_CORRUPT, "the store was changed by something else");
+		e->sync.loose |= g.count > 0;
 		return 0; /* a lease, a part, a piece of a large one */
-	if (!g.has_entry)
-		return err_set(err, ERR_CORRUPT, "the store was changed by something else");
+	}
 	if (g.entry.sequence < mine)
 		return 0;
 	if (g.entry.parts) {
-		e->sync.unspread = true;
+		e->sync.unspread = e->sync.loose_may_be = true;
+		e->sync.large = g.entry.sequence;
 		return 0;
 	}
+	bool whole = !e->sync.loose && g.entry.sequence != e->sync.large;
+	e->sync.loose_may_be = e->sync.loose = false;
 	if (g.entry.sequence == mine) {
 		e->sync.unspread = false;
 		etcd_commit_wake(e);
 		return 0;
 	}
-	if (e->sync.unspread)
+	if (!whole)
 		return 1;
 	if (etcd_sync_apply(e, g.changes, g.count, &g.entry, kvs[0].revision, err) < 0)
 		return -1;
+	e->sync.unspread = false;
 	etcd_commit_wake(e);
 	return 0;
 }
@@ -637,7 +437,7 @@ take_events(struct etcd_engine *e, const struct etcd_json_kvs *kvs, struct arena
 		if (rc != 0) {
 			if (rc < 0)
 				log_err(LOG_WARN, "the store is copied anew", &err);
-			start_read(e);
+			etcd_read_start(e);
 			return;
 		}
 		if (e->sync.watch != watch)
@@ -658,12 +458,12 @@ on_line(void *arg, const char *text, size_t bytes)
 	arena_init(&arena, MEM_SCHEDULER, LINE_BYTES);
 	if (etcd_json_events(text, bytes, &arena, &events, &err) < 0) {
 		log_err(LOG_WARN, "the store is copied anew", &err);
-		start_read(e);
+		etcd_read_start(e);
 	} else if (events.canceled) {
 		etcd_rpc_cancel(e->sync.watch);
 		e->sync.watch = NULL;
 		if (events.compacted)
-			start_read(e);
+			etcd_read_start(e);
 		else
 			look_in(e, AGAIN_MS);
 	} else {
@@ -689,6 +489,9 @@ start_watch(struct etcd_engine *e)
 	struct err err = {0};
 	struct buf body;
 
+	e->sync.loose_may_be = true;
+	e->sync.loose = false;
+	e->sync.large = 0;
 	etcd_engine_key(e, "", from);
 	text_copy(to, sizeof(to), from);
 	to[strlen(to) - 1] = '0'; /* follows '/' */
@@ -713,15 +516,40 @@ etcd_sync_init(struct etcd_engine *e)
 void
 etcd_sync_stop(struct etcd_engine *e)
 {
+	struct err err = {0};
+
 	etcd_rpc_cancel(e->sync.look);
 	etcd_rpc_cancel(e->sync.watch);
 	e->sync.look = e->sync.watch = NULL;
-	end_read(e);
+	etcd_read_stop(e);
 	uv_timer_stop(&e->sync.timer);
+	err_set(&err, ERR_INTERRUPTED, "the store was closed");
+	etcd_sync_checked(e, &err);
 }
 
 void
-etcd_sync_look(struct etcd_engine *e)
+etcd_sync_look(struct etcd_engine *e, uint64_t ms)
 {
-	look_in(e, 0);
+	look_in(e, ms);
+}
+
+void
+etcd_sync_check(void *engine, store_done_fn done, void *arg)
+{
+	struct etcd_engine *e = engine;
+
+	assert(!e->sync.check);
+	e->sync.check = done;
+	e->sync.check_arg = arg;
+	etcd_read_start(e);
+}
+
+void
+etcd_sync_checked(struct etcd_engine *e, const struct err *err)
+{
+	store_done_fn done = e->sync.check;
+
+	e->sync.check = NULL;
+	if (done)
+		done(e->sync.check_arg, err);
 }

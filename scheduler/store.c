@@ -9,7 +9,9 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
+#include "base/list.h"
 #include "base/mem.h"
+#include "scheduler/store_lease.h"
 
 enum { CHANGES_MAX = 65536 };
 
@@ -32,6 +34,7 @@ struct store {
 	size_t changes_count;
 	size_t changes_capacity;
 	void *row; /* scratch, of the largest kind */
+	struct list leases;
 };
 
 int
@@ -51,6 +54,7 @@ store_new(const struct store_engine *calls, void *engine, struct store **out, st
 		mem_free(s);
 		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
 	}
+	list_init(&s->leases);
 	s->calls = calls;
 	s->engine = engine;
 	*out = s;
@@ -65,6 +69,7 @@ store_free(struct store *s)
 	if (s->open)
 		store_abort(s);
 	s->calls->close(s->engine);
+	store_lease_forget(s);
 	mem_free(s->changes);
 	mem_free(s->row);
 	mem_free(s);
@@ -305,4 +310,26 @@ store_watch(struct store *s, store_news_fn fn, void *arg)
 {
 	if (s->calls->watch)
 		s->calls->watch(s->engine, fn, arg);
+}
+
+void
+store_check(struct store *s, store_done_fn done, void *arg)
+{
+	if (s->calls->check)
+		s->calls->check(s->engine, done, arg);
+	else
+		done(arg, NULL);
+}
+
+const struct store_engine *
+store_calls(const struct store *s, void **engine_out)
+{
+	*engine_out = s->engine;
+	return s->calls;
+}
+
+struct list *
+store_leases(struct store *s)
+{
+	return &s->leases;
 }

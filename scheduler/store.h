@@ -152,6 +152,9 @@ struct store;
 typedef void (*store_visit_fn)(void *arg, const void *row);
 /* err NULL: it is kept. */
 typedef void (*store_done_fn)(void *arg, const struct err *err);
+/* store_lease.h. */
+enum store_lease_verb { STORE_LEASE_TAKE, STORE_LEASE_KEEP, STORE_LEASE_DROP };
+typedef void (*store_lease_fn)(void *arg, uint64_t epoch, const struct err *err);
 
 /* How the store is, as far as is known now. */
 struct store_status {
@@ -207,12 +210,15 @@ struct store_engine {
 	int (*get_note)(void *engine, const char *name, char *out, size_t cap, struct err *err);
 	int (*put_note)(void *engine, const char *name, const char *value, struct err *err);
 	void (*close)(void *engine);
-	/* Instead of commit, by an engine that must wait for other machines; the two below come
+	/* Instead of commit, by an engine that must wait for other machines; the ones below come
 	 * with it. It reads back by itself, and ends with `done` in any case, at the latest by
 	 * close. */
 	void (*submit)(void *engine, store_done_fn done, void *arg);
 	void (*status)(void *engine, struct store_status *out);
 	void (*watch)(void *engine, store_news_fn fn, void *arg);
+	void (*check)(void *engine, store_done_fn done, void *arg);
+	void (*lease)(void *engine, enum store_lease_verb verb, const char *name,
+		      const char *holder, uint32_t ttl_s, store_lease_fn done, void *arg);
 };
 
 /* Takes the engine over. */
@@ -268,6 +274,10 @@ void store_status(struct store *s, struct store_status *out);
 /* NULL ends it. An engine of one machine has no news. */
 void store_watch(struct store *s, store_news_fn fn, void *arg);
 
+/* Reads all of a shared store from its members and compares it with its log; one check at a time.
+ * `done` as of store_submit; an engine of one machine checks its file when it opens it. */
+void store_check(struct store *s, store_done_fn done, void *arg);
+
 /* ---- for engines: how a row looks ---- */
 
 enum store_type { STORE_U32, STORE_U64, STORE_I64, STORE_TEXT, STORE_BYTES };
@@ -286,6 +296,11 @@ struct store_shape {
 	const struct store_column *columns;
 	size_t columns_count;
 };
+
+/* For store_lease.c: the engine, and the leases of one that has none of its own. */
+struct list;
+const struct store_engine *store_calls(const struct store *s, void **engine_out);
+struct list *store_leases(struct store *s);
 
 const struct store_shape *store_shape(enum store_kind kind);
 const char *store_blob_table(enum store_blob blob);

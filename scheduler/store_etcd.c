@@ -216,6 +216,7 @@ engine_close(void *engine)
 	etcd_sync_stop(e);
 	etcd_spread_stop(e);
 	etcd_ids_stop(e);
+	etcd_lease_stop(e);
 	etcd_rpc_close(e->rpc);
 	store_copy_close(&e->copy);
 	e->closing = 2;
@@ -241,6 +242,8 @@ static const struct store_engine calls = {
 	.submit = etcd_commit_submit,
 	.status = engine_status,
 	.watch = engine_watch,
+	.check = etcd_sync_check,
+	.lease = etcd_lease_do,
 };
 
 int
@@ -271,6 +274,8 @@ store_etcd_open(const struct store_etcd_options *o, struct store *copy, struct s
 	}
 	e->loop = o->rpc.loop;
 	e->ids.stored = 1;
+	list_init(&e->leases);
+	list_init(&e->lease_ops);
 	err_set(&e->why, ERR_UNREACHABLE, "no quorum: the store's members were not reached yet");
 	if (store_copy_open(&e->copy, copy, err) < 0 || take_prefix(e, o->prefix, err) < 0 ||
 	    etcd_rpc_open(&o->rpc, &e->rpc, err) < 0) {

@@ -149,6 +149,8 @@ watch_closed(uv_handle_t *handle)
 	mem_free(handle->data);
 }
 
+/* Never gives -1: that would be the end of all transfers, and nobody would be told. One whose
+ * socket cannot be watched is ended by its time. */
 static int
 set_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_arg)
 {
@@ -168,10 +170,10 @@ set_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_a
 	if (!w) {
 		w = mem_zalloc(MEM_WIRE, sizeof(*w));
 		if (!w)
-			return -1;
+			return 0;
 		if (uv_poll_init_socket(m->loop, &w->poll, socket) < 0) {
 			mem_free(w);
-			return -1;
+			return 0;
 		}
 		w->poll.data = w;
 		w->multi = m;
@@ -182,7 +184,8 @@ set_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *socket_a
 		events |= UV_READABLE;
 	if (what & CURL_POLL_OUT)
 		events |= UV_WRITABLE;
-	return uv_poll_start(&w->poll, events, on_socket) < 0 ? -1 : 0;
+	uv_poll_start(&w->poll, events, on_socket);
+	return 0;
 }
 
 int

@@ -15,6 +15,8 @@
 #include <string.h>
 #include "base/text.h"
 #include "scheduler/sqlite.h"
+#include "scheduler/store_copy.h"
+#include "scheduler/store_move.h"
 #include "scheduler/store_sqlite.h"
 #include "tests/net/etcd_rig.h"
 #include "tests/support/store_contract.h"
@@ -937,6 +939,216 @@ test_no_copy(void **state)
 	assert_int_equal(err.kind, ERR_CONFLICT);
 }
 
+/* ---- moving ---- */
+
+static struct store *
+fill_own(void **state, const char *file, struct store_deployment *d, const uint8_t *big,
+	 size_t bytes)
+{
+	struct store *own = open_copy(file);
+	struct store_replica p = {.index = 1};
+
+	contract_fill(state, own, d, &p);
+	contract_begin(own);
+	contract_blob(own, STORE_PLAN, p.id, big, bytes);
+	for (int i = 0; i < 300; i++) {
+		struct store_event e = {.id = (uint64_t)i + 100000, .event = {.type = "x"}};
+
+		contract_put(own, STORE_EVENT, &e);
+	}
+	d->revision = 3;
+	contract_put(own, STORE_DEPLOYMENT, d);
+	contract_commit(state, own);
+	return own;
+}
+
+static int
+move(void **state, struct store *from, struct store *to, struct err *err)
+{
+	struct contract_end end = {0};
+
+	store_move(from, to, contract_done, &end);
+	contract_wait(state, &end.over);
+	*err = end.err;
+	return end.failed ? -1 : 0;
+}
+
+static void
+test_move(void **state)
+{
+	struct store_deployment d = {.name = "shop"}, back, more = {.name = "more"};
+	struct store_digest digest;
+	struct store_status status;
+	struct contract_end end = {0};
+	size_t bytes = 700 << 10;
+	uint8_t *big = malloc(bytes);
+	struct store *s, *other;
+	struct err err = {0};
+	uint64_t count;
+	bool moved;
+
+	assert_non_null(big);
+	memset(big, 'b', bytes);
+	two_nodes(&s, &other);
+	struct store *own = fill_own(state, "own-move.db", &d, big, bytes);
+	assert_int_equal(store_copy_sum(own, &digest, &count, &err), 0);
+	/* It is closed in the middle; then begun again. */
+	store_move(own, s, contract_done, &end);
+	for (int i = 0; i < 3 && !end.over; i++)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	store_free(s);
+	assert_true(end.over);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_INTERRUPTED);
+	assert_int_equal(store_move_is_done(own, &moved, &err), 0);
+	assert_false(moved);
+	s = other;
+	for (int twice = 0; twice < 2; twice++) {
+		turn_until(is_writable, s, "a store to move into");
+		if (move(state, own, s, &err) < 0) {
+			err_print(&err, "move", stderr);
+			fail();
+		}
+		assert_int_equal(store_move_is_done(own, &moved, &err), 0);
+		assert_true(moved);
+	}
+	store_status(s, &status);
+	assert_int_equal(status.count, count);
+	assert_memory_equal(status.digest, digest.word, sizeof(status.digest));
+	assert_int_equal(store_get(s, STORE_DEPLOYMENT, d.id, &back, &err), 0);
+	assert_memory_equal(&back, &d, sizeof(d));
+	/* New rows do not get ids that were moved. */
+	turn_until(is_writable, s, "ids");
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &more);
+	contract_commit(state, s);
+	assert_true(more.id > d.id);
+	/* Another node's store does not fit in any more. */
+	struct store_deployment x = {.name = "x"};
+	struct store *second = fill_own(state, "own-second.db", &x, big, 10);
+	assert_int_equal(move(state, second, s, &err), -1);
+	assert_int_equal(err.kind, ERR_CONFLICT);
+	assert_int_equal(store_move_is_done(second, &moved, &err), 0);
+	assert_false(moved);
+	assert_int_equal(move(state, own, second, &err), -1);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+	store_free(second);
+	store_free(own);
+	store_free(s);
+	free(big);
+}
+
+static size_t
+count_stages(void)
+{
+	char from[64], to[64], from64[128], to64[128], json[320];
+	struct buf text;
+	uint64_t count = 0;
+
+	text_format(from, sizeof(from), "/zlayer/t%u/stage/", prefixes);
+	text_format(to, sizeof(to), "/zlayer/t%u/stage0", prefixes);
+	text_base64(from, strlen(from), from64, sizeof(from64));
+	text_base64(to, strlen(to), to64, sizeof(to64));
+	text_format(json, sizeof(json), "{\"key\":\"%s\",\"range_end\":\"%s\",\"count_only\":true}",
+		    from64, to64);
+	buf_init(&text, MEM_SCHEDULER, 1 << 20);
+	assert_true(etcd_rig_call(&rig, 0, "/v3/kv/range", json, &text));
+	const char *at = strstr(buf_cstr(&text), "\"count\":\"");
+	if (at)
+		count = strtoull(at + strlen("\"count\":\""), NULL, 10);
+	buf_fini(&text);
+	return count;
+}
+
+static bool
+no_stages(void *arg)
+{
+	(void)arg;
+	return count_stages() == 0;
+}
+
+/* A writer that dies before its large transaction is committed leaves parts: a node that begins
+ * after another transaction removes them. */
+static void
+test_parts_of_a_dead_writer(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct store_replica p = {.index = 1};
+	struct contract_end end = {0};
+	size_t bytes = 12 << 20;
+	uint8_t *big = malloc(bytes);
+	struct node node;
+
+	assert_non_null(big);
+	for (size_t i = 0; i < bytes; i++)
+		big[i] = (uint8_t)(i * 2654435761u >> 11);
+	prefixes++;
+	init_node(&node, "p");
+	struct store *s = open_node(&node);
+	turn_until(is_writable, s, "a store");
+	contract_fill(state, s, &d, &p);
+	contract_begin(s);
+	contract_blob(s, STORE_PLAN, p.id, big, bytes);
+	store_submit(s, contract_done, &end);
+	while (!end.over && count_stages() == 0)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	assert_false(end.over);
+	store_free(s);
+	assert_true(end.over);
+	assert_int_equal(end.err.kind, ERR_INTERRUPTED);
+	s = open_node(&node);
+	turn_until(is_writable, s, "the store again");
+	contract_same_blob(s, STORE_PLAN, p.id, "plan", 4);
+	d.revision = 9;
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	contract_commit(state, s);
+	store_free(s);
+	assert_true(count_stages() > 0);
+	s = open_node(&node);
+	turn_until(no_stages, NULL, "the parts to be removed");
+	store_free(s);
+	free(big);
+}
+
+static void
+test_lease_of_the_other(void **state)
+{
+	struct contract_lease_end end;
+	struct store *a, *b;
+
+	two_nodes(&a, &b);
+	end = contract_lease(state, a, STORE_LEASE_TAKE, "one", 3600);
+	assert_int_equal(end.epoch, 1);
+	end = contract_lease(state, b, STORE_LEASE_TAKE, "one", 3600);
+	assert_int_equal(end.kind, ERR_CONFLICT);
+	assert_string_equal(end.why, "edge-1");
+	end = contract_lease(state, b, STORE_LEASE_KEEP, "one", 0);
+	assert_int_equal(end.kind, ERR_NOT_FOUND);
+	end = contract_lease(state, a, STORE_LEASE_DROP, "one", 0);
+	assert_int_equal(end.kind, ERR_NONE);
+	end = contract_lease(state, b, STORE_LEASE_TAKE, "one", 3600);
+	assert_int_equal(end.epoch, 2);
+	store_free(a);
+	store_free(b);
+}
+
+/* The answer to a take was lost: the next attempt knows itself again. */
+static void
+test_lease_lost_answer(void **state)
+{
+	struct contract_lease_end end;
+	struct node node;
+	struct store *s = open_relayed("e", 2000, &node);
+
+	rig.lose_puts = true;
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "one", 3600);
+	assert_int_equal(end.kind, ERR_NONE);
+	assert_int_equal(end.epoch, 1);
+	assert_false(rig.lose_puts);
+	store_free(s);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -951,6 +1163,10 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_changed_by_hand),
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_no_copy),
+		cmocka_unit_test(test_move),
+		cmocka_unit_test(test_parts_of_a_dead_writer),
+		cmocka_unit_test(test_lease_of_the_other),
+		cmocka_unit_test(test_lease_lost_answer),
 		cmocka_unit_test(test_lost_answer),
 		cmocka_unit_test(test_lost_answer_with_news),
 		cmocka_unit_test(test_no_answer),

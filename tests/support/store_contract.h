@@ -13,6 +13,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "scheduler/store.h"
+#include "scheduler/store_lease.h"
 
 static struct store *contract_open(void **state);
 static struct store *contract_reopen(void **state, struct store *s);
@@ -365,6 +366,92 @@ contract_place_keeps_versions(void **state)
 	store_free(s);
 }
 
+struct contract_lease_end {
+	bool over;
+	uint64_t epoch;
+	enum err_kind kind;
+	char why[64];
+};
+
+static void
+contract_lease_done(void *arg, uint64_t epoch, const struct err *err)
+{
+	struct contract_lease_end *end = arg;
+
+	assert_false(end->over);
+	end->over = true;
+	end->epoch = epoch;
+	end->kind = err ? err->kind : ERR_NONE;
+	if (err && err->whys)
+		snprintf(end->why, sizeof(end->why), "%.60s", err->why[0]);
+}
+
+static struct contract_lease_end
+contract_lease(void **state, struct store *s, enum store_lease_verb verb, const char *name,
+	       uint32_t ttl_s)
+{
+	struct contract_lease_end end = {0};
+
+	if (verb == STORE_LEASE_TAKE)
+		store_lease_take(s, name, "edge-1", ttl_s, contract_lease_done, &end);
+	else if (verb == STORE_LEASE_KEEP)
+		store_lease_keep(s, name, contract_lease_done, &end);
+	else
+		store_lease_drop(s, name, contract_lease_done, &end);
+	contract_wait(state, &end.over);
+	return end;
+}
+
+static void
+contract_leases(void **state)
+{
+	struct store *s = contract_open(state);
+	struct contract_lease_end end;
+
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "job.nightly", 3600);
+	assert_int_equal(end.kind, ERR_NONE);
+	assert_int_equal(end.epoch, 1);
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "job.nightly", 3600);
+	assert_int_equal(end.kind, ERR_CONFLICT);
+	assert_string_equal(end.why, "edge-1");
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "another", 3600);
+	assert_int_equal(end.epoch, 1);
+	end = contract_lease(state, s, STORE_LEASE_KEEP, "job.nightly", 0);
+	assert_int_equal(end.kind, ERR_NONE);
+	assert_int_equal(end.epoch, 1);
+	for (uint64_t epoch = 2; epoch < 5; epoch++) {
+		end = contract_lease(state, s, STORE_LEASE_DROP, "job.nightly", 0);
+		assert_int_equal(end.kind, ERR_NONE);
+		end = contract_lease(state, s, STORE_LEASE_DROP, "job.nightly", 0);
+		assert_int_equal(end.kind, ERR_NONE);
+		end = contract_lease(state, s, STORE_LEASE_KEEP, "job.nightly", 0);
+		assert_int_equal(end.kind, ERR_NOT_FOUND);
+		if (epoch == 3)
+			s = contract_reopen(state, s);
+		end = contract_lease(state, s, STORE_LEASE_TAKE, "job.nightly", 3600);
+		assert_int_equal(end.kind, ERR_NONE);
+		assert_int_equal(end.epoch, epoch);
+	}
+	store_free(s);
+}
+
+/* Nobody keeps it: then it ends. */
+static void
+contract_lease_ends(void **state)
+{
+	struct store *s = contract_open(state);
+	struct contract_lease_end end;
+
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "short", STORE_LEASE_TTL_S_MIN);
+	assert_int_equal(end.epoch, 1);
+	do
+		end = contract_lease(state, s, STORE_LEASE_TAKE, "short", STORE_LEASE_TTL_S_MIN);
+	while (end.kind == ERR_CONFLICT);
+	assert_int_equal(end.kind, ERR_NONE);
+	assert_int_equal(end.epoch, 2);
+	store_free(s);
+}
+
 #define CONTRACT_TESTS(setup, teardown)                                                          \
 	cmocka_unit_test_setup_teardown(contract_rows_survive, setup, teardown),                 \
 		cmocka_unit_test_setup_teardown(contract_compare_and_swap, setup, teardown),     \
@@ -374,6 +461,8 @@ contract_place_keeps_versions(void **state)
 		cmocka_unit_test_setup_teardown(contract_events_are_a_window, setup, teardown),  \
 		cmocka_unit_test_setup_teardown(contract_large_blobs, setup, teardown),          \
 		cmocka_unit_test_setup_teardown(contract_many_rows, setup, teardown),            \
-		cmocka_unit_test_setup_teardown(contract_place_keeps_versions, setup, teardown)
+		cmocka_unit_test_setup_teardown(contract_place_keeps_versions, setup, teardown), \
+		cmocka_unit_test_setup_teardown(contract_leases, setup, teardown),               \
+		cmocka_unit_test_setup_teardown(contract_lease_ends, setup, teardown)
 
 #endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_STORE_LEASE_H
+#define SCHEDULER_STORE_LEASE_H
+
+/*
+ * Leases: who may do something that only one may do at a time, for how long, and the how-manieth
+ * that is. A lease has a name; whoever takes it gets an epoch, which is higher than all before of
+ * that name and is never given twice: what carries a lower epoch is refused by whoever is asked.
+ * A lease ends by being dropped, or when it was not kept for its time to live.
+ *
+ * An engine of one machine remembers the epochs; its leases end with the process that took them.
+ * Epochs are no part of what is copied, moved or counted.
+ *
+ * Errors: ERR_CONFLICT: somebody has it, who is in the first why; ERR_NOT_FOUND (keep): it is lost;
+ * ERR_UNREACHABLE and ERR_TIMEOUT as in store.h. After a time-out of take nobody has it for longer
+ * than its time to live.
+ * Threading: the loop's thread. `done` is called once, perhaps at once, and not after store_free.
+ */
+
+#include "scheduler/store.h"
+
+enum { STORE_LEASE_TTL_S_MIN = 2, STORE_LEASE_TTL_S_MAX = 86400 };
+
+/* name: a DNS label, or several with dots; holder: one word, for people. */
+void store_lease_take(struct store *s, const char *name, const char *holder, uint32_t ttl_s,
+		      store_lease_fn done, void *arg);
+/* From now on for its time to live again. */
+void store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg);
+/* It is fine when it was lost. */
+void store_lease_drop(struct store *s, const char *name, store_lease_fn done, void *arg);
+/* For store_free. */
+void store_lease_forget(struct store *s);
+
+#endif
