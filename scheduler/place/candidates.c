@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { DRAWS = 2, DRAWS_MAX = 6, PREFER_FACTOR = 4, SAME_MAX = 4095 };
+enum { DRAWS = 2, DRAWS_MAX = 6, PREFER_FACTOR = 4, SAME_MAX = 4095, LOAD_STEP = 64 };
 
 struct search {
 	struct fleet *fleet;
@@ -162,7 +162,8 @@ candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t 
 		.except = except,
 		.except_count = except_count,
 		.plain = !s->labels.count && !s->needs.count && !s->keeps.count &&
-			 !s->takes.count && !f->exclusives && s->spec.mode == FLEET_SHARED,
+			 !s->takes.count && !f->exclusives && !s->failed &&
+			 s->spec.mode == FLEET_SHARED,
 		.platform = (uint32_t)s->platform,
 		.out = out,
 	};
@@ -177,4 +178,29 @@ candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t 
 		search(&search_of, 0, f->nodes_count);
 	for (size_t i = 0; i < out->count; i++)
 		weigh(f, &out->items[i]);
+}
+
+/* Steps of the load, so that small differences leave the order of rendezvous. */
+static bool
+rather(const struct candidate *a, const struct candidate *b)
+{
+	uint32_t x = a->load / LOAD_STEP, y = b->load / LOAD_STEP;
+
+	return x != y ? x < y : a->score < b->score;
+}
+
+void
+candidates_rank(struct candidates *c, size_t count)
+{
+	for (size_t i = 0; i < count && i < c->count; i++) {
+		size_t best = i;
+
+		for (size_t k = i + 1; k < c->count; k++) {
+			if (rather(&c->items[k], &c->items[best]))
+				best = k;
+		}
+		struct candidate first = c->items[best];
+		c->items[best] = c->items[i];
+		c->items[i] = first;
+	}
 }

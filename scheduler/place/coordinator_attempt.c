@@ -13,7 +13,6 @@
 
 enum {
 	POOL = 4,
-	LOAD_STEP = 64, /* thousandths */
 	LOST_LOOK_MS = 500,
 	LOST_LOOKS = (LEDGER_PROMISE_MS + COORDINATOR_ROUND_MS) / LOST_LOOK_MS,
 };
@@ -111,32 +110,6 @@ constrained(const struct fleet_service *s)
 	       s->spec.mode != FLEET_SHARED;
 }
 
-/* Steps of the load, so that small differences leave the order of rendezvous. */
-static bool
-rather(const struct candidate *a, const struct candidate *b)
-{
-	uint32_t x = a->load / LOAD_STEP, y = b->load / LOAD_STEP;
-
-	return x != y ? x < y : a->score < b->score;
-}
-
-/* The best two of the pool come to its front. */
-static void
-rank(struct candidates *pool)
-{
-	for (size_t i = 0; i < ATTEMPT_ASKS && i < pool->count; i++) {
-		size_t best = i;
-
-		for (size_t k = i + 1; k < pool->count; k++) {
-			if (rather(&pool->items[k], &pool->items[best]))
-				best = k;
-		}
-		struct candidate c = pool->items[best];
-		pool->items[best] = pool->items[i];
-		pool->items[i] = c;
-	}
-}
-
 static void
 find(struct coordinator *c, struct coordinator_attempt *a, struct candidates *pool)
 {
@@ -165,7 +138,7 @@ find(struct coordinator *c, struct coordinator_attempt *a, struct candidates *po
 		}
 	}
 	candidates_find(c->fleet, s, a->slot, k, a->tried, a->tried_count, pool);
-	rank(pool);
+	candidates_rank(pool, ATTEMPT_ASKS);
 	if (pool->count > ATTEMPT_ASKS)
 		pool->count = ATTEMPT_ASKS;
 	if (pool->count > most - a->tried_count)

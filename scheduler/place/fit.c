@@ -101,6 +101,8 @@ neighbours_fail(const struct fit_ask *ask, const struct fleet_node *n)
 	const struct fleet_service *s = ask->service;
 	uint32_t reasons = 0;
 
+	if (s->spec.mode == FLEET_SHARED && !ask->fleet->exclusives && !s->failed)
+		return 0;
 	for (struct list *it = n->claims.next; it != &n->claims; it = it->next) {
 		const struct fleet_claim *c = container_of(it, struct fleet_claim, of_node);
 

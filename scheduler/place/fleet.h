@@ -176,6 +176,7 @@ struct fleet_service {
 	uint64_t label_bits;
 	struct list claims; /* as they came */
 	size_t claims_count;
+	size_t failed;        /* of those, given up by their nodes */
 	uint32_t coordinator; /* node; 0: none lives */
 	bool inherited;       /* another one was it before */
 	struct arena memory;

@@ -196,6 +196,8 @@ stays(const struct fleet_claim *c)
 static void
 count(struct fleet *f, const struct fleet_claim *c, bool more)
 {
+	if (c->claim.state == CLAIM_FAILED)
+		c->service->failed += more ? 1 : SIZE_MAX;
 	if (!c->node || !stays(c))
 		return;
 	c->node->claims_count += more ? 1 : UINT32_MAX;

@@ -28,6 +28,7 @@ ledger_init(struct ledger *l, struct fleet *fleet, uint32_t self, uint16_t file)
 	l->next_number = 1;
 	map_init_seeded(&l->by_offer, MEM_SCHEDULER, 3);
 	map_init_seeded(&l->by_number, MEM_SCHEDULER, 4);
+	map_init_seeded(&l->by_slot, MEM_SCHEDULER, 5);
 	list_init(&l->items);
 	list_init(&l->due);
 	heap_init(&l->timers, MEM_SCHEDULER);
@@ -42,6 +43,7 @@ ledger_fini(struct ledger *l)
 		ledger_item_free(l, container_of(it, struct ledger_item, link));
 	map_fini(&l->by_offer);
 	map_fini(&l->by_number);
+	map_fini(&l->by_slot);
 	heap_fini(&l->timers);
 }
 
@@ -64,6 +66,54 @@ ledger_item_bytes(const struct ledger_item *i)
 {
 	return claimlog_size(
 		&(struct claimlog_record){.kind = CLAIMLOG_CLAIM, .takes_count = i->takes_count});
+}
+
+struct slot_id {
+	uint64_t service;
+	uint64_t slot;
+};
+
+static struct ledger_item *
+first_of(const struct ledger *l, uint64_t service, uint32_t slot)
+{
+	struct slot_id id = {service, slot};
+
+	return map_get(&l->by_slot, &id, sizeof(id));
+}
+
+int
+ledger_item_name(struct ledger *l, struct ledger_item *i, const struct claim *claim)
+{
+	struct slot_id id = {claim->service, claim->slot};
+	struct ledger_item *first = first_of(l, claim->service, claim->slot);
+
+	if (map_put(&l->by_slot, &id, sizeof(id), i, NULL) < 0)
+		return -1;
+	i->same = first;
+	i->claim = *claim;
+	i->named = true;
+	return 0;
+}
+
+static void
+forget_name(struct ledger *l, struct ledger_item *i)
+{
+	struct slot_id id = {i->claim.service, i->claim.slot};
+	struct ledger_item *before = first_of(l, id.service, (uint32_t)id.slot);
+
+	if (!i->named)
+		return;
+	if (before != i) {
+		while (before->same != i)
+			before = before->same;
+		before->same = i->same;
+	} else if (i->same) {
+		/* The key is there: replacing its value takes no memory. */
+		int put = map_put(&l->by_slot, &id, sizeof(id), i->same, NULL);
+		assert(put == 0);
+	} else {
+		map_remove(&l->by_slot, &id, sizeof(id));
+	}
 }
 
 struct ledger_item *
@@ -107,6 +157,7 @@ ledger_item_free(struct ledger *l, struct ledger_item *i)
 	l->memory_weight_bytes -= memory_weight(i);
 	l->journal_bytes -= ledger_item_bytes(i);
 	l->items_count--;
+	forget_name(l, i);
 	if (i->offer)
 		map_remove_u64(&l->by_offer, i->offer);
 	if (i->claim.number)
@@ -296,13 +347,8 @@ say_claimed(uint32_t to, uint64_t offer, const struct ledger_item *i, uint64_t a
 static struct ledger_item *
 find(const struct ledger *l, uint64_t service, uint32_t slot, uint32_t revision)
 {
-	if (!map_count(&l->by_number))
-		return NULL;
-	for (struct list *it = l->items.next; it != &l->items; it = it->next) {
-		struct ledger_item *i = container_of(it, struct ledger_item, link);
-
-		if (i->phase == LEDGER_HELD && i->claim.service == service &&
-		    i->claim.slot == slot && i->claim.state != CLAIM_LEAVING &&
+	for (struct ledger_item *i = first_of(l, service, slot); i; i = i->same) {
+		if (i->phase == LEDGER_HELD && i->claim.state != CLAIM_LEAVING &&
 		    (!revision || i->claim.revision == revision))
 			return i;
 	}
@@ -318,7 +364,7 @@ promise(struct ledger *l, const struct placemsg *m, const struct fleet_service *
 		return NULL;
 	ledger_item_hold(l, i, s->spec.cpu_milli, s->spec.memory_bytes, s->spec.mode);
 	i->phase = LEDGER_PROMISED;
-	i->claim = (struct claim){
+	struct claim claim = {
 		.service = m->service,
 		.slot = m->slot,
 		.revision = m->revision,
@@ -328,7 +374,7 @@ promise(struct ledger *l, const struct placemsg *m, const struct fleet_service *
 	};
 	for (size_t k = 0; k < s->takes.count; k++)
 		i->takes[k] = s->takes.items[k].hash;
-	if (map_put_u64(&l->by_offer, m->offer, i) < 0 ||
+	if (ledger_item_name(l, i, &claim) < 0 || map_put_u64(&l->by_offer, m->offer, i) < 0 ||
 	    heap_set(&l->timers, &i->timer, now_ns + LEDGER_PROMISE_MS * MS_NS) < 0) {
 		map_remove_u64(&l->by_offer, m->offer);
 		ledger_item_free(l, i);

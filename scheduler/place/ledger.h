@@ -42,8 +42,9 @@ enum ledger_phase {
 
 /* One promise or claim. */
 struct ledger_item {
-	struct list link; /* as they came */
-	struct list due;  /* has something to tell */
+	struct list link;         /* as they came */
+	struct list due;          /* has something to tell */
+	struct ledger_item *same; /* the next one of its slot */
 	struct heap_item timer;
 	enum ledger_phase phase;
 	uint64_t offer; /* 0: adopted */
@@ -54,6 +55,7 @@ struct ledger_item {
 	bool log;      /* the journal does not know of its state yet */
 	bool tell;     /* others do not */
 	bool stop;     /* the runtime does not know that it ends */
+	bool named;    /* in by_slot */
 	bool excluded; /* from the journal that is being written anew */
 	size_t takes_count;
 	uint64_t takes[];
@@ -65,6 +67,7 @@ struct ledger {
 	uint16_t file;
 	struct map by_offer;
 	struct map by_number;
+	struct map by_slot; /* of service and slot: the first one */
 	struct list items;
 	size_t items_count;
 	struct list due;

@@ -11,6 +11,8 @@
 struct ledger_item *ledger_item_new(struct ledger *l, size_t takes_count);
 void ledger_item_hold(struct ledger *l, struct ledger_item *i, uint32_t cpu_milli,
 		      uint64_t memory_bytes, enum fleet_mode mode);
+/* It is this claim from now on, and found by its slot. -1: out of memory. */
+int ledger_item_name(struct ledger *l, struct ledger_item *i, const struct claim *claim);
 /* Gives back all it holds. */
 void ledger_item_free(struct ledger *l, struct ledger_item *i);
 size_t ledger_item_bytes(const struct ledger_item *i); /* in the journal */

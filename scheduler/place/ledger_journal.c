@@ -181,6 +181,8 @@ adopt(struct ledger *l, const struct claimlog_record *r)
 
 	if (r->claim.node != l->self)
 		return 0;
+	if (i && (i->claim.service != r->claim.service || i->claim.slot != r->claim.slot))
+		return 0;
 	if (i) {
 		i->claim = r->claim;
 		return 0;
@@ -191,7 +193,11 @@ adopt(struct ledger *l, const struct claimlog_record *r)
 	ledger_item_hold(l, i, r->cpu_milli, r->memory_bytes, (enum fleet_mode)r->mode);
 	memcpy(i->takes, r->takes, r->takes_count * sizeof(r->takes[0]));
 	i->phase = LEDGER_HELD;
-	if (map_put_u64(&l->by_number, r->claim.number, i) < 0) {
+	/* Named without its number until that is found by it. */
+	struct claim claim = r->claim;
+	claim.number = 0;
+	if (ledger_item_name(l, i, &claim) < 0 ||
+	    map_put_u64(&l->by_number, r->claim.number, i) < 0) {
 		ledger_item_free(l, i);
 		return -1;
 	}

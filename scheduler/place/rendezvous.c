@@ -8,10 +8,10 @@
 #include <assert.h>
 #include <string.h>
 
-enum { TABLE_BITS = 6, POINT_BITS = 26, FORK = 0x666f726b, FIRST = 0x67726f75 };
+enum { FORK = 0x666f726b, FIRST = 0x67726f75 };
 
 /* log2(1 + i / 64), in units of 2^-26. */
-static const uint32_t table[(1 << TABLE_BITS) + 1] = {
+const uint32_t rendezvous_steps[(1 << RENDEZVOUS_STEP_BITS) + 1] = {
 	0,        1501079,  2979239,  4435170,  5869532,  7282953,  8676036,  10049359, 11403474,
 	12738911, 14056177, 15355762, 16638134, 17903742, 19153019, 20386381, 21604229, 22806948,
 	23994909, 25168470, 26327977, 27473761, 28606143, 29725435, 30831934, 31925930, 33007703,
@@ -48,45 +48,19 @@ rendezvous_text(const char *text)
 
 /* ---- scores ---- */
 
-uint64_t
-rendezvous_log(uint64_t h)
-{
-	/* 0 would be infinitely far; it is as far as 1. */
-	h |= !h;
-	unsigned zeros = (unsigned)__builtin_clzll(h);
-	uint64_t fraction = h << zeros << 1;
-	unsigned step = (unsigned)(fraction >> (64 - TABLE_BITS));
-	uint64_t within = fraction << TABLE_BITS >> 32;
-	uint64_t log = table[step] + ((table[step + 1] - table[step]) * within >> 32);
-
-	/* log2(h) = 63 - zeros + log; what is wanted is 64 minus that. */
-	return ((uint64_t)(zeros + 1) << POINT_BITS) - log;
-}
-
 unsigned
 rendezvous_exponent(uint64_t capacity)
 {
 	/* The nearest half: thresholds at a quarter and three quarters of a doubling. */
 	capacity |= !capacity;
 	unsigned whole = 63 - (unsigned)__builtin_clzll(capacity);
-	uint64_t log = ((uint64_t)64 << POINT_BITS) - rendezvous_log(capacity);
-	uint64_t rest = log - ((uint64_t)whole << POINT_BITS);
-	unsigned half = (unsigned)((rest + (1u << (POINT_BITS - 2))) >> (POINT_BITS - 1));
+	uint64_t log = ((uint64_t)64 << RENDEZVOUS_POINT_BITS) - rendezvous_log(capacity);
+	uint64_t rest = log - ((uint64_t)whole << RENDEZVOUS_POINT_BITS);
+	unsigned half = (unsigned)((rest + (1u << (RENDEZVOUS_POINT_BITS - 2))) >>
+				   (RENDEZVOUS_POINT_BITS - 1));
 	unsigned exponent = 2 * whole + half;
 
 	return exponent < RENDEZVOUS_EXPONENT_MAX ? exponent : RENDEZVOUS_EXPONENT_MAX;
-}
-
-uint64_t
-rendezvous_score(uint64_t key, uint64_t seed, unsigned exponent)
-{
-	uint64_t h = (key ^ seed) * 0xbf58476d1ce4e5b9;
-
-	h = (h ^ h >> 32) * 0x94d049bb133111eb;
-	/* At most 64 units: 32 bits before the shift, 62 after it. */
-	uint64_t score = rendezvous_log(h ^ h >> 29) << 29 >> exponent / 2;
-
-	return exponent & 1 ? (score >> 16) * 46341 : score;
 }
 
 /* ---- the tree ---- */

@@ -23,9 +23,11 @@
 #include <stdint.h>
 
 enum {
+	RENDEZVOUS_STEP_BITS = 6,
+	RENDEZVOUS_POINT_BITS = 26,
 	RENDEZVOUS_EXPONENT_MAX = 63,
-	RENDEZVOUS_LEAF_NODES = 128, /* nodes of a group, about, at most */
-	RENDEZVOUS_DEPTH_MAX = 8,    /* levels of the tree: 256 groups */
+	RENDEZVOUS_LEAF_NODES = 64, /* nodes of a group, about, at most */
+	RENDEZVOUS_DEPTH_MAX = 8,   /* levels of the tree: 256 groups */
 };
 
 /* Of two numbers; every bit of the result depends on every bit of both. */
@@ -42,10 +44,37 @@ rendezvous_seed(uint32_t node)
 
 /* Exponent of the weight that is nearest to a capacity: 2 * log2(capacity). */
 unsigned rendezvous_exponent(uint64_t capacity);
-/* -log2(h / 2^64) in units of 2^-26. */
-uint64_t rendezvous_log(uint64_t h);
+
+/* log2(1 + i / 64), in units of 2^-26. */
+extern const uint32_t rendezvous_steps[(1 << RENDEZVOUS_STEP_BITS) + 1];
+
+/* -log2(h / 2^64) in units of 2^-26. 0 would be infinitely far: it is as far as 1. */
+static inline uint64_t
+rendezvous_log(uint64_t h)
+{
+	h |= !h;
+	unsigned zeros = (unsigned)__builtin_clzll(h);
+	uint64_t fraction = h << zeros << 1;
+	const uint32_t *step = &rendezvous_steps[fraction >> (64 - RENDEZVOUS_STEP_BITS)];
+	uint64_t within = fraction << RENDEZVOUS_STEP_BITS >> 32;
+	uint64_t log = step[0] + ((step[1] - step[0]) * within >> 32);
+
+	/* log2(h) = 63 - zeros + log; what is wanted is 64 minus that. */
+	return ((uint64_t)(zeros + 1) << RENDEZVOUS_POINT_BITS) - log;
+}
+
 /* key and seed are well mixed. Lower is better; below 2^62. */
-uint64_t rendezvous_score(uint64_t key, uint64_t seed, unsigned exponent);
+static inline uint64_t
+rendezvous_score(uint64_t key, uint64_t seed, unsigned exponent)
+{
+	uint64_t h = (key ^ seed) * 0xbf58476d1ce4e5b9;
+
+	h = (h ^ h >> 32) * 0x94d049bb133111eb;
+	/* At most 64 units: 32 bits before the shift, 61 after it. */
+	uint64_t score = rendezvous_log(h ^ h >> 29) << 29 >> exponent / 2;
+
+	return exponent & 1 ? (score >> 16) * 46341 : score;
+}
 
 /* The tree's sums of weights: node n of level d (n < 2^d) stands at (1 << d) + n. */
 struct rendezvous_tree {
