@@ -15,7 +15,7 @@
  *             own. The peer figure is what C1M of Nomad published: 3,750 per second of real time,
  *             containers started, so no fair race.
  *
- * bench-place [--json] [--nodes N] [--slots N]
+ * bench-place [--json] [--nodes N] [--slots N] [--decide]
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -509,11 +509,24 @@ simulate(double *cpu_us_out, double *datagrams_out)
 	return (double)slots * 1e9 / (double)(s.last_ns - begin_ns);
 }
 
+static void
+print_simulated(bool json)
+{
+	double cpu_us, datagrams;
+	double rate = simulate(&cpu_us, &datagrams);
+
+	bench_print(json, &(struct bench_row){"place", "simulated", "slots/s", rate,
+					      "C1M, published", 3750, true});
+	if (!json)
+		printf("simulated with %.2f us of CPU and %.1f datagrams for each slot, of all "
+		       "nodes together\n",
+		       cpu_us, datagrams);
+}
+
 int
 main(int argc, char **argv)
 {
-	bool json = false;
-	double cpu_us, datagrams;
+	bool json = false, simulated = true;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0) {
@@ -522,26 +535,24 @@ main(int argc, char **argv)
 			nodes = strtoul(argv[++i], NULL, 10);
 		} else if (strcmp(argv[i], "--slots") == 0 && i + 1 < argc) {
 			slots = strtoul(argv[++i], NULL, 10);
+		} else if (strcmp(argv[i], "--decide") == 0) {
+			simulated = false;
 		} else {
-			fprintf(stderr, "usage: bench-place [--json] [--nodes N] [--slots N]\n");
+			fprintf(stderr, "usage: bench-place [--json] [--nodes N] [--slots N] "
+					"[--decide]\n");
 			return 2;
 		}
 	}
 	must(nodes > 0 && nodes <= FLEET_NODES_MAX && slots >= SERVICE_SLOTS, "no such numbers");
 	struct decided ours = decide(POOL, ASKS), blind = decide(1, 1);
 	double all = score_all();
-	double simulated = simulate(&cpu_us, &datagrams);
 	bench_print(json, &(struct bench_row){"place", "decide", "ns/slot", ours.ns,
 					      "score all nodes", all, false});
 	bench_print(json, &(struct bench_row){"place", "max_mean", "", ours.max_mean,
 					      "first by rendezvous", blind.max_mean, false});
 	bench_print(json,
 		    &(struct bench_row){"place", "moved", "", moved(), "least possible", 1, false});
-	bench_print(json, &(struct bench_row){"place", "simulated", "slots/s", simulated,
-					      "C1M, published", 3750, true});
-	if (!json)
-		printf("simulated with %.2f us of CPU and %.1f datagrams for each slot, of all "
-		       "nodes together\n",
-		       cpu_us, datagrams);
+	if (simulated)
+		print_simulated(json);
 	return 0;
 }

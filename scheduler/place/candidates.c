@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The search. A group is read in one go; what the packed array can say (open, room, label bits,
- * platform) is asked of every node, the rest only of those that would be among the best. Two groups
- * are drawn, so that a slot's candidates do not all share one group's luck, more when too few fit,
- * and at last all nodes are read.
+ * platform) is asked of every node, the rest only of those that would be among the best; where only
+ * labels are left to ask, at the end, and once more from the start in the rare case that the bits
+ * of another label stood for it. Two groups are drawn, so that a slot's candidates do not all share
+ * one group's luck, more when too few fit, and at last all nodes are read.
  */
 #include "scheduler/place/candidates.h"
 
 #include <assert.h>
 #include <string.h>
 
-enum { DRAWS = 2, DRAWS_MAX = 6, PREFER_FACTOR = 4, SAME_MAX = 4095, LOAD_STEP = 64 };
+enum {
+	DRAWS = 2,
+	DRAWS_MAX = 6,
+	PREFER_FACTOR = 4,
+	SAME_MAX = 4095,
+	LOAD_STEP = 64,
+	ZONE_PARTS = 255,
+	ZONE_SHIFT = 20
+};
 
 struct search {
 	struct fleet *fleet;
@@ -20,7 +29,8 @@ struct search {
 	size_t k;
 	const uint32_t *except;
 	size_t except_count;
-	bool plain; /* the packed array says all there is to know of a simple node */
+	bool plain; /* the packed array says all there is to know */
+	bool late;  /* all but the labels, which are looked at in the end */
 	uint32_t platform;
 	struct candidates *out;
 };
@@ -48,10 +58,16 @@ score(const struct search *s, const struct fleet_hot *h)
 	const struct fleet_words *prefer = &s->service->prefer;
 	enum fleet_spread spread = s->service->spec.spread;
 
-	if (spread != FLEET_SPREAD_NONE && h->mark == s->fleet->mark)
+	if (spread == FLEET_SPREAD_NODE && h->mark == s->fleet->mark)
 		score = times(score, square(h->same));
-	if (spread == FLEET_SPREAD_ZONE)
-		score = times(score, square(fleet_marked_in(s->fleet, h)));
+	if (spread == FLEET_SPREAD_ZONE) {
+		/* The zone's part of all first, the node within it. */
+		uint64_t part = 1 + (uint64_t)fleet_marked_in(s->fleet, h) * ZONE_PARTS /
+					    (1 + (uint64_t)s->fleet->marked_count);
+
+		score = times(score >> ZONE_SHIFT, part * part * part * part);
+		score = times(score, 1 + (uint64_t)fleet_marked_on(s->fleet, h));
+	}
 	for (size_t i = 0; i < prefer->count; i++) {
 		if (!fleet_words_have(&h->node->labels, prefer->items[i].hash))
 			score = times(score, PREFER_FACTOR);
@@ -70,7 +86,7 @@ refused(const struct search *s, const struct fleet_hot *h)
 		if (s->out->items[i].node == h->node)
 			return true;
 	}
-	return !(s->plain && h->simple) && fit_reasons(&s->ask, h->node);
+	return !((s->plain || s->late) && h->simple) && fit_reasons(&s->ask, h->node);
 }
 
 static void
@@ -100,7 +116,8 @@ search(struct search *s, size_t begin, size_t end)
 
 		if (!h->open || h->cpu_free_milli < spec->cpu_milli ||
 		    h->memory_free_bytes < spec->memory_bytes || (h->label_bits & bits) != bits ||
-		    (s->platform && h->platform != s->platform))
+		    (s->platform && h->platform != s->platform) ||
+		    (!h->simple && !s->service->tolerate.count))
 			continue;
 		far = score(s, h);
 		if (out->count == s->k && far >= out->items[out->count - 1].score)
@@ -150,6 +167,26 @@ weigh(const struct fleet *f, struct candidate *c)
 	c->load = cpu > memory ? cpu : memory;
 }
 
+static void
+search_all(struct search *s)
+{
+	s->out->count = 0;
+	if (s->fleet->tree.depth)
+		search_groups(s);
+	else
+		search(s, 0, s->fleet->nodes_count);
+}
+
+static bool
+all_fit(const struct search *s)
+{
+	for (size_t i = 0; i < s->out->count; i++) {
+		if (fit_reasons(&s->ask, s->out->items[i].node))
+			return false;
+	}
+	return true;
+}
+
 void
 candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
 		const uint32_t *except, size_t except_count, struct candidates *out)
@@ -161,21 +198,23 @@ candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t 
 		.k = k,
 		.except = except,
 		.except_count = except_count,
-		.plain = !s->labels.count && !s->needs.count && !s->keeps.count &&
-			 !s->takes.count && !f->exclusives && !s->failed &&
-			 s->spec.mode == FLEET_SHARED,
 		.platform = (uint32_t)s->platform,
 		.out = out,
 	};
 
+	bool packed = !s->needs.count && !s->keeps.count && !s->takes.count && !f->exclusives &&
+		      !s->failed && s->spec.mode == FLEET_SHARED;
+
+	search_of.plain = packed && !s->labels.count;
+	search_of.late = packed && s->labels.count;
 	assert(!f->stale && k > 0 && k <= CANDIDATES_MAX);
 	fleet_mark(f, s);
 	fit_ask(&search_of.ask, f, s, slot);
-	out->count = 0;
-	if (f->tree.depth)
-		search_groups(&search_of);
-	else
-		search(&search_of, 0, f->nodes_count);
+	search_all(&search_of);
+	if (search_of.late && !all_fit(&search_of)) {
+		search_of.late = false;
+		search_all(&search_of);
+	}
 	for (size_t i = 0; i < out->count; i++)
 		weigh(f, &out->items[i]);
 }

@@ -4,9 +4,10 @@
 
 /*
  * The nodes to ask for a slot: those that fit as far as is known, the best by rendezvous on what
- * they have in all (never on live load: otherwise everything would move). A node or zone that has
- * replicas of the service already counts (1 + n)^2 times as far, a preferred label that it lacks
- * four times.
+ * they have in all (never on live load: otherwise everything would move). With spread `node` one
+ * that has n replicas of the service already counts (1 + n)^2 times as far; with `zone` the zone's
+ * part of all replicas counts with its fourth power, and the node's own singly; a preferred label
+ * that is lacking counts four times.
  */
 
 #include <stddef.h>

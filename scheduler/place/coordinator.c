@@ -181,16 +181,22 @@ finish(struct coordinator *c, struct coordinator_work *w, enum attempt_result re
 		return;
 	case ATTEMPT_PLACED:
 		w->waits_ms = 0;
-		turn(c, w);
-		return;
+		break;
 	case ATTEMPT_REFUSED:
+		/* What the others hold for a moment may be what this one lacks. */
+		if (w->attempts_count)
+			return;
 		wait_for_change(c, w, now_ns);
 		return;
 	case ATTEMPT_UNKNOWN:
 		again(c, now_ns);
-		break;
+		look_soon(c, w);
+		return;
 	}
-	look_soon(c, w);
+	if (w->attempts_count || w->queue_at < w->queue_count)
+		turn(c, w);
+	else
+		look_soon(c, w);
 }
 
 /* ---- looking at a service as a whole ---- */
@@ -228,7 +234,7 @@ judge_unknown(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns
 		return;
 	}
 	if (!w->unknown_ns)
-		w->unknown_ns = now_ns | 1;
+		w->unknown_ns = now_ns;
 	until = w->unknown_ns + COORDINATOR_UNKNOWN_MS * MS_NS;
 	if (now_ns >= until)
 		w->service->removed = true;
@@ -249,7 +255,7 @@ send_retire(struct coordinator *c, const struct slots_item *item, uint64_t now_n
 	};
 
 	placemsg_send(out, item->claim->claim.node, &m, 0);
-	item->claim->asked_ns = now_ns | 1;
+	item->claim->asked_ns = now_ns;
 	item->claim->asked = (uint8_t)item->why;
 	c->counters.retires++;
 }

@@ -125,7 +125,7 @@ struct fleet_node {
 	struct fleet_words labels;
 	struct fleet_words taints;
 	struct fleet_words things;
-	uint64_t label_bits; /* one of 64 for each: most misses are seen here */
+	uint64_t label_bits; /* two of 64 for each: most misses are seen here */
 	struct list claims;
 	uint32_t claims_count; /* that are not leaving */
 	size_t index;          /* in fleet.nodes */
@@ -214,6 +214,7 @@ struct fleet {
 	struct rendezvous_tree tree;
 	struct fleet_service *marked; /* whose claims `same` counts */
 	uint32_t mark;
+	uint32_t marked_count;
 	struct map services_by_id;
 	struct map claims_by_id;
 	struct list services;

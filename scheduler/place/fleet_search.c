@@ -203,6 +203,7 @@ fleet_mark_add(struct fleet *f, const struct fleet_node *n, bool more)
 	hot->mark = zone->mark = f->mark;
 	hot->same += more ? 1 : UINT32_MAX;
 	zone->same += more ? 1 : UINT32_MAX;
+	f->marked_count += more ? 1 : UINT32_MAX;
 }
 
 uint32_t
@@ -242,6 +243,7 @@ fleet_mark(struct fleet *f, struct fleet_service *s)
 		return false;
 	next_mark(f);
 	f->marked = s;
+	f->marked_count = 0;
 	list_each (it, next, &s->claims) {
 		struct fleet_claim *c = container_of(it, struct fleet_claim, of_service);
 

@@ -56,6 +56,7 @@ fleet_words_bits(const struct fleet_words *w)
 	uint64_t bits = 0;
 
 	for (size_t i = 0; i < w->count; i++)
-		bits |= (uint64_t)1 << (w->items[i].hash & 63);
+		bits |= (uint64_t)1 << (w->items[i].hash & 63) |
+			(uint64_t)1 << (w->items[i].hash >> 6 & 63);
 	return bits;
 }

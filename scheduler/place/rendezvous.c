@@ -113,9 +113,9 @@ rendezvous_descend(const struct rendezvous_tree *t, uint64_t key, unsigned draw)
 	key = rendezvous_mix(key, FORK + draw);
 	while (at < 1u << t->depth) {
 		uint64_t left = t->weight[2 * at], both = left + t->weight[2 * at + 1];
-		uint64_t coin = rendezvous_mix(key, at);
+		uint64_t coin = (key ^ at * UINT64_C(0x9e3779b97f4a7c15)) * 0x94d049bb133111eb;
 
-		at = 2 * at + ((unsigned __int128)coin * both >> 64 >= left);
+		at = 2 * at + ((unsigned __int128)(coin ^ coin << 32) * both >> 64 >= left);
 	}
 	return at - (1u << t->depth);
 }

@@ -131,7 +131,7 @@ look_at(struct pass *p, struct fleet_claim *c)
 	struct slots_slot *slot;
 
 	if (ready && !c->ready_ns)
-		c->ready_ns = p->now_ns | 1;
+		c->ready_ns = p->now_ns;
 	if (kind == NONE)
 		return;
 	if (c->claim.slot >= p->replicas) {
@@ -186,7 +186,7 @@ rival(struct pass *p, struct fleet_claim *c, const struct fleet_claim *winner)
 	uint64_t grace;
 
 	if (!c->rival_ns)
-		c->rival_ns = p->now_ns | 1;
+		c->rival_ns = p->now_ns;
 	if (winner->claim.state != CLAIM_READY)
 		return;
 	grace = c->rival_ns + SLOTS_GRACE_MS * MS_NS;

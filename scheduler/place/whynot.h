@@ -8,6 +8,8 @@
  *
  *   node    cpu free  memory free  why not
  *   edge-1  1.2       310 MiB      needs memory 512 MiB (202 MiB short)
+ *
+ * Reasons are the bits of fit.h, of this node's own search or of a node's answer.
  */
 
 #include "base/buf.h"
@@ -15,20 +17,20 @@
 
 enum { WHYNOT_TEXT_BYTES = 256 };
 
-/* The most telling reason, as a sentence; "" when it fits. */
-void whynot_sentence(const struct fleet *f, const struct fleet_service *s,
-		     const struct fleet_node *n, const struct fit *fit, char *out, size_t cap);
-
 struct whynot_row {
 	const struct fleet_node *node;
 	struct fit fit;
+	const char *note; /* what else is known of it ("since 02:01:12"); NULL: nothing */
 };
 
+/* The most telling reason, as a sentence; "" when it fits. */
+void whynot_sentence(const struct fleet *f, const struct fleet_service *s,
+		     const struct whynot_row *row, char *out, size_t cap);
 /* The table with its head, each line after `indent` spaces. Check buf_ok(). */
 void whynot_table(const struct fleet *f, const struct fleet_service *s,
 		  const struct whynot_row *rows, size_t count, unsigned indent, struct buf *out);
 /* What would help, as a sentence; false when nothing is known. */
-bool whynot_fix(const struct fleet *f, const struct fleet_service *s, const struct whynot_row *rows,
-		size_t count, char *out, size_t cap);
+bool whynot_fix(const struct fleet_service *s, const struct whynot_row *rows, size_t count,
+		char *out, size_t cap);
 
 #endif
