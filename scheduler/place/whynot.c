@@ -351,8 +351,8 @@ fix_label(struct fixes *x, const struct fleet_service *s, const struct whynot_ro
 		if (rows[i].fit.reasons != FIT_LABEL || rows[i].fit.label >= s->labels.count)
 			continue;
 		label = &s->labels.items[rows[i].fit.label];
-		text_format(text, sizeof(text), "label %s (zlayer node label %s %s=%s)",
-			    rows[i].node->name, rows[i].node->name, label->text, label->value);
+		text_format(text, sizeof(text), "give %s the label %s=%s", rows[i].node->name,
+			    label->text, label->value);
 		fix(x, text);
 		return;
 	}

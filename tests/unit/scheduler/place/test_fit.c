@@ -387,8 +387,9 @@ test_table(void **state)
 		"edge-2)\n");
 	buf_fini(&b);
 	assert_true(whynot_fix(s, rows, 3, text, sizeof(text)));
-	assert_string_equal(text, "lower resources.memory of api to 310Mi, or label edge-2 (zlayer "
-				  "node label edge-2 gpu=true), or start edge-3");
+	assert_string_equal(text,
+			    "lower resources.memory of api to 310Mi, or give edge-2 the label "
+			    "gpu=true, or start edge-3");
 	fleet_fini(&f);
 }
 
