@@ -13,6 +13,7 @@
 #include "scheduler/gossip/life.h"
 #include "scheduler/gossip/member.h"
 #include "scheduler/gossip/space.h"
+#include "scheduler/gossip/trail.h"
 
 enum { HEAD_BYTES = 40, ENTRY_BYTES = 24 };
 
@@ -217,7 +218,7 @@ apply(struct gossip *g, uint32_t from, size_t at, const struct delta *d)
 	if (d->dropped > s->dropped && gossip_version_birth(d->dropped) == birth)
 		s->dropped = d->dropped;
 	space_set_version(g, at, d->version);
-	cast_note(g, at, from);
+	trail_note(g, at, from);
 	cast_drain(g, at);
 	return DELTA_APPLIED;
 }

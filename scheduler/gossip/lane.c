@@ -43,6 +43,16 @@ count(const struct gossip *g, enum lane_purpose purpose)
 	return n;
 }
 
+static size_t
+count_of(const struct gossip *g, uint32_t node)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->lanes_count; i++)
+		n += g->lanes[i]->purpose == LANE_PEER && g->lanes[i]->node == node;
+	return n;
+}
+
 static struct lane *
 lane_new(struct gossip *g, uint32_t stream, uint32_t node, enum lane_purpose purpose)
 {
@@ -169,7 +179,8 @@ lane_up(struct gossip *g, uint32_t stream, uint32_t node)
 	l = NULL;
 	if (member_find(g, node) < 0 || node == g->config.self)
 		g->counters.strangers++;
-	else if (!life_speaks(g) || count(g, LANE_PEER) >= LANE_PEERS_MAX)
+	else if (!life_speaks(g) || count(g, LANE_PEER) >= LANE_PEERS_MAX ||
+		 count_of(g, node) >= LANE_OF_PEER_MAX)
 		g->counters.streams_refused++;
 	else
 		l = lane_new(g, stream, node, LANE_PEER);

@@ -13,6 +13,7 @@ enum {
 	LANE_HEAD = 8,
 	LANE_OWN_PROBES_MAX = 4,
 	LANE_PEERS_MAX = GOSSIP_STREAMS_MAX - LANE_OWN_PROBES_MAX - 1,
+	LANE_OF_PEER_MAX = 3, /* that one member may open */
 	LANE_OPEN_MS = 3000,  /* until it is up */
 	LANE_IDLE_MS = 10000, /* without a byte or room for one */
 };

@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mutant.h"
-#include "scheduler/gossip/cast.h"
 #include "scheduler/gossip/member.h"
 #include "scheduler/gossip/tell.h"
+#include "scheduler/gossip/trail.h"
 
 struct space *
 space_of(const struct gossip *g, size_t at)
@@ -32,6 +32,14 @@ space_find(const struct gossip *g, uint32_t node)
 	long at = member_find(g, node);
 
 	return at >= 0 ? space_of(g, (size_t)at) : NULL;
+}
+
+uint64_t
+space_version(const struct gossip *g, size_t at)
+{
+	const struct space *s = space_of(g, at);
+
+	return s ? s->version : 0;
 }
 
 struct space *
@@ -308,7 +316,7 @@ say(struct gossip *g, struct change *c)
 		own(g)->dropped = c->version;
 	space_set_version(g, g->self_at, c->version);
 	if (g->started)
-		cast_log(g, c, g->config.self);
+		trail_add(g, c, g->config.self);
 }
 
 static struct change

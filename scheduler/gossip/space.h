@@ -18,6 +18,7 @@ enum space_result {
 
 struct space *space_find(const struct gossip *g, uint32_t node);
 struct space *space_of(const struct gossip *g, size_t at); /* of a member by index */
+uint64_t space_version(const struct gossip *g, size_t at); /* 0: nothing is known */
 /* The one that is there, or a new one at version 0. NULL: out of memory. */
 struct space *space_make(struct gossip *g, size_t at);
 void space_remove(struct gossip *g, size_t at);

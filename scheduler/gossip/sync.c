@@ -16,7 +16,6 @@
  */
 #include "scheduler/gossip/sync.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include "base/mutant.h"
 #include "scheduler/gossip/delta.h"
@@ -29,8 +28,6 @@
 enum {
 	HELLO_BYTES = 16,
 	RECORD_BYTES = 16,
-	RECORDS_MAX = 1024, /* in one frame */
-	PIECE_BYTES = 32 * 1024,
 	MISMATCHES = 3,
 };
 
@@ -120,14 +117,6 @@ bucket_digests(const struct gossip *g, uint64_t digests[CORE_BUCKETS])
 		digests[member_bucket(g->ids[at])] ^= member_digest(g, at);
 }
 
-static uint64_t
-version_of(const struct gossip *g, size_t at)
-{
-	const struct space *s = space_of(g, at);
-
-	return s ? s->version : 0;
-}
-
 /* ---- frames that come in ---- */
 
 static enum sync_result
@@ -207,7 +196,7 @@ read_buckets(struct gossip *g, struct lane *l, struct cursor *c)
 static bool
 compare(struct gossip *g, struct lane *l, size_t at, uint32_t status, uint64_t version)
 {
-	uint64_t mine = version_of(g, at);
+	uint64_t mine = space_version(g, at);
 	uint32_t node = g->ids[at];
 	bool kept = true;
 
@@ -219,7 +208,7 @@ compare(struct gossip *g, struct lane *l, size_t at, uint32_t status, uint64_t v
 		life_outgrow(g, version);
 	else if (version > mine)
 		kept = kept && lane_todo(l, node, LANE_TODO_WANT, mine);
-	if (version_of(g, at) > version)
+	if (space_version(g, at) > version)
 		kept = kept && lane_todo(l, node, LANE_TODO_PUSH, version);
 	return kept;
 }
@@ -360,135 +349,6 @@ sync_frame(struct gossip *g, struct lane *l, unsigned kind, uint8_t flags, struc
 		return read_end(g, l);
 	}
 	return SYNC_MALFORMED;
-}
-
-/* ---- frames that go out ---- */
-
-static bool
-differs(const struct lane *l, uint32_t node)
-{
-	size_t bucket = member_bucket(node);
-
-	return l->differs[bucket / 8] >> bucket % 8 & 1;
-}
-
-static void
-write_vector(struct gossip *g, struct lane *l)
-{
-	struct buf *b = lane_begin(l, LANE_VECTOR, 0);
-	size_t records = 0, at = 0;
-
-	/* By id: the roster may have changed since the last piece. */
-	while (at < g->count && g->ids[at] < l->vector_at)
-		at++;
-	for (; at < g->count && records < RECORDS_MAX; at++) {
-		if (!differs(l, g->ids[at]))
-			continue;
-		buf_u32(b, g->ids[at]);
-		buf_u32(b, g->status[at]);
-		buf_u64(b, version_of(g, at));
-		records++;
-	}
-	if (at < g->count) {
-		l->vector_at = g->ids[at];
-	} else {
-		l->vector = false;
-		if (buf_ok(b))
-			b->data[l->frame + 1] = LANE_LAST;
-	}
-	lane_end(l);
-	g->counters.sent[GOSSIP_SYNC]++;
-}
-
-static void
-write_member(struct gossip *g, struct buf *b, uint32_t node)
-{
-	long at = member_find(g, node);
-	uint32_t status = at >= 0 ? g->status[at] : 0;
-
-	if (status == 0)
-		return;
-	buf_u32(b, node);
-	buf_u32(b, g->config.self);
-	buf_u32(b, core_incarnation(status) | (uint32_t)core_state(status) << 24);
-}
-
-/* Neighbours of one kind share a frame. */
-static void
-write_records(struct gossip *g, struct lane *l, enum lane_todo_kind kind)
-{
-	struct buf *b = lane_begin(l, kind == LANE_TODO_MEMBER ? LANE_MEMBERS : LANE_WANT, 0);
-
-	for (size_t n = 0; n < RECORDS_MAX && l->todo_at < l->todo_count; n++) {
-		const struct lane_todo *t = &l->todo[l->todo_at];
-
-		if (t->kind != (uint32_t)kind)
-			break;
-		l->todo_at++;
-		if (kind == LANE_TODO_MEMBER) {
-			write_member(g, b, t->node);
-			continue;
-		}
-		buf_u32(b, t->node);
-		buf_u32(b, 0);
-		buf_u64(b, t->version);
-	}
-	lane_end(l);
-	g->counters.sent[GOSSIP_SYNC]++;
-}
-
-static void
-write_space(struct gossip *g, struct lane *l)
-{
-	const struct lane_todo *t = &l->todo[l->todo_at++];
-	const struct space *s = space_find(g, t->node);
-
-	if (!s || s->version <= t->version)
-		return;
-	struct buf *b = lane_begin(l, LANE_SPACE, 0);
-	if (!delta_write(s, t->version, b))
-		b->failed = true;
-	lane_end(l);
-	g->counters.sent[GOSSIP_SYNC]++;
-}
-
-static void
-write_end(struct gossip *g, struct lane *l)
-{
-	lane_begin(l, LANE_END, 0);
-	lane_end(l);
-	l->ours_ended = true;
-	g->counters.sent[GOSSIP_SYNC]++;
-}
-
-static int
-by_kind(const void *a, const void *b)
-{
-	const struct lane_todo *x = a, *y = b;
-
-	if (x->kind != y->kind)
-		return x->kind < y->kind ? -1 : 1;
-	return (x->node > y->node) - (x->node < y->node);
-}
-
-void
-sync_more(struct gossip *g, struct lane *l)
-{
-	if (l->purpose == LANE_PROBE || (l->purpose == LANE_SYNC && !l->compared))
-		return;
-	while (l->vector && buf_ok(&l->out) && l->out.length < PIECE_BYTES)
-		write_vector(g, l);
-	if (l->purpose == LANE_SYNC && l->todo_at == 0 && l->todo_count > 1)
-		qsort(l->todo, l->todo_count, sizeof(*l->todo), by_kind);
-	while (l->todo_at < l->todo_count && buf_ok(&l->out) && l->out.length < PIECE_BYTES) {
-		if (l->todo[l->todo_at].kind == LANE_TODO_PUSH)
-			write_space(g, l);
-		else
-			write_records(g, l, (enum lane_todo_kind)l->todo[l->todo_at].kind);
-	}
-	if (!l->vector && l->todo_at == l->todo_count && !l->ours_ended &&
-	    (l->purpose == LANE_SYNC || l->theirs_ended))
-		write_end(g, l);
 }
 
 /* ---- when ---- */
