@@ -3,8 +3,8 @@
  * Membership spreads as rumours: on every packet that leaves anyway, and while there are any in
  * packets of their own, each gossip interval to a few random members. Nearly a hundred records fill
  * a packet, so that a rack that reboots is known as fast as one node. Each record is told 3 *
- * ceil(log10(n + 1)) times by whoever heard it; three is enough for 10 % loss, and what is missed
- * nevertheless is found by the digests on the pings.
+ * ceil(log10(n + 1)) times, and at least six, by whoever heard it; that is enough for 10 % loss,
+ * and what is missed nevertheless is found by the digests on the pings.
  *
  * With nothing to tell no packet is sent and no timer runs.
  */
@@ -16,6 +16,7 @@
 
 enum {
 	MULTIPLIER = 3,
+	DIGITS_MIN = 2, /* below ten nodes chance would leave out one of them too often */
 	RUMOUR_TOLD_MAX = MULTIPLIER * 5, /* GOSSIP_MEMBERS_MAX has five digits */
 	CAPACITY_MIN = 16,
 	KEPT = 64,
@@ -28,7 +29,7 @@ rumour_limit(const struct gossip *g)
 
 	for (size_t n = 1; n < g->live + 1; n *= 10)
 		digits++;
-	return MULTIPLIER * (digits ? digits : 1);
+	return MULTIPLIER * (digits > DIGITS_MIN ? digits : DIGITS_MIN);
 }
 
 static void

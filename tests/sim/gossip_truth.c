@@ -273,6 +273,15 @@ check_tell(struct gossip_truth *t, struct sim *s, uint32_t node, const struct st
 	}
 }
 
+static void
+note_leaving(struct gossip_truth *t, struct sim *s, uint32_t node)
+{
+	struct gossip_member self;
+
+	if (gossip_member(core_of(s, node), node, &self) && self.incarnation > t->owners[node].left)
+		t->owners[node].left = self.incarnation;
+}
+
 /* An owner that speaks is never behind what is said of it, in any of its lives. */
 static void
 check_own(struct gossip_truth *t, struct sim *s, uint32_t node)
@@ -284,8 +293,6 @@ check_own(struct gossip_truth *t, struct sim *s, uint32_t node)
 		sim_fail(s, "own", node, "does not know itself");
 		return;
 	}
-	if (owner->leaving && self.incarnation > owner->left)
-		owner->left = self.incarnation;
 	if (self.incarnation < owner->heard)
 		sim_fail(s, "own", node, "speaks as incarnation %u; others have heard of %u",
 			 self.incarnation, owner->heard);
@@ -304,6 +311,8 @@ gossip_truth_step(struct gossip_truth *t, struct sim *s, uint32_t node, const st
 		t->owners[node].leaving = true;
 	if (in->kind == STEP_START || in->kind == STEP_LOCAL)
 		note_own(t, s, node);
+	if (t->owners[node].leaving)
+		note_leaving(t, s, node);
 	for (size_t i = 0; i < out->count && !s->failure.failed; i++) {
 		const struct step_action *a = &out->items[i];
 

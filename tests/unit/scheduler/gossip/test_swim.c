@@ -418,7 +418,7 @@ test_rumour_limit(void **state)
 	const struct {
 		size_t live;
 		uint32_t limit;
-	} rows[] = {{1, 3}, {9, 3}, {10, 6}, {99, 6}, {100, 9}, {9999, 12}, {10000, 15}};
+	} rows[] = {{1, 6}, {9, 6}, {10, 6}, {99, 6}, {100, 9}, {9999, 12}, {10000, 15}};
 	struct gossip g = {.live = 0};
 
 	(void)state;
