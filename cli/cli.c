@@ -222,6 +222,32 @@ cli_out(const void *data, size_t bytes)
 		_exit(0);
 }
 
+void
+cli_put_text(FILE *to, bool terminal, const char *text)
+{
+	enum { PIECE = 500 };
+	char safe[4 * PIECE + 1];
+
+	if (!terminal) {
+		fputs(text, to);
+		return;
+	}
+	while (*text) {
+		size_t n = strcspn(text, "\t");
+
+		if (n > PIECE) {
+			n = PIECE;
+			while (n > PIECE - 3 && ((unsigned char)text[n] & 0xc0) == 0x80)
+				n--; /* not within a character */
+		}
+		text_printable(text, n, safe, sizeof(safe));
+		fputs(safe, to);
+		text += n;
+		if (*text == '\t')
+			fputc(*text++, to);
+	}
+}
+
 bool
 cli_unread(void)
 {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/args.h"
@@ -45,6 +46,8 @@ void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format
  * failure). */
 void cli_out(const void *data, size_t bytes);
 void cli_out_buf(const struct buf *b);
+/* What a container wrote, all of it: on a terminal made safe for it, with its tabs. */
+void cli_put_text(FILE *to, bool terminal, const char *text);
 /* What was printed goes out now; when nobody reads it any more the program ends as above. For
  * commands that go on until they are told to end. 0, or -1 with err. */
 int cli_flush(struct err *err) MUST_CHECK;

@@ -127,17 +127,10 @@ static void
 show(struct run *r, const json_t *line)
 {
 	bool to_err = strcmp(json_read_text(line, "stream"), "stderr") == 0;
-	const char *text = json_read_text(line, "text");
 	FILE *to = to_err ? stderr : stdout;
 
-	if (to_err ? r->cli->terminal_err : r->cli->terminal_out) {
-		char safe[8192];
-
-		text_printable(text, strlen(text), safe, sizeof(safe));
-		fputs(safe, to);
-	} else {
-		fputs(text, to);
-	}
+	cli_put_text(to, to_err ? r->cli->terminal_err : r->cli->terminal_out,
+		     json_read_text(line, "text"));
 	if (!json_read_bool(line, "cut"))
 		fputc('\n', to);
 }

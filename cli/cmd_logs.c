@@ -61,14 +61,7 @@ show_text(const struct logs *l, const json_t *line)
 		printf("%s  ", name);
 	if (l->cli->output == CLI_WIDE)
 		printf("%s %s  ", json_read_text(line, "ts"), json_read_text(line, "stream"));
-	if (l->cli->terminal_out) {
-		char safe[8192];
-
-		text_printable(text, strlen(text), safe, sizeof(safe));
-		fputs(safe, stdout);
-	} else {
-		fputs(text, stdout);
-	}
+	cli_put_text(stdout, l->cli->terminal_out, text);
 	fputc('\n', stdout);
 }
 

@@ -15,7 +15,7 @@
 #include "wire/h2.h"
 #include "wire/http.h"
 
-enum { REPLY_BODY_MAX = 1024, REPLY_LOCATION_MAX = 12288 };
+enum { REPLY_BODY_MAX = 1024 };
 
 struct reply {
 	unsigned status;

@@ -17,7 +17,6 @@ enum {
 	DNS_HEADER_BYTES = 12,
 	DNS_NAME_MAX = 255, /* in wire form, with the root's byte */
 	DNS_LABEL_MAX = 63,
-	DNS_LABELS_MAX = 128,
 	DNS_NAME_TEXT = 1024,  /* every byte escaped as \ddd, and NUL */
 	DNS_UDP_BYTES = 512,   /* without EDNS */
 	DNS_EDNS_BYTES = 1232, /* what is sent and asked for by UDP: no fragments (DNS flag day) */

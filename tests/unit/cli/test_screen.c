@@ -5,9 +5,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 #include "base/text.h"
+#include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/target.h"
 #include "cli/when.h"
@@ -329,6 +331,38 @@ test_when(void **state)
 	assert_int_equal(when_parse("yesterday", 0, &at, &err), -1);
 }
 
+/* 16 KiB is what a record of a log may have; three bytes a character fall on every place of a
+ * piece. */
+static void
+test_long_text(void **state)
+{
+	char text[16384 + 8] = "\t\033x\t", want[sizeof(text) + 8] = "\t\\x1bx\t";
+	static char got[sizeof(want) + 8];
+
+	(void)state;
+	while (strlen(text) < 16380) {
+		text_format(text + strlen(text), 8, "\u20ac");
+		text_format(want + strlen(want), 8, "\u20ac");
+	}
+	for (size_t at = 0; at < 8; at++) {
+		FILE *f = tmpfile();
+		size_t n;
+
+		assert_non_null(f);
+		cli_put_text(f, at < 4, text + at);
+		rewind(f);
+		n = fread(got, 1, sizeof(got) - 1, f);
+		got[n] = 0;
+		fclose(f);
+		if (at == 0)
+			assert_string_equal(got, want);
+		else if (at >= 4)
+			assert_string_equal(got, text + at);
+		else
+			assert_string_equal(got + strlen(got) - 12000, want + strlen(want) - 12000);
+	}
+}
+
 static int
 setup(void **state)
 {
@@ -352,6 +386,7 @@ main(void)
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_yaml),
 		cmocka_unit_test(test_when),
+		cmocka_unit_test(test_long_text),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
