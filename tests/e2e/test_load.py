@@ -117,6 +117,29 @@ def test_node_killed_again_and_again():
         node.destroy()
 
 
+def test_everything_killed_under_load():
+    """Nobody is there to answer for a moment; from the new node on every request is answered, by the same containers."""
+    node = started()
+    try:
+        containers = pids(node)
+        with Load(node, CLIENTS) as load:
+            more(load)
+            for pid in {node.process.pid, *node.processes().values()}:
+                os.kill(pid, signal.SIGKILL)
+            node.process.wait()
+            node.start()
+            wait_for(lambda: node.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}", status=None) == "200",
+                     "served again")
+            more(load)  # those that had begun before have their end
+            before = len(load.failed)
+            more(load, 200)
+        print(f"# everything killed: {load.text()}")
+        equal(load.failed[before:], [], "requests that failed with the new node")
+        equal(pids(node), containers, "containers")
+    finally:
+        node.destroy()
+
+
 def test_upgrade_under_load():
     node = started()
     try:
