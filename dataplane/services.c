@@ -3,17 +3,15 @@
  * Order of an update: backends, devices, replies' sources, tables, prefixes, addresses; then in
  * reverse what no longer holds. So no packet finds an address without a table, or a table whose
  * backends have no device or no way back yet.
- *
- * A backend's number is not used again soon, and then with another generation.
  */
 #include "dataplane/services.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataplane/places.h"
 #include "dataplane/sets.h"
 
 /* What tables lead to is put before them, what leads to tables after. */
@@ -31,28 +29,15 @@ struct service {
 	struct edge_count counted;
 };
 
-struct place { /* a backend's number */
-	bool used, seen;
-	uint64_t leaving;       /* its counter, when it was last seen to move */
-	uint64_t leaving_at_ms; /* and when that was; 0: does not drain */
-	struct edge_backend row;
-};
-
 struct services {
 	struct lb *lb;
 	struct map streams; /* -> struct service */
-	struct map places;  /* {stream, replica} -> number, as a pointer */
-	struct place *all;  /* EDGE_BACKENDS_MAX */
-	uint32_t cursor;
+	struct places *places;
 	uint64_t now_ms;
 	size_t vips;
 	bool attached;
 	struct err refused; /* the first one of this update */
 	bool numbers[EDGE_SERVICES_MAX];
-};
-
-struct place_key {
-	uint64_t stream, replica;
 };
 
 /* ---- life ---- */
@@ -85,21 +70,8 @@ service_add(struct services *s, uint64_t stream, uint32_t number)
 }
 
 static int
-adopt(struct services *s)
+adopt_tables(struct services *s)
 {
-	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++) {
-		struct place *p = &s->all[i];
-		struct place_key key;
-
-		if (!lb_adopt_backend(s->lb, i, &p->row))
-			continue;
-		if (p->row.stream == 0 || p->row.flags & EDGE_BACKEND_DEAD)
-			continue;
-		key = (struct place_key){p->row.stream, p->row.replica};
-		if (map_put(&s->places, &key, sizeof(key), p, NULL) < 0)
-			return -1;
-		p->used = true;
-	}
 	for (uint32_t i = 0; i < EDGE_SERVICES_MAX; i++) {
 		struct edge_service_count count;
 		struct plan plan;
@@ -129,11 +101,9 @@ services_new(struct lb *lb, uint64_t now_ms, struct services **out, struct err *
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer's services");
 	s->lb = lb;
 	s->now_ms = now_ms;
-	s->cursor = 1;
 	map_init(&s->streams, MEM_DATAPLANE);
-	map_init(&s->places, MEM_DATAPLANE);
-	s->all = mem_array(MEM_DATAPLANE, EDGE_BACKENDS_MAX, sizeof(s->all[0]));
-	if (!s->all || adopt(s) < 0) {
+	s->places = places_new(lb);
+	if (!s->places || adopt_tables(s) < 0) {
 		services_free(s);
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer's services");
 	}
@@ -151,8 +121,7 @@ services_free(struct services *s)
 	while (map_next(&s->streams, &it))
 		service_free(it.value);
 	map_fini(&s->streams);
-	map_fini(&s->places);
-	mem_free(s->all);
+	places_free(s->places);
 	mem_free(s);
 }
 
@@ -255,30 +224,6 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 
 /* ---- backends ---- */
 
-static struct place *
-place_take(struct services *s, const struct place_key *key)
-{
-	struct place *p = map_get(&s->places, key, sizeof(*key));
-
-	if (p)
-		return p;
-	for (uint32_t turn = 1; turn < EDGE_BACKENDS_MAX; turn++) {
-		uint32_t at = s->cursor;
-
-		s->cursor = at + 1 < EDGE_BACKENDS_MAX ? at + 1 : 1;
-		p = &s->all[at];
-		if (p->used)
-			continue;
-		if (map_put(&s->places, key, sizeof(*key), p, NULL) < 0)
-			return NULL;
-		uint16_t generation = (uint16_t)(p->row.generation + 1);
-		*p = (struct place){.used = true};
-		p->row.generation = generation ? generation : 1;
-		return p;
-	}
-	return NULL;
-}
-
 static const struct msg_veth *
 veth_of(const struct services_input *in, uint64_t replica)
 {
@@ -288,76 +233,30 @@ veth_of(const struct services_input *in, uint64_t replica)
 	return NULL;
 }
 
-static void
-fill_local(struct edge_backend *row, const struct msg_veth *veth)
-{
-	row->flags |= EDGE_BACKEND_LOCAL;
-	row->ifindex = veth->ifindex;
-	memcpy(row->mac, veth->mac, sizeof(row->mac));
-	memcpy(row->host_mac, veth->host_mac, sizeof(row->host_mac));
-	if (addr_is_v4(&veth->addr4) && !addr_is_zero(&veth->addr4)) {
-		row->flags |= EDGE_BACKEND_V4;
-		row->addr4 = addr_v4_be(&veth->addr4);
-	}
-	if (!addr_is_v4(&veth->addr6) && !addr_is_zero(&veth->addr6)) {
-		row->flags |= EDGE_BACKEND_V6;
-		memcpy(row->addr6, veth->addr6.ip, sizeof(row->addr6));
-	}
-}
-
-/* A runtime that came back names its devices bit by bit. */
-static void
-keep_local(struct edge_backend *row, const struct edge_backend *old)
-{
-	row->flags |= old->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_V4 | EDGE_BACKEND_V6);
-	row->ifindex = old->ifindex;
-	row->addr4 = old->addr4;
-	memcpy(row->addr6, old->addr6, sizeof(row->addr6));
-	memcpy(row->mac, old->mac, sizeof(row->mac));
-	memcpy(row->host_mac, old->host_mac, sizeof(row->host_mac));
-}
-
 static int
 take_member(struct services *s, struct service *v, const struct msg_backend *b,
 	    const struct services_input *in, struct err *err)
 {
-	struct place_key key = {v->stream, b->replica};
-	const struct msg_veth *veth = veth_of(in, b->replica);
-	bool draining = b->state == MSG_BACKEND_DRAINING;
-	struct place *p;
+	struct places_wanted wanted = {
+		.stream = v->stream,
+		.replica = b->replica,
+		.veth = veth_of(in, b->replica),
+		.port = b->ports[v->face.row->endpoint_index],
+		.mtu = (uint16_t)in->mtu,
+		.draining = b->state == MSG_BACKEND_DRAINING,
+	};
+	uint16_t index;
 
 	if (v->members_count == PLAN_MEMBERS_MAX ||
-	    (!map_get(&s->places, &key, sizeof(key)) &&
-	     map_count(&s->places) == EDGE_BACKENDS_MAX - 1)) {
+	    !places_room(s->places, v->stream, b->replica)) {
 		refuse(s, v->face.row, "there are as many replicas as can be balanced");
 		return 0;
 	}
-	p = place_take(s, &key);
-	if (!p)
-		return err_set(err, ERR_NO_MEMORY, "no memory for a replica in the balancer");
-	struct edge_backend row = {
-		.stream = v->stream,
-		.replica = b->replica,
-		.port = htons(b->ports[v->face.row->endpoint_index]),
-		.generation = p->row.generation,
-		.mtu = (uint16_t)in->mtu,
-		.flags = draining ? EDGE_BACKEND_DRAINING : 0,
-	};
-	if (veth)
-		fill_local(&row, veth);
-	else if (p->row.flags & EDGE_BACKEND_LOCAL)
-		keep_local(&row, &p->row);
-	p->seen = true;
-	if (!draining)
-		p->leaving_at_ms = 0;
-	else if (!p->leaving_at_ms)
-		p->leaving_at_ms = s->now_ms;
-	v->members[v->members_count++] = (struct plan_member){
-		.id = b->replica, .index = (uint16_t)(p - s->all), .draining = draining};
-	if (memcmp(&row, &p->row, sizeof(row)) == 0)
-		return 0;
-	p->row = row;
-	return lb_backend(s->lb, (uint32_t)(p - s->all), &row, err);
+	if (places_take(s->places, &wanted, s->now_ms, &index, err) < 0)
+		return -1;
+	v->members[v->members_count++] =
+		(struct plan_member){.id = b->replica, .index = index, .draining = wanted.draining};
+	return 0;
 }
 
 static int
@@ -365,8 +264,7 @@ take_backends(struct services *s, const struct services_input *in, struct err *e
 {
 	struct map_iter it = {0};
 
-	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++)
-		s->all[i].seen = false;
+	places_begin(s->places);
 	while (map_next(&s->streams, &it)) {
 		struct service *v = it.value;
 
@@ -381,26 +279,6 @@ take_backends(struct services *s, const struct services_input *in, struct err *e
 			if (take_member(s, v, b, in, err) < 0)
 				return -1;
 		}
-	}
-	return 0;
-}
-
-/* After the tables: nothing leads to them any more but pins. */
-static int
-drop_backends(struct services *s, bool *any, struct err *err)
-{
-	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++) {
-		struct place *p = &s->all[i];
-		struct place_key key = {p->row.stream, p->row.replica};
-
-		if (!p->used || p->seen)
-			continue;
-		map_remove(&s->places, &key, sizeof(key));
-		*p = (struct place){
-			.row = {.generation = p->row.generation, .flags = EDGE_BACKEND_DEAD}};
-		*any = true;
-		if (lb_backend(s->lb, i, &p->row, err) < 0)
-			return -1;
 	}
 	return 0;
 }
@@ -473,7 +351,8 @@ collect(struct services *s, struct sets *sets)
 		v->face.big = v->plan.slots_count == EDGE_SLOTS_BIG;
 		sets_add_service(sets, &v->face);
 		for (size_t i = 0; i < v->members_count; i++)
-			sets_add_backend(sets, &v->face, &s->all[v->members[i].index].row);
+			sets_add_backend(sets, &v->face,
+					 places_row(s->places, v->members[i].index));
 	}
 	sets_finish(sets);
 	while (map_next(&s->streams, &again)) {
@@ -523,7 +402,8 @@ update(struct services *s, const struct services_input *in, bool *freed, struct 
 	    take_backends(s, in, err) < 0 || make_plans(s, err) < 0 || write_sets(s, in, err) < 0)
 		return -1;
 	drop_services(s, freed);
-	return drop_backends(s, freed, err);
+	/* After the tables: nothing leads to them any more but pins. */
+	return places_drop(s->places, freed, err);
 }
 
 int
@@ -572,18 +452,7 @@ void
 services_drains(struct services *s, void (*visit)(void *arg, uint64_t replica, bool busy),
 		void *arg)
 {
-	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++) {
-		struct place *p = &s->all[i];
-
-		if (!p->used || !p->leaving_at_ms)
-			continue;
-		uint64_t now = lb_leaving_count(s->lb, i);
-		if (now != p->leaving) {
-			p->leaving = now;
-			p->leaving_at_ms = s->now_ms;
-		}
-		visit(arg, p->row.replica, s->now_ms < p->leaving_at_ms + SERVICES_DRAIN_IDLE_MS);
-	}
+	places_drains(s->places, s->now_ms, visit, arg);
 }
 
 void
@@ -632,7 +501,7 @@ services_sizes(const struct services *s, struct services_sizes *out)
 	*out = (struct services_sizes){
 		.services = map_count(&s->streams),
 		.vips = s->vips,
-		.backends = map_count(&s->places),
+		.backends = places_count(s->places),
 	};
 }
 

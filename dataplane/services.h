@@ -18,7 +18,6 @@
 enum {
 	SERVICES_OWN_MAX = 16,       /* the node's own addresses */
 	SERVICES_DEDICATED_MAX = 64, /* of dataplane.vips */
-	SERVICES_DRAIN_IDLE_MS = 5000,
 };
 
 struct services;
