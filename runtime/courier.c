@@ -28,11 +28,12 @@
 
 enum { FILES = 4, TOKENS_MAX = 256, FILES_WAIT_MS = 5000, LOGIN_WAIT_MS = 20000 };
 
-/* A password that is taken away (docker logout) is not used for longer. */
+/* What a program that keeps logins gave is not used for longer without asking it again. */
 static const uint64_t PASSWORD_NS = UINT64_C(300) * 1000000000;
 
 struct token {
 	uint64_t until_ns;
+	uint64_t logins; /* the config.json that it came of: a login that is taken away is gone */
 	char authorization[REGISTRY_SECRET_BYTES];
 };
 
@@ -41,6 +42,7 @@ struct couriers {
 	struct transfers *transfers;
 	struct list all;
 	struct map tokens; /* "HOST REPOSITORY" -> struct token */
+	uint64_t logins_key[2];
 	uint64_t next_id;
 };
 
@@ -62,6 +64,7 @@ struct courier {
 	char helper_of[REGISTRY_HOST_BYTES]; /* the endpoint whose program was asked; "" none */
 	char host[REGISTRY_HOST_BYTES];
 	struct buf files[FILES]; /* of that host, by bit of enum leash_registry */
+	uint64_t logins;         /* fingerprint of that config.json; 0 none */
 	uint64_t passed;         /* bytes of the thing that were passed on */
 	struct transfer_result *result;
 	bool over; /* freed when the handle is closed */
@@ -156,7 +159,7 @@ use_token(struct courier *c)
 		return;
 	token_key(c, key, sizeof(key));
 	const struct token *t = map_get_str(&c->cs->tokens, key);
-	if (!t || t->until_ns < world_mono_ns())
+	if (!t || t->until_ns < world_mono_ns() || t->logins != c->logins)
 		return;
 	memcpy(r->accepted, t->authorization, sizeof(r->accepted));
 	r->accepted_until_ns = t->until_ns;
@@ -194,6 +197,7 @@ keep_token(struct courier *c)
 	}
 	t->until_ns =
 		c->r->accepted_until_ns ? c->r->accepted_until_ns : world_mono_ns() + PASSWORD_NS;
+	t->logins = c->logins;
 	memcpy(t->authorization, c->r->accepted, sizeof(t->authorization));
 }
 
@@ -347,6 +351,7 @@ look_up(struct courier *c)
 	struct err err = {0};
 	uint16_t port;
 
+	use_token(c);
 	if (!split(c->r->action.url, host, sizeof(host), authority, sizeof(authority), &port) ||
 	    addr_parse_ip(host, &literal)) {
 		go(c, &none);
@@ -390,6 +395,17 @@ ask_files(struct courier *c, const char *host)
 		uv_timer_start(&c->timer, files_late, FILES_WAIT_MS, 0);
 }
 
+static void
+note_logins(struct courier *c)
+{
+	const struct buf *logins = &c->files[LOGINS];
+
+	if (!c->r->foreign && !c->r->in_token)
+		c->logins = logins->length
+				    ? map_siphash(c->cs->logins_key, logins->data, logins->length)
+				    : 0;
+}
+
 void
 courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size_t count)
 {
@@ -414,6 +430,7 @@ courier_files(struct couriers *cs, const struct leash_message *m, int *fds, size
 				buf_reset(&c->files[i]);
 			}
 		}
+		note_logins(c);
 		look_up(c);
 		return;
 	}
@@ -531,7 +548,6 @@ request(struct courier *c)
 	char host[REGISTRY_HOST_BYTES], authority[REGISTRY_HOST_BYTES];
 	uint16_t port;
 
-	use_token(c);
 	if (split(c->r->action.url, host, sizeof(host), authority, sizeof(authority), &port) &&
 	    strcmp(authority, c->host) != 0)
 		ask_files(c, authority);
@@ -637,9 +653,12 @@ courier_open(struct station *st, struct transfers *transfers, struct couriers **
 	     struct err *err)
 {
 	struct couriers *cs = mem_zalloc(MEM_RUNTIME, sizeof(*cs));
+	struct world w;
 
 	if (!cs)
 		return err_set(err, ERR_NO_MEMORY, "no memory for transfers");
+	world_real(&w);
+	world_random(&w, cs->logins_key, sizeof(cs->logins_key));
 	cs->st = st;
 	cs->transfers = transfers;
 	list_init(&cs->all);

@@ -273,7 +273,7 @@ say_denied(const struct registry *r, const struct registry_reply *reply, struct 
 	why_body(reply, err);
 	err_fix(err,
 		"as root on this node: docker login %s (or write config.json in "
-		"/etc/zlayer/registries)",
+		"runtime.registries, /etc/zlayer/registries)",
 		hub ? "" : host);
 }
 

@@ -333,6 +333,12 @@ def test_basic_login():
             node.cli("rm", "shop", "--yes")
             login(node, **{reg.host: "me:secret"})
             node.deploy(one(f"{reg.host}/app:1"))
+            # What is taken away counts at the next pull, though the registry took it a moment ago.
+            pull = lambda: node.cli("image", "pull", f"{reg.host}/app:1", status=1).stderr
+            login(node, **{reg.host: "me:wrong"})
+            check("refuses the login" in pull(), "a login that was replaced is used")
+            login(node)
+            check("wants a login" in pull(), "a login that was taken away is used")
             text = open(node.log).read()
             check("secret" not in text and base64.b64encode(b"me:secret").decode() not in text, "a password in the log")
 
