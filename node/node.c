@@ -357,7 +357,7 @@ node_serve(int argc, char **argv, const unsigned *roles, size_t count)
 		options_usage();
 		return 0;
 	}
-	if (options_config(&n.options, &n.config, &err) < 0)
+	if (options_config(&n.options, false, &n.config, &err) < 0)
 		goto fail;
 	node_config_log(&n);
 	uv_loop_init(&n.loop);

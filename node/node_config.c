@@ -113,7 +113,7 @@ node_config_read(struct node *n, struct config **out, struct err *err)
 
 	if (!config)
 		return err_set(err, ERR_NO_MEMORY, "no memory to read the configuration");
-	if (options_config(&n->options, config, err) < 0) {
+	if (options_config(&n->options, true, config, err) < 0) {
 		mem_free(config);
 		return -1;
 	}

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/text.h"
 #include "spec/yaml.h"
 
@@ -85,8 +86,32 @@ take_environment(struct config *c)
 	}
 }
 
+/* People read the errors of a start; those of a reload belong into the log, an event each. */
+static void
+tell(struct diag_list *diags, bool at_work)
+{
+	struct buf text;
+
+	if (at_work) {
+		diag_sort(diags);
+		for (size_t i = 0; i < diags->count; i++) {
+			const struct diag *d = &diags->items[i];
+
+			log_event(LOG_ERROR, "an error of the configuration",
+				  log_s("file", d->file), log_u("line", d->pos.line),
+				  log_u("column", d->pos.col), log_s("path", d->path),
+				  log_s("text", d->text), log_s("fix", d->fix), LOG_END);
+		}
+		return;
+	}
+	buf_init(&text, MEM_NODE, 1 << 20);
+	diag_render(diags, &text);
+	fputs(buf_cstr(&text), stderr);
+	buf_fini(&text);
+}
+
 int
-options_config(const struct options *o, struct config *out, struct err *err)
+options_config(const struct options *o, bool at_work, struct config *out, struct err *err)
 {
 	struct diag_list diags;
 
@@ -96,12 +121,7 @@ options_config(const struct options *o, struct config *out, struct err *err)
 	config_defaults(out);
 	int rc = config_load(o->config_path, !o->config_given, out, &diags, err);
 	if (rc < 0 && diag_count(&diags)) {
-		struct buf text;
-
-		buf_init(&text, MEM_NODE, 1 << 20);
-		diag_render(&diags, &text);
-		fputs(buf_cstr(&text), stderr);
-		buf_fini(&text);
+		tell(&diags, at_work);
 		(void)diag_err(&diags, err);
 	}
 	diag_list_fini(&diags);

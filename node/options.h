@@ -18,9 +18,10 @@ struct options {
 };
 
 int options_parse(int argc, char **argv, struct options *out, struct err *err) MUST_CHECK;
-/* Loads the configuration (also again, on SIGHUP). A wrong file is printed to standard error as the
- * command line prints documents, and summed up in *err. */
-int options_config(const struct options *options, struct config *out, struct err *err) MUST_CHECK;
+/* Loads the configuration. A wrong file is printed to standard error as the command line prints
+ * documents, and summed up in *err; of a node at work (SIGHUP) its errors go into the log. */
+int options_config(const struct options *options, bool at_work, struct config *out,
+		   struct err *err) MUST_CHECK;
 /* Where the data folder is, as an absolute path. */
 int options_data(const struct options *options, const struct config *config, char *out, size_t cap,
 		 struct err *err) MUST_CHECK;

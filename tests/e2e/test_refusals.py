@@ -150,6 +150,9 @@ def test_wrong_configuration_changes_nothing():
             wait_for(lambda: not node.cli_json("status")["node"]["config_error"], "and that it is mended")
         metrics = node.curl("/metrics", "127.0.0.1", port=9883, scheme="http", http="--http1.1")
         check('zlayer_config_reloads_total{result="failure"} 2' in metrics, metrics)
+        told = [json.loads(line) for line in open(node.log)]  # an event each, nothing else
+        told = [e for e in told if e["msg"] == "an error of the configuration"]
+        check(told and all(e["path"] == "nonsense" and e["line"] > 1 for e in told), told)
 
 
 def test_failed_first_deploy():
