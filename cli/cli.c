@@ -2,7 +2,7 @@
 /*
  * From words to a command. What people read as the result goes to standard output, all else to
  * standard error; colours only where a terminal is and nobody said no (no-color.org). Which node is
- * meant: --socket, ZLAYER_SOCKET, --instance, the default instance; in this order.
+ * meant: --socket, --instance, ZLAYER_SOCKET, the default instance; in this order.
  */
 #include "cli/cli.h"
 

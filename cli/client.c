@@ -74,8 +74,11 @@ unreachable(const struct cli *cli, int code, struct err *err)
 		err_why(err, "%s is for root and its group", cli->socket);
 		return err_fix(err, "use sudo, or add the user to the group of the socket");
 	}
+	const char *instance = cli->args.value[FLAG_INSTANCE];
 	err_set(err, ERR_UNREACHABLE, "the node is not running");
 	err_why(err, "%s: %s", cli->socket, strerror(code));
+	if (instance && !cli->args.value[FLAG_SOCKET])
+		return err_fix(err, "start it: zlayer serve --instance %s", instance);
 	return err_fix(err, "start it: %s",
 		       strcmp(cli->socket, usual) == 0 && has_unit() ? "systemctl start zlayer"
 								     : "zlayer serve");

@@ -119,9 +119,9 @@ put_plain(const struct progress_replica *r, struct buf *line)
 		buf_printf(line, " why=\"%s\"", r->trouble);
 }
 
-/* A line when a pull begins and one when all is there. */
+/* A line when a pull begins and one when all is there; none of what is no news. */
 static void
-feed_pull(struct progress_replica *r, const json_t *container, struct buf *line)
+feed_pull(struct progress_replica *r, const json_t *container, bool news, struct buf *line)
 {
 	const json_t *pull = json_read_get(container, "pull");
 	bool active = json_read_bool(pull, "active"), was = r->pulling;
@@ -142,7 +142,7 @@ feed_pull(struct progress_replica *r, const json_t *container, struct buf *line)
 	else
 		text_format(r->pull, sizeof(r->pull), "pulled %s (%lld of %lld layers were here)",
 			    done, here, layers);
-	if (was != active || (!active && strcmp(before, r->pull) != 0))
+	if (news && (was != active || (!active && strcmp(before, r->pull) != 0)))
 		buf_printf(line, "%s%s %s", line->length ? "\n" : "", r->name,
 			   active ? "pulling" : r->pull);
 }
@@ -159,6 +159,28 @@ was_there(const struct progress *p, const json_t *data)
 	       since_wall_ns < p->began_wall_ns;
 }
 
+/* It ended again, or has a reason that it had not: it may be on its way out as soon as that. */
+static bool
+has_failed(const struct progress_replica *r, const json_t *data)
+{
+	bool reason = json_read_kind(json_read_get(data, "reason")) == JSON_READ_OBJECT;
+
+	return reason &&
+	       ((uint32_t)json_read_int(data, "restarts") > r->restarts || !r->trouble[0]);
+}
+
+static void
+take_reason(struct progress_replica *r, const json_t *data)
+{
+	const json_t *reason = json_read_get(data, "reason");
+	const char *what = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
+
+	if (!what[0])
+		what = json_read_text(reason, "what");
+	text_printable(what, strlen(what), r->trouble, sizeof(r->trouble));
+	r->restarts = (uint32_t)json_read_int(data, "restarts");
+}
+
 static void
 feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct buf *line)
 {
@@ -172,21 +194,20 @@ feed_replica(struct progress *p, const json_t *data, int64_t now_wall_ns, struct
 	if (!r)
 		return;
 	/* What was there before is no news when it is seen first. */
-	bool changed = strcmp(r->state, state) != 0 && (r->state[0] || !was_there(p, data));
+	bool news = r->state[0] || !was_there(p, data);
+	bool changed = news && strcmp(r->state, state) != 0;
 
 	text_printable(state, strlen(state), r->state, sizeof(r->state));
 	text_copy(r->node, sizeof(r->node), json_read_text(data, "node"));
 	r->revision = (uint32_t)json_read_int(data, "revision");
-	feed_pull(r, json_read_get(data, "container"), line);
-	const json_t *reason = json_read_get(data, "reason");
-	const char *what = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
-	if (!what[0])
-		what = json_read_text(reason, "what");
-	text_printable(what, strlen(what), r->trouble, sizeof(r->trouble));
+	feed_pull(r, json_read_get(data, "container"), news, line);
+	bool fails = news && has_failed(r, data);
+	take_reason(r, data);
 	r->gone = json_read_bool(data, "removed");
 	if (strcmp(state, "ready") == 0 && !r->ready_wall_ns)
 		r->ready_wall_ns = now_wall_ns;
-	if (is_trouble(state)) {
+	p->troubles += fails || (changed && is_trouble(state));
+	if (is_trouble(state) || fails) {
 		p->troubled = r->id;
 		progress_reason(json_read_get(data, "reason"), &p->trouble);
 	}

@@ -25,6 +25,7 @@ struct progress_replica {
 	char trouble[256]; /* what the node says is wrong, "" for nothing */
 	char pull[96];     /* "pulled 3.1 MiB (12 of 15 layers were here)", "" nothing was */
 	bool pulling;
+	uint32_t restarts;
 	int64_t began_wall_ns; /* seen first */
 	int64_t ready_wall_ns; /* 0: never */
 	bool gone;
@@ -39,6 +40,7 @@ struct progress {
 	int64_t began_wall_ns, ended_wall_ns;
 	struct err reason;  /* kind 0: none */
 	uint64_t troubled;  /* replica that had trouble last, 0: none */
+	uint32_t troubles;  /* how often one came into trouble */
 	struct err trouble; /* of it, as the node told it; kind 0: none */
 	struct progress_replica replicas[PROGRESS_REPLICAS_MAX];
 	size_t count;

@@ -32,10 +32,11 @@ struct watch {
 	char last_id[SSE_NAME_BYTES]; /* where a new connection goes on */
 	size_t drawn;                 /* lines on the screen */
 	uint64_t deadline_mono_ns;
-	uint64_t logged;  /* replica whose lines are kept */
-	struct buf lines; /* of the replica that had trouble */
-	bool live;        /* redraw */
-	int status;       /* -1: go on */
+	uint64_t logged;   /* replica whose lines were asked for, */
+	uint32_t troubles; /* as many times it had had trouble */
+	struct buf lines;  /* of the replica that had trouble */
+	bool live;         /* redraw */
+	int status;        /* -1: go on */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -92,24 +93,33 @@ plain(const struct watch *w, struct buf *lines)
 	}
 }
 
-/* The last lines of a replica in trouble, taken at once: it may be gone when the deploy has failed.
- */
+/* The last lines of a replica in trouble, taken at once and each time: it may be gone when the
+ * deploy has failed. */
 static void
 keep_log(struct watch *w)
 {
+	const struct progress *p = w->progress;
 	struct cli cli = *w->cli;
 	struct err ignored = {0};
+	struct buf lines;
 	char target[96];
 
-	if (!w->progress->troubled || w->progress->troubled == w->logged)
+	if (!p->troubled || (p->troubled == w->logged && p->troubles == w->troubles))
 		return;
-	w->logged = w->progress->troubled;
+	w->logged = p->troubled;
+	w->troubles = p->troubles;
 	cli.timeout_ms = 2000;
 	text_format(target, sizeof(target), "/v1/replicas/%llu/logs?tail=%d",
 		    (unsigned long long)w->logged, LOG_LINES);
-	buf_reset(&w->lines);
-	if (client_get(&cli, target, &w->lines, &ignored) < 0 && w->lines.length == 0)
+	buf_init(&lines, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(&cli, target, &lines, &ignored) < 0 && lines.length == 0)
 		w->logged = 0; /* the next trouble tries again */
+	if (lines.length == 0) {
+		buf_fini(&lines);
+		return;
+	}
+	buf_fini(&w->lines);
+	w->lines = lines;
 }
 
 static void
@@ -260,6 +270,19 @@ tell(const struct watch *w, const struct err *err, int status)
 		each_line(w, print_line, NULL);
 }
 
+/* The replica that had trouble is no more: neither are its logs, nor can it be looked into. */
+static bool
+took_away(const struct progress *p)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		const struct progress_replica *r = &p->replicas[i];
+
+		if (r->id == p->troubled)
+			return r->gone || strcmp(r->state, "stopping") == 0;
+	}
+	return false;
+}
+
 static int
 failed(const struct watch *w)
 {
@@ -285,6 +308,11 @@ failed(const struct watch *w)
 	tell(w, &err, status);
 	if (back && p->previous && w->cli->output != CLI_JSON)
 		fprintf(stderr, "  note   revision %u serves\n", p->previous);
+	bool ran = w->lines.length > 0 || strstr(err.fix, "zlayer logs");
+	if (ran && strcmp(p->kind, "deploy") == 0 && w->cli->output != CLI_JSON && took_away(p))
+		fprintf(stderr,
+			"  note   zlayer deploy --no-rollback leaves a failed revision for a "
+			"look at it\n");
 	return status;
 }
 

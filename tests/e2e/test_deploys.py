@@ -378,6 +378,17 @@ def test_explain():
         said = explained(n, "crash/web.1")
         check("status 3" in said and "no such table" in said, said)
 
+        # Also when nothing is left of it.
+        n.cli("rm", "crash", "--yes")
+        r = n.deploy(service(deployment="crash", host="crash.test").replace(
+            "    endpoints:", '    command: { entrypoint: ["/bin/sh", "-c", "echo no such table; exit 3"] }\n    endpoints:'),
+            status=None)
+        equal(r.returncode, 1, r.stdout + r.stderr)
+        check("log    web.1  > no such table" in r.stderr and "--no-rollback" in r.stderr, r.stderr)
+        n.deploy(service(deployment="crash", host="crash.test").replace(
+            "    endpoints:", '    command: { entrypoint: ["/bin/sh", "-c", "echo no such table; exit 3"] }\n    endpoints:'),
+            "--no-rollback", status=None)
+
         n.deploy(service(deployment="exec", host="exec.test").replace(
             "    endpoints:", '    command: { entrypoint: ["/bin/nothing"] }\n    endpoints:'), "--no-rollback", status=None)
         said = explained(n, "exec/web")

@@ -180,6 +180,39 @@ test_progress(void **state)
 	buf_fini(&out);
 }
 
+/* One that ends again and again may be on its way out without a state that says so. */
+static void
+test_progress_sees_each_end(void **state)
+{
+	static const char fmt[] = "{\"id\":7,\"name\":\"my-app/web.1\",\"revision\":2,"
+				  "\"state\":\"%s\",\"restarts\":%u,\"reason\":%s}";
+	static const char ended[] = "{\"kind\":\"system\",\"what\":\"web.1 ended\",\"why\":"
+				    "[\"the process exited with status 3\"],\"fix\":\"\"}";
+	static const struct {
+		const char *state;
+		unsigned restarts, troubles;
+	} steps[] = {{"starting", 0, 0}, {"creating", 1, 1}, {"starting", 1, 1},
+		     {"creating", 2, 2}, {"stopping", 3, 3}, {"stopping", 3, 3}};
+	static struct progress p;
+	struct buf out, text;
+
+	(void)state;
+	buf_init(&out, MEM_CLI, 1 << 20);
+	buf_init(&text, MEM_CLI, 1 << 20);
+	progress_init(&p, 0);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		buf_reset(&text);
+		buf_printf(&text, fmt, steps[i].state, steps[i].restarts,
+			   steps[i].restarts ? ended : "null");
+		feed(&p, "replica", buf_cstr(&text), 0, &out);
+		assert_int_equal(p.troubles, steps[i].troubles);
+		assert_int_equal(p.troubled, steps[i].restarts ? 7 : 0);
+	}
+	assert_string_equal(p.trouble.what, "web.1 ended");
+	buf_fini(&text);
+	buf_fini(&out);
+}
+
 /* What is as it was before the operation began is no news. */
 static void
 test_progress_of_a_change(void **state)
@@ -197,9 +230,12 @@ test_progress_of_a_change(void **state)
 	     0, &out);
 	feed(&p, "replica",
 	     "{\"id\":1,\"name\":\"my-app/web.1\",\"revision\":1,\"state\":\"ready\","
-	     "\"since\":\"2026-11-22T00:04:59Z\"}",
+	     "\"since\":\"2026-11-22T00:04:59Z\",\"restarts\":1,\"reason\":{\"kind\":\"system\","
+	     "\"what\":\"it ended\",\"why\":[]},\"container\":{\"pull\":{\"active\":false,"
+	     "\"bytes\":1000,\"total_bytes\":1000,\"layers\":1,\"layers_here\":0}}}",
 	     0, &out);
 	assert_int_equal(out.length, 0);
+	assert_int_equal(p.troubled, 0);
 	feed(&p, "replica",
 	     "{\"id\":2,\"name\":\"my-app/web.2\",\"revision\":1,\"state\":\"draining\","
 	     "\"since\":\"2026-11-22T00:05:00Z\"}",
@@ -383,6 +419,7 @@ main(void)
 		cmocka_unit_test(test_event),
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_progress_of_a_change),
+		cmocka_unit_test(test_progress_sees_each_end),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_yaml),
 		cmocka_unit_test(test_when),
