@@ -81,8 +81,11 @@ place_of(const struct fleet *f, uint32_t id)
 struct fleet_node *
 fleet_node(const struct fleet *f, uint32_t node)
 {
-	size_t at = place_of(f, node);
+	/* Ids are given one after the other: as long as no node was removed, they are places. */
+	size_t at = node - (size_t)1;
 
+	if (at >= f->nodes_count || f->nodes[at]->id != node)
+		at = place_of(f, node);
 	return at < f->nodes_count && f->nodes[at]->id == node ? f->nodes[at] : NULL;
 }
 

@@ -367,13 +367,14 @@ make(struct slots *s, const struct fleet_service *service, uint32_t replicas)
 		s->items = items;
 		s->room = room;
 	}
-	if (replicas > s->slots_room) {
-		void *slots = mem_resize(MEM_SCHEDULER, s->slots, replicas, sizeof(s->slots[0]));
+	if (replicas >= s->slots_room) {
+		room = (size_t)replicas + 1;
+		void *slots = mem_resize(MEM_SCHEDULER, s->slots, room, sizeof(s->slots[0]));
 
 		if (!slots)
 			return -1;
 		s->slots = slots;
-		s->slots_room = replicas;
+		s->slots_room = room;
 	}
 	return 0;
 }

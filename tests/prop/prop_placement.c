@@ -4,10 +4,13 @@
  * that die with and without their containers, partitions, labels and taints that change, drains,
  * updates. The world checks each node at every step (tests/support/place_world.h). When the faults
  * are over: every slot is filled once, or its service waits for a true reason.
+ *
+ * And larger cells without faults, in which services are updated and nodes drained: at no time are
+ * more of a service missing than it allows, and only what has to moves.
  */
 #include "tests/support/place_world.h"
 
-enum { RUNS = 40, FAULTS = 60 };
+enum { RUNS = 40, FAULTS = 60, CALM_RUNS = 4, CALM_CHANGES = 6 };
 
 static const char *const names[] = {"shop/a", "shop/b", "shop/c", "shop/d", "shop/e", "shop/f"};
 static const char *const taint[] = {"gpu"};
@@ -144,6 +147,93 @@ run_once(struct world *w, uint64_t seed)
 	world_fini(w);
 }
 
+/* ---- calm ---- */
+
+static uint32_t
+budget(const struct fleet_spec *s)
+{
+	return s->stop_first && !s->unavailable ? 1 : s->unavailable;
+}
+
+static void
+run_watching(struct world *w, uint64_t for_ns)
+{
+	for (uint64_t t = 0; t < for_ns; t += 100 * WORLD_MS) {
+		world_run(w, 100 * WORLD_MS);
+		for (size_t i = 0; i < w->specs_count; i++) {
+			const struct fleet_spec *s = &w->specs[i];
+
+			prop_check(world_ready(w, s) + budget(s) >= s->replicas);
+		}
+	}
+}
+
+/* What is on a node that is to be drained, or of a service that is to be updated. */
+static uint64_t
+affected(const struct world *w, uint32_t node, const struct fleet_spec *s)
+{
+	uint64_t found = 0;
+
+	for (size_t i = 0; !s && i < w->nodes[node].containers_count; i++)
+		found += !w->nodes[node].containers[i].stopping;
+	return s ? s->replicas : found;
+}
+
+static void
+change_calmly(struct world *w)
+{
+	uint32_t node = (uint32_t)prop_below(&w->prop, w->nodes_count);
+	struct fleet_spec *s = NULL;
+	struct world_node *n = &w->nodes[node];
+	uint64_t before = w->claims_made, moves;
+
+	if (prop_below(&w->prop, 2))
+		s = &w->specs[prop_below(&w->prop, w->specs_count)];
+	moves = affected(w, node, s);
+	if (s) {
+		world_deploy(w, s);
+	} else {
+		n->facts.draining = true;
+		world_facts(w, node);
+		world_local(w, node, PLACEMENT_DRAIN, w->now_ns + 600 * WORLD_S, 0, NULL, 0);
+	}
+	run_watching(w, 60 * WORLD_S);
+	prop_check(w->claims_made - before == moves);
+	prop_check(s || n->containers_count == 0);
+	n->facts.draining = false;
+	world_facts(w, node);
+	world_local(w, node, PLACEMENT_DRAIN, 0, 0, NULL, 0);
+	for (size_t i = 0; i < w->specs_count; i++)
+		world_check_quiet(w, &w->specs[i]);
+}
+
+static void
+run_calmly(struct world *w, uint64_t seed)
+{
+	struct prop *p = &w->prop;
+
+	world_init(w, seed, 20 + (uint32_t)prop_below(&(struct prop){seed}, 181));
+	world_boot(w);
+	for (size_t i = 0; i < 4; i++) {
+		struct fleet_spec *s =
+			world_service(w, names[i], 1 + (uint32_t)prop_below(p, w->nodes_count));
+
+		s->cpu_milli = (uint32_t)prop_below(p, 3) * 100;
+		s->spread = (enum fleet_spread)prop_below(p, 3);
+		s->stop_first = prop_below(p, 4) == 0;
+		s->unavailable = (uint32_t)prop_below(p, 3);
+		s->surge = 4 + s->replicas / 4;
+		if (s->stop_first)
+			s->unavailable = 4 + s->replicas / 4;
+		world_deploy(w, s);
+	}
+	world_run(w, 20 * WORLD_S);
+	run_watching(w, WORLD_S);
+	for (int i = 0; i < CALM_CHANGES; i++)
+		change_calmly(w);
+	world_fini(w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -156,6 +246,10 @@ main(int argc, char **argv)
 		run_once(&w, prop_u64(&p));
 		made += w.claims_made;
 	}
-	printf("%d cells, %llu claims\n", RUNS, (unsigned long long)made);
+	for (int run = 0; run < CALM_RUNS; run++) {
+		run_calmly(&w, prop_u64(&p));
+		made += w.claims_made;
+	}
+	printf("%d cells, %llu claims\n", RUNS + CALM_RUNS, (unsigned long long)made);
 	return 0;
 }

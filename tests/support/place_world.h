@@ -821,11 +821,28 @@ world_slot(const struct world *w, const struct fleet_spec *s, uint32_t slot, boo
 static inline uint32_t
 world_ready(const struct world *w, const struct fleet_spec *s)
 {
-	uint32_t ready = 0;
+	static bool ready[FLEET_REPLICAS_MAX];
+	uint32_t found = 0;
 
-	for (uint32_t i = 0; i < s->replicas; i++)
-		ready += world_slot(w, s, i, true) > 0;
-	return ready;
+	memset(ready, 0, sizeof(ready));
+	for (uint32_t i = 0; i < w->nodes_count; i++) {
+		const struct world_node *n = &w->nodes[i];
+
+		for (size_t k = 0; n->up && k < n->containers_count; k++) {
+			const struct claim *c = &n->containers[k].claim;
+			const struct ledger_item *item;
+
+			if (c->service != s->id || !n->containers[k].ready ||
+			    c->slot >= s->replicas)
+				continue;
+			item = ledger_claim(&n->p.ledger, c->number);
+			if (!item || item->claim.state == CLAIM_LEAVING)
+				continue;
+			found += !ready[c->slot];
+			ready[c->slot] = true;
+		}
+	}
+	return found;
 }
 
 static inline const struct coordinator_work *
