@@ -209,6 +209,7 @@ struct gossip {
 		uint32_t durable; /* incarnations up to this one may be used */
 		uint32_t writing;
 		uint64_t token; /* of the last write */
+		bool found;     /* the file was read */
 		bool pending;
 		bool failed;
 		uint64_t retry_ns;

@@ -50,8 +50,7 @@ enum {
 	GOSSIP_ENTRIES_MAX = 4096,           /* of one node */
 	GOSSIP_SPACE_BYTES_MAX = 256 * 1024, /* of one node's entries, each with its 20 bytes */
 	GOSSIP_INCARNATION_MAX = (1 << 24) - 1,
-	GOSSIP_RUMOURS_MAX = 2048, /* membership records to pass on; the most told goes first */
-	GOSSIP_SUSPICIONS_MAX = 16384,
+	GOSSIP_RUMOURS_MAX = 2048,     /* membership records to pass on; the most told goes first */
 	GOSSIP_PENDING_MAX = 512,      /* changes that wait for an earlier one of the same owner */
 	GOSSIP_LOG_MAX = 1024,         /* changes that can be handed on again */
 	GOSSIP_LINKS_MAX = 16,         /* neighbours in the broadcast's overlay */

@@ -7,7 +7,9 @@
  *
  * The file: u32 magic, u32 1, u32 incarnation, u32 check. A file that does not read as that counts
  * as absent; then others may know a greater incarnation than this node, or a later namespace. It
- * hears so in the first exchange, goes above it, and its namespace gets a new birth.
+ * hears so in the first exchange, goes above it, and its namespace gets a new birth. Until then it
+ * must not give out a version that a former life gave out, so the first incarnation is a random
+ * one: the same twice is one chance in a million.
  *
  * When the disk fails nothing is said above what is known to be durable, and the write is tried
  * again each second.
@@ -25,7 +27,7 @@
 static const uint64_t retry_ns = 1000 * CORE_MS;
 static const uint64_t leave_ns = 1000 * CORE_MS;
 
-enum { MAGIC = 0x494c475a, FORMAT = 1, REFILL = LIFE_AHEAD / 4 };
+enum { MAGIC = 0x494c475a, FORMAT = 1, REFILL = LIFE_AHEAD / 4, FIRST_BELOW = 1 << 20 };
 
 static uint32_t
 check(uint32_t incarnation)
@@ -42,11 +44,13 @@ life_file(struct gossip *g, const void *data, size_t bytes)
 	uint32_t magic = cursor_u32(&c), format = cursor_u32(&c);
 	uint32_t incarnation = cursor_u32(&c), sum = cursor_u32(&c);
 
-	if (cursor_ok(&c) && magic == MAGIC && format == FORMAT && sum == check(incarnation) &&
-	    incarnation < GOSSIP_INCARNATION_MAX)
-		g->life.durable = MUTANT(16, 0, incarnation);
-	else
+	if (!cursor_ok(&c) || magic != MAGIC || format != FORMAT || sum != check(incarnation) ||
+	    incarnation >= GOSSIP_INCARNATION_MAX) {
 		g->counters.disk_failures++;
+		return;
+	}
+	g->life.durable = MUTANT(16, 0, incarnation);
+	g->life.found = true;
 }
 
 static void
@@ -89,10 +93,11 @@ take(struct gossip *g, uint32_t incarnation)
 void
 life_start(struct gossip *g)
 {
+	uint32_t skip = g->life.found ? 0 : (uint32_t)member_random(g, FIRST_BELOW);
+
 	g->started = true;
-	/* The next write has to be above the former file's, even when its first use is lower. */
-	take(g, g->life.durable + 1);
-	space_birth(g, g->life.incarnation);
+	take(g, g->life.durable + 1 + skip);
+	space_birth(g, g->life.incarnation, !g->life.found);
 	if (g->life.leave)
 		hear_self(g, core_status(g->life.incarnation, GOSSIP_LEFT));
 }
@@ -148,7 +153,7 @@ life_outgrow(struct gossip *g, uint64_t version)
 {
 	if (!g->started || g->life.leave || !raise_above(g, gossip_version_birth(version)))
 		return;
-	space_birth(g, g->life.incarnation);
+	space_birth(g, g->life.incarnation, false);
 }
 
 void

@@ -331,14 +331,14 @@ next(const struct gossip *g, enum change_op op)
 }
 
 void
-space_birth(struct gossip *g, uint32_t incarnation)
+space_birth(struct gossip *g, uint32_t incarnation, bool first)
 {
 	struct space *s = own(g);
 	uint64_t sequence = 0;
 	struct change c;
 
 	s->dropped = 0;
-	if (incarnation == 1 && s->count == 0) {
+	if (first && s->count == 0) {
 		space_set_version(g, g->self_at, 0);
 		return;
 	}

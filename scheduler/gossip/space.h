@@ -32,8 +32,8 @@ enum space_result space_store(struct gossip *g, size_t at, const struct change *
 void space_erase(struct gossip *g, size_t at, size_t index);
 /* The entries after a sequence, in its order; *list is to be freed. -1: out of memory. */
 long space_since(const struct space *s, uint64_t sequence, const struct entry ***list_out);
-/* The own namespace begins anew. */
-void space_birth(struct gossip *g, uint32_t incarnation);
+/* The own namespace begins anew; first: no other life is known of. */
+void space_birth(struct gossip *g, uint32_t incarnation, bool first);
 enum gossip_result space_put(struct gossip *g, uint16_t type, uint64_t id, const void *value,
 			     size_t bytes);
 enum gossip_result space_drop(struct gossip *g, uint16_t type, uint64_t id);

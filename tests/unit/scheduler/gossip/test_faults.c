@@ -197,6 +197,30 @@ test_lost_file(void **state)
 	net_fini(&n);
 }
 
+/* ... and its first change is not taken for the first change of the life that it forgot. */
+static void
+test_lost_file_first_change(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct net n;
+
+		begin(&n, 4, seed);
+		net_put(&n, 2, 1, 1, "old");
+		net_run(&n, NET_S);
+		net_crash(&n, 2);
+		n.nodes[2].file_bytes = 0;
+		n.nodes[2].incarnation = 0;
+		net_run(&n, 500 * NET_MS);
+		net_start(&n, 2);
+		net_begin(&n, 2);
+		net_put(&n, 2, 1, 1, "new");
+		assert_true(net_settle(&n, 60 * NET_S) < 40 * NET_S);
+		assert_int_equal(net_having(&n, 2, 1, 1, "new"), 4);
+		net_fini(&n);
+	}
+}
+
 /* While the disk fails nothing is said; then it is. */
 static void
 test_full_disk(void **state)
@@ -347,12 +371,19 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loss),           cmocka_unit_test(test_loss_without_streams),
-		cmocka_unit_test(test_loss_and_crash), cmocka_unit_test(test_partition),
-		cmocka_unit_test(test_restart),        cmocka_unit_test(test_restart_empty),
-		cmocka_unit_test(test_lost_file),      cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_stall),          cmocka_unit_test(test_far),
-		cmocka_unit_test(test_leave),          cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_loss_without_streams),
+		cmocka_unit_test(test_loss_and_crash),
+		cmocka_unit_test(test_partition),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_restart_empty),
+		cmocka_unit_test(test_lost_file),
+		cmocka_unit_test(test_lost_file_first_change),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_far),
+		cmocka_unit_test(test_leave),
+		cmocka_unit_test(test_storm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
