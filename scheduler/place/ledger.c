@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "base/mutant.h"
 
 #define MS_NS UINT64_C(1000000)
 
@@ -271,7 +272,8 @@ room_fails(const struct ledger *l, const struct fleet_service *s, const struct f
 {
 	uint32_t reasons = 0;
 
-	if (n->cpu_milli && s->spec.cpu_milli > less(n->cpu_milli, l->cpu_used_milli))
+	if (n->cpu_milli &&
+	    MUTANT(101, false, s->spec.cpu_milli > less(n->cpu_milli, l->cpu_used_milli)))
 		reasons |= FIT_CPU;
 	if (n->memory_bytes && s->spec.memory_bytes > less(n->memory_bytes, l->memory_used_bytes))
 		reasons |= FIT_MEMORY;
@@ -435,7 +437,7 @@ claim(struct ledger *l, uint32_t from, struct ledger_item *i, struct step_action
 		say_reject(l, from, i->offer, FIT_FULL, out);
 		return;
 	}
-	l->next_number++;
+	l->next_number += MUTANT(103, 0, 1);
 	heap_remove(&l->timers, &i->timer);
 	i->phase = LEDGER_WRITING;
 	ledger_journal_append(l, i, out);
@@ -596,7 +598,7 @@ ledger_tell_claim(const struct ledger_item *i, uint64_t after, struct step_actio
 	a = step_add(out, STEP_TELL, bytes, sizeof(bytes));
 	a->what = LEDGER_TELL_CLAIM;
 	a->token = i->claim.number;
-	a->after = after;
+	a->after = MUTANT(102, 0, after);
 }
 
 static void

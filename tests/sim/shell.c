@@ -66,17 +66,34 @@ sim_shell_arm(struct sim *s, uint32_t node)
 /* ---- actions ---- */
 
 static void
+arrive(struct sim *s, uint32_t node, const struct step_action *a, uint64_t at_ns, struct parcel *p)
+{
+	struct event *e = sim_queue_add(&s->queue, at_ns, SIM_DATAGRAM);
+
+	e->node = a->node;
+	e->peer = node;
+	e->what = a->what;
+	e->parcel = parcel_ref(p);
+}
+
+static void
 send_datagram(struct sim *s, uint32_t node, const struct step_action *a, struct parcel *p)
 {
 	struct sim_node *n = sim_shell_node(s, node);
 	uint64_t at[2];
 	unsigned copies;
 
-	if (a->node < 1 || a->node > s->plan->nodes || a->node == node)
+	if (a->node < 1 || a->node > s->plan->nodes ||
+	    (a->node == node && !s->profile->sends_to_self))
 		sim_fail(s, "contract", node, "sends a datagram to node %u", a->node);
 	else if (p->bytes > STEP_DATAGRAM_MAX)
 		sim_fail(s, "contract", node, "sends a datagram of %u bytes", p->bytes);
 	if (s->failure.failed) {
+		parcel_put(&s->parcels, p);
+		return;
+	}
+	if (a->node == node) {
+		arrive(s, node, a, s->now_ns + 1, p);
 		parcel_put(&s->parcels, p);
 		return;
 	}
@@ -85,13 +102,8 @@ send_datagram(struct sim *s, uint32_t node, const struct step_action *a, struct 
 	s->datagrams++;
 	copies = sim_link_send(&s->link, s->now_ns, node - 1, a->node - 1, p->bytes, at);
 	s->lost += copies == 0;
-	for (unsigned i = 0; i < copies; i++) {
-		struct event *e = sim_queue_add(&s->queue, at[i], SIM_DATAGRAM);
-
-		e->node = a->node;
-		e->peer = node;
-		e->parcel = parcel_ref(p);
-	}
+	for (unsigned i = 0; i < copies; i++)
+		arrive(s, node, a, at[i], p);
 	parcel_put(&s->parcels, p);
 }
 
@@ -153,6 +165,8 @@ carry_out(struct sim *s, uint32_t node, const struct step_action *a, struct parc
 		sim_shell_arm(s, node);
 		break;
 	case STEP_TELL:
+		if (s->profile->told)
+			s->profile->told(s->observer, s, node, a, p->data);
 		break;
 	default:
 		sim_fail(s, "contract", node, "an action of kind %d", (int)a->kind);

@@ -142,7 +142,7 @@ happen(struct sim *s, struct event *e)
 		sim_stream_event(s, e);
 		break;
 	default:
-		if (e->kind == SIM_DATAGRAM &&
+		if (e->kind == SIM_DATAGRAM && e->peer != e->node &&
 		    sim_link_is_cut(&s->link, s->now_ns, e->peer - 1, e->node - 1))
 			parcel_put(&s->parcels, e->parcel);
 		else
@@ -194,7 +194,14 @@ void
 sim_local(struct sim *s, uint32_t node, uint16_t what, uint64_t number, const void *data,
 	  size_t bytes)
 {
-	struct event *e = sim_queue_add(&s->queue, s->now_ns, SIM_LOCAL);
+	sim_local_in(s, node, 0, what, number, data, bytes);
+}
+
+void
+sim_local_in(struct sim *s, uint32_t node, uint64_t in_ns, uint16_t what, uint64_t number,
+	     const void *data, size_t bytes)
+{
+	struct event *e = sim_queue_add(&s->queue, s->now_ns + in_ns, SIM_LOCAL);
 
 	e->node = node;
 	e->what = what;

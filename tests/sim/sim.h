@@ -7,7 +7,9 @@
  * and the disks between them, and the observer that knows all. One thread, no I/O, no real time;
  * the same plan gives the same trace, and `hash` says so.
  *
- * Nodes are 1 to plan.nodes, as in step.h. Times are of the simulation unless called local.
+ * What a core writes into `what` of a STEP_SEND comes with the datagram, as if it stood in it: so
+ * cores that share a node can tell theirs apart. Nodes are 1 to plan.nodes, as in step.h. Times are
+ * of the simulation unless called local.
  */
 
 #include <stdbool.h>
@@ -63,6 +65,8 @@ struct sim_profile {
 	const struct sim_core_calls *core;
 	struct plan_wish wish;
 	void *data; /* handed to the core's start */
+	/* A datagram of a node to itself comes back to it; otherwise it breaks the contract. */
+	bool sends_to_self;
 	/* What the checks share. May be NULL. */
 	void *(*observer_new)(struct sim *s);
 	void (*observer_free)(void *observer);
@@ -70,6 +74,10 @@ struct sim_profile {
 	void (*act)(void *observer, struct sim *s, uint32_t node, uint64_t number);
 	/* A node went down, or came up with another boot number. May be NULL. */
 	void (*turned)(void *observer, struct sim *s, uint32_t node, bool up);
+	/* A STEP_TELL is carried out: at once, or when the disk has what it waits for. May be
+	 * NULL. */
+	void (*told)(void *observer, struct sim *s, uint32_t node, const struct step_action *a,
+		     const uint8_t *data);
 	const struct sim_check *checks;
 	size_t check_count;
 };
@@ -152,6 +160,9 @@ void sim_fail(struct sim *s, const char *check, uint32_t node, const char *fmt, 
 /* A step of the node with STEP_LOCAL, at once or, from within a step, right after it. */
 void sim_local(struct sim *s, uint32_t node, uint16_t what, uint64_t number, const void *data,
 	       size_t bytes);
+/* Later; dropped when the node is down then. */
+void sim_local_in(struct sim *s, uint32_t node, uint64_t in_ns, uint16_t what, uint64_t number,
+		  const void *data, size_t bytes);
 void *sim_core(const struct sim *s, uint32_t node); /* NULL while it is down */
 bool sim_is_up(const struct sim *s, uint32_t node); /* and not paused */
 uint64_t sim_local_ns(const struct sim *s, uint32_t node);
