@@ -107,6 +107,19 @@ choose_parent(struct cgroup *cg)
 }
 
 static int
+take_parent(struct cgroup *cg, const char *parent, struct err *err)
+{
+	char own[sizeof(cg->parent)];
+
+	if (!text_format(cg->parent, sizeof(cg->parent), "%s%s",
+			 parent[0] == '/' || !parent[0] ? "" : "/", parent))
+		return err_set(err, ERR_INVALID, "runtime.cgroup_parent is too long");
+	own_group(own, sizeof(own));
+	cg->within = own[0] != '\0' && text_equal(own, cg->parent);
+	return 0;
+}
+
+static int
 write_file(const char *path, const char *text)
 {
 	defer_close int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -181,9 +194,8 @@ cgroup_open(const char *parent, const char *instance, struct cgroup *cg, struct 
 	find_hierarchies(cg);
 	if (text_equal(parent, "auto"))
 		choose_parent(cg);
-	else if (!text_format(cg->parent, sizeof(cg->parent), "%s%s",
-			      parent[0] == '/' || !parent[0] ? "" : "/", parent))
-		return err_set(err, ERR_INVALID, "runtime.cgroup_parent is too long");
+	else if (take_parent(cg, parent, err) < 0)
+		return -1;
 	text_format(cg->group, sizeof(cg->group), "/zlayer/%s", instance);
 	for (unsigned i = 0; i < cg->count; i++)
 		if (make_group(cg, i, instance) < 0)

@@ -270,10 +270,24 @@ def test_as_a_unit():
             wait_for(lambda: removed(folder), f"{folder} is empty")
 
 
-def removed(folder):
-    with contextlib.suppress(OSError):
-        os.rmdir(folder)
-    return not os.path.exists(folder)
+def test_as_a_unit_with_a_parent():
+    """The parent that node.yaml names is the group the node was started in: it leaves it for one below."""
+    root = next((m.split()[1] for m in open("/proc/mounts") if m.split()[2] == "cgroup2"), None)
+    if not root:
+        print("# no cgroup v2 here")
+        return
+    own = f"/zlayer/unit-{os.getpid()}.scope"
+    os.makedirs(root + own)
+    n = Node(f"runtime: {{ cgroup_parent: {own} }}\n")
+    n.group = root + own
+    try:
+        n.start()
+        equal(group_of(n.process.pid), own + "/node", "a group with controllers holds no process")
+        equal(group_of(n.processes()["scheduler", 0]), f"{own}/zlayer/{n.name}/roles")
+    finally:
+        n.destroy()
+        for folder, _, _ in sorted(os.walk(root + own), key=lambda f: -len(f[0])):
+            wait_for(lambda: removed(folder), f"{folder} is empty")
 
 
 if __name__ == "__main__":
