@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job: an image, a document, a page over HTTPS/2 from a container; and nothing left after."""
 
+import os
+import re
+
 import zl
 from zl import Node, check, equal, service, wait_for
+
+
+def hooks(node):
+    """How our program stands on the containers' links: (tcx, clsact)."""
+    pinned = [link for link in zl.bpftool("-f", "link")
+              if any(f"/zlayer/{node.name}/" in pin for pin in link.get("pinned", []))]
+    fabric = ("nsenter", f"--net={node.run_folder}/netns/fabric", "--")
+    return len(pinned), sum(len(there["tc"]) for there in zl.bpftool("net", into=fabric))
 
 
 def test_page_over_https():
@@ -14,6 +25,9 @@ def test_page_over_https():
         equal(answer, "2 200")
         hosts = {node.curl("/who") for _ in range(30)}
         equal(len(hosts), 3, "replicas that answered")
+        # Without it the page would be served as well.
+        has_tcx = [int(n) for n in re.findall(r"\d+", os.uname().release)[:2]] >= [6, 6]
+        wait_for(lambda: hooks(node)[0 if has_tcx else 1] >= 3, f"the program on each link: {hooks(node)}")
         # An unknown name is refused in the handshake, never served by a default certificate.
         node.curl("/", "other.test", status=35)
         again = node.deploy(service(replicas=3))
