@@ -647,7 +647,8 @@ ledger_due_ns(const struct ledger *l)
 
 	if (l->draining && !l->drained && l->drain_until_ns < due)
 		due = l->drain_until_ns;
-	if (l->rewrite && !l->rewrite_token && l->rewrite_at_ns < due)
+	if (l->rewrite && !l->rewrite_token && l->rewrite_at_ns < due &&
+	    CLAIMLOG_SMALL_BYTES + l->journal_bytes <= STEP_BYTES_MAX)
 		due = l->rewrite_at_ns;
 	return due;
 }

@@ -102,6 +102,9 @@ ledger_journal_work(struct ledger *l, uint64_t now_ns, struct step_actions *out)
 {
 	if (!l->rewrite || l->rewrite_token || now_ns < l->rewrite_at_ns)
 		return false;
+	/* A journal of a version that allowed more is only added to, until enough has ended. */
+	if (CLAIMLOG_SMALL_BYTES + l->journal_bytes > STEP_BYTES_MAX)
+		return false;
 	if (!step_actions_room(out, 1, CLAIMLOG_SMALL_BYTES + l->journal_bytes))
 		return true;
 	write_anew(l, out);

@@ -457,13 +457,45 @@ test_spread(void **state)
 	fleet_fini(&f);
 }
 
+/* A preferred label draws, and refuses nobody. */
+static void
+test_prefer(void **state)
+{
+	struct fleet_spec spec = {.id = API,
+				  .name = "api",
+				  .revision = 1,
+				  .replicas = 1,
+				  .platform = "",
+				  .spread = FLEET_SPREAD_NONE,
+				  .prefer = gpu,
+				  .prefer_count = 1};
+	struct candidates found;
+	unsigned with = 0;
+	struct fleet f;
+
+	(void)state;
+	fleet_init(&f);
+	for (uint32_t i = 1; i <= 4; i++)
+		add(&f, i, "edge", i == 1 ? gpu : no_gpu);
+	assert_int_equal(fleet_service_set(&f, &spec), 0);
+	assert_int_equal(fleet_refresh(&f), 0);
+	for (uint32_t slot = 0; slot < 1000; slot++) {
+		candidates_find(&f, fleet_service(&f, API), slot, 4, NULL, 0, &found);
+		assert_int_equal(found.count, 4);
+		with += found.items[0].node->id == 1;
+	}
+	/* 4 of 4 + 3, where a quarter would be its share. */
+	assert_in_range(with, 500, 640);
+	fleet_fini(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reasons), cmocka_unit_test(test_moves),
 		cmocka_unit_test(test_table),   cmocka_unit_test(test_foreign_reasons),
-		cmocka_unit_test(test_spread),
+		cmocka_unit_test(test_spread),  cmocka_unit_test(test_prefer),
 	};
 
 	return cmocka_run_group_tests_name("scheduler_place_fit", tests, NULL, NULL);

@@ -171,6 +171,72 @@ test_table(void **state)
 	}
 }
 
+/* Of two claims one goes before, whoever looks; and there are no circles. */
+static void
+test_order_is_total(void **state)
+{
+	struct claim all[24];
+	size_t before = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 24; i++)
+		all[i] = (struct claim){.service = WEB,
+					.slot = 1,
+					.revision = 2,
+					.epoch = i % 2,
+					.node = 1 + i / 8,
+					.state = i % 4 < 2 ? CLAIM_READY : CLAIM_STARTING,
+					.number = 1 + i};
+	for (size_t a = 0; a < 24; a++) {
+		assert_false(claim_before(&all[a], &all[a]));
+		for (size_t b = 0; b < 24; b++) {
+			assert_true(a == b || claim_before(&all[a], &all[b]) !=
+						      claim_before(&all[b], &all[a]));
+			before += claim_before(&all[a], &all[b]);
+			for (size_t c = 0; c < 24; c++)
+				assert_true(!claim_before(&all[a], &all[b]) ||
+					    !claim_before(&all[b], &all[c]) ||
+					    claim_before(&all[a], &all[c]));
+		}
+	}
+	assert_int_equal(before, 24 * 23 / 2);
+	/* Epoch first, then ready. */
+	assert_true(claim_before(&(struct claim){.epoch = 2, .node = 9, .state = CLAIM_STARTING},
+				 &(struct claim){.epoch = 1, .node = 1, .state = CLAIM_READY}));
+	assert_true(claim_before(&(struct claim){.node = 9, .state = CLAIM_READY},
+				 &(struct claim){.node = 1, .state = CLAIM_UNREADY}));
+}
+
+static void
+test_claims_as_bytes(void **state)
+{
+	struct claim c = {.service = UINT64_C(0x0102030405060708),
+			  .slot = 9,
+			  .revision = 10,
+			  .epoch = 11,
+			  .node = 12,
+			  .state = CLAIM_LEAVING,
+			  .reason = CLAIM_RETIRE_MOVED,
+			  .number = UINT64_MAX};
+	uint8_t bytes[CLAIM_BYTES];
+	struct claim again;
+
+	(void)state;
+	claim_encode(&c, bytes);
+	assert_int_equal(bytes[0], 8);
+	assert_int_equal(bytes[8], 9);
+	assert_int_equal(bytes[24], 12);
+	assert_int_equal(bytes[28], CLAIM_LEAVING);
+	assert_int_equal(bytes[39], 0xff);
+	assert_true(claim_decode(bytes, &again));
+	assert_memory_equal(&again, &c, sizeof(c));
+	bytes[28] = 0;
+	assert_false(claim_decode(bytes, &again));
+	bytes[28] = CLAIM_READY;
+	bytes[29] = 1;
+	assert_false(claim_decode(bytes, &again));
+}
+
 /* What goes first does not depend on the order in which claims were heard of. */
 static void
 test_duplicates(void **state)
@@ -329,6 +395,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_order_is_total),
+		cmocka_unit_test(test_claims_as_bytes),
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_duplicates_not_ready),
 		cmocka_unit_test(test_monitor_window),
