@@ -394,6 +394,13 @@ coordinator_message(struct coordinator *c, uint32_t from, const struct placemsg 
 			again(c, now_ns);
 		return;
 	}
+	if (m->kind == PLACEMSG_GONE) {
+		const struct fleet_claim *gone = fleet_claim(c->fleet, from, m->number);
+
+		if (gone && gone->claim.service == m->service)
+			fleet_claim_remove(c->fleet, from, m->number);
+		return;
+	}
 	a = map_get_u64(&c->attempts, m->offer);
 	if (!a)
 		return;

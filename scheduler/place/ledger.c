@@ -505,7 +505,16 @@ on_retire(struct ledger *l, uint32_t from, const struct placemsg *m, struct step
 {
 	struct ledger_item *i = map_get_u64(&l->by_number, m->number);
 
-	if (!i || i->phase != LEDGER_HELD || i->claim.service != m->service)
+	if (!i) {
+		/* Who asks may never hear from gossip that it ended: it may not have heard of it
+		 * from there in the first place. */
+		const struct placemsg gone = {
+			.kind = PLACEMSG_GONE, .service = m->service, .number = m->number};
+
+		placemsg_send(out, from, &gone, 0);
+		return;
+	}
+	if (i->phase != LEDGER_HELD || i->claim.service != m->service)
 		return;
 	if (i->claim.state != CLAIM_LEAVING) {
 		if (!right_to_leave(l, m, i))
@@ -539,6 +548,7 @@ ledger_message(struct ledger *l, uint32_t from, const struct placemsg *m, uint64
 	case PLACEMSG_PROMISE:
 	case PLACEMSG_REJECT:
 	case PLACEMSG_CLAIMED:
+	case PLACEMSG_GONE:
 		break;
 	}
 }

@@ -61,6 +61,7 @@ datagram(struct placement *p, const struct step_input *in, struct step_actions *
 		case PLACEMSG_PROMISE:
 		case PLACEMSG_REJECT:
 		case PLACEMSG_CLAIMED:
+		case PLACEMSG_GONE:
 			coordinator_message(&p->coordinator, in->node, &m, in->now_ns, out);
 			break;
 		}

@@ -112,6 +112,11 @@ placemsg_encode(const struct placemsg *m, uint8_t *out)
 	case PLACEMSG_RETIRE:
 		encode_retire(&p, m);
 		break;
+	case PLACEMSG_GONE:
+		put(&p, 0, 6);
+		put(&p, m->service, 8);
+		put(&p, m->number, 8);
+		break;
 	}
 	assert((size_t)(p.at - out) <= PLACEMSG_BYTES_MAX);
 	return (size_t)(p.at - out);
@@ -224,6 +229,16 @@ decode_retire(struct cursor *c, struct placemsg *m)
 }
 
 static bool
+decode_gone(struct cursor *c, struct placemsg *m)
+{
+	bool good = zero(c, 6);
+
+	m->service = cursor_u64(c);
+	m->number = cursor_u64(c);
+	return good && m->number;
+}
+
+static bool
 decode_body(struct cursor *c, struct placemsg *m)
 {
 	switch (m->kind) {
@@ -245,6 +260,8 @@ decode_body(struct cursor *c, struct placemsg *m)
 		return decode_claimed(c, m);
 	case PLACEMSG_RETIRE:
 		return decode_retire(c, m);
+	case PLACEMSG_GONE:
+		return decode_gone(c, m);
 	}
 	return false;
 }
@@ -259,7 +276,7 @@ placemsg_decode(struct cursor *c, struct placemsg *out)
 		return PLACEMSG_END;
 	kind = cursor_u8(c);
 	version = cursor_u8(c);
-	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_RETIRE || version != PLACEMSG_VERSION)
+	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_GONE || version != PLACEMSG_VERSION)
 		return PLACEMSG_BAD;
 	out->kind = (enum placemsg_kind)kind;
 	return decode_body(c, out) && cursor_ok(c) ? PLACEMSG_OK : PLACEMSG_BAD;

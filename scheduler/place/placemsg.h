@@ -17,9 +17,10 @@
  *   RELEASE  16  4 zero u32  8 offer u64
  *   CLAIMED  56  4 zero u32  8 offer u64 (0: answer to RETIRE)  16 claim
  *   RETIRE   24  2 reason u8  3 zero u8  4 winner u32 (node; 0)  8 service u64  16 number u64
+ *   GONE     24  4 zero u32  8 service u64  16 number u64: answer to RETIRE of what is not there
  *
  * Coordinator to node: OFFER, AWARD, RELEASE, RETIRE. Node to coordinator: PROMISE, REJECT,
- * CLAIMED.
+ * CLAIMED, GONE.
  */
 
 #include <stdbool.h>
@@ -42,6 +43,7 @@ enum placemsg_kind {
 	PLACEMSG_RELEASE,
 	PLACEMSG_CLAIMED,
 	PLACEMSG_RETIRE,
+	PLACEMSG_GONE,
 };
 
 /* Fields that a kind does not have are 0 after decoding, and not looked at when encoding. */
@@ -57,7 +59,7 @@ struct placemsg {
 	uint32_t price;           /* PROMISE: lower is better */
 	uint32_t ttl_ms;          /* PROMISE: it is kept so long; REJECT: not before */
 	uint32_t reasons;         /* REJECT: bits of fit.h */
-	uint64_t number;          /* RETIRE */
+	uint64_t number;          /* RETIRE, GONE */
 	uint32_t winner;          /* RETIRE: the node that has it instead */
 	enum claim_retire retire; /* RETIRE */
 	struct claim claim;       /* CLAIMED */

@@ -411,7 +411,8 @@ test_retire(void **state)
 	uint64_t number = claimed(r, 1, WEB, 0);
 
 	retire(r, number + 1, CLAIM_RETIRE_SCALE, 0);
-	assert_null(action(r, STEP_SEND, 0));
+	assert_int_equal(heard(r).kind, PLACEMSG_GONE);
+	assert_int_equal(heard(r).number, number + 1);
 	retire(r, number, CLAIM_RETIRE_SCALE, 0);
 	assert_int_equal(heard(r).claim.state, CLAIM_LEAVING);
 	assert_true(action(r, STEP_TELL, PLACEMENT_STOP)->token == number);
