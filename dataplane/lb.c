@@ -10,8 +10,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <unistd.h>
 #include "base/addr.h"
 #include "base/fd.h"
@@ -59,8 +62,10 @@ lb_put(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err)
 {
 	uint8_t old[VALUE_BYTES_MAX];
 	const struct bpf_map *map = map_of(lb, set);
-	/* The same number may be another device, and a trie finds shorter prefixes too. */
-	bool always = set == LB_PORTS || set == LB_DENIED || set == LB_ALLOWED;
+	/* A trie finds shorter prefixes too. A device is never written over itself: in between the
+	 * kernel's map has neither, and the packets of that moment are lost; the entry of one that
+	 * is gone goes with it. */
+	bool always = set == LB_DENIED || set == LB_ALLOWED;
 
 	if (rows->failed)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer's maps");
@@ -114,6 +119,14 @@ lb_prune(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err)
 			(void)libbpf.bpf_map_delete_elem(fd, stale[i]);
 	} while (count == STALE_KEYS);
 	return 0;
+}
+
+void
+lb_wait_programs(void)
+{
+	/* An RCU grace period, in which programs run. Kernels with tickless CPUs have no such call;
+	 * there a run of some microseconds may lose its packet. */
+	(void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 int

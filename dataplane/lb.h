@@ -60,6 +60,10 @@ bool lb_stands(const char *folder);
 int lb_put(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err) MUST_CHECK;
 int lb_prune(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err) MUST_CHECK;
 
+/* Until every run of a program that is under way has ended: what was taken out before has no
+ * readers then. Takes some milliseconds. */
+void lb_wait_programs(void);
+
 int lb_config(struct lb *lb, const struct edge_config *config, struct err *err) MUST_CHECK;
 int lb_backend(struct lb *lb, uint32_t index, const struct edge_backend *b,
 	       struct err *err) MUST_CHECK;

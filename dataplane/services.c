@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Order of an update: backends, devices, replies' sources, tables, prefixes, addresses; then in
- * reverse what no longer holds. So no packet finds an address without a table, or a table whose
- * backends have no device or no way back yet.
+ * Order of an update: backends, devices, replies' sources, tables, prefixes, addresses; then what
+ * no longer holds: addresses, prefixes, tables, backends, and when no program reads them any more,
+ * replies' sources and devices. So no packet finds an address without a table, or a backend without
+ * a device or a way back.
  */
 #include "dataplane/services.h"
 
@@ -374,36 +375,51 @@ put_sets(struct services *s, struct sets *sets, struct err *err)
 		if (lb_put(s->lb, (enum lb_set)set, &sets->of[set], err) < 0)
 			return -1;
 	}
-	for (unsigned set = LB_SETS; set-- > 0;)
-		if (lb_prune(s->lb, (enum lb_set)set, &sets->of[set], err) < 0)
-			return -1;
 	s->vips = sets->of[LB_VIPS4].count + sets->of[LB_VIPS6].count;
 	return 0;
 }
 
+/* From set `from` down to set `to`. */
 static int
-write_sets(struct services *s, const struct services_input *in, struct err *err)
+prune_sets(struct services *s, struct sets *sets, unsigned from, unsigned to, struct err *err)
 {
-	struct sets sets;
+	for (unsigned set = from + 1; set-- > to;)
+		if (lb_prune(s->lb, (enum lb_set)set, &sets->of[set], err) < 0)
+			return -1;
+	return 0;
+}
 
-	sets_init(&sets, in->addresses, in->addresses_count, in->own_count);
-	collect(s, &sets);
-	int rc = put_sets(s, &sets, err);
-	sets_fini(&sets);
-	return rc;
+/* Tables lead nowhere old any more, but pins do, until their backends are dead; and a program that
+ * runs now may have seen one alive. */
+static int
+write_sets(struct services *s, struct sets *sets, bool *freed, struct err *err)
+{
+	if (put_sets(s, sets, err) < 0 ||
+	    prune_sets(s, sets, LB_SETS - 1, FIRST_AFTER_TABLES, err) < 0)
+		return -1;
+	drop_services(s, freed);
+	if (places_drop(s->places, freed, err) < 0)
+		return -1;
+	if (*freed)
+		lb_wait_programs();
+	return prune_sets(s, sets, FIRST_AFTER_TABLES - 1, 0, err);
 }
 
 static int
 update(struct services *s, const struct services_input *in, bool *freed, struct err *err)
 {
+	struct sets sets;
+
 	*freed = false;
 	err_clear(&s->refused);
 	if (lb_config(s->lb, &in->config, err) < 0 || take_streams(s, in, err) < 0 ||
-	    take_backends(s, in, err) < 0 || make_plans(s, err) < 0 || write_sets(s, in, err) < 0)
+	    take_backends(s, in, err) < 0 || make_plans(s, err) < 0)
 		return -1;
-	drop_services(s, freed);
-	/* After the tables: nothing leads to them any more but pins. */
-	return places_drop(s->places, freed, err);
+	sets_init(&sets, in->addresses, in->addresses_count, in->own_count);
+	collect(s, &sets);
+	int rc = write_sets(s, &sets, freed, err);
+	sets_fini(&sets);
+	return rc;
 }
 
 int
