@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <unistd.h>
 #include "base/addr.h"
 #include "base/fd.h"
 #include "base/text.h"

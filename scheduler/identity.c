@@ -200,22 +200,6 @@ make_leaf(const struct identity_authority *a, const struct identity *who, EVP_PK
 	return NULL;
 }
 
-static bool
-put_certificate(X509 *x, struct buf *out)
-{
-	int n = i2d_X509(x, NULL);
-
-	if (n <= 0)
-		return false;
-	buf_u32(out, (uint32_t)n);
-	uint8_t *at = buf_reserve(out, (size_t)n);
-	if (!at)
-		return false;
-	i2d_X509(x, &at);
-	buf_commit(out, (size_t)n);
-	return true;
-}
-
 int
 identity_issue(const struct identity_authority *a, const struct identity *who, int64_t wall_s,
 	       struct buf *out, struct err *err)
@@ -225,7 +209,7 @@ identity_issue(const struct identity_authority *a, const struct identity *who, i
 	EVP_PKEY *key =
 		EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, who->sign_public, IDENTITY_KEY);
 	X509 *x = key ? make_leaf(a, who, key, wall_s) : NULL;
-	bool ok = x && put_certificate(x, out) && put_certificate(a->certificate, out);
+	bool ok = x && x509_put(x, out) && x509_put(a->certificate, out);
 
 	X509_free(x);
 	EVP_PKEY_free(key);
@@ -316,7 +300,7 @@ identity_alone(const struct identity_keys *keys, int64_t wall_s, struct buf *out
 {
 	EVP_PKEY *key = identity_keys_pkey(keys);
 	X509 *x = key ? x509_begin("a node", NULL, key, wall_s, X509_DAY_S) : NULL;
-	bool ok = x && x509_sign(x, key) && put_certificate(x, out);
+	bool ok = x && x509_sign(x, key) && x509_put(x, out);
 
 	X509_free(x);
 	EVP_PKEY_free(key);

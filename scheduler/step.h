@@ -56,7 +56,8 @@ enum step_action_kind {
 	STEP_SEND = 1,     /* one datagram to node, at most STEP_DATAGRAM_MAX; may be lost */
 	STEP_STREAM_OPEN,  /* to node; stream is the core's choice (STEP_STREAM_OURS set) */
 	STEP_STREAM_WRITE, /* the shell keeps it all; a core waits for ROOM after each write */
-	STEP_STREAM_CLOSE, /* after what was written has left */
+	STEP_STREAM_CLOSE, /* after what was written has left; a DOWN may follow or not, so a core
+			      looks at nothing that comes for a stream it has closed */
 	STEP_SET_TIMER,    /* at_ns; replaces the former one; UINT64_MAX: none */
 	STEP_APPEND,       /* to file, durably; answered by STEP_DISK_DONE with token */
 	STEP_REPLACE,      /* file as a whole, atomically and durably; answered likewise */

@@ -23,6 +23,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "wire/url.h"
+#include "wire/x509.h"
 
 static const char suites13[] = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:"
 			       "TLS_AES_256_GCM_SHA384";
@@ -168,32 +169,18 @@ tls_server_set_tickets(struct tls_server *s, const struct tls_ticket_key *keys, 
 
 enum { CHAIN_MAX = 8, CHAIN_BYTES_MAX = 65536 };
 
-static void
-put_certificate(X509 *x, struct buf *out)
-{
-	int n = i2d_X509(x, NULL);
-	uint8_t *at = n > 0 ? buf_reserve(out, (size_t)n + 4) : NULL;
-
-	if (!at)
-		return;
-	for (unsigned i = 0; i < 4; i++)
-		*at++ = (uint8_t)((unsigned)n >> (8 * i));
-	i2d_X509(x, &at);
-	buf_commit(out, (size_t)n + 4);
-}
-
 bool
 tls_put_chain(X509 *leaf, const STACK_OF(X509) * others, struct buf *out)
 {
 	int count = others ? sk_X509_num(others) : 0;
 
-	if (!leaf || count > CHAIN_MAX)
+	if (!leaf || count > CHAIN_MAX || !x509_put(leaf, out))
 		return false;
-	put_certificate(leaf, out);
 	for (int i = 0; i < count; i++)
-		if (X509_cmp(sk_X509_value(others, i), leaf) != 0)
-			put_certificate(sk_X509_value(others, i), out);
-	return buf_ok(out);
+		if (X509_cmp(sk_X509_value(others, i), leaf) != 0 &&
+		    !x509_put(sk_X509_value(others, i), out))
+			return false;
+	return true;
 }
 
 static bool

@@ -100,6 +100,22 @@ x509_sign(X509 *x, EVP_PKEY *authority_key)
 }
 
 bool
+x509_put(const X509 *x, struct buf *out)
+{
+	int n = i2d_X509(x, NULL);
+
+	if (n <= 0)
+		return false;
+	buf_u32(out, (uint32_t)n);
+	uint8_t *at = buf_reserve(out, (size_t)n);
+	if (!at)
+		return false;
+	i2d_X509(x, &at);
+	buf_commit(out, (size_t)n);
+	return true;
+}
+
+bool
 x509_times(const X509 *x, int64_t *not_before_out, int64_t *not_after_out)
 {
 	struct tm begin, end;

@@ -12,6 +12,7 @@
 #include <openssl/x509.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/buf.h"
 
 enum { X509_DAY_S = 86400, X509_NAME_BYTES = 64 /* the common name's limit, without NUL */ };
 
@@ -27,6 +28,9 @@ bool x509_extend_authority(X509 *x);
 /* Those of a leaf: key usage, the extended one ("serverAuth,clientAuth"), alternative names. */
 bool x509_extend_leaf(X509 *x, X509 *issuer, const char *purposes, const char *alternatives);
 bool x509_sign(X509 *x, EVP_PKEY *authority_key);
+/* Its DER after a u32 length (little-endian), as chains are written (wire/tls.h); false:
+ * out->failed is set, or it cannot be encoded. */
+bool x509_put(const X509 *x, struct buf *out);
 /* Seconds since 1970; false: unreadable. */
 bool x509_times(const X509 *x, int64_t *not_before_out, int64_t *not_after_out);
 
