@@ -134,15 +134,25 @@ def test_machine_restarted():
         node.destroy()
 
 
+def left_of(node):
+    return node.pids() | ({node.process.pid} if node.process.poll() is None else set())
+
+
+def signalled(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def restarted(node):
-    """Ends every process of the node and removes all that is not on disk."""
-    while True:
-        left = node.pids() | ({node.process.pid} if node.process.poll() is None else set())
-        if not left:
-            break
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    """Ends every process of the node at once, as when the power goes, and removes all that is not on disk. All stand
+    still before the first one ends: nobody may see another one's end and write it down."""
+    stopped = set()
+    while new := left_of(node) - stopped:
+        signalled(new, signal.SIGSTOP)
+        stopped |= new
+    while left := left_of(node):
+        signalled(left, signal.SIGKILL)
         time.sleep(0.05)
     traces = node.traces()
     for path in reversed(traces["mounts"]):
