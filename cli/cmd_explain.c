@@ -244,12 +244,19 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 		end(w);
 		return;
 	}
+	if (!desired && strcmp(json_read_text(s, "rtype"), "job") != 0) {
+		begin(w, "FAIL", "service", "%s/%s has the size 0", deployment, name);
+		text_format(target, sizeof(target),
+			    "zlayer scale %s/%s=1 --force, or zlayer deploy", deployment, name);
+		say(w, "fix", target);
+		end(w);
+		return;
+	}
 	if (desired)
 		begin(w, ready >= desired ? "ok" : "warn", "service",
 		      "%s/%s: %lld of %lld in balancing", deployment, name, ready, desired);
 	else
-		begin(w, "ok", "service", "%s/%s: no replica is wanted all the time", deployment,
-		      name);
+		begin(w, "ok", "service", "%s/%s runs when it is asked to", deployment, name);
 	end(w);
 	text_format(target, sizeof(target), "/v1/replicas?target=%s/%s", deployment, name);
 	json_t *root = ask(w, target, &err);
