@@ -14,7 +14,7 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, edge
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin; events
+ *                  pin, member, cluster; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain
@@ -31,6 +31,7 @@
 
 #include "ring/msg_base.h"
 #include "ring/msg_claim.h"
+#include "ring/msg_cluster.h"
 #include "ring/msg_container.h"
 #include "ring/msg_deploy.h"
 #include "ring/msg_image.h"
@@ -69,6 +70,8 @@ enum msg_table {
 	MSG_TABLE_UNDERLAY,
 	MSG_TABLE_PEER,
 	MSG_TABLE_EDGE,
+	MSG_TABLE_MEMBER,
+	MSG_TABLE_CLUSTER,
 	MSG_TABLES_,
 };
 
@@ -87,6 +90,9 @@ enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS };
  *   ROLLBACK RESTART   a second one meets the first (conflict), or does it once more
  *   REMOVE             of what is gone: ERR_NOT_FOUND
  *   IMAGE_*, UNPACK    content is found by its digest and kept once
+ *   INVITE             makes a second ticket; the first one is told to nobody
+ *   JOIN               with the same key it is the same node
+ *   LEAVE MEMBER ADMIT state what is to be
  *   EXEC               runs the command again; the first run's stream has ended with its process
  *   FETCH_BLOB         passes records that say where they belong: what the reader has is dropped
  *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
@@ -143,6 +149,12 @@ enum msg_op {
 	MSG_OP_ABORT,    /* struct msg_target_op */
 	MSG_OP_RUN,      /* struct msg_target_op: a job, maybe a fd: ring/words.h, more arguments;
 			    answer msg_run_answer */
+	/* api -> scheduler: the cluster */
+	MSG_OP_INVITE, /* struct msg_invite; answer msg_invited, fd */
+	MSG_OP_JOIN,   /* struct msg_join, fd: the ticket; answer msg_joined */
+	MSG_OP_LEAVE,  /* struct msg_leave; answer none */
+	MSG_OP_MEMBER, /* struct msg_node_op; answer msg_member */
+	MSG_OP_ADMIT,  /* struct msg_admit; answer none */
 };
 
 #endif

@@ -36,6 +36,9 @@ enum store_kind {
 	STORE_OPERATION,
 	STORE_ROUTE,
 	STORE_EVENT,
+	STORE_NODE,
+	STORE_TICKET,
+	STORE_CLUSTER,
 	STORE_KINDS_,
 };
 
@@ -140,6 +143,38 @@ struct store_route {
 struct store_event {
 	uint64_t id, version;
 	struct msg_event event; /* event.id is not kept: id is */
+};
+
+struct store_node { /* of the cluster: kept when it was sent away, so that nothing of it comes again
+		     */
+	uint64_t id, version;
+	uint32_t node;   /* what everybody calls it: not 0, never given twice */
+	uint32_t keeper; /* has the authority's key */
+	char name[MSG_NAME];
+	uint8_t sign_public[32];
+	uint8_t gossip_public[32];
+	char address[ADDR_TEXT_BYTES]; /* gossip, as it said when it was admitted */
+	uint32_t removed;
+	uint32_t draining;
+	int64_t drain_until_wall_ns; /* 0: as long as it takes */
+	int64_t admitted_wall_ns;
+	char labels[MSG_PAIRS]; /* set by hand: they go before those of its node.yaml */
+	char taints[MSG_PAIRS];
+};
+
+struct store_ticket { /* gone when it has no use left or has ended */
+	uint64_t id, version;
+	uint64_t ticket; /* its number in the word */
+	uint8_t secret_sha256[32];
+	int64_t expires_s;
+	uint32_t uses_left;
+};
+
+struct store_cluster { /* one row */
+	uint64_t id, version;
+	uint32_t admission; /* enum msg_admission */
+	uint32_t writer;    /* node that the others follow; 0: the store is etcd's */
+	int64_t created_wall_ns;
 };
 
 enum store_blob {

@@ -72,10 +72,23 @@ static const char copies[] = "ALTER TABLE revisions ADD COLUMN copy_of INTEGER N
 /* Replicas that are runs of a job. */
 static const char jobs[] = "ALTER TABLE replicas ADD COLUMN job INTEGER NOT NULL DEFAULT 0;";
 
+/* A cluster: its nodes, who may join, how. */
+static const char clusters[] =
+	"CREATE TABLE nodes(" ID "node INTEGER NOT NULL UNIQUE, keeper INTEGER NOT NULL,"
+	" name TEXT NOT NULL, sign_public BLOB NOT NULL UNIQUE, gossip_public BLOB NOT NULL,"
+	" address TEXT NOT NULL, removed INTEGER NOT NULL, draining INTEGER NOT NULL,"
+	" drain_until_wall_ns INTEGER NOT NULL, admitted_wall_ns INTEGER NOT NULL,"
+	" labels TEXT NOT NULL, taints TEXT NOT NULL);"
+	"CREATE TABLE tickets(" ID "ticket INTEGER NOT NULL UNIQUE, secret_sha256 BLOB NOT NULL,"
+	" expires_s INTEGER NOT NULL, uses_left INTEGER NOT NULL);"
+	"CREATE TABLE clusters(" ID "admission INTEGER NOT NULL, writer INTEGER NOT NULL,"
+	" created_wall_ns INTEGER NOT NULL);";
+
 static const char *const migrations[] = {
 	first,
 	copies,
 	jobs,
+	clusters,
 };
 
 size_t

@@ -125,6 +125,34 @@ static const struct store_column event[] = {
 	REASON(store_event, event.reason),
 };
 
+static const struct store_column node[] = {
+	U32(store_node, node),
+	U32(store_node, keeper),
+	TEXT(store_node, name),
+	BYTES(store_node, sign_public),
+	BYTES(store_node, gossip_public),
+	TEXT(store_node, address),
+	U32(store_node, removed),
+	U32(store_node, draining),
+	I64(store_node, drain_until_wall_ns),
+	I64(store_node, admitted_wall_ns),
+	TEXT(store_node, labels),
+	TEXT(store_node, taints),
+};
+
+static const struct store_column ticket[] = {
+	U64(store_ticket, ticket),
+	BYTES(store_ticket, secret_sha256),
+	I64(store_ticket, expires_s),
+	U32(store_ticket, uses_left),
+};
+
+static const struct store_column cluster[] = {
+	U32(store_cluster, admission),
+	U32(store_cluster, writer),
+	I64(store_cluster, created_wall_ns),
+};
+
 #define SHAPE(table, parent, columns)                                   \
 	{                                                               \
 		table, sizeof(struct store_##columns), parent, columns, \
@@ -140,6 +168,9 @@ static const struct store_shape shapes[STORE_KINDS_] = {
 	[STORE_OPERATION] = SHAPE("operations", NULL, operation),
 	[STORE_ROUTE] = SHAPE("routes", "service", route),
 	[STORE_EVENT] = SHAPE("events", NULL, event),
+	[STORE_NODE] = SHAPE("nodes", NULL, node),
+	[STORE_TICKET] = SHAPE("tickets", NULL, ticket),
+	[STORE_CLUSTER] = SHAPE("clusters", NULL, cluster),
 };
 
 const struct store_shape *
@@ -171,6 +202,9 @@ store_parent(enum store_kind kind)
 	case STORE_DEPLOYMENT:
 	case STORE_OPERATION:
 	case STORE_EVENT:
+	case STORE_NODE:
+	case STORE_TICKET:
+	case STORE_CLUSTER:
 	case STORE_KINDS_:
 		break;
 	}
