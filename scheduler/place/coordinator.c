@@ -260,6 +260,37 @@ send_retire(struct coordinator *c, const struct slots_item *item, uint64_t now_n
 	c->counters.retires++;
 }
 
+/* What only its node has told of may have ended before gossip began to tell. False: no room. */
+static bool
+ask_direct(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
+	   struct step_actions *out)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &w->service->claims) {
+		struct fleet_claim *claim = container_of(it, struct fleet_claim, of_service);
+		uint64_t doubt = claim->heard_ns + COORDINATOR_DOUBT_MS * MS_NS;
+		struct placemsg m = {
+			.kind = PLACEMSG_ASK,
+			.service = claim->claim.service,
+			.number = claim->claim.number,
+		};
+
+		if (!claim->direct || !fleet_claim_lives(claim))
+			continue;
+		if (now_ns >= doubt) {
+			if (!step_actions_room(out, 1, PLACEMSG_BYTES_MAX))
+				return false;
+			placemsg_send(out, claim->claim.node, &m, 0);
+			c->counters.doubts++;
+			claim->heard_ns = now_ns;
+			doubt = now_ns + COORDINATOR_DOUBT_MS * MS_NS;
+		}
+		work_at(c, w, doubt, now_ns);
+	}
+	return true;
+}
+
 /* An old claim leaves first only when there is somewhere to go. */
 static bool
 has_room(struct coordinator *c, struct coordinator_work *w, const struct slots_item *item)
@@ -341,7 +372,7 @@ look(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns, struct 
 	}
 	w->counted = c->slots.counted;
 	work_at(c, w, c->slots.due_ns, now_ns);
-	if (!carry_out(c, w, now_ns, out))
+	if (!carry_out(c, w, now_ns, out) || !ask_direct(c, w, now_ns, out))
 		return false;
 	/* One timer serves all: what brought us here may have come before it. */
 	if (w->waits && now_ns < w->waits_until_ns)
@@ -390,7 +421,7 @@ coordinator_message(struct coordinator *c, uint32_t from, const struct placemsg 
 	if (m->kind == PLACEMSG_CLAIMED && !m->offer) {
 		/* What was told to leave says that it does. */
 		if (m->claim.node == from && fleet_claim(c->fleet, from, m->claim.number) &&
-		    fleet_claim_set(c->fleet, &m->claim) < 0)
+		    fleet_claim_answered(c->fleet, &m->claim, now_ns) < 0)
 			again(c, now_ns);
 		return;
 	}
@@ -451,7 +482,15 @@ static void
 drop_work(struct coordinator *c, struct coordinator_work *w, struct step_actions *out)
 {
 	struct fleet_service *s = w->service;
+	struct list *it, *next;
 
+	/* Nobody asks for these any more. */
+	list_each (it, next, &s->claims) {
+		struct fleet_claim *claim = container_of(it, struct fleet_claim, of_service);
+
+		if (claim->direct)
+			fleet_claim_remove(c->fleet, claim->claim.node, claim->claim.number);
+	}
 	work_free(c, w, out);
 	fleet_service_forget(c->fleet, s);
 }

@@ -37,6 +37,7 @@ enum {
 	COORDINATOR_CHANGE_MS = 500, /* changes of nodes wake the pending ones no more often */
 	COORDINATOR_REFUSALS_MAX = 32,
 	COORDINATOR_UNKNOWN_MS = 30000, /* a service that the store does not have is removed */
+	COORDINATOR_DOUBT_MS = 2000,    /* a claim that gossip does not tell of is asked for */
 };
 
 /* What a node answered last; kept for explanations while the service is pending. */
@@ -71,7 +72,8 @@ struct coordinator_work {
 };
 
 struct coordinator_counters {
-	uint64_t offers, promises, rejects, silent, awards, claimed, releases, retires, pending;
+	uint64_t offers, promises, rejects, silent, awards, claimed, releases, retires, pending,
+		doubts;
 };
 
 struct coordinator {

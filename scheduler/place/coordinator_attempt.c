@@ -294,14 +294,15 @@ on_reject(struct coordinator *c, struct coordinator_attempt *a, struct attempt_a
 
 static enum attempt_result
 on_claimed(struct coordinator *c, struct coordinator_attempt *a, uint32_t from,
-	   const struct placemsg *m)
+	   const struct placemsg *m, uint64_t now_ns)
 {
 	const struct claim *claim = &m->claim;
 
 	if (claim->service != a->work->service->id || claim->slot != a->slot || claim->node != from)
 		return ATTEMPT_GOES_ON;
 	c->counters.claimed++;
-	if (!fleet_claim(c->fleet, from, claim->number) && fleet_claim_set(c->fleet, claim) < 0)
+	if (!fleet_claim(c->fleet, from, claim->number) &&
+	    fleet_claim_answered(c->fleet, claim, now_ns) < 0)
 		return ATTEMPT_UNKNOWN;
 	return ATTEMPT_PLACED;
 }
@@ -318,7 +319,7 @@ coordinator_attempt_answer(struct coordinator *c, struct coordinator_attempt *a,
 		return on_promise(c, a, ask, m, now_ns, out);
 	if (m->kind == PLACEMSG_REJECT)
 		return on_reject(c, a, ask, m, now_ns, out);
-	return on_claimed(c, a, from, m);
+	return on_claimed(c, a, from, m, now_ns);
 }
 
 /* ---- silence ---- */

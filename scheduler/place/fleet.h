@@ -195,6 +195,10 @@ struct fleet_claim {
 	uint64_t rival_ns;
 	uint64_t asked_ns;
 	uint8_t asked; /* enum claim_retire */
+	/* Known from its node's answer only: gossip has not told of it, so it need not tell of its
+	 * end. Its node was asked (or answered) then. */
+	bool direct;
+	uint64_t heard_ns;
 };
 
 /* A service whose claims, spec or nodes changed. NULL: nodes changed that may give room to what
@@ -247,8 +251,11 @@ int fleet_service_set(struct fleet *f, const struct fleet_spec *spec)
 void fleet_service_remove(struct fleet *f, uint64_t service);
 struct fleet_service *fleet_service(const struct fleet *f, uint64_t service);
 
-/* Of (claim.node, claim.number): adds or replaces. */
+/* Of (claim.node, claim.number), as gossip tells: adds or replaces. */
 int fleet_claim_set(struct fleet *f, const struct claim *claim) __attribute__((warn_unused_result));
+/* As its node answered. */
+int fleet_claim_answered(struct fleet *f, const struct claim *claim, uint64_t now_ns)
+	__attribute__((warn_unused_result));
 void fleet_claim_remove(struct fleet *f, uint32_t node, uint64_t number);
 struct fleet_claim *fleet_claim(const struct fleet *f, uint32_t node, uint64_t number);
 /* It counts: its node is not dead. */

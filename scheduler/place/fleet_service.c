@@ -231,8 +231,8 @@ claim_new(struct fleet *f, const struct claim *claim)
 	return c;
 }
 
-int
-fleet_claim_set(struct fleet *f, const struct claim *claim)
+static struct fleet_claim *
+set(struct fleet *f, const struct claim *claim)
 {
 	struct fleet_claim *c = fleet_claim(f, claim->node, claim->number);
 
@@ -245,12 +245,37 @@ fleet_claim_set(struct fleet *f, const struct claim *claim)
 	if (c)
 		count(f, c, false);
 	else if (!(c = claim_new(f, claim)))
-		return -1;
+		return NULL;
 	if (claim->state != CLAIM_READY)
 		c->ready_ns = 0;
 	c->claim = *claim;
 	count(f, c, true);
 	fleet_touch(f, c->service);
+	return c;
+}
+
+int
+fleet_claim_set(struct fleet *f, const struct claim *claim)
+{
+	struct fleet_claim *c = set(f, claim);
+
+	if (!c)
+		return -1;
+	c->direct = false;
+	return 0;
+}
+
+int
+fleet_claim_answered(struct fleet *f, const struct claim *claim, uint64_t now_ns)
+{
+	const struct fleet_claim *before = fleet_claim(f, claim->node, claim->number);
+	bool direct = !before || before->direct;
+	struct fleet_claim *c = set(f, claim);
+
+	if (!c)
+		return -1;
+	c->direct = direct;
+	c->heard_ns = now_ns;
 	return 0;
 }
 

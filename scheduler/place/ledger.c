@@ -500,18 +500,35 @@ leave(struct ledger *l, struct ledger_item *i, enum claim_retire why)
 	ledger_item_due(l, i);
 }
 
+/* Who asks may never hear from gossip that it ended: it may not have heard of it from there in the
+ * first place. */
+static void
+say_gone(uint32_t to, const struct placemsg *m, struct step_actions *out)
+{
+	const struct placemsg gone = {
+		.kind = PLACEMSG_GONE, .service = m->service, .number = m->number};
+
+	placemsg_send(out, to, &gone, 0);
+}
+
+static void
+on_ask(const struct ledger *l, uint32_t from, const struct placemsg *m, struct step_actions *out)
+{
+	const struct ledger_item *i = ledger_claim(l, m->number);
+
+	if (!i)
+		say_gone(from, m, out);
+	else if (i->phase == LEDGER_HELD && i->claim.service == m->service)
+		say_claimed(from, 0, i, 0, out);
+}
+
 static void
 on_retire(struct ledger *l, uint32_t from, const struct placemsg *m, struct step_actions *out)
 {
 	struct ledger_item *i = map_get_u64(&l->by_number, m->number);
 
 	if (!i) {
-		/* Who asks may never hear from gossip that it ended: it may not have heard of it
-		 * from there in the first place. */
-		const struct placemsg gone = {
-			.kind = PLACEMSG_GONE, .service = m->service, .number = m->number};
-
-		placemsg_send(out, from, &gone, 0);
+		say_gone(from, m, out);
 		return;
 	}
 	if (i->phase != LEDGER_HELD || i->claim.service != m->service)
@@ -544,6 +561,9 @@ ledger_message(struct ledger *l, uint32_t from, const struct placemsg *m, uint64
 		break;
 	case PLACEMSG_RETIRE:
 		on_retire(l, from, m, out);
+		break;
+	case PLACEMSG_ASK:
+		on_ask(l, from, m, out);
 		break;
 	case PLACEMSG_PROMISE:
 	case PLACEMSG_REJECT:

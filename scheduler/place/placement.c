@@ -55,6 +55,7 @@ datagram(struct placement *p, const struct step_input *in, struct step_actions *
 		case PLACEMSG_AWARD:
 		case PLACEMSG_RELEASE:
 		case PLACEMSG_RETIRE:
+		case PLACEMSG_ASK:
 			if (!p->lost)
 				ledger_message(&p->ledger, in->node, &m, in->now_ns, out);
 			break;

@@ -113,6 +113,7 @@ placemsg_encode(const struct placemsg *m, uint8_t *out)
 		encode_retire(&p, m);
 		break;
 	case PLACEMSG_GONE:
+	case PLACEMSG_ASK:
 		put(&p, 0, 6);
 		put(&p, m->service, 8);
 		put(&p, m->number, 8);
@@ -261,6 +262,7 @@ decode_body(struct cursor *c, struct placemsg *m)
 	case PLACEMSG_RETIRE:
 		return decode_retire(c, m);
 	case PLACEMSG_GONE:
+	case PLACEMSG_ASK:
 		return decode_gone(c, m);
 	}
 	return false;
@@ -276,7 +278,7 @@ placemsg_decode(struct cursor *c, struct placemsg *out)
 		return PLACEMSG_END;
 	kind = cursor_u8(c);
 	version = cursor_u8(c);
-	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_GONE || version != PLACEMSG_VERSION)
+	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_ASK || version != PLACEMSG_VERSION)
 		return PLACEMSG_BAD;
 	out->kind = (enum placemsg_kind)kind;
 	return decode_body(c, out) && cursor_ok(c) ? PLACEMSG_OK : PLACEMSG_BAD;

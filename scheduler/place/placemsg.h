@@ -17,9 +17,11 @@
  *   RELEASE  16  4 zero u32  8 offer u64
  *   CLAIMED  56  4 zero u32  8 offer u64 (0: answer to RETIRE)  16 claim
  *   RETIRE   24  2 reason u8  3 zero u8  4 winner u32 (node; 0)  8 service u64  16 number u64
- *   GONE     24  4 zero u32  8 service u64  16 number u64: answer to RETIRE of what is not there
+ *   GONE     24  4 zero u32  8 service u64  16 number u64: answer to RETIRE or ASK of what is not
+ *                there
+ *   ASK      24  as GONE: is the claim still there
  *
- * Coordinator to node: OFFER, AWARD, RELEASE, RETIRE. Node to coordinator: PROMISE, REJECT,
+ * Coordinator to node: OFFER, AWARD, RELEASE, RETIRE, ASK. Node to coordinator: PROMISE, REJECT,
  * CLAIMED, GONE.
  */
 
@@ -44,6 +46,7 @@ enum placemsg_kind {
 	PLACEMSG_CLAIMED,
 	PLACEMSG_RETIRE,
 	PLACEMSG_GONE,
+	PLACEMSG_ASK,
 };
 
 /* Fields that a kind does not have are 0 after decoding, and not looked at when encoding. */
@@ -59,7 +62,7 @@ struct placemsg {
 	uint32_t price;           /* PROMISE: lower is better */
 	uint32_t ttl_ms;          /* PROMISE: it is kept so long; REJECT: not before */
 	uint32_t reasons;         /* REJECT: bits of fit.h */
-	uint64_t number;          /* RETIRE, GONE */
+	uint64_t number;          /* RETIRE, GONE, ASK */
 	uint32_t winner;          /* RETIRE: the node that has it instead */
 	enum claim_retire retire; /* RETIRE */
 	struct claim claim;       /* CLAIMED */

@@ -175,14 +175,15 @@ world_take_claims(struct world_node *to, const struct world_node *from)
 
 		for (size_t i = 0; i < from->claims_count; i++)
 			there |= from->claims[i].number == c->claim.number;
-		if (!there)
+		/* What gossip has not told of, it does not take back. */
+		if (!there && !c->direct)
 			fleet_claim_remove(&to->fleet, c->claim.node, c->claim.number);
 	}
 	for (size_t i = 0; i < from->claims_count; i++) {
 		const struct fleet_claim *c =
 			fleet_claim(&to->fleet, from->claims[i].node, from->claims[i].number);
 
-		if (!c || memcmp(&c->claim, &from->claims[i], sizeof(c->claim)) != 0)
+		if (!c || c->direct || memcmp(&c->claim, &from->claims[i], sizeof(c->claim)) != 0)
 			prop_check(fleet_claim_set(&to->fleet, &from->claims[i]) == 0);
 	}
 }

@@ -361,6 +361,35 @@ test_half_of_all_is_lost(void **state)
 	world_fini(&w);
 }
 
+/* Of a claim that only its node has told of, gossip need not tell the end: it may have had nothing
+ * to tell before all was over. It takes the place of nothing for long. */
+static void
+test_ended_before_gossip_told(void **state)
+{
+	struct fleet_spec *s = begin(4, 4);
+	struct claim gone = {.service = s->id, .slot = 4, .number = 4711};
+	uint32_t node = 0;
+
+	(void)state;
+	world_run(&w, 5 * WORLD_S);
+	assert_non_null(world_work(&w, s, &node));
+	gone.node = w.nodes[(node + 1) % 4].facts.node;
+	for (int i = 0; i < 2; i++) {
+		struct fleet *f = &w.nodes[node].fleet;
+
+		gone.state = i ? CLAIM_LEAVING : CLAIM_READY;
+		gone.revision = s->revision + 1;
+		assert_int_equal(fleet_claim_answered(f, &gone, w.now_ns), 0);
+		s->replicas = 5;
+		world_deploy(&w, s);
+		world_run(&w, 30 * WORLD_S);
+		assert_null(fleet_claim(f, gone.node, gone.number));
+		assert_int_equal(world_ready(&w, s), 5);
+		world_check_quiet(&w, s);
+	}
+	world_fini(&w);
+}
+
 /* While memory is short nothing is done, and nothing is forgotten. */
 static void
 test_allocation_failures(void **state)
@@ -418,6 +447,7 @@ main(void)
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_dedicated),
 		cmocka_unit_test(test_half_of_all_is_lost),
+		cmocka_unit_test(test_ended_before_gossip_told),
 		cmocka_unit_test(test_allocation_failures),
 	};
 

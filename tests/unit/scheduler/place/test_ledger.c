@@ -421,6 +421,28 @@ test_retire(void **state)
 	assert_int_equal(r->p.ledger.cpu_used_milli, 1000);
 }
 
+static void
+test_asked_whether_it_is_there(void **state)
+{
+	struct rig *r = *state;
+	uint64_t number = claimed(r, 1, WEB, 0);
+	struct placemsg ask = {.kind = PLACEMSG_ASK, .service = WEB, .number = number};
+
+	say(r, &ask);
+	assert_int_equal(heard(r).kind, PLACEMSG_CLAIMED);
+	assert_int_equal(heard(r).claim.number, number);
+	assert_int_equal(heard(r).offer, 0);
+	ask.number++;
+	say(r, &ask);
+	assert_int_equal(heard(r).kind, PLACEMSG_GONE);
+	assert_int_equal(heard(r).number, number + 1);
+	/* Of another service it is nobody's business. */
+	ask = (struct placemsg){.kind = PLACEMSG_ASK, .service = WEB + 1, .number = number};
+	say(r, &ask);
+	assert_null(action(r, STEP_SEND, 0));
+	assert_null(action(r, STEP_TELL, PLACEMENT_STOP));
+}
+
 /* A node does not leave its slot to a winner that it has not heard to be ready. */
 static void
 test_the_loser_looks_itself(void **state)
@@ -607,6 +629,7 @@ main(void)
 		TEST(test_ends),
 		TEST(test_state_is_told),
 		TEST(test_retire),
+		TEST(test_asked_whether_it_is_there),
 		TEST(test_the_loser_looks_itself),
 		TEST(test_drain_ends),
 		TEST(test_adoption),
