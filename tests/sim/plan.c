@@ -16,7 +16,8 @@
 #define S UINT64_C(1000000000)
 
 enum {
-	DRAW_SHAPE = 100,
+	DRAW_CLOSER = 99,
+	DRAW_SHAPE,
 	DRAW_KINDS,
 	DRAW_ITEMS, /* and one for each kind */
 	QUIET_OF = 8,
@@ -135,7 +136,7 @@ static void
 draw_shape(struct plan *p, const struct plan_wish *wish, uint32_t nodes)
 {
 	static const uint32_t rates[] = {0, 100000, 10000000};
-	struct draw d = draw_of(p->seed, DRAW_SHAPE);
+	struct draw d = draw_of(p->seed, DRAW_SHAPE), closer = draw_of(p->seed, DRAW_CLOSER);
 	uint64_t size = draw_below(&d, 10);
 	uint32_t most = wish->nodes_max;
 
@@ -153,6 +154,7 @@ draw_shape(struct plan *p, const struct plan_wish *wish, uint32_t nodes)
 	p->wire_low = wish->wire_low;
 	p->wire_high = draw_below(&d, 4) ? wish->wire_low : wish->wire_high;
 	p->quiet = draw_below(&d, QUIET_OF) == 0;
+	p->closer_silent = draw_below(&closer, 2);
 	draw_link(p, &d);
 }
 

@@ -60,7 +60,8 @@ struct plan {
 	uint64_t sync_ns_max; /* of the disks; 0: what is usual */
 	uint32_t wire_low;    /* versions that nodes speak are drawn between */
 	uint32_t wire_high;
-	bool quiet; /* no faults at all */
+	bool quiet;         /* no faults at all */
+	bool closer_silent; /* who closes a stream is not told DOWN of it */
 	struct link_model link;
 	struct plan_item *items; /* by time */
 	size_t item_count;

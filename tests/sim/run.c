@@ -380,8 +380,9 @@ run_one(const struct run_options *o, const char *only, FILE *trace, struct trial
 	draw_plan(o, o->from, &plan);
 	if (only)
 		keep_only(&plan, only);
-	printf("seed %" PRIu64 ": %u nodes, %zu items%s\n", o->from, plan.nodes, plan.item_count,
-	       plan.quiet ? ", no faults" : "");
+	printf("seed %" PRIu64 ": %u nodes, %zu items%s%s\n", o->from, plan.nodes, plan.item_count,
+	       plan.quiet ? ", no faults" : "",
+	       plan.closer_silent ? ", who closes a stream hears nothing" : "");
 	for (size_t i = 0; i < plan.item_count; i++)
 		if (!plan.items[i].dropped && plan.items[i].kind != PLAN_ACT)
 			sim_plan_print(&plan, i, stdout);

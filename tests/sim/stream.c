@@ -7,6 +7,9 @@
  *
  * A stream is named here by index and serial number; an end keeps its name until its core has been
  * told DOWN, so that what a core did before it could know is not held against it.
+ *
+ * Whether the core that closes is told DOWN in the end is the plan's: scheduler/step.h allows both.
+ * If not, its end has no name from then on, and lives until what was written has left.
  */
 #include "tests/sim/inside.h"
 
@@ -24,7 +27,8 @@ enum input { INPUT_UP, INPUT_DOWN, INPUT_ROOM };
 
 struct sim_end {
 	uint32_t node;
-	uint32_t name; /* 0: the core does not know it, or knows that it is down */
+	uint32_t name; /* 0: the core does not know it, or no more */
+	bool listed;   /* it is in the node's list */
 	uint32_t next; /* in the node's list: index * 2 + side */
 	bool up;
 	bool over;    /* DOWN is on its way to the core */
@@ -56,7 +60,7 @@ find(struct sim *s, uint32_t node, uint32_t name)
 {
 	uint32_t at = sim_shell_node(s, node)->streams;
 
-	while (at != NONE && end_at(s, at)->name != name)
+	while (at != NONE && (name == 0 || end_at(s, at)->name != name))
 		at = end_at(s, at)->next;
 	return at;
 }
@@ -68,6 +72,7 @@ name_end(struct sim *s, uint32_t place, uint32_t name)
 	uint32_t *head = &sim_shell_node(s, e->node)->streams;
 
 	e->name = name;
+	e->listed = true;
 	e->next = *head;
 	*head = place;
 }
@@ -78,11 +83,12 @@ unname_end(struct sim *s, uint32_t place)
 	struct sim_end *e = end_at(s, place);
 	uint32_t *at = &sim_shell_node(s, e->node)->streams;
 
-	if (e->name == 0)
+	if (!e->listed)
 		return;
 	while (*at != place)
 		at = &end_at(s, *at)->next;
 	*at = e->next;
+	e->listed = false;
 	e->name = 0;
 	e->over = true;
 }
@@ -105,7 +111,7 @@ free_if_done(struct sim *s, uint32_t index)
 {
 	struct sim_stream *t = &s->streams[index];
 
-	if (t->serial == 0 || t->end[0].name != 0 || t->end[1].name != 0 || !t->end[0].over ||
+	if (t->serial == 0 || t->end[0].listed || t->end[1].listed || !t->end[0].over ||
 	    !t->end[1].over)
 		return;
 	drop_written(s, &t->end[0]);
@@ -182,6 +188,8 @@ end_side(struct sim *s, uint32_t index, unsigned side, uint64_t at_ns, int statu
 	e->over = true;
 	if (e->name != 0)
 		say(s, at_ns, index, side, INPUT_DOWN, status);
+	else
+		unname_end(s, index * 2 + side);
 }
 
 static void
@@ -254,6 +262,17 @@ sim_stream_write(struct sim *s, uint32_t node, uint32_t name, struct parcel *p)
 	arm_pump(s, place / 2, place % 2, arrival(s, &s->streams[place / 2], place % 2, p->bytes));
 }
 
+/* Closed before it was up, with nothing to say. */
+static void
+give_up_early(struct sim *s, uint32_t index)
+{
+	struct sim_stream *t = &s->streams[index];
+
+	end_side(s, index, 0, s->now_ns, 0);
+	if (t->end[1].up)
+		end_side(s, index, 1, arrival(s, t, 0, 40), 0);
+}
+
 void
 sim_stream_close(struct sim *s, uint32_t node, uint32_t name)
 {
@@ -265,11 +284,16 @@ sim_stream_close(struct sim *s, uint32_t node, uint32_t name)
 		return;
 	}
 	e->closing = true;
-	if (e->up && !e->over)
+	if (s->plan->closer_silent)
+		e->name = 0;
+	if (e->over && e->name == 0)
+		unname_end(s, place);
+	else if (e->up && !e->over)
 		arm_pump(s, place / 2, place % 2,
 			 arrival(s, &s->streams[place / 2], place % 2, 40));
-	else
-		end_side(s, place / 2, place % 2, s->now_ns, 0);
+	else if (!e->head)
+		give_up_early(s, place / 2);
+	free_if_done(s, place / 2);
 }
 
 void
@@ -334,6 +358,7 @@ reach_peer(struct sim *s, uint32_t index)
 	if (peer->state == SIM_DOWN) {
 		t->end[1].over = true;
 		end_side(s, index, 0, arrival(s, t, 1, 40), ERR_UNREACHABLE);
+		free_if_done(s, index);
 		return;
 	}
 	do {
@@ -409,13 +434,18 @@ input(struct sim *s, uint32_t index, unsigned side, enum input what, int status)
 {
 	struct sim_end *e = &s->streams[index].end[side];
 
-	if (e->name == 0 || (e->over && what != INPUT_DOWN))
+	if (!e->listed || (e->over && what != INPUT_DOWN))
+		return;
+	if (what == INPUT_UP) {
+		e->up = true;
+		arm_pump(s, index, side, s->now_ns);
+	}
+	if (e->name == 0)
 		return;
 	switch (what) {
 	case INPUT_UP:
-		e->up = true;
-		arm_pump(s, index, side, s->now_ns);
-		give(s, index, side, STEP_STREAM_UP, 0, NULL);
+		if (!e->closing)
+			give(s, index, side, STEP_STREAM_UP, 0, NULL);
 		break;
 	case INPUT_ROOM:
 		if (e->head)

@@ -18,9 +18,12 @@ struct script_input {
 	uint8_t first;        /* byte of it */
 };
 
+struct script;
+typedef void script_fn(struct script *s, const struct sim_core_config *config,
+		       const struct step_input *in, struct step_actions *out);
+
 struct script {
-	void (*on)(struct script *s, const struct sim_core_config *config,
-		   const struct step_input *in, struct step_actions *out);
+	script_fn *on;
 	struct script_input inputs[SCRIPT_INPUTS];
 	size_t count;
 	struct sim *sim;

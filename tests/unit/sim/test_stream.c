@@ -39,19 +39,25 @@ on_ask(struct script *s, const struct sim_core_config *config, const struct step
 }
 
 static void
-run(struct plan *plan, uint64_t until_ns)
+run_as(script_fn *on, struct plan *plan, uint64_t until_ns)
 {
 	struct sim_profile profile = script_profile(&script);
 	struct sim *s;
 
 	memset(&script, 0, sizeof(script));
-	script.on = on_ask;
+	script.on = on;
 	script.sim = s = sim_new(plan, &profile);
 	sim_run(s, until_ns);
 	if (s->failure.failed)
 		fail_msg("%s: %s", s->failure.check, s->failure.text);
 	sim_free(s);
 	sim_plan_fini(plan);
+}
+
+static void
+run(struct plan *plan, uint64_t until_ns)
+{
+	run_as(on_ask, plan, until_ns);
 }
 
 static void
@@ -74,6 +80,53 @@ test_there_and_back(void **state)
 			assert_true(last->in.node == 3 - node);
 		}
 		assert_int_equal(script_count(&script, 1, STEP_STREAM_ROOM, NULL), 1);
+	}
+}
+
+/* Who closes may hear no more of it; the other side does. */
+static void
+test_the_closer_hears_nothing(void **state)
+{
+	struct plan plan = script_plan(2);
+
+	(void)state;
+	plan.closer_silent = true;
+	run(&plan, 10 * SIM_S);
+	assert_int_equal(script.stream_bytes, BYTES + 1);
+	assert_int_equal(script_count(&script, 1, STEP_STREAM_DOWN, NULL), 0);
+	assert_int_equal(script_count(&script, 2, STEP_STREAM_DOWN, NULL), 1);
+}
+
+/* Node 1 writes and closes at once, before it can know whether anybody is there. */
+static void
+on_blurt(struct script *s, const struct sim_core_config *config, const struct step_input *in,
+	 struct step_actions *out)
+{
+	struct step_action *a;
+
+	(void)s;
+	if (in->kind != STEP_START || config->node != 1 || config->boot != 1)
+		return;
+	a = step_add(out, STEP_STREAM_OPEN, NULL, 0);
+	a->node = 2;
+	a->stream = OURS;
+	step_add(out, STEP_STREAM_WRITE, "hello", 5)->stream = OURS;
+	step_add(out, STEP_STREAM_CLOSE, NULL, 0)->stream = OURS;
+}
+
+static void
+test_written_before_it_was_up(void **state)
+{
+	(void)state;
+	for (unsigned silent = 0; silent < 2; silent++) {
+		struct plan plan = script_plan(2);
+
+		plan.closer_silent = silent;
+		run_as(on_blurt, &plan, 10 * SIM_S);
+		assert_int_equal(script.stream_bytes, 5);
+		assert_int_equal(script_count(&script, 1, STEP_STREAM_UP, NULL), 0);
+		assert_int_equal(script_count(&script, 1, STEP_STREAM_DOWN, NULL), !silent);
+		assert_int_equal(script_count(&script, 2, STEP_STREAM_DOWN, NULL), 1);
 	}
 }
 
@@ -137,6 +190,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
+		cmocka_unit_test(test_the_closer_hears_nothing),
+		cmocka_unit_test(test_written_before_it_was_up),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_reset_by_a_crash),
