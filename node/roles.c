@@ -2,9 +2,10 @@
 /*
  * Who may do what. One row per role; a row is all that a reviewer needs to know about a process.
  *
- * Rules: a role that faces something hostile has no capability; a key and a network never meet in
- * one process (signer has no network, proxy no keys); no two processes share a uid, since equal
- * uids could signal and trace each other.
+ * Rules: a role that faces something hostile has no capability; a key of a site and a network never
+ * meet in one process (signer has no network, proxy no keys); no two processes share a uid, since
+ * equal uids could signal and trace each other. scheduler has the keys by which the nodes of a
+ * cluster know each other, and speaks with them itself: only who shows one of their keys is heard.
  * runtime is the exception that runs containers: its children inherit capabilities' bounds and
  * filter, so its row is the most that any container can ever have. Loading modules, raw hardware
  * access, rebooting, setting the clock and the security policy are in nobody's row.
@@ -62,8 +63,9 @@ static const struct roles_entry entries[ROLES_COUNT] = {
 	{ROLE_PROBE, ROLES_FABRIC, .uid = 6, .start = 6, .replace = 4, .landlock = true,
 	 .filter = FILTER_BASE | FILTER_CLIENT,
 	 .files_max = 4096, .tasks_max = 16},
-	{ROLE_SCHEDULER, ROLES_NONE, .uid = 7, .start = 7, .replace = 3, .landlock = true,
-	 .filter = FILTER_BASE | FILTER_SHARE | FILTER_FILES,
+	{ROLE_SCHEDULER, ROLES_HOST, .uid = 7, .start = 7, .replace = 3, .landlock = true,
+	 .filter = FILTER_BASE | FILTER_SHARE | FILTER_FILES | FILTER_CLIENT | FILTER_SERVER |
+		   FILTER_SECRETS,
 	 .files_max = 1024, .tasks_max = 16,
 	 .folders_count = 1, .folders = {{ROLES_DATA, "state", RW}}},
 	{ROLE_PROXY, ROLES_FABRIC, .uid = 16, .start = 8, .replace = 11, .many = true, .outlives = true,

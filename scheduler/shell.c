@@ -54,6 +54,18 @@ send_batch(struct shell *s)
 	b->count = 0;
 }
 
+static socklen_t
+to_sockaddr(const struct shell *s, const struct addr *a, struct sockaddr_storage *out)
+{
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
+
+	if (!s->v6)
+		return addr_to_sockaddr(a, out);
+	*six = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(a->port)};
+	memcpy(&six->sin6_addr, a->ip, sizeof(a->ip));
+	return sizeof(*six);
+}
+
 static void
 send_datagram(struct shell_core_state *c, uint32_t node, const void *data, size_t bytes)
 {
@@ -75,7 +87,7 @@ send_datagram(struct shell_core_state *c, uint32_t node, const void *data, size_
 	b->data[i] = (struct iovec){b->bytes[i], bytes + 1 + ENVELOPE_OVERHEAD};
 	memset(&b->messages[i], 0, sizeof(b->messages[i]));
 	b->messages[i].msg_hdr.msg_name = &b->to[i];
-	b->messages[i].msg_hdr.msg_namelen = addr_to_sockaddr(&p->address, &b->to[i]);
+	b->messages[i].msg_hdr.msg_namelen = to_sockaddr(s, &p->address, &b->to[i]);
 	b->messages[i].msg_hdr.msg_iov = &b->data[i];
 	b->messages[i].msg_hdr.msg_iovlen = 1;
 	if (++b->count == SHELL_BATCH)
@@ -327,6 +339,7 @@ void
 shell_peer_remove(struct shell *s, uint32_t node)
 {
 	peer_free(map_remove_u64(&s->peers, node));
+	shell_stream_abort_node(s, node);
 }
 
 bool
@@ -441,6 +454,10 @@ shell_new(const struct shell_config *config, struct shell **out, struct err *err
 		return err_set(err, ERR_NO_MEMORY, "cannot begin to speak with other nodes");
 	}
 	s->config = taken;
+	struct sockaddr_storage own;
+	socklen_t length = sizeof(own);
+	s->v6 = getsockname(taken.udp_fd, (struct sockaddr *)&own, &length) == 0 &&
+		own.ss_family == AF_INET6;
 	channel_rules_ref(s->config.rules);
 	map_init(&s->peers, MEM_SCHEDULER);
 	list_init(&s->nameless);

@@ -63,6 +63,8 @@ struct shell_config {
 	/* A channel that came up for admission: the owner takes it (channel_give) or aborts it.
 	 * NULL: refused. */
 	void (*admission)(void *arg, struct channel *c);
+	/* Likewise one of a peer for the store. */
+	void (*store)(void *arg, struct channel *c);
 	void *arg;
 };
 
@@ -80,6 +82,7 @@ void shell_local(struct shell *s, uint8_t service, uint16_t what, uint64_t token
 /* A peer, or another address of one. The address may be zero: not known yet. */
 int shell_peer(struct shell *s, uint32_t node, const uint8_t public_key[ENVELOPE_KEY],
 	       const struct addr *address, struct err *err) MUST_CHECK;
+/* Its streams end; members of the cluster that are no peers can open none. */
 void shell_peer_remove(struct shell *s, uint32_t node);
 /* Where it is now; false: not a peer. */
 bool shell_peer_address(const struct shell *s, uint32_t node, struct addr *out);

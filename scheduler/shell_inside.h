@@ -54,6 +54,7 @@ struct shell {
 	struct map peers; /* struct shell_peer_state by node id */
 	uv_poll_t udp, tcp;
 	bool listens;
+	bool v6;         /* the UDP socket is of that family: it wants IPv4 addresses mapped */
 	uv_timer_t soon; /* what waits for the loop's next turn */
 	unsigned handles;
 	bool freed;
@@ -82,6 +83,8 @@ void shell_stream_accept(struct shell *s, int fd);
 /* Tells of those that could not be opened. */
 void shell_stream_soon(struct shell *s);
 void shell_stream_abort_all(struct shell *s);
+/* Those of a node that is no peer any more; their cores are told. */
+void shell_stream_abort_node(struct shell *s, uint32_t node);
 
 /* ---- shell_disk.c ---- */
 

@@ -136,6 +136,15 @@ our_stream_up(struct stream *t, struct channel *channel)
 }
 
 static void
+hand_over(struct shell *s, struct channel *channel, void (*take)(void *arg, struct channel *c))
+{
+	if (take)
+		take(s->config.arg, channel);
+	else
+		channel_abort(channel);
+}
+
+static void
 on_up(void *arg, struct channel *channel)
 {
 	struct stream *t = arg;
@@ -146,13 +155,17 @@ on_up(void *arg, struct channel *channel)
 		return;
 	}
 	t->node = channel_peer(channel)->node;
-	if (channel_kind(channel) != CHANNEL_ADMISSION)
-		return; /* its first byte says whose it is */
-	stream_free(t);
-	if (s->config.admission)
-		s->config.admission(s->config.arg, channel);
-	else
+	if (channel_kind(channel) == CHANNEL_ADMISSION) {
+		stream_free(t);
+		hand_over(s, channel, s->config.admission);
+	} else if (!map_get_u64(&s->peers, t->node)) {
+		s->counters.strangers++; /* was removed, or is not known here yet */
+		stream_free(t);
 		channel_abort(channel);
+	} else if (channel_kind(channel) == CHANNEL_STORE) {
+		stream_free(t);
+		hand_over(s, channel, s->config.store);
+	} /* else its first byte says whose it is */
 }
 
 /* A peer's first byte. */
@@ -303,6 +316,21 @@ shell_stream_accept(struct shell *s, int fd)
 	if (channel_accept(s->config.loop, s->config.rules, fd, &calls, t, &t->channel, &err) < 0) {
 		s->counters.channels_refused++;
 		stream_free(t);
+	}
+}
+
+void
+shell_stream_abort_node(struct shell *s, uint32_t node)
+{
+	for (size_t i = 0; i < s->cores_count; i++) {
+		struct list *it, *next;
+
+		list_each (it, next, &s->cores[i]->streams) {
+			struct stream *t = container_of(it, struct stream, link);
+
+			if (t->node == node && t->channel)
+				fail_soon(t, ERR_DENIED);
+		}
 	}
 }
 
