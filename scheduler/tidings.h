@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_TIDINGS_H
+#define SCHEDULER_TIDINGS_H
+
+/*
+ * What a node says of itself to the others, as values of gossip's entries (gossip/gossip.h). Each
+ * value but that of a claim begins with a version; a later version may add fields at the end, which
+ * an older one passes over. Little endian; a text is its length as u8 and the bytes, without NUL.
+ *
+ *   FACTS     id 1: 0 version u8  1 flags u8 (1 cordoned, 2 draining)  2 labels u8  3 taints u8
+ *             4 cpu_milli u32  8 memory u64  16 started i64  24 address (16 bytes, then u16 port)
+ *             42 texts: name, zone, platform, version; key and value of each label; each taint
+ *   LOAD      id 1: 0 version u8  1 cpu_free_milli u32  5 memory_free u64  13 store sequence u64
+ *   CLAIM     id: its number. 40 bytes, place/claim.h; what follows them is of a later version
+ *   REPLICA   id: the replica's. 0 version u8  1 state u8  2 flags u16  4 index u32  8 revision u32
+ *             12 attempt u32  16 ready_attempt u32  20 restarts u32  24 conditions u32
+ *             28 service u64  36 operation u64  44 claim u64  52 created i64  60 since i64
+ *             68 ready i64  76 make (32)  108 addr4 (16)  124 addr6 (16)
+ *             140 reason's kind u8, and if that is not 0: u32 code, texts what, why, why2, fix
+ *   ADMITTED  id: node. 0 version u8, then its certificate (DER, the leaf alone)
+ *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
+ *             ("volume:shop/data", "device:/dev/kvm")
+ *
+ * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
+ * whole. No I/O, no clock, no allocation.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/err.h"
+#include "ring/msg_base.h"
+#include "scheduler/gossip/gossip.h"
+#include "scheduler/place/claim.h"
+
+enum tidings_type {
+	TIDINGS_FACTS = 1,
+	TIDINGS_LOAD,
+	TIDINGS_CLAIM,
+	TIDINGS_REPLICA,
+	TIDINGS_ADMITTED,
+	TIDINGS_THING,
+};
+
+enum {
+	TIDINGS_VERSION = 1,
+	TIDINGS_ONE = 1, /* the id of FACTS and LOAD */
+	TIDINGS_LABELS_MAX = 32,
+	TIDINGS_TAINTS_MAX = 32,
+	TIDINGS_WORD = 64,       /* a label's key or value, a taint; with NUL */
+	TIDINGS_THING_MAX = 256, /* with NUL */
+	TIDINGS_LOAD_BYTES = 21,
+};
+
+/* A value on its way to gossip_put. */
+struct tidings_value {
+	uint8_t data[GOSSIP_VALUE_MAX];
+	size_t bytes;
+};
+
+struct tidings_label {
+	char key[TIDINGS_WORD];
+	char value[TIDINGS_WORD];
+};
+
+/* Labels and taints are those of its own configuration; others stand in its row of the store. */
+struct tidings_facts {
+	bool cordoned;
+	bool draining;
+	uint32_t cpu_milli; /* what replicas may reserve in all; 0: not known */
+	uint64_t memory_bytes;
+	int64_t started_wall_ns;
+	struct addr address; /* port 0: as the store has it */
+	char name[MSG_NAME];
+	char zone[MSG_NAME];
+	char platform[32]; /* "linux/amd64" */
+	char version[32];
+	struct tidings_label labels[TIDINGS_LABELS_MAX];
+	size_t labels_count;
+	char taints[TIDINGS_TAINTS_MAX][TIDINGS_WORD];
+	size_t taints_count;
+};
+
+struct tidings_load {
+	uint32_t cpu_free_milli;
+	uint64_t memory_free_bytes;
+	uint64_t sequence; /* of the store's last transaction that it has */
+};
+
+enum tidings_flag {
+	TIDINGS_LEAVING = 1 << 0, /* ordered to be removed */
+	TIDINGS_STARTED = 1 << 1, /* the process of this attempt runs */
+	TIDINGS_PASSED = 1 << 2,  /* and has passed its gate */
+	TIDINGS_TROUBLE = 1 << 3, /* ended, and not to be expected back soon */
+	TIDINGS_JOB = 1 << 4,     /* a run of a job */
+	TIDINGS_STOPPED = 1 << 5, /* ordered to stop */
+};
+
+/* What the others must know of a replica that is not theirs. */
+struct tidings_replica {
+	uint64_t service;
+	uint64_t operation; /* that made it; 0: none */
+	uint64_t claim;     /* its number on that node; 0: has none */
+	uint32_t index;
+	uint32_t revision;
+	uint32_t attempt;
+	uint32_t ready_attempt;
+	uint32_t restarts;
+	uint32_t conditions; /* of msg_replica */
+	uint32_t state;      /* enum msg_replica_state */
+	uint32_t flags;      /* enum tidings_flag */
+	int64_t created_wall_ns;
+	int64_t since_wall_ns;
+	int64_t ready_wall_ns; /* since when it is ready; 0: it is not */
+	uint8_t make[32];
+	struct addr addr4, addr6; /* of its attempt; without port, zero: none */
+	struct msg_reason reason;
+};
+
+/* ERR_LIMIT when the texts take more than an entry may: labels and taints are to be fewer. */
+int tidings_put_facts(const struct tidings_facts *f, struct tidings_value *out,
+		      struct err *err) MUST_CHECK;
+void tidings_put_load(const struct tidings_load *l, struct tidings_value *out);
+void tidings_put_claim(const struct claim *c, struct tidings_value *out);
+/* Texts of the reason are cut to what has room. */
+void tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out);
+/* False: it is empty or too large for an entry. */
+bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *out);
+bool tidings_put_thing(const char *thing, struct tidings_value *out);
+
+/* False: not what a node writes; *out is then without meaning. */
+bool tidings_take_facts(const void *value, size_t bytes, struct tidings_facts *out);
+bool tidings_take_load(const void *value, size_t bytes, struct tidings_load *out);
+/* It must be of that node and number: nobody speaks for others. */
+bool tidings_take_claim(const void *value, size_t bytes, uint32_t node, uint64_t number,
+			struct claim *out);
+bool tidings_take_replica(const void *value, size_t bytes, struct tidings_replica *out);
+/* The certificate, borrowed; NULL. */
+const void *tidings_take_admitted(const void *value, size_t bytes, size_t *bytes_out);
+bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler/tidings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "ring/msg_deploy.h"
+#include "scheduler/place/rendezvous.h"
+
+static struct tidings_facts
+some_facts(void)
+{
+	struct tidings_facts f = {
+		.draining = true,
+		.cpu_milli = 7750,
+		.memory_bytes = UINT64_C(8) << 30,
+		.started_wall_ns = 1763800000000000000,
+		.name = "edge-1",
+		.zone = "a",
+		.platform = "linux/amd64",
+		.version = "0.3.1",
+		.labels = {{"gpu", "true"}, {"zlayer.io/disk", ""}},
+		.labels_count = 2,
+		.taints = {"dirty"},
+		.taints_count = 1,
+	};
+
+	assert_true(addr_parse("192.0.2.7:9881", &f.address));
+	return f;
+}
+
+static struct tidings_replica
+some_replica(void)
+{
+	struct tidings_replica r = {
+		.service = 12,
+		.operation = 99,
+		.claim = 5,
+		.index = 2,
+		.revision = 13,
+		.attempt = 3,
+		.ready_attempt = 2,
+		.restarts = 1,
+		.conditions = MSG_SCHEDULED | MSG_READY,
+		.state = MSG_REPLICA_READY,
+		.flags = TIDINGS_STARTED | TIDINGS_PASSED,
+		.created_wall_ns = 1,
+		.since_wall_ns = 2,
+		.ready_wall_ns = 3,
+		.make = {1, 2, 3},
+		.reason = {.kind = ERR_TIMEOUT, .code = 4, .what = "a", .why = "b", .fix = "c"},
+	};
+
+	assert_true(addr_parse_ip("10.20.0.7", &r.addr4));
+	assert_true(addr_parse_ip("fd00::7", &r.addr6));
+	return r;
+}
+
+static void
+test_there_and_back(void **state)
+{
+	struct tidings_facts f = some_facts(), f2;
+	struct tidings_load l = {1500, UINT64_C(3) << 30, 77}, l2;
+	struct tidings_replica r = some_replica(), r2;
+	struct tidings_value v;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
+	assert_true(tidings_take_facts(v.data, v.bytes, &f2));
+	assert_memory_equal(&f, &f2, sizeof(f));
+	tidings_put_load(&l, &v);
+	assert_true(tidings_take_load(v.data, v.bytes, &l2));
+	assert_int_equal(l2.cpu_free_milli, 1500);
+	assert_int_equal(l2.sequence, 77);
+	tidings_put_replica(&r, &v);
+	assert_true(tidings_take_replica(v.data, v.bytes, &r2));
+	assert_memory_equal(&r, &r2, sizeof(r));
+}
+
+/* Every prefix of a value is refused, and a value of a later version with more at its end is not.
+ */
+static void
+test_versions(void **state)
+{
+	struct tidings_facts f = some_facts();
+	struct tidings_replica r = some_replica();
+	struct tidings_value v;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_facts(v.data, n, &f));
+	v.data[v.bytes] = 0;
+	assert_false(tidings_take_facts(v.data, v.bytes + 1, &f));
+	v.data[0] = TIDINGS_VERSION + 1;
+	assert_true(tidings_take_facts(v.data, v.bytes + 1, &f));
+	v.data[0] = 0;
+	assert_false(tidings_take_facts(v.data, v.bytes, &f));
+	tidings_put_replica(&r, &v);
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_replica(v.data, n, &r));
+	v.data[0] = TIDINGS_VERSION + 1;
+	assert_true(tidings_take_replica(v.data, v.bytes + 1, &r));
+}
+
+static void
+test_labels_that_have_no_room(void **state)
+{
+	struct tidings_facts f = some_facts();
+	struct tidings_value v;
+	struct err err = {0};
+
+	(void)state;
+	for (f.labels_count = 0; f.labels_count < TIDINGS_LABELS_MAX; f.labels_count++) {
+		struct tidings_label *l = &f.labels[f.labels_count];
+
+		memset(l, 0, sizeof(*l));
+		memset(l->key, 'k', sizeof(l->key) - 1);
+		memset(l->value, 'v', sizeof(l->value) - 1);
+	}
+	assert_int_equal(tidings_put_facts(&f, &v, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+}
+
+/* The longest reason has room, and what no terminal should see is made harmless. */
+static void
+test_long_reasons(void **state)
+{
+	struct tidings_replica r = some_replica(), out;
+	struct tidings_value v;
+
+	(void)state;
+	memset(r.reason.what, '\x1b', sizeof(r.reason.what) - 1);
+	memset(r.reason.why, 'x', sizeof(r.reason.why) - 1);
+	memset(r.reason.why2, 'y', sizeof(r.reason.why2) - 1);
+	memset(r.reason.fix, 'z', sizeof(r.reason.fix) - 1);
+	tidings_put_replica(&r, &v);
+	assert_true(v.bytes <= GOSSIP_VALUE_MAX);
+	assert_true(tidings_take_replica(v.data, v.bytes, &out));
+	assert_true(text_starts(out.reason.what, "\\x1b"));
+	assert_true(strlen(out.reason.fix) > 100);
+}
+
+static void
+test_nobody_speaks_for_others(void **state)
+{
+	struct claim c = {.service = 1, .slot = 2, .revision = 3, .node = 4, .state = CLAIM_READY};
+	char out[TIDINGS_THING_MAX];
+	struct tidings_value v;
+	struct claim again;
+
+	(void)state;
+	c.number = 9;
+	tidings_put_claim(&c, &v);
+	assert_true(tidings_take_claim(v.data, v.bytes, 4, 9, &again));
+	assert_memory_equal(&c, &again, sizeof(c));
+	assert_false(tidings_take_claim(v.data, v.bytes, 5, 9, &again));
+	assert_false(tidings_take_claim(v.data, v.bytes, 4, 8, &again));
+	assert_false(tidings_take_claim(v.data, v.bytes - 1, 4, 9, &again));
+	assert_true(tidings_put_thing("volume:shop/data", &v));
+	assert_true(tidings_take_thing(v.data, v.bytes, rendezvous_text("volume:shop/data"), out));
+	assert_string_equal(out, "volume:shop/data");
+	assert_false(tidings_take_thing(v.data, v.bytes, 3, out));
+	assert_false(tidings_put_thing("", &v));
+}
+
+static void
+test_certificates(void **state)
+{
+	uint8_t der[GOSSIP_VALUE_MAX] = {0x30, 0x82};
+	struct tidings_value v;
+	size_t bytes = 0;
+
+	(void)state;
+	assert_true(tidings_put_admitted(der, 700, &v));
+	const void *again = tidings_take_admitted(v.data, v.bytes, &bytes);
+	assert_non_null(again);
+	assert_int_equal(bytes, 700);
+	assert_memory_equal(again, der, 700);
+	assert_false(tidings_put_admitted(der, sizeof(der), &v));
+	assert_false(tidings_put_admitted(der, 0, &v));
+	assert_null(tidings_take_admitted(v.data, 1, &bytes));
+}
+
+static void
+write_input(const char *folder, const char *name, uint8_t type, const struct tidings_value *v)
+{
+	char path[512];
+	FILE *file;
+
+	text_format(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "wb");
+	assert_non_null(file);
+	assert_int_equal(fputc(type, file), type);
+	assert_int_equal(fwrite(v->data, 1, v->bytes, file), v->bytes);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* ZLAYER_CORPUS=tests/fuzz/corpus/tidings makes the fuzz target's inputs anew. */
+static void
+test_corpus(void **state)
+{
+	const char *folder = getenv("ZLAYER_CORPUS");
+	struct tidings_facts f = some_facts();
+	struct tidings_load l = {1500, UINT64_C(3) << 30, 77};
+	struct tidings_replica r = some_replica();
+	struct claim c = {1, 2, 3, 0, 1, CLAIM_READY, 0, 0, 7};
+	struct tidings_value v;
+	struct err err = {0};
+
+	(void)state;
+	if (!folder)
+		return;
+	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
+	write_input(folder, "facts", TIDINGS_FACTS, &v);
+	tidings_put_load(&l, &v);
+	write_input(folder, "load", TIDINGS_LOAD, &v);
+	tidings_put_claim(&c, &v);
+	write_input(folder, "claim", TIDINGS_CLAIM, &v);
+	tidings_put_replica(&r, &v);
+	write_input(folder, "replica", TIDINGS_REPLICA, &v);
+	r.reason.kind = 0;
+	tidings_put_replica(&r, &v);
+	v.data[0] = TIDINGS_VERSION + 1;
+	v.data[v.bytes++] = 7;
+	write_input(folder, "replica_later", TIDINGS_REPLICA, &v);
+	assert_true(tidings_put_admitted("certificate", 11, &v));
+	write_input(folder, "admitted", TIDINGS_ADMITTED, &v);
+	assert_true(tidings_put_thing("volume:shop/data", &v));
+	write_input(folder, "thing", TIDINGS_THING, &v);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_there_and_back),
+		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_labels_that_have_no_room),
+		cmocka_unit_test(test_long_reasons),
+		cmocka_unit_test(test_nobody_speaks_for_others),
+		cmocka_unit_test(test_certificates),
+		cmocka_unit_test(test_corpus),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
