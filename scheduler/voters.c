@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A decision is a walk over the nodes with a short list of questions in the order of their urgency:
+ * what is broken, what is under way, what is missing. Each question either ends in the one change
+ * or leaves the next one to be asked.
+ */
+#include "scheduler/voters.h"
+
+#include <assert.h>
+
+#define MS UINT64_C(1000000)
+
+struct look {
+	const struct voters_node *nodes;
+	size_t count;
+	uint64_t now_ns;
+	const struct voters_node *learner; /* the first one */
+	const struct voters_node *victim;  /* a voter that should go */
+	enum voters_why victim_why;
+	struct voters_decision *out;
+};
+
+static unsigned
+majority(unsigned voters)
+{
+	return voters / 2 + 1;
+}
+
+/* True when the state has lasted so long; else the answer is due again when it will have. */
+static bool
+lasted(struct look *l, uint64_t since_ns, uint64_t ms)
+{
+	uint64_t at_ns = since_ns + ms * MS;
+
+	if (l->now_ns >= at_ns)
+		return true;
+	if (at_ns < l->out->due_ns)
+		l->out->due_ns = at_ns;
+	return false;
+}
+
+static bool
+can_serve(struct look *l, const struct voters_node *n)
+{
+	return n->able && n->live && !n->draining && !n->removed &&
+	       lasted(l, n->since_ns, VOTERS_SETTLE_MS);
+}
+
+static unsigned
+voters_of_zone(const struct look *l, uint64_t zone)
+{
+	unsigned found = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		found += l->nodes[i].standing == VOTERS_VOTER && l->nodes[i].zone == zone &&
+			 &l->nodes[i] != l->victim;
+	return found;
+}
+
+/* Zones of the nodes that could be voters; counted up to the limit that matters. */
+static unsigned
+zones_able(const struct look *l, unsigned *nodes_out)
+{
+	uint64_t seen[VOTERS_MANY_ZONES];
+	unsigned zones = 0;
+
+	*nodes_out = 0;
+	for (size_t i = 0; i < l->count; i++) {
+		const struct voters_node *n = &l->nodes[i];
+		bool known = false;
+
+		if (!n->able || !n->live || n->removed)
+			continue;
+		++*nodes_out;
+		for (unsigned k = 0; k < zones; k++)
+			known |= seen[k] == n->zone;
+		if (!known && zones < VOTERS_MANY_ZONES)
+			seen[zones++] = n->zone;
+	}
+	return zones;
+}
+
+static unsigned
+wanted(const struct look *l)
+{
+	unsigned nodes;
+	unsigned zones = zones_able(l, &nodes);
+
+	if (nodes >= VOTERS_MANY_NODES && zones >= VOTERS_MANY_ZONES)
+		return VOTERS_MANY;
+	/* What once was five is not made three again: that would be a removal without a cause. */
+	return l->out->voters > VOTERS_FEW ? VOTERS_MANY : VOTERS_FEW;
+}
+
+/* A voter that should go: sent away before dead before drained, then by id. */
+static void
+find_victim(struct look *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		const struct voters_node *n = &l->nodes[i];
+		enum voters_why why;
+
+		if (n->standing != VOTERS_VOTER)
+			continue;
+		if (n->removed)
+			why = VOTERS_WHY_REMOVED;
+		else if (!n->live && lasted(l, n->since_ns, VOTERS_REPLACE_MS))
+			why = VOTERS_WHY_DEAD;
+		else if (n->live && n->draining)
+			why = VOTERS_WHY_DRAINS;
+		else
+			continue;
+		if (!l->victim || (why == VOTERS_WHY_REMOVED && l->victim_why != why) ||
+		    (why == VOTERS_WHY_DEAD && l->victim_why == VOTERS_WHY_DRAINS)) {
+			l->victim = n;
+			l->victim_why = why;
+		}
+	}
+}
+
+static void
+count(struct look *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		const struct voters_node *n = &l->nodes[i];
+
+		if (n->standing == VOTERS_VOTER) {
+			l->out->voters++;
+			l->out->live += n->live;
+		} else if (n->standing == VOTERS_LEARNER && !l->learner) {
+			l->learner = n;
+		}
+	}
+}
+
+static const struct voters_node *
+best(struct look *l, uint32_t first)
+{
+	const struct voters_node *found = NULL;
+	unsigned found_peers = 0;
+
+	for (size_t i = 0; i < l->count; i++) {
+		const struct voters_node *n = &l->nodes[i];
+
+		if (n->standing != VOTERS_NOT || !can_serve(l, n))
+			continue;
+		if (n->node == first)
+			return n;
+		unsigned peers = voters_of_zone(l, n->zone);
+		if (!found || peers < found_peers ||
+		    (peers == found_peers && n->since_ns < found->since_ns)) {
+			found = n;
+			found_peers = peers;
+		}
+	}
+	return found;
+}
+
+static void
+decide(struct look *l, enum voters_verb verb, const struct voters_node *n, enum voters_why why)
+{
+	l->out->verb = verb;
+	l->out->node = n ? n->node : 0;
+	l->out->why = why;
+}
+
+static void
+remove_victim(struct look *l, const struct voters_node *successor)
+{
+	unsigned left = l->out->voters - 1;
+	unsigned live = l->out->live - l->victim->live;
+
+	if (left == 0 || live < majority(left)) {
+		decide(l, VOTERS_REST, l->victim, VOTERS_WHY_UNSAFE);
+		return;
+	}
+	decide(l, VOTERS_REMOVE, l->victim, l->victim_why);
+	l->out->successor = successor ? successor->node : 0;
+}
+
+static void
+begin(struct look *l, uint32_t first)
+{
+	unsigned able = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		able += can_serve(l, &l->nodes[i]);
+	if (able < VOTERS_FEW)
+		decide(l, VOTERS_REST, NULL, VOTERS_WHY_FEW);
+	else
+		decide(l, VOTERS_BEGIN, best(l, first), VOTERS_WHY_GROW);
+}
+
+/* What becomes of the learner that there is. */
+static void
+teach(struct look *l)
+{
+	const struct voters_node *n = l->learner;
+
+	if (n->removed || n->draining || !n->able)
+		decide(l, VOTERS_REMOVE, n, n->removed ? VOTERS_WHY_REMOVED : VOTERS_WHY_DRAINS);
+	else if (!n->live && lasted(l, n->since_ns, VOTERS_LEARNER_DEAD_MS))
+		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_DEAD);
+	else if (!n->live || !n->caught_up)
+		decide(l, lasted(l, n->standing_ns, VOTERS_LEARN_MS) ? VOTERS_REMOVE : VOTERS_REST,
+		       n,
+		       l->now_ns >= n->standing_ns + VOTERS_LEARN_MS * MS ? VOTERS_WHY_SLOW
+									  : VOTERS_WHY_LEARNS);
+	else if (l->out->voters < l->out->wanted)
+		decide(l, VOTERS_PROMOTE, n, VOTERS_WHY_GROW);
+	else if (l->victim)
+		remove_victim(l, n);
+	else
+		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_ENOUGH);
+}
+
+static void
+tend(struct look *l)
+{
+	bool grows = l->out->voters < l->out->wanted;
+
+	if (!grows && !l->victim) {
+		decide(l, VOTERS_REST, NULL, VOTERS_WHY_ENOUGH);
+		return;
+	}
+	const struct voters_node *n = best(l, 0);
+	if (n)
+		decide(l, VOTERS_ADD, n, grows ? VOTERS_WHY_GROW : l->victim_why);
+	else if (l->victim && l->victim->removed)
+		remove_victim(l, NULL);
+	else
+		decide(l, VOTERS_REST, l->victim, VOTERS_WHY_NO_NODE);
+}
+
+void
+voters_decide(const struct voters_node *nodes, size_t nodes_count, uint32_t first, uint64_t now_ns,
+	      struct voters_decision *out)
+{
+	struct look l = {.nodes = nodes, .count = nodes_count, .now_ns = now_ns, .out = out};
+
+	*out = (struct voters_decision){.due_ns = UINT64_MAX};
+	count(&l);
+	out->wanted = wanted(&l);
+	if (out->voters == 0) {
+		begin(&l, first);
+		return;
+	}
+	if (out->live < majority(out->voters)) {
+		decide(&l, VOTERS_REST, NULL, VOTERS_WHY_NO_QUORUM);
+		return;
+	}
+	find_victim(&l);
+	if (l.learner)
+		teach(&l);
+	else
+		tend(&l);
+}
+
+const char *
+voters_why_text(enum voters_why why)
+{
+	static const char *const texts[] = {
+		[VOTERS_WHY_ENOUGH] = "there are as many voters as there should be",
+		[VOTERS_WHY_FEW] = "fewer than three nodes can run etcd",
+		[VOTERS_WHY_GROW] = "there are fewer voters than there should be",
+		[VOTERS_WHY_LEARNS] = "a new member has not caught up yet",
+		[VOTERS_WHY_NO_QUORUM] = "less than a majority of the voters answers",
+		[VOTERS_WHY_NO_NODE] = "no other node can run etcd",
+		[VOTERS_WHY_DEAD] = "it has been dead for too long",
+		[VOTERS_WHY_DRAINS] = "its node gives up its duties",
+		[VOTERS_WHY_REMOVED] = "its node is no part of the cluster any more",
+		[VOTERS_WHY_SLOW] = "it does not catch up",
+		[VOTERS_WHY_UNSAFE] = "without it less than a majority of the voters would live",
+	};
+
+	assert(why < sizeof(texts) / sizeof(*texts));
+	return texts[why];
+}
