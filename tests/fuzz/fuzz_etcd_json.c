@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a hostile member of etcd answers: to a call, in a watch, as a refusal. */
+/* What a hostile member of etcd answers: to a call, in a watch, as a refusal, as a list. */
 #include <stdlib.h>
 #include "scheduler/etcd_json.h"
+#include "scheduler/etcd_members.h"
 #include "wire/json_read.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -23,6 +24,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static bool loaded;
 	struct etcd_json_answer answer;
 	struct etcd_json_events events;
+	struct etcd_members members;
 	struct err err = {0};
 	struct arena arena;
 	char why[128];
@@ -39,6 +41,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (etcd_json_events(data, size, &arena, &events, &err) == 0)
 		look(&events.kvs);
 	etcd_json_refusal(data, size, why, sizeof(why));
+	err = (struct err){0};
+	if (etcd_members_read((const char *)data, size, &members, &err) == 0 &&
+	    (members.count == 0 || members.count > ETCD_MEMBERS_MAX || !members.items[0].id))
+		abort();
 	arena_fini(&arena);
 	return 0;
 }
