@@ -24,7 +24,6 @@ take_id(void *arg, const void *row)
 		*most = id;
 }
 
-/* Events are numbered by themselves. */
 static uint64_t
 highest(struct etcd_engine *e)
 {
@@ -32,7 +31,7 @@ highest(struct etcd_engine *e)
 	struct err ignored = {0};
 
 	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
-		if (kind != STORE_EVENT &&
+		if (!store_kind_is_local(kind) &&
 		    store_each(e->copy.rows, kind, most, 0, take_id, &most, &ignored) < 0)
 			return most;
 	}

@@ -117,6 +117,12 @@ reserve(struct store *s, struct err *err)
 	return 0;
 }
 
+struct store *
+store_local(struct store *s)
+{
+	return s->calls->local ? s->calls->local(s->engine) : s;
+}
+
 int
 store_begin(struct store *s, struct err *err)
 {
@@ -319,6 +325,14 @@ store_check(struct store *s, store_done_fn done, void *arg)
 		s->calls->check(s->engine, done, arg);
 	else
 		done(arg, NULL);
+}
+
+int
+store_highest_id(struct store *s, uint64_t *out, struct err *err)
+{
+	if (!s->calls->highest_id)
+		return err_set(err, ERR_UNSUPPORTED, "this store does not number its rows");
+	return s->calls->highest_id(s->engine, out, err);
 }
 
 const struct store_engine *

@@ -17,6 +17,9 @@
  * Rows: plain values of the caller. A put that succeeds sets id (when it was 0) and version in the
  * caller's row; after an abort those must be thrown away.
  * Reading never leaves the machine: what other nodes may change is read from a copy (store_etcd.h).
+ * Local kinds (store_kind_is_local) are each node's own, in the same file. A store that is shared
+ * takes them only through store_local(), in transactions of their own; a row of theirs goes with
+ * its parent on every node, and so does what belongs to it.
  * Threading: one owner. Calls may wait for the disk.
  */
 
@@ -245,6 +248,9 @@ struct store_engine {
 	int (*get_note)(void *engine, const char *name, char *out, size_t cap, struct err *err);
 	int (*put_note)(void *engine, const char *name, const char *value, struct err *err);
 	void (*close)(void *engine);
+	/* The highest id that a row of a shared kind was ever given; of an engine of one machine.
+	 */
+	int (*highest_id)(void *engine, uint64_t *out, struct err *err);
 	/* Instead of commit, by an engine that must wait for other machines; the ones below come
 	 * with it. It reads back by itself, and ends with `done` in any case, at the latest by
 	 * close. */
@@ -254,12 +260,18 @@ struct store_engine {
 	void (*check)(void *engine, store_done_fn done, void *arg);
 	void (*lease)(void *engine, enum store_lease_verb verb, const char *name,
 		      const char *holder, uint32_t ttl_s, store_lease_fn done, void *arg);
+	struct store *(*local)(void *engine); /* the embedded store beneath */
 };
 
 /* Takes the engine over. */
 int store_new(const struct store_engine *calls, void *engine, struct store **out,
 	      struct err *err) MUST_CHECK;
 void store_free(struct store *s); /* NULL is fine */
+
+/* Where local kinds are written: the store itself when it is not shared, else the embedded store
+ * beneath the copy, which the shared one keeps. No transaction of the one may be open (from begin
+ * to submit or abort) while one of the other is. Shared kinds are only read from it. */
+struct store *store_local(struct store *s);
 
 int store_begin(struct store *s, struct err *err) MUST_CHECK;
 /* Waits until it is kept: not for a store that is shared (store_submit). */
@@ -337,10 +349,16 @@ struct list;
 const struct store_engine *store_calls(const struct store *s, void **engine_out);
 struct list *store_leases(struct store *s);
 
+/* ERR_UNSUPPORTED: the engine gives ids by other means. */
+int store_highest_id(struct store *s, uint64_t *out, struct err *err) MUST_CHECK;
+
 const struct store_shape *store_shape(enum store_kind kind);
 const char *store_blob_table(enum store_blob blob);
 /* Whose row it belongs to and goes with; STORE_KINDS_: to none. */
 enum store_kind store_parent(enum store_kind kind);
 enum store_kind store_blob_parent(enum store_blob blob);
+/* Each node's own: never copied, counted in a digest, or moved. */
+bool store_kind_is_local(enum store_kind kind);
+bool store_blob_is_local(enum store_blob blob);
 
 #endif

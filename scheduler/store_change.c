@@ -55,7 +55,8 @@ read_table(const char *text, size_t bytes, struct store_key *out)
 		const char *table = table_of(out);
 
 		if (strlen(table) == bytes && !memcmp(table, text, bytes))
-			return true;
+			return out->blob ? !store_blob_is_local(out->kind)
+					 : !store_kind_is_local(out->kind);
 	}
 	return false;
 }

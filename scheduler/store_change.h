@@ -7,7 +7,9 @@
  * values, and an entry of the log that says what the whole is worth.
  *
  *   row/TABLE/ID          a row (store_row.h); ID: 16 hex digits
- *   blob/TABLE/ID/CHUNK   a part of a document or plan; CHUNK: 4 hex digits
+ *   blob/TABLE/ID/CHUNK   a part of a document; CHUNK: 4 hex digits
+ *
+ * Only shared kinds have keys: one of a local kind is none.
  *
  * digest: of a whole store: the sum, modulo 2^256, of the SHA-256 of every key with its value. It
  * follows a change without reading the rest and does not depend on order. It finds damage and

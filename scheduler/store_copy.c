@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/store_aside.h"
 #include "scheduler/store_row.h"
 
 enum {
@@ -140,7 +141,7 @@ visit_row(struct store *rows, unsigned kind, uint64_t id, store_copy_visit_fn vi
 	}
 	buf_fini(&value);
 	for (unsigned blob = 0; blob < STORE_BLOBS_ && rc == 0; blob++) {
-		if (store_blob_parent(blob) == kind)
+		if (store_blob_parent(blob) == kind && !store_blob_is_local(blob))
 			rc = visit_blob(rows, blob, id, visit, arg, err);
 	}
 	return rc;
@@ -155,6 +156,8 @@ store_copy_each(struct store *rows, store_copy_visit_fn visit, void *arg, struct
 		struct cursor at;
 		struct buf ids;
 
+		if (store_kind_is_local(kind))
+			continue;
 		buf_init(&ids, MEM_SCHEDULER, IDS_BYTES_MAX);
 		rc = store_each(rows, kind, 0, 0, collect_id, &ids, err);
 		if (rc == 0 && !buf_ok(&ids))
@@ -431,37 +434,50 @@ static int
 drop_all(struct store_copy *c, struct err *err)
 {
 	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
-		if (store_parent(kind) == STORE_KINDS_ &&
+		if (store_parent(kind) == STORE_KINDS_ && !store_kind_is_local(kind) &&
 		    store_drop_through(c->rows, kind, INT64_MAX, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* fresh: in place of all that is there. */
 static int
 write_changes(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
-	      struct err *err)
+	      void *row, struct err *err)
 {
-	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+	struct store_aside aside;
 
-	if (!row)
-		return no_memory(err);
-	if ((fresh ? drop_all(c, err) : remove_rows(c, changes, count, row, err)) < 0)
-		return -1;
-	return place_all(c, changes, count, row, fresh, err);
+	if (!fresh) {
+		if (remove_rows(c, changes, count, row, err) < 0)
+			return -1;
+		return place_all(c, changes, count, row, false, err);
+	}
+	/* In place of all that is there, but this node's own. */
+	store_aside_init(&aside);
+	int rc = store_aside_take(&aside, c->rows, err);
+	if (rc == 0)
+		rc = drop_all(c, err);
+	if (rc == 0)
+		rc = place_all(c, changes, count, row, true, err);
+	if (rc == 0)
+		rc = store_aside_give(&aside, c->rows, err);
+	store_aside_fini(&aside);
+	return rc;
 }
 
 static int
 take_over(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
 	  const struct store_entry *next, int64_t revision, const char *id, struct err *err)
 {
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
 	struct store_entry spread = *next;
 
 	spread.parts = 0;
+	if (!row)
+		return no_memory(err);
 	if (store_begin(c->rows, err) < 0)
 		return -1;
-	if (write_changes(c, changes, count, fresh, err) < 0 ||
+	if (write_changes(c, changes, count, fresh, row, err) < 0 ||
 	    put_notes(c, &spread, revision, id, err) < 0) {
 		store_abort(c->rows);
 		return -1;

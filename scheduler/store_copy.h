@@ -7,6 +7,9 @@
  * entry of the log up to which it goes, kept in the same file and changed in the same transaction.
  * Nothing is taken over whose digest does not come out as the entry says.
  *
+ * Local kinds (store.h) are in the file and no part of the copy: they stay when the copy is
+ * replaced, unless what they belong to is gone.
+ *
  * Errors of apply and replace: ERR_CORRUPT: it does not fit (another history, or a change that did
  * not come whole); the copy is as before, always.
  * Threading: one owner; waits for the disk.

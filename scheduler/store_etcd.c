@@ -161,6 +161,14 @@ engine_get_note(void *engine, const char *name, char *out, size_t cap, struct er
 	return store_get_note(e->copy.rows, name, out, cap, err);
 }
 
+static struct store *
+engine_local(void *engine)
+{
+	struct etcd_engine *e = engine;
+
+	return e->copy.rows;
+}
+
 static void
 engine_status(void *engine, struct store_status *out)
 {
@@ -244,6 +252,7 @@ static const struct store_engine calls = {
 	.watch = engine_watch,
 	.check = etcd_sync_check,
 	.lease = etcd_lease_do,
+	.local = engine_local,
 };
 
 int

@@ -93,7 +93,7 @@ place_kind(struct move *m, unsigned kind, struct err *err)
 		uint64_t id = cursor_u64(&at);
 
 		for (unsigned blob = 0; blob < STORE_BLOBS_ && rc == 0; blob++) {
-			if (store_blob_parent(blob) == kind)
+			if (store_blob_parent(blob) == kind && !store_blob_is_local(blob))
 				rc = place_blob(m, blob, id, err);
 		}
 	}
@@ -107,7 +107,7 @@ place_all(struct move *m, struct err *err)
 	if (store_begin(m->to, err) < 0)
 		return -1;
 	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
-		if (place_kind(m, kind, err) < 0) {
+		if (!store_kind_is_local(kind) && place_kind(m, kind, err) < 0) {
 			store_abort(m->to);
 			return -1;
 		}
@@ -133,14 +133,16 @@ write_note(struct move *m, struct err *err)
 	struct store_status status;
 	char hash[2 * STORE_SHA256_BYTES + 1], note[NOTE_BYTES];
 
+	struct store *rows = store_local(m->from);
+
 	store_status(m->to, &status);
 	text_hex(status.hash, sizeof(status.hash), hash, sizeof(hash));
 	text_format(note, sizeof(note), "%" PRIu64 " %s", status.sequence, hash);
-	if (store_begin(m->from, err) < 0)
+	if (store_begin(rows, err) < 0)
 		return -1;
-	if (store_put_note(m->from, NOTE_MOVED, note, err) == 0)
-		return store_commit(m->from, err);
-	store_abort(m->from);
+	if (store_put_note(rows, NOTE_MOVED, note, err) == 0)
+		return store_commit(rows, err);
+	store_abort(rows);
 	return -1;
 }
 

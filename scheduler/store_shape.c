@@ -216,3 +216,15 @@ store_blob_parent(enum store_blob blob)
 {
 	return blob == STORE_DOCUMENT ? STORE_REVISION : STORE_REPLICA;
 }
+
+bool
+store_kind_is_local(enum store_kind kind)
+{
+	return kind == STORE_REPLICA || kind == STORE_EVENT;
+}
+
+bool
+store_blob_is_local(enum store_blob blob)
+{
+	return blob == STORE_PLAN;
+}

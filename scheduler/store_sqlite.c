@@ -500,6 +500,25 @@ engine_put_note(void *engine, const char *name, const char *value, struct err *e
 	return rc;
 }
 
+/* Replicas are numbered by each node, below its own id. */
+static int
+engine_highest_id(void *engine, uint64_t *out, struct err *err)
+{
+	struct engine *e = engine;
+	sqlite3_stmt *st;
+
+	if (sqlite_prepare(e->db,
+			   "SELECT coalesce(max(seq),0) FROM sqlite_sequence"
+			   " WHERE name<>'replicas'",
+			   0, &st, err) < 0)
+		return -1;
+	int rc = sqlite.sqlite3_step(st);
+	*out = rc == SQLITE_ROW ? (uint64_t)sqlite.sqlite3_column_int64(st, 0) : 0;
+	rc = rc == SQLITE_ROW ? 0 : sqlite_report(e->db, rc, "cannot read the store", err);
+	sqlite.sqlite3_finalize(st);
+	return rc;
+}
+
 static void
 engine_close(void *engine)
 {
@@ -529,6 +548,7 @@ static const struct store_engine calls = {
 	.get_note = engine_get_note,
 	.put_note = engine_put_note,
 	.close = engine_close,
+	.highest_id = engine_highest_id,
 };
 
 /* ---- opening ---- */

@@ -41,6 +41,9 @@ static int
 touch(struct store_txn *t, bool blob, unsigned kind, uint64_t id, struct err *err)
 {
 	struct store_key key = {.blob = blob, .kind = kind, .id = id};
+
+	if (blob ? store_blob_is_local(kind) : store_kind_is_local(kind))
+		return 0; /* it goes along on every node by itself */
 	uint8_t name[10] = {blob, (uint8_t)kind};
 
 	memcpy(name + 2, &id, sizeof(id));
@@ -166,6 +169,7 @@ store_txn_put(struct store_txn *t, enum store_kind kind, void *row, struct err *
 {
 	struct store_op *op = add(t, row, store_shape(kind)->row_bytes, err);
 
+	assert(!store_kind_is_local(kind));
 	if (!op)
 		return -1;
 	op->what = OP_PUT;
@@ -179,6 +183,7 @@ store_txn_place(struct store_txn *t, enum store_kind kind, const void *row, stru
 {
 	struct store_op *op = add(t, row, store_shape(kind)->row_bytes, err);
 
+	assert(!store_kind_is_local(kind));
 	if (!op)
 		return -1;
 	op->what = OP_PLACE;
@@ -193,6 +198,7 @@ store_txn_drop(struct store_txn *t, enum store_kind kind, uint64_t id, uint64_t 
 {
 	struct store_op *op = add(t, NULL, 0, err);
 
+	assert(!store_kind_is_local(kind));
 	if (!op)
 		return -1;
 	op->what = OP_DROP;
@@ -207,6 +213,7 @@ store_txn_drop_through(struct store_txn *t, enum store_kind kind, uint64_t id, s
 {
 	struct store_op *op = add(t, NULL, 0, err);
 
+	assert(!store_kind_is_local(kind));
 	if (!op)
 		return -1;
 	op->what = OP_DROP_THROUGH;
@@ -219,6 +226,7 @@ int
 store_txn_put_blob(struct store_txn *t, enum store_blob blob, uint64_t id, const void *data,
 		   size_t bytes, struct err *err)
 {
+	assert(!store_blob_is_local(blob));
 	if (bytes > (size_t)STORE_CHUNKS_MAX * STORE_CHUNK_BYTES || bytes > BLOB_BYTES_MAX)
 		return err_set(err, ERR_LIMIT, "a blob of the store is too large");
 	struct store_op *op = add(t, data, bytes, err);

@@ -37,7 +37,7 @@ struct store_txn {
 int store_txn_begin(struct store_txn *t, struct store *rows, struct err *err) MUST_CHECK;
 void store_txn_fini(struct store_txn *t);
 
-/* As in store.h. A new row has its id already. */
+/* As in store.h, of shared kinds. A new row has its id already. */
 int store_txn_put(struct store_txn *t, enum store_kind kind, void *row, struct err *err) MUST_CHECK;
 int store_txn_place(struct store_txn *t, enum store_kind kind, const void *row,
 		    struct err *err) MUST_CHECK;

@@ -338,8 +338,8 @@ test_news_of_the_other(void **state)
 	contract_fill(state, a, &d, &p);
 	follow(b, 1);
 	same_copies(a, b);
-	assert_int_equal(news.rows, 6);
-	assert_int_equal(news.blobs, 2);
+	assert_int_equal(news.rows, 5);
+	assert_int_equal(news.blobs, 1);
 	assert_int_equal(news.ends, 1);
 	assert_int_equal(news.alls, 0);
 	/* And back: b changes what a made. */
@@ -355,9 +355,9 @@ test_news_of_the_other(void **state)
 	contract_commit(state, a);
 	follow(b, 3);
 	same_copies(a, b);
-	assert_int_equal(news.gone, 6);
+	assert_int_equal(news.gone, 5);
 	assert_true(news.ordered);
-	assert_int_equal(contract_count(b, STORE_REPLICA, 0, 0), 0);
+	assert_int_equal(contract_count(b, STORE_REVISION, 0, 0), 0);
 	store_free(a);
 	store_free(b);
 }
@@ -501,7 +501,8 @@ test_killed_leader(void **state)
 	two_nodes(&both[0], &both[1]);
 	struct store *a = both[0];
 	for (int i = 0; i < ROUNDS; i++) {
-		struct store_event x = {.id = (uint64_t)i * 2 + 1}, y = {.id = (uint64_t)i * 2 + 2};
+		struct store_operation x = {.id = (uint64_t)i * 2 + 1};
+		struct store_operation y = {.id = (uint64_t)i * 2 + 2};
 		struct contract_end end = {0};
 
 		if (i == 10 || i == 30) {
@@ -512,8 +513,8 @@ test_killed_leader(void **state)
 		}
 		turn_until(is_writable, a, "a leader");
 		contract_begin(a);
-		contract_put(a, STORE_EVENT, &x);
-		contract_put(a, STORE_EVENT, &y);
+		contract_put(a, STORE_OPERATION, &x);
+		contract_put(a, STORE_OPERATION, &y);
 		store_submit(a, contract_done, &end);
 		if (i == 10 || i == 30) {
 			uv_run(&rig.loop, UV_RUN_NOWAIT);
@@ -526,10 +527,10 @@ test_killed_leader(void **state)
 	turn_until(have_copies_at, both, "two copies at one place");
 	same_copies(both[0], both[1]);
 	for (int i = 0; i < ROUNDS; i++) {
-		struct store_event row;
+		struct store_operation row;
 		struct err err = {0};
-		bool x = !store_get(both[1], STORE_EVENT, (uint64_t)i * 2 + 1, &row, &err);
-		bool y = !store_get(both[1], STORE_EVENT, (uint64_t)i * 2 + 2, &row, &err);
+		bool x = !store_get(both[1], STORE_OPERATION, (uint64_t)i * 2 + 1, &row, &err);
+		bool y = !store_get(both[1], STORE_OPERATION, (uint64_t)i * 2 + 2, &row, &err);
 
 		assert_true(x == y);
 		if (kept[i])
@@ -561,9 +562,9 @@ test_no_quorum(void **state)
 	etcd_rig_kill(&rig, 1);
 	/* The first change finds out, or the look did. */
 	if (store_begin(s, &err) == 0) {
-		struct store_event e = {.id = 1};
+		struct store_operation e = {.id = 1};
 
-		contract_put(s, STORE_EVENT, &e);
+		contract_put(s, STORE_OPERATION, &e);
 		store_submit(s, contract_done, &end);
 		contract_wait(state, &end.over);
 		assert_true(end.failed);
@@ -806,12 +807,12 @@ test_full(void **state)
 	uint8_t *big = malloc(bytes);
 
 	assert_non_null(big);
-	contract_fill(state, s, &d, &p);
+	uint64_t revision = contract_fill(state, s, &d, &p);
 	for (int i = 0; i < 60 && !end.failed; i++) {
 		memset(&end, 0, sizeof(end));
 		memset(big, i, bytes);
 		contract_begin(s);
-		contract_blob(s, STORE_PLAN, p.id, big, bytes);
+		contract_blob(s, STORE_DOCUMENT, revision, big, bytes);
 		store_submit(s, contract_done, &end);
 		contract_wait(state, &end.over);
 	}
@@ -819,7 +820,7 @@ test_full(void **state)
 	assert_int_equal(end.err.kind, ERR_NO_SPACE);
 	assert_true(end.err.fix[0]);
 	/* Reading goes on; a small change is refused as well, by the alarm. */
-	assert_int_equal(contract_count(s, STORE_REPLICA, 0, 0), 1);
+	assert_int_equal(contract_count(s, STORE_REVISION, 0, 0), 1);
 	memset(&end, 0, sizeof(end));
 	contract_begin(s);
 	contract_put(s, STORE_DEPLOYMENT, &e);
@@ -950,12 +951,15 @@ fill_own(void **state, const char *file, struct store_deployment *d, const uint8
 	struct store *own = open_copy(file);
 	struct store_replica p = {.index = 1};
 
-	contract_fill(state, own, d, &p);
+	uint64_t revision = contract_fill(state, own, d, &p);
 	contract_begin(own);
+	contract_blob(own, STORE_DOCUMENT, revision, big, bytes);
 	contract_blob(own, STORE_PLAN, p.id, big, bytes);
 	for (int i = 0; i < 300; i++) {
+		struct store_operation o = {.id = (uint64_t)i + 100000, .deployment = d->id};
 		struct store_event e = {.id = (uint64_t)i + 100000, .event = {.type = "x"}};
 
+		contract_put(own, STORE_OPERATION, &o);
 		contract_put(own, STORE_EVENT, &e);
 	}
 	d->revision = 3;
@@ -1088,9 +1092,9 @@ test_parts_of_a_dead_writer(void **state)
 	init_node(&node, "p");
 	struct store *s = open_node(&node);
 	turn_until(is_writable, s, "a store");
-	contract_fill(state, s, &d, &p);
+	uint64_t revision = contract_fill(state, s, &d, &p);
 	contract_begin(s);
-	contract_blob(s, STORE_PLAN, p.id, big, bytes);
+	contract_blob(s, STORE_DOCUMENT, revision, big, bytes);
 	store_submit(s, contract_done, &end);
 	while (!end.over && count_stages() == 0)
 		uv_run(&rig.loop, UV_RUN_ONCE);
@@ -1103,7 +1107,7 @@ test_parts_of_a_dead_writer(void **state)
 	assert_int_equal(end.err.kind, ERR_INTERRUPTED);
 	s = open_node(&node);
 	turn_until(is_writable, s, "the store again");
-	contract_same_blob(s, STORE_PLAN, p.id, "plan", 4);
+	contract_same_blob(s, STORE_DOCUMENT, revision, "text", 4);
 	d.revision = 9;
 	contract_begin(s);
 	contract_put(s, STORE_DEPLOYMENT, &d);

@@ -128,10 +128,10 @@ test_keys(void **state)
 		"row/services/00000000000000001",
 		"row/nothing/0000000000000001",
 		"row/services/0000000000000001/0000",
-		"blob/plans/0000000000000001",
-		"blob/plans/0000000000000001/000",
-		"blob/plans/0000000000000001/1000",
-		"blob/plans/0000000000000001/00000",
+		"blob/documents/0000000000000001",
+		"blob/documents/0000000000000001/000",
+		"blob/documents/0000000000000001/1000",
+		"blob/documents/0000000000000001/00000",
 		"rows/services/0000000000000001",
 	};
 	struct store_key key, back;
@@ -139,12 +139,16 @@ test_keys(void **state)
 
 	(void)state;
 	for (unsigned kind = 0; kind < STORE_KINDS_ + STORE_BLOBS_; kind++) {
+		bool local;
+
 		key = (struct store_key){.kind = kind, .id = 0x123456789abcdef0};
 		if (kind >= STORE_KINDS_)
 			key = (struct store_key){true, kind - STORE_KINDS_, 1, 0xfff};
+		local = key.blob ? store_blob_is_local(key.kind) : store_kind_is_local(key.kind);
 		store_key_put(&key, text);
-		assert_true(store_key_get(text, strlen(text), &back));
-		assert_int_equal(store_key_compare(&key, &back), 0);
+		assert_int_equal(store_key_get(text, strlen(text), &back), !local);
+		if (!local)
+			assert_int_equal(store_key_compare(&key, &back), 0);
 	}
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		assert_false(store_key_get(wrong[i], strlen(wrong[i]), &key));
@@ -179,18 +183,18 @@ test_digest_goes_both_ways(void **state)
 
 	(void)state;
 	for (int i = 0; i < 200; i++) {
-		struct store_key key = {.kind = STORE_EVENT, .id = (uint64_t)i + 1};
+		struct store_key key = {.kind = STORE_OPERATION, .id = (uint64_t)i + 1};
 
 		store_digest_add(&d, &key, &i, sizeof(i));
 	}
 	for (int i = 199; i >= 0; i -= 2) {
-		struct store_key key = {.kind = STORE_EVENT, .id = (uint64_t)i + 1};
+		struct store_key key = {.kind = STORE_OPERATION, .id = (uint64_t)i + 1};
 
 		store_digest_remove(&d, &key, &i, sizeof(i));
 	}
 	assert_memory_not_equal(&d, &zero, sizeof(d));
 	for (int i = 0; i < 200; i += 2) {
-		struct store_key key = {.kind = STORE_EVENT, .id = (uint64_t)i + 1};
+		struct store_key key = {.kind = STORE_OPERATION, .id = (uint64_t)i + 1};
 
 		store_digest_remove(&d, &key, &i, sizeof(i));
 	}
@@ -385,6 +389,134 @@ test_worked_out_again(void **state)
 }
 
 static void
+fill_local(struct store *rows, uint64_t service, uint64_t id)
+{
+	struct store_replica p = {.id = id, .service = service, .make = {7}};
+	struct store_event e = {.id = id, .event = {.type = "x"}};
+	struct err err = {0};
+
+	assert_int_equal(store_begin(rows, &err), 0);
+	assert_int_equal(store_put(rows, STORE_REPLICA, &p, &err), 0);
+	assert_int_equal(store_put_blob(rows, STORE_PLAN, id, "plan", id % 5, &err), 0);
+	assert_int_equal(store_put(rows, STORE_EVENT, &e, &err), 0);
+	assert_int_equal(store_commit(rows, &err), 0);
+}
+
+static bool
+has_local(struct store *rows, uint64_t id)
+{
+	struct store_replica p;
+	struct err err = {0};
+	struct buf plan;
+
+	buf_init(&plan, MEM_SCHEDULER, 64);
+	bool there = store_get(rows, STORE_REPLICA, id, &p, &err) == 0;
+	if (there) {
+		assert_int_equal(p.make[0], 7);
+		assert_int_equal(p.version, 1);
+	}
+	assert_int_equal(store_get_blob(rows, STORE_PLAN, id, &plan, &err), there ? 0 : -1);
+	if (there) {
+		assert_int_equal(plan.length, id % 5);
+		if (id % 5)
+			assert_memory_equal(plan.data, "plan", id % 5);
+	}
+	buf_fini(&plan);
+	return there;
+}
+
+static int
+keep_change(void *arg, const struct store_change *change, struct err *err)
+{
+	(void)err;
+	store_change_put(arg, change);
+	return 0;
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	return store_key_compare(&((const struct store_change *)a)->key,
+				 &((const struct store_change *)b)->key);
+}
+
+/* All of `from` in place of what is in `to`. */
+static int
+replace(struct store_copy *from, struct store_copy *to, struct err *err)
+{
+	struct store_change changes[16];
+	struct cursor at;
+	struct buf all;
+	size_t n = 0;
+
+	buf_init(&all, MEM_SCHEDULER, 1 << 20);
+	int rc = store_copy_each(from->rows, keep_change, &all, err);
+	if (rc < 0 || !buf_ok(&all)) {
+		buf_fini(&all);
+		return -1;
+	}
+	cursor_init(&at, all.data, all.length);
+	while (cursor_left(&at))
+		assert_true(store_change_get(&at, &changes[n++]));
+	qsort(changes, n, sizeof(*changes), by_key);
+	rc = store_copy_replace(to, changes, n, &from->head, 9, from->id, err);
+	buf_fini(&all);
+	return rc;
+}
+
+/* What is the node's own is in no digest; it stays when all else is replaced, and goes with what it
+ * belongs to. */
+static void
+test_local_rows(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct store_entry e = {.txid = {1}};
+	struct store_copy a, b;
+	struct store_txn t;
+	struct err err = {0};
+	struct store_event event;
+
+	open_copy(state, "a.db", &a);
+	open_copy(state, "b.db", &b);
+	assert_int_equal(store_txn_begin(&t, a.rows, &err), 0);
+	add_shop(&t, &d, 10);
+	assert_int_equal(store_txn_finish(&t, &err), 0);
+	assert_int_equal(apply(&a, &t, &e, &err), 0);
+	assert_int_equal(store_copy_apply(&b, t.changes, t.changes_count, &e, 5, &err), 0);
+	store_txn_fini(&t);
+	fill_local(a.rows, 2, 1ull << 32 | 1);
+	fill_local(b.rows, 2, 2ull << 32 | 1);
+	fill_local(b.rows, 2, 2ull << 32 | 4);
+	store_copy_close(&b);
+	open_copy(state, "b.db", &b);
+	assert_int_equal(replace(&a, &b, &err), 0);
+	assert_true(has_local(b.rows, 2ull << 32 | 1));
+	assert_true(has_local(b.rows, 2ull << 32 | 4));
+	assert_false(has_local(b.rows, 1ull << 32 | 1));
+	sweep_each(sweep)
+	{
+		int rc = replace(&a, &b, &err);
+
+		assert_true(rc == 0 || sweep_failed());
+		sweep.used_bytes = mem_used_all();
+	}
+	assert_true(has_local(b.rows, 2ull << 32 | 4));
+	/* No part of what is dropped, and yet it goes. */
+	assert_int_equal(store_txn_begin(&t, a.rows, &err), 0);
+	assert_int_equal(store_txn_drop(&t, STORE_SERVICE, 2, 1, &err), 0);
+	assert_int_equal(store_txn_finish(&t, &err), 0);
+	assert_int_equal(t.changes_count, 1);
+	assert_int_equal(apply(&a, &t, &e, &err), 0);
+	store_txn_fini(&t);
+	assert_false(has_local(a.rows, 1ull << 32 | 1));
+	assert_int_equal(replace(&a, &b, &err), 0);
+	assert_false(has_local(b.rows, 2ull << 32 | 1));
+	assert_int_equal(store_get(b.rows, STORE_EVENT, 2ull << 32 | 1, &event, &err), 0);
+	store_copy_close(&a);
+	store_copy_close(&b);
+}
+
+static void
 test_damaged_copy(void **state)
 {
 	struct store_deployment d = {.name = "shop"};
@@ -469,6 +601,7 @@ main(void)
 		cmocka_unit_test(test_digest_goes_both_ways),
 		TEST(test_copies_agree),
 		TEST(test_worked_out_again),
+		TEST(test_local_rows),
 		TEST(test_damaged_copy),
 		TEST(test_out_of_memory),
 	};
