@@ -9,9 +9,10 @@
  *  - with stop-first both rules give way to: the old is gone before the new begins.
  *
  * A failure after the commit is no failure of the roll-out: the life cycle of the replica deals
- * with it.
+ * with it. Misfits are replaced at rest only (rollout_move.c); before, they count as all others,
+ * and are the first to go where there are too many.
  */
-#include "scheduler/rollout.h"
+#include "scheduler/rollout_inside.h"
 
 #include <assert.h>
 #include <string.h>
@@ -54,8 +55,8 @@ count_service(const struct rollout_view *v, uint32_t service, enum side side, st
 	}
 }
 
-static struct rollout_action *
-act(struct rollout_actions *a, enum rollout_verb verb)
+struct rollout_action *
+rollout_act(struct rollout_actions *a, enum rollout_verb verb)
 {
 	static struct rollout_action spare;
 	struct rollout_action *item =
@@ -66,14 +67,14 @@ act(struct rollout_actions *a, enum rollout_verb verb)
 	return item;
 }
 
-static bool
-full(const struct rollout_actions *a)
+bool
+rollout_full(const struct rollout_actions *a)
 {
 	return a->count >= ROLLOUT_ACTIONS_MAX;
 }
 
-static void
-wake_at(struct rollout *r, uint64_t at)
+void
+rollout_wake_at(struct rollout *r, uint64_t at)
 {
 	if (!r->due_ns || at < r->due_ns)
 		r->due_ns = at;
@@ -132,7 +133,7 @@ create(const struct rollout_view *v, struct rollout_actions *a, uint32_t service
 
 	while (index_taken(v, a, service, side, index))
 		index++;
-	struct rollout_action *item = act(a, ROLLOUT_CREATE);
+	struct rollout_action *item = rollout_act(a, ROLLOUT_CREATE);
 	item->service = service;
 	item->index = index;
 	item->of_target = side == TARGET;
@@ -146,13 +147,23 @@ fill(const struct rollout_view *v, struct rollout_actions *a, uint32_t service, 
 {
 	uint32_t limit = rollout_limit(&v->services[service]);
 
-	while (c->good < want && c->live < limit && !full(a))
+	while (c->good < want && c->live < limit && !rollout_full(a))
 		create(v, a, service, side, c);
 }
 
 /* ---- removing ---- */
 
-/* The one to part with first: one that is not ready, else the highest number. */
+static bool
+goes_before(const struct rollout_replica *a, const struct rollout_replica *b)
+{
+	if (a->misfit != b->misfit)
+		return a->misfit;
+	if (a->ready != b->ready)
+		return b->ready;
+	return a->index > b->index;
+}
+
+/* The one to part with first: a misfit, else one that is not ready, else the highest number. */
 static const struct rollout_replica *
 pick(const struct rollout_view *v, const struct rollout_actions *a, uint32_t service,
      bool (*may)(const struct rollout_replica *))
@@ -169,8 +180,7 @@ pick(const struct rollout_view *v, const struct rollout_actions *a, uint32_t ser
 			taken |= a->items[k].verb == ROLLOUT_REMOVE && a->items[k].replica == p->id;
 		if (taken)
 			continue;
-		if (!best || (best->ready && !p->ready) ||
-		    (best->ready == p->ready && p->index > best->index))
+		if (!best || goes_before(p, best))
 			best = p;
 	}
 	return best;
@@ -179,7 +189,7 @@ pick(const struct rollout_view *v, const struct rollout_actions *a, uint32_t ser
 static void
 removal(struct rollout_actions *a, const struct rollout_replica *p, struct count *c)
 {
-	act(a, ROLLOUT_REMOVE)->replica = p->id;
+	rollout_act(a, ROLLOUT_REMOVE)->replica = p->id;
 	if (p->ready)
 		c->ready--;
 }
@@ -217,7 +227,7 @@ remove_while(const struct rollout_view *v, struct rollout_actions *a, uint32_t s
 {
 	const struct rollout_replica *p;
 
-	while (most-- > 0 && !full(a) && (p = pick(v, a, service, may))) {
+	while (most-- > 0 && !rollout_full(a) && (p = pick(v, a, service, may))) {
 		if (p->ready && spare_ready-- == 0)
 			return;
 		removal(a, p, c);
@@ -253,6 +263,15 @@ settle(const struct rollout_view *v, struct rollout_actions *a)
 	for (uint32_t i = 0; i < v->services_count; i++)
 		settled &= settle_service(v, a, i);
 	return settled;
+}
+
+static void
+rest(struct rollout *r, const struct rollout_view *v, struct rollout_actions *a)
+{
+	for (uint32_t i = 0; i < v->services_count; i++) {
+		if (!rollout_move_service(r, v, i, a))
+			settle_service(v, a, i);
+	}
 }
 
 /* ---- forward ---- */
@@ -291,7 +310,7 @@ fail(struct rollout *r, const struct rollout_view *v, struct rollout_actions *a,
 {
 	a->count = 0;
 	bool pause = r->keep || v->services[service].pause;
-	struct rollout_action *item = act(a, pause ? ROLLOUT_PAUSE : ROLLOUT_TURN_BACK);
+	struct rollout_action *item = rollout_act(a, pause ? ROLLOUT_PAUSE : ROLLOUT_TURN_BACK);
 	item->cause = cause;
 	item->service = service;
 	item->replica = replica;
@@ -316,7 +335,7 @@ wait_for_depends(struct rollout *r, const struct rollout_view *v, struct rollout
 		if (d->over || depend_holds(v, d))
 			continue;
 		if (v->now_ns < limit) {
-			wake_at(r, limit);
+			rollout_wake_at(r, limit);
 			wait = WAIT_ON;
 			continue;
 		}
@@ -324,10 +343,10 @@ wait_for_depends(struct rollout *r, const struct rollout_view *v, struct rollout
 			fail(r, v, a, ROLLOUT_CAUSE_DEPEND, service, 0, i);
 			return WAIT_FAILED;
 		}
-		if (full(a))
+		if (rollout_full(a))
 			return WAIT_ON;
 		d->over = true;
-		struct rollout_action *item = act(a, ROLLOUT_SAY_LATE);
+		struct rollout_action *item = rollout_act(a, ROLLOUT_SAY_LATE);
 		item->service = service;
 		item->depend = i;
 	}
@@ -346,7 +365,7 @@ judge(struct rollout *r, const struct rollout_view *v, const struct rollout_repl
 		return p->ready ? ROLLOUT_CAUSE_NONE : ROLLOUT_CAUSE_RELAPSED;
 	if (v->now_ns >= limit)
 		return ROLLOUT_CAUSE_LATE;
-	wake_at(r, limit);
+	rollout_wake_at(r, limit);
 	return ROLLOUT_CAUSE_NONE;
 }
 
@@ -383,7 +402,7 @@ proven(struct rollout *r, const struct rollout_view *v, uint32_t service, const 
 			proven = false;
 		} else if (v->now_ns < limit) {
 			proven = false;
-			wake_at(r, limit);
+			rollout_wake_at(r, limit);
 		}
 	}
 	return proven;
@@ -437,7 +456,7 @@ forward(struct rollout *r, const struct rollout_view *v, struct rollout_actions 
 	}
 	if (!all || a->count > 0)
 		return;
-	act(a, ROLLOUT_COMMIT);
+	rollout_act(a, ROLLOUT_COMMIT);
 	r->phase = ROLLOUT_COMMITTED;
 	r->began_ns = v->now_ns;
 }
@@ -451,9 +470,10 @@ call_back(const struct rollout_view *v, struct rollout_actions *a, uint32_t serv
 	for (size_t i = 0; i < v->replicas_count && c->good < v->services[service].had; i++) {
 		const struct rollout_replica *p = &v->replicas[i];
 
-		if (p->service != service || !p->draining || !is_good(p, PREVIOUS) || full(a))
+		if (p->service != service || !p->draining || !is_good(p, PREVIOUS) ||
+		    rollout_full(a))
 			continue;
-		act(a, ROLLOUT_KEEP)->replica = p->id;
+		rollout_act(a, ROLLOUT_KEEP)->replica = p->id;
 		c->good++;
 		c->good_ready++;
 		c->ready++;
@@ -476,7 +496,7 @@ back_service(struct rollout *r, const struct rollout_view *v, struct rollout_act
 	if (clean && serves)
 		return true;
 	if (patient && c.good_ready < s->had)
-		wake_at(r, limit);
+		rollout_wake_at(r, limit);
 	call_back(v, a, service, &c);
 	fill(v, a, service, PREVIOUS, s->had, &c);
 	bool enough = c.good_ready >= s->had || !patient || s->stop_first;
@@ -512,7 +532,7 @@ rollout_init(struct rollout *r, enum rollout_phase phase, bool keep, uint64_t no
 static void
 finish(struct rollout *r, const struct rollout_view *v, struct rollout_actions *a)
 {
-	act(a, ROLLOUT_DONE);
+	rollout_act(a, ROLLOUT_DONE);
 	r->phase = ROLLOUT_IDLE;
 	r->began_ns = v->now_ns;
 }
@@ -524,7 +544,7 @@ rollout_step(struct rollout *r, const struct rollout_view *view, struct rollout_
 	r->due_ns = 0;
 	switch (r->phase) {
 	case ROLLOUT_IDLE:
-		settle(view, actions);
+		rest(r, view, actions);
 		break;
 	case ROLLOUT_FORWARD:
 		forward(r, view, actions);

@@ -14,7 +14,11 @@
  *   COMMITTED  that moment: the target serves, it cannot fail any more; what is old leaves.
  *   BACK       something failed: what is new leaves, what is missing of the old is made again.
  *   PAUSED     something failed and the user wants to look at it: nothing moves.
- *   IDLE       nothing is under way: missing replicas are made, surplus ones leave.
+ *   IDLE       nothing is under way: missing replicas are made, surplus ones leave, and those that
+ *              are not to stay where they are (misfits) are replaced: the new one is made within
+ *              the surge and is ready for the monitor window before the old one leaves; a misfit
+ *              leaves first only where the rules of the service let it, and only when some node
+ *              would take the next one.
  *
  * Time is monotonic nanoseconds. No I/O, no allocation.
  */
@@ -49,6 +53,7 @@ struct rollout_service {
 	uint32_t unavailable;
 	bool stop_first;
 	bool pause;            /* its failure pauses instead of turning back */
+	bool room;             /* some node would take one more, as far as is known */
 	uint64_t monitor_ns;   /* how long new ones must stay ready */
 	uint64_t ready_max_ns; /* by then a new one has passed its gate */
 	struct rollout_depend *depends;
@@ -68,6 +73,7 @@ struct rollout_replica {
 	bool passed;      /* has passed its gate at least once */
 	bool ready;       /* in balancing */
 	bool trouble;     /* ended, and not to be expected back soon */
+	bool misfit;      /* is not to stay where it is */
 	uint64_t created_ns;
 	uint64_t ready_ns; /* since when it is ready */
 };

@@ -6,6 +6,8 @@
  *  - with start-first and no unavailability allowed, a ready old replica never leaves before as
  *    many as before are ready without it.
  * When faults stop, it comes to an end: exactly the replicas of the target, or of the previous.
+ * Then some of them are not to stay where they are (misfits): they are replaced, and no service
+ * ever has fewer ready than its rules say.
  */
 #include "scheduler/rollout.h"
 #include "tests/support/prop.h"
@@ -169,6 +171,59 @@ check_end(const struct rollout_world *w)
 	}
 }
 
+/* ---- at rest: nodes are drained, and come back ---- */
+
+static uint32_t
+misfits(const struct rollout_world *w)
+{
+	uint32_t n = 0;
+
+	for (size_t k = 0; k < WORLD_REPLICAS; k++)
+		n += w->replicas[k].used && w->replicas[k].misfit;
+	return n;
+}
+
+static void
+check_budget(const struct rollout_world *w)
+{
+	for (uint32_t i = 0; i < w->services_count; i++) {
+		const struct rollout_service *s = &w->services[i];
+		uint32_t less = s->stop_first && !s->unavailable ? 1 : s->unavailable;
+
+		prop_check(count(w, i, true) + less >= s->want);
+		prop_check(count(w, i, false) <= rollout_limit(s));
+	}
+}
+
+static void
+move(struct rollout_world *w, struct prop *p)
+{
+	for (uint32_t i = 0; i < w->services_count; i++)
+		w->services[i].room = true;
+	for (size_t k = 0; k < WORLD_REPLICAS; k++)
+		w->replicas[k].misfit = w->replicas[k].used && prop_below(p, 2);
+	for (int i = 0; i < 400; i++) {
+		for (size_t k = 0; k < WORLD_REPLICAS; k++) {
+			struct world_replica *r = &w->replicas[k];
+
+			if (r->used && r->leaving && prop_below(p, 2))
+				r->used = false;
+			else if (r->used && !r->leaving && !r->ready && prop_below(p, 2))
+				world_make_ready(w, r);
+		}
+		if (i < 20 && prop_below(p, 8) == 0) {
+			struct world_replica *r = &w->replicas[prop_below(p, WORLD_REPLICAS)];
+
+			r->misfit = r->used && !r->misfit;
+		}
+		step(w);
+		check_budget(w);
+		w->now_ns += WORLD_S;
+	}
+	prop_check(misfits(w) == 0);
+	check_end(w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -189,6 +244,7 @@ main(int argc, char **argv)
 		}
 		calm(&w);
 		check_end(&w);
+		move(&w, &p);
 	}
 	printf("%d roll-outs\n", RUNS);
 	return 0;

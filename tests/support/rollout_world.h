@@ -23,7 +23,7 @@ struct world_replica {
 	uint64_t id;
 	uint32_t service, index;
 	unsigned make; /* what it is made of */
-	bool fresh, leaving, draining, started, passed, ready, trouble;
+	bool fresh, leaving, draining, started, passed, ready, trouble, misfit;
 	uint64_t created_ns, ready_ns;
 };
 
@@ -133,6 +133,7 @@ world_view(struct rollout_world *w, struct rollout_replica *out, struct rollout_
 			.passed = p->passed,
 			.ready = p->ready && !p->leaving,
 			.trouble = p->trouble,
+			.misfit = p->misfit,
 			.created_ns = p->created_ns,
 			.ready_ns = p->ready_ns,
 		};

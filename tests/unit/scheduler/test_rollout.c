@@ -418,6 +418,168 @@ test_at_rest(void **state)
 	assert_string_equal(w.trace, "+web.1");
 }
 
+/* `count` ready replicas of B at rest, and nothing else. */
+static void
+rest(struct rollout_world *w, uint32_t count)
+{
+	begin(w, 0, count);
+	for (uint32_t i = 1; i <= count; i++)
+		ready(w, i);
+	later(w, 10);
+	assert_int_equal(w->r.phase, ROLLOUT_IDLE);
+	w->services[0].room = true;
+	w->trace[0] = 0;
+}
+
+static void
+misfit(struct rollout_world *w, uint32_t index)
+{
+	world_named(w, 0, index, B)->misfit = true;
+	world_run(w);
+}
+
+static void
+test_a_misfit_is_replaced_first(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 2);
+	misfit(&w, 2);
+	assert_string_equal(w.trace, "+web.2");
+	ready(&w, 2);
+	later(&w, 9);
+	assert_string_equal(w.trace, "+web.2");
+	later(&w, 1);
+	assert_string_equal(w.trace, "+web.2 -web.2");
+	reap(&w);
+	later(&w, 100);
+	assert_string_equal(w.trace, "+web.2 -web.2");
+}
+
+/* A node is drained: its three replicas leave one by one. */
+static void
+test_all_are_misfits(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 3);
+	for (uint32_t i = 1; i <= 3; i++)
+		world_named(&w, 0, i, B)->misfit = true;
+	world_run(&w);
+	assert_string_equal(w.trace, "+web.1");
+	ready(&w, 1);
+	later(&w, 10);
+	assert_string_equal(w.trace, "+web.1 -web.1");
+	reap(&w);
+	ready(&w, 2);
+	later(&w, 10);
+	assert_string_equal(w.trace, "+web.1 -web.1 +web.2 -web.2");
+	reap(&w);
+	ready(&w, 3);
+	later(&w, 10);
+	reap(&w);
+	assert_string_equal(w.trace, "+web.1 -web.1 +web.2 -web.2 +web.3 -web.3");
+}
+
+/* The new one does not come up, or finds no node: the old one stays. */
+static void
+test_a_misfit_stays_without_a_place(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 1);
+	w.services[0].room = false;
+	misfit(&w, 1);
+	later(&w, 1000);
+	assert_string_equal(w.trace, "+web.1");
+	/* It fits again: what was to come is no longer needed. */
+	for (size_t i = 0; i < WORLD_REPLICAS; i++)
+		w.replicas[i].misfit = false;
+	world_run(&w);
+	assert_string_equal(w.trace, "+web.1 -web.1");
+	assert_true(world_find(&w, 1)->ready && !world_find(&w, 1)->leaving);
+}
+
+static void
+test_a_misfit_leaves_first(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 2);
+	w.services[0].stop_first = true;
+	w.services[0].room = false;
+	world_named(&w, 0, 1, B)->misfit = true;
+	misfit(&w, 2);
+	assert_string_equal(w.trace, "");
+	w.services[0].room = true;
+	world_run(&w);
+	assert_string_equal(w.trace, "-web.2");
+	reap(&w);
+	assert_string_equal(w.trace, "-web.2 +web.2");
+	later(&w, 100);
+	ready(&w, 2);
+	later(&w, 10);
+	assert_string_equal(w.trace, "-web.2 +web.2 -web.1");
+	reap(&w);
+	assert_string_equal(w.trace, "-web.2 +web.2 -web.1 +web.1");
+}
+
+static void
+test_unavailable_makes_room_for_moves(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 3);
+	w.services[0].surge = 0;
+	w.services[0].unavailable = 1;
+	world_named(&w, 0, 1, B)->misfit = true;
+	misfit(&w, 2);
+	assert_string_equal(w.trace, "-web.2");
+	reap(&w);
+	assert_string_equal(w.trace, "-web.2 +web.2");
+	ready(&w, 2);
+	later(&w, 10);
+	reap(&w);
+	assert_string_equal(w.trace, "-web.2 +web.2 -web.1 +web.1");
+}
+
+/* After a partition there are two of one number: the loser is the misfit. */
+static void
+test_one_of_two_leaves(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 3);
+	struct world_replica *second = world_add(&w, 0, 1, B);
+	world_make_ready(&w, second);
+	second->misfit = true;
+	world_run(&w);
+	assert_string_equal(w.trace, "-web.1");
+	assert_true(second->leaving);
+}
+
+static void
+test_a_misfit_goes_first_when_there_are_too_many(void **state)
+{
+	struct rollout_world w;
+
+	(void)state;
+	rest(&w, 3);
+	world_named(&w, 0, 1, B)->misfit = true;
+	w.services[0].want = 2;
+	rollout_init(&w.r, ROLLOUT_FORWARD, false, w.now_ns);
+	world_run(&w);
+	assert_string_equal(w.trace, "commit -web.1");
+	reap(&w);
+	assert_string_equal(w.trace, "commit -web.1 done");
+}
+
 static void
 test_removing_all(void **state)
 {
@@ -458,6 +620,13 @@ main(void)
 		cmocka_unit_test(test_scaling),
 		cmocka_unit_test(test_at_rest),
 		cmocka_unit_test(test_removing_all),
+		cmocka_unit_test(test_a_misfit_is_replaced_first),
+		cmocka_unit_test(test_all_are_misfits),
+		cmocka_unit_test(test_a_misfit_stays_without_a_place),
+		cmocka_unit_test(test_a_misfit_leaves_first),
+		cmocka_unit_test(test_unavailable_makes_room_for_moves),
+		cmocka_unit_test(test_one_of_two_leaves),
+		cmocka_unit_test(test_a_misfit_goes_first_when_there_are_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
