@@ -164,6 +164,7 @@ needed_role(const char *pattern)
 		{"/v1/routes", ROLE_SCHEDULER},      {"/v1/replicas", ROLE_SCHEDULER},
 		{"/v1/logs", ROLE_SCHEDULER},        {"/v1/operations", ROLE_SCHEDULER},
 		{"/v1/events", ROLE_SCHEDULER},      {"/v1/images", ROLE_RUNTIME},
+		{"/v1/nodes", ROLE_SCHEDULER},       {"/v1/cluster", ROLE_SCHEDULER},
 		{"/v1/certificates", ROLE_SIGNER},
 	};
 

@@ -32,7 +32,6 @@ void status_healthz(struct call *call);
 void status_readyz(struct call *call);
 void status_get(struct call *call);
 void status_version(struct call *call);
-void status_nodes(struct call *call);
 void status_openapi(struct call *call);
 /* deployments.c */
 void deployments_list(struct call *call);
@@ -74,6 +73,19 @@ void images_post(struct call *call);
 void images_pull(struct call *call);
 void images_prune(struct call *call);
 void images_delete(struct call *call);
+/* nodes.c */
+void nodes_list(struct call *call);
+void nodes_read(struct call *call);
+void nodes_patch(struct call *call);
+void nodes_delete(struct call *call);
+void nodes_drain(struct call *call);
+void nodes_undrain(struct call *call);
+/* cluster.c */
+void cluster_get(struct call *call);
+void cluster_invite(struct call *call);
+void cluster_join(struct call *call);
+void cluster_leave(struct call *call);
+void cluster_admission(struct call *call);
 /* certificates.c */
 void certificates_list(struct call *call);
 void certificates_authority(struct call *call);

@@ -18,6 +18,8 @@ static const struct {
 	{ROLE_SCHEDULER, MSG_TABLE_REPLICA, sizeof(struct msg_replica)},
 	{ROLE_SCHEDULER, MSG_TABLE_OPERATION, sizeof(struct msg_operation)},
 	{ROLE_SCHEDULER, MSG_TABLE_ROUTE, sizeof(struct msg_route)},
+	{ROLE_SCHEDULER, MSG_TABLE_MEMBER, sizeof(struct msg_member)},
+	{ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster)},
 	{ROLE_RUNTIME, MSG_TABLE_CONTAINER, sizeof(struct msg_container)},
 	{ROLE_RUNTIME, MSG_TABLE_IMAGE, sizeof(struct msg_image)},
 	{ROLE_SIGNER, MSG_TABLE_CERTIFICATE, sizeof(struct msg_certificate)},
@@ -236,7 +238,7 @@ is_service(const void *row, void *arg)
 
 struct finding {
 	rows_wanted_fn wanted;
-	struct named *named;
+	void *arg;
 	const void *row;
 };
 
@@ -246,17 +248,16 @@ find_row(void *arg, uint64_t key, const void *row)
 	struct finding *f = arg;
 
 	(void)key;
-	if (!f->wanted(row, f->named))
+	if (!f->wanted(row, f->arg))
 		return true;
 	f->row = row;
 	return false;
 }
 
-/* Takes no memory: without any, what is there must not read as what is not. */
-static const void *
-first(struct server *s, uint16_t table, rows_wanted_fn wanted, struct named *n)
+const void *
+rows_first(struct server *s, uint16_t table, rows_wanted_fn wanted, void *arg)
 {
-	struct finding f = {wanted, n, NULL};
+	struct finding f = {wanted, arg, NULL};
 	struct ring_reader *reader = station_reader(s->station, ROLE_SCHEDULER, 0);
 
 	if (reader)
@@ -267,14 +268,15 @@ first(struct server *s, uint16_t table, rows_wanted_fn wanted, struct named *n)
 const struct msg_deployment *
 rows_deployment(struct server *s, const char *name)
 {
-	return first(s, MSG_TABLE_DEPLOYMENT, is_deployment, &(struct named){.deployment = name});
+	return rows_first(s, MSG_TABLE_DEPLOYMENT, is_deployment,
+			  &(struct named){.deployment = name});
 }
 
 const struct msg_service *
 rows_service(struct server *s, const char *deployment, const char *name)
 {
-	return first(s, MSG_TABLE_SERVICE, is_service,
-		     &(struct named){.deployment = deployment, .service = name});
+	return rows_first(s, MSG_TABLE_SERVICE, is_service,
+			  &(struct named){.deployment = deployment, .service = name});
 }
 
 bool

@@ -50,6 +50,9 @@ int rows_by_operation(const void *a, const void *b);
 int rows_by_image(const void *a, const void *b);
 int rows_by_process(const void *a, const void *b);
 
+/* The first of the scheduler's rows that is wanted, NULL when none is. Takes no memory: without
+ * any, what is there must not read as what is not. */
+const void *rows_first(struct server *s, uint16_t table, rows_wanted_fn wanted, void *arg);
 const struct msg_deployment *rows_deployment(struct server *s, const char *name);
 const struct msg_service *rows_service(struct server *s, const char *deployment, const char *name);
 /* A target of the query ("dep", "dep/svc", "dep/svc.N") against a replica. */

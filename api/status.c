@@ -4,6 +4,8 @@
  * attention, with what to do about it.
  */
 #include <string.h>
+#include "api/cluster.h"
+#include "api/nodes.h"
 #include "api/openapi.h"
 #include "api/route.h"
 #include "api/rows.h"
@@ -81,16 +83,16 @@ status_readyz(struct call *call)
 }
 
 static void
-put_node(struct json *j, const char *key, struct call *call)
+put_node(struct json *j, struct call *call)
 {
 	const struct msg_node *n = rows_get(call->server, ROLE_NODE, MSG_TABLE_NODE, 1);
 	char address[ADDR_TEXT_BYTES];
 
 	if (!n) {
-		json_null(j, key);
+		json_null(j, "node");
 		return;
 	}
-	json_object(j, key);
+	json_object(j, "node");
 	VIEW_TEXT(j, "name", n->name);
 	VIEW_TEXT(j, "instance", n->instance);
 	VIEW_TEXT(j, "zone", n->zone);
@@ -409,6 +411,44 @@ warn_ways(struct warnings *w, struct call *call)
 		warn(w, "", 0, "overlay", &o->reason);
 }
 
+static void
+warn_nodes(struct warnings *w, struct call *call)
+{
+	const struct msg_cluster *c = cluster_row(call->server);
+	struct msg_reason reason = {.kind = ERR_UNREACHABLE};
+	struct rows rows;
+	char who[MSG_TARGET], since[48];
+
+	if (c && !c->writable && c->why.kind)
+		warn(w, "", 0, "changes are refused", &c->why);
+	if (c && c->trouble.kind)
+		warn(w, "", 0, "cluster", &c->trouble);
+	nodes_collect(call->server, &rows);
+	for (size_t i = 0; i < rows.count; i++) {
+		const struct msg_member *m = rows.items[i];
+		const struct msg_member *accuser =
+			m->accuser ? nodes_get(call->server, m->accuser) : NULL;
+
+		if (m->state != MSG_MEMBER_DEAD)
+			continue;
+		text_format(who, sizeof(who), "node %.63s", m->name);
+		text_copy(reason.what, sizeof(reason.what), "does not answer");
+		if (m->since_wall_ns > 0) {
+			text_time(m->since_wall_ns, 0, since, sizeof(since));
+			text_format(reason.what, sizeof(reason.what), "does not answer since %s",
+				    since);
+		}
+		reason.why[0] = 0;
+		if (accuser)
+			text_format(reason.why, sizeof(reason.why), "%.63s said so", accuser->name);
+		text_format(reason.fix, sizeof(reason.fix),
+			    "start it again, or when it is gone for good: zlayer node rm %.63s",
+			    m->name);
+		warn(w, "", 0, who, &reason);
+	}
+	rows_fini(&rows);
+}
+
 void
 status_get(struct call *call)
 {
@@ -421,10 +461,12 @@ status_get(struct call *call)
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);
 	json_object(&j, NULL);
-	put_node(&j, "node", call);
+	put_node(&j, call);
 	put_datapath(&j, call);
 	put_uplink(&j, call);
 	put_overlay(&j, call);
+	cluster_put(&j, "cluster", call->server);
+	nodes_put(&j, "nodes", call->server);
 	put_processes(&j, call);
 	put_listeners(&j, call);
 	json_array(&j, "deployments");
@@ -440,6 +482,7 @@ status_get(struct call *call)
 	warn_processes(&w, call);
 	warn_listeners(&w, call);
 	warn_ways(&w, call);
+	warn_nodes(&w, call);
 	warn_deployments(&w, call);
 	warn_replicas(&w, call);
 	json_end(&j);
@@ -453,22 +496,6 @@ status_get(struct call *call)
 		buf_fini(&b);
 		return;
 	}
-	call_json(call, 200, NULL, &b);
-}
-
-void
-status_nodes(struct call *call)
-{
-	struct buf b;
-	struct json j;
-
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	json_init(&j, &b);
-	json_object(&j, NULL);
-	json_array(&j, "items");
-	put_node(&j, NULL, call);
-	json_end(&j);
-	json_end(&j);
 	call_json(call, 200, NULL, &b);
 }
 

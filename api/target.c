@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Targets in paths and bodies. Unknown members of a body are errors: a mistyped one must not
- * silently stop everything. */
+/* Targets in paths and bodies. */
 #include "api/target.h"
 
 #include <string.h>
+#include "api/body.h"
 #include "base/text.h"
 #include "wire/json_read.h"
 
@@ -43,21 +43,10 @@ target_words(const json_t *list, const char *key, struct words *out, struct err 
 }
 
 static int
-take_number(const json_t *value, const char *key, uint32_t max, uint32_t *out, struct err *err)
+take_member(void *arg, const char *key, json_t *value, struct err *err)
 {
-	char *text = json_read_dump(value);
-	uint64_t n = 0;
-	bool good = text && json_read_kind(value) == JSON_READ_INTEGER && text_u64(text, max, &n);
+	struct msg_target_op *t = arg;
 
-	mem_free(text);
-	*out = (uint32_t)n;
-	return good ? 0
-		    : err_set(err, ERR_INVALID, "\"%s\" must be a whole number up to %u", key, max);
-}
-
-static int
-take_member(struct msg_target_op *t, const char *key, const json_t *value, struct err *err)
-{
 	if (strcmp(key, "service") == 0) {
 		if (text_is_label(json_read_string(value)) &&
 		    text_copy(t->service, sizeof(t->service), json_read_string(value)))
@@ -65,46 +54,23 @@ take_member(struct msg_target_op *t, const char *key, const json_t *value, struc
 		return err_set(err, ERR_INVALID, "\"service\" must be a service's name");
 	}
 	if (strcmp(key, "index") == 0)
-		return take_number(value, key, UINT32_MAX, &t->index, err);
+		return body_number(value, key, UINT32_MAX, &t->index, err);
 	if (strcmp(key, "grace_ms") == 0)
-		return take_number(value, key, 86400000, &t->grace_ms, err);
+		return body_number(value, key, 86400000, &t->grace_ms, err);
 	if (strcmp(key, "replicas") == 0)
-		return take_number(value, key, 10000, &t->replicas, err);
-	if (strcmp(key, "force") == 0) {
-		if (json_read_kind(value) != JSON_READ_BOOL)
-			return err_set(err, ERR_INVALID, "\"force\" must be true or false");
-		char *text = json_read_dump(value);
-		t->force = text && strcmp(text, "true") == 0;
-		mem_free(text);
-		return 0;
-	}
-	err_set(err, ERR_INVALID, "the body's \"%.60s\" is not known", key);
-	return err_fix(err, "service, index, grace_ms, replicas, force");
+		return body_number(value, key, 10000, &t->replicas, err);
+	if (strcmp(key, "force") == 0)
+		return body_bool(value, key, &t->force, err);
+	return body_unknown(key, "service, index, grace_ms, replicas, force", err);
 }
 
 bool
 target_from_body(struct call *call, struct msg_target_op *t)
 {
-	struct err err = {0};
-	json_t *root;
-	int rc = 0;
-
-	if (!text_copy(t->deployment, sizeof(t->deployment), call->param[0])) {
-		target_no_deployment(call, call->param[0]);
-		return false;
-	}
-	if (call->body.length == 0)
-		return true;
-	root = json_read_parse(buf_cstr(&call->body), call->body.length, &err);
-	if (!root || json_read_kind(root) != JSON_READ_OBJECT)
-		rc = root ? err_set(&err, ERR_INVALID, "the body must be a JSON object") : -1;
-	for (void *it = rc == 0 ? json_read_first(root) : NULL; it && rc == 0;
-	     it = json_read_next(root, it))
-		rc = take_member(t, json_read_key(it), json_read_value(it), &err);
-	json_read_free(root);
-	if (rc < 0)
-		call_problem(call, &err);
-	return rc == 0;
+	if (text_copy(t->deployment, sizeof(t->deployment), call->param[0]))
+		return body_each(call, take_member, t);
+	target_no_deployment(call, call->param[0]);
+	return false;
 }
 
 static void

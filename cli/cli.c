@@ -202,6 +202,20 @@ cli_fail(const struct cli *cli, const struct err *err)
 	return cli_fail_with(cli, err, err_kind_exit(err->kind), NULL, NULL);
 }
 
+int
+cli_sure(const struct cli *cli, const char *question, struct err *err)
+{
+	char answer[128] = "";
+
+	if (cli->yes || !cli->ask)
+		return 0;
+	fprintf(stderr, "%s [y/N] ", question);
+	fflush(stderr);
+	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
+		return 0;
+	return err_set(err, ERR_INTERRUPTED, "nothing was changed");
+}
+
 void
 cli_note(const struct cli *cli, const char *fmt, ...)
 {

@@ -40,6 +40,9 @@ int cli_fail(const struct cli *cli, const struct err *err);
 typedef void (*cli_members_fn)(struct json *j, const void *arg);
 int cli_fail_with(const struct cli *cli, const struct err *err, int status, cli_members_fn members,
 		  const void *arg);
+/* Asks on the terminal, when there is one and nobody said --yes. ERR_INTERRUPTED: the answer is no.
+ */
+int cli_sure(const struct cli *cli, const char *question, struct err *err) MUST_CHECK;
 /* A line of progress on standard error, unless -q. */
 void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Writes to standard output; a closed pipe ends the program quietly (status 0 of a pager is not our

@@ -279,14 +279,112 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 	json_read_free(root);
 }
 
+/* ---- nodes ---- */
+
+static void
+explain_membership(struct walk *w, const json_t *n)
+{
+	const char *state = json_read_text(n, "state"), *name = json_read_text(n, "name");
+	const char *accuser = json_read_text(n, "accuser");
+	char since[64], why[LIST_BYTES], fix[LIST_BYTES];
+
+	text_format(since, sizeof(since), "%.19sZ", json_read_text(n, "since"));
+	if (strcmp(state, "alive") == 0) {
+		begin(w, "ok", "node", "%s is alive since %s", name, since);
+		end(w);
+		return;
+	}
+	begin(w, strcmp(state, "unreachable") == 0 ? "FAIL" : "warn", "node", "%s is %s since %s",
+	      name, state, since);
+	text_format(why, sizeof(why), "%s got no answer from it", accuser);
+	say(w, "why", accuser[0] ? why : "");
+	text_format(fix, sizeof(fix),
+		    "start it again, or when it is gone for good: zlayer node rm %s", name);
+	say(w, "fix", strcmp(state, "unreachable") == 0 ? fix : "");
+	end(w);
+}
+
+static void
+explain_store(struct walk *w, const json_t *n)
+{
+	struct err err = {0};
+	json_t *cluster = ask(w, "/v1/cluster", &err);
+	const json_t *store = json_read_get(cluster, "store");
+	long long has = (long long)json_read_int(n, "store_sequence");
+	long long here = (long long)json_read_int(store, "sequence");
+
+	if (cluster && !json_read_bool(store, "writable")) {
+		begin(w, "warn", "store", "changes are refused: %s",
+		      json_read_text(json_read_get(store, "why"), "what"));
+		say_reason(w, json_read_get(store, "why"));
+		end(w);
+	} else if (cluster && has && has < here) {
+		begin(w, "warn", "store", "it has %lld of %lld changes yet", has, here);
+		end(w);
+	}
+	json_read_free(cluster);
+}
+
+/* Why it takes nothing, or not everything. */
+static void
+explain_room(struct walk *w, const json_t *n)
+{
+	json_t *taints = json_read_get(n, "taints");
+	const char *name = json_read_text(n, "name");
+	long long replicas = (long long)json_read_int(n, "replicas");
+	char fix[LIST_BYTES];
+
+	if (json_read_bool(n, "draining")) {
+		begin(w, "warn", "drain", "it takes nothing new; %lld replica%s to move", replicas,
+		      replicas == 1 ? "" : "s");
+		text_format(fix, sizeof(fix), "zlayer node undrain %s", name);
+		say(w, "fix", fix);
+		end(w);
+	}
+	for (void *it = json_read_first(taints); it; it = json_read_next(taints, it)) {
+		const char *value = json_read_string(json_read_value(it));
+
+		begin(w, "warn", "taint", "only what tolerates %s%s%s is placed here",
+		      json_read_key(it), value[0] ? "=" : "", value);
+		end(w);
+	}
+	begin(w, "ok", "replicas", "%lld; free: %.1f cores, %lld MiB", replicas,
+	      (double)json_read_int(n, "cpu_free_milli") / 1000,
+	      (long long)json_read_int(n, "memory_free_bytes") >> 20);
+	end(w);
+}
+
+/* True when it is the name of one. */
+static bool
+explain_node(struct walk *w, const char *name)
+{
+	struct err ignored = {0};
+	char path[128];
+
+	text_format(path, sizeof(path), "/v1/nodes/%s", name);
+	json_t *n = text_is_label(name) ? ask(w, path, &ignored) : NULL;
+	if (!n)
+		return false;
+	explain_membership(w, n);
+	explain_store(w, n);
+	if (!w->failed)
+		explain_room(w, n);
+	json_read_free(n);
+	return true;
+}
+
 static int
 explain_target(struct walk *w, const char *text, struct err *err)
 {
 	char path[200];
 	struct target t;
 
-	if (target_resolve(w->cli, text, &t, err) < 0)
-		return -1;
+	if (target_resolve(w->cli, text, &t, err) < 0) {
+		if (err->kind != ERR_NOT_FOUND || !explain_node(w, text))
+			return -1;
+		err_clear(err);
+		return 0;
+	}
 	text_format(path, sizeof(path), "/v1/deployments/%s", t.deployment);
 	json_t *d = ask(w, path, err);
 	if (!d)

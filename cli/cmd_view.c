@@ -216,6 +216,12 @@ cmd_image_ls(struct cli *cli)
 	return show_list(cli, "/v1/images", render_images);
 }
 
+int
+cmd_node_ls(struct cli *cli)
+{
+	return show_list(cli, "/v1/nodes", render_nodes);
+}
+
 /* ---- events ---- */
 
 static bool

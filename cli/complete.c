@@ -56,6 +56,8 @@ operand_words(const struct table_command *c)
 		return "@file";
 	case OPERAND_TARGET:
 		return "@target";
+	case OPERAND_NODE:
+		return "@node";
 	case OPERAND_WORDS:
 		return c->words;
 	case OPERAND_NONE:
@@ -155,6 +157,8 @@ put_bash(struct buf *out)
 		      "\t@file) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
 		      "\t@target) COMPREPLY=($(compgen -W \"$(zlayer status -o name "
 		      "2>/dev/null)\" -- \"$cur\")) ;;\n"
+		      "\t@node) COMPREPLY=($(compgen -W \"$(zlayer node ls -o name "
+		      "2>/dev/null)\" -- \"$cur\")) ;;\n"
 		      "\t*) COMPREPLY=($(compgen -W \"$list\" -- \"$cur\")) ;;\n"
 		      "\tesac\n}\ncomplete -o filenames -F _zlayer zlayer\n");
 }
@@ -182,6 +186,7 @@ put_zsh(struct buf *out)
 	buf_puts(out, "\tcase \"$list\" in\n"
 		      "\t@file) _files ;;\n"
 		      "\t@target) compadd -- ${(f)\"$(zlayer status -o name 2>/dev/null)\"} ;;\n"
+		      "\t@node) compadd -- ${(f)\"$(zlayer node ls -o name 2>/dev/null)\"} ;;\n"
 		      "\t*) compadd -- ${=list} ;;\n"
 		      "\tesac\n}\n"
 		      "if [ \"$funcstack[1]\" = _zlayer ]; then _zlayer \"$@\"; "
@@ -232,11 +237,11 @@ put_fish_command(struct buf *out, const struct table_command *c)
 	}
 	if (c->operand == OPERAND_FILE)
 		buf_printf(out, "complete -c zlayer -n '__zlayer_is %s' -F\n", c->name);
-	if (c->operand == OPERAND_TARGET)
+	if (c->operand == OPERAND_TARGET || c->operand == OPERAND_NODE)
 		buf_printf(out,
 			   "complete -c zlayer -n '__zlayer_is %s' -a "
-			   "'(zlayer status -o name 2>/dev/null)'\n",
-			   c->name);
+			   "'(zlayer %s -o name 2>/dev/null)'\n",
+			   c->name, c->operand == OPERAND_NODE ? "node ls" : "status");
 	if (c->operand == OPERAND_WORDS)
 		buf_printf(out, "complete -c zlayer -n '__zlayer_is %s' -a '%s'\n", c->name,
 			   c->words);

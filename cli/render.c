@@ -12,8 +12,8 @@
 #include "cli/grid.h"
 #include "cli/job.h"
 
-static void
-put_safe(struct buf *out, const char *text)
+void
+render_put_safe(struct buf *out, const char *text)
 {
 	char safe[4096];
 
@@ -40,9 +40,8 @@ state_colour(const char *state)
 	return strcmp(state, still[0]) == 0 ? GRID_DIM : GRID_YELLOW;
 }
 
-/* "12d" since a time of the node, "" when there is none. */
-static void
-age(const json_t *object, const char *key, const struct render *r, char *out, size_t cap)
+void
+render_age(const json_t *object, const char *key, const struct render *r, char *out, size_t cap)
 {
 	int64_t at;
 
@@ -64,16 +63,16 @@ put_xdp(const json_t *datapath, struct buf *out)
 	if (!mode || !json_read_count(attached))
 		return;
 	buf_puts(out, "   XDP ");
-	put_safe(out, mode);
+	render_put_safe(out, mode);
 	for (size_t i = 0; i < json_read_count(attached); i++) {
 		const json_t *one = json_read_at(attached, i);
 		const char *own = json_read_text(one, "xdp");
 
 		buf_putc(out, ' ');
-		put_safe(out, json_read_text(one, "interface"));
+		render_put_safe(out, json_read_text(one, "interface"));
 		if (own && strcmp(own, mode) != 0) {
 			buf_puts(out, " (");
-			put_safe(out, own);
+			render_put_safe(out, own);
 			buf_putc(out, ')');
 		}
 		if (json_read_bool(one, "shared"))
@@ -89,13 +88,14 @@ put_header(const json_t *status, const struct render *r, struct buf *out)
 	size_t warnings = json_read_count(json_read_array(status, "warnings"));
 	char up[32];
 
-	age(node, "started", r, up, sizeof(up));
-	put_safe(out, json_read_text(node, "name"));
+	render_age(node, "started", r, up, sizeof(up));
+	render_put_safe(out, json_read_text(node, "name"));
 	buf_printf(out, "   up %s   zlayer ", up[0] ? up : "-");
-	put_safe(out, json_read_text(node, "version"));
+	render_put_safe(out, json_read_text(node, "version"));
 	buf_puts(out, "   data path ");
-	put_safe(out, datapath ? json_read_text(datapath, "mode") : "-");
+	render_put_safe(out, datapath ? json_read_text(datapath, "mode") : "-");
 	put_xdp(datapath, out);
+	render_counts(status, out);
 	if (warnings)
 		buf_printf(out, "   %zu warning%s", warnings, warnings == 1 ? "" : "s");
 	buf_putc(out, '\n');
@@ -113,7 +113,7 @@ put_job(struct grid *g, const json_t *s, const struct render *r)
 	char when[32];
 
 	grid_put(g, GRID_PLAIN, "%lld run%s", kept, kept == 1 ? "" : "s");
-	age(container, "exited", r, when, sizeof(when));
+	render_age(container, "exited", r, when, sizeof(when));
 	if (json_read_kind(last) != JSON_READ_OBJECT)
 		grid_put(g, GRID_PLAIN, "never run");
 	else if (!job_is_over(last))
@@ -206,18 +206,18 @@ put_warnings(const json_t *status, const char *deployment, const struct render *
 			continue;
 		grid_text(out, r->colour, GRID_RED, "!");
 		buf_putc(out, ' ');
-		put_safe(out, json_read_text(w, "text"));
+		render_put_safe(out, json_read_text(w, "text"));
 		buf_putc(out, '\n');
 		for (size_t k = 0; k < json_read_count(why); k++) {
 			const json_t *line = json_read_at(why, k);
 
 			buf_puts(out, "    why  ");
-			put_safe(out, json_read_string(line));
+			render_put_safe(out, json_read_string(line));
 			buf_putc(out, '\n');
 		}
 		if (json_read_text(w, "fix")[0]) {
 			buf_puts(out, "    fix  ");
-			put_safe(out, json_read_text(w, "fix"));
+			render_put_safe(out, json_read_text(w, "fix"));
 			buf_putc(out, '\n');
 		}
 	}
@@ -231,6 +231,8 @@ render_status(const json_t *status, const char *deployment, const char *service,
 	struct grid g;
 
 	put_header(status, r, out);
+	if (!deployment[0])
+		render_status_cluster(status, r, out);
 	if (json_read_count(deployments) == 0) {
 		buf_puts(out, "\nNothing is deployed.   zlayer deploy FILE\n");
 	} else {
@@ -284,7 +286,7 @@ put_replica_row(struct grid *g, const json_t *replica, const struct render *r)
 	const char *state = json_read_text(replica, "state");
 	char since[32], memory[32] = "", conditions[256];
 
-	age(replica, "since", r, since, sizeof(since));
+	render_age(replica, "since", r, since, sizeof(since));
 	if (json_read_int(container, "memory_bytes"))
 		text_human_bytes((uint64_t)json_read_int(container, "memory_bytes"), memory,
 				 sizeof(memory));
@@ -347,7 +349,7 @@ put_revision(struct grid *g, const json_t *revision, const struct render *r)
 	long long copy = (long long)json_read_int(revision, "copy_of");
 	char when[32], images[1024];
 
-	age(revision, "created", r, when, sizeof(when));
+	render_age(revision, "created", r, when, sizeof(when));
 	images_text(revision, images, sizeof(images));
 	grid_put(g, GRID_PLAIN, "%lld%s", (long long)json_read_int(revision, "revision"),
 		 json_read_bool(revision, "serving") ? " *" : "");
@@ -389,7 +391,7 @@ render_images(const json_t *images, const struct render *r, struct buf *out)
 		char size[32], since[32];
 
 		text_human_bytes((uint64_t)json_read_int(image, "bytes"), size, sizeof(size));
-		age(image, "imported", r, since, sizeof(since));
+		render_age(image, "imported", r, since, sizeof(since));
 		grid_put(&g, GRID_PLAIN, "%s", json_read_text(image, "name"));
 		grid_put(&g, GRID_PLAIN, r->wide ? "%s" : "%.19s", digest);
 		grid_put(&g, GRID_PLAIN, "%s", size);
@@ -414,7 +416,7 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 
 	text_printable(json_read_text(event, "type"), strlen(json_read_text(event, "type")), type,
 		       sizeof(type));
-	put_safe(out, json_read_text(event, "ts"));
+	render_put_safe(out, json_read_text(event, "ts"));
 	buf_puts(out, "  ");
 	grid_text(out, r->colour,
 		  strcmp(severity, "error") == 0  ? GRID_RED
@@ -423,17 +425,17 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 		  type);
 	if (deployment[0]) {
 		buf_puts(out, "  ");
-		put_safe(out, deployment);
+		render_put_safe(out, deployment);
 	}
 	if (service[0]) {
 		buf_putc(out, '/');
-		put_safe(out, service);
+		render_put_safe(out, service);
 	}
 	if (index)
 		buf_printf(out, ".%lld", (long long)index);
 	if (json_read_text(event, "text")[0]) {
 		buf_puts(out, "  ");
-		put_safe(out, json_read_text(event, "text"));
+		render_put_safe(out, json_read_text(event, "text"));
 	}
 	/* Who it is about was said: why is the news. */
 	const char *why = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
@@ -441,7 +443,7 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 		why = json_read_text(reason, "what");
 	if (why[0]) {
 		buf_puts(out, ": ");
-		put_safe(out, why);
+		render_put_safe(out, why);
 	}
 	buf_putc(out, '\n');
 }

@@ -22,6 +22,21 @@ void render_status(const json_t *status, const char *deployment, const char *ser
 void render_replicas(const json_t *replicas, const struct render *r, struct buf *out);
 void render_revisions(const json_t *revisions, const struct render *r, struct buf *out);
 void render_images(const json_t *images, const struct render *r, struct buf *out);
+void render_nodes(const json_t *nodes, const struct render *r, struct buf *out);
+/* One in full. */
+void render_node(const json_t *node, const struct render *r, struct buf *out);
+void render_cluster(const json_t *cluster, const struct render *r, struct buf *out);
 void render_event(const json_t *event, const struct render *r, struct buf *out);
+
+/* ---- for screens that are made of several parts ---- */
+
+void render_put_safe(struct buf *out, const char *text);
+/* "12d" since a time of the node, "" when there is none. */
+void render_age(const json_t *object, const char *key, const struct render *r, char *out,
+		size_t cap);
+/* Of the status of a node that is in a cluster: "   3 nodes: 2 alive, 1 unreachable", and the table
+ * of nodes. */
+void render_counts(const json_t *status, struct buf *out);
+void render_status_cluster(const json_t *status, const struct render *r, struct buf *out);
 
 #endif

@@ -41,11 +41,14 @@ enum table_flag_id {
 	FLAG_PREVIOUS,
 	FLAG_SINCE,
 	FLAG_TO,
+	FLAG_TTL,
 	FLAG_TTY,
 	FLAG_TYPE,
 	FLAG_UNTIL,
 	FLAG_USER,
+	FLAG_USES,
 	FLAG_VOLUMES,
+	FLAG_WAIT,
 	FLAG_WATCH,
 	FLAG_WORKDIR,
 	FLAGS_,
@@ -61,7 +64,7 @@ struct table_flag {
 };
 
 /* What the words of a command line are, for completions. */
-enum table_operand { OPERAND_NONE, OPERAND_FILE, OPERAND_TARGET, OPERAND_WORDS };
+enum table_operand { OPERAND_NONE, OPERAND_FILE, OPERAND_TARGET, OPERAND_NODE, OPERAND_WORDS };
 
 enum { TABLE_FLAGS_MAX = 8 };
 

@@ -51,7 +51,11 @@ scheduler_layout(const struct leash_welcome *w, struct ring_layout *l)
 		(struct ring_table_layout){MSG_TABLE_REPLICA, 1, sizeof(struct msg_replica), 8};
 	l->tables[3] =
 		(struct ring_table_layout){MSG_TABLE_OPERATION, 1, sizeof(struct msg_operation), 8};
-	l->tables_count = 4;
+	l->tables[4] =
+		(struct ring_table_layout){MSG_TABLE_MEMBER, 1, sizeof(struct msg_member), 8};
+	l->tables[5] =
+		(struct ring_table_layout){MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1};
+	l->tables_count = 6;
 	l->answers[0] = (struct ring_answers_layout){ROLE_API, 1, 256, RING_BODY_MAX};
 	l->answers_count = 1;
 	l->metric_series = 16;
@@ -94,6 +98,34 @@ set_operation(struct station *st, uint32_t state)
 	station_kick(st);
 }
 
+/* Two nodes: this one, which takes the changes, and one that is away. */
+static void
+make_cluster(struct ring_writer *w)
+{
+	struct msg_cluster c = {.self = 1, .admission = MSG_ADMISSION_TOKEN, .writable = 1};
+	struct msg_member m = {.node = 1, .state = MSG_MEMBER_READY, .self = 1, .writer = 1};
+
+	c.engine = MSG_STORE_WRITER;
+	c.store_sequence = 9;
+	c.trouble.kind = ERR_INVALID;
+	text_copy(c.trouble.what, sizeof(c.trouble.what), "its clock is wrong");
+	memset(c.id, 'a', sizeof(c.id) - 1);
+	ring_table_set(w, MSG_TABLE_CLUSTER, 1, &c, NULL);
+	text_copy(m.name, sizeof(m.name), "edge-1");
+	text_copy(m.labels, sizeof(m.labels), "disk=ssd\ngpu=true\nbare=\n");
+	text_copy(m.taints, sizeof(m.taints), "alone");
+	m.cpu_milli = 2500;
+	m.cpu_free_milli = 500;
+	ring_table_set(w, MSG_TABLE_MEMBER, 1, &m, NULL);
+	memset(&m, 0, sizeof(m));
+	m.node = 20;
+	m.state = MSG_MEMBER_DEAD;
+	m.accuser = 1;
+	m.since_wall_ns = 1000000000;
+	text_copy(m.name, sizeof(m.name), "edge-2");
+	ring_table_set(w, MSG_TABLE_MEMBER, 20, &m, NULL);
+}
+
 static int
 scheduler_start(struct station *st, struct err *err)
 {
@@ -114,6 +146,7 @@ scheduler_start(struct station *st, struct err *err)
 	ring_table_set(w, MSG_TABLE_DEPLOYMENT, 1, &d, NULL);
 	ring_table_set(w, MSG_TABLE_SERVICE, 2, &s, NULL);
 	ring_table_set(w, MSG_TABLE_REPLICA, REPLICA, &r, NULL);
+	make_cluster(w);
 	for (int i = 0; i < 3; i++)
 		emit(st);
 	set_operation(st, MSG_OPERATION_DONE);
@@ -133,6 +166,62 @@ answer_events(struct station *st, const struct station_request *r, const struct 
 		make_event(id, &list[n++]);
 	int fd = fd_memfd_sealed("events", list, n * sizeof(list[0]));
 	station_answer(st, r, NULL, 0, &fd, 1);
+	fd_close(&fd);
+}
+
+/* A node that remembers what it was told before as its zone: "label gpu, ". */
+static void
+answer_member(struct station *st, const struct station_request *r, const struct msg_node_op *op)
+{
+	static const char *const verbs[] = {
+		[MSG_NODE_LABEL] = "label",   [MSG_NODE_UNLABEL] = "unlabel",
+		[MSG_NODE_TAINT] = "taint",   [MSG_NODE_UNTAINT] = "untaint",
+		[MSG_NODE_DRAIN] = "drain",   [MSG_NODE_UNDRAIN] = "undrain",
+		[MSG_NODE_REMOVE] = "remove",
+	};
+	static struct msg_member m = {.node = 20, .state = MSG_MEMBER_DEAD, .name = "edge-2"};
+	struct err err = {0};
+	size_t used = strlen(m.labels);
+
+	if (strcmp(op->key, "bad") == 0) {
+		err_set(&err, ERR_INVALID, "that is no label");
+		station_answer_err(st, r, &err);
+		return;
+	}
+	text_format(m.labels + used, sizeof(m.labels) - used, "%s.%s.%s=%s.%u.%u\n", op->node,
+		    verbs[op->verb], op->key, op->value, op->seconds, op->force);
+	station_answer(st, r, &m, sizeof(m), NULL, 0);
+	m.labels[0] = strcmp(op->key, "first") == 0 ? m.labels[0] : 0;
+}
+
+static void
+answer_join(struct station *st, const struct station_request *r, const struct msg_join *q, int fd)
+{
+	struct msg_joined a = {.node = 3, .nodes = 3, .id = "abc"};
+	struct err err = {0};
+	struct buf b;
+
+	buf_init(&b, MEM_BASE, 4096);
+	if (fd_is_sealed(fd) && fd_read_all(fd, &b, &err) == 0 && b.length == 4 &&
+	    memcmp(b.data, "zl1-", 4) == 0 && strcmp(q->name, "edge-9") == 0) {
+		station_answer(st, r, &a, sizeof(a), NULL, 0);
+	} else {
+		err_set(&err, ERR_DENIED, "this ticket has ended");
+		err_fix(&err, "ask for another one");
+		station_answer_err(st, r, &err);
+	}
+	buf_fini(&b);
+}
+
+static void
+answer_invite(struct station *st, const struct station_request *r, const struct msg_invite *q)
+{
+	struct msg_invited a = {.expires_s = 1000, .uses = q->uses, .created = 1};
+	static const char word[] = "zl1-secret", not_one[] = "zl1 secret";
+	const char *text = q->uses == 7 ? not_one : word;
+	int fd = fd_memfd_sealed("ticket", text, strlen(text));
+
+	station_answer(st, r, &a, sizeof(a), &fd, 1);
 	fd_close(&fd);
 }
 
@@ -160,6 +249,25 @@ scheduler_request(struct station *st, const struct station_request *r, const voi
 		a.changes_bytes = (uint32_t)strlen(a.changes);
 		emit(st);
 		station_answer(st, r, &a, sizeof(a), NULL, 0);
+		return;
+	case MSG_OP_MEMBER:
+		answer_member(st, r, body);
+		return;
+	case MSG_OP_INVITE:
+		answer_invite(st, r, body);
+		return;
+	case MSG_OP_JOIN:
+		answer_join(st, r, body, count == 1 ? fds[0] : -1);
+		return;
+	case MSG_OP_LEAVE:
+		err_set(&err, ERR_CONFLICT, "it runs replicas");
+		if (((const struct msg_leave *)body)->force)
+			station_answer(st, r, NULL, 0, NULL, 0);
+		else
+			station_answer_err(st, r, &err);
+		return;
+	case MSG_OP_ADMIT:
+		station_answer(st, r, NULL, 0, NULL, 0);
 		return;
 	case MSG_OP_REMOVE:
 		return; /* never answers */
@@ -568,6 +676,90 @@ test_changes(void **state)
 }
 
 static void
+test_nodes(void **state)
+{
+	(void)state;
+	wait_ready();
+	assert_int_equal(ask("GET", "/v1/nodes", "", NULL), 200);
+	assert_true(
+		has("{\"items\":[{\"id\":1,\"name\":\"edge-1\",\"self\":true,\"state\":\"alive\""));
+	assert_true(has("\"labels\":{\"disk\":\"ssd\",\"gpu\":\"true\",\"bare\":\"\"},\"taints\":{"
+			"\"alone\":\"\"}"));
+	assert_true(has("\"cpu_milli\":2500,\"cpu_free_milli\":500,\"memory_bytes\":null"));
+	assert_int_equal(ask("GET", "/v1/nodes/20", "", NULL), 200);
+	assert_true(has("\"name\":\"edge-2\"") && has("\"accuser\":\"edge-1\""));
+	assert_int_equal(ask("GET", "/v1/nodes/edge-2", "", NULL), 200);
+	assert_true(has("\"since\":\"1970-01-01T00:00:01"));
+	assert_int_equal(ask("GET", "/v1/nodes/2", "", NULL), 404);
+	assert_true(has("zlayer node ls"));
+	assert_int_equal(ask("POST", "/v1/nodes/none/drain", "", NULL), 404);
+	assert_int_equal(ask("POST", "/v1/nodes/edge-2/drain", "", "{\"seconds\": 30}"), 200);
+	assert_true(has("\"20.drain.\":\".30.0\""));
+	assert_int_equal(ask("POST", "/v1/nodes/edge-2/drain", "", "{\"second\": 30}"), 400);
+	assert_int_equal(ask("POST", "/v1/nodes/edge-2/undrain", "", NULL), 200);
+	assert_true(has("\"20.undrain.\":"));
+	assert_int_equal(ask("DELETE", "/v1/nodes/edge-2?force=true", "", NULL), 200);
+	assert_true(has("\"20.remove.\":\".0.1\""));
+	assert_int_equal(ask("DELETE", "/v1/nodes/edge-2?force=maybe", "", NULL), 400);
+	assert_int_equal(
+		ask("PATCH", "/v1/nodes/20", "", "{\"labels\": {\"first\": \"1\", \"b\": null}}"),
+		200);
+	assert_true(has("\"20.label.first\":\"1.0.0\"") && has("\"20.unlabel.b\":\".0.0\""));
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "",
+			     "{\"taints\": {\"first\": \"\", \"c\": null}, \"labels\": {}}"),
+			 200);
+	assert_true(has("\"20.taint.first\":") && has("\"20.untaint.c\":"));
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{}"), 200);
+	assert_true(has("\"name\":\"edge-2\",\"self\":false"));
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{\"labels\": {\"bad\": \"x\"}}"), 400);
+	assert_true(has("that is no label"));
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{\"labels\": [\"x\"]}"), 400);
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{\"labels\": {\"x\": 1}}"), 400);
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{\"labels\": {\"\": \"x\"}}"), 400);
+	assert_int_equal(ask("PATCH", "/v1/nodes/20", "", "{\"label\": {}}"), 400);
+}
+
+static void
+test_cluster(void **state)
+{
+	(void)state;
+	wait_ready();
+	assert_int_equal(ask("GET", "/v1/cluster", "", NULL), 200);
+	assert_true(has(
+		"\"self\":1,\"admission\":\"token\",\"store\":{\"engine\":\"writer\",\"writer\":"
+		"\"edge-1\",\"writable\":true,\"why\":null,\"sequence\":9},\"nodes\":{\"total\":2,"
+		"\"new\":0,\"alive\":1,\"suspect\":0,\"unreachable\":1,\"left\":0}"));
+	assert_int_equal(ask("GET", "/v1/status", "", NULL), 200);
+	assert_true(has("\"cluster: its clock is wrong\"") &&
+		    has("\"node edge-2: does not answer since 1970-01-01T00:00:01Z\"") &&
+		    has("\"edge-1 said so\"") && has("zlayer node rm edge-2"));
+	assert_true(has("\"cluster\":{\"id\":\"aaaa") && has("\"nodes\":[{\"id\":1"));
+	assert_int_equal(ask("POST", "/v1/cluster/invite", "", "{\"uses\": 2, \"ttl_s\": 60}"),
+			 200);
+	assert_true(has("{\"ticket\":\"zl1-secret\",\"expires\":\"1970-01-01T00:16:40.000000000Z\","
+			"\"uses\":2,\"created\":true}"));
+	assert_int_equal(ask("POST", "/v1/cluster/invite", "", NULL), 200);
+	assert_int_equal(ask("POST", "/v1/cluster/invite", "", "{\"uses\": 7}"), 422);
+	assert_false(has("secret"));
+	assert_int_equal(ask("POST", "/v1/cluster/invite", "", "{\"uses\": -1}"), 400);
+	assert_int_equal(
+		ask("POST", "/v1/cluster/join", "", "{\"ticket\": \"zl1-\", \"name\": \"edge-9\"}"),
+		200);
+	assert_true(has("{\"node\":3,\"nodes\":3,\"id\":\"abc\"}"));
+	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{\"ticket\": \"zl1-x\"}"), 403);
+	assert_true(has("this ticket has ended") && has("ask for another one") && !has("zl1-x"));
+	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{\"ticket\": \"zl1 x\"}"), 400);
+	assert_false(has("zl1 x"));
+	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{}"), 400);
+	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{\"ticket\": 5}"), 400);
+	assert_int_equal(ask("POST", "/v1/cluster/leave", "", NULL), 409);
+	assert_int_equal(ask("POST", "/v1/cluster/leave", "", "{\"force\": true}"), 200);
+	assert_int_equal(ask("PUT", "/v1/cluster/admission", "", "{\"mode\": \"closed\"}"), 200);
+	assert_int_equal(ask("PUT", "/v1/cluster/admission", "", "{\"mode\": \"ajar\"}"), 400);
+	assert_int_equal(ask("PUT", "/v1/cluster/admission", "", "{}"), 400);
+}
+
+static void
 test_streams(void **state)
 {
 	static const char events_all[] =
@@ -747,6 +939,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_openapi),         cmocka_unit_test(test_views),
 		cmocka_unit_test(test_changes),         cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_nodes),           cmocka_unit_test(test_cluster),
 		cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_keep_alive),
 	};

@@ -22,7 +22,10 @@ LINES = [
     ("zlayer deploy --d", ["--detach", "--dry-run", "!--follow"]),
     ("zlayer logs --f", ["--follow", "!--detach"]),
     ("zlayer validate fi", ["file.yaml", "!deploy"]),
-    ("zlayer ps ", ["shop", "rival"]),
+    ("zlayer ps ", ["shop", "rival", "!edge-2"]),
+    ("zlayer node ", ["ls", "drain", "!deploy"]),
+    ("zlayer node drain ", ["edge-2", "!shop"]),
+    ("zlayer cluster admission ", ["token", "closed", "!edge-2"]),
 ]
 
 BASH = r"""
@@ -94,7 +97,8 @@ def main():
     try:
         # A program that answers as the node would.
         with open(os.path.join(folder, "zlayer"), "w") as f:
-            f.write("#!/bin/sh\n[ \"$*\" = 'status -o name' ] && printf 'shop\\nrival\\n'\n")
+            f.write("#!/bin/sh\n[ \"$*\" = 'status -o name' ] && printf 'shop\\nrival\\n'\n"
+                    "[ \"$*\" = 'node ls -o name' ] && printf 'edge-1\\nedge-2\\n'\n")
         os.chmod(os.path.join(folder, "zlayer"), 0o755)
         open(os.path.join(folder, "file.yaml"), "w").close()
         with open(os.path.join(folder, "setup.zsh"), "w") as f:

@@ -84,6 +84,105 @@ test_status(void **state)
 	json_read_free(status);
 }
 
+static const char cluster_text[] =
+	"{\"id\":\"4a1f09bc4a1f09bc4a1f09bc\",\"self\":1,\"admission\":\"token\",\"store\":{"
+	"\"engine\":\"follower\",\"writer\":\"edge-2\",\"writable\":false,\"why\":{\"what\":\"edge-"
+	"2 "
+	"does not answer\",\"why\":[\"refused\"],\"fix\":\"start it\"},\"sequence\":7},\"nodes\":{"
+	"\"total\":3,\"new\":0,\"alive\":2,\"suspect\":0,\"unreachable\":1,\"left\":0},\"gossip\":"
+	"\"10.0.0.1:9881\",\"certificate_not_after\":\"2026-12-06T00:00:00.000000000Z\","
+	"\"trouble\":null}";
+static const char nodes_text[] =
+	"[{\"id\":1,\"name\":\"edge-1\",\"self\":true,\"state\":\"alive\",\"draining\":true,"
+	"\"zone\":"
+	"\"here\",\"cpu_milli\":2500,\"cpu_free_milli\":500,\"memory_bytes\":2147483648,"
+	"\"memory_free_bytes\":1073741824,\"replicas\":4,\"since\":\"2026-11-21T23:00:00Z\","
+	"\"labels\":"
+	"{\"gpu\":\"true\",\"disk\":\"ssd\"},\"taints\":{\"alone\":\"\"},\"keeper\":true},"
+	"{\"id\":2,\"name\":\"edge-2\",\"self\":false,\"state\":\"unreachable\",\"zone\":null,"
+	"\"cpu_milli\":2500,\"cpu_free_milli\":500,\"replicas\":0,\"accuser\":\"edge-3\","
+	"\"writer\":true,"
+	"\"since\":\"2026-11-21T23:56:00Z\",\"labels\":{},\"taints\":{}}]";
+
+static void
+test_nodes(void **state)
+{
+	struct render r = {0};
+	json_t *nodes = json(nodes_text), *cluster = json(cluster_text);
+	struct buf out;
+
+	(void)state;
+	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_nodes(nodes, &r, &out);
+	assert_string_equal(
+		buf_cstr(&out),
+		"NODE     STATE            ZONE  CPU      MEMORY       REPLICAS  SINCE\n"
+		"edge-1*  alive, draining  here  2.0/2.5  1 GiB/2 GiB  4         60m\n"
+		"edge-2   unreachable      -     -        -            0         4m\n");
+	buf_reset(&out);
+	r.wide = true;
+	render_nodes(nodes, &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "gpu=true,disk=ssd  alone\n"));
+	buf_reset(&out);
+	render_node(json_read_at(nodes, 1), &r, &out);
+	assert_string_equal(buf_cstr(&out), "edge-2   node 2\n"
+					    "  state     unreachable for 4m, as edge-3 said first\n"
+					    "  does      takes changes\n"
+					    "  cpu       2.0/2.5\n"
+					    "  replicas  0\n");
+	buf_reset(&out);
+	render_cluster(cluster, &r, &out);
+	assert_string_equal(
+		buf_cstr(&out),
+		"cluster 4a1f09bc4a1f09bc   3 nodes: 2 alive, 1 unreachable\n"
+		"  this node 1, gossip on 10.0.0.1:9881, certificate until 2026-12-06\n"
+		"  admission token: with a ticket of zlayer invite\n"
+		"  store     edge-2 is the only node that takes changes; while it is away the "
+		"others serve and heal, and changes are refused\n"
+		"            7 changes so far\n"
+		"! changes are refused: edge-2 does not answer\n"
+		"    why     refused\n"
+		"    fix     start it\n");
+	buf_fini(&out);
+	json_read_free(nodes);
+	json_read_free(cluster);
+}
+
+/* A node in no cluster says nothing of one; one that is in one shows it first. */
+static void
+test_status_of_a_cluster(void **state)
+{
+	static char text[8192];
+	struct render r = {0};
+	struct buf out;
+
+	(void)state;
+	snprintf(
+		text, sizeof(text),
+		"{\"node\":{\"name\":\"edge-1\",\"version\":\"0.1.0\"},\"cluster\":%s,\"nodes\":%s,"
+		"\"deployments\":[],\"warnings\":[]}",
+		cluster_text, nodes_text);
+	json_t *status = json(text);
+	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_status(status, "", "", &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "   3 nodes: 2 alive, 1 unreachable\n\nNODE "));
+	assert_non_null(strstr(buf_cstr(&out), "\nstore: edge-2 is the only node"));
+	json_read_free(status);
+	buf_reset(&out);
+	status = json("{\"node\":{\"name\":\"edge-1\",\"version\":\"0.1.0\"},\"cluster\":{\"self\":"
+		      "null,\"nodes\":{\"total\":1}},\"nodes\":[{\"name\":\"edge-1\"}]}");
+	render_status(status, "", "", &r, &out);
+	assert_null(strstr(buf_cstr(&out), "NODE "));
+	assert_null(strstr(buf_cstr(&out), "1 node"));
+	buf_reset(&out);
+	render_cluster(json_read_get(status, "cluster"), &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "in no cluster"));
+	buf_fini(&out);
+	json_read_free(status);
+}
+
 static void
 test_where_the_kernel_balances(void **state)
 {
@@ -413,6 +512,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_nodes),
+		cmocka_unit_test(test_status_of_a_cluster),
 		cmocka_unit_test(test_where_the_kernel_balances),
 		cmocka_unit_test(test_replicas),
 		cmocka_unit_test(test_progress_tells_that_it_watches),

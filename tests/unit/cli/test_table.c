@@ -59,6 +59,11 @@ test_good(void **state)
 	assert_string_equal(a.value[FLAG_SINCE], "10m");
 	assert_int_equal(parse(&a, &err, "zlayer deploy - --expect 3"), 0);
 	assert_string_equal(a.operands[0], "-");
+	assert_int_equal(parse(&a, &err, "zlayer node label edge-2 gpu=true disk-"), 0);
+	assert_string_equal(a.command->name, "node label");
+	assert_int_equal(a.operands_count, 3);
+	assert_int_equal(parse(&a, &err, "zlayer join -"), 0);
+	assert_string_equal(a.operands[0], "-");
 	assert_int_equal(parse(&a, &err, "zlayer image --help"), 0);
 	assert_true(a.given[FLAG_HELP]);
 }
@@ -76,6 +81,9 @@ test_bad(void **state)
 		{"zlayer status --tty", ""},
 		{"zlayer deploy a b", ""},
 		{"zlayer image", "zlayer image --help shows which"},
+		{"zlayer cluster", "zlayer cluster --help shows which"},
+		{"zlayer node label edge-2", ""},
+		{"zlayer join", ""},
 		{"zlayer -o", ""},
 		{"zlayer --socket a --socket b status", ""},
 		{"zlayer status -q=1", ""},

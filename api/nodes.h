@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef API_NODES_H
+#define API_NODES_H
+
+/* The nodes of the cluster, as this node's scheduler knows them. */
+
+#include "api/rows.h"
+#include "spec/json.h"
+
+/* "alive" ... */
+const char *nodes_state(uint32_t member_state);
+/* All of them, by name: rows_fini. */
+void nodes_collect(struct server *s, struct rows *out);
+/* An array of all. */
+void nodes_put(struct json *j, const char *key, struct server *s);
+/* NULL when there is none of that id. */
+const struct msg_member *nodes_get(struct server *s, uint32_t node);
+/* An address with its port; null when it is not known. */
+void nodes_put_address(struct json *j, const char *key, const struct addr *address);
+
+#endif

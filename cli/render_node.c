@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nodes and their cluster as screens: tables, one node in full, and what the store's state means
+ * for whoever wants to change something. */
+#include "cli/render.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "cli/grid.h"
+
+enum { STATUS_NODES_MAX = 10 }; /* of more, the status shows only those that are not well */
+
+static enum grid_colour
+colour_of(const json_t *node)
+{
+	const char *state = json_read_text(node, "state");
+
+	if (strcmp(state, "unreachable") == 0)
+		return GRID_RED;
+	if (strcmp(state, "alive") != 0)
+		return strcmp(state, "left") == 0 ? GRID_DIM : GRID_YELLOW;
+	return json_read_bool(node, "draining") ? GRID_YELLOW : GRID_GREEN;
+}
+
+/* "0.5/2.5": used of all that replicas may use; "" when it is not known. */
+static void
+cpu_text(const json_t *node, char *out, size_t cap)
+{
+	int64_t all = json_read_int(node, "cpu_milli");
+	int64_t unused = json_read_int(node, "cpu_free_milli");
+
+	out[0] = 0;
+	if (all > 0 && unused >= 0 && unused <= all)
+		text_format(out, cap, "%.1f/%.1f", (double)(all - unused) / 1000,
+			    (double)all / 1000);
+}
+
+static void
+memory_text(const json_t *node, char *out, size_t cap)
+{
+	char used[32], all[32];
+	int64_t bytes = json_read_int(node, "memory_bytes");
+	int64_t unused = json_read_int(node, "memory_free_bytes");
+
+	out[0] = 0;
+	if (bytes <= 0 || unused < 0 || unused > bytes)
+		return;
+	text_human_bytes((uint64_t)(bytes - unused), used, sizeof(used));
+	text_human_bytes((uint64_t)bytes, all, sizeof(all));
+	text_format(out, cap, "%s/%s", used, all);
+}
+
+/* "gpu=true,disk=ssd". */
+static void
+pairs_text(json_t *pairs, char *out, size_t cap)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (void *it = json_read_first(pairs); it && used < cap; it = json_read_next(pairs, it)) {
+		const char *value = json_read_string(json_read_value(it));
+
+		text_format(out + used, cap - used, "%s%s%s%s", used ? "," : "", json_read_key(it),
+			    value[0] ? "=" : "", value);
+		used += strlen(out + used);
+	}
+}
+
+static void
+put_node_row(struct grid *g, const json_t *node, const struct render *r)
+{
+	const char *state = json_read_text(node, "state");
+	bool drains = json_read_bool(node, "draining");
+	bool gone = strcmp(state, "unreachable") == 0 || strcmp(state, "left") == 0;
+	char cpu[64], memory[96], since[32], pairs[256];
+
+	cpu_text(node, cpu, sizeof(cpu));
+	memory_text(node, memory, sizeof(memory));
+	render_age(node, "since", r, since, sizeof(since));
+	grid_put(g, GRID_PLAIN, "%s%s", json_read_text(node, "name"),
+		 json_read_bool(node, "self") ? "*" : "");
+	grid_put(g, colour_of(node), "%s%s", state, drains ? ", draining" : "");
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "zone"));
+	grid_put(g, GRID_PLAIN, "%s", gone ? "" : cpu);
+	grid_put(g, GRID_PLAIN, "%s", gone ? "" : memory);
+	grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(node, "replicas"));
+	grid_put(g, GRID_PLAIN, "%s", since);
+	if (!r->wide)
+		return;
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "address"));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "version"));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "platform"));
+	pairs_text(json_read_get(node, "labels"), pairs, sizeof(pairs));
+	grid_put(g, GRID_PLAIN, "%s", pairs);
+	pairs_text(json_read_get(node, "taints"), pairs, sizeof(pairs));
+	grid_put(g, GRID_PLAIN, "%s", pairs);
+}
+
+static void
+put_nodes(const json_t *nodes, bool unwell, const struct render *r, struct buf *out)
+{
+	struct grid g;
+
+	grid_init(&g,
+		  r->wide ? "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE|ADDRESS|VERSION|PLATFORM|"
+			    "LABELS|TAINTS"
+			  : "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE");
+	for (size_t i = 0; i < json_read_count(nodes); i++) {
+		const json_t *node = json_read_at(nodes, i);
+
+		if (!unwell || colour_of(node) != GRID_GREEN || json_read_bool(node, "self"))
+			put_node_row(&g, node, r);
+	}
+	grid_print(&g, r->colour, out);
+	grid_fini(&g);
+}
+
+void
+render_nodes(const json_t *nodes, const struct render *r, struct buf *out)
+{
+	put_nodes(nodes, false, r, out);
+}
+
+/* ---- one node ---- */
+
+static void
+put_line(struct buf *out, const char *label, const char *text)
+{
+	if (!text[0])
+		return;
+	buf_printf(out, "  %-9s ", label);
+	render_put_safe(out, text);
+	buf_putc(out, '\n');
+}
+
+static void
+put_pairs(struct buf *out, const char *label, json_t *pairs)
+{
+	char text[2048];
+
+	for (void *it = json_read_first(pairs); it; it = json_read_next(pairs, it)) {
+		const char *value = json_read_string(json_read_value(it));
+
+		text_format(text, sizeof(text), "%s%s%s", json_read_key(it), value[0] ? "=" : "",
+			    value);
+		put_line(out, label, text);
+		label = "";
+	}
+}
+
+static void
+put_state(struct buf *out, const json_t *node, const struct render *r)
+{
+	const char *accuser = json_read_text(node, "accuser");
+	char since[32], text[512];
+
+	render_age(node, "since", r, since, sizeof(since));
+	text_format(text, sizeof(text), "%s%s%s%s%s%s", json_read_text(node, "state"),
+		    since[0] ? " for " : "", since, accuser[0] ? ", as " : "", accuser,
+		    accuser[0] ? " said first" : "");
+	put_line(out, "state", text);
+	if (json_read_bool(node, "draining"))
+		put_line(out, "drain", "takes nothing new, and what it runs moves away");
+}
+
+void
+render_node(const json_t *node, const struct render *r, struct buf *out)
+{
+	char text[512], memory[96];
+
+	render_put_safe(out, json_read_text(node, "name"));
+	buf_printf(out, "   node %lld%s\n", (long long)json_read_int(node, "id"),
+		   json_read_bool(node, "self") ? ", this one" : "");
+	put_state(out, node, r);
+	text_format(text, sizeof(text), "%s%s%s",
+		    json_read_bool(node, "writer") ? "takes changes" : "",
+		    json_read_bool(node, "writer") && json_read_bool(node, "keeper") ? ", " : "",
+		    json_read_bool(node, "keeper") ? "admits others" : "");
+	put_line(out, "does", text);
+	put_line(out, "zone", json_read_text(node, "zone"));
+	put_line(out, "address", json_read_text(node, "address"));
+	text_format(text, sizeof(text), "%s%s%s", json_read_text(node, "version"),
+		    json_read_text(node, "platform")[0] ? "   " : "",
+		    json_read_text(node, "platform"));
+	put_line(out, "zlayer", text);
+	cpu_text(node, text, sizeof(text));
+	put_line(out, "cpu", text);
+	memory_text(node, memory, sizeof(memory));
+	put_line(out, "memory", memory);
+	text_format(text, sizeof(text), "%lld", (long long)json_read_int(node, "replicas"));
+	put_line(out, "replicas", text);
+	put_pairs(out, "labels", json_read_get(node, "labels"));
+	put_pairs(out, "taints", json_read_get(node, "taints"));
+	text_format(text, sizeof(text), "%.19s", json_read_text(node, "admitted"));
+	put_line(out, "admitted", text);
+}
+
+/* ---- the cluster ---- */
+
+/* "3 nodes: 2 alive, 1 unreachable". */
+static void
+counts_text(const json_t *cluster, char *out, size_t cap)
+{
+	static const char *const states[] = {"alive", "suspect", "unreachable", "new", "left"};
+	const json_t *nodes = json_read_get(cluster, "nodes");
+	long long total = (long long)json_read_int(nodes, "total");
+	const char *between = ": ";
+	size_t used;
+
+	text_format(out, cap, "%lld node%s", total, total == 1 ? "" : "s");
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		long long n = (long long)json_read_int(nodes, states[i]);
+
+		if (n == 0)
+			continue;
+		used = strlen(out);
+		text_format(out + used, cap - used, "%s%lld %s", between, n, states[i]);
+		between = ", ";
+	}
+}
+
+/* What the engine means for who wants to change something. */
+static void
+store_text(const json_t *cluster, char *out, size_t cap)
+{
+	const json_t *store = json_read_get(cluster, "store");
+	const char *engine = json_read_text(store, "engine");
+	const char *writer = json_read_text(store, "writer");
+
+	if (strcmp(engine, "alone") == 0)
+		text_format(out, cap, "a file of this node");
+	else if (strcmp(engine, "etcd") == 0)
+		text_format(out, cap, "a cluster of etcd: changes need a majority of its members");
+	else
+		text_format(out, cap,
+			    "%s is the only node that takes changes; while it is away the others "
+			    "serve and heal, and changes are refused",
+			    writer[0] ? writer : "-");
+}
+
+/* Nothing while this node is in no cluster: there is nothing to tell apart. */
+void
+render_status_cluster(const json_t *status, const struct render *r, struct buf *out)
+{
+	const json_t *cluster = json_read_get(status, "cluster");
+	const json_t *nodes = json_read_array(status, "nodes");
+	char text[512];
+
+	if (json_read_kind(json_read_get(cluster, "self")) != JSON_READ_INTEGER)
+		return;
+	buf_putc(out, '\n');
+	put_nodes(nodes, json_read_count(nodes) > STATUS_NODES_MAX && !r->wide, r, out);
+	store_text(cluster, text, sizeof(text));
+	buf_puts(out, "store: ");
+	render_put_safe(out, text);
+	buf_putc(out, '\n');
+}
+
+void
+render_counts(const json_t *status, struct buf *out)
+{
+	const json_t *cluster = json_read_get(status, "cluster");
+	char text[256];
+
+	if (json_read_kind(json_read_get(cluster, "self")) != JSON_READ_INTEGER)
+		return;
+	counts_text(cluster, text, sizeof(text));
+	buf_puts(out, "   ");
+	buf_puts(out, text);
+}
+
+static void
+put_reason(struct buf *out, const char *label, const json_t *reason, const struct render *r)
+{
+	const json_t *why = json_read_array(reason, "why");
+
+	if (!json_read_text(reason, "what")[0])
+		return;
+	grid_text(out, r->colour, GRID_RED, "!");
+	buf_printf(out, " %s: ", label);
+	render_put_safe(out, json_read_text(reason, "what"));
+	buf_putc(out, '\n');
+	for (size_t i = 0; i < json_read_count(why); i++)
+		put_line(out, "  why", json_read_string(json_read_at(why, i)));
+	put_line(out, "  fix", json_read_text(reason, "fix"));
+}
+
+void
+render_cluster(const json_t *cluster, const struct render *r, struct buf *out)
+{
+	static const char *const modes[][2] = {
+		{"token", "token: with a ticket of zlayer invite"},
+		{"open", "open: also with a ticket that has ended or is used up"},
+		{"closed", "closed: nobody may join"},
+	};
+	const char *id = json_read_text(cluster, "id");
+	const char *admission = json_read_text(cluster, "admission");
+	const json_t *store = json_read_get(cluster, "store");
+	char text[512];
+
+	if (json_read_kind(json_read_get(cluster, "self")) != JSON_READ_INTEGER) {
+		buf_puts(out, "This node is in no cluster.   zlayer invite begins one, zlayer join "
+			      "TICKET makes it a node of another\n");
+		return;
+	}
+	counts_text(cluster, text, sizeof(text));
+	buf_printf(out, "cluster %.16s   %s\n", id, text);
+	text_format(text, sizeof(text), "%lld, gossip on %s, certificate until %.10s",
+		    (long long)json_read_int(cluster, "self"), json_read_text(cluster, "gossip"),
+		    json_read_text(cluster, "certificate_not_after"));
+	put_line(out, "this node", text);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (strcmp(admission, modes[i][0]) == 0)
+			put_line(out, "admission", modes[i][1]);
+	}
+	store_text(cluster, text, sizeof(text));
+	put_line(out, "store", text);
+	text_format(text, sizeof(text), "%lld changes so far",
+		    (long long)json_read_int(store, "sequence"));
+	put_line(out, "", text);
+	if (!json_read_bool(store, "writable"))
+		put_reason(out, "changes are refused", json_read_get(store, "why"), r);
+	put_reason(out, "trouble", json_read_get(cluster, "trouble"), r);
+}
