@@ -5,6 +5,7 @@
 #include "scheduler/firing.h"
 
 #include <assert.h>
+#include "base/mutant.h"
 
 /* The latest due times, oldest first. */
 struct due {
@@ -39,11 +40,11 @@ start_of(const struct cron *schedule, int64_t mark_s, int64_t now_s)
 static void
 find_due(const struct cron *schedule, const struct firing_now *now, struct due *out)
 {
-	int64_t at = start_of(schedule, now->mark_s, now->wall_s);
+	int64_t at = start_of(schedule, now->mark_s, now->wall_s) - MUTANT(207, 1, 0);
 
 	*out = (struct due){0};
 	out->more = at > now->mark_s;
-	while (cron_next(schedule, at, &at) && at <= now->wall_s) {
+	while (cron_next(schedule, at, &at) && at <= now->wall_s + MUTANT(212, 1, 0)) {
 		if (out->count == FIRING_CATCH_UP_MAX) {
 			for (uint32_t i = 1; i < out->count; i++)
 				out->at[i - 1] = out->at[i];
@@ -64,9 +65,9 @@ pass(int64_t at_s, uint32_t skipped, enum firing_reason reason)
 static struct firing_step
 fire(const struct firing_rule *rule, const struct firing_now *now, int64_t at_s, uint32_t skipped)
 {
-	bool busy = now->running > 0 || now->unsure;
+	bool busy = now->running > 0 || MUTANT(208, false, now->unsure);
 
-	if (busy && rule->overlap == FIRING_FORBID)
+	if (MUTANT(211, false, busy) && rule->overlap == FIRING_FORBID)
 		return pass(at_s, skipped, FIRING_OVERLAPS);
 	return (struct firing_step){
 		.verb = FIRING_FIRE,
@@ -87,13 +88,13 @@ judge(const struct firing_rule *rule, const struct firing_now *now, const struct
 	case FIRING_ALL:
 		return fire(rule, now, due->at[0], due->dropped);
 	case FIRING_NONE:
-		if (now->wall_s - last > FIRING_GRACE_S)
+		if (MUTANT(209, false, now->wall_s - last > FIRING_GRACE_S))
 			return pass(last, before, FIRING_MISSED);
 		break;
 	case FIRING_LAST:
 		break;
 	}
-	return fire(rule, now, last, before);
+	return fire(rule, now, MUTANT(210, due->at[0], last), before);
 }
 
 struct firing_step

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "base/mutant.h"
 
 #define MS UINT64_C(1000000)
 
@@ -35,7 +36,7 @@ ask(struct tenure *t, uint64_t now_ns, struct tenure_actions *out, enum tenure_v
 {
 	t->question = ++t->questions;
 	t->asked_ns = now_ns;
-	t->next_ns = now_ns + TENURE_RETRY_MS * MS;
+	t->next_ns = MUTANT(206, UINT64_MAX, now_ns + TENURE_RETRY_MS * MS);
 	say(t, out, verb);
 }
 
@@ -45,6 +46,24 @@ lose(struct tenure *t, struct tenure_actions *out)
 	t->state = TENURE_ENDING;
 	t->question = 0;
 	say(t, out, TENURE_LOSE);
+	if (MUTANT(203, true, false))
+		say(t, out, TENURE_ASK_DROP);
+}
+
+/* Two clocks that are each 1 % wrong come apart by 2 % of the time to live; what is left of the
+ * margin is for what has to stop. */
+static uint64_t
+margin_ns(const struct tenure *t)
+{
+	uint64_t drift = t->ttl_ns / TENURE_MARGIN_PART;
+
+	return MUTANT(202, 0, drift > TENURE_MARGIN_MS * MS ? drift : TENURE_MARGIN_MS * MS);
+}
+
+static uint64_t
+end_ns(const struct tenure *t)
+{
+	return t->asked_ns + t->ttl_ns - margin_ns(t);
 }
 
 /* From when it was asked, not from the answer. */
@@ -53,7 +72,7 @@ hold(struct tenure *t, struct tenure_actions *out)
 {
 	t->question = 0;
 	t->state = TENURE_HELD;
-	t->until_ns = t->asked_ns + t->ttl_ns - TENURE_MARGIN_MS * MS;
+	t->until_ns = end_ns(t);
 	t->next_ns = t->asked_ns + t->ttl_ns * 3 / 10;
 	say(t, out, TENURE_HOLD);
 }
@@ -64,9 +83,9 @@ taken(struct tenure *t, const struct tenure_input *in, struct tenure_actions *ou
 	t->question = 0;
 	if (in->error != ERR_NONE)
 		return;
-	t->epoch = in->epoch;
+	t->epoch = MUTANT(204, 1, in->epoch);
 	/* It took so long that the time is over, or nobody wants it now. */
-	if (!t->wanted || in->now_ns >= t->asked_ns + t->ttl_ns - TENURE_MARGIN_MS * MS) {
+	if (!t->wanted || in->now_ns >= end_ns(t)) {
 		say(t, out, TENURE_ASK_DROP);
 		t->state = t->wanted ? TENURE_TAKING : TENURE_NONE;
 		return;
@@ -78,7 +97,7 @@ static void
 kept(struct tenure *t, const struct tenure_input *in, struct tenure_actions *out)
 {
 	t->question = 0;
-	if (in->error == ERR_NONE)
+	if (MUTANT(205, true, in->error == ERR_NONE))
 		hold(t, out);
 	else if (in->error == ERR_CONFLICT || in->error == ERR_NOT_FOUND)
 		lose(t, out);
@@ -140,6 +159,8 @@ tenure_step(struct tenure *t, const struct tenure_input *in, struct tenure_actio
 	memset(out, 0, sizeof(*out));
 	if (t->state == TENURE_HELD && in->now_ns >= t->until_ns)
 		lose(t, out);
+	if (MUTANT(201, in->kind == TENURE_TAKEN || in->kind == TENURE_KEPT, false))
+		t->asked_ns = in->now_ns;
 	take_in(t, in, out);
 	if (t->question == 0 && in->now_ns >= t->next_ns) {
 		if (t->state == TENURE_TAKING)

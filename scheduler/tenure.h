@@ -6,8 +6,8 @@
  * One holder's side of a lease, as a core: when it may act, and when it must have stopped, so that
  * no two holders ever act at once. The store gives a lease for a time to live and counts that time
  * from when the question reached it; the holder counts from when it *asked*, and ends
- * TENURE_MARGIN_MS before: clocks whose rates differ by up to 1 % cannot close that gap, and no
- * clock's reading is compared with another's.
+ * TENURE_MARGIN_MS before, or a part of a long time to live: clocks that are each up to 1 % wrong
+ * cannot close that gap, and no clock's reading is compared with another's.
  *
  *   NONE     does not hold, does not ask
  *   TAKING   asks for it, again each TENURE_RETRY_MS
@@ -32,7 +32,12 @@
 #include <stdint.h>
 #include "base/err.h"
 
-enum { TENURE_MARGIN_MS = 2000, TENURE_RETRY_MS = 1000, TENURE_TTL_MIN_MS = 5000 };
+enum {
+	TENURE_MARGIN_MS = 2000,
+	TENURE_MARGIN_PART = 25, /* one of so many, when that is more */
+	TENURE_RETRY_MS = 1000,
+	TENURE_TTL_MIN_MS = 5000,
+};
 
 enum tenure_state { TENURE_NONE, TENURE_TAKING, TENURE_HELD, TENURE_ENDING };
 

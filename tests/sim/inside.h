@@ -19,6 +19,7 @@ enum sim_event {
 	SIM_STREAM_OPEN,  /* number: serial, peer: index */
 	SIM_STREAM_PUMP,  /* likewise, what: side */
 	SIM_STREAM_INPUT, /* likewise, and which input: see stream.c */
+	SIM_LATER,        /* what, number: of the profile's observer */
 	SIM_TO_CORE,      /* node, what: input kind, peer: stream, number: status; in an inbox */
 };
 

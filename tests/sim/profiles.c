@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "tests/sim/profile_gossip.h"
+#include "tests/sim/profile_lease.h"
 #include "tests/sim/profile_place.h"
 #include "tests/sim/toy.h"
 
@@ -13,7 +14,8 @@ const struct sim_profile *
 profiles_find(const char *name)
 {
 	static struct sim_profile toy;
-	const struct sim_profile *all[] = {profile_gossip(), profile_place(), &toy};
+	const struct sim_profile *all[] = {profile_gossip(), profile_place(), profile_lease(),
+					   &toy};
 
 	toy = toy_profile(&no_bugs);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -25,5 +27,5 @@ profiles_find(const char *name)
 const char *
 profiles_names(void)
 {
-	return "gossip|place|toy";
+	return "gossip|place|lease|toy";
 }

@@ -528,6 +528,7 @@ sim_shell_pause(struct sim *s, uint32_t node, uint64_t until_ns, bool clock_stan
 	if (n->state == SIM_UP) {
 		sim_trace_turn(s, node, "stands still");
 		n->clock_stands = clock_stands;
+		n->stood += clock_stands;
 		n->stood_ns = skew_local(&n->clock, s->now_ns);
 		n->pause_until_ns = 0;
 	}

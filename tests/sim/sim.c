@@ -141,6 +141,10 @@ happen(struct sim *s, struct event *e)
 	case SIM_STREAM_INPUT:
 		sim_stream_event(s, e);
 		break;
+	case SIM_LATER:
+		s->profile->later(s->observer, s, e->what, e->number, e->parcel->data);
+		parcel_put(&s->parcels, e->parcel);
+		break;
 	default:
 		if (e->kind == SIM_DATAGRAM && e->peer != e->node &&
 		    sim_link_is_cut(&s->link, s->now_ns, e->peer - 1, e->node - 1))
@@ -204,6 +208,17 @@ sim_local_in(struct sim *s, uint32_t node, uint64_t in_ns, uint16_t what, uint64
 	struct event *e = sim_queue_add(&s->queue, s->now_ns + in_ns, SIM_LOCAL);
 
 	e->node = node;
+	e->what = what;
+	e->number = number;
+	e->parcel = parcel_new(&s->parcels, data, bytes);
+}
+
+void
+sim_later(struct sim *s, uint64_t in_ns, uint16_t what, uint64_t number, const void *data,
+	  size_t bytes)
+{
+	struct event *e = sim_queue_add(&s->queue, s->now_ns + in_ns, SIM_LATER);
+
 	e->what = what;
 	e->number = number;
 	e->parcel = parcel_new(&s->parcels, data, bytes);

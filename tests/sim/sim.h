@@ -78,6 +78,9 @@ struct sim_profile {
 	 * NULL. */
 	void (*told)(void *observer, struct sim *s, uint32_t node, const struct step_action *a,
 		     const uint8_t *data);
+	/* What sim_later asked for. May be NULL. */
+	void (*later)(void *observer, struct sim *s, uint16_t what, uint64_t number,
+		      const void *data);
 	const struct sim_check *checks;
 	size_t check_count;
 };
@@ -102,6 +105,7 @@ struct sim_node {
 	bool power;                          /* the crash takes the machine */
 	uint64_t pause_until_ns;
 	bool clock_stands; /* while it is paused, and did so at stood_ns */
+	uint64_t stood;    /* how often its clock has */
 	uint64_t stood_ns;
 	uint64_t back_at_ns; /* of a node that is down */
 	struct event *inbox; /* while it is paused */
@@ -163,6 +167,9 @@ void sim_local(struct sim *s, uint32_t node, uint16_t what, uint64_t number, con
 /* Later; dropped when the node is down then. */
 void sim_local_in(struct sim *s, uint32_t node, uint64_t in_ns, uint16_t what, uint64_t number,
 		  const void *data, size_t bytes);
+/* The profile's `later`, with these; whatever becomes of the nodes. */
+void sim_later(struct sim *s, uint64_t in_ns, uint16_t what, uint64_t number, const void *data,
+	       size_t bytes);
 void *sim_core(const struct sim *s, uint32_t node); /* NULL while it is down */
 bool sim_is_up(const struct sim *s, uint32_t node); /* and not paused */
 uint64_t sim_local_ns(const struct sim *s, uint32_t node);

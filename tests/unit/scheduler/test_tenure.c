@@ -133,6 +133,26 @@ test_an_answer_that_took_too_long(void **state)
 	assert_int_equal(t.state, TENURE_TAKING);
 }
 
+/* Of a long time the clocks' drift is more than the usual margin. */
+static void
+test_a_long_time_to_live(void **state)
+{
+	struct tenure t;
+
+	(void)state;
+	tenure_init(&t, 400 * 1000);
+	input(&t, TENURE_WANT, 0, 0, ERR_NONE);
+	input(&t, TENURE_TAKEN, 100, 7, ERR_NONE);
+	expect(TENURE_HOLD);
+	assert_int_equal(out.items[0].until_ns, 384 * 1000 * MS);
+	/* 1 % slow here, 1 % fast there: it still ends first, with time to stop. */
+	assert_true(384 * 1000 * 100 / 99 + TENURE_MARGIN_MS < 400 * 1000 * 100 / 101);
+	tenure_init(&t, 400 * 1000);
+	input(&t, TENURE_WANT, 0, 0, ERR_NONE);
+	input(&t, TENURE_TAKEN, 384 * 1000, 7, ERR_NONE);
+	assert_int_equal(out.items[0].verb, TENURE_ASK_DROP);
+}
+
 static void
 test_not_wanted_any_more(void **state)
 {
@@ -404,6 +424,7 @@ main(void)
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_another_has_it),
 		cmocka_unit_test(test_an_answer_that_took_too_long),
+		cmocka_unit_test(test_a_long_time_to_live),
 		cmocka_unit_test(test_not_wanted_any_more),
 		cmocka_unit_test(test_never_two_at_once),
 	};
