@@ -3,7 +3,7 @@
  * The services of this coordinator. Each is looked at as a whole (slots.h) when something of it
  * changed or its time has come; what then is to be placed goes into a queue, of which a window is
  * under way at a time (coordinator_attempt.c). A service with a slot that nobody takes waits as a
- * whole: its other slots want the same.
+ * whole: its other slots want the same. In asked mode the queue is made of what was asked for.
  */
 #include "scheduler/place/coordinator_attempt.h"
 
@@ -23,6 +23,7 @@ coordinator_init(struct coordinator *c, struct fleet *fleet, uint32_t self, uint
 	list_init(&c->touched);
 	list_init(&c->works);
 	list_init(&c->looks);
+	list_init(&c->partings);
 	map_init_seeded(&c->attempts, MEM_SCHEDULER, seed);
 	heap_init(&c->work_timers, MEM_SCHEDULER);
 	heap_init(&c->attempt_timers, MEM_SCHEDULER);
@@ -43,7 +44,15 @@ work_free(struct coordinator *c, struct coordinator_work *w, struct step_actions
 	w->service->work = NULL;
 	c->works_count--;
 	mem_free(w->queue);
+	mem_free(w->asks);
 	mem_free(w);
+}
+
+static void
+parting_free(struct coordinator_parting *p)
+{
+	list_remove(&p->link);
+	mem_free(p);
 }
 
 void
@@ -55,6 +64,8 @@ coordinator_fini(struct coordinator *c)
 		work_free(c, container_of(it, struct coordinator_work, link), NULL);
 	list_each (it, next, &c->touched)
 		list_remove(it);
+	list_each (it, next, &c->partings)
+		parting_free(container_of(it, struct coordinator_parting, link));
 	map_fini(&c->attempts);
 	heap_fini(&c->work_timers);
 	heap_fini(&c->attempt_timers);
@@ -74,6 +85,12 @@ coordinator_touch(struct coordinator *c, struct fleet_service *service)
 		c->wake = true;
 	else if (list_empty(&service->link))
 		list_push(&c->touched, &service->link);
+}
+
+void
+coordinator_asked(struct coordinator *c)
+{
+	c->asked = true;
 }
 
 const struct coordinator_work *
@@ -201,13 +218,24 @@ finish(struct coordinator *c, struct coordinator_work *w, enum attempt_result re
 
 /* ---- looking at a service as a whole ---- */
 
+static struct coordinator_slot *
+ask_of(const struct coordinator_work *w, uint32_t slot, uint32_t revision)
+{
+	for (size_t i = 0; i < w->asks_count; i++) {
+		if (w->asks[i].slot == slot && w->asks[i].revision == revision)
+			return &w->asks[i];
+	}
+	return NULL;
+}
+
 static bool
-is_over(const struct coordinator_attempt *a)
+is_over(const struct coordinator *c, const struct coordinator_attempt *a)
 {
 	const struct fleet_service *s = a->work->service;
 
-	return s->removed || !s->known || a->revision != s->spec.revision ||
-	       a->slot >= s->spec.replicas;
+	if (s->removed || !s->known || a->revision != s->spec.revision)
+		return true;
+	return c->asked ? !ask_of(a->work, a->slot, a->revision) : a->slot >= s->spec.replicas;
 }
 
 static void
@@ -218,7 +246,7 @@ end_attempts(struct coordinator *c, struct coordinator_work *w, struct step_acti
 	list_each (it, next, &w->attempts) {
 		struct coordinator_attempt *a = container_of(it, struct coordinator_attempt, link);
 
-		if (is_over(a))
+		if (is_over(c, a))
 			coordinator_attempt_free(c, a, out);
 	}
 }
@@ -350,12 +378,93 @@ carry_out(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
 	return true;
 }
 
+/* ---- asked mode ---- */
+
+static bool
+is_under_way(const struct coordinator_work *w, const struct coordinator_slot *ask)
+{
+	for (struct list *it = w->attempts.next; it != &w->attempts; it = it->next) {
+		const struct coordinator_attempt *a =
+			container_of(it, struct coordinator_attempt, link);
+
+		if (a->slot == ask->slot && a->revision == ask->revision)
+			return true;
+	}
+	return false;
+}
+
+static void
+look_at_asks(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
+	     struct step_actions *out)
+{
+	const struct fleet_service *s = w->service;
+
+	w->looked_ns = now_ns;
+	end_attempts(c, w, out);
+	if (queue_room(w, w->asks_count) < 0) {
+		again(c, now_ns);
+		return;
+	}
+	for (size_t i = 0; i < w->asks_count; i++) {
+		if (s->known && !s->removed && w->asks[i].revision == s->spec.revision &&
+		    !is_under_way(w, &w->asks[i]))
+			w->queue[w->queue_count++] = w->asks[i].slot;
+	}
+	if (!w->asks_count) {
+		w->waits = false;
+		w->waits_ms = 0;
+	}
+	if (w->waits && now_ns < w->waits_until_ns)
+		work_at(c, w, w->waits_until_ns, now_ns);
+}
+
+static void
+drop_ask(struct coordinator_work *w, uint32_t slot, uint32_t revision)
+{
+	struct coordinator_slot *ask = ask_of(w, slot, revision);
+
+	if (!ask)
+		return;
+	size_t behind = (size_t)(w->asks + w->asks_count - (ask + 1));
+	memmove(ask, ask + 1, behind * sizeof(*ask));
+	w->asks_count--;
+}
+
+/* True: there was no room. What leaves, or is gone, needs no word any more. */
+static bool
+part(struct coordinator *c, uint64_t now_ns, struct step_actions *out)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &c->partings) {
+		struct coordinator_parting *p = container_of(it, struct coordinator_parting, link);
+		struct fleet_claim *claim = fleet_claim(c->fleet, p->node, p->number);
+		struct slots_item item = {.claim = claim, .why = p->why, .winner = p->winner};
+
+		if (!claim || !fleet_claim_lives(claim) || claim->claim.state == CLAIM_LEAVING) {
+			parting_free(p);
+			continue;
+		}
+		if (p->told_ns && now_ns < p->told_ns + SLOTS_ASK_MS * MS_NS)
+			continue;
+		if (!step_actions_room(out, 1, PLACEMSG_BYTES_MAX))
+			return true;
+		p->told_ns = now_ns;
+		send_retire(c, &item, now_ns, out);
+	}
+	return false;
+}
+
 static bool
 look(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns, struct step_actions *out)
 {
 	uint32_t placing[COORDINATOR_WINDOW];
 	size_t count = 0;
 
+	if (c->asked) {
+		look_at_asks(c, w, now_ns, out);
+		return true;
+	}
 	if (now_ns < w->since_ns) {
 		work_at(c, w, w->since_ns, now_ns);
 		return true;
@@ -441,8 +550,89 @@ coordinator_message(struct coordinator *c, uint32_t from, const struct placemsg 
 	result = coordinator_attempt_answer(c, a, from, m, now_ns, out);
 	if (result == ATTEMPT_GOES_ON)
 		return;
+	if (result == ATTEMPT_PLACED)
+		drop_ask(w, a->slot, a->revision);
 	coordinator_attempt_free(c, a, out);
 	finish(c, w, result, now_ns);
+}
+
+static struct coordinator_work *
+work_new(struct coordinator *c, struct fleet_service *s)
+{
+	struct coordinator_work *w = mem_zalloc(MEM_SCHEDULER, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->service = s;
+	heap_item_init(&w->timer);
+	list_init(&w->attempts);
+	list_init(&w->look);
+	list_push(&c->works, &w->link);
+	c->works_count++;
+	s->work = w;
+	return w;
+}
+
+int
+coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision)
+{
+	struct fleet_service *s = fleet_service(c->fleet, service);
+	struct coordinator_work *w = s ? s->work : NULL;
+
+	assert(c->asked);
+	if (!s || (!w && !(w = work_new(c, s))))
+		return -1;
+	if (ask_of(w, slot, revision))
+		return 0;
+	if (w->asks_count == w->asks_room) {
+		size_t room = w->asks_room ? 2 * w->asks_room : 4;
+		void *asks = mem_resize(MEM_SCHEDULER, w->asks, room, sizeof(w->asks[0]));
+
+		/* Work without asks is dropped with the next step. */
+		look_soon(c, w);
+		if (!asks)
+			return -1;
+		w->asks = asks;
+		w->asks_room = room;
+	}
+	w->asks[w->asks_count++] = (struct coordinator_slot){slot, revision};
+	look_soon(c, w);
+	return 0;
+}
+
+void
+coordinator_unask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision)
+{
+	struct fleet_service *s = fleet_service(c->fleet, service);
+
+	if (!s || !s->work)
+		return;
+	drop_ask(s->work, slot, revision);
+	look_soon(c, s->work);
+}
+
+int
+coordinator_retire(struct coordinator *c, uint32_t node, uint64_t number, enum claim_retire why,
+		   uint32_t winner)
+{
+	struct coordinator_parting *p;
+	struct list *it, *next;
+
+	assert(c->asked);
+	list_each (it, next, &c->partings) {
+		p = container_of(it, struct coordinator_parting, link);
+		if (p->node == node && p->number == number)
+			return 0;
+	}
+	p = mem_zalloc(MEM_SCHEDULER, sizeof(*p));
+	if (!p)
+		return -1;
+	p->node = node;
+	p->number = number;
+	p->why = why;
+	p->winner = winner;
+	list_push(&c->partings, &p->link);
+	return 0;
 }
 
 static void
@@ -452,22 +642,15 @@ take_touched(struct coordinator *c, uint64_t now_ns)
 		struct fleet_service *s = container_of(c->touched.next, struct fleet_service, link);
 		struct coordinator_work *w = s->work;
 
-		if (s->coordinator == c->self && !w) {
-			w = mem_zalloc(MEM_SCHEDULER, sizeof(*w));
+		if (s->coordinator == c->self && !w && !c->asked) {
+			w = work_new(c, s);
 			if (!w) {
 				again(c, now_ns);
 				return;
 			}
-			w->service = s;
 			w->since_ns = c->start_ns + COORDINATOR_ROUND_MS * MS_NS;
 			if (s->inherited && now_ns + COORDINATOR_ROUND_MS * MS_NS > w->since_ns)
 				w->since_ns = now_ns + COORDINATOR_ROUND_MS * MS_NS;
-			heap_item_init(&w->timer);
-			list_init(&w->attempts);
-			list_init(&w->look);
-			list_push(&c->works, &w->link);
-			c->works_count++;
-			s->work = w;
 		}
 		list_remove(&s->link);
 		if (w)
@@ -500,6 +683,8 @@ is_done(const struct coordinator *c, const struct coordinator_work *w)
 {
 	const struct fleet_service *s = w->service;
 
+	if (c->asked)
+		return !w->asks_count;
 	return s->coordinator != c->self || ((s->removed || !s->known) && !s->claims_count);
 }
 
@@ -580,6 +765,8 @@ coordinator_work(struct coordinator *c, uint64_t now_ns, struct step_actions *ou
 	}
 	wake_waiting(c, now_ns);
 	take_touched(c, now_ns);
+	if (part(c, now_ns, out))
+		return true;
 	if (!run_attempts(c, now_ns, out))
 		return true;
 	while ((first = heap_peek(&c->work_timers)) && first->at <= now_ns) {
@@ -603,5 +790,13 @@ coordinator_due_ns(const struct coordinator *c)
 		due = attempt->at;
 	if (c->wake && woken < due)
 		due = woken;
+	for (struct list *it = c->partings.next; it != &c->partings; it = it->next) {
+		const struct coordinator_parting *p =
+			container_of(it, struct coordinator_parting, link);
+		uint64_t at = p->told_ns + SLOTS_ASK_MS * MS_NS;
+
+		if (at < due)
+			due = at;
+	}
 	return due;
 }

@@ -12,6 +12,9 @@
  * takes a service over waits one gossip round, so that claims under way are heard of. What two
  * coordinators do at the same time heals (claim_before).
  *
+ * Or all of that is decided elsewhere (coordinator_asked): then it finds nodes for the slots it is
+ * asked for, by whomever, and tells the claims to leave that it is told to; slots.h is not used.
+ *
  * A part of the core placement.h: no I/O, no clock, no randomness but its seed.
  */
 
@@ -46,6 +49,22 @@ struct coordinator_refusal {
 	struct fit fit;
 };
 
+/* A slot that is wanted, made as that revision says; asked only while the spec is of it. */
+struct coordinator_slot {
+	uint32_t slot;
+	uint32_t revision;
+};
+
+/* A claim that is to leave. */
+struct coordinator_parting {
+	struct list link;
+	uint32_t node;
+	uint64_t number;
+	enum claim_retire why;
+	uint32_t winner;
+	uint64_t told_ns; /* 0: not yet */
+};
+
 struct coordinator_work {
 	struct list link;
 	struct list look; /* in coordinator.looks */
@@ -66,6 +85,9 @@ struct coordinator_work {
 	uint64_t waits_until_ns;
 	uint64_t unknown_ns; /* since when the store does not have it; 0 */
 	struct slots_count counted;
+	struct coordinator_slot *asks; /* asked mode: in the order of asking */
+	size_t asks_count;
+	size_t asks_room;
 	struct coordinator_refusal refusals[COORDINATOR_REFUSALS_MAX];
 	size_t refusals_count;
 	size_t refusals_next;
@@ -90,15 +112,30 @@ struct coordinator {
 	struct heap work_timers;
 	struct heap attempt_timers;
 	struct slots slots;
-	bool wake;         /* nodes changed: those that are pending try again */
-	uint64_t woken_ns; /* last */
-	uint64_t again_ns; /* memory was short: everything is looked at then; UINT64_MAX */
+	bool asked;           /* slots are decided elsewhere */
+	struct list partings; /* then */
+	bool wake;            /* nodes changed: those that are pending try again */
+	uint64_t woken_ns;    /* last */
+	uint64_t again_ns;    /* memory was short: everything is looked at then; UINT64_MAX */
 	struct coordinator_counters counters;
 };
 
 void coordinator_init(struct coordinator *c, struct fleet *fleet, uint32_t self, uint64_t seed);
 void coordinator_fini(struct coordinator *c);
 void coordinator_start(struct coordinator *c, uint64_t now_ns);
+/* From the beginning on: slots are asked for (below). */
+void coordinator_asked(struct coordinator *c);
+/* Wants a node for that slot; again is harmless. Work begins with the next step, when the service's
+ * spec is of that revision. It is over, and no longer among the work's asks, when its claim is in
+ * the fleet. -1: out of memory, or the fleet does not know the service. */
+int coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision)
+	__attribute__((warn_unused_result));
+/* Not wanted any more; a claim may come of it all the same. */
+void coordinator_unask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision);
+/* Tells a claim of the fleet to leave, until it does or its node is dead. winner: the node that has
+ * its slot instead, of which its own node must have heard as ready; 0: none. -1: out of memory. */
+int coordinator_retire(struct coordinator *c, uint32_t node, uint64_t number, enum claim_retire why,
+		       uint32_t winner) __attribute__((warn_unused_result));
 /* As fleet_changed_fn; NULL: nodes. */
 void coordinator_touch(struct coordinator *c, struct fleet_service *service);
 /* An answer: PROMISE, REJECT, CLAIMED. */

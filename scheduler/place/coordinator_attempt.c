@@ -110,6 +110,32 @@ constrained(const struct fleet_service *s)
 	       s->spec.mode != FLEET_SHARED;
 }
 
+/* In a small cell of asked slots people count replicas on nodes: those with the fewest of it come
+ * before all others, whatever their score. */
+static bool
+counts_first(const struct coordinator *c, const struct fleet_service *s)
+{
+	return c->asked && !c->fleet->tree.depth && s->spec.spread == FLEET_SPREAD_NODE;
+}
+
+static void
+keep_fewest(const struct fleet *f, struct candidates *pool)
+{
+	uint32_t fewest = UINT32_MAX;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < pool->count; i++) {
+		uint32_t on = fleet_marked_on(f, &f->hot[pool->items[i].node->position]);
+
+		fewest = on < fewest ? on : fewest;
+	}
+	for (size_t i = 0; i < pool->count && kept < POOL; i++) {
+		if (fleet_marked_on(f, &f->hot[pool->items[i].node->position]) == fewest)
+			pool->items[kept++] = pool->items[i];
+	}
+	pool->count = kept;
+}
+
 static void
 find(struct coordinator *c, struct coordinator_attempt *a, struct candidates *pool)
 {
@@ -137,8 +163,15 @@ find(struct coordinator *c, struct coordinator_attempt *a, struct candidates *po
 			}
 		}
 	}
+	if (counts_first(c, s))
+		k = CANDIDATES_MAX;
 	candidates_find(c->fleet, s, a->slot, k, a->tried, a->tried_count, pool);
+	if (counts_first(c, s))
+		keep_fewest(c->fleet, pool);
 	candidates_rank(pool, ATTEMPT_ASKS);
+	/* What two are asked for counts on both until one has it. */
+	if (pool->count > 1 && counts_first(c, s))
+		pool->count = 1;
 	if (pool->count > ATTEMPT_ASKS)
 		pool->count = ATTEMPT_ASKS;
 	if (pool->count > most - a->tried_count)
@@ -284,6 +317,10 @@ on_reject(struct coordinator *c, struct coordinator_attempt *a, struct attempt_a
 		.memory_free_bytes = m->memory_bytes,
 	};
 
+	/* It has not read of this revision yet: it is on its way to it. */
+	if (c->asked && m->reasons == FIT_UNKNOWN && a->sends < COORDINATOR_ASKS_MAX &&
+	    ask->state == ASK_WAITS)
+		return ATTEMPT_GOES_ON;
 	c->counters.rejects++;
 	note_refusal(a->work, ask->node, &fit);
 	if (m->reasons & (FIT_CPU | FIT_MEMORY))

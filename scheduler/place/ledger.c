@@ -347,11 +347,11 @@ say_claimed(uint32_t to, uint64_t offer, const struct ledger_item *i, uint64_t a
 
 /* The claim that there is already, so that nothing is claimed twice on one node. */
 static struct ledger_item *
-find(const struct ledger *l, uint64_t service, uint32_t slot, uint32_t revision)
+find(const struct ledger *l, const struct placemsg *m, uint32_t revision)
 {
-	for (struct ledger_item *i = first_of(l, service, slot); i; i = i->same) {
+	for (struct ledger_item *i = first_of(l, m->service, m->slot); i; i = i->same) {
 		if (i->phase == LEDGER_HELD && i->claim.state != CLAIM_LEAVING &&
-		    (!revision || i->claim.revision == revision))
+		    i->claim.epoch == m->epoch && (!revision || i->claim.revision == revision))
 			return i;
 	}
 	return NULL;
@@ -400,7 +400,7 @@ on_offer(struct ledger *l, uint32_t from, const struct placemsg *m, uint64_t now
 		return;
 	}
 	if (!i || i->phase != LEDGER_HELD)
-		i = find(l, m->service, m->slot, m->revision);
+		i = find(l, m, m->revision);
 	if (i) {
 		say_claimed(from, m->offer, i, 0, out);
 		return;
@@ -449,7 +449,7 @@ static void
 on_award(struct ledger *l, uint32_t from, const struct placemsg *m, struct step_actions *out)
 {
 	struct ledger_item *i = map_get_u64(&l->by_offer, m->offer);
-	struct ledger_item *there = find(l, m->service, m->slot, i ? i->claim.revision : 0);
+	struct ledger_item *there = find(l, m, i ? i->claim.revision : 0);
 	uint32_t reasons;
 
 	if (there) {
