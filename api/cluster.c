@@ -169,7 +169,7 @@ invited(struct call *call, const void *body, size_t bytes, int *fds, size_t coun
 		call_json(call, 200, NULL, &b);
 	}
 	if (word.length)
-		explicit_bzero(word.data, word.length);
+		mem_wipe(word.data, word.length);
 	buf_fini(&word);
 }
 
@@ -263,8 +263,8 @@ cluster_join(struct call *call)
 	if (body_each(call, take_join, &q))
 		ask_to_join(call, &q);
 	if (call->body.length)
-		explicit_bzero(call->body.data, call->body.length);
-	explicit_bzero(&q, sizeof(q));
+		mem_wipe(call->body.data, call->body.length);
+	mem_wipe(&q, sizeof(q));
 	call_unref(call);
 }
 

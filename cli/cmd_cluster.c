@@ -36,7 +36,7 @@ ask(const struct cli *cli, const char *method, const char *path, const struct bu
 	if (root && cli_machine(cli))
 		cli_out_json(cli, buf_cstr(&answer), answer.length);
 	if (answer.length)
-		explicit_bzero(answer.data, answer.length);
+		mem_wipe(answer.data, answer.length);
 	buf_fini(&answer);
 	return root;
 }
@@ -120,7 +120,7 @@ read_ticket(const struct cli *cli, char out[TICKET_BYTES], struct err *err)
 		word = line;
 	}
 	bool fits = text_copy(out, TICKET_BYTES, word);
-	explicit_bzero(line, sizeof(line));
+	mem_wipe(line, sizeof(line));
 	if (fits && text_starts(out, "zl1-"))
 		return 0;
 	err_set(err, ERR_USAGE, "that is not a ticket");
@@ -145,10 +145,10 @@ cmd_join(struct cli *cli)
 	if (name)
 		json_text(&j, "name", name);
 	json_end(&j);
-	explicit_bzero(ticket, sizeof(ticket));
+	mem_wipe(ticket, sizeof(ticket));
 	json_t *answer = ask(cli, "POST", "/v1/cluster/join", &body, &err);
 	if (body.length)
-		explicit_bzero(body.data, body.length);
+		mem_wipe(body.data, body.length);
 	buf_fini(&body);
 	if (!answer)
 		return cli_fail(cli, &err);

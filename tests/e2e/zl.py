@@ -47,6 +47,10 @@ class Failure(AssertionError):
     pass
 
 
+class Skip(Exception):
+    """What a test needs is not on this machine; says what."""
+
+
 def check(condition, *what):
     if not condition:
         raise Failure(" ".join(str(w) for w in what) or "check failed")
@@ -468,6 +472,8 @@ def main(scope):
         try:
             function()
             print(f"ok {i} - {name}  # {time.monotonic() - begin:.1f} s", flush=True)
+        except Skip as reason:
+            print(f"ok {i} - {name} # SKIP {reason}", flush=True)
         except Exception:
             failed += 1
             for line in traceback.format_exc().splitlines():

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster for end-to-end tests: n nodes, each in a network namespace of its own.
+
+    node edge-1's namespace -- c1 ---+                  +--- c2 -- node edge-2's namespace
+    10.77.0.1, fd77::1               |  bridge "cells"  |          10.77.0.2, fd77::2
+    containers 10.201.1.0/24         +-- test's own ns -+          containers 10.201.2.0/24
+                                                |
+                                               c3 ...
+
+The test itself is at 10.77.0.254. Between nodes packets are dropped by the receiver's nftables, before anything of the node
+sees them; loss is made there, too, delay by netem.
+"""
+
+import contextlib
+import json
+import subprocess
+
+import test_survive
+import zl
+from zl import Node, Skip, Space, check, run, wait_for
+
+VNI = 4713
+
+
+def config(number, others, extra=""):
+    """Containers of all nodes reach each other: peers of the overlay are written by hand."""
+    peers = [{"name": f"edge-{o}", "address": f"10.77.0.{o}", "prefix4": f"10.201.{o}.0/24",
+              "prefix6": f"fd00:77:{o}::/64"} for o in others]
+    return (f"node: {{ name: edge-{number} }}\n"
+            f'listen: {{ http: ["10.77.0.{number}:8080", "127.0.0.1:8080"], '
+            f'https: ["10.77.0.{number}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
+            "dataplane: { uplink: off, interfaces: [] }\n"
+            "cluster: { encrypt: false }\n"
+            f'overlay: {{ prefix4: 10.201.{number}.0/24, prefix6: "fd00:77:{number}::/64", vni: {VNI}, '
+            f"peers: {json.dumps(peers)} }}\n" + extra)
+
+
+class Member(Node):
+    """A node of the cluster; address, number and link besides."""
+
+    def __init__(self, number, space, count, extra=""):
+        super().__init__(config(number, [o for o in range(1, count + 1) if o != number], extra), space=space)
+        self.number = number
+        self.label = f"edge-{number}"
+        self.address = f"10.77.0.{number}"
+
+    def nodes(self):
+        """name -> what this node knows of each, itself too."""
+        return {n["name"]: n for n in self.get("/v1/nodes")["items"]}
+
+    def cluster(self):
+        return self.get("/v1/cluster")
+
+    def sees(self, **states):
+        """Whether exactly these nodes are in these states: sees(edge_1="alive")."""
+        with contextlib.suppress(OSError, zl.Failure):
+            return {n["name"]: n["state"] for n in self.get("/v1/nodes")["items"]} == \
+                {k.replace("_", "-"): v for k, v in states.items()}
+        return False
+
+    def replicas(self, deployment=""):
+        """[(name, node, state)] as this node sees them."""
+        items = self.get("/v1/replicas" + (f"?target={deployment}" if deployment else ""))["items"]
+        return sorted((r["name"], r["node"], r["state"]) for r in items)
+
+
+class Cluster:
+    """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
+
+    def __init__(self, count, join=True, extra=""):
+        self.count, self.join_all, self.extra = count, join, extra
+        self.stack = contextlib.ExitStack()
+        self.nodes = []
+        self.off = set()
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.show)
+            self.make()
+            stack.pop_all()
+        return self
+
+    def show(self):
+        """What is only asked for when something went wrong."""
+        for node in self.nodes:
+            node.show_log()
+        self.stack.close()
+
+    def __exit__(self, kind, *_):
+        if kind:
+            for node in self.nodes:
+                node.show_log()
+        self.stack.close()
+
+    def make(self):
+        run("ip", "link", "add", "cells", "type", "bridge")
+        self.stack.callback(run, "ip", "link", "del", "cells", check=False)
+        run("ip", "address", "add", "10.77.0.254/24", "dev", "cells")
+        run("ip", "link", "set", "cells", "up")
+        for number in range(1, self.count + 1):
+            self.add(number)
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            wait_for(node.ready, f"{node.label} is ready")
+        if self.join_all:
+            self.join(*self.nodes[1:])
+            self.wait_all_ready()
+
+    def add(self, number):
+        space = self.stack.enter_context(Space())
+        run("ip", "link", "add", f"c{number}", "type", "veth", "peer", "name", "under0", "netns", str(space.pid))
+        self.stack.callback(run, "ip", "link", "del", f"c{number}", check=False)
+        run("ip", "link", "set", f"c{number}", "master", "cells", "up")
+        space.ip("address", "add", f"10.77.0.{number}/24", "dev", "under0")
+        space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
+        space.ip("link", "set", "under0", "up")
+        node = Member(number, space, self.count, self.extra)
+        self.stack.callback(node.destroy)
+        self.nodes.append(node)
+
+    def __getitem__(self, i):
+        return self.nodes[i]
+
+    def running(self):
+        return [n for n in self.nodes if n not in self.off]
+
+    # ---- members
+
+    def join(self, *nodes, by=None):
+        """Each with a ticket of its own, from the first node unless said."""
+        for node in nodes:
+            ticket = (by or self.nodes[0]).cli("invite").stdout.strip()
+            node.cli("join", "-", input=ticket + "\n")
+
+    def wait_all_ready(self):
+        """Every node that runs sees every node that runs as alive."""
+        want = {n.label for n in self.running()}
+        for node in self.running():
+            wait_for(lambda node=node: self.alive(node) >= want, f"{node.label} sees {want} alive")
+
+    @staticmethod
+    def alive(node):
+        with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
+            return {name for name, n in node.nodes().items() if n["state"] == "alive"}
+        return set()
+
+    # ---- what goes wrong
+
+    @staticmethod
+    def nft(node, text):
+        r = subprocess.run(["nsenter", f"--net=/proc/{node.space.pid}/ns/net", "--", "nft", "-f", "-"], input=text,
+                           capture_output=True, text=True, timeout=60)
+        check(r.returncode == 0, "nft:", r.stderr)
+
+    def drop(self, node, what):
+        self.nft(node, "table inet cut { chain arrive { type filter hook prerouting priority -400; policy accept; }; }\n"
+                       f"add rule inet cut arrive iifname \"under0\" {what} drop\n")
+
+    def one_way(self, a, b):
+        """Nothing of a reaches b; what b sends arrives."""
+        self.drop(b, f"ip saddr {a.address}")
+        self.drop(b, f"ip6 saddr fd77::{a.number}")
+
+    def partition(self, a, b):
+        """Of two nodes, or lists of nodes: nothing passes between the sides."""
+        for x in a if isinstance(a, (list, tuple)) else [a]:
+            for y in b if isinstance(b, (list, tuple)) else [b]:
+                self.one_way(x, y)
+                self.one_way(y, x)
+
+    def impair(self, node, delay=None, loss=None):
+        """delay: "20ms", of what the node sends; loss: percent, of what it gets."""
+        if loss:
+            self.drop(node, f"numgen random mod 1000 < {int(loss * 10)}")
+        if delay:
+            r = node.space.run("tc", "qdisc", "replace", "dev", "under0", "root", "netem", "delay", delay, check=False)
+            if r.returncode != 0:
+                raise Skip("this kernel has no netem")
+
+    def heal(self):
+        for node in self.nodes:
+            self.nft(node, "table inet cut\ndelete table inet cut\n")
+            node.space.run("tc", "qdisc", "del", "dev", "under0", "root", check=False)
+
+    def kill(self, node):
+        """As when the power goes: no process of it ends by itself, and nothing answers for it any more."""
+        run("ip", "link", "set", f"c{node.number}", "down")
+        self.off.add(node)
+        test_survive.restarted(node)
+
+    def start(self, node):
+        """Again, after kill: with what was on its disk."""
+        run("ip", "link", "set", f"c{node.number}", "up")
+        self.off.discard(node)
+        node.start()
