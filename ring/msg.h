@@ -14,7 +14,7 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, edge
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, member, cluster; events
+ *                  pin, member, cluster, mesh; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain
@@ -72,6 +72,7 @@ enum msg_table {
 	MSG_TABLE_EDGE,
 	MSG_TABLE_MEMBER,
 	MSG_TABLE_CLUSTER,
+	MSG_TABLE_MESH,
 	MSG_TABLES_,
 };
 

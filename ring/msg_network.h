@@ -99,6 +99,16 @@ struct msg_prefix {            /* key: 1 */
 	uint32_t pad_;
 };
 
+/* The addresses of the cluster's nodes, as its scheduler has heard. */
+struct msg_mesh { /* key: node id */
+	uint32_t node;
+	uint32_t self; /* this node: v4 is what it is to have from now on; bits 0: as it is */
+	char name[MSG_NAME];
+	struct addr address; /* port 0; what its packets come from and go to */
+	struct addr_prefix v4;
+	struct addr_prefix v6;
+};
+
 struct msg_peer { /* key: id, the same for the same name */
 	uint64_t id;
 	char name[MSG_NAME];

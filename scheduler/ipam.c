@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A map of what everybody says, looked through when somebody asks: prefixes change a few times in a
+ * node's life. Who looks for a free one begins at a place of its own, so that nodes that come at
+ * the same time rarely choose the same.
+ */
+#include "scheduler/ipam.h"
+
+#include <string.h>
+#include "base/mem.h"
+
+#define MS UINT64_C(1000000)
+
+enum { VERSION = 1, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96, THIRD = 14 };
+
+void
+ipam_init(struct ipam *m, uint32_t self)
+{
+	memset(m, 0, sizeof(*m));
+	m->self = self;
+	map_init(&m->nodes, MEM_SCHEDULER);
+}
+
+void
+ipam_fini(struct ipam *m)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&m->nodes, &it))
+		mem_free(it.value);
+	map_fini(&m->nodes);
+}
+
+/* ---- what is known ---- */
+
+static struct ipam_node *
+node_of(struct ipam *m, uint32_t node)
+{
+	struct ipam_node *n = map_get_u64(&m->nodes, node);
+
+	if (n || node == 0 || node == m->self || map_count(&m->nodes) >= IPAM_NODES_MAX)
+		return n;
+	n = mem_zalloc(MEM_SCHEDULER, sizeof(*n));
+	if (!n)
+		return NULL;
+	n->node = node;
+	if (map_put_u64(&m->nodes, node, n) < 0) {
+		mem_free(n);
+		return NULL;
+	}
+	return n;
+}
+
+int
+ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
+{
+	struct ipam_node *n = node_of(m, node);
+
+	if (!n)
+		return -1;
+	n->address = *address;
+	return 0;
+}
+
+int
+ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes)
+{
+	struct ipam_node *n = node_of(m, node);
+
+	if (!n)
+		return -1;
+	n->prefixes = prefixes ? *prefixes : (struct ipam_prefixes){0};
+	return 0;
+}
+
+void
+ipam_forget(struct ipam *m, uint32_t node)
+{
+	mem_free(map_remove_u64(&m->nodes, node));
+}
+
+void
+ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers)
+{
+	if (memcmp(&m->own, own, sizeof(*own)) != 0)
+		m->alone_ns = 0;
+	m->own = *own;
+	m->fixed = fixed;
+	m->containers = containers;
+}
+
+/* ---- judging ---- */
+
+/* The lowest node that has it, but `but`; 0 none. */
+static uint32_t
+holder(const struct ipam *m, const struct addr_prefix *v4, uint32_t but)
+{
+	struct map_iter it = {0};
+	uint32_t found = 0;
+
+	while (map_next(&m->nodes, &it)) {
+		const struct ipam_node *n = it.value;
+
+		if (n->node != but && n->prefixes.v4.bits &&
+		    addr_prefix_overlap(&n->prefixes.v4, v4) && (!found || n->node < found))
+			found = n->node;
+	}
+	return found;
+}
+
+/* All but the first and the last of the /16. */
+static bool
+find_free(const struct ipam *m, struct addr_prefix *out)
+{
+	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 7};
+	uint64_t start = map_siphash(key, &m->self, sizeof(m->self));
+
+	*out = m->own.v4;
+	for (unsigned i = 0; i < 254; i++) {
+		out->base.ip[THIRD] = (uint8_t)(1 + (start + i) % 254);
+		if (!addr_prefix_overlap(out, &m->own.v4) && !holder(m, out, 0))
+			return true;
+	}
+	return false;
+}
+
+enum ipam_verdict
+ipam_judge(struct ipam *m, uint64_t now_ns, uint32_t *rival, struct addr_prefix *wish,
+	   uint64_t *due_ns)
+{
+	*due_ns = UINT64_MAX;
+	*rival = 0;
+	if (!m->own.v4.bits)
+		return IPAM_UNKNOWN;
+	*rival = holder(m, &m->own.v4, 0);
+	if (*rival && *rival < m->self) {
+		m->alone_ns = 0;
+		if (m->fixed || m->containers)
+			return IPAM_TROUBLE;
+		return find_free(m, wish) ? IPAM_CHANGE : IPAM_FULL;
+	}
+	if (!m->alone_ns)
+		m->alone_ns = now_ns ? now_ns : 1;
+	if (now_ns >= m->alone_ns + IPAM_SETTLE_MS * MS)
+		return IPAM_GOOD;
+	*due_ns = m->alone_ns + IPAM_SETTLE_MS * MS;
+	return IPAM_SETTLES;
+}
+
+const struct ipam_node *
+ipam_peer(const struct ipam *m, uint32_t node)
+{
+	const struct ipam_node *n = map_get_u64(&m->nodes, node);
+
+	if (!n || !n->prefixes.v4.bits || addr_is_zero(&n->address))
+		return NULL;
+	uint32_t other = holder(m, &n->prefixes.v4, node);
+	if (other && other < node)
+		return NULL;
+	/* A lower one of two keeps it; so this node's own goes before a higher one's. */
+	if (m->own.v4.bits && addr_prefix_overlap(&m->own.v4, &n->prefixes.v4) && m->self < node)
+		return NULL;
+	return n;
+}
+
+/* ---- the entry ---- */
+
+void
+ipam_put(const struct ipam_prefixes *p, uint8_t out[IPAM_VALUE_BYTES])
+{
+	out[0] = VERSION;
+	memcpy(out + 1, p->v4.base.ip + 12, 4);
+	out[5] = V4_BITS;
+	memcpy(out + 6, p->v6.base.ip, 16);
+	out[22] = V6_BITS;
+}
+
+bool
+ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out)
+{
+	static const uint8_t zero[16];
+	const uint8_t *at = value;
+
+	memset(out, 0, sizeof(*out));
+	if (bytes < IPAM_VALUE_BYTES || at[0] < VERSION || at[5] != V4_BITS || at[22] != V6_BITS ||
+	    at[4] != 0 || memcmp(at + 14, zero, 8) != 0)
+		return false;
+	/* Nothing that is not private: it becomes a route. RFC 1918, 6598, 4193. */
+	if (!(at[1] == 10 || (at[1] == 172 && (at[2] & 0xf0) == 16) ||
+	      (at[1] == 192 && at[2] == 168) || (at[1] == 100 && (at[2] & 0xc0) == 64)) ||
+	    (at[6] & 0xfe) != 0xfc)
+		return false;
+	out->v4.base.ip[10] = out->v4.base.ip[11] = 0xff;
+	memcpy(out->v4.base.ip + 12, at + 1, 4);
+	out->v4.bits = V4_MAPPED + V4_BITS;
+	memcpy(out->v6.base.ip, at + 6, 16);
+	out->v6.bits = V6_BITS;
+	return true;
+}

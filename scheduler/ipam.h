@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_IPAM_H
+#define SCHEDULER_IPAM_H
+
+/*
+ * Whose containers have which addresses: the prefixes of all nodes of a cluster, as they say them
+ * of themselves (gossip entry MESH), and what follows: where packets for each go, and whether this
+ * node may keep its own. Of two nodes with the same IPv4 prefix the one with the lower id has it;
+ * the other one takes a free one, when it has no containers yet, or is in trouble until it has
+ * none. Prefixes of nodes that are dead or have left stay theirs: they come back with them.
+ *
+ * A node is settled when it has had its prefix to itself for IPAM_SETTLE_MS: until then nothing new
+ * should be placed on it.
+ *
+ * The value of the entry: 0 version u8 (1), 1 IPv4 base (4), 5 bits u8 (24), 6 IPv6 base (16), 22
+ * bits u8 (64); a later version may add to its end.
+ * No I/O, no clock. Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/map.h"
+
+enum {
+	IPAM_NODES_MAX = 16384,
+	IPAM_SETTLE_MS = 3000,
+	IPAM_VALUE_BYTES = 23,
+};
+
+struct ipam_prefixes {
+	struct addr_prefix v4; /* /24; bits 0: none */
+	struct addr_prefix v6; /* /64 */
+};
+
+struct ipam_node {
+	uint32_t node;
+	struct addr address; /* zero: not known; the port is without meaning */
+	struct ipam_prefixes prefixes;
+};
+
+struct ipam {
+	uint32_t self;
+	struct map nodes;         /* id -> struct ipam_node */
+	struct ipam_prefixes own; /* as overlay has them; bits 0: not known yet */
+	bool fixed;               /* by the configuration: it is never changed */
+	bool containers;          /* this node has some */
+	uint64_t alone_ns;        /* since when nobody else has it; 0: it is not so */
+};
+
+void ipam_init(struct ipam *m, uint32_t self);
+void ipam_fini(struct ipam *m);
+
+/* Both -1 when out of memory or of more nodes than there may be; then it is as before. */
+int ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
+	__attribute__((warn_unused_result));
+/* NULL: it says nothing (any more). */
+int ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes)
+	__attribute__((warn_unused_result));
+void ipam_forget(struct ipam *m, uint32_t node);
+void ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers);
+
+enum ipam_verdict {
+	IPAM_UNKNOWN, /* overlay has said nothing yet */
+	IPAM_SETTLES, /* nobody else has it; wait until *due_ns */
+	IPAM_GOOD,
+	IPAM_CHANGE,  /* another one has it: take *wish */
+	IPAM_TROUBLE, /* another one has it, and this node cannot take another one now */
+	IPAM_FULL,    /* there is no free one */
+};
+/* rival: who has it, too; 0 nobody. wish: only with IPAM_CHANGE. due_ns: when time alone changes
+ * it, or UINT64_MAX. */
+enum ipam_verdict ipam_judge(struct ipam *m, uint64_t now_ns, uint32_t *rival,
+			     struct addr_prefix *wish, uint64_t *due_ns);
+
+/* Where packets for a node's containers go; NULL: not known, or its prefix is another one's. */
+const struct ipam_node *ipam_peer(const struct ipam *m, uint32_t node);
+
+void ipam_put(const struct ipam_prefixes *p, uint8_t out[IPAM_VALUE_BYTES]);
+/* False: not what a node writes. */
+bool ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out);
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who keeps a prefix that two have, who takes another one, and what is said of it on the wire. */
+#include "scheduler/ipam.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/mem.h"
+#include "base/text.h"
+
+#define MS UINT64_C(1000000)
+
+static struct ipam_prefixes
+prefixes(unsigned third)
+{
+	struct ipam_prefixes p = {0};
+	char text[ADDR_TEXT_BYTES];
+
+	text_format(text, sizeof(text), "10.200.%u.0/24", third);
+	assert_true(addr_parse_prefix(text, &p.v4));
+	text_format(text, sizeof(text), "fd00:0:0:%x::/64", third);
+	assert_true(addr_parse_prefix(text, &p.v6));
+	return p;
+}
+
+static struct addr
+address(uint32_t node)
+{
+	char text[ADDR_TEXT_BYTES];
+	struct addr a;
+
+	text_format(text, sizeof(text), "192.0.2.%u", node);
+	assert_true(addr_parse_ip(text, &a));
+	return a;
+}
+
+static void
+says(struct ipam *m, uint32_t node, unsigned third)
+{
+	struct ipam_prefixes p = prefixes(third);
+	struct addr a = address(node);
+
+	assert_int_equal(ipam_address(m, node, &a), 0);
+	assert_int_equal(ipam_says(m, node, &p), 0);
+}
+
+static void
+own(struct ipam *m, unsigned third, bool fixed, bool containers)
+{
+	struct ipam_prefixes p = prefixes(third);
+
+	ipam_own(m, &p, fixed, containers);
+}
+
+static uint32_t rival;
+static struct addr_prefix wish;
+static uint64_t due_ns;
+
+static enum ipam_verdict
+judge(struct ipam *m, uint64_t at_ms)
+{
+	return ipam_judge(m, at_ms * MS, &rival, &wish, &due_ns);
+}
+
+static void
+test_settles(void **state)
+{
+	struct ipam m;
+
+	(void)state;
+	ipam_init(&m, 2);
+	assert_int_equal(judge(&m, 10), IPAM_UNKNOWN);
+	own(&m, 7, false, false);
+	says(&m, 1, 6);
+	assert_int_equal(judge(&m, 10), IPAM_SETTLES);
+	assert_int_equal(due_ns, (10 + IPAM_SETTLE_MS) * MS);
+	assert_int_equal(judge(&m, 10 + IPAM_SETTLE_MS), IPAM_GOOD);
+	assert_int_equal(due_ns, UINT64_MAX);
+	/* Another one of its own begins it anew. */
+	own(&m, 8, false, false);
+	assert_int_equal(judge(&m, 20000), IPAM_SETTLES);
+	ipam_fini(&m);
+}
+
+static void
+test_two_have_it(void **state)
+{
+	struct ipam low, high;
+
+	(void)state;
+	ipam_init(&low, 1);
+	ipam_init(&high, 2);
+	own(&low, 7, false, true);
+	own(&high, 7, false, false);
+	says(&low, 2, 7);
+	says(&high, 1, 7);
+	assert_int_equal(judge(&low, 0), IPAM_SETTLES);
+	assert_int_equal(rival, 2);
+	assert_null(ipam_peer(&low, 2)); /* its packets must not go there */
+	assert_int_equal(judge(&high, 0), IPAM_CHANGE);
+	assert_int_equal(rival, 1);
+	assert_false(addr_prefix_overlap(&wish, &high.own.v4));
+	assert_int_equal(wish.bits, 120);
+	assert_non_null(ipam_peer(&high, 1));
+	/* With containers, or by node.yaml, it cannot. */
+	own(&high, 7, false, true);
+	assert_int_equal(judge(&high, 0), IPAM_TROUBLE);
+	own(&high, 7, true, false);
+	assert_int_equal(judge(&high, 0), IPAM_TROUBLE);
+	/* Who is gone for good gives it back. */
+	ipam_forget(&high, 1);
+	assert_int_equal(judge(&high, 0), IPAM_SETTLES);
+	ipam_fini(&low);
+	ipam_fini(&high);
+}
+
+static void
+test_many_come(void **state)
+{
+	enum { NODES = 254 };
+	static struct ipam m[NODES];
+	unsigned thirds[NODES], changes = 1, rounds = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < NODES; i++) {
+		ipam_init(&m[i], i + 1);
+		thirds[i] = 9; /* all chose the same */
+	}
+	while (changes && rounds++ < 400) {
+		changes = 0;
+		for (unsigned i = 0; i < NODES; i++) {
+			own(&m[i], thirds[i], false, false);
+			for (unsigned k = 0; k < NODES; k++) {
+				if (k != i)
+					says(&m[i], k + 1, thirds[k]);
+			}
+		}
+		for (unsigned i = 0; i < NODES; i++) {
+			if (judge(&m[i], rounds) != IPAM_CHANGE)
+				continue;
+			thirds[i] = wish.base.ip[14];
+			changes++;
+		}
+	}
+	assert_true(rounds < 400);
+	for (unsigned i = 0; i < NODES; i++) {
+		assert_int_equal(judge(&m[i], 1000000), IPAM_GOOD);
+		assert_int_equal(rival, 0);
+		ipam_fini(&m[i]);
+	}
+}
+
+static void
+test_full(void **state)
+{
+	struct ipam m;
+
+	(void)state;
+	ipam_init(&m, 1000);
+	own(&m, 1, false, false);
+	for (uint32_t i = 1; i <= 254; i++)
+		says(&m, i, i);
+	assert_int_equal(judge(&m, 0), IPAM_FULL);
+	assert_int_equal(ipam_says(&m, 77, NULL), 0);
+	assert_int_equal(judge(&m, 0), IPAM_CHANGE);
+	assert_int_equal(wish.base.ip[14], 77);
+	ipam_fini(&m);
+}
+
+static void
+test_value(void **state)
+{
+	struct ipam_prefixes p = prefixes(7), q;
+	uint8_t value[IPAM_VALUE_BYTES + 1] = {0};
+
+	(void)state;
+	ipam_put(&p, value);
+	assert_true(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	assert_memory_equal(&p, &q, sizeof(p));
+	assert_true(ipam_take(value, sizeof(value), &q)); /* a later version's */
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES - 1, &q));
+	value[1] = 8; /* 8.200.7.0/24 is somebody's */
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	value[1] = 10;
+	value[4] = 1; /* a bit of a host */
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	value[4] = 0;
+	value[5] = 8;
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	value[5] = 24;
+	value[6] = 0x20; /* 2000::/3 */
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+}
+
+static void
+test_no_memory(void **state)
+{
+	struct addr a = address(5);
+	struct ipam m;
+
+	(void)state;
+	ipam_init(&m, 1);
+	mem_fail_after(0);
+	int rc = ipam_address(&m, 5, &a);
+	mem_fail_after(-1);
+	assert_int_equal(rc, -1);
+	assert_int_equal(map_count(&m.nodes), 0);
+	assert_int_equal(ipam_address(&m, 1, &a), -1); /* not of itself */
+	ipam_fini(&m);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_settles),   cmocka_unit_test(test_two_have_it),
+		cmocka_unit_test(test_many_come), cmocka_unit_test(test_full),
+		cmocka_unit_test(test_value),     cmocka_unit_test(test_no_memory),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("ipam", tests, NULL, NULL);
+}
