@@ -7,6 +7,8 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include "base/log.h"
 #include "base/mem.h"
@@ -250,9 +252,9 @@ signal_event(uv_signal_t *handle, int number)
 	}
 }
 
-/* Row 1 of a table of a role; NULL while it says nothing. */
-static const void *
-find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
+/* The process that reads as a role; NULL while there is none. */
+static struct ring_reader *
+reader_of(struct node *n, unsigned role)
 {
 	struct list *it, *tmp;
 
@@ -260,12 +262,62 @@ find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
 		struct unit *u = container_of(it, struct unit, link);
 		struct ring_reader *reader = u->member ? hub_reader(u->member) : NULL;
 
-		if ((unsigned)u->role->role != role || !reader)
-			continue;
-		ring_table_sync(reader, table, row_bytes, NULL, NULL);
-		return ring_table_get(reader, table, 1);
+		if ((unsigned)u->role->role == role && reader)
+			return reader;
 	}
 	return NULL;
+}
+
+/* Row 1 of a table of a role; NULL while it says nothing. */
+static const void *
+find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
+{
+	struct ring_reader *reader = reader_of(n, role);
+
+	if (!reader)
+		return NULL;
+	ring_table_sync(reader, table, row_bytes, NULL, NULL);
+	return ring_table_get(reader, table, 1);
+}
+
+static bool
+add_peer(void *arg, uint64_t key, const void *row)
+{
+	struct node *n = arg;
+	struct config_overlay *o = &n->peers;
+
+	(void)key;
+	if (o->peers_count < CONFIG_PEERS_MAX &&
+	    outside_peer(&n->config, row, &o->peers[o->peers_count]))
+		o->peers_count++;
+	return true;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct config_peer *)a)->name, ((const struct config_peer *)b)->name);
+}
+
+/* With the peers that overlay names; with those of before while it is not there. */
+static const struct config_overlay *
+find_peers(struct node *n)
+{
+	struct ring_reader *reader = reader_of(n, ROLE_OVERLAY);
+	struct config_overlay before = n->peers;
+
+	n->peers = n->config.overlay;
+	n->peers.peers_count = 0;
+	memset(n->peers.peers, 0, sizeof(n->peers.peers));
+	if (reader) {
+		ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL);
+		ring_table_each(reader, MSG_TABLE_PEER, add_peer, n);
+		qsort(n->peers.peers, n->peers.peers_count, sizeof(n->peers.peers[0]), by_name);
+	} else {
+		memcpy(n->peers.peers, before.peers, sizeof(n->peers.peers));
+		n->peers.peers_count = before.peers_count;
+	}
+	return &n->peers;
 }
 
 /* What overlay says of this node's addresses. */
@@ -295,7 +347,7 @@ tick_event(uv_timer_t *timer)
 	if (n->upgrade_waits)
 		upgrade(n);
 	if (n->outside && !n->stopping)
-		outside_tick(n->outside, &n->config, find_prefix(n));
+		outside_tick(n->outside, &n->config, find_prefix(n), find_peers(n));
 	if (n->edge && !n->stopping)
 		edge_tick(n->edge, &n->config, find_datapath(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)

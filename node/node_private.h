@@ -32,6 +32,7 @@ struct node {
 	char **argv;
 	struct options options;
 	struct config config;
+	struct config_overlay peers; /* the configuration's overlay with the peers there are */
 	int config_fd;
 	struct instance inst;
 	struct cgroup cgroup;

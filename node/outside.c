@@ -31,6 +31,7 @@ struct outside {
 	struct underlay_wanted underlay;
 	enum msg_uplink_state state; /* 0: not looked yet */
 	bool underlay_missing;
+	bool underlay_up; /* as it was applied last */
 	bool changed;
 	bool refused; /* the prefix: that was said */
 	unsigned waited_s;
@@ -167,6 +168,8 @@ take_found(struct outside *o, const struct answer *found)
 	o->state = found->uplink.state;
 	o->wanted.digest = found->uplink.digest;
 	o->underlay_missing = found->underlay.state == MSG_UNDERLAY_FAILED;
+	o->underlay_up = found->underlay.state == MSG_UNDERLAY_UP;
+	o->underlay.more &= o->underlay_up;
 	publish(o, &found->uplink);
 	publish_underlay(o, &found->underlay);
 }
@@ -207,12 +210,12 @@ look(struct outside *o)
 /* ---- when ---- */
 
 static void
-want(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
+want(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
+     const struct config_overlay *overlay)
 {
 	struct uplink_wanted w = o->wanted;
-	struct underlay_wanted u = {.fabric = o->underlay.fabric,
-				    .listen = config->listen.vxlan,
-				    .overlay = config->overlay};
+	struct underlay_wanted u = {
+		.fabric = o->underlay.fabric, .listen = config->listen.vxlan, .overlay = *overlay};
 
 	w.on = config->dataplane.uplink == CONFIG_UPLINK_AUTO;
 	w.always = !config->dataplane.interfaces_auto && config->dataplane.interfaces_count > 0;
@@ -220,6 +223,9 @@ want(struct outside *o, const struct config *config, const struct msg_prefix *pr
 	w.v6 = prefix->v6;
 	if (memcmp(&w, &o->wanted, sizeof(w)) == 0 && !underlay_differs(&u, &o->underlay))
 		return;
+	/* What waits to be applied counts as not applied. */
+	u.more = o->underlay_up && !o->changed && !errand_runs(o->errand) &&
+		 underlay_grows(&o->underlay, &u);
 	o->wanted = w;
 	o->underlay = u;
 	o->changed = true;
@@ -255,22 +261,48 @@ may_be_ours(const struct addr_prefix *p, const struct addr_prefix *configured,
 	return false;
 }
 
-bool
-outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix)
+static bool
+prefixes_hold(const struct addr_prefix *v4, const struct addr_prefix *v6,
+	      const struct addr_prefix *configured4, const struct addr_prefix *configured6)
 {
 	static const char *const ranges4[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 					      "100.64.0.0/10"};
 	static const char *const ranges6[] = {"fc00::/7"};
 
-	return addr_is_v4(&prefix->v4.base) && prefix->v4.bits == 96 + 24 &&
-	       !addr_is_v4(&prefix->v6.base) && prefix->v6.bits == 64 &&
-	       may_be_ours(&prefix->v4, &config->overlay.prefix4, ranges4,
-			   sizeof(ranges4) / sizeof(ranges4[0])) &&
-	       may_be_ours(&prefix->v6, &config->overlay.prefix6, ranges6, 1);
+	return addr_is_v4(&v4->base) && v4->bits == 96 + 24 && !addr_is_v4(&v6->base) &&
+	       v6->bits == 64 &&
+	       may_be_ours(v4, configured4, ranges4, sizeof(ranges4) / sizeof(ranges4[0])) &&
+	       may_be_ours(v6, configured6, ranges6, 1);
+}
+
+bool
+outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix)
+{
+	return prefixes_hold(&prefix->v4, &prefix->v6, &config->overlay.prefix4,
+			     &config->overlay.prefix6);
+}
+
+bool
+outside_peer(const struct config *config, const struct msg_peer *row, struct config_peer *out)
+{
+	if (!MSG_OK(row->name) || addr_is_zero(&row->address))
+		return false;
+	for (uint32_t i = 0; i < config->overlay.peers_count; i++) {
+		if (text_equal(config->overlay.peers[i].name, row->name)) {
+			*out = config->overlay.peers[i];
+			return true;
+		}
+	}
+	*out = (struct config_peer){
+		.address = row->address, .prefix4 = row->v4, .prefix6 = row->v6};
+	text_copy(out->name, sizeof(out->name), row->name);
+	return prefixes_hold(&row->v4, &row->v6, &(struct addr_prefix){0},
+			     &(struct addr_prefix){0});
 }
 
 void
-outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix)
+outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
+	     const struct config_overlay *peers)
 {
 	o->waited_s++;
 	if (!prefix)
@@ -285,7 +317,7 @@ outside_tick(struct outside *o, const struct config *config, const struct msg_pr
 		return;
 	}
 	o->refused = false;
-	want(o, config, prefix);
+	want(o, config, prefix, peers);
 	if (!errand_runs(o->errand) && is_due(o))
 		look(o);
 }

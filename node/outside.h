@@ -29,8 +29,12 @@ void outside_free(struct outside *o);
  * traffic. */
 bool outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix);
 
-/* Once a second. prefix: of this node's containers; NULL while it is not known. */
-void outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix);
+/* Once a second. prefix: of this node's containers; NULL while it is not known. peers: the overlay
+ * as configured, with the peers that there are. */
+void outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
+		  const struct config_overlay *peers);
+/* A peer that overlay names, as one of these; false: routes of this node do not lead there. */
+bool outside_peer(const struct config *config, const struct msg_peer *row, struct config_peer *out);
 /* At the end of the last container: removes everything, and waits for that. */
 int outside_remove(struct outside *o, struct err *err) MUST_CHECK;
 

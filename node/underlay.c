@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Making of the VXLAN device. What it was made for stands in its alias: another socket needs
- * another device; other peers need other routes, which go with the link when it is taken down for
- * a moment. Routes are for the fabric's own packets (proxies, ICMP errors), containers' packets are
- * sent by program. Their next hop is nobody: 169.254.1.3 and fe80::3.
+ * another device; a peer that comes needs routes; the routes of one that goes, or has changed, go
+ * with the link, which is taken down for a moment. Routes are for the fabric's own packets
+ * (proxies, ICMP errors), containers' packets are sent by program. Their next hop is nobody:
+ * 169.254.1.3 and fe80::3.
  */
 #include "node/underlay.h"
 
@@ -48,6 +49,27 @@ underlay_differs(const struct underlay_wanted *a, const struct underlay_wanted *
 {
 	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) != 0 ||
 	       memcmp(&a->overlay, &b->overlay, sizeof(a->overlay)) != 0;
+}
+
+static bool
+has_peer(const struct config_overlay *o, const struct config_peer *peer)
+{
+	for (uint32_t i = 0; i < o->peers_count; i++) {
+		if (memcmp(&o->peers[i], peer, sizeof(*peer)) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+underlay_grows(const struct underlay_wanted *a, const struct underlay_wanted *b)
+{
+	bool all = memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0 &&
+		   a->overlay.mtu == b->overlay.mtu && a->overlay.vni == b->overlay.vni;
+
+	for (uint32_t i = 0; i < a->overlay.peers_count && all; i++)
+		all = has_peer(&b->overlay, &a->overlay.peers[i]);
+	return all;
 }
 
 static void
@@ -161,7 +183,8 @@ make_routes(struct making *m, struct err *err)
 	if (m->alias[0] && strcmp(m->alias + length, m->peers) == 0)
 		return 0;
 	bool v6 = set_inside(m->wanted->fabric, err);
-	if (err->kind || net_link_down(m->fabric, m->index, err) < 0 ||
+	bool stays = m->wanted->more && m->alias[0];
+	if (err->kind || (!stays && net_link_down(m->fabric, m->index, err) < 0) ||
 	    net_link_up(m->fabric, m->index, err) < 0)
 		return err_fix(err, "is UDP port %u of this machine taken? see listen.vxlan",
 			       m->wanted->listen.addr.port);

@@ -20,6 +20,7 @@ struct underlay_wanted {
 	int fabric; /* borrowed */
 	struct config_listen listen;
 	struct config_overlay overlay;
+	bool more; /* peers only came since it was applied with success: nothing is taken down */
 };
 
 struct underlay_found {
@@ -31,5 +32,7 @@ struct underlay_found {
 void underlay_apply(const struct underlay_wanted *wanted, struct underlay_found *out);
 /* Whether the two ask for different things. */
 bool underlay_differs(const struct underlay_wanted *a, const struct underlay_wanted *b);
+/* Whether b has all peers of a as they are, and the same device. */
+bool underlay_grows(const struct underlay_wanted *a, const struct underlay_wanted *b);
 
 #endif

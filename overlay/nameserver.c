@@ -73,6 +73,7 @@ struct udp {
 static struct {
 	struct station *st;
 	struct msg_prefix prefix;
+	const struct config_overlay *overlay;
 	char node[MSG_NAME];
 	struct names *names;
 	struct forward *forward;
@@ -481,14 +482,9 @@ forget_containers(struct ring_reader *scheduler)
 static void
 add_nodes(struct names *names)
 {
-	size_t bytes;
-	const void *data = station_config(ns.st, &bytes);
-	const struct config *config = config_check(data, bytes);
-
 	names_set_prefixes(names, &ns.prefix.v4, &ns.prefix.v6);
 	names_add_node(names, ns.node, &ns.prefix.service4, &ns.prefix.service6);
-	if (config)
-		peers_add_names(config, names);
+	peers_add_names(ns.overlay, names);
 }
 
 static void
@@ -642,9 +638,6 @@ nameserver_message(const struct leash_message *message, int *fds, size_t count_f
 		for (size_t i = 0; i < count_fds; i++)
 			forward_add_socket(ns.forward, fd_take(&fds[i]));
 		break;
-	case LEASH_CONFIG:
-		book_is_old();
-		break;
 	case LEASH_FILE:
 		if (message->a == LEASH_FILE_RESOLVERS)
 			take_resolvers(fds[0]);
@@ -652,6 +645,12 @@ nameserver_message(const struct leash_message *message, int *fds, size_t count_f
 	default:
 		break;
 	}
+}
+
+void
+nameserver_peers(void)
+{
+	book_is_old();
 }
 
 static void
@@ -670,10 +669,12 @@ open_counts(void)
 }
 
 int
-nameserver_start(struct station *st, const struct msg_prefix *prefix, struct err *err)
+nameserver_start(struct station *st, const struct msg_prefix *prefix,
+		 const struct config_overlay *overlay, struct err *err)
 {
 	ns.st = st;
 	ns.prefix = *prefix;
+	ns.overlay = overlay;
 	text_copy(ns.node, sizeof(ns.node), station_welcome(st)->node);
 	map_init(&ns.containers, MEM_OVERLAY);
 	open_counts();

@@ -12,6 +12,7 @@
 
 #include "overlay/prefix.h"
 #include "ring/station.h"
+#include "spec/config.h"
 
 enum {
 	NAMESERVER_RATE = 2000, /* questions a second of one container */
@@ -23,8 +24,10 @@ enum {
 	NAMESERVER_QUERY_MAX = 2048, /* bytes, by TCP */
 };
 
+/* overlay: whose peers have names; borrowed, say nameserver_peers() when they change. */
 int nameserver_start(struct station *st, const struct msg_prefix *prefix,
-		     struct err *err) MUST_CHECK;
+		     const struct config_overlay *overlay, struct err *err) MUST_CHECK;
+void nameserver_peers(void);
 /* A producer's tables may have changed: of node, scheduler, runtime. */
 void nameserver_wake(struct ring_reader *reader);
 /* LEASH_LISTENER, LEASH_SOCKETS, LEASH_FILE, LEASH_CONFIG: takes the descriptors that are for it.

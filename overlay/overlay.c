@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The overlay process. The prefix file is the truth: it is read at every start and written only
- * when it is not there; a damaged one is an error that names it, because containers that run have
- * addresses out of it. The name server of the node's containers lives here too (nameserver.c).
+ * when it is not there, or when the scheduler of a node without containers wants another one
+ * because a node of its cluster has the same; then this process ends, and its successor reads it. A
+ * damaged file is an error that names it, because containers that run have addresses out of it. The
+ * name server of the node's containers lives here too (nameserver.c).
  */
 #include "overlay/overlay.h"
 
@@ -14,6 +16,8 @@
 #include "overlay/prefix.h"
 
 static const char file[] = "prefix";
+static struct config_overlay overlay; /* as configured, with the peers of the cluster */
+static struct prefix prefix;
 static const char cluster4_text[] = "10.200.0.0/16";
 
 static void
@@ -98,7 +102,6 @@ static int
 start(struct station *st, struct err *err)
 {
 	const struct config *config = configuration(st);
-	struct prefix prefix;
 	struct msg_prefix row;
 	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
 
@@ -110,30 +113,64 @@ start(struct station *st, struct err *err)
 		row.mtu = config->overlay.mtu - PREFIX_ROOM;
 	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
 		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
-	if (config)
-		peers_publish(station_writer(st), config);
+	peers_gather(config, NULL, &overlay);
+	peers_publish(station_writer(st), &overlay);
 	station_kick(st);
 	addr_put_prefix(&prefix.v4, v4, sizeof(v4));
 	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
 	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
 		  log_s("v6", v6), LOG_END);
-	return nameserver_start(st, &row, err);
+	return nameserver_start(st, &row, &overlay, err);
+}
+
+static void
+look_at_peers(struct station *st)
+{
+	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &overlay);
+	if (!peers_publish(station_writer(st), &overlay))
+		return;
+	station_kick(st);
+	nameserver_peers();
+}
+
+/* What node.yaml says is never changed for anybody. */
+static void
+take_wish(struct station *st, const struct addr_prefix *wish)
+{
+	const struct config *config = configuration(st);
+	struct prefix next = {.v4 = *wish, .v6 = prefix.v6};
+	struct err err = {0};
+
+	if (!config || config->overlay.prefix4.bits ||
+	    memcmp(&next.v4, &prefix.v4, sizeof(next.v4)) == 0)
+		return;
+	if (keep_prefix(station_folder(st, 0), &next, &err) < 0) {
+		log_err(LOG_ERROR, "the addresses of this node stay as another node's are", &err);
+		return;
+	}
+	log_event(LOG_INFO, "another node has these addresses: others from now on", LOG_END);
+	station_leave(st, 0);
 }
 
 static void
 wake(struct station *st, struct ring_reader *reader)
 {
-	(void)st;
+	struct addr_prefix wish;
+
 	nameserver_wake(reader);
+	if (ring_reader_role(reader) != ROLE_SCHEDULER ||
+	    ring_table_sync(reader, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL) != RING_OK)
+		return;
+	look_at_peers(st);
+	if (peers_wish(reader, &wish))
+		take_wish(st, &wish);
 }
 
 static void
 message(struct station *st, const struct leash_message *m, int *fds, size_t count)
 {
-	const struct config *config = configuration(st);
-
-	if (m->kind == LEASH_CONFIG && config && peers_publish(station_writer(st), config))
-		station_kick(st);
+	if (m->kind == LEASH_CONFIG)
+		look_at_peers(st);
 	nameserver_message(m, fds, count);
 }
 

@@ -2,8 +2,12 @@
 #ifndef OVERLAY_PEERS_H
 #define OVERLAY_PEERS_H
 
-/* The other nodes, as the configuration has them: table peer, which the data path reads, and their
- * names. */
+/*
+ * The other nodes: those that the configuration names, and those of the cluster, of which the
+ * scheduler says where they are (table mesh). Where both have one of the same name the
+ * configuration's goes before. They become the table peer, which the data path and node read, and
+ * names.
+ */
 
 #include "overlay/names.h"
 #include "ring/ring.h"
@@ -12,10 +16,15 @@
 enum { PEERS_MAX = CONFIG_PEERS_MAX };
 
 struct ring_table_layout peers_layout(void);
-/* Makes the table say what the configuration says, in one change. True when it said something else.
- */
-bool peers_publish(struct ring_writer *w, const struct config *config);
+/* Who they are now. config may be NULL, scheduler too (it has not said anything yet: `out` keeps
+ * the peers of the cluster that it had). More than PEERS_MAX are left out: the later names. */
+void peers_gather(const struct config *config, const struct ring_reader *scheduler,
+		  struct config_overlay *out);
+/* Makes the table say so, in one change. True when it said something else. */
+bool peers_publish(struct ring_writer *w, const struct config_overlay *overlay);
 /* Their names, for their own addresses in their prefixes. */
-void peers_add_names(const struct config *config, struct names *names);
+void peers_add_names(const struct config_overlay *overlay, struct names *names);
+/* The prefix that the scheduler wants this node to have. False: as it is. */
+bool peers_wish(const struct ring_reader *scheduler, struct addr_prefix *out);
 
 #endif

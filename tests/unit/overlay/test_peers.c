@@ -69,27 +69,88 @@ test_rows(void **state)
 	(void)state;
 	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
 	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
-	assert_false(peers_publish(w, &config));
+	assert_false(peers_publish(w, &config.overlay));
 	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
 	add("c", "2001:db8::3", "10.200.3.0/24", "fd00:3::/64");
-	assert_true(peers_publish(w, &config));
-	assert_false(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
+	assert_false(peers_publish(w, &config.overlay));
 	s = look(r);
 	assert_int_equal(s.count, 2);
 	uint64_t c = strncmp(s.names, "c", 1) == 0 ? s.ids[0] : s.ids[1];
 	/* The first one goes: the second keeps its id though its place has changed. */
 	config.overlay.peers[0] = config.overlay.peers[1];
 	config.overlay.peers_count = 1;
-	assert_true(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
 	s = look(r);
 	assert_int_equal(s.count, 1);
 	assert_string_equal(s.names, "-,");
 	assert_int_not_equal(s.ids[0], c);
 	assert_non_null(ring_table_get(r, MSG_TABLE_PEER, c));
 	config.overlay.peers_count = 0;
-	assert_true(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
 	s = look(r);
 	assert_int_equal(s.ids[0], c);
+	ring_reader_free(r);
+	ring_writer_free(w);
+}
+
+static void
+put_mesh(struct ring_writer *w, uint32_t node, const char *name, const char *address,
+	 const char *v4, const char *v6, bool self)
+{
+	struct msg_mesh row = {.node = node, .self = self};
+
+	text_copy(row.name, sizeof(row.name), name);
+	assert_true(addr_parse_ip(address, &row.address));
+	if (v4)
+		assert_true(addr_parse_prefix(v4, &row.v4));
+	assert_true(addr_parse_prefix(v6, &row.v6));
+	assert_int_equal(ring_table_set(w, MSG_TABLE_MESH, node, &row, NULL), RING_OK);
+}
+
+/* Those of the cluster beside those by hand, which go before; as they were while nobody says. */
+static void
+test_cluster(void **state)
+{
+	struct ring_layout layout = {.role = ROLE_SCHEDULER,
+				     .generation = 1,
+				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
+				     .tables_count = 1};
+	static struct config_overlay out;
+	struct ring_writer *w;
+	struct ring_reader *r;
+	struct addr_prefix wish;
+	struct err err = {0};
+
+	(void)state;
+	config.overlay.peers_count = 0;
+	add("m", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	put_mesh(w, 1, "z", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
+	put_mesh(w, 2, "a", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
+	put_mesh(w, 3, "m", "192.0.2.3", "10.200.3.0/24", "fd00:3::/64", false);
+	put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
+	put_mesh(w, 5, "wide", "192.0.2.5", "10.0.0.0/8", "fd00:5::/64", false);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	peers_gather(&config, r, &out);
+	assert_int_equal(out.peers_count, 3);
+	assert_string_equal(out.peers[0].name, "m");
+	assert_int_equal(out.peers[0].address.ip[15], 9); /* by hand */
+	assert_string_equal(out.peers[1].name, "a");
+	assert_string_equal(out.peers[2].name, "z");
+	assert_false(peers_wish(r, &wish));
+	put_mesh(w, 4, "own", "192.0.2.4", "10.200.4.0/24", "fd00:4::/64", true);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	assert_true(peers_wish(r, &wish));
+	assert_int_equal(wish.base.ip[14], 4);
+	peers_gather(&config, NULL, &out);
+	assert_int_equal(out.peers_count, 3);
+	config.overlay.peers_count = 0;
+	peers_gather(&config, r, &out);
+	assert_int_equal(out.peers_count, 3);
+	assert_string_equal(out.peers[1].name, "m");
+	assert_int_equal(out.peers[1].address.ip[15], 3);
 	ring_reader_free(r);
 	ring_writer_free(w);
 }
@@ -116,13 +177,13 @@ test_most(void **state)
 		text_format(v6, sizeof(v6), "fd00:%x::/64", i + 1);
 		add(name, address, v4, v6);
 	}
-	assert_true(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		config.overlay.peers[i].name[0] = 'm'; /* all others at once */
-	assert_true(peers_publish(w, &config));
-	assert_false(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
+	assert_false(peers_publish(w, &config.overlay));
 	config.overlay.peers_count = 0;
-	assert_true(peers_publish(w, &config));
+	assert_true(peers_publish(w, &config.overlay));
 	ring_writer_free(w);
 }
 
@@ -141,7 +202,7 @@ test_names(void **state)
 	config.overlay.peers_count = 0;
 	add("edge-2", "192.0.2.2", "10.200.8.0/24", "fd00:8::/64");
 	assert_non_null(n);
-	peers_add_names(&config, n);
+	peers_add_names(&config.overlay, n);
 	config.overlay.peers_count = 0;
 	assert_true(names_finish(n));
 	assert_true(dns_name_parse("Edge-2.node.zlayer.internal", &q.question.name));
@@ -159,6 +220,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_cluster),
 		cmocka_unit_test(test_most),
 		cmocka_unit_test(test_names),
 	};
