@@ -18,7 +18,7 @@ ipam_init(struct ipam *m, uint32_t self)
 {
 	memset(m, 0, sizeof(*m));
 	m->self = self;
-	map_init(&m->nodes, MEM_SCHEDULER);
+	map_init_seeded(&m->nodes, MEM_SCHEDULER, self);
 }
 
 void
