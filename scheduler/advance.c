@@ -143,14 +143,14 @@ finish(struct model *m, struct deployment *d, bool back)
 			    d->row.revision && !scale ? MSG_OPERATION_ROLLED_BACK
 						      : MSG_OPERATION_FAILED);
 		give_up_target(d);
-		save_prune(m, d);
+		save_prune(d);
 		return;
 	}
 	outcome_end(m, d, MSG_OPERATION_DONE);
 	if (remove)
 		d->gone = true;
 	else
-		save_prune(m, d);
+		save_prune(d);
 }
 
 /* ---- the step ---- */
@@ -227,15 +227,63 @@ step_rollout(struct model *m, struct deployment *d)
 	return moved;
 }
 
+/* A deploy starts again what was stopped by hand. */
+static bool
+start_again(struct model *m, struct deployment *d)
+{
+	struct list *it, *next, *at, *after;
+	bool moved = d->start_again;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			struct replica *p = container_of(at, struct replica, link);
+
+			if (d->start_again && p->life.order == LIFECYCLE_STOP && !p->row.job)
+				reconcile_order(m, p, LIFECYCLE_RUN);
+		}
+	}
+	d->start_again = false;
+	return moved;
+}
+
+/* Its rows are gone: what is left here leaves. */
+static bool
+leave(struct model *m, struct deployment *d)
+{
+	struct list *it, *next, *at, *after;
+	bool moved = false;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			struct replica *p = container_of(at, struct replica, link);
+
+			if (p->life.order == LIFECYCLE_REMOVE)
+				continue;
+			reconcile_order(m, p, LIFECYCLE_REMOVE);
+			moved = true;
+		}
+	}
+	return moved;
+}
+
 bool
 advance_deployment(struct model *m, struct deployment *d)
 {
 	uint32_t kind = d->operation ? d->operation->row.kind : 0;
+	bool conducts = model_conducts(m, d);
 
-	if (d->gone)
+	if (d->lost)
+		return leave(m, d);
+	if (d->gone || d->changing)
 		return false;
-	bool moved = step_rollout(m, d);
+	bool moved = start_again(m, d);
+	if (conducts)
+		moved |= step_rollout(m, d);
 	if (kind == MSG_OPERATION_STOP || kind == MSG_OPERATION_START)
-		moved |= halt_step(m, d);
+		moved |= halt_step(m, d, conducts);
 	return moved;
 }

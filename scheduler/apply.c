@@ -199,7 +199,6 @@ make_parts(struct apply *a, struct err *err)
 		struct part *p = &a->parts[i];
 
 		p->doc = &a->doc->services[i];
-		p->routes_before = SIZE_MAX;
 		p->service = a->d ? model_service(a->d, p->doc->name) : NULL;
 		if (p->service)
 			p->row = p->service->row;
@@ -342,8 +341,10 @@ tell_changes(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 /* ---- the steps ---- */
 
 static int
-go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
+go(struct apply *a, struct request *r, struct err *err)
 {
+	struct msg_apply_answer *answer = &r->answer.applied;
+
 	if (a->d && a->d->row.revision) {
 		a->serving = model_document(a->m, a->d, a->d->row.revision, err);
 		if (!a->serving)
@@ -358,42 +359,37 @@ go(struct apply *a, struct msg_apply_answer *answer, struct err *err)
 	if (is_unchanged(a)) {
 		answer->unchanged = 1;
 		answer->revision = a->d->row.revision;
-		return 0;
+		return REQUEST_ANSWERED;
 	}
 	if (a->request->dry_run)
-		return 0;
-	if (apply_write(a, err) < 0)
-		return -1;
-	apply_take_effect(a);
-	answer->operation = a->row.operation;
-	return 0;
+		return REQUEST_ANSWERED;
+	return apply_write(a, r, err);
 }
 
 static int
-run(struct model *m, const struct apply_input *in, const struct revision *from,
-    struct msg_apply_answer *answer, struct err *err)
+run(struct model *m, const struct apply_input *in, const struct revision *from, struct request *r,
+    struct err *err)
 {
 	struct apply a = {.m = m, .request = in->request, .in = in, .from = from};
 
-	memset(answer, 0, sizeof(*answer));
+	memset(&r->answer, 0, sizeof(r->answer));
 	arena_init(&a.arena, MEM_SCHEDULER, ARENA_BYTES);
 	buf_init(&a.text, MEM_SCHEDULER, DOC_BYTES_MAX);
 	int rc = parse(&a, in->text, in->bytes, err);
 	if (rc == 0) {
 		a.d = model_deployment(m, in->request->name);
-		rc = go(&a, answer, err);
+		rc = go(&a, r, err);
 	}
 	doc_free(a.doc);
 	buf_fini(&a.text);
 	arena_fini(&a.arena);
-	return rc < 0 ? err_where(err, "%s", in->request->name) : 0;
+	return rc < 0 ? err_where(err, "%s", in->request->name) : rc;
 }
 
 int
-apply_document(struct model *m, const struct apply_input *in, struct msg_apply_answer *answer,
-	       struct err *err)
+apply_document(struct model *m, const struct apply_input *in, struct request *r, struct err *err)
 {
-	return run(m, in, NULL, answer, err);
+	return run(m, in, NULL, r, err);
 }
 
 static struct revision *
@@ -412,7 +408,7 @@ choose(struct deployment *d, uint32_t number, struct err *err)
 }
 
 int
-apply_rollback(struct model *m, const struct msg_rollback *q, struct msg_apply_answer *answer,
+apply_rollback(struct model *m, const struct msg_rollback *q, struct request *answer,
 	       struct err *err)
 {
 	struct msg_apply request = {.dry_run = q->dry_run, .who_uid = q->who_uid};

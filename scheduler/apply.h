@@ -8,7 +8,7 @@
  * as a new revision with an operation under way. Nothing is half-applied.
  */
 
-#include "scheduler/model.h"
+#include "scheduler/write.h"
 
 struct apply_input {
 	const struct msg_apply *request;
@@ -19,10 +19,12 @@ struct apply_input {
 	size_t pins_count;
 };
 
-int apply_document(struct model *m, const struct apply_input *in, struct msg_apply_answer *answer,
+/* -1, REQUEST_ANSWERED or REQUEST_UNDER_WAY (write.h); fills r->answer.applied. What `in` and the
+ * second argument point to is not needed after the return. */
+int apply_document(struct model *m, const struct apply_input *in, struct request *r,
 		   struct err *err) MUST_CHECK;
 /* The document and the images of an earlier revision as a new one. */
-int apply_rollback(struct model *m, const struct msg_rollback *request,
-		   struct msg_apply_answer *answer, struct err *err) MUST_CHECK;
+int apply_rollback(struct model *m, const struct msg_rollback *request, struct request *r,
+		   struct err *err) MUST_CHECK;
 
 #endif

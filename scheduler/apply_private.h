@@ -12,8 +12,6 @@
 struct part {
 	const struct doc_service *doc;
 	struct service *service; /* NULL: new to the deployment */
-	bool added;
-	size_t routes_before;
 	struct store_service row;
 	struct store_pin pin;
 };
@@ -27,19 +25,14 @@ struct apply {
 	struct buf text; /* canonical */
 	uint8_t sha256[32];
 	struct deployment *d; /* NULL: new */
-	bool added;
 	struct revision *serving;
-	struct revision *revision;   /* new */
 	const struct revision *from; /* roll-back: whose document and images; else NULL */
-	struct operation *operation;
 	struct store_deployment row;
 	struct part *parts;
 	size_t parts_count;
 };
 
-/* Into the store and the model, or nothing of it. */
-int apply_write(struct apply *a, struct err *err) MUST_CHECK;
-/* The store has it: from here on nothing fails. */
-void apply_take_effect(struct apply *a);
+/* Into the store, or nothing of it: as write_end. */
+int apply_write(struct apply *a, struct request *r, struct err *err) MUST_CHECK;
 
 #endif

@@ -14,13 +14,31 @@ static int
 store_replica(struct model *m, struct store_replica *row, struct plan_make_input *in,
 	      struct buf *plan, struct err *err)
 {
-	if (store_put(m->store, STORE_REPLICA, row, err) < 0)
+	struct store *store = store_local(m->store);
+
+	if (store_put(store, STORE_REPLICA, row, err) < 0)
 		return -1;
 	in->replica = row->id;
 	if (plan_make_bytes(in, plan, row->plan_sha256, err) < 0 ||
-	    store_put(m->store, STORE_REPLICA, row, err) < 0)
+	    store_put(store, STORE_REPLICA, row, err) < 0)
 		return -1;
-	return store_put_blob(m->store, STORE_PLAN, row->id, plan->data, plan->length, err);
+	return store_put_blob(store, STORE_PLAN, row->id, plan->data, plan->length, err);
+}
+
+struct keeping {
+	struct err *err;
+	int rc;
+};
+
+/* At once: it is this node's own. */
+static void
+kept(void *arg, const struct err *err)
+{
+	struct keeping *k = arg;
+
+	k->rc = err ? -1 : 0;
+	if (err)
+		*k->err = *err;
 }
 
 static int
@@ -29,6 +47,7 @@ make_row(struct model *m, struct service *s, const struct revision *r, uint32_t 
 {
 	const struct store_pin *pin = model_pin(r, s->row.name);
 	const struct doc_service *spec = doc_service_find(r->doc, s->row.name);
+	struct store *store = store_local(m->store);
 	struct buf plan;
 
 	if (!pin || !spec)
@@ -50,14 +69,18 @@ make_row(struct model *m, struct service *s, const struct revision *r, uint32_t 
 	row->desired = MSG_RUN;
 	row->created_wall_ns = m->wall_ns;
 	memcpy(row->make, pin->make, sizeof(row->make));
-	if (store_begin(m->store, err) < 0)
+	if (store_begin(store, err) < 0)
 		return -1;
 	buf_init(&plan, MEM_SCHEDULER, PLAN_BYTES_MAX);
 	int rc = store_replica(m, row, &in, &plan, err);
-	if (rc == 0)
-		rc = store_commit(m->store, err);
-	else
-		store_abort(m->store);
+	if (rc == 0) {
+		struct keeping k = {.err = err};
+
+		store_submit(store, kept, &k);
+		rc = k.rc;
+	} else {
+		store_abort(store);
+	}
 	buf_fini(&plan);
 	return rc;
 }

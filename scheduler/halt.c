@@ -62,7 +62,7 @@ halt_replica(struct model *m, struct operation *o, struct replica *p, struct hal
 }
 
 bool
-halt_step(struct model *m, struct deployment *d)
+halt_step(struct model *m, struct deployment *d, bool conducts)
 {
 	struct operation *o = d->operation;
 	struct list *it, *next, *at, *after;
@@ -78,6 +78,8 @@ halt_step(struct model *m, struct deployment *d)
 				halt_replica(m, o, p, &h);
 		}
 	}
+	if (!conducts)
+		return false;
 	if (h.failed) {
 		struct err cause = {0};
 

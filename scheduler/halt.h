@@ -6,7 +6,8 @@
 
 #include "scheduler/model.h"
 
-/* The deployment's operation is MSG_OPERATION_STOP or _START. True when it is over. */
-bool halt_step(struct model *m, struct deployment *d);
+/* The deployment's operation is MSG_OPERATION_STOP or _START: this node's replicas are told. When
+ * it conducts the deployment it says when that is over, and then gives true. */
+bool halt_step(struct model *m, struct deployment *d, bool conducts);
 
 #endif

@@ -22,7 +22,7 @@ model_deployment(struct model *m, const char *name)
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		if (text_equal(d->row.name, name))
+		if (!d->lost && text_equal(d->row.name, name))
 			return d;
 	}
 	return NULL;
@@ -200,6 +200,7 @@ model_add_deployment(struct model *m, const struct store_deployment *row)
 	if (!d)
 		return NULL;
 	d->row = *row;
+	d->followed = row->operation;
 	list_init(&d->services);
 	list_init(&d->revisions);
 	rollout_init(&d->rollout, row->phase ? (enum rollout_phase)row->phase : ROLLOUT_IDLE, false,
@@ -306,8 +307,8 @@ model_drop_revision(struct revision *r)
 	mem_free(r);
 }
 
-static void
-drop_service(struct model *m, struct service *s)
+void
+model_drop_service(struct model *m, struct service *s)
 {
 	struct list *it, *next;
 
@@ -319,12 +320,20 @@ drop_service(struct model *m, struct service *s)
 }
 
 void
+model_drop_operation(struct model *m, struct operation *o)
+{
+	list_remove(&o->link);
+	m->operations_count--;
+	mem_free(o);
+}
+
+void
 model_drop_deployment(struct model *m, struct deployment *d)
 {
 	struct list *it, *next;
 
 	list_each (it, next, &d->services)
-		drop_service(m, container_of(it, struct service, link));
+		model_drop_service(m, container_of(it, struct service, link));
 	list_each (it, next, &d->revisions)
 		model_drop_revision(container_of(it, struct revision, link));
 	list_remove(&d->link);
@@ -418,6 +427,9 @@ model_close(struct model *m)
 {
 	struct list *it, *next;
 
+	/* What is under way ends with it, and may look at the objects. */
+	store_free(m->store);
+	m->store = NULL;
 	list_each (it, next, &m->deployments)
 		model_drop_deployment(m, container_of(it, struct deployment, link));
 	list_each (it, next, &m->operations)
@@ -427,6 +439,6 @@ model_close(struct model *m)
 	map_fini(&m->replicas);
 	for (unsigned t = 0; t < MSG_TABLES_; t++)
 		map_fini(&m->published[t]);
-	store_free(m->store);
-	m->store = NULL;
+	map_fini(&m->news.deployments);
+	map_fini(&m->news.operations);
 }

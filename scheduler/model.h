@@ -7,9 +7,13 @@
  * publish. Everything hangs in lists; replicas are also found by id. Small deployments are walked,
  * not indexed.
  *
- * The copy in memory leads: a change marks its object dirty and model_flush() writes all of them in
+ * The copy in memory leads: a change marks its object dirty and save_all() writes all of them in
  * one transaction. When the store cannot be written (disk full), containers are still kept alive
  * and the rows are written later; what a user asks for is refused instead (apply.c, request.c).
+ *
+ * In a store that is shared other nodes change rows, too: memory follows them (news.h), and where
+ * both have changed something the store's row counts. What a node does with its own replicas
+ * depends on its own rows only (store_local): it goes on without the others.
  * Threading: the loop's thread.
  */
 
@@ -46,6 +50,8 @@ struct revision {
 	struct store_pin *pins;
 	size_t pins_count;
 	bool pins_dirty;
+	bool going; /* a transaction that drops it is under way */
+	uint32_t mark;
 };
 
 struct service {
@@ -59,6 +65,7 @@ struct service {
 	uint64_t depends_over;   /* bit per dependency: it was late, and that was said */
 	struct msg_reason waits; /* for a dependency; kind 0: it does not (depend.c) */
 	uint32_t slot;           /* in the view of this pass */
+	uint32_t mark;
 };
 
 struct replica {
@@ -102,6 +109,13 @@ struct deployment {
 	struct rollout rollout;
 	struct operation *operation; /* under way, or NULL */
 	bool gone;                   /* its rows are to be dropped */
+	bool going;                  /* a transaction that does so is under way */
+	bool lost;         /* another node dropped its rows: what runs of it here leaves */
+	bool unread;       /* not all of its rows could be read yet */
+	bool changing;     /* a transaction that was asked for is under way: it waits */
+	bool start_again;  /* what was stopped by hand: a deploy was asked for */
+	bool prune;        /* old revisions may have become too many */
+	uint64_t followed; /* operation whose beginning was seen */
 };
 
 struct event {
@@ -109,8 +123,28 @@ struct event {
 	struct store_event row;
 };
 
+/* All with the same arg; each may be NULL. */
+struct model_hooks {
+	void *arg;
+	void (*stir)(void *arg);         /* from the loop: time passed, and a pass is needed */
+	void (*cluster_rows)(void *arg); /* of nodes, tickets or the cluster, by other nodes */
+	bool (*conducts)(void *arg, const struct deployment *d);
+};
+
+/* Heard of, not read yet. */
+struct model_news {
+	struct map deployments; /* ids */
+	struct map operations;
+	bool all;
+	bool cluster;
+	uint32_t mark;
+};
+
 struct model {
 	struct store *store;
+	struct model_hooks hooks;
+	struct model_news news;
+	uint32_t node_id; /* in its cluster; 0: in none */
 	const struct config *config;
 	const char *node;
 	const char *boot; /* of the machine: addresses of another one mean nothing */
@@ -127,8 +161,11 @@ struct model {
 	uint64_t events_lost;
 	uint64_t next_event;
 	bool store_failing;
-	uint64_t retry_ns; /* when to try the store again */
-	uint64_t now_ns;   /* of this pass */
+	uint64_t retry_ns;   /* when to try the store again */
+	bool shared_failing; /* the same of rows that are shared, where they are apart */
+	uint64_t shared_retry_ns;
+	uint32_t conflicts; /* of them in turn */
+	uint64_t now_ns;    /* of this pass */
 	int64_t wall_ns;
 	uint64_t due_ns; /* when to look again; 0: never */
 	/* where to publish and to read; NULL: not there */
@@ -150,12 +187,23 @@ int model_open(struct model *m, struct store *store, const struct config *config
 	       const char *boot, uint64_t now_ns, int64_t wall_ns, struct err *err) MUST_CHECK;
 void model_close(struct model *m);
 
-/* By name or id; NULL when absent. */
+/* Whether this node decides what becomes of a deployment. Alone: always. */
+bool model_conducts(const struct model *m, const struct deployment *d);
+/* Other nodes have a part in what is wanted: shared rows are written apart from local ones. */
+bool model_is_shared(const struct model *m);
+/* From the loop: something has changed. */
+void model_stir(struct model *m);
+
+/* By name or id; NULL when absent. Those that are lost have no name any more. */
 struct deployment *model_deployment(struct model *m, const char *name);
 struct service *model_service(struct deployment *d, const char *name);
 struct replica *model_replica(struct model *m, uint64_t id);
 struct revision *model_revision(struct deployment *d, uint32_t number);
 struct operation *model_operation(struct model *m, uint64_t id);
+
+struct deployment *model_deployment_by_id(struct model *m, uint64_t id);
+struct service *model_service_by_id(struct model *m, uint64_t id);
+struct revision *model_revision_by_id(struct model *m, uint64_t id);
 
 /* The revision with its document parsed. NULL with err. */
 struct revision *model_document(struct model *m, struct deployment *d, uint32_t number,
@@ -183,6 +231,8 @@ struct operation *model_add_operation(struct model *m, const struct store_operat
 int model_add_route(struct service *s, const struct store_route *row);
 int model_add_pin(struct revision *r, const struct store_pin *row);
 void model_drop_replica(struct model *m, struct replica *p);
+void model_drop_service(struct model *m, struct service *s);
+void model_drop_operation(struct model *m, struct operation *o);
 void model_drop_revision(struct revision *r);
 void model_drop_deployment(struct model *m, struct deployment *d);
 

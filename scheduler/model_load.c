@@ -8,56 +8,7 @@
 
 #include <string.h>
 #include "base/text.h"
-
-static struct deployment *
-deployment_by_id(struct model *m, uint64_t id)
-{
-	struct list *it, *next;
-
-	list_each (it, next, &m->deployments) {
-		struct deployment *d = container_of(it, struct deployment, link);
-
-		if (d->row.id == id)
-			return d;
-	}
-	return NULL;
-}
-
-static struct service *
-service_by_id(struct model *m, uint64_t id)
-{
-	struct list *it, *next, *at, *after;
-
-	list_each (it, next, &m->deployments) {
-		struct deployment *d = container_of(it, struct deployment, link);
-
-		list_each (at, after, &d->services) {
-			struct service *s = container_of(at, struct service, link);
-
-			if (s->row.id == id)
-				return s;
-		}
-	}
-	return NULL;
-}
-
-static struct revision *
-revision_by_id(struct model *m, uint64_t id)
-{
-	struct list *it, *next, *at, *after;
-
-	list_each (it, next, &m->deployments) {
-		struct deployment *d = container_of(it, struct deployment, link);
-
-		list_each (at, after, &d->revisions) {
-			struct revision *r = container_of(at, struct revision, link);
-
-			if (r->row.id == id)
-				return r;
-		}
-	}
-	return NULL;
-}
+#include "scheduler/news.h"
 
 struct loading {
 	struct model *m;
@@ -79,7 +30,7 @@ load_service(void *arg, const void *row)
 {
 	const struct store_service *s = row;
 	struct loading *l = arg;
-	struct deployment *d = deployment_by_id(l->m, s->deployment);
+	struct deployment *d = model_deployment_by_id(l->m, s->deployment);
 
 	l->no_memory |= d && !model_add_service(d, s);
 }
@@ -89,7 +40,7 @@ load_revision(void *arg, const void *row)
 {
 	const struct store_revision *r = row;
 	struct loading *l = arg;
-	struct deployment *d = deployment_by_id(l->m, r->deployment);
+	struct deployment *d = model_deployment_by_id(l->m, r->deployment);
 
 	l->no_memory |= d && !model_add_revision(d, r);
 }
@@ -101,7 +52,7 @@ load_pin(void *arg, const void *row)
 	struct loading *l = arg;
 
 	if (!l->revision || l->revision->row.id != pin->revision)
-		l->revision = revision_by_id(l->m, pin->revision);
+		l->revision = model_revision_by_id(l->m, pin->revision);
 	l->no_memory |= l->revision && model_add_pin(l->revision, pin) < 0;
 }
 
@@ -110,7 +61,7 @@ load_route(void *arg, const void *row)
 {
 	const struct store_route *route = row;
 	struct loading *l = arg;
-	struct service *s = service_by_id(l->m, route->service);
+	struct service *s = model_service_by_id(l->m, route->service);
 
 	l->no_memory |= s && model_add_route(s, route) < 0;
 }
@@ -120,7 +71,7 @@ load_replica(void *arg, const void *row)
 {
 	const struct store_replica *r = row;
 	struct loading *l = arg;
-	struct service *s = service_by_id(l->m, r->service);
+	struct service *s = model_service_by_id(l->m, r->service);
 
 	l->no_memory |= s && !model_add_replica(l->m, s, r);
 }
@@ -136,8 +87,8 @@ load_operation(void *arg, const void *row)
 		l->no_memory = true;
 		return;
 	}
-	struct deployment *d = deployment_by_id(l->m, o->deployment);
-	if (d && o->state == MSG_OPERATION_RUNNING) {
+	struct deployment *d = model_deployment_by_id(l->m, o->deployment);
+	if (d && o->state == MSG_OPERATION_RUNNING && o->id == d->row.operation) {
 		d->operation = added;
 		d->rollout.keep = o->keep;
 	}
@@ -146,9 +97,7 @@ load_operation(void *arg, const void *row)
 	struct operation *oldest = container_of(l->m->operations.next, struct operation, link);
 	if (oldest->row.state == MSG_OPERATION_RUNNING)
 		return;
-	list_remove(&oldest->link);
-	l->m->operations_count--;
-	mem_free(oldest);
+	model_drop_operation(l->m, oldest);
 }
 
 static void
@@ -208,7 +157,7 @@ end_overtaken(struct model *m)
 
 	list_each (it, next, &m->operations) {
 		struct operation *o = container_of(it, struct operation, link);
-		struct deployment *d = deployment_by_id(m, o->row.deployment);
+		struct deployment *d = model_deployment_by_id(m, o->row.deployment);
 		struct err over = {0};
 
 		if (o->row.state != MSG_OPERATION_RUNNING || (d && d->operation == o))
@@ -236,7 +185,10 @@ load(struct model *m, struct err *err)
 	struct loading l = {.m = m};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		if (store_each(m->store, kinds[i].kind, 0, 0, kinds[i].visit, &l, err) < 0)
+		struct store *store =
+			store_kind_is_local(kinds[i].kind) ? store_local(m->store) : m->store;
+
+		if (store_each(store, kinds[i].kind, 0, 0, kinds[i].visit, &l, err) < 0)
 			return -1;
 	}
 	if (l.no_memory)
@@ -262,10 +214,14 @@ model_open(struct model *m, struct store *store, const struct config *config, co
 	list_init(&m->operations);
 	list_init(&m->events);
 	map_init(&m->replicas, MEM_SCHEDULER);
+	map_init(&m->news.deployments, MEM_SCHEDULER);
+	map_init(&m->news.operations, MEM_SCHEDULER);
 	for (unsigned t = 0; t < MSG_TABLES_; t++)
 		map_init(&m->published[t], MEM_SCHEDULER);
-	if (load(m, err) == 0)
+	if (load(m, err) == 0) {
+		news_follow(m);
 		return 0;
+	}
 	model_close(m);
 	return -1;
 }

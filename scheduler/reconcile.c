@@ -14,6 +14,7 @@
 #include "scheduler/depend.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
+#include "scheduler/news.h"
 #include "scheduler/outcome.h"
 #include "scheduler/publish.h"
 #include "scheduler/save.h"
@@ -462,6 +463,7 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 {
 	m->now_ns = now_ns;
 	m->wall_ns = wall_ns;
+	news_read(m);
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
 		m->due_ns = 0;
 		bool moved = step_replicas(m);

@@ -29,9 +29,9 @@ read_sealed(int fd, struct buf *out, struct err *err)
 	return fd_is_sealed(fd) ? fd_read_all(fd, out, err) : request_malformed(err);
 }
 
-int
-request_apply(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
-	      struct msg_apply_answer *answer, struct err *err)
+static int
+take_apply(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
+	   struct request *r, struct err *err)
 {
 	struct msg_apply q;
 	struct buf text, pins;
@@ -54,15 +54,14 @@ request_apply(struct model *m, const void *body, size_t bytes, const int *fds, s
 		.pins_count = pins.length / sizeof(struct msg_apply_pin),
 	};
 	if (rc == 0)
-		rc = apply_document(m, &in, answer, err);
+		rc = apply_document(m, &in, r, err);
 	buf_fini(&text);
 	buf_fini(&pins);
 	return rc;
 }
 
-int
-request_rollback(struct model *m, const void *body, size_t bytes, struct msg_apply_answer *answer,
-		 struct err *err)
+static int
+take_rollback(struct model *m, const void *body, size_t bytes, struct request *r, struct err *err)
 {
 	struct msg_rollback q;
 
@@ -71,7 +70,24 @@ request_rollback(struct model *m, const void *body, size_t bytes, struct msg_app
 	memcpy(&q, body, sizeof(q));
 	if (!MSG_OK(q.name))
 		return request_malformed(err);
-	return apply_rollback(m, &q, answer, err);
+	return apply_rollback(m, &q, r, err);
+}
+
+void
+request_change(struct model *m, uint16_t op, const void *body, size_t bytes, const int *fds,
+	       size_t count, struct request *r)
+{
+	struct err err = {0};
+	int rc;
+
+	if (op == MSG_OP_APPLY)
+		rc = take_apply(m, body, bytes, fds, count, r, &err);
+	else if (op == MSG_OP_ROLLBACK)
+		rc = take_rollback(m, body, bytes, r, &err);
+	else
+		rc = request_target(m, op, body, bytes, r, &err);
+	if (rc != REQUEST_UNDER_WAY)
+		r->done(r, rc < 0 ? &err : NULL);
 }
 
 /* ---- reading ---- */
@@ -216,7 +232,8 @@ request_events(struct model *m, const void *body, size_t bytes, struct buf *out,
 	if (!c.ring)
 		return err_set(err, ERR_NO_MEMORY, "no memory for events");
 	int rc = above > INT64_MAX ? 0
-				   : store_each(m->store, STORE_EVENT, above, 0, collect, &c, err);
+				   : store_each(store_local(m->store), STORE_EVENT, above, 0,
+						collect, &c, err);
 	/* Those that wait for the store. */
 	list_each (it, next, &m->events) {
 		const struct event *e = container_of(it, struct event, link);
@@ -243,5 +260,5 @@ request_plan(struct model *m, const void *body, size_t bytes, struct buf *out, s
 	memcpy(&q, body, sizeof(q));
 	if (!model_replica(m, q.replica))
 		return err_set(err, ERR_NOT_FOUND, "there is no replica %" PRIu64, q.replica);
-	return store_get_blob(m->store, STORE_PLAN, q.replica, out, err);
+	return store_get_blob(store_local(m->store), STORE_PLAN, q.replica, out, err);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Operations on what is deployed already: a deployment, a service of it, or one replica. Each is
- * refused while another one is under way (but the removal, which ends any other), and is written to
- * the store with what it changes before memory follows.
+ * refused while another one is under way (but the removal, which ends any other), and is rows of
+ * the store and nothing else: memory follows them on every node (news.h), and whoever conducts the
+ * deployment, or has replicas of it, does what they say.
  */
 #include "scheduler/request.h"
 
@@ -50,16 +51,62 @@ busy(const struct target *t, struct err *err)
 	return err_fix(err, "wait for it: zlayer status %s", t->d->row.name);
 }
 
-/* Writes the operation and what it changes in deployment and service; memory follows. */
-static int
-begin(struct model *m, struct target *t, uint32_t kind, const struct store_deployment *d,
-      const struct store_service *s, struct msg_target_answer *answer, struct err *err)
+static struct msg_target_answer *
+answer_of(struct request *r)
 {
-	struct store_deployment deployment = *d;
-	struct store_service service = s ? *s : (struct store_service){0};
+	return &r->answer.target;
+}
+
+static int
+is_so_already(struct request *r)
+{
+	answer_of(r)->unchanged = 1;
+	return REQUEST_ANSWERED;
+}
+
+/* What an operation changes, beside its own row. */
+struct change {
+	uint32_t kind;
+	struct store_deployment d;
+	const struct store_service *s; /* NULL: none */
+	const char *type;              /* of the event */
+	char text[MSG_TEXT];
+};
+
+static int
+put_service(struct write *w, const struct store_service *s, struct err *err)
+{
+	struct store_service row;
+
+	if (!s)
+		return 0;
+	row = *s;
+	return write_row(w, STORE_SERVICE, &row, err);
+}
+
+/* What a removal overtakes. */
+static int
+end_running(struct write *w, const struct target *t, struct err *err)
+{
+	struct err over = {0};
+
+	if (!t->d->operation)
+		return 0;
+	struct store_operation row = t->d->operation->row;
+	err_set(&over, ERR_INTERRUPTED, "%s was removed meanwhile", t->d->row.name);
+	msg_reason_from(&over, &row.reason);
+	row.state = MSG_OPERATION_FAILED;
+	row.ended_wall_ns = w->m->wall_ns;
+	return write_row(w, STORE_OPERATION, &row, err);
+}
+
+static int
+begin(struct model *m, const struct target *t, struct change *c, struct request *r, struct err *err)
+{
+	struct store_deployment *d = &c->d;
 	struct store_operation row = {
 		.deployment = d->id,
-		.kind = kind,
+		.kind = c->kind,
 		.state = MSG_OPERATION_RUNNING,
 		.revision = d->target,
 		.previous_revision = d->revision,
@@ -70,37 +117,24 @@ begin(struct model *m, struct target *t, uint32_t kind, const struct store_deplo
 		.who_uid = t->q.who_uid,
 		.started_wall_ns = m->wall_ns,
 	};
+	struct write *w = write_begin(m, d->name, r, err);
 
-	text_copy(row.deployment_name, sizeof(row.deployment_name), d->name);
-	struct operation *o = model_add_operation(m, &row);
-	if (!o)
-		return err_set(err, ERR_NO_MEMORY, "no memory for an operation");
-	int rc = store_begin(m->store, err);
-	if (rc == 0) {
-		rc = store_put(m->store, STORE_OPERATION, &row, err);
-		deployment.operation = row.id;
-		if (rc == 0)
-			rc = store_put(m->store, STORE_DEPLOYMENT, &deployment, err);
-		if (rc == 0 && s)
-			rc = store_put(m->store, STORE_SERVICE, &service, err);
-		if (rc == 0)
-			rc = store_commit(m->store, err);
-		else
-			store_abort(m->store);
-	}
-	if (rc < 0) {
-		list_remove(&o->link);
-		m->operations_count--;
-		mem_free(o);
+	if (!w)
 		return -1;
-	}
-	o->row = row;
-	t->d->row = deployment;
-	if (s)
-		t->s->row = service;
-	t->d->operation = o;
-	answer->operation = row.id;
-	return 0;
+	text_copy(row.deployment_name, sizeof(row.deployment_name), d->name);
+	int rc = end_running(w, t, err);
+	if (rc == 0)
+		rc = write_row(w, STORE_OPERATION, &row, err);
+	d->operation = row.id;
+	if (rc == 0)
+		rc = write_row(w, STORE_DEPLOYMENT, d, err);
+	if (rc == 0)
+		rc = put_service(w, c->s, err);
+	w->deployment = d->id;
+	w->service = row.service;
+	write_say(w, c->type, "%s", c->text);
+	answer_of(r)->operation = row.id;
+	return write_end(w, rc);
 }
 
 /* ---- size ---- */
@@ -141,7 +175,7 @@ may_scale(struct model *m, const struct target *t, const struct doc_service *spe
 }
 
 static int
-scale(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+scale(struct model *m, struct target *t, struct request *r, struct err *err)
 {
 	if (!t->s)
 		return err_set(err, ERR_INVALID, "name the service to scale: %s/SERVICE",
@@ -156,23 +190,18 @@ scale(struct model *m, struct target *t, struct msg_target_answer *answer, struc
 		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
 			       t->q.service);
 	if (t->q.replicas == t->s->row.desired) {
-		answer->unchanged = 1;
-		return 0;
+		return is_so_already(r);
 	}
 	if (may_scale(m, t, spec, err) < 0)
 		return -1;
-	struct store_deployment d = t->d->row;
 	struct store_service s = t->s->row;
-	d.phase = ROLLOUT_FORWARD;
+	struct change c = {MSG_OPERATION_SCALE, t->d->row, &s, "scale.started", {0}};
+	c.d.phase = ROLLOUT_FORWARD;
 	s.wanted = t->q.replicas;
 	s.operator= 1;
-	if (begin(m, t, MSG_OPERATION_SCALE, &d, &s, answer, err) < 0)
-		return -1;
-	rollout_init(&t->d->rollout, ROLLOUT_FORWARD, false, m->now_ns);
-	event_deployment(m, t->d, t->s, "scale.started", LOG_INFO, NULL,
-			 "%s from %u to %u replicas", t->s->row.name, t->s->row.desired,
-			 t->s->row.wanted);
-	return 0;
+	text_format(c.text, sizeof(c.text), "%s from %u to %u replicas", s.name, s.desired,
+		    s.wanted);
+	return begin(m, t, &c, r, err);
 }
 
 /* ---- stop, start, restart ---- */
@@ -222,62 +251,84 @@ has_index(const struct target *t)
 }
 
 static int
-halt(struct model *m, struct target *t, bool stop, struct msg_target_answer *answer,
-     struct err *err)
+no_replica(const struct target *t, struct err *err)
 {
-	struct store_deployment d = t->d->row;
-
-	if (t->d->operation)
-		return busy(t, err);
-	if (!has_index(t))
-		return err_set(err, ERR_NOT_FOUND, "there is no replica %s/%s.%u", t->q.deployment,
-			       t->q.service, t->q.index);
-	if (!count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN)) {
-		answer->unchanged = 1;
-		return 0;
-	}
-	if (!t->s && !t->q.index)
-		d.stopped = stop;
-	else if (!stop)
-		d.stopped = 0;
-	if (begin(m, t, stop ? MSG_OPERATION_STOP : MSG_OPERATION_START, &d, NULL, answer, err) < 0)
-		return -1;
-	event_deployment(m, t->d, t->s, stop ? "stop.started" : "start.started", LOG_INFO, NULL,
-			 "%s is to %s", t->q.deployment, stop ? "stop" : "start");
-	return 0;
+	return err_set(err, ERR_NOT_FOUND, "there is no replica %s/%s.%u", t->q.deployment,
+		       t->q.service, t->q.index);
 }
 
 static int
-restart(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+halt(struct model *m, struct target *t, bool stop, struct request *r, struct err *err)
 {
-	struct store_deployment d = t->d->row;
+	struct change c = {stop ? MSG_OPERATION_STOP : MSG_OPERATION_START,
+			   t->d->row,
+			   NULL,
+			   stop ? "stop.started" : "start.started",
+			   {0}};
 
 	if (t->d->operation)
 		return busy(t, err);
 	if (!has_index(t))
-		return err_set(err, ERR_NOT_FOUND, "there is no replica %s/%s.%u", t->q.deployment,
-			       t->q.service, t->q.index);
-	if (!d.revision || d.target != d.revision || t->d->rollout.phase != ROLLOUT_IDLE)
+		return no_replica(t, err);
+	if (!count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN)) {
+		return is_so_already(r);
+	}
+	if (!t->s && !t->q.index)
+		c.d.stopped = stop;
+	else if (!stop)
+		c.d.stopped = 0;
+	text_format(c.text, sizeof(c.text), "%s is to %s", t->q.deployment,
+		    stop ? "stop" : "start");
+	return begin(m, t, &c, r, err);
+}
+
+static int
+restart(struct model *m, struct target *t, struct request *r, struct err *err)
+{
+	struct change c = {MSG_OPERATION_RESTART, t->d->row, NULL, "restart.started", {0}};
+
+	if (t->d->operation)
+		return busy(t, err);
+	if (!has_index(t))
+		return no_replica(t, err);
+	if (!c.d.revision || c.d.target != c.d.revision || t->d->rollout.phase != ROLLOUT_IDLE)
 		return err_set(err, ERR_CONFLICT, "%s does not serve", t->q.deployment);
 	if (count_others(t, LIFECYCLE_RUN)) {
 		err_set(err, ERR_CONFLICT, "%s is stopped", t->q.deployment);
 		return err_fix(err, "zlayer start %s", t->q.deployment);
 	}
-	d.phase = ROLLOUT_FORWARD;
-	if (begin(m, t, MSG_OPERATION_RESTART, &d, NULL, answer, err) < 0)
-		return -1;
-	rollout_init(&t->d->rollout, ROLLOUT_FORWARD, false, m->now_ns);
-	event_deployment(m, t->d, t->s, "restart.started", LOG_INFO, NULL, "%s is restarted",
-			 t->q.deployment);
-	return 0;
+	c.d.phase = ROLLOUT_FORWARD;
+	text_format(c.text, sizeof(c.text), "%s is restarted", t->q.deployment);
+	return begin(m, t, &c, r, err);
 }
 
 /* ---- pause, resume, abort ---- */
 
+/* An end that was asked for: what is said of it, and what becomes of the revision. */
+static int
+put_abort(struct write *w, const struct target *t, struct store_operation *o, struct err *err)
+{
+	const struct store_deployment *d = &t->d->row;
+	const struct revision *r = model_revision(t->d, d->target);
+	struct err why = {0};
+
+	o->reason = d->reason;
+	if (!o->reason.kind) {
+		err_set(&why, d->revision ? ERR_ROLLED_BACK : ERR_INTERRUPTED,
+			"%s revision %u was aborted", t->q.deployment, d->target);
+		msg_reason_from(&why, &o->reason);
+	}
+	if (!r || d->target == d->revision)
+		return 0;
+	struct store_revision row = r->row;
+	row.result = d->revision ? STORE_RESULT_ROLLED_BACK : STORE_RESULT_FAILED;
+	return write_row(w, STORE_REVISION, &row, err);
+}
+
 /* The roll-out's phase changes; its operation stays, or is taken up again. */
 static int
 change_phase(struct model *m, struct target *t, enum rollout_phase phase, const char *type,
-	     struct msg_target_answer *answer, struct err *err)
+	     struct request *r, struct err *err)
 {
 	struct operation *o =
 		t->d->operation ? t->d->operation : model_operation(m, t->d->row.operation);
@@ -293,27 +344,18 @@ change_phase(struct model *m, struct target *t, enum rollout_phase phase, const 
 	memset(&row.reason, 0, sizeof(row.reason));
 	if (phase != ROLLOUT_BACK)
 		memset(&d.reason, 0, sizeof(d.reason));
-	else
-		row.reason = d.reason;
-	if (store_begin(m->store, err) < 0)
+	struct write *w = write_begin(m, d.name, r, err);
+	if (!w)
 		return -1;
-	int rc = store_put(m->store, STORE_OPERATION, &row, err);
+	int rc = phase == ROLLOUT_BACK ? put_abort(w, t, &row, err) : 0;
 	if (rc == 0)
-		rc = store_put(m->store, STORE_DEPLOYMENT, &d, err);
+		rc = write_row(w, STORE_OPERATION, &row, err);
 	if (rc == 0)
-		rc = store_commit(m->store, err);
-	else
-		store_abort(m->store);
-	if (rc < 0)
-		return -1;
-	o->row = row;
-	t->d->row = d;
-	t->d->operation = o;
-	rollout_init(&t->d->rollout, phase, o->row.keep, m->now_ns);
-	answer->operation = row.id;
-	event_deployment(m, t->d, NULL, type, LOG_INFO, NULL, "%s revision %u", t->q.deployment,
-			 d.target);
-	return 0;
+		rc = write_row(w, STORE_DEPLOYMENT, &d, err);
+	w->deployment = d.id;
+	write_say(w, type, "%s revision %u", t->q.deployment, d.target);
+	answer_of(r)->operation = row.id;
+	return write_end(w, rc);
 }
 
 static int
@@ -324,141 +366,83 @@ no_rollout(const struct target *t, const char *state, struct err *err)
 }
 
 static int
-pause_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+pause_rollout(struct model *m, struct target *t, struct request *r, struct err *err)
 {
-	if (t->d->rollout.phase == ROLLOUT_PAUSED) {
-		answer->unchanged = 1;
-		return 0;
-	}
+	if (t->d->rollout.phase == ROLLOUT_PAUSED)
+		return is_so_already(r);
 	if (!t->d->operation || t->d->rollout.phase != ROLLOUT_FORWARD)
 		return no_rollout(t, "is on its way", err);
-	return change_phase(m, t, ROLLOUT_PAUSED, "deploy.paused", answer, err);
-}
-
-/* What was made before gets its time anew, and does not wait for its next try. */
-static void
-forget_troubles(struct model *m, struct deployment *d)
-{
-	struct list *it, *next, *at, *after;
-
-	list_each (it, next, &d->services) {
-		struct service *s = container_of(it, struct service, link);
-
-		list_each (at, after, &s->replicas) {
-			struct replica *p = container_of(at, struct replica, link);
-
-			p->created_ns = m->now_ns;
-			if (p->life.state == MSG_REPLICA_BACKOFF)
-				p->life.due_ns = m->now_ns;
-		}
-	}
+	return change_phase(m, t, ROLLOUT_PAUSED, "deploy.paused", r, err);
 }
 
 static int
-resume_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+resume_rollout(struct model *m, struct target *t, struct request *r, struct err *err)
 {
-	if (t->d->rollout.phase == ROLLOUT_FORWARD) {
-		answer->unchanged = 1;
-		return 0;
-	}
+	if (t->d->rollout.phase == ROLLOUT_FORWARD)
+		return is_so_already(r);
 	if (t->d->rollout.phase != ROLLOUT_PAUSED)
 		return no_rollout(t, "is paused", err);
-	if (change_phase(m, t, ROLLOUT_FORWARD, "deploy.resumed", answer, err) < 0)
-		return -1;
-	forget_troubles(m, t->d);
-	return 0;
+	return change_phase(m, t, ROLLOUT_FORWARD, "deploy.resumed", r, err);
 }
 
 static int
-abort_rollout(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+abort_rollout(struct model *m, struct target *t, struct request *r, struct err *err)
 {
 	enum rollout_phase phase = t->d->rollout.phase;
 
-	if (phase == ROLLOUT_BACK) {
-		answer->unchanged = 1;
-		return 0;
-	}
+	if (phase == ROLLOUT_BACK)
+		return is_so_already(r);
 	if (phase != ROLLOUT_PAUSED && !(phase == ROLLOUT_FORWARD && t->d->operation))
 		return no_rollout(t, "can be ended", err);
-	struct revision *r = model_revision(t->d, t->d->row.target);
-	if (change_phase(m, t, ROLLOUT_BACK, "deploy.aborted", answer, err) < 0)
-		return -1;
-	if (!t->d->operation->row.reason.kind) {
-		struct err why = {0};
-
-		err_set(&why, t->d->row.revision ? ERR_ROLLED_BACK : ERR_INTERRUPTED,
-			"%s revision %u was aborted", t->q.deployment, t->d->row.target);
-		msg_reason_from(&why, &t->d->operation->row.reason);
-		t->d->operation->dirty = true;
-	}
-	if (r && t->d->row.target != t->d->row.revision) {
-		r->row.result = t->d->row.revision ? STORE_RESULT_ROLLED_BACK : STORE_RESULT_FAILED;
-		r->dirty = true;
-	}
-	return 0;
+	return change_phase(m, t, ROLLOUT_BACK, "deploy.aborted", r, err);
 }
 
 /* ---- remove ---- */
 
 /* Also in the middle of a roll-out: that is then over. */
 static int
-remove_all(struct model *m, struct target *t, struct msg_target_answer *answer, struct err *err)
+remove_all(struct model *m, struct target *t, struct request *r, struct err *err)
 {
-	struct store_deployment d = t->d->row;
-	struct operation *running = t->d->operation;
+	struct change c = {MSG_OPERATION_REMOVE, t->d->row, NULL, "remove.started", {0}};
+	const struct operation *running = t->d->operation;
 
 	if (t->s)
 		return err_set(err, ERR_INVALID, "only a whole deployment can be removed");
 	if (running && running->row.kind == MSG_OPERATION_REMOVE) {
-		answer->operation = running->row.id;
-		return 0;
+		answer_of(r)->operation = running->row.id;
+		return REQUEST_ANSWERED;
 	}
-	d.phase = ROLLOUT_COMMITTED;
-	t->d->operation = NULL;
-	if (begin(m, t, MSG_OPERATION_REMOVE, &d, NULL, answer, err) < 0) {
-		t->d->operation = running;
-		return -1;
-	}
-	if (running) {
-		struct err over = {0};
-
-		err_set(&over, ERR_INTERRUPTED, "%s was removed meanwhile", d.name);
-		msg_reason_from(&over, &running->row.reason);
-		running->row.state = MSG_OPERATION_FAILED;
-		running->row.ended_wall_ns = m->wall_ns;
-		running->dirty = true;
-	}
-	rollout_init(&t->d->rollout, ROLLOUT_COMMITTED, false, m->now_ns);
-	event_deployment(m, t->d, NULL, "remove.started", LOG_INFO, NULL, "%s is removed", d.name);
-	return 0;
+	c.d.phase = ROLLOUT_COMMITTED;
+	text_format(c.text, sizeof(c.text), "%s is removed", c.d.name);
+	return begin(m, t, &c, r, err);
 }
 
 int
-request_target(struct model *m, uint16_t op, const void *body, size_t bytes,
-	       struct msg_target_answer *answer, struct err *err)
+request_target(struct model *m, uint16_t op, const void *body, size_t bytes, struct request *r,
+	       struct err *err)
 {
 	struct target t;
 
-	memset(answer, 0, sizeof(*answer));
+	memset(&r->answer, 0, sizeof(r->answer));
 	if (find_target(m, body, bytes, &t, err) < 0)
 		return -1;
 	switch (op) {
 	case MSG_OP_SCALE:
-		return scale(m, &t, answer, err);
+		return scale(m, &t, r, err);
 	case MSG_OP_STOP:
-		return halt(m, &t, true, answer, err);
+		return halt(m, &t, true, r, err);
 	case MSG_OP_START:
-		return halt(m, &t, false, answer, err);
+		return halt(m, &t, false, r, err);
 	case MSG_OP_REMOVE:
-		return remove_all(m, &t, answer, err);
+		return remove_all(m, &t, r, err);
 	case MSG_OP_RESTART:
-		return restart(m, &t, answer, err);
+		return restart(m, &t, r, err);
 	case MSG_OP_PAUSE:
-		return pause_rollout(m, &t, answer, err);
+		return pause_rollout(m, &t, r, err);
 	case MSG_OP_RESUME:
-		return resume_rollout(m, &t, answer, err);
+		return resume_rollout(m, &t, r, err);
 	case MSG_OP_ABORT:
-		return abort_rollout(m, &t, answer, err);
+		return abort_rollout(m, &t, r, err);
 	default:
 		return request_malformed(err);
 	}

@@ -1,350 +1,154 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way from memory to the store. A put raises the version in the row at once, so each row that
- * was put is remembered and set back when the transaction does not come through.
+ * The way from memory to the store. What is put is a copy of the row; when the transaction has
+ * ended the object is looked for again (it may be gone by then, or have changed) and gets the
+ * version that the store gave it, or is dirty as before.
+ *
+ * Two nodes that both believe to conduct a deployment meet here: the one whose row comes second has
+ * a conflict, reads what the other wrote (news.h) and goes on from there.
  */
-#include "scheduler/save.h"
+#include "scheduler/save_private.h"
 
-#include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "scheduler/news.h"
 
-#define SECOND_NS 1000000000ull
+#define MS_NS 1000000ull
+#define SECOND_NS (1000 * MS_NS)
 
-enum { OPERATIONS_KEPT = 1000 };
+enum { CONFLICT_MS = 50, CONFLICT_DOUBLINGS = 5 };
 
-struct put {
-	void *row;
-	bool *dirty;
-	uint64_t head[2]; /* before */
-};
-
-struct saving {
-	struct model *m;
-	struct put *puts;
-	size_t count;
-	size_t capacity;
-};
-
-static int
-put(struct saving *s, enum store_kind kind, void *row, bool *dirty, struct err *err)
+static void
+failed(struct model *m, const struct saving *s, const struct err *err)
 {
-	if (dirty && !*dirty)
-		return 0;
-	if (s->count == s->capacity) {
-		size_t more = s->capacity ? s->capacity * 2 : 64;
-		void *p = mem_resize(MEM_SCHEDULER, s->puts, more, sizeof(*s->puts));
+	bool *failing = s->local ? &m->store_failing : &m->shared_failing;
+	uint64_t *retry_ns = s->local ? &m->retry_ns : &m->shared_retry_ns;
+	uint64_t wait_ns = SECOND_NS;
 
-		if (!p)
-			return err_set(err, ERR_NO_MEMORY, "no memory to write to the store");
-		s->puts = p;
-		s->capacity = more;
+	if (!s->local && err->kind == ERR_CONFLICT) {
+		uint32_t n = m->conflicts < CONFLICT_DOUBLINGS ? m->conflicts : CONFLICT_DOUBLINGS;
+
+		m->conflicts++;
+		wait_ns = (CONFLICT_MS << n) * MS_NS;
+		news_all(m);
+	} else if (!*failing) {
+		log_err(LOG_ERROR, "the store cannot be written; containers go on", err);
+		*failing = true;
 	}
-	struct put *item = &s->puts[s->count];
-	item->row = row;
-	item->dirty = dirty;
-	memcpy(item->head, row, sizeof(item->head));
-	if (store_put(s->m->store, kind, row, err) < 0)
-		return -1;
-	s->count++;
-	return 0;
+	*retry_ns = m->now_ns + wait_ns;
+	model_wake_at(m, *retry_ns);
 }
 
-static int
-put_service(struct saving *s, struct service *v, struct err *err)
+static void
+succeeded(struct model *m, struct saving *s)
 {
-	struct list *it, *next;
+	bool *failing = s->local ? &m->store_failing : &m->shared_failing;
 
-	if (put(s, STORE_SERVICE, &v->row, &v->dirty, err) < 0)
-		return -1;
-	list_each (it, next, &v->replicas) {
-		struct replica *p = container_of(it, struct replica, link);
-
-		if (!p->life.gone && put(s, STORE_REPLICA, &p->row, &p->dirty, err) < 0)
-			return -1;
+	if (*failing)
+		log_event(LOG_INFO, "the store is written again", LOG_END);
+	*failing = false;
+	save_end_forget(s);
+	if (s->shared) {
+		m->conflicts = 0;
+		m->shared_retry_ns = 0;
 	}
-	return 0;
 }
 
-static int
-put_deployment(struct saving *s, struct deployment *d, struct err *err)
+static void
+ended(void *arg, const struct err *err)
 {
-	struct list *it, *next;
+	struct saving *s = arg;
+	struct model *m = s->m;
 
-	if (d->gone)
-		return store_drop(s->m->store, STORE_DEPLOYMENT, d->row.id, d->row.version, err);
-	if (put(s, STORE_DEPLOYMENT, &d->row, &d->dirty, err) < 0)
-		return -1;
-	list_each (it, next, &d->services) {
-		if (put_service(s, container_of(it, struct service, link), err) < 0)
-			return -1;
-	}
-	list_each (it, next, &d->revisions) {
-		struct revision *r = container_of(it, struct revision, link);
-
-		if (put(s, STORE_REVISION, &r->row, &r->dirty, err) < 0)
-			return -1;
-		for (size_t i = 0; i < r->pins_count && r->pins_dirty; i++) {
-			if (put(s, STORE_PIN, &r->pins[i], &r->pins_dirty, err) < 0)
-				return -1;
-		}
-	}
-	return 0;
+	if (!s->local)
+		model_stir(m);
+	save_end_settle(s, !err);
+	if (err)
+		failed(m, s, err);
+	else
+		succeeded(m, s);
+	save_end_free(s);
 }
 
-static int
-drop_replicas(struct saving *s, struct err *err)
+static void
+save(struct model *m, struct store *store, bool local, bool shared)
 {
-	struct map_iter it = {0};
+	struct saving *s = mem_zalloc(MEM_SCHEDULER, sizeof(*s));
+	struct saving none = {.m = m, .local = local, .shared = shared};
+	struct err err = {0};
 
-	while (map_next(&s->m->replicas, &it)) {
-		struct replica *p = it.value;
-
-		if (p->life.gone && !p->service->deployment->gone &&
-		    store_drop(s->m->store, STORE_REPLICA, p->row.id, p->row.version, err) < 0)
-			return -1;
+	if (!s) {
+		err_set(&err, ERR_NO_MEMORY, "no memory to write to the store");
+		failed(m, &none, &err);
+		return;
 	}
-	return 0;
-}
-
-static int
-put_events(struct saving *s, struct err *err)
-{
-	struct list *it, *next;
-	uint64_t last = 0;
-
-	list_each (it, next, &s->m->events) {
-		struct event *e = container_of(it, struct event, link);
-
-		if (put(s, STORE_EVENT, &e->row, NULL, err) < 0)
-			return -1;
-		last = e->row.id;
+	*s = none;
+	s->store = store;
+	if (store_begin(store, &err) < 0) {
+		ended(s, &err);
+	} else if (save_put_all(s, &err) < 0) {
+		store_abort(store);
+		ended(s, &err);
+	} else {
+		store_submit(store, ended, s);
 	}
-	if (last <= MODEL_EVENTS_KEPT)
-		return 0;
-	return store_drop_through(s->m->store, STORE_EVENT, last - MODEL_EVENTS_KEPT, err);
-}
-
-static int
-put_all(struct saving *s, struct err *err)
-{
-	struct list *it, *next;
-	uint64_t last = 0;
-
-	/* A replica that is gone is not written first: its version must stay. */
-	if (drop_replicas(s, err) < 0)
-		return -1;
-	list_each (it, next, &s->m->deployments) {
-		if (put_deployment(s, container_of(it, struct deployment, link), err) < 0)
-			return -1;
-	}
-	list_each (it, next, &s->m->operations) {
-		struct operation *o = container_of(it, struct operation, link);
-
-		if (put(s, STORE_OPERATION, &o->row, &o->dirty, err) < 0)
-			return -1;
-		last = o->row.id;
-	}
-	if (last > OPERATIONS_KEPT &&
-	    store_drop_through(s->m->store, STORE_OPERATION, last - OPERATIONS_KEPT, err) < 0)
-		return -1;
-	return put_events(s, err);
 }
 
 static bool
-deployment_is_dirty(struct deployment *d)
+waits(struct model *m, bool failing, uint64_t retry_ns)
 {
-	struct list *it, *next, *at, *after;
-
-	if (d->dirty || d->gone)
-		return true;
-	list_each (it, next, &d->services) {
-		struct service *v = container_of(it, struct service, link);
-
-		if (v->dirty)
-			return true;
-		list_each (at, after, &v->replicas) {
-			struct replica *p = container_of(at, struct replica, link);
-
-			if (p->dirty || p->life.gone)
-				return true;
-		}
-	}
-	list_each (it, next, &d->revisions) {
-		const struct revision *r = container_of(it, struct revision, link);
-
-		if (r->dirty || r->pins_dirty)
-			return true;
-	}
-	return false;
+	if (m->now_ns >= retry_ns)
+		return false;
+	if (failing)
+		model_wake_at(m, retry_ns);
+	return failing;
 }
 
-static bool
-anything(struct model *m)
-{
-	struct list *it, *next;
-
-	if (m->events_count)
-		return true;
-	list_each (it, next, &m->deployments) {
-		if (deployment_is_dirty(container_of(it, struct deployment, link)))
-			return true;
-	}
-	list_each (it, next, &m->operations) {
-		if (container_of(it, struct operation, link)->dirty)
-			return true;
-	}
-	return false;
-}
-
-/* Only so many have a row on the ring; the store keeps the older ones. */
+/* What another node conducts by now: its rows count. */
 static void
-forget_operations(struct model *m)
+give_back(struct model *m)
 {
 	struct list *it, *next;
 
-	list_each (it, next, &m->operations) {
-		struct operation *o = container_of(it, struct operation, link);
-
-		if (m->operations_count <= MODEL_OPERATIONS_MAX)
-			return;
-		if (o->row.state == MSG_OPERATION_RUNNING || o->dirty)
-			continue;
-		list_remove(&o->link);
-		m->operations_count--;
-		mem_free(o);
-	}
-}
-
-/* The store has it: what was to be dropped is dropped here, too. */
-static void
-forget(struct model *m)
-{
-	struct list *it, *next;
-	struct map_iter at = {0};
-
-	list_each (it, next, &m->events)
-		mem_free(container_of(it, struct event, link));
-	list_init(&m->events);
-	m->events_count = 0;
-	while (map_next(&m->replicas, &at)) {
-		struct replica *p = at.value;
-
-		if (p->life.gone)
-			model_drop_replica(m, p);
-	}
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		if (d->gone)
-			model_drop_deployment(m, d);
+		if (d->lost || d->changing || model_conducts(m, d) ||
+		    (!save_put_rows_wait(d) && !(d->operation && d->operation->dirty)))
+			continue;
+		d->unread = true;
+		d->prune = false;
+		news_own(m, d->row.id);
 	}
-	forget_operations(m);
 }
 
 static void
-failed(struct model *m, const struct err *err)
+save_apart(struct model *m)
 {
-	if (!m->store_failing)
-		log_err(LOG_ERROR, "the store cannot be written; containers go on", err);
-	m->store_failing = true;
-	m->retry_ns = m->now_ns + SECOND_NS;
+	if (save_put_local_waits(m) && !waits(m, m->store_failing, m->retry_ns))
+		save(m, store_local(m->store), true, false);
+	if (store_busy(m->store))
+		return;
+	give_back(m);
+	if (save_put_shared_waits(m) && !waits(m, true, m->shared_retry_ns))
+		save(m, m->store, false, true);
 }
 
 void
 save_all(struct model *m)
 {
-	struct saving s = {.m = m};
-	struct err err = {0};
-
-	if ((m->store_failing && m->now_ns < m->retry_ns) || !anything(m)) {
-		if (m->store_failing)
-			model_wake_at(m, m->retry_ns);
+	if (model_is_shared(m)) {
+		save_apart(m);
 		return;
 	}
-	int rc = store_begin(m->store, &err);
-	if (rc == 0) {
-		rc = put_all(&s, &err);
-		if (rc == 0)
-			rc = store_commit(m->store, &err);
-		else
-			store_abort(m->store);
-	}
-	for (size_t i = 0; i < s.count; i++) {
-		if (rc < 0)
-			memcpy(s.puts[i].row, s.puts[i].head, sizeof(s.puts[i].head));
-		else if (s.puts[i].dirty)
-			*s.puts[i].dirty = false;
-	}
-	mem_free(s.puts);
-	if (rc < 0) {
-		failed(m, &err);
-		model_wake_at(m, m->retry_ns);
+	if (waits(m, m->store_failing, m->retry_ns) ||
+	    (!save_put_local_waits(m) && !save_put_shared_waits(m)))
 		return;
-	}
-	if (m->store_failing)
-		log_event(LOG_INFO, "the store is written again", LOG_END);
-	m->store_failing = false;
-	forget(m);
-}
-
-/* ---- pruning ---- */
-
-static bool
-in_use(struct model *m, struct deployment *d, const struct revision *r)
-{
-	struct map_iter it = {0};
-
-	if (r->row.revision == d->row.revision || r->row.revision == d->row.target ||
-	    r->row.revision == d->row.newest || r == model_last_good(d))
-		return true;
-	while (map_next(&m->replicas, &it)) {
-		const struct replica *p = it.value;
-
-		if (p->service->deployment == d && p->row.revision == r->row.revision)
-			return true;
-	}
-	return false;
-}
-
-static struct revision *
-oldest_unused(struct model *m, struct deployment *d, size_t *count_out)
-{
-	struct revision *oldest = NULL;
-	struct list *it, *next;
-
-	*count_out = 0;
-	list_each (it, next, &d->revisions) {
-		struct revision *r = container_of(it, struct revision, link);
-
-		++*count_out;
-		if (!in_use(m, d, r) && (!oldest || r->row.revision < oldest->row.revision))
-			oldest = r;
-	}
-	return oldest;
+	save(m, m->store, true, true);
 }
 
 void
-save_prune(struct model *m, struct deployment *d)
+save_prune(struct deployment *d)
 {
-	size_t keep = m->config->deploy.keep_revisions ? m->config->deploy.keep_revisions : 1;
-
-	for (;;) {
-		struct err err = {0};
-		size_t count;
-		struct revision *r = oldest_unused(m, d, &count);
-
-		if (!r || count <= keep || r->dirty || store_begin(m->store, &err) < 0)
-			return;
-		if (store_drop(m->store, STORE_REVISION, r->row.id, r->row.version, &err) < 0) {
-			store_abort(m->store);
-			log_err(LOG_WARN, "an old revision cannot be removed", &err);
-			return;
-		}
-		if (store_commit(m->store, &err) < 0) {
-			log_err(LOG_WARN, "an old revision cannot be removed", &err);
-			return;
-		}
-		model_drop_revision(r);
-	}
+	d->prune = true;
 }

@@ -2,14 +2,20 @@
 #ifndef SCHEDULER_SAVE_H
 #define SCHEDULER_SAVE_H
 
-/* Writing the model's dirty objects and waiting events, all in one transaction. */
+/*
+ * Writing the model's dirty objects and waiting events: with a store of this machine all in one
+ * transaction. With a shared one what is this node's own is written at once, in one of its own, and
+ * what is shared in another, which takes its time: until it has ended no other one begins, and what
+ * changes meanwhile is written after it.
+ */
 
 #include "scheduler/model.h"
 
-/* When it fails, everything stays dirty, model.retry_ns says when to try again, and the first
- * failure is logged; so is the recovery. */
+/* When it fails, everything stays dirty, the model says when to try again, and the first failure is
+ * logged; so is the recovery. A conflict is no failure: the store's rows are taken instead. */
 void save_all(struct model *m);
-/* Keeps the newest `deploy.keep_revisions` of a deployment and those in use. */
-void save_prune(struct model *m, struct deployment *d);
+/* Keeps the newest `deploy.keep_revisions` of a deployment and those in use: the others go with the
+ * next transaction. */
+void save_prune(struct deployment *d);
 
 #endif

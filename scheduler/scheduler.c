@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/intake.h"
 #include "scheduler/publish.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/request.h"
@@ -31,6 +32,7 @@ enum {
 struct scheduler {
 	struct station *st;
 	struct model model;
+	struct intake intake;
 	bool open;
 	char boot[40];
 	struct config config; /* taken over whole */
@@ -74,6 +76,8 @@ pass(struct scheduler *s)
 	s->stir = false;
 	reconcile_run(&s->model, now, world_wall_ns());
 	station_kick(s->st);
+	if (intake_due_ns(&s->intake))
+		model_wake_at(&s->model, intake_due_ns(&s->intake));
 	if (!s->model.due_ns) {
 		uv_timer_stop(&s->timer);
 		return;
@@ -88,6 +92,8 @@ turn_ends(uv_prepare_t *handle)
 {
 	struct scheduler *s = handle->data;
 
+	if (s->open)
+		intake_run(&s->intake, world_mono_ns());
 	if (s->stir)
 		pass(s);
 }
@@ -246,38 +252,50 @@ read_request(struct scheduler *s, const struct station_request *q, const void *b
 	buf_fini(&out);
 }
 
-/* The pass comes before the answer: who reads the answer finds the operation in its table. */
 static void
-change_request(struct scheduler *s, const struct station_request *q, const void *body, size_t bytes,
-	       const int *fds, size_t count)
+run_request(struct scheduler *s, const struct station_request *q, const void *body, size_t bytes,
+	    const int *fds, size_t count)
 {
-	static struct msg_apply_answer applied;
-	struct msg_target_answer target;
 	struct msg_run_answer run;
 	struct err err = {0};
-	int rc;
 
 	s->model.now_ns = world_mono_ns();
 	s->model.wall_ns = world_wall_ns();
-	if (q->op == MSG_OP_APPLY)
-		rc = request_apply(&s->model, body, bytes, fds, count, &applied, &err);
-	else if (q->op == MSG_OP_ROLLBACK)
-		rc = request_rollback(&s->model, body, bytes, &applied, &err);
-	else if (q->op == MSG_OP_RUN)
-		rc = request_run(&s->model, body, bytes, fds, count, &run, &err);
-	else
-		rc = request_target(&s->model, q->op, body, bytes, &target, &err);
-	if (rc < 0) {
+	if (request_run(&s->model, body, bytes, fds, count, &run, &err) < 0) {
 		station_answer_err(s->st, q, &err);
 		return;
 	}
 	pass(s);
-	if (q->op == MSG_OP_APPLY || q->op == MSG_OP_ROLLBACK)
-		station_answer(s->st, q, &applied, sizeof(applied), NULL, 0);
-	else if (q->op == MSG_OP_RUN)
-		station_answer(s->st, q, &run, sizeof(run), NULL, 0);
+	station_answer(s->st, q, &run, sizeof(run), NULL, 0);
+}
+
+static void
+answer_change(void *arg, const struct station_request *q, const struct err *err, const void *body,
+	      size_t bytes)
+{
+	struct scheduler *s = arg;
+
+	if (err)
+		station_answer_err(s->st, q, err);
 	else
-		station_answer(s->st, q, &target, sizeof(target), NULL, 0);
+		station_answer(s->st, q, body, bytes, NULL, 0);
+}
+
+/* Before the answer: who reads it finds the operation in its table. */
+static void
+pass_before_answer(void *arg)
+{
+	pass(arg);
+}
+
+static void
+stir(void *arg)
+{
+	struct scheduler *s = arg;
+
+	s->model.now_ns = world_mono_ns();
+	s->model.wall_ns = world_wall_ns();
+	s->stir = true;
 }
 
 /* What each role may ask; the ring says who asks, and that is sure. */
@@ -312,8 +330,11 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	case MSG_OP_PAUSE:
 	case MSG_OP_RESUME:
 	case MSG_OP_ABORT:
+		stir(&scheduler);
+		intake_take(&scheduler.intake, q, body, bytes, fds, count);
+		break;
 	case MSG_OP_RUN:
-		change_request(&scheduler, q, body, bytes, fds, count);
+		run_request(&scheduler, q, body, bytes, fds, count);
 		break;
 	default:
 		read_request(&scheduler, q, body, bytes);
@@ -395,6 +416,9 @@ start(struct station *st, struct err *err)
 		       world_wall_ns(), err) < 0)
 		return -1;
 	s->open = true;
+	s->model.hooks = (struct model_hooks){.arg = s, .stir = stir};
+	intake_init(&s->intake, &s->model,
+		    &(struct intake_out){s, pass_before_answer, answer_change});
 	s->model.writer = station_writer(st);
 	s->model.metrics = station_metrics(st);
 	s->model.generation = station_welcome(st)->generation;
@@ -426,6 +450,7 @@ leave(struct station *st)
 
 	if (s->open) {
 		pass(s);
+		intake_close(&s->intake);
 		model_close(&s->model);
 		s->open = false;
 	}

@@ -194,8 +194,9 @@ node_sync(struct ring_reader *r, uint16_t table, size_t bytes)
 static inline enum node_behaviour
 node_how(const struct node_world *w, const struct msg_claim *c)
 {
-	return w->behaves && strcmp(c->service_name, w->behaves) != 0 ? NODE_GOOD
-								      : w->behaviour[c->revision];
+	bool other = w->behaves && strcmp(c->service_name, w->behaves) != 0;
+
+	return other || c->revision >= 64 ? NODE_GOOD : w->behaviour[c->revision];
 }
 
 static inline bool
@@ -364,6 +365,60 @@ node_watch(struct node_world *w)
 	w->least_active = 1000000;
 }
 
+/* A request that is answered at once: with a store of this machine all are. */
+struct node_request {
+	struct request r;
+	bool over;
+	int rc;
+	struct err *err;
+};
+
+static inline void
+node_answered(struct request *r, const struct err *err)
+{
+	struct node_request *q = container_of(r, struct node_request, r);
+
+	NODE_MUST(!q->over);
+	q->over = true;
+	q->rc = err ? -1 : 0;
+	if (err)
+		*q->err = *err;
+}
+
+static inline int
+node_change(struct node_world *w, uint16_t op, const void *body, size_t bytes, const int *fds,
+	    size_t count, struct node_request *q, struct err *err)
+{
+	*q = (struct node_request){.r.done = node_answered, .err = err};
+	request_change(&w->m, op, body, bytes, fds, count, &q->r);
+	NODE_MUST(q->over);
+	return q->rc;
+}
+
+static inline int
+node_target(struct node_world *w, uint16_t op, const struct msg_target_op *body,
+	    struct msg_target_answer *answer, struct err *err)
+{
+	struct node_request q;
+	int rc = node_change(w, op, body, sizeof(*body), NULL, 0, &q, err);
+
+	*answer = q.r.answer.target;
+	return rc;
+}
+
+static inline int
+node_document(struct node_world *w, const struct msg_apply *body, const char *text,
+	      struct msg_apply_answer *answer, struct err *err)
+{
+	struct apply_input in = {.request = body, .text = text, .bytes = strlen(text)};
+	struct node_request q = {.r.done = node_answered, .err = err};
+	int rc = apply_document(&w->m, &in, &q.r, err);
+
+	NODE_MUST((rc == REQUEST_UNDER_WAY) == q.over);
+	*answer = q.r.answer.applied;
+	return rc == REQUEST_UNDER_WAY ? q.rc : rc;
+}
+
 static inline int
 node_apply(struct node_world *w, const char *name, const char *text,
 	   struct msg_apply_answer *answer, struct err *err)
@@ -371,9 +426,7 @@ node_apply(struct node_world *w, const char *name, const char *text,
 	struct msg_apply q = {.who_uid = 1000};
 
 	strcpy(q.name, name);
-	struct apply_input in = {.request = &q, .text = text, .bytes = strlen(text)};
-
-	return apply_document(&w->m, &in, answer, err);
+	return node_document(w, &q, text, answer, err);
 }
 
 static inline const struct msg_deployment *

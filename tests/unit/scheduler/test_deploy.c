@@ -265,7 +265,7 @@ target(struct node_world *w, uint16_t op, const char *service, uint32_t replicas
 	struct msg_target_op q = {.deployment = "shop", .replicas = replicas, .force = force};
 
 	strcpy(q.service, service);
-	return request_target(&w->m, op, &q, sizeof(q), answer, err);
+	return node_target(w, op, &q, answer, err);
 }
 
 static void
@@ -374,7 +374,8 @@ test_only_sealed_documents(void **state)
 	node_begin(&w);
 	/* Nobody will ever write to it. */
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	assert_int_equal(request_apply(&w.m, &q, sizeof(q), ends, 1, &answer, &err), -1);
+	struct node_request r;
+	assert_int_equal(node_change(&w, MSG_OP_APPLY, &q, sizeof(q), ends, 1, &r, &err), -1);
 	assert_int_equal(err.kind, ERR_CORRUPT);
 	close(ends[0]);
 	close(ends[1]);
@@ -399,11 +400,7 @@ test_refusals(void **state)
 	(void)state;
 	node_begin(&w);
 	text = document("web:1", 1);
-	assert_int_equal(apply_document(&w.m,
-					&(struct apply_input){
-						.request = &q, .text = text, .bytes = strlen(text)},
-					&answer, &err),
-			 -1);
+	assert_int_equal(node_document(&w, &q, text, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_CONFLICT);
 	assert_int_equal(node_apply(&w, "other", text, &answer, &err), -1);
 	assert_int_equal(err.kind, ERR_INVALID);
@@ -444,11 +441,7 @@ test_dry_run_changes_nothing(void **state)
 	apply(&w, document("web:1", 1), NULL);
 	node_pass(&w, 15);
 	const char *text = document("web:2", 3);
-	assert_int_equal(apply_document(&w.m,
-					&(struct apply_input){
-						.request = &q, .text = text, .bytes = strlen(text)},
-					&answer, &err),
-			 0);
+	assert_int_equal(node_document(&w, &q, text, &answer, &err), 0);
 	assert_string_equal(answer.changes, "= db unchanged\n~ web image web:1 -> web:2\n"
 					    "~ web scale.replicas 1 -> 3\n");
 	assert_int_equal(answer.revision, 2);
@@ -792,8 +785,11 @@ roll_back(struct node_world *w, uint32_t to, bool dry_run, struct msg_apply_answ
 	  struct err *err)
 {
 	struct msg_rollback q = {.name = "shop", .revision = to, .dry_run = dry_run};
+	struct node_request r;
+	int rc = node_change(w, MSG_OP_ROLLBACK, &q, sizeof(q), NULL, 0, &r, err);
 
-	return request_rollback(&w->m, &q, sizeof(q), answer, err);
+	*answer = r.r.answer.applied;
+	return rc;
 }
 
 static void
@@ -875,7 +871,7 @@ ask_change(struct node_world *w, uint16_t op, const char *service, struct msg_ta
 
 	text_copy(q.service, sizeof(q.service), service);
 	memset(err, 0, sizeof(*err));
-	return request_target(&w->m, op, &q, sizeof(q), answer, err);
+	return node_target(w, op, &q, answer, err);
 }
 
 static void

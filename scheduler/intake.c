@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A queue that is empty on a node alone. The store says when its turn has come; there is no timer
+ * here but the deadlines.
+ */
+#include "scheduler/intake.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include "base/fd.h"
+#include "base/mem.h"
+
+enum { FDS_MAX = 2 };
+
+/* Under way: whom to answer. */
+struct asked {
+	struct request r;
+	struct intake *i;
+	struct station_request q;
+};
+
+/* Not begun yet. */
+struct waiting {
+	struct list link;
+	struct station_request q;
+	int fds[FDS_MAX];
+	size_t fds_count;
+	size_t bytes;
+	uint8_t body[];
+};
+
+static void
+answered(struct request *r, const struct err *err)
+{
+	struct asked *a = container_of(r, struct asked, r);
+	struct intake *i = a->i;
+	bool applied = a->q.op == MSG_OP_APPLY || a->q.op == MSG_OP_ROLLBACK;
+	size_t bytes = applied ? sizeof(r->answer.applied) : sizeof(r->answer.target);
+
+	if (!err)
+		i->out.pass(i->out.arg);
+	if (!err || !i->closing)
+		i->out.answer(i->out.arg, &a->q, err, err ? NULL : &r->answer, err ? 0 : bytes);
+	mem_free(a);
+}
+
+static void
+begin(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
+      const int *fds, size_t count)
+{
+	struct asked *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
+	struct err err = {0};
+
+	if (!a) {
+		err_set(&err, ERR_NO_MEMORY, "no memory for a request");
+		i->out.answer(i->out.arg, q, &err, NULL, 0);
+		return;
+	}
+	a->i = i;
+	a->q = *q;
+	a->r.done = answered;
+	request_change(i->m, q->op, body, bytes, fds, count, &a->r);
+}
+
+/* ---- waiting ---- */
+
+static void
+drop(struct intake *i, struct waiting *w)
+{
+	for (size_t n = 0; n < w->fds_count; n++)
+		fd_close(&w->fds[n]);
+	list_remove(&w->link);
+	i->count--;
+	mem_free(w);
+}
+
+static int
+keep(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
+     const int *fds, size_t count, struct err *err)
+{
+	if (i->count >= INTAKE_WAITING_MAX) {
+		err_set(err, ERR_LIMIT, "%d changes wait for the store already",
+			INTAKE_WAITING_MAX);
+		return err_fix(err, "try again in a moment");
+	}
+	struct waiting *w = mem_zalloc(MEM_SCHEDULER, sizeof(*w) + bytes);
+	if (!w)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a request");
+	list_push(&i->waiting, &w->link);
+	i->count++;
+	w->q = *q;
+	w->bytes = bytes;
+	if (bytes)
+		memcpy(w->body, body, bytes);
+	for (size_t n = 0; n < count && n < FDS_MAX; n++) {
+		w->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
+		if (w->fds[n] < 0) {
+			err_sys(err, errno, "cannot keep a request");
+			drop(i, w);
+			return -1;
+		}
+		w->fds_count++;
+	}
+	return 0;
+}
+
+/* It would be refused if it began: then it is refused now. */
+static bool
+must_wait(const struct intake *i)
+{
+	struct store_status status;
+
+	if (!store_busy(i->m->store))
+		return i->count > 0;
+	store_status(i->m->store, &status);
+	return status.writable;
+}
+
+void
+intake_take(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
+	    const int *fds, size_t count)
+{
+	struct err err = {0};
+
+	if (!must_wait(i))
+		begin(i, q, body, bytes, fds, count);
+	else if (keep(i, q, body, bytes, fds, count, &err) < 0)
+		i->out.answer(i->out.arg, q, &err, NULL, 0);
+}
+
+static void
+expire(struct intake *i, uint64_t now_ns)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &i->waiting) {
+		struct waiting *w = container_of(it, struct waiting, link);
+		struct err err = {0};
+
+		if (w->q.deadline_mono_ns > now_ns)
+			continue;
+		err_set(&err, ERR_TIMEOUT, "the store had no time for this change");
+		err_why(&err, "others were under way; nothing was changed");
+		i->out.answer(i->out.arg, &w->q, &err, NULL, 0);
+		drop(i, w);
+	}
+}
+
+void
+intake_run(struct intake *i, uint64_t now_ns)
+{
+	if (!i->count)
+		return;
+	expire(i, now_ns);
+	while (i->count && !store_busy(i->m->store)) {
+		struct waiting *w = container_of(i->waiting.next, struct waiting, link);
+
+		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count);
+		drop(i, w);
+	}
+}
+
+uint64_t
+intake_due_ns(const struct intake *i)
+{
+	struct list *it, *next;
+	uint64_t due_ns = 0;
+
+	if (!i->m)
+		return 0;
+	list_each (it, next, &i->waiting) {
+		const struct waiting *w = container_of(it, struct waiting, link);
+
+		if (!due_ns || w->q.deadline_mono_ns < due_ns)
+			due_ns = w->q.deadline_mono_ns;
+	}
+	return due_ns;
+}
+
+void
+intake_init(struct intake *i, struct model *m, const struct intake_out *out)
+{
+	memset(i, 0, sizeof(*i));
+	i->m = m;
+	i->out = *out;
+	list_init(&i->waiting);
+}
+
+void
+intake_close(struct intake *i)
+{
+	struct list *it, *next;
+
+	i->closing = true;
+	list_each (it, next, &i->waiting)
+		drop(i, container_of(it, struct waiting, link));
+}
