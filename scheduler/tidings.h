@@ -21,6 +21,8 @@
  *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
  *             ("volume:shop/data", "device:/dev/kvm")
  *
+ *   ADDRESSES id 1: the prefixes of its containers, scheduler/ipam.h
+ *
  * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
  * whole. No I/O, no clock, no allocation.
  */
@@ -41,11 +43,12 @@ enum tidings_type {
 	TIDINGS_REPLICA,
 	TIDINGS_ADMITTED,
 	TIDINGS_THING,
+	TIDINGS_ADDRESSES,
 };
 
 enum {
 	TIDINGS_VERSION = 1,
-	TIDINGS_ONE = 1, /* the id of FACTS and LOAD */
+	TIDINGS_ONE = 1, /* the id of FACTS, LOAD and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
 	TIDINGS_WORD = 64,       /* a label's key or value, a taint; with NUL */

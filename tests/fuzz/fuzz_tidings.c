@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "scheduler/ipam.h"
 #include "scheduler/place/rendezvous.h"
 #include "scheduler/tidings.h"
 
@@ -91,15 +92,29 @@ thing(const uint8_t *data, size_t bytes)
 	assert(tidings_put_thing(out, &v) && strcmp(out, volume) == 0);
 }
 
+static void
+addresses(const uint8_t *data, size_t bytes)
+{
+	struct ipam_prefixes p;
+	uint8_t again[IPAM_VALUE_BYTES];
+
+	if (!ipam_take(data, bytes, &p))
+		return;
+	ipam_put(&p, again);
+	assert(memcmp(again + 1, data + 1, sizeof(again) - 1) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static void (*const types[])(const uint8_t *data, size_t bytes) = {
-		[TIDINGS_FACTS] = facts,     [TIDINGS_LOAD] = load,         [TIDINGS_CLAIM] = claim,
-		[TIDINGS_REPLICA] = replica, [TIDINGS_ADMITTED] = admitted, [TIDINGS_THING] = thing,
+		[TIDINGS_FACTS] = facts,         [TIDINGS_LOAD] = load,
+		[TIDINGS_CLAIM] = claim,         [TIDINGS_REPLICA] = replica,
+		[TIDINGS_ADMITTED] = admitted,   [TIDINGS_THING] = thing,
+		[TIDINGS_ADDRESSES] = addresses,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_THING)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_ADDRESSES)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;
