@@ -220,6 +220,111 @@ explain_run(struct walk *w, const json_t *r)
 	end(w);
 }
 
+/* ---- scaling ---- */
+
+static bool
+sleeps(const json_t *s)
+{
+	const json_t *scale = json_read_get(s, "scale");
+
+	return strcmp(json_read_text(scale, "mode"), "adaptive") == 0 &&
+	       json_read_int(scale, "min") == 0;
+}
+
+static bool
+is_held(const json_t *s)
+{
+	return strcmp(json_read_text(json_read_get(s, "scale"), "decision"), "held") == 0;
+}
+
+/* "cpu 43% of 70%, 12 requests/s of 200" */
+static void
+say_targets(struct walk *w, const json_t *scale)
+{
+	static const struct {
+		const char *name, *label, *unit;
+	} metrics[] = {
+		{"cpu", "cpu ", "%"}, {"memory", "memory ", "%"}, {"rps", "", " requests/s"}};
+	const json_t *targets = json_read_get(scale, "targets");
+	char line[160] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) {
+		const json_t *t = json_read_get(targets, metrics[i].name);
+		char mean[24] = "?";
+
+		if (json_read_kind(t) != JSON_READ_OBJECT)
+			continue;
+		if (json_read_kind(json_read_get(t, "mean")) != JSON_READ_NULL)
+			text_format(mean, sizeof(mean), "%lld",
+				    (long long)json_read_int(t, "mean"));
+		text_format(line + used, sizeof(line) - used, "%s%s%s%s of %lld%s",
+			    used ? ", " : "each: ", metrics[i].label, mean, metrics[i].unit,
+			    (long long)json_read_int(t, "target"),
+			    metrics[i].label[0] ? metrics[i].unit : "");
+		used += strlen(line + used);
+	}
+	say(w, "why", line);
+}
+
+static void
+explain_scale(struct walk *w, const json_t *s)
+{
+	static const struct {
+		const char *decision, *words;
+	} known[] = {
+		{"fits", "its load fits"},
+		{"bounds", "brought between min and max"},
+		{"load", "grown because of its load"},
+		{"at_max", "needs more than max"},
+		{"idle", "shrunk because of its load"},
+		{"asleep", "asleep until a request comes"},
+		{"wake", "woken by a request"},
+		{"cooling", "changed less than a cooldown ago"},
+		{"starting", "new replicas are not ready yet"},
+		{"partial", "figures are missing: it does not shrink"},
+		{"no_target", "no targets: it stays as it is"},
+		{"paused", "paused while an operation is under way"},
+		{"held", "it would grow and cannot"},
+	};
+	const json_t *scale = json_read_get(s, "scale"), *last = json_read_get(scale, "last");
+	const char *decision = json_read_text(scale, "decision"), *words = decision;
+	char line[400];
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		words = strcmp(known[i].decision, decision) == 0 ? known[i].words : words;
+	begin(w, is_held(s) || strcmp(decision, "at_max") == 0 ? "warn" : "ok", "scale",
+	      "%lld of %lld to %lld: %s", (long long)json_read_int(s, "desired"),
+	      (long long)json_read_int(scale, "min"), (long long)json_read_int(scale, "max"),
+	      words);
+	say_targets(w, scale);
+	if (json_read_kind(last) == JSON_READ_OBJECT) {
+		text_format(line, sizeof(line), "%s from %lld to %lld: %s",
+			    json_read_text(last, "at"), (long long)json_read_int(last, "from"),
+			    (long long)json_read_int(last, "to"), json_read_text(last, "why"));
+		say(w, "last", line);
+	}
+	if (is_held(s))
+		say_reason(w, json_read_get(s, "reason"));
+	end(w);
+}
+
+static void
+explain_sleep(struct walk *w, const json_t *s)
+{
+	long long waiting = (long long)json_read_int(json_read_get(s, "scale"), "waiting");
+	const char *deployment = json_read_text(s, "deployment"), *name = json_read_text(s, "name");
+
+	if (is_held(s))
+		begin(w, "FAIL", "service", "%s/%s sleeps and cannot be woken", deployment, name);
+	else
+		begin(w, "ok", "service", "%s/%s sleeps: the next request wakes it%s", deployment,
+		      name, waiting ? " (one waits)" : "");
+	if (is_held(s))
+		say_reason(w, json_read_get(s, "reason"));
+	end(w);
+}
+
 static void
 explain_service(struct walk *w, const json_t *s, uint32_t index)
 {
@@ -242,6 +347,12 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 		text_format(target, sizeof(target), "zlayer start %s/%s", deployment, name);
 		say(w, "fix", target);
 		end(w);
+		return;
+	}
+	if (strcmp(json_read_text(json_read_get(s, "scale"), "mode"), "adaptive") == 0)
+		explain_scale(w, s);
+	if (!desired && sleeps(s)) {
+		explain_sleep(w, s);
 		return;
 	}
 	if (!desired && strcmp(json_read_text(s, "rtype"), "job") != 0) {

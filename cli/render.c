@@ -27,7 +27,7 @@ state_colour(const char *state)
 	static const char *const good[] = {"ready", "stable", "up", "done", NULL};
 	static const char *const bad[] = {"failed",  "unhealthy", "degraded",
 					  "backoff", "isolated",  NULL};
-	static const char *const still[] = {"stopped", NULL};
+	static const char *const still[] = {"stopped", "idle", NULL};
 
 	for (size_t i = 0; good[i]; i++) {
 		if (strcmp(state, good[i]) == 0)
@@ -129,6 +129,22 @@ put_job(struct grid *g, const json_t *s, const struct render *r)
 			 when[0] ? ", " : "", when, when[0] ? " ago" : "");
 }
 
+/* "fixed", "adaptive 1-5 at_max" */
+static void
+put_scale(struct grid *g, const json_t *scale, bool job)
+{
+	const char *mode = json_read_text(scale, "mode");
+
+	if (job)
+		grid_put(g, GRID_PLAIN, "-");
+	else if (strcmp(mode, "adaptive") != 0)
+		grid_put(g, GRID_PLAIN, "%s", mode);
+	else
+		grid_put(g, GRID_PLAIN, "%s %lld-%lld %s", mode,
+			 (long long)json_read_int(scale, "min"),
+			 (long long)json_read_int(scale, "max"), json_read_text(scale, "decision"));
+}
+
 static void
 put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		const struct render *r)
@@ -159,8 +175,7 @@ put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		grid_put(g, state_colour(state), "%s", state);
 	}
 	if (r->wide) {
-		grid_put(g, GRID_PLAIN, "%s",
-			 job ? "-" : json_read_text(json_read_get(s, "scale"), "mode"));
+		put_scale(g, json_read_get(s, "scale"), job);
 		grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "image"));
 	}
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "url"));

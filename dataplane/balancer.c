@@ -46,6 +46,10 @@ struct balancer {
 	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX];
 	size_t addresses_count;
 	struct counts counts;
+	struct demand {
+		struct msg_demand rows[MSG_STREAM_PORTS_MAX];
+		size_t count;
+	} demand; /* as published */
 	uv_timer_t soon, tick;
 	unsigned ticks;
 };
@@ -358,6 +362,59 @@ publish_drains(struct balancer *b)
 	station_kick(b->st);
 }
 
+/* ---- demand ---- */
+
+/* A service may have several endpoints. */
+static void
+see_demand(void *arg, uint64_t service, uint64_t packets)
+{
+	struct demand *d = arg;
+
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->rows[i].service != service)
+			continue;
+		d->rows[i].packets += packets;
+		return;
+	}
+	if (d->count < MSG_STREAM_PORTS_MAX)
+		d->rows[d->count++] = (struct msg_demand){.service = service, .packets = packets};
+}
+
+static bool
+is_demanded(const struct demand *d, uint64_t service)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->rows[i].service == service)
+			return true;
+	}
+	return false;
+}
+
+static void
+publish_demand(struct balancer *b)
+{
+	struct ring_writer *w = station_writer(b->st);
+	struct demand now = {.count = 0};
+	bool any = false;
+
+	if (b->services && b->links.count)
+		services_demand(b->services, see_demand, &now);
+	for (size_t i = 0; i < b->demand.count; i++) {
+		if (!is_demanded(&now, b->demand.rows[i].service))
+			any |= ring_table_remove(w, MSG_TABLE_DEMAND, b->demand.rows[i].service);
+	}
+	for (size_t i = 0; i < now.count; i++) {
+		bool changed = false;
+
+		(void)ring_table_set(w, MSG_TABLE_DEMAND, now.rows[i].service, &now.rows[i],
+				     &changed);
+		any |= changed;
+	}
+	b->demand = now;
+	if (any)
+		station_kick(b->st);
+}
+
 /* ---- doing ---- */
 
 /* Said once, shown as long as it is so. */
@@ -505,6 +562,7 @@ tick(uv_timer_t *timer)
 		return;
 	services_tick(b->services, uv_now(station_loop(b->st)));
 	publish_drains(b);
+	publish_demand(b);
 	flows_turn(b->flows, b->lb, b->services, b->addresses, b->addresses_count,
 		   station_metrics(b->st));
 	if (++b->ticks % COUNT_TICKS == 0)

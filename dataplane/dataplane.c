@@ -315,7 +315,13 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.row_bytes = sizeof(struct msg_drain),
 		.rows_max = DRAIN_ROWS,
 	};
-	out->tables_count = 4;
+	out->tables[4] = (struct ring_table_layout){
+		.table = MSG_TABLE_DEMAND,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_demand),
+		.rows_max = MSG_STREAM_PORTS_MAX,
+	};
+	out->tables_count = 5;
 	out->metric_series = 1024 + 3 * TUNNEL_PEERS_MAX;
 }
 

@@ -27,6 +27,7 @@ struct service {
 	struct plan_member *members;
 	size_t members_count;
 	char label[MSG_TARGET], endpoint[MSG_NAME];
+	uint64_t followed; /* the service's id, if it is scaled by what is asked of it */
 	struct edge_count counted;
 };
 
@@ -218,6 +219,7 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 		v->port = r->port;
 		v->plan.connections = r->protocol == MSG_STREAM_TCP;
 		text_copy(v->label, sizeof(v->label), r->service_label);
+		v->followed = r->flags & MSG_STREAM_COUNTED ? r->service : 0;
 		text_copy(v->endpoint, sizeof(v->endpoint), r->endpoint);
 	}
 	return 0;
@@ -489,6 +491,21 @@ services_counts(struct services *s,
 					  now.bytes - v->counted.bytes};
 		v->counted = (struct edge_count){now.packets, now.bytes};
 		visit(arg, v->label, v->endpoint, &more);
+	}
+}
+
+void
+services_demand(struct services *s, void (*visit)(void *arg, uint64_t service, uint64_t packets),
+		void *arg)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&s->streams, &it)) {
+		const struct service *v = it.value;
+		struct edge_service_count now;
+
+		if (v->followed && lb_service_count(s->lb, v->face.number, &now))
+			visit(arg, v->followed, now.packets);
 	}
 }
 

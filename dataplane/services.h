@@ -56,6 +56,10 @@ void services_counts(struct services *s,
 		     void (*visit)(void *arg, const char *service, const char *endpoint,
 				   const struct edge_count *more),
 		     void *arg);
+/* Packets that were sent to replicas so far, by endpoint of the services that are scaled by what is
+ * asked of them. */
+void services_demand(struct services *s,
+		     void (*visit)(void *arg, uint64_t service, uint64_t packets), void *arg);
 /* The TCP ports that are balanced, at most `capacity`; how many. */
 struct services_port {
 	uint16_t port;

@@ -220,6 +220,8 @@ begin_service(struct account *a, const char *service)
 		{METRICS_HTTP_REJECTED, "no_replica"},
 		{METRICS_HTTP_REJECTED, "bad_gateway"},
 		{METRICS_HTTP_REJECTED, "gateway_timeout"},
+		{METRICS_HTTP_REJECTED, "wake_full"},
+		{METRICS_HTTP_REJECTED, "wake_late"},
 		{METRICS_UPSTREAM_EJECTIONS, "failures"},
 	};
 

@@ -53,7 +53,13 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.row_bytes = sizeof(struct msg_drain),
 		.rows_max = DRAIN_ROWS,
 	};
-	out->tables_count = 2;
+	out->tables[2] = (struct ring_table_layout){
+		.table = MSG_TABLE_DEMAND,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_demand),
+		.rows_max = DEMAND_SERVICES_MAX,
+	};
+	out->tables_count = 3;
 	out->request_slots = MSG_SLOTS;
 	out->request_body_bytes = sizeof(struct msg_sign);
 	out->metric_series = SERIES;

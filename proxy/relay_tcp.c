@@ -5,10 +5,11 @@
  * replica on the other.
  *
  * A replica that cannot be connected to is passed over for another one, up to WORKER_ATTEMPTS; when
- * there is none the client waits a little, since one may be about to be ready. What it sends
- * meanwhile is kept, and it is read no further. Each side's end is passed on when
- * all that came before it was sent, and the other direction goes on (half-close). A reset becomes a
- * reset: who was cut must not take what it has for the whole.
+ * there is none the client waits a little, since one may be about to be ready, and longer where the
+ * service sleeps and this wakes it (demand.h). What it sends meanwhile is kept, and it is read no
+ * further. Each side's end is passed on when all that came before it was sent, and the other
+ * direction goes on (half-close). A reset becomes a reset: who was cut must not take what it has
+ * for the whole.
  *
  * Bytes go through the worker's shared read buffer: an idle connection has no buffer at all, and
  * what the other side does not take is bounded by one read and the mark at which reading stops.
@@ -58,6 +59,8 @@ struct relay_tcp {
 	struct buf early; /* before there is a connection */
 	const struct balance_replica *tried[WORKER_ATTEMPTS];
 	unsigned attempts;
+	struct demand_service *demand; /* NULL: not counted */
+	struct demand_wait wait;
 	uint64_t give_up_ms;
 	bool client_ended, replica_ended;
 };
@@ -408,6 +411,23 @@ choose(struct relay_tcp *r)
 	return NULL;
 }
 
+/* False: of those that wait for a service that sleeps there are too many. */
+static bool
+wait_for_one(struct relay_tcp *r)
+{
+	return r->attempts > 0 || !r->demand || !(r->c->endpoint->row.flags & MSG_STREAM_SLEEPS) ||
+	       demand_wait(&r->c->w->demand, r->demand, &r->wait);
+}
+
+static void
+woken(struct demand_wait *wait)
+{
+	struct relay_tcp *r = container_of(wait, struct relay_tcp, wait);
+
+	r->attempts = 0;
+	attempt(r);
+}
+
 static void
 attempt(struct relay_tcp *r)
 {
@@ -415,11 +435,13 @@ attempt(struct relay_tcp *r)
 	struct backend *b;
 
 	while ((b = choose(r))) {
-		if (peer_start(r, b))
+		if (peer_start(r, b)) {
+			demand_stop(&r->c->w->demand, &r->wait);
 			return;
+		}
 		blame(r, b);
 	}
-	if (worker_now_ms(r->c->w) < r->give_up_ms) {
+	if (worker_now_ms(r->c->w) < r->give_up_ms && wait_for_one(r)) {
 		downstream_deadline(r->c, AGAIN_MS);
 		return;
 	}
@@ -510,6 +532,10 @@ closed(struct downstream *c)
 	struct peer *p = r->peer;
 
 	c->endpoint->connections--;
+	demand_stop(&c->w->demand, &r->wait);
+	if (r->demand)
+		demand_leave(r->demand);
+	r->demand = NULL;
 	if (!p)
 		return;
 	if (!r->client_ended || !p->connected) {
@@ -550,7 +576,13 @@ relay_tcp_open(struct downstream *c)
 	c->session.relay = r;
 	c->ops = &ops;
 	c->endpoint->connections++;
-	r->give_up_ms = worker_now_ms(c->w) + WORKER_CONNECT_MS;
+	demand_wait_init(&r->wait, woken);
+	r->demand = demand_find(&c->w->demand, c->endpoint->row.service);
+	if (r->demand)
+		demand_enter(r->demand);
+	r->give_up_ms = worker_now_ms(c->w) + (c->endpoint->row.flags & MSG_STREAM_SLEEPS
+						       ? (uint64_t)DEMAND_WAIT_MS
+						       : (uint64_t)WORKER_CONNECT_MS);
 	wheel_clear(&c->w->wheel, &c->timer); /* the handshake's */
 	keep_alive(&c->tcp);
 	attempt(r);

@@ -11,7 +11,8 @@
  * room: senders that forge their address cannot push out those that get answers. If there is none,
  * what is new is dropped and counted.
  *
- * What a replica does not take at once is dropped, as any router would.
+ * What a replica does not take at once is dropped, as any router would; so is what comes for a
+ * service that sleeps, which wakes it.
  *
  * Two endpoints do not speak to each other through us: one forged datagram with the other's address
  * as its sender would go round for ever when both answer everything.
@@ -63,9 +64,11 @@ struct session {
 	struct key key;
 	struct udp_socket *front;
 	struct relay_endpoint *endpoint;
-	struct backend *backend; /* NULL: none now */
-	uv_poll_t *poll;         /* of the socket to the replica */
-	int fd;                  /* -1: none */
+	struct demand_service *demand; /* NULL: not counted */
+	struct demand_wait wait;       /* while the service sleeps and what is sent to it is lost */
+	struct backend *backend;       /* NULL: none now */
+	uv_poll_t *poll;               /* of the socket to the replica */
+	int fd;                        /* -1: none */
 	struct sockaddr_storage client;
 	socklen_t client_bytes;
 	uint32_t interface; /* of a link-local client */
@@ -140,6 +143,9 @@ session_end(struct session *s)
 	struct worker *w = front->w;
 
 	detach(s);
+	demand_stop(&w->demand, &s->wait);
+	if (s->demand)
+		demand_leave(s->demand);
 	list_remove(&s->link);
 	wheel_clear(&w->wheel, &s->timer);
 	(void)map_remove(&w->sessions, &s->key, sizeof(s->key));
@@ -341,8 +347,12 @@ settle(struct session *s)
 		return true;
 	service = backend_table_service(&w->backends, s->endpoint->row.service);
 	b = relay_pick(s->endpoint, service, &s->key.client, worker_now_ms(w));
-	if (b && attach(s, b))
+	if (b && attach(s, b)) {
+		demand_stop(&w->demand, &s->wait);
 		return true;
+	}
+	if (!b && s->demand && s->endpoint->row.flags & MSG_STREAM_SLEEPS)
+		(void)demand_wait(&w->demand, s->demand, &s->wait);
 	account_relay_rejected(&w->account, s->endpoint->row.service_label,
 			       b ? "no_memory" : "no_replica");
 	return false;
@@ -413,6 +423,13 @@ is_ourselves(const struct worker *w, const struct key *key)
 	       relay_find(&w->relay, true, key->client.port) != NULL;
 }
 
+/* The next datagram finds the replica. */
+static void
+woken(struct demand_wait *wait)
+{
+	(void)wait;
+}
+
 static struct session *
 session_new(struct udp_socket *front, struct relay_endpoint *e, const struct key *key,
 	    const struct msghdr *m)
@@ -435,6 +452,10 @@ session_new(struct udp_socket *front, struct relay_endpoint *e, const struct key
 	s->endpoint = relay_ref(e);
 	memcpy(&s->client, m->msg_name, m->msg_namelen);
 	s->client_bytes = m->msg_namelen;
+	demand_wait_init(&s->wait, woken);
+	s->demand = demand_find(&w->demand, e->row.service);
+	if (s->demand)
+		demand_enter(s->demand);
 	list_push(&w->unanswered, &s->link);
 	wheel_timer_init(&s->timer, on_idle);
 	e->connections++;

@@ -4,6 +4,7 @@
  * The life of a request.
  *
  *   begin:   checked, routed (admit.h), its new head written once and kept until an answer begins
+ *   waiting: for a replica of a service that sleeps (demand.h)
  *   sending: a replica is chosen (balance.h), a connection taken or made, head and body sent;
  *            perhaps another replica after it (stream_send.c)
  *   answer:  the answer's head goes to the session, then its body, as it comes (stream_answer.c)
@@ -41,6 +42,7 @@ stream_new(struct worker *w, const struct stream_ops *ops, void *session)
 	list_init(&s->link);
 	buf_init(&s->body, MEM_PROXY, BODY_KEEP_MAX);
 	wheel_timer_init(&s->timer, on_timeout);
+	demand_wait_init(&s->wait, stream_woken);
 	forward_id(&w->random.world, s->id);
 	w->requests++;
 	return s;
@@ -148,6 +150,9 @@ stream_finish(struct stream *s, bool keep_upstream)
 	wheel_clear(&s->w->wheel, &s->timer);
 	leave_upstream(s, keep_upstream);
 	stream_leave_backend(s);
+	demand_stop(&s->w->demand, &s->wait);
+	if (s->demand)
+		demand_leave(s->demand);
 	account_in_flight(s->series, -1);
 	account(s, replica);
 	router_unref(s->router);
@@ -330,6 +335,9 @@ stream_begin(struct stream *s, const struct forward_request *r, bool expect_cont
 	}
 	if (expect_continue && !s->request_ended)
 		s->ops->interim(s->session, 100, NULL, 0);
+	s->demand = demand_find(&s->w->demand, s->route->row.service);
+	if (s->demand)
+		demand_enter(s->demand);
 	stream_try(s);
 }
 
@@ -358,6 +366,9 @@ on_timeout(struct wheel_timer *t)
 	struct upstream *u = s->up;
 
 	switch ((enum stream_state)s->state) {
+	case STATE_WAITING:
+		stream_wait_over(s);
+		break;
 	case STATE_CONNECTING:
 		s->up = NULL;
 		if (u)

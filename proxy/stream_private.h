@@ -10,12 +10,21 @@
 #include "proxy/account.h"
 #include "proxy/backend.h"
 #include "proxy/balance.h"
+#include "proxy/demand.h"
 #include "proxy/router.h"
 #include "proxy/stream.h"
 #include "proxy/wheel.h"
 #include "wire/ws.h"
 
-enum stream_state { STATE_NEW, STATE_CONNECTING, STATE_SENT, STATE_ANSWERING, STATE_DONE };
+/* WAITING: for a replica of a service that sleeps. */
+enum stream_state {
+	STATE_NEW,
+	STATE_WAITING,
+	STATE_CONNECTING,
+	STATE_SENT,
+	STATE_ANSWERING,
+	STATE_DONE
+};
 
 struct stream {
 	struct list link; /* of the dead */
@@ -25,6 +34,8 @@ struct stream {
 	struct router *router;
 	const struct route *route;
 	struct account_route *series;
+	struct demand_service *demand; /* NULL: not counted */
+	struct demand_wait wait;
 	struct backend *backend;
 	struct upstream *up;
 	struct wheel_timer timer;
@@ -73,5 +84,9 @@ void stream_finish(struct stream *s, bool keep_upstream);
 
 /* stream_send.c: chooses a replica and sends what there is. */
 void stream_try(struct stream *s);
+/* demand_wait's: there is a replica now. */
+void stream_woken(struct demand_wait *wait);
+/* It waited too long for one. */
+void stream_wait_over(struct stream *s);
 
 #endif

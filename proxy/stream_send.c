@@ -4,6 +4,9 @@
  * A request on its way to a replica: which one, over which connection, its head and body, and
  * another replica when that went wrong.
  *
+ * Where there is none because the service sleeps, the request waits for it to wake (demand.h): its
+ * head and what came of its body are kept, and no more than a session's mark of the body is read.
+ *
  * A request is tried again when no byte of an answer was seen and it cannot have been carried out
  * twice: a refused connection always (another replica); a reused connection that died once, when
  * the method is idempotent and what was sent of the body is still kept (64 KiB). Other methods do
@@ -59,6 +62,48 @@ send_start(struct stream *s)
 		stream_give_back(s);
 }
 
+/* ---- waiting for a replica ---- */
+
+static const struct reply too_many_wait = {
+	503, "the service sleeps, and too many requests wait for it already", "wake_full", 5};
+static const struct reply waited_long = {503, "the service sleeps, and did not wake in time",
+					 "wake_late", 5};
+
+void
+stream_wait_over(struct stream *s)
+{
+	stream_reply(s, &waited_long);
+}
+
+static void
+wait_for_one(struct stream *s)
+{
+	uint64_t waited_ms = (uv_hrtime() - s->started_ns) / 1000000;
+
+	if (!s->demand || !(s->route->row.flags & MSG_ROUTE_SLEEPS)) {
+		stream_reply(s, &no_replica);
+		return;
+	}
+	if (waited_ms >= DEMAND_WAIT_MS) {
+		stream_wait_over(s);
+		return;
+	}
+	if (!demand_wait(&s->w->demand, s->demand, &s->wait)) {
+		stream_reply(s, &too_many_wait);
+		return;
+	}
+	s->state = STATE_WAITING;
+	stream_deadline(s, DEMAND_WAIT_MS - waited_ms);
+}
+
+void
+stream_woken(struct demand_wait *wait)
+{
+	stream_try(container_of(wait, struct stream, wait));
+}
+
+/* ---- to the one that was chosen ---- */
+
 void
 stream_try(struct stream *s)
 {
@@ -69,7 +114,11 @@ stream_try(struct stream *s)
 				    : FRESH_ONLY_MS;
 	enum upstream_loss loss;
 
-	if (!b || index >= b->row.ports_count || b->row.ports[index] == 0) {
+	if (!b) {
+		wait_for_one(s);
+		return;
+	}
+	if (index >= b->row.ports_count || b->row.ports[index] == 0) {
 		stream_reply(s, &no_replica);
 		return;
 	}
@@ -141,7 +190,7 @@ stream_body(struct stream *s, const char *data, size_t length)
 		return;
 	s->bytes_in += length;
 	s->unconsumed += length;
-	if (!s->up) {
+	if (!s->up && s->state != STATE_WAITING) {
 		stream_give_back(s);
 		return;
 	}
@@ -181,7 +230,11 @@ stream_body_end(struct stream *s, const char *trailers, size_t length)
 	s->request_ended = true;
 	if (s->state == STATE_SENT)
 		stream_deadline(s, WORKER_ANSWER_MS);
-	if (!s->up)
+	if (s->state == STATE_WAITING && s->websocket) {
+		stream_reply(s, &no_replica); /* nobody would speak to it */
+		return;
+	}
+	if (!s->up && s->state != STATE_WAITING)
 		return;
 	if (s->websocket) {
 		upstream_shut(s->up);

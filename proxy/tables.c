@@ -105,7 +105,7 @@ take_route(void *arg, uint64_t key, const void *row)
 	return true;
 }
 
-static void
+static bool
 sync_routes(struct worker *w, struct ring_reader *reader)
 {
 	struct rows r = {0};
@@ -116,7 +116,7 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 	if (ring_table_sync(reader, MSG_TABLE_ROUTE, sizeof(struct msg_route), NULL, NULL) !=
 		    RING_OK ||
 	    ring_table_version(reader, MSG_TABLE_ROUTE) <= UNSAID)
-		return;
+		return false;
 	ring_table_each(reader, MSG_TABLE_ROUTE, take_route, &r);
 	if (r.failed || router_new(r.rows, r.count, &fresh, &skipped, &err)) {
 		log_event(LOG_ERROR, "out of memory: new routes were not taken over", LOG_END);
@@ -131,6 +131,7 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 		log_event(LOG_ERROR, "routes that do not hold were left out",
 			  log_u("count", skipped), LOG_END);
 	mem_free(r.rows);
+	return true;
 }
 
 /* ---- streams ---- */
@@ -143,17 +144,95 @@ take_stream(void *arg, uint64_t key, const void *row)
 	return true;
 }
 
-static void
+static bool
 sync_streams(struct worker *w, struct ring_reader *reader)
 {
 	if (ring_table_sync(reader, MSG_TABLE_STREAM, sizeof(struct msg_stream), NULL, NULL) !=
 		    RING_OK ||
 	    ring_table_version(reader, MSG_TABLE_STREAM) <= UNSAID)
-		return;
+		return false;
 	relay_begin(&w->relay);
 	ring_table_each(reader, MSG_TABLE_STREAM, take_stream, &w->relay);
 	relay_commit(&w->relay);
 	listener_endpoints(w);
+	return true;
+}
+
+/* ---- demand ---- */
+
+static void
+count_service(struct worker *w, uint64_t service)
+{
+	if (demand_name(&w->demand, service) < 0)
+		log_event(LOG_ERROR, "out of memory: what is asked of a service is not counted",
+			  log_u("service", service), LOG_END);
+}
+
+static bool
+take_counted_route(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_route *r = row;
+
+	(void)key;
+	if (r->flags & MSG_ROUTE_COUNTED)
+		count_service(arg, r->service);
+	return true;
+}
+
+static bool
+take_counted_stream(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_stream *s = row;
+
+	(void)key;
+	if (s->flags & MSG_STREAM_COUNTED)
+		count_service(arg, s->service);
+	return true;
+}
+
+static void
+forget_demand(void *arg, uint64_t service)
+{
+	struct worker *w = arg;
+
+	(void)ring_table_remove(station_writer(w->st), MSG_TABLE_DEMAND, service);
+}
+
+static void
+name_demand(struct worker *w, struct ring_reader *reader)
+{
+	demand_begin(&w->demand);
+	ring_table_each(reader, MSG_TABLE_ROUTE, take_counted_route, w);
+	ring_table_each(reader, MSG_TABLE_STREAM, take_counted_stream, w);
+	demand_commit(&w->demand, forget_demand, w);
+}
+
+static bool
+has_replica(struct worker *w, uint64_t id)
+{
+	const struct service *s = backend_table_service(&w->backends, id);
+
+	for (size_t i = 0; s && i < s->count; i++) {
+		if (!s->loads[i]->draining)
+			return true;
+	}
+	return false;
+}
+
+/* Requests that wait go on; routes do not change before they do. */
+static void
+wake_up(struct worker *w)
+{
+	struct map_iter it = {0};
+
+	if (w->demand.waiting == 0)
+		return;
+	while (map_next(&w->demand.services, &it)) {
+		struct demand_service *s = it.value;
+
+		if (s->waiting > 0 && has_replica(w, s->id))
+			demand_go(&w->demand, s);
+	}
 }
 
 /* ---- certificates ---- */
@@ -244,6 +323,36 @@ tables_publish_applied(struct worker *w)
 	(void)ring_table_set(station_writer(w->st), MSG_TABLE_APPLIED, 1, &row, &changed);
 	if (changed)
 		station_kick(w->st);
+	tables_publish_demand(w);
+}
+
+void
+tables_publish_demand(struct worker *w)
+{
+	struct ring_writer *writer = station_writer(w->st);
+	struct map_iter it = {0};
+	bool changed = false;
+
+	w->demand.changed = false;
+	if (map_count(&w->demand.services) == 0)
+		return;
+	ring_table_begin(writer, MSG_TABLE_DEMAND);
+	while (map_next(&w->demand.services, &it)) {
+		const struct demand_service *s = it.value;
+		struct msg_demand row = {
+			.service = s->id,
+			.requests = s->requests,
+			.in_flight = s->in_flight,
+			.waiting = s->waiting,
+		};
+		bool row_changed = false;
+
+		(void)ring_table_set(writer, MSG_TABLE_DEMAND, s->id, &row, &row_changed);
+		changed |= row_changed;
+	}
+	ring_table_commit(writer, MSG_TABLE_DEMAND);
+	if (changed)
+		station_kick(w->st);
 }
 
 void
@@ -256,8 +365,11 @@ tables_sync(struct worker *w, struct ring_reader *reader)
 	if (ring_reader_role(reader) != ROLE_SCHEDULER)
 		return;
 	sync_backends(w, reader);
-	sync_streams(w, reader);
-	sync_routes(w, reader);
+	bool named = sync_streams(w, reader);
+	named |= sync_routes(w, reader);
+	if (named)
+		name_demand(w, reader);
+	wake_up(w);
 	if (tables_publish_drain(w))
 		worker_wake_tick(w);
 	tables_publish_applied(w);

@@ -3,7 +3,7 @@
 #define PROXY_TABLES_H
 
 /* What a worker takes over from the ring (routes, backends, certificates), and what it publishes
- * about that (applied, drain).
+ * about that (applied, drain, demand).
  * Threading: the loop's. */
 
 #include <stdbool.h>
@@ -18,6 +18,8 @@ void tables_sync(struct worker *w, struct ring_reader *reader);
 bool tables_complete(struct worker *w);
 /* Publishes requests in flight on draining replicas; true while there are any such replicas. */
 bool tables_publish_drain(struct worker *w);
+/* And what is asked of services that are scaled by it. */
 void tables_publish_applied(struct worker *w);
+void tables_publish_demand(struct worker *w);
 
 #endif

@@ -61,6 +61,8 @@ on_prepare(uv_prepare_t *prepare)
 	struct worker *w = prepare->data;
 
 	end_turn(w);
+	if (w->demand.changed)
+		tables_publish_demand(w);
 	w->random.world.wall_ns = world_wall_ns();
 	downstream_next_handshakes(w);
 }
@@ -165,6 +167,7 @@ worker_init(struct worker *w, struct station *st)
 	list_init(&w->unanswered);
 	map_init(&w->sessions, MEM_PROXY);
 	relay_init(&w->relay);
+	demand_init(&w->demand);
 	world_real(&real);
 	world_seeded_init(&w->random, world_random_u64(&real), real.mono_ns, real.wall_ns);
 	backend_table_init(&w->backends, &w->account, upstream_drop);

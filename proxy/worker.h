@@ -16,6 +16,7 @@
 #include "base/world.h"
 #include "proxy/account.h"
 #include "proxy/backend.h"
+#include "proxy/demand.h"
 #include "proxy/forward.h"
 #include "proxy/relay.h"
 #include "proxy/router.h"
@@ -72,6 +73,7 @@ struct worker {
 	struct router *router;
 	struct backend_table backends;
 	struct relay relay;
+	struct demand demand;
 	struct sni sni;
 	struct account account;
 	struct h2_engine *h2;

@@ -17,11 +17,11 @@
  *                  pin, member, cluster, mesh; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
- *   dataplane      attached, datapath, applied (when it balances), drain
+ *   dataplane      attached, datapath, applied (when it balances), drain, demand
  *   probe          result
  *   overlay        prefix, peer
  *   signer         certificate
- *   proxy          applied, drain; access records
+ *   proxy          applied, drain, demand; access records
  *
  * Keys are u64, never 0; what the key is stands at each row.
  *
@@ -73,6 +73,7 @@ enum msg_table {
 	MSG_TABLE_MEMBER,
 	MSG_TABLE_CLUSTER,
 	MSG_TABLE_MESH,
+	MSG_TABLE_DEMAND,
 	MSG_TABLES_,
 };
 

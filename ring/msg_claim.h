@@ -32,6 +32,8 @@ struct msg_claim { /* key: replica */
 	uint8_t plan_sha256[32];
 	uint32_t remove_volumes; /* MSG_REMOVE: its named volumes too */
 	uint32_t held;           /* MSG_RUN, MSG_HOLD: what does not run yet is not started yet */
+	uint32_t measured;       /* its service is scaled by what it uses: look often */
+	uint32_t pad_;
 };
 
 enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP, MSG_CHECK_UDP };

@@ -55,6 +55,7 @@ struct msg_container { /* key: replica */
 	uint32_t hold_oom;
 	uint64_t init_warned;     /* bit per step: failed and was passed over */
 	char init_step[MSG_NAME]; /* that runs, or has failed; "" none */
+	uint64_t measured_ns;     /* CLOCK_BOOTTIME, of memory_bytes and cpu_ns; 0: never yet */
 };
 
 struct msg_veth { /* key: replica */

@@ -37,6 +37,34 @@ enum msg_service_state {
 	MSG_SERVICE_DEGRADED,
 	MSG_SERVICE_STOPPED,
 	MSG_SERVICE_FAILED,
+	MSG_SERVICE_IDLE,    /* its size is 0 */
+	MSG_SERVICE_SCALING, /* serves, and gets more replicas because of its load */
+};
+
+/* Why an adaptive service has the size that it has. */
+enum msg_scale_reason {
+	MSG_SCALE_FITS = 1,  /* between half of the targets and the targets */
+	MSG_SCALE_BOUNDS,    /* it was outside of min and max */
+	MSG_SCALE_LOAD,      /* it went up */
+	MSG_SCALE_AT_MAX,    /* it would go up */
+	MSG_SCALE_IDLE,      /* it went down */
+	MSG_SCALE_ASLEEP,    /* nothing is asked of it */
+	MSG_SCALE_WAKE,      /* a request waits */
+	MSG_SCALE_COOLING,   /* it was changed less than a cooldown ago */
+	MSG_SCALE_STARTING,  /* replicas of the last change are not ready yet */
+	MSG_SCALE_PARTIAL,   /* figures are missing: it does not go down */
+	MSG_SCALE_NO_TARGET, /* there is none: it stays */
+	MSG_SCALE_PAUSED,    /* an operation is under way, or it was stopped */
+	MSG_SCALE_HELD,      /* it would go up and cannot: the reason of the service says why */
+};
+
+enum msg_scale_metric { MSG_SCALE_CPU, MSG_SCALE_MEMORY, MSG_SCALE_RPS, MSG_SCALE_METRICS };
+
+struct msg_scale_figure {
+	uint64_t target; /* of a replica; 0: none. cpu, memory: thousandths of its limit */
+	uint64_t mean;   /* of a ready one. rps: thousandths a second */
+	uint32_t known;  /* the mean is */
+	uint32_t pad_;
 };
 
 struct msg_service_endpoint {
@@ -65,6 +93,14 @@ struct msg_service { /* key: id from the store */
 	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
 	uint32_t job; /* its replicas are runs: it has no size */
 	uint32_t pad3_;
+	/* Of an adaptive one. */
+	uint32_t scale_reason;  /* enum msg_scale_reason; 0: it is not adaptive */
+	uint32_t scale_waiting; /* requests that wait for a replica */
+	uint64_t scale_cooldown_ms;
+	struct msg_scale_figure scale_figures[MSG_SCALE_METRICS];
+	uint32_t scale_from, scale_to; /* the last change that is remembered; equal: none */
+	int64_t scale_changed_wall_ns;
+	char scale_why[MSG_TEXT]; /* of that */
 };
 
 enum msg_replica_state {

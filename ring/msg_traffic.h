@@ -14,6 +14,8 @@ enum msg_route_flags {
 		1 << 2, /* only for upgrades: preferred for them over a same-path route */
 	MSG_ROUTE_STRIP_PATH = 1 << 3,
 	MSG_ROUTE_PUBLIC = 1 << 4,
+	MSG_ROUTE_COUNTED = 1 << 5, /* its service is scaled by demand (msg_demand) */
+	MSG_ROUTE_SLEEPS = 1 << 6,  /* ... and may have no replica: what is asked waits */
 };
 enum msg_balance { MSG_BALANCE_P2C = 1, MSG_BALANCE_ROUND_ROBIN };
 
@@ -40,6 +42,8 @@ enum msg_stream_flags {
 	MSG_STREAM_PUBLIC = 1 << 0,         /* on the edge; otherwise from the overlay only */
 	MSG_STREAM_TLS = 1 << 1,            /* tcp: TLS ends at the edge (relay only) */
 	MSG_STREAM_PROXY_PROTOCOL = 1 << 2, /* PROXY v2 to the replica (relay only) */
+	MSG_STREAM_COUNTED = 1 << 3,        /* as MSG_ROUTE_COUNTED */
+	MSG_STREAM_SLEEPS = 1 << 4,         /* as MSG_ROUTE_SLEEPS */
 };
 
 /* A tcp or udp endpoint: what the kernel's balancer and the proxy's relay serve. Its backends are
@@ -87,6 +91,16 @@ struct msg_drain { /* key: replica; rows for draining backends only */
 	uint64_t replica;
 	uint32_t in_flight; /* requests, upgraded connections included */
 	uint32_t upgraded;
+};
+
+/* What is asked of a service that is scaled by it. Rows of several processes, and of several nodes,
+ * add up. Counters begin at 0 with the process. */
+struct msg_demand { /* key: service */
+	uint64_t service;
+	uint64_t requests;  /* begun; connections and udp sessions of a relay, too */
+	uint64_t packets;   /* that the kernel's balancer sent to its replicas */
+	uint32_t in_flight; /* of the requests, connections and sessions: open now */
+	uint32_t waiting;   /* of these: for a replica, because there is none */
 };
 
 struct msg_access { /* followed by text_bytes: host, path, request id, user agent; each NUL-ended */

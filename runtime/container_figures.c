@@ -7,6 +7,7 @@
 #include "runtime/container_figures.h"
 
 #include <string.h>
+#include "base/world.h"
 #include "runtime/listening.h"
 
 struct metric_series *
@@ -113,6 +114,7 @@ container_measure(struct container *c)
 		stats.memory_peak > c->row.memory_peak ? stats.memory_peak : c->row.memory_peak;
 	c->row.cpu_ns = stats.cpu_ns;
 	c->row.pids = (uint32_t)stats.pids;
+	c->row.measured_ns = world_mono_ns();
 	if (c->row.state == MSG_CONTAINER_RUNNING) {
 		container_figures_oom(c, stats.oom_kills);
 		c->row.oom_killed = c->oom_seen;

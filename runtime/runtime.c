@@ -219,7 +219,7 @@ static void
 measure(struct container *c, uint64_t tick_number)
 {
 	bool young = world_wall_ns() - c->row.started_wall_ns < YOUNG_S * INT64_C(1000000000);
-	bool figures = tick_number % FIGURES_TICKS == 0;
+	bool figures = c->claim.measured || tick_number % FIGURES_TICKS == 0;
 	bool ports = young || tick_number % PORTS_TICKS == 0;
 
 	if (figures)

@@ -84,31 +84,24 @@ set_result(struct deployment *d, enum store_result result)
 }
 
 static void
-turn_back(struct model *m, struct deployment *d, const struct view *view,
-	  const struct rollout_action *a)
+turn_back(struct model *m, struct deployment *d, const struct service *s, const struct err *cause)
 {
 	bool first = d->row.revision == 0;
-	struct err cause = {0};
 
-	outcome_of(m, d, view, a, &cause);
-	outcome_reason(d, &cause, first ? "failed" : "was rolled back",
-		       first ? cause.kind : ERR_ROLLED_BACK);
+	outcome_reason(d, cause, first ? "failed" : "was rolled back",
+		       first ? cause->kind : ERR_ROLLED_BACK);
 	set_result(d, first ? STORE_RESULT_FAILED : STORE_RESULT_ROLLED_BACK);
-	event_deployment(m, d, rollout_view_service(view, a->service), "deploy.turned_back",
-			 LOG_ERROR, &d->row.reason, "%s", d->row.reason.what);
+	event_deployment(m, d, s, "deploy.turned_back", LOG_ERROR, &d->row.reason, "%s",
+			 d->row.reason.what);
 }
 
 /* Everything stays for a look at it; `rollout resume` takes the same operation up again. */
 static void
-pause(struct model *m, struct deployment *d, const struct view *view,
-      const struct rollout_action *a)
+pause(struct model *m, struct deployment *d, const struct service *s, const struct err *cause)
 {
-	struct err cause = {0};
-
-	outcome_of(m, d, view, a, &cause);
-	outcome_reason(d, &cause, "is paused", cause.kind);
-	event_deployment(m, d, rollout_view_service(view, a->service), "deploy.paused", LOG_ERROR,
-			 &d->row.reason, "%s", d->row.reason.what);
+	outcome_reason(d, cause, "is paused", cause->kind);
+	event_deployment(m, d, s, "deploy.paused", LOG_ERROR, &d->row.reason, "%s",
+			 d->row.reason.what);
 	outcome_end(m, d, MSG_OPERATION_FAILED);
 }
 
@@ -153,6 +146,47 @@ finish(struct model *m, struct deployment *d, bool back)
 		save_prune(d);
 }
 
+/* ---- what cannot be made ---- */
+
+/* Trying again would not help: not while everything is as it is. */
+static bool
+is_lasting(const struct err *err)
+{
+	return err->kind == ERR_NOT_FOUND || err->kind == ERR_INVALID ||
+	       err->kind == ERR_UNSUPPORTED || err->kind == ERR_LIMIT;
+}
+
+/* Nobody may wait for what will not come: on its way forward the operation turns back, on its way
+ * back it ends. At rest it is tried again, and said. */
+static bool
+give_up(struct model *m, struct deployment *d, const struct service *s, const struct err *err)
+{
+	bool keep = d->rollout.keep;
+
+	if (!d->operation || !is_lasting(err))
+		return false;
+	switch (d->rollout.phase) {
+	case ROLLOUT_FORWARD:
+		if (keep)
+			pause(m, d, s, err);
+		else
+			turn_back(m, d, s, err);
+		rollout_init(&d->rollout, keep ? ROLLOUT_PAUSED : ROLLOUT_BACK, keep, m->now_ns);
+		return true;
+	case ROLLOUT_BACK:
+		if (!d->operation->row.reason.kind)
+			outcome_reason(d, err, "is not complete", err->kind);
+		finish(m, d, true);
+		rollout_init(&d->rollout, ROLLOUT_IDLE, false, m->now_ns);
+		return true;
+	case ROLLOUT_COMMITTED:
+	case ROLLOUT_IDLE:
+	case ROLLOUT_PAUSED:
+		break;
+	}
+	return false;
+}
+
 /* ---- the step ---- */
 
 /* False: it could not be done now. */
@@ -171,6 +205,8 @@ carry_out(struct model *m, struct deployment *d, struct view *view, const struct
 			return true;
 		}
 		err_where(&err, "%s/%s.%u", d->row.name, s->row.name, a->index);
+		if (give_up(m, d, s, &err))
+			return true;
 		msg_reason_from(&err, &d->row.reason);
 		log_err(LOG_ERROR, "a replica cannot be made", &err);
 		model_wake_at(m, m->now_ns + 1000 * MS_NS);
@@ -185,10 +221,12 @@ carry_out(struct model *m, struct deployment *d, struct view *view, const struct
 		commit(m, d);
 		return true;
 	case ROLLOUT_TURN_BACK:
-		turn_back(m, d, view, a);
+		outcome_of(m, d, view, a, &err);
+		turn_back(m, d, s, &err);
 		return true;
 	case ROLLOUT_PAUSE:
-		pause(m, d, view, a);
+		outcome_of(m, d, view, a, &err);
+		pause(m, d, s, &err);
 		return true;
 	case ROLLOUT_SAY_LATE:
 		s->depends_over |= UINT64_C(1) << a->depend;
@@ -212,7 +250,8 @@ step_rollout(struct model *m, struct deployment *d)
 
 	if (rollout_view_make(m, d, &view)) {
 		rollout_step(&d->rollout, &view.v, &actions);
-		for (size_t i = 0; i < actions.count && !d->gone; i++)
+		enum rollout_phase after = d->rollout.phase;
+		for (size_t i = 0; i < actions.count && !d->gone && d->rollout.phase == after; i++)
 			moved |= carry_out(m, d, &view, &actions.items[i], before);
 	} else {
 		model_wake_at(m, m->now_ns + 1000 * MS_NS);

@@ -188,6 +188,17 @@ size_of(const struct apply *a, const struct part *p)
 	return scale->replicas; /* also where another was set by hand */
 }
 
+/* What sleeps and is another one now is run once, so that a deploy proves it all the same. */
+static bool
+is_unproven(const struct apply *a, const struct part *p)
+{
+	const struct store_pin *before = model_pin(a->serving, p->doc->name);
+
+	return p->doc->scale.mode == DOC_SCALE_ADAPTIVE && p->row.wanted == 0 &&
+	       p->doc->rtype == DOC_RTYPE_SERVICE &&
+	       (!before || memcmp(before->make, p->pin.make, sizeof(p->pin.make)) != 0);
+}
+
 static int
 make_parts(struct apply *a, struct err *err)
 {
@@ -216,6 +227,8 @@ make_parts(struct apply *a, struct err *err)
 		};
 		if (plan_make_digest(&in, p->pin.make, err) < 0)
 			return -1;
+		if (is_unproven(a, p))
+			p->row.wanted = 1;
 	}
 	return 0;
 }

@@ -316,6 +316,7 @@ model_drop_service(struct model *m, struct service *s)
 		model_drop_replica(m, container_of(it, struct replica, link));
 	list_remove(&s->link);
 	mem_free(s->routes);
+	scaling_free(s->scaling);
 	mem_free(s);
 }
 

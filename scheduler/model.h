@@ -23,8 +23,10 @@
 #include "base/map.h"
 #include "ring/ring.h"
 #include "ring/role.h"
+#include "scheduler/figures.h"
 #include "scheduler/lifecycle.h"
 #include "scheduler/rollout.h"
+#include "scheduler/scaling.h"
 #include "scheduler/store.h"
 #include "spec/config.h"
 #include "spec/doc.h"
@@ -66,6 +68,7 @@ struct service {
 	struct msg_reason waits; /* for a dependency; kind 0: it does not (depend.c) */
 	uint32_t slot;           /* in the view of this pass */
 	uint32_t mark;
+	struct scaling *scaling; /* NULL: its size does not follow its load */
 };
 
 struct replica {
@@ -83,6 +86,7 @@ struct replica {
 	int64_t since_wall_ns;
 	uint64_t draining_version; /* of the backend table that says so; 0: not published */
 	struct msg_reason reason;
+	struct figures_container figures;
 	uint32_t init_attempt; /* whose init steps were told */
 	uint32_t init_told;    /* how many of them */
 	uint32_t init_running; /* number of the one that was told to run; 0 none */

@@ -82,10 +82,14 @@ service_state(const struct service *s, const struct tally *t)
 {
 	if (t->all && t->stopped == t->all)
 		return MSG_SERVICE_STOPPED;
+	if (s->row.desired == 0 && s->row.wanted == 0)
+		return s->deployment->row.stopped ? MSG_SERVICE_STOPPED : MSG_SERVICE_IDLE;
 	if (t->ready >= s->row.desired && t->all)
 		return MSG_SERVICE_READY;
 	if (t->failed && !t->ready)
 		return MSG_SERVICE_FAILED;
+	if (t->ready && !t->failed && scaling_grows(s) && t->ready >= s->scaling->from)
+		return MSG_SERVICE_SCALING;
 	if (t->ready)
 		return MSG_SERVICE_DEGRADED;
 	return MSG_SERVICE_STARTING;
@@ -222,7 +226,15 @@ put_service(struct publish_table *t, struct service *s)
 		row.reason = s->waits;
 	else if (tally.reason)
 		row.reason = *tally.reason;
+	scaling_show(t->m, s, &row);
 	publish_table_row(t, s->row.id, &row);
+}
+
+static bool
+is_well(enum msg_service_state state)
+{
+	return state == MSG_SERVICE_READY || state == MSG_SERVICE_STOPPED ||
+	       state == MSG_SERVICE_IDLE || state == MSG_SERVICE_SCALING;
 }
 
 static bool
@@ -237,9 +249,7 @@ all_ready(struct model *m, struct deployment *d)
 		struct tally tally;
 
 		tally_service(s, &tally);
-		if (spec && spec->rtype == DOC_RTYPE_SERVICE &&
-		    service_state(s, &tally) != MSG_SERVICE_READY &&
-		    service_state(s, &tally) != MSG_SERVICE_STOPPED)
+		if (spec && spec->rtype == DOC_RTYPE_SERVICE && !is_well(service_state(s, &tally)))
 			return false;
 		if (spec && ports_trouble(m, spec, &reason))
 			return false;

@@ -68,7 +68,8 @@ put_route(struct publish_table *t, const struct service *s, uint64_t id,
 		.id = id,
 		.service = s->row.id,
 		.endpoint_index = index,
-		.flags = route_flags(e),
+		.flags = route_flags(e) | (scaling_follows(s) ? MSG_ROUTE_COUNTED : 0u) |
+			 (scaling_wakes(s) ? MSG_ROUTE_SLEEPS : 0u),
 		.balance = balance_of(e),
 		.body_bytes_max = e->limits.body_bytes,
 		.header_bytes_max = e->limits.header_bytes,
@@ -104,7 +105,9 @@ put_stream(struct publish_table *t, const struct service *s, uint64_t id,
 		.protocol = e->protocol == DOC_PROTOCOL_UDP ? MSG_STREAM_UDP : MSG_STREAM_TCP,
 		.flags = (e->expose == DOC_EXPOSE_PUBLIC ? MSG_STREAM_PUBLIC : 0u) |
 			 (e->stream.tls ? MSG_STREAM_TLS : 0u) |
-			 (e->stream.proxy_protocol ? MSG_STREAM_PROXY_PROTOCOL : 0u),
+			 (e->stream.proxy_protocol ? MSG_STREAM_PROXY_PROTOCOL : 0u) |
+			 (scaling_follows(s) ? MSG_STREAM_COUNTED : 0u) |
+			 (scaling_wakes(s) ? MSG_STREAM_SLEEPS : 0u),
 		.port = e->port,
 		.balance = balance_of(e),
 		.session_timeout_ms = e->stream.session_timeout_ms

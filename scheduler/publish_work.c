@@ -27,6 +27,7 @@ put_claim(struct publish_table *t, struct replica *p)
 		.stop_signal = spec ? (uint32_t)spec->stop_signal : 15,
 		.remove_volumes = p->row.remove_volumes,
 		.held = p->held,
+		.measured = scaling_measures(p->service),
 	};
 
 	if (!desired)

@@ -467,6 +467,7 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
 		m->due_ns = 0;
 		bool moved = step_replicas(m);
+		moved |= scaling_step(m);
 		moved |= step_deployments(m);
 		if (!moved)
 			break;

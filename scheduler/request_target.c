@@ -13,6 +13,7 @@
 #include "scheduler/capacity.h"
 #include "scheduler/create.h"
 #include "scheduler/event.h"
+#include "scheduler/growth.h"
 #include "scheduler/reconcile.h"
 
 enum { RUNS_KEPT = 10 };
@@ -169,6 +170,8 @@ may_scale(struct model *m, const struct target *t, const struct doc_service *spe
 			       MODEL_REPLICAS_MAX);
 	if (q->replicas <= t->s->row.desired)
 		return 0;
+	if (growth_makable(m, t->s, t->d->row.revision, err) < 0)
+		return -1;
 	/* Only what is added must find room: the rest is counted already. */
 	want.replicas = q->replicas - t->s->row.desired;
 	return capacity_check(m, NULL, q->deployment, &want, 1, err);
@@ -250,6 +253,46 @@ has_index(const struct target *t)
 	return false;
 }
 
+/* The service whose size is 0, when all that are meant have that size. */
+static struct service *
+find_empty(struct model *m, const struct target *t)
+{
+	struct service *none = NULL;
+	struct list *it, *next;
+
+	list_each (it, next, &t->d->services) {
+		struct service *s = container_of(it, struct service, link);
+		const struct doc_service *spec = model_in_force(m, s);
+
+		if ((t->s && s != t->s) || !spec || spec->rtype != DOC_RTYPE_SERVICE)
+			continue;
+		if (s->row.desired > 0)
+			return NULL;
+		none = s;
+	}
+	return t->q.index ? NULL : none;
+}
+
+/* What has no replica cannot run, and does not run already; nor can it be kept from being woken. */
+static int
+has_size(struct model *m, const struct target *t, bool stop, struct err *err)
+{
+	const struct service *none = find_empty(m, t);
+
+	if (!none || (stop && !scaling_wakes(none)))
+		return 0;
+	err_set(err, ERR_CONFLICT, "%s/%s has the size 0: there is no replica to %s",
+		t->q.deployment, none->row.name, stop ? "stop" : "start");
+	if (scaling_wakes(none))
+		err_why(err, "it sleeps until a request comes (scale.min is 0)");
+	if (stop)
+		return err_fix(err, "so that no request wakes it: zlayer stop %s", t->q.deployment);
+	return err_fix(err,
+		       scaling_wakes(none) ? "send it a request, or: zlayer scale %s/%s=1"
+					   : "zlayer scale %s/%s=1 --force",
+		       t->q.deployment, none->row.name);
+}
+
 static int
 no_replica(const struct target *t, struct err *err)
 {
@@ -270,9 +313,10 @@ halt(struct model *m, struct target *t, bool stop, struct request *r, struct err
 		return busy(t, err);
 	if (!has_index(t))
 		return no_replica(t, err);
-	if (!count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN)) {
-		return is_so_already(r);
-	}
+	/* What sleeps has no replica: the deployment alone remembers that it is stopped. */
+	bool remembered = t->s || t->q.index || !c.d.stopped == !stop;
+	if (remembered && !count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN))
+		return has_size(m, t, stop, err) < 0 ? -1 : is_so_already(r);
 	if (!t->s && !t->q.index)
 		c.d.stopped = stop;
 	else if (!stop)
@@ -297,6 +341,8 @@ restart(struct model *m, struct target *t, struct request *r, struct err *err)
 		err_set(err, ERR_CONFLICT, "%s is stopped", t->q.deployment);
 		return err_fix(err, "zlayer start %s", t->q.deployment);
 	}
+	if (growth_makable_all(m, t->d, t->s, err) < 0)
+		return -1;
 	c.d.phase = ROLLOUT_FORWARD;
 	text_format(c.text, sizeof(c.text), "%s is restarted", t->q.deployment);
 	return begin(m, t, &c, r, err);

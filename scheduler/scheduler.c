@@ -152,6 +152,7 @@ wake(struct station *st, struct ring_reader *r)
 	case ROLE_DATAPLANE:
 		look(s, r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
 		look(s, r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
+		look(s, r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
 		break;
 	case ROLE_NODE:
 		look_at_node(s, r);

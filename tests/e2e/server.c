@@ -19,6 +19,7 @@
  *   /close         closes without an answer
  *   /exit/N        ends the process with status N
  *   /print/N       writes N lines of 1 KiB to standard output
+ *   /burn/MS       uses so much processor time
  *   /memory/N      takes N MiB and keeps it
  *   /ws            WebSocket echo (RFC 6455)
  */
@@ -50,6 +51,18 @@ struct conn {
 	size_t length; /* bytes in buf */
 	size_t head;   /* of the current request, with the empty line */
 };
+
+static void
+burn_ms(long ms)
+{
+	struct timespec t;
+	int64_t end;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	end = t.tv_sec * 1000000000LL + t.tv_nsec + ms * 1000000LL;
+	while (t.tv_sec * 1000000000LL + t.tv_nsec < end)
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+}
 
 static void
 wait_ms(long ms)
@@ -472,6 +485,10 @@ serve_one(struct conn *c)
 			printf("%01023ld\n", n);
 		fflush(stdout);
 		return answer_text(c->fd, 200, "printed\n");
+	}
+	if (strncmp(path, "/burn/", 6) == 0) {
+		burn_ms(atol(path + 6));
+		return answer_text(c->fd, 200, "burnt\n");
 	}
 	if (strncmp(path, "/memory/", 8) == 0) {
 		size_t n = strtoull(path + 8, NULL, 10) << 20;

@@ -138,6 +138,7 @@ node_begin(struct node_world *w)
 	static const struct ring_table_layout proxy[] = {
 		{MSG_TABLE_APPLIED, 1, sizeof(struct msg_applied), 1},
 		{MSG_TABLE_DRAIN, 1, sizeof(struct msg_drain), 256},
+		{MSG_TABLE_DEMAND, 1, sizeof(struct msg_demand), 16},
 	};
 
 	memset(w, 0, sizeof(*w));
@@ -149,7 +150,7 @@ node_begin(struct node_world *w)
 	w->boot = "first";
 	w->runtime = node_writer(ROLE_RUNTIME, runtime, 3);
 	w->probe = node_writer(ROLE_PROBE, probe, 1);
-	w->proxy = node_writer(ROLE_PROXY, proxy, 2);
+	w->proxy = node_writer(ROLE_PROXY, proxy, 3);
 	w->runtime_r = node_reader(w->runtime);
 	w->probe_r = node_reader(w->probe);
 	w->proxy_r = node_reader(w->proxy);
@@ -343,6 +344,7 @@ node_turn(struct node_world *w)
 	node_sync(w->probe_r, MSG_TABLE_RESULT, sizeof(struct msg_result));
 	node_sync(w->proxy_r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
 	node_sync(w->proxy_r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
+	node_sync(w->proxy_r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
 }
 
 /* Lets that much time pass, a second at a time. */

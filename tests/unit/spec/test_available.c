@@ -37,9 +37,6 @@ static const char *const refused[] = {
 	EP "balance: least_conn}]\n",
 	EP "balance: {hash: client_ip}}]\n",
 	EP "balance: {sticky: cookie}}]\n",
-	"    scale: {mode: adaptive, min: 1, max: 2, cooldown: 15s}\n",
-	"    scale: {mode: adaptive, min: 1, max: 2, targets: {cpu: 50%}}\n",
-	"    scale: {mode: adaptive, min: 0, max: 2}\n",
 	"    health: {check: {type: http, url: 'http://a/'}}\n",
 	"    init: {steps: [{id: a, uses: init.wait_http, with: {url: 'https://a/'}}]}\n",
 	"    node: {mode: dedicated}\n",
@@ -76,7 +73,8 @@ static const char *const accepted[] = {
 	"    errors: {on_panic: {action: isolate}}\n",
 	"    node: {mode: shared, selector: {labels: {}}, spread: zone, tolerate: [batch]}\n",
 	"    network: {overlays: {service: {enabled: true}, global: {isolated: false}}}\n",
-	"    scale: {mode: adaptive, min: 1, max: 3, cooldown: 30s}\n",
+	"    scale: {mode: adaptive, min: 0, max: 3, cooldown: 15s, targets: {cpu: 50%, rps: "
+	"10}}\n",
 	"    storage: [{type: bind, source: /a, target: /a}, {type: named, name: n, target: /b},"
 	" {type: anonymous, target: /c}, {type: tmpfs, target: /d, size: 1Mi}]\n",
 	"    seccomp: unconfined\n    runtime: builtin\n    gpu: 0\n    wasm: false\n",

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_SCALING_H
+#define SCHEDULER_SCALING_H
+
+/*
+ * Services of mode adaptive: their figures (figures.h) are given to the core (autoscale.h), and
+ * what it says becomes the size of the service, an event and a metric. The replicas are made and
+ * removed by the roll-out at rest, as always.
+ *
+ * While an operation is under way, or the service was stopped by hand, nothing is changed, but a
+ * service at size 0 for which a request waits is woken all the same; afterwards a whole cooldown
+ * passes first. A size that was set by hand counts as a change.
+ * Threading: the loop's.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "ring/msg.h"
+#include "scheduler/autoscale.h"
+#include "scheduler/figures.h"
+
+struct model;
+struct service;
+
+enum { SCALING_INTERVAL_MIN_MS = 1000 };
+
+/* Soft: after a restart the cooldown begins anew. */
+struct scaling {
+	struct autoscale core;
+	struct figures_base base;
+	struct figures figures; /* the last ones */
+	struct autoscale_rule rule;
+	uint32_t size;     /* as it was left */
+	uint32_t reason;   /* enum msg_scale_reason */
+	uint32_t from, to; /* the last change; equal: none is known */
+	int64_t changed_wall_ns;
+	char why[MSG_TEXT];     /* of that */
+	struct msg_reason held; /* why it cannot grow; kind 0: nothing holds it back */
+};
+
+/* One look at every service. True: a size was changed. */
+bool scaling_step(struct model *m);
+void scaling_free(struct scaling *x);
+/* Whether its size follows what is asked of it; whether what its replicas use counts, too; and
+ * whether it may have none and is woken by a request: not when it was stopped. */
+bool scaling_follows(const struct service *s);
+bool scaling_measures(const struct service *s);
+bool scaling_wakes(const struct service *s);
+/* Whether its last change made it larger. */
+bool scaling_grows(const struct service *s);
+/* Its part of the service's row. */
+void scaling_show(struct model *m, const struct service *s, struct msg_service *row);
+
+#endif
