@@ -431,7 +431,7 @@ begin(struct call *call, struct msg_exec *op, const struct words *args)
 void
 exec_open(struct call *call)
 {
-	const struct msg_replica *r = replicas_find(call);
+	const struct msg_replica *r = replicas_find_here(call);
 	char accept[WS_ACCEPT_BYTES];
 	struct msg_exec op = {0};
 	struct err err = {0};

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "api/nodes.h"
 #include "api/replicas.h"
 #include "api/route.h"
 #include "api/view.h"
@@ -530,7 +531,7 @@ is_wanted(const void *row, void *arg)
 	const struct msg_replica *r = row;
 	const struct stream *s = arg;
 
-	if (r->id <= s->newest)
+	if (r->id <= s->newest || !nodes_has_here(s->call->server, r))
 		return false;
 	return s->only ? r->id == s->only : rows_target_has(&s->target, r);
 }
@@ -642,7 +643,7 @@ begin(struct stream *s)
 void
 logs_replica(struct call *call)
 {
-	const struct msg_replica *r = replicas_find(call);
+	const struct msg_replica *r = replicas_find_here(call);
 
 	if (!r)
 		return;
@@ -657,7 +658,7 @@ logs_replica(struct call *call)
 static bool
 has_any(struct call *call, const struct rows_target *t)
 {
-	struct stream probe = {.target = *t};
+	struct stream probe = {.call = call, .target = *t};
 	struct rows rows;
 
 	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, is_wanted, &probe, NULL,
@@ -671,7 +672,7 @@ has_any(struct call *call, const struct rows_target *t)
 static uint64_t
 run_of(struct call *call, const struct rows_target *t)
 {
-	struct stream probe = {.target = *t};
+	struct stream probe = {.call = call, .target = *t};
 	struct rows rows;
 	uint64_t id = 0;
 

@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include "api/body.h"
+#include "api/cluster.h"
 #include "api/route.h"
 #include "api/view.h"
 #include "base/text.h"
@@ -49,35 +50,35 @@ nodes_collect(struct server *s, struct rows *out)
 	rows_collect(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, NULL, NULL, by_name, out);
 }
 
-struct sought {
-	uint32_t node;
-	const char *name; /* NULL: by the id */
-};
-
 static bool
-is_sought(const void *row, void *arg)
+is_named(const void *row, void *arg)
 {
-	const struct msg_member *m = row;
-	const struct sought *s = arg;
-
-	return s->name ? strncmp(m->name, s->name, sizeof(m->name)) == 0 : m->node == s->node;
+	return strncmp(((const struct msg_member *)row)->name, arg, MSG_NAME) == 0;
 }
 
 const struct msg_member *
 nodes_get(struct server *s, uint32_t node)
 {
-	return rows_first(s, MSG_TABLE_MEMBER, is_sought, &(struct sought){.node = node});
+	return rows_get(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, node);
 }
 
 /* By name, or by its id in decimal. */
 static const struct msg_member *
-find(struct server *s, const char *text)
+find(struct server *s, char *text)
 {
-	const struct msg_member *m =
-		rows_first(s, MSG_TABLE_MEMBER, is_sought, &(struct sought){.name = text});
+	const struct msg_member *m = rows_first(s, MSG_TABLE_MEMBER, is_named, text);
 	uint64_t id;
 
 	return m || !text_u64(text, UINT32_MAX, &id) ? m : nodes_get(s, (uint32_t)id);
+}
+
+bool
+nodes_has_here(struct server *s, const struct msg_replica *r)
+{
+	const struct msg_cluster *c = cluster_row(s);
+	const struct msg_member *self = c && c->self ? nodes_get(s, c->self) : NULL;
+
+	return !self || !r->node[0] || strncmp(r->node, self->name, sizeof(r->node)) == 0;
 }
 
 /* ---- how they look ---- */
@@ -125,7 +126,7 @@ put_known(struct json *j, const char *key, uint64_t value, bool known)
 static void
 put_accuser(struct json *j, struct server *s, const struct msg_member *m)
 {
-	const struct msg_member *who = m->accuser ? nodes_get(s, m->accuser) : NULL;
+	const struct msg_member *who = nodes_get(s, m->accuser);
 
 	if (who)
 		VIEW_TEXT(j, "accuser", who->name);

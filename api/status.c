@@ -426,8 +426,7 @@ warn_nodes(struct warnings *w, struct call *call)
 	nodes_collect(call->server, &rows);
 	for (size_t i = 0; i < rows.count; i++) {
 		const struct msg_member *m = rows.items[i];
-		const struct msg_member *accuser =
-			m->accuser ? nodes_get(call->server, m->accuser) : NULL;
+		const struct msg_member *accuser = nodes_get(call->server, m->accuser);
 
 		if (m->state != MSG_MEMBER_DEAD)
 			continue;

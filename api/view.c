@@ -3,6 +3,7 @@
 #include "api/view.h"
 
 #include <string.h>
+#include "api/nodes.h"
 #include "api/rows.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -443,6 +444,7 @@ view_replica(struct json *j, const char *key, struct server *s, const struct msg
 	view_time(j, "since", r->since_wall_ns);
 	view_time(j, "created", r->created_wall_ns);
 	VIEW_TEXT(j, "node", r->node);
+	json_bool(j, "here", nodes_has_here(s, r));
 	view_reason(j, "reason", &r->reason);
 	put_container(j, c);
 	json_end(j);

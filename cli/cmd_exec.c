@@ -28,7 +28,7 @@
 #include "wire/url.h"
 #include "wire/ws.h"
 
-enum { EXIT_OWN = 125, INPUT_BYTES = 16384, OUT_MAX = 1 << 20 };
+enum { EXIT_OWN = 125, INPUT_BYTES = 16384, OUT_MAX = 1 << 20, LIST_BYTES = 300 };
 
 struct session {
 	const struct cli *cli;
@@ -347,7 +347,13 @@ find_replica(const struct cli *cli, uint64_t *id_out, struct err *err)
 		rc = 0;
 	}
 	if (root && rc < 0) {
-		err_set(err, ERR_NOT_FOUND, "no replica of %s is running", text);
+		char nodes[LIST_BYTES];
+
+		target_elsewhere(items, nodes, sizeof(nodes));
+		err_set(err, ERR_NOT_FOUND, "no replica of %s is running%s", text,
+			nodes[0] ? " here" : "");
+		if (nodes[0])
+			err_why(err, "there are some on %s: ask on one of them", nodes);
 		err_fix(err, "zlayer ps -a %s shows them all", text);
 	}
 	json_read_free(root);

@@ -19,7 +19,7 @@
 #include "cli/when.h"
 #include "wire/json_read.h"
 
-enum { LINE_MAX_BYTES = 256 << 10 };
+enum { LINE_MAX_BYTES = 256 << 10, LIST_BYTES = 300 };
 
 struct source {
 	struct client client;
@@ -234,6 +234,31 @@ open_source(const struct cli *cli, const char *operand, struct source *s, struct
 	return rc;
 }
 
+/* Lines are read where they were written. */
+static void
+say_elsewhere(const struct cli *cli, const char *operand)
+{
+	char text[TARGET_TEXT_BYTES], path[256], nodes[LIST_BYTES];
+	struct err ignored = {0};
+	struct target t;
+	struct buf answer;
+
+	if (cli->quiet || target_resolve(cli, operand, &t, &ignored) < 0)
+		return;
+	target_text(&t, text);
+	text_format(path, sizeof(path), "/v1/replicas?target=%s", text);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	json_t *root = client_get(cli, path, &answer, &ignored) < 0
+			       ? NULL
+			       : json_read_parse(buf_cstr(&answer), answer.length, &ignored);
+	target_elsewhere(json_read_array(root, "items"), nodes, sizeof(nodes));
+	if (nodes[0])
+		cli_note(cli, "%s has replicas on %s, too: their lines are read there.", text,
+			 nodes);
+	json_read_free(root);
+	buf_fini(&answer);
+}
+
 int
 cmd_logs(struct cli *cli)
 {
@@ -251,6 +276,8 @@ cmd_logs(struct cli *cli)
 	for (; rc == 0 && logs.count < cli->args.operands_count; logs.count++)
 		rc = open_source(cli, cli->args.operands[logs.count], &logs.sources[logs.count],
 				 &err);
+	for (size_t i = 0; rc == 0 && i < logs.count; i++)
+		say_elsewhere(cli, cli->args.operands[i]);
 	while (rc == 0 && any)
 		rc = turn(&logs, &any, &err);
 	for (size_t i = 0; i < logs.count; i++) {

@@ -146,6 +146,12 @@ scheduler_start(struct station *st, struct err *err)
 	ring_table_set(w, MSG_TABLE_DEPLOYMENT, 1, &d, NULL);
 	ring_table_set(w, MSG_TABLE_SERVICE, 2, &s, NULL);
 	ring_table_set(w, MSG_TABLE_REPLICA, REPLICA, &r, NULL);
+	r.id = REPLICA + 1;
+	r.index = 2;
+	r.state = MSG_REPLICA_READY;
+	r.reason.kind = 0;
+	text_copy(r.node, sizeof(r.node), "edge-2");
+	ring_table_set(w, MSG_TABLE_REPLICA, REPLICA + 1, &r, NULL);
 	make_cluster(w);
 	for (int i = 0; i < 3; i++)
 		emit(st);
@@ -692,6 +698,14 @@ test_nodes(void **state)
 	assert_true(has("\"since\":\"1970-01-01T00:00:01"));
 	assert_int_equal(ask("GET", "/v1/nodes/2", "", NULL), 404);
 	assert_true(has("zlayer node ls"));
+	assert_int_equal(ask("GET", "/v1/replicas/77", "", NULL), 200);
+	assert_true(has("\"node\":null,\"here\":true"));
+	assert_int_equal(ask("GET", "/v1/replicas/78", "", NULL), 200);
+	assert_true(has("\"node\":\"edge-2\",\"here\":false"));
+	assert_int_equal(ask("GET", "/v1/replicas/78/logs", "", NULL), 422);
+	assert_true(has("shop/web.2 runs on edge-2") && has("ask on edge-2"));
+	assert_int_equal(ask("GET", "/v1/logs?target=shop/web.2", "", NULL), 200);
+	assert_false(has("first"));
 	assert_int_equal(ask("POST", "/v1/nodes/none/drain", "", NULL), 404);
 	assert_int_equal(ask("POST", "/v1/nodes/edge-2/drain", "", "{\"seconds\": 30}"), 200);
 	assert_true(has("\"20.drain.\":\".30.0\""));
