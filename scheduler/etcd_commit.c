@@ -42,7 +42,7 @@ finish(struct etcd_engine *e, const struct err *err)
 	uv_timer_stop(&c->timer);
 	c->phase = ETCD_COMMIT_NONE;
 	buf_fini(&c->staged);
-	store_txn_fini(&e->txn);
+	store_txn_fini(&e->base.txn);
 	if (err && (err->kind == ERR_UNREACHABLE || err->kind == ERR_TIMEOUT)) {
 		etcd_engine_unwritable(e, err);
 		etcd_sync_look(e, 0);
@@ -60,9 +60,9 @@ kept(struct etcd_engine *e)
 	int rc = 0;
 
 	c->phase = ETCD_COMMIT_READS_BACK;
-	if (e->copy.head.sequence < entry.sequence)
-		rc = etcd_sync_apply(e, e->txn.changes, e->txn.changes_count, &entry, c->revision,
-				     &err);
+	if (e->base.copy.head.sequence < entry.sequence)
+		rc = etcd_sync_apply(e, e->base.txn.changes, e->base.txn.changes_count, &entry,
+				     c->revision, &err);
 	if (staged) {
 		entry.parts = (uint32_t)((c->staged.length + PART_BYTES - 1) / PART_BYTES);
 		e->sync.unspread = true;
@@ -227,8 +227,8 @@ write_compares(struct etcd_engine *e, struct etcd_json_txn *t)
 
 	etcd_engine_log_key(e, e->commit.next.sequence, key);
 	etcd_json_if_absent(t, key);
-	etcd_engine_log_key(e, e->copy.head.sequence, key);
-	store_entry_put(&e->copy.head, text);
+	etcd_engine_log_key(e, e->base.copy.head.sequence, key);
+	store_entry_put(&e->base.copy.head, text);
 	etcd_json_if_value(t, key, text);
 	if (e->commit.staged.length) {
 		etcd_engine_stage_key(e, e->commit.next.txid, 0, key);
@@ -268,7 +268,7 @@ send_txn(struct etcd_engine *e)
 	write_compares(e, &t);
 	etcd_json_then(&t);
 	if (!c->staged.length)
-		etcd_engine_put_changes(e, &t, e->txn.changes, e->txn.changes_count);
+		etcd_engine_put_changes(e, &t, e->base.txn.changes, e->base.txn.changes_count);
 	write_entry(e, &t);
 	etcd_json_otherwise(&t);
 	etcd_engine_log_key(e, c->next.sequence, key);
@@ -343,10 +343,10 @@ stage(struct etcd_engine *e, struct err *err)
 
 	buf_fini(&c->staged);
 	buf_init(&c->staged, MEM_SCHEDULER, STAGED_BYTES_MAX);
-	if (!is_large(&e->txn))
+	if (!is_large(&e->base.txn))
 		return 0;
-	for (size_t i = 0; i < e->txn.changes_count; i++)
-		store_change_put(&c->staged, &e->txn.changes[i]);
+	for (size_t i = 0; i < e->base.txn.changes_count; i++)
+		store_change_put(&c->staged, &e->base.txn.changes[i]);
 	if (!buf_ok(&c->staged))
 		return err_set(err, ERR_LIMIT, "a change of the store is too large");
 	c->part = (uint32_t)((c->staged.length + PART_BYTES - 1) / PART_BYTES);
@@ -361,18 +361,19 @@ go(struct etcd_engine *e)
 	struct err err = {0};
 	struct world world;
 
-	if (!e->txn.changes_count) {
+	if (!e->base.txn.changes_count) {
 		finish(e, NULL);
 		return;
 	}
 	if (e->sync.unspread) {
-		wait_for(e, e->copy.head.sequence);
+		wait_for(e, e->base.copy.head.sequence);
 		return;
 	}
 	world_real(&world);
 	memset(&c->next, 0, sizeof(c->next));
 	world_random(&world, c->next.txid, sizeof(c->next.txid));
-	if (store_copy_next(&e->copy, e->txn.changes, e->txn.changes_count, &c->next, &err) < 0 ||
+	if (store_copy_next(&e->base.copy, e->base.txn.changes, e->base.txn.changes_count, &c->next,
+			    &err) < 0 ||
 	    stage(e, &err) < 0) {
 		finish(e, &err);
 		return;
@@ -393,7 +394,7 @@ again(struct etcd_engine *e)
 {
 	struct err err = {0};
 
-	if (store_txn_again(&e->txn, &err) < 0 || store_txn_finish(&e->txn, &err) < 0)
+	if (store_txn_again(&e->base.txn, &err) < 0 || store_txn_finish(&e->base.txn, &err) < 0)
 		finish(e, &err);
 	else
 		go(e);
@@ -431,14 +432,14 @@ etcd_commit_submit(void *engine, store_done_fn done, void *arg)
 	uint64_t ms = etcd_rpc_timeout_ms(e->rpc);
 	struct err err = {0};
 
-	assert(e->txn_open && c->phase == ETCD_COMMIT_NONE);
-	e->txn_open = false;
+	assert(e->base.txn_open && c->phase == ETCD_COMMIT_NONE);
+	e->base.txn_open = false;
 	c->done = done;
 	c->arg = arg;
 	c->turns = 0;
 	c->phase = ETCD_COMMIT_WAITS;
 	uv_timer_start(&c->timer, too_late, ms, ms);
-	if (store_txn_finish(&e->txn, &err) < 0)
+	if (store_txn_finish(&e->base.txn, &err) < 0)
 		finish(e, &err);
 	else
 		go(e);
@@ -472,6 +473,6 @@ etcd_commit_wake(struct etcd_engine *e)
 	struct etcd_commit *c = &e->commit;
 
 	if (c->phase == ETCD_COMMIT_WAITS && !e->sync.unspread &&
-	    e->copy.head.sequence >= c->wait_for)
+	    e->base.copy.head.sequence >= c->wait_for)
 		again(e);
 }

@@ -10,9 +10,8 @@
 
 #include "base/list.h"
 #include "scheduler/etcd_rpc.h"
-#include "scheduler/store_copy.h"
+#include "scheduler/store_base.h"
 #include "scheduler/store_etcd.h"
-#include "scheduler/store_txn.h"
 
 enum { ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 320 };
 
@@ -70,23 +69,18 @@ struct etcd_spread {
 };
 
 struct etcd_ids {
-	uint64_t next, end;
 	uint64_t stored; /* as it was seen last */
 	uint64_t asked;  /* the first of the block that is asked for */
 	struct etcd_call *call;
 };
 
 struct etcd_engine {
+	struct store_base base;
 	uv_loop_t *loop;
 	struct etcd_rpc *rpc;
 	char prefix[STORE_ETCD_PREFIX_BYTES];
-	struct store_copy copy;
-	struct store_txn txn;
-	bool txn_open; /* from begin to submit or abort */
 	bool writable;
 	struct err why;
-	store_news_fn news;
-	void *news_arg;
 	struct etcd_commit commit;
 	struct etcd_sync sync;
 	struct etcd_spread spread;
@@ -117,7 +111,6 @@ void etcd_sync_look(struct etcd_engine *e, uint64_t in_ms);
 /* The copy is what the cluster is; there are ids. */
 void etcd_sync_settle(struct etcd_engine *e);
 void etcd_sync_refuse(struct etcd_engine *e, const struct err *err);
-void etcd_sync_tell(struct etcd_engine *e, const struct store_news *news);
 void etcd_sync_check(void *engine, store_done_fn done, void *arg);
 void etcd_sync_checked(struct etcd_engine *e, const struct err *err);
 /* Takes a transaction over into the copy, and tells. */
@@ -154,8 +147,6 @@ void etcd_spread_stop(struct etcd_engine *e);
 void etcd_spread_sweep(struct etcd_engine *e, int64_t head_revision);
 
 /* ---- etcd_ids.c ---- */
-/* 0: there is none now. */
-uint64_t etcd_ids_take(struct etcd_engine *e);
 void etcd_ids_fill(struct etcd_engine *e);  /* when there are few */
 void etcd_ids_check(struct etcd_engine *e); /* the store may hold some of the block */
 void etcd_ids_stop(struct etcd_engine *e);

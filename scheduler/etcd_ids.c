@@ -32,7 +32,7 @@ highest(struct etcd_engine *e)
 
 	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
 		if (!store_kind_is_local(kind) &&
-		    store_each(e->copy.rows, kind, most, 0, take_id, &most, &ignored) < 0)
+		    store_each(e->base.copy.rows, kind, most, 0, take_id, &most, &ignored) < 0)
 			return most;
 	}
 	return most;
@@ -62,8 +62,8 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 	bool fine = etcd_json_answer(answer->text, answer->bytes, &arena, &a, &err) == 0;
 	bool got = fine && a.succeeded;
 	if (got) {
-		e->ids.next = e->ids.asked;
-		e->ids.end = e->ids.stored = e->ids.asked + BLOCK;
+		e->base.id_next = e->ids.asked;
+		e->base.id_end = e->ids.stored = e->ids.asked + BLOCK;
 	} else if (fine && a.gets_count == 1 && a.gets[0].count == 1 &&
 		   text_ncopy(number, sizeof(number), (const char *)a.gets[0].items[0].value,
 			      a.gets[0].items[0].value_bytes)) {
@@ -100,24 +100,18 @@ ask(struct etcd_engine *e)
 	buf_fini(&body);
 }
 
-uint64_t
-etcd_ids_take(struct etcd_engine *e)
-{
-	return e->ids.next < e->ids.end ? e->ids.next++ : 0;
-}
-
 void
 etcd_ids_fill(struct etcd_engine *e)
 {
-	if (!e->ids.call && e->ids.end - e->ids.next < FEW)
+	if (!e->ids.call && e->base.id_end - e->base.id_next < FEW)
 		ask(e);
 }
 
 void
 etcd_ids_check(struct etcd_engine *e)
 {
-	if (e->ids.next <= highest(e))
-		e->ids.next = e->ids.end = 0;
+	if (e->base.id_next <= highest(e))
+		e->base.id_next = e->base.id_end = 0;
 }
 
 void

@@ -100,7 +100,6 @@ etcd_read_sort(struct store_change *changes, size_t count)
 static void
 all_read(struct etcd_engine *e)
 {
-	struct store_news news = {.what = STORE_NEWS_ALL};
 	size_t count = e->sync.changes.length / sizeof(struct store_change);
 	struct store_change *changes = (struct store_change *)(void *)e->sync.changes.data;
 	struct store_entry entry = e->sync.entry;
@@ -113,13 +112,13 @@ all_read(struct etcd_engine *e)
 		return;
 	}
 	/* A transaction of this node came in between: the copy follows by itself. */
-	if (e->copy.id[0] && entry.sequence < e->copy.head.sequence) {
+	if (e->base.copy.id[0] && entry.sequence < e->base.copy.head.sequence) {
 		etcd_read_stop(e);
 		etcd_sync_settle(e);
 		return;
 	}
 	etcd_read_sort(changes, count);
-	if (store_copy_replace(&e->copy, changes, count, &entry, e->sync.revision, e->sync.id,
+	if (store_copy_replace(&e->base.copy, changes, count, &entry, e->sync.revision, e->sync.id,
 			       &err) < 0) {
 		fail_read(e, &err);
 		return;
@@ -131,8 +130,7 @@ all_read(struct etcd_engine *e)
 	e->sync.behind = 0;
 	etcd_ids_check(e);
 	etcd_commit_seen(e, &entry);
-	news.sequence = entry.sequence;
-	etcd_sync_tell(e, &news);
+	store_base_tell_all(&e->base);
 	etcd_sync_settle(e);
 	etcd_sync_checked(e, NULL);
 }

@@ -282,7 +282,7 @@ sweep_found(void *arg, const struct etcd_rpc_answer *answer)
 	if (answer->err)
 		return;
 	etcd_engine_key(e, "stage/", rule.stages);
-	etcd_engine_stage_key(e, e->copy.head.txid, -1, rule.kept);
+	etcd_engine_stage_key(e, e->base.copy.head.txid, -1, rule.kept);
 	arena_init(&arena, MEM_SCHEDULER, SWEEP_ANSWER_BYTES);
 	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
 	if (etcd_json_answer(answer->text, answer->bytes, &arena, &a, &err) == 0) {

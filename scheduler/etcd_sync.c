@@ -15,11 +15,9 @@
 #include <inttypes.h>
 #include <string.h>
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
 #include "scheduler/etcd_engine.h"
-#include "scheduler/store_row.h"
 
 enum {
 	BODY_BYTES = 16 << 10,
@@ -33,62 +31,6 @@ enum {
 static void ask(struct etcd_engine *e);
 static void start_watch(struct etcd_engine *e);
 
-/* ---- news ---- */
-
-void
-etcd_sync_tell(struct etcd_engine *e, const struct store_news *news)
-{
-	if (e->news)
-		e->news(e->news_arg, news);
-}
-
-static void
-tell_row(struct etcd_engine *e, const struct store_change *change)
-{
-	struct store_news news = {
-		.what = STORE_NEWS_GONE,
-		.sequence = e->copy.head.sequence,
-		.kind = change->key.kind,
-		.id = change->key.id,
-	};
-	struct err ignored = {0};
-
-	if (change->gone) {
-		etcd_sync_tell(e, &news);
-		return;
-	}
-	defer_free void *row = mem_zalloc(MEM_SCHEDULER, store_shape(change->key.kind)->row_bytes);
-	/* Without memory for it: read it yourself. */
-	if (!row || store_row_get(change->key.kind, change->key.id, change->data, change->bytes,
-				  row, &ignored) < 0) {
-		news.what = STORE_NEWS_ALL;
-	} else {
-		news.what = STORE_NEWS_ROW;
-		news.row = row;
-	}
-	etcd_sync_tell(e, &news);
-}
-
-static void
-tell_changes(struct etcd_engine *e, const struct store_change *changes, size_t count)
-{
-	struct store_news news = {.sequence = e->copy.head.sequence};
-
-	for (size_t i = 0; i < count && e->news; i++) {
-		if (!changes[i].key.blob) {
-			tell_row(e, &changes[i]);
-		} else if (!changes[i].gone && (i == 0 || !changes[i - 1].key.blob ||
-						changes[i - 1].key.id != changes[i].key.id)) {
-			news.what = STORE_NEWS_BLOB;
-			news.kind = changes[i].key.kind;
-			news.id = changes[i].key.id;
-			etcd_sync_tell(e, &news);
-		}
-	}
-	news = (struct store_news){.what = STORE_NEWS_END, .sequence = e->copy.head.sequence};
-	etcd_sync_tell(e, &news);
-}
-
 int
 etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_t count,
 		const struct store_entry *entry, int64_t revision, struct err *err)
@@ -96,12 +38,12 @@ etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_
 	bool own = e->commit.phase != ETCD_COMMIT_NONE && e->commit.fresh &&
 		   store_entry_same(entry, &e->commit.next);
 
-	if (revision < e->copy.revision)
-		revision = e->copy.revision;
-	if (store_copy_apply(&e->copy, changes, count, entry, revision, err) < 0)
+	if (revision < e->base.copy.revision)
+		revision = e->base.copy.revision;
+	if (store_copy_apply(&e->base.copy, changes, count, entry, revision, err) < 0)
 		return -1;
 	if (!own)
-		tell_changes(e, changes, count);
+		store_base_tell(&e->base, changes, count);
 	etcd_commit_seen(e, entry);
 	return 0;
 }
@@ -138,7 +80,7 @@ settle(struct etcd_engine *e)
 		start_watch(e);
 	etcd_commit_wake(e);
 	/* Comes back when there are some. */
-	if (e->ids.next == e->ids.end) {
+	if (e->base.id_next == e->base.id_end) {
 		struct err err = {0};
 
 		err_set(&err, ERR_UNREACHABLE, "this node has no ids for new rows yet");
@@ -147,7 +89,7 @@ settle(struct etcd_engine *e)
 	}
 	if (!e->writable)
 		log_event(LOG_INFO, "the store can be changed",
-			  log_u("sequence", e->copy.head.sequence), LOG_END);
+			  log_u("sequence", e->base.copy.head.sequence), LOG_END);
 	e->writable = true;
 	memset(&e->why, 0, sizeof(e->why));
 }
@@ -155,7 +97,7 @@ settle(struct etcd_engine *e)
 void
 etcd_sync_settle(struct etcd_engine *e)
 {
-	if (!e->sync.read && e->copy.id[0])
+	if (!e->sync.read && e->base.copy.id[0])
 		settle(e);
 }
 
@@ -238,38 +180,40 @@ check_history(struct etcd_engine *e, const struct etcd_json_answer *a,
 	const struct etcd_json_kvs *id = &a->gets[0], *mine = &a->gets[2];
 	struct store_entry there;
 
-	if (!e->copy.id[0])
+	if (!e->base.copy.id[0])
 		return 0;
-	if (id->items[0].value_bytes != strlen(e->copy.id) ||
-	    memcmp(id->items[0].value, e->copy.id, id->items[0].value_bytes) != 0)
+	if (id->items[0].value_bytes != strlen(e->base.copy.id) ||
+	    memcmp(id->items[0].value, e->base.copy.id, id->items[0].value_bytes) != 0)
 		return another(err, "it is another store");
 	if (newest->sequence < e->sync.look_from)
 		return another(err, "it is older than the copy");
-	if (mine->count == 0 || e->copy.head.sequence != e->sync.look_from)
+	if (mine->count == 0 || e->base.copy.head.sequence != e->sync.look_from)
 		return 0;
 	if (get_entry(mine, &there, err) < 0)
 		return -1;
-	return store_entry_same(&there, &e->copy.head) ? 0 : another(err, "it has another history");
+	return store_entry_same(&there, &e->base.copy.head)
+		       ? 0
+		       : another(err, "it has another history");
 }
 
 /* A transaction that its writer left unspread is finished by whoever sees it for long. */
 static void
 look_at_newest(struct etcd_engine *e, const struct store_entry *newest, int64_t revision)
 {
-	bool late = newest->sequence > e->copy.head.sequence || !e->copy.id[0];
+	bool late = newest->sequence > e->base.copy.head.sequence || !e->base.copy.id[0];
 
 	if (newest->parts) {
 		e->sync.unspread = true;
 		if (++e->sync.behind >= BEHIND_MAX)
 			etcd_spread_start(e, newest);
 	} else {
-		if (newest->sequence == e->copy.head.sequence)
+		if (newest->sequence == e->base.copy.head.sequence)
 			e->sync.unspread = false;
 		e->sync.behind = late ? e->sync.behind + 1 : 0;
 		etcd_spread_sweep(e, revision);
 	}
-	if (!e->copy.id[0] || (e->sync.check && !newest->parts) ||
-	    (late && (!e->copy.revision || e->sync.behind > BEHIND_MAX)))
+	if (!e->base.copy.id[0] || (e->sync.check && !newest->parts) ||
+	    (late && (!e->base.copy.revision || e->sync.behind > BEHIND_MAX)))
 		etcd_read_start(e);
 	else if (!e->sync.read)
 		settle(e);
@@ -287,7 +231,7 @@ read_look(struct etcd_engine *e, const struct etcd_rpc_answer *answer, struct ar
 	if (a.gets_count != 3)
 		return err_set(err, ERR_CORRUPT, "etcd gave an answer that is none");
 	if (a.gets[0].count != 1) {
-		if (e->copy.id[0])
+		if (e->base.copy.id[0])
 			return another(err, "it is empty");
 		make(e);
 		return 0;
@@ -328,11 +272,11 @@ ask(struct etcd_engine *e)
 
 	if (e->sync.look)
 		return;
-	e->sync.look_from = e->copy.head.sequence;
+	e->sync.look_from = e->base.copy.head.sequence;
 	etcd_engine_key(e, "id", id);
 	etcd_engine_key(e, "log/", from);
 	etcd_engine_key(e, "log0", to);
-	etcd_engine_log_key(e, e->copy.head.sequence, mine);
+	etcd_engine_log_key(e, e->base.copy.head.sequence, mine);
 	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
 	etcd_json_txn(&t, &body);
 	etcd_json_then(&t);
@@ -387,7 +331,7 @@ take_group(struct etcd_engine *e, const struct etcd_json_kv *kvs, size_t count, 
 	   struct err *err)
 {
 	struct group g = {.changes = arena_array(arena, count + 1, sizeof(*g.changes))};
-	uint64_t mine = e->copy.head.sequence;
+	uint64_t mine = e->base.copy.head.sequence;
 
 	if (!g.changes)
 		return err_set(err, ERR_NO_MEMORY, "no memory for changes of the store");
@@ -443,7 +387,7 @@ take_events(struct etcd_engine *e, const struct etcd_json_kvs *kvs, struct arena
 		if (e->sync.watch != watch)
 			return;
 	}
-	if (e->copy.head.sequence >= e->sync.look_from)
+	if (e->base.copy.head.sequence >= e->sync.look_from)
 		e->sync.behind = 0;
 }
 
@@ -496,7 +440,7 @@ start_watch(struct etcd_engine *e)
 	text_copy(to, sizeof(to), from);
 	to[strlen(to) - 1] = '0'; /* follows '/' */
 	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
-	etcd_json_watch(&body, from, to, e->copy.revision + 1);
+	etcd_json_watch(&body, from, to, e->base.copy.revision + 1);
 	e->sync.watch = etcd_rpc_stream(e->rpc, "/v3/watch", &body, on_line, watch_ended, e, &err);
 	buf_fini(&body);
 }

@@ -35,6 +35,7 @@ struct store {
 	size_t changes_capacity;
 	void *row; /* scratch, of the largest kind */
 	struct list leases;
+	uint64_t leases_since_ns;
 };
 
 int
@@ -346,4 +347,10 @@ struct list *
 store_leases(struct store *s)
 {
 	return &s->leases;
+}
+
+uint64_t *
+store_leases_since_ns(struct store *s)
+{
+	return &s->leases_since_ns;
 }

@@ -348,6 +348,7 @@ struct store_shape {
 struct list;
 const struct store_engine *store_calls(const struct store *s, void **engine_out);
 struct list *store_leases(struct store *s);
+uint64_t *store_leases_since_ns(struct store *s); /* 0: they end with the process */
 
 /* ERR_UNSUPPORTED: the engine gives ids by other means. */
 int store_highest_id(struct store *s, uint64_t *out, struct err *err) MUST_CHECK;

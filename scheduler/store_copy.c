@@ -25,6 +25,8 @@ enum {
 #define NOTE_ENTRY "copy.entry"
 #define NOTE_REVISION "copy.revision"
 #define NOTE_ID "copy.id"
+#define NOTE_EXPECTED "copy.expected"
+#define NOTE_LOG "copy.log."
 
 static size_t
 row_bytes_max(void)
@@ -39,6 +41,12 @@ row_bytes_max(void)
 }
 
 /* ---- values ---- */
+
+static size_t
+chunks_of(size_t bytes)
+{
+	return bytes ? (bytes + STORE_CHUNK_BYTES - 1) / STORE_CHUNK_BYTES : 1;
+}
 
 static int
 no_memory(struct err *err)
@@ -200,11 +208,16 @@ store_copy_sum(struct store *rows, struct store_digest *digest, uint64_t *count,
 /* ---- opening ---- */
 
 static int
-read_notes(struct store_copy *c, struct err *err)
+read_notes(struct store_copy *c, bool *expected_out, struct err *err)
 {
-	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES], expected[NUMBER_BYTES];
 	uint64_t revision = 0;
 
+	if (store_get_note(c->rows, NOTE_EXPECTED, expected, sizeof(expected), err) < 0)
+		return -1;
+	*expected_out = expected[0] != '\0';
+	if (*expected_out)
+		return 0;
 	if (store_get_note(c->rows, NOTE_ENTRY, entry, sizeof(entry), err) < 0 ||
 	    store_get_note(c->rows, NOTE_REVISION, number, sizeof(number), err) < 0 ||
 	    store_get_note(c->rows, NOTE_ID, c->id, sizeof(c->id), err) < 0)
@@ -242,9 +255,11 @@ check(struct store_copy *c, struct err *err)
 int
 store_copy_open(struct store_copy *c, struct store *rows, struct err *err)
 {
+	bool expected = false;
+
 	memset(c, 0, sizeof(*c));
 	c->rows = rows;
-	if (read_notes(c, err) == 0 && check(c, err) == 0)
+	if (read_notes(c, &expected, err) == 0 && (expected || check(c, err) == 0))
 		return 0;
 	store_copy_close(c);
 	return -1;
@@ -255,6 +270,109 @@ store_copy_close(struct store_copy *c)
 {
 	store_free(c->rows);
 	c->rows = NULL;
+}
+
+static int
+put_notes(struct store *rows, const struct store_entry *next, int64_t revision, const char *id,
+	  struct err *err)
+{
+	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+
+	store_entry_put(next, entry);
+	text_format(number, sizeof(number), "%" PRIi64, revision);
+	if (store_put_note(rows, NOTE_ENTRY, entry, err) < 0 ||
+	    store_put_note(rows, NOTE_REVISION, number, err) < 0 ||
+	    store_put_note(rows, NOTE_EXPECTED, "", err) < 0)
+		return -1;
+	return store_put_note(rows, NOTE_ID, id, err);
+}
+
+static int
+commit_or_abort(struct store *rows, int rc, struct err *err)
+{
+	if (rc == 0)
+		return store_commit(rows, err);
+	store_abort(rows);
+	return -1;
+}
+
+int
+store_copy_adopt(struct store *rows, const char *id, const struct store_entry *entry,
+		 int64_t revision, struct err *err)
+{
+	struct store_entry spread = *entry;
+
+	spread.parts = 0;
+	if (store_begin(rows, err) < 0)
+		return -1;
+	return commit_or_abort(rows, put_notes(rows, &spread, revision, id, err), err);
+}
+
+int
+store_copy_expect(struct store *rows, struct err *err)
+{
+	if (store_begin(rows, err) < 0)
+		return -1;
+	return commit_or_abort(rows, store_put_note(rows, NOTE_EXPECTED, "1", err), err);
+}
+
+static int
+found(struct store_copy *c, const char *id, const uint8_t *txid, struct err *err)
+{
+	static const uint8_t before[STORE_SHA256_BYTES];
+
+	memcpy(c->head.txid, txid, sizeof(c->head.txid));
+	c->head.sequence = 1;
+	if (store_copy_sum(c->rows, &c->head.digest, &c->head.count, err) < 0)
+		return -1;
+	store_entry_chain(&c->head, before, NULL, 0);
+	text_copy(c->id, sizeof(c->id), id);
+	return store_copy_adopt(c->rows, id, &c->head, 0, err);
+}
+
+int
+store_copy_open_record(struct store_copy *c, struct store *rows, const char *id,
+		       const uint8_t *txid, struct err *err)
+{
+	bool expected = false;
+
+	memset(c, 0, sizeof(*c));
+	c->rows = rows;
+	int rc = read_notes(c, &expected, err);
+	if (rc == 0 && expected) {
+		err_set(err, ERR_CONFLICT, "this file waits for a copy of another store");
+		rc = err_fix(err, "restore a backup, or join the cluster again");
+	}
+	if (rc == 0)
+		rc = c->id[0] ? check(c, err) : found(c, id, txid, err);
+	if (rc < 0)
+		store_copy_close(c);
+	return rc;
+}
+
+static void
+log_note(uint64_t sequence, char *out)
+{
+	text_format(out, NUMBER_BYTES, NOTE_LOG "%" PRIu64, sequence % STORE_COPY_LOG_KEPT);
+}
+
+int
+store_copy_entry(struct store_copy *c, uint64_t sequence, struct store_entry *out, struct err *err)
+{
+	char name[NUMBER_BYTES], text[STORE_ENTRY_BYTES];
+
+	if (sequence == c->head.sequence) {
+		*out = c->head;
+		return 0;
+	}
+	log_note(sequence, name);
+	if (store_get_note(c->rows, name, text, sizeof(text), err) < 0)
+		return -1;
+	if (text[0] && store_entry_get(text, strlen(text), out, err) < 0)
+		return -1;
+	if (!text[0] || out->sequence != sequence)
+		return err_set(err, ERR_NOT_FOUND, "the store's log does not go back that far");
+	return 0;
 }
 
 /* ---- one transaction ---- */
@@ -309,6 +427,72 @@ misfit(struct err *err, const char *why)
 	return err_why(err, "%s", why);
 }
 
+static void
+count_row(void *arg, const void *row)
+{
+	(void)row;
+	++*(size_t *)arg;
+}
+
+/* How many of the changes take a part of this blob away; they stand one behind the other. */
+static size_t
+parts_gone(const struct store_change *changes, size_t count, enum store_blob blob, uint64_t id)
+{
+	struct store_key first = {.blob = true, .kind = blob, .id = id};
+	size_t low = 0, high = count, n = 0;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (store_key_compare(&changes[middle].key, &first) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low + n < count && changes[low + n].gone; n++) {
+		const struct store_key *key = &changes[low + n].key;
+
+		if (!key->blob || key->kind != blob || key->id != id || key->chunk != n)
+			break;
+	}
+	return n;
+}
+
+/* What goes along with a row must be among the changes, or the digest is not that of the rows. */
+static int
+goes_alone(struct store_copy *c, const struct store_change *changes, size_t count,
+	   const struct store_key *key, struct err *err)
+{
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
+		size_t left = 0;
+
+		if (store_kind_is_local(kind) || store_parent(kind) != key->kind)
+			continue;
+		if (store_each(c->rows, kind, 0, key->id, count_row, &left, err) < 0)
+			return -1;
+		if (left)
+			return misfit(err, "what belongs to a row does not go with it");
+	}
+	for (unsigned blob = 0; blob < STORE_BLOBS_; blob++) {
+		struct err none = {0};
+		struct buf bytes;
+
+		if (store_blob_is_local(blob) || store_blob_parent(blob) != key->kind)
+			continue;
+		buf_init(&bytes, MEM_SCHEDULER, BLOB_BYTES_MAX);
+		int rc = store_get_blob(c->rows, blob, key->id, &bytes, &none);
+		size_t parts = rc == 0 ? chunks_of(bytes.length) : 0;
+		buf_fini(&bytes);
+		if (rc < 0 && none.kind != ERR_NOT_FOUND) {
+			*err = none;
+			return -1;
+		}
+		if (parts_gone(changes, count, blob, key->id) < parts)
+			return misfit(err, "a blob does not go with its row");
+	}
+	return 0;
+}
+
 static int
 remove_rows(struct store_copy *c, const struct store_change *changes, size_t count, void *row,
 	    struct err *err)
@@ -326,10 +510,28 @@ remove_rows(struct store_copy *c, const struct store_change *changes, size_t cou
 							  : -1;
 		}
 		memcpy(head, row, sizeof(head));
-		if (store_drop(c->rows, key->kind, head[0], head[1], err) < 0)
+		if (goes_alone(c, changes, count, key, err) < 0 ||
+		    store_drop(c->rows, key->kind, head[0], head[1], err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+static int
+blob_is_gone(struct store_copy *c, const struct store_key *key, struct err *err)
+{
+	struct err none = {0};
+	struct buf bytes;
+
+	buf_init(&bytes, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	int rc = store_get_blob(c->rows, key->kind, key->id, &bytes, &none);
+	buf_fini(&bytes);
+	if (rc == 0)
+		return misfit(err, "a blob is gone, and its row is not");
+	if (none.kind == ERR_NOT_FOUND)
+		return 0;
+	*err = none;
+	return -1;
 }
 
 /* The chunks of one blob: those that changed, else those that were there. */
@@ -337,9 +539,10 @@ static int
 join_blob(const struct buf *old, const struct store_change *changes, size_t count, struct buf *out,
 	  struct err *err)
 {
-	size_t next = 0;
+	size_t next = 0, before = old->data ? chunks_of(old->length) : 0;
+	uint32_t chunk = 0;
 
-	for (uint32_t chunk = 0;; chunk++) {
+	for (;; chunk++) {
 		size_t from = (size_t)chunk * STORE_CHUNK_BYTES;
 		size_t left = old->length > from ? old->length - from : 0;
 		const struct store_change *change = NULL;
@@ -348,7 +551,7 @@ join_blob(const struct buf *old, const struct store_change *changes, size_t coun
 			change = &changes[next++];
 		if (change ? change->gone : !left)
 			break;
-		if (out->length != from)
+		if (out->length != from || (change && chunk > 0 && !change->bytes))
 			return misfit(err, "a part of a blob is not whole");
 		if (change)
 			buf_put(out, change->data, change->bytes);
@@ -356,8 +559,11 @@ join_blob(const struct buf *old, const struct store_change *changes, size_t coun
 			buf_put(out, old->data + from,
 				left < STORE_CHUNK_BYTES ? left : STORE_CHUNK_BYTES);
 	}
-	for (; next < count; next++) {
-		if (!changes[next].gone)
+	if (next > 0 && changes[next - 1].gone)
+		next--;
+	for (; next < count || chunk < before; next++, chunk++) {
+		if (next >= count || !changes[next].gone ||
+		    (chunk < before && changes[next].key.chunk != chunk))
 			return misfit(err, "a part of a blob is missing");
 	}
 	return buf_ok(out) ? 0 : no_memory(err);
@@ -402,8 +608,10 @@ place_all(struct store_copy *c, const struct store_change *changes, size_t count
 			n++;
 		if (key->blob) {
 			/* A blob whose beginning is gone goes with its row. */
-			if ((key->chunk > 0 || !changes[i].gone) &&
-			    place_blob(c, &changes[i], n, fresh, err) < 0)
+			bool gone = key->chunk == 0 && changes[i].gone;
+
+			if ((gone ? blob_is_gone(c, key, err)
+				  : place_blob(c, &changes[i], n, fresh, err)) < 0)
 				return -1;
 		} else if (!changes[i].gone) {
 			if (store_row_get(key->kind, key->id, changes[i].data, changes[i].bytes,
@@ -417,17 +625,15 @@ place_all(struct store_copy *c, const struct store_change *changes, size_t count
 }
 
 static int
-put_notes(struct store_copy *c, const struct store_entry *next, int64_t revision, const char *id,
-	  struct err *err)
+keep_entry(struct store_copy *c, const struct store_entry *next, struct err *err)
 {
-	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+	char name[NUMBER_BYTES], text[STORE_ENTRY_BYTES];
 
-	store_entry_put(next, entry);
-	text_format(number, sizeof(number), "%" PRIi64, revision);
-	if (store_put_note(c->rows, NOTE_ENTRY, entry, err) < 0 ||
-	    store_put_note(c->rows, NOTE_REVISION, number, err) < 0)
-		return -1;
-	return store_put_note(c->rows, NOTE_ID, id, err);
+	if (!c->keeps_log)
+		return 0;
+	log_note(next->sequence, name);
+	store_entry_put(next, text);
+	return store_put_note(c->rows, name, text, err);
 }
 
 static int
@@ -477,12 +683,12 @@ take_over(struct store_copy *c, const struct store_change *changes, size_t count
 		return no_memory(err);
 	if (store_begin(c->rows, err) < 0)
 		return -1;
-	if (write_changes(c, changes, count, fresh, row, err) < 0 ||
-	    put_notes(c, &spread, revision, id, err) < 0) {
-		store_abort(c->rows);
-		return -1;
-	}
-	if (store_commit(c->rows, err) < 0)
+	int rc = write_changes(c, changes, count, fresh, row, err);
+	if (rc == 0)
+		rc = keep_entry(c, &spread, err);
+	if (rc == 0)
+		rc = put_notes(c->rows, &spread, revision, id, err);
+	if (commit_or_abort(c->rows, rc, err) < 0)
 		return -1;
 	c->head = spread;
 	c->revision = revision;

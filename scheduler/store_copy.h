@@ -18,19 +18,38 @@
 #include "scheduler/store.h"
 #include "scheduler/store_change.h"
 
-enum { STORE_COPY_ID_BYTES = 33 };
+enum {
+	STORE_COPY_ID_BYTES = 33,
+	STORE_COPY_LOG_KEPT = 256, /* entries, by a copy that is asked to */
+};
 
 struct store_copy {
 	struct store *rows;
 	struct store_entry head;      /* parts is 0 */
 	int64_t revision;             /* of the engine, at least; 0 none */
 	char id[STORE_COPY_ID_BYTES]; /* of the store that this is a copy of; "" of none yet */
+	bool keeps_log;               /* notes the newest entries, for store_copy_entry */
 };
 
 /* Takes `rows` over, also when it fails. Reads and checks all of it. ERR_CORRUPT: it is not what it
  * was when it was written; ERR_CONFLICT: this file is no copy but a store of its own. */
 int store_copy_open(struct store_copy *c, struct store *rows, struct err *err) MUST_CHECK;
 void store_copy_close(struct store_copy *c);
+
+/* The same of the file that all others are copies of: a store of its own becomes it, as `txid`,
+ * with the id `id` and all that it holds. One that has an id already keeps it. */
+int store_copy_open_record(struct store_copy *c, struct store *rows, const char *id,
+			   const uint8_t *txid, struct err *err) MUST_CHECK;
+/* What these rows are from now on, without a change of theirs: a copy, at `entry`, of another store
+ * that holds the same. */
+int store_copy_adopt(struct store *rows, const char *id, const struct store_entry *entry,
+		     int64_t revision, struct err *err) MUST_CHECK;
+/* What shared kinds hold here counts no more: the next copy replaces it, whatever it is. Until then
+ * it can be read. */
+int store_copy_expect(struct store *rows, struct err *err) MUST_CHECK;
+/* An entry of a copy that keeps its log: ERR_NOT_FOUND. */
+int store_copy_entry(struct store_copy *c, uint64_t sequence, struct store_entry *out,
+		     struct err *err) MUST_CHECK;
 
 /* What the store would be after these changes (in the order of store_key_compare): fills sequence,
  * digest, count and hash of `next`. */

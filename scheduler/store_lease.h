@@ -28,6 +28,18 @@ void store_lease_take(struct store *s, const char *name, const char *holder, uin
 void store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg);
 /* It is fine when it was lost. */
 void store_lease_drop(struct store *s, const char *name, store_lease_fn done, void *arg);
+/* Whether somebody else's words may be given to the calls above. */
+bool store_lease_fits(enum store_lease_verb verb, const char *name, const char *holder,
+		      uint32_t ttl_s);
+
+/* ---- of an engine of one machine, for one that gives leases to others ---- */
+
+/* The epoch of who has it now; 0: nobody. */
+uint64_t store_lease_epoch(struct store *s, const char *name);
+/* From now on they do not end with the process: what was held when the last one ended counts as
+ * held for its whole time to live from now. */
+void store_lease_outlive(struct store *s);
+
 /* For store_free. */
 void store_lease_forget(struct store *s);
 
