@@ -2,6 +2,8 @@
 /* Rows of node's tables. Everything here is small and changes rarely. */
 #include "node/publish.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -44,6 +46,37 @@ publish_name(const struct config *config, char *out, size_t cap)
 	text_copy(out, cap, host[0] ? host : "node");
 }
 
+static bool
+is_link_local(const struct addr *a)
+{
+	return addr_is_v4(a) ? a->ip[12] == 169 && a->ip[13] == 254
+			     : a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
+/* As they are now: what other nodes can be told, until the configuration is read again. */
+static void
+find_addresses(struct msg_node *row)
+{
+	const size_t most = sizeof(row->addresses) / sizeof(row->addresses[0]);
+	struct ifaddrs *all = NULL;
+
+	if (getifaddrs(&all) < 0)
+		return;
+	for (const struct ifaddrs *a = all; a && row->addresses_count < most; a = a->ifa_next) {
+		struct addr *out = &row->addresses[row->addresses_count];
+
+		if (!a->ifa_addr || !(a->ifa_flags & IFF_UP) || text_starts(a->ifa_name, "zl-") ||
+		    !addr_from_sockaddr(a->ifa_addr, sizeof(struct sockaddr_storage), out) ||
+		    addr_is_loopback(out) || is_link_local(out))
+			continue;
+		out->port = 0;
+		row->addresses_count++;
+	}
+	if (row->addresses_count < most)
+		row->addresses[row->addresses_count] = (struct addr){0};
+	freeifaddrs(all);
+}
+
 void
 publish_node(struct ring_writer *w, const struct instance *inst, const struct config *config,
 	     uint32_t cgroup_mode)
@@ -66,6 +99,7 @@ publish_node(struct ring_writer *w, const struct instance *inst, const struct co
 	if (sysinfo(&info) == 0)
 		row.memory_bytes = (uint64_t)info.totalram * info.mem_unit;
 	row.configured_wall_ns = world_wall_ns();
+	find_addresses(&row);
 	(void)ring_table_set(w, MSG_TABLE_NODE, 1, &row, NULL);
 }
 

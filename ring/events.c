@@ -52,6 +52,12 @@ const char *const events_types[] = {
 	"replica.stopping",
 	"replica.stopped",
 	"replica.removed",
+	"node.joined",
+	"node.ready",
+	"node.suspect",
+	"node.dead",
+	"node.left",
+	"node.removed",
 	NULL,
 };
 

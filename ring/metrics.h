@@ -114,6 +114,14 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Connections kept to their replicas in a table, while replicas change.")                \
 	X(156, DATAPLANE_TIME, "zlayer_dataplane_program_runtime_seconds_total", COUNTER, NANO,   \
 	  NO_BOUNDS, "Time in programs of the data path, while kernel.bpf_stats_enabled is 1.")   \
+	X(160, CLUSTER_MEMBERS, "zlayer_cluster_members", GAUGE, ONE, NO_BOUNDS,                  \
+	  "Nodes of the cluster, this one counted, by state.")                                    \
+	X(161, GOSSIP_MESSAGES, "zlayer_gossip_messages_total", COUNTER, ONE, NO_BOUNDS,          \
+	  "Messages between nodes about nodes, by kind and direction.")                           \
+	X(162, GOSSIP_CONVERGENCE, "zlayer_gossip_convergence_seconds", HISTOGRAM, NANO, SECONDS, \
+	  "Age of what another node said of itself when it came here.")                           \
+	X(163, GOSSIP_SUSPICIONS, "zlayer_gossip_suspicions_total", COUNTER, ONE, NO_BOUNDS,      \
+	  "Suspicions that a node is dead, by outcome.")                                          \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
 	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \

@@ -9,11 +9,6 @@
 #include <inttypes.h>
 #include "base/text.h"
 
-struct sum {
-	uint64_t cpu_milli;
-	uint64_t memory_bytes;
-};
-
 /* A document may say more than there are numbers for: it must not come out as little. */
 static uint64_t
 times(uint64_t a, uint64_t b)
@@ -32,14 +27,14 @@ plus(uint64_t a, uint64_t b)
 }
 
 static void
-add(struct sum *sum, const struct doc_service *s, uint32_t replicas)
+add(struct capacity_sum *sum, const struct doc_service *s, uint32_t replicas)
 {
 	sum->cpu_milli = plus(sum->cpu_milli, times(s->resources.cpu_milli, replicas));
 	sum->memory_bytes = plus(sum->memory_bytes, times(s->resources.memory_bytes, replicas));
 }
 
 static void
-add_deployment(struct model *m, struct deployment *d, struct sum *sum)
+add_deployment(struct model *m, struct deployment *d, struct capacity_sum *sum)
 {
 	uint32_t number = d->row.revision ? d->row.revision : d->row.target;
 	struct list *it, *next;
@@ -55,7 +50,7 @@ add_deployment(struct model *m, struct deployment *d, struct sum *sum)
 
 static int
 short_of(struct model *m, const char *name, const struct capacity_want *wants, size_t count,
-	 const struct sum *free, bool memory, struct err *err)
+	 const struct capacity_sum *free, bool memory, struct err *err)
 {
 	const struct capacity_want *worst = &wants[0];
 	uint64_t left = memory ? free->memory_bytes : free->cpu_milli;
@@ -95,20 +90,34 @@ less(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-int
-capacity_check(struct model *m, const struct deployment *d, const char *name,
-	       const struct capacity_want *wants, size_t count, struct err *err)
+static void
+add_others(struct model *m, const struct deployment *d, struct capacity_sum *used)
 {
-	const struct config_reserve *reserve = &m->config->node.reserve;
-	struct sum used = {0}, want = {0}, free;
 	struct list *it, *next;
 
 	list_each (it, next, &m->deployments) {
 		struct deployment *other = container_of(it, struct deployment, link);
 
 		if (other != d && !other->gone)
-			add_deployment(m, other, &used);
+			add_deployment(m, other, used);
 	}
+}
+
+void
+capacity_used(struct model *m, struct capacity_sum *out)
+{
+	*out = (struct capacity_sum){0};
+	add_others(m, NULL, out);
+}
+
+int
+capacity_check(struct model *m, const struct deployment *d, const char *name,
+	       const struct capacity_want *wants, size_t count, struct err *err)
+{
+	const struct config_reserve *reserve = &m->config->node.reserve;
+	struct capacity_sum used = {0}, want = {0}, free;
+
+	add_others(m, d, &used);
 	for (size_t i = 0; i < count; i++)
 		add(&want, wants[i].service, wants[i].replicas);
 	free.cpu_milli = less(less(m->node_cpu_milli, reserve->cpu_milli), used.cpu_milli);

@@ -12,6 +12,14 @@ struct capacity_want {
 	uint32_t replicas;
 };
 
+struct capacity_sum {
+	uint64_t cpu_milli;
+	uint64_t memory_bytes;
+};
+
+/* What all deployments together have reserved. */
+void capacity_used(struct model *m, struct capacity_sum *out);
+
 /* d may be NULL (a new deployment); its own replicas are not counted, `wants` stand for them. */
 int capacity_check(struct model *m, const struct deployment *d, const char *name,
 		   const struct capacity_want *wants, size_t count, struct err *err) MUST_CHECK;

@@ -101,3 +101,16 @@ event_replica(struct model *m, const struct replica *p, const char *type, enum l
 	emit(m, &e, reason, fmt, args);
 	va_end(args);
 }
+
+void
+event_node(struct model *m, const char *type, enum log_level severity,
+	   const struct msg_reason *reason, const char *fmt, ...)
+{
+	struct msg_event e = {.severity = (uint32_t)severity};
+	va_list args;
+
+	text_copy(e.type, sizeof(e.type), type);
+	va_start(args, fmt);
+	emit(m, &e, reason, fmt, args);
+	va_end(args);
+}

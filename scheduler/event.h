@@ -16,5 +16,9 @@ void event_replica(struct model *m, const struct replica *p, const char *type,
 void event_deployment(struct model *m, const struct deployment *d, const struct service *s,
 		      const char *type, enum log_level severity, const struct msg_reason *reason,
 		      const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+/* Of a node of the cluster: the text names it. */
+void event_node(struct model *m, const char *type, enum log_level severity,
+		const struct msg_reason *reason, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 
 #endif

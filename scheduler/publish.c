@@ -5,9 +5,10 @@
  */
 #include "scheduler/publish.h"
 
+#include "scheduler/cluster.h"
 #include "scheduler/publish_parts.h"
 
-enum { TABLES = 10 };
+enum { TABLES = 12 };
 
 static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
@@ -20,6 +21,8 @@ static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_PIN, 1, sizeof(struct msg_pin), MSG_PINS_MAX},
 	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
+	{MSG_TABLE_MEMBER, 1, sizeof(struct msg_member), CLUSTER_MEMBERS_SHOWN_MAX},
+	{MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1},
 };
 
 void

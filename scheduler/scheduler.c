@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/cluster.h"
 #include "scheduler/intake.h"
 #include "scheduler/publish.h"
 #include "scheduler/reconcile.h"
@@ -36,7 +37,8 @@ struct scheduler {
 	bool open;
 	char boot[40];
 	struct config config; /* taken over whole */
-	uv_prepare_t turn;    /* at the end of a loop turn, before it sleeps */
+	struct cluster *cluster;
+	uv_prepare_t turn; /* at the end of a loop turn, before it sleeps */
 	uv_timer_t timer;
 	bool stir; /* a pass is needed */
 };
@@ -87,15 +89,21 @@ pass(struct scheduler *s)
 	uv_timer_start(&s->timer, time_has_come, wait_ns / 1000000 + 1, 0);
 }
 
+static void leave(struct station *st);
+
 static void
 turn_ends(uv_prepare_t *handle)
 {
 	struct scheduler *s = handle->data;
 
-	if (s->open)
-		intake_run(&s->intake, world_mono_ns());
+	if (!s->open)
+		return;
+	intake_run(&s->intake, world_mono_ns());
 	if (s->stir)
 		pass(s);
+	cluster_turn(s->cluster);
+	if (cluster_over(s->cluster))
+		leave(s->st);
 }
 
 /* ---- readers ---- */
@@ -262,7 +270,8 @@ run_request(struct scheduler *s, const struct station_request *q, const void *bo
 
 	s->model.now_ns = world_mono_ns();
 	s->model.wall_ns = world_wall_ns();
-	if (request_run(&s->model, body, bytes, fds, count, &run, &err) < 0) {
+	if (cluster_may_change(s->cluster, &err) < 0 ||
+	    request_run(&s->model, body, bytes, fds, count, &run, &err) < 0) {
 		station_answer_err(s->st, q, &err);
 		return;
 	}
@@ -290,6 +299,14 @@ pass_before_answer(void *arg)
 }
 
 static void
+cluster_rows(void *arg)
+{
+	const struct scheduler *s = arg;
+
+	cluster_rows_changed(s->cluster);
+}
+
+static void
 stir(void *arg)
 {
 	struct scheduler *s = arg;
@@ -305,8 +322,9 @@ may_ask(uint16_t role, uint16_t op)
 {
 	if (role == ROLE_RUNTIME)
 		return op == MSG_OP_PLAN;
-	return role == ROLE_API && ((op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS) ||
-				    (op >= MSG_OP_ROLLBACK && op <= MSG_OP_RUN));
+	return role == ROLE_API &&
+	       ((op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS) ||
+		(op >= MSG_OP_ROLLBACK && op <= MSG_OP_RUN) || cluster_asked(op));
 }
 
 static void
@@ -318,6 +336,10 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	if (!may_ask(q->role, q->op)) {
 		err_set(&err, ERR_DENIED, "this is not for %s to ask", role_name(q->role));
 		station_answer_err(st, q, &err);
+		return;
+	}
+	if (cluster_asked(q->op)) {
+		cluster_request(scheduler.cluster, q, body, bytes, fds, count);
 		return;
 	}
 	switch (q->op) {
@@ -332,7 +354,10 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	case MSG_OP_RESUME:
 	case MSG_OP_ABORT:
 		stir(&scheduler);
-		intake_take(&scheduler.intake, q, body, bytes, fds, count);
+		if (cluster_may_change(scheduler.cluster, &err) < 0)
+			station_answer_err(st, q, &err);
+		else
+			intake_take(&scheduler.intake, q, body, bytes, fds, count);
 		break;
 	case MSG_OP_RUN:
 		run_request(&scheduler, q, body, bytes, fds, count);
@@ -412,20 +437,31 @@ start(struct station *st, struct err *err)
 		return -1;
 	if (options.dirfd < 0)
 		return err_set(err, ERR_INTERNAL, "node gave no folder for the store");
-	if (store_sqlite_open(&options, &store, err) < 0 ||
-	    model_open(&s->model, store, &s->config, station_welcome(st)->node, s->boot, now,
-		       world_wall_ns(), err) < 0)
+	if (cluster_open(st, &s->config, &s->cluster, err) < 0 ||
+	    store_sqlite_open(&options, &store, err) < 0)
+		return -1;
+	if (cluster_prepare(s->cluster, store, err) < 0) {
+		store_free(store);
+		return -1;
+	}
+	const char *name = cluster_name(s->cluster);
+	if (model_open(&s->model, store, &s->config, name ? name : station_welcome(st)->node,
+		       s->boot, now, world_wall_ns(), err) < 0)
 		return -1;
 	s->open = true;
-	s->model.hooks = (struct model_hooks){.arg = s, .stir = stir};
+	s->model.hooks = (struct model_hooks){.arg = s, .stir = stir, .cluster_rows = cluster_rows};
 	intake_init(&s->intake, &s->model,
 		    &(struct intake_out){s, pass_before_answer, answer_change});
+	s->model.node_id = cluster_self(s->cluster);
 	s->model.writer = station_writer(st);
 	s->model.metrics = station_metrics(st);
 	s->model.generation = station_welcome(st)->generation;
 	s->model.settle_by_ns = now + SETTLE_MS * UINT64_C(1000000);
+	if (cluster_start(s->cluster, &s->model, err) < 0)
+		return -1;
 	start_handles(s);
 	pass(s);
+	cluster_turn(s->cluster);
 	return 0;
 }
 
@@ -441,6 +477,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 		return;
 	if (take_config(&scheduler, &err) < 0)
 		log_err(LOG_WARN, "the configuration stays as it was", &err);
+	else
+		cluster_configured(scheduler.cluster);
 	scheduler.stir = true;
 }
 
@@ -452,6 +490,8 @@ leave(struct station *st)
 	if (s->open) {
 		pass(s);
 		intake_close(&s->intake);
+		cluster_free(s->cluster);
+		s->cluster = NULL;
 		model_close(&s->model);
 		s->open = false;
 	}

@@ -148,6 +148,8 @@ struct store_event {
 	struct msg_event event; /* event.id is not kept: id is */
 };
 
+enum store_node_removed { STORE_NODE_SENT_AWAY = 1, STORE_NODE_LEFT };
+
 struct store_node { /* of the cluster: kept when it was sent away, so that nothing of it comes again
 		     */
 	uint64_t id, version;
@@ -157,7 +159,7 @@ struct store_node { /* of the cluster: kept when it was sent away, so that nothi
 	uint8_t sign_public[32];
 	uint8_t gossip_public[32];
 	char address[ADDR_TEXT_BYTES]; /* gossip, as it said when it was admitted */
-	uint32_t removed;
+	uint32_t removed;              /* enum store_node_removed; 0: it is a node of the cluster */
 	uint32_t draining;
 	int64_t drain_until_wall_ns; /* 0: as long as it takes */
 	int64_t admitted_wall_ns;
@@ -165,7 +167,7 @@ struct store_node { /* of the cluster: kept when it was sent away, so that nothi
 	char taints[MSG_PAIRS];
 };
 
-struct store_ticket { /* gone when it has no use left or has ended */
+struct store_ticket { /* kept without a use left: who asks again with the same key is answered */
 	uint64_t id, version;
 	uint64_t ticket; /* its number in the word */
 	uint8_t secret_sha256[32];

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a node's membership within a process: what it is at the start, what is looked after
+ * each second, and the end. Callbacks of the gossip core only note what they saw; the turn's end
+ * acts on it, so that no step of the core runs inside another one.
+ *
+ * Rows that a founder must have (its own, and the cluster's) are written when they are missing: the
+ * identity came first, and the process may have ended in between.
+ */
+#include "scheduler/cluster_inside.h"
+
+#include <assert.h>
+#include <string.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/world.h"
+
+static const char engine_note[] = "cluster.engine";
+
+/* ---- what it is ---- */
+
+uint32_t
+cluster_self(const struct cluster *c)
+{
+	return c->member ? c->keep.node : 0;
+}
+
+const char *
+cluster_name(const struct cluster *c)
+{
+	return c->member ? c->keep.name : NULL;
+}
+
+bool
+cluster_keeper(const struct cluster *c)
+{
+	return c->member && c->keep.authority.key;
+}
+
+uint32_t
+cluster_writer(const struct cluster *c)
+{
+	if (!c->member)
+		return 0;
+	if (c->row.id != 0)
+		return c->row.writer;
+	return c->keep.founder ? c->keep.node : c->keep.via;
+}
+
+bool
+cluster_has(const struct cluster *c, uint32_t node)
+{
+	const struct cluster_node *n = cluster_roster_find(c, node);
+
+	return n && !n->row.removed;
+}
+
+bool
+cluster_address(struct cluster *c, uint32_t node, struct addr *out)
+{
+	const struct cluster_node *n = cluster_roster_find(c, node);
+
+	if (c->shell && shell_peer_address(c->shell, node, out) && out->port)
+		return true;
+	return n && addr_parse(n->row.address, out);
+}
+
+struct gossip *
+cluster_gossip(struct cluster *c)
+{
+	return c->shell ? c->gossip : NULL;
+}
+
+struct shell *
+cluster_shell(struct cluster *c)
+{
+	return c->shell;
+}
+
+struct channel_rules *
+cluster_rules(struct cluster *c)
+{
+	return c->rules;
+}
+
+void
+cluster_told(struct cluster *c)
+{
+	c->put = true;
+}
+
+int
+cluster_may_change(const struct cluster *c, struct err *err)
+{
+	if (!c->join && !c->leave && !c->over)
+		return 0;
+	err_set(err, ERR_CONFLICT, "this node is %s",
+		c->leave ? "leaving its cluster" : "joining a cluster");
+	return err_fix(err, "try again in a moment");
+}
+
+int
+cluster_read_times(struct cluster *c, struct err *err)
+{
+	struct identity who;
+	size_t bytes = 0;
+	const void *leaf = cluster_keep_leaf(c->keep.chain.data, c->keep.chain.length, &bytes);
+	enum identity_verdict verdict =
+		leaf ? identity_judge(&c->keep.authority, leaf, bytes, 0, &who)
+		     : IDENTITY_MALFORMED;
+
+	if (verdict != IDENTITY_GOOD && verdict != IDENTITY_OUT_OF_TIME)
+		return err_set(err, ERR_CORRUPT, "the certificate of this node is damaged");
+	c->not_before_s = who.not_before_s;
+	c->not_after_s = who.not_after_s;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int
+read_identity(struct cluster *c, struct err *err)
+{
+	if (cluster_keep_left(c->folder) != CLUSTER_KEEP_STAYED)
+		return 0; /* cluster_prepare carries on */
+	if (cluster_keep_read(c->folder, &c->keep, err) < 0) {
+		if (err->kind != ERR_NOT_FOUND)
+			return -1;
+		err_clear(err);
+		return 0;
+	}
+	c->member = true;
+	cluster_keep_not_joining(c->folder);
+	return cluster_read_times(c, err);
+}
+
+int
+cluster_open(struct station *st, const struct config *config, struct cluster **out, struct err *err)
+{
+	struct cluster *c = mem_zalloc(MEM_SCHEDULER, sizeof(*c));
+	int state = station_folder(st, 0);
+
+	if (!c)
+		return err_set(err, ERR_NO_MEMORY, "no memory for the cluster");
+	c->st = st;
+	c->config = config;
+	c->folder = -1;
+	c->started_ns = world_mono_ns();
+	cluster_keep_init(&c->keep);
+	map_init(&c->nodes, MEM_SCHEDULER);
+	list_init(&c->changes);
+	list_init(&c->admits);
+	uv_timer_init(station_loop(st), &c->again);
+	uv_timer_init(station_loop(st), &c->tick);
+	c->again.data = c;
+	c->tick.data = c;
+	c->handles = 2;
+	if (cluster_keep_open(state, &c->folder, err) < 0 || read_identity(c, err) < 0) {
+		cluster_free(c);
+		return -1;
+	}
+	*out = c;
+	return 0;
+}
+
+/* ---- its store ---- */
+
+static int
+drop_cluster(struct store *s, struct err *err)
+{
+	static const enum store_kind kinds[] = {STORE_NODE, STORE_TICKET, STORE_CLUSTER};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (store_drop_through(s, kinds[i], INT64_MAX, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+drop_deployments(struct store *s, struct err *err)
+{
+	static const enum store_kind kinds[] = {STORE_REPLICA, STORE_DEPLOYMENT, STORE_OPERATION};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (store_drop_through(s, kinds[i], INT64_MAX, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+in_transaction(struct store *s, bool cluster, bool deployments, const char *note, struct err *err)
+{
+	if (store_begin(s, err) < 0)
+		return -1;
+	if ((cluster && drop_cluster(s, err) < 0) ||
+	    (deployments && drop_deployments(s, err) < 0) ||
+	    store_put_note(s, engine_note, note, err) < 0) {
+		store_abort(s);
+		return -1;
+	}
+	return store_commit(s, err);
+}
+
+int
+cluster_prepare(struct cluster *c, struct store *store, struct err *err)
+{
+	enum cluster_keep_left left = cluster_keep_left(c->folder);
+	char engine[32];
+
+	if (left != CLUSTER_KEEP_STAYED) {
+		if (in_transaction(store, true, left == CLUSTER_KEEP_LEFT_ALL, "", err) < 0)
+			return -1;
+		cluster_keep_not_joining(c->folder);
+		return cluster_keep_clear(c->folder, err);
+	}
+	if (store_get_note(store, engine_note, engine, sizeof(engine), err) < 0)
+		return -1;
+	if (c->member && engine[0] == '\0')
+		return in_transaction(store, true, false, c->keep.founder ? "serve" : "follow",
+				      err);
+	if (!c->member && engine[0] != '\0')
+		return in_transaction(store, true, false, "", err);
+	return 0;
+}
+
+/* ---- rows of a founder ---- */
+
+static int
+put_first_rows(void *arg, struct store *s, struct err *err)
+{
+	struct cluster *c = arg;
+	struct store_cluster cluster = {
+		.admission = MSG_ADMISSION_TOKEN,
+		.writer = c->keep.node,
+		.created_wall_ns = c->keep.since_s * CLUSTER_SECOND_NS,
+	};
+	struct store_node node = {
+		.node = c->keep.node,
+		.keeper = 1,
+		.admitted_wall_ns = c->keep.since_s * CLUSTER_SECOND_NS,
+	};
+	struct addr address;
+
+	text_copy(node.name, sizeof(node.name), c->keep.name);
+	memcpy(node.sign_public, c->keep.keys.sign_public, IDENTITY_KEY);
+	memcpy(node.gossip_public, c->keep.keys.gossip_public, IDENTITY_KEY);
+	if (cluster_link_addresses(c, &address, 1) == 1)
+		addr_put(&address, node.address, sizeof(node.address));
+	if (store_put(s, STORE_CLUSTER, &cluster, err) < 0)
+		return -1;
+	return store_put(s, STORE_NODE, &node, err);
+}
+
+static void
+first_rows_kept(void *arg, const struct err *err)
+{
+	struct cluster *c = arg;
+
+	if (err)
+		log_err(LOG_ERROR, "the cluster's first rows were not written", err);
+	c->rows_changed = true;
+}
+
+static void
+look_after_rows(struct cluster *c)
+{
+	struct err err = {0};
+
+	if (!c->member || !c->keep.founder || c->row.id != 0 || !list_empty(&c->changes))
+		return;
+	if (cluster_store_change(c, put_first_rows, first_rows_kept, c, &err) < 0)
+		log_err(LOG_ERROR, "the cluster's first rows were not written", &err);
+}
+
+/* ---- life ---- */
+
+static void
+tick(uv_timer_t *timer)
+{
+	struct cluster *c = timer->data;
+	uint64_t now = world_mono_ns();
+
+	if (c->member) {
+		cluster_link_try(c, now);
+		cluster_admit_tick(c, now);
+		cluster_renew_tick(c, now);
+		cluster_facts_put(c);
+		look_after_rows(c);
+	}
+	cluster_publish_metrics(c);
+	c->dirty |= !c->member;
+}
+
+int
+cluster_start(struct cluster *c, struct model *m, struct err *err)
+{
+	c->m = m;
+	c->listen = c->config->listen.gossip;
+	c->suspect_after_ms = c->config->cluster.suspect_after_ms;
+	c->dead_after_ms = c->config->cluster.dead_after_ms;
+	c->dirty = true;
+	uv_timer_start(&c->tick, tick, 0, CLUSTER_TICK_MS);
+	if (!c->member)
+		return 0;
+	if (cluster_roster_self(c, err) < 0 || cluster_link_rules(c, err) < 0)
+		return -1;
+	cluster_roster_read(c);
+	cluster_roster_listed(c);
+	look_after_rows(c);
+	cluster_link_try(c, world_mono_ns());
+	cluster_admit_announce(c);
+	cluster_link_flush(c);
+	return 0;
+}
+
+void
+cluster_rows_changed(struct cluster *c)
+{
+	c->rows_changed = true;
+}
+
+void
+cluster_configured(struct cluster *c)
+{
+	const struct config_listen *now = &c->config->listen.gossip;
+
+	c->dirty = true;
+	if (!c->member || !c->m)
+		return;
+	/* Sockets and times are the process's for good: the next one has the new ones. */
+	if (now->on != c->listen.on || (now->on && !addr_equal(&now->addr, &c->listen.addr)) ||
+	    c->suspect_after_ms != c->config->cluster.suspect_after_ms ||
+	    c->dead_after_ms != c->config->cluster.dead_after_ms)
+		cluster_renew_process(c);
+	cluster_facts_put(c);
+}
+
+void
+cluster_turn(struct cluster *c)
+{
+	if (c->member) {
+		if (c->rows_changed)
+			cluster_roster_read(c);
+		if (c->admitted_changed && c->gossip)
+			cluster_roster_admitted(c);
+		cluster_link_flush(c);
+		cluster_leave_tick(c, world_mono_ns());
+	}
+	if (c->dirty)
+		cluster_publish(c);
+}
+
+void
+cluster_renew_process(struct cluster *c)
+{
+	c->over = true;
+}
+
+bool
+cluster_over(const struct cluster *c)
+{
+	return c->over;
+}
+
+/* ---- requests ---- */
+
+void
+cluster_answer(struct cluster *c, const struct station_request *q, const void *body, size_t bytes,
+	       const int *fds, size_t count)
+{
+	if (!c->freed && !c->over)
+		station_answer(c->st, q, body, bytes, fds, count);
+}
+
+void
+cluster_refuse(struct cluster *c, const struct station_request *q, const struct err *err)
+{
+	if (!c->freed && !c->over)
+		station_answer_err(c->st, q, err);
+}
+
+bool
+cluster_asked(uint16_t op)
+{
+	return op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT;
+}
+
+void
+cluster_request(struct cluster *c, const struct station_request *q, const void *body, size_t bytes,
+		const int *fds, size_t count)
+{
+	if (c->over)
+		return; /* it is given to the next process */
+	switch (q->op) {
+	case MSG_OP_INVITE:
+		cluster_invite_request(c, q, body, bytes);
+		break;
+	case MSG_OP_JOIN:
+		cluster_join_request(c, q, body, bytes, fds, count);
+		break;
+	case MSG_OP_LEAVE:
+		cluster_leave_request(c, q, body, bytes);
+		break;
+	case MSG_OP_MEMBER:
+		cluster_member_request(c, q, body, bytes);
+		break;
+	case MSG_OP_ADMIT:
+		cluster_invite_mode(c, q, body, bytes);
+		break;
+	default:
+		assert(!"one of cluster_asked");
+	}
+}
+
+/* ---- the end ---- */
+
+static void
+closed(uv_handle_t *handle)
+{
+	struct cluster *c = handle->data;
+
+	if (--c->handles > 0)
+		return;
+	gossip_free(c->gossip);
+	if (c->has_self)
+		envelope_self_fini(&c->self);
+	channel_rules_unref(c->rules);
+	cluster_keep_fini(&c->keep);
+	mem_free(c);
+}
+
+void
+cluster_free(struct cluster *c)
+{
+	struct map_iter it = {0};
+
+	if (!c)
+		return;
+	c->freed = true;
+	cluster_join_end(c);
+	cluster_renew_end(c);
+	if (c->m)
+		cluster_store_end(c);
+	cluster_admit_end(c);
+	cluster_leave_end(c);
+	cluster_link_end(c);
+	while (map_next(&c->nodes, &it))
+		mem_free(it.value);
+	map_fini(&c->nodes);
+	fd_close(&c->folder);
+	uv_close((uv_handle_t *)&c->again, closed);
+	uv_close((uv_handle_t *)&c->tick, closed);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_CLUSTER_H
+#define SCHEDULER_CLUSTER_H
+
+/*
+ * This node's part of the cluster: who it is, who else is there, and what is asked about that. It
+ * owns the sockets of `listen.gossip`, the shell and the gossip core upon it, and the folder of the
+ * identity; rows it reads from the store and writes through store_submit.
+ *
+ * Founding, joining and leaving change what kind of store the process works on. They become durable
+ * in one step (scheduler/cluster_keep.h), and then the process ends (cluster_over): its successor
+ * starts as what the node is then. The request that began it stays unanswered until then: the
+ * successor is given it again, finds that it is done, and answers.
+ *
+ * Order: cluster_open, the store, cluster_prepare, the model, cluster_start.
+ * Threading: the loop's thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "ring/station.h"
+#include "scheduler/model.h"
+
+struct cluster;
+struct gossip;
+struct shell;
+struct channel_rules;
+
+/* Reads who this node is. config must stay where it is. */
+int cluster_open(struct station *st, const struct config *config, struct cluster **out,
+		 struct err *err) MUST_CHECK;
+/* NULL is fine. The loop must run once more. */
+void cluster_free(struct cluster *c);
+
+/* Which kind of file `store` (the embedded one, just opened) is to be: the note "cluster.engine" is
+ * written when it is missing, and what a node that left may not keep is removed. */
+int cluster_prepare(struct cluster *c, struct store *store, struct err *err) MUST_CHECK;
+/* The model is open: opens sockets (or tries again later), and speaks. */
+int cluster_start(struct cluster *c, struct model *m, struct err *err) MUST_CHECK;
+
+/* 0: in no cluster. */
+uint32_t cluster_self(const struct cluster *c);
+/* As the cluster knows it; NULL when it is in none. */
+const char *cluster_name(const struct cluster *c);
+/* Why nothing may be deployed here now: it is about to join. */
+int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
+
+/* Rows NODE, TICKET or CLUSTER may be different. */
+void cluster_rows_changed(struct cluster *c);
+/* The configuration was taken over anew. */
+void cluster_configured(struct cluster *c);
+/* INVITE, JOIN, LEAVE, MEMBER, ADMIT. */
+bool cluster_asked(uint16_t op);
+void cluster_request(struct cluster *c, const struct station_request *q, const void *body,
+		     size_t bytes, const int *fds, size_t count);
+/* At the end of each turn of the loop: what callbacks put off, and tables. */
+void cluster_turn(struct cluster *c);
+/* True: the process is to end, so that its successor begins as what the node is now. */
+bool cluster_over(const struct cluster *c);
+
+/* ---- for what stands upon it ---- */
+
+/* NULL: not there now (in no cluster, no socket yet). They stay until the process ends. */
+struct gossip *cluster_gossip(struct cluster *c);
+struct shell *cluster_shell(struct cluster *c);
+struct channel_rules *cluster_rules(struct cluster *c);
+/* After gossip_put or gossip_drop: it is let out at the end of the turn. */
+void cluster_told(struct cluster *c);
+/* Where a node can be reached now; false: not known. */
+bool cluster_address(struct cluster *c, uint32_t node, struct addr *out);
+/* Who takes the store's changes; 0: nobody is known. */
+uint32_t cluster_writer(const struct cluster *c);
+/* Admitted and not sent away. */
+bool cluster_has(const struct cluster *c, uint32_t node);
+
+enum { CLUSTER_MEMBERS_SHOWN_MAX = 1024 }; /* rows of the table of members */
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answering side of admission, on a node that has the authority's key: a question comes over a
+ * channel, is judged against the rows (scheduler/admission.h), and the rows that the verdict says
+ * are kept before the answer leaves. One question a channel; who does not ask in time is hung up
+ * on. What is refused says why to who asked.
+ */
+#include "scheduler/cluster_inside.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/world.h"
+
+enum {
+	LENGTH_BYTES = 4,
+	ASK_S = 15,
+	ADMITS_MAX = 64,
+	ANNOUNCE_S = 3600, /* so long others may not have the row of a new node */
+	ANNOUNCE_MAX = 256,
+};
+
+struct admit {
+	struct list link;
+	struct cluster *c;
+	struct channel *channel; /* NULL: it is gone */
+	struct buf in;
+	uint64_t until_ns; /* to have asked; 0: it has */
+	struct identity peer;
+	struct addr from;
+	struct admission_question question;
+	struct admission_verdict verdict;
+};
+
+static void
+admit_free(struct admit *a)
+{
+	channel_abort(a->channel);
+	list_remove(&a->link);
+	a->c->admits_count--;
+	mem_wipe(&a->question, sizeof(a->question));
+	buf_fini(&a->in);
+	mem_free(a);
+}
+
+/* ---- answers ---- */
+
+static void
+send_out(struct admit *a, struct buf *out)
+{
+	struct channel *channel = a->channel;
+
+	a->channel = NULL;
+	if (channel && buf_ok(out) && channel_write(channel, out->data, out->length))
+		channel_close(channel);
+	else
+		channel_abort(channel);
+	buf_fini(out);
+	admit_free(a);
+}
+
+static void
+refuse(struct admit *a, const struct err *err)
+{
+	struct buf out;
+
+	log_event(LOG_INFO, "a node was not admitted", log_s("name", a->question.name),
+		  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
+	buf_init(&out, MEM_SCHEDULER, ADMISSION_ANSWER_MAX);
+	admission_put_refusal(err, &out);
+	send_out(a, &out);
+}
+
+static int
+issue(struct cluster *c, const struct admission_node *n, struct buf *chain, struct err *err)
+{
+	struct identity who = {.node = n->id};
+
+	text_copy(who.name, sizeof(who.name), n->name);
+	memcpy(who.sign_public, n->sign_public, IDENTITY_KEY);
+	memcpy(who.gossip_public, n->gossip_public, IDENTITY_KEY);
+	return identity_issue(&c->keep.authority, &who, world_wall_ns() / CLUSTER_SECOND_NS, chain,
+			      err);
+}
+
+static void
+node_of_row(const struct store_node *row, struct admission_node *out)
+{
+	*out = (struct admission_node){.id = row->node, .removed = row->removed != 0};
+	text_copy(out->name, sizeof(out->name), row->name);
+	memcpy(out->sign_public, row->sign_public, IDENTITY_KEY);
+	memcpy(out->gossip_public, row->gossip_public, IDENTITY_KEY);
+	(void)addr_parse(row->address, &out->address);
+}
+
+/* All nodes as admission has them; 0 or -1. */
+static int
+list_nodes(struct store *s, struct buf *out, struct err *err)
+{
+	struct buf rows;
+
+	buf_init(&rows, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct store_node));
+	int rc = cluster_store_rows(s, STORE_NODE, &rows, err);
+	const struct store_node *row = (const void *)rows.data;
+	for (size_t i = 0; rc == 0 && i < rows.length / sizeof(*row); i++) {
+		struct admission_node n;
+
+		node_of_row(&row[i], &n);
+		buf_put(out, &n, sizeof(n));
+	}
+	buf_fini(&rows);
+	if (rc == 0 && !buf_ok(out))
+		rc = err_set(err, ERR_NO_MEMORY, "no memory for the list of nodes");
+	return rc;
+}
+
+static void
+answer(struct admit *a)
+{
+	struct buf chain, authority, nodes, out;
+	struct cluster *c = a->c;
+	struct err err = {0};
+
+	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
+	buf_init(&authority, MEM_SCHEDULER, IDENTITY_CERTIFICATE_MAX);
+	buf_init(&nodes, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct admission_node));
+	buf_init(&out, MEM_SCHEDULER, ADMISSION_ANSWER_MAX);
+	int rc = issue(c, &a->verdict.node, &chain, &err);
+	if (rc == 0)
+		rc = identity_authority_der(&c->keep.authority, &authority, &err);
+	if (rc == 0)
+		rc = list_nodes(c->m->store, &nodes, &err);
+	if (rc == 0)
+		admission_put_answer(a->verdict.node.id, chain.data, chain.length, authority.data,
+				     authority.length, (const void *)nodes.data,
+				     nodes.length / sizeof(struct admission_node), &out);
+	buf_fini(&chain);
+	buf_fini(&authority);
+	buf_fini(&nodes);
+	if (rc < 0) {
+		buf_fini(&out);
+		refuse(a, &err);
+	} else {
+		send_out(a, &out);
+	}
+}
+
+/* ---- rows ---- */
+
+struct rows {
+	struct buf nodes, tickets, kept; /* kept: struct store_ticket, as tickets */
+	struct store_cluster cluster;
+};
+
+static void
+rows_fini(struct rows *r)
+{
+	buf_fini(&r->nodes);
+	buf_fini(&r->tickets);
+	buf_fini(&r->kept);
+}
+
+static void
+keep_cluster(void *arg, const void *row)
+{
+	*(struct store_cluster *)arg = *(const struct store_cluster *)row;
+}
+
+static int
+rows_read(struct rows *r, struct store *s, struct err *err)
+{
+	memset(r, 0, sizeof(*r));
+	buf_init(&r->nodes, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct admission_node));
+	buf_init(&r->tickets, MEM_SCHEDULER,
+		 ADMISSION_TICKETS_MAX * sizeof(struct admission_ticket));
+	buf_init(&r->kept, MEM_SCHEDULER, ADMISSION_TICKETS_MAX * sizeof(struct store_ticket));
+	if (store_each(s, STORE_CLUSTER, 0, 0, keep_cluster, &r->cluster, err) < 0 ||
+	    list_nodes(s, &r->nodes, err) < 0 ||
+	    cluster_store_rows(s, STORE_TICKET, &r->kept, err) < 0)
+		return -1;
+	const struct store_ticket *row = (const void *)r->kept.data;
+	for (size_t i = 0; i < r->kept.length / sizeof(*row); i++) {
+		struct admission_ticket t = {.id = row[i].ticket,
+					     .expires_s = row[i].expires_s,
+					     .uses_left = row[i].uses_left};
+
+		memcpy(t.secret_sha256, row[i].secret_sha256, sizeof(t.secret_sha256));
+		buf_put(&r->tickets, &t, sizeof(t));
+	}
+	return buf_ok(&r->tickets) ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the tickets");
+}
+
+static enum admission_mode
+mode_of(const struct store_cluster *row)
+{
+	switch (row->admission) {
+	case MSG_ADMISSION_OPEN:
+		return ADMISSION_OPEN;
+	case MSG_ADMISSION_TOKEN:
+		return ADMISSION_TOKEN;
+	default:
+		return ADMISSION_CLOSED;
+	}
+}
+
+static int
+put_new(struct admit *a, struct store *s, struct err *err)
+{
+	const struct admission_node *n = &a->verdict.node;
+	struct store_node row = {.node = n->id, .admitted_wall_ns = world_wall_ns()};
+
+	text_copy(row.name, sizeof(row.name), n->name);
+	memcpy(row.sign_public, n->sign_public, IDENTITY_KEY);
+	memcpy(row.gossip_public, n->gossip_public, IDENTITY_KEY);
+	addr_put(&n->address, row.address, sizeof(row.address));
+	return store_put(s, STORE_NODE, &row, err);
+}
+
+/* It asked from another address than it was admitted with. */
+static int
+put_address(struct admit *a, struct store *s, bool *changed, struct err *err)
+{
+	const struct cluster_node *known = cluster_roster_find(a->c, a->verdict.node.id);
+	char text[ADDR_TEXT_BYTES];
+	struct store_node row;
+
+	addr_put(&a->verdict.node.address, text, sizeof(text));
+	if (!known || known->row.id == 0 || text_equal(known->row.address, text))
+		return 0;
+	if (store_get(s, STORE_NODE, known->row.id, &row, err) < 0)
+		return -1;
+	text_copy(row.address, sizeof(row.address), text);
+	*changed = true;
+	return store_put(s, STORE_NODE, &row, err);
+}
+
+static int
+judge(void *arg, struct store *s, struct err *err)
+{
+	struct admit *a = arg;
+	bool changed = false;
+	struct rows r;
+
+	int rc = rows_read(&r, s, err);
+	if (rc == 0) {
+		const struct admission_state state = {
+			.mode = mode_of(&r.cluster),
+			.nodes = (const void *)r.nodes.data,
+			.nodes_count = r.nodes.length / sizeof(struct admission_node),
+			.tickets = (const void *)r.tickets.data,
+			.tickets_count = r.tickets.length / sizeof(struct admission_ticket),
+		};
+
+		rc = admission_judge(&state, &a->question, &a->peer, &a->from,
+				     world_wall_ns() / CLUSTER_SECOND_NS, &a->verdict, err);
+	}
+	if (rc == 0 && a->verdict.add) {
+		changed = true;
+		rc = put_new(a, s, err);
+	}
+	if (rc == 0 && a->verdict.take_use) {
+		struct store_ticket *t = (struct store_ticket *)(void *)r.kept.data;
+
+		t[a->verdict.ticket].uses_left--;
+		changed = true;
+		rc = store_put(s, STORE_TICKET, &t[a->verdict.ticket], err);
+	}
+	if (rc == 0 && a->question.what == ADMISSION_RENEW)
+		rc = put_address(a, s, &changed, err);
+	rows_fini(&r);
+	return rc < 0 ? -1 : !changed;
+}
+
+/* ---- telling the others ---- */
+
+static void
+announce(struct cluster *c, const struct admission_node *n)
+{
+	struct tidings_value value;
+	struct err err = {0};
+	struct buf chain;
+	size_t bytes = 0;
+
+	if (!c->gossip)
+		return;
+	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
+	if (issue(c, n, &chain, &err) == 0) {
+		const void *leaf = cluster_keep_leaf(chain.data, chain.length, &bytes);
+
+		if (leaf && tidings_put_admitted(leaf, bytes, &value))
+			c->put |= gossip_put(c->gossip, TIDINGS_ADMITTED, n->id, value.data,
+					     value.bytes) == GOSSIP_OK;
+	} else {
+		log_err(LOG_WARN, "the others hear later of a new node", &err);
+	}
+	buf_fini(&chain);
+}
+
+void
+cluster_admit_announce(struct cluster *c)
+{
+	struct map_iter it = {0};
+	int64_t since = world_wall_ns() - (int64_t)ANNOUNCE_S * CLUSTER_SECOND_NS;
+	size_t count = 0;
+
+	if (!cluster_keeper(c))
+		return;
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+		struct admission_node node;
+
+		if (n->row.id == 0 || n->row.removed || n->row.node == c->keep.node ||
+		    n->row.admitted_wall_ns < since || count++ >= ANNOUNCE_MAX)
+			continue;
+		node_of_row(&n->row, &node);
+		announce(c, &node);
+	}
+}
+
+static void
+kept(void *arg, const struct err *err)
+{
+	struct admit *a = arg;
+	struct cluster *c = a->c;
+
+	if (err) {
+		refuse(a, err);
+		return;
+	}
+	if (a->verdict.add) {
+		log_event(LOG_INFO, "a node was admitted", log_u("node", a->verdict.node.id),
+			  log_s("name", a->verdict.node.name), LOG_END);
+		cluster_roster_read(c); /* it may call at once */
+		announce(c, &a->verdict.node);
+		cluster_link_flush(c);
+	}
+	answer(a);
+}
+
+/* ---- a channel ---- */
+
+static void
+take_question(struct admit *a, const uint8_t *message, size_t bytes)
+{
+	struct err err = {0};
+
+	a->until_ns = 0;
+	if (admission_take_question(message, bytes, &a->question, &err) < 0) {
+		refuse(a, &err);
+		return;
+	}
+	if (a->question.what == ADMISSION_RENEW &&
+	    channel_standing(a->channel) == CHANNEL_STRANGER) {
+		err_set(&err, ERR_DENIED, "only a node of the cluster can ask for a certificate");
+		refuse(a, &err);
+		return;
+	}
+	if (cluster_store_change(a->c, judge, kept, a, &err) < 0)
+		refuse(a, &err);
+}
+
+static void
+on_data(void *arg, struct channel *channel, const void *data, size_t bytes)
+{
+	struct admit *a = arg;
+	struct cursor cursor;
+
+	(void)channel;
+	if (a->until_ns == 0)
+		return; /* one question only */
+	buf_put(&a->in, data, bytes);
+	cursor_init(&cursor, a->in.data, a->in.length);
+	uint32_t length = cursor_u32(&cursor);
+	if (!buf_ok(&a->in) || (cursor_ok(&cursor) && length > ADMISSION_QUESTION_MAX)) {
+		admit_free(a);
+		return;
+	}
+	if (cursor_ok(&cursor) && cursor_left(&cursor) >= length)
+		take_question(a, cursor.at, length);
+}
+
+static void
+on_down(void *arg, struct channel *channel, const struct err *why)
+{
+	struct admit *a = arg;
+
+	(void)channel;
+	(void)why;
+	a->channel = NULL;
+	if (a->until_ns != 0)
+		admit_free(a); /* else the store still has it */
+}
+
+static void
+on_nothing(void *arg, struct channel *channel)
+{
+	(void)arg;
+	(void)channel;
+}
+
+void
+cluster_admit_channel(void *arg, struct channel *channel)
+{
+	static const struct channel_calls calls = {on_nothing, on_data, on_nothing, on_down};
+	struct cluster *c = arg;
+	struct admit *a =
+		c->admits_count < ADMITS_MAX ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
+
+	if (!a) {
+		channel_abort(channel);
+		return;
+	}
+	a->c = c;
+	a->channel = channel;
+	a->peer = *channel_peer(channel);
+	a->from = *channel_address(channel);
+	a->until_ns = world_mono_ns() + (uint64_t)ASK_S * CLUSTER_SECOND_NS;
+	buf_init(&a->in, MEM_SCHEDULER, ADMISSION_QUESTION_MAX + LENGTH_BYTES);
+	list_init(&a->link);
+	list_push(&c->admits, &a->link);
+	c->admits_count++;
+	channel_give(channel, &calls, a);
+}
+
+void
+cluster_admit_tick(struct cluster *c, uint64_t now_ns)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &c->admits) {
+		struct admit *a = container_of(it, struct admit, link);
+
+		if (a->until_ns != 0 && now_ns >= a->until_ns)
+			admit_free(a);
+	}
+}
+
+void
+cluster_admit_end(struct cluster *c)
+{
+	while (!list_empty(&c->admits))
+		admit_free(container_of(c->admits.next, struct admit, link));
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_CLUSTER_INSIDE_H
+#define SCHEDULER_CLUSTER_INSIDE_H
+
+/* What the files of the cluster share; nobody else includes this. */
+
+#include "base/list.h"
+#include "base/map.h"
+#include "scheduler/cluster.h"
+#include "scheduler/cluster_keep.h"
+#include "scheduler/gossip/gossip.h"
+#include "scheduler/petition.h"
+#include "scheduler/shell.h"
+#include "scheduler/tidings.h"
+
+enum {
+	CLUSTER_GOSSIP = 1, /* the core's service number */
+	CLUSTER_TICK_MS = 1000,
+	CLUSTER_SECOND_NS = 1000000000,
+};
+
+/* A node of the roster. */
+struct cluster_node {
+	struct store_node row; /* id 0: it has none here yet, and what is in it came otherwise */
+	bool peer;             /* given to shell and gossip */
+	struct addr given;     /* the address that the shell was given last */
+	enum gossip_state state;
+	uint32_t accuser;
+	int64_t since_wall_ns; /* of the state */
+	bool announced;        /* that it came is told, or was so before this process */
+	bool has_facts;
+	struct tidings_facts facts;
+	struct tidings_load load;
+	uint64_t mark; /* of the look at the rows that saw it last */
+};
+
+/* A change of the store that waits for its turn. work is called within a transaction: 0, it is to
+ * be kept; 1, there is nothing to change; or -1. It may be called again after a conflict. */
+struct cluster_change {
+	struct list link;
+	int (*work)(void *arg, struct store *s, struct err *err);
+	/* err NULL: it is kept (or there was nothing to do). The last call. */
+	void (*done)(void *arg, const struct err *err);
+	void *arg;
+	unsigned tries;
+};
+
+struct cluster {
+	struct station *st;
+	const struct config *config;
+	struct model *m; /* NULL before cluster_start */
+	int folder;
+	bool member;
+	struct cluster_keep keep;
+	int64_t not_before_s, not_after_s; /* of the certificate */
+
+	/* cluster_link.c */
+	struct envelope_self self;
+	bool has_self;
+	struct channel_rules *rules;
+	struct shell *shell;
+	struct gossip *gossip;
+	struct config_listen listen; /* as when it was begun */
+	uint64_t suspect_after_ms, dead_after_ms;
+	uint64_t bind_at_ns; /* when the sockets are tried again */
+	struct err unbound;  /* why there are none */
+	bool unsaid;         /* facts do not fit into an entry */
+	bool put;            /* the core has something to let out */
+
+	/* cluster_roster.c */
+	struct map nodes;         /* struct cluster_node by id */
+	struct store_cluster row; /* id 0: none here */
+	uint64_t looks;
+	bool rows_changed;
+	bool admitted_changed; /* entries of gossip about new nodes */
+	uint64_t started_ns;
+
+	/* cluster_store.c */
+	struct list changes;
+	struct cluster_change *change; /* submitted */
+	uv_timer_t again;
+
+	/* cluster_admit.c */
+	struct list admits;
+	size_t admits_count;
+
+	/* cluster_join.c, cluster_leave.c: at most one of a kind */
+	struct cluster_join *join;
+	struct petition *renewal;
+	uint64_t renew_at_ns, renew_wait_ns;
+	struct err renewal_err;  /* why the last one failed; ERR_DENIED: it was sent away */
+	uint64_t alone_since_ns; /* nobody else was alive since then; 0: somebody is */
+	struct cluster_leave *leave;
+
+	uv_timer_t tick;
+	unsigned handles;
+	bool dirty; /* the tables */
+	bool over;
+	bool freed;
+	struct gossip_counters counted; /* as they were when metrics were written */
+};
+
+/* ---- cluster.c ---- */
+
+/* A member's identity was written: the process ends. */
+void cluster_renew_process(struct cluster *c);
+/* The state of the certificate, from its chain. */
+int cluster_read_times(struct cluster *c, struct err *err) MUST_CHECK;
+bool cluster_keeper(const struct cluster *c);
+/* Answers, unless the process ends: then the next one is given the request, and answers. */
+void cluster_answer(struct cluster *c, const struct station_request *q, const void *body,
+		    size_t bytes, const int *fds, size_t count);
+void cluster_refuse(struct cluster *c, const struct station_request *q, const struct err *err);
+
+/* ---- cluster_link.c ---- */
+
+/* Sockets, shell, gossip: nothing happens when they are there. */
+void cluster_link_try(struct cluster *c, uint64_t now_ns);
+int cluster_link_rules(struct cluster *c, struct err *err) MUST_CHECK;
+void cluster_link_end(struct cluster *c);
+/* Makes a node of the roster a peer, or gives its newer address; and the other way. */
+void cluster_link_meet(struct cluster *c, struct cluster_node *n);
+void cluster_link_part(struct cluster *c, struct cluster_node *n);
+/* Lets out what was put. Not from within a tell. */
+void cluster_link_flush(struct cluster *c);
+/* As node.yaml says it; a zero IP: it is where this node's packets come from. */
+void cluster_link_own(const struct cluster *c, struct addr *out);
+/* Where others can reach this node, for those who have not heard of it. */
+size_t cluster_link_addresses(struct cluster *c, struct addr *out, size_t max);
+
+/* ---- cluster_roster.c ---- */
+
+struct cluster_node *cluster_roster_find(const struct cluster *c, uint32_t id);
+struct cluster_node *cluster_roster_named(const struct cluster *c, const char *name);
+/* This node itself, as it is before any row is read. */
+int cluster_roster_self(struct cluster *c, struct err *err) MUST_CHECK;
+/* Reads the rows; meets new nodes, parts from those that were removed. */
+void cluster_roster_read(struct cluster *c);
+/* From the list that came with the admission. */
+void cluster_roster_listed(struct cluster *c);
+/* From entries of gossip: nodes that somebody has just admitted. */
+void cluster_roster_admitted(struct cluster *c);
+/* What the gossip core tells. */
+void cluster_roster_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, const void *data,
+			 size_t bytes);
+size_t cluster_roster_count(const struct cluster *c); /* not removed, self counted */
+size_t cluster_roster_live(const struct cluster *c);  /* others that are alive */
+
+/* ---- cluster_facts.c ---- */
+
+/* Puts what this node says of itself where it has changed. */
+void cluster_facts_put(struct cluster *c);
+void cluster_facts_of(struct cluster *c, struct tidings_facts *out);
+void cluster_facts_load(struct cluster *c, struct tidings_load *out);
+/* Replicas that a node says it has. */
+uint32_t cluster_facts_replicas(struct cluster *c, uint32_t node);
+
+/* ---- cluster_store.c ---- */
+
+int cluster_store_change(struct cluster *c, int (*work)(void *, struct store *, struct err *),
+			 void (*done)(void *, const struct err *), void *arg,
+			 struct err *err) MUST_CHECK;
+void cluster_store_end(struct cluster *c);
+/* Rows of a kind as an array of its struct; appended to out. */
+int cluster_store_rows(struct store *s, enum store_kind kind, struct buf *out,
+		       struct err *err) MUST_CHECK;
+
+/* ---- cluster_admit.c ---- */
+
+void cluster_admit_channel(void *arg, struct channel *channel);
+void cluster_admit_tick(struct cluster *c, uint64_t now_ns);
+void cluster_admit_end(struct cluster *c);
+/* Entries about those that were admitted lately. */
+void cluster_admit_announce(struct cluster *c);
+
+/* ---- cluster_join.c, cluster_renew.c ---- */
+
+void cluster_join_request(struct cluster *c, const struct station_request *q, const void *body,
+			  size_t bytes, const int *fds, size_t count);
+void cluster_join_end(struct cluster *c);
+void cluster_renew_tick(struct cluster *c, uint64_t now_ns);
+void cluster_renew_end(struct cluster *c);
+
+/* ---- cluster_invite.c, cluster_member.c, cluster_leave.c ---- */
+
+void cluster_invite_request(struct cluster *c, const struct station_request *q, const void *body,
+			    size_t bytes);
+void cluster_invite_mode(struct cluster *c, const struct station_request *q, const void *body,
+			 size_t bytes);
+void cluster_member_request(struct cluster *c, const struct station_request *q, const void *body,
+			    size_t bytes);
+void cluster_leave_request(struct cluster *c, const struct station_request *q, const void *body,
+			   size_t bytes);
+void cluster_leave_said(struct cluster *c);
+void cluster_leave_tick(struct cluster *c, uint64_t now_ns);
+void cluster_leave_end(struct cluster *c);
+
+/* ---- cluster_publish.c ---- */
+
+void cluster_publish(struct cluster *c);
+void cluster_publish_metrics(struct cluster *c);
+void cluster_publish_member(struct cluster *c, const struct cluster_node *n,
+			    struct msg_member *out);
+#endif

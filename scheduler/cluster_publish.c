@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables member and cluster, and the metrics of gossip. A node that is in no cluster has one
+ * row of each, of itself. */
+#include "scheduler/cluster_inside.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "base/world.h"
+#include "ring/metrics.h"
+#include "scheduler/publish_table.h"
+
+_Static_assert((int)GOSSIP_AGE_BOUNDS < (int)METRIC_BOUNDS, "ages fit a histogram");
+
+/* ---- members ---- */
+
+static uint32_t
+state_of(const struct cluster *c, const struct cluster_node *n)
+{
+	if (n->row.node == c->keep.node)
+		return MSG_MEMBER_READY;
+	switch (n->state) {
+	case GOSSIP_ALIVE:
+		return MSG_MEMBER_READY;
+	case GOSSIP_SUSPECT:
+		return MSG_MEMBER_SUSPECT;
+	case GOSSIP_DEAD:
+		return MSG_MEMBER_DEAD;
+	case GOSSIP_LEFT:
+		return MSG_MEMBER_LEFT;
+	case GOSSIP_UNKNOWN:
+		break;
+	}
+	return MSG_MEMBER_NEW;
+}
+
+static bool
+has_key(const char *pairs, const char *key)
+{
+	size_t length = strlen(key);
+
+	for (const char *at = pairs; *at; at += strcspn(at, "\n") + (at[strcspn(at, "\n")] != 0))
+		if (strncmp(at, key, length) == 0 && at[length] == '=')
+			return true;
+	return false;
+}
+
+/* Those that were set by hand, then those of node.yaml that have other keys. */
+static void
+merge_labels(const char *own, const struct tidings_facts *f, char out[MSG_PAIRS])
+{
+	text_copy(out, MSG_PAIRS, own);
+	for (size_t i = 0; i < f->labels_count; i++) {
+		const struct tidings_label *l = &f->labels[i];
+		size_t used = strlen(out);
+
+		if (!has_key(own, l->key) &&
+		    !text_format(out + used, MSG_PAIRS - used, "%s=%s\n", l->key, l->value))
+			out[used] = '\0';
+	}
+}
+
+static void
+put_facts(const struct tidings_facts *f, const struct tidings_load *l, struct msg_member *out)
+{
+	text_copy(out->zone, sizeof(out->zone), f->zone);
+	text_copy(out->version, sizeof(out->version), f->version);
+	text_copy(out->platform, sizeof(out->platform), f->platform);
+	out->cpu_milli = f->cpu_milli;
+	out->memory_bytes = f->memory_bytes;
+	out->cpu_free_milli = l->cpu_free_milli;
+	out->memory_free_bytes = l->memory_free_bytes;
+	out->store_sequence = l->sequence;
+}
+
+void
+cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct msg_member *out)
+{
+	bool self = n->row.node == c->keep.node;
+	struct tidings_facts facts = n->facts;
+	struct tidings_load load = n->load;
+
+	if (self) {
+		cluster_facts_of(c, &facts);
+		cluster_facts_load(c, &load);
+	}
+	*out = (struct msg_member){
+		.node = n->row.node,
+		.state = state_of(c, n),
+		.self = self,
+		.accuser = n->accuser,
+		.draining = n->row.draining,
+		.keeper = self ? cluster_keeper(c) : n->row.keeper,
+		.writer = n->row.node == cluster_writer(c),
+		.since_wall_ns = n->since_wall_ns,
+		.admitted_wall_ns = n->row.admitted_wall_ns,
+	};
+	text_copy(out->name, sizeof(out->name), n->row.name);
+	put_facts(&facts, &load, out);
+	if (self && cluster_link_addresses(c, &out->address, 1) == 0)
+		out->address = c->listen.addr;
+	else if (!self)
+		(void)cluster_address(c, n->row.node, &out->address);
+	merge_labels(n->row.labels, &facts, out->labels);
+	out->replicas = self ? (uint32_t)map_count(&c->m->replicas)
+			     : cluster_facts_replicas(c, n->row.node);
+	text_copy(out->taints, sizeof(out->taints), n->row.taints);
+}
+
+static void
+publish_alone(struct cluster *c, struct publish_table *t)
+{
+	struct msg_member row = {.node = 1, .state = MSG_MEMBER_READY, .self = 1, .writer = 1};
+	struct tidings_facts facts;
+	struct tidings_load load;
+
+	cluster_facts_of(c, &facts);
+	cluster_facts_load(c, &load);
+	put_facts(&facts, &load, &row);
+	text_copy(row.name, sizeof(row.name), facts.name);
+	merge_labels("", &facts, row.labels);
+	row.replicas = (uint32_t)map_count(&c->m->replicas);
+	publish_table_row(t, 1, &row);
+}
+
+static void
+publish_members(struct cluster *c)
+{
+	struct publish_table t;
+	struct map_iter it = {0};
+	struct msg_member row;
+	size_t count = 0;
+
+	publish_table_begin(&t, c->m, MSG_TABLE_MEMBER);
+	if (!c->member)
+		publish_alone(c, &t);
+	while (c->member && map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		if ((n->row.removed && n->row.node != c->keep.node) ||
+		    count++ >= CLUSTER_MEMBERS_SHOWN_MAX)
+			continue;
+		cluster_publish_member(c, n, &row);
+		publish_table_row(&t, row.node, &row);
+	}
+	publish_table_commit(&t);
+}
+
+/* ---- the cluster ---- */
+
+static uint32_t
+engine_of(const struct cluster *c, const struct store_status *status)
+{
+	if (!c->member)
+		return MSG_STORE_ALONE;
+	if (c->row.id != 0 && c->row.writer == 0)
+		return MSG_STORE_ETCD;
+	if (cluster_writer(c) == c->keep.node)
+		return MSG_STORE_WRITER;
+	return status->shared ? MSG_STORE_FOLLOWER : MSG_STORE_ALONE;
+}
+
+static void
+put_trouble(const struct cluster *c, struct msg_cluster *row)
+{
+	if (c->renewal_err.kind)
+		msg_reason_from(&c->renewal_err, &row->trouble);
+	else if (c->unbound.kind)
+		msg_reason_from(&c->unbound, &row->trouble);
+}
+
+static void
+publish_cluster(struct cluster *c)
+{
+	struct store_status status;
+	struct publish_table t;
+	struct msg_cluster row = {0};
+
+	store_status(c->m->store, &status);
+	row.engine = engine_of(c, &status);
+	row.writable = status.writable;
+	if (!status.writable)
+		msg_reason_from(&status.why, &row.why);
+	row.store_sequence = status.sequence;
+	if (c->config->listen.gossip.on)
+		row.gossip = c->config->listen.gossip.addr;
+	if (c->member) {
+		row.self = c->keep.node;
+		row.admission = c->row.admission ? c->row.admission : MSG_ADMISSION_TOKEN;
+		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row.id, sizeof(row.id));
+		row.gossip = c->listen.addr;
+		row.certificate_not_after_s = c->not_after_s;
+		put_trouble(c, &row);
+	}
+	publish_table_begin(&t, c->m, MSG_TABLE_CLUSTER);
+	publish_table_row(&t, 1, &row);
+	publish_table_commit(&t);
+}
+
+void
+cluster_publish(struct cluster *c)
+{
+	c->dirty = false;
+	if (!c->m || !c->m->writer)
+		return;
+	publish_members(c);
+	publish_cluster(c);
+	station_kick(c->st);
+}
+
+/* ---- metrics ---- */
+
+static void
+count_members(struct cluster *c)
+{
+	static const char *const names[] = {[MSG_MEMBER_NEW] = "new",
+					    [MSG_MEMBER_READY] = "ready",
+					    [MSG_MEMBER_SUSPECT] = "suspect",
+					    [MSG_MEMBER_DEAD] = "dead",
+					    [MSG_MEMBER_LEFT] = "left"};
+	int64_t counts[MSG_MEMBER_LEFT + 1] = {[MSG_MEMBER_READY] = !c->member};
+	struct map_iter it = {0};
+
+	while (c->member && map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		counts[state_of(c, n)] += !n->row.removed;
+	}
+	for (unsigned i = MSG_MEMBER_NEW; i <= MSG_MEMBER_LEFT; i++) {
+		struct metric_labels labels = {0};
+
+		metric_label(&labels, "state", names[i]);
+		metric_set(metrics_get(c->m->metrics, METRICS_CLUSTER_MEMBERS, &labels), counts[i]);
+	}
+}
+
+static void
+count(struct cluster *c, enum metrics_id id, const char *kind, const char *direction,
+      const char *outcome, uint64_t more)
+{
+	struct metric_labels labels = {0};
+
+	if (kind)
+		metric_label(&labels, "kind", kind);
+	if (direction)
+		metric_label(&labels, "direction", direction);
+	if (outcome)
+		metric_label(&labels, "outcome", outcome);
+	metric_add(metrics_get(c->m->metrics, id, &labels), more);
+}
+
+static void
+count_messages(struct cluster *c, const struct gossip_counters *now)
+{
+	static const char *const kinds[GOSSIP_MESSAGES_] = {
+		[GOSSIP_PING] = "ping",         [GOSSIP_ACK] = "ack",
+		[GOSSIP_PING_REQ] = "ping_req", [GOSSIP_NACK] = "nack",
+		[GOSSIP_MEMBERS] = "members",   [GOSSIP_CHANGES] = "changes",
+		[GOSSIP_IHAVE] = "ihave",       [GOSSIP_GRAFT] = "graft",
+		[GOSSIP_PRUNE] = "prune",       [GOSSIP_GONE] = "gone",
+		[GOSSIP_SYNC] = "sync"};
+	const struct gossip_counters *was = &c->counted;
+
+	for (unsigned i = 0; i < GOSSIP_MESSAGES_; i++) {
+		count(c, METRICS_GOSSIP_MESSAGES, kinds[i], "sent", NULL,
+		      now->sent[i] - was->sent[i]);
+		count(c, METRICS_GOSSIP_MESSAGES, kinds[i], "received", NULL,
+		      now->received[i] - was->received[i]);
+	}
+	count(c, METRICS_GOSSIP_SUSPICIONS, NULL, NULL, "raised",
+	      now->suspicions_raised - was->suspicions_raised);
+	count(c, METRICS_GOSSIP_SUSPICIONS, NULL, NULL, "refuted",
+	      now->suspicions_refuted - was->suspicions_refuted);
+	count(c, METRICS_GOSSIP_SUSPICIONS, NULL, NULL, "confirmed",
+	      now->suspicions_confirmed - was->suspicions_confirmed);
+}
+
+/* The core's own classes of ages, each put where the family's bounds say. */
+static void
+count_ages(struct cluster *c, const struct gossip_counters *now)
+{
+	const uint64_t *bounds = metrics_bounds_of(METRICS_SECONDS);
+	struct metric_series *s = metrics_get(c->m->metrics, METRICS_GOSSIP_CONVERGENCE, NULL);
+
+	for (unsigned i = 0; i <= GOSSIP_AGE_BOUNDS; i++) {
+		uint64_t more = now->age[i] - c->counted.age[i], at = METRIC_BOUNDS;
+
+		for (unsigned b = METRIC_BOUNDS; i < GOSSIP_AGE_BOUNDS && b-- > 0;)
+			if ((uint64_t)gossip_age_bounds_ms[i] * 1000000 <= bounds[b])
+				at = b;
+		__atomic_fetch_add(&s->values[at], more, __ATOMIC_RELAXED);
+	}
+	__atomic_fetch_add(&s->values[METRIC_VALUES - 1],
+			   (now->age_sum_us - c->counted.age_sum_us) * 1000, __ATOMIC_RELAXED);
+}
+
+void
+cluster_publish_metrics(struct cluster *c)
+{
+	if (!c->m || !c->m->metrics)
+		return;
+	count_members(c);
+	if (!c->gossip)
+		return;
+	const struct gossip_counters *now = gossip_counters(c->gossip);
+	count_messages(c, now);
+	count_ages(c, now);
+	c->counted = *now;
+}
