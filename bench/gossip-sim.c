@@ -10,6 +10,7 @@
  *   burst    as many nodes as there are, at most 1,000, put an entry each at the same instant:
  *            until all hold all
  *   crash    one node stops: until all others hold it as dead
+ *   join     all start within half a second, knowing the roster: until all know all
  *   false    5 % of all datagrams lost for 300 s: live nodes that somebody held to be dead
  *
  * bench-gossip-sim [--json] [--nodes 100,1000,10000] [--false-nodes 1000]
@@ -244,9 +245,10 @@ plan_of(uint32_t nodes)
 }
 
 static struct sim *
-cell(const struct plan *plan, struct sim_profile *profile, const struct sim_check *check)
+cell(const struct plan *plan, const struct sim_profile *like, struct sim_profile *profile,
+     const struct sim_check *check)
 {
-	*profile = *profile_gossip_bare();
+	*profile = *like;
 	profile->checks = check;
 	profile->check_count = 1;
 	mem_free(meter.ms);
@@ -260,7 +262,7 @@ measure(uint32_t nodes, const struct sim_check *check)
 {
 	struct plan plan = plan_of(nodes);
 	struct sim_profile profile;
-	struct sim *s = cell(&plan, &profile, check);
+	struct sim *s = cell(&plan, profile_gossip_bare(), &profile, check);
 
 	sim_run(s, 5 * SIM_S);
 	row(nodes, "memory of a core", "KiB", (double)mem_used(MEM_SCHEDULER) / nodes / 1024, "");
@@ -268,6 +270,39 @@ measure(uint32_t nodes, const struct sim_check *check)
 	measure_events(s);
 	measure_burst(s);
 	measure_crashes(s);
+	sim_free(s);
+}
+
+static bool
+all_know_all(struct sim *s)
+{
+	uint64_t digest = 0;
+
+	for (uint32_t node = 1; node <= meter.nodes; node++) {
+		void *core = sim_core(s, node);
+		const struct gossip *g = core ? profile_gossip_core(core) : NULL;
+
+		if (!g || gossip_members_live(g) < meter.nodes ||
+		    (node > 1 && gossip_digest(g) != digest))
+			return false;
+		digest = gossip_digest(g);
+	}
+	return true;
+}
+
+static void
+measure_join(uint32_t nodes, const struct sim_check *check)
+{
+	struct plan plan = plan_of(nodes);
+	struct sim_profile profile;
+	struct sim *s = cell(&plan, profile_gossip_cold(), &profile, check);
+	bool all = false;
+
+	while (!all && s->now_ns < 60 * SIM_S) {
+		sim_run(s, s->now_ns + SIM_S / 10);
+		all = all_know_all(s);
+	}
+	row(nodes, all ? "join, all know all" : "join, NOT ALL", "ms", (double)s->now_ns / 1e6, "");
 	sim_free(s);
 }
 
@@ -283,7 +318,7 @@ measure_false_deaths(uint32_t nodes, const struct sim_check *check)
 					       .kind = PLAN_LOSS,
 					       .node = 1,
 					       .strength = 50000});
-	s = cell(&plan, &profile, check);
+	s = cell(&plan, profile_gossip_bare(), &profile, check);
 	sim_run(s, 305 * SIM_S);
 	row(nodes, "false, 5 % loss", "tells in 300 s", (double)meter.dead, "target 0");
 	sim_free(s);
@@ -319,6 +354,7 @@ main(int argc, char **argv)
 			return 2;
 		}
 		measure(nodes, &check);
+		measure_join(nodes, &check);
 		cells = *end == ',' ? end + 1 : end;
 	}
 	if (false_nodes >= 10)

@@ -222,6 +222,7 @@ struct gossip {
 	struct rumour *rumours;
 	size_t rumours_count, rumours_capacity;
 	uint64_t rumours_bits[CORE_RUMOUR_BITS / 64]; /* clear: there is none about that node */
+	bool rumours_untold; /* the queue was full, and none of it has been told since */
 	uint64_t rumours_ns;
 
 	struct map doubts;

@@ -20,6 +20,7 @@ enum {
 	RUMOUR_TOLD_MAX = MULTIPLIER * 5, /* GOSSIP_MEMBERS_MAX has five digits */
 	CAPACITY_MIN = 16,
 	KEPT = 64,
+	SHRINK = GOSSIP_RUMOURS_MAX / 16,
 };
 
 uint32_t
@@ -100,19 +101,25 @@ keep_below(struct gossip *g, uint32_t told)
 		mark_all(g);
 }
 
-/* When the queue is full those go that were told most often; when none was told yet there is more
- * news than rumours can carry, and anti-entropy has to. */
+/* When the queue is full those go that were told most often, a good many at a time; when none was
+ * told yet there is more news than rumours can carry, and anti-entropy has to. A whole cell that
+ * joins is such news: it must not be looked for again with each record. */
 static bool
 shrink(struct gossip *g)
 {
-	uint32_t most = 0;
+	size_t told[RUMOUR_TOLD_MAX + 1] = {0}, gone = 0;
+	uint32_t least = RUMOUR_TOLD_MAX + 1;
 
+	if (g->rumours_untold)
+		return false;
 	for (size_t i = 0; i < g->rumours_count; i++)
-		if (g->rumours[i].told > most)
-			most = g->rumours[i].told;
-	if (most > 0)
-		keep_below(g, most);
-	return most > 0;
+		told[g->rumours[i].told]++;
+	while (least > 1 && gone < SHRINK)
+		gone += told[--least];
+	g->rumours_untold = gone == 0;
+	if (gone > 0)
+		keep_below(g, least);
+	return gone > 0;
 }
 
 static bool
@@ -202,6 +209,7 @@ rumour_fill(struct gossip *g, struct packet *p, uint32_t to)
 		return;
 	for (size_t i = 0; i < g->rumours_count; i++)
 		there[g->rumours[i].told] = true;
+	g->rumours_untold = false;
 	for (uint32_t told = 0; told < limit && room; told++)
 		if (there[told])
 			room = fill(g, p, to, told, MUTANT(12, limit, limit + 1));

@@ -25,6 +25,8 @@ const struct sim_profile *profile_gossip(void);
 /* Without acts and checks, and all know all from the start: for measuring. Copy it to add a check.
  */
 const struct sim_profile *profile_gossip_bare(void);
+/* Likewise, but nobody knows more than the roster: all join at once. */
+const struct sim_profile *profile_gossip_cold(void);
 /* The core within what sim_core() gives. */
 struct gossip *profile_gossip_core(void *core);
 bool profile_gossip_has_left(void *core);

@@ -246,14 +246,31 @@ fails_likewise(const struct plan *plan, void *data)
 }
 
 static void
+print_kinds(uint32_t kinds)
+{
+	const char *comma = " --faults ";
+
+	for (enum plan_kind kind = PLAN_ACT + 1; kind < PLAN_KINDS; kind++)
+		if (kinds >> kind & 1) {
+			printf("%s%s", comma, sim_plan_kind_name(kind));
+			comma = ",";
+		}
+	if (kinds == 0)
+		printf("%snone", comma);
+}
+
+static void
 print_repeat(const struct run_options *o, uint64_t seed, const struct plan *plan)
 {
 	const char *comma = " --only ";
+	const uint32_t all = (1u << PLAN_KINDS) - 2;
 
 	printf("  tools/sim --profile %s --seed %" PRIu64 " --seconds %" PRIu64, o->profile->name,
 	       seed, o->seconds);
 	if (o->nodes)
 		printf(" --nodes %u", o->nodes);
+	if ((o->kinds & all) != all)
+		print_kinds(o->kinds & all);
 	for (size_t i = 0; plan && i < plan->item_count; i++)
 		if (!plan->items[i].dropped) {
 			printf("%s%zu", comma, i);

@@ -430,6 +430,38 @@ test_rumour_limit(void **state)
 	}
 }
 
+static bool
+is_told(const struct gossip *g, uint32_t node)
+{
+	for (size_t i = 0; i < g->rumours_count; i++)
+		if (g->rumours[i].node == node)
+			return true;
+	return false;
+}
+
+/* A whole cell that joins: what finds no room is left to anti-entropy, until some was told. */
+static void
+test_more_news_than_rumours(void **state)
+{
+	struct gossip g = {.live = 9999};
+	uint32_t node = 1;
+
+	(void)state;
+	for (; node <= 2 * GOSSIP_RUMOURS_MAX; node++)
+		rumour_add(&g, node, node, core_status(1, GOSSIP_ALIVE));
+	assert_int_equal(g.rumours_count, GOSSIP_RUMOURS_MAX);
+	assert_false(is_told(&g, node - 1));
+	packet_begin(&packet);
+	rumour_fill(&g, &packet, node);
+	node++;
+	rumour_add(&g, node, node, core_status(1, GOSSIP_ALIVE));
+	assert_true(is_told(&g, node));
+	/* Those that were told made room, and no others. */
+	assert_true(g.rumours_count > GOSSIP_RUMOURS_MAX - 200);
+	assert_true(is_told(&g, GOSSIP_RUMOURS_MAX));
+	mem_free(g.rumours);
+}
+
 /* A rumour ends; then there is nothing to send but probes. */
 static void
 test_rumour_ends(void **state)
@@ -520,15 +552,25 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_precedence),     TEST(test_told),
-		TEST(test_refutes),        TEST(test_refutation_is_durable),
-		TEST(test_confirmations),  TEST(test_heard),
-		TEST(test_stall),          TEST(test_probe),
-		TEST(test_probe_answered), TEST(test_relay),
-		TEST(test_buddy),          TEST(test_correction),
-		TEST(test_contacts),       TEST(test_rumour_limit),
-		TEST(test_rumour_ends),    TEST(test_malformed),
-		TEST(test_order),          TEST(test_roster),
+		TEST(test_precedence),
+		TEST(test_told),
+		TEST(test_refutes),
+		TEST(test_refutation_is_durable),
+		TEST(test_confirmations),
+		TEST(test_heard),
+		TEST(test_stall),
+		TEST(test_probe),
+		TEST(test_probe_answered),
+		TEST(test_relay),
+		TEST(test_buddy),
+		TEST(test_correction),
+		TEST(test_contacts),
+		TEST(test_rumour_limit),
+		TEST(test_rumour_ends),
+		TEST(test_malformed),
+		TEST(test_more_news_than_rumours),
+		TEST(test_order),
+		TEST(test_roster),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
