@@ -405,7 +405,7 @@ problem(struct call *call, const struct err *err, unsigned status, const struct 
 	json_end(&j);
 	if (status == 405)
 		text_format(extra, sizeof(extra), "allow: %s\r\n", call->allow);
-	else if (status == 429 || status == 503)
+	else if ((status == 429 || status == 503) && !call->refused_inside)
 		text_copy(extra, sizeof(extra), "retry-after: 1\r\n");
 	call_reply(call, status, "application/problem+json", extra, b.data, b.length);
 	buf_fini(&b);
@@ -549,6 +549,7 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 	struct ask *ask = arg;
 	struct call *call = ask->call;
 
+	call->refused_inside = status != 0;
 	if (call->conn && status == ERR_CONFLICT && call->if_match[0])
 		call_problem_status(call, err, 412);
 	else if (call->conn && status != 0)

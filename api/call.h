@@ -47,6 +47,7 @@ struct call {
 	bool is_websocket;
 	bool head_only, old; /* HEAD; HTTP/1.0: no chunks */
 	bool answered;       /* the head of an answer was sent */
+	bool refused_inside; /* by another role: the same request at once again is no help */
 	bool raw;            /* upgraded */
 	bool open;           /* the answer is a stream that has not ended */
 	unsigned asks;

@@ -390,6 +390,9 @@ exchange(struct client *c, const struct cli *cli, const struct client_request *r
 	if (cli->verbose)
 		fprintf(stderr, "%s %s: %u in %.1f ms\n", r->method, r->target, c->status,
 			(double)(world_mono_ns() - begun) / 1e6);
+	size_t length;
+	c->again = c->status == 503 &&
+		   http1_head_value(&c->head, c->data, HEADER_RETRY_AFTER, &length) != NULL;
 	if ((c->status < 200 || c->status > 299) && c->status != 101)
 		return read_problem(c, err);
 	return 0;
@@ -419,12 +422,12 @@ client_open(struct client *c, const struct cli *cli, const struct client_request
 	static const struct timespec pause = {.tv_nsec = 200000000};
 	uint64_t give_up = world_mono_ns() + CLIENT_RETRY_MS * UINT64_C(1000000);
 
-	/* 503: a process of the node is being started again; nothing was done. A body that is a
+	/* A process of the node is being started again, and nothing was done. A body that is a
 	 * stream cannot be sent twice. */
 	for (;;) {
 		int rc = open_once(c, cli, request, err);
 
-		if (rc == 0 || c->status != 503 || request->produce || world_mono_ns() > give_up)
+		if (rc == 0 || !c->again || request->produce || world_mono_ns() > give_up)
 			return rc;
 		client_close(c);
 		err_clear(err);

@@ -35,6 +35,7 @@ struct client {
 	size_t filled;
 	size_t at; /* of the body's next byte in data */
 	bool ended;
+	bool again;             /* a 503 that says when to ask again */
 	bool no_wait;           /* client_read gives CLIENT_LATER instead of waiting */
 	struct buf diagnostics; /* JSON of a problem's "diagnostics", "" when none */
 };
@@ -54,7 +55,7 @@ struct client_request {
 };
 
 /* Connects, sends and reads the answer's head (not of 1xx). 0 when the answer is 2xx or 101. A 503
- * is asked again for a while. */
+ * with Retry-After (RFC 9110 10.2.3) is asked again for a while. */
 int client_open(struct client *c, const struct cli *cli, const struct client_request *request,
 		struct err *err) MUST_CHECK;
 void client_close(struct client *c);

@@ -266,7 +266,7 @@ scheduler_request(struct station *st, const struct station_request *r, const voi
 		answer_join(st, r, body, count == 1 ? fds[0] : -1);
 		return;
 	case MSG_OP_LEAVE:
-		err_set(&err, ERR_CONFLICT, "it runs replicas");
+		err_set(&err, ERR_UNREACHABLE, "the writer does not answer");
 		if (((const struct msg_leave *)body)->force)
 			station_answer(st, r, NULL, 0, NULL, 0);
 		else
@@ -766,7 +766,8 @@ test_cluster(void **state)
 	assert_false(has("zl1 x"));
 	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{}"), 400);
 	assert_int_equal(ask("POST", "/v1/cluster/join", "", "{\"ticket\": 5}"), 400);
-	assert_int_equal(ask("POST", "/v1/cluster/leave", "", NULL), 409);
+	assert_int_equal(ask("POST", "/v1/cluster/leave", "", NULL), 503);
+	assert_true(has("the writer does not answer") && !has("retry-after"));
 	assert_int_equal(ask("POST", "/v1/cluster/leave", "", "{\"force\": true}"), 200);
 	assert_int_equal(ask("PUT", "/v1/cluster/admission", "", "{\"mode\": \"closed\"}"), 200);
 	assert_int_equal(ask("PUT", "/v1/cluster/admission", "", "{\"mode\": \"ajar\"}"), 400);
