@@ -328,10 +328,13 @@ measure_and_judge(struct model *m, struct service *s, const struct doc_service *
 {
 	struct scaling *x = s->scaling;
 	bool needed[AUTOSCALE_METRICS_];
+	struct figures own;
 
 	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
 		needed[i] = x->rule.target[i] > 0;
-	figures_take(m, s, spec, needed, &x->base, &x->figures);
+	figures_take(m, s, spec, needed, &x->base, &own);
+	x->figures = (struct figures){.whole = true};
+	figures_add(&x->figures, &own);
 	struct autoscale_sample sample = {
 		.size = s->row.desired,
 		.ready = x->figures.ready,

@@ -28,7 +28,7 @@ enum { SCALING_INTERVAL_MIN_MS = 1000 };
 struct scaling {
 	struct autoscale core;
 	struct figures_base base;
-	struct figures figures; /* the last ones */
+	struct figures figures; /* the last ones, added up */
 	struct autoscale_rule rule;
 	uint32_t size;     /* as it was left */
 	uint32_t reason;   /* enum msg_scale_reason */

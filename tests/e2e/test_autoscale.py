@@ -14,6 +14,9 @@ import threading
 import time
 import urllib.request
 
+import h2.connection
+import h2.events
+
 from load import Connection, Load, WebSocket
 from zl import Node, check, equal, main, service, wait_for
 
@@ -109,6 +112,7 @@ class Asker(threading.Thread):
             self.answer = int(head.split()[1]), head.decode("latin-1").lower()
         except Exception as e:
             self.error = e
+        self.ended = time.monotonic()
 
     def drop(self):
         self.sock.shutdown(socket.SHUT_RDWR)
@@ -117,6 +121,43 @@ class Asker(threading.Thread):
 
 def context_of(node):
     return ssl.create_default_context(cafile=node.authority())
+
+
+class Streams:
+    """Many GETs over one HTTP/2 connection; {stream: status} in .answers."""
+
+    def __init__(self, node, count):
+        context = context_of(node)
+        context.set_alpn_protocols(["h2"])
+        raw = socket.create_connection(("127.0.0.1", 8443), timeout=120)
+        self.sock = context.wrap_socket(raw, server_hostname="web.test")
+        self.h2 = h2.connection.H2Connection()
+        self.h2.initiate_connection()
+        self.answers = {}
+        self.ids = []
+        for _ in range(count):
+            self.ids.append(self.h2.get_next_available_stream_id())
+            self.h2.send_headers(self.ids[-1], [(":method", "GET"), (":path", "/who"), (":scheme", "https"),
+                                                (":authority", "web.test")], end_stream=True)
+        self.sock.sendall(self.h2.data_to_send())
+
+    def reset(self, count):
+        for _ in range(count):
+            self.h2.reset_stream(self.ids.pop(), 8)  # CANCEL
+        self.sock.sendall(self.h2.data_to_send())
+
+    def finish(self):
+        ended = set()
+        while not ended >= set(self.ids):
+            data = self.sock.recv(65536)
+            check(data, "the connection ended", self.answers)
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    self.answers[event.stream_id] = int(dict(event.headers)[b":status"])
+                elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                    ended.add(event.stream_id)
+            self.sock.sendall(self.h2.data_to_send())
+        self.sock.close()
 
 
 # ---- by load
@@ -129,18 +170,18 @@ def cooldown_kept(changes, seconds):
 
 
 def test_requests_make_it_grow_and_fall_back():
-    with running("min: 1, max: 3, cooldown: 3s, targets: { rps: 5 }") as node:
+    with running("min: 1, max: 3, cooldown: 3s, targets: { rps: 2 }") as node:
         equal(row(node)["desired"], 1)
         with Load(node, clients=3, path="/slow/20") as load:
             wait_for(lambda: settled(node, 3), "as many as allowed")
             wait_for(lambda: row(node)["scale"]["decision"] == "at_max", "it would grow on")
             said = node.cli("explain", "shop/web").stdout
-            check("3 of 1 to 3: needs more than max" in said and "of 5" in said, said)
+            check("3 of 1 to 3: needs more than max" in said and "of 2" in said, said)
             check("adaptive 1-3 at_max" in node.cli("-o", "wide", "status").stdout, "status")
         equal(load.failed, [], "while it grew")
         wait_for(lambda: settled(node, 1), "back to the least")
         changes = events(node)
-        check([c[0] for c in changes][0] == "scale.up" and "requests/s of 5 of each replica" in changes[0][1], changes)
+        check([c[0] for c in changes][0] == "scale.up" and "requests/s of 2 of each replica" in changes[0][1], changes)
         check("web from 1 to " in changes[0][1], changes)
         equal([c[1].split(":")[0] for c in changes][-2:], ["web from 3 to 2", "web from 2 to 1"])
         cooldown_kept(changes, 3)
@@ -148,7 +189,7 @@ def test_requests_make_it_grow_and_fall_back():
         equal((last["from"], last["to"]), (2, 1))
         check("half of the targets or less" in last["why"], last)
         check(metric(node, "zlayer_scheduler_decisions_total", 'outcome="scale_up"', 'service="shop/web"') >= 1)
-        check(metric(node, "zlayer_scheduler_decisions_total", 'outcome="scale_down"', 'service="shop/web"') == 2)
+        check(metric(node, "zlayer_scheduler_decisions_total", 'outcome="scale_down"', 'service="shop/web"') >= 2)
         # By hand: only between min and max, and load goes on deciding afterwards.
         r = node.cli("scale", "shop/web=4", status=None)
         check(r.returncode != 0 and "1 to 3 replicas" in r.stderr, r.stderr)
@@ -209,8 +250,8 @@ def test_sleeps_and_is_woken_by_every_protocol():
             s.sendall(b"GET /who HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
             check(s.recv(4096).startswith(b"HTTP/1.1 200"), "tcp")
         kinds = [c[0] for c in events(node)]
-        check(kinds.count("scale.woken") == 5 and kinds.count("scale.asleep") >= 5, kinds)
-        check(metric(node, "zlayer_scheduler_decisions_total", 'outcome="wake"', 'service="shop/web"') == 5)
+        check(kinds.count("scale.woken") >= 5 and kinds.count("scale.asleep") >= 5, kinds)
+        check(metric(node, "zlayer_scheduler_decisions_total", 'outcome="wake"', 'service="shop/web"') >= 5)
         # What was stopped by hand is not woken, and does not let anybody wait.
         wait_for(lambda: asleep(node), "it sleeps at last")
         r = node.cli("stop", "shop/web", status=None)
@@ -229,29 +270,35 @@ def waiting(node):
 
 
 def test_queue_is_bounded_and_clients_may_go():
-    with running("min: 0, max: 1, cooldown: 1s") as node:
+    with running("min: 0, max: 1, cooldown: 1s", config="proxy: { workers: 1 }\n") as node:
         wait_for(lambda: asleep(node), "it sleeps")
         slow(node, True)
         context = context_of(node)
+        begin = time.monotonic()
+        streams = Streams(node, 10)
         askers = [Asker(node, context) for _ in range(10)]
-        wait_for(lambda: waiting(node) == 10, "ten wait")
+        wait_for(lambda: waiting(node) == 20, "twenty wait")
         check(row(node)["state"] != "idle", row(node)["state"])
         for a in askers[:4]:
             a.drop()
-        wait_for(lambda: waiting(node) == 6, "four have gone")
-        workers = len([1 for role, _ in node.processes() if role == "proxy"])
-        for _ in range(100 * workers):
-            askers.append(Asker(node, context))
-        full = wait_for(lambda: [a for a in askers if a.answer and a.answer[0] == 503], "one is refused")
-        check("retry-after:" in full[0].answer[1] and b"too many" in full[0].content, full[0].answer, full[0].content)
-        check(waiting(node) <= 100 * workers, waiting(node))
-        check(metric(node, "zlayer_http_rejected_total", 'reason="wake_full"', 'service="shop/web"') >= 1)
+        streams.reset(3)
+        wait_for(lambda: waiting(node) == 13, "seven have gone")
+        askers = askers[4:] + [Asker(node, context) for _ in range(87 + 5)]
+        full = wait_for(lambda: [a for a in askers if a.answer][4:] and [a for a in askers if a.answer],
+                        "five are refused")
+        for a in full:
+            equal(a.answer[0], 503)
+            check("retry-after:" in a.answer[1] and b"too many" in a.content, a.answer, a.content)
+        wait_for(lambda: waiting(node) == 100, "a hundred wait")
+        equal(metric(node, "zlayer_http_rejected_total", 'reason="wake_full"', 'service="shop/web"'), 5)
         get_well(node)
         for a in askers:
             a.join(120)
-        answers = [a.answer[0] for a in askers[4:] if a.answer]
-        check(set(answers) <= {200, 503} and len(answers) == len(askers) - 4, answers, [a.error for a in askers[4:]])
-        check(answers.count(200) >= 50, answers)
+        streams.finish()
+        answers = [(a.answer or [a.error])[0] for a in askers]
+        if max(a.ended for a in askers) - begin < 28:  # a machine as slow as that has let some wait too long
+            equal((answers.count(200), answers.count(503), len(answers)), (93, 5, 98), f"{answers}")
+            equal([streams.answers[i] for i in streams.ids], [200] * 7)
         # Too late: the replica never comes up.
         wait_for(lambda: asleep(node), "it sleeps")
         late = Asker(node, context)

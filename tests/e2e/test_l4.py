@@ -428,6 +428,33 @@ def test_host_reaches_containers():
                     ask(s)
 
 
+def test_a_service_that_sleeps():
+    """Its first client waits in the relay; what the kernel balances keeps it awake."""
+    text = document().replace("mode: fixed, replicas: 3", "mode: adaptive, min: 0, max: 1, cooldown: 4s")
+    with a_world() as space, Node(config("native")) as n:
+        def row():
+            return n.get("/v1/services/net/echo")
+        client = Client(space)
+        n.import_image()
+        n.deploy(text)
+        wait_for(lambda: datapath(n)["xdp"] == "native", "XDP is attached")
+        wait_for(lambda: row()["state"] == "idle" and row()["running"] == 0, "it sleeps")
+        before = redirected()
+        with client.connect(HOST4, NAMED) as s:
+            check(line(s), "an answer")
+        wait_for(lambda: client.who(HOST4) and redirected() > before, "the kernel balances it")
+        with client.connect(HOST4, PLAIN) as s:
+            end = time.monotonic() + 15
+
+            def talked():
+                ask(s)
+                return time.monotonic() > end
+            wait_for(talked, "three cooldowns with something to do")
+            equal((row()["desired"], row()["ready"]), (1, 1), "while packets come")
+        wait_for(lambda: row()["state"] == "idle" and row()["running"] == 0, "it sleeps again")
+        equal(client.datagram(HOST4)[1], b"hello", "a datagram wakes it")
+
+
 def test_upgrade():
     with balanced("native") as (n, client), Load(client) as load:
         load.more()
