@@ -78,6 +78,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Time of deploys, by result.")                                                          \
 	X(54, DEPLOY_LAST_SUCCESS, "zlayer_deploy_last_success_timestamp_seconds", GAUGE, ONE,    \
 	  NO_BOUNDS, "When the last successful deploy ended.")                                    \
+	X(55, SCHEDULER_UNPLACEABLE, "zlayer_scheduler_unplaceable_replicas", GAUGE, ONE,         \
+	  NO_BOUNDS, "Replicas that no node takes, by the reason.")                               \
 	X(60, CONTAINER_STARTS, "zlayer_container_starts_total", COUNTER, ONE, NO_BOUNDS,         \
 	  "Container starts, by result.")                                                         \
 	X(61, CONTAINER_START_DURATION, "zlayer_container_start_duration_seconds", HISTOGRAM,     \

@@ -12,6 +12,7 @@
 #include "scheduler/event.h"
 #include "scheduler/halt.h"
 #include "scheduler/outcome.h"
+#include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/rollout_view.h"
 #include "scheduler/save.h"
@@ -39,6 +40,11 @@ order_removal(struct model *m, struct deployment *d, struct replica *p)
 {
 	const struct operation *o = d->operation;
 
+	if (m->placing) {
+		placing_remove(m->placing, p);
+		count_decision(m, p->service, "remove");
+		return;
+	}
 	if (o && o->row.kind == MSG_OPERATION_REMOVE) {
 		p->row.remove_volumes = o->row.volumes;
 		p->row.stop_grace_ms = o->row.grace_ms;
@@ -200,7 +206,8 @@ carry_out(struct model *m, struct deployment *d, struct view *view, const struct
 
 	switch (a->verb) {
 	case ROLLOUT_CREATE:
-		if (create_replica(m, s, a->index, a->of_target, &err) == 0) {
+		if ((m->placing ? placing_ask(m->placing, s, a->index, a->of_target, &err)
+				: create_replica(m, s, a->index, a->of_target, &err)) == 0) {
 			count_decision(m, s, "create");
 			return true;
 		}
@@ -212,7 +219,10 @@ carry_out(struct model *m, struct deployment *d, struct view *view, const struct
 		model_wake_at(m, m->now_ns + 1000 * MS_NS);
 		return false;
 	case ROLLOUT_REMOVE:
-		order_removal(m, d, p);
+		if (a->replica & PLACING_COMES)
+			placing_give_up(m->placing, &view->coming[a->replica & ~PLACING_COMES]);
+		else
+			order_removal(m, d, p);
 		return true;
 	case ROLLOUT_KEEP:
 		reconcile_order(m, p, LIFECYCLE_RUN);
@@ -300,7 +310,7 @@ leave(struct model *m, struct deployment *d)
 		list_each (at, after, &s->replicas) {
 			struct replica *p = container_of(at, struct replica, link);
 
-			if (p->life.order == LIFECYCLE_REMOVE)
+			if (p->life.order == LIFECYCLE_REMOVE || p->remote)
 				continue;
 			reconcile_order(m, p, LIFECYCLE_REMOVE);
 			moved = true;

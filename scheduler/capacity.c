@@ -117,6 +117,9 @@ capacity_check(struct model *m, const struct deployment *d, const char *name,
 	const struct config_reserve *reserve = &m->config->node.reserve;
 	struct capacity_sum used = {0}, want = {0}, free;
 
+	/* Other nodes have room, too; what has none waits for it (placing.h). */
+	if (m->placing)
+		return 0;
 	add_others(m, d, &used);
 	for (size_t i = 0; i < count; i++)
 		add(&want, wants[i].service, wants[i].replicas);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "ring/plan.h"
+#include "scheduler/placing.h"
 #include "scheduler/plan_make.h"
 #include "scheduler/reconcile.h"
 
@@ -131,6 +132,23 @@ create_replica(struct model *m, struct service *s, uint32_t index, bool of_targe
 	return begin_life(m, s, &row, d->rollout.phase != ROLLOUT_IDLE, err) ? 0 : -1;
 }
 
+int
+create_placed(struct model *m, struct service *s, const struct claim *c, uint64_t id,
+	      struct err *err)
+{
+	struct revision *r = model_document(m, s->deployment, c->revision, err);
+	struct store_replica row = {.id = id, .operation = c->epoch};
+	struct replica *p;
+
+	if (!r || check_room(m, err) < 0 || make_row(m, s, r, c->slot + 1, NULL, &row, err) < 0)
+		return -1;
+	p = begin_life(m, s, &row, s->deployment->rollout.phase != ROLLOUT_IDLE, err);
+	if (!p)
+		return -1;
+	p->claim = c->number;
+	return 0;
+}
+
 struct replica *
 create_run(struct model *m, struct service *s, const struct words *args, struct err *err)
 {
@@ -149,6 +167,8 @@ create_run(struct model *m, struct service *s, const struct words *args, struct 
 			index = p->row.index + 1;
 	}
 	text_copy(row.boot, sizeof(row.boot), m->boot);
+	if (m->placing)
+		row.id = placing_run_id(m->placing);
 	if (make_row(m, s, r, index, args, &row, err) < 0)
 		return NULL;
 	return begin_life(m, s, &row, false, err);

@@ -6,10 +6,14 @@
 
 #include "ring/words.h"
 #include "scheduler/model.h"
+#include "scheduler/place/claim.h"
 
 /* Replica `index` of a service, as the target or the revision that serves has it. */
 int create_replica(struct model *m, struct service *s, uint32_t index, bool of_target,
 		   struct err *err) MUST_CHECK;
+/* What a claim of this node stands for (placing.h): with that id, made as its revision says. */
+int create_placed(struct model *m, struct service *s, const struct claim *c, uint64_t id,
+		  struct err *err) MUST_CHECK;
 /* A run of a job, as the revision that serves has it, with more arguments. NULL with err. */
 struct replica *create_run(struct model *m, struct service *s, const struct words *args,
 			   struct err *err);

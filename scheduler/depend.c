@@ -136,9 +136,11 @@ cut_off(struct model *m, struct replica *p)
 static void
 look_at_replica(struct model *m, struct replica *p)
 {
-	const struct doc_service *spec = model_spec(m, p);
+	const struct doc_service *spec = p->remote ? NULL : model_spec(m, p);
 	bool was = p->waits.kind != 0;
 
+	if (p->remote)
+		return;
 	p->held = false;
 	memset(&p->waits, 0, sizeof(p->waits));
 	/* A job that the machine's end may have cut off is not run a second time. */

@@ -34,7 +34,7 @@ halt_replica(struct model *m, struct operation *o, struct replica *p, struct hal
 	if (o->row.kind == MSG_OPERATION_STOP) {
 		if (p->life.order != LIFECYCLE_STOP) {
 			p->row.stop_grace_ms = o->row.grace_ms;
-			p->dirty = true;
+			p->dirty = !p->remote;
 			reconcile_order(m, p, LIFECYCLE_STOP);
 		}
 		h->done &= p->life.state == MSG_REPLICA_STOPPED;

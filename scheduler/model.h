@@ -69,6 +69,12 @@ struct service {
 	uint32_t slot;           /* in the view of this pass */
 	uint32_t mark;
 	struct scaling *scaling; /* NULL: its size does not follow its load */
+	/* placing.c: the revision and operation of which the fleet knows it, and why some of its
+	 * replicas have no node (kind 0: all have one). */
+	uint32_t placed_revision;
+	uint64_t placed_epoch;
+	struct msg_reason unplaced;
+	const char *unplaced_name; /* of the metric's label; static */
 };
 
 struct replica {
@@ -96,6 +102,15 @@ struct replica {
 	uint64_t held_since_ns;
 	uint64_t depends_over; /* as the service's */
 	struct msg_reason waits;
+	/* In a cluster: placing.c, remote.c. */
+	bool remote;           /* another node's: in memory only, its life is that node's affair */
+	uint32_t node_id;      /* whose it is; 0: this node's */
+	uint32_t life_of_node; /* in which it was heard of */
+	char node[MSG_NAME];   /* its name, of a remote one */
+	uint64_t claim;        /* its number on that node; 0: has none */
+	uint32_t claim_state;  /* as was said last, of an own one: enum claim_state */
+	bool retiring;         /* its node was asked to let it leave */
+	bool misfit;           /* is not to stay where it is */
 };
 
 struct operation {
@@ -135,6 +150,8 @@ struct model_hooks {
 	bool (*conducts)(void *arg, const struct deployment *d);
 };
 
+struct placing;
+
 /* Heard of, not read yet. */
 struct model_news {
 	struct map deployments; /* ids */
@@ -148,7 +165,8 @@ struct model {
 	struct store *store;
 	struct model_hooks hooks;
 	struct model_news news;
-	uint32_t node_id; /* in its cluster; 0: in none */
+	uint32_t node_id;        /* in its cluster; 0: in none */
+	struct placing *placing; /* NULL: all replicas are here */
 	const struct config *config;
 	const char *node;
 	const char *boot; /* of the machine: addresses of another one mean nothing */

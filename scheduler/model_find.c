@@ -5,6 +5,8 @@
  */
 #include "scheduler/model.h"
 
+#include "scheduler/placing.h"
+
 struct deployment *
 model_deployment_by_id(struct model *m, uint64_t id)
 {
@@ -64,6 +66,8 @@ model_is_shared(const struct model *m)
 bool
 model_conducts(const struct model *m, const struct deployment *d)
 {
+	if (m->placing)
+		return placing_conducts(m->placing, d);
 	return !m->hooks.conducts || m->hooks.conducts(m->hooks.arg, d);
 }
 

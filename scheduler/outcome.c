@@ -9,12 +9,30 @@
 #include "scheduler/cause.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
+#include "scheduler/placing.h"
 
 #define MS_NS 1000000ull
+
+/* What its own node says of it; in the window between state and reason that may be nothing. */
+static void
+remote_cause(const struct replica *p, bool relapsed, struct err *err)
+{
+	if (p->reason.kind) {
+		msg_reason_to(&p->reason, err);
+		return;
+	}
+	err_set(err, ERR_TIMEOUT, "%s.%u on %s %s", p->service->row.name, p->row.index, p->node,
+		relapsed ? "did not stay healthy" : "did not become healthy");
+	err_fix(err, "zlayer logs %s/%s", p->service->deployment->row.name, p->service->row.name);
+}
 
 void
 outcome_cause(struct model *m, struct replica *p, bool relapsed, struct err *err)
 {
+	if (p->remote) {
+		remote_cause(p, relapsed, err);
+		return;
+	}
 	const struct doc_service *spec = model_spec(m, p);
 	struct gate_check checks[MODEL_CHECKS_MAX];
 	struct msg_result results[MODEL_CHECKS_MAX];
@@ -61,6 +79,10 @@ outcome_of(struct model *m, struct deployment *d, const struct view *view,
 
 	if (a->cause != ROLLOUT_CAUSE_DEPEND && p) {
 		outcome_cause(m, p, a->cause == ROLLOUT_CAUSE_RELAPSED, err);
+		return;
+	}
+	if (a->cause != ROLLOUT_CAUSE_DEPEND && s) {
+		placing_cause(m, s, err);
 		return;
 	}
 	const struct rollout_depend *dep = &view->v.services[a->service].depends[a->depend];

@@ -44,7 +44,7 @@ put_replica(struct publish_table *t, struct replica *p)
 	text_copy(row.deployment_name, sizeof(row.deployment_name),
 		  p->service->deployment->row.name);
 	text_copy(row.service_name, sizeof(row.service_name), p->service->row.name);
-	text_copy(row.node, sizeof(row.node), t->m->node);
+	text_copy(row.node, sizeof(row.node), p->remote ? p->node : t->m->node);
 	publish_table_row(t, p->row.id, &row);
 }
 
@@ -224,6 +224,8 @@ put_service(struct publish_table *t, struct service *s)
 	row.waits = s->waits.kind != 0;
 	if (row.waits)
 		row.reason = s->waits;
+	else if (s->unplaced.kind)
+		row.reason = s->unplaced;
 	else if (tally.reason)
 		row.reason = *tally.reason;
 	scaling_show(t->m, s, &row);

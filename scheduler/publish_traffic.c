@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "scheduler/ports.h"
 #include "scheduler/publish_table.h"
+#include "scheduler/remote.h"
 
 enum { SESSION_TIMEOUT_MS = 60000 };
 
@@ -190,10 +191,17 @@ full_name(const struct replica *p, char *out, size_t cap)
 		    p->row.index);
 }
 
+/* Packets of this node come to it. */
+static bool
+is_reachable(const struct replica *p)
+{
+	return !p->remote || remote_is_reachable(p);
+}
+
 static void
 put_backend(struct publish_table *t, struct replica *p)
 {
-	uint32_t state = lifecycle_balance(&p->life);
+	uint32_t state = is_reachable(p) ? lifecycle_balance(&p->life) : 0;
 	const struct doc_service *order = state ? model_in_force(t->m, p->service) : NULL;
 	const struct doc_service *own = state ? model_spec(t->m, p) : NULL;
 	struct msg_backend row = {
@@ -218,7 +226,7 @@ put_backend(struct publish_table *t, struct replica *p)
 static void
 note_draining(struct publish_table *t, struct replica *p)
 {
-	if (p->life.state == MSG_REPLICA_DRAINING && !p->draining_version)
+	if (!p->remote && p->life.state == MSG_REPLICA_DRAINING && !p->draining_version)
 		p->draining_version = ring_table_own_version(t->m->writer, MSG_TABLE_BACKEND);
 }
 

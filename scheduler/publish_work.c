@@ -14,7 +14,7 @@ enum { FAST_MS = 500 };
 static void
 put_claim(struct publish_table *t, struct replica *p)
 {
-	uint32_t desired = lifecycle_claim(&p->life);
+	uint32_t desired = p->remote ? 0 : lifecycle_claim(&p->life);
 	const struct doc_service *spec = desired ? model_spec(t->m, p) : NULL;
 	struct msg_claim row = {
 		.replica = p->row.id,
@@ -44,7 +44,8 @@ put_claim(struct publish_table *t, struct replica *p)
 static void
 put_probes(struct publish_table *t, struct replica *p)
 {
-	enum lifecycle_probing probing = lifecycle_probing(&p->life);
+	enum lifecycle_probing probing =
+		p->remote ? LIFECYCLE_NO_PROBES : lifecycle_probing(&p->life);
 	const struct doc_service *spec = probing ? model_spec(t->m, p) : NULL;
 	struct gate_check checks[MODEL_CHECKS_MAX];
 	struct addr addr;

@@ -16,6 +16,7 @@
 #include "scheduler/gate.h"
 #include "scheduler/news.h"
 #include "scheduler/outcome.h"
+#include "scheduler/placing.h"
 #include "scheduler/publish.h"
 #include "scheduler/save.h"
 
@@ -398,6 +399,8 @@ reconcile_order(struct model *m, struct replica *p, enum lifecycle_order order)
 		.order = order,
 	};
 
+	if (p->remote)
+		return;
 	if (order == LIFECYCLE_RUN && p->life.order == LIFECYCLE_STOP)
 		p->released = false;
 	(void)step(m, p, &e);
@@ -408,7 +411,7 @@ step_replica(struct model *m, struct replica *p)
 {
 	struct lifecycle_event e = {.now_ns = m->now_ns, .kind = LIFECYCLE_SEEN};
 
-	if (p->life.gone)
+	if (p->life.gone || p->remote)
 		return false;
 	look_at_container(m, p, &e);
 	gate_look(m, p, model_spec(m, p), &e);
@@ -464,6 +467,8 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 	m->now_ns = now_ns;
 	m->wall_ns = wall_ns;
 	news_read(m);
+	if (m->placing)
+		placing_before(m->placing);
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
 		m->due_ns = 0;
 		bool moved = step_replicas(m);
@@ -473,6 +478,8 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 			break;
 	}
 	look_at_depends(m);
+	if (m->placing)
+		placing_after(m->placing);
 	save_all(m);
 	publish_all(m);
 }

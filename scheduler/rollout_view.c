@@ -94,17 +94,80 @@ add_replica(struct model *m, struct replica *p, struct rollout_replica *out)
 		.target = model_made_as(m, p, d->row.target) && !is_to_be_replaced(d->operation, p),
 		.previous = model_made_as(m, p, d->row.revision),
 		.fresh = fresh,
-		.leaving = l->order == LIFECYCLE_REMOVE,
-		.draining = l->order == LIFECYCLE_REMOVE && l->state == MSG_REPLICA_DRAINING,
+		.leaving = l->order == LIFECYCLE_REMOVE || p->retiring,
+		/* A claim that was told to leave does not come back. */
+		.draining = !m->placing && l->order == LIFECYCLE_REMOVE &&
+			    l->state == MSG_REPLICA_DRAINING,
 		.started = p->has_container && !p->container.hold &&
 			   p->container.state == MSG_CONTAINER_RUNNING &&
 			   p->container.attempt == l->attempt,
 		.passed = l->ready_attempt > 0,
 		.ready = l->state == MSG_REPLICA_READY,
 		.trouble = lifecycle_in_trouble(l),
+		.misfit = p->misfit,
 		.created_ns = p->created_ns,
 		.ready_ns = p->ready_ns,
 	};
+}
+
+/* The make that a revision says; NULL: it has no such service. */
+static const uint8_t *
+make_of(const struct service *s, uint32_t revision)
+{
+	const struct store_pin *pin =
+		model_pin(model_revision(s->deployment, revision), s->row.name);
+
+	return pin ? pin->make : NULL;
+}
+
+static bool
+same_make(const struct service *s, uint32_t a, uint32_t b)
+{
+	const uint8_t *x = make_of(s, a), *y = make_of(s, b);
+
+	return x && y && memcmp(x, y, sizeof(((struct store_pin *)0)->make)) == 0;
+}
+
+static bool
+is_of_before(const struct operation *o, const struct placing_coming *c)
+{
+	return o && o->row.kind == MSG_OPERATION_RESTART && c->node && c->operation != o->row.id &&
+	       (!o->row.service || o->row.service == c->service->row.id) &&
+	       (!o->row.index || o->row.index == c->index);
+}
+
+static void
+add_coming(struct view *view, struct rollout_replica *list, const struct placing_coming *c)
+{
+	const struct deployment *d = c->service->deployment;
+	size_t n = view->coming_count++;
+
+	view->coming[n] = *c;
+	list[view->v.replicas_count++] = (struct rollout_replica){
+		.id = PLACING_COMES | n,
+		.service = c->service->slot,
+		.index = c->index,
+		.target = same_make(c->service, c->revision, d->row.target) &&
+			  !is_of_before(d->operation, c),
+		.previous = same_make(c->service, c->revision, d->row.revision),
+		.fresh = d->operation && c->operation == d->operation->row.id,
+		.leaving = c->leaving,
+		.created_ns = c->since_ns,
+	};
+}
+
+static size_t
+count_coming(const struct model *m, struct deployment *d)
+{
+	struct list *it, *next;
+	size_t count = 0;
+
+	list_each (it, next, &d->services) {
+		if (m->placing)
+			count += placing_coming_count(m->placing,
+						      container_of(it, struct service, link));
+	}
+	return count;
 }
 
 static size_t
@@ -144,7 +207,8 @@ removes(const struct deployment *d)
 bool
 rollout_view_make(struct model *m, struct deployment *d, struct view *view)
 {
-	size_t services = number_services(d), replicas = count_replicas(d);
+	size_t services = number_services(d), coming = count_coming(m, d);
+	size_t replicas = count_replicas(d) + coming;
 	struct list *it, *next, *at, *after;
 
 	arena_init(&view->arena, MEM_SCHEDULER, VIEW_BYTES);
@@ -153,6 +217,8 @@ rollout_view_make(struct model *m, struct deployment *d, struct view *view)
 	struct rollout_replica *list =
 		arena_array(&view->arena, replicas + 1, sizeof(struct rollout_replica));
 	view->services = arena_array(&view->arena, services + 1, sizeof(struct service *));
+	view->coming = arena_array(&view->arena, coming + 1, sizeof(struct placing_coming));
+	view->coming_count = 0;
 	if (!arena_ok(&view->arena))
 		return false;
 	view->v = (struct rollout_view){m->now_ns, out, services, list, 0};
@@ -161,11 +227,20 @@ rollout_view_make(struct model *m, struct deployment *d, struct view *view)
 
 		view->services[s->slot] = s;
 		add_service(m, view, s, &out[s->slot]);
+		if (m->placing && placing_judge(m->placing, s))
+			out[s->slot].room = placing_has_room(m->placing, s);
 		list_each (at, after, &s->replicas) {
 			struct replica *p = container_of(at, struct replica, link);
 
 			if (!p->life.gone && (!p->row.job || removes(d)))
 				add_replica(m, p, &list[view->v.replicas_count++]);
+		}
+		for (size_t n = 0, all = m->placing ? placing_coming_count(m->placing, s) : 0;
+		     n < all; n++) {
+			struct placing_coming c;
+
+			placing_coming(m->placing, s, n, &c);
+			add_coming(view, list, &c);
 		}
 	}
 	return arena_ok(&view->arena);

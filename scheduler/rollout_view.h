@@ -6,11 +6,14 @@
 
 #include "base/arena.h"
 #include "scheduler/model.h"
+#include "scheduler/placing.h"
 
 struct view {
 	struct arena arena;
 	struct rollout_view v;
 	struct service **services;
+	struct placing_coming *coming; /* in a cluster: replicas that are not there yet */
+	size_t coming_count;
 };
 
 /* False when there is no memory. Either way the caller ends view->arena. Numbers the services. */

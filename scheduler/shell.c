@@ -94,6 +94,57 @@ send_datagram(struct shell_core_state *c, uint32_t node, const void *data, size_
 		send_batch(s);
 }
 
+/* ---- to itself ---- */
+
+/* Comes back in the loop's next turn; lost when there is no memory, as any other may be. */
+static void
+echo(struct shell_core_state *c, const void *data, size_t bytes)
+{
+	struct shell_echo *e = mem_alloc(MEM_SCHEDULER, sizeof(*e) + bytes);
+
+	if (!e)
+		return;
+	e->bytes = bytes;
+	memcpy(e->data, data, bytes);
+	list_push(&c->echoes, &e->link);
+	uv_timer_start(&c->shell->soon, c->shell->soon.timer_cb, 0, 0);
+}
+
+static void
+echoes_soon(struct shell *s)
+{
+	for (size_t i = 0; i < s->cores_count; i++) {
+		struct shell_core_state *c = s->cores[i];
+		struct list now, *it, *next;
+
+		/* What these lead to is for the turn after. */
+		list_init(&now);
+		list_each (it, next, &c->echoes) {
+			list_remove(it);
+			list_push(&now, it);
+		}
+		list_each (it, next, &now) {
+			struct shell_echo *e = container_of(it, struct shell_echo, link);
+
+			list_remove(it);
+			shell_step(c, &(struct step_input){.kind = STEP_DATAGRAM,
+							   .node = s->config.self->node,
+							   .data = e->data,
+							   .bytes = e->bytes});
+			mem_free(e);
+		}
+	}
+}
+
+static void
+echoes_forget(struct shell_core_state *c)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &c->echoes)
+		mem_free(container_of(it, struct shell_echo, link));
+}
+
 /* ---- a step ---- */
 
 static void drain(struct shell *s);
@@ -126,7 +177,10 @@ shell_carry_out(struct shell_core_state *c, const struct step_action *a, const v
 {
 	switch (a->kind) {
 	case STEP_SEND:
-		send_datagram(c, a->node, data, a->bytes);
+		if (a->node == c->shell->config.self->node)
+			echo(c, data, a->bytes);
+		else
+			send_datagram(c, a->node, data, a->bytes);
 		break;
 	case STEP_STREAM_OPEN:
 		shell_stream_open(c, a);
@@ -374,6 +428,7 @@ core_free(struct shell_core_state *c)
 	if (!c)
 		return;
 	shell_disk_forget(c);
+	echoes_forget(c);
 	mem_free(c->out);
 	mem_free(c);
 }
@@ -394,6 +449,7 @@ shell_add(struct shell *s, const struct shell_core *core, struct err *err)
 	c->shell = s;
 	c->calls = *core;
 	list_init(&c->streams);
+	list_init(&c->echoes);
 	list_init(&c->jobs);
 	list_init(&c->held);
 	uv_timer_init(s->config.loop, &c->timer);
@@ -427,6 +483,7 @@ next_turn(uv_timer_t *timer)
 {
 	shell_disk_soon(timer->data);
 	shell_stream_soon(timer->data);
+	echoes_soon(timer->data);
 }
 
 static int

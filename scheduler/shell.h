@@ -12,6 +12,8 @@
  * stream, says which (the core's service number). What comes for a service that is not there is
  * counted and dropped.
  *
+ * What a core sends to its own node comes back to it as a datagram, in the loop's next turn.
+ *
  * Addresses: a peer is sent to where it was last set or, newer than that, to where an authenticated
  * datagram of it came from; so nodes may move. Streams go to the same address and port, by TCP.
  *

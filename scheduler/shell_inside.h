@@ -32,13 +32,21 @@ struct shell_batch {
 	uint8_t bytes[SHELL_BATCH][SHELL_DATAGRAM];
 };
 
+/* A datagram of a core to its own node. */
+struct shell_echo {
+	struct list link;
+	size_t bytes;
+	uint8_t data[];
+};
+
 struct shell_core_state {
 	struct shell *shell;
 	struct shell_core calls;
 	struct step_actions *out;
 	uv_timer_t timer;
 	struct list streams;
-	uint32_t names; /* the last one given to a stream of a peer */
+	struct list echoes; /* struct shell_echo */
+	uint32_t names;     /* the last one given to a stream of a peer */
 	bool stepping;
 	/* Files: jobs in their order, and the actions that wait for their tokens. */
 	struct list jobs;

@@ -393,7 +393,7 @@ is_under_way(const struct coordinator_work *w, const struct coordinator_slot *as
 	return false;
 }
 
-static void
+static bool
 look_at_asks(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
 	     struct step_actions *out)
 {
@@ -403,7 +403,7 @@ look_at_asks(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
 	end_attempts(c, w, out);
 	if (queue_room(w, w->asks_count) < 0) {
 		again(c, now_ns);
-		return;
+		return true;
 	}
 	for (size_t i = 0; i < w->asks_count; i++) {
 		if (s->known && !s->removed && w->asks[i].revision == s->spec.revision &&
@@ -416,6 +416,7 @@ look_at_asks(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
 	}
 	if (w->waits && now_ns < w->waits_until_ns)
 		work_at(c, w, w->waits_until_ns, now_ns);
+	return ask_direct(c, w, now_ns, out);
 }
 
 static void
@@ -461,10 +462,8 @@ look(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns, struct 
 	uint32_t placing[COORDINATOR_WINDOW];
 	size_t count = 0;
 
-	if (c->asked) {
-		look_at_asks(c, w, now_ns, out);
-		return true;
-	}
+	if (c->asked)
+		return look_at_asks(c, w, now_ns, out);
 	if (now_ns < w->since_ns) {
 		work_at(c, w, w->since_ns, now_ns);
 		return true;
@@ -574,7 +573,8 @@ work_new(struct coordinator *c, struct fleet_service *s)
 }
 
 int
-coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision)
+coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision,
+		uint64_t now_ns)
 {
 	struct fleet_service *s = fleet_service(c->fleet, service);
 	struct coordinator_work *w = s ? s->work : NULL;
@@ -595,7 +595,7 @@ coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t
 		w->asks = asks;
 		w->asks_room = room;
 	}
-	w->asks[w->asks_count++] = (struct coordinator_slot){slot, revision};
+	w->asks[w->asks_count++] = (struct coordinator_slot){slot, revision, now_ns};
 	look_soon(c, w);
 	return 0;
 }
@@ -678,13 +678,26 @@ drop_work(struct coordinator *c, struct coordinator_work *w, struct step_actions
 	fleet_service_forget(c->fleet, s);
 }
 
+/* Claims that gossip has not told of yet: they are looked after. */
+static bool
+has_direct(struct fleet_service *s)
+{
+	for (struct list *it = s->claims.next; it != &s->claims; it = it->next) {
+		const struct fleet_claim *claim = container_of(it, struct fleet_claim, of_service);
+
+		if (claim->direct && fleet_claim_lives(claim))
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_done(const struct coordinator *c, const struct coordinator_work *w)
 {
-	const struct fleet_service *s = w->service;
+	struct fleet_service *s = w->service;
 
 	if (c->asked)
-		return !w->asks_count;
+		return !w->asks_count && !has_direct(s);
 	return s->coordinator != c->self || ((s->removed || !s->known) && !s->claims_count);
 }
 

@@ -53,6 +53,7 @@ struct coordinator_refusal {
 struct coordinator_slot {
 	uint32_t slot;
 	uint32_t revision;
+	uint64_t since_ns; /* as it was asked for first */
 };
 
 /* A claim that is to leave. */
@@ -128,8 +129,8 @@ void coordinator_asked(struct coordinator *c);
 /* Wants a node for that slot; again is harmless. Work begins with the next step, when the service's
  * spec is of that revision. It is over, and no longer among the work's asks, when its claim is in
  * the fleet. -1: out of memory, or the fleet does not know the service. */
-int coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision)
-	__attribute__((warn_unused_result));
+int coordinator_ask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision,
+		    uint64_t now_ns) __attribute__((warn_unused_result));
 /* Not wanted any more; a claim may come of it all the same. */
 void coordinator_unask(struct coordinator *c, uint64_t service, uint32_t slot, uint32_t revision);
 /* Tells a claim of the fleet to leave, until it does or its node is dead. winner: the node that has

@@ -195,6 +195,9 @@ struct fleet_claim {
 	uint64_t rival_ns;
 	uint64_t asked_ns;
 	uint8_t asked; /* enum claim_retire */
+	/* Of who fills the fleet: when it was heard of first, and in which life of its node. */
+	uint64_t seen_ns;
+	uint32_t life;
 	/* Known from its node's answer only: gossip has not told of it, so it need not tell of its
 	 * end. Its node was asked (or answered) then. */
 	bool direct;

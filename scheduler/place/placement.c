@@ -90,7 +90,7 @@ take_running(struct placement *p, const struct step_input *in)
 static void
 local(struct placement *p, const struct step_input *in, struct step_actions *out)
 {
-	uint16_t reason = 0;
+	uint16_t words[2] = {0, (uint16_t)in->status}; /* reason, state */
 
 	switch ((enum placement_local)in->what) {
 	case PLACEMENT_FLEET:
@@ -99,9 +99,11 @@ local(struct placement *p, const struct step_input *in, struct step_actions *out
 		take_running(p, in);
 		break;
 	case PLACEMENT_STATE:
-		if (in->bytes >= sizeof(reason))
-			memcpy(&reason, in->data, sizeof(reason));
-		ledger_state(&p->ledger, in->token, (enum claim_state)in->status, reason);
+		if (in->bytes)
+			memcpy(words, in->data,
+			       in->bytes < sizeof(words) ? in->bytes : sizeof(words));
+		if (words[1] >= CLAIM_STARTING && words[1] <= CLAIM_LEAVING)
+			ledger_state(&p->ledger, in->token, (enum claim_state)words[1], words[0]);
 		break;
 	case PLACEMENT_ENDED:
 		ledger_ended(&p->ledger, in->token, out);

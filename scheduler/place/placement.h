@@ -28,7 +28,8 @@ enum {
 enum placement_local {
 	PLACEMENT_FLEET = 1,
 	PLACEMENT_RUNNING, /* data: u64 numbers, of every container there is; after START */
-	PLACEMENT_STATE,   /* token: number; status: enum claim_state; data: u16 reason, or none */
+	PLACEMENT_STATE,   /* token: number; status: enum claim_state; data: u16 reason, or none.
+			      Or data: u16 reason, u16 state, and no status */
 	PLACEMENT_ENDED,   /* token: number: nothing is left of it */
 	PLACEMENT_CORDON,  /* token: 1, or 0 for the end of it */
 	PLACEMENT_DRAIN,   /* token: now_ns at which it ends; 0: no drain */

@@ -43,7 +43,7 @@ stir(uint32_t node)
 static void
 ask(uint32_t node, const struct fleet_spec *s, uint32_t slot)
 {
-	assert_int_equal(coordinator_ask(of(node), s->id, slot, s->revision), 0);
+	assert_int_equal(coordinator_ask(of(node), s->id, slot, s->revision, w.now_ns), 0);
 	stir(node);
 }
 
@@ -95,7 +95,7 @@ test_waits_for_the_revision(void **state)
 	struct fleet_spec *s = begin(2);
 
 	(void)state;
-	assert_int_equal(coordinator_ask(of(0), s->id, 0, s->revision + 1), 0);
+	assert_int_equal(coordinator_ask(of(0), s->id, 0, s->revision + 1, w.now_ns), 0);
 	stir(0);
 	world_run(&w, 5 * WORLD_S);
 	assert_int_equal(w.claims_made, 0);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_PLACING_H
+#define SCHEDULER_PLACING_H
+
+/*
+ * Where replicas are in a cluster: between the model, which knows what is wanted and what there is,
+ * and the core of placement (place/placement.h), which finds nodes and keeps this node's claims.
+ *
+ * The roll-out core decides on the deployment's conductor (decisions/010). What it wants made is
+ * asked for (placing_ask); until the replica is heard of it is in the view as one that comes. The
+ * node that has the claim makes the replica (create_placed) and lives its life; all others hold it
+ * as a remote one (remote.h). What is to be removed is told to its claim's node.
+ *
+ * A replica's id is its node's id << 32 | the number of its claim; those that a founding node had
+ * before keep theirs, and their claims have the same number (placing_found).
+ *
+ * It neither speaks nor reads files itself: placing_core() goes into a shell, and entries of gossip
+ * come and go through the link. Threading: the loop's.
+ */
+
+#include "scheduler/model.h"
+#include "scheduler/rollout.h"
+#include "scheduler/tidings.h"
+
+struct shell_core;
+
+enum {
+	PLACING_SERVICE = 2,        /* the core's number in the shell */
+	PLACING_ROUND_MS = 2000,    /* after a change of members nobody conducts anew so long */
+	PLACING_HEAR_MS = 10000,    /* after the start those not heard of are waited for */
+	PLACING_REBIRTH_MS = 5000,  /* what a node that began anew does not name again is gone */
+	PLACING_THINGS_MAX = 64,    /* volumes of a node that bind services to it */
+	PLACING_WHY_NODES_MAX = 64, /* in an explanation */
+};
+
+/* All with the same arg. put, drop and stir are called at any time, also from a core's step: take
+ * note, do it later. */
+struct placing_link {
+	void *arg;
+	/* STEP_LOCAL for the core, at once; never called from within its step. */
+	void (*local)(void *arg, uint16_t what, uint64_t token, const void *data, size_t bytes);
+	/* An entry of this node's. */
+	void (*put)(void *arg, uint16_t type, uint64_t id, const struct tidings_value *v);
+	void (*drop)(void *arg, uint16_t type, uint64_t id);
+	/* Gives all entries of a node (0: of all nodes) again, by placing_entry. From a pass. */
+	void (*again)(void *arg, uint32_t node);
+	/* A pass is needed. */
+	void (*stir)(void *arg);
+};
+
+enum placing_state { PLACING_NEW, PLACING_ALIVE, PLACING_SUSPECT, PLACING_DEAD };
+
+/* A node of the cluster, as its facts and its row say together; borrowed. */
+struct placing_node {
+	uint32_t id;
+	const char *name;
+	const char *zone;
+	const char *platform;
+	uint32_t cpu_milli;
+	uint64_t memory_bytes;
+	const char *labels; /* "key=value" each behind the other, '\n' */
+	const char *taints; /* likewise; "key" or "key=value" */
+	bool cordoned;
+	bool draining;
+	int64_t drain_until_wall_ns; /* of this node; 0: as long as it takes */
+};
+
+/* The model's; replicas that are in it become this node's (placing_found made claims of them). */
+int placing_new(struct model *m, uint32_t self, uint64_t seed, const struct placing_link *link,
+		struct err *err) MUST_CHECK;
+void placing_free(struct placing *p); /* NULL is fine; after the shell */
+/* The journal of a node that had replicas before it was in a cluster: made once, durably. */
+int placing_found(struct model *m, uint32_t self, int folder, struct err *err) MUST_CHECK;
+void placing_core(struct placing *p, struct shell_core *out);
+/* For the link's gossip: puts what this node says of all its replicas and claims. Before gossip
+ * begins, so that nobody takes them for gone. */
+void placing_tell_all(struct placing *p);
+
+/* ---- what is heard ---- */
+
+/* A new node is PLACING_NEW. -1: out of memory, and nothing has changed. */
+int placing_node_set(struct placing *p, const struct placing_node *n)
+	__attribute__((warn_unused_result));
+void placing_node_state(struct placing *p, uint32_t node, enum placing_state state);
+void placing_node_remove(struct placing *p, uint32_t node);
+void placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli,
+		       uint64_t memory_free_bytes);
+/* CLAIM, REPLICA, THING; others are passed over. value NULL: dropped. */
+void placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
+		   size_t bytes);
+/* All entries of the node are gone; those of its new life follow. */
+void placing_reset(struct placing *p, uint32_t node);
+
+/* ---- for the passes ---- */
+
+void placing_before(struct placing *p);
+void placing_after(struct placing *p);
+bool placing_conducts(struct placing *p, const struct deployment *d);
+/* What this node may still promise. */
+void placing_free_room(const struct placing *p, uint32_t *cpu_milli, uint64_t *memory_bytes);
+/* Replicas of this node. */
+size_t placing_own(const struct placing *p);
+/* For what has no claim: a run of a job. */
+uint64_t placing_run_id(struct placing *p);
+
+/* What comes, in a roll-out's view: id has PLACING_COMES set. */
+#define PLACING_COMES (UINT64_C(1) << 63)
+
+struct placing_coming {
+	struct service *service;
+	uint32_t index;
+	uint32_t revision;
+	uint32_t node;   /* 0: none has it yet */
+	uint64_t number; /* of its claim on that node */
+	uint64_t operation;
+	uint64_t since_ns;
+	bool leaving;
+};
+
+size_t placing_coming_count(const struct placing *p, const struct service *s);
+/* The n-th. */
+void placing_coming(const struct placing *p, struct service *s, size_t n,
+		    struct placing_coming *out);
+/* Sets p->misfit of the replicas; true: there are some. */
+bool placing_judge(struct placing *p, struct service *s);
+/* Some node would take one more. */
+bool placing_has_room(struct placing *p, const struct service *s);
+
+int placing_ask(struct placing *p, struct service *s, uint32_t index, bool of_target,
+		struct err *err) MUST_CHECK;
+void placing_remove(struct placing *p, struct replica *r);
+void placing_give_up(struct placing *p, const struct placing_coming *c);
+
+/* Why replicas of it have no node, as an error; what is said of a service that waits. */
+void placing_cause(struct model *m, struct service *s, struct err *err);
+
+#endif

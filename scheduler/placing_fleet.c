@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fleet follows what is heard: nodes by their facts and rows, services by the documents, claims
+ * and replicas by their nodes' entries.
+ *
+ * A node that begins anew (its process, not its machine) names all of its own again within moments.
+ * What it does not name is kept for a while, so that nothing is moved for that.
+ */
+#include "scheduler/placing_inside.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/remote.h"
+
+enum { WORDS_MAX = FLEET_WORDS_MAX, UNREAD_MS = 500 };
+
+/* ---- nodes ---- */
+
+struct placing_peer *
+placing_peer(const struct placing *p, uint32_t node)
+{
+	return map_get_u64(&p->peers, node);
+}
+
+/* The lines of a text that is written over; the last one may have no end. */
+static size_t
+split(char *text, char *lines[WORDS_MAX])
+{
+	size_t count = 0;
+
+	for (char *at = text; at && *at && count < WORDS_MAX;) {
+		char *end = strchr(at, '\n');
+
+		if (end)
+			*end++ = '\0';
+		if (*at)
+			lines[count++] = at;
+		at = end;
+	}
+	return count;
+}
+
+static size_t
+pairs(char *text, struct fleet_pair out[WORDS_MAX])
+{
+	char *lines[WORDS_MAX];
+	size_t count = split(text, lines);
+
+	for (size_t i = 0; i < count; i++) {
+		char *value = strchr(lines[i], '=');
+
+		if (value)
+			*value++ = '\0';
+		out[i] = (struct fleet_pair){lines[i], value ? value : ""};
+	}
+	return count;
+}
+
+/* "dirty=" is "dirty". */
+static size_t
+words(char *text, const char *out[WORDS_MAX])
+{
+	char *lines[WORDS_MAX];
+	size_t count = split(text, lines);
+
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(lines[i]);
+
+		if (lines[i][length - 1] == '=')
+			lines[i][length - 1] = '\0';
+		out[i] = lines[i];
+	}
+	return count;
+}
+
+int
+placing_peer_facts(struct placing *p, struct placing_peer *n)
+{
+	struct fleet_pair labels[WORDS_MAX];
+	const char *taints[WORDS_MAX];
+	const char *things[PLACING_THINGS_MAX];
+	char label_text[sizeof(n->labels)], taint_text[sizeof(n->taints)];
+	struct fleet_facts facts = {
+		.node = n->id,
+		.name = n->name,
+		.zone = n->zone,
+		.platform = n->platform,
+		.cpu_milli = n->cpu_milli,
+		.memory_bytes = n->memory_bytes,
+		.labels = labels,
+		.taints = taints,
+		.things = things,
+		.things_count = n->things_count,
+		.cordoned = n->cordoned,
+		.draining = n->draining,
+	};
+
+	memcpy(label_text, n->labels, sizeof(label_text));
+	memcpy(taint_text, n->taints, sizeof(taint_text));
+	facts.labels_count = pairs(label_text, labels);
+	facts.taints_count = words(taint_text, taints);
+	for (size_t i = 0; i < n->things_count; i++)
+		things[i] = n->things[i];
+	return fleet_node_set(&p->fleet, &facts);
+}
+
+static enum fleet_status
+status_of(enum placing_state state)
+{
+	switch (state) {
+	case PLACING_ALIVE:
+		return FLEET_ALIVE;
+	case PLACING_SUSPECT:
+		return FLEET_SUSPECT;
+	case PLACING_NEW:
+	case PLACING_DEAD:
+		break;
+	}
+	return FLEET_DEAD;
+}
+
+static void
+tell_drain(struct placing *p, bool draining, int64_t until_wall_ns)
+{
+	uint64_t until_ns = 0;
+
+	if (p->draining == draining && p->drain_until_wall_ns == until_wall_ns)
+		return;
+	p->draining = draining;
+	p->drain_until_wall_ns = until_wall_ns;
+	if (draining)
+		until_ns = UINT64_MAX;
+	if (draining && until_wall_ns)
+		until_ns = until_wall_ns > p->m->wall_ns
+				   ? p->m->now_ns + (uint64_t)(until_wall_ns - p->m->wall_ns)
+				   : 1;
+	p->link.local(p->link.arg, PLACEMENT_DRAIN, until_ns, NULL, 0);
+}
+
+static bool
+same(const struct placing_peer *a, const struct placing_node *n)
+{
+	return text_equal(a->name, n->name) && text_equal(a->zone, n->zone) &&
+	       text_equal(a->platform, n->platform) && a->cpu_milli == n->cpu_milli &&
+	       a->memory_bytes == n->memory_bytes && text_equal(a->labels, n->labels) &&
+	       text_equal(a->taints, n->taints) && a->cordoned == n->cordoned &&
+	       a->draining == n->draining;
+}
+
+int
+placing_node_set(struct placing *p, const struct placing_node *n)
+{
+	struct placing_peer *peer = placing_peer(p, n->id);
+	bool fresh = !peer;
+
+	if (n->id == p->self)
+		tell_drain(p, n->draining, n->drain_until_wall_ns);
+	if (peer && same(peer, n))
+		return 0;
+	if (fresh) {
+		peer = mem_zalloc(MEM_SCHEDULER, sizeof(*peer));
+		if (!peer || map_put_u64(&p->peers, n->id, peer) < 0) {
+			mem_free(peer);
+			return -1;
+		}
+		peer->id = n->id;
+		peer->state = n->id == p->self ? PLACING_ALIVE : PLACING_NEW;
+	}
+	text_copy(peer->name, sizeof(peer->name), n->name);
+	text_copy(peer->zone, sizeof(peer->zone), n->zone);
+	text_copy(peer->platform, sizeof(peer->platform), n->platform);
+	peer->cpu_milli = n->cpu_milli;
+	peer->memory_bytes = n->memory_bytes;
+	text_copy(peer->labels, sizeof(peer->labels), n->labels);
+	text_copy(peer->taints, sizeof(peer->taints), n->taints);
+	peer->cordoned = n->cordoned;
+	peer->draining = n->draining;
+	if (n->id == p->self)
+		placing_own_things(p);
+	if (placing_peer_facts(p, peer) < 0) {
+		peer->name[0] = '\0'; /* not the same any more: it is set again */
+		return -1;
+	}
+	if (fresh)
+		fleet_node_status(&p->fleet, n->id, status_of(peer->state));
+	return 0;
+}
+
+void
+placing_node_state(struct placing *p, uint32_t node, enum placing_state state)
+{
+	struct placing_peer *peer = placing_peer(p, node);
+	bool lived, lives;
+
+	if (!peer || node == p->self || peer->state == state)
+		return;
+	lived = status_of(peer->state) != FLEET_DEAD;
+	lives = status_of(state) != FLEET_DEAD;
+	peer->state = state;
+	fleet_node_status(&p->fleet, node, status_of(state));
+	if (lived != lives)
+		p->changed_ns = p->m->now_ns;
+	if (lived && !lives)
+		remote_drop_node(p->m, node);
+	if (!lived && lives) {
+		p->unread = true;
+		p->unread_ns = 0;
+	}
+	p->link.stir(p->link.arg);
+}
+
+void
+placing_node_remove(struct placing *p, uint32_t node)
+{
+	struct placing_peer *peer = placing_peer(p, node);
+
+	if (!peer || node == p->self)
+		return;
+	p->changed_ns = p->m->now_ns;
+	remote_drop_node(p->m, node);
+	fleet_node_remove(&p->fleet, node);
+	map_remove_u64(&p->peers, node);
+	mem_free(peer);
+	p->link.stir(p->link.arg);
+}
+
+void
+placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli,
+		  uint64_t memory_free_bytes)
+{
+	fleet_node_load(&p->fleet, node, cpu_free_milli, memory_free_bytes);
+}
+
+void
+placing_fleet_fini(struct placing *p)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->peers, &it))
+		mem_free(it.value);
+	map_fini(&p->peers);
+}
+
+/* ---- entries ---- */
+
+/* Something could not be taken in: all of it is read again then. */
+static void
+later(struct placing *p)
+{
+	p->unread = true;
+	p->unread_ns = p->m->now_ns + UNREAD_MS * PLACING_MS_NS;
+}
+
+static void
+take_claim(struct placing *p, struct placing_peer *n, uint64_t id, const void *value, size_t bytes)
+{
+	struct fleet_claim *c;
+	struct claim claim;
+
+	if (!value) {
+		fleet_claim_remove(&p->fleet, n->id, id);
+		return;
+	}
+	if (!tidings_take_claim(value, bytes, n->id, id, &claim))
+		return;
+	if (fleet_claim_set(&p->fleet, &claim) < 0) {
+		later(p);
+		return;
+	}
+	c = fleet_claim(&p->fleet, n->id, id);
+	if (!c->seen_ns)
+		c->seen_ns = p->m->now_ns;
+	c->life = n->life;
+}
+
+static void
+take_replica(struct placing *p, struct placing_peer *n, uint64_t id, const void *value,
+	     size_t bytes)
+{
+	struct tidings_replica t;
+	struct replica *r;
+
+	if (!value) {
+		remote_drop(p->m, n->id, id);
+		return;
+	}
+	if (status_of(n->state) == FLEET_DEAD || !tidings_take_replica(value, bytes, &t))
+		return;
+	if (!remote_take(p->m, n->id, n->name, id, &t)) {
+		/* Its service is not known yet: the store's news are on their way. */
+		later(p);
+		return;
+	}
+	r = model_replica(p->m, id);
+	r->life_of_node = n->life;
+}
+
+static void
+take_thing(struct placing *p, struct placing_peer *n, uint64_t id, const void *value, size_t bytes)
+{
+	char thing[TIDINGS_THING_MAX];
+	size_t at = 0;
+
+	if (value && !tidings_take_thing(value, bytes, id, thing))
+		return;
+	while (at < n->things_count && rendezvous_text(n->things[at]) != id)
+		at++;
+	if (value && at < PLACING_THINGS_MAX) {
+		n->things_count += at == n->things_count;
+		memcpy(n->things[at], thing, sizeof(thing));
+		n->thing_lives[at] = n->life;
+	} else if (!value && at < n->things_count) {
+		n->things_count--;
+		memmove(n->things[at], n->things[n->things_count], sizeof(n->things[at]));
+		n->thing_lives[at] = n->thing_lives[n->things_count];
+	}
+	if (placing_peer_facts(p, n) < 0)
+		later(p);
+}
+
+void
+placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
+	      size_t bytes)
+{
+	struct placing_peer *n = placing_peer(p, node);
+
+	if (node == p->self)
+		return;
+	if (!n) {
+		/* Its facts are not here yet. */
+		later(p);
+		return;
+	}
+	if (type == TIDINGS_CLAIM)
+		take_claim(p, n, id, value, bytes);
+	else if (type == TIDINGS_REPLICA)
+		take_replica(p, n, id, value, bytes);
+	else if (type == TIDINGS_THING)
+		take_thing(p, n, id, value, bytes);
+	else
+		return;
+	p->link.stir(p->link.arg);
+}
+
+void
+placing_reset(struct placing *p, uint32_t node)
+{
+	struct placing_peer *n = placing_peer(p, node);
+
+	if (!n || node == p->self)
+		return;
+	n->life++;
+	n->reborn_ns = p->m->now_ns ? p->m->now_ns : 1;
+	p->link.stir(p->link.arg);
+}
+
+static void
+reap_claims(struct placing *p, const struct placing_peer *n)
+{
+	struct fleet_node *node = fleet_node(&p->fleet, n->id);
+	struct list *it, *next;
+
+	if (!node)
+		return;
+	list_each (it, next, &node->claims) {
+		struct fleet_claim *c = container_of(it, struct fleet_claim, of_node);
+
+		if (c->life != n->life)
+			fleet_claim_remove(&p->fleet, n->id, c->claim.number);
+	}
+}
+
+static void
+reap_replicas(struct placing *p, const struct placing_peer *n)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->m->replicas, &it)) {
+		struct replica *r = it.value;
+
+		if (r->remote && r->node_id == n->id && r->life_of_node != n->life)
+			model_drop_replica(p->m, r);
+	}
+}
+
+static void
+reap_things(struct placing *p, struct placing_peer *n)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n->things_count;) {
+		if (n->thing_lives[i] == n->life) {
+			i++;
+			continue;
+		}
+		any = true;
+		n->things_count--;
+		memmove(n->things[i], n->things[n->things_count], sizeof(n->things[i]));
+		n->thing_lives[i] = n->thing_lives[n->things_count];
+	}
+	if (any && placing_peer_facts(p, n) < 0)
+		later(p);
+}
+
+void
+placing_fleet_reap(struct placing *p)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->peers, &it)) {
+		struct placing_peer *n = it.value;
+		uint64_t at = n->reborn_ns + PLACING_REBIRTH_MS * PLACING_MS_NS;
+
+		if (!n->reborn_ns)
+			continue;
+		if (p->m->now_ns < at) {
+			model_wake_at(p->m, at);
+			continue;
+		}
+		n->reborn_ns = 0;
+		reap_claims(p, n);
+		reap_replicas(p, n);
+		reap_things(p, n);
+	}
+}
+
+/* ---- services ---- */
+
+uint32_t
+placing_asked_revision(const struct deployment *d)
+{
+	return d->rollout.phase == ROLLOUT_BACK ? d->row.revision : d->row.target;
+}
+
+uint64_t
+placing_asked_epoch(const struct deployment *d)
+{
+	bool restart = d->operation && d->operation->row.kind == MSG_OPERATION_RESTART;
+
+	return d->operation && (restart || d->rollout.phase == ROLLOUT_FORWARD)
+		       ? d->operation->row.id
+		       : 0;
+}
+
+void
+placing_volume(const struct service *s, const char *name, char out[TIDINGS_THING_MAX])
+{
+	text_format(out, TIDINGS_THING_MAX, "volume:%s/%s", s->deployment->row.name, name);
+}
+
+struct spec_texts {
+	char volumes[WORDS_MAX][TIDINGS_THING_MAX];
+	const char *keeps[WORDS_MAX];
+	struct fleet_pair labels[WORDS_MAX];
+	struct fleet_pair prefer[WORDS_MAX];
+};
+
+static size_t
+copy_pairs(const struct doc_pairs *from, struct fleet_pair out[WORDS_MAX])
+{
+	size_t count = from->count < WORDS_MAX ? from->count : WORDS_MAX;
+
+	for (size_t i = 0; i < count; i++)
+		out[i] = (struct fleet_pair){from->items[i].key, from->items[i].value};
+	return count;
+}
+
+static size_t
+volumes(const struct service *s, const struct doc_service *doc, struct spec_texts *t)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < doc->storage_count && count < WORDS_MAX; i++) {
+		if (doc->storage[i].type != DOC_STORAGE_NAMED)
+			continue;
+		placing_volume(s, doc->storage[i].name, t->volumes[count]);
+		t->keeps[count] = t->volumes[count];
+		count++;
+	}
+	return count;
+}
+
+static int
+set_service(struct placing *p, struct service *s, const struct doc_service *doc)
+{
+	static struct spec_texts texts;
+	const struct doc_placement *place = &doc->placement;
+	char name[MSG_TARGET];
+	struct fleet_spec spec = {
+		.id = s->row.id,
+		.name = name,
+		.revision = placing_asked_revision(s->deployment),
+		.replicas = s->row.wanted < FLEET_REPLICAS_MAX ? s->row.wanted : FLEET_REPLICAS_MAX,
+		.cpu_milli = doc->resources.cpu_milli,
+		.memory_bytes = doc->resources.memory_bytes,
+		.mode = (enum fleet_mode)place->mode,
+		.spread = (enum fleet_spread)place->spread,
+		.platform = "",
+		.labels = texts.labels,
+		.prefer = texts.prefer,
+		.tolerate = place->tolerate.items,
+		.tolerate_count =
+			place->tolerate.count < WORDS_MAX ? place->tolerate.count : WORDS_MAX,
+		.keeps = texts.keeps,
+		.epoch = placing_asked_epoch(s->deployment),
+	};
+
+	model_label(s, name);
+	spec.labels_count = copy_pairs(&place->selector.labels, texts.labels);
+	spec.prefer_count = copy_pairs(&place->selector.prefer_labels, texts.prefer);
+	spec.keeps_count = volumes(s, doc, &texts);
+	return fleet_service_set(&p->fleet, &spec);
+}
+
+static void
+sync_service(struct placing *p, struct service *s)
+{
+	struct deployment *d = s->deployment;
+	uint32_t revision = d->gone ? 0 : placing_asked_revision(d);
+	const struct doc_service *doc = revision ? model_service_doc(p->m, s, revision) : NULL;
+	uint64_t epoch = placing_asked_epoch(d);
+
+	if (!doc || doc->rtype != DOC_RTYPE_SERVICE) {
+		if (s->placed_revision)
+			fleet_service_remove(&p->fleet, s->row.id);
+		s->placed_revision = 0;
+		return;
+	}
+	if (s->placed_revision == revision && s->placed_epoch == epoch)
+		return;
+	if (set_service(p, s, doc) < 0) {
+		log_event(LOG_WARN, "a service cannot be placed now: no memory, or too many labels",
+			  log_s("deployment", d->row.name), log_s("service", s->row.name), LOG_END);
+		model_wake_at(p->m, p->m->now_ns + 1000 * PLACING_MS_NS);
+		return;
+	}
+	s->placed_revision = revision;
+	s->placed_epoch = epoch;
+}
+
+/* Those whose rows are gone. */
+static void
+forget_services(struct placing *p, const struct map *known)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &p->fleet.services) {
+		struct fleet_service *s = container_of(it, struct fleet_service, all);
+
+		if (s->known && !s->removed && !map_get_u64(known, s->id))
+			fleet_service_remove(&p->fleet, s->id);
+	}
+}
+
+void
+placing_fleet_services(struct placing *p)
+{
+	struct list *it, *next, *at, *after;
+	struct map known;
+	bool whole = true;
+
+	map_init(&known, MEM_SCHEDULER);
+	list_each (it, next, &p->m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services) {
+			struct service *s = container_of(at, struct service, link);
+
+			sync_service(p, s);
+			if (s->placed_revision)
+				whole &= map_put_u64(&known, s->row.id, s) == 0;
+		}
+	}
+	if (whole)
+		forget_services(p, &known);
+	map_fini(&known);
+	p->fleet.complete = true;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_PLACING_INSIDE_H
+#define SCHEDULER_PLACING_INSIDE_H
+
+/* What the files of placing share; nobody else includes this. */
+
+#include "scheduler/place/placement.h"
+#include "scheduler/placing.h"
+#include "ring/msg_cluster.h"
+#include "scheduler/shell.h"
+
+#define PLACING_MS_NS UINT64_C(1000000)
+
+/* A claim of this node. */
+struct placing_claim {
+	struct claim claim;
+	bool stop;
+	uint8_t why;        /* enum claim_retire */
+	bool failed;        /* no replica could be made of it */
+	bool ended;         /* the ledger was told that nothing is left of it */
+	uint64_t again_ns;  /* not before, after the store failed */
+	uint64_t missed_ns; /* since when its service is not in the store; 0 */
+};
+
+/* A node as it was given. */
+struct placing_peer {
+	uint32_t id;
+	char name[MSG_NAME];
+	char zone[MSG_NAME];
+	char platform[32];
+	uint32_t cpu_milli;
+	uint64_t memory_bytes;
+	char labels[MSG_PAIRS * 2];
+	char taints[MSG_PAIRS * 2];
+	bool cordoned, draining;
+	enum placing_state state;
+	uint32_t life;
+	uint64_t reborn_ns; /* what is of an earlier life goes some time after; 0 */
+	char things[PLACING_THINGS_MAX][TIDINGS_THING_MAX];
+	uint32_t thing_lives[PLACING_THINGS_MAX];
+	size_t things_count;
+};
+
+struct placing {
+	struct model *m;
+	uint32_t self;
+	struct placing_link link;
+	struct fleet fleet;
+	struct placement core;
+	struct map peers;     /* struct placing_peer by id */
+	struct map claims;    /* struct placing_claim by number */
+	struct map told;      /* ids of replicas of which there is an entry */
+	struct map conducted; /* ids of deployments */
+	bool stirred;         /* the core has something to look at */
+	bool unread;          /* entries could not be taken in yet */
+	uint64_t unread_ns;   /* when to try again */
+	uint64_t start_ns;
+	uint64_t changed_ns; /* the last change of live nodes */
+	uint64_t next_run;
+	int64_t drain_until_wall_ns;
+	bool draining;
+	uint32_t cpu_free_milli;
+	uint64_t memory_free_bytes;
+};
+
+/* ---- placing_fleet.c ---- */
+
+struct placing_peer *placing_peer(const struct placing *p, uint32_t node);
+int placing_peer_facts(struct placing *p, struct placing_peer *n)
+	__attribute__((warn_unused_result));
+void placing_fleet_services(struct placing *p);
+/* What nodes that began anew have not named again. */
+void placing_fleet_reap(struct placing *p);
+void placing_fleet_fini(struct placing *p);
+/* The revision that is asked for; 0: none. */
+uint32_t placing_asked_revision(const struct deployment *d);
+uint64_t placing_asked_epoch(const struct deployment *d);
+/* "volume:shop/data" */
+void placing_volume(const struct service *s, const char *name, char out[TIDINGS_THING_MAX]);
+
+/* ---- placing_own.c ---- */
+
+void placing_own_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, const void *data,
+		      size_t bytes);
+/* Claims become replicas, replicas become states of claims and entries. */
+void placing_own_before(struct placing *p);
+void placing_own_after(struct placing *p);
+struct replica *placing_own_replica(const struct placing *p, uint64_t number);
+void placing_own_things(struct placing *p);
+
+/* ---- placing_ask.c ---- */
+
+void placing_ask_before(struct placing *p);
+void placing_ask_after(struct placing *p);
+
+#endif
