@@ -16,8 +16,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
-
-static const char engine_note[] = "cluster.engine";
+#include "scheduler/store_copy.h"
+#include "scheduler/store_role.h"
 
 /* ---- what it is ---- */
 
@@ -152,6 +152,7 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	map_init(&c->nodes, MEM_SCHEDULER);
 	list_init(&c->changes);
 	list_init(&c->admits);
+	list_init(&c->feds);
 	uv_timer_init(station_loop(st), &c->again);
 	uv_timer_init(station_loop(st), &c->tick);
 	c->again.data = c;
@@ -190,39 +191,61 @@ drop_deployments(struct store *s, struct err *err)
 }
 
 static int
-in_transaction(struct store *s, bool cluster, bool deployments, const char *note, struct err *err)
+become(struct store *rows, enum store_role role, bool deployments, struct err *err)
 {
-	if (store_begin(s, err) < 0)
+	if (store_begin(rows, err) < 0)
 		return -1;
-	if ((cluster && drop_cluster(s, err) < 0) ||
-	    (deployments && drop_deployments(s, err) < 0) ||
-	    store_put_note(s, engine_note, note, err) < 0) {
-		store_abort(s);
+	if (drop_cluster(rows, err) < 0 || (deployments && drop_deployments(rows, err) < 0) ||
+	    store_copy_forget(rows, err) < 0 || store_role_put(rows, role, err) < 0) {
+		store_abort(rows);
 		return -1;
 	}
-	return store_commit(s, err);
+	return store_commit(rows, err);
 }
 
-int
-cluster_prepare(struct cluster *c, struct store *store, struct err *err)
+/* What the file was before this node joined counts no more, but for its local kinds. */
+static int
+become_follower(struct store *rows, struct err *err)
+{
+	if (store_copy_expect(rows, err) < 0 || store_begin(rows, err) < 0)
+		return -1;
+	if (store_role_put(rows, STORE_ROLE_FOLLOW, err) < 0) {
+		store_abort(rows);
+		return -1;
+	}
+	return store_commit(rows, err);
+}
+
+static int
+bring_into_line(struct cluster *c, struct store *rows, struct err *err)
 {
 	enum cluster_keep_left left = cluster_keep_left(c->folder);
-	char engine[32];
+	enum store_role role;
 
 	if (left != CLUSTER_KEEP_STAYED) {
-		if (in_transaction(store, true, left == CLUSTER_KEEP_LEFT_ALL, "", err) < 0)
+		if (become(rows, STORE_ROLE_ALONE, left == CLUSTER_KEEP_LEFT_ALL, err) < 0)
 			return -1;
 		cluster_keep_not_joining(c->folder);
 		return cluster_keep_clear(c->folder, err);
 	}
-	if (store_get_note(store, engine_note, engine, sizeof(engine), err) < 0)
+	if (store_role_get(rows, &role, err) < 0)
 		return -1;
-	if (c->member && engine[0] == '\0')
-		return in_transaction(store, true, false, c->keep.founder ? "serve" : "follow",
-				      err);
-	if (!c->member && engine[0] != '\0')
-		return in_transaction(store, true, false, "", err);
-	return 0;
+	if (!c->member)
+		return role == STORE_ROLE_ALONE ? 0 : become(rows, STORE_ROLE_ALONE, false, err);
+	if (role != STORE_ROLE_ALONE)
+		return 0;
+	return c->keep.founder ? become(rows, STORE_ROLE_SERVE, false, err)
+			       : become_follower(rows, err);
+}
+
+int
+cluster_prepare(struct cluster *c, struct store *rows, struct store **out, struct err *err)
+{
+	if (bring_into_line(c, rows, err) < 0) {
+		store_free(rows);
+		return -1;
+	}
+	return cluster_feed_open(c, rows, out, err);
 }
 
 /* ---- rows of a founder ---- */
@@ -345,6 +368,7 @@ cluster_turn(struct cluster *c)
 			cluster_roster_read(c);
 		if (c->admitted_changed && c->gossip)
 			cluster_roster_admitted(c);
+		cluster_feed_turn(c, world_mono_ns());
 		cluster_link_flush(c);
 		cluster_leave_tick(c, world_mono_ns());
 	}
@@ -445,6 +469,7 @@ cluster_free(struct cluster *c)
 		cluster_store_end(c);
 	cluster_admit_end(c);
 	cluster_leave_end(c);
+	cluster_feed_end(c);
 	cluster_link_end(c);
 	while (map_next(&c->nodes, &it))
 		mem_free(it.value);

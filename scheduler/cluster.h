@@ -32,9 +32,11 @@ int cluster_open(struct station *st, const struct config *config, struct cluster
 /* NULL is fine. The loop must run once more. */
 void cluster_free(struct cluster *c);
 
-/* Which kind of file `store` (the embedded one, just opened) is to be: the note "cluster.engine" is
- * written when it is missing, and what a node that left may not keep is removed. */
-int cluster_prepare(struct cluster *c, struct store *store, struct err *err) MUST_CHECK;
+/* rows: the embedded store, just opened; taken over, also on failure. Brings it into line with what
+ * the node is, and gives the store of the engine that it is for: the node's own, the one that the
+ * others follow, or one that follows. To be freed after cluster_free. */
+int cluster_prepare(struct cluster *c, struct store *rows, struct store **out,
+		    struct err *err) MUST_CHECK;
 /* The model is open: opens sockets (or tries again later), and speaks. */
 int cluster_start(struct cluster *c, struct model *m, struct err *err) MUST_CHECK;
 

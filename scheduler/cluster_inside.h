@@ -11,6 +11,8 @@
 #include "scheduler/gossip/gossip.h"
 #include "scheduler/petition.h"
 #include "scheduler/shell.h"
+#include "scheduler/store_follow.h"
+#include "scheduler/store_serve.h"
 #include "scheduler/tidings.h"
 
 enum {
@@ -79,6 +81,13 @@ struct cluster {
 	struct list changes;
 	struct cluster_change *change; /* submitted */
 	uv_timer_t again;
+
+	/* cluster_feed.c: at most one of the two */
+	struct store_serve *serve;
+	struct list feds;
+	bool fed_ended;
+	struct store_follow *follow;
+	struct cluster_feed *feed;
 
 	/* cluster_admit.c */
 	struct list admits;
@@ -164,6 +173,17 @@ void cluster_store_end(struct cluster *c);
 /* Rows of a kind as an array of its struct; appended to out. */
 int cluster_store_rows(struct store *s, enum store_kind kind, struct buf *out,
 		       struct err *err) MUST_CHECK;
+
+/* ---- cluster_feed.c ---- */
+
+/* The engine that the file is for; rows is taken over, also on failure. */
+int cluster_feed_open(struct cluster *c, struct store *rows, struct store **out,
+		      struct err *err) MUST_CHECK;
+void cluster_feed_channel(void *arg, struct channel *channel);
+void cluster_feed_part(struct cluster *c, uint32_t node);
+void cluster_feed_turn(struct cluster *c, uint64_t now_ns);
+/* Before the store is freed. */
+void cluster_feed_end(struct cluster *c);
 
 /* ---- cluster_admit.c ---- */
 

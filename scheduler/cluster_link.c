@@ -147,6 +147,7 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		.self = &c->self,
 		.rules = c->rules,
 		.admission = cluster_keeper(c) ? cluster_admit_channel : NULL,
+		.store = cluster_feed_channel,
 		.arg = c,
 	};
 
@@ -273,6 +274,7 @@ cluster_link_part(struct cluster *c, struct cluster_node *n)
 	n->peer = false;
 	(void)gossip_roster_remove(c->gossip, n->row.node);
 	shell_peer_remove(c->shell, n->row.node);
+	cluster_feed_part(c, n->row.node);
 	c->put = true;
 }
 

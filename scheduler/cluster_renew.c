@@ -14,7 +14,7 @@
 enum {
 	FIRST_WAIT_S = 10,
 	WAIT_MAX_S = 3600,
-	ALONE_S = 30, /* without anybody until it asks whether it is a member */
+	ALONE_S = 10, /* without anybody until it asks whether it is a member */
 	DAY_S = 86400,
 };
 

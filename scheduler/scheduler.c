@@ -429,7 +429,7 @@ start(struct station *st, struct err *err)
 		.name = "zlayer.db",
 		.busy_ms = BUSY_MS,
 	};
-	struct store *store;
+	struct store *rows, *store;
 	uint64_t now = world_mono_ns();
 
 	s->st = st;
@@ -438,12 +438,9 @@ start(struct station *st, struct err *err)
 	if (options.dirfd < 0)
 		return err_set(err, ERR_INTERNAL, "node gave no folder for the store");
 	if (cluster_open(st, &s->config, &s->cluster, err) < 0 ||
-	    store_sqlite_open(&options, &store, err) < 0)
+	    store_sqlite_open(&options, &rows, err) < 0 ||
+	    cluster_prepare(s->cluster, rows, &store, err) < 0)
 		return -1;
-	if (cluster_prepare(s->cluster, store, err) < 0) {
-		store_free(store);
-		return -1;
-	}
 	const char *name = cluster_name(s->cluster);
 	if (model_open(&s->model, store, &s->config, name ? name : station_welcome(st)->node,
 		       s->boot, now, world_wall_ns(), err) < 0)

@@ -316,6 +316,17 @@ store_copy_expect(struct store *rows, struct err *err)
 	return commit_or_abort(rows, store_put_note(rows, NOTE_EXPECTED, "1", err), err);
 }
 
+int
+store_copy_forget(struct store *rows, struct err *err)
+{
+	static const char *const notes[] = {NOTE_ENTRY, NOTE_REVISION, NOTE_ID, NOTE_EXPECTED};
+
+	for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+		if (store_put_note(rows, notes[i], "", err) < 0)
+			return -1;
+	return 0;
+}
+
 static int
 found(struct store_copy *c, const char *id, const uint8_t *txid, struct err *err)
 {

@@ -47,6 +47,8 @@ int store_copy_adopt(struct store *rows, const char *id, const struct store_entr
 /* What shared kinds hold here counts no more: the next copy replaces it, whatever it is. Until then
  * it can be read. */
 int store_copy_expect(struct store *rows, struct err *err) MUST_CHECK;
+/* Within a transaction: the rows are no copy of anything any more, but a store of its own. */
+int store_copy_forget(struct store *rows, struct err *err) MUST_CHECK;
 /* An entry of a copy that keeps its log: ERR_NOT_FOUND. */
 int store_copy_entry(struct store_copy *c, uint64_t sequence, struct store_entry *out,
 		     struct err *err) MUST_CHECK;
