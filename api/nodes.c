@@ -89,7 +89,7 @@ nodes_put_address(struct json *j, const char *key, const struct addr *address)
 	char text[ADDR_TEXT_BYTES];
 
 	addr_put(address, text, sizeof(text));
-	json_text(j, key, addr_is_zero(address) ? NULL : text);
+	json_text(j, key, addr_is_zero(address) && !address->port ? NULL : text);
 }
 
 /* "key=value" lines as an object. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "ring/events.h"
 
 static void
@@ -109,6 +110,7 @@ event_node(struct model *m, const char *type, enum log_level severity,
 	struct msg_event e = {.severity = (uint32_t)severity};
 	va_list args;
 
+	m->wall_ns = world_wall_ns(); /* no pass is under way that has a time of its own */
 	text_copy(e.type, sizeof(e.type), type);
 	va_start(args, fmt);
 	emit(m, &e, reason, fmt, args);

@@ -4,7 +4,6 @@
 import json
 import subprocess
 
-import sys; sys.path.insert(0, "/work/wt/member/tests/e2e")
 import zl
 from cluster import Cluster
 from zl import check, equal, service, wait_for
