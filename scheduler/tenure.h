@@ -22,8 +22,9 @@
  * The epoch is greater than that of each holder before: what is done for this lease carries it, and
  * who has seen a greater one refuses.
  *
- * What the store must do: answer each question, and count a TAKE by the holder that has the lease
- * as a new one, with a new epoch (its first answer was lost).
+ * What the store must do: answer each question, if only with an error. A TAKE by the holder that
+ * has the lease (its first answer was lost, or it has started again) is a new one with a new epoch,
+ * or is refused until the time of the first is over.
  *
  * Time is monotonic nanoseconds that count suspend. No I/O, no allocation.
  */

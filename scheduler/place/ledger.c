@@ -425,7 +425,7 @@ no_longer(const struct ledger *l, const struct ledger_item *i)
 
 	if (!s || !n || !s->known || s->removed || s->spec.revision != i->claim.revision)
 		return FIT_UNKNOWN;
-	return fit_moves(s, n) | (l->draining ? FIT_DRAINING : 0);
+	return MUTANT(104, 0, fit_moves(s, n) | (l->draining ? FIT_DRAINING : 0));
 }
 
 static void

@@ -104,6 +104,7 @@ struct lease_job {
 struct lease_rules {
 	uint32_t ttl_ms;
 	uint32_t patience_ms; /* the store's client waits so long for an answer */
+	bool retakes;         /* TAKE by who has the lease: a new one; else refused, as any other */
 	bool all_judge;       /* not only who holds LEASE_CRON: the mark alone must do */
 	struct lease_job jobs[LEASE_JOBS];
 };

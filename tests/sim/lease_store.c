@@ -20,7 +20,8 @@ lease_rules_draw(struct lease_rules *r, uint64_t plan_seed)
 
 	*r = (struct lease_rules){.ttl_ms = ttls[draw_below(&d, 4)],
 				  .patience_ms = draw_below(&d, 3) ? 2000 : 10000,
-				  .all_judge = draw_below(&d, 2) != 0};
+				  .all_judge = draw_below(&d, 2) != 0,
+				  .retakes = draw_below(&d, 2) != 0};
 	for (size_t i = 0; i < LEASE_JOBS; i++) {
 		struct lease_job *j = &r->jobs[i];
 		struct cron_error error;
@@ -36,10 +37,12 @@ lease_rules_draw(struct lease_rules *r, uint64_t plan_seed)
 }
 
 void
-lease_store_init(struct lease_store *s, uint32_t ttl_ms, int32_t rate_ppb, int64_t wall_s)
+lease_store_init(struct lease_store *s, const struct lease_rules *r, int32_t rate_ppb,
+		 int64_t wall_s)
 {
 	memset(s, 0, sizeof(*s));
-	s->ttl_ns = (uint64_t)((__int128)(ttl_ms * SIM_MS) * PPB / (PPB + rate_ppb));
+	s->retakes = r->retakes;
+	s->ttl_ns = (uint64_t)((__int128)(r->ttl_ms * SIM_MS) * PPB / (PPB + rate_ppb));
 	for (size_t i = 0; i < LEASE_JOBS; i++)
 		s->jobs[i].mark_s = wall_s;
 }
@@ -62,7 +65,7 @@ lease_do(struct lease_store *s, uint64_t now_ns, const struct lease_ask *ask, ui
 	if (l->node && now_ns >= l->until_ns)
 		l->node = 0;
 	mine = l->node == ask->node && l->epoch == ask->epoch;
-	if (ask->verb == LEASE_TAKE && l->node && l->node != ask->node)
+	if (ask->verb == LEASE_TAKE && l->node && (l->node != ask->node || !s->retakes))
 		return ERR_CONFLICT;
 	if (ask->verb == LEASE_KEEP && !mine)
 		return l->node ? ERR_CONFLICT : ERR_NOT_FOUND;

@@ -35,11 +35,13 @@ struct lease_store_lease {
 
 struct lease_store {
 	uint64_t ttl_ns; /* true time, by its own clock's rate */
+	bool retakes;
 	struct lease_store_lease leases[LEASE_LEASES];
 	struct lease_store_job jobs[LEASE_JOBS];
 };
 
-void lease_store_init(struct lease_store *s, uint32_t ttl_ms, int32_t rate_ppb, int64_t wall_s);
+void lease_store_init(struct lease_store *s, const struct lease_rules *r, int32_t rate_ppb,
+		      int64_t wall_s);
 void lease_store_fini(struct lease_store *s);
 /* Does what is asked; gives the bytes of *out that are used. */
 size_t lease_store_do(struct lease_store *s, uint64_t now_ns, const struct lease_ask *ask,

@@ -13,7 +13,7 @@
 #include "scheduler/gossip/gossip.h"
 
 enum { GOSSIP, PLACE, CORES };
-enum { FILE_LIFE = 1, ENTRY_CLAIM = 1, ENTRY_LOAD = 2, LOAD_BYTES = 16, ZONES = 3 };
+enum { FILE_LIFE = 1, ENTRY_CLAIM = 1, ENTRY_LOAD, ENTRY_FACTS, LOAD_BYTES = 16, ZONES = 3 };
 /* Set in gossip's tokens, which count from 1; placement has a use for the highest two. */
 #define GOSSIPS (UINT64_C(1) << 59)
 #define MEMORY_BYTES (UINT64_C(8) << 30)
@@ -36,7 +36,7 @@ static struct step_actions said; /* by a sub-step; one thread, one at a time */
 /* ---- the fleet ---- */
 
 static void
-set_node(struct core *c, uint32_t node)
+set_node(struct core *c, uint32_t node, bool draining)
 {
 	char name[16], zone[16];
 	struct fleet_facts facts = {
@@ -46,14 +46,13 @@ set_node(struct core *c, uint32_t node)
 		.platform = "linux/amd64",
 		.cpu_milli = PLACE_CPU_MILLI,
 		.memory_bytes = MEMORY_BYTES,
+		.draining = draining,
 	};
 
 	snprintf(name, sizeof(name), "n%u", node);
 	snprintf(zone, sizeof(zone), "z%u", node % ZONES);
 	if (fleet_node_set(&c->fleet, &facts) < 0)
 		assert(!"memory");
-	if (node != c->config.node)
-		fleet_node_status(&c->fleet, node, FLEET_DEAD);
 }
 
 static void
@@ -100,6 +99,8 @@ set_entry(struct core *c, const uint8_t *data)
 		fleet_claim_remove(&c->fleet, e.node, e.id);
 	else if (e.type == ENTRY_CLAIM)
 		set_claim(c, data + sizeof(e));
+	else if (e.type == ENTRY_FACTS)
+		set_node(c, e.node, !e.dropped && data[sizeof(e)]);
 	else if (!e.dropped)
 		set_load(c, e.node, data + sizeof(e));
 }
@@ -165,6 +166,7 @@ hear_gossip(struct core *c, const struct step_action *a, const uint8_t *data)
 		break;
 	case GOSSIP_RESET:
 		forget_claims(c, a->node);
+		set_node(c, a->node, false);
 		break;
 	case GOSSIP_LOST:
 	case GOSSIP_LEAVING:
@@ -277,6 +279,23 @@ go_on(struct core *c, const struct step_input *in, struct step_actions *out)
 	}
 }
 
+/* The node's facts, to itself and the others. Gives what its ledger is told. */
+static uint64_t
+drain(struct core *c, const struct step_input *in)
+{
+	uint8_t draining;
+	uint64_t ns;
+
+	assert(in->bytes == sizeof(ns));
+	memcpy(&ns, in->data, sizeof(ns));
+	draining = ns > 0;
+	set_node(c, c->config.node, draining);
+	if (gossip_put(c->gossip, ENTRY_FACTS, 0, &draining, 1) > GOSSIP_UNCHANGED)
+		assert(!"no room");
+	c->local[GOSSIP] = c->local[PLACE] = true;
+	return ns ? in->now_ns + ns : 0;
+}
+
 static void
 local(struct core *c, const struct step_input *in, struct step_actions *out)
 {
@@ -299,6 +318,11 @@ local(struct core *c, const struct step_input *in, struct step_actions *out)
 		return;
 	case PLACE_RUNNING:
 		next.what = PLACEMENT_RUNNING;
+		break;
+	case PLACE_DRAIN:
+		next.what = PLACEMENT_DRAIN;
+		next.token = drain(c, in);
+		next.bytes = 0;
 		break;
 	}
 	sub_step(c, PLACE, &next, out);
@@ -397,7 +421,9 @@ start(const struct sim_core_config *config)
 	for (uint32_t node = 1; node <= config->nodes; node++) {
 		if (gossip_roster_add(c->gossip, node) == GOSSIP_NO_MEMORY)
 			assert(!"memory");
-		set_node(c, node);
+		set_node(c, node, false);
+		if (node != config->node)
+			fleet_node_status(&c->fleet, node, FLEET_DEAD);
 	}
 	return c;
 }

@@ -632,7 +632,7 @@ observer_new(struct sim *s)
 	rate = (int32_t)draw_below(&d, 2ull * s->plan->rate_max_ppb + 1) -
 	       (int32_t)s->plan->rate_max_ppb;
 	lease_rules_draw(&o->rules, s->plan->seed);
-	lease_store_init(&o->store, o->rules.ttl_ms, rate, WALL_S);
+	lease_store_init(&o->store, &o->rules, rate, WALL_S);
 	return o;
 }
 

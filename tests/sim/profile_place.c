@@ -5,6 +5,7 @@
  * of the process and not of the machine. What it knows of both is what the rules compare:
  *
  *   capacity  what runs on a node, or is being started, never exceeds it
+ *   drain     a node that knows that it is being drained takes nothing
  *   placed    in the end each slot of each service is ready once, in the wanted revision, on a node
  *             that is up, and nothing else runs there
  */
@@ -33,10 +34,17 @@ struct runtime {
 	size_t count;
 };
 
+struct drain {
+	uint64_t until_ns; /* then it is called off */
+	uint64_t end_ns;   /* then the node ends what is still there */
+	bool known;        /* the node has been told */
+};
+
 struct observer {
 	uint32_t nodes;
 	struct place_specs specs;
 	struct runtime *runtimes; /* node n at n - 1 */
+	struct drain *drains;     /* likewise */
 	struct draw draw;
 };
 
@@ -59,7 +67,8 @@ observer_new(struct sim *s)
 	o->nodes = s->plan->nodes;
 	o->draw = draw_of(s->plan->seed, 55);
 	o->runtimes = mem_array(MEM_BASE, o->nodes, sizeof(o->runtimes[0]));
-	assert(o->runtimes);
+	o->drains = mem_array(MEM_BASE, o->nodes, sizeof(o->drains[0]));
+	assert(o->runtimes && o->drains);
 	o->specs.version = 1;
 	for (size_t i = 0; i < PLACE_SERVICES; i++)
 		o->specs.services[i] = (struct place_spec){
@@ -73,6 +82,7 @@ observer_free(void *observer)
 	struct observer *o = observer;
 
 	mem_free(o->runtimes);
+	mem_free(o->drains);
 	mem_free(o);
 }
 
@@ -80,6 +90,42 @@ static void
 give_specs(struct observer *o, struct sim *s, uint32_t node)
 {
 	sim_local(s, node, PLACE_SPECS, 0, &o->specs, sizeof(o->specs));
+}
+
+static void
+say_drain(struct observer *o, struct sim *s, uint32_t node)
+{
+	const struct drain *d = &o->drains[node - 1];
+	uint64_t left = d->end_ns > s->now_ns ? d->end_ns - s->now_ns : 1;
+
+	if (s->now_ns >= d->until_ns)
+		left = 0;
+	if (sim_core(s, node))
+		sim_local(s, node, PLACE_DRAIN, 0, &left, sizeof(left));
+}
+
+/* No more of them at a time than what is left can bear. */
+static void
+begin_drain(struct observer *o, struct sim *s, uint32_t node, struct draw *d)
+{
+	uint32_t there = 0;
+
+	for (uint32_t n = 0; n < o->nodes; n++)
+		there += o->drains[n].until_ns > s->now_ns;
+	if (there >= o->nodes / 4)
+		return;
+	o->drains[node - 1].until_ns = s->now_ns + draw_scale(d, SIM_S, 40 * SIM_S);
+	o->drains[node - 1].end_ns = s->now_ns + draw_scale(d, SIM_S, 40 * SIM_S);
+	say_drain(o, s, node);
+	sim_later(s, o->drains[node - 1].until_ns - s->now_ns, 0, node, NULL, 0);
+}
+
+static void
+later(void *observer, struct sim *s, uint16_t what, uint64_t number, const void *data)
+{
+	(void)what;
+	(void)data;
+	say_drain(observer, s, (uint32_t)number);
 }
 
 static void
@@ -96,10 +142,13 @@ turned(void *observer, struct sim *s, uint32_t node, bool up)
 	for (size_t i = 0; i < r->count; i++)
 		numbers[i] = r->items[i].number;
 	give_specs(o, s, node);
+	o->drains[node - 1].known = false;
+	if (o->drains[node - 1].until_ns > s->now_ns)
+		say_drain(o, s, node);
 	sim_local(s, node, PLACE_RUNNING, 0, numbers, r->count * sizeof(numbers[0]));
 }
 
-/* Another revision or number of replicas of one service. */
+/* Another revision or number of replicas of one service, or a node is drained for a while. */
 static void
 do_act(void *observer, struct sim *s, uint32_t node, uint64_t number)
 {
@@ -107,7 +156,10 @@ do_act(void *observer, struct sim *s, uint32_t node, uint64_t number)
 	struct draw d = draw_of(number, 1);
 	struct place_spec *spec = &o->specs.services[draw_below(&d, PLACE_SERVICES)];
 
-	(void)node;
+	if (draw_below(&d, 4) == 0) {
+		begin_drain(o, s, node, &d);
+		return;
+	}
 	if (draw_below(&d, 2))
 		spec->revision++;
 	else
@@ -195,16 +247,41 @@ told(void *observer, struct sim *s, uint32_t node, const struct step_action *a, 
 		forget(&o->runtimes[node - 1], a->token);
 }
 
+/* What is claimed is in the journal first. */
+static void
+check_drain(struct sim *s, uint32_t node, const struct step_actions *out)
+{
+	for (size_t i = 0; i < out->count; i++) {
+		const struct step_action *a = &out->items[i];
+		struct claimlog_reader reader;
+		struct claimlog_record r;
+
+		if (a->kind != STEP_APPEND)
+			continue;
+		claimlog_open(&reader, out->data + a->offset, a->bytes);
+		while (claimlog_next(&reader, &r))
+			if (r.kind == CLAIMLOG_CLAIM && r.claim.state == CLAIM_STARTING)
+				sim_fail(s, "drain", node,
+					 "takes slot %u of service %u while it is drained",
+					 r.claim.slot, (unsigned)r.claim.service);
+	}
+}
+
 static void
 check_step(void *observer, struct sim *s, uint32_t node, const struct step_input *in,
 	   const struct step_actions *out)
 {
 	struct observer *o = observer;
+	uint64_t left = 0;
 
-	(void)s;
-	(void)out;
 	if (in->kind == STEP_LOCAL && in->what == PLACE_ENDED)
 		forget(&o->runtimes[node - 1], in->token);
+	if (o->drains[node - 1].known)
+		check_drain(s, node, out);
+	if (in->kind != STEP_LOCAL || in->what != PLACE_DRAIN)
+		return;
+	memcpy(&left, in->data, sizeof(left));
+	o->drains[node - 1].known = left > 0;
 }
 
 /* ---- in the end ---- */
@@ -263,7 +340,7 @@ profile_place(void)
 		.name = "place",
 		.core = &place_core_calls,
 		.wish = {.nodes_max = 48,
-			 .acts_per_minute = 6,
+			 .acts_per_minute = 8,
 			 .bound_ns = 120 * SIM_S,
 			 .disk = true,
 			 .wire_low = 1,
@@ -274,6 +351,7 @@ profile_place(void)
 		.act = do_act,
 		.turned = turned,
 		.told = told,
+		.later = later,
 		.checks = checks,
 		.check_count = sizeof(checks) / sizeof(checks[0]),
 	};
