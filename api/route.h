@@ -47,8 +47,13 @@ void deployments_restart(struct call *call);
 void deployments_pause(struct call *call);
 void deployments_resume(struct call *call);
 void deployments_abort(struct call *call);
-/* services.c */
+/* crons.c */
+void crons_list(struct call *call);
+void crons_enable(struct call *call);
+void crons_disable(struct call *call);
+/* jobs.c */
 void jobs_run(struct call *call);
+/* services.c */
 void services_list(struct call *call);
 void services_get(struct call *call);
 void services_patch(struct call *call);

@@ -3,6 +3,7 @@
 #include "api/view.h"
 
 #include <string.h>
+#include "api/crons.h"
 #include "api/nodes.h"
 #include "api/rows.h"
 #include "base/log.h"
@@ -97,6 +98,20 @@ view_time(struct json *j, const char *key, int64_t wall_ns)
 		return;
 	}
 	text_time(wall_ns, 9, text, sizeof(text));
+	json_text(j, key, text);
+}
+
+void
+view_second(struct json *j, const char *key, int64_t wall_s)
+{
+	const int64_t second_ns = 1000000000;
+	char text[48];
+
+	if (wall_s <= 0 || wall_s > INT64_MAX / second_ns) {
+		json_null(j, key);
+		return;
+	}
+	text_time(wall_s * second_ns, 0, text, sizeof(text));
 	json_text(j, key, text);
 }
 
@@ -258,8 +273,9 @@ view_service(struct json *j, struct server *server, const struct msg_service *s)
 	json_u64(j, "id", s->id);
 	VIEW_TEXT(j, "deployment", s->deployment_name);
 	VIEW_TEXT(j, "name", s->name);
-	json_text(j, "rtype", s->job ? "job" : "service");
+	json_text(j, "rtype", s->cron ? "cron" : s->job ? "job" : "service");
 	put_runs(j, server, s);
+	crons_view(j, server, s);
 	json_text(j, "state", NAME_OF(service_states, s->state));
 	json_u64(j, "revision", s->revision);
 	put_scale(j, s);
@@ -439,6 +455,7 @@ view_replica(struct json *j, const char *key, struct server *s, const struct msg
 	json_text(j, "state", NAME_OF(replica_states, r->state));
 	put_conditions(j, r, c);
 	json_bool(j, "job", r->job != 0);
+	view_second(j, "due", r->due_s);
 	json_u64(j, "restarts", r->restarts);
 	json_u64(j, "attempt", r->attempt);
 	view_time(j, "since", r->since_wall_ns);

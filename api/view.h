@@ -14,6 +14,8 @@ void view_text(struct json *j, const char *key, const char *field, size_t cap);
 #define VIEW_TEXT(j, key, field) view_text((j), (key), (field), sizeof(field))
 /* RFC 3339; 0: null. */
 void view_time(struct json *j, const char *key, int64_t wall_ns);
+/* Likewise, of whole seconds since 1970. */
+void view_second(struct json *j, const char *key, int64_t wall_s);
 
 void view_deployment(struct json *j, struct server *s, const struct msg_deployment *d);
 void view_service(struct json *j, struct server *server, const struct msg_service *s);

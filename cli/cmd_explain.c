@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/grid.h"
+#include "cli/job.h"
 #include "cli/target.h"
 #include "spec/doc.h"
 #include "spec/json.h"
@@ -325,6 +326,29 @@ explain_sleep(struct walk *w, const json_t *s)
 	end(w);
 }
 
+/* When it runs next; why it does not, or did not the last time. */
+static void
+explain_cron(struct walk *w, const json_t *s)
+{
+	const json_t *cron = json_read_get(s, "cron");
+	const json_t *reason = json_read_get(cron, "reason");
+	const char *what = json_read_text(reason, "what");
+	const char *next = json_read_text(cron, "next");
+	bool waits = strcmp(json_read_text(cron, "state"), "waiting") == 0;
+
+	if (json_read_kind(cron) != JSON_READ_OBJECT)
+		return;
+	if (waits && next[0]) {
+		begin(w, "ok", "cron", "runs next at %s", next);
+		end(w);
+	}
+	if (!what[0])
+		return;
+	begin(w, waits ? "warn" : "FAIL", "cron", "%s", what);
+	say_reason(w, reason);
+	end(w);
+}
+
 static void
 explain_service(struct walk *w, const json_t *s, uint32_t index)
 {
@@ -355,7 +379,7 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 		explain_sleep(w, s);
 		return;
 	}
-	if (!desired && strcmp(json_read_text(s, "rtype"), "job") != 0) {
+	if (!desired && !job_has_runs(s)) {
 		begin(w, "FAIL", "service", "%s/%s has the size 0", deployment, name);
 		text_format(target, sizeof(target),
 			    "zlayer scale %s/%s=1 --force, or zlayer deploy", deployment, name);
@@ -366,9 +390,13 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 	if (desired)
 		begin(w, ready >= desired ? "ok" : "warn", "service",
 		      "%s/%s: %lld of %lld in balancing", deployment, name, ready, desired);
-	else
+	else if (strcmp(json_read_text(s, "rtype"), "job") == 0)
 		begin(w, "ok", "service", "%s/%s runs when it is asked to", deployment, name);
+	else
+		begin(w, "ok", "service", "%s/%s runs at the times \"%s\"", deployment, name,
+		      json_read_text(json_read_get(s, "cron"), "schedule"));
 	end(w);
+	explain_cron(w, s);
 	text_format(target, sizeof(target), "/v1/replicas?target=%s/%s", deployment, name);
 	json_t *root = ask(w, target, &err);
 	const json_t *list = json_read_array(root, "items");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `job`: runs of services whose rtype is `job`. A run is a replica that ends; the node keeps the
- * last ones of each job, with their output and how they ended. `job run` is cmd_job_run.c.
+ * `job`: runs of services whose rtype is `job` or `cron`. A run is a replica that ends; the node
+ * keeps the last ones of each job, with their output and how they ended. `job run` is
+ * cmd_job_run.c.
  */
 #include "cli/cmd.h"
 
@@ -52,7 +53,7 @@ check_job(const struct cli *cli, const struct target *t, struct err *err)
 	json_t *root = client_get(cli, path, &answer, err) == 0
 			       ? json_read_parse(buf_cstr(&answer), answer.length, err)
 			       : NULL;
-	bool job = strcmp(json_read_text(root, "rtype"), "job") == 0;
+	bool job = job_has_runs(root);
 	int rc = !root ? -1
 		 : job ? 0
 		       : err_set(err, ERR_USAGE, "%s/%s is not a job", t->deployment, t->service);

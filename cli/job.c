@@ -7,6 +7,14 @@
 enum { OWN_FAILURE = 125, SIGNALLED = 128 };
 
 bool
+job_has_runs(const json_t *service)
+{
+	const char *rtype = json_read_text(service, "rtype");
+
+	return strcmp(rtype, "job") == 0 || strcmp(rtype, "cron") == 0;
+}
+
+bool
 job_is_over(const json_t *run)
 {
 	const char *state = json_read_text(run, "state");

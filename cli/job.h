@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include "wire/json_read.h"
 
+/* Whether a service is a job or a cron: its replicas are runs. */
+bool job_has_runs(const json_t *service);
 bool job_is_over(const json_t *run);
 /* As env(1): the command's own exit status, 128 + n on a signal, 125 when it could not be run. */
 int job_status(const json_t *run);

@@ -101,6 +101,28 @@ put_header(const json_t *status, const struct render *r, struct buf *out)
 	buf_putc(out, '\n');
 }
 
+/* "; next in 3h", "; disabled": of a cron. */
+static void
+cron_text(const json_t *cron, const struct render *r, char *out, size_t cap)
+{
+	const char *state = json_read_text(cron, "state");
+	char left[32];
+	int64_t at;
+
+	out[0] = 0;
+	if (json_read_kind(cron) != JSON_READ_OBJECT)
+		return;
+	if (strcmp(state, "waiting") != 0) {
+		text_format(out, cap, "; %s", state);
+		return;
+	}
+	if (!text_untime(json_read_text(cron, "next"), &at))
+		return;
+	int64_t ms = (at - r->now_wall_ns) / 1000000;
+	text_human_duration(ms > 0 ? (uint64_t)ms : 0, left, sizeof(left));
+	text_format(out, cap, "; next in %s", left);
+}
+
 /* "run 4 failed (3), 5m ago", "run 4 ok, 5m ago", "run 4 is running", "never run". */
 static void
 put_job(struct grid *g, const json_t *s, const struct render *r)
@@ -110,23 +132,25 @@ put_job(struct grid *g, const json_t *s, const struct render *r)
 	const json_t *container = json_read_get(last, "container");
 	long long kept = (long long)json_read_int(runs, "kept");
 	long long index = (long long)json_read_int(last, "index");
-	char when[32];
+	char when[32], next[64];
 
 	grid_put(g, GRID_PLAIN, "%lld run%s", kept, kept == 1 ? "" : "s");
+	cron_text(json_read_get(s, "cron"), r, next, sizeof(next));
 	render_age(container, "exited", r, when, sizeof(when));
 	if (json_read_kind(last) != JSON_READ_OBJECT)
-		grid_put(g, GRID_PLAIN, "never run");
+		grid_put(g, GRID_PLAIN, "never run%s", next);
 	else if (!job_is_over(last))
-		grid_put(g, GRID_YELLOW, "run %lld is %s", index,
+		grid_put(g, GRID_YELLOW, "run %lld is %s%s", index,
 			 strcmp(json_read_text(container, "state"), "running") == 0
 				 ? "running"
-				 : json_read_text(last, "state"));
+				 : json_read_text(last, "state"),
+			 next);
 	else if (job_status(last) == 0)
-		grid_put(g, GRID_GREEN, "run %lld ok%s%s%s", index, when[0] ? ", " : "", when,
-			 when[0] ? " ago" : "");
+		grid_put(g, GRID_GREEN, "run %lld ok%s%s%s%s", index, when[0] ? ", " : "", when,
+			 when[0] ? " ago" : "", next);
 	else
-		grid_put(g, GRID_RED, "run %lld failed (%d)%s%s%s", index, job_status(last),
-			 when[0] ? ", " : "", when, when[0] ? " ago" : "");
+		grid_put(g, GRID_RED, "run %lld failed (%d)%s%s%s%s", index, job_status(last),
+			 when[0] ? ", " : "", when, when[0] ? " ago" : "", next);
 }
 
 /* "fixed", "adaptive 1-5 at_max" */
@@ -166,7 +190,7 @@ put_service_row(struct grid *g, const json_t *d, const json_t *s, bool first,
 		grid_blank(g);
 	}
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(s, "name"));
-	bool job = strcmp(json_read_text(s, "rtype"), "job") == 0;
+	bool job = job_has_runs(s);
 	if (job) {
 		put_job(g, s, r);
 	} else {

@@ -14,7 +14,7 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, edge
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, member, cluster, mesh; events
+ *                  pin, cron, member, cluster, mesh; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain, demand
@@ -74,6 +74,7 @@ enum msg_table {
 	MSG_TABLE_CLUSTER,
 	MSG_TABLE_MESH,
 	MSG_TABLE_DEMAND,
+	MSG_TABLE_CRON,
 	MSG_TABLES_,
 };
 
@@ -88,6 +89,7 @@ enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS };
  *   APPLY              the same text again is no change (`unchanged`); with has_expect the second
  *                      try finds its own revision and says conflict, which the asker must expect
  *   SCALE STOP START   state what is to be, not a step towards it; so do PAUSE RESUME ABORT
+ *   ENABLE DISABLE     as these
  *   RUN                runs the job a second time
  *   ROLLBACK RESTART   a second one meets the first (conflict), or does it once more
  *   REMOVE             of what is gone: ERR_NOT_FOUND
@@ -157,6 +159,9 @@ enum msg_op {
 	MSG_OP_LEAVE,  /* struct msg_leave; answer none */
 	MSG_OP_MEMBER, /* struct msg_node_op; answer msg_member */
 	MSG_OP_ADMIT,  /* struct msg_admit; answer none */
+	/* api -> scheduler: crons */
+	MSG_OP_ENABLE,  /* struct msg_target_op */
+	MSG_OP_DISABLE, /* struct msg_target_op */
 };
 
 #endif

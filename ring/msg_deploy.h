@@ -91,8 +91,8 @@ struct msg_service { /* key: id from the store */
 	uint32_t endpoints_count;
 	uint32_t pad2_;
 	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX]; /* order of msg_backend.ports */
-	uint32_t job; /* its replicas are runs: it has no size */
-	uint32_t pad3_;
+	uint32_t job;  /* its replicas are runs: it has no size */
+	uint32_t cron; /* runs are made by a schedule: msg_cron of the same key */
 	/* Of an adaptive one. */
 	uint32_t scale_reason;  /* enum msg_scale_reason; 0: it is not adaptive */
 	uint32_t scale_waiting; /* requests that wait for a replica */
@@ -101,6 +101,62 @@ struct msg_service { /* key: id from the store */
 	uint32_t scale_from, scale_to; /* the last change that is remembered; equal: none */
 	int64_t scale_changed_wall_ns;
 	char scale_why[MSG_TEXT]; /* of that */
+};
+
+enum msg_cron_state {
+	MSG_CRON_WAITING = 1, /* for next_s */
+	MSG_CRON_DISABLED,    /* by hand */
+	MSG_CRON_STOPPED,     /* its deployment is */
+	MSG_CRON_BEHIND,      /* the clock was set back: until it has caught up with mark_s */
+	MSG_CRON_OVER,        /* the schedule has no time left */
+	MSG_CRON_PENDING,     /* no revision of it serves yet */
+};
+enum msg_overlap { MSG_OVERLAP_FORBID = 1, MSG_OVERLAP_ALLOW, MSG_OVERLAP_REPLACE };
+enum msg_catch_up { MSG_CATCH_UP_LAST = 1, MSG_CATCH_UP_ALL, MSG_CATCH_UP_NONE };
+enum msg_on_loss { MSG_ON_LOSS_SKIP = 1, MSG_ON_LOSS_RETRY };
+
+enum msg_firing_state {
+	MSG_FIRING_DUE = 1, /* recorded; its run is not made yet */
+	MSG_FIRING_STARTED, /* its run is under way */
+	MSG_FIRING_DONE,    /* its run has ended: exit_status, exit_signal */
+	MSG_FIRING_PASSED,  /* passed over: reason */
+	MSG_FIRING_LOST,    /* its run was cut off, or could not be made */
+};
+enum msg_firing_reason {
+	MSG_FIRING_ON_TIME = 1,
+	MSG_FIRING_CAUGHT_UP, /* late */
+	MSG_FIRING_MISSED,    /* PASSED: too late */
+	MSG_FIRING_OVERLAPS,  /* PASSED: a run was under way */
+};
+
+enum { MSG_FIRINGS_MAX = 10, MSG_SCHEDULE = 512 };
+
+struct msg_firing {
+	int64_t at_s;
+	int64_t ended_wall_ns; /* 0: it has not */
+	uint32_t state;
+	uint32_t reason;
+	uint32_t skipped; /* times before it that were passed over with it */
+	uint32_t skipped_more;
+	uint32_t run;        /* N of its last run; 0 none */
+	uint32_t tries;      /* runs of it that were lost before */
+	int32_t exit_status; /* -1: none */
+	uint32_t exit_signal;
+};
+
+struct msg_cron { /* key: id of the service */
+	uint64_t service;
+	char schedule[MSG_SCHEDULE];
+	uint32_t state;
+	uint32_t overlap;
+	uint32_t catch_up;
+	uint32_t on_loss;
+	int64_t next_s; /* 0: none */
+	int64_t mark_s; /* dealt with last */
+	uint32_t firings_count;
+	uint32_t pad_;
+	struct msg_firing firings[MSG_FIRINGS_MAX]; /* the newest first */
+	struct msg_reason reason;                   /* why it does not run, or did not run last */
 };
 
 enum msg_replica_state {
@@ -143,6 +199,7 @@ struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	struct msg_reason reason;
 	uint32_t job; /* a run of a job */
 	uint32_t pad_;
+	int64_t due_s; /* the time of a cron that it was made for; 0: made by hand */
 };
 
 enum msg_operation_kind {

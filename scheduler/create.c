@@ -150,7 +150,8 @@ create_placed(struct model *m, struct service *s, const struct claim *c, uint64_
 }
 
 struct replica *
-create_run(struct model *m, struct service *s, const struct words *args, struct err *err)
+create_run(struct model *m, struct service *s, const struct words *args,
+	   const struct store_firing *firing, struct err *err)
 {
 	struct deployment *d = s->deployment;
 	struct revision *r = model_document(m, d, d->row.revision, err);
@@ -167,6 +168,8 @@ create_run(struct model *m, struct service *s, const struct words *args, struct 
 			index = p->row.index + 1;
 	}
 	text_copy(row.boot, sizeof(row.boot), m->boot);
+	row.firing = firing ? firing->id : 0;
+	row.due_s = firing ? firing->at_s : 0;
 	if (m->placing)
 		row.id = placing_run_id(m->placing);
 	if (make_row(m, s, r, index, args, &row, err) < 0)

@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include "base/text.h"
+#include "scheduler/cronjob.h"
 #include "scheduler/event.h"
 #include "scheduler/reconcile.h"
 
@@ -133,6 +134,21 @@ cut_off(struct model *m, struct replica *p)
 	reconcile_order(m, p, LIFECYCLE_STOP);
 }
 
+/* A run that takes another one's place waits for its end. */
+static bool
+follows(struct model *m, struct replica *p)
+{
+	const struct replica *other = cronjob_follows(m, p);
+	struct err err = {0};
+
+	if (!other)
+		return false;
+	err_set(&err, ERR_CONFLICT, "it waits for run %u to end (cron.overlap: replace)",
+		other->row.index);
+	msg_reason_from(&err, &p->waits);
+	return true;
+}
+
 static void
 look_at_replica(struct model *m, struct replica *p)
 {
@@ -146,7 +162,8 @@ look_at_replica(struct model *m, struct replica *p)
 	/* A job that the machine's end may have cut off is not run a second time. */
 	if (p->row.job && !text_equal(p->row.boot, m->boot)) {
 		p->held = true;
-		cut_off(m, p);
+		if (!cronjob_keeps(m, p))
+			cut_off(m, p);
 		return;
 	}
 	if (p->released || p->life.order != LIFECYCLE_RUN || !spec)
@@ -158,6 +175,10 @@ look_at_replica(struct model *m, struct replica *p)
 	}
 	if (runs(p)) {
 		p->released = true;
+		return;
+	}
+	if (p->row.job && follows(m, p)) {
+		p->held = true;
 		return;
 	}
 	if (!was || !p->held_since_ns)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/cronjob.h"
 
 #define MS_NS 1000000ull
 
@@ -315,6 +316,7 @@ model_drop_service(struct model *m, struct service *s)
 	list_each (it, next, &s->replicas)
 		model_drop_replica(m, container_of(it, struct replica, link));
 	list_remove(&s->link);
+	cronjob_free(s->cron);
 	mem_free(s->routes);
 	scaling_free(s->scaling);
 	mem_free(s);

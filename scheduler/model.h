@@ -42,6 +42,7 @@ enum {
 	MODEL_COMMAND_CHECK = 255,                /* n of a command's result */
 };
 
+struct cronjob;
 struct deployment;
 
 struct revision {
@@ -75,6 +76,7 @@ struct service {
 	uint64_t placed_epoch;
 	struct msg_reason unplaced;
 	const char *unplaced_name; /* of the metric's label; static */
+	struct cronjob *cron;      /* cronjob.h; NULL: it has never been one */
 };
 
 struct replica {

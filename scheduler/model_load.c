@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include "base/text.h"
+#include "scheduler/cronjob.h"
 #include "scheduler/news.h"
 
 struct loading {
@@ -101,6 +102,33 @@ load_operation(void *arg, const void *row)
 }
 
 static void
+load_cron(void *arg, const void *row)
+{
+	const struct store_cron *c = row;
+	struct loading *l = arg;
+	struct service *s = model_service_by_id(l->m, c->service);
+	struct cronjob *job = s ? cronjob_get(s) : NULL;
+
+	l->no_memory |= s && !job;
+	if (job)
+		job->row = *c;
+}
+
+static void
+load_firing(void *arg, const void *row)
+{
+	const struct store_firing *f = row;
+	struct loading *l = arg;
+	struct service *s = model_service_by_id(l->m, f->service);
+	struct cronjob *job = s ? cronjob_get(s) : NULL;
+	struct cronjob_firing *added = job ? cronjob_add(job, f) : NULL;
+
+	l->no_memory |= s && !added;
+	if (added)
+		added->found = true;
+}
+
+static void
 load_event(void *arg, const void *row)
 {
 	struct loading *l = arg;
@@ -177,10 +205,16 @@ load(struct model *m, struct err *err)
 		enum store_kind kind;
 		store_visit_fn visit;
 	} kinds[] = {
-		{STORE_DEPLOYMENT, load_deployment}, {STORE_SERVICE, load_service},
-		{STORE_REVISION, load_revision},     {STORE_PIN, load_pin},
-		{STORE_ROUTE, load_route},           {STORE_REPLICA, load_replica},
-		{STORE_OPERATION, load_operation},   {STORE_EVENT, load_event},
+		{STORE_DEPLOYMENT, load_deployment},
+		{STORE_SERVICE, load_service},
+		{STORE_REVISION, load_revision},
+		{STORE_PIN, load_pin},
+		{STORE_ROUTE, load_route},
+		{STORE_REPLICA, load_replica},
+		{STORE_OPERATION, load_operation},
+		{STORE_EVENT, load_event},
+		{STORE_CRON, load_cron},
+		{STORE_FIRING, load_firing},
 	};
 	struct loading l = {.m = m};
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "base/log.h"
+#include "scheduler/cronjob.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -69,6 +70,12 @@ hear_row(struct model *m, unsigned kind, const void *row)
 	case STORE_ROUTE:
 		note_service(m, ((const struct store_route *)row)->service);
 		break;
+	case STORE_CRON:
+		cronjob_hear(m, ((const struct store_cron *)row)->service);
+		break;
+	case STORE_FIRING:
+		cronjob_hear(m, ((const struct store_firing *)row)->service);
+		break;
 	case STORE_OPERATION:
 		note(m, &m->news.operations, ((const struct store_operation *)row)->id);
 		note(m, &m->news.deployments, ((const struct store_operation *)row)->deployment);
@@ -126,6 +133,7 @@ hear(void *arg, const struct store_news *news)
 		return; /* a document comes with its revision and stays as it is */
 	case STORE_NEWS_ALL:
 		m->news.all = m->news.cluster = true;
+		cronjob_hear(m, 0);
 		break;
 	case STORE_NEWS_END:
 		break;

@@ -8,13 +8,14 @@
 #include "scheduler/cluster.h"
 #include "scheduler/publish_parts.h"
 
-enum { TABLES = 12 };
+enum { TABLES = 13 };
 
 static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
 	{MSG_TABLE_SERVICE, 1, sizeof(struct msg_service), MODEL_SERVICES_MAX},
 	{MSG_TABLE_REPLICA, 1, sizeof(struct msg_replica), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_OPERATION, 1, sizeof(struct msg_operation), MODEL_OPERATIONS_MAX * 2},
+	{MSG_TABLE_CRON, 1, sizeof(struct msg_cron), MODEL_SERVICES_MAX},
 	{MSG_TABLE_CLAIM, 1, sizeof(struct msg_claim), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_PROBE, 1, sizeof(struct msg_probe), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ROUTE, 1, sizeof(struct msg_route), MODEL_SERVICES_MAX * 2},
@@ -38,6 +39,7 @@ publish_all(struct model *m)
 	if (!m->writer)
 		return;
 	publish_status(m);
+	publish_cron(m);
 	publish_work(m);
 	publish_traffic(m);
 }

@@ -11,6 +11,10 @@
 
 /* publish_status.c: deployment, service, replica, operation. */
 void publish_status(struct model *m);
+/* publish_cron.c: cron. */
+void publish_cron(struct model *m);
+/* What somebody should look at; false: nothing. */
+bool publish_cron_trouble(struct model *m, struct service *s, struct msg_reason *out);
 /* publish_work.c: pin, claim, probe. */
 void publish_work(struct model *m);
 /* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */

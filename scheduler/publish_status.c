@@ -32,6 +32,7 @@ put_replica(struct publish_table *t, struct replica *p)
 		.created_wall_ns = p->row.created_wall_ns,
 		.reason = p->reason,
 		.job = p->row.job,
+		.due_s = p->row.due_s,
 	};
 
 	if (p->life.state == MSG_REPLICA_READY)
@@ -208,6 +209,7 @@ put_service(struct publish_table *t, struct service *s)
 	text_copy(row.deployment_name, sizeof(row.deployment_name), s->deployment->row.name);
 	text_copy(row.name, sizeof(row.name), s->row.name);
 	row.job = spec && spec->rtype != DOC_RTYPE_SERVICE;
+	row.cron = spec && spec->rtype == DOC_RTYPE_CRON;
 	if (row.job)
 		row.state = MSG_SERVICE_READY;
 	if (spec) {
@@ -228,6 +230,8 @@ put_service(struct publish_table *t, struct service *s)
 		row.reason = s->unplaced;
 	else if (tally.reason)
 		row.reason = *tally.reason;
+	else if (row.cron)
+		(void)publish_cron_trouble(t->m, s, &row.reason);
 	scaling_show(t->m, s, &row);
 	publish_table_row(t, s->row.id, &row);
 }

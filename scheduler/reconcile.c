@@ -11,6 +11,7 @@
 #include "ring/metrics.h"
 #include "scheduler/advance.h"
 #include "scheduler/cause.h"
+#include "scheduler/cronjob.h"
 #include "scheduler/depend.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
@@ -452,6 +453,21 @@ step_deployments(struct model *m)
 	return moved;
 }
 
+static bool
+step_crons(struct model *m)
+{
+	struct list *it, *next, *at, *after;
+	bool moved = false;
+
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services)
+			moved |= cronjob_look(m, container_of(at, struct service, link));
+	}
+	return moved;
+}
+
 static void
 look_at_depends(struct model *m)
 {
@@ -474,6 +490,7 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 		bool moved = step_replicas(m);
 		moved |= scaling_step(m);
 		moved |= step_deployments(m);
+		moved |= step_crons(m);
 		if (!moved)
 			break;
 	}

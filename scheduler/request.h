@@ -37,6 +37,8 @@ int request_run(struct model *m, const void *body, size_t bytes, const int *fds,
 int request_target(struct model *m, uint16_t op, const void *body, size_t bytes, struct request *r,
 		   struct err *err) MUST_CHECK;
 
+/* The oldest runs that have ended make room for a new one. */
+void request_forget_runs(struct model *m, struct service *s);
 /* A body that is not what ring/msg.h says. */
 int request_malformed(struct err *err);
 

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "scheduler/capacity.h"
 #include "scheduler/create.h"
+#include "scheduler/cronjob_write.h"
 #include "scheduler/event.h"
 #include "scheduler/growth.h"
 #include "scheduler/reconcile.h"
@@ -489,6 +490,9 @@ request_target(struct model *m, uint16_t op, const void *body, size_t bytes, str
 		return resume_rollout(m, &t, r, err);
 	case MSG_OP_ABORT:
 		return abort_rollout(m, &t, r, err);
+	case MSG_OP_ENABLE:
+	case MSG_OP_DISABLE:
+		return cronjob_write_switch(m, t.s, op == MSG_OP_ENABLE, r, err);
 	default:
 		return request_malformed(err);
 	}
@@ -496,9 +500,8 @@ request_target(struct model *m, uint16_t op, const void *body, size_t bytes, str
 
 /* ---- jobs ---- */
 
-/* The oldest runs that have ended make room for a new one. */
-static void
-forget_runs(struct model *m, struct service *s)
+void
+request_forget_runs(struct model *m, struct service *s)
 {
 	for (;;) {
 		struct replica *oldest = NULL;
@@ -528,7 +531,7 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 {
 	const struct doc_service *spec = t->s ? serving_doc(m, t) : NULL;
 
-	if (!spec || spec->rtype != DOC_RTYPE_JOB) {
+	if (!spec || spec->rtype == DOC_RTYPE_SERVICE) {
 		err_set(err, ERR_INVALID, "%s/%s is not a job that is deployed", t->q.deployment,
 			t->q.service);
 		return err_fix(err, "zlayer job ls shows those that there are");
@@ -536,14 +539,16 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 	if (t->d->operation && t->d->operation->row.kind == MSG_OPERATION_REMOVE)
 		return busy(t, err);
 	struct capacity_want want = {spec, 1};
-	if (capacity_check(m, NULL, t->q.deployment, &want, 1, err) < 0)
+	if (cronjob_check_run(m, t->s, spec, err) < 0 ||
+	    capacity_check(m, NULL, t->q.deployment, &want, 1, err) < 0)
 		return -1;
-	forget_runs(m, t->s);
-	const struct replica *p = create_run(m, t->s, args, err);
+	request_forget_runs(m, t->s);
+	struct replica *p = create_run(m, t->s, args, NULL, err);
 	if (!p)
 		return -1;
 	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,
 		      t->s->row.name);
+	cronjob_replace(m, spec, p);
 	answer->replica = p->row.id;
 	answer->index = p->row.index;
 	return 0;

@@ -324,7 +324,8 @@ may_ask(uint16_t role, uint16_t op)
 		return op == MSG_OP_PLAN;
 	return role == ROLE_API &&
 	       ((op >= MSG_OP_APPLY && op <= MSG_OP_EVENTS) ||
-		(op >= MSG_OP_ROLLBACK && op <= MSG_OP_RUN) || cluster_asked(op));
+		(op >= MSG_OP_ROLLBACK && op <= MSG_OP_RUN) || cluster_asked(op) ||
+		op == MSG_OP_ENABLE || op == MSG_OP_DISABLE);
 }
 
 static void
@@ -353,6 +354,8 @@ request(struct station *st, const struct station_request *q, const void *body, s
 	case MSG_OP_PAUSE:
 	case MSG_OP_RESUME:
 	case MSG_OP_ABORT:
+	case MSG_OP_ENABLE:
+	case MSG_OP_DISABLE:
 		stir(&scheduler);
 		if (cluster_may_change(scheduler.cluster, &err) < 0)
 			station_answer_err(st, q, &err);

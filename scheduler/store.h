@@ -42,6 +42,8 @@ enum store_kind {
 	STORE_NODE,
 	STORE_TICKET,
 	STORE_CLUSTER,
+	STORE_CRON,
+	STORE_FIRING,
 	STORE_KINDS_,
 };
 
@@ -116,6 +118,8 @@ struct store_replica {
 	char address[ADDR_TEXT_BYTES]; /* when it was ready last; "" never */
 	char boot[40];                 /* the machine's boot in which that was; a job's: it began */
 	uint32_t job;                  /* a run of a job: ends by itself, and is kept as history */
+	uint64_t firing;               /* of a cron, that asked for the run; 0: somebody else did */
+	int64_t due_s;                 /* the firing's time */
 };
 
 struct store_operation {
@@ -180,6 +184,34 @@ struct store_cluster { /* one row */
 	uint32_t admission; /* enum msg_admission */
 	uint32_t writer;    /* node that the others follow; 0: the store is etcd's */
 	int64_t created_wall_ns;
+};
+
+struct store_cron { /* of a service that is, or was, a cron */
+	uint64_t id, version;
+	uint64_t service;
+	char schedule[MSG_SCHEDULE]; /* that is in force; "" none */
+	int64_t mark_s;              /* up to here all times have been dealt with */
+	uint32_t disabled;           /* by hand */
+	uint32_t halted;             /* its deployment was stopped */
+};
+
+struct store_firing { /* what became of one time of a cron; there is one of each time */
+	uint64_t id, version;
+	uint64_t service;
+	int64_t at_s;
+	uint32_t state;        /* enum msg_firing_state */
+	uint32_t reason;       /* enum msg_firing_reason */
+	uint32_t skipped;      /* times before it that were passed over with it */
+	uint32_t skipped_more; /* 1: and others that nobody counted */
+	uint32_t tries;        /* runs of it that were lost */
+	uint32_t owner;        /* node that runs it; 0: alone */
+	uint64_t replica;      /* its last run; 0 none */
+	uint32_t index;        /* that one's */
+	uint32_t exit_status;  /* as int32_t */
+	uint32_t exit_signal;
+	int64_t recorded_wall_ns;
+	int64_t ended_wall_ns;
+	struct msg_reason why;
 };
 
 enum store_blob {

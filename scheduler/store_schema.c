@@ -84,11 +84,25 @@ static const char clusters[] =
 	"CREATE TABLE clusters(" ID "admission INTEGER NOT NULL, writer INTEGER NOT NULL,"
 	" created_wall_ns INTEGER NOT NULL);";
 
+/* Jobs that run at certain times, and what became of each time. */
+static const char crons[] =
+	"ALTER TABLE replicas ADD COLUMN firing INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE replicas ADD COLUMN due_s INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE crons(" ID
+	"service INTEGER NOT NULL UNIQUE REFERENCES services(id) ON DELETE CASCADE,"
+	" schedule TEXT NOT NULL, mark_s INTEGER NOT NULL, disabled INTEGER NOT NULL,"
+	" halted INTEGER NOT NULL);"
+	"CREATE TABLE firings(" ID
+	"service INTEGER NOT NULL REFERENCES services(id) ON DELETE CASCADE,"
+	" at_s INTEGER NOT NULL, state INTEGER NOT NULL, reason INTEGER NOT NULL,"
+	" skipped INTEGER NOT NULL, skipped_more INTEGER NOT NULL, tries INTEGER NOT NULL,"
+	" owner INTEGER NOT NULL, replica INTEGER NOT NULL, number INTEGER NOT NULL, exit_status "
+	"INTEGER NOT NULL,"
+	" exit_signal INTEGER NOT NULL, recorded_wall_ns INTEGER NOT NULL,"
+	" ended_wall_ns INTEGER NOT NULL," REASON_COLUMNS ", UNIQUE(service, at_s));";
+
 static const char *const migrations[] = {
-	first,
-	copies,
-	jobs,
-	clusters,
+	first, copies, jobs, clusters, crons,
 };
 
 size_t

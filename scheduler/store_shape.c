@@ -86,6 +86,8 @@ static const struct store_column replica[] = {
 	TEXT(store_replica, address),
 	TEXT(store_replica, boot),
 	U32(store_replica, job),
+	U64(store_replica, firing),
+	I64(store_replica, due_s),
 };
 
 static const struct store_column operation[] = {
@@ -153,6 +155,29 @@ static const struct store_column cluster[] = {
 	I64(store_cluster, created_wall_ns),
 };
 
+static const struct store_column cron[] = {
+	U64(store_cron, service),  TEXT(store_cron, schedule), I64(store_cron, mark_s),
+	U32(store_cron, disabled), U32(store_cron, halted),
+};
+
+static const struct store_column firing[] = {
+	U64(store_firing, service),
+	I64(store_firing, at_s),
+	U32(store_firing, state),
+	U32(store_firing, reason),
+	U32(store_firing, skipped),
+	U32(store_firing, skipped_more),
+	U32(store_firing, tries),
+	U32(store_firing, owner),
+	U64(store_firing, replica),
+	NAMED(store_firing, "number", STORE_U32, index),
+	U32(store_firing, exit_status),
+	U32(store_firing, exit_signal),
+	I64(store_firing, recorded_wall_ns),
+	I64(store_firing, ended_wall_ns),
+	REASON(store_firing, why),
+};
+
 #define SHAPE(table, parent, columns)                                   \
 	{                                                               \
 		table, sizeof(struct store_##columns), parent, columns, \
@@ -171,6 +196,8 @@ static const struct store_shape shapes[STORE_KINDS_] = {
 	[STORE_NODE] = SHAPE("nodes", NULL, node),
 	[STORE_TICKET] = SHAPE("tickets", NULL, ticket),
 	[STORE_CLUSTER] = SHAPE("clusters", NULL, cluster),
+	[STORE_CRON] = SHAPE("crons", "service", cron),
+	[STORE_FIRING] = SHAPE("firings", "service", firing),
 };
 
 const struct store_shape *
@@ -198,6 +225,8 @@ store_parent(enum store_kind kind)
 		return STORE_REVISION;
 	case STORE_REPLICA:
 	case STORE_ROUTE:
+	case STORE_CRON:
+	case STORE_FIRING:
 		return STORE_SERVICE;
 	case STORE_DEPLOYMENT:
 	case STORE_OPERATION:

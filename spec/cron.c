@@ -193,13 +193,14 @@ cron_parse(const char *text, struct cron *out, struct cron_error *error_out)
 		uint64_t bits[4] = {0};
 
 		error_out->offset = (size_t)(fields[i] - text);
+		error_out->bytes = lengths[i];
 		if (parse_field(&ranges[first + i], fields[i], lengths[i], bits, error_out) != 0)
 			return -1;
 		store(out, first + i, bits);
 	}
 	out->any_day = is_any(fields[DOM - first], lengths[DOM - first]);
 	out->any_weekday = is_any(fields[DOW - first], lengths[DOW - first]);
-	error_out->offset = 0;
+	error_out->offset = error_out->bytes = 0;
 	if (!cron_next(out, INT64_C(-1), &unused))
 		return fail(error_out, "this time never comes");
 	return 0;

@@ -29,6 +29,7 @@ struct cron {
 
 struct cron_error {
 	size_t offset; /* of the field that is wrong, in bytes from the start of the text */
+	size_t bytes;  /* of that field; 0: the text as a whole is wrong */
 	char text[128];
 };
 

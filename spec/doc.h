@@ -61,6 +61,19 @@ struct doc_pairs {
 
 enum doc_rtype { DOC_RTYPE_SERVICE, DOC_RTYPE_JOB, DOC_RTYPE_CRON };
 
+enum { DOC_SCHEDULE_BYTES = 512 }; /* with its NUL */
+
+enum doc_overlap { DOC_OVERLAP_FORBID, DOC_OVERLAP_ALLOW, DOC_OVERLAP_REPLACE };
+enum doc_catch_up { DOC_CATCH_UP_LAST, DOC_CATCH_UP_ALL, DOC_CATCH_UP_NONE };
+enum doc_on_loss { DOC_ON_LOSS_SKIP, DOC_ON_LOSS_RETRY };
+
+struct doc_cron { /* what is done at the times of the schedule */
+	const struct yaml_node *node;
+	enum doc_overlap overlap;   /* a time comes while a run is under way */
+	enum doc_catch_up catch_up; /* times went by while nothing could be run */
+	enum doc_on_loss on_loss;   /* a run was lost with the node */
+};
+
 enum doc_pull { DOC_PULL_ALWAYS, DOC_PULL_NEWER, DOC_PULL_IF_NOT_PRESENT, DOC_PULL_NEVER };
 
 struct doc_image {
@@ -444,7 +457,8 @@ struct doc_service {
 	const char *name;
 	enum doc_rtype rtype;
 	const char *schedule; /* cron; else NULL */
-	struct cron cron;
+	struct cron times;    /* of the schedule */
+	struct doc_cron cron;
 	struct doc_image image;
 	struct doc_command command;
 	struct doc_resources resources;

@@ -43,7 +43,6 @@ static const struct line lines[] = {
 	{"tunnels", NOT_EMPTY, NULL, "`tunnels`", false},
 	{"routes", NOT_EMPTY, NULL, "`routes`", false},
 	{"externals", NOT_EMPTY, NULL, "`externals`", false},
-	{"services.*.rtype", TEXT_IS, "cron", "rtype `cron`", false},
 	{"services.*.env.*", HAS_SECRET, NULL, "a secret (`$S:`)", false},
 	{"services.*.network.overlays.service.enabled", TEXT_IS_NOT, "true", "an overlay's switch",
 	 false},
@@ -181,9 +180,10 @@ doc_check_available(const struct doc *doc, struct diag_list *diags)
 	for (size_t i = 0; i < doc->services_count; i++) {
 		const struct doc_service *s = &doc->services[i];
 
-		if (s->rtype == DOC_RTYPE_JOB && s->endpoints_count)
+		if (s->rtype != DOC_RTYPE_SERVICE && s->endpoints_count)
 			doc_diag(doc, diags, s->node, "endpoints", "not-available", NULL,
-				 "an endpoint of a job is not available in this version");
+				 "an endpoint of a %s is not available in this version",
+				 s->rtype == DOC_RTYPE_JOB ? "job" : "cron");
 		for (size_t k = 0; k < s->storage_count; k++)
 			if (s->storage[k].type == DOC_STORAGE_NAMED && s->storage[k].size_bytes)
 				doc_diag(doc, diags, s->storage[k].node, "size", "not-available",

@@ -11,6 +11,21 @@
 static const char *const rtypes[] = {"service", "job", "cron", NULL};
 static const char *const pulls[] = {"always", "newer", "if_not_present", "never", NULL};
 
+/* ---- cron ---- */
+
+static const char *const overlaps[] = {"forbid", "allow", "replace", NULL};
+static const char *const catch_ups[] = {"last", "all", "none", NULL};
+static const char *const on_losses[] = {"skip", "retry", NULL};
+
+static const struct field cron_fields[] = {
+	DOC_CHOICE(struct doc_cron, overlap, "overlap", overlaps, DOC_OVERLAP_FORBID),
+	DOC_CHOICE(struct doc_cron, catch_up, "catch_up", catch_ups, DOC_CATCH_UP_LAST),
+	DOC_CHOICE(struct doc_cron, on_loss, "on_loss", on_losses, DOC_ON_LOSS_SKIP),
+};
+
+static const struct field_table cron_table = {
+	.what = "cron", FIELD_TABLE(cron_fields), .has_node = true};
+
 /* ---- image, command ---- */
 
 static bool
@@ -115,7 +130,13 @@ static const struct field extra_host_item = {.kind = FIELD_TEXT,
 
 static const struct field service_fields[] = {
 	DOC_CHOICE(struct doc_service, rtype, "rtype", rtypes, DOC_RTYPE_SERVICE),
-	DOC_TEXT(struct doc_service, schedule, "schedule", NULL, FIELD_OPTIONAL),
+	{.key = "schedule",
+	 .kind = FIELD_TEXT,
+	 FIELD_AT(struct doc_service, schedule),
+	 .flags = FIELD_OPTIONAL,
+	 .min = 1,
+	 .max = DOC_SCHEDULE_BYTES - 1},
+	DOC_SECTION(struct doc_service, cron, "cron", &cron_table, 0),
 	DOC_SECTION(struct doc_service, image, "image", &image_table, FIELD_REQUIRED),
 	DOC_SECTION(struct doc_service, command, "command", &command_table, FIELD_OPTIONAL),
 	DOC_SECTION(struct doc_service, resources, "resources", &doc_resources_table,
@@ -199,6 +220,20 @@ static const struct field service_fields[] = {
 	DOC_TEXT(struct doc_service, platform, "platform", NULL, FIELD_OPTIONAL),
 };
 
+/* The field that is wrong, as long as the text stands in the file as it is read. */
+static struct yaml_node
+wrong_field(const struct yaml_node *schedule, const struct cron_error *error)
+{
+	struct yaml_node at = *schedule;
+	size_t quote = at.plain ? 0 : 1;
+
+	if (error->bytes == 0 || at.pos.width != at.bytes + 2 * quote)
+		return at;
+	at.pos.col += (uint32_t)(quote + error->offset);
+	at.pos.width = (uint32_t)error->bytes;
+	return at;
+}
+
 static void
 check_schedule(struct field_ctx *ctx, const struct yaml_node *n, struct doc_service *s)
 {
@@ -212,9 +247,13 @@ check_schedule(struct field_ctx *ctx, const struct yaml_node *n, struct doc_serv
 	if (s->rtype != DOC_RTYPE_CRON && schedule != NULL)
 		field_diag(ctx, schedule, "schedule-without-cron", NULL,
 			   "is for rtype cron; this is a %s", rtypes[s->rtype]);
-	if (s->schedule == NULL || cron_parse(s->schedule, &s->cron, &error) == 0)
+	if (s->rtype != DOC_RTYPE_CRON && s->cron.node != NULL)
+		field_diag(ctx, s->cron.node, "misplaced-key", NULL,
+			   "is for rtype cron; this is a %s", rtypes[s->rtype]);
+	if (s->schedule == NULL || cron_parse(s->schedule, &s->times, &error) == 0)
 		return;
-	field_diag(ctx, schedule, "invalid-cron", NULL, "%s", error.text);
+	struct yaml_node at = wrong_field(schedule, &error);
+	field_diag(ctx, &at, "invalid-cron", NULL, "%s", error.text);
 }
 
 static bool
@@ -313,10 +352,19 @@ static const char *const advice[][2] = {
 	{NULL, NULL},
 };
 
+static bool
+shows(const void *section, const char *key)
+{
+	const struct doc_service *s = section;
+
+	return s->rtype == DOC_RTYPE_CRON || strcmp(key, "cron") != 0;
+}
+
 const struct field_table doc_service_table = {
 	.what = "a service",
 	FIELD_TABLE(service_fields),
 	.has_node = true,
 	.advice = advice,
 	.check = check_service,
+	.shows = shows,
 };

@@ -41,6 +41,7 @@ struct node_world {
 	const char *boot;
 	uint32_t generation;
 	uint64_t now_ns;
+	int64_t skew_ns; /* the wall clock was set */
 	struct ring_writer *runtime, *probe, *proxy;
 	struct ring_reader *runtime_r, *probe_r, *proxy_r; /* the scheduler's */
 	struct ring_reader *seen;                          /* the others' view of the scheduler */
@@ -56,7 +57,7 @@ struct node_world {
 static inline int64_t
 node_wall(const struct node_world *w)
 {
-	return (int64_t)w->now_ns + 1700000000000000000;
+	return (int64_t)w->now_ns + w->skew_ns + 1700000000000000000;
 }
 
 static inline struct ring_writer *

@@ -19,7 +19,6 @@ static const char *const refused[] = {
 	SPEC_TEST_WEB "    endpoints: [{name: a, protocol: http, port: 80}]\n"
 		      "routes: [{targets: [{service: web, weight: 100}]}]\n",
 	SPEC_TEST_WEB "externals: {old: {backends: ['10.0.0.1:80']}}\n",
-	"    rtype: cron\n    schedule: '* * * * *'\n",
 	"    env: {A: x$S:key}\n",
 	"    network: {overlays: {service: {enabled: false}}}\n",
 	"    network: {overlays: {service: {encrypted: false}}}\n",
@@ -64,6 +63,8 @@ static const char *const accepted[] = {
 	"    scale: {mode: fixed, replicas: 0}\n",
 	"    update: {on_failure: pause}\n",
 	"    rtype: job\n",
+	"    rtype: cron\n    schedule: '* * * * *'\n    cron: {overlap: replace, catch_up: all,"
+	" on_loss: retry}\n",
 	"    init: {steps: [{id: a, uses: init.run, with: {command: x}}]}\n",
 	"    errors: {on_init_failure: {action: backoff}}\n",
 	"    depends: [{service: db}]\n  db: {image: {name: a}}\n",
@@ -121,6 +122,10 @@ test_refused(void **state)
 			    strncmp(text, "not-supported ", 14) == 0);
 	}
 	assert_int_equal(count_findings("    rtype: job\n" EP "path: /a}]\n", text, sizeof(text)),
+			 1);
+	assert_int_equal(count_findings("    rtype: cron\n    schedule: '* * * * *'\n" EP
+					"path: /a}]\n",
+					text, sizeof(text)),
 			 1);
 	assert_int_equal(count_findings("    storage: [{type: named, name: n, target: /x, "
 					"size: 1Gi}]\n",
