@@ -3,7 +3,7 @@
 
     node edge-1's namespace -- c1 ---+                  +--- c2 -- node edge-2's namespace
     10.77.0.1, fd77::1               |  bridge "cells"  |          10.77.0.2, fd77::2
-    containers 10.201.1.0/24         +-- test's own ns -+          containers 10.201.2.0/24
+                                     +-- test's own ns -+
                                                 |
                                                c3 ...
 
@@ -12,34 +12,26 @@ sees them; loss is made there, too, delay by netem.
 """
 
 import contextlib
-import json
 import subprocess
 
 import test_survive
 import zl
 from zl import Node, Skip, Space, check, run, wait_for
 
-VNI = 4713
 
-
-def config(number, others, extra=""):
-    """Containers of all nodes reach each other: peers of the overlay are written by hand."""
-    peers = [{"name": f"edge-{o}", "address": f"10.77.0.{o}", "prefix4": f"10.201.{o}.0/24",
-              "prefix6": f"fd00:77:{o}::/64"} for o in others]
+def config(number, extra=""):
     return (f"node: {{ name: edge-{number} }}\n"
             f'listen: {{ http: ["10.77.0.{number}:8080", "127.0.0.1:8080"], '
             f'https: ["10.77.0.{number}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
             "dataplane: { uplink: off, interfaces: [] }\n"
-            "cluster: { encrypt: false }\n"
-            f'overlay: {{ prefix4: 10.201.{number}.0/24, prefix6: "fd00:77:{number}::/64", vni: {VNI}, '
-            f"peers: {json.dumps(peers)} }}\n" + extra)
+            "cluster: { encrypt: false }\n" + extra)
 
 
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, count, extra=""):
-        super().__init__(config(number, [o for o in range(1, count + 1) if o != number], extra), space=space)
+    def __init__(self, number, space, extra=""):
+        super().__init__(config(number, extra), space=space)
         self.number = number
         self.label = f"edge-{number}"
         self.address = f"10.77.0.{number}"
@@ -115,7 +107,7 @@ class Cluster:
         space.ip("address", "add", f"10.77.0.{number}/24", "dev", "under0")
         space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
         space.ip("link", "set", "under0", "up")
-        node = Member(number, space, self.count, self.extra)
+        node = Member(number, space, self.extra)
         self.stack.callback(node.destroy)
         self.nodes.append(node)
 
