@@ -79,7 +79,7 @@ tally_service(const struct service *s, struct tally *out)
 }
 
 static enum msg_service_state
-service_state(const struct service *s, const struct tally *t)
+service_state(const struct model *m, const struct service *s, const struct tally *t)
 {
 	if (t->all && t->stopped == t->all)
 		return MSG_SERVICE_STOPPED;
@@ -89,7 +89,7 @@ service_state(const struct service *s, const struct tally *t)
 		return MSG_SERVICE_READY;
 	if (t->failed && !t->ready)
 		return MSG_SERVICE_FAILED;
-	if (t->ready && !t->failed && scaling_grows(s) && t->ready >= s->scaling->from)
+	if (t->ready && !t->failed && scaling_grows(m, s) && t->ready >= s->scaling->from)
 		return MSG_SERVICE_SCALING;
 	if (t->ready)
 		return MSG_SERVICE_DEGRADED;
@@ -200,7 +200,7 @@ put_service(struct publish_table *t, struct service *s)
 	struct msg_service row = {
 		.id = s->row.id,
 		.deployment = s->deployment->row.id,
-		.state = service_state(s, &tally),
+		.state = service_state(t->m, s, &tally),
 		.revision = s->deployment->row.revision,
 		.desired = s->deployment->row.revision ? s->row.desired : s->row.wanted,
 		.running = tally.running,
@@ -236,11 +236,26 @@ put_service(struct publish_table *t, struct service *s)
 	publish_table_row(t, s->row.id, &row);
 }
 
+/* It is as it is meant to be, or on its way there because of its load. */
 static bool
-is_well(enum msg_service_state state)
+is_well(const struct model *m, const struct service *s)
 {
-	return state == MSG_SERVICE_READY || state == MSG_SERVICE_STOPPED ||
-	       state == MSG_SERVICE_IDLE || state == MSG_SERVICE_SCALING;
+	struct tally tally;
+
+	tally_service(s, &tally);
+	switch (service_state(m, s, &tally)) {
+	case MSG_SERVICE_READY:
+	case MSG_SERVICE_STOPPED:
+	case MSG_SERVICE_IDLE:
+	case MSG_SERVICE_SCALING:
+		return true;
+	case MSG_SERVICE_STARTING:
+		return scaling_grows(m, s);
+	case MSG_SERVICE_DEGRADED:
+	case MSG_SERVICE_FAILED:
+		break;
+	}
+	return false;
 }
 
 static bool
@@ -252,10 +267,8 @@ all_ready(struct model *m, struct deployment *d)
 		struct service *s = container_of(it, struct service, link);
 		const struct doc_service *spec = model_in_force(m, s);
 		struct msg_reason reason;
-		struct tally tally;
 
-		tally_service(s, &tally);
-		if (spec && spec->rtype == DOC_RTYPE_SERVICE && !is_well(service_state(s, &tally)))
+		if (spec && spec->rtype == DOC_RTYPE_SERVICE && !is_well(m, s))
 			return false;
 		if (spec && ports_trouble(m, spec, &reason))
 			return false;

@@ -91,11 +91,13 @@ scaling_follows(const struct service *s)
 }
 
 bool
-scaling_grows(const struct service *s)
+scaling_grows(const struct model *m, const struct service *s)
 {
 	const struct scaling *x = s->scaling;
 
-	return x && x->from > 0 && x->to > x->from && x->to == s->row.desired;
+	return x && x->to > x->from && x->to == s->row.desired &&
+	       m->wall_ns - x->changed_wall_ns <
+		       (int64_t)(m->config->deploy.health_timeout_ms * MS_NS);
 }
 
 bool

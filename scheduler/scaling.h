@@ -46,8 +46,8 @@ void scaling_free(struct scaling *x);
 bool scaling_follows(const struct service *s);
 bool scaling_measures(const struct service *s);
 bool scaling_wakes(const struct service *s);
-/* Whether its last change made it larger. */
-bool scaling_grows(const struct service *s);
+/* Whether its last change made it larger, and what was made since may not be ready yet. */
+bool scaling_grows(const struct model *m, const struct service *s);
 /* Its part of the service's row. */
 void scaling_show(struct model *m, const struct service *s, struct msg_service *row);
 

@@ -318,6 +318,25 @@ check_placement(struct field_ctx *ctx, const struct yaml_node *n)
 	}
 }
 
+/* Names lead to ready replicas only: what others in the deployment ask of it wakes nobody. */
+static void
+check_sleep(struct field_ctx *ctx, const struct doc_service *s)
+{
+	const struct yaml_node *min =
+		s->scale.node == NULL ? NULL : yaml_node_get(s->scale.node, "min");
+
+	if (min == NULL || s->scale.mode != DOC_SCALE_ADAPTIVE || s->scale.min > 0 ||
+	    s->scale.max == 0)
+		return;
+	for (size_t i = 0; i < s->endpoints_count; i++) {
+		if (s->endpoints[i].expose == DOC_EXPOSE_PUBLIC)
+			return;
+	}
+	field_diag(ctx, min, "never-woken",
+		   "give an endpoint expose: public, or let min be 1 or more",
+		   "is 0: a request to a public endpoint wakes it, and there is none");
+}
+
 static void
 check_service(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 {
@@ -328,6 +347,7 @@ check_service(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 	check_schedule(ctx, n, s);
 	check_targets(ctx, s);
 	check_placement(ctx, n);
+	check_sleep(ctx, s);
 	fill_check_port(ctx, s);
 	if (!doc_given(s->update.node, "order"))
 		s->update.order = doc_placement_order(s, s->update.order);

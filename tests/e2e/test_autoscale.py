@@ -246,6 +246,11 @@ def test_sleeps_and_is_woken_by_every_protocol():
         equal([(a.answer or [None])[0] for a in askers], [200] * 24, f"{[a.error for a in askers]}")
         check(all(a.content.startswith(b"300000 ") for a in askers[20:]), [a.content for a in askers[20:]])
         wait_for(lambda: asleep(node), "it sleeps after many")
+        large = os.path.join(node.folder, "large")
+        with open(large, "wb") as f:
+            f.write(os.urandom(3 << 20))
+        check(node.curl("/upload", "web.test", "--data-binary", "@" + large).startswith(f"{3 << 20} "), "a large body")
+        wait_for(lambda: asleep(node), "it sleeps after a large body")
         with socket.create_connection(("127.0.0.1", 7300), timeout=60) as s:
             s.sendall(b"GET /who HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
             check(s.recv(4096).startswith(b"HTTP/1.1 200"), "tcp")

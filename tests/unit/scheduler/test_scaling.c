@@ -313,6 +313,17 @@ test_sleeps_and_wakes(void **state)
 	assert_int_equal(live(100, 20, NULL, 0), 0);
 	/* Somebody waits: at once, and for a cooldown at least. */
 	load.waiting = load.in_flight = 1;
+	w.behaviour[1] = NODE_SLOW;
+	live(2, 0, NULL, 0);
+	assert_int_equal(row()->state, MSG_SERVICE_STARTING);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_STABLE);
+	live((unsigned)(w.config.deploy.health_timeout_ms / 1000), 0, NULL, 0);
+	assert_int_equal(node_deployment(&w, "shop")->state, MSG_DEPLOYMENT_DEGRADED);
+	node_end(&w);
+	setup(NULL);
+	deploy("min: 0, max: 2, cooldown: 20s", "");
+	live(60, 20, NULL, 0);
+	load.waiting = load.in_flight = 1;
 	live(1, 0, NULL, 0);
 	assert_int_equal(row()->ready, 1);
 	assert_string_equal(row()->scale_why, "a request waits for it");

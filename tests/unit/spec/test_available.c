@@ -74,8 +74,8 @@ static const char *const accepted[] = {
 	"    errors: {on_panic: {action: isolate}}\n",
 	"    node: {mode: shared, selector: {labels: {}}, spread: zone, tolerate: [batch]}\n",
 	"    network: {overlays: {service: {enabled: true}, global: {isolated: false}}}\n",
-	"    scale: {mode: adaptive, min: 0, max: 3, cooldown: 15s, targets: {cpu: 50%, rps: "
-	"10}}\n",
+	EP "expose: public}]\n    scale: {mode: adaptive, min: 0, max: 3, cooldown: 15s,"
+	   " targets: {cpu: 50%, rps: 10}}\n",
 	"    storage: [{type: bind, source: /a, target: /a}, {type: named, name: n, target: /b},"
 	" {type: anonymous, target: /c}, {type: tmpfs, target: /d, size: 1Mi}]\n",
 	"    seccomp: unconfined\n    runtime: builtin\n    gpu: 0\n    wasm: false\n",
