@@ -165,9 +165,28 @@ net_check_sources(struct net *net, bool on)
 	net->reverse_paths = true;
 }
 
+enum { OLD_ADDRESSES = 16 };
+
+struct owned {
+	const struct addr *addr4, *addr6;
+	struct addr old[OLD_ADDRESSES];
+	size_t count;
+};
+
+static void
+note_old(void *arg, const struct addr *a)
+{
+	struct owned *o = arg;
+
+	if (!addr_equal_ip(a, o->addr4) && !addr_equal_ip(a, o->addr6) && !addr_is_loopback(a) &&
+	    o->count < OLD_ADDRESSES)
+		o->old[o->count++] = *a;
+}
+
 int
 net_own(struct net *net, const struct addr *addr4, const struct addr *addr6, struct err *err)
 {
+	struct owned owned = {.addr4 = addr4, .addr6 = addr6};
 	uint32_t lo;
 
 	if (net_link_find(net->fabric_sock, "lo", &lo, err) < 0 ||
@@ -177,6 +196,11 @@ net_own(struct net *net, const struct addr *addr4, const struct addr *addr6, str
 		return -1;
 	if (!addr_is_zero(addr6) && net_link_add_address(net->fabric_sock, lo, addr6, err) < 0)
 		return -1;
+	net_link_each_address(net->fabric_sock, lo, note_old, &owned);
+	for (size_t i = 0; i < owned.count; i++) {
+		if (net_link_remove_address(net->fabric_sock, lo, &owned.old[i], err) < 0)
+			return -1;
+	}
 	return 0;
 }
 

@@ -52,7 +52,8 @@ void net_close(struct net *net);
  * filter of reverse paths. */
 void net_check_sources(struct net *net, bool on);
 /* The fabric's own addresses, on its loopback device: what connections from there to containers
- * come from. zero: none of that family. Harmless when they are there. */
+ * come from. zero: none of that family. Harmless when they are there; others, of a prefix that the
+ * node had before, are taken away. */
 int net_own(struct net *net, const struct addr *addr4, const struct addr *addr6,
 	    struct err *err) MUST_CHECK;
 /* Makes what is missing of a replica's network; all of it again is harmless. */

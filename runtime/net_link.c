@@ -261,19 +261,33 @@ put_ip(struct nlmsghdr *h, uint16_t type, const struct addr *a)
 		net_link_mnl.mnl_attr_put(h, type, 16, a->ip);
 }
 
-int
-net_link_add_address(int sock, uint32_t index, const struct addr *a, struct err *err)
+static void
+put_address(struct request *r, uint16_t type, uint16_t flags, uint32_t index, const struct addr *a)
 {
-	struct request r = {0};
-	struct ifaddrmsg *m = begin(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	struct ifaddrmsg *m = begin(r, type, flags, sizeof(*m));
 	m->ifa_family = family_of(a);
 	m->ifa_prefixlen = addr_is_v4(a) ? 32 : 128;
 	m->ifa_index = index;
 	m->ifa_scope = RT_SCOPE_UNIVERSE;
 	m->ifa_flags = addr_is_v4(a) ? 0 : IFA_F_NODAD;
-	put_ip(&r.u.head, IFA_LOCAL, a);
-	put_ip(&r.u.head, IFA_ADDRESS, a);
+	put_ip(&r->u.head, IFA_LOCAL, a);
+	put_ip(&r->u.head, IFA_ADDRESS, a);
+}
+
+int
+net_link_add_address(int sock, uint32_t index, const struct addr *a, struct err *err)
+{
+	struct request r = {0};
+	put_address(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, a);
 	return ask(sock, &r, "give a link its address", err);
+}
+
+int
+net_link_remove_address(int sock, uint32_t index, const struct addr *a, struct err *err)
+{
+	struct request r = {0};
+	put_address(&r, RTM_DELADDR, 0, index, a);
+	return ask(sock, &r, "take a link's address", err);
 }
 
 int
@@ -374,6 +388,8 @@ struct listing {
 	void (*visit)(void *arg, const char *name, uint32_t index);
 	void (*visit_alias)(void *arg, const char *name, uint32_t index, const char *alias);
 	void (*visit_index)(void *arg, uint32_t index);
+	void (*visit_address)(void *arg, const struct addr *a);
+	uint32_t index; /* of the link whose addresses are wanted */
 	void *arg;
 };
 
@@ -456,4 +472,33 @@ net_link_each_default(int sock, int family, void (*visit)(void *arg, uint32_t in
 	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
 	m->rtm_family = (unsigned char)family;
 	talk(sock, &r, take_default, &list);
+}
+
+static void
+take_address(void *arg, const struct nlmsghdr *h)
+{
+	const struct listing *list = arg;
+	const struct ifaddrmsg *m = net_link_mnl.mnl_nlmsg_get_payload(h);
+	bool v4 = m->ifa_family == AF_INET;
+	const struct nlattr *attr = find_attr(h, sizeof(*m), IFA_ADDRESS);
+	struct addr a = {0};
+	size_t bytes = v4 ? 4 : 16;
+	if (h->nlmsg_type != RTM_NEWADDR || m->ifa_index != list->index || attr == NULL ||
+	    (!v4 && m->ifa_family != AF_INET6) || m->ifa_scope != RT_SCOPE_UNIVERSE ||
+	    m->ifa_prefixlen != bytes * 8 || net_link_mnl.mnl_attr_get_payload_len(attr) != bytes)
+		return;
+	if (v4)
+		a.ip[10] = a.ip[11] = 0xff;
+	memcpy(a.ip + 16 - bytes, net_link_mnl.mnl_attr_get_payload(attr), bytes);
+	list->visit_address(list->arg, &a);
+}
+
+void
+net_link_each_address(int sock, uint32_t index, void (*visit)(void *arg, const struct addr *a),
+		      void *arg)
+{
+	struct request r = {0};
+	struct listing list = {.visit_address = visit, .index = index, .arg = arg};
+	begin(&r, RTM_GETADDR, NLM_F_DUMP, sizeof(struct ifaddrmsg));
+	talk(sock, &r, take_address, &list);
 }

@@ -48,6 +48,12 @@ int net_link_down(int sock, uint32_t index, struct err *err) MUST_CHECK;
 /* As a host address (/32, /128), without duplicate address detection. */
 int net_link_add_address(int sock, uint32_t index, const struct addr *a,
 			 struct err *err) MUST_CHECK;
+/* ERR_NOT_FOUND when it is not there. */
+int net_link_remove_address(int sock, uint32_t index, const struct addr *a,
+			    struct err *err) MUST_CHECK;
+/* Visits the link's host addresses of global scope. */
+void net_link_each_address(int sock, uint32_t index, void (*visit)(void *arg, const struct addr *a),
+			   void *arg);
 /* To one address over the link; gateway NULL: directly. to NULL: the default route. */
 int net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct addr *gateway,
 		       struct err *err) MUST_CHECK;

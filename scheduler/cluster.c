@@ -150,6 +150,7 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	c->started_ns = world_mono_ns();
 	cluster_keep_init(&c->keep);
 	map_init(&c->nodes, MEM_SCHEDULER);
+	ipam_init(&c->ipam, 0);
 	list_init(&c->changes);
 	list_init(&c->admits);
 	list_init(&c->feds);
@@ -310,6 +311,7 @@ tick(uv_timer_t *timer)
 		cluster_admit_tick(c, now);
 		cluster_renew_tick(c, now);
 		cluster_facts_put(c);
+		cluster_mesh_look(c);
 		look_after_rows(c);
 	}
 	cluster_publish_metrics(c);
@@ -327,6 +329,7 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 	uv_timer_start(&c->tick, tick, 0, CLUSTER_TICK_MS);
 	if (!c->member)
 		return 0;
+	ipam_init(&c->ipam, c->keep.node);
 	if (cluster_roster_self(c, err) < 0 || cluster_link_rules(c, err) < 0)
 		return -1;
 	cluster_roster_read(c);
@@ -369,6 +372,8 @@ cluster_turn(struct cluster *c)
 		if (c->admitted_changed && c->gossip)
 			cluster_roster_admitted(c);
 		cluster_feed_turn(c, world_mono_ns());
+		if (c->dirty)
+			cluster_mesh_look(c);
 		cluster_link_flush(c);
 		cluster_leave_tick(c, world_mono_ns());
 	}
@@ -448,6 +453,7 @@ closed(uv_handle_t *handle)
 	if (--c->handles > 0)
 		return;
 	gossip_free(c->gossip);
+	ipam_fini(&c->ipam);
 	if (c->has_self)
 		envelope_self_fini(&c->self);
 	channel_rules_unref(c->rules);

@@ -72,9 +72,14 @@ void cluster_told(struct cluster *c);
 bool cluster_address(struct cluster *c, uint32_t node, struct addr *out);
 /* Who takes the store's changes; 0: nobody is known. */
 uint32_t cluster_writer(const struct cluster *c);
+/* Containers of that node can be reached from here. */
+bool cluster_reaches(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */
 bool cluster_has(const struct cluster *c, uint32_t node);
 
-enum { CLUSTER_MEMBERS_SHOWN_MAX = 1024 }; /* rows of the table of members */
+enum {
+	CLUSTER_MEMBERS_SHOWN_MAX = 1024, /* rows of the table of members */
+	CLUSTER_MESH_MAX = 128, /* rows of the table mesh; overlay takes CONFIG_PEERS_MAX */
+};
 
 #endif

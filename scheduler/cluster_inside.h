@@ -9,6 +9,7 @@
 #include "scheduler/cluster.h"
 #include "scheduler/cluster_keep.h"
 #include "scheduler/gossip/gossip.h"
+#include "scheduler/ipam.h"
 #include "scheduler/petition.h"
 #include "scheduler/shell.h"
 #include "scheduler/store_follow.h"
@@ -76,6 +77,11 @@ struct cluster {
 	bool rows_changed;
 	bool admitted_changed; /* entries of gossip about new nodes */
 	uint64_t started_ns;
+
+	/* cluster_mesh.c */
+	struct ipam ipam;
+	struct err mesh_err; /* two nodes have the same addresses */
+	bool settled;
 
 	/* cluster_store.c */
 	struct list changes;
@@ -163,6 +169,11 @@ void cluster_facts_of(struct cluster *c, struct tidings_facts *out);
 void cluster_facts_load(struct cluster *c, struct tidings_load *out);
 /* Replicas that a node says it has. */
 uint32_t cluster_facts_replicas(struct cluster *c, uint32_t node);
+
+/* ---- cluster_mesh.c ---- */
+
+/* Reads who has which addresses, says its own, publishes where packets go. */
+void cluster_mesh_look(struct cluster *c);
 
 /* ---- cluster_store.c ---- */
 

@@ -166,6 +166,8 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 		msg_reason_from(&c->renewal_err, &row->trouble);
 	else if (c->unbound.kind)
 		msg_reason_from(&c->unbound, &row->trouble);
+	else if (c->mesh_err.kind)
+		msg_reason_from(&c->mesh_err, &row->trouble);
 }
 
 static void

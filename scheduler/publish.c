@@ -24,6 +24,7 @@ static const struct ring_table_layout layouts[TABLES] = {
 	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
 	{MSG_TABLE_MEMBER, 1, sizeof(struct msg_member), CLUSTER_MEMBERS_SHOWN_MAX},
 	{MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1},
+	{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), CLUSTER_MESH_MAX},
 };
 
 void

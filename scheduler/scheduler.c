@@ -162,6 +162,9 @@ wake(struct station *st, struct ring_reader *r)
 		look(s, r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
 		look(s, r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
 		break;
+	case ROLE_OVERLAY:
+		look(s, r, MSG_TABLE_PREFIX, sizeof(struct msg_prefix));
+		break;
 	case ROLE_NODE:
 		look_at_node(s, r);
 		break;

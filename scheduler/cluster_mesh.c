@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the containers of the cluster's nodes are: each node says its prefixes (gossip entry
+ * ADDRESSES), this one keeps its own apart from theirs (ipam.h), and overlay learns from the table
+ * mesh where packets for the others go. Who has just changed its prefix says so only when it has
+ * it.
+ */
+#include "scheduler/cluster_inside.h"
+
+#include <string.h>
+#include "base/log.h"
+#include "base/text.h"
+#include "base/world.h"
+#include "scheduler/publish_table.h"
+
+static void
+read_own(struct cluster *c)
+{
+	struct ring_reader *overlay = station_reader(c->st, ROLE_OVERLAY, 0);
+	const struct msg_prefix *row =
+		overlay ? ring_table_get(overlay, MSG_TABLE_PREFIX, 1) : NULL;
+
+	if (row) {
+		const struct ipam_prefixes own = {row->v4, row->v6};
+
+		ipam_own(&c->ipam, &own, c->config->overlay.prefix4.bits != 0,
+			 map_count(&c->m->replicas) > 0);
+	}
+}
+
+static void
+read_other(struct cluster *c, const struct cluster_node *n)
+{
+	struct ipam_prefixes says;
+	struct gossip_entry e;
+	struct addr address;
+
+	if (n->row.removed) {
+		ipam_forget(&c->ipam, n->row.node);
+		return;
+	}
+	bool known = c->gossip &&
+		     gossip_get(c->gossip, n->row.node, TIDINGS_ADDRESSES, TIDINGS_ONE, &e) &&
+		     ipam_take(e.value, e.bytes, &says);
+	if ((known && ipam_says(&c->ipam, n->row.node, &says) < 0) ||
+	    (cluster_address(c, n->row.node, &address) &&
+	     ipam_address(&c->ipam, n->row.node, &address) < 0))
+		log_event(LOG_WARN, "no memory for the addresses of a node",
+			  log_s("node", n->row.name), LOG_END);
+}
+
+static void
+say(struct cluster *c)
+{
+	uint8_t value[IPAM_VALUE_BYTES];
+
+	if (!c->gossip)
+		return;
+	ipam_put(&c->ipam.own, value);
+	c->put |= gossip_put(c->gossip, TIDINGS_ADDRESSES, TIDINGS_ONE, value, sizeof(value)) ==
+		  GOSSIP_OK;
+}
+
+static void
+set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
+{
+	const struct cluster_node *n = cluster_roster_find(c, rival);
+	char text[ADDR_TEXT_BYTES];
+
+	err_clear(&c->mesh_err);
+	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL)
+		return;
+	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));
+	err_set(&c->mesh_err, ERR_CONFLICT,
+		"%s gives its containers the addresses of this node's (%s)",
+		n ? n->row.name : "another node", text);
+	err_why(&c->mesh_err, "containers of this node are not reached from other nodes");
+	if (verdict == IPAM_FULL)
+		err_fix(&c->mesh_err,
+			"give the nodes prefixes by hand: overlay.prefix4 in node.yaml");
+	else if (c->config->overlay.prefix4.bits)
+		err_fix(&c->mesh_err, "give this node another overlay.prefix4 in node.yaml");
+	else
+		err_fix(&c->mesh_err,
+			"zlayer node drain %s: it takes others when it has no "
+			"container",
+			c->keep.name);
+}
+
+static void
+publish(struct cluster *c, const struct addr_prefix *wish)
+{
+	struct publish_table t;
+	struct map_iter it = {0};
+	size_t count = 0;
+
+	publish_table_begin(&t, c->m, MSG_TABLE_MESH);
+	while (c->member && map_next(&c->nodes, &it) && count < CLUSTER_MESH_MAX) {
+		const struct cluster_node *n = it.value;
+		const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+		struct msg_mesh row = {.node = n->row.node};
+
+		if (n->row.node == c->keep.node) {
+			row.self = 1;
+			row.v4 = *wish;
+		} else if (!peer || n->row.removed) {
+			continue;
+		} else {
+			row.address = peer->address;
+			row.address.port = 0;
+			row.v4 = peer->prefixes.v4;
+			row.v6 = peer->prefixes.v6;
+		}
+		text_copy(row.name, sizeof(row.name), n->row.name);
+		publish_table_row(&t, row.node, &row);
+		count++;
+	}
+	publish_table_commit(&t);
+}
+
+void
+cluster_mesh_look(struct cluster *c)
+{
+	struct addr_prefix wish = {0};
+	struct map_iter it = {0};
+	uint64_t due_ns;
+	uint32_t rival;
+
+	if (!c->member)
+		return;
+	read_own(c);
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		if (n->row.node != c->keep.node)
+			read_other(c, n);
+	}
+	enum ipam_verdict verdict = ipam_judge(&c->ipam, world_mono_ns(), &rival, &wish, &due_ns);
+	if (verdict != IPAM_CHANGE)
+		memset(&wish, 0, sizeof(wish));
+	if (verdict != IPAM_UNKNOWN && verdict != IPAM_CHANGE)
+		say(c);
+	set_trouble(c, verdict, rival);
+	c->settled = verdict == IPAM_GOOD;
+	publish(c, &wish);
+}
+
+bool
+cluster_reaches(const struct cluster *c, uint32_t node)
+{
+	return c->member && ipam_peer(&c->ipam, node);
+}

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of a cluster learn where each other's containers are, and no two have the same addresses."""
+
+import os
+import socket
+
+import zl
+from cluster import Cluster
+from zl import Space, check, equal, wait_for
+
+
+def overlay(node):
+    return node.cli_json("status")["overlay"]
+
+
+def known(node):
+    """name -> (prefix, address) of each node that this one sends packets to."""
+    return {p["name"]: (p["prefix4"], p["address"]) for p in overlay(node)["peers"]}
+
+
+def own(node):
+    return overlay(node)["prefix4"]
+
+
+def meshed(nodes):
+    for a in nodes:
+        want = {b.label: (own(b), b.address) for b in nodes if b is not a}
+        if known(a) != want or overlay(a)["state"] != "vxlan":
+            return False
+    return True
+
+
+def answers(address):
+    """A refusal is an answer, too."""
+    try:
+        socket.create_connection((address, 9), timeout=2).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def pings(a, b):
+    """From the fabric of a to the address that b has among its containers."""
+    pid = a.processes()["overlay", 0]
+    return Space(pid).call(answers, own(b).replace(".0/24", ".1"))
+
+
+def test_nodes_find_each_other():
+    with Cluster(3) as c:
+        wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
+        for a in c.nodes:
+            for b in c.nodes:
+                wait_for(lambda: a is b or pings(a, b), f"{a.label} reaches {b.label}")
+        # Who restarts is found again, with the same addresses.
+        before = own(c[2])
+        c.kill(c[2])
+        equal(set(known(c[0])), {"edge-2", "edge-3"}, "a dead node keeps its addresses")
+        c.start(c[2])
+        equal(own(c[2]), before)
+        wait_for(lambda: pings(c[0], c[2]) and pings(c[2], c[1]), "edge-3 is reached again")
+        # Who leaves is forgotten by all.
+        c[2].cli("leave")
+        wait_for(lambda: set(known(c[0])) == {"edge-2"} and set(known(c[1])) == {"edge-1"}, "edge-3 is forgotten")
+        wait_for(lambda: not known(c[2]), "edge-3 has forgotten the others")
+
+
+def test_same_addresses():
+    with Cluster(3, join=False) as c:
+        def file(node):
+            return os.path.join(node.data, "overlay", "prefix")
+        for node in c.nodes:
+            node.stop()
+        with open(file(c[0])) as f:
+            first = f.read().splitlines()[0]
+        for node in c.nodes[1:]:
+            with open(file(node)) as f:
+                second = f.read().splitlines()[1]
+            with open(file(node), "w") as f:
+                f.write(f"{first}\n{second}\n")
+        for node in c.nodes:
+            node.start()
+        equal(len({own(node) for node in c.nodes}), 1, "prefixes before they meet")
+        kept = own(c[0])
+        c.join(*c.nodes[1:])
+        c.wait_all_ready()
+        wait_for(lambda: len({own(node) for node in c.nodes}) == 3, "each has addresses of its own")
+        equal(own(c[0]), kept, "the first one keeps its own")
+        wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
+        wait_for(lambda: pings(c[1], c[2]) and pings(c[2], c[0]), "they reach each other")
+
+
+def test_same_addresses_by_hand():
+    """What node.yaml says is not changed: it is said that it does not go together."""
+    by_hand = 'overlay: { prefix4: 10.201.7.0/24 }\n'
+    with Cluster(2, extra=by_hand) as c:
+        def trouble():
+            return (c[1].cluster()["trouble"] or {}).get("what", "")
+        wait_for(lambda: "edge-1 gives its containers the addresses of this node's" in trouble(), "the second one says so")
+        check("overlay.prefix4" in c[1].cli("status").stdout, c[1].cli("status").stdout)
+        equal(known(c[1]).get("edge-1", ("", ""))[0], "10.201.7.0/24")
+        equal(known(c[0]), {}, "nothing is sent to the second one")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
