@@ -8,9 +8,7 @@
 #include "scheduler/cluster.h"
 #include "scheduler/publish_parts.h"
 
-enum { TABLES = 13 };
-
-static const struct ring_table_layout layouts[TABLES] = {
+static const struct ring_table_layout layouts[] = {
 	{MSG_TABLE_DEPLOYMENT, 1, sizeof(struct msg_deployment), MODEL_DEPLOYMENTS_MAX},
 	{MSG_TABLE_SERVICE, 1, sizeof(struct msg_service), MODEL_SERVICES_MAX},
 	{MSG_TABLE_REPLICA, 1, sizeof(struct msg_replica), MODEL_REPLICAS_MAX},
@@ -30,7 +28,7 @@ static const struct ring_table_layout layouts[TABLES] = {
 void
 publish_layout(struct ring_layout *layout)
 {
-	for (size_t i = 0; i < TABLES; i++)
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
 		layout->tables[layout->tables_count++] = layouts[i];
 }
 
