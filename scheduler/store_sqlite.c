@@ -23,6 +23,7 @@ enum verb { INSERT, UPDATE, PLACE, DROP, VERSION, ONE, EACH, EACH_OF, VERBS };
 struct engine {
 	sqlite3 *db;
 	sqlite3_stmt *statements[STORE_KINDS_][VERBS];
+	sqlite3_stmt *rollback; /* ready before it is needed: then there may be no memory */
 };
 
 static int
@@ -211,6 +212,10 @@ engine_abort(void *engine)
 			if (e->statements[kind][verb])
 				sqlite.sqlite3_reset(e->statements[kind][verb]);
 		}
+	}
+	if (!sqlite.sqlite3_get_autocommit(e->db)) {
+		sqlite.sqlite3_step(e->rollback);
+		sqlite.sqlite3_reset(e->rollback);
 	}
 	sqlite_abort(e->db);
 }
@@ -528,6 +533,7 @@ engine_close(void *engine)
 		for (unsigned verb = 0; verb < VERBS; verb++)
 			sqlite.sqlite3_finalize(e->statements[kind][verb]);
 	}
+	sqlite.sqlite3_finalize(e->rollback);
 	sqlite.sqlite3_close_v2(e->db);
 	mem_free(e);
 }
@@ -561,7 +567,8 @@ store_sqlite_open(const struct store_sqlite_options *o, struct store **out, stru
 	struct engine *e = mem_zalloc(MEM_SCHEDULER, sizeof(*e));
 	if (!e)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
-	if (store_file_open(o, &e->db, err) < 0) {
+	if (store_file_open(o, &e->db, err) < 0 ||
+	    sqlite_prepare(e->db, "ROLLBACK", SQLITE_PREPARE_PERSISTENT, &e->rollback, err) < 0) {
 		engine_close(e);
 		return -1;
 	}

@@ -56,7 +56,7 @@ struct pipe_net {
 
 /* ---- both ends ---- */
 
-static bool
+static inline bool
 pipe_follower_sends(void *arg, const void *data, size_t bytes)
 {
 	struct pipe_link *l = arg;
@@ -66,7 +66,7 @@ pipe_follower_sends(void *arg, const void *data, size_t bytes)
 	return true;
 }
 
-static void
+static inline void
 pipe_cut(struct pipe_link *l)
 {
 	buf_reset(&l->to_writer);
@@ -79,7 +79,7 @@ pipe_cut(struct pipe_link *l)
 	store_follow_down(l->follow, NULL);
 }
 
-static void
+static inline void
 pipe_follower_closes(void *arg)
 {
 	struct pipe_link *l = arg;
@@ -87,7 +87,7 @@ pipe_follower_closes(void *arg)
 	l->up = false;
 }
 
-static bool
+static inline bool
 pipe_writer_sends(void *arg, const void *data, size_t bytes)
 {
 	struct pipe_link *l = arg;
@@ -98,7 +98,7 @@ pipe_writer_sends(void *arg, const void *data, size_t bytes)
 	return true;
 }
 
-static void
+static inline void
 pipe_writer_closes(void *arg)
 {
 	struct pipe_link *l = arg;
@@ -110,7 +110,7 @@ pipe_writer_closes(void *arg)
 static const struct store_stream pipe_follower_calls = {pipe_follower_sends, pipe_follower_closes};
 static const struct store_stream pipe_writer_calls = {pipe_writer_sends, pipe_writer_closes};
 
-static void
+static inline void
 pipe_connect(struct pipe_link *l)
 {
 	struct err err = {0};
@@ -125,7 +125,7 @@ pipe_connect(struct pipe_link *l)
 
 /* ---- moving bytes ---- */
 
-static size_t
+static inline size_t
 pipe_slice(const struct pipe_link *l, const struct buf *b)
 {
 	size_t slice = l->net->slice;
@@ -133,7 +133,7 @@ pipe_slice(const struct pipe_link *l, const struct buf *b)
 	return slice && slice < b->length ? slice : b->length;
 }
 
-static bool
+static inline bool
 pipe_move(struct pipe_link *l)
 {
 	size_t n;
@@ -172,7 +172,7 @@ pipe_move(struct pipe_link *l)
 }
 
 /* Once through all; false: nothing moved. */
-static bool
+static inline bool
 pipe_turn(struct pipe_net *net)
 {
 	bool any = false;
@@ -185,14 +185,14 @@ pipe_turn(struct pipe_net *net)
 	return any;
 }
 
-static void
+static inline void
 pipe_settle(struct pipe_net *net)
 {
 	while (pipe_turn(net))
 		;
 }
 
-static void
+static inline void
 pipe_wait(struct pipe_net *net, const bool *over)
 {
 	while (!*over) {
@@ -201,7 +201,7 @@ pipe_wait(struct pipe_net *net, const bool *over)
 	}
 }
 
-static bool
+static inline bool
 pipe_writable(struct store *s)
 {
 	struct store_status status;
@@ -210,7 +210,7 @@ pipe_writable(struct store *s)
 	return status.writable;
 }
 
-static void
+static inline void
 pipe_until_writable(struct pipe_net *net, struct store *s)
 {
 	while (!pipe_writable(s)) {
@@ -221,21 +221,30 @@ pipe_until_writable(struct pipe_net *net, struct store *s)
 
 /* ---- files ---- */
 
-static struct store *
-pipe_rows(struct pipe_net *net, const char *name)
+/* NULL: it failed. */
+static inline struct store *
+pipe_rows_try(struct pipe_net *net, const char *name, struct err *err)
 {
 	struct store_sqlite_options options = {.dirfd = net->fd, .name = name, .busy_ms = 10000};
 	struct store *rows;
-	struct err err = {0};
 
-	if (store_sqlite_open(&options, &rows, &err) < 0) {
+	return store_sqlite_open(&options, &rows, err) < 0 ? NULL : rows;
+}
+
+static inline struct store *
+pipe_rows(struct pipe_net *net, const char *name)
+{
+	struct err err = {0};
+	struct store *rows = pipe_rows_try(net, name, &err);
+
+	if (!rows) {
 		err_print(&err, "rows", stderr);
 		fail();
 	}
 	return rows;
 }
 
-static void
+static inline void
 pipe_unlink(struct pipe_net *net, const char *name)
 {
 	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
@@ -247,7 +256,7 @@ pipe_unlink(struct pipe_net *net, const char *name)
 	}
 }
 
-static void
+static inline void
 pipe_open_writer(struct pipe_net *net)
 {
 	struct err err = {0};
@@ -258,7 +267,7 @@ pipe_open_writer(struct pipe_net *net)
 	}
 }
 
-static void
+static inline void
 pipe_close_writer(struct pipe_net *net)
 {
 	store_free(net->writer);
@@ -266,7 +275,7 @@ pipe_close_writer(struct pipe_net *net)
 	net->serve = NULL;
 }
 
-static void
+static inline void
 pipe_on_moved(void *arg)
 {
 	struct pipe_link *l = arg;
@@ -274,7 +283,7 @@ pipe_on_moved(void *arg)
 	l->moved = true;
 }
 
-static void
+static inline void
 pipe_on_news(void *arg, const struct store_news *news)
 {
 	struct pipe_link *l = arg;
@@ -285,7 +294,7 @@ pipe_on_news(void *arg, const struct store_news *news)
 	l->gone += news->what == STORE_NEWS_GONE;
 }
 
-static void
+static inline void
 pipe_open_follower(struct pipe_link *l)
 {
 	struct store_follow_options options = {
@@ -305,7 +314,7 @@ pipe_open_follower(struct pipe_link *l)
 	store_watch(l->store, pipe_on_news, l);
 }
 
-static void
+static inline void
 pipe_close_follower(struct pipe_link *l)
 {
 	store_free(l->store);
@@ -315,7 +324,7 @@ pipe_close_follower(struct pipe_link *l)
 	pipe_cut(l);
 }
 
-static struct pipe_link *
+static inline struct pipe_link *
 pipe_add(struct pipe_net *net)
 {
 	struct pipe_link *l = &net->links[net->links_count];
@@ -329,7 +338,7 @@ pipe_add(struct pipe_net *net)
 	return l;
 }
 
-static void
+static inline void
 pipe_setup(struct pipe_net *net)
 {
 	memset(net, 0, sizeof(*net));
@@ -341,7 +350,7 @@ pipe_setup(struct pipe_net *net)
 	assert_int_equal(uv_loop_init(&net->loop), 0);
 }
 
-static void
+static inline void
 pipe_teardown(struct pipe_net *net)
 {
 	for (size_t i = 0; i < net->links_count; i++) {

@@ -7,8 +7,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "scheduler/store_role.h"
+#include "scheduler/store_wire.h"
+#include "tests/support/prop.h"
 #include "tests/support/store_contract.h"
 #include "tests/support/store_pipe.h"
+#include "tests/support/sweep.h"
 
 static struct pipe_net net;
 static bool contract_of_writer;
@@ -514,6 +517,393 @@ test_leases_of_two(void **state)
 	assert_int_equal(end.epoch, 3);
 }
 
+/* ---- a follower that means harm, or is broken ---- */
+
+struct stranger {
+	struct store_serve_peer *peer;
+	struct buf heard;
+	bool closed;
+};
+
+static bool
+stranger_hears(void *arg, const void *data, size_t bytes)
+{
+	struct stranger *x = arg;
+
+	buf_put(&x->heard, data, bytes);
+	return true;
+}
+
+static void
+stranger_is_closed(void *arg)
+{
+	struct stranger *x = arg;
+
+	assert_false(x->closed);
+	x->closed = true;
+	store_serve_peer_free(x->peer);
+	x->peer = NULL;
+}
+
+static const struct store_stream stranger_calls = {stranger_hears, stranger_is_closed};
+
+static void
+meet(struct stranger *x)
+{
+	struct err err = {0};
+
+	*x = (struct stranger){0};
+	buf_init(&x->heard, MEM_BASE, 64 << 20);
+	assert_int_equal(store_serve_peer_new(net.serve, 9, &stranger_calls, x, &x->peer, &err), 0);
+}
+
+static void
+part(struct stranger *x)
+{
+	if (x->peer)
+		store_serve_peer_free(x->peer);
+	x->peer = NULL;
+	buf_fini(&x->heard);
+}
+
+static void
+say(struct stranger *x, struct buf *b)
+{
+	if (x->peer && buf_ok(b))
+		store_serve_peer_data(x->peer, b->data, b->length);
+	buf_fini(b);
+}
+
+static void
+greet(struct stranger *x)
+{
+	struct store_entry none = {0};
+	struct buf b;
+
+	buf_init(&b, MEM_BASE, 1 << 20);
+	size_t begun = store_wire_begin(&b, STORE_WIRE_HELLO);
+	buf_u8(&b, STORE_WIRE_FORMAT);
+	buf_text(&b, "");
+	store_wire_put_entry(&b, &none);
+	store_wire_end(&b, begun);
+	say(x, &b);
+}
+
+/* The last frame of this type that it was sent. */
+static bool
+heard(const struct stranger *x, unsigned type, struct cursor *body)
+{
+	bool found = false;
+
+	for (size_t at = 0; at < x->heard.length;) {
+		size_t bytes = store_wire_frame_bytes(x->heard.data + at);
+
+		assert_true(at + bytes <= x->heard.length);
+		if (x->heard.data[at + 4] == type) {
+			cursor_init(body, x->heard.data + at + 5, bytes - 5);
+			found = true;
+		}
+		at += bytes;
+	}
+	return found;
+}
+
+static void
+test_frames_that_are_none(void **state)
+{
+	static const uint8_t wrong[][16] = {
+		{0, 0, 0, 0},                           /* no type */
+		{0xff, 0xff, 0xff, 0xff},               /* too long */
+		{1, 0, 0, 0, STORE_WIRE_IDS},           /* before the greeting */
+		{1, 0, 0, 0, STORE_WIRE_HELLO},         /* of nothing */
+		{2, 0, 0, 0, STORE_WIRE_HELLO, 99},     /* of a later version */
+		{9, 0, 0, 0, STORE_WIRE_HELLO, 1, 255}, /* cut text */
+		{1, 0, 0, 0, 0x77},
+	};
+
+	(void)state;
+	pipe_open_writer(&net);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct cursor body;
+		struct stranger x;
+
+		meet(&x);
+		store_serve_peer_data(x.peer, wrong[i], sizeof(wrong[i]));
+		assert_true(x.closed);
+		assert_true(heard(&x, STORE_WIRE_REFUSED, &body));
+		part(&x);
+	}
+	assert_int_equal(store_serve_peers(net.serve), 0);
+}
+
+/* What the stranger would have its changes be: with the right number, digest and hash. */
+static enum store_wire_outcome
+harm(struct stranger *x, const struct store_change *changes, size_t count, struct err *err)
+{
+	struct store_wire_result result;
+	struct store_copy copy = {0};
+	struct store_entry next = {.txid = {9}};
+	struct store_status status;
+	struct cursor body;
+	struct buf b;
+
+	store_status(net.writer, &status);
+	copy.rows = store_local(net.writer);
+	copy.head.sequence = status.sequence;
+	copy.head.count = status.count;
+	memcpy(copy.head.digest.word, status.digest, sizeof(status.digest));
+	memcpy(copy.head.hash, status.hash, sizeof(status.hash));
+	assert_int_equal(store_copy_next(&copy, changes, count, &next, err), 0);
+	buf_init(&b, MEM_BASE, 4 << 20);
+	store_wire_put_changes(&b, changes, count);
+	size_t begun = store_wire_begin(&b, STORE_WIRE_SUBMIT);
+	buf_u64(&b, 5);
+	store_wire_put_entry(&b, &next);
+	store_wire_end(&b, begun);
+	say(x, &b);
+	assert_true(heard(x, STORE_WIRE_RESULT, &body));
+	assert_true(store_wire_get_result(&body, &result));
+	*err = result.err;
+	return result.outcome;
+}
+
+/* Changes that are right as such and would leave rows that the digest does not know of. */
+static void
+test_changes_that_are_not_whole(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct store_replica p = {.index = 1};
+	struct err err = {0};
+	struct stranger x;
+
+	pipe_open_writer(&net);
+	uint64_t revision = contract_fill(state, net.writer, &d, &p);
+	struct store_key document = {.blob = true, .kind = STORE_DOCUMENT, .id = revision};
+	struct store_key second = {
+		.blob = true, .kind = STORE_DOCUMENT, .id = revision, .chunk = 1};
+	struct store_change wrong[][2] = {
+		{{.key = {.kind = STORE_DEPLOYMENT, .id = d.id}, .gone = true}},
+		{{.key = {.kind = STORE_REVISION, .id = revision}, .gone = true}},
+		{{.key = {.kind = STORE_OPERATION, .id = 77}, .gone = true}},
+		{{.key = document, .gone = true}},
+		{{.key = second, .data = (const uint8_t *)"x", .bytes = 1}},
+		{{.key = second, .data = (const uint8_t *)"", .bytes = 0}},
+		{{.key = {.kind = STORE_DEPLOYMENT, .id = 77},
+		  .data = (const uint8_t *)"",
+		  .bytes = 1}},
+	};
+	meet(&x);
+	greet(&x);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(harm(&x, wrong[i], 1, &err), STORE_WIRE_REJECTED);
+		assert_int_equal(err.kind, ERR_CORRUPT);
+		check(state, net.writer);
+	}
+	assert_false(x.closed);
+	assert_int_equal(contract_count(net.writer, STORE_DEPLOYMENT, 0, 0), 1);
+	part(&x);
+}
+
+/* ---- any order of things ---- */
+
+struct choice {
+	struct prop *r;
+	uint64_t seen, id;
+};
+
+static void
+choose_row(void *arg, const void *row)
+{
+	struct choice *c = arg;
+
+	if (prop_below(c->r, ++c->seen) == 0)
+		memcpy(&c->id, row, sizeof(c->id));
+}
+
+static void
+change_something(struct prop *r, struct store *s, unsigned who, struct contract_end *end)
+{
+	struct store_deployment d = {.revision = (uint32_t)prop_below(r, 1000)};
+	struct err err = {0};
+
+	*end = (struct contract_end){.over = true};
+	if (!pipe_writable(s) || store_busy(s) || store_begin(s, &err) < 0)
+		return;
+	snprintf(d.name, sizeof(d.name), "d%u", (unsigned)prop_below(r, 6));
+	struct store_deployment there = {0};
+	struct choice choice = {.r = r};
+	int rc = store_each(s, STORE_DEPLOYMENT, 0, 0, choose_row, &choice, &err);
+	uint64_t id = choice.id;
+
+	/* A name that is taken, a row that somebody else changes: all of it may be a conflict. */
+	if (rc == 0 && (!id || prop_below(r, 3) == 0)) {
+		rc = store_put(s, STORE_DEPLOYMENT, &d, &err);
+	} else if (rc == 0 && store_get(s, STORE_DEPLOYMENT, id, &there, &err) < 0) {
+		rc = -1;
+	} else if (prop_below(r, 3) == 0) {
+		rc = store_drop(s, STORE_DEPLOYMENT, id, there.version, &err);
+	} else {
+		struct store_service v = {.deployment = id, .desired = who};
+
+		snprintf(v.name, sizeof(v.name), "s%u", (unsigned)prop_below(r, 3));
+		there.revision = d.revision;
+		rc = store_put(s, STORE_DEPLOYMENT, &there, &err);
+		if (rc == 0 && prop_below(r, 2))
+			rc = store_put(s, STORE_SERVICE, &v, &err);
+	}
+	if (rc < 0) {
+		store_abort(s);
+		return;
+	}
+	end->over = false;
+	store_submit(s, contract_done, end);
+}
+
+/* Three nodes change, connections end, bytes come in pieces, the writer is started anew: then all
+ * have the same, and what was told to be kept or refused is so often in the log. */
+static void
+test_any_order(void **state)
+{
+	enum { STEPS = 1500 };
+	struct contract_end ends[3] = {{.over = true}, {.over = true}, {.over = true}};
+	uint64_t kept = 0, open_ends = 0;
+	struct store_status status;
+	struct prop r;
+
+	(void)state;
+	prop_init(&r, 0, NULL);
+	pipe_open_writer(&net);
+	for (int i = 0; i < 2; i++)
+		pipe_add(&net);
+	store_status(net.writer, &status);
+	uint64_t first = status.sequence;
+	for (int step = 0; step < STEPS; step++) {
+		unsigned who = (unsigned)prop_below(&r, 3);
+
+		net.slice = prop_below(&r, 3) ? 0 : 1 + prop_below(&r, 400);
+		if (who < 2 && prop_below(&r, 40) == 0)
+			pipe_cut(&net.links[who]);
+		if (prop_below(&r, 150) == 0) {
+			pipe_close_writer(&net);
+			pipe_open_writer(&net);
+		}
+		if (ends[who].over) {
+			struct store *s = who < 2 ? net.links[who].store : net.writer;
+
+			change_something(&r, s, who, &ends[who]);
+		}
+		for (uint64_t turns = prop_below(&r, 8); turns > 0; turns--)
+			pipe_turn(&net);
+		for (unsigned i = 0; i < 3; i++) {
+			if (!ends[i].over || !ends[i].err.what[0])
+				continue;
+			open_ends += ends[i].err.kind == ERR_TIMEOUT;
+		}
+		store_status(net.writer, &status);
+		kept = status.sequence - first;
+	}
+	net.slice = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		pipe_wait(&net, &ends[i].over);
+		pipe_until_writable(&net, net.links[i].store);
+	}
+	pipe_settle(&net);
+	same_copies(net.writer, net.links[0].store);
+	same_copies(net.writer, net.links[1].store);
+	check(state, net.links[0].store);
+	check(state, net.links[1].store);
+	assert_true(kept > 50);
+	assert_int_equal(open_ends, 0);
+}
+
+/* ---- without memory ---- */
+
+static void
+test_out_of_memory(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct store_replica p = {.index = 1};
+
+	pipe_open_writer(&net);
+	contract_fill(state, net.writer, &d, &p);
+	pipe_close_writer(&net);
+	sweep_each(sweep)
+	{
+		struct err err = {0};
+		struct store *rows = pipe_rows_try(&net, "w.db", &err), *s = NULL;
+
+		if (rows && store_serve_open(rows, &s, &net.serve, &err) == 0) {
+			struct stranger x = {0};
+
+			buf_init(&x.heard, MEM_BASE, 64 << 20);
+			if (store_serve_peer_new(net.serve, 9, &stranger_calls, &x, &x.peer,
+						 &err) == 0)
+				greet(&x);
+			part(&x);
+			if (store_begin(s, &err) == 0) {
+				d.revision++;
+				if (store_put(s, STORE_DEPLOYMENT, &d, &err) == 0) {
+					struct contract_end end = {0};
+
+					store_submit(s, contract_done, &end);
+					assert_true(end.over);
+					assert_true(!end.failed || sweep_failed());
+				} else {
+					assert_true(sweep_failed());
+					store_abort(s);
+				}
+				while (store_get(s, STORE_DEPLOYMENT, d.id, &d, &err) < 0)
+					assert_true(sweep_failed());
+			}
+		} else {
+			assert_true(sweep_failed());
+		}
+		store_free(s);
+		net.serve = NULL;
+	}
+	pipe_open_writer(&net);
+	check(state, net.writer);
+}
+
+static void
+test_follower_out_of_memory(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct store_replica p = {.index = 1};
+
+	(void)state;
+	pipe_open_writer(&net);
+	contract_fill(state, net.writer, &d, &p);
+	struct pipe_link *l = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	/* Whatever fails: it is refused, or done, and goes on by itself. */
+	for (int64_t after = 0; after < 200; after++) {
+		struct contract_end end = {.over = true};
+		struct err err = {0};
+
+		pipe_until_writable(&net, l->store);
+		assert_int_equal(store_get(l->store, STORE_DEPLOYMENT, d.id, &d, &err), 0);
+		d.revision++;
+		mem_fail_after(after);
+		if (store_begin(l->store, &err) == 0) {
+			if (store_put(l->store, STORE_DEPLOYMENT, &d, &err) == 0) {
+				end.over = false;
+				store_submit(l->store, contract_done, &end);
+				for (int i = 0; i < 3; i++)
+					pipe_turn(&net);
+			} else {
+				store_abort(l->store);
+			}
+		}
+		mem_fail_after(-1);
+		pipe_wait(&net, &end.over);
+	}
+	pipe_until_writable(&net, l->store);
+	pipe_settle(&net);
+	same_copies(net.writer, l->store);
+	check(state, l->store);
+}
+
 /* ---- which engine ---- */
 
 static void
@@ -562,6 +952,11 @@ main(void)
 		TEST(test_crash_before_the_question),
 		TEST(test_other_history),
 		TEST(test_leases_of_two),
+		TEST(test_frames_that_are_none),
+		TEST(test_changes_that_are_not_whole),
+		TEST(test_any_order),
+		TEST(test_out_of_memory),
+		TEST(test_follower_out_of_memory),
 		TEST(test_roles),
 	};
 
