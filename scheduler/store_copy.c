@@ -207,29 +207,38 @@ store_copy_sum(struct store *rows, struct store_digest *digest, uint64_t *count,
 
 /* ---- opening ---- */
 
+int
+store_copy_read(struct store *s, char *id, struct store_entry *entry, int64_t *revision,
+		struct err *err)
+{
+	char text[STORE_ENTRY_BYTES], number[NUMBER_BYTES];
+	uint64_t n = 0;
+
+	memset(entry, 0, sizeof(*entry));
+	*revision = 0;
+	if (store_get_note(s, NOTE_ENTRY, text, sizeof(text), err) < 0 ||
+	    store_get_note(s, NOTE_REVISION, number, sizeof(number), err) < 0 ||
+	    store_get_note(s, NOTE_ID, id, STORE_COPY_ID_BYTES, err) < 0)
+		return -1;
+	if (!text[0])
+		return 0;
+	if (store_entry_get(text, strlen(text), entry, err) < 0)
+		return -1;
+	if (!text_u64(number, INT64_MAX, &n) || !id[0])
+		return err_set(err, ERR_CORRUPT, "the copy of the store does not say of what");
+	*revision = (int64_t)n;
+	return 0;
+}
+
 static int
 read_notes(struct store_copy *c, bool *expected_out, struct err *err)
 {
-	char entry[STORE_ENTRY_BYTES], number[NUMBER_BYTES], expected[NUMBER_BYTES];
-	uint64_t revision = 0;
+	char expected[NUMBER_BYTES];
 
 	if (store_get_note(c->rows, NOTE_EXPECTED, expected, sizeof(expected), err) < 0)
 		return -1;
 	*expected_out = expected[0] != '\0';
-	if (*expected_out)
-		return 0;
-	if (store_get_note(c->rows, NOTE_ENTRY, entry, sizeof(entry), err) < 0 ||
-	    store_get_note(c->rows, NOTE_REVISION, number, sizeof(number), err) < 0 ||
-	    store_get_note(c->rows, NOTE_ID, c->id, sizeof(c->id), err) < 0)
-		return -1;
-	if (!entry[0])
-		return 0;
-	if (store_entry_get(entry, strlen(entry), &c->head, err) < 0)
-		return -1;
-	if (!text_u64(number, INT64_MAX, &revision) || !c->id[0])
-		return err_set(err, ERR_CORRUPT, "the copy of the store does not say of what");
-	c->revision = (int64_t)revision;
-	return 0;
+	return *expected_out ? 0 : store_copy_read(c->rows, c->id, &c->head, &c->revision, err);
 }
 
 static int
@@ -303,17 +312,13 @@ store_copy_adopt(struct store *rows, const char *id, const struct store_entry *e
 	struct store_entry spread = *entry;
 
 	spread.parts = 0;
-	if (store_begin(rows, err) < 0)
-		return -1;
-	return commit_or_abort(rows, put_notes(rows, &spread, revision, id, err), err);
+	return put_notes(rows, &spread, revision, id, err);
 }
 
 int
 store_copy_expect(struct store *rows, struct err *err)
 {
-	if (store_begin(rows, err) < 0)
-		return -1;
-	return commit_or_abort(rows, store_put_note(rows, NOTE_EXPECTED, "1", err), err);
+	return store_put_note(rows, NOTE_EXPECTED, "1", err);
 }
 
 int
@@ -338,7 +343,9 @@ found(struct store_copy *c, const char *id, const uint8_t *txid, struct err *err
 		return -1;
 	store_entry_chain(&c->head, before, NULL, 0);
 	text_copy(c->id, sizeof(c->id), id);
-	return store_copy_adopt(c->rows, id, &c->head, 0, err);
+	if (store_begin(c->rows, err) < 0)
+		return -1;
+	return commit_or_abort(c->rows, store_copy_adopt(c->rows, id, &c->head, 0, err), err);
 }
 
 int

@@ -40,15 +40,18 @@ void store_copy_close(struct store_copy *c);
  * with the id `id` and all that it holds. One that has an id already keeps it. */
 int store_copy_open_record(struct store_copy *c, struct store *rows, const char *id,
 			   const uint8_t *txid, struct err *err) MUST_CHECK;
-/* What these rows are from now on, without a change of theirs: a copy, at `entry`, of another store
- * that holds the same. */
+/* Within a transaction: what these rows are from now on, without a change of theirs: a copy, at
+ * `entry`, of another store that holds the same. */
 int store_copy_adopt(struct store *rows, const char *id, const struct store_entry *entry,
 		     int64_t revision, struct err *err) MUST_CHECK;
-/* What shared kinds hold here counts no more: the next copy replaces it, whatever it is. Until then
- * it can be read. */
+/* Within a transaction: what shared kinds hold here counts no more; the next copy replaces it,
+ * whatever it is. Until then it can be read. */
 int store_copy_expect(struct store *rows, struct err *err) MUST_CHECK;
 /* Within a transaction: the rows are no copy of anything any more, but a store of its own. */
 int store_copy_forget(struct store *rows, struct err *err) MUST_CHECK;
+/* What a shared store, or a file, is a copy of; id "": of none. */
+int store_copy_read(struct store *s, char *id, struct store_entry *entry, int64_t *revision,
+		    struct err *err) MUST_CHECK;
 /* An entry of a copy that keeps its log: ERR_NOT_FOUND. */
 int store_copy_entry(struct store_copy *c, uint64_t sequence, struct store_entry *out,
 		     struct err *err) MUST_CHECK;

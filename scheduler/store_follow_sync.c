@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "scheduler/store_follow_inside.h"
+#include "scheduler/store_role.h"
 
 enum { SMALL_BYTES = 16 << 10 };
 
@@ -253,6 +254,23 @@ take_refused(struct store_follow *f, struct cursor *in)
 }
 
 /* Who has all that was moved has a copy of what it is now; who has not copies it again. */
+static int
+note_move(struct store_copy *c, const char *id, const struct store_entry *entry, int64_t revision,
+	  struct err *err)
+{
+	bool same = c->head.count == entry->count &&
+		    !memcmp(&c->head.digest, &entry->digest, sizeof(entry->digest));
+
+	if (store_begin(c->rows, err) < 0)
+		return -1;
+	if ((same ? store_copy_adopt(c->rows, id, entry, revision, err)
+		  : store_copy_expect(c->rows, err)) == 0 &&
+	    store_role_put(c->rows, STORE_ROLE_ETCD, err) == 0)
+		return store_commit(c->rows, err);
+	store_abort(c->rows);
+	return -1;
+}
+
 static void
 take_moved(struct store_follow *f, struct cursor *in)
 {
@@ -268,11 +286,7 @@ take_moved(struct store_follow *f, struct cursor *in)
 		no_sense(f, "a move that is none");
 		return;
 	}
-	bool same = c->head.count == entry.count &&
-		    !memcmp(&c->head.digest, &entry.digest, sizeof(entry.digest));
-	int rc = same ? store_copy_adopt(c->rows, id, &entry, (int64_t)revision, &err)
-		      : store_copy_expect(c->rows, &err);
-	if (rc < 0) {
+	if (note_move(c, id, &entry, (int64_t)revision, &err) < 0) {
 		cannot(f, &err);
 		return;
 	}

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/store_copy.h"
+#include "scheduler/store_role.h"
 
 enum { BLOB_BYTES_MAX = 64 << 20, IDS_BYTES_MAX = 64 << 20, NOTE_BYTES = 128 };
 
@@ -127,20 +128,32 @@ is_there(const struct move *m)
 	       !memcmp(status.digest, m->digest.word, sizeof(status.digest));
 }
 
+/* What `from` holds is what `to` holds: its file is a copy of it from now on. */
+static int
+write_notes(struct move *m, struct store *rows, struct err *err)
+{
+	char id[STORE_COPY_ID_BYTES], hash[2 * STORE_SHA256_BYTES + 1], note[NOTE_BYTES];
+	struct store_entry entry;
+	int64_t revision;
+
+	if (store_copy_read(m->to, id, &entry, &revision, err) < 0)
+		return -1;
+	text_hex(entry.hash, sizeof(entry.hash), hash, sizeof(hash));
+	text_format(note, sizeof(note), "%" PRIu64 " %s", entry.sequence, hash);
+	if (store_copy_adopt(rows, id, &entry, revision, err) < 0 ||
+	    store_role_put(rows, STORE_ROLE_ETCD, err) < 0)
+		return -1;
+	return store_put_note(rows, NOTE_MOVED, note, err);
+}
+
 static int
 write_note(struct move *m, struct err *err)
 {
-	struct store_status status;
-	char hash[2 * STORE_SHA256_BYTES + 1], note[NOTE_BYTES];
-
 	struct store *rows = store_local(m->from);
 
-	store_status(m->to, &status);
-	text_hex(status.hash, sizeof(status.hash), hash, sizeof(hash));
-	text_format(note, sizeof(note), "%" PRIu64 " %s", status.sequence, hash);
 	if (store_begin(rows, err) < 0)
 		return -1;
-	if (store_put_note(rows, NOTE_MOVED, note, err) == 0)
+	if (write_notes(m, rows, err) == 0)
 		return store_commit(rows, err);
 	store_abort(rows);
 	return -1;

@@ -3,13 +3,14 @@
 #define SCHEDULER_STORE_MOVE_H
 
 /*
- * From the embedded store of a node into a shared one: all rows with their ids and versions, all
- * blobs, in one transaction. The shared store has all of it at one moment and nothing before; then
- * it is read back from its members and compared by count and digest; then the embedded one gets a
- * note that it was moved, so that nobody goes on with it.
+ * From the embedded store of a node, or that of a writing one (store_serve.h), into another shared
+ * one: all rows of shared kinds with their ids and versions, all blobs, in one transaction. The
+ * shared store has all of it at one moment and nothing before; then it is read back from its
+ * members and compared by count and digest; then the file of `from` is noted to be a copy of `to`:
+ * the next that opens it is the engine of `to`, and what is the node's own is still in it.
  *
  * Whatever ends it before that note, it is begun again by the same call: it finds what is there.
- * Nobody may change `from` meanwhile. Threading: the loop's thread.
+ * Nobody may change `from` meanwhile (store_serve_hold). Threading: the loop's thread.
  */
 
 #include "scheduler/store.h"

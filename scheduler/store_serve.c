@@ -75,7 +75,7 @@ engine_begin(void *engine, struct err *err)
 	struct store_serve *s = engine;
 	struct store_base *b = &s->base;
 
-	if (s->moved)
+	if (s->held)
 		return is_over(err);
 	if (b->id_end - b->id_next < FEW && store_serve_ids(s, &b->id_next, &b->id_end, err) < 0)
 		return -1;
@@ -86,16 +86,20 @@ engine_begin(void *engine, struct err *err)
 static void
 kept(struct store_serve *s, const struct store_change *changes, size_t count)
 {
-	store_log_frames_unref(s->snapshot);
-	s->snapshot = NULL;
 	store_log_add(&s->log, &s->base.copy.head, changes, count);
+	/* One that is on its way serves others too, if the log leads on from it. */
+	if (s->snapshot &&
+	    (s->snapshot->refs == 1 || !store_log_get(&s->log, s->snapshot->sequence + 1))) {
+		store_log_frames_unref(s->snapshot);
+		s->snapshot = NULL;
+	}
 }
 
 int
 store_serve_take(struct store_serve *s, const struct store_change *changes, size_t count,
 		 const struct store_entry *entry, struct err *err)
 {
-	if (s->moved)
+	if (s->held)
 		return is_over(err);
 	if (store_copy_apply(&s->base.copy, changes, count, entry, 0, err) < 0)
 		return -1;
@@ -287,27 +291,42 @@ engine_status(void *engine, struct store_status *out)
 	struct store_serve *s = engine;
 
 	store_base_status(&s->base, out);
-	out->writable = !s->moved;
-	if (s->moved)
+	out->writable = !s->held;
+	if (s->held)
 		is_over(&out->why);
 }
 
 void
-store_serve_moved(struct store_serve *s, const char *id, const struct store_entry *entry,
-		  int64_t revision)
+store_serve_hold(struct store_serve *s, bool hold)
 {
-	s->moved = true;
-	s->farewell = store_log_frames_new(entry->sequence, STORE_WIRE_FRAME_MAX);
-	if (s->farewell) {
-		struct buf *out = &s->farewell->bytes;
-		size_t begun = store_wire_begin(out, STORE_WIRE_MOVED);
+	s->held = hold || s->farewell;
+}
 
-		buf_text(out, id);
-		store_wire_put_entry(out, entry);
-		buf_u64(out, (uint64_t)revision);
-		store_wire_end(out, begun);
+int
+store_serve_moved(struct store_serve *s, struct err *err)
+{
+	char id[STORE_COPY_ID_BYTES];
+	struct store_entry entry;
+	int64_t revision;
+
+	if (store_copy_read(s->base.copy.rows, id, &entry, &revision, err) < 0)
+		return -1;
+	struct store_frames *f = store_log_frames_new(entry.sequence, STORE_WIRE_FRAME_MAX);
+	if (!f)
+		return err_set(err, ERR_NO_MEMORY, "no memory to tell of a store's move");
+	size_t begun = store_wire_begin(&f->bytes, STORE_WIRE_MOVED);
+	buf_text(&f->bytes, id);
+	store_wire_put_entry(&f->bytes, &entry);
+	buf_u64(&f->bytes, (uint64_t)revision);
+	store_wire_end(&f->bytes, begun);
+	if (!buf_ok(&f->bytes)) {
+		store_log_frames_unref(f);
+		return err_set(err, ERR_NO_MEMORY, "no memory to tell of a store's move");
 	}
+	s->held = true;
+	s->farewell = f;
 	store_serve_peer_pump_all(s);
+	return 0;
 }
 
 static void

@@ -48,9 +48,10 @@ size_t store_serve_peers(const struct store_serve *s);
 /* Whether this follower has all that the store has, as far as was sent. */
 bool store_serve_peer_is_level(const struct store_serve_peer *p);
 
-/* All that the store held is elsewhere now (store_move): followers are told what it is there, so
- * that they need not copy it again, and nothing can be changed here any more. */
-void store_serve_moved(struct store_serve *s, const char *id, const struct store_entry *entry,
-		       int64_t revision);
+/* Nobody can change it, for as long as it is being moved (store_move.h). */
+void store_serve_hold(struct store_serve *s, bool hold);
+/* It was moved: followers are told what it is now, so that they need not copy it again. It can be
+ * read, and never be changed any more. */
+int store_serve_moved(struct store_serve *s, struct err *err) MUST_CHECK;
 
 #endif

@@ -19,7 +19,7 @@ struct store_serve {
 	size_t peers_count;
 	struct list mine;              /* leases of this node */
 	struct store_frames *snapshot; /* of the newest transaction; NULL: none was made */
-	bool moved;
+	bool held;                     /* moves, or was moved */
 	struct store_frames *farewell; /* MOVED */
 };
 

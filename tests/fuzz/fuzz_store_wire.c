@@ -198,32 +198,36 @@ static void
 say_transaction(struct mouth *m, const uint8_t *data, size_t bytes, bool writer)
 {
 	struct store_entry next = {.txid = {1}};
-	struct buf b = {.data = mem_dup(MEM_BASE, data, bytes + !bytes), .length = bytes};
+	struct buf b;
 	struct store_change *changes;
 	struct arena arena;
 	struct err err = {0};
 	size_t count;
 
 	arena_init(&arena, MEM_BASE, ARENA_BYTES);
+	buf_init(&b, MEM_BASE, FRAMES_BYTES);
+	buf_put(&b, data, bytes);
 	if (store_wire_read_changes(&b, &arena, &changes, &count) &&
 	    store_copy_next(m->copy, changes, count, &next, &err) == 0) {
 		say_frame(m, STORE_WIRE_CHANGES, data, bytes);
 		say_entry(m, writer ? STORE_WIRE_ENTRY : STORE_WIRE_SUBMIT, &next);
 	}
 	arena_fini(&arena);
-	mem_free(b.data);
+	buf_fini(&b);
 }
 
 static void
 say_snapshot(struct mouth *m, const uint8_t *data, size_t bytes)
 {
 	struct store_entry next = {.sequence = m->copy->head.sequence + 1};
-	struct buf b = {.data = mem_dup(MEM_BASE, data, bytes + !bytes), .length = bytes};
+	struct buf b;
 	struct store_change *changes;
 	struct arena arena;
 	size_t count;
 
 	arena_init(&arena, MEM_BASE, ARENA_BYTES);
+	buf_init(&b, MEM_BASE, FRAMES_BYTES);
+	buf_put(&b, data, bytes);
 	if (store_wire_read_changes(&b, &arena, &changes, &count)) {
 		for (size_t i = 0; i < count; i++)
 			store_digest_add(&next.digest, &changes[i].key, changes[i].data,
@@ -235,7 +239,7 @@ say_snapshot(struct mouth *m, const uint8_t *data, size_t bytes)
 		say_frame(m, STORE_WIRE_END, NULL, 0);
 	}
 	arena_fini(&arena);
-	mem_free(b.data);
+	buf_fini(&b);
 }
 
 static void

@@ -20,6 +20,7 @@
 #include "scheduler/store_sqlite.h"
 #include "tests/net/etcd_rig.h"
 #include "tests/support/store_contract.h"
+#include "tests/support/store_pipe.h"
 
 /* SHORT_MS is waited for where nobody answers; an attempt has a third or half of it, also on a slow
  * machine. */
@@ -65,7 +66,7 @@ init_node(struct node *n, const char *file)
 }
 
 static int
-try_node(const struct node *n, struct store **out, struct err *err)
+try_rows(const struct node *n, struct store *rows, struct store **out, struct err *err)
 {
 	struct store_etcd_options options = {
 		.rpc =
@@ -81,7 +82,13 @@ try_node(const struct node *n, struct store **out, struct err *err)
 		.prefix = n->prefix,
 	};
 
-	return store_etcd_open(&options, open_copy(n->file), out, err);
+	return store_etcd_open(&options, rows, out, err);
+}
+
+static int
+try_node(const struct node *n, struct store **out, struct err *err)
+{
+	return try_rows(n, open_copy(n->file), out, err);
 }
 
 static struct store *
@@ -1044,6 +1051,77 @@ test_move(void **state)
 	free(big);
 }
 
+static struct store *
+open_moved(const struct node *n, struct pipe_net *net, const char *file, struct news *news)
+{
+	struct err err = {0};
+	struct store *s;
+
+	if (try_rows(n, pipe_rows(net, file), &s, &err) < 0) {
+		err_print(&err, "moved", stderr);
+		fail();
+	}
+	news->s = s;
+	store_watch(s, on_news, news);
+	turn_until(is_writable, s, "a store that was moved");
+	return s;
+}
+
+/* A small cluster without etcd gets one: what its nodes have is what etcd has, with all that is
+ * their own, and nothing is copied again. */
+static void
+test_move_of_many(void **state)
+{
+	struct store_deployment d = {.name = "shop"}, more = {.name = "more"}, back;
+	struct store_replica p = {.index = 1, .id = 1ull << 32 | 1};
+	struct news of_writer = {.ordered = true}, of_follower = {.ordered = true};
+	struct pipe_net net;
+	struct err err = {0};
+	struct node node;
+
+	pipe_setup(&net);
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	contract_fill(state, net.writer, &d, &p);
+	p = (struct store_replica){.index = 2, .id = 2ull << 32 | 1, .service = p.service};
+	pipe_settle(&net);
+	contract_fill_local(l->store, &p);
+	prefixes++;
+	init_node(&node, "many");
+	struct store *to = open_node(&node);
+	turn_until(is_writable, to, "a store to move into");
+	store_serve_hold(net.serve, true);
+	if (move(state, net.writer, to, &err) < 0) {
+		err_print(&err, "move", stderr);
+		fail();
+	}
+	assert_int_equal(store_serve_moved(net.serve, &err), 0);
+	pipe_settle(&net);
+	assert_true(l->moved);
+	store_free(to);
+	pipe_close_follower(l);
+	pipe_close_writer(&net);
+	struct store *a = open_moved(&node, &net, "w.db", &of_writer);
+	struct store *b = open_moved(&node, &net, l->file, &of_follower);
+	same_copies(a, b);
+	assert_int_equal(of_writer.alls, 0);
+	assert_int_equal(of_follower.alls, 0);
+	assert_int_equal(store_get(b, STORE_DEPLOYMENT, d.id, &back, &err), 0);
+	assert_memory_equal(&back, &d, sizeof(d));
+	assert_int_equal(contract_count(a, STORE_REPLICA, 0, 0), 1);
+	contract_same_blob(b, STORE_PLAN, p.id, "plan", 4);
+	contract_begin(b);
+	contract_put(b, STORE_DEPLOYMENT, &more);
+	contract_commit(state, b);
+	assert_true(more.id > d.id);
+	follow(a, sequence(b));
+	same_copies(a, b);
+	store_free(a);
+	store_free(b);
+	pipe_teardown(&net);
+}
+
 static size_t
 count_stages(void)
 {
@@ -1172,6 +1250,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_no_copy),
 		cmocka_unit_test(test_move),
+		cmocka_unit_test(test_move_of_many),
 		cmocka_unit_test(test_parts_of_a_dead_writer),
 		cmocka_unit_test(test_lease_of_the_other),
 		cmocka_unit_test(test_lease_lost_answer),

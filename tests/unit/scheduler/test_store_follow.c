@@ -459,7 +459,9 @@ test_other_history(void **state)
 	pipe_close_follower(l);
 	struct err err = {0};
 	struct store *rows = pipe_rows(&net, l->file);
+	contract_begin(rows);
 	assert_int_equal(store_copy_expect(rows, &err), 0);
+	assert_int_equal(store_commit(rows, &err), 0);
 	store_free(rows);
 	pipe_open_follower(l);
 	assert_int_equal(contract_count(l->store, STORE_DEPLOYMENT, 0, 0), 1);
@@ -904,6 +906,72 @@ test_follower_out_of_memory(void **state)
 	check(state, l->store);
 }
 
+/* ---- moving away ---- */
+
+/* What another engine does is not seen here: its notes are what followers are told. */
+static void
+test_moved(void **state)
+{
+	struct store_deployment d = {.name = "shop"}, more = {.name = "more"};
+	struct store_entry entry = {.sequence = 1, .txid = {7}};
+	struct store_replica p = {.index = 1};
+	char id[STORE_COPY_ID_BYTES];
+	struct store_status status;
+	struct contract_end end = {0};
+	struct err err = {0};
+	enum store_role role;
+	int64_t revision;
+
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net), *late = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	pipe_until_writable(&net, late->store);
+	late->stuck = true;
+	contract_fill(state, l->store, &d, &p);
+	pipe_settle(&net);
+	contract_begin(l->store);
+	contract_put(l->store, STORE_DEPLOYMENT, &more);
+	store_serve_hold(net.serve, true);
+	store_submit(l->store, contract_done, &end);
+	contract_wait(state, &end.over);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_UNREACHABLE);
+	assert_int_equal(store_begin(net.writer, &err), -1);
+	store_status(net.writer, &status);
+	assert_false(status.writable);
+	memcpy(entry.digest.word, status.digest, sizeof(status.digest));
+	entry.count = status.count;
+	struct store *rows = store_local(net.writer);
+	contract_begin(rows);
+	assert_int_equal(store_copy_adopt(rows, "etcd", &entry, 99, &err), 0);
+	assert_int_equal(store_commit(rows, &err), 0);
+	assert_int_equal(store_serve_moved(net.serve, &err), 0);
+	pipe_settle(&net);
+	assert_true(l->moved);
+	assert_int_equal(store_begin(l->store, &err), -1);
+	assert_int_equal(store_copy_read(l->store, id, &entry, &revision, &err), 0);
+	assert_string_equal(id, "etcd");
+	assert_int_equal(revision, 99);
+	assert_int_equal(store_role_get(store_local(l->store), &role, &err), 0);
+	assert_int_equal(role, STORE_ROLE_ETCD);
+	/* What came late is told too, after it has caught up. */
+	assert_false(late->moved);
+	late->stuck = false;
+	pipe_settle(&net);
+	assert_true(late->moved);
+	assert_int_equal(store_copy_read(late->store, id, &entry, &revision, &err), 0);
+	assert_string_equal(id, "etcd");
+	pipe_close_follower(l);
+	/* The other engine's copy: whole, and with what is the node's own. */
+	struct store_copy copy;
+	assert_int_equal(store_copy_open(&copy, pipe_rows(&net, l->file), &err), 0);
+	assert_string_equal(copy.id, "etcd");
+	assert_int_equal(contract_count(copy.rows, STORE_REPLICA, 0, 0), 1);
+	store_copy_close(&copy);
+	pipe_open_follower(l);
+	l->no_connect = true;
+}
+
 /* ---- which engine ---- */
 
 static void
@@ -957,6 +1025,7 @@ main(void)
 		TEST(test_any_order),
 		TEST(test_out_of_memory),
 		TEST(test_follower_out_of_memory),
+		TEST(test_moved),
 		TEST(test_roles),
 	};
 
