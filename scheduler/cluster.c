@@ -208,9 +208,9 @@ become(struct store *rows, enum store_role role, bool deployments, struct err *e
 static int
 become_follower(struct store *rows, struct err *err)
 {
-	if (store_copy_expect(rows, err) < 0 || store_begin(rows, err) < 0)
+	if (store_begin(rows, err) < 0)
 		return -1;
-	if (store_role_put(rows, STORE_ROLE_FOLLOW, err) < 0) {
+	if (store_copy_expect(rows, err) < 0 || store_role_put(rows, STORE_ROLE_FOLLOW, err) < 0) {
 		store_abort(rows);
 		return -1;
 	}
