@@ -424,6 +424,7 @@ woken(struct demand_wait *wait)
 {
 	struct relay_tcp *r = container_of(wait, struct relay_tcp, wait);
 
+	wheel_clear(&r->c->w->wheel, &r->c->timer); /* until the next look */
 	r->attempts = 0;
 	attempt(r);
 }

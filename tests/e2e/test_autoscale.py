@@ -252,7 +252,7 @@ def test_sleeps_and_is_woken_by_every_protocol():
         check(node.curl("/upload", "web.test", "--data-binary", "@" + large).startswith(f"{3 << 20} "), "a large body")
         wait_for(lambda: asleep(node), "it sleeps after a large body")
         with socket.create_connection(("127.0.0.1", 7300), timeout=60) as s:
-            s.sendall(b"GET /who HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            s.sendall(b"GET /slow/500 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
             check(s.recv(4096).startswith(b"HTTP/1.1 200"), "tcp")
         kinds = [c[0] for c in events(node)]
         check(kinds.count("scale.woken") >= 5 and kinds.count("scale.asleep") >= 5, kinds)
