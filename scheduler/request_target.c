@@ -188,8 +188,8 @@ scale(struct model *m, struct target *t, struct request *r, struct err *err)
 		return busy(t, err);
 	const struct doc_service *spec = serving_doc(m, t);
 	if (spec && spec->rtype != DOC_RTYPE_SERVICE)
-		return err_set(err, ERR_INVALID, "%s/%s is a job: it has no size", t->q.deployment,
-			       t->q.service);
+		return err_set(err, ERR_INVALID, "%s/%s is a %s: it has no size", t->q.deployment,
+			       t->q.service, spec->rtype == DOC_RTYPE_JOB ? "job" : "cron");
 	if (!spec || t->d->row.target != t->d->row.revision)
 		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
 			       t->q.service);

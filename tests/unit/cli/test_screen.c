@@ -51,6 +51,34 @@ static const char status_text[] =
 	"cannot find "
 	"the \\u001b[31mimage\",\"why\":[\"no such name\"],\"fix\":\"zlayer image import\"}]}";
 
+/* Crons say when they run next, or why they do not. */
+static void
+test_crons(void **state)
+{
+	static const char text[] =
+		"{\"deployments\":[{\"name\":\"shop\",\"revision\":1,\"services\":["
+		"{\"name\":\"a\",\"rtype\":\"cron\",\"runs\":{\"kept\":0,\"last\":null},"
+		"\"cron\":{\"state\":\"waiting\",\"next\":\"2026-11-22T03:00:00Z\"}},"
+		"{\"name\":\"b\",\"rtype\":\"cron\",\"runs\":{\"kept\":1,\"last\":{\"index\":4,"
+		"\"state\":\"stopped\",\"container\":{\"exit_status\":0,\"exited\":"
+		"\"2026-11-21T23:55:00Z\"}}},\"cron\":{\"state\":\"disabled\",\"next\":null}},"
+		"{\"name\":\"c\",\"rtype\":\"cron\",\"runs\":{\"kept\":0,\"last\":null},"
+		"\"cron\":null}]}]}";
+	struct render r = {0};
+	json_t *status = json(text);
+	struct buf out;
+
+	(void)state;
+	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_status(status, "", "", &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "0 runs    never run; next in 3h "));
+	assert_non_null(strstr(buf_cstr(&out), "1 run     run 4 ok, 5m ago; disabled "));
+	assert_non_null(strstr(buf_cstr(&out), "0 runs    never run  "));
+	buf_fini(&out);
+	json_read_free(status);
+}
+
 static void
 test_status(void **state)
 {
@@ -529,6 +557,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_crons),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_status_of_a_cluster),
 		cmocka_unit_test(test_where_the_kernel_balances),

@@ -682,6 +682,60 @@ test_loss(void **state)
 	end(&w);
 }
 
+/* What memory has is read from the store again at any moment: nothing is forgotten or run twice. */
+static void
+test_read_again(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	begin(&w, EACH_2S, "overlap: allow");
+	for (unsigned i = 1; i <= 12; i++) {
+		cronjob_hear(&w.m, i % 2 ? 0 : service(&w)->row.id);
+		node_pass(&w, 1);
+		assert_int_equal(w.started, i / 2);
+		assert_int_equal(row(&w)->firings_count, i / 2);
+		check(&w, 0);
+	}
+	assert_int_equal(count(&w, MSG_FIRING_STARTED), 6);
+	finish(&w);
+	cronjob_hear(&w.m, 0);
+	node_pass(&w, 0);
+	assert_int_equal(count(&w, MSG_FIRING_DONE), 6);
+	end(&w);
+}
+
+static bool
+conducts_nothing(void *arg, const struct deployment *d)
+{
+	(void)arg;
+	(void)d;
+	return false;
+}
+
+/* Another node conducts: it asks for the runs. What this one began it brings to its end. */
+static void
+test_another_conducts(void **state)
+{
+	struct node_world w;
+
+	(void)state;
+	begin(&w, EACH_2S, "overlap: allow");
+	node_pass(&w, 2);
+	assert_int_equal(w.started, 1);
+	w.m.hooks.conducts = conducts_nothing;
+	node_pass(&w, 6);
+	assert_int_equal(w.started, 1);
+	finish(&w);
+	assert_int_equal(count(&w, MSG_FIRING_DONE), 1);
+	/* The other one did nothing: one run for what went by. */
+	w.m.hooks.conducts = NULL;
+	node_pass(&w, 0);
+	assert_int_equal(w.started, 2);
+	assert_int_equal(row(&w)->firings[0].skipped, 2);
+	end(&w);
+}
+
 /* What cannot be made for lack of room. */
 static void
 test_no_room(void **state)
@@ -756,6 +810,8 @@ main(void)
 		cmocka_unit_test(test_restarts_at_any_point),
 		cmocka_unit_test(test_ends_before_the_start),
 		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_read_again),
+		cmocka_unit_test(test_another_conducts),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_no_memory),
 	};
