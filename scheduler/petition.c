@@ -12,13 +12,14 @@
 #include "base/text.h"
 #include "base/world.h"
 
-enum { LENGTH_BYTES = 4, QUESTION_CAP = ADMISSION_QUESTION_MAX + LENGTH_BYTES };
+enum { LENGTH_BYTES = 4, PAUSE_MS = 1000, QUESTION_CAP = ADMISSION_QUESTION_MAX + LENGTH_BYTES };
 
 struct petition {
 	uv_timer_t timer;
 	struct petition_config config;
 	struct addr addresses[PETITION_ADDRESSES_MAX];
 	size_t at; /* the address that is being asked, or comes next */
+	unsigned round;
 	struct channel *channel;
 	struct identity from;
 	struct buf in;
@@ -211,14 +212,26 @@ ask(struct petition *p)
 }
 
 static void
+nobody(struct petition *p)
+{
+	err_set(&p->err, ERR_UNREACHABLE, "no node of the cluster gave an answer");
+	err_fix(&p->err, "let TCP pass to these addresses, and see that the nodes are up there");
+}
+
+static void
 step(uv_timer_t *timer)
 {
 	struct petition *p = timer->data;
 
-	if (p->at < p->config.count)
+	if (p->at < p->config.count) {
 		ask(p);
-	else
+	} else if (++p->round < PETITION_ROUNDS) {
+		p->at = 0;
+		nobody(p);
+		uv_timer_start(&p->timer, step, PAUSE_MS, 0);
+	} else {
 		give(p, NULL, &p->err);
+	}
 }
 
 int
@@ -236,7 +249,7 @@ petition_new(const struct petition_config *config, struct petition **out, struct
 	p->config.addresses = NULL;
 	channel_rules_ref(p->config.rules);
 	buf_init(&p->in, MEM_SCHEDULER, ADMISSION_ANSWER_MAX + LENGTH_BYTES);
-	err_set(&p->err, ERR_UNREACHABLE, "no node of the cluster gave an answer");
+	nobody(p);
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;
 	uv_timer_start(&p->timer, step, 0, 0);

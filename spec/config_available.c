@@ -28,9 +28,6 @@ struct line {
 	}
 
 static const struct line lines[] = {
-	WORDS("node.labels", ""),
-	WORDS("node.advertise", "auto"),
-	WORDS("listen.gossip", "0.0.0.0:9881|off"),
 	WORDS("listen.overlay", "0.0.0.0:9882|off"),
 	WORDS("listen.store", "0.0.0.0:9885|off"),
 	WORDS("tls.acme.enabled", "false"),
@@ -38,8 +35,6 @@ static const struct line lines[] = {
 	WORDS("tls.acme.email", ""),
 	DEFAULT("tls.expiry_warning", tls.expiry_warning_ms),
 	WORDS("cluster.join", ""),
-	DEFAULT("cluster.suspect_after", cluster.suspect_after_ms),
-	DEFAULT("cluster.dead_after", cluster.dead_after_ms),
 	DEFAULT("cluster.reschedule_after", cluster.reschedule_after_ms),
 	WORDS("deploy.on_failure", "rollback"),
 	WORDS("runtime.seccomp", "default|unconfined"),

@@ -7,6 +7,7 @@
 #include "spec/config_field.h"
 
 #include <string.h>
+#include "base/text.h"
 
 static void
 report(struct diag_list *diags, const char *path, const char *code, const char *text)
@@ -55,6 +56,31 @@ check_dashboard(const struct config *c, struct diag_list *diags)
 		       "none is only allowed while listen.api is a loopback address");
 }
 
+/* Others are told of them in one datagram. */
+static void
+check_labels(const struct config_node *n, struct diag_list *diags)
+{
+	char text[96];
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < n->labels_count; i++)
+		bytes += strlen(n->labels[i].key) + strlen(n->labels[i].value) + 2;
+	text_format(text, sizeof(text), "the labels take %zu bytes together; they may take %d",
+		    bytes, CONFIG_LABELS_BYTES);
+	if (bytes > CONFIG_LABELS_BYTES)
+		report(diags, "node.labels", "too-large", text);
+}
+
+static void
+check_cluster(const struct config_cluster *c, struct diag_list *diags)
+{
+	if (c->dead_after_ms <= c->suspect_after_ms)
+		report(diags, "cluster.dead_after", "min-above-max",
+		       "must be more than cluster.suspect_after");
+	if (c->dead_after_ms > CONFIG_DEAD_AFTER_MAX_MS)
+		report(diags, "cluster.dead_after", "too-large", "may be at most 10m");
+}
+
 int
 config_finish(struct config *c, struct diag_list *diags)
 {
@@ -63,9 +89,8 @@ config_finish(struct config *c, struct diag_list *diags)
 	check_listeners(c, diags);
 	check_dashboard(c, diags);
 	config_overlay_check(c, diags);
-	if (c->cluster.dead_after_ms <= c->cluster.suspect_after_ms)
-		report(diags, "cluster.dead_after", "min-above-max",
-		       "must be more than cluster.suspect_after");
+	check_labels(&c->node, diags);
+	check_cluster(&c->cluster, diags);
 	if (c->runtime.gc.disk_low_percent >= c->runtime.gc.disk_high_percent)
 		report(diags, "runtime.gc.disk_low", "min-above-max",
 		       "must be less than runtime.gc.disk_high");

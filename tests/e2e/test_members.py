@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node's membership through everything that may end a process in between, and what a node is before and after it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+
+import zl
+from cluster import Cluster
+from zl import check, equal, service, wait_for
+
+
+def in_background(function, *args):
+    result = []
+    thread = threading.Thread(target=lambda: result.append(function(*args)))
+    thread.start()
+    return thread, result
+
+
+def kill_scheduler(node):
+    with contextlib.suppress(zl.Failure, KeyError, OSError):
+        os.kill(node.processes()[("scheduler", 0)], signal.SIGKILL)
+
+
+def test_killed_while_it_joins():
+    """Invitation and joining end as they should, whenever the scheduler of either node is killed."""
+    with Cluster(2, join=False) as c:
+        a, b = c
+        for delay in (0.0, 0.01, 0.02, 0.04, 0.08):
+            thread, result = in_background(lambda: a.cli("invite", status=None))
+            zl.time.sleep(delay)
+            kill_scheduler(a)
+            thread.join()
+            equal(result[0].returncode, 0, result[0].stderr)
+        ticket = result[0].stdout.strip()
+        for i, delay in enumerate((0.0, 0.01, 0.03, 0.06, 0.12)):
+            thread, result = in_background(lambda: b.cli("join", "-", input=ticket, status=None))
+            zl.time.sleep(delay)
+            kill_scheduler(b if i % 2 else a)
+            thread.join()
+            if result[0].returncode != 0:  # the one that admits was not there: said, and nothing half done
+                check("gave an answer" in result[0].stderr or "refused" not in result[0].stderr, result[0].stderr)
+        wait_for(a.ready, "the one that admits is there")
+        b.cli("join", "-", input=ticket)
+        c.wait_all_ready()
+        equal(sorted(a.nodes()), ["edge-1", "edge-2"])
+        equal(b.cluster()["self"], 2)
+        # The same again is no error; another cluster's is.
+        equal(b.cli("join", "-", input=ticket).returncode, 0)
+
+
+def test_it_stays_what_it_is():
+    """Restarts of the scheduler, of all processes, and of the node."""
+    with Cluster(2) as c:
+        a, b = c
+        one = a.cluster()["id"]
+        for node in c.nodes:
+            kill_scheduler(node)
+            c.wait_all_ready()
+        for node in c.nodes:
+            before = node.processes()[("scheduler", 0)]
+            node.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: node.processes().get(("scheduler", 0)) not in (None, before), "a new scheduler")
+            wait_for(node.ready, "it is ready")
+            c.wait_all_ready()
+        for node in c.nodes:
+            node.stop()
+            node.start()
+            c.wait_all_ready()
+        equal([n.cluster()["id"] for n in c.nodes], [one, one])
+        equal([n.cluster()["self"] for n in c.nodes], [1, 2])
+
+
+def test_names_and_other_clusters():
+    with Cluster(3, join=False) as c:
+        a, b, d = c
+        ticket = a.cli("invite", "--uses", "5").stdout.strip()
+        r = b.cli("join", "-", "--name", "edge-1", input=ticket, status=None)
+        check(r.returncode not in (0, 8) and "edge-1" in r.stderr, "two of one name", r.stderr)
+        b.cli("join", "-", "--name", "other", input=ticket)
+        wait_for(lambda: {"edge-1", "other"} <= c.alive(a), "it has the name that was asked for")
+        other = d.cli("invite").stdout.strip()
+        r = b.cli("join", "-", input=other, status=None)
+        check(r.returncode != 0 and "another cluster" in r.stderr, r.stderr)
+
+
+def test_without_a_socket():
+    with Cluster(1, join=False) as c:
+        (a,) = c
+        text = open(a.config).read()
+        a.write_config(text.replace("listen: {", "listen: { gossip: off,"))
+        a.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "listen.gossip" in a.cli("invite", status=None).stderr, "it says what to do")
+        a.write_config(text.replace("listen: {", 'listen: { gossip: "10.77.0.1:9999",'))
+        a.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: a.cli("invite", status=None).returncode == 0, "it invites")
+        wait_for(lambda: "10.77.0.1:9999" in a.space.run("ss", "-Hlnut").stdout, "it listens there")
+        # A reload moves it.
+        a.write_config(text.replace("listen: {", 'listen: { gossip: "10.77.0.1:9998",'))
+        a.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "10.77.0.1:9998" in a.space.run("ss", "-Hlnut").stdout, "it listens here")
+        wait_for(a.ready, "it is ready")
+
+
+def test_what_leaves_with_a_node():
+    """A node of a cluster takes no deployment along; the only one keeps what it runs."""
+    with Cluster(2, join=False) as c:
+        a, b = c
+        a.import_image()
+        a.deploy(service())
+        a.cli("invite")
+        equal([d["name"] for d in a.cli_json("status")["deployments"]], ["shop"])
+        a.cli("leave", "--yes")
+        wait_for(a.ready, "it goes on alone")
+        equal(a.cluster()["self"], None)
+        equal([d["name"] for d in a.cli_json("status")["deployments"]], ["shop"])
+        wait_for(lambda: a.cli_json("status")["deployments"][0]["state"] == "stable", "and runs it")
+        # Again, as another cluster, with the other one; which then leaves.
+        c.join(b)
+        c.wait_all_ready()
+        wait_for(lambda: [d["name"] for d in b.cli_json("status")["deployments"]] == ["shop"], "all know of it")
+        r = a.cli("leave", "--yes", status=None)
+        check(r.returncode != 0 and "store" in r.stderr, "the one that writes", r.stderr)
+        b.cli("leave", "--yes", "--force")
+        wait_for(b.ready, "it goes on alone")
+        equal(b.cli_json("status")["deployments"], [])
+        equal([d["name"] for d in a.cli_json("status")["deployments"]], ["shop"])
+        b.import_image()
+        b.deploy(service())
+
+
+def test_labels_of_the_configuration():
+    with Cluster(2) as c:
+        a, b = c
+        text = open(b.config).read()
+        b.write_config(text.replace("name: edge-2", "name: edge-2, zone: west, labels: { disk: ssd, gpu: no }"))
+        b.process.send_signal(signal.SIGHUP)
+        a.cli("node", "label", "edge-2", "disk=hdd")
+        for node in c.nodes:
+            wait_for(lambda node=node: (node.nodes()["edge-2"]["labels"] == {"disk": "hdd", "gpu": "no"}
+                                        and node.nodes()["edge-2"]["zone"] == "west"), "all know; by hand goes before")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
