@@ -92,6 +92,7 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 {
 	struct publish_table t;
 	struct map_iter it = {0};
+	uint64_t before = ring_table_own_version(c->m->writer, MSG_TABLE_MESH);
 	size_t count = 0;
 
 	publish_table_begin(&t, c->m, MSG_TABLE_MESH);
@@ -116,6 +117,8 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 		count++;
 	}
 	publish_table_commit(&t);
+	if (ring_table_own_version(c->m->writer, MSG_TABLE_MESH) != before)
+		station_kick(c->st);
 }
 
 void
