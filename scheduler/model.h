@@ -257,6 +257,8 @@ int model_add_pin(struct revision *r, const struct store_pin *row);
 void model_drop_replica(struct model *m, struct replica *p);
 void model_drop_service(struct model *m, struct service *s);
 void model_drop_operation(struct model *m, struct operation *o);
+/* Only so many have a row on the ring; the store keeps the older ones. */
+void model_forget_operations(struct model *m);
 void model_drop_revision(struct revision *r);
 void model_drop_deployment(struct model *m, struct deployment *d);
 

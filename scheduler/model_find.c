@@ -57,6 +57,22 @@ model_revision_by_id(struct model *m, uint64_t id)
 	return NULL;
 }
 
+void
+model_forget_operations(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->operations) {
+		struct operation *o = container_of(it, struct operation, link);
+
+		if (m->operations_count <= MODEL_OPERATIONS_MAX)
+			return;
+		if (o->row.state == MSG_OPERATION_RUNNING || o->dirty)
+			continue;
+		model_drop_operation(m, o);
+	}
+}
+
 bool
 model_is_shared(const struct model *m)
 {

@@ -236,6 +236,12 @@ model_sync_operation(struct model *m, uint64_t id, struct err *err)
 static int
 sync_own_operation(struct sync *y, struct err *err)
 {
+	const struct operation *before = y->d->operation;
+
+	/* What a removal has ended. */
+	if (before && before->row.id != y->d->row.operation &&
+	    sync_operation(y->m, before->row.id, false, err) < 0)
+		return -1;
 	if (!y->d->row.operation)
 		return 0;
 	/* Discarding brings one back that only memory has ended. */
@@ -354,6 +360,7 @@ model_sync_deployment(struct model *m, uint64_t id, bool own, struct err *err)
 struct ids {
 	uint64_t *items;
 	size_t count;
+	size_t capacity;
 	bool no_memory;
 };
 
@@ -361,13 +368,18 @@ static void
 add_id(void *arg, const void *row)
 {
 	struct ids *ids = arg;
-	uint64_t *more = mem_resize(MEM_SCHEDULER, ids->items, ids->count + 1, sizeof(*ids->items));
 
-	if (!more) {
-		ids->no_memory = true;
-		return;
+	if (ids->count == ids->capacity) {
+		size_t more = ids->capacity ? ids->capacity * 2 : 256;
+		void *p = mem_resize(MEM_SCHEDULER, ids->items, more, sizeof(*ids->items));
+
+		if (!p) {
+			ids->no_memory = true;
+			return;
+		}
+		ids->items = p;
+		ids->capacity = more;
 	}
-	ids->items = more;
 	memcpy(&ids->items[ids->count++], row, sizeof(uint64_t));
 }
 

@@ -188,6 +188,7 @@ news_read(struct model *m)
 		model_wake_at(m, m->now_ns + SECOND_NS);
 		return;
 	}
+	model_forget_operations(m);
 	m->news.all = false;
 	forget(&m->news.deployments);
 	forget(&m->news.operations);

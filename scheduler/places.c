@@ -83,7 +83,7 @@ places_check(struct model *m, const struct deployment *self, const struct doc *d
 	list_each (it, next, &m->deployments) {
 		struct deployment *other = container_of(it, struct deployment, link);
 
-		if (other != self && !other->gone &&
+		if (other != self && !other->gone && !other->lost &&
 		    compare_deployment(m, doc, other, &ports, err) < 0)
 			return -1;
 	}

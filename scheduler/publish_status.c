@@ -363,7 +363,7 @@ publish_status(struct model *m)
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		if (!d->gone)
+		if (!d->gone && !d->lost)
 			put_deployment(&t, d);
 	}
 	publish_table_commit(&t);

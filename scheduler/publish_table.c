@@ -75,7 +75,7 @@ publish_table_services(struct publish_table *t, publish_service_fn visit)
 	list_each (it, next, &t->m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		if (d->gone)
+		if (d->gone || d->lost)
 			continue;
 		list_each (at, after, &d->services)
 			visit(t, container_of(at, struct service, link));

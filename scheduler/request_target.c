@@ -312,11 +312,13 @@ halt(struct model *m, struct target *t, bool stop, struct request *r, struct err
 
 	if (t->d->operation)
 		return busy(t, err);
-	if (!has_index(t))
+	if (model_conducts(m, t->d) && !has_index(t))
 		return no_replica(t, err);
-	/* What sleeps has no replica: the deployment alone remembers that it is stopped. */
+	/* What sleeps has no replica: the deployment alone remembers that it is stopped. And who does
+	 * not conduct it may not know all replicas. */
 	bool remembered = t->s || t->q.index || !c.d.stopped == !stop;
-	if (remembered && !count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN))
+	if (remembered && model_conducts(m, t->d) &&
+	    !count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN))
 		return has_size(m, t, stop, err) < 0 ? -1 : is_so_already(r);
 	if (!t->s && !t->q.index)
 		c.d.stopped = stop;
@@ -334,7 +336,7 @@ restart(struct model *m, struct target *t, struct request *r, struct err *err)
 
 	if (t->d->operation)
 		return busy(t, err);
-	if (!has_index(t))
+	if (model_conducts(m, t->d) && !has_index(t))
 		return no_replica(t, err);
 	if (!c.d.revision || c.d.target != c.d.revision || t->d->rollout.phase != ROLLOUT_IDLE)
 		return err_set(err, ERR_CONFLICT, "%s does not serve", t->q.deployment);

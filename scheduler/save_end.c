@@ -114,23 +114,6 @@ save_end_settle(struct saving *s, bool kept)
 
 /* ---- what need not be remembered ---- */
 
-/* Only so many have a row on the ring; the store keeps the older ones. */
-static void
-forget_operations(struct model *m)
-{
-	struct list *it, *next;
-
-	list_each (it, next, &m->operations) {
-		struct operation *o = container_of(it, struct operation, link);
-
-		if (m->operations_count <= MODEL_OPERATIONS_MAX)
-			return;
-		if (o->row.state == MSG_OPERATION_RUNNING || o->dirty)
-			continue;
-		model_drop_operation(m, o);
-	}
-}
-
 static bool
 is_empty(const struct deployment *d)
 {
@@ -174,7 +157,7 @@ save_end_forget(struct saving *s)
 	if (s->local)
 		forget_local(s->m);
 	if (s->shared)
-		forget_operations(s->m);
+		model_forget_operations(s->m);
 }
 
 void

@@ -201,6 +201,8 @@ sqlite_ask(sqlite3 *db, const char *sql, char *out, size_t cap, struct err *err)
 int
 sqlite_begin(sqlite3 *db, struct err *err)
 {
+	/* One that could not be undone for want of memory. */
+	sqlite_abort(db);
 	return sqlite_run(db, "BEGIN IMMEDIATE", "cannot begin a change of the store", err);
 }
 

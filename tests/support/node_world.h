@@ -52,6 +52,8 @@ struct node_world {
 	unsigned started;      /* processes, ever */
 	unsigned least_active; /* backends, since node_watch */
 	bool watching;
+	/* Instead of a file of its own. */
+	struct store *(*opens)(struct node_world *w);
 };
 
 static inline int64_t
@@ -98,7 +100,9 @@ node_start(struct node_world *w)
 	struct err err = {0};
 
 	publish_layout(&layout);
-	if (store_sqlite_open(&options, &store, &err) < 0 ||
+	if (w->opens)
+		store = w->opens(w);
+	if ((!store && store_sqlite_open(&options, &store, &err) < 0) ||
 	    model_open(&w->m, store, &w->config, "edge-1", w->boot, w->now_ns, node_wall(w), &err) <
 		    0) {
 		err_print(&err, "test", stderr);
@@ -126,7 +130,7 @@ node_stop(struct node_world *w)
 }
 
 static inline void
-node_begin(struct node_world *w)
+node_begin_with(struct node_world *w, struct store *(*opens)(struct node_world *w))
 {
 	static const struct ring_table_layout runtime[] = {
 		{MSG_TABLE_CONTAINER, 1, sizeof(struct msg_container), 256},
@@ -143,6 +147,7 @@ node_begin(struct node_world *w)
 	};
 
 	memset(w, 0, sizeof(*w));
+	w->opens = opens;
 	strcpy(w->path, "/tmp/zlayer-node-XXXXXX");
 	NODE_MUST(mkdtemp(w->path));
 	w->fd = open(w->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -156,6 +161,12 @@ node_begin(struct node_world *w)
 	w->probe_r = node_reader(w->probe);
 	w->proxy_r = node_reader(w->proxy);
 	node_start(w);
+}
+
+static inline void
+node_begin(struct node_world *w)
+{
+	node_begin_with(w, NULL);
 }
 
 static inline void
