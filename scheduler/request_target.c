@@ -314,8 +314,8 @@ halt(struct model *m, struct target *t, bool stop, struct request *r, struct err
 		return busy(t, err);
 	if (model_conducts(m, t->d) && !has_index(t))
 		return no_replica(t, err);
-	/* What sleeps has no replica: the deployment alone remembers that it is stopped. And who does
-	 * not conduct it may not know all replicas. */
+	/* What sleeps has no replica: the deployment alone remembers that it is stopped. And who
+	 * does not conduct it may not know all replicas. */
 	bool remembered = t->s || t->q.index || !c.d.stopped == !stop;
 	if (remembered && model_conducts(m, t->d) &&
 	    !count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN))
