@@ -11,48 +11,13 @@
 #include "scheduler/plan_make.h"
 #include "scheduler/reconcile.h"
 
-/* A node of a cluster numbers its replicas itself, with its own number in front. Those from before
- * it was in one stay as they are. */
-static uint64_t
-first_free_id(const struct model *m)
-{
-	uint64_t highest = (uint64_t)m->node_id << 32;
-	struct map_iter it = {0};
-
-	while (map_next(&m->replicas, &it)) {
-		const struct replica *p = it.value;
-
-		if (p->row.id >> 32 == m->node_id && p->row.id > highest)
-			highest = p->row.id;
-	}
-	return highest + 1;
-}
-
-/* Ids are never given twice: the store goes on after the highest that there ever was. */
-static int
-take_id(struct model *m, struct store *store, struct store_replica *row, struct err *err)
-{
-	struct store_replica probe = *row;
-
-	if (store_put(store, STORE_REPLICA, &probe, err) < 0)
-		return -1;
-	if (!m->node_id || probe.id >> 32 == m->node_id) {
-		*row = probe;
-		return 0;
-	}
-	if (store_drop(store, STORE_REPLICA, probe.id, probe.version, err) < 0)
-		return -1;
-	row->id = first_free_id(m);
-	return store_put(store, STORE_REPLICA, row, err);
-}
-
 static int
 store_replica(struct model *m, struct store_replica *row, struct plan_make_input *in,
 	      struct buf *plan, struct err *err)
 {
 	struct store *store = store_local(m->store);
 
-	if (take_id(m, store, row, err) < 0)
+	if (store_put(store, STORE_REPLICA, row, err) < 0)
 		return -1;
 	in->replica = row->id;
 	if (plan_make_bytes(in, plan, row->plan_sha256, err) < 0 ||

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A queue that is empty on a node alone. The store says when its turn has come; there is no timer
- * here but the deadlines.
+ * here but the deadlines. What follows from the end of a transaction may write the next one, and so
+ * it never happens from within the store: at once after the request was begun, or at the end of the
+ * loop's turn.
  */
 #include "scheduler/intake.h"
 
@@ -14,9 +16,12 @@ enum { FDS_MAX = 2 };
 
 /* Under way: whom to answer. */
 struct asked {
+	struct list link; /* when it has ended */
 	struct request r;
 	struct intake *i;
 	struct station_request q;
+	bool failed;
+	struct err err;
 };
 
 /* Not begun yet. */
@@ -30,18 +35,48 @@ struct waiting {
 };
 
 static void
-answered(struct request *r, const struct err *err)
+answer(struct intake *i, struct asked *a)
+{
+	bool applied = a->q.op == MSG_OP_APPLY || a->q.op == MSG_OP_ROLLBACK;
+	size_t bytes = applied ? sizeof(a->r.answer.applied) : sizeof(a->r.answer.target);
+
+	if (a->failed)
+		i->out.answer(i->out.arg, &a->q, &a->err, NULL, 0);
+	else
+		i->out.answer(i->out.arg, &a->q, NULL, &a->r.answer, bytes);
+	mem_free(a);
+}
+
+static void
+answer_ended(struct intake *i)
+{
+	struct list *it, *next;
+	bool passed = i->closing;
+
+	list_each (it, next, &i->ended) {
+		struct asked *a = container_of(it, struct asked, link);
+
+		list_remove(&a->link);
+		if (!a->failed && !passed)
+			i->out.pass(i->out.arg);
+		passed |= !a->failed;
+		answer(i, a);
+	}
+}
+
+static void
+ended(struct request *r, const struct err *err)
 {
 	struct asked *a = container_of(r, struct asked, r);
-	struct intake *i = a->i;
-	bool applied = a->q.op == MSG_OP_APPLY || a->q.op == MSG_OP_ROLLBACK;
-	size_t bytes = applied ? sizeof(r->answer.applied) : sizeof(r->answer.target);
 
-	if (!err)
-		i->out.pass(i->out.arg);
-	if (!err || !i->closing)
-		i->out.answer(i->out.arg, &a->q, err, err ? NULL : &r->answer, err ? 0 : bytes);
-	mem_free(a);
+	if (a->i->closing) {
+		mem_free(a);
+		return;
+	}
+	a->failed = err != NULL;
+	if (err)
+		a->err = *err;
+	list_push(&a->i->ended, &a->link);
 }
 
 static void
@@ -58,8 +93,9 @@ begin(struct intake *i, const struct station_request *q, const void *body, size_
 	}
 	a->i = i;
 	a->q = *q;
-	a->r.done = answered;
+	a->r.done = ended;
 	request_change(i->m, q->op, body, bytes, fds, count, &a->r);
+	answer_ended(i);
 }
 
 /* ---- waiting ---- */
@@ -149,8 +185,7 @@ expire(struct intake *i, uint64_t now_ns)
 void
 intake_run(struct intake *i, uint64_t now_ns)
 {
-	if (!i->count)
-		return;
+	answer_ended(i);
 	expire(i, now_ns);
 	while (i->count && !store_busy(i->m->store)) {
 		struct waiting *w = container_of(i->waiting.next, struct waiting, link);
@@ -184,6 +219,7 @@ intake_init(struct intake *i, struct model *m, const struct intake_out *out)
 	i->m = m;
 	i->out = *out;
 	list_init(&i->waiting);
+	list_init(&i->ended);
 }
 
 void
@@ -192,6 +228,7 @@ intake_close(struct intake *i)
 	struct list *it, *next;
 
 	i->closing = true;
+	answer_ended(i);
 	list_each (it, next, &i->waiting)
 		drop(i, container_of(it, struct waiting, link));
 }

@@ -30,18 +30,19 @@ struct intake {
 	struct intake_out out;
 	struct list waiting;
 	size_t count;
+	struct list ended; /* to be answered */
 	bool closing;
 };
 
 void intake_init(struct intake *i, struct model *m, const struct intake_out *out);
-/* Before the model is closed. What waits is answered by nobody: the asker turns to the successor.
- */
+/* Before the model is closed, after its last pass. What waits is answered by nobody: the asker
+ * turns to the successor. */
 void intake_close(struct intake *i);
 /* Body and fds are borrowed. */
 void intake_take(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
 		 const int *fds, size_t count);
-/* Begins what can begin, and answers what has waited too long. Call whenever the loop has turned.
- */
+/* Answers what has ended or has waited too long, and begins what can begin. Call whenever the loop
+ * has turned: never from within the store. */
 void intake_run(struct intake *i, uint64_t now_ns);
 /* The first deadline of what waits; 0: nothing does. */
 uint64_t intake_due_ns(const struct intake *i);

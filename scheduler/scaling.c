@@ -440,8 +440,7 @@ scaling_step(struct model *m)
 	list_each (it, next, &m->deployments) {
 		struct deployment *d = container_of(it, struct deployment, link);
 
-		/* What another node decides comes as a row. */
-		if (d->lost || d->changing || !model_conducts(m, d))
+		if (d->lost)
 			continue;
 		list_each (at, after, &d->services)
 			changed |= step_service(m, container_of(at, struct service, link));

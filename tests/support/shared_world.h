@@ -74,7 +74,6 @@ shared_world_hook(struct shared_world *s, unsigned n)
 		.cluster_rows = shared_world_cluster_rows,
 		.conducts = shared_world_conducts,
 	};
-	s->worlds[n].m.node_id = n + 1;
 }
 
 static inline void

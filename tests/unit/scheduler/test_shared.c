@@ -109,10 +109,6 @@ test_an_answer_comes_when_it_is_kept(void **state)
 	assert_int_equal(shop(&s, 1)->row.revision, 1);
 	assert_int_equal(shop(&s, 1)->rollout.phase, ROLLOUT_IDLE);
 	assert_int_equal(node_deployment(&s.worlds[1], "shop")->revision, 1);
-	/* A replica's number says where it is. */
-	struct map_iter it = {0};
-	assert_true(map_next(&model_of(&s, 0)->replicas, &it));
-	assert_true(((struct replica *)it.value)->row.id >> 32 == 1);
 	shared_world_end(&s);
 }
 
@@ -173,11 +169,11 @@ test_requests_wait_for_their_turn(void **state)
 	intake_run(&i, 1);
 	assert_int_equal(i.count, 2);
 	shared_world_deliver(&s);
-	assert_int_equal(got.good, 1);
-	assert_int_equal(got.passes, 1);
-	assert_int_equal(got.last, 5);
+	assert_int_equal(got.good, 0);
 	/* The next one meets the first. */
 	intake_run(&i, 1);
+	assert_int_equal(got.good, 1);
+	assert_int_equal(got.passes, 1);
 	assert_int_equal(got.bad, 2);
 	assert_int_equal(got.err.kind, ERR_CONFLICT);
 	assert_int_equal(i.count, 0);
@@ -193,6 +189,7 @@ test_requests_wait_for_their_turn(void **state)
 	assert_int_equal(got.last, 9);
 	assert_int_equal(got.err.kind, ERR_TIMEOUT);
 	shared_world_deliver(&s);
+	intake_run(&i, 89);
 	assert_int_equal(got.last, 8);
 	shared_world_pass(&s, 15);
 	assert_int_equal(replicas(&s, 0), 1);
@@ -201,7 +198,7 @@ test_requests_wait_for_their_turn(void **state)
 		ask_scale(&i, 100 + n, 2);
 	assert_int_equal(got.err.kind, ERR_LIMIT);
 	assert_int_equal(got.bad, 4);
-	/* The end: who waits asks the successor, who is under way may hear of it. */
+	/* The end: who waits asks the successor, and so does who is under way. */
 	intake_close(&i);
 	assert_int_equal(i.count, 0);
 	shared_world_end(&s);
@@ -231,6 +228,7 @@ test_a_request_that_finds_no_memory(void **state)
 		i.closing = false;
 	}
 	shared_world_deliver(&s);
+	intake_run(&i, 1);
 	assert_int_equal(got.good, 1);
 	shared_world_end(&s);
 }
@@ -254,6 +252,7 @@ test_nobody_waits_for_a_store_that_is_away(void **state)
 	assert_int_equal(got.last, 6);
 	assert_string_equal(got.err.what, "no quorum: cut off");
 	shared_world_deliver(&s);
+	intake_run(&i, 1);
 	assert_int_equal(got.bad, 2);
 	assert_int_equal(got.err.kind, ERR_UNREACHABLE);
 	shared_apply(&s, 0, "shop", document("web:2", 2), &a);
