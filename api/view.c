@@ -284,6 +284,7 @@ view_service(struct json *j, struct server *server, const struct msg_service *s)
 	json_u64(j, "ready", s->ready);
 	json_bool(j, "weak_gate", s->weak_gate != 0);
 	json_bool(j, "waits", s->waits != 0);
+	json_bool(j, "unplaced", s->waits == MSG_WAITS_NODE);
 	VIEW_TEXT(j, "image", s->image);
 	put_url(j, server, s);
 	view_reason(j, "reason", &s->reason);

@@ -359,7 +359,12 @@ explain_service(struct walk *w, const json_t *s, uint32_t index)
 	long long ready = (long long)json_read_int(s, "ready");
 	long long desired = (long long)json_read_int(s, "desired");
 
-	if (json_read_bool(s, "waits")) {
+	if (json_read_bool(s, "unplaced")) {
+		begin(w, "FAIL", "place", "%s/%s: %s", deployment, name,
+		      json_read_text(reason, "what"));
+		say_reason(w, reason);
+		end(w);
+	} else if (json_read_bool(s, "waits")) {
 		begin(w, "FAIL", "depends", "%s/%s: %s", deployment, name,
 		      json_read_text(reason, "what"));
 		say_reason(w, reason);

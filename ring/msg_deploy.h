@@ -72,6 +72,9 @@ struct msg_service_endpoint {
 	uint32_t protocol; /* of the transport: IPPROTO_TCP, IPPROTO_UDP */
 };
 
+/* What replicas that are wanted and not there wait for. */
+enum msg_waits { MSG_WAITS_DEPENDENCY = 1, MSG_WAITS_NODE /* none of the cluster takes them */ };
+
 struct msg_service { /* key: id from the store */
 	uint64_t id;
 	uint64_t deployment;
@@ -83,7 +86,7 @@ struct msg_service { /* key: id from the store */
 	uint32_t scale_min, scale_max;
 	uint32_t desired, running, ready;
 	uint32_t weak_gate; /* no health block: the weaker gate is used */
-	uint32_t waits;     /* for a dependency (reason): its replicas are not made yet */
+	uint32_t waits;     /* enum msg_waits (reason): its replicas are not made yet */
 	char image[MSG_IMAGE];
 	char url[MSG_HOST + MSG_PATH]; /* of the first public endpoint, http before tcp and udp; ""
 					  when none */

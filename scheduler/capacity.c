@@ -110,6 +110,80 @@ capacity_used(struct model *m, struct capacity_sum *out)
 	add_others(m, NULL, out);
 }
 
+static bool
+has_label(const struct config_node *node, const struct doc_pair *asked)
+{
+	for (uint32_t i = 0; i < node->labels_count; i++) {
+		if (text_equal(node->labels[i].key, asked->key))
+			return text_equal(node->labels[i].value, asked->value);
+	}
+	return false;
+}
+
+static int
+check_labels(const struct model *m, const char *name, const struct doc_service *s, struct err *err)
+{
+	const struct doc_pairs *labels = &s->placement.selector.labels;
+
+	for (size_t i = 0; i < labels->count; i++) {
+		if (has_label(&m->config->node, &labels->items[i]))
+			continue;
+		err_set(err, ERR_LIMIT, "cannot place %s: %s does not fit %s", name, s->name,
+			m->node);
+		err_why(err, "label %s=%s is asked, and there is no other node",
+			labels->items[i].key, labels->items[i].value);
+		return err_fix(err,
+			       "give %s the label in node.yaml (node.labels), or add a node "
+			       "(zlayer invite)",
+			       m->node);
+	}
+	return 0;
+}
+
+static bool
+any_other(struct model *m, const struct deployment *d, const struct capacity_want *wants,
+	  size_t count, const struct doc_service *self)
+{
+	struct list *it, *next;
+
+	for (size_t i = 0; i < count; i++) {
+		if (wants[i].service != self && wants[i].replicas)
+			return true;
+	}
+	list_each (it, next, &m->deployments) {
+		const struct deployment *other = container_of(it, struct deployment, link);
+
+		if (other != d && !other->gone)
+			return true;
+	}
+	return false;
+}
+
+/* What a service asks of its node, where there is one node only. */
+static int
+check_places(struct model *m, const struct deployment *d, const char *name,
+	     const struct capacity_want *wants, size_t count, struct err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct doc_service *s = wants[i].service;
+		bool alone = s->placement.mode == DOC_NODE_EXCLUSIVE;
+
+		if (wants[i].replicas && check_labels(m, name, s, err) < 0)
+			return -1;
+		if (s->placement.mode == DOC_NODE_SHARED || !wants[i].replicas ||
+		    (wants[i].replicas == 1 && !(alone && any_other(m, d, wants, count, s))))
+			continue;
+		err_set(err, ERR_LIMIT, "cannot place %s: %s does not fit %s", name, s->name,
+			m->node);
+		err_why(err, alone ? "it wants a node for itself (node.mode exclusive), and there "
+				     "is one only"
+				   : "each replica wants a node of its own (node.mode dedicated), "
+				     "and there is one only");
+		return err_fix(err, "add a node (zlayer invite), or let node.mode be shared");
+	}
+	return 0;
+}
+
 int
 capacity_check(struct model *m, const struct deployment *d, const char *name,
 	       const struct capacity_want *wants, size_t count, struct err *err)
@@ -120,6 +194,8 @@ capacity_check(struct model *m, const struct deployment *d, const char *name,
 	/* Other nodes have room, too; what has none waits for it (placing.h). */
 	if (m->placing)
 		return 0;
+	if (check_places(m, d, name, wants, count, err) < 0)
+		return -1;
 	add_others(m, d, &used);
 	for (size_t i = 0; i < count; i++)
 		add(&want, wants[i].service, wants[i].replicas);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/placing.h"
 #include "scheduler/store_copy.h"
 #include "scheduler/store_role.h"
 
@@ -377,8 +378,10 @@ cluster_turn(struct cluster *c)
 		cluster_link_flush(c);
 		cluster_leave_tick(c, world_mono_ns());
 	}
-	if (c->dirty)
+	if (c->dirty) {
+		cluster_place_nodes(c);
 		cluster_publish(c);
+	}
 }
 
 void
@@ -454,6 +457,7 @@ closed(uv_handle_t *handle)
 		return;
 	gossip_free(c->gossip);
 	ipam_fini(&c->ipam);
+	placing_free(c->placing);
 	if (c->has_self)
 		envelope_self_fini(&c->self);
 	channel_rules_unref(c->rules);
@@ -477,6 +481,7 @@ cluster_free(struct cluster *c)
 	cluster_leave_end(c);
 	cluster_feed_end(c);
 	cluster_link_end(c);
+	cluster_place_end(c);
 	while (map_next(&c->nodes, &it))
 		mem_free(it.value);
 	map_fini(&c->nodes);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "scheduler/capacity.h"
+#include "scheduler/placing.h"
 
 static void
 put_labels(const struct config_node *node, struct tidings_facts *out)
@@ -66,6 +67,8 @@ cluster_facts_load(struct cluster *c, struct tidings_load *out)
 					  used.memory_bytes),
 		.sequence = status.sequence,
 	};
+	if (c->placing)
+		placing_free_room(c->placing, &out->cpu_free_milli, &out->memory_free_bytes);
 }
 
 uint32_t

@@ -63,6 +63,7 @@ struct cluster {
 	struct channel_rules *rules;
 	struct shell *shell;
 	struct gossip *gossip;
+	struct placing *placing;     /* cluster_place.c */
 	struct config_listen listen; /* as when it was begun */
 	uint64_t suspect_after_ms, dead_after_ms;
 	uint64_t bind_at_ns; /* when the sockets are tried again */
@@ -142,6 +143,19 @@ void cluster_link_flush(struct cluster *c);
 void cluster_link_own(const struct cluster *c, struct addr *out);
 /* Where others can reach this node, for those who have not heard of it. */
 size_t cluster_link_addresses(struct cluster *c, struct addr *out, size_t max);
+
+/* ---- cluster_place.c ---- */
+
+/* The shell is there, gossip's core is made and not begun. */
+int cluster_place_begin(struct cluster *c, struct err *err) MUST_CHECK;
+void cluster_place_end(struct cluster *c);
+/* Nodes as they are now. Not from within a tell. */
+void cluster_place_nodes(struct cluster *c);
+/* What the gossip core tells. */
+void cluster_place_entry(struct cluster *c, const struct gossip_tell_entry *told,
+			 const void *value);
+void cluster_place_reset(struct cluster *c, uint32_t node);
+void cluster_place_lost(struct cluster *c);
 
 /* ---- cluster_roster.c ---- */
 

@@ -31,6 +31,7 @@ static const char joining_file[] = "joining";
 static const char nodes_file[] = "nodes";
 static const char session_file[] = "session";
 static const char incarnation_file[] = "incarnation";
+static const char claims_file[] = "claims"; /* placing.h */
 static const char left_file[] = "left";
 
 void
@@ -404,6 +405,7 @@ cluster_keep_clear(int folder, struct err *err)
 	remove_file(folder, nodes_file);
 	remove_file(folder, session_file);
 	remove_file(folder, incarnation_file);
+	remove_file(folder, claims_file);
 	if (fsync(folder) < 0)
 		return err_sys(err, errno, "cannot write the folder of the cluster");
 	remove_file(folder, left_file);

@@ -157,6 +157,8 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		return -1;
 	meet_all(c);
 	cluster_facts_put(c);
+	if (cluster_place_begin(c, err) < 0)
+		return -1;
 	const struct shell_core core = {
 		.service = CLUSTER_GOSSIP,
 		.core = c->gossip,

@@ -347,7 +347,10 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 	memcpy(&told, data, sizeof(told));
 	const uint8_t *value = (const uint8_t *)data + sizeof(told);
 	struct cluster_node *n = cluster_roster_find(c, told.node);
-	if (told.dropped || !n || bytes - sizeof(told) < told.bytes)
+	if (bytes - sizeof(told) < told.bytes && !told.dropped)
+		return;
+	cluster_place_entry(c, &told, value);
+	if (told.dropped || !n)
 		return;
 	if (told.type == TIDINGS_FACTS && told.id == 1) {
 		n->has_facts = tidings_take_facts(value, told.bytes, &n->facts);
@@ -395,11 +398,13 @@ cluster_roster_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, con
 		break;
 	case GOSSIP_LOST:
 		read_entries(c);
+		cluster_place_lost(c);
 		break;
 	case GOSSIP_LEAVING:
 		cluster_leave_said(c);
 		break;
 	case GOSSIP_RESET: /* what it said last stands until it says otherwise */
+		cluster_place_reset(c, node);
 		break;
 	}
 }

@@ -112,7 +112,8 @@ struct replica {
 	uint64_t claim;        /* its number on that node; 0: has none */
 	uint32_t claim_state;  /* as was said last, of an own one: enum claim_state */
 	bool retiring;         /* its node was asked to let it leave */
-	bool misfit;           /* is not to stay where it is */
+	bool misfit;           /* is not to stay where it is: */
+	bool loser;            /* another node has the same one */
 };
 
 struct operation {

@@ -84,6 +84,9 @@ model_conducts(const struct model *m, const struct deployment *d)
 {
 	if (m->placing)
 		return placing_conducts(m->placing, d);
+	/* A node of a cluster that does not hear the others yet. */
+	if (m->node_id && !m->hooks.conducts)
+		return false;
 	return !m->hooks.conducts || m->hooks.conducts(m->hooks.arg, d);
 }
 

@@ -88,6 +88,8 @@ void placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli
 /* CLAIM, REPLICA, THING; others are passed over. value NULL: dropped. */
 void placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
 		   size_t bytes);
+/* Entries may have been missed: all of them are read again, with the next pass. */
+void placing_again(struct placing *p);
 /* All entries of the node are gone; those of its new life follow. */
 void placing_reset(struct placing *p, uint32_t node);
 

@@ -127,9 +127,13 @@ ask_coming(const struct coordinator_slot *a, struct placing_coming *out)
 	out->since_ns = a->since_ns;
 }
 
+/* What its node answered is known before gossip tells of it. */
 static void
-claim_coming(const struct fleet_claim *c, struct placing_coming *out)
+claim_coming(const struct placing *p, struct fleet_claim *c, struct placing_coming *out)
 {
+	if (!c->seen_ns)
+		c->seen_ns = p->m->now_ns;
+
 	out->index = c->claim.slot + 1;
 	out->revision = c->claim.revision;
 	out->node = c->claim.node;
@@ -153,10 +157,10 @@ placing_coming(const struct placing *p, struct service *s, size_t n, struct plac
 	}
 	n -= asks;
 	for (struct list *it = f ? f->claims.next : NULL; f && it != &f->claims; it = it->next) {
-		const struct fleet_claim *c = container_of(it, struct fleet_claim, of_service);
+		struct fleet_claim *c = container_of(it, struct fleet_claim, of_service);
 
 		if (comes(p, c) && n-- == 0) {
-			claim_coming(c, out);
+			claim_coming(p, c, out);
 			return;
 		}
 	}
@@ -191,14 +195,24 @@ loses(const struct placing *p, const struct replica *r)
 	list_each (it, next, &r->service->replicas) {
 		const struct replica *other = container_of(it, struct replica, link);
 
+		/* One that has to go itself takes nobody's place. */
 		if (other == r || other->row.index != r->row.index || !stays(other) ||
-		    memcmp(other->row.make, r->row.make, sizeof(r->row.make)) != 0)
+		    other->misfit || memcmp(other->row.make, r->row.make, sizeof(r->row.make)) != 0)
 			continue;
 		struct claim theirs = claim_of(p, other);
 		if (claim_before(&theirs, &mine))
 			return true;
 	}
 	return false;
+}
+
+/* Does not fit its node any more. */
+static bool
+has_to_go(const struct placing *p, const struct fleet_service *f, const struct replica *r)
+{
+	const struct fleet_node *n = fleet_node(&p->fleet, r->remote ? r->node_id : p->self);
+
+	return stays(r) && f && f->known && n && fit_moves(f, n);
 }
 
 bool
@@ -210,10 +224,20 @@ placing_judge(struct placing *p, struct service *s)
 
 	list_each (it, next, &s->replicas) {
 		struct replica *r = container_of(it, struct replica, link);
-		const struct fleet_node *n =
-			fleet_node(&p->fleet, r->remote ? r->node_id : p->self);
 
-		r->misfit = stays(r) && ((f && f->known && n && fit_moves(f, n)) || loses(p, r));
+		r->misfit = has_to_go(p, f, r);
+		r->loser = false;
+	}
+	/* Against all of the others, those too that lose themselves: the order is total. */
+	list_each (it, next, &s->replicas) {
+		struct replica *r = container_of(it, struct replica, link);
+
+		r->loser = !r->misfit && stays(r) && loses(p, r);
+	}
+	list_each (it, next, &s->replicas) {
+		struct replica *r = container_of(it, struct replica, link);
+
+		r->misfit |= r->loser;
 		any |= r->misfit;
 	}
 	return any;

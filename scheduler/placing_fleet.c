@@ -356,6 +356,14 @@ placing_reset(struct placing *p, uint32_t node)
 	p->link.stir(p->link.arg);
 }
 
+void
+placing_again(struct placing *p)
+{
+	p->unread = true;
+	p->unread_ns = 0;
+	p->link.stir(p->link.arg);
+}
+
 static void
 reap_claims(struct placing *p, const struct placing_peer *n)
 {

@@ -223,8 +223,8 @@ put_service(struct publish_table *t, struct service *s)
 	}
 	if (spec && ports_trouble(t->m, spec, &row.reason) && row.state == MSG_SERVICE_READY)
 		row.state = MSG_SERVICE_DEGRADED;
-	row.waits = s->waits.kind != 0;
-	if (row.waits)
+	row.waits = s->waits.kind ? MSG_WAITS_DEPENDENCY : s->unplaced.kind ? MSG_WAITS_NODE : 0;
+	if (s->waits.kind)
 		row.reason = s->waits;
 	else if (s->unplaced.kind)
 		row.reason = s->unplaced;

@@ -3,8 +3,7 @@
  * What the document can say and this version cannot do yet. One line per thing: where its key is
  * ("*" stands for every service, endpoint, entry), what makes it asked for, and what is said.
  * Removing a line makes it available. A key that is not refused here is acted upon: nothing is
- * parsed and then ignored. Two are obeyed without a reader, since there is one node and it has no
- * taints: node.spread and node.tolerate.
+ * parsed and then ignored.
  */
 #include "spec/doc.h"
 
@@ -67,14 +66,6 @@ static const struct line lines[] = {
 	{"services.*.endpoints.*.balance.sticky", PRESENT, NULL, "balance `sticky`", false},
 	{"services.*.health.check.url", BEGINS, "http://", "a health url with a host", false},
 	{"services.*.init.steps.*.with.url", BEGINS, "https://", "a url of https in an init step",
-	 false},
-	{"services.*.node.mode", TEXT_IS_NOT, "shared", "this node mode", false},
-	{"services.*.node_mode", TEXT_IS_NOT, "shared", "this node mode", false},
-	{"services.*.node.selector.labels", NOT_EMPTY, NULL, "choosing nodes by label", false},
-	{"services.*.node.selector.prefer_labels", NOT_EMPTY, NULL, "choosing nodes by label",
-	 false},
-	{"services.*.node_selector.labels", NOT_EMPTY, NULL, "choosing nodes by label", false},
-	{"services.*.node_selector.prefer_labels", NOT_EMPTY, NULL, "choosing nodes by label",
 	 false},
 	{"services.*.storage.*.type", TEXT_IS, "template", "storage `template`", false},
 	{"services.*.seccomp", BEGINS, "/", "a seccomp file", false},

@@ -53,11 +53,277 @@ test_spread_over_nodes(void **state)
 	cell_end();
 }
 
+/* It settles down again: that many are ready, and nobody has more. */
+static void
+settled(unsigned replicas)
+{
+	cell_pass(60);
+	assert_int_equal(cell_all(true), replicas);
+	assert_int_equal(cell_all(false), replicas);
+}
+
+static void
+three_nodes(void)
+{
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", web);
+	settled(3);
+}
+
+static void
+test_a_node_dies(void **state)
+{
+	uint32_t gone;
+
+	(void)state;
+	three_nodes();
+	gone = conductor(); /* the worst of all */
+	cell_kill(gone);
+	settled(3);
+	assert_int_not_equal(conductor(), gone);
+	/* It comes back with what it had: one of two leaves, nothing else moves. */
+	cell_start(gone);
+	settled(3);
+	assert_int_equal(cell_own(gone, true) > 0 || cell_all(true) == 3, 1);
+	cell_end();
+}
+
+static void
+test_the_process_begins_anew(void **state)
+{
+	unsigned started;
+
+	(void)state;
+	three_nodes();
+	for (uint32_t id = 1; id <= 3; id++) {
+		started = cell_node(id)->w.started;
+		cell_kill(id);
+		for (uint32_t other = 1; other <= 3; other++) {
+			if (other != id)
+				placing_node_state(cell_node(other)->p, id, PLACING_SUSPECT);
+		}
+		cell_start(id);
+		settled(3);
+		assert_int_equal(cell_node(id)->w.started, started);
+		assert_int_equal(cell_own(id, true), 1);
+	}
+	cell_end();
+}
+
+static void
+test_a_node_is_drained(void **state)
+{
+	(void)state;
+	three_nodes();
+	for (uint32_t id = 1; id <= 3; id++)
+		node_watch(&cell_node(id)->w);
+	cell_node(2)->draining = true;
+	cell_facts(2);
+	for (unsigned s = 0; s < 60; s++) {
+		cell_pass(1);
+		assert_true(cell_all(true) >= 3);
+	}
+	assert_int_equal(cell_own(2, false), 0);
+	assert_int_equal(cell_all(false), 3);
+	/* It takes what is new again, and nothing moves for that. */
+	cell_node(2)->draining = false;
+	cell_facts(2);
+	settled(3);
+	assert_int_equal(cell_own(2, false), 0);
+	cell_end();
+}
+
+/* Nobody else may have them: they stay until the drain's end, and then the node ends them. */
+static void
+test_a_drain_has_an_end(void **state)
+{
+	(void)state;
+	cell_begin(2);
+	cell_pass(3);
+	cell_apply("shop", web);
+	settled(3);
+	strcpy(cell_node(1)->taints, "dirty");
+	cell_facts(1);
+	cell_node(2)->draining = true;
+	cell_node(2)->drain_until_wall_ns = node_wall(&cell_node(2)->w) + 100 * (int64_t)NODE_S;
+	cell_facts(2);
+	cell_pass(80);
+	assert_int_equal(cell_all(true), 3);
+	assert_true(cell_own(2, true) > 0);
+	cell_pass(60);
+	assert_int_equal(cell_own(2, false), 0);
+	assert_true(cell_own(1, true) > 0);
+	cell_end();
+}
+
+static const char picky[] = "version: v1\n"
+			    "deployment: shop\n"
+			    "services:\n"
+			    "  web:\n"
+			    "    image: {name: nginx}\n"
+			    "    resources: {cpu: 0.5, memory: 128Mi}\n"
+			    "    node: {selector: {labels: {disk: ssd}}}\n"
+			    "    health: {check: {type: tcp}}\n"
+			    "    endpoints: [{name: http, protocol: http, port: 80}]\n"
+			    "    scale: {mode: fixed, replicas: 2}\n";
+
+static void
+label(uint32_t id, const char *text)
+{
+	strcpy(cell_node(id)->labels, text);
+	cell_facts(id);
+}
+
+static void
+test_labels(void **state)
+{
+	(void)state;
+	cell_begin(3);
+	label(1, "disk=ssd\ngpu=true");
+	cell_pass(3);
+	cell_apply("shop", picky);
+	settled(2);
+	assert_int_equal(cell_own(1, true), 2);
+	/* The label goes to another node: both follow it, one after the other. */
+	label(3, "disk=ssd");
+	settled(2);
+	assert_int_equal(cell_own(1, true), 2);
+	label(1, "gpu=true");
+	for (unsigned s = 0; s < 60; s++) {
+		cell_pass(1);
+		assert_true(cell_all(true) >= 2);
+	}
+	assert_int_equal(cell_own(3, true), 2);
+	assert_int_equal(cell_own(1, false), 0);
+	/* Nowhere to go: they stay where they are. */
+	label(3, "");
+	settled(2);
+	assert_int_equal(cell_own(3, true), 2);
+	cell_end();
+}
+
+static void
+test_no_node_takes_it(void **state)
+{
+	const struct msg_service *row;
+	uint32_t id;
+
+	(void)state;
+	cell_begin(3);
+	label(1, "disk=hdd");
+	cell_pass(3);
+	cell_apply("shop", picky);
+	cell_pass(10);
+	id = conductor();
+	assert_int_equal(cell_all(false), 0);
+	struct deployment *d = model_deployment(&cell_node(id)->w.m, "shop");
+	row = ring_table_own(cell_node(id)->w.m.writer, MSG_TABLE_SERVICE,
+			     model_service(d, "web")->row.id);
+	assert_string_equal(row->reason.what, "cannot place web: 2 of 2 replicas have no node");
+	assert_non_null(strstr(row->reason.why, "edge-1: label disk=ssd is asked, this node has "
+						"disk=hdd"));
+	assert_non_null(strstr(row->reason.why, "edge-2: label disk=ssd is asked, this node has no "
+						"disk"));
+	assert_non_null(strstr(row->reason.fix, "give edge-1 the label disk=ssd"));
+	/* As soon as there is one, it is used. */
+	label(2, "disk=ssd");
+	settled(2);
+	assert_int_equal(cell_own(2, true), 2);
+	cell_end();
+}
+
+/* It does not wait for ever: the first deploy fails, and says why. */
+static void
+test_a_deploy_without_a_place_ends(void **state)
+{
+	const struct msg_deployment *row;
+
+	(void)state;
+	cell_begin(2);
+	cell_pass(3);
+	cell_apply("shop", picky);
+	cell_pass(120);
+	row = node_deployment(&cell_node(conductor())->w, "shop");
+	assert_int_equal(row->state, MSG_DEPLOYMENT_FAILED);
+	assert_non_null(strstr(row->reason.what, "cannot place web"));
+	cell_end();
+}
+
+static void
+test_a_partition_heals(void **state)
+{
+	(void)state;
+	three_nodes();
+	cell_node(1)->side = 1;
+	cell_states();
+	cell_pass(60);
+	/* Both sides serve all. */
+	assert_int_equal(cell_own(1, true), 3);
+	assert_int_equal(cell_own(2, true) + cell_own(3, true), 3);
+	cell_node(1)->side = 0;
+	cell_states();
+	for (unsigned s = 0; s < 60; s++) {
+		cell_pass(1);
+		assert_true(cell_all(true) >= 3);
+	}
+	settled(3);
+	cell_end();
+}
+
+static void
+test_an_update_over_nodes(void **state)
+{
+	char text[sizeof(web) + 16];
+
+	(void)state;
+	three_nodes();
+	snprintf(text, sizeof(text), "%s", web);
+	memcpy(strstr(text, "nginx"), "httpd", 5);
+	cell_apply("shop", text);
+	for (unsigned s = 0; s < 120; s++) {
+		cell_pass(1);
+		assert_true(cell_all(true) >= 3);
+		assert_true(cell_all(false) <= 5);
+	}
+	settled(3);
+	for (uint32_t id = 1; id <= 3; id++) {
+		assert_int_equal(node_deployment(&cell_node(id)->w, "shop")->revision, 2);
+		assert_true(cell_own(id, true) <= 2);
+	}
+	cell_end();
+}
+
+static void
+test_a_full_node(void **state)
+{
+	(void)state;
+	cell_begin(2);
+	cell_node(1)->cpu_milli = 600;
+	cell_facts(1);
+	cell_pass(3);
+	cell_apply("shop", web);
+	settled(3);
+	assert_int_equal(cell_own(1, true), 1);
+	assert_int_equal(cell_own(2, true), 2);
+	cell_end();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spread_over_nodes),
+		cmocka_unit_test(test_a_node_dies),
+		cmocka_unit_test(test_the_process_begins_anew),
+		cmocka_unit_test(test_a_node_is_drained),
+		cmocka_unit_test(test_a_drain_has_an_end),
+		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_no_node_takes_it),
+		cmocka_unit_test(test_a_deploy_without_a_place_ends),
+		cmocka_unit_test(test_a_partition_heals),
+		cmocka_unit_test(test_an_update_over_nodes),
+		cmocka_unit_test(test_a_full_node),
 	};
 	struct err err = {0};
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where replicas are in a cluster: over the nodes, away from dead and drained ones, where labels say."""
+
+import zl
+from cluster import Cluster
+from zl import check, equal, service, wait_for
+
+
+def ready(node, count, where=None):
+    """As this node sees it: so many are ready, and there are no others."""
+    def look():
+        try:
+            rows = node.replicas()
+        except zl.Failure:
+            return False
+        good = [r for r in rows if r[2] == "ready"]
+        return len(rows) == count == len(good) and (where is None or {r[1] for r in rows} == where)
+    wait_for(look, f"{node.label}: {count} replicas{' on ' + ', '.join(sorted(where)) if where else ''}", seconds=90)
+    return node.replicas()
+
+
+def ids(node):
+    return sorted((r["id"], r["restarts"]) for r in node.get("/v1/replicas")["items"])
+
+
+def images(c):
+    for node in c.nodes:
+        node.import_image()
+
+
+def test_spread_die_drain():
+    with Cluster(3) as c:
+        images(c)
+        c[1].deploy(service(replicas=3))
+        for node in c.nodes:
+            ready(node, 3, {"edge-1", "edge-2", "edge-3"})
+        # A scheduler that begins anew moves nothing.
+        before = ids(c[0])
+        for node in c.nodes:
+            node.kill("scheduler")
+        c.wait_all_ready()
+        ready(c[0], 3, {"edge-1", "edge-2", "edge-3"})
+        equal(ids(c[0]), before)
+        # One is drained: what it had is somewhere else, and it says so.
+        c[0].cli("node", "drain", "edge-2")
+        for node in c.nodes:
+            ready(node, 3, {"edge-1", "edge-3"})
+        c[0].cli("node", "undrain", "edge-2")
+        # One dies.
+        c.kill(c[2])
+        wait_for(lambda: "edge-3" not in {r[1] for r in c[0].replicas()}, "it is known")
+        ready(c[0], 3)
+        ready(c[1], 3)
+
+
+def waits(node):
+    r = node.cli("explain", "shop/web", status=None)
+    return r.stdout + r.stderr if "cannot place" in r.stdout + r.stderr else None
+
+
+def test_labels_and_reasons():
+    with Cluster(2) as c:
+        images(c)
+        text = service(replicas=2, extra="    node: { selector: { labels: { disk: ssd } } }")
+        c[0].cli("deploy", "--detach", "-", input=text)
+        told = wait_for(lambda: waits(c[1]), "it says that it waits")
+        check("label disk=ssd is asked" in told and "edge-2" in told, told)
+        c[0].cli("node", "label", "edge-2", "disk=ssd")
+        ready(c[0], 2, {"edge-2"})
+        c[1].cli("node", "label", "edge-1", "disk=ssd")
+        c[1].cli("node", "label", "edge-2", "disk-")
+        ready(c[1], 2, {"edge-1"})
+        c[1].cli("rm", "shop", "--yes")
+        for node in c.nodes:
+            wait_for(lambda node=node: not node.replicas(), "all of it is gone")
+
+
+def test_a_founder_keeps_what_it_has():
+    with Cluster(2, join=False) as c:
+        images(c)
+        c[0].deploy(service(replicas=2))
+        before = ids(c[0])
+        c.join(c[1])
+        c.wait_all_ready()
+        ready(c[1], 2, {"edge-1"})
+        equal(ids(c[0]), before)
+        c[1].cli("scale", "shop/web=4", "--force")
+        ready(c[0], 4, {"edge-1", "edge-2"})
+        wait_for(lambda: c[0].cli("scale", "shop/web=1", "--force", status=None).returncode == 0, "and back")
+        for node in c.nodes:
+            ready(node, 1)
+
+
+if __name__ == "__main__":
+    zl.main(globals())
