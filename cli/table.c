@@ -43,9 +43,10 @@ const struct table_flag table_flags[FLAGS_] = {
 	[FLAG_TO] = {"to", 0, "REV", "that revision, not the last good one", NULL},
 	[FLAG_TTL] = {"ttl", 0, "DUR", "how long the ticket is good (1h)", NULL},
 	[FLAG_TTY] = {"tty", 't', NULL, "give it a terminal", NULL},
-	[FLAG_TYPE] = {"type", 0, "TYPE", "only events of this type (replica, replica.ready)",
-		       "deploy rollback restart depends scale stop start remove operation job cron "
-		       "init replica"},
+	[FLAG_TYPE] =
+		{"type", 0, "TYPE", "only events of this type (replica, replica.ready)",
+		 "deploy rollback restart placement depends scale stop start remove operation "
+		 "job cron init replica node"},
 	[FLAG_UNTIL] = {"until", 0, "WHEN", "up to this time", NULL},
 	[FLAG_USER] = {"user", 'u', "USER", "as this user of the container", NULL},
 	[FLAG_USES] = {"uses", 0, "N", "how many nodes may join with it (1)", NULL},

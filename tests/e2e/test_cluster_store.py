@@ -60,6 +60,11 @@ def test_sent_away():
         time.sleep(2)  # a time to be taken for a member in
         for node in (a, b):
             equal(set(node.nodes()), {"edge-1", "edge-2"})
+        # Its machine may come back as a new node.
+        d.cli("leave", "--force", "--yes")
+        wait_for(lambda: d.ready() and d.cluster()["self"] is None, "it is alone")
+        c.join(d)
+        c.wait_all_ready()
 
 
 def test_leave():
