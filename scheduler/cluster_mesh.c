@@ -62,14 +62,28 @@ say(struct cluster *c)
 }
 
 static void
+say_unencrypted(struct err *err)
+{
+	err_set(err, ERR_UNSUPPORTED, "containers of other nodes are not reached from here");
+	err_why(err, "traffic between nodes is not encrypted in this version, and cluster.encrypt "
+		     "is true: each node serves from its own replicas alone");
+	err_fix(err,
+		"on a network that is trusted: cluster: { encrypt: false } in the node.yaml of "
+		"each node");
+}
+
+static void
 set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 {
 	const struct cluster_node *n = cluster_roster_find(c, rival);
 	char text[ADDR_TEXT_BYTES];
 
 	err_clear(&c->mesh_err);
-	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL)
+	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL) {
+		if (c->config->cluster.encrypt && cluster_roster_count(c) > 1)
+			say_unencrypted(&c->mesh_err);
 		return;
+	}
 	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));
 	err_set(&c->mesh_err, ERR_CONFLICT,
 		"%s gives its containers the addresses of this node's (%s)",
@@ -104,7 +118,7 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 		if (n->row.node == c->keep.node) {
 			row.self = 1;
 			row.v4 = *wish;
-		} else if (!peer || n->row.removed) {
+		} else if (!peer || n->row.removed || c->config->cluster.encrypt) {
 			continue;
 		} else {
 			row.address = peer->address;
@@ -117,8 +131,11 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 		count++;
 	}
 	publish_table_commit(&t);
-	if (ring_table_own_version(c->m->writer, MSG_TABLE_MESH) != before)
-		station_kick(c->st);
+	if (ring_table_own_version(c->m->writer, MSG_TABLE_MESH) == before)
+		return;
+	station_kick(c->st);
+	if (c->m->hooks.stir)
+		c->m->hooks.stir(c->m->hooks.arg); /* others can be served from here, or not */
 }
 
 void
@@ -151,5 +168,5 @@ cluster_mesh_look(struct cluster *c)
 bool
 cluster_reaches(const struct cluster *c, uint32_t node)
 {
-	return c->member && ipam_peer(&c->ipam, node);
+	return c->member && !c->config->cluster.encrypt && ipam_peer(&c->ipam, node);
 }

@@ -151,6 +151,8 @@ struct model_hooks {
 	void (*stir)(void *arg);         /* from the loop: time passed, and a pass is needed */
 	void (*cluster_rows)(void *arg); /* of nodes, tickets or the cluster, by other nodes */
 	bool (*conducts)(void *arg, const struct deployment *d);
+	/* Packets of this node come to the containers of that one. */
+	bool (*reaches)(void *arg, uint32_t node);
 };
 
 struct placing;

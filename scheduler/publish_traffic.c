@@ -193,15 +193,15 @@ full_name(const struct replica *p, char *out, size_t cap)
 
 /* Packets of this node come to it. */
 static bool
-is_reachable(const struct replica *p)
+is_reachable(const struct model *m, const struct replica *p)
 {
-	return !p->remote || remote_is_reachable(p);
+	return !p->remote || remote_is_reachable(m, p);
 }
 
 static void
 put_backend(struct publish_table *t, struct replica *p)
 {
-	uint32_t state = is_reachable(p) ? lifecycle_balance(&p->life) : 0;
+	uint32_t state = is_reachable(t->m, p) ? lifecycle_balance(&p->life) : 0;
 	const struct doc_service *order = state ? model_in_force(t->m, p->service) : NULL;
 	const struct doc_service *own = state ? model_spec(t->m, p) : NULL;
 	struct msg_backend row = {

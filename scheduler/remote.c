@@ -170,8 +170,7 @@ remote_drop_node(struct model *m, uint32_t node)
 }
 
 bool
-remote_is_reachable(const struct replica *p)
+remote_is_reachable(const struct model *m, const struct replica *p)
 {
-	(void)p;
-	return false;
+	return m->hooks.reaches && m->hooks.reaches(m->hooks.arg, p->node_id);
 }

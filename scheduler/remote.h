@@ -22,8 +22,7 @@ void remote_drop_node(struct model *m, uint32_t node);
 /* As this node tells it to the others. */
 void remote_tell(const struct model *m, const struct replica *p, struct tidings_replica *out);
 
-/* Whether this node's proxies can reach it: there is no path between the containers of two nodes
- * yet, so each node serves from its own. */
-bool remote_is_reachable(const struct replica *p);
+/* Whether this node's proxies can reach it: its node's addresses are known and nobody else's. */
+bool remote_is_reachable(const struct model *m, const struct replica *p);
 
 #endif

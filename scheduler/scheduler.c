@@ -426,6 +426,14 @@ start_handles(struct scheduler *s)
 	uv_unref((uv_handle_t *)&s->turn);
 }
 
+static bool
+reaches(void *arg, uint32_t node)
+{
+	const struct scheduler *s = arg;
+
+	return cluster_reaches(s->cluster, node);
+}
+
 static int
 start(struct station *st, struct err *err)
 {
@@ -452,7 +460,8 @@ start(struct station *st, struct err *err)
 		       s->boot, now, world_wall_ns(), err) < 0)
 		return -1;
 	s->open = true;
-	s->model.hooks = (struct model_hooks){.arg = s, .stir = stir, .cluster_rows = cluster_rows};
+	s->model.hooks = (struct model_hooks){
+		.arg = s, .stir = stir, .cluster_rows = cluster_rows, .reaches = reaches};
 	intake_init(&s->intake, &s->model,
 		    &(struct intake_out){s, pass_before_answer, answer_change});
 	s->model.node_id = cluster_self(s->cluster);

@@ -19,19 +19,19 @@ import zl
 from zl import Node, Skip, Space, check, run, wait_for
 
 
-def config(number, extra=""):
+def config(number, extra="", encrypt=False):
     return (f"node: {{ name: edge-{number} }}\n"
             f'listen: {{ http: ["10.77.0.{number}:8080", "127.0.0.1:8080"], '
             f'https: ["10.77.0.{number}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
             "dataplane: { uplink: off, interfaces: [] }\n"
-            "cluster: { encrypt: false }\n" + extra)
+            f"cluster: {{ encrypt: {str(encrypt).lower()} }}\n" + extra)
 
 
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, extra=""):
-        super().__init__(config(number, extra), space=space)
+    def __init__(self, number, space, extra="", encrypt=False):
+        super().__init__(config(number, extra, encrypt), space=space)
         self.number = number
         self.label = f"edge-{number}"
         self.address = f"10.77.0.{number}"
@@ -59,8 +59,8 @@ class Member(Node):
 class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
-    def __init__(self, count, join=True, extra=""):
-        self.count, self.join_all, self.extra = count, join, extra
+    def __init__(self, count, join=True, extra="", encrypt=False):
+        self.count, self.join_all, self.extra, self.encrypt = count, join, extra, encrypt
         self.stack = contextlib.ExitStack()
         self.nodes = []
         self.off = set()
@@ -107,7 +107,7 @@ class Cluster:
         space.ip("address", "add", f"10.77.0.{number}/24", "dev", "under0")
         space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
         space.ip("link", "set", "under0", "up")
-        node = Member(number, space, self.extra)
+        node = Member(number, space, self.extra, self.encrypt)
         self.stack.callback(node.destroy)
         self.nodes.append(node)
 

@@ -3,7 +3,7 @@
 
 import zl
 from cluster import Cluster
-from zl import check, equal, service, wait_for
+from zl import check, equal, run, service, wait_for
 
 
 def ready(node, count, where=None):
@@ -89,6 +89,32 @@ def test_a_founder_keeps_what_it_has():
         wait_for(lambda: c[0].cli("scale", "shop/web=1", "--force", status=None).returncode == 0, "and back")
         for node in c.nodes:
             ready(node, 1)
+
+
+def answer(node):
+    r = run("curl", "-sk", "--max-time", "10", "--resolve", f"web.test:8443:{node.address}", "-o", "/dev/null", "-w", "%{http_code}",
+            "https://web.test:8443/health", check=False)
+    return r.stdout
+
+
+def test_every_node_serves():
+    """Whichever node a client comes to: requests go on to the replicas, wherever they are."""
+    with Cluster(3) as c:
+        images(c)
+        c[2].deploy(service(replicas=1))
+        (_, where, _), = ready(c[0], 1)
+        for node in c.nodes:
+            wait_for(lambda node=node: answer(node) == "200", f"{node.label} serves")
+        # Its node dies: the two others go on with another one.
+        home = next(n for n in c.nodes if n.label == where)
+        c.kill(home)
+        left = [n for n in c.nodes if n is not home]
+        wait_for(lambda: all(r[1] != where and r[2] == "ready" for r in left[0].replicas()) and left[0].replicas(),
+                 "it runs elsewhere")
+        for node in left:
+            wait_for(lambda node=node: answer(node) == "200", f"{node.label} serves again")
+        for _ in range(10):
+            equal([answer(n) for n in left], ["200", "200"])
 
 
 if __name__ == "__main__":
