@@ -83,6 +83,17 @@ cluster_facts_replicas(struct cluster *c, uint32_t node)
 	return count;
 }
 
+uint32_t
+cluster_facts_own_replicas(const struct cluster *c)
+{
+	struct map_iter it = {0};
+	uint32_t count = 0;
+
+	while (map_next(&c->m->replicas, &it))
+		count += !((const struct replica *)it.value)->remote;
+	return count;
+}
+
 static void
 put(struct cluster *c, uint16_t type, const struct tidings_value *value)
 {

@@ -183,6 +183,8 @@ void cluster_facts_of(struct cluster *c, struct tidings_facts *out);
 void cluster_facts_load(struct cluster *c, struct tidings_load *out);
 /* Replicas that a node says it has. */
 uint32_t cluster_facts_replicas(struct cluster *c, uint32_t node);
+/* That this node itself has. */
+uint32_t cluster_facts_own_replicas(const struct cluster *c);
 
 /* ---- cluster_mesh.c ---- */
 

@@ -135,7 +135,7 @@ kept(void *arg, const struct err *err)
 static int
 may_leave(struct cluster *c, bool force, struct err *err)
 {
-	size_t replicas = map_count(&c->m->replicas);
+	uint32_t replicas = cluster_facts_own_replicas(c);
 
 	if (c->leave || c->over)
 		return err_set(err, ERR_CONFLICT, "this node is leaving already");
@@ -148,7 +148,7 @@ may_leave(struct cluster *c, bool force, struct err *err)
 		return err_fix(err, "let the others leave first; --force leaves them as they are");
 	}
 	if (replicas > 0) {
-		err_set(err, ERR_CONFLICT, "this node has %zu replicas", replicas);
+		err_set(err, ERR_CONFLICT, "this node has %u replicas", replicas);
 		return err_fix(err, "zlayer node drain %s first, or zlayer leave --force",
 			       c->keep.name);
 	}

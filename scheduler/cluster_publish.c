@@ -101,8 +101,8 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 	else if (!self)
 		(void)cluster_address(c, n->row.node, &out->address);
 	merge_labels(n->row.labels, &facts, out->labels);
-	out->replicas = self ? (uint32_t)map_count(&c->m->replicas)
-			     : cluster_facts_replicas(c, n->row.node);
+	out->replicas =
+		self ? cluster_facts_own_replicas(c) : cluster_facts_replicas(c, n->row.node);
 	text_copy(out->taints, sizeof(out->taints), n->row.taints);
 }
 
@@ -118,7 +118,7 @@ publish_alone(struct cluster *c, struct publish_table *t)
 	put_facts(&facts, &load, &row);
 	text_copy(row.name, sizeof(row.name), facts.name);
 	merge_labels("", &facts, row.labels);
-	row.replicas = (uint32_t)map_count(&c->m->replicas);
+	row.replicas = cluster_facts_own_replicas(c);
 	publish_table_row(t, 1, &row);
 }
 
