@@ -316,7 +316,9 @@ tick(uv_timer_t *timer)
 		look_after_rows(c);
 	}
 	cluster_publish_metrics(c);
-	c->dirty |= !c->member;
+	uint32_t own = cluster_facts_own_replicas(c);
+	c->dirty |= !c->member || own != c->own_replicas;
+	c->own_replicas = own;
 }
 
 int

@@ -110,7 +110,8 @@ struct cluster {
 
 	uv_timer_t tick;
 	unsigned handles;
-	bool dirty; /* the tables */
+	bool dirty;            /* the tables */
+	uint32_t own_replicas; /* at the last look */
 	bool over;
 	bool freed;
 	struct gossip_counters counted; /* as they were when metrics were written */

@@ -350,6 +350,7 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 	if (bytes - sizeof(told) < told.bytes && !told.dropped)
 		return;
 	cluster_place_entry(c, &told, value);
+	c->dirty = true;
 	if (told.dropped || !n)
 		return;
 	if (told.type == TIDINGS_FACTS && told.id == 1) {
@@ -361,7 +362,6 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 	} else if (told.type == TIDINGS_ADMITTED) {
 		c->admitted_changed = true;
 	}
-	c->dirty = true;
 }
 
 static void

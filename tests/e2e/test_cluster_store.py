@@ -70,7 +70,13 @@ def test_sent_away():
 def test_leave():
     with Cluster(3) as c:
         a, b, d = c
-        wait_for(lambda: d.cluster()["store"]["writable"], "it can say so")
+        for node in c.nodes:
+            node.import_image()
+        a.deploy(service(replicas=3))
+        check("replicas" in d.cli("leave", "--yes", status=7).stderr)
+        d.cli("node", "drain", "edge-3", "--wait", "--timeout", "60s")
+        equal(d.nodes()["edge-3"]["replicas"], 0)
+        equal({node for _, node, _ in a.replicas()}, {"edge-1", "edge-2"})
         d.cli("leave", "--yes")
         wait_for(lambda: d.ready() and d.cluster()["self"] is None, "it goes on alone")
         for node in (a, b):
