@@ -15,7 +15,8 @@
 #include "spec/json.h"
 #include "wire/json_read.h"
 
-enum { TICKET_BYTES = 1024 };
+/* The limits of a ticket are the node's (scheduler/admission.h). */
+enum { TICKET_BYTES = 1024, TTL_MAX_S = 30 * 86400, USES_MAX = 10000 };
 
 /* A request with a JSON body. The answer, or NULL with err; printed where -o asks for that. */
 static json_t *
@@ -49,12 +50,14 @@ read_limits(const struct cli *cli, uint64_t *ttl_ms, uint64_t *uses, struct err 
 	const char *ttl = cli->args.value[FLAG_TTL], *n = cli->args.value[FLAG_USES];
 
 	*ttl_ms = *uses = 0;
-	if (ttl && (text_duration_ms(ttl, ttl_ms) != TEXT_OK || *ttl_ms < 1000)) {
-		err_set(err, ERR_USAGE, "\"%s\" is not a duration of a second or more", ttl);
+	if (ttl && (text_duration_ms(ttl, ttl_ms) != TEXT_OK || *ttl_ms < 1000 ||
+		    *ttl_ms / 1000 > TTL_MAX_S)) {
+		err_set(err, ERR_USAGE, "\"%s\" is not a duration from 1s to 30d", ttl);
 		return err_fix(err, "for example --ttl 1h");
 	}
-	if (n && (!text_u64(n, UINT32_MAX, uses) || *uses == 0)) {
-		err_set(err, ERR_USAGE, "\"%s\" is not a number of nodes", n);
+	if (n && (!text_u64(n, USES_MAX, uses) || *uses == 0)) {
+		err_set(err, ERR_USAGE, "\"%s\" is not a number of nodes from 1 to %d", n,
+			USES_MAX);
 		return err_fix(err, "for example --uses 3");
 	}
 	return 0;

@@ -211,8 +211,11 @@ explain_run(struct walk *w, const json_t *r)
 	const char *name = json_read_text(r, "name"), *what = json_read_text(reason, "what");
 	char fix[256];
 
-	begin(w, what[0] ? "warn" : "ok", "run", "%s is %s%s%s", name, json_read_text(r, "state"),
-	      what[0] ? ": " : "", what);
+	if (job_is_over(r) && !what[0])
+		begin(w, "ok", "run", "%s ended with %d", name, job_status(r));
+	else
+		begin(w, what[0] ? "warn" : "ok", "run", "%s %s%s%s%s", name,
+		      job_is_over(r) ? "" : "is ", job_state(r), what[0] ? ": " : "", what);
 	if (what[0]) {
 		say(w, "why", json_read_string(json_read_at(why, 0)));
 		text_format(fix, sizeof(fix), "zlayer job logs %s", name);
@@ -298,9 +301,10 @@ explain_scale(struct walk *w, const json_t *s)
 	      "%lld of %lld to %lld: %s", (long long)json_read_int(s, "desired"),
 	      (long long)json_read_int(scale, "min"), (long long)json_read_int(scale, "max"),
 	      words);
-	say_targets(w, scale);
+	if (json_read_int(s, "desired") > 0)
+		say_targets(w, scale);
 	if (json_read_kind(last) == JSON_READ_OBJECT) {
-		text_format(line, sizeof(line), "%s from %lld to %lld: %s",
+		text_format(line, sizeof(line), "%.19sZ from %lld to %lld: %s",
 			    json_read_text(last, "at"), (long long)json_read_int(last, "from"),
 			    (long long)json_read_int(last, "to"), json_read_text(last, "why"));
 		say(w, "last", line);
@@ -463,7 +467,7 @@ explain_store(struct walk *w, const json_t *n)
 		say_reason(w, json_read_get(store, "why"));
 		end(w);
 	} else if (cluster && has && has < here) {
-		begin(w, "warn", "store", "it has %lld of %lld changes yet", has, here);
+		begin(w, "warn", "store", "it has %lld of %lld changes so far", has, here);
 		end(w);
 	}
 	json_read_free(cluster);
@@ -476,7 +480,7 @@ explain_room(struct walk *w, const json_t *n)
 	json_t *taints = json_read_get(n, "taints");
 	const char *name = json_read_text(n, "name");
 	long long replicas = (long long)json_read_int(n, "replicas");
-	char fix[LIST_BYTES];
+	char fix[LIST_BYTES], memory[32];
 
 	if (json_read_bool(n, "draining")) {
 		begin(w, "warn", "drain", "it takes nothing new; %lld replica%s to move", replicas,
@@ -492,9 +496,12 @@ explain_room(struct walk *w, const json_t *n)
 		      json_read_key(it), value[0] ? "=" : "", value);
 		end(w);
 	}
-	begin(w, "ok", "replicas", "%lld; free: %.1f cores, %lld MiB", replicas,
-	      (double)json_read_int(n, "cpu_free_milli") / 1000,
-	      (long long)json_read_int(n, "memory_free_bytes") >> 20);
+	text_human_bytes((uint64_t)json_read_int(n, "memory_free_bytes"), memory, sizeof(memory));
+	if (json_read_kind(json_read_get(n, "cpu_free_milli")) == JSON_READ_NULL)
+		begin(w, "ok", "replicas", "%lld; it has not said yet what is free", replicas);
+	else
+		begin(w, "ok", "replicas", "%lld; free: %.1f cores, %s", replicas,
+		      (double)json_read_int(n, "cpu_free_milli") / 1000, memory);
 	end(w);
 }
 

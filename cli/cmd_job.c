@@ -32,7 +32,7 @@ put_run(struct grid *g, const json_t *r)
 	if (job_is_over(r))
 		text_format(status, sizeof(status), "%d", job_status(r));
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(r, "name"));
-	grid_put(g, GRID_PLAIN, "%s", job_is_over(r) ? "ended" : json_read_text(r, "state"));
+	grid_put(g, GRID_PLAIN, "%s", job_state(r));
 	grid_put(g, strcmp(status, "0") == 0 || !status[0] ? GRID_PLAIN : GRID_RED, "%s", status);
 	grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(r, "revision"));
 	grid_put(g, GRID_PLAIN, "%.19s", json_read_text(r, "created"));

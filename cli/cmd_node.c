@@ -85,16 +85,24 @@ cmd_node_show(struct cli *cli)
 
 /* ---- labels and taints ---- */
 
+static size_t
+key_length(const char *word)
+{
+	const char *equals = strchr(word, '=');
+	size_t length = strlen(word);
+
+	return equals ? (size_t)(equals - word) : length - (length && word[length - 1] == '-');
+}
+
 /* "key=value" sets, "key-" takes away, and "key" alone is a taint without a value. */
 static int
 put_word(struct json *j, const char *word, bool bare, struct err *err)
 {
 	const char *equals = strchr(word, '=');
-	size_t length = equals ? (size_t)(equals - word) : strlen(word);
-	bool gone = !equals && length > 0 && word[length - 1] == '-';
+	size_t length = key_length(word);
+	bool gone = !equals && word[length] == '-';
 	char key[64];
 
-	length -= gone;
 	if (length == 0 || !text_ncopy(key, sizeof(key), word, length) ||
 	    (!equals && !gone && !bare)) {
 		err_set(err, ERR_USAGE, "\"%s\" does not say what to change", word);
@@ -124,6 +132,24 @@ print_pairs(const struct cli *cli, const char *name, const char *what, json_t *p
 	printf("\n");
 }
 
+/* "a=1 a=2" would be a matter of luck. */
+static int
+check_once(const struct cli *cli, size_t at, struct err *err)
+{
+	const char *word = cli->args.operands[at];
+
+	for (size_t i = 1; i < at; i++) {
+		const char *other = cli->args.operands[i];
+
+		if (key_length(word) != key_length(other) ||
+		    strncmp(word, other, key_length(word)) != 0)
+			continue;
+		err_set(err, ERR_USAGE, "\"%s\" and \"%s\" are about the same key", other, word);
+		return err_fix(err, "say each key once");
+	}
+	return 0;
+}
+
 static int
 change_pairs(struct cli *cli, const char *what)
 {
@@ -139,6 +165,8 @@ change_pairs(struct cli *cli, const char *what)
 	json_init(&j, &body);
 	json_object(&j, NULL);
 	json_object(&j, what);
+	for (size_t i = 1; i < cli->args.operands_count && rc == 0; i++)
+		rc = check_once(cli, i, &err);
 	for (size_t i = 1; i < cli->args.operands_count && rc == 0; i++)
 		rc = put_word(&j, cli->args.operands[i], taints, &err);
 	json_end(&j);

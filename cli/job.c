@@ -22,6 +22,16 @@ job_is_over(const json_t *run)
 	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
 }
 
+const char *
+job_state(const json_t *run)
+{
+	const char *state = json_read_text(json_read_get(run, "container"), "state");
+
+	if (job_is_over(run))
+		return "ended";
+	return strcmp(state, "running") == 0 ? state : json_read_text(run, "state");
+}
+
 int
 job_status(const json_t *run)
 {

@@ -140,11 +140,7 @@ put_job(struct grid *g, const json_t *s, const struct render *r)
 	if (json_read_kind(last) != JSON_READ_OBJECT)
 		grid_put(g, GRID_PLAIN, "never run%s", next);
 	else if (!job_is_over(last))
-		grid_put(g, GRID_YELLOW, "run %lld is %s%s", index,
-			 strcmp(json_read_text(container, "state"), "running") == 0
-				 ? "running"
-				 : json_read_text(last, "state"),
-			 next);
+		grid_put(g, GRID_YELLOW, "run %lld is %s%s", index, job_state(last), next);
 	else if (job_status(last) == 0)
 		grid_put(g, GRID_GREEN, "run %lld ok%s%s%s%s", index, when[0] ? ", " : "", when,
 			 when[0] ? " ago" : "", next);

@@ -106,7 +106,7 @@ refuse_name(struct err *err, const char *name, const char *why)
 {
 	err_set(err, ERR_CONFLICT, "no node can be called \"%s\"", name);
 	err_why(err, "%s", why);
-	return err_fix(err, "set another `node.name` in node.yaml");
+	return err_fix(err, "zlayer join --name NAME, or set another `node.name` in node.yaml");
 }
 
 static void

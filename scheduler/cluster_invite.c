@@ -292,6 +292,13 @@ change_mode(struct cluster *c, const struct station_request *q, uint32_t to, str
 	return -1;
 }
 
+static int
+no_cluster(struct err *err)
+{
+	err_set(err, ERR_NOT_FOUND, "this node is in no cluster");
+	return err_fix(err, "zlayer invite begins one");
+}
+
 void
 cluster_invite_mode(struct cluster *c, const struct station_request *q, const void *body,
 		    size_t bytes)
@@ -305,7 +312,7 @@ cluster_invite_mode(struct cluster *c, const struct station_request *q, const vo
 	if (asked.mode < MSG_ADMISSION_TOKEN || asked.mode > MSG_ADMISSION_CLOSED)
 		rc = err_set(&err, ERR_INVALID, "the request is malformed");
 	else if (!c->member)
-		rc = err_set(&err, ERR_NOT_FOUND, "this node is in no cluster");
+		rc = no_cluster(&err);
 	else
 		rc = change_mode(c, q, asked.mode, &err);
 	if (rc < 0)

@@ -77,11 +77,12 @@ put_pair(char text[MSG_PAIRS], const char *key, const char *value, const char *w
 }
 
 static int
-take_out(char *text, const struct ask *a, const char *what, struct err *err)
+take_out(char *text, const struct ask *a, const char *name, const char *what, struct err *err)
 {
-	return take_pair(text, a->op.key) ? 0
-					  : err_set(err, ERR_NOT_FOUND, "%s has no %s \"%s\"",
-						    a->op.node, what, a->op.key);
+	if (take_pair(text, a->op.key))
+		return 0;
+	err_set(err, ERR_NOT_FOUND, "%s has no %s \"%s\"", name, what, a->op.key);
+	return err_fix(err, "zlayer node show %s shows what it has", name);
 }
 
 /* ---- the row ---- */
@@ -122,11 +123,11 @@ change_row(const struct ask *a, const struct cluster_node *n, struct store_node 
 	case MSG_NODE_LABEL:
 		return put_pair(row->labels, a->op.key, a->op.value, "labels", err);
 	case MSG_NODE_UNLABEL:
-		return take_out(row->labels, a, "label of its own (set by hand)", err);
+		return take_out(row->labels, a, n->row.name, "label of its own (set by hand)", err);
 	case MSG_NODE_TAINT:
 		return put_pair(row->taints, a->op.key, a->op.value, "taints", err);
 	case MSG_NODE_UNTAINT:
-		return take_out(row->taints, a, "taint", err);
+		return take_out(row->taints, a, n->row.name, "taint", err);
 	case MSG_NODE_DRAIN:
 		row->draining = 1;
 		row->drain_until_wall_ns = until;
@@ -215,10 +216,11 @@ check(const struct msg_node_op *op, struct err *err)
 	if (op->verb < MSG_NODE_LABEL || op->verb > MSG_NODE_REMOVE || !MSG_OK(op->node) ||
 	    !MSG_OK(op->key) || !MSG_OK(op->value))
 		return err_set(err, ERR_INVALID, "the request is malformed");
-	if (has_key && !key_fits(op->key))
-		return err_set(err, ERR_INVALID,
-			       "\"%s\" is not a label: letters, digits and _ . - / inside",
-			       op->key);
+	if (has_key && !key_fits(op->key)) {
+		err_set(err, ERR_INVALID, "\"%s\" cannot be the key of a %s", op->key,
+			op->verb <= MSG_NODE_UNLABEL ? "label" : "taint");
+		return err_fix(err, "a key is letters, digits and _ . - / inside");
+	}
 	if (has_key && !value_fits(op->value))
 		return err_set(err, ERR_INVALID, "the value of \"%s\" is not printable text",
 			       op->key);

@@ -53,6 +53,19 @@ cronjob_get(struct service *s)
 	return s->cron;
 }
 
+/* As they were written: rows of several nodes are read one node after the other. */
+static void
+place(struct cronjob *job, struct cronjob_firing *f)
+{
+	struct list *after = job->firings.prev;
+
+	while (after != &job->firings &&
+	       container_of(after, struct cronjob_firing, link)->row.recorded_wall_ns >
+		       f->row.recorded_wall_ns)
+		after = after->prev;
+	list_push(after->next, &f->link);
+}
+
 struct cronjob_firing *
 cronjob_add(struct cronjob *job, const struct store_firing *row)
 {
@@ -61,7 +74,7 @@ cronjob_add(struct cronjob *job, const struct store_firing *row)
 	if (!f)
 		return NULL;
 	f->row = *row;
-	list_push(&job->firings, &f->link);
+	place(job, f);
 	job->count++;
 	return f;
 }
