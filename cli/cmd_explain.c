@@ -211,7 +211,9 @@ explain_run(struct walk *w, const json_t *r)
 	const char *name = json_read_text(r, "name"), *what = json_read_text(reason, "what");
 	char fix[256];
 
-	if (job_is_over(r) && !what[0])
+	if (job_is_over(r) && !what[0] && !job_status_is_known(r))
+		begin(w, "ok", "run", "%s ended on %s", name, json_read_text(r, "node"));
+	else if (job_is_over(r) && !what[0])
 		begin(w, "ok", "run", "%s ended with %d", name, job_status(r));
 	else
 		begin(w, what[0] ? "warn" : "ok", "run", "%s %s%s%s%s", name,

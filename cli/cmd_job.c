@@ -29,7 +29,7 @@ put_run(struct grid *g, const json_t *r)
 		text_human_duration(to > from ? (uint64_t)(to - from) / 1000000 : 0, took,
 				    sizeof(took));
 	}
-	if (job_is_over(r))
+	if (job_is_over(r) && job_status_is_known(r))
 		text_format(status, sizeof(status), "%d", job_status(r));
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(r, "name"));
 	grid_put(g, GRID_PLAIN, "%s", job_state(r));

@@ -253,8 +253,7 @@ say_elsewhere(const struct cli *cli, const char *operand)
 			       : json_read_parse(buf_cstr(&answer), answer.length, &ignored);
 	target_elsewhere(json_read_array(root, "items"), nodes, sizeof(nodes));
 	if (nodes[0])
-		cli_note(cli, "%s has replicas on %s, too: their lines are read there.", text,
-			 nodes);
+		cli_note(cli, "What %s wrote on %s is read there.", text, nodes);
 	json_read_free(root);
 	buf_fini(&answer);
 }

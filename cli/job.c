@@ -22,6 +22,15 @@ job_is_over(const json_t *run)
 	return strcmp(state, "stopped") == 0 || strcmp(state, "failed") == 0;
 }
 
+bool
+job_status_is_known(const json_t *run)
+{
+	const json_t *here = json_read_get(run, "here");
+
+	return json_read_kind(here) != JSON_READ_BOOL || json_read_bool(run, "here") ||
+	       json_read_kind(json_read_get(run, "container")) == JSON_READ_OBJECT;
+}
+
 const char *
 job_state(const json_t *run)
 {
@@ -29,7 +38,11 @@ job_state(const json_t *run)
 
 	if (job_is_over(run))
 		return "ended";
-	return strcmp(state, "running") == 0 ? state : json_read_text(run, "state");
+	if (strcmp(state, "running") == 0)
+		return state;
+	state = json_read_text(run, "state");
+	/* Of another node's there is no container to see. */
+	return !job_status_is_known(run) && strcmp(state, "starting") == 0 ? "running" : state;
 }
 
 int

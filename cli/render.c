@@ -123,7 +123,8 @@ cron_text(const json_t *cron, const struct render *r, char *out, size_t cap)
 	text_format(out, cap, "; next in %s", left);
 }
 
-/* "run 4 failed (3), 5m ago", "run 4 ok, 5m ago", "run 4 is running", "never run". */
+/* "run 4 failed (3), 5m ago", "run 4 ok, 5m ago", "run 4 ended on edge-2", "run 4 is running",
+ * "never run". */
 static void
 put_job(struct grid *g, const json_t *s, const struct render *r)
 {
@@ -141,6 +142,9 @@ put_job(struct grid *g, const json_t *s, const struct render *r)
 		grid_put(g, GRID_PLAIN, "never run%s", next);
 	else if (!job_is_over(last))
 		grid_put(g, GRID_YELLOW, "run %lld is %s%s", index, job_state(last), next);
+	else if (!job_status_is_known(last))
+		grid_put(g, GRID_PLAIN, "run %lld ended on %s%s", index,
+			 json_read_text(last, "node"), next);
 	else if (job_status(last) == 0)
 		grid_put(g, GRID_GREEN, "run %lld ok%s%s%s%s", index, when[0] ? ", " : "", when,
 			 when[0] ? " ago" : "", next);

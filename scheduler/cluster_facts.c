@@ -89,8 +89,13 @@ cluster_facts_own_replicas(const struct cluster *c)
 	struct map_iter it = {0};
 	uint32_t count = 0;
 
-	while (map_next(&c->m->replicas, &it))
-		count += !((const struct replica *)it.value)->remote;
+	while (map_next(&c->m->replicas, &it)) {
+		const struct replica *p = it.value;
+		bool over =
+			p->life.state == MSG_REPLICA_STOPPED || p->life.state == MSG_REPLICA_FAILED;
+
+		count += !p->remote && !(p->row.job && over);
+	}
 	return count;
 }
 

@@ -143,5 +143,30 @@ def test_labels_of_the_configuration():
                                         and node.nodes()["edge-2"]["zone"] == "west"), "all know; by hand goes before")
 
 
+def test_wrong_words():
+    """Each says what is wrong with it, by the names that were given, and what to do."""
+    with Cluster(2, join=False) as c:
+        a, b = c
+        words = [(("cluster", "admission", "open"), 4, "in no cluster", "zlayer invite"),
+                 (("invite", "--ttl", "400d"), 2, "from 1s to 30d", "--ttl 1h"),
+                 (("invite", "--uses", "99999999"), 2, "from 1 to 10000", "--uses 3")]
+        for args, status, what, fix in words:
+            text = a.cli(*args, status=status).stderr
+            check(what in text and fix in text and "ttl_s" not in text, args, text)
+        ticket = a.cli("invite").stdout.strip()
+        text = b.cli("join", ticket, "--name", "edge-1", status=1).stderr
+        check("another node" in text and "--name NAME" in text, text)
+        b.cli("join", ticket)
+        c.wait_all_ready()
+        words = [(("label", "edge-2", "a=1", "b=1", "a-"), 2, '"a=1" and "a-"', "each key once"),
+                 (("label", "edge-2", "gone-"), 4, "edge-2 has no label", "node show edge-2"),
+                 (("taint", "edge-2", "gone-"), 4, "edge-2 has no taint", "node show edge-2"),
+                 (("taint", "edge-2", "a b"), 2, "key of a taint", "letters, digits")]
+        for args, status, what, fix in words:
+            text = b.cli("node", *args, status=status).stderr
+            check(what in text and fix in text and "JSON" not in text, args, text)
+        equal(b.nodes()["edge-2"]["labels"], {})
+
+
 if __name__ == "__main__":
     zl.main(globals())

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/job.h"
 #include "cli/progress.h"
 #include "cli/target.h"
 #include "cli/when.h"
@@ -63,6 +64,9 @@ test_crons(void **state)
 		"\"state\":\"stopped\",\"container\":{\"exit_status\":0,\"exited\":"
 		"\"2026-11-21T23:55:00Z\"}}},\"cron\":{\"state\":\"disabled\",\"next\":null}},"
 		"{\"name\":\"c\",\"rtype\":\"cron\",\"runs\":{\"kept\":0,\"last\":null},"
+		"\"cron\":null},"
+		"{\"name\":\"d\",\"rtype\":\"cron\",\"runs\":{\"kept\":1,\"last\":{\"index\":7,"
+		"\"state\":\"stopped\",\"node\":\"edge-2\",\"here\":false,\"container\":null}},"
 		"\"cron\":null}]}]}";
 	struct render r = {0};
 	json_t *status = json(text);
@@ -75,6 +79,7 @@ test_crons(void **state)
 	assert_non_null(strstr(buf_cstr(&out), "0 runs    never run; next in 3h "));
 	assert_non_null(strstr(buf_cstr(&out), "1 run     run 4 ok, 5m ago; disabled "));
 	assert_non_null(strstr(buf_cstr(&out), "0 runs    never run  "));
+	assert_non_null(strstr(buf_cstr(&out), "1 run     run 7 ended on edge-2 "));
 	buf_fini(&out);
 	json_read_free(status);
 }
@@ -552,12 +557,38 @@ setup(void **state)
 	return json_read_open(&err);
 }
 
+/* A run is ready for nothing: "starting" until its end would be no help. */
+static void
+test_run_state(void **state)
+{
+	static const struct {
+		const char *run, *word;
+	} cases[] = {
+		{"{\"state\":\"pending\",\"container\":null}", "pending"},
+		{"{\"state\":\"creating\",\"container\":{\"state\":\"creating\"}}", "creating"},
+		{"{\"state\":\"starting\",\"container\":{\"state\":\"running\"}}", "running"},
+		{"{\"state\":\"stopped\",\"container\":{\"state\":\"exited\"}}", "ended"},
+		{"{\"state\":\"failed\",\"container\":null}", "ended"},
+		{"{\"state\":\"starting\",\"here\":true,\"container\":null}", "starting"},
+		{"{\"state\":\"starting\",\"here\":false,\"container\":null}", "running"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_t *run = json(cases[i].run);
+
+		assert_string_equal(job_state(run), cases[i].word);
+		json_read_free(run);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_crons),
+		cmocka_unit_test(test_run_state),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_status_of_a_cluster),
 		cmocka_unit_test(test_where_the_kernel_balances),

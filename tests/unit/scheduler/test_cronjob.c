@@ -758,6 +758,31 @@ test_no_room(void **state)
 	end(&w);
 }
 
+/* Each node writes rows below ids of its own: the newest is not the one with the highest. */
+static void
+test_newest_of_several_nodes(void **state)
+{
+	static const int64_t recorded[] = {20, 40, 10, 30, 30};
+	static const uint64_t order[] = {2, 0, 3, 4, 1};
+	struct service s = {0};
+	struct cronjob *job = cronjob_get(&s);
+	struct list *it, *next;
+	size_t at = 0;
+
+	(void)state;
+	assert_non_null(job);
+	for (size_t i = 0; i < sizeof(recorded) / sizeof(recorded[0]); i++) {
+		struct store_firing row = {.id = i, .recorded_wall_ns = recorded[i]};
+
+		assert_non_null(cronjob_add(job, &row));
+	}
+	list_each (it, next, &job->firings)
+		assert_int_equal(container_of(it, struct cronjob_firing, link)->row.id,
+				 order[at++]);
+	assert_int_equal(at, job->count);
+	cronjob_free(job);
+}
+
 /* ---- memory ---- */
 
 static void
@@ -813,6 +838,7 @@ main(void)
 		cmocka_unit_test(test_read_again),
 		cmocka_unit_test(test_another_conducts),
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_newest_of_several_nodes),
 		cmocka_unit_test(test_no_memory),
 	};
 	struct err err = {0};
