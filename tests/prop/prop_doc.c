@@ -54,14 +54,16 @@ put_env(struct buf *out)
 	}
 }
 
-static void
+/* True: a client may come from outside, so that the service may sleep. */
+static bool
 put_endpoints(struct buf *out, unsigned service)
 {
 	static const char *const protocols[] = {"http", "https", "websocket", "tcp", "udp"};
 	unsigned count = below(4);
+	bool public = false;
 
 	if (count == 0)
-		return;
+		return false;
 	buf_puts(out, "    endpoints:\n");
 	for (unsigned i = 0; i < count; i++) {
 		unsigned protocol = below(5);
@@ -70,8 +72,10 @@ put_endpoints(struct buf *out, unsigned service)
 			   protocols[protocol], 1000 + service * 100 + i);
 		if (coin())
 			buf_printf(out, "        target_port: %u\n", 1 + below(65535));
-		if (coin())
+		if (coin()) {
 			buf_puts(out, "        expose: public\n");
+			public = true;
+		}
 		if (protocol > 2)
 			continue;
 		buf_printf(out, "        host: h%u-%u.Test\n", service, i);
@@ -81,10 +85,11 @@ put_endpoints(struct buf *out, unsigned service)
 		if (coin())
 			buf_puts(out, "        balance: {hash: cookie, name: id}\n");
 	}
+	return public;
 }
 
 static void
-put_sections(struct buf *out)
+put_sections(struct buf *out, bool public)
 {
 	static const char *const sections[] = {
 		"    labels: {b: \"2\", a: one}\n",
@@ -113,7 +118,7 @@ put_sections(struct buf *out)
 	else
 		buf_printf(out,
 			   "    scale: {mode: adaptive, min: %u, max: %u, targets: {cpu: %u}}\n",
-			   below(4), 4 + below(9), 1 + below(100));
+			   public ? below(4) : 1 + below(3), 4 + below(9), 1 + below(100));
 }
 
 static void
@@ -122,8 +127,8 @@ put_service(struct buf *out, unsigned service)
 	buf_printf(out, "  s%u:\n    image:\n      name: r.test:%u/a/b:%u\n", service,
 		   1 + below(65535), below(100));
 	put_env(out);
-	put_endpoints(out, service);
-	put_sections(out);
+	bool public = put_endpoints(out, service);
+	put_sections(out, public);
 	if (service > 0 && coin())
 		buf_printf(out, "    depends: [{service: s%u, timeout: %us}]\n", below(service),
 			   1 + below(1000));
