@@ -11,12 +11,13 @@
 
 void
 backend_table_init(struct backend_table *b, struct account *account,
-		   void (*drop)(struct list *idle))
+		   void (*drop)(struct list *idle), void (*doubt)(struct list *connection))
 {
 	map_init(&b->services, MEM_PROXY);
 	map_init(&b->replicas, MEM_PROXY);
 	b->account = account;
 	b->drop = drop;
+	b->doubt = doubt;
 }
 
 struct service *
@@ -79,6 +80,7 @@ add(struct backend_table *b, const struct msg_backend *row)
 		return NULL;
 	}
 	backend->service = s;
+	list_init(&backend->all);
 	list_init(&backend->idle);
 	service_label(row->name, label, sizeof(label));
 	backend->up = account_upstream_up(b->account, label, row->name);
@@ -93,6 +95,16 @@ drop_idle(struct backend_table *b, struct backend *backend)
 {
 	while (!list_empty(&backend->idle))
 		b->drop(backend->idle.next);
+}
+
+/* What it had under way may go on, unless its machine is dead. */
+static void
+doubt_all(struct backend_table *b, struct backend *backend)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &backend->all)
+		b->doubt(it);
 }
 
 static void
@@ -144,6 +156,7 @@ remove_backend(struct backend_table *b, struct backend *backend)
 	backend->gone = true;
 	backend_ref(backend);
 	drop_idle(b, backend);
+	doubt_all(b, backend);
 	backend_unref(backend);
 }
 

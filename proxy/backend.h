@@ -28,7 +28,8 @@ struct backend {
 	struct msg_backend row;
 	struct balance_replica load;
 	struct service *service; /* NULL when gone */
-	struct list idle;        /* struct upstream, most recently used first */
+	struct list all;         /* struct upstream, idle or not */
+	struct list idle;        /* of these, most recently used first */
 	size_t idle_count;
 	unsigned refs; /* requests and connections */
 	bool gone;
@@ -50,10 +51,12 @@ struct backend_table {
 	struct account *account;
 	/* An idle connection is to be closed: the backend left, drains or moved. */
 	void (*drop)(struct list *idle);
+	/* A connection that is in use may lead to a machine that is not there any more. */
+	void (*doubt)(struct list *connection);
 };
 
 void backend_table_init(struct backend_table *b, struct account *account,
-			void (*drop)(struct list *idle));
+			void (*drop)(struct list *idle), void (*doubt)(struct list *connection));
 /* As ring_table_sync gives it: row NULL is a removal. */
 void backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row);
 /* NULL when the service has none. */

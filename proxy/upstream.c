@@ -10,7 +10,9 @@
 
 #include "proxy/upstream.h"
 
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 #include "base/mem.h"
 #include "proxy/stream.h"
 #include "proxy/worker.h"
@@ -28,7 +30,8 @@ struct upstream {
 	uv_tcp_t tcp;
 	uv_connect_t connect;
 	struct sendq out;
-	struct list link; /* in the backend's idle list */
+	struct list all;  /* in the backend's list of all */
+	struct list link; /* in its idle list */
 	struct wheel_timer timer;
 	struct worker *w;
 	struct backend *backend;
@@ -76,6 +79,7 @@ upstream_close(struct upstream *u)
 	u->closed = true;
 	u->stream = NULL;
 	wheel_clear(&u->w->wheel, &u->timer);
+	list_remove(&u->all);
 	if (!list_empty(&u->link)) {
 		list_remove(&u->link);
 		u->backend->idle_count--;
@@ -90,6 +94,24 @@ void
 upstream_drop(struct list *idle)
 {
 	upstream_close(container_of(idle, struct upstream, link));
+}
+
+/* What was sent and is not acknowledged, and what is waited for: the kernel asks for both. */
+void
+upstream_doubt(struct list *connection)
+{
+	struct upstream *u = container_of(connection, struct upstream, all);
+	unsigned unanswered_ms = UPSTREAM_DOUBT_S * 1000;
+	int on = 1, tries = UPSTREAM_DOUBT_S;
+	uv_os_fd_t fd;
+
+	if (uv_fileno((uv_handle_t *)&u->tcp, &fd) < 0)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof(unanswered_ms));
 }
 
 static void
@@ -416,6 +438,7 @@ start(struct worker *w, struct backend *b, uint16_t port, struct stream *s,
 	u->port = port;
 	u->backend = b;
 	u->stream = s;
+	list_push_front(&b->all, &u->all);
 	list_init(&u->link);
 	wheel_timer_init(&u->timer, on_idle_timeout);
 	buf_init(&u->trailers, MEM_PROXY, HTTP1_TRAILER_BYTES_MAX);

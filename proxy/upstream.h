@@ -27,6 +27,8 @@ struct stream;
 struct worker;
 struct upstream;
 
+enum { UPSTREAM_DOUBT_S = 3 };
+
 enum upstream_loss {
 	UPSTREAM_REFUSED, /* could not be connected */
 	UPSTREAM_DIED,    /* closed or reset */
@@ -55,5 +57,8 @@ void upstream_release(struct upstream *u, bool keep);
 void upstream_close(struct upstream *u);
 /* For backend_table_init: closes an idle one by its list item. */
 void upstream_drop(struct list *idle);
+/* Likewise, by its item in backend.all: its replica has left. When nothing is heard of the machine
+ * behind it for UPSTREAM_DOUBT_S it counts as lost; one that lives goes on as before. */
+void upstream_doubt(struct list *connection);
 
 #endif

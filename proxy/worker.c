@@ -170,7 +170,7 @@ worker_init(struct worker *w, struct station *st)
 	demand_init(&w->demand);
 	world_real(&real);
 	world_seeded_init(&w->random, world_random_u64(&real), real.mono_ns, real.wall_ns);
-	backend_table_init(&w->backends, &w->account, upstream_drop);
+	backend_table_init(&w->backends, &w->account, upstream_drop, upstream_doubt);
 	sni_init(&w->sni);
 }
 
