@@ -66,7 +66,7 @@ static const struct roles_entry entries[ROLES_COUNT] = {
 	{ROLE_SCHEDULER, ROLES_HOST, .uid = 7, .start = 7, .replace = 3, .landlock = true,
 	 .filter = FILTER_BASE | FILTER_SHARE | FILTER_FILES | FILTER_CLIENT | FILTER_SERVER |
 		   FILTER_SECRETS,
-	 .files_max = 1024, .tasks_max = 16,
+	 .files_max = 4096, .tasks_max = 16,
 	 .folders_count = 1, .folders = {{ROLES_DATA, "state", RW}}},
 	{ROLE_PROXY, ROLES_FABRIC, .uid = 16, .start = 8, .replace = 11, .many = true, .outlives = true,
 	 .landlock = true,

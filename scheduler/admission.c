@@ -40,6 +40,7 @@ node_by_name(const struct admission_state *s, const char *name)
 	return NULL;
 }
 
+/* 0: there is none left. */
 static uint32_t
 next_id(const struct admission_state *s)
 {
@@ -48,7 +49,7 @@ next_id(const struct admission_state *s)
 	for (size_t i = 0; i < s->nodes_count; i++)
 		if (s->nodes[i].id > most)
 			most = s->nodes[i].id;
-	return most + 1;
+	return most < ADMISSION_ID_MAX ? most + 1 : 0;
 }
 
 /* ---- tickets ---- */
@@ -150,8 +151,10 @@ judge_join(const struct admission_state *s, const struct admission_question *q,
 		return err_why(err, "it has had %d nodes, the most that there may be",
 			       ADMISSION_NODES_MAX);
 	}
-	out->add = true;
 	out->node.id = next_id(s);
+	if (out->node.id == 0)
+		return err_set(err, ERR_LIMIT, "the cluster has no number left for a node");
+	out->add = true;
 	text_copy(out->node.name, sizeof(out->node.name), q->name);
 	memcpy(out->node.sign_public, peer->sign_public, IDENTITY_KEY);
 	memcpy(out->node.gossip_public, q->gossip_public, IDENTITY_KEY);

@@ -22,10 +22,17 @@
 
 static const char protocol[] = "zlayer/1";
 
-enum { READ_BYTES = 65536, CHAIN_BYTES_MAX = 16384, CLOSE_MS = 10000, MS_NS = 1000000 };
+enum {
+	READ_BYTES = 65536,
+	CHAIN_BYTES_MAX = 16384,
+	CLOSE_MS = 10000,
+	LINGERING_MAX = 128,
+	MS_NS = 1000000,
+};
 
 struct channel_rules {
 	unsigned refs;
+	unsigned lingering; /* channels that wait for the other side to close */
 	const struct identity_authority *authority;
 	uint8_t cluster[IDENTITY_CLUSTER];
 	bool strangers;
@@ -52,6 +59,7 @@ struct channel {
 	enum channel_kind kind; /* server: 0 until it was read */
 	bool client;
 	bool up;
+	bool lingers;
 	bool closing;       /* by the owner: what is queued goes out first */
 	bool dead;          /* the owner has been told, or knows */
 	struct buf out;     /* encrypted, not yet given to libuv */
@@ -229,6 +237,8 @@ static void
 bury(struct channel *c)
 {
 	c->dead = true;
+	c->rules->lingering -= c->lingers;
+	c->lingers = false;
 	if (!uv_is_closing((uv_handle_t *)&c->tcp)) {
 		uv_close((uv_handle_t *)&c->tcp, handle_closed);
 		uv_close((uv_handle_t *)&c->timer, handle_closed);
@@ -287,10 +297,17 @@ shut(uv_shutdown_t *shutdown, int status)
 }
 
 /* All is sent. The socket goes when the other side has closed, too: one that is closed with unread
- * bytes in it resets the connection, and what was sent may be lost on the way. */
+ * bytes in it resets the connection, and what was sent may be lost on the way. Only so many are
+ * waited for: who was refused could else keep sockets for as long as he likes. */
 static void
 sent_all(struct channel *c)
 {
+	if (c->rules->lingering >= LINGERING_MAX) {
+		bury(c);
+		return;
+	}
+	c->lingers = true;
+	c->rules->lingering++;
 	if (uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, shut) < 0)
 		bury(c);
 }

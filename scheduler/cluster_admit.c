@@ -67,6 +67,11 @@ refuse(struct admit *a, const struct err *err)
 
 	log_event(LOG_INFO, "a node was not admitted", log_s("name", a->question.name),
 		  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
+	/* A member that is refused was sent away: what is wrong here for now is no such word. */
+	if (a->question.what == ADMISSION_RENEW && err->kind != ERR_DENIED) {
+		admit_free(a);
+		return;
+	}
 	buf_init(&out, MEM_SCHEDULER, ADMISSION_ANSWER_MAX);
 	admission_put_refusal(err, &out);
 	send_out(a, &out);
@@ -399,13 +404,37 @@ on_nothing(void *arg, struct channel *channel)
 	(void)channel;
 }
 
+/* Of those that have yet to ask, the one that has had the most time; a stranger before a member. */
+static struct admit *
+slowest(const struct cluster *c)
+{
+	struct admit *found = NULL;
+
+	for (struct list *l = c->admits.next; l != &c->admits; l = l->next) {
+		struct admit *a = container_of(l, struct admit, link);
+
+		if (a->until_ns != 0 && (!found || (found->peer.node != 0 && a->peer.node == 0)))
+			found = a;
+	}
+	return found;
+}
+
+static bool
+make_room(struct cluster *c)
+{
+	struct admit *a = c->admits_count < ADMITS_MAX ? NULL : slowest(c);
+
+	if (a)
+		admit_free(a);
+	return c->admits_count < ADMITS_MAX;
+}
+
 void
 cluster_admit_channel(void *arg, struct channel *channel)
 {
 	static const struct channel_calls calls = {on_nothing, on_data, on_nothing, on_down};
 	struct cluster *c = arg;
-	struct admit *a =
-		c->admits_count < ADMITS_MAX ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
+	struct admit *a = make_room(c) ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
 
 	if (!a) {
 		channel_abort(channel);

@@ -107,6 +107,8 @@ cluster_feed_channel(void *arg, struct channel *channel)
 		channel_abort(channel);
 		return;
 	}
+	/* What is left of an earlier one is of a process or a way that has ended without a word. */
+	cluster_feed_part(c, node);
 	f->c = c;
 	f->channel = channel;
 	f->node = node;

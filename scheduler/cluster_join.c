@@ -54,7 +54,7 @@ fail(struct cluster_join *j, const struct err *err)
 /* ---- the answer ---- */
 
 static int
-check_leaf(const struct cluster_join *j, const struct identity_authority *authority,
+check_leaf(struct cluster_join *j, const struct identity_authority *authority,
 	   const struct admission_answer *answer, struct err *err)
 {
 	struct identity who;
@@ -76,6 +76,10 @@ check_leaf(const struct cluster_join *j, const struct identity_authority *author
 		return err_set(err, ERR_CORRUPT,
 			       "the cluster gave a certificate that is not this "
 			       "node's");
+	/* The name that an earlier question asked for, if its answer was lost. */
+	if (!admission_name_fits(who.name))
+		return err_set(err, ERR_CORRUPT, "the cluster gave a name that is none");
+	text_copy(j->name, sizeof(j->name), who.name);
 	return 0;
 }
 
@@ -91,7 +95,6 @@ keep(struct cluster_join *j, const struct admission_answer *answer, const struct
 	k.via = from->node;
 	k.via_address = *address;
 	k.keys = j->keys;
-	text_copy(k.name, sizeof(k.name), j->name);
 	buf_put(&k.chain, answer->chain, answer->chain_bytes);
 	int rc = buf_ok(&k.chain)
 			 ? identity_authority_of(&k.authority, answer->authority,
@@ -99,6 +102,7 @@ keep(struct cluster_join *j, const struct admission_answer *answer, const struct
 			 : err_set(err, ERR_NO_MEMORY, "no memory to join the cluster");
 	if (rc == 0)
 		rc = check_leaf(j, &k.authority, answer, err);
+	text_copy(k.name, sizeof(k.name), j->name);
 	if (rc == 0)
 		rc = cluster_keep_clear(j->c->folder, err);
 	if (rc == 0)
@@ -107,6 +111,21 @@ keep(struct cluster_join *j, const struct admission_answer *answer, const struct
 		rc = cluster_keep_write(j->c->folder, &k, err);
 	cluster_keep_fini(&k);
 	return rc;
+}
+
+/* Asked again when the answer is there: one that was on its way may have come meanwhile. */
+static int
+has_no_deployments(const struct cluster *c, struct err *err)
+{
+	size_t deployments = c->m->deployments_count;
+
+	if (deployments == 0)
+		return 0;
+	err_set(err, ERR_CONFLICT, "a node joins without deployments, and this one has %zu",
+		deployments);
+	err_why(err, "what is wanted is the same on all nodes of a cluster");
+	return err_fix(err, "remove them first (zlayer rm), or let this node invite and "
+			    "the other one join");
 }
 
 static void
@@ -126,7 +145,7 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 		fail(j, &answer->refused);
 		return;
 	}
-	if (keep(j, answer, from, address, &err) < 0) {
+	if (has_no_deployments(c, &err) < 0 || keep(j, answer, from, address, &err) < 0) {
 		fail(j, &err);
 		return;
 	}
@@ -220,20 +239,14 @@ answer_member(struct cluster *c, const struct station_request *q, const struct t
 static int
 may_join(struct cluster *c, const char *name, struct err *err)
 {
-	size_t deployments = c->m->deployments_count;
 
 	if (!c->config->listen.gossip.on) {
 		err_set(err, ERR_UNSUPPORTED, "this node cannot be in a cluster");
 		err_why(err, "`listen.gossip` is off in node.yaml");
 		return err_fix(err, "give it an address (0.0.0.0:9881), then reload");
 	}
-	if (deployments > 0) {
-		err_set(err, ERR_CONFLICT, "a node joins without deployments, and this one has %zu",
-			deployments);
-		err_why(err, "what is wanted is the same on all nodes of a cluster");
-		return err_fix(err, "remove them first (zlayer rm), or let this node invite and "
-				    "the other one join");
-	}
+	if (has_no_deployments(c, err) < 0)
+		return -1;
 	if (!admission_name_fits(name)) {
 		err_set(err, ERR_INVALID, "\"%s\" cannot be a node's name in a cluster", name);
 		err_why(err, "a name is 1 to 63 of a-z, 0-9 and hyphens within");

@@ -92,14 +92,19 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 
 	(void)from;
 	(void)address;
-	if (failure)
-		failed(c, failure);
-	else if (!answer->admitted)
-		failed(c, &answer->refused);
-	else if (take_chain(c, answer->chain, answer->chain_bytes, &err) < 0)
+	if (failure) {
+		err = *failure;
+		/* Only an answer says that this node was sent away (cluster_leave.c). */
+		if (err.kind == ERR_DENIED)
+			err.kind = ERR_UNREACHABLE;
 		failed(c, &err);
-	else
+	} else if (!answer->admitted) {
+		failed(c, &answer->refused);
+	} else if (take_chain(c, answer->chain, answer->chain_bytes, &err) < 0) {
+		failed(c, &err);
+	} else {
 		renewed(c);
+	}
 	cluster_renew_end(c);
 }
 

@@ -144,14 +144,21 @@ tell_removed(struct cluster *c, const struct cluster_node *n)
 
 /* ---- rows ---- */
 
+/* Any node may write any row: one that no node can have been admitted with is passed over. */
+static bool
+row_holds(const struct store_node *row)
+{
+	return row->node != 0 && admission_name_fits(row->name);
+}
+
 static void
 take_row(struct cluster *c, const struct store_node *row)
 {
-	struct cluster_node *n = find_or_add(c, row->node);
+	struct cluster_node *n = row_holds(row) ? find_or_add(c, row->node) : NULL;
 
 	if (!n) {
-		log_event(LOG_ERROR, "no room for a node of the cluster", log_u("node", row->node),
-			  LOG_END);
+		log_event(LOG_ERROR, "a node of the cluster cannot be taken in",
+			  log_u("node", row->node), LOG_END);
 		return;
 	}
 	bool gone = row->removed && !n->row.removed && n->announced;
@@ -305,7 +312,8 @@ cluster_roster_admitted(struct cluster *c)
 
 	c->admitted_changed = false;
 	while (gossip_each(c->gossip, &walk, &e))
-		if (e.type == TIDINGS_ADMITTED && e.id <= UINT32_MAX && e.node != c->keep.node)
+		if (e.type == TIDINGS_ADMITTED && e.id <= UINT32_MAX && e.node != c->keep.node &&
+		    !cluster_roster_find(c, (uint32_t)e.id))
 			take_admitted(c, &e);
 }
 

@@ -301,11 +301,26 @@ shell_stream_close(struct shell_core_state *c, uint32_t name)
 	stream_free(t);
 }
 
+/* Who has not said what it wants for the longest time gives way: else anybody could keep all others
+ * out by saying nothing. */
+static bool
+make_room(struct shell *s)
+{
+	if (s->channels < SHELL_CHANNELS_MAX)
+		return true;
+	if (list_empty(&s->nameless))
+		return false;
+	struct stream *oldest = container_of(s->nameless.next, struct stream, link);
+	s->counters.channels_refused++;
+	channel_abort(oldest->channel);
+	stream_free(oldest);
+	return true;
+}
+
 void
 shell_stream_accept(struct shell *s, int fd)
 {
-	struct stream *t =
-		s->channels < SHELL_CHANNELS_MAX ? stream_new(s, &s->nameless, false) : NULL;
+	struct stream *t = make_room(s) ? stream_new(s, &s->nameless, false) : NULL;
 	struct err err = {0};
 
 	if (!t) {
@@ -322,6 +337,16 @@ shell_stream_accept(struct shell *s, int fd)
 void
 shell_stream_abort_node(struct shell *s, uint32_t node)
 {
+	struct list *at, *after;
+
+	list_each (at, after, &s->nameless) {
+		struct stream *t = container_of(at, struct stream, link);
+
+		if (t->node == node) {
+			channel_abort(t->channel);
+			stream_free(t);
+		}
+	}
 	for (size_t i = 0; i < s->cores_count; i++) {
 		struct list *it, *next;
 

@@ -574,6 +574,109 @@ test_silence(void **unused)
 	channel_rules_unref(a.rules);
 }
 
+/* Rows that a node wrote which lies: nobody is met that cannot be a node, and who joins gets a
+ * number that is one. */
+static void
+test_rows_of_a_liar(void **unused)
+{
+	struct admission_question q = word(5, 9, "edge-2");
+	struct store_node none = {.name = "edge-0", .sign_public = {1}, .gossip_public = {1}};
+	struct store_node shown = {
+		.node = 9, .name = "a\x1b[2Jb", .sign_public = {2}, .gossip_public = {2}};
+	struct store_node last = {
+		.node = INT32_MAX, .name = "edge-9", .sign_public = {3}, .gossip_public = {3}};
+	struct asker a;
+
+	(void)unused;
+	put(STORE_NODE, &none);
+	put(STORE_NODE, &shown);
+	assert_null(cluster_roster_find(&keeper.c, 0));
+	assert_null(cluster_roster_find(&keeper.c, 9));
+	assert_int_equal(cluster_roster_count(&keeper.c), 1);
+	put(STORE_NODE, &last);
+	make_ticket(5, 9, now_s() + 60, 1);
+	stranger(&a);
+	ask(&a, &q);
+	assert_refused("no number left", NULL);
+	assert_int_equal(uses_left(), 1);
+	channel_rules_unref(a.rules);
+}
+
+static void
+turn_until(bool (*holds)(void))
+{
+	for (int turn = 0; turn < TURNS_MAX && !holds(); turn++)
+		uv_run(&keeper.loop, UV_RUN_ONCE);
+	assert_true(holds());
+}
+
+static size_t silent_wanted;
+
+static bool
+are_there(void)
+{
+	return keeper.c.admits_count == silent_wanted;
+}
+
+/* Strangers that say nothing take every place: one that asks is heard all the same. */
+static void
+test_silent_crowd(void **unused)
+{
+	enum { CROWD = 64 };
+	static const struct channel_calls calls = {raw_up, raw_data, raw_room, raw_down};
+	static char nothing[1];
+	struct admission_question q = word(5, 9, "edge-2");
+	struct channel *crowd[CROWD];
+	struct err err = {0};
+	struct asker silent, a;
+
+	(void)unused;
+	make_ticket(5, 9, now_s() + 60, 1);
+	stranger(&silent);
+	for (silent_wanted = 1; silent_wanted <= CROWD; silent_wanted++) {
+		assert_int_equal(channel_connect(&keeper.loop, silent.rules, &keeper.address, 0,
+						 CHANNEL_ADMISSION, &calls, nothing,
+						 &crowd[silent_wanted - 1], &err),
+				 0);
+		turn_until(are_there);
+	}
+	stranger(&a);
+	ask(&a, &q);
+	assert_true(told.admitted);
+	assert_int_equal(keeper.c.admits_count, CROWD - 1);
+	for (size_t i = 1; i < CROWD; i++)
+		channel_abort(crowd[i]);
+	channel_rules_unref(a.rules);
+	channel_rules_unref(silent.rules);
+}
+
+/* Connections that never say who they are take every place of the port. */
+static void
+test_half_handshakes(void **unused)
+{
+	struct admission_question q = word(5, 9, "edge-2");
+	struct sockaddr_storage sa;
+	int crowd[SHELL_CHANNELS_MAX + 8];
+	const size_t count = sizeof(crowd) / sizeof(crowd[0]);
+	struct asker a;
+
+	(void)unused;
+	make_ticket(5, 9, now_s() + 60, 1);
+	socklen_t length = addr_to_sockaddr(&keeper.address, &sa);
+	for (size_t i = 0; i < count; i++) {
+		crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(crowd[i], (struct sockaddr *)&sa, length), 0);
+		for (int turn = 0; turn < 8; turn++)
+			uv_run(&keeper.loop, UV_RUN_NOWAIT);
+	}
+	stranger(&a);
+	ask(&a, &q);
+	assert_true(told.admitted);
+	for (size_t i = 0; i < count; i++)
+		fd_close(&crowd[i]);
+	channel_rules_unref(a.rules);
+}
+
 int
 main(void)
 {
@@ -586,6 +689,9 @@ main(void)
 		CASE(test_clocks),
 		CASE(test_garbage),
 		CASE(test_silence),
+		CASE(test_rows_of_a_liar),
+		CASE(test_silent_crowd),
+		CASE(test_half_handshakes),
 	};
 	struct err err = {0};
 
