@@ -275,6 +275,14 @@ take_claim(struct placing *p, struct placing_peer *n, uint64_t id, const void *v
 	c->life = n->life;
 }
 
+/* A node's replicas have its number before theirs, but for what it had before it was in a cluster:
+ * one that names another node's could stand where that one is about to make its own. */
+static bool
+may_have(const struct placing_peer *n, uint64_t id)
+{
+	return id >> 32 == 0 || id >> 32 == n->id;
+}
+
 static void
 take_replica(struct placing *p, struct placing_peer *n, uint64_t id, const void *value,
 	     size_t bytes)
@@ -286,7 +294,8 @@ take_replica(struct placing *p, struct placing_peer *n, uint64_t id, const void 
 		remote_drop(p->m, n->id, id);
 		return;
 	}
-	if (status_of(n->state) == FLEET_DEAD || !tidings_take_replica(value, bytes, &t))
+	if (status_of(n->state) == FLEET_DEAD || !may_have(n, id) ||
+	    !tidings_take_replica(value, bytes, &t))
 		return;
 	if (!remote_take(p->m, n->id, n->name, id, &t)) {
 		/* Its service is not known yet: the store's news are on their way. */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "scheduler/remote.h"
 #include "scheduler/sqlite.h"
 #include "tests/support/cell_world.h"
 
@@ -309,6 +310,32 @@ test_a_full_node(void **state)
 	cell_end();
 }
 
+/* A node names replicas as another's that are not made yet: they are the other's to make. */
+static void
+test_a_node_that_lies(void **state)
+{
+	struct model *m = NULL;
+	struct tidings_replica t;
+	struct tidings_value value;
+	struct map_iter it = {0};
+
+	(void)state;
+	three_nodes();
+	m = &cell_node(2)->w.m;
+	assert_true(map_next(&m->replicas, &it));
+	remote_tell(m, it.value, &t);
+	tidings_put_replica(&t, &value);
+	for (uint64_t number = 50; number < 60; number++)
+		placing_entry(cell_node(2)->p, 3, TIDINGS_REPLICA, UINT64_C(2) << 32 | number,
+			      value.data, value.bytes);
+	for (uint64_t number = 50; number < 60; number++)
+		assert_null(model_replica(m, UINT64_C(2) << 32 | number));
+	placing_entry(cell_node(2)->p, 3, TIDINGS_REPLICA, UINT64_C(3) << 32 | 50, value.data,
+		      value.bytes);
+	assert_non_null(model_replica(m, UINT64_C(3) << 32 | 50));
+	cell_end();
+}
+
 int
 main(void)
 {
@@ -324,6 +351,7 @@ main(void)
 		cmocka_unit_test(test_a_partition_heals),
 		cmocka_unit_test(test_an_update_over_nodes),
 		cmocka_unit_test(test_a_full_node),
+		cmocka_unit_test(test_a_node_that_lies),
 	};
 	struct err err = {0};
 
