@@ -71,15 +71,25 @@ cluster_facts_load(struct cluster *c, struct tidings_load *out)
 		placing_free_room(c->placing, &out->cpu_free_milli, &out->memory_free_bytes);
 }
 
+/* A run that has ended is kept to be read; a drain does not wait for it. */
+static bool
+is_past(uint32_t job, uint32_t state)
+{
+	return job && (state == MSG_REPLICA_STOPPED || state == MSG_REPLICA_FAILED);
+}
+
 uint32_t
 cluster_facts_replicas(struct cluster *c, uint32_t node)
 {
 	struct gossip_walk walk = {.node = node};
+	struct tidings_replica r;
 	struct gossip_entry e;
 	uint32_t count = 0;
 
 	while (c->gossip && gossip_each(c->gossip, &walk, &e))
-		count += e.type == TIDINGS_REPLICA;
+		count +=
+			e.type == TIDINGS_REPLICA && !(tidings_take_replica(e.value, e.bytes, &r) &&
+						       is_past(r.flags & TIDINGS_JOB, r.state));
 	return count;
 }
 
@@ -91,10 +101,8 @@ cluster_facts_own_replicas(const struct cluster *c)
 
 	while (map_next(&c->m->replicas, &it)) {
 		const struct replica *p = it.value;
-		bool over =
-			p->life.state == MSG_REPLICA_STOPPED || p->life.state == MSG_REPLICA_FAILED;
 
-		count += !p->remote && !(p->row.job && over);
+		count += !p->remote && !is_past(p->row.job, p->life.state);
 	}
 	return count;
 }

@@ -158,6 +158,20 @@ put_firings(struct cronjob *job, struct msg_cron *row)
 	}
 }
 
+/* Only who conducts asks its core; the others see the same schedule and the same mark. */
+static int64_t
+next_of(const struct model *m, const struct service *s, const struct doc_service *spec)
+{
+	const struct cronjob *job = s->cron;
+	int64_t now_s = m->wall_ns / SECOND_NS, next = 0;
+
+	if (model_conducts(m, s->deployment))
+		return job->asked ? job->next_s : 0;
+	if (!cron_next(&spec->times, now_s > job->row.mark_s ? now_s : job->row.mark_s, &next))
+		return 0;
+	return next;
+}
+
 static void
 put_cron(struct publish_table *t, struct service *s)
 {
@@ -176,8 +190,8 @@ put_cron(struct publish_table *t, struct service *s)
 	text_copy(row.schedule, sizeof(row.schedule), spec->schedule);
 	if (job) {
 		row.mark_s = job->row.mark_s;
-		if (job->asked && (row.state == MSG_CRON_WAITING || row.state == MSG_CRON_BEHIND))
-			row.next_s = job->next_s;
+		if (row.state == MSG_CRON_WAITING || row.state == MSG_CRON_BEHIND)
+			row.next_s = next_of(t->m, s, spec);
 		put_firings(job, &row);
 	}
 	say_why(s, row.state, &row.reason);

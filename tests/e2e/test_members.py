@@ -168,5 +168,22 @@ def test_wrong_words():
         equal(b.nodes()["edge-2"]["labels"], {})
 
 
+def test_runs_that_ended():
+    """They are kept to be read, and are nothing that has to leave a node."""
+    with Cluster(2) as c:
+        a, b = c
+        b.import_image()
+        b.deploy("version: v1\ndeployment: work\nservices:\n  once:\n    rtype: job\n    image: { name: test:1 }\n"
+                 "    command: { entrypoint: [/bin/true] }\n")
+        b.cli("job", "run", "once")
+        wait_for(lambda: a.cli_json("job", "ls")["items"], "the other one hears of it")
+        wait_for(lambda: [n.nodes()["edge-2"]["replicas"] for n in c.nodes] == [0, 0], "nothing runs any more")
+        out = a.cli("job", "ls").stdout.splitlines()[1].split()
+        check(out[1] == "ended" and out[2] == "-", out)
+        check("run 1 ended on edge-2" in a.cli("status").stdout, a.cli("status").stdout)
+        a.cli("node", "drain", "edge-2", "--wait", "--timeout", "60s")
+        b.cli("leave")
+
+
 if __name__ == "__main__":
     zl.main(globals())
