@@ -82,7 +82,6 @@ struct cluster {
 	/* cluster_mesh.c */
 	struct ipam ipam;
 	struct err mesh_err; /* two nodes have the same addresses */
-	bool settled;
 
 	/* cluster_store.c */
 	struct list changes;

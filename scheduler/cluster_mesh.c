@@ -161,7 +161,6 @@ cluster_mesh_look(struct cluster *c)
 	if (verdict != IPAM_UNKNOWN && verdict != IPAM_CHANGE)
 		say(c);
 	set_trouble(c, verdict, rival);
-	c->settled = verdict == IPAM_GOOD;
 	publish(c, &wish);
 }
 

@@ -291,7 +291,9 @@ def test_comes_and_goes():
 def test_two_nodes_share_the_machine():
     with a_world():
         before = traces()
-        other = UPLINK + 'listen: { http: ["127.0.0.1:8090"], https: ["127.0.0.1:8453"], api: off, metrics: off }\n'
+        # By hand: of 254 prefixes both could choose the same.
+        other = (UPLINK + 'listen: { http: ["127.0.0.1:8090"], https: ["127.0.0.1:8453"], api: off, metrics: off }\n'
+                 "overlay: { prefix4: 10.201.7.0/24 }\n")
         with a_node() as (_, first):
             with a_node(other) as (node, second):
                 check_reaches(first)

@@ -461,6 +461,8 @@ def main(scope):
     if os.getuid() != 0:
         print("1..0 # SKIP needs root for namespaces and containers")
         return
+    # Who started the tests may have it ignored (nohup), and programs would inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     isolate()
     tests = [(n, f) for n, f in scope.items() if n.startswith("test_") and callable(f)]
     wanted = sys.argv[2:]
