@@ -67,7 +67,8 @@ refuse(struct admit *a, const struct err *err)
 
 	log_event(LOG_INFO, "a node was not admitted", log_s("name", a->question.name),
 		  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
-	/* A member that is refused was sent away: what is wrong here for now is no such word. */
+	/* Only the judge may say that a member was sent away; a passing trouble of this node is not
+	 * that. */
 	if (a->question.what == ADMISSION_RENEW && err->kind != ERR_DENIED) {
 		admit_free(a);
 		return;

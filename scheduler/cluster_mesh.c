@@ -10,7 +10,6 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
-#include "base/world.h"
 #include "scheduler/publish_table.h"
 
 static void
@@ -143,7 +142,6 @@ cluster_mesh_look(struct cluster *c)
 {
 	struct addr_prefix wish = {0};
 	struct map_iter it = {0};
-	uint64_t due_ns;
 	uint32_t rival;
 
 	if (!c->member)
@@ -155,7 +153,7 @@ cluster_mesh_look(struct cluster *c)
 		if (n->row.node != c->keep.node)
 			read_other(c, n);
 	}
-	enum ipam_verdict verdict = ipam_judge(&c->ipam, world_mono_ns(), &rival, &wish, &due_ns);
+	enum ipam_verdict verdict = ipam_judge(&c->ipam, &rival, &wish);
 	if (verdict != IPAM_CHANGE)
 		memset(&wish, 0, sizeof(wish));
 	if (verdict != IPAM_UNKNOWN && verdict != IPAM_CHANGE)

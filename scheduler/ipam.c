@@ -9,8 +9,6 @@
 #include <string.h>
 #include "base/mem.h"
 
-#define MS UINT64_C(1000000)
-
 enum { VERSION = 1, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96, THIRD = 14 };
 
 void
@@ -82,8 +80,6 @@ ipam_forget(struct ipam *m, uint32_t node)
 void
 ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers)
 {
-	if (memcmp(&m->own, own, sizeof(*own)) != 0)
-		m->alone_ns = 0;
 	m->own = *own;
 	m->fixed = fixed;
 	m->containers = containers;
@@ -125,26 +121,17 @@ find_free(const struct ipam *m, struct addr_prefix *out)
 }
 
 enum ipam_verdict
-ipam_judge(struct ipam *m, uint64_t now_ns, uint32_t *rival, struct addr_prefix *wish,
-	   uint64_t *due_ns)
+ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish)
 {
-	*due_ns = UINT64_MAX;
 	*rival = 0;
 	if (!m->own.v4.bits)
 		return IPAM_UNKNOWN;
 	*rival = holder(m, &m->own.v4, 0);
-	if (*rival && *rival < m->self) {
-		m->alone_ns = 0;
-		if (m->fixed || m->containers)
-			return IPAM_TROUBLE;
-		return find_free(m, wish) ? IPAM_CHANGE : IPAM_FULL;
-	}
-	if (!m->alone_ns)
-		m->alone_ns = now_ns ? now_ns : 1;
-	if (now_ns >= m->alone_ns + IPAM_SETTLE_MS * MS)
+	if (!*rival || *rival > m->self)
 		return IPAM_GOOD;
-	*due_ns = m->alone_ns + IPAM_SETTLE_MS * MS;
-	return IPAM_SETTLES;
+	if (m->fixed || m->containers)
+		return IPAM_TROUBLE;
+	return find_free(m, wish) ? IPAM_CHANGE : IPAM_FULL;
 }
 
 const struct ipam_node *

@@ -9,9 +9,6 @@
  * the other one takes a free one, when it has no containers yet, or is in trouble until it has
  * none. Prefixes of nodes that are dead or have left stay theirs: they come back with them.
  *
- * A node is settled when it has had its prefix to itself for IPAM_SETTLE_MS: until then nothing new
- * should be placed on it.
- *
  * The value of the entry: 0 version u8 (1), 1 IPv4 base (4), 5 bits u8 (24), 6 IPv6 base (16), 22
  * bits u8 (64); a later version may add to its end.
  * No I/O, no clock. Threading: one owner.
@@ -25,7 +22,6 @@
 
 enum {
 	IPAM_NODES_MAX = 16384,
-	IPAM_SETTLE_MS = 3000,
 	IPAM_VALUE_BYTES = 23,
 };
 
@@ -46,7 +42,6 @@ struct ipam {
 	struct ipam_prefixes own; /* as overlay has them; bits 0: not known yet */
 	bool fixed;               /* by the configuration: it is never changed */
 	bool containers;          /* this node has some */
-	uint64_t alone_ns;        /* since when nobody else has it; 0: it is not so */
 };
 
 void ipam_init(struct ipam *m, uint32_t self);
@@ -63,16 +58,13 @@ void ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool 
 
 enum ipam_verdict {
 	IPAM_UNKNOWN, /* overlay has said nothing yet */
-	IPAM_SETTLES, /* nobody else has it; wait until *due_ns */
-	IPAM_GOOD,
+	IPAM_GOOD,    /* nobody else has it, or gives way to this node */
 	IPAM_CHANGE,  /* another one has it: take *wish */
 	IPAM_TROUBLE, /* another one has it, and this node cannot take another one now */
 	IPAM_FULL,    /* there is no free one */
 };
-/* rival: who has it, too; 0 nobody. wish: only with IPAM_CHANGE. due_ns: when time alone changes
- * it, or UINT64_MAX. */
-enum ipam_verdict ipam_judge(struct ipam *m, uint64_t now_ns, uint32_t *rival,
-			     struct addr_prefix *wish, uint64_t *due_ns);
+/* rival: who has it, too; 0 nobody. wish: only with IPAM_CHANGE. */
+enum ipam_verdict ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish);
 
 /* Where packets for a node's containers go; NULL: not known, or its prefix is another one's. */
 const struct ipam_node *ipam_peer(const struct ipam *m, uint32_t node);

@@ -212,7 +212,7 @@ make_room(struct move *m)
 		most = 1;
 	uint32_t floor = m->s->want > most ? m->s->want - most : 0;
 
-	/* What is to come in the places that there will be is enough for now. */
+	/* No more is made than the places that there will be can hold. */
 	while (m->odd && m->s->room && m->stay + places + m->leaving < m->s->want &&
 	       !rollout_full(m->a)) {
 		const struct rollout_replica *p = pick(m, true);

@@ -26,7 +26,14 @@ int store_base_begin(struct store_base *b, struct err *err) MUST_CHECK;
 /* Ends the transaction's work; its changes stay in b->txn until store_txn_fini. */
 int store_base_finish(struct store_base *b, struct err *err) MUST_CHECK;
 
-/* The calls of a struct store_engine. */
+/* The calls of a struct store_engine, in its initializer; the engine's own follow. */
+#define STORE_BASE_CALLS                                                                         \
+	.abort = store_base_abort, .put = store_base_put, .drop = store_base_drop,               \
+	.drop_through = store_base_drop_through, .put_blob = store_base_put_blob,                \
+	.get_blob = store_base_get_blob, .each = store_base_each, .version = store_base_version, \
+	.get = store_base_get, .place = store_base_place, .get_note = store_base_get_note,       \
+	.put_note = store_base_put_note, .watch = store_base_watch, .local = store_base_local
+
 void store_base_abort(void *engine);
 int store_base_put(void *engine, enum store_kind kind, void *row, struct err *err);
 int store_base_place(void *engine, enum store_kind kind, const void *row, struct err *err);

@@ -328,26 +328,13 @@ engine_close(void *engine)
 }
 
 static const struct store_engine calls = {
+	STORE_BASE_CALLS, /* and its own: */
 	.begin = engine_begin,
-	.abort = store_base_abort,
-	.put = store_base_put,
-	.drop = store_base_drop,
-	.drop_through = store_base_drop_through,
-	.put_blob = store_base_put_blob,
-	.get_blob = store_base_get_blob,
-	.each = store_base_each,
-	.version = store_base_version,
-	.get = store_base_get,
-	.place = store_base_place,
-	.get_note = store_base_get_note,
-	.put_note = store_base_put_note,
 	.close = engine_close,
 	.submit = store_follow_commit_submit,
 	.status = engine_status,
-	.watch = store_base_watch,
 	.check = store_follow_ask_check,
 	.lease = store_follow_ask_lease,
-	.local = store_base_local,
 };
 
 int

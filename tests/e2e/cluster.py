@@ -50,6 +50,12 @@ class Member(Node):
                 {k.replace("_", "-"): v for k, v in states.items()}
         return False
 
+    def heard(self, kind):
+        """Messages of gossip of that kind that came to this node."""
+        r = self.space.run("curl", "-s", "http://127.0.0.1:9883/metrics")
+        want = f'zlayer_gossip_messages_total{{kind="{kind}",direction="received"}} '
+        return sum(float(line[len(want):]) for line in r.stdout.splitlines() if line.startswith(want))
+
     def replicas(self, deployment=""):
         """[(name, node, state)] as this node sees them."""
         items = self.get("/v1/replicas" + (f"?target={deployment}" if deployment else ""))["items"]

@@ -103,9 +103,12 @@ def test_partitions():
     with Cluster(3) as c:
         a, b, d = c
         c.partition(a, b)  # edge-3 reaches both
-        for _ in range(3):
+        goal = a.heard("ack") + 12  # of other probes: enough to be called dead in
+
+        def nobody_is_lost():
             check({"edge-2", "edge-3"} <= c.alive(a) | {n for n, m in a.nodes().items() if m["state"] == "suspect"})
-            zl.time.sleep(1)  # a time to be called dead in
+            return a.heard("ack") >= goal
+        wait_for(nobody_is_lost, "it goes on")
         c.heal()
         c.wait_all_ready()
         c.partition(d, [a, b])
@@ -121,11 +124,14 @@ def test_loss():
     with Cluster(3) as c:
         for node in c.nodes:
             c.impair(node, loss=5)
-        for _ in range(10):
+        goals = [node.heard("ack") + 10 for node in c.nodes]
+
+        def nobody_is_lost():
             for node in c.nodes:
                 states = {m["state"] for m in node.nodes().values()}
                 check(states <= {"alive", "suspect"}, node.label, states)
-            zl.time.sleep(0.5)
+            return all(node.heard("ack") >= goal for node, goal in zip(c.nodes, goals))
+        wait_for(nobody_is_lost, "it goes on")
 
 
 if __name__ == "__main__":

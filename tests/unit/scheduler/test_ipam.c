@@ -12,8 +12,6 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-#define MS UINT64_C(1000000)
-
 static struct ipam_prefixes
 prefixes(unsigned third)
 {
@@ -58,31 +56,25 @@ own(struct ipam *m, unsigned third, bool fixed, bool containers)
 
 static uint32_t rival;
 static struct addr_prefix wish;
-static uint64_t due_ns;
 
 static enum ipam_verdict
-judge(struct ipam *m, uint64_t at_ms)
+judge(struct ipam *m)
 {
-	return ipam_judge(m, at_ms * MS, &rival, &wish, &due_ns);
+	return ipam_judge(m, &rival, &wish);
 }
 
 static void
-test_settles(void **state)
+test_alone(void **state)
 {
 	struct ipam m;
 
 	(void)state;
 	ipam_init(&m, 2);
-	assert_int_equal(judge(&m, 10), IPAM_UNKNOWN);
+	assert_int_equal(judge(&m), IPAM_UNKNOWN);
 	own(&m, 7, false, false);
 	says(&m, 1, 6);
-	assert_int_equal(judge(&m, 10), IPAM_SETTLES);
-	assert_int_equal(due_ns, (10 + IPAM_SETTLE_MS) * MS);
-	assert_int_equal(judge(&m, 10 + IPAM_SETTLE_MS), IPAM_GOOD);
-	assert_int_equal(due_ns, UINT64_MAX);
-	/* Another one of its own begins it anew. */
-	own(&m, 8, false, false);
-	assert_int_equal(judge(&m, 20000), IPAM_SETTLES);
+	assert_int_equal(judge(&m), IPAM_GOOD);
+	assert_int_equal(rival, 0);
 	ipam_fini(&m);
 }
 
@@ -98,22 +90,22 @@ test_two_have_it(void **state)
 	own(&high, 7, false, false);
 	says(&low, 2, 7);
 	says(&high, 1, 7);
-	assert_int_equal(judge(&low, 0), IPAM_SETTLES);
+	assert_int_equal(judge(&low), IPAM_GOOD);
 	assert_int_equal(rival, 2);
 	assert_null(ipam_peer(&low, 2)); /* its packets must not go there */
-	assert_int_equal(judge(&high, 0), IPAM_CHANGE);
+	assert_int_equal(judge(&high), IPAM_CHANGE);
 	assert_int_equal(rival, 1);
 	assert_false(addr_prefix_overlap(&wish, &high.own.v4));
 	assert_int_equal(wish.bits, 120);
 	assert_non_null(ipam_peer(&high, 1));
 	/* With containers, or by node.yaml, it cannot. */
 	own(&high, 7, false, true);
-	assert_int_equal(judge(&high, 0), IPAM_TROUBLE);
+	assert_int_equal(judge(&high), IPAM_TROUBLE);
 	own(&high, 7, true, false);
-	assert_int_equal(judge(&high, 0), IPAM_TROUBLE);
+	assert_int_equal(judge(&high), IPAM_TROUBLE);
 	/* Who is gone for good gives it back. */
 	ipam_forget(&high, 1);
-	assert_int_equal(judge(&high, 0), IPAM_SETTLES);
+	assert_int_equal(judge(&high), IPAM_GOOD);
 	ipam_fini(&low);
 	ipam_fini(&high);
 }
@@ -140,7 +132,7 @@ test_many_come(void **state)
 			}
 		}
 		for (unsigned i = 0; i < NODES; i++) {
-			if (judge(&m[i], rounds) != IPAM_CHANGE)
+			if (judge(&m[i]) != IPAM_CHANGE)
 				continue;
 			thirds[i] = wish.base.ip[14];
 			changes++;
@@ -148,7 +140,7 @@ test_many_come(void **state)
 	}
 	assert_true(rounds < 400);
 	for (unsigned i = 0; i < NODES; i++) {
-		assert_int_equal(judge(&m[i], 1000000), IPAM_GOOD);
+		assert_int_equal(judge(&m[i]), IPAM_GOOD);
 		assert_int_equal(rival, 0);
 		ipam_fini(&m[i]);
 	}
@@ -164,9 +156,9 @@ test_full(void **state)
 	own(&m, 1, false, false);
 	for (uint32_t i = 1; i <= 254; i++)
 		says(&m, i, i);
-	assert_int_equal(judge(&m, 0), IPAM_FULL);
+	assert_int_equal(judge(&m), IPAM_FULL);
 	assert_int_equal(ipam_says(&m, 77, NULL), 0);
-	assert_int_equal(judge(&m, 0), IPAM_CHANGE);
+	assert_int_equal(judge(&m), IPAM_CHANGE);
 	assert_int_equal(wish.base.ip[14], 77);
 	ipam_fini(&m);
 }
@@ -217,7 +209,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_settles),   cmocka_unit_test(test_two_have_it),
+		cmocka_unit_test(test_alone),     cmocka_unit_test(test_two_have_it),
 		cmocka_unit_test(test_many_come), cmocka_unit_test(test_full),
 		cmocka_unit_test(test_value),     cmocka_unit_test(test_no_memory),
 	};

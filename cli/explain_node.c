@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node: whether it is there, has what is wanted, and has room. */
+#include "cli/explain.h"
+
+#include <string.h>
+#include "base/text.h"
+
+static void
+explain_membership(struct explain *w, const json_t *n)
+{
+	const char *state = json_read_text(n, "state"), *name = json_read_text(n, "name");
+	const char *accuser = json_read_text(n, "accuser");
+	char since[64], why[EXPLAIN_LIST_BYTES], fix[EXPLAIN_LIST_BYTES];
+
+	text_format(since, sizeof(since), "%.19sZ", json_read_text(n, "since"));
+	if (strcmp(state, "alive") == 0) {
+		explain_begin(w, "ok", "node", "%s is alive since %s", name, since);
+		explain_end(w);
+		return;
+	}
+	explain_begin(w, strcmp(state, "unreachable") == 0 ? "FAIL" : "warn", "node",
+		      "%s is %s since %s", name, state, since);
+	text_format(why, sizeof(why), "%s got no answer from it", accuser);
+	explain_say(w, "why", accuser[0] ? why : "");
+	text_format(fix, sizeof(fix),
+		    "start it again, or when it is gone for good: zlayer node rm %s", name);
+	explain_say(w, "fix", strcmp(state, "unreachable") == 0 ? fix : "");
+	explain_end(w);
+}
+
+static void
+explain_store(struct explain *w, const json_t *n)
+{
+	struct err err = {0};
+	json_t *cluster = explain_ask(w, "/v1/cluster", &err);
+	const json_t *store = json_read_get(cluster, "store");
+	long long has = (long long)json_read_int(n, "store_sequence");
+	long long here = (long long)json_read_int(store, "sequence");
+
+	if (cluster && !json_read_bool(store, "writable")) {
+		explain_begin(w, "warn", "store", "changes are refused: %s",
+			      json_read_text(json_read_get(store, "why"), "what"));
+		explain_reason(w, json_read_get(store, "why"));
+		explain_end(w);
+	} else if (cluster && has && has < here) {
+		explain_begin(w, "warn", "store", "it has %lld of %lld changes so far", has, here);
+		explain_end(w);
+	}
+	json_read_free(cluster);
+}
+
+/* Why it takes nothing, or not everything. */
+static void
+explain_room(struct explain *w, const json_t *n)
+{
+	json_t *taints = json_read_get(n, "taints");
+	const char *name = json_read_text(n, "name");
+	long long replicas = (long long)json_read_int(n, "replicas");
+	char fix[EXPLAIN_LIST_BYTES], memory[32];
+
+	if (json_read_bool(n, "draining")) {
+		explain_begin(w, "warn", "drain", "it takes nothing new; %lld replica%s to move",
+			      replicas, replicas == 1 ? "" : "s");
+		text_format(fix, sizeof(fix), "zlayer node undrain %s", name);
+		explain_say(w, "fix", fix);
+		explain_end(w);
+	}
+	for (void *it = json_read_first(taints); it; it = json_read_next(taints, it)) {
+		const char *value = json_read_string(json_read_value(it));
+
+		explain_begin(w, "warn", "taint", "only what tolerates %s%s%s is placed here",
+			      json_read_key(it), value[0] ? "=" : "", value);
+		explain_end(w);
+	}
+	text_human_bytes((uint64_t)json_read_int(n, "memory_free_bytes"), memory, sizeof(memory));
+	if (json_read_kind(json_read_get(n, "cpu_free_milli")) == JSON_READ_NULL)
+		explain_begin(w, "ok", "replicas", "%lld; it has not said yet what is free",
+			      replicas);
+	else
+		explain_begin(w, "ok", "replicas", "%lld; free: %.1f cores, %s", replicas,
+			      (double)json_read_int(n, "cpu_free_milli") / 1000, memory);
+	explain_end(w);
+}
+
+bool
+explain_node(struct explain *w, const char *name)
+{
+	struct err ignored = {0};
+	char path[128];
+
+	text_format(path, sizeof(path), "/v1/nodes/%s", name);
+	json_t *n = text_is_label(name) ? explain_ask(w, path, &ignored) : NULL;
+	if (!n)
+		return false;
+	explain_membership(w, n);
+	explain_store(w, n);
+	if (!w->failed)
+		explain_room(w, n);
+	json_read_free(n);
+	return true;
+}
