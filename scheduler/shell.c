@@ -335,6 +335,25 @@ udp_readable(uv_poll_t *poll, int status, int events)
 
 /* ---- connections in ---- */
 
+static void tcp_readable(uv_poll_t *poll, int status, int events);
+
+static void
+accept_again(uv_timer_t *timer)
+{
+	struct shell *s = timer->data;
+
+	uv_poll_start(&s->tcp, UV_READABLE, tcp_readable);
+}
+
+/* Who waits stays readable: without a pause the loop would turn for nothing else. */
+static void
+accept_later(struct shell *s)
+{
+	s->counters.accepts_failed++;
+	uv_poll_stop(&s->tcp);
+	uv_timer_start(&s->again, accept_again, SHELL_ACCEPT_PAUSE_MS, 0);
+}
+
 static void
 tcp_readable(uv_poll_t *poll, int status, int events)
 {
@@ -345,8 +364,12 @@ tcp_readable(uv_poll_t *poll, int status, int events)
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
 		int fd = accept4(s->config.tcp_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			    errno == ENOMEM)
+				accept_later(s);
 			return;
+		}
 		shell_stream_accept(s, fd);
 	}
 }
@@ -521,7 +544,9 @@ shell_new(const struct shell_config *config, struct shell **out, struct err *err
 	uv_timer_init(s->config.loop, &s->soon);
 	s->soon.data = s;
 	s->soon.timer_cb = next_turn;
-	s->handles = 1;
+	uv_timer_init(s->config.loop, &s->again);
+	s->again.data = s;
+	s->handles = 2;
 	*out = s;
 	if (watch(s, &s->udp, s->config.udp_fd, udp_readable, err) < 0 ||
 	    (s->config.tcp_fd >= 0 && watch(s, &s->tcp, s->config.tcp_fd, tcp_readable, err) < 0)) {
@@ -577,6 +602,7 @@ shell_free(struct shell *s)
 		peer_free(it.value);
 	map_fini(&s->peers);
 	uv_close((uv_handle_t *)&s->soon, closed);
+	uv_close((uv_handle_t *)&s->again, closed);
 	if (s->udp.data)
 		uv_close((uv_handle_t *)&s->udp, closed);
 	if (s->tcp.data)

@@ -35,10 +35,11 @@
 
 enum {
 	SHELL_CORES_MAX = 4,
-	SHELL_FILES_MAX = 4,       /* of one core */
-	SHELL_FILE_MAX = 8 << 20,  /* bytes of one that is read at start */
-	SHELL_CHANNELS_MAX = 64,   /* that others opened; more are refused */
-	SHELL_EARLY_MAX = 1 << 20, /* written to a stream before it was up */
+	SHELL_FILES_MAX = 4,         /* of one core */
+	SHELL_FILE_MAX = 8 << 20,    /* bytes of one that is read at start */
+	SHELL_CHANNELS_MAX = 64,     /* that others opened; more are refused */
+	SHELL_ACCEPT_PAUSE_MS = 100, /* when there are no descriptors for a connection */
+	SHELL_EARLY_MAX = 1 << 20,   /* written to a stream before it was up */
 };
 
 struct shell;
@@ -99,6 +100,7 @@ struct shell_counters {
 	uint64_t forged;
 	uint64_t replayed;
 	uint64_t channels_refused;
+	uint64_t accepts_failed; /* no descriptors, no memory: a pause each */
 };
 const struct shell_counters *shell_counters(const struct shell *s);
 

@@ -62,8 +62,9 @@ struct shell {
 	struct map peers; /* struct shell_peer_state by node id */
 	uv_poll_t udp, tcp;
 	bool listens;
-	bool v6;         /* the UDP socket is of that family: it wants IPv4 addresses mapped */
-	uv_timer_t soon; /* what waits for the loop's next turn */
+	bool v6;          /* the UDP socket is of that family: it wants IPv4 addresses mapped */
+	uv_timer_t soon;  /* what waits for the loop's next turn */
+	uv_timer_t again; /* connections were not taken for want of descriptors or memory */
 	unsigned handles;
 	bool freed;
 	bool working; /* a file is being written in the pool */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -493,6 +494,43 @@ test_peer_dies(void **state)
 	assert_int_not_equal(nodes[0].down_status, 0);
 }
 
+/* A connection that cannot be taken waits; the loop does not turn for it alone. */
+static void
+test_no_descriptors(void **state)
+{
+	struct rlimit all, few;
+	int filler[64];
+	size_t fillers = 0;
+
+	(void)state;
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[1].ups == 1);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){.rlim_cur = (rlim_t)fd + 8, .rlim_max = all.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((filler[fillers] = dup(fd)) >= 0)
+		assert_true(++fillers < sizeof(filler) / sizeof(filler[0]));
+
+	struct sockaddr_storage to;
+	socklen_t length = addr_to_sockaddr(&nodes[1].address, &to);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, length), 0);
+	const struct shell_counters *seen = shell_counters(nodes[1].shell);
+	WAIT(seen->accepts_failed == 1);
+	unsigned turns = 0;
+	for (unsigned until = ticks + 2; ticks < until; turns++)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_true(turns < 100);
+
+	while (fillers > 0)
+		close(filler[--fillers]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[1].ups == 2);
+	close(fd);
+}
+
 /* ---- files ---- */
 
 static void
@@ -582,6 +620,7 @@ main(void)
 		TEST(test_what_was_written_before_it_was_up_arrives),
 		TEST(test_stream_to_nobody),
 		TEST(test_peer_dies),
+		TEST(test_no_descriptors),
 		TEST(test_files),
 		TEST(test_a_disk_that_refuses),
 	};
