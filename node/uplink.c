@@ -44,6 +44,7 @@ struct job {
 	char others[OTHERS_MAX][UPLINK_MARK_BYTES];
 	uint32_t other_links[OTHERS_MAX];
 	size_t others_count;
+	uint32_t rival; /* a link of theirs; 0 none */
 	struct uplink_mark_links ways;
 };
 
@@ -170,6 +171,35 @@ find_ways(struct job *j)
 
 /* ---- making ---- */
 
+static void
+take_neighbour(void *arg, uint32_t index)
+{
+	struct job *j = arg;
+
+	for (size_t i = 0; i < j->others_count; i++)
+		if (j->other_links[i] == index)
+			j->rival = index;
+}
+
+/* Each node draws its prefix by itself: two of one machine may have drawn the same, and the route
+ * that is set last would take the other one's packets. */
+static int
+check_prefix(struct job *j, const struct addr_prefix *prefix, struct err *err)
+{
+	char text[ADDR_TEXT_BYTES], name[IFNAMSIZ] = "";
+
+	j->rival = 0;
+	net_link_each_way(j->host, prefix, take_neighbour, j);
+	if (!j->rival)
+		return 0;
+	addr_put_prefix(prefix, text, sizeof(text));
+	if_indextoname(j->rival, name);
+	err_set(err, ERR_CONFLICT, "%s belongs to another node of this machine", text);
+	err_why(err, "its route goes over %s", name);
+	return err_fix(err, "give one of the two nodes another one: overlay.%s in node.yaml",
+		       addr_is_v4(&prefix->base) ? "prefix4" : "prefix6");
+}
+
 static int
 make_links(struct job *j, struct err *err)
 {
@@ -282,6 +312,8 @@ make(struct job *j, struct uplink_found *out)
 {
 	struct err *err = &out->err;
 
+	if (check_prefix(j, &j->wanted->v4, err) < 0 || check_prefix(j, &j->wanted->v6, err) < 0)
+		return -1;
 	/* Rules before links, and again when marks have come to them: the same digest is no work.
 	 */
 	uint64_t digest = make_rules(j, j->wanted->digest, err);

@@ -389,7 +389,8 @@ struct listing {
 	void (*visit_alias)(void *arg, const char *name, uint32_t index, const char *alias);
 	void (*visit_index)(void *arg, uint32_t index);
 	void (*visit_address)(void *arg, const struct addr *a);
-	uint32_t index; /* of the link whose addresses are wanted */
+	uint32_t index;                   /* of the link whose addresses are wanted */
+	const struct addr_prefix *prefix; /* that is routed to */
 	void *arg;
 };
 
@@ -472,6 +473,36 @@ net_link_each_default(int sock, int family, void (*visit)(void *arg, uint32_t in
 	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
 	m->rtm_family = (unsigned char)family;
 	talk(sock, &r, take_default, &list);
+}
+
+static void
+take_way(void *arg, const struct nlmsghdr *h)
+{
+	const struct listing *list = arg;
+	const struct rtmsg *m = net_link_mnl.mnl_nlmsg_get_payload(h);
+	const struct addr_prefix *to = list->prefix;
+	unsigned skip = m->rtm_family == AF_INET ? 12 : 0;
+	const struct nlattr *dst = find_attr(h, sizeof(*m), RTA_DST);
+	const struct nlattr *out = find_attr(h, sizeof(*m), RTA_OIF);
+	uint32_t index;
+	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_table != RT_TABLE_MAIN || dst == NULL ||
+	    out == NULL || m->rtm_dst_len + skip * 8 != to->bits ||
+	    net_link_mnl.mnl_attr_get_payload_len(dst) != 16 - skip ||
+	    memcmp(net_link_mnl.mnl_attr_get_payload(dst), to->base.ip + skip, 16 - skip) != 0)
+		return;
+	memcpy(&index, net_link_mnl.mnl_attr_get_payload(out), sizeof(index));
+	list->visit_index(list->arg, index);
+}
+
+void
+net_link_each_way(int sock, const struct addr_prefix *to, void (*visit)(void *arg, uint32_t index),
+		  void *arg)
+{
+	struct request r = {0};
+	struct listing list = {.visit_index = visit, .prefix = to, .arg = arg};
+	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
+	m->rtm_family = family_of(&to->base);
+	talk(sock, &r, take_way, &list);
 }
 
 static void

@@ -76,5 +76,8 @@ void net_link_each_alias(int sock,
  * twice. */
 void net_link_each_default(int sock, int family, void (*visit)(void *arg, uint32_t index),
 			   void *arg);
+/* Visits the links of the main table's routes to exactly this prefix. */
+void net_link_each_way(int sock, const struct addr_prefix *to,
+		       void (*visit)(void *arg, uint32_t index), void *arg);
 
 #endif

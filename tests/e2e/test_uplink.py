@@ -309,6 +309,21 @@ def test_two_nodes_share_the_machine():
         equal(traces(), before, "what is left")
 
 
+def test_the_same_prefix_twice():
+    yaml = UPLINK + "overlay: { prefix4: 10.200.7.0/24 }\n"
+    with a_world():
+        before = traces()
+        with a_node(yaml) as (_, first):
+            check_reaches(first)
+            with Node(yaml + 'listen: { http: ["127.0.0.1:8090"], https: ["127.0.0.1:8453"], api: off, metrics: off }\n') as node:
+                failed = wait_for(lambda: uplink_of(node).get("state") == "failed" and uplink_of(node), "the uplink failed")
+                check("10.200.7.0/24 belongs to another node" in json.dumps(failed["reason"]), failed)
+                check("overlay.prefix4" in json.dumps(failed["reason"]), failed)
+                check_reaches(first)
+            check_reaches(first)
+        equal(traces(), before, "what is left")
+
+
 def test_failures_are_named():
     with a_world():
         before = traces()
