@@ -12,9 +12,9 @@
  * with a bounded length) before treating a char array as a string, and check every index and enum.
  *
  * Who writes what:
- *   node           process, listener, node, uplink, underlay, edge
+ *   node           process, listener, node, uplink, underlay, edge, etcd
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, cron, member, cluster, mesh; events
+ *                  pin, cron, member, cluster, mesh, etcd_order; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain, demand
@@ -75,6 +75,8 @@ enum msg_table {
 	MSG_TABLE_MESH,
 	MSG_TABLE_DEMAND,
 	MSG_TABLE_CRON,
+	MSG_TABLE_ETCD_ORDER,
+	MSG_TABLE_ETCD,
 	MSG_TABLES_,
 };
 

@@ -70,6 +70,62 @@ struct msg_cluster {   /* key: 1 */
 	struct msg_reason trouble;       /* that somebody should look at; kind 0: none */
 };
 
+/* ---- etcd: one process on each node that is to keep a part of the store ---- */
+
+enum {
+	MSG_ETCD_VOTERS = 7, /* in the text of a cluster */
+	MSG_ETCD_TEXT = 1024,
+	MSG_ETCD_FILES = 64, /* hexadecimal digits of a digest's half, NUL */
+};
+
+/*
+ * What scheduler wants of node: table MSG_TABLE_ETCD_ORDER. No row, or no scheduler: what was
+ * ordered last goes on. A row that does not hold is no order, and node says so (msg_etcd.reason).
+ *
+ * A life is one member of etcd, from empty data to its removal: data of other lives is removed as
+ * soon as a row names another one (or 0), and never otherwise. The words of its beginning count
+ * only while its data is empty; etcd itself knows better afterwards.
+ */
+struct msg_etcd_order {
+	uint64_t life;        /* never used twice on this node; 0: nothing runs, nothing is kept */
+	uint64_t turn;        /* another number than before: the process is started again */
+	uint32_t run;         /* 0: is stopped, and keeps its data */
+	uint32_t existing;    /* begins as one more member of a cluster that is there */
+	char name[MSG_NAME];  /* of the member */
+	char token[MSG_NAME]; /* of the cluster of etcd: one that is begun anew has another */
+	char cluster[MSG_ETCD_TEXT]; /* "edge-1=https://10.0.0.1:9886,edge-2=...": at its beginning
+				      */
+	struct addr client;          /* where others reach it: the address, port of listen.store */
+	struct addr peer;            /* the next port */
+	/* Of what lies in state/cluster/etcd (scheduler/credentials.h): node brings these files
+	 * to etcd when the text is another one. "": there are none yet, it does not start. */
+	char files[MSG_ETCD_FILES];
+};
+
+enum msg_etcd_state {
+	MSG_ETCD_ABSENT = 1, /* none is ordered */
+	MSG_ETCD_STARTING,   /* runs, and does not answer clients yet: it may wait for others */
+	MSG_ETCD_UP,
+	MSG_ETCD_STOPPED, /* as ordered */
+	MSG_ETCD_FAILED,  /* does not run; is tried again. reason says why */
+};
+
+/* etcd on this node: table MSG_TABLE_ETCD, node's. */
+struct msg_etcd {
+	uint64_t life; /* whose data is here; 0: none */
+	uint64_t turn; /* of the process that runs */
+	uint32_t state;
+	uint32_t able;     /* the program is there, of a version that serves, and may run here */
+	uint32_t pid;      /* 0: does not run */
+	uint32_t restarts; /* of this life, that nobody ordered */
+	int64_t since_wall_ns;    /* of the state */
+	uint64_t memory_bytes;    /* resident; 0: does not run */
+	uint64_t data_bytes;      /* on the disk */
+	char version[32];         /* of the program; "": there is none */
+	struct addr listen;       /* listen.store: for clients; port 0: off */
+	struct msg_reason reason; /* why it is not able, or has failed; kind 0: no reason */
+};
+
 /* ---- asked by api. Secrets travel as sealed memfds (fd), never in a body ---- */
 
 struct msg_invite {

@@ -16,6 +16,9 @@ _Static_assert(sizeof(struct msg_certificate) % 8 == 0, "rows are whole words");
 _Static_assert(sizeof(struct msg_route) % 8 == 0, "rows are whole words");
 _Static_assert(sizeof(struct msg_container) % 8 == 0, "rows are whole words");
 _Static_assert(sizeof(struct msg_replica) % 8 == 0, "rows are whole words");
+_Static_assert(sizeof(struct msg_etcd) % 8 == 0, "rows are whole words");
+_Static_assert(sizeof(struct msg_etcd_order) % 8 == 0, "rows are whole words");
+_Static_assert(sizeof(struct msg_etcd_order) <= RING_ROW_MAX, "an order fits a row");
 
 static void
 fill(struct err *err)
