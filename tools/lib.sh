@@ -54,15 +54,38 @@ need() {
 	rm -f "$log"
 }
 
-# build FOLDER [meson options]: sets up once, then compiles.
-build() {
+# configure FOLDER [meson options]: once.
+configure() {
 	local folder=$1
 	shift
-	if [ ! -f "$folder/build.ninja" ]; then
-		meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 ||
-			{ tail -n 30 "$folder.setup.log" >&2; die "meson setup failed"; }
-		rm -f "$folder.setup.log"
-	fi
-	ninja -C "$folder" >"$folder/build.log" 2>&1 ||
+	[ -f "$folder/build.ninja" ] && return 0
+	meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 ||
+		{ tail -n 30 "$folder.setup.log" >&2; die "meson setup failed"; }
+	rm -f "$folder.setup.log"
+}
+
+# compile FOLDER [TARGET ...]: these, or everything.
+compile() {
+	local folder=$1
+	shift
+	ninja -C "$folder" "$@" >"$folder/build.log" 2>&1 ||
 		{ grep -A 12 -E 'error|FAILED' "$folder/build.log" | head -n 60 >&2; die "the build failed: $folder/build.log"; }
+}
+
+# build FOLDER [meson options]: sets up once, then compiles.
+build() {
+	configure "$@"
+	compile "$1"
+}
+
+# Names of the targets that the tests of the given suites need.
+targets_of() {
+	/usr/bin/python3 -c '
+import json, os, sys
+folder, suites = sys.argv[1], set(sys.argv[2:])
+read = lambda what: json.load(open(f"{folder}/meson-info/intro-{what}.json"))
+needed = {d for t in read("tests") if suites & {s.split(":")[-1] for s in t["suite"]} for d in t["depends"]}
+for t in read("targets"):
+    if t["id"] in needed:
+        print(*(os.path.relpath(f, os.path.abspath(folder)) for f in t["filename"]), sep="\n")' "$@"
 }
