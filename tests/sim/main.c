@@ -14,7 +14,14 @@
 #include "tests/sim/profiles.h"
 #include "tests/sim/run.h"
 
-enum { OPTION_ONLY = 256, OPTION_TRACE, OPTION_ONCE, OPTION_FAULTS, OPTION_MUTANTS };
+enum {
+	OPTION_ONLY = 256,
+	OPTION_TRACE,
+	OPTION_ONCE,
+	OPTION_FAULTS,
+	OPTION_MUTANTS,
+	OPTION_PROFILES
+};
 
 static const struct option options[] = {
 	{"profile", required_argument, NULL, 'p'},
@@ -28,6 +35,7 @@ static const struct option options[] = {
 	{"faults", required_argument, NULL, OPTION_FAULTS},
 	{"trace", no_argument, NULL, OPTION_TRACE},
 	{"once", no_argument, NULL, OPTION_ONCE},
+	{"profiles", no_argument, NULL, OPTION_PROFILES},
 #ifdef ZL_MUTANTS
 	{"mutants", required_argument, NULL, OPTION_MUTANTS},
 #endif
@@ -203,6 +211,11 @@ main(int argc, char **argv)
 		case OPTION_ONCE:
 			o.once = true;
 			break;
+		case OPTION_PROFILES:
+			for (const char *at = profiles_names(); *at; at++)
+				putchar(*at == '|' ? '\n' : *at);
+			putchar('\n');
+			return 0;
 		case OPTION_MUTANTS:
 			wrong = optarg;
 			break;
