@@ -8,15 +8,22 @@
                                                c3 ...
 
 The test itself is at 10.77.0.254. Between nodes packets are dropped by the receiver's nftables, before anything of the node
-sees them; loss is made there, too, delay by netem.
+sees them. A line that is slow, loses, doubles or reorders is tests/support/impair.c between a node and the bridge:
+
+    node edge-2's namespace -- c2 [impair] i2 -- b2 -- bridge "cells"
 """
 
 import contextlib
+import os
+import socket
 import subprocess
+import tempfile
 
 import test_survive
 import zl
-from zl import Node, Skip, Space, check, run, wait_for
+from zl import BUILD, Node, Space, check, run, wait_for
+
+IMPAIR = os.path.join(BUILD, "tests", "e2e", "impair")
 
 
 def config(number, extra="", encrypt=False):
@@ -62,13 +69,68 @@ class Member(Node):
         return sorted((r["name"], r["node"], r["state"]) for r in items)
 
 
+class Line:
+    """What is between a node and the others (tests/support/impair.c): a good line until it is said otherwise."""
+
+    UNITS = {"delay_ms": ("delay_us", 1000), "jitter_ms": ("jitter_us", 1000), "loss": ("loss_ppm", 1_000_000),
+             "duplicate": ("duplicate_ppm", 1_000_000), "reorder": ("reorder_ppm", 1_000_000),
+             "rate_mbit": ("rate_bps", 1_000_000), "cut": ("cut", 1)}
+
+    def __init__(self, node):
+        self.outer, self.inner, self.port = (f"{c}{node.number}" for c in "cib")
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        path = os.path.join(self.folder.name, "control")
+        run("ip", "link", "add", self.inner, "type", "veth", "peer", "name", self.port)
+        # What stands at its ends hears nothing itself: it would answer for the addresses of the test.
+        for link in (self.outer, self.inner):
+            with open(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6", "w") as f:
+                f.write("1")
+            run("ip", "link", "set", link, "nomaster", "arp", "off")
+        self.process = subprocess.Popen([IMPAIR, self.outer, self.inner, path], stdout=subprocess.PIPE)
+        check(self.process.stdout.readline() == b"ready\n", "impair did not start")
+        run("ip", "link", "set", self.port, "master", "cells", "up")
+        run("ip", "link", "set", self.inner, "up")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(os.path.join(self.folder.name, "own"))
+        self.socket.connect(path)
+        self.socket.settimeout(20)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.socket.close()
+        self.folder.cleanup()
+        run("ip", "link", "del", self.inner, check=False)
+
+    def ask(self, words):
+        self.socket.send(words.encode())
+        answer = self.socket.recv(4096).decode()
+        check(not answer.startswith("error"), words, answer)
+        return answer
+
+    def set(self, side, **what):
+        words = [f"{self.UNITS[k][0]}={round(v * self.UNITS[k][1])}" for k, v in what.items()]
+        self.ask(f"set {dict(out='a', both='both', **{'in': 'b'})[side]} {' '.join(words)}")
+
+    def counters(self):
+        """side -> name -> count: "a" is what the node sent."""
+        return {line.split()[0]: {k: int(v) for k, v in (w.split("=") for w in line.split()[1:])}
+                for line in self.ask("show").splitlines()}
+
+
 class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
-    def __init__(self, count, join=True, extra="", encrypt=False):
-        self.count, self.join_all, self.extra, self.encrypt = count, join, extra, encrypt
+    def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None):
+        """data_mib: each node's data folder is a file system of that size."""
+        self.count, self.join_all, self.extra, self.encrypt, self.data_mib = count, join, extra, encrypt, data_mib
         self.stack = contextlib.ExitStack()
         self.nodes = []
+        self.lines = {}
         self.off = set()
 
     def __enter__(self):
@@ -114,6 +176,10 @@ class Cluster:
         space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
         space.ip("link", "set", "under0", "up")
         node = Member(number, space, self.extra, self.encrypt)
+        if self.data_mib:
+            os.mkdir(node.data)
+            run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)
+            self.stack.callback(run, "umount", "-l", node.data, check=False)
         self.stack.callback(node.destroy)
         self.nodes.append(node)
 
@@ -167,19 +233,18 @@ class Cluster:
                 self.one_way(x, y)
                 self.one_way(y, x)
 
-    def impair(self, node, delay=None, loss=None):
-        """delay: "20ms", of what the node sends; loss: percent, of what it gets."""
-        if loss:
-            self.drop(node, f"numgen random mod 1000 < {int(loss * 10)}")
-        if delay:
-            r = node.space.run("tc", "qdisc", "replace", "dev", "under0", "root", "netem", "delay", delay, check=False)
-            if r.returncode != 0:
-                raise Skip("this kernel has no netem")
+    def impair(self, node, side="both", **what):
+        """The line of one node: delay_ms and jitter_ms (each way), loss, duplicate, reorder (of 1), rate_mbit, cut (0 or 1). side:
+        "out" what it sends, "in" what it gets. What is not named stays as it was; heal() makes all lines good again."""
+        if node not in self.lines:
+            self.lines[node] = self.stack.enter_context(Line(node))
+        self.lines[node].set(side, **what)
 
     def heal(self):
         for node in self.nodes:
             self.nft(node, "table inet cut\ndelete table inet cut\n")
-            node.space.run("tc", "qdisc", "del", "dev", "under0", "root", check=False)
+        for line in self.lines.values():
+            line.ask("clear")
 
     def kill(self, node):
         """As when the power goes: no process of it ends by itself, and nothing answers for it any more."""

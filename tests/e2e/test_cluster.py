@@ -123,7 +123,7 @@ def test_partitions():
 def test_loss():
     with Cluster(3) as c:
         for node in c.nodes:
-            c.impair(node, loss=5)
+            c.impair(node, "in", loss=0.05)
         goals = [node.heard("ack") + 10 for node in c.nodes]
 
         def nobody_is_lost():

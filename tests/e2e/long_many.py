@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Twenty nodes: they join, know of each other's deaths, survive losses and partitions, and serve.
+
+    tools/test cluster-long
+"""
+
+import random
+import threading
+import time
+
+import wreck
+import zl
+from cluster import Cluster
+from wreck import Load, agreed, begin, restarts
+from zl import check, equal, service, wait_for
+
+COUNT = 20
+REPLICAS = 10
+
+
+def memory_mib(node):
+    """What its processes have, shared pages divided among those that share them."""
+    total = 0
+    for pid in node.pids():
+        try:
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        except OSError:
+            pass
+    return total / 1024
+
+
+def at_once(function, nodes):
+    threads = [threading.Thread(target=function, args=[n]) for n in nodes]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def known_dead(c, victims):
+    """Seconds until each of the others has missed all of them."""
+    began = time.monotonic()
+    names = {v.label for v in victims}
+    for node in c.running():
+        wait_for(lambda node=node: not names & c.alive(node) and c.alive(node), f"{node.label} misses {names}")
+    return time.monotonic() - began
+
+
+def test_twenty():
+    with Cluster(COUNT, join=False) as c:
+        began = time.monotonic()
+        ticket = c[0].cli("invite", "--uses", str(COUNT)).stdout.strip()
+        at_once(lambda n: n.cli("join", "-", input=ticket), c[1:])
+        c.wait_all_ready()
+        print(f"# {COUNT} nodes are a cluster {time.monotonic() - began:.1f} s after the invitation", flush=True)
+        began = time.monotonic()
+        begin(c, REPLICAS, by=7)
+        print(f"# {REPLICAS} replicas, known to all, {time.monotonic() - began:.1f} s after", flush=True)
+        sizes = sorted(memory_mib(n) for n in c.nodes)
+        print(f"# memory of a node: {sizes[0]:.1f} to {sizes[-1]:.1f} MiB", flush=True)
+        draw = random.Random(20)
+        witness = c[4]
+        with Load(witness) as load:
+            for count in (1, 1, 3, 6):
+                victims = draw.sample([n for n in c.nodes if n not in (c[0], witness)], count)
+                names = ", ".join(v.label for v in victims)
+                with load.fault(f"{names} killed"):
+                    at_once(c.kill, victims)
+                    print(f"# known to all {known_dead(c, victims):.1f} s after", flush=True)
+                    agreed(c.running(), REPLICAS, "elsewhere")
+                with load.fault(f"{names} back"):
+                    at_once(c.start, victims)
+                    c.wait_all_ready()
+                    agreed(c.nodes, REPLICAS, "all the same")
+            load.judge()
+        parted(c, draw)
+        lossy(c)
+
+
+def parted(c, draw):
+    """Halves, then one again."""
+    half = [c[4], *draw.sample([n for n in c.nodes if n is not c[4]], COUNT // 2 - 1)]
+    rest = [n for n in c.nodes if n not in half]
+    with Load(c[4]) as load:
+        with load.fault("two halves of ten"):
+            c.partition(half, rest)
+            for part in (half, rest):
+                want = {n.label for n in part}
+                for node in part:
+                    wait_for(lambda node=node, want=want: c.alive(node) == want, f"{node.label} misses the other half")
+                agreed(part, REPLICAS, "each half has all replicas")
+        with load.fault("healed"):
+            c.heal()
+            healed = time.monotonic()
+            c.wait_all_ready()
+            print(f"# all know each other {time.monotonic() - healed:.1f} s after healing", flush=True)
+            agreed(c.nodes, REPLICAS, "one again")
+            print(f"# no replica twice, the same names everywhere {time.monotonic() - healed:.1f} s after", flush=True)
+        load.judge()
+
+
+def lossy(c):
+    """30 % of what comes to each node is lost, for a minute: no false death."""
+    before = restarts(c[0])
+    for node in c.nodes:
+        c.drop(node, "numgen random mod 10 < 3")
+    began, suspected, looks = time.monotonic(), 0, 0
+    while time.monotonic() - began < 60:
+        for node in c.nodes:
+            states = [m["state"] for m in node.nodes().values()]
+            check("unreachable" not in states, node.label, states)
+            suspected += states.count("suspect")
+            looks += len(states)
+    c.heal()
+    print(f"# 30 % loss for a minute: no node called dead, suspected in {suspected} of {looks} looks", flush=True)
+    equal(restarts(c[0]), before, "nothing has moved")
+
+
+if __name__ == "__main__":
+    zl.main(globals())

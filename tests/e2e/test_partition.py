@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines that are cut, and lines that are bad: short ones. tests/e2e/long_*.py have those that take minutes."""
+
+import socket
+import time
+
+import wreck
+import zl
+from cluster import Cluster
+from wreck import Load, agreed, begin, restarts
+from zl import check, equal, service, wait_for
+
+ECHO_PORT = 7777
+SO_RCVBUFFORCE = 33
+
+
+def datagrams():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # all that is sent at once
+    return s
+
+
+def echo(ready, address):
+    with datagrams() as s:
+        s.bind((address, ECHO_PORT))
+        ready()
+        while True:
+            data, client = s.recvfrom(2048)
+            s.sendto(data, client)
+
+
+def echoes(address, count, all_of_them, patience=1.5):
+    """(numbers that came back, shortest time there and back). Their order is not looked at: the kernel's own lines keep none when
+    the sender moves to another processor."""
+    came, shortest = [], 1e9
+    with datagrams() as s:
+        s.connect((address, ECHO_PORT))
+        s.settimeout(patience)
+        sent = []
+        for i in range(count):
+            sent.append(time.monotonic())
+            s.send(i.to_bytes(4, "big"))
+        try:
+            while not all_of_them or len(came) < count:
+                number = int.from_bytes(s.recv(64), "big")
+                shortest = min(shortest, time.monotonic() - sent[number])
+                came.append(number)
+        except TimeoutError:
+            pass
+    return sorted(came), shortest
+
+
+def test_lines():
+    """What the others are made with does what it says."""
+    with Cluster(2, join=False) as c:
+        a, b = c
+        b.space.serve(echo, b.address)
+
+        def ask(count, side="both", **what):
+            c.impair(b, side, **what)
+            exact = not what.keys() & {"loss", "duplicate", "cut"}
+            came, shortest = a.space.call(echoes, b.address, count, exact)
+            c.heal()
+            return came, shortest
+        equal(ask(50)[0], list(range(50)), "a good line")
+        came, shortest = ask(10, delay_ms=100)
+        equal(came, list(range(10)))
+        check(shortest >= 0.2, shortest)
+        came, shortest = ask(50, "in", delay_ms=30, jitter_ms=60)
+        equal(came, list(range(50)))
+        check(shortest >= 0.03, shortest)
+        came, _ = ask(400, "in", loss=0.3)
+        check(200 <= len(came) <= 360, len(came))
+        came, _ = ask(400, "in", duplicate=0.3)
+        check(440 <= len(came) <= 600 and sorted(set(came)) == list(range(400)), len(came))
+        came, _ = ask(200, "out", delay_ms=50, reorder=0.1)
+        equal(came, list(range(200)))
+        check(c.lines[b].counters()["a"]["overtook"] > 0, c.lines[b].counters())
+        equal(ask(5, "in", cut=1)[0], [])
+        equal(ask(5, "out", cut=1)[0], [])
+        equal(ask(50)[0], list(range(50)), "a good line again")
+
+
+def test_cut_off():
+    """One of three for ten seconds: both parts serve, and are one again without anybody's help."""
+    with Cluster(3) as c:
+        begin(c, 3)
+        with Load(c[0]) as load:
+            with load.fault("edge-3 cut off for 10 s"):
+                c.partition(c[2], c[:2])
+                cut = time.monotonic()
+                wait_for(lambda: c[0].nodes()["edge-3"]["state"] == "unreachable", "it is missed")
+                print(f"# missed after {time.monotonic() - cut:.1f} s", flush=True)
+                agreed(c[:2], 3, "the larger part has all replicas")
+                agreed(c[2:], 3, "and so has the smaller one")
+                check(wreck.served(c[2]), "the smaller part does not serve")
+                r = c[2].cli("scale", "shop/web=4", "--force", status=None)
+                check(r.returncode == 8 and "edge-1" in r.stderr, r.returncode, r.stdout, r.stderr)
+                wait_for(lambda: time.monotonic() - cut > 10, "ten seconds")
+            with load.fault("healed"):
+                c.heal()
+                took = agreed(c.nodes, 3, "one again")
+                print(f"# one again {took:.1f} s after", flush=True)
+            load.judge()
+        c[2].deploy(service(replicas=4))
+        agreed(c.nodes, 4, "a deploy through the one that was cut off")
+
+
+def test_one_way():
+    """Nothing of edge-2 reaches edge-3: through edge-1 they know that both are there, and nothing moves."""
+    with Cluster(3) as c:
+        begin(c, 3)
+        before = restarts(c[0])
+        with Load(c[0]) as load:
+            with load.fault("edge-2 not heard by edge-3"):
+                c.one_way(c[1], c[2])
+                goals = [n.heard("ack") + 16 for n in c.nodes]
+
+                def nobody_is_lost():
+                    for node in c.nodes:
+                        check("unreachable" not in {m["state"] for m in node.nodes().values()}, node.label, node.nodes())
+                    return all(n.heard("ack") >= goal for n, goal in zip(c.nodes, goals))
+                wait_for(nobody_is_lost, "probes go on")
+                equal(restarts(c[0]), before, "nothing moves")
+            with load.fault("healed"):
+                c.heal()
+                agreed(c.nodes, 3, "all the same")
+            load.judge()
+        equal(restarts(c[0]), before, "nothing has moved")
+
+
+def test_far_away():
+    """300 ms there and back, one packet of a hundred lost: it joins, runs and is managed as any other."""
+    with Cluster(3, join=False) as c:
+        c.impair(c[2], delay_ms=150, loss=0.01)
+        c.join(*c[1:])
+        c.wait_all_ready()
+        begin(c, 3, by=2)
+        before = restarts(c[0])
+        goals = [n.heard("ack") + 30 for n in c.nodes]
+
+        def nobody_is_lost():
+            for node in c.nodes:
+                check("unreachable" not in {m["state"] for m in node.nodes().values()}, node.label, node.nodes())
+            return all(n.heard("ack") >= goal for n, goal in zip(c.nodes, goals))
+        wait_for(nobody_is_lost, "no flapping")
+        equal(restarts(c[0]), before, "nothing moves")
+        check(wreck.served(c[2]), "it serves")
+        c[2].deploy(service(replicas=4))
+        agreed(c.nodes, 4, "a change through it")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
