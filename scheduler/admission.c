@@ -178,15 +178,37 @@ judge_renewal(const struct admission_state *s, const struct admission_question *
 	return 0;
 }
 
+static int
+judge_key(const struct admission_state *s, const struct admission_verdict *v, struct err *err)
+{
+	size_t keepers = 0;
+
+	for (size_t i = 0; i < s->nodes_count; i++)
+		keepers += s->nodes[i].keeper && !s->nodes[i].removed;
+	if (!v->node.keeper)
+		return err_set(err, ERR_DENIED, "this node is not to have the authority's key");
+	if (keepers <= ADMISSION_KEEPERS_MAX)
+		return 0;
+	err_set(err, ERR_DENIED, "nobody is given the authority's key now");
+	return err_why(err, "%zu nodes are to have it, more than the %d that there may be", keepers,
+		       ADMISSION_KEEPERS_MAX);
+}
+
 int
 admission_judge(const struct admission_state *s, const struct admission_question *q,
 		const struct identity *peer, const struct addr *from, int64_t wall_s,
 		struct admission_verdict *out, struct err *err)
 {
+	int rc;
+
 	memset(out, 0, sizeof(*out));
-	if (q->what == ADMISSION_RENEW)
-		return judge_renewal(s, q, peer, from, out, err);
-	if (judge_join(s, q, peer, from, wall_s, out, err) == 0)
+	if (q->what == ADMISSION_JOIN)
+		rc = judge_join(s, q, peer, from, wall_s, out, err);
+	else
+		rc = judge_renewal(s, q, peer, from, out, err);
+	if (rc == 0 && q->what == ADMISSION_KEY)
+		rc = judge_key(s, out, err);
+	if (rc == 0)
 		return 0;
 	memset(out, 0, sizeof(*out));
 	return -1;
@@ -315,7 +337,7 @@ admission_take_question(const void *data, size_t bytes, struct admission_questio
 		take_key(&c, out->gossip_public);
 		if (!take_text(&c, out->name, sizeof(out->name)))
 			return malformed(err, "the question");
-	} else if (what != ADMISSION_RENEW) {
+	} else if (what < ADMISSION_RENEW || what > ADMISSION_KEY) {
 		return malformed(err, "the question");
 	}
 	out->what = (enum admission_what)what;

@@ -13,14 +13,21 @@
  *          and no use is taken: the first answer may have been lost.
  *   RENEW  by a node whose certificate ends soon or has ended: gets a new one while it is admitted,
  *          however long it slept.
+ *   STORE  by a node, with a certificate in time: gets one to call the cluster's etcd with
+ *          (credentials.h), for the key that it speaks with.
+ *   KEY    by a node, likewise, whose row says that it is to admit others: gets the authority's
+ * key.
+ *
+ * All but JOIN write nothing that the answer would have to wait for.
  *
  * What goes over the channel, all little endian: u32 length, then that many bytes of message:
  *
- *   question  u8 version (1), u8 what (1 join, 2 renew); join: u64 ticket id, 16 bytes secret,
- *             32 bytes gossip key, text name, address; renew: address
+ *   question  u8 version (1), u8 what (1 join, 2 renew, 3 store, 4 key); join: u64 ticket id,
+ *             16 bytes secret, 32 bytes gossip key, text name, address; others: address
  *   answer    u8 version, u8 result; refused: text what, text why, text fix; else u32 node id, blob
  *             chain, blob authority (DER), u32 count, count * {u32 id, 32 gossip key, 32 sign key,
- *             text name, address}
+ *             text name, address}. store: chain and authority are PEM; key: chain is the
+ *             authority's key and certificate, PEM. Both list no nodes.
  *   text, blob: u32 length and the bytes; address: 16 bytes IP (v4-mapped), u16 port (0: unknown)
  *
  * No I/O, no clock; decoding allocates only the list of nodes.
@@ -44,6 +51,7 @@ enum {
 	ADMISSION_TICKETS_MAX = 1024,     /* that are kept at a time */
 	ADMISSION_TTL_MAX_S = 30 * 86400, /* of a ticket */
 	ADMISSION_USES_MAX = 10000,
+	ADMISSION_KEEPERS_MAX = 7, /* with more of them nobody gets the key: the rows are wrong */
 };
 
 /* ---- what is kept ---- */
@@ -55,6 +63,7 @@ struct admission_node {
 	uint8_t gossip_public[IDENTITY_KEY];
 	struct addr address; /* where it said it can be reached */
 	bool removed; /* was sent away: keeps its id and name from being used again by chance */
+	bool keeper;  /* is to have the authority's key */
 };
 
 struct admission_ticket {
@@ -80,7 +89,7 @@ struct admission_state {
 
 /* ---- questions ---- */
 
-enum admission_what { ADMISSION_JOIN = 1, ADMISSION_RENEW = 2 };
+enum admission_what { ADMISSION_JOIN = 1, ADMISSION_RENEW, ADMISSION_STORE, ADMISSION_KEY };
 
 struct admission_question {
 	enum admission_what what;

@@ -134,6 +134,7 @@ read_identity(struct cluster *c, struct err *err)
 	}
 	c->member = true;
 	cluster_keep_not_joining(c->folder);
+	cluster_pass_open(c);
 	return cluster_read_times(c, err);
 }
 
@@ -311,6 +312,9 @@ tick(uv_timer_t *timer)
 		cluster_link_try(c, now);
 		cluster_admit_tick(c, now);
 		cluster_renew_tick(c, now);
+		cluster_keepers_tick(c, now);
+		cluster_pass_tick(c, now);
+		cluster_order_tick(c, now);
 		cluster_facts_put(c);
 		cluster_mesh_look(c);
 		look_after_rows(c);
@@ -477,6 +481,8 @@ cluster_free(struct cluster *c)
 	c->freed = true;
 	cluster_join_end(c);
 	cluster_renew_end(c);
+	cluster_keepers_end(c);
+	cluster_pass_end(c);
 	if (c->m)
 		cluster_store_end(c);
 	cluster_admit_end(c);

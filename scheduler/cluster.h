@@ -77,6 +77,27 @@ bool cluster_reaches(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */
 bool cluster_has(const struct cluster *c, uint32_t node);
 
+/* ---- etcd ---- */
+
+/* With what this node calls the cluster's etcd (etcd_rpc.h), PEM. Borrowed until the loop's next
+ * turn; another number: it was renewed, what is open goes on with the old one until it ends. */
+struct cluster_tls {
+	const char *authorities, *certificate, *key;
+	uint64_t number;
+};
+/* From cluster_open on. ERR_NOT_FOUND: it has none yet, and asks for one by itself. */
+int cluster_tls(struct cluster *c, struct cluster_tls *out, struct err *err) MUST_CHECK;
+
+/* What this node's etcd is to do; turn and files are filled in here, and files renewed. It goes on
+ * until something else is ordered, also over the end of this process: as soon as it is known what
+ * it is to be (life 0: nothing), say so in each process. A node in no cluster has none. */
+void cluster_etcd_order(struct cluster *c, const struct msg_etcd_order *order);
+/* What node says of it; NULL: nothing yet. */
+const struct msg_etcd *cluster_etcd_state(const struct cluster *c);
+/* This node has the authority's key: it admits others, and its etcd can have certificates. It gets
+ * the key when its row of the store says that it is a keeper. */
+bool cluster_keeper(const struct cluster *c);
+
 enum {
 	CLUSTER_MEMBERS_SHOWN_MAX = 1024, /* rows of the table of members */
 	CLUSTER_MESH_MAX = 128, /* rows of the table mesh; overlay takes CONFIG_PEERS_MAX */

@@ -2,8 +2,9 @@
 /*
  * The answering side of admission, on a node that has the authority's key: a question comes over a
  * channel, is judged against the rows (scheduler/admission.h), and the rows that the verdict says
- * are kept before the answer leaves. One question a channel; who does not ask in time is hung up
- * on. What is refused says why to who asked.
+ * are kept before the answer leaves. What members ask needs no row to be written, and so is
+ * answered also while the store takes no changes. One question a channel; who does not ask in time
+ * is hung up on. What is refused says why to who asked.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -12,6 +13,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/credentials.h"
+#include "scheduler/event.h"
 
 enum {
 	LENGTH_BYTES = 4,
@@ -47,6 +50,14 @@ admit_free(struct admit *a)
 /* ---- answers ---- */
 
 static void
+wipe(struct buf *b)
+{
+	if (b->data)
+		mem_wipe(b->data, b->capacity);
+	buf_fini(b);
+}
+
+static void
 send_out(struct admit *a, struct buf *out)
 {
 	struct channel *channel = a->channel;
@@ -56,7 +67,7 @@ send_out(struct admit *a, struct buf *out)
 		channel_close(channel);
 	else
 		channel_abort(channel);
-	buf_fini(out);
+	wipe(out);
 	admit_free(a);
 }
 
@@ -69,7 +80,7 @@ refuse(struct admit *a, const struct err *err)
 		  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
 	/* Only the judge may say that a member was sent away; a passing trouble of this node is not
 	 * that. */
-	if (a->question.what == ADMISSION_RENEW && err->kind != ERR_DENIED) {
+	if (a->question.what != ADMISSION_JOIN && err->kind != ERR_DENIED) {
 		admit_free(a);
 		return;
 	}
@@ -93,7 +104,8 @@ issue(struct cluster *c, const struct admission_node *n, struct buf *chain, stru
 static void
 node_of_row(const struct store_node *row, struct admission_node *out)
 {
-	*out = (struct admission_node){.id = row->node, .removed = row->removed != 0};
+	*out = (struct admission_node){
+		.id = row->node, .removed = row->removed != 0, .keeper = row->keeper != 0};
 	text_copy(out->name, sizeof(out->name), row->name);
 	memcpy(out->sign_public, row->sign_public, IDENTITY_KEY);
 	memcpy(out->gossip_public, row->gossip_public, IDENTITY_KEY);
@@ -121,31 +133,78 @@ list_nodes(struct store *s, struct buf *out, struct err *err)
 	return rc;
 }
 
+/* To call etcd with, for the key that this node is known by. */
+static int
+issue_pass(struct cluster *c, const struct admission_node *n, struct buf *chain,
+	   struct buf *authority, struct err *err)
+{
+	const struct credentials_who who = {
+		.node = n->id, .name = n->name, .sign_public = n->sign_public};
+	struct identity_authority from;
+
+	if (credentials_authority(&c->keep.authority, CREDENTIALS_CLIENTS, &from, err) < 0)
+		return -1;
+	int rc = credentials_issue(&from, CREDENTIALS_CLIENTS, &who,
+				   world_wall_ns() / CLUSTER_SECOND_NS, chain, err);
+	if (rc == 0)
+		rc = credentials_put_authority(&from, authority, err);
+	identity_authority_fini(&from);
+	return rc;
+}
+
+static int
+hand_key(struct cluster *c, const struct admission_node *n, struct buf *chain, struct err *err)
+{
+	struct secret pem = {0};
+
+	if (identity_authority_export(&c->keep.authority, &pem, err) < 0)
+		return -1;
+	buf_put(chain, pem.data, pem.length);
+	secret_fini(&pem);
+	log_event(LOG_WARN, "another node is given the authority's key", log_u("node", n->id),
+		  log_s("name", n->name), LOG_END);
+	event_node(c->m, "node.keeper", LOG_INFO, NULL,
+		   "%s was given the authority's key by %s: it admits others now", n->name,
+		   c->keep.name);
+	return 0;
+}
+
+static int
+put_parts(struct admit *a, struct buf *chain, struct buf *authority, struct buf *nodes,
+	  struct err *err)
+{
+	const struct admission_node *n = &a->verdict.node;
+	struct cluster *c = a->c;
+
+	if (a->question.what == ADMISSION_STORE)
+		return issue_pass(c, n, chain, authority, err);
+	if (identity_authority_der(&c->keep.authority, authority, err) < 0)
+		return -1;
+	if (a->question.what == ADMISSION_KEY)
+		return hand_key(c, n, chain, err);
+	return issue(c, n, chain, err) < 0 ? -1 : list_nodes(c->m->store, nodes, err);
+}
+
 static void
 answer(struct admit *a)
 {
 	struct buf chain, authority, nodes, out;
-	struct cluster *c = a->c;
 	struct err err = {0};
 
 	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
 	buf_init(&authority, MEM_SCHEDULER, IDENTITY_CERTIFICATE_MAX);
 	buf_init(&nodes, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct admission_node));
 	buf_init(&out, MEM_SCHEDULER, ADMISSION_ANSWER_MAX);
-	int rc = issue(c, &a->verdict.node, &chain, &err);
-	if (rc == 0)
-		rc = identity_authority_der(&c->keep.authority, &authority, &err);
-	if (rc == 0)
-		rc = list_nodes(c->m->store, &nodes, &err);
+	int rc = put_parts(a, &chain, &authority, &nodes, &err);
 	if (rc == 0)
 		admission_put_answer(a->verdict.node.id, chain.data, chain.length, authority.data,
 				     authority.length, (const void *)nodes.data,
 				     nodes.length / sizeof(struct admission_node), &out);
-	buf_fini(&chain);
+	wipe(&chain);
 	buf_fini(&authority);
 	buf_fini(&nodes);
 	if (rc < 0) {
-		buf_fini(&out);
+		wipe(&out);
 		refuse(a, &err);
 	} else {
 		send_out(a, &out);
@@ -223,24 +282,22 @@ put_new(struct admit *a, struct store *s, struct err *err)
 	return store_put(s, STORE_NODE, &row, err);
 }
 
-/* It asked from another address than it was admitted with. */
 static int
-put_address(struct admit *a, struct store *s, bool *changed, struct err *err)
+judge_rows(struct admit *a, const struct rows *r, struct err *err)
 {
-	const struct cluster_node *known = cluster_roster_find(a->c, a->verdict.node.id);
-	char text[ADDR_TEXT_BYTES];
-	struct store_node row;
+	const struct admission_state state = {
+		.mode = mode_of(&r->cluster),
+		.nodes = (const void *)r->nodes.data,
+		.nodes_count = r->nodes.length / sizeof(struct admission_node),
+		.tickets = (const void *)r->tickets.data,
+		.tickets_count = r->tickets.length / sizeof(struct admission_ticket),
+	};
 
-	addr_put(&a->verdict.node.address, text, sizeof(text));
-	if (!known || known->row.id == 0 || text_equal(known->row.address, text))
-		return 0;
-	if (store_get(s, STORE_NODE, known->row.id, &row, err) < 0)
-		return -1;
-	text_copy(row.address, sizeof(row.address), text);
-	*changed = true;
-	return store_put(s, STORE_NODE, &row, err);
+	return admission_judge(&state, &a->question, &a->peer, &a->from,
+			       world_wall_ns() / CLUSTER_SECOND_NS, &a->verdict, err);
 }
 
+/* A stranger: what is decided is kept first. */
 static int
 judge(void *arg, struct store *s, struct err *err)
 {
@@ -249,18 +306,8 @@ judge(void *arg, struct store *s, struct err *err)
 	struct rows r;
 
 	int rc = rows_read(&r, s, err);
-	if (rc == 0) {
-		const struct admission_state state = {
-			.mode = mode_of(&r.cluster),
-			.nodes = (const void *)r.nodes.data,
-			.nodes_count = r.nodes.length / sizeof(struct admission_node),
-			.tickets = (const void *)r.tickets.data,
-			.tickets_count = r.tickets.length / sizeof(struct admission_ticket),
-		};
-
-		rc = admission_judge(&state, &a->question, &a->peer, &a->from,
-				     world_wall_ns() / CLUSTER_SECOND_NS, &a->verdict, err);
-	}
+	if (rc == 0)
+		rc = judge_rows(a, &r, err);
 	if (rc == 0 && a->verdict.add) {
 		changed = true;
 		rc = put_new(a, s, err);
@@ -272,10 +319,81 @@ judge(void *arg, struct store *s, struct err *err)
 		changed = true;
 		rc = store_put(s, STORE_TICKET, &t[a->verdict.ticket], err);
 	}
-	if (rc == 0 && a->question.what == ADMISSION_RENEW)
-		rc = put_address(a, s, &changed, err);
 	rows_fini(&r);
 	return rc < 0 ? -1 : !changed;
+}
+
+/* ---- members ---- */
+
+/* One that asked from another address than it was admitted with. */
+struct moved {
+	struct cluster *c;
+	uint32_t node;
+	char address[ADDR_TEXT_BYTES];
+};
+
+static int
+put_address(void *arg, struct store *s, struct err *err)
+{
+	const struct moved *m = arg;
+	const struct cluster_node *known = cluster_roster_find(m->c, m->node);
+	struct store_node row;
+
+	if (!known || known->row.id == 0)
+		return 1;
+	if (store_get(s, STORE_NODE, known->row.id, &row, err) < 0)
+		return -1;
+	if (row.removed || text_equal(row.address, m->address))
+		return 1;
+	text_copy(row.address, sizeof(row.address), m->address);
+	return store_put(s, STORE_NODE, &row, err);
+}
+
+static void
+address_put(void *arg, const struct err *err)
+{
+	struct moved *m = arg;
+
+	if (err && !m->c->freed)
+		log_err(LOG_INFO, "the new address of a node was not kept", err);
+	mem_free(m);
+}
+
+/* The answer does not wait for it: the store may take no changes now, and gossip says the same. */
+static void
+keep_address(struct admit *a)
+{
+	const struct cluster_node *known = cluster_roster_find(a->c, a->verdict.node.id);
+	struct moved *m = mem_zalloc(MEM_SCHEDULER, sizeof(*m));
+	struct err err = {0};
+
+	if (!m)
+		return;
+	m->c = a->c;
+	m->node = a->verdict.node.id;
+	addr_put(&a->verdict.node.address, m->address, sizeof(m->address));
+	if (!known || text_equal(known->row.address, m->address) ||
+	    cluster_store_change(a->c, put_address, address_put, m, &err) < 0)
+		mem_free(m);
+}
+
+static void
+answer_member(struct admit *a)
+{
+	struct err err = {0};
+	struct rows r;
+
+	int rc = rows_read(&r, a->c->m->store, &err);
+	if (rc == 0)
+		rc = judge_rows(a, &r, &err);
+	rows_fini(&r);
+	if (rc < 0) {
+		refuse(a, &err);
+		return;
+	}
+	if (a->question.what == ADMISSION_RENEW)
+		keep_address(a);
+	answer(a);
 }
 
 /* ---- telling the others ---- */
@@ -356,10 +474,18 @@ take_question(struct admit *a, const uint8_t *message, size_t bytes)
 		refuse(a, &err);
 		return;
 	}
-	if (a->question.what == ADMISSION_RENEW &&
+	if (a->question.what != ADMISSION_JOIN &&
 	    channel_standing(a->channel) == CHANNEL_STRANGER) {
 		err_set(&err, ERR_DENIED, "only a node of the cluster can ask for a certificate");
 		refuse(a, &err);
+		return;
+	}
+	if (a->question.what > ADMISSION_RENEW && channel_standing(a->channel) != CHANNEL_MEMBER) {
+		admit_free(a); /* it renews its certificate first */
+		return;
+	}
+	if (a->question.what != ADMISSION_JOIN) {
+		answer_member(a);
 		return;
 	}
 	if (cluster_store_change(a->c, judge, kept, a, &err) < 0)
@@ -435,7 +561,8 @@ cluster_admit_channel(void *arg, struct channel *channel)
 {
 	static const struct channel_calls calls = {on_nothing, on_data, on_nothing, on_down};
 	struct cluster *c = arg;
-	struct admit *a = make_room(c) ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
+	struct admit *a =
+		cluster_keeper(c) && make_room(c) ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
 
 	if (!a) {
 		channel_abort(channel);

@@ -37,6 +37,26 @@ struct cluster_node {
 	uint64_t mark; /* of the look at the rows that saw it last */
 };
 
+/* Something that keepers are asked for, until they give it. */
+struct cluster_asking {
+	struct petition *petition;
+	uint64_t at_ns, wait_s;
+};
+
+/* What this node calls etcd with: PEM, NUL behind it. */
+struct cluster_pass {
+	struct buf leaf, authority, key;
+	int64_t since_s;
+	uint64_t number; /* 0: has none */
+};
+
+/* What the files of this node's etcd were made of. */
+struct cluster_order_mark {
+	int64_t day;
+	uint64_t sent_away, addresses;
+	uint8_t digest[32];
+};
+
 /* A change of the store that waits for its turn. work is called within a transaction: 0, it is to
  * be kept; 1, there is nothing to change; or -1. It may be called again after a conflict. */
 struct cluster_change {
@@ -99,6 +119,21 @@ struct cluster {
 	struct list admits;
 	size_t admits_count;
 
+	/* cluster_keepers.c */
+	struct cluster_asking key;
+	uint32_t next_keeper; /* that is being marked; 0: nobody */
+	uint64_t keepers_at_ns;
+
+	/* cluster_pass.c */
+	struct cluster_asking passing;
+	struct cluster_pass pass;
+
+	/* cluster_order.c */
+	bool ordered;
+	struct msg_etcd_order order;
+	struct cluster_order_mark order_mark;
+	uint64_t order_at_ns, turn_at_ns;
+
 	/* cluster_join.c, cluster_leave.c: at most one of a kind */
 	struct cluster_join *join;
 	struct petition *renewal;
@@ -122,7 +157,6 @@ struct cluster {
 void cluster_renew_process(struct cluster *c);
 /* The state of the certificate, from its chain. */
 int cluster_read_times(struct cluster *c, struct err *err) MUST_CHECK;
-bool cluster_keeper(const struct cluster *c);
 /* Answers, unless the process ends: then the next one is given the request, and answers. */
 void cluster_answer(struct cluster *c, const struct station_request *q, const void *body,
 		    size_t bytes, const int *fds, size_t count);
@@ -219,6 +253,30 @@ void cluster_admit_tick(struct cluster *c, uint64_t now_ns);
 void cluster_admit_end(struct cluster *c);
 /* Entries about those that were admitted lately. */
 void cluster_admit_announce(struct cluster *c);
+
+/* ---- cluster_ask.c ---- */
+
+/* Where keepers can be asked. */
+size_t cluster_ask_whom(struct cluster *c, struct addr *out, size_t max);
+int cluster_ask(struct cluster *c, enum admission_what what, petition_fn done,
+		struct petition **out, struct err *err) MUST_CHECK;
+bool cluster_asking_due(const struct cluster_asking *a, uint64_t now_ns);
+/* done: with the cluster as arg; ends with cluster_asking_end. log: what is not had. */
+void cluster_asking_begin(struct cluster *c, struct cluster_asking *a, enum admission_what what,
+			  petition_fn done, const char *log);
+void cluster_asking_failed(struct cluster_asking *a, const char *log, const struct err *err);
+void cluster_asking_done(struct cluster_asking *a);
+void cluster_asking_end(struct cluster_asking *a);
+
+/* ---- cluster_keepers.c, cluster_pass.c, cluster_order.c ---- */
+
+void cluster_keepers_tick(struct cluster *c, uint64_t now_ns);
+void cluster_keepers_end(struct cluster *c);
+void cluster_pass_open(struct cluster *c);
+void cluster_pass_tick(struct cluster *c, uint64_t now_ns);
+void cluster_pass_end(struct cluster *c);
+void cluster_order_tick(struct cluster *c, uint64_t now_ns);
+void cluster_order_publish(struct cluster *c);
 
 /* ---- cluster_join.c, cluster_renew.c ---- */
 

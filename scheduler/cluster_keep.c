@@ -33,6 +33,11 @@ static const char session_file[] = "session";
 static const char incarnation_file[] = "incarnation";
 static const char claims_file[] = "claims"; /* placing.h */
 static const char left_file[] = "left";
+static const char pass_file[] = "pass";
+
+const char cluster_keep_etcd_folder[] = "etcd";
+const char *const cluster_keep_etcd[CLUSTER_KEEP_ETCD] = {
+	"clients.crt", "peers.crt", "server.key", "server.crt", "peer.crt", "revoked.crl"};
 
 void
 cluster_keep_init(struct cluster_keep *k)
@@ -370,6 +375,46 @@ cluster_keep_get_nodes(int folder, struct buf *bytes, struct admission_answer *o
 	return admission_take_answer(c.at, cursor_left(&c), out, err);
 }
 
+/* ---- to call the store with ---- */
+
+int
+cluster_keep_put_pass(int folder, const struct buf *leaf, const struct buf *authority,
+		      struct err *err)
+{
+	struct buf b;
+
+	buf_init(&b, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
+	buf_blob(&b, leaf->data, leaf->length);
+	buf_blob(&b, authority->data, authority->length);
+	int rc = write_file(folder, pass_file, &b, err);
+	buf_fini(&b);
+	return rc;
+}
+
+int
+cluster_keep_get_pass(int folder, struct buf *leaf, struct buf *authority, struct err *err)
+{
+	size_t leaf_bytes = 0, authority_bytes = 0;
+	struct cursor c;
+	struct buf b;
+
+	buf_init(&b, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
+	int rc = read_file(folder, pass_file, &b, &c, err);
+	if (rc == 0) {
+		const void *at = cursor_blob(&c, CLUSTER_KEEP_MAX, &leaf_bytes);
+		const void *by = cursor_blob(&c, CLUSTER_KEEP_MAX, &authority_bytes);
+
+		if (!at || !by || !cursor_done(&c)) {
+			rc = damaged(err, pass_file);
+		} else {
+			buf_put(leaf, at, leaf_bytes);
+			buf_put(authority, by, authority_bytes);
+		}
+	}
+	buf_fini(&b);
+	return rc;
+}
+
 /* ---- leaving ---- */
 
 int
@@ -398,6 +443,18 @@ cluster_keep_left(int folder)
 	return how;
 }
 
+static void
+clear_etcd(int cluster)
+{
+	defer_close int folder = fd_open_beneath(cluster, cluster_keep_etcd_folder,
+						 O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	for (size_t i = 0; folder >= 0 && i < CLUSTER_KEEP_ETCD; i++)
+		remove_file(folder, cluster_keep_etcd[i]);
+	if (folder >= 0)
+		(void)unlinkat(cluster, cluster_keep_etcd_folder, AT_REMOVEDIR);
+}
+
 int
 cluster_keep_clear(int folder, struct err *err)
 {
@@ -406,6 +463,8 @@ cluster_keep_clear(int folder, struct err *err)
 	remove_file(folder, session_file);
 	remove_file(folder, incarnation_file);
 	remove_file(folder, claims_file);
+	remove_file(folder, pass_file);
+	clear_etcd(folder);
 	if (fsync(folder) < 0)
 		return err_sys(err, errno, "cannot write the folder of the cluster");
 	remove_file(folder, left_file);

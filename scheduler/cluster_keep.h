@@ -13,6 +13,8 @@
  *   nodes        the list that came with the admission, for as long as there is none of the store
  *   session      number of the envelopes' session (gossip/envelope.h)
  *   incarnation  gossip's own
+ *   pass         what it calls the cluster's etcd with (credentials.h)
+ *   etcd/        what its own etcd shows (cluster_order.c)
  *   left         it has left, and what that means for its store has yet to be done
  *
  * Files are durable before a function returns. Threading: one owner.
@@ -44,6 +46,11 @@ struct cluster_keep {
 	struct buf chain;                    /* as identity_issue gives it */
 };
 
+/* Files of its etcd, in a folder of that name. */
+enum { CLUSTER_KEEP_ETCD = 6 };
+extern const char cluster_keep_etcd_folder[];
+extern const char *const cluster_keep_etcd[CLUSTER_KEEP_ETCD];
+
 void cluster_keep_init(struct cluster_keep *k);
 void cluster_keep_fini(struct cluster_keep *k);
 
@@ -67,6 +74,12 @@ int cluster_keep_put_nodes(int folder, const struct admission_node *nodes, size_
 /* An answer that has nothing but nodes; admission_answer_fini in any case. */
 int cluster_keep_get_nodes(int folder, struct buf *bytes, struct admission_answer *out,
 			   struct err *err) MUST_CHECK;
+
+int cluster_keep_put_pass(int folder, const struct buf *leaf, const struct buf *authority,
+			  struct err *err) MUST_CHECK;
+/* ERR_NOT_FOUND: there is none. */
+int cluster_keep_get_pass(int folder, struct buf *leaf, struct buf *authority,
+			  struct err *err) MUST_CHECK;
 
 enum cluster_keep_left {
 	CLUSTER_KEEP_STAYED,

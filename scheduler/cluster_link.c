@@ -146,7 +146,7 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		.folder = c->folder,
 		.self = &c->self,
 		.rules = c->rules,
-		.admission = cluster_keeper(c) ? cluster_admit_channel : NULL,
+		.admission = cluster_admit_channel,
 		.store = cluster_feed_channel,
 		.arg = c,
 	};

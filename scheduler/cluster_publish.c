@@ -206,6 +206,7 @@ cluster_publish(struct cluster *c)
 		return;
 	publish_members(c);
 	publish_cluster(c);
+	cluster_order_publish(c);
 	station_kick(c->st);
 }
 

@@ -110,47 +110,6 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 
 /* ---- asking ---- */
 
-static size_t
-keepers(struct cluster *c, struct addr *out, size_t max)
-{
-	struct map_iter it = {0};
-	size_t count = 0;
-
-	while (count < max && map_next(&c->nodes, &it)) {
-		const struct cluster_node *n = it.value;
-
-		if (n->row.keeper && !n->row.removed && n->row.node != c->keep.node &&
-		    cluster_address(c, n->row.node, &out[count]))
-			count++;
-	}
-	if (count < max && c->keep.via && cluster_address(c, c->keep.via, &out[count]))
-		count++;
-	if (count < max && c->keep.via_address.port)
-		out[count++] = c->keep.via_address;
-	return count;
-}
-
-static int
-ask(struct cluster *c, struct err *err)
-{
-	struct addr addresses[PETITION_ADDRESSES_MAX];
-	struct petition_config config = {
-		.loop = station_loop(c->st),
-		.rules = c->rules,
-		.addresses = addresses,
-		.count = keepers(c, addresses, PETITION_ADDRESSES_MAX),
-		.question = {.what = ADMISSION_RENEW},
-		.done = answered,
-		.arg = c,
-	};
-
-	if (config.count == 0)
-		return err_set(err, ERR_UNREACHABLE,
-			       "no node is known that can renew a certificate");
-	cluster_link_own(c, &config.question.address);
-	return petition_new(&config, &c->renewal, err);
-}
-
 static int
 issue_own(struct cluster *c, struct err *err)
 {
@@ -194,7 +153,8 @@ cluster_renew_tick(struct cluster *c, uint64_t now_ns)
 	if (!c->member || c->renewal || c->leave || now_ns < c->renew_at_ns || !is_due(c, now_ns))
 		return;
 	c->renew_at_ns = now_ns + (uint64_t)FIRST_WAIT_S * CLUSTER_SECOND_NS;
-	int rc = cluster_keeper(c) ? issue_own(c, &err) : ask(c, &err);
+	int rc = cluster_keeper(c) ? issue_own(c, &err)
+				   : cluster_ask(c, ADMISSION_RENEW, answered, &c->renewal, &err);
 	if (rc < 0)
 		failed(c, &err);
 	else if (!c->renewal)

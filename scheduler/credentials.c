@@ -168,6 +168,22 @@ credentials_put_key(const uint8_t private_key[IDENTITY_KEY], struct buf *out, st
 	return take_bio(bio, ok, out, err);
 }
 
+bool
+credentials_key_public(const void *pem, size_t bytes, uint8_t public_out[IDENTITY_KEY])
+{
+	BIO *bio =
+		bytes > 0 && bytes <= CREDENTIALS_PEM_MAX ? BIO_new_mem_buf(pem, (int)bytes) : NULL;
+	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	size_t length = IDENTITY_KEY;
+	bool ok = key && EVP_PKEY_is_a(key, "ED25519") == 1 &&
+		  EVP_PKEY_get_raw_public_key(key, public_out, &length) == 1;
+
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	ERR_clear_error();
+	return ok;
+}
+
 /* ---- leaves ---- */
 
 static void

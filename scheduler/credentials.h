@@ -25,6 +25,7 @@
  * Threading: pure functions. No clock: wall_s is now, seconds since 1970.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/addr.h"
@@ -68,6 +69,8 @@ int credentials_put_authority(const struct identity_authority *from, struct buf 
 /* An Ed25519 key as PEM; out is wiped by whoever has it. */
 int credentials_put_key(const uint8_t private_key[IDENTITY_KEY], struct buf *out,
 			struct err *err) MUST_CHECK;
+/* Of such a text, the public half; false: it is none. */
+bool credentials_key_public(const void *pem, size_t bytes, uint8_t public_out[IDENTITY_KEY]);
 /* All leaves of these nodes that may still be in time are good no more: a list for etcd (RFC 5280,
  * 5), as PEM. */
 int credentials_revoke(const struct identity_authority *from, enum credentials_authority of,
