@@ -59,6 +59,7 @@ const char *const events_types[] = {
 	"replica.stopped",
 	"replica.removed",
 	"node.joined",
+	"node.keeper",
 	"node.ready",
 	"node.suspect",
 	"node.dead",

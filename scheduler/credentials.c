@@ -32,8 +32,8 @@ static const struct {
 	const char *name;
 	const char *info; /* of the key's derivation: never to be changed */
 } authorities[] = {
-	[CREDENTIALS_CLIENTS] = {"authority of a cluster's store", "zlayer etcd clients 1"},
-	[CREDENTIALS_PEERS] = {"authority of a store's members", "zlayer etcd peers 1"},
+	[CREDENTIALS_CLIENTS] = {"authority of a cluster's store", "zlayer.etcd.clients.1"},
+	[CREDENTIALS_PEERS] = {"authority of a store's members", "zlayer.etcd.peers.1"},
 };
 
 static int
