@@ -277,7 +277,7 @@ take_backends(struct services *s, const struct services_input *in, struct err *e
 			if (b->service != v->face.row->service || !b->replica ||
 			    b->ports_count > MSG_ENDPOINTS_MAX ||
 			    v->face.row->endpoint_index >= b->ports_count ||
-			    (b->state != MSG_BACKEND_ACTIVE && b->state != MSG_BACKEND_DRAINING))
+			    b->state < MSG_BACKEND_ACTIVE || b->state > MSG_BACKEND_DOUBTED)
 				continue;
 			if (take_member(s, v, b, in, err) < 0)
 				return -1;

@@ -454,7 +454,7 @@ add_replica(void *arg, uint64_t key, const void *bytes)
 		r.running = c->running;
 	}
 	if (backend) {
-		r.ready = backend->state == MSG_BACKEND_ACTIVE;
+		r.ready = backend->state != MSG_BACKEND_DRAINING;
 		memcpy(r.ports, backend->ports, sizeof(r.ports));
 		if (!c && addr_is_v4(&backend->addr))
 			r.addr4 = backend->addr;

@@ -47,7 +47,7 @@ row_holds(uint64_t key, const struct msg_backend *row)
 {
 	return row->replica == key && row->service != 0 && MSG_OK(row->name) &&
 	       row->ports_count <= MSG_ENDPOINTS_MAX && !addr_is_zero(&row->addr) &&
-	       (row->state == MSG_BACKEND_ACTIVE || row->state == MSG_BACKEND_DRAINING);
+	       row->state >= MSG_BACKEND_ACTIVE && row->state <= MSG_BACKEND_DOUBTED;
 }
 
 /* "deployment/service.N" -> "deployment/service" */
@@ -140,7 +140,7 @@ hide_series(struct backend_table *b, const struct backend *gone)
 
 		if (other->up != gone->up)
 			continue;
-		metric_set(other->up, other->row.state == MSG_BACKEND_ACTIVE);
+		metric_set(other->up, !other->load.draining);
 		return;
 	}
 	metric_hide(gone->up);
@@ -187,6 +187,7 @@ backend_table_change(struct backend_table *b, uint64_t replica, const struct msg
 		 memcmp(backend->row.ports, row->ports, sizeof(row->ports)) != 0);
 	backend->row = *row;
 	backend->load.draining = row->state == MSG_BACKEND_DRAINING;
+	backend->load.doubted = row->state == MSG_BACKEND_DOUBTED;
 	if (moved)
 		backend->load.failures = 0;
 	if (moved || backend->load.draining)

@@ -38,7 +38,7 @@ rank(const struct balance_replica *r, const struct balance_replica *const *tried
 		return 0;
 	if (was_tried(r, tried, count))
 		return 1;
-	return r->avoid_until_ms > now_ms ? 2 : 3;
+	return r->avoid_until_ms > now_ms || r->doubted ? 2 : 3;
 }
 
 /* Measured latencies differ by noise: only from a factor of two on they count. */
@@ -134,6 +134,18 @@ balance_choose(struct balance_replica *const *replicas, size_t count, enum msg_b
 	if (how == MSG_BALANCE_ROUND_ROBIN)
 		return nth(&c, (*turn)++ % c.fitting);
 	return choose_p2c(&c, world);
+}
+
+bool
+balance_has_other(struct balance_replica *const *replicas, size_t count,
+		  const struct balance_replica *const *tried, size_t tried_count,
+		  const struct balance_replica *waits, uint64_t now_ms)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (replicas[i] != waits && rank(replicas[i], tried, tried_count, now_ms) > 1)
+			return true;
+	}
+	return false;
 }
 
 void

@@ -5,7 +5,7 @@
 /*
  * Which replica a request goes to, and what is known of each: latency, load, failures. I/O-free:
  * time and randomness come in. Replicas that are draining get nothing new; ones that failed lately
- * are passed over while others are there (passive ejection).
+ * are passed over while others are there (passive ejection), and so are those of nodes in doubt.
  * Threading: one owner.
  */
 
@@ -33,6 +33,7 @@ struct balance_replica {
 	uint64_t avoid_until_ms;
 	uint64_t ejected_until_ms;
 	bool draining;
+	bool doubted; /* its node does not answer just now */
 };
 
 /* The index of the chosen one, or -1 when there is none. tried: replicas that this request was sent
@@ -45,6 +46,12 @@ void balance_begin(struct balance_replica *r);
 void balance_end(struct balance_replica *r);
 /* An answer began after this time. */
 void balance_answered(struct balance_replica *r, uint64_t latency_ns);
+/* Whether one is left that a request may as well go to, which was sent to `tried` and waits there.
+ */
+bool balance_has_other(struct balance_replica *const *replicas, size_t count,
+		       const struct balance_replica *const *tried, size_t tried_count,
+		       const struct balance_replica *waits, uint64_t now_ms);
+
 /* How many more of these may be ejected: what fails everywhere is no fault of one replica, and
  * those that are left must carry the load. Never the last one that takes requests. */
 size_t balance_spare(struct balance_replica *const *replicas, size_t count, uint64_t now_ms);

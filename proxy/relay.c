@@ -163,7 +163,7 @@ relay_pick(const struct relay_endpoint *e, const struct service *s, const struct
 
 	for (size_t i = 0; s && i < s->count; i++) {
 		struct backend *b = s->backends[i];
-		bool fit = b->load.avoid_until_ms <= now_ms;
+		bool fit = b->load.avoid_until_ms <= now_ms && !b->load.doubted;
 		uint64_t n;
 
 		if (b->load.draining || !relay_port(e, b) || (sound && !fit))

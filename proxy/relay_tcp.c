@@ -347,6 +347,19 @@ on_timeout(struct wheel_timer *t)
 		peer_abort(p); /* it took no more bytes */
 }
 
+/* A machine that is gone refuses nothing, and who waits for it for long could have been served. */
+static uint64_t
+connect_ms(const struct relay_tcp *r, const struct backend *b)
+{
+	const struct service *s = b->service;
+
+	return s && r->attempts < WORKER_ATTEMPTS &&
+			       balance_has_other(s->loads, s->count, r->tried, r->attempts,
+						 &b->load, worker_now_ms(r->c->w))
+		       ? WORKER_CONNECT_OTHER_MS
+		       : WORKER_CONNECT_MS;
+}
+
 static bool
 peer_start(struct relay_tcp *r, struct backend *b)
 {
@@ -375,7 +388,7 @@ peer_start(struct relay_tcp *r, struct backend *b)
 		peer_close(p);
 		return false;
 	}
-	wheel_set(&w->wheel, &p->timer, worker_now_ms(w) + WORKER_CONNECT_MS);
+	wheel_set(&w->wheel, &p->timer, worker_now_ms(w) + connect_ms(r, b));
 	worker_wake_tick(w);
 	return true;
 }

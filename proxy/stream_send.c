@@ -42,6 +42,18 @@ choose(struct stream *s)
 	return i < 0 ? NULL : service->backends[i];
 }
 
+/* A machine that is gone refuses nothing, and who waits for it for long could have been served. */
+static uint64_t
+connect_ms(const struct stream *s)
+{
+	const struct service *service = s->backend->service;
+	bool other = service && s->attempts < WORKER_ATTEMPTS && s->body_kept &&
+		     balance_has_other(service->loads, service->count, s->tried, s->tried_count,
+				       &s->backend->load, worker_now_ms(s->w));
+
+	return other ? WORKER_CONNECT_OTHER_MS : WORKER_CONNECT_MS;
+}
+
 static void
 send_start(struct stream *s)
 {
@@ -141,7 +153,7 @@ stream_try(struct stream *s)
 	if (upstream_connected(s->up))
 		send_start(s);
 	else
-		stream_deadline(s, WORKER_CONNECT_MS);
+		stream_deadline(s, connect_ms(s));
 }
 
 void

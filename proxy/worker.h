@@ -49,7 +49,8 @@ enum {
 	WORKER_KEEP_ALIVE_MS = 75000,
 	WORKER_H2_IDLE_MS = 120000,
 	WORKER_CONNECT_MS = 5000,
-	WORKER_ANSWER_MS = 60000, /* until a replica's answer begins */
+	WORKER_CONNECT_OTHER_MS = 1000, /* while there is another replica that could be asked */
+	WORKER_ANSWER_MS = 60000,       /* until a replica's answer begins */
 	WORKER_STREAM_IDLE_MS = 300000,
 	WORKER_TUNNEL_IDLE_MS = 3600000,
 	WORKER_UPSTREAM_IDLE_MS = 55000,

@@ -66,7 +66,8 @@ struct msg_stream { /* key: id from the store (service, endpoint) */
 	struct addr_prefix deny[8];
 };
 
-enum msg_backend_state { MSG_BACKEND_ACTIVE = 1, MSG_BACKEND_DRAINING };
+/* DOUBTED: its node does not answer just now; it is asked when there is no other one. */
+enum msg_backend_state { MSG_BACKEND_ACTIVE = 1, MSG_BACKEND_DRAINING, MSG_BACKEND_DOUBTED };
 
 struct msg_backend { /* key: replica */
 	uint64_t replica;

@@ -59,6 +59,14 @@ cluster_has(const struct cluster *c, uint32_t node)
 }
 
 bool
+cluster_doubts(const struct cluster *c, uint32_t node)
+{
+	const struct cluster_node *n = cluster_roster_find(c, node);
+
+	return n && n->state == GOSSIP_SUSPECT;
+}
+
+bool
 cluster_address(struct cluster *c, uint32_t node, struct addr *out)
 {
 	const struct cluster_node *n = cluster_roster_find(c, node);

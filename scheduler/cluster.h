@@ -74,6 +74,8 @@ bool cluster_address(struct cluster *c, uint32_t node, struct addr *out);
 uint32_t cluster_writer(const struct cluster *c);
 /* Containers of that node can be reached from here. */
 bool cluster_reaches(const struct cluster *c, uint32_t node);
+/* It gave no answer when it was asked last, and is not given up yet. */
+bool cluster_doubts(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */
 bool cluster_has(const struct cluster *c, uint32_t node);
 

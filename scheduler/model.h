@@ -153,6 +153,8 @@ struct model_hooks {
 	bool (*conducts)(void *arg, const struct deployment *d);
 	/* Packets of this node come to the containers of that one. */
 	bool (*reaches)(void *arg, uint32_t node);
+	/* That node does not answer just now. */
+	bool (*doubts)(void *arg, uint32_t node);
 };
 
 struct placing;

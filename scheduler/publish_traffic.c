@@ -198,10 +198,20 @@ is_reachable(const struct model *m, const struct replica *p)
 	return !p->remote || remote_is_reachable(m, p);
 }
 
+static uint32_t
+state_of(const struct model *m, const struct replica *p)
+{
+	uint32_t state = is_reachable(m, p) ? lifecycle_balance(&p->life) : 0;
+
+	return state == MSG_BACKEND_ACTIVE && p->remote && remote_is_doubted(m, p)
+		       ? MSG_BACKEND_DOUBTED
+		       : state;
+}
+
 static void
 put_backend(struct publish_table *t, struct replica *p)
 {
-	uint32_t state = is_reachable(t->m, p) ? lifecycle_balance(&p->life) : 0;
+	uint32_t state = state_of(t->m, p);
 	const struct doc_service *order = state ? model_in_force(t->m, p->service) : NULL;
 	const struct doc_service *own = state ? model_spec(t->m, p) : NULL;
 	struct msg_backend row = {

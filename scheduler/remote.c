@@ -174,3 +174,9 @@ remote_is_reachable(const struct model *m, const struct replica *p)
 {
 	return m->hooks.reaches && m->hooks.reaches(m->hooks.arg, p->node_id);
 }
+
+bool
+remote_is_doubted(const struct model *m, const struct replica *p)
+{
+	return m->hooks.doubts && m->hooks.doubts(m->hooks.arg, p->node_id);
+}

@@ -24,5 +24,7 @@ void remote_tell(const struct model *m, const struct replica *p, struct tidings_
 
 /* Whether this node's proxies can reach it: its node's addresses are known and nobody else's. */
 bool remote_is_reachable(const struct model *m, const struct replica *p);
+/* Whether its node does not answer just now: others are asked first. */
+bool remote_is_doubted(const struct model *m, const struct replica *p);
 
 #endif

@@ -435,6 +435,14 @@ reaches(void *arg, uint32_t node)
 	return cluster_reaches(s->cluster, node);
 }
 
+static bool
+doubts(void *arg, uint32_t node)
+{
+	const struct scheduler *s = arg;
+
+	return cluster_doubts(s->cluster, node);
+}
+
 static int
 start(struct station *st, struct err *err)
 {
@@ -461,8 +469,11 @@ start(struct station *st, struct err *err)
 		       s->boot, now, world_wall_ns(), err) < 0)
 		return -1;
 	s->open = true;
-	s->model.hooks = (struct model_hooks){
-		.arg = s, .stir = stir, .cluster_rows = cluster_rows, .reaches = reaches};
+	s->model.hooks = (struct model_hooks){.arg = s,
+					      .stir = stir,
+					      .cluster_rows = cluster_rows,
+					      .reaches = reaches,
+					      .doubts = doubts};
 	intake_init(&s->intake, &s->model,
 		    &(struct intake_out){s, pass_before_answer, answer_change});
 	s->model.node_id = cluster_self(s->cluster);

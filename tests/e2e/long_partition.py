@@ -76,7 +76,7 @@ def test_changes_of_one_part():
         agreed_total(c.nodes, 5)
         c.partition(c[2], c[:2])
         wait_for(lambda: c[0].nodes()["edge-3"]["state"] == "unreachable", "it is missed")
-        c[0].cli("rm", "away", "--yes", "--force", status=None)
+        c[0].cli("rm", "away", "--yes")
         c[1].deploy(service(replicas=2))
         c[1].deploy(service(name="new", host="new.test", deployment="here", replicas=2))
         agreed_total(c[:2], 4)

@@ -209,7 +209,7 @@ class Node:
         Node.count += 1
         self.space = space
         self.group = None
-        self.name = name or f"e2e-{os.getpid()}-{Node.count}"
+        self.name = name or f"e2e-{os.getpid()}-{Node.count:03d}"  # none begins with another one
         self.folder = tempfile.mkdtemp(prefix="zlayer-e2e-")
         self.data = os.path.join(self.folder, "data")
         self.run_folder = f"/run/zlayer/{self.name}"

@@ -99,6 +99,29 @@ test_slow_and_busy(void **state)
 }
 
 static void
+test_doubted(void **state)
+{
+	const struct balance_replica *tried[] = {&replicas[2]};
+
+	(void)state;
+	reset();
+	replicas[0].doubted = replicas[1].doubted = true;
+	for (int i = 0; i < 100; i++)
+		assert_true(choose(MSG_BALANCE_P2C, NULL) >= 2);
+	/* They are asked when all others failed or leave. */
+	replicas[3].draining = true;
+	assert_int_equal(choose(MSG_BALANCE_P2C, NULL), 2);
+	assert_in_range(choose(MSG_BALANCE_P2C, &replicas[2]), 0, 1);
+	replicas[2].draining = true;
+	assert_in_range(choose(MSG_BALANCE_P2C, NULL), 0, 1);
+	/* Who waits for one of them has the other one, until that was tried. */
+	assert_true(balance_has_other(pointers, N, NULL, 0, &replicas[0], 0));
+	tried[0] = &replicas[1];
+	assert_false(balance_has_other(pointers, N, tried, 1, &replicas[0], 0));
+	assert_false(balance_has_other(pointers, 1, NULL, 0, &replicas[0], 0));
+}
+
+static void
 test_draining_and_tried(void **state)
 {
 	(void)state;
@@ -204,11 +227,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_equal),
-		cmocka_unit_test(test_slow_and_busy),
-		cmocka_unit_test(test_draining_and_tried),
-		cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_share_of_ejections),
+		cmocka_unit_test(test_equal),    cmocka_unit_test(test_slow_and_busy),
+		cmocka_unit_test(test_doubted),  cmocka_unit_test(test_draining_and_tried),
+		cmocka_unit_test(test_failures), cmocka_unit_test(test_share_of_ejections),
 		cmocka_unit_test(test_latency),
 	};
 
