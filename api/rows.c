@@ -17,6 +17,7 @@ static const struct {
 	{ROLE_SCHEDULER, MSG_TABLE_SERVICE, sizeof(struct msg_service)},
 	{ROLE_SCHEDULER, MSG_TABLE_REPLICA, sizeof(struct msg_replica)},
 	{ROLE_SCHEDULER, MSG_TABLE_CRON, sizeof(struct msg_cron)},
+	{ROLE_SCHEDULER, MSG_TABLE_FIGURES, sizeof(struct msg_figures)},
 	{ROLE_SCHEDULER, MSG_TABLE_OPERATION, sizeof(struct msg_operation)},
 	{ROLE_SCHEDULER, MSG_TABLE_ROUTE, sizeof(struct msg_route)},
 	{ROLE_SCHEDULER, MSG_TABLE_MEMBER, sizeof(struct msg_member)},

@@ -6,6 +6,7 @@
 #include "api/crons.h"
 #include "api/nodes.h"
 #include "api/rows.h"
+#include "api/view_scale.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -23,20 +24,6 @@ static const char *const service_states[] = {
 	[MSG_SERVICE_DEGRADED] = "degraded", [MSG_SERVICE_STOPPED] = "stopped",
 	[MSG_SERVICE_FAILED] = "failed",     [MSG_SERVICE_IDLE] = "idle",
 	[MSG_SERVICE_SCALING] = "scaling",
-};
-static const char *const scale_reasons[] = {
-	[MSG_SCALE_FITS] = "fits",           [MSG_SCALE_BOUNDS] = "bounds",
-	[MSG_SCALE_LOAD] = "load",           [MSG_SCALE_AT_MAX] = "at_max",
-	[MSG_SCALE_IDLE] = "idle",           [MSG_SCALE_ASLEEP] = "asleep",
-	[MSG_SCALE_WAKE] = "wake",           [MSG_SCALE_COOLING] = "cooling",
-	[MSG_SCALE_STARTING] = "starting",   [MSG_SCALE_PARTIAL] = "partial",
-	[MSG_SCALE_NO_TARGET] = "no_target", [MSG_SCALE_PAUSED] = "paused",
-	[MSG_SCALE_HELD] = "held",
-};
-static const char *const scale_modes[] = {
-	[MSG_SCALE_FIXED] = "fixed",
-	[MSG_SCALE_ADAPTIVE] = "adaptive",
-	[MSG_SCALE_MANUAL] = "manual",
 };
 static const char *const replica_states[] = {
 	[MSG_REPLICA_PENDING] = "pending",     [MSG_REPLICA_CREATING] = "creating",
@@ -215,57 +202,6 @@ put_runs(struct json *j, struct server *server, const struct msg_service *s)
 	rows_fini(&rows);
 }
 
-/* cpu and memory in percent of a replica's limit, rps in requests a second; what is not known is
- * null. */
-static void
-put_figures(struct json *j, const struct msg_service *s)
-{
-	static const struct {
-		const char *name;
-		uint64_t unit;
-	} metrics[MSG_SCALE_METRICS] = {{"cpu", 10}, {"memory", 10}, {"rps", 1000}};
-
-	json_object(j, "targets");
-	for (size_t i = 0; i < MSG_SCALE_METRICS; i++) {
-		const struct msg_scale_figure *f = &s->scale_figures[i];
-
-		if (!f->target)
-			continue;
-		json_object(j, metrics[i].name);
-		json_u64(j, "target", f->target / metrics[i].unit);
-		if (f->known)
-			json_u64(j, "mean", (f->mean + metrics[i].unit / 2) / metrics[i].unit);
-		else
-			json_null(j, "mean");
-		json_end(j);
-	}
-	json_end(j);
-}
-
-static void
-put_scale(struct json *j, const struct msg_service *s)
-{
-	json_object(j, "scale");
-	json_text(j, "mode", NAME_OF(scale_modes, s->scale_mode));
-	json_u64(j, "min", s->scale_min);
-	json_u64(j, "max", s->scale_max);
-	json_text(j, "decision", s->scale_reason ? NAME_OF(scale_reasons, s->scale_reason) : NULL);
-	json_u64(j, "waiting", s->scale_waiting);
-	json_u64(j, "cooldown_ms", s->scale_cooldown_ms);
-	put_figures(j, s);
-	if (s->scale_from != s->scale_to) {
-		json_object(j, "last");
-		json_u64(j, "from", s->scale_from);
-		json_u64(j, "to", s->scale_to);
-		view_time(j, "at", s->scale_changed_wall_ns);
-		VIEW_TEXT(j, "why", s->scale_why);
-		json_end(j);
-	} else {
-		json_null(j, "last");
-	}
-	json_end(j);
-}
-
 void
 view_service(struct json *j, struct server *server, const struct msg_service *s)
 {
@@ -278,7 +214,7 @@ view_service(struct json *j, struct server *server, const struct msg_service *s)
 	crons_view(j, server, s);
 	json_text(j, "state", NAME_OF(service_states, s->state));
 	json_u64(j, "revision", s->revision);
-	put_scale(j, s);
+	view_scale(j, server, s);
 	json_u64(j, "desired", s->desired);
 	json_u64(j, "running", s->running);
 	json_u64(j, "ready", s->ready);

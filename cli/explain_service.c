@@ -168,6 +168,59 @@ say_targets(struct explain *w, const json_t *scale)
 	explain_say(w, "why", line);
 }
 
+/* "edge-2: 2 ready, cpu 43%, memory 20%, 12 requests/s, 1 waits"; nodes with nothing are left out.
+ */
+static void
+say_node(struct explain *w, const json_t *targets, const json_t *n)
+{
+	static const char *const shares[] = {"cpu", "memory"};
+	long long ready = (long long)json_read_int(n, "ready");
+	long long waiting = (long long)json_read_int(n, "waiting");
+	long long rps = (long long)json_read_int(n, "rps");
+	long long open = (long long)json_read_int(n, "in_flight");
+	char line[240];
+	size_t used;
+
+	if (json_read_kind(json_read_get(n, "ready")) == JSON_READ_NULL) {
+		text_format(line, sizeof(line), "%s: has not said what it has",
+			    json_read_text(n, "node"));
+		explain_say(w, "node", line);
+		return;
+	}
+	if (!ready && !waiting && !rps && !open && json_read_bool(n, "whole"))
+		return;
+	text_format(line, sizeof(line), "%s: %lld ready", json_read_text(n, "node"), ready);
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+		const json_t *value = json_read_get(n, shares[i]);
+
+		used = strlen(line);
+		if (json_read_kind(json_read_get(targets, shares[i])) == JSON_READ_OBJECT &&
+		    json_read_kind(value) != JSON_READ_NULL)
+			text_format(line + used, sizeof(line) - used, ", %s %lld%%", shares[i],
+				    (long long)json_read_int(n, shares[i]));
+	}
+	used = strlen(line);
+	text_format(line + used, sizeof(line) - used, ", %lld requests/s, %lld open", rps, open);
+	used = strlen(line);
+	if (waiting)
+		text_format(line + used, sizeof(line) - used, ", %lld wait%s", waiting,
+			    waiting == 1 ? "s" : "");
+	used = strlen(line);
+	if (!json_read_bool(n, "whole"))
+		text_format(line + used, sizeof(line) - used, " (not all of it is known)");
+	explain_say(w, "node", line);
+}
+
+/* In a cluster, what each node has a part in. */
+static void
+say_nodes(struct explain *w, const json_t *scale)
+{
+	const json_t *nodes = json_read_array(scale, "nodes");
+
+	for (size_t i = 0; json_read_count(nodes) > 1 && i < json_read_count(nodes); i++)
+		say_node(w, json_read_get(scale, "targets"), json_read_at(nodes, i));
+}
+
 static void
 explain_scale(struct explain *w, const json_t *s)
 {
@@ -200,6 +253,7 @@ explain_scale(struct explain *w, const json_t *s)
 		      (long long)json_read_int(scale, "max"), words);
 	if (json_read_int(s, "desired") > 0)
 		say_targets(w, scale);
+	say_nodes(w, scale);
 	if (json_read_kind(last) == JSON_READ_OBJECT) {
 		text_format(line, sizeof(line), "%.19sZ from %lld to %lld: %s",
 			    json_read_text(last, "at"), (long long)json_read_int(last, "from"),

@@ -106,6 +106,23 @@ struct msg_service { /* key: id from the store */
 	char scale_why[MSG_TEXT]; /* of that */
 };
 
+enum msg_figures_flags {
+	MSG_FIGURES_SELF = 1 << 0,   /* of the node that says so */
+	MSG_FIGURES_WHOLE = 1 << 1,  /* nothing is missing, and they are not old */
+	MSG_FIGURES_SILENT = 1 << 2, /* the node has not said what it has: all else is 0 */
+};
+
+/* An adaptive service on a node: what its size is judged by. */
+struct msg_figures { /* key: a hash of service and node */
+	uint64_t service;
+	char node[MSG_NAME];
+	uint32_t flags;
+	uint32_t ready;                  /* replicas */
+	uint32_t waiting;                /* requests that came to that node, for a replica */
+	uint32_t in_flight;              /* of them open */
+	uint64_t sum[MSG_SCALE_METRICS]; /* as the mean of msg_scale_figure, over its replicas */
+};
+
 enum msg_cron_state {
 	MSG_CRON_WAITING = 1, /* for next_s */
 	MSG_CRON_DISABLED,    /* by hand */

@@ -127,8 +127,8 @@ static bool
 may_sleep(const struct autoscale *a, const struct autoscale_rule *rule,
 	  const struct autoscale_sample *s, uint64_t now_ns)
 {
-	return rule->min == 0 && s->size == 1 && s->ready == 1 && s->whole &&
-	       now_ns - a->asked_ns >= rule->cooldown_ns;
+	return rule->min == 0 && (s->size == 1 || !has_target(rule)) && s->ready == s->size &&
+	       s->whole && now_ns - a->asked_ns >= rule->cooldown_ns;
 }
 
 static struct autoscale_verdict
@@ -148,7 +148,7 @@ judge(const struct autoscale *a, const struct autoscale_rule *rule,
 	if (a->sampled_ns == 0)
 		return keep(s, s->ready == 0 ? AUTOSCALE_STARTING : AUTOSCALE_PARTIAL);
 	struct autoscale_verdict v = judge_load(a, rule, s);
-	if (v.size < s->size && !s->whole)
+	if (!s->whole && (v.size < s->size || v.reason == AUTOSCALE_FITS))
 		return keep(s, AUTOSCALE_PARTIAL);
 	return v;
 }

@@ -12,8 +12,9 @@
  *
  *   up    when any metric is at its target or above: in one step to the smallest size at which
  * every share is below its target; down  by one, when every share is at or below half of its target
- * and would stay below it; sleep from one to none, when min is 0 and nothing was asked for a whole
- * cooldown; wake  from none to one, as soon as a request waits: not held up by the cooldown.
+ * and would stay below it; sleep from one (without targets: from any size) to none, when min is 0
+ * and nothing was asked for a whole cooldown; wake  from none to one, as soon as a request waits:
+ * not held up by the cooldown.
  *
  * Nothing else happens within the cooldown after a change, while the size is not reached yet by
  * replicas that are ready (except further up), or when a node's figures are missing (then never

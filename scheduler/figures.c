@@ -3,7 +3,8 @@
  * Counters are compared with what they were at the last look: a process that was replaced meanwhile
  * begins at 0, and what its predecessor counted last is lost; one that is not there makes the
  * figures incomplete. A container's processor time is divided by the time between the two
- * measurements, which are runtime's, not by that between two looks.
+ * measurements, which are runtime's, not by that between two looks. A request counts at the node
+ * that it came to, wherever the replica is that serves it; a container at its own node.
  */
 #include "scheduler/figures.h"
 
@@ -186,6 +187,8 @@ figures_take(struct model *m, struct service *s, const struct doc_service *spec,
 	list_each (it, next, &s->replicas) {
 		struct replica *p = container_of(it, struct replica, link);
 
+		if (p->remote)
+			continue;
 		measure_cpu(p);
 		if (p->life.state == MSG_REPLICA_READY && p->has_container)
 			add_replica(m, p, spec, needed, out);

@@ -5,7 +5,8 @@
 /*
  * What a service's replicas use and what is asked of it on this node, for scaling by it: from the
  * containers' rows of runtime and the demand of proxies and data path. Everything is a sum: figures
- * of several nodes are added up with figures_add().
+ * of several nodes are added up with figures_add(). What other nodes have comes from them
+ * (placing.h).
  * Threading: the loop's.
  */
 
@@ -46,6 +47,7 @@ struct figures_container {
 struct figures {
 	bool whole; /* nothing is missing */
 	bool asked; /* something was asked since the last time */
+	/* Replicas of this node; requests that its proxies have. */
 	uint32_t ready, waiting, in_flight;
 	/* Over all ready replicas: cpu and memory in thousandths of one replica's limit (of the
 	 * node's where it has none), requests in thousandths a second. */
@@ -53,7 +55,7 @@ struct figures {
 };
 
 void figures_add(struct figures *to, const struct figures *from);
-/* How many wait for a replica now. */
+/* How many wait for a replica now, at this node. */
 uint32_t figures_waiting(const struct model *m, const struct service *s);
 /* In every pass: a container that is new is measured from here on. */
 void figures_note(struct replica *p);

@@ -6,6 +6,7 @@
 #include "scheduler/growth.h"
 
 #include "scheduler/capacity.h"
+#include "scheduler/placing.h"
 #include "scheduler/plan_make.h"
 
 int
@@ -51,6 +52,11 @@ growth_possible(struct model *m, struct service *s, uint32_t size, struct err *e
 
 	if (!spec || growth_makable(m, s, s->deployment->row.revision, err) < 0)
 		return now;
+	/* In a cluster each one finds its own place; none at all is known beforehand. */
+	if (m->placing && size > now && !placing_has_room(m->placing, s)) {
+		placing_cause(m, s, err);
+		return now;
+	}
 	for (; size > now; size--) {
 		struct capacity_want want = {spec, size - now};
 

@@ -30,6 +30,7 @@ enum {
 	PLACING_HEAR_MS = 10000,    /* after the start those not heard of are waited for */
 	PLACING_REBIRTH_MS = 5000,  /* what a node that began anew does not name again is gone */
 	PLACING_THINGS_MAX = 64,    /* volumes of a node that bind services to it */
+	PLACING_RATHER_MAX = 8,     /* as many as fleet.h has room for */
 	PLACING_WHY_NODES_MAX = 64, /* in an explanation */
 };
 
@@ -132,6 +133,41 @@ int placing_ask(struct placing *p, struct service *s, uint32_t index, bool of_ta
 		struct err *err) MUST_CHECK;
 void placing_remove(struct placing *p, struct replica *r);
 void placing_give_up(struct placing *p, const struct placing_coming *c);
+
+/* ---- figures of the other nodes, for scaling (placing_figures.c) ---- */
+
+/* What another node says of a service. */
+struct placing_figures {
+	uint32_t node;
+	const char *name;
+	bool there;      /* it says something: `said` */
+	bool good;       /* it is not old and its node not suspected; not there: surely nothing */
+	bool asked;      /* something was asked there since placing_figures_taken */
+	uint64_t age_ns; /* since it was heard */
+	struct tidings_figures said;
+};
+
+/* Of every other node that is not dead, in no order. */
+void placing_figures_each(const struct placing *p, const struct service *s,
+			  void (*visit)(void *arg, const struct placing_figures *f), void *arg);
+void placing_figures_taken(struct placing *p, const struct service *s);
+/* All services of this node have been looked at once. */
+void placing_figures_begin(struct placing *p);
+/* This node's, as they are now; goes out when it is news. asks_count: so is each further look in
+ * which something was asked. */
+void placing_figures_tell(struct placing *p, const struct service *s, const struct figures *own,
+			  bool asks_count);
+/* What this node decided as the conductor. */
+void placing_scale_tell(struct placing *p, const struct service *s,
+			const struct tidings_scale *scale);
+/* What the conductor says, when that is another one; of all that said something, the last change.
+ * Borrowed; NULL: nothing was heard. */
+const struct tidings_scale *placing_scale_heard(struct placing *p, const struct service *s);
+const struct tidings_scale *placing_scale_last(const struct placing *p, const struct service *s);
+/* New replicas are to be on one of these nodes that has none, where that can be. Until it is said
+ * otherwise. */
+void placing_rather(struct placing *p, const struct service *s, const uint32_t *nodes,
+		    size_t count);
 
 /* Why replicas of it have no node, as an error; what is said of a service that waits. */
 void placing_cause(struct model *m, struct service *s, struct err *err);

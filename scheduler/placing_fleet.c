@@ -220,6 +220,7 @@ placing_node_remove(struct placing *p, uint32_t node)
 		return;
 	p->changed_ns = p->m->now_ns;
 	remote_drop_node(p->m, node);
+	placing_figures_reap(p, peer, true);
 	fleet_node_remove(&p->fleet, node);
 	map_remove_u64(&p->peers, node);
 	mem_free(peer);
@@ -329,6 +330,14 @@ take_thing(struct placing *p, struct placing_peer *n, uint64_t id, const void *v
 		later(p);
 }
 
+static void
+take_figures(struct placing *p, struct placing_peer *n, uint16_t type, uint64_t id,
+	     const void *value, size_t bytes)
+{
+	if (!placing_figures_entry(p, n, type, id, value, bytes))
+		later(p);
+}
+
 void
 placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
 	      size_t bytes)
@@ -348,6 +357,8 @@ placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, cons
 		take_replica(p, n, id, value, bytes);
 	else if (type == TIDINGS_THING)
 		take_thing(p, n, id, value, bytes);
+	else if (type == TIDINGS_FIGURES || type == TIDINGS_SCALE)
+		take_figures(p, n, type, id, value, bytes);
 	else
 		return;
 	p->link.stir(p->link.arg);
@@ -440,6 +451,7 @@ placing_fleet_reap(struct placing *p)
 		reap_claims(p, n);
 		reap_replicas(p, n);
 		reap_things(p, n);
+		placing_figures_reap(p, n, false);
 	}
 }
 

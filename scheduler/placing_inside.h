@@ -51,6 +51,9 @@ struct placing {
 	struct map claims;    /* struct placing_claim by number */
 	struct map told;      /* ids of replicas of which there is an entry */
 	struct map conducted; /* ids of deployments */
+	struct map heard;     /* placing_figures.c: by service and node */
+	struct map told_figures;
+	bool figures_begun;
 	bool stirred;         /* the core has something to look at */
 	bool unread;          /* entries could not be taken in yet */
 	uint64_t unread_ns;   /* when to try again */
@@ -87,6 +90,15 @@ void placing_own_before(struct placing *p);
 void placing_own_after(struct placing *p);
 struct replica *placing_own_replica(const struct placing *p, uint64_t number);
 void placing_own_things(struct placing *p);
+
+/* ---- placing_figures.c ---- */
+
+/* False: no memory. */
+bool placing_figures_entry(struct placing *p, struct placing_peer *n, uint16_t type, uint64_t id,
+			   const void *value, size_t bytes);
+void placing_figures_reap(struct placing *p, const struct placing_peer *n, bool all);
+void placing_figures_after(struct placing *p);
+void placing_figures_fini(struct placing *p);
 
 /* ---- placing_ask.c ---- */
 

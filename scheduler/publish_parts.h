@@ -9,12 +9,16 @@
 
 #include "scheduler/model.h"
 
+enum { PUBLISH_FIGURES_MAX = 2048 /* rows of figures: services times nodes */ };
+
 /* publish_status.c: deployment, service, replica, operation. */
 void publish_status(struct model *m);
 /* publish_cron.c: cron. */
 void publish_cron(struct model *m);
 /* What somebody should look at; false: nothing. */
 bool publish_cron_trouble(struct model *m, struct service *s, struct msg_reason *out);
+/* publish_figures.c: figures. */
+void publish_figures(struct model *m);
 /* publish_work.c: pin, claim, probe. */
 void publish_work(struct model *m);
 /* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */

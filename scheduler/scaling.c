@@ -5,10 +5,13 @@
  * every pass, and a pass follows at once when a proxy says that somebody waits.
  *
  * What the core wants and the node has no room for is cut to what there is room for, and said once.
+ *
+ * A request that waits is to be served by the node that it came to: that node is asked first for
+ * the replica (placing_rather). Where nodes do not reach each other's containers this is the only
+ * one that can; then a service that runs elsewhere grows by one for a node at which requests wait.
  */
 #include "scheduler/scaling.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include "base/mem.h"
 #include "base/text.h"
@@ -16,8 +19,11 @@
 #include "scheduler/event.h"
 #include "scheduler/growth.h"
 #include "scheduler/model.h"
+#include "scheduler/scaling_inside.h"
 
 #define MS_NS UINT64_C(1000000)
+
+enum { STRANDED_MS = 2000 /* what is reached at all is reached by then */ };
 
 _Static_assert((int)MSG_SCALE_NO_TARGET == (int)AUTOSCALE_NO_TARGET, "the core's, and then more");
 _Static_assert((int)MSG_SCALE_RPS == (int)AUTOSCALE_RPS, "the core's");
@@ -108,84 +114,19 @@ scaling_measures(const struct service *s)
 	return x && (x->rule.target[AUTOSCALE_CPU] || x->rule.target[AUTOSCALE_MEMORY]);
 }
 
+uint32_t
+scaling_waiting(const struct model *m, const struct service *s)
+{
+	struct scaling_waits w;
+
+	scaling_words_waits(m, s, &w);
+	return w.requests;
+}
+
 void
 scaling_free(struct scaling *x)
 {
 	mem_free(x);
-}
-
-/* ---- words ---- */
-
-static void
-put_share(uint32_t metric, uint64_t mean, uint64_t target, char *out, size_t cap)
-{
-	static const char *const names[] = {"cpu", "memory"};
-
-	if (metric == AUTOSCALE_RPS)
-		text_format(out, cap, "%.1f requests/s of %" PRIu64, (double)mean / 1000,
-			    target / 1000);
-	else
-		text_format(out, cap, "%s %" PRIu64 "%% of %" PRIu64 "%%", names[metric], mean / 10,
-			    target / 10);
-}
-
-/* Of a replica that is ready, by the means. */
-static uint64_t
-mean_of(const struct scaling *x, uint32_t metric)
-{
-	return x->figures.ready ? x->core.mean[metric] / x->figures.ready : 0;
-}
-
-static void
-put_shares(const struct scaling *x, char *out, size_t cap)
-{
-	size_t used = 0;
-
-	out[0] = '\0';
-	for (uint32_t i = 0; i < AUTOSCALE_METRICS_; i++) {
-		char one[64];
-
-		if (!x->rule.target[i])
-			continue;
-		put_share(i, mean_of(x, i), x->rule.target[i], one, sizeof(one));
-		text_format(out + used, cap - used, "%s%s", used ? ", " : "", one);
-		used += strlen(out + used);
-	}
-}
-
-static void
-describe(const struct scaling *x, const struct autoscale_verdict *v, char *out, size_t cap)
-{
-	char shares[192];
-
-	switch (v->reason) {
-	case AUTOSCALE_LOAD:
-		put_share(v->metric, v->mean, x->rule.target[v->metric], shares, sizeof(shares));
-		text_format(out, cap, "%s of each replica", shares);
-		return;
-	case AUTOSCALE_IDLE:
-		put_shares(x, shares, sizeof(shares));
-		text_format(out, cap, "half of the targets or less: %s", shares);
-		return;
-	case AUTOSCALE_ASLEEP:
-		text_format(out, cap, "nothing was asked of it for %" PRIu64 " s",
-			    x->rule.cooldown_ns / (1000 * MS_NS));
-		return;
-	case AUTOSCALE_WAKE:
-		text_copy(out, cap, "a request waits for it");
-		return;
-	case AUTOSCALE_BOUNDS:
-		text_format(out, cap, "the document says %u to %u", x->rule.min, x->rule.max);
-		return;
-	case AUTOSCALE_FITS:
-	case AUTOSCALE_AT_MAX:
-	case AUTOSCALE_COOLING:
-	case AUTOSCALE_STARTING:
-	case AUTOSCALE_PARTIAL:
-	case AUTOSCALE_NO_TARGET:
-		break;
-	}
-	text_copy(out, cap, "");
 }
 
 /* ---- a change ---- */
@@ -246,7 +187,7 @@ change_size(struct model *m, struct service *s, uint32_t size, const struct auto
 	x->from = from;
 	x->to = size;
 	x->changed_wall_ns = m->wall_ns;
-	describe(x, v, x->why, sizeof(x->why));
+	scaling_words_describe(m, s, v, x->why, sizeof(x->why));
 	tell_change(m, s, from);
 }
 
@@ -309,34 +250,50 @@ wake(struct model *m, struct service *s)
 	if (s->row.desired || s->row.wanted || s->scaling->rule.min > 0 ||
 	    d->rollout.phase == ROLLOUT_PAUSED || !target ||
 	    (d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE) ||
-	    figures_waiting(m, s) == 0)
+	    scaling_waiting(m, s) == 0)
 		return false;
 	return obey(m, s, &v);
 }
 
-static void
-rest_anew(struct model *m, struct service *s, uint32_t reason)
+void
+scaling_rest_anew(struct model *m, struct service *s, uint32_t reason)
 {
 	struct scaling *x = s->scaling;
 
-	x->base.taken_ns = 0;
+	x->fresh = false;
+	x->stranded_ns = 0;
 	x->reason = reason;
 	x->size = s->row.desired;
 	autoscale_init(&x->core, m->now_ns, m->now_ns);
 }
 
+static void
+add_node(void *arg, const struct placing_figures *f)
+{
+	struct figures one = {.whole = f->good};
+
+	if (f->there) {
+		one.whole &= f->said.whole;
+		one.asked = f->asked;
+		one.ready = f->said.ready;
+		one.waiting = f->said.waiting;
+		one.in_flight = f->said.in_flight;
+		memcpy(one.sum, f->said.sum, sizeof(one.sum));
+	}
+	figures_add(arg, &one);
+}
+
 static bool
-measure_and_judge(struct model *m, struct service *s, const struct doc_service *spec)
+judge_figures(struct model *m, struct service *s)
 {
 	struct scaling *x = s->scaling;
-	bool needed[AUTOSCALE_METRICS_];
-	struct figures own;
 
-	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
-		needed[i] = x->rule.target[i] > 0;
-	figures_take(m, s, spec, needed, &x->base, &own);
-	x->figures = (struct figures){.whole = true};
-	figures_add(&x->figures, &own);
+	x->fresh = false;
+	x->figures = x->own;
+	if (m->placing) {
+		placing_figures_each(m->placing, s, add_node, &x->figures);
+		placing_figures_taken(m->placing, s);
+	}
 	struct autoscale_sample sample = {
 		.size = s->row.desired,
 		.ready = x->figures.ready,
@@ -349,11 +306,102 @@ measure_and_judge(struct model *m, struct service *s, const struct doc_service *
 	return obey(m, s, &v);
 }
 
+/* ---- requests at a node that reaches no replica ---- */
+
+/* Those that stay are all there and ready, and there are as many as there should be. */
+static bool
+is_complete(const struct model *m, const struct service *s)
+{
+	struct list *it, *next;
+	uint32_t ready = 0;
+
+	list_each (it, next, &s->replicas) {
+		const struct replica *r = container_of(it, struct replica, link);
+
+		if (r->row.job || r->life.gone)
+			continue;
+		if (r->life.state != MSG_REPLICA_READY || r->retiring)
+			return false;
+		ready++;
+	}
+	return ready == s->row.desired && !placing_coming_count(m->placing, s);
+}
+
+static bool
+has_one(const struct model *m, const struct service *s, uint32_t node)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas) {
+		const struct replica *r = container_of(it, struct replica, link);
+
+		if ((r->remote ? r->node_id : m->node_id) == node && !r->row.job)
+			return true;
+	}
+	return false;
+}
+
+static void
+say_stranded(const struct model *m, const struct service *s, const struct scaling_waits *w,
+	     struct msg_reason *out)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_LIMIT, "requests wait at %s, which reaches no replica of %s", w->names,
+		s->row.name);
+	if (m->config->cluster.encrypt)
+		err_why(&err, "traffic between nodes is not encrypted in this version, and "
+			      "cluster.encrypt is true: each node serves from its own replicas");
+	err_why(&err, "%s has as many replicas as it may (scale.max: %u)", s->row.name,
+		s->scaling->rule.max);
+	err_fix(&err, "let scale.max be larger, or, on a network that is trusted, cluster: "
+		      "{ encrypt: false } in the node.yaml of each node");
+	msg_reason_from(&err, out);
+}
+
+/* One more for a node at which requests wait although all replicas are ready. */
+static bool
+serve_stranded(struct model *m, struct service *s)
+{
+	struct scaling *x = s->scaling;
+	struct autoscale_verdict v = {.size = s->row.desired + 1, .reason = AUTOSCALE_WAKE};
+	struct scaling_waits w;
+	size_t kept = 0;
+
+	if (!m->placing || x->rule.min > 0 || !s->row.desired)
+		return false;
+	scaling_words_waits(m, s, &w);
+	for (size_t i = 0; i < w.count; i++)
+		kept += !has_one(m, s, w.nodes[i]);
+	if (!kept || !is_complete(m, s)) {
+		x->stranded_ns = 0;
+		return false;
+	}
+	uint64_t until_ns = (x->stranded_ns ? x->stranded_ns : m->now_ns) + STRANDED_MS * MS_NS;
+	if (!x->stranded_ns)
+		x->stranded_ns = m->now_ns;
+	if (m->now_ns < until_ns) {
+		model_wake_at(m, until_ns);
+		return false;
+	}
+	if (s->row.desired >= x->rule.max) {
+		x->reason = MSG_SCALE_HELD;
+		say_stranded(m, s, &w, &x->held);
+		return false;
+	}
+	if (!obey(m, s, &v))
+		return false;
+	x->core.changed_ns = x->core.asked_ns = m->now_ns;
+	x->size = s->row.desired;
+	x->stranded_ns = 0;
+	return true;
+}
+
 static bool
 asleep(struct model *m, struct service *s)
 {
-	rest_anew(m, s, MSG_SCALE_ASLEEP);
-	if (figures_waiting(m, s) == 0)
+	scaling_rest_anew(m, s, MSG_SCALE_ASLEEP);
+	if (scaling_waiting(m, s) == 0)
 		memset(&s->scaling->held, 0, sizeof(s->scaling->held));
 	return wake(m, s);
 }
@@ -368,23 +416,23 @@ bring_into_bounds(struct model *m, struct service *s)
 		.reason = AUTOSCALE_BOUNDS,
 	};
 
-	rest_anew(m, s, MSG_SCALE_BOUNDS);
+	scaling_rest_anew(m, s, MSG_SCALE_BOUNDS);
 	model_wake_at(m, m->now_ns + rule->interval_ns);
 	return obey(m, s, &v);
 }
 
 static bool
-judge(struct model *m, struct service *s, const struct doc_service *spec)
+judge(struct model *m, struct service *s)
 {
 	struct scaling *x = s->scaling;
 	bool changed = false;
 
 	if (is_stopped(s)) {
-		rest_anew(m, s, MSG_SCALE_PAUSED);
+		scaling_rest_anew(m, s, MSG_SCALE_PAUSED);
 		return false;
 	}
 	if (!at_rest(s)) {
-		rest_anew(m, s, MSG_SCALE_PAUSED);
+		scaling_rest_anew(m, s, MSG_SCALE_PAUSED);
 		return wake(m, s);
 	}
 	if (s->row.desired == 0 && x->rule.min == 0)
@@ -393,18 +441,43 @@ judge(struct model *m, struct service *s, const struct doc_service *spec)
 		return bring_into_bounds(m, s);
 	/* Somebody else has set it. */
 	if (s->row.desired != x->size)
-		rest_anew(m, s, MSG_SCALE_COOLING);
-	if (!x->base.taken_ns || m->now_ns >= x->base.taken_ns + x->rule.interval_ns)
-		changed = measure_and_judge(m, s, spec);
+		scaling_rest_anew(m, s, MSG_SCALE_COOLING);
+	if (x->fresh)
+		changed = judge_figures(m, s);
+	return changed || serve_stranded(m, s);
+}
+
+/* ---- this node's part, whoever decides ---- */
+
+static void
+look(struct model *m, struct service *s, const struct doc_service *spec)
+{
+	struct scaling *x = s->scaling;
+	bool needed[AUTOSCALE_METRICS_], due;
+	uint32_t waiting = figures_waiting(m, s);
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas)
+		figures_note(container_of(it, struct replica, link));
+	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
+		needed[i] = x->rule.target[i] > 0;
+	due = !x->base.taken_ns || m->now_ns >= x->base.taken_ns + x->rule.interval_ns;
+	if (due) {
+		figures_take(m, s, spec, needed, &x->base, &x->own);
+		x->fresh = true;
+	}
+	/* Whoever is to wake it hears of it at once. */
+	if (m->placing && (due || (waiting && !x->own.waiting))) {
+		x->own.waiting = waiting;
+		placing_figures_tell(m->placing, s, &x->own, x->rule.min == 0);
+	}
 	model_wake_at(m, x->base.taken_ns + x->rule.interval_ns);
-	return changed;
 }
 
 static bool
 step_service(struct model *m, struct service *s)
 {
 	const struct doc_service *spec = adaptive(m, s);
-	struct list *it, *next;
 
 	if (!spec || s->deployment->gone || s->deployment->lost) {
 		scaling_free(s->scaling);
@@ -417,18 +490,21 @@ step_service(struct model *m, struct service *s)
 			model_wake_at(m, m->now_ns + 1000 * MS_NS);
 			return false;
 		}
-		rest_anew(m, s, MSG_SCALE_COOLING);
+		scaling_rest_anew(m, s, MSG_SCALE_COOLING);
 		static const char *const outcomes[] = {"scale_up", "scale_down", "sleep", "wake"};
 		for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
 			count_outcome(m, s, outcomes[i], 0);
 	}
 	make_rule(&spec->scale, &s->scaling->rule);
-	list_each (it, next, &s->replicas)
-		figures_note(container_of(it, struct replica, link));
+	look(m, s, spec);
+	bool conducts = model_conducts(m, s->deployment);
+	scaling_tell_conducts(m, s, conducts);
 	/* Another node decides, or what was asked for is on its way to the store. */
-	if (!model_conducts(m, s->deployment) || s->deployment->changing)
+	if (!conducts || s->deployment->changing)
 		return false;
-	return judge(m, s, spec);
+	bool changed = judge(m, s);
+	scaling_tell_decision(m, s);
+	return changed;
 }
 
 bool
@@ -445,33 +521,14 @@ scaling_step(struct model *m)
 		list_each (at, after, &d->services)
 			changed |= step_service(m, container_of(at, struct service, link));
 	}
+	if (m->placing)
+		placing_figures_begin(m->placing);
 	return changed;
 }
-
-/* ---- what is shown ---- */
 
 void
 scaling_show(struct model *m, const struct service *s, struct msg_service *row)
 {
-	const struct scaling *x = s->scaling;
-
-	if (!x)
-		return;
-	row->scale_reason = x->reason;
-	row->scale_waiting = figures_waiting(m, s);
-	row->scale_cooldown_ms = x->rule.cooldown_ns / MS_NS;
-	for (uint32_t i = 0; i < AUTOSCALE_METRICS_; i++) {
-		row->scale_figures[i].target = x->rule.target[i];
-		row->scale_figures[i].mean = x->core.sampled_ns ? mean_of(x, i) : 0;
-		row->scale_figures[i].known =
-			x->core.sampled_ns && x->figures.ready && x->rule.target[i];
-	}
-	if (x->from != x->to) {
-		row->scale_from = x->from;
-		row->scale_to = x->to;
-		row->scale_changed_wall_ns = x->changed_wall_ns;
-		text_copy(row->scale_why, sizeof(row->scale_why), x->why);
-	}
-	if (x->held.kind && !row->reason.kind)
-		row->reason = x->held;
+	if (s->scaling)
+		scaling_tell_show(m, s, row);
 }

@@ -10,6 +10,10 @@
  * While an operation is under way, or the service was stopped by hand, nothing is changed, but a
  * service at size 0 for which a request waits is woken all the same; afterwards a whole cooldown
  * passes first. A size that was set by hand counts as a change.
+ *
+ * In a cluster every node takes the figures of what it has and is asked, and tells them to the
+ * others; the deployment's conductor adds them up and decides. It tells what it decided, and by
+ * what, so that every node can show it, and so that a successor goes on where it was.
  * Threading: the loop's.
  */
 
@@ -28,7 +32,9 @@ enum { SCALING_INTERVAL_MIN_MS = 1000 };
 struct scaling {
 	struct autoscale core;
 	struct figures_base base;
-	struct figures figures; /* the last ones, added up */
+	struct figures own;     /* the last ones of this node */
+	bool fresh;             /* they have not been judged yet */
+	struct figures figures; /* of all nodes, added up */
 	struct autoscale_rule rule;
 	uint32_t size;     /* as it was left */
 	uint32_t reason;   /* enum msg_scale_reason */
@@ -36,6 +42,8 @@ struct scaling {
 	int64_t changed_wall_ns;
 	char why[MSG_TEXT];     /* of that */
 	struct msg_reason held; /* why it cannot grow; kind 0: nothing holds it back */
+	uint64_t stranded_ns;   /* since when requests wait that no replica can be given to; 0 */
+	bool conducted;         /* by this node, at the last look */
 };
 
 /* One look at every service. True: a size was changed. */
@@ -48,6 +56,8 @@ bool scaling_measures(const struct service *s);
 bool scaling_wakes(const struct service *s);
 /* Whether its last change made it larger, and what was made since may not be ready yet. */
 bool scaling_grows(const struct model *m, const struct service *s);
+/* Requests that wait for a replica of it now, at all nodes. */
+uint32_t scaling_waiting(const struct model *m, const struct service *s);
 /* Its part of the service's row. */
 void scaling_show(struct model *m, const struct service *s, struct msg_service *row);
 

@@ -11,13 +11,16 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "ring/msg_deploy.h"
+#include "scheduler/place/fleet.h"
 #include "scheduler/place/rendezvous.h"
 
 enum {
 	CORDONED = 1,
 	DRAINING = 2,
+	WHOLE = 1,
 	LENGTH_MAX = 255,
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
+	SCALE_WHY_MAX = 150,
 };
 
 /* ---- writing ---- */
@@ -372,4 +375,77 @@ tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDING
 
 	return open_value(&c, value, bytes, &version) && take_text(&c, out, TIDINGS_THING_MAX) &&
 	       out[0] && close_value(&c, version) && rendezvous_text(out) == id;
+}
+
+/* ---- figures ---- */
+
+void
+tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out)
+{
+	begin(out);
+	put(out, f->whole ? WHOLE : 0, 1);
+	put(out, f->ready, 4);
+	put(out, f->waiting, 4);
+	put(out, f->in_flight, 4);
+	put(out, f->asks, 4);
+	put(out, f->beat, 4);
+	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
+		put(out, f->sum[i], 8);
+}
+
+bool
+tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out)
+{
+	struct cursor c;
+	uint8_t version;
+
+	memset(out, 0, sizeof(*out));
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	out->whole = cursor_u8(&c) & WHOLE;
+	out->ready = cursor_u32(&c);
+	out->waiting = cursor_u32(&c);
+	out->in_flight = cursor_u32(&c);
+	out->asks = cursor_u32(&c);
+	out->beat = cursor_u32(&c);
+	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
+		out->sum[i] = cursor_u64(&c);
+	return close_value(&c, version) && out->ready <= FLEET_REPLICAS_MAX;
+}
+
+/* ---- decisions ---- */
+
+void
+tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out)
+{
+	begin(out);
+	put(out, s->decision, 1);
+	put(out, s->known, 1);
+	put(out, s->from, 4);
+	put(out, s->to, 4);
+	put(out, (uint64_t)s->changed_wall_ns, 8);
+	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
+		put(out, s->mean[i], 8);
+	put_cut(out, s->why, SCALE_WHY_MAX);
+	put_reason(out, &s->held);
+}
+
+bool
+tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out)
+{
+	struct cursor c;
+	uint8_t version;
+
+	memset(out, 0, sizeof(*out));
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	out->decision = cursor_u8(&c);
+	out->known = cursor_u8(&c);
+	out->from = cursor_u32(&c);
+	out->to = cursor_u32(&c);
+	out->changed_wall_ns = (int64_t)cursor_u64(&c);
+	for (int i = 0; i < AUTOSCALE_METRICS_; i++)
+		out->mean[i] = cursor_u64(&c);
+	return TAKE_TEXT(&c, out->why) && take_reason(&c, &out->held) && close_value(&c, version) &&
+	       out->decision <= MSG_SCALE_HELD;
 }

@@ -22,6 +22,12 @@
  *             ("volume:shop/data", "device:/dev/kvm")
  *
  *   ADDRESSES id 1: the prefixes of its containers, scheduler/ipam.h
+ *   FIGURES   id: a service's. 0 version u8  1 flags u8 (1 whole)  2 ready u32  6 waiting u32
+ *             10 in_flight u32  14 asks u32  18 beat u32  22 sums (u64 each: cpu, memory, requests)
+ *             id 0: what is not named has nothing; the rest of it is 0
+ *   SCALE     id: a service's, by its conductor. 0 version u8  1 decision u8  2 known u8 (bits)
+ *             3 from u32  7 to u32  11 changed i64  19 means (u64 each)  43 why (a text)
+ *             reason as of REPLICA
  *
  * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
  * whole. No I/O, no clock, no allocation.
@@ -33,6 +39,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "ring/msg_base.h"
+#include "scheduler/autoscale.h"
 #include "scheduler/gossip/gossip.h"
 #include "scheduler/place/claim.h"
 
@@ -44,6 +51,8 @@ enum tidings_type {
 	TIDINGS_ADMITTED,
 	TIDINGS_THING,
 	TIDINGS_ADDRESSES,
+	TIDINGS_FIGURES,
+	TIDINGS_SCALE,
 };
 
 enum {
@@ -54,6 +63,7 @@ enum {
 	TIDINGS_WORD = 64,       /* a label's key or value, a taint; with NUL */
 	TIDINGS_THING_MAX = 256, /* with NUL */
 	TIDINGS_LOAD_BYTES = 21,
+	TIDINGS_FIGURES_BYTES = 46,
 };
 
 /* A value on its way to gossip_put. */
@@ -121,6 +131,28 @@ struct tidings_replica {
 	struct msg_reason reason;
 };
 
+/* What a service uses on a node, and what is asked of it there (figures.h). */
+struct tidings_figures {
+	bool whole;         /* nothing is missing */
+	uint32_t ready;     /* replicas of that node */
+	uint32_t waiting;   /* requests at that node's proxies, for a replica */
+	uint32_t in_flight; /* of them open now */
+	uint32_t asks;      /* another number: something was asked since */
+	uint32_t beat;      /* another number: it is as old as that */
+	uint64_t sum[AUTOSCALE_METRICS_];
+};
+
+/* What its conductor decided about the size of a service, and by what. */
+struct tidings_scale {
+	uint32_t decision; /* enum msg_scale_reason */
+	uint32_t known;    /* bits: the mean is, by enum autoscale_metric */
+	uint32_t from, to; /* the last change; equal: none is known */
+	int64_t changed_wall_ns;
+	uint64_t mean[AUTOSCALE_METRICS_];
+	char why[MSG_TEXT];     /* of that change */
+	struct msg_reason held; /* why it cannot grow; kind 0: nothing holds it */
+};
+
 /* ERR_LIMIT when the texts take more than an entry may: labels and taints are to be fewer. */
 int tidings_put_facts(const struct tidings_facts *f, struct tidings_value *out,
 		      struct err *err) MUST_CHECK;
@@ -131,6 +163,9 @@ void tidings_put_replica(const struct tidings_replica *r, struct tidings_value *
 /* False: it is empty or too large for an entry. */
 bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *out);
 bool tidings_put_thing(const char *thing, struct tidings_value *out);
+void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
+/* Texts are cut as those of a replica. */
+void tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out);
 
 /* False: not what a node writes; *out is then without meaning. */
 bool tidings_take_facts(const void *value, size_t bytes, struct tidings_facts *out);
@@ -142,5 +177,7 @@ bool tidings_take_replica(const void *value, size_t bytes, struct tidings_replic
 /* The certificate, borrowed; NULL. */
 const void *tidings_take_admitted(const void *value, size_t bytes, size_t *bytes_out);
 bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
+bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);
+bool tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out);
 
 #endif

@@ -187,6 +187,19 @@ all_fit(const struct search *s)
 	return true;
 }
 
+static void
+search_rather(struct search *s)
+{
+	s->out->count = 0;
+	for (size_t i = 0; i < s->service->rather_count; i++) {
+		const struct fleet_node *n = fleet_node(s->fleet, s->service->rather[i]);
+		const struct fleet_hot *h = n ? &s->fleet->hot[n->position] : NULL;
+
+		if (h && !fleet_marked_on(s->fleet, h))
+			search(s, n->position, n->position + 1);
+	}
+}
+
 void
 candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
 		const uint32_t *except, size_t except_count, struct candidates *out)
@@ -206,11 +219,13 @@ candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t 
 		      !s->failed && s->spec.mode == FLEET_SHARED;
 
 	search_of.plain = packed && !s->labels.count;
-	search_of.late = packed && s->labels.count;
 	assert(!f->stale && k > 0 && k <= CANDIDATES_MAX);
 	fleet_mark(f, s);
 	fit_ask(&search_of.ask, f, s, slot);
-	search_all(&search_of);
+	search_rather(&search_of);
+	search_of.late = packed && s->labels.count;
+	if (!out->count)
+		search_all(&search_of);
 	if (search_of.late && !all_fit(&search_of)) {
 		search_of.late = false;
 		search_all(&search_of);

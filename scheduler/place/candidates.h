@@ -7,7 +7,8 @@
  * they have in all (never on live load: otherwise everything would move). With spread `node` one
  * that has n replicas of the service already counts (1 + n)^2 times as far; with `zone` the zone's
  * part of all replicas counts with its fourth power, and the node's own singly; a preferred label
- * that is lacking counts four times.
+ * that is lacking counts four times. Nodes that are rather to have one (fleet_service.rather) and
+ * have none are the only candidates as long as one of them fits.
  */
 
 #include <stddef.h>

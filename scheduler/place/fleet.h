@@ -25,6 +25,7 @@ enum {
 	FLEET_NODES_MAX = 16384,
 	FLEET_SERVICES_MAX = 1 << 20,
 	FLEET_REPLICAS_MAX = 10000,
+	FLEET_RATHER_MAX = 8,
 	FLEET_WORDS_MAX = 64, /* labels, taints, things of one node or service, each */
 };
 
@@ -180,6 +181,10 @@ struct fleet_service {
 	uint32_t coordinator; /* node; 0: none lives */
 	bool inherited;       /* another one was it before */
 	struct arena memory;
+	/* Nodes that are to have one before all others, where they fit and have none; soft, and
+	 * whoever asks for slots sets it. */
+	uint32_t rather[FLEET_RATHER_MAX];
+	size_t rather_count;
 	void *work; /* the coordinator's */
 };
 

@@ -104,6 +104,34 @@ addresses(const uint8_t *data, size_t bytes)
 	assert(memcmp(again + 1, data + 1, sizeof(again) - 1) == 0);
 }
 
+static void
+figures(const uint8_t *data, size_t bytes)
+{
+	struct tidings_figures f, again;
+	struct tidings_value v;
+
+	if (!tidings_take_figures(data, bytes, &f))
+		return;
+	tidings_put_figures(&f, &v);
+	assert(v.bytes == TIDINGS_FIGURES_BYTES && tidings_take_figures(v.data, v.bytes, &again));
+	assert(memcmp(&f, &again, sizeof(f)) == 0);
+}
+
+static void
+scale(const uint8_t *data, size_t bytes)
+{
+	struct tidings_scale s, again, third;
+	struct tidings_value v;
+
+	if (!tidings_take_scale(data, bytes, &s))
+		return;
+	tidings_put_scale(&s, &v);
+	assert(tidings_take_scale(v.data, v.bytes, &again));
+	tidings_put_scale(&again, &v);
+	assert(tidings_take_scale(v.data, v.bytes, &third));
+	assert(memcmp(&again, &third, sizeof(again)) == 0 && again.to == s.to);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -111,10 +139,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		[TIDINGS_FACTS] = facts,         [TIDINGS_LOAD] = load,
 		[TIDINGS_CLAIM] = claim,         [TIDINGS_REPLICA] = replica,
 		[TIDINGS_ADMITTED] = admitted,   [TIDINGS_THING] = thing,
-		[TIDINGS_ADDRESSES] = addresses,
+		[TIDINGS_ADDRESSES] = addresses, [TIDINGS_FIGURES] = figures,
+		[TIDINGS_SCALE] = scale,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_ADDRESSES)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_SCALE)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;

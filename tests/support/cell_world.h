@@ -311,6 +311,8 @@ cell_placing(uint32_t id)
 	struct map_iter it = {0};
 
 	n->w.m.now_ns = n->w.now_ns;
+	n->w.m.node = n->name;
+	n->w.m.node_id = id;
 	NODE_MUST(placing_new(&n->w.m, id, 77 + id + n->life, &link, &err) == 0);
 	n->p = n->w.m.placing;
 	n->up = true;

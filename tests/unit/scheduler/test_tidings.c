@@ -62,6 +62,56 @@ some_replica(void)
 	return r;
 }
 
+static struct tidings_scale
+some_scale(void)
+{
+	return (struct tidings_scale){
+		.decision = MSG_SCALE_HELD,
+		.known = 1 << AUTOSCALE_RPS,
+		.from = 1,
+		.to = 3,
+		.changed_wall_ns = 4,
+		.mean = {5, 6, UINT64_MAX},
+		.why = "25.0 requests/s of 10 of each replica",
+		.held = {.kind = ERR_LIMIT, .what = "cannot place web", .fix = "add a node"},
+	};
+}
+
+static void
+test_figures_and_decisions(void **state)
+{
+	struct tidings_figures f = {true, 2, 3, 4, 5, 6, {7, 8, UINT64_MAX}}, f2;
+	struct tidings_scale s = some_scale(), s2;
+	struct tidings_value v;
+
+	(void)state;
+	tidings_put_figures(&f, &v);
+	assert_int_equal(v.bytes, TIDINGS_FIGURES_BYTES);
+	assert_true(tidings_take_figures(v.data, v.bytes, &f2));
+	assert_memory_equal(&f, &f2, sizeof(f));
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_figures(v.data, n, &f2));
+	f.ready = UINT32_MAX; /* no node has so many */
+	tidings_put_figures(&f, &v);
+	assert_false(tidings_take_figures(v.data, v.bytes, &f2));
+	tidings_put_scale(&s, &v);
+	assert_true(tidings_take_scale(v.data, v.bytes, &s2));
+	assert_memory_equal(&s, &s2, sizeof(s));
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_scale(v.data, n, &s2));
+	s.decision = MSG_SCALE_HELD + 1;
+	tidings_put_scale(&s, &v);
+	assert_false(tidings_take_scale(v.data, v.bytes, &s2));
+	s.decision = MSG_SCALE_LOAD;
+	memset(s.why, 'w', sizeof(s.why) - 1);
+	memset(s.held.what, '\x1b', sizeof(s.held.what) - 1);
+	memset(s.held.why, 'x', sizeof(s.held.why) - 1);
+	memset(s.held.why2, 'y', sizeof(s.held.why2) - 1);
+	memset(s.held.fix, 'z', sizeof(s.held.fix) - 1);
+	tidings_put_scale(&s, &v);
+	assert_true(tidings_take_scale(v.data, v.bytes, &s2));
+}
+
 static void
 test_there_and_back(void **state)
 {
@@ -236,6 +286,12 @@ test_corpus(void **state)
 	write_input(folder, "admitted", TIDINGS_ADMITTED, &v);
 	assert_true(tidings_put_thing("volume:shop/data", &v));
 	write_input(folder, "thing", TIDINGS_THING, &v);
+	struct tidings_figures figures = {true, 2, 3, 4, 5, 6, {7, 8, 9}};
+	struct tidings_scale scale = some_scale();
+	tidings_put_figures(&figures, &v);
+	write_input(folder, "figures", TIDINGS_FIGURES, &v);
+	tidings_put_scale(&scale, &v);
+	write_input(folder, "scale", TIDINGS_SCALE, &v);
 }
 
 int
@@ -243,6 +299,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
+		cmocka_unit_test(test_figures_and_decisions),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_labels_that_have_no_room),
 		cmocka_unit_test(test_long_reasons),
