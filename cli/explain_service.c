@@ -248,9 +248,10 @@ explain_scale(struct explain *w, const json_t *s)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		words = strcmp(known[i].decision, decision) == 0 ? known[i].words : words;
 	explain_begin(w, is_held(s) || strcmp(decision, "at_max") == 0 ? "warn" : "ok", "scale",
-		      "%lld of %lld to %lld: %s", (long long)json_read_int(s, "desired"),
+		      "%lld of %lld to %lld: %s%s%s", (long long)json_read_int(s, "desired"),
 		      (long long)json_read_int(scale, "min"),
-		      (long long)json_read_int(scale, "max"), words);
+		      (long long)json_read_int(scale, "max"), words, is_held(s) ? ": " : "",
+		      is_held(s) ? json_read_text(json_read_get(s, "reason"), "what") : "");
 	if (json_read_int(s, "desired") > 0)
 		say_targets(w, scale);
 	say_nodes(w, scale);

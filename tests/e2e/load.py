@@ -21,8 +21,8 @@ class Closed(Exception):
 
 
 class Connection:
-    def __init__(self, context, host, port):
-        raw = socket.create_connection(("127.0.0.1", port), timeout=30)
+    def __init__(self, context, host, port, address="127.0.0.1"):
+        raw = socket.create_connection((address, port), timeout=30)
         try:
             self.sock = context.wrap_socket(raw, server_hostname=host)
         except BaseException:
@@ -65,8 +65,9 @@ class Connection:
 class Load:
     """with Load(node) as load: ...; then load.done, load.failed (texts), load.slowest_s."""
 
-    def __init__(self, node, clients=4, host="web.test", path="/health", port=8443):
+    def __init__(self, node, clients=4, host="web.test", path="/health", port=8443, address="127.0.0.1"):
         self.context = ssl.create_default_context(cafile=node.authority())
+        self.address = address
         self.host, self.path, self.port = host, path, port
         self.done, self.again, self.failed, self.slowest_s = 0, 0, [], 0.0
         self.lock = threading.Lock()
@@ -86,7 +87,7 @@ class Load:
             t.join(60)
 
     def connect(self):
-        return Connection(self.context, self.host, self.port)
+        return Connection(self.context, self.host, self.port, self.address)
 
     def request(self, connection, keep):
         fresh = connection is None
