@@ -54,9 +54,9 @@ struct placing {
 	struct map heard;     /* placing_figures.c: by service and node */
 	struct map told_figures;
 	bool figures_begun;
-	bool stirred;         /* the core has something to look at */
-	bool unread;          /* entries could not be taken in yet */
-	uint64_t unread_ns;   /* when to try again */
+	bool stirred;       /* the core has something to look at */
+	bool unread;        /* entries could not be taken in yet */
+	uint64_t unread_ns; /* when to try again */
 	uint64_t start_ns;
 	uint64_t changed_ns; /* the last change of live nodes */
 	uint64_t next_run;
