@@ -11,7 +11,8 @@
 
 void
 backend_table_init(struct backend_table *b, struct account *account,
-		   void (*drop)(struct list *idle), void (*doubt)(struct list *connection))
+		   void (*drop)(struct list *idle),
+		   void (*doubt)(struct list *connection, enum backend_doubt why))
 {
 	map_init(&b->services, MEM_PROXY);
 	map_init(&b->replicas, MEM_PROXY);
@@ -99,12 +100,12 @@ drop_idle(struct backend_table *b, struct backend *backend)
 
 /* What it had under way may go on, unless its machine is dead. */
 static void
-doubt_all(struct backend_table *b, struct backend *backend)
+doubt_all(struct backend_table *b, struct backend *backend, enum backend_doubt why)
 {
 	struct list *it, *next;
 
 	list_each (it, next, &backend->all)
-		b->doubt(it);
+		b->doubt(it, why);
 }
 
 static void
@@ -156,7 +157,7 @@ remove_backend(struct backend_table *b, struct backend *backend)
 	backend->gone = true;
 	backend_ref(backend);
 	drop_idle(b, backend);
-	doubt_all(b, backend);
+	doubt_all(b, backend, backend->load.doubted ? BACKEND_DEAD : BACKEND_LEFT);
 	backend_unref(backend);
 }
 
@@ -164,7 +165,7 @@ void
 backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row)
 {
 	struct backend *backend = map_get_u64(&b->replicas, replica);
-	bool moved;
+	bool moved, doubted;
 
 	if (!row || !row_holds(replica, row)) {
 		if (backend)
@@ -185,6 +186,7 @@ backend_table_change(struct backend_table *b, uint64_t replica, const struct msg
 	moved = backend->row.replica != 0 &&
 		(!addr_equal_ip(&backend->row.addr, &row->addr) ||
 		 memcmp(backend->row.ports, row->ports, sizeof(row->ports)) != 0);
+	doubted = row->state == MSG_BACKEND_DOUBTED && !backend->load.doubted;
 	backend->row = *row;
 	backend->load.draining = row->state == MSG_BACKEND_DRAINING;
 	backend->load.doubted = row->state == MSG_BACKEND_DOUBTED;
@@ -192,6 +194,8 @@ backend_table_change(struct backend_table *b, uint64_t replica, const struct msg
 		backend->load.failures = 0;
 	if (moved || backend->load.draining)
 		drop_idle(b, backend);
+	if (doubted)
+		doubt_all(b, backend, BACKEND_SILENT);
 	if (backend->up)
 		metric_set(backend->up, !backend->load.draining);
 }

@@ -45,6 +45,12 @@ struct service {
 	struct balance_replica *loads[BACKEND_REPLICAS_MAX]; /* of the same, for balance.h */
 };
 
+enum backend_doubt {
+	BACKEND_SILENT, /* its node gives no answer just now */
+	BACKEND_LEFT,   /* it is not served any more; what is under way may end */
+	BACKEND_DEAD,   /* it left while its node was silent: nobody expects an answer of it */
+};
+
 struct backend_table {
 	struct map services; /* id -> struct service */
 	struct map replicas; /* id -> struct backend */
@@ -52,11 +58,12 @@ struct backend_table {
 	/* An idle connection is to be closed: the backend left, drains or moved. */
 	void (*drop)(struct list *idle);
 	/* A connection that is in use may lead to a machine that is not there any more. */
-	void (*doubt)(struct list *connection);
+	void (*doubt)(struct list *connection, enum backend_doubt why);
 };
 
 void backend_table_init(struct backend_table *b, struct account *account,
-			void (*drop)(struct list *idle), void (*doubt)(struct list *connection));
+			void (*drop)(struct list *idle),
+			void (*doubt)(struct list *connection, enum backend_doubt why));
 /* As ring_table_sync gives it: row NULL is a removal. */
 void backend_table_change(struct backend_table *b, uint64_t replica, const struct msg_backend *row);
 /* NULL when the service has none. */

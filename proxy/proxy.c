@@ -136,7 +136,7 @@ wake(struct station *st, struct ring_reader *reader)
 {
 	(void)st;
 	tables_sync(worker, reader);
-	if (!worker->accepting && tables_complete(worker))
+	if (!worker->accepting && !worker->orphan && tables_complete(worker))
 		worker_accept(worker);
 }
 
@@ -251,6 +251,7 @@ orphaned(struct station *st)
 	(void)st;
 	/* signer leaves too: a handshake could not be finished, but waits for the next worker. */
 	worker->accepting = false;
+	worker->orphan = true; /* also when a last word of another process comes */
 	listener_hold_secure(worker);
 	log_event(LOG_WARN, "node is gone: going on with the routes as they are", LOG_END);
 }

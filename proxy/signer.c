@@ -22,7 +22,7 @@
 #include "proxy/keys.h"
 #include "proxy/signer_local.h"
 
-enum { TICK_MS = 30000 };
+enum { TICK_MS = 30000, ORPHAN_MS = 1000 };
 
 struct signer {
 	struct station *st;
@@ -338,6 +338,21 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 	}
 }
 
+static void
+leave(uv_timer_t *timer)
+{
+	(void)timer;
+	station_leave(signer.st, 0);
+}
+
+/* Proxies go on without node, and hold new handshakes back; those that were begun are finished. */
+static void
+orphaned(struct station *st)
+{
+	(void)st;
+	uv_timer_start(&signer.timer, leave, ORPHAN_MS, 0);
+}
+
 const struct station_role signer_role = {
 	.role = ROLE_SIGNER,
 	.layout = layout,
@@ -346,4 +361,5 @@ const struct station_role signer_role = {
 	.wake = wake,
 	.request = request,
 	.message = message,
+	.orphaned = orphaned,
 };

@@ -376,7 +376,12 @@ on_timeout(struct wheel_timer *t)
 		stream_up_lost(s, UPSTREAM_REFUSED, false);
 		break;
 	case STATE_SENT:
-		if (s->request_ended || s->websocket) {
+		if (s->given_up && u) {
+			s->given_up = false;
+			s->up = NULL;
+			upstream_close(u);
+			stream_up_lost(s, UPSTREAM_DIED, true);
+		} else if (s->request_ended || s->websocket) {
 			stream_reply(s, &gateway_timeout);
 		} else if (body_too_slow(s)) {
 			stream_reply(s, &slow_body);

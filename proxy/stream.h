@@ -73,6 +73,10 @@ void stream_up_data(struct stream *s, const char *data, size_t length);
 void stream_up_end(struct stream *s, const char *trailers, const struct http_field *fields,
 		   size_t count);
 void stream_up_lost(struct stream *s, enum upstream_loss loss, bool reused);
+/* Nothing of an answer has come, and another replica may be asked as well. */
+bool stream_may_repeat(const struct stream *s);
+/* Does that, in the loop's next turn, unless an answer comes first. */
+void stream_give_up(struct stream *s);
 void stream_up_writable(struct stream *s);
 
 #endif

@@ -60,6 +60,7 @@ struct stream {
 	bool body_kept; /* all that was sent is in body */
 	bool request_ended;
 	bool retried;
+	bool given_up; /* nobody expects an answer of that replica */
 	bool up_paused;
 	bool counted; /* in the backend's load */
 	bool cut;

@@ -281,6 +281,19 @@ may_retry(const struct stream *s, enum upstream_loss loss, bool reused)
 	return loss == UPSTREAM_DIED && reused && !s->retried && http_method_idempotent(s->method);
 }
 
+bool
+stream_may_repeat(const struct stream *s)
+{
+	return s->state == STATE_SENT && s->request_ended && may_retry(s, UPSTREAM_DIED, true);
+}
+
+void
+stream_give_up(struct stream *s)
+{
+	s->given_up = true;
+	stream_deadline(s, 0);
+}
+
 /* A service that is gone has no replica that could be asked again. */
 static bool
 may_spend(struct stream *s)

@@ -97,10 +97,9 @@ upstream_drop(struct list *idle)
 }
 
 /* What was sent and is not acknowledged, and what is waited for: the kernel asks for both. */
-void
-upstream_doubt(struct list *connection)
+static void
+ask_kernel(struct upstream *u)
 {
-	struct upstream *u = container_of(connection, struct upstream, all);
 	unsigned unanswered_ms = UPSTREAM_DOUBT_S * 1000;
 	int on = 1, tries = UPSTREAM_DOUBT_S;
 	uv_os_fd_t fd;
@@ -123,6 +122,23 @@ lose(struct upstream *u, enum upstream_loss loss)
 	upstream_close(u);
 	if (s)
 		stream_up_lost(s, loss, reused);
+}
+
+/* What can be asked of another replica is: of one whose node is silent when the machine answers
+ * nothing, of a dead one at once, also when the machine does (it may stand still). All else stays
+ * as long as the machine is there: a node may be silent for reasons of its own. */
+void
+upstream_doubt(struct list *connection, enum backend_doubt why)
+{
+	struct upstream *u = container_of(connection, struct upstream, all);
+	bool again = u->stream && stream_may_repeat(u->stream);
+
+	if (why == BACKEND_SILENT && !again)
+		return;
+	if (why == BACKEND_DEAD && again)
+		stream_give_up(u->stream);
+	else
+		ask_kernel(u);
 }
 
 /* ---- reading ---- */

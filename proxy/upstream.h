@@ -57,8 +57,9 @@ void upstream_release(struct upstream *u, bool keep);
 void upstream_close(struct upstream *u);
 /* For backend_table_init: closes an idle one by its list item. */
 void upstream_drop(struct list *idle);
-/* Likewise, by its item in backend.all: its replica has left. When nothing is heard of the machine
- * behind it for UPSTREAM_DOUBT_S it counts as lost; one that lives goes on as before. */
-void upstream_doubt(struct list *connection);
+/* Likewise, by its item in backend.all. When nothing is heard of the machine behind it for
+ * UPSTREAM_DOUBT_S it counts as lost; one that lives goes on as before. For what backend_doubt
+ * says. */
+void upstream_doubt(struct list *connection, enum backend_doubt why);
 
 #endif

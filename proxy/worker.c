@@ -127,6 +127,8 @@ on_patience(uv_timer_t *timer)
 {
 	struct worker *w = timer->data;
 
+	if (w->orphan)
+		return;
 	log_event(LOG_WARN, "accepting without all routes and certificates", LOG_END);
 	worker_accept(w);
 }

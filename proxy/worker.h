@@ -97,6 +97,7 @@ struct worker {
 	uint64_t requests;
 	unsigned https_port;
 	bool accepting; /* it knows what it is to serve, or waited long enough */
+	bool orphan;    /* of a node that is gone: what is new waits for the next one's workers */
 	bool draining;
 	bool leaving;
 	uint64_t leave_at_ms; /* hard end of a drain */

@@ -280,6 +280,13 @@ keep_up(struct cluster_feed *f, uint64_t now_ns)
 		connect_to(f, writer, &address);
 }
 
+void
+cluster_feed_soon(struct cluster *c, uint32_t node)
+{
+	if (c->feed && !c->feed->channel && node == cluster_writer(c))
+		c->feed->at_ns = c->feed->wait_ms = 0;
+}
+
 /* ---- both ---- */
 
 void

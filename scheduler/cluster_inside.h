@@ -241,6 +241,8 @@ int cluster_store_rows(struct store *s, enum store_kind kind, struct buf *out,
 int cluster_feed_open(struct cluster *c, struct store *rows, struct store **out,
 		      struct err *err) MUST_CHECK;
 void cluster_feed_channel(void *arg, struct channel *channel);
+/* The writer is there again: no pause before the next try. */
+void cluster_feed_soon(struct cluster *c, uint32_t node);
 void cluster_feed_part(struct cluster *c, uint32_t node);
 void cluster_feed_turn(struct cluster *c, uint64_t now_ns);
 /* Before the store is freed. */

@@ -336,6 +336,8 @@ take_state(struct cluster *c, const void *data, size_t bytes)
 	n->accuser = told.accuser;
 	n->since_wall_ns = world_wall_ns();
 	c->dirty = true;
+	if (state == GOSSIP_ALIVE)
+		cluster_feed_soon(c, told.node);
 	/* That it is there, heard for the first time by a process that has just begun, is no news
 	 * of a node that was there before. */
 	if (before == GOSSIP_UNKNOWN && state == GOSSIP_ALIVE &&

@@ -12,6 +12,7 @@ import threading
 import time
 
 import zl
+from wreck import Load
 from zl import Node, check, equal, service, wait_for
 
 ROLES = ["dataplane", "overlay", "signer", "fetch", "unpack", "runtime", "probe", "scheduler", "observability", "api", "proxy"]
@@ -39,6 +40,10 @@ def all_ready(node):
     check(r.returncode == 0, r.stderr)
     rows = json.loads(r.stdout)["items"]
     return len(rows) == 3 and all(r["state"] == "ready" for r in rows)
+
+
+class Here:
+    address = "127.0.0.1"
 
 
 def started():
@@ -89,6 +94,14 @@ def test_node_killed():
             time.sleep(0.1)  # the load: a client that asks now and then
         node.start()
         wait_for(lambda: served(node), "served again")
+        # New connections wait for the next node's workers: none is refused or cut.
+        with Load(Here) as load:
+            load.more(40)
+            os.kill(node.process.pid, signal.SIGKILL)
+            node.process.wait()
+            node.start()
+            load.more(40)
+        equal(load.bad, [], "requests while node was killed")
         wait_for(lambda: all_ready(node), "status is right")
         equal(container_pids(node), pids, "containers after node was killed")
     finally:
