@@ -33,7 +33,12 @@ struct msg_claim { /* key: replica */
 	uint32_t remove_volumes; /* MSG_REMOVE: its named volumes too */
 	uint32_t held;           /* MSG_RUN, MSG_HOLD: what does not run yet is not started yet */
 	uint32_t measured;       /* its service is scaled by what it uses: look often */
-	uint32_t pad_;
+	/* It may live only while it is leased to this node. Then lease_until_ns is when it must be
+	 * dead (CLOCK_BOOTTIME), whoever else is still alive by then; 0: as was said last, and what
+	 * does not run yet is not started. */
+	uint32_t leased;
+	uint64_t lease_until_ns;
+	uint64_t lease_epoch;
 };
 
 enum msg_check { MSG_CHECK_TCP = 1, MSG_CHECK_HTTP, MSG_CHECK_UDP };

@@ -147,6 +147,7 @@ begin_attempt(struct container *c)
 	c->phase = CONTAINER_PREPARING;
 	c->began_ns = world_mono_ns();
 	c->stop_sent = 0;
+	c->lease_sent = 0;
 	c->told = (struct control_state){0};
 	c->pulled[0] = '\0';
 	container_image_stop(c);
@@ -230,6 +231,31 @@ prepare(struct container *c)
 	}
 	container_fail(c, &err);
 	container_later(c, BUSY_MS);
+}
+
+/* ---- leases ---- */
+
+/* It may be started now. */
+static bool
+is_leased(const struct container *c)
+{
+	return !c->claim.leased || world_mono_ns() < c->claim.lease_until_ns;
+}
+
+/* A monitor that is older than leases cannot keep one: what it runs is started again. */
+static void stop(struct container *c);
+
+static void
+lease(struct container *c)
+{
+	uint64_t until_ns = c->claim.leased ? c->claim.lease_until_ns : 0;
+
+	if (c->claim.leased ? !until_ns || until_ns == c->lease_sent : !c->row.lease_until_ns)
+		return;
+	if (c->told.version && c->told.version < 3)
+		stop(c);
+	else if (monitor_link_lease(c->monitor, until_ns, c->claim.lease_epoch))
+		c->lease_sent = until_ns;
 }
 
 /* ---- stopping and removing ---- */
@@ -321,6 +347,8 @@ container_step(struct container *c)
 	if (!c->claimed && !c->forgotten)
 		return;
 	uint32_t desired = c->forgotten ? MSG_REMOVE : c->claim.desired;
+	if (c->monitor != NULL && c->claimed)
+		lease(c);
 	switch ((enum msg_desired)desired) {
 	case MSG_RUN:
 	case MSG_HOLD:
@@ -335,7 +363,7 @@ container_step(struct container *c)
 			container_clear_groups(c);
 			return;
 		}
-		if (!c->claim.held)
+		if (!c->claim.held && is_leased(c))
 			prepare(c);
 		return;
 	case MSG_STOP:

@@ -96,6 +96,7 @@ struct container {
 
 	struct monitor_link *monitor;
 	int pidfd;          /* of the first process, checked; -1 */
+	uint64_t lease_sent; /* the claim's deadline that the monitor was told */
 	uint32_t stop_sent; /* the claim's desired value that the monitor was told; 0 none */
 	bool groups_left;
 	bool closing;

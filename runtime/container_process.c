@@ -228,6 +228,10 @@ container_process(struct container *c, struct launch *l, struct arena *a, struct
 	const char *user = p->user != NULL ? p->user : c->image->user;
 	l->replica = c->replica;
 	l->attempt = c->attempt;
+	if (c->claim.leased) {
+		l->lease_until_ns = c->claim.lease_until_ns;
+		l->lease_epoch = c->claim.lease_epoch;
+	}
 	l->privileged = p->privileged;
 	l->no_new_privs = p->no_new_privs;
 	l->oom_score_adj_given = p->oom_score_adj_given;

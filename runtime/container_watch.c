@@ -52,6 +52,14 @@ container_watch_last_end(struct container *c)
 /* ---- the monitor's word ---- */
 
 static void
+take_lease(struct container *c, const struct control_state *state)
+{
+	c->row.lease_until_ns = state->lease_until_ns;
+	c->row.lease_epoch = state->lease_epoch;
+	c->row.lease_over = state->lease_over;
+}
+
+static void
 take_pid(struct container *c, const struct control_state *state)
 {
 	if (c->pidfd >= 0 || state->pid == 0)
@@ -83,6 +91,7 @@ initialising(struct container *c, const struct control_state *state)
 {
 	take_pid(c, state);
 	take_steps(c, state);
+	take_lease(c, state);
 	c->row.pid = state->pid;
 	c->row.state = c->stop_sent != 0 ? MSG_CONTAINER_STOPPING : MSG_CONTAINER_PREPARING;
 	container_publish(c);
@@ -95,6 +104,7 @@ started(struct container *c, const struct control_state *state)
 		c->row.state != MSG_CONTAINER_RUNNING && c->row.state != MSG_CONTAINER_STOPPING;
 	take_pid(c, state);
 	take_steps(c, state);
+	take_lease(c, state);
 	c->row.pid = state->pid;
 	c->row.started_wall_ns = state->started_wall_ns;
 	c->row.conditions |= MSG_STARTED;
@@ -119,6 +129,7 @@ ended(struct container *c, const struct control_state *state)
 {
 	struct msg_container *row = &c->row;
 	take_steps(c, state);
+	take_lease(c, state);
 	row->pid = 0;
 	row->started_wall_ns = state->started_wall_ns;
 	row->oom_killed = take_end(row, state);
@@ -145,6 +156,9 @@ lost(struct container *c)
 	struct err err = {0};
 	err_set(&err, ERR_INTERNAL, "the container's monitor ended before it");
 	err_why(&err, "nobody knows how the container ended; what was left of it was killed");
+	/* It could not run when the time came. */
+	if (c->row.lease_until_ns != 0 && world_mono_ns() >= c->row.lease_until_ns)
+		c->row.lease_over = 1;
 	c->row.pid = 0;
 	c->row.state = MSG_CONTAINER_EXITED;
 	c->row.exit_status = -1;
@@ -225,6 +239,7 @@ adopt_running(struct container *c, const struct control_state *state)
 {
 	struct err err = {0};
 	c->attempt = state->attempt;
+	c->told = *state;
 	c->row.attempt = state->attempt;
 	c->groups_left = true;
 	c->phase = CONTAINER_STARTED;

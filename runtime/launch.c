@@ -499,8 +499,9 @@ launch_encode(const struct launch *l, struct buf *out)
 	bool steps = l->verb == LAUNCH_RUN && l->steps_count > 0;
 	buf_u32(out, LAUNCH_MAGIC);
 	bool hold = l->verb == LAUNCH_RUN && l->hold;
+	bool leased = l->verb == LAUNCH_RUN && l->lease_until_ns;
 	assert(!hold || !steps);
-	buf_u32(out, hold ? LAUNCH_VERSION : steps ? 2 : 1);
+	buf_u32(out, leased ? LAUNCH_VERSION : hold ? 3 : steps ? 2 : 1);
 	buf_u8(out, (uint8_t)l->verb);
 	buf_u64(out, l->replica);
 	buf_u32(out, l->attempt);
@@ -514,6 +515,11 @@ launch_encode(const struct launch *l, struct buf *out)
 		put_run(out, l);
 	else
 		put_exec(out, l);
+	if (leased) {
+		buf_u64(out, l->lease_until_ns);
+		buf_u64(out, l->lease_epoch);
+		buf_u8(out, hold ? 3 : steps ? 2 : 1);
+	}
 	if (steps)
 		put_steps(out, l);
 }
@@ -537,6 +543,13 @@ launch_decode(const void *data, size_t bytes, struct arena *arena, struct launch
 	l->attempt = cursor_u32(&c);
 	get_filter(&c, arena, &l->monitor_filter);
 	get_verb(&c, arena, l);
+	if (version == 4) {
+		l->lease_until_ns = cursor_u64(&c);
+		l->lease_epoch = cursor_u64(&c);
+		version = cursor_u8(&c);
+		if (l->verb != LAUNCH_RUN || !l->lease_until_ns || version < 1 || version > 3)
+			c.failed = true;
+	}
 	if (version == 2)
 		get_steps(&c, arena, l);
 	l->hold = version == 3;

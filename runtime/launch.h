@@ -23,10 +23,10 @@
 
 enum {
 	LAUNCH_MAGIC = 0x434e4c5a, /* "ZLNC" */
-	LAUNCH_VERSION = 3,        /* a hold; 2: with init steps; else it is encoded as 1 */
-	LAUNCH_FD = 3,             /* where the description is */
-	LAUNCH_FIRST_FD = 4,       /* descriptors named in it start here */
-	LAUNCH_FDS_MAX = 600,      /* and end below this */
+	LAUNCH_VERSION = 4,   /* leased; 3: a hold; 2: with init steps; else it is encoded as 1 */
+	LAUNCH_FD = 3,        /* where the description is */
+	LAUNCH_FIRST_FD = 4,  /* descriptors named in it start here */
+	LAUNCH_FDS_MAX = 600, /* and end below this */
 	LAUNCH_BYTES_MAX = 4 << 20,
 	LAUNCH_TEXT_MAX = 131072,
 	LAUNCH_LIST_MAX = 4096,
@@ -132,7 +132,10 @@ struct launch {
 	uint32_t log_max_files;
 	struct plan_step *steps; /* before the program */
 	size_t steps_count;
-	bool hold; /* no program and no steps: process 1 sleeps, and reaps */
+	bool hold;               /* no program and no steps: process 1 sleeps, and reaps */
+	uint64_t lease_until_ns; /* CLOCK_BOOTTIME, when it is killed unless told otherwise; 0 never
+				  */
+	uint64_t lease_epoch;
 
 	/* exec: the command */
 	int32_t pidfd;     /* of the container's first process */

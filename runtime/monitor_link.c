@@ -114,19 +114,36 @@ monitor_link_open(uv_loop_t *loop, int folder, monitor_link_fn told, void *arg,
 	return 0;
 }
 
+static bool
+send_order(struct monitor_link *link, const struct control_order *order)
+{
+	return link != NULL && send(link->sock, order, sizeof(*order),
+				    MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(*order);
+}
+
 bool
 monitor_link_order(struct monitor_link *link, enum control_verb verb, uint32_t signal,
 		   uint32_t grace_ms)
 {
-	struct control_order order = {
-		.magic = CONTROL_MAGIC,
-		.version = CONTROL_VERSION,
-		.verb = (uint16_t)verb,
-		.signal = signal,
-		.grace_ms = grace_ms,
-	};
-	return link != NULL && send(link->sock, &order, sizeof(order),
-				    MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(order);
+	return send_order(link, &(struct control_order){
+					.magic = CONTROL_MAGIC,
+					.version = CONTROL_VERSION,
+					.verb = (uint16_t)verb,
+					.signal = signal,
+					.grace_ms = grace_ms,
+				});
+}
+
+bool
+monitor_link_lease(struct monitor_link *link, uint64_t until_ns, uint64_t epoch)
+{
+	return send_order(link, &(struct control_order){
+					.magic = CONTROL_MAGIC,
+					.version = CONTROL_VERSION,
+					.verb = CONTROL_LEASE,
+					.lease_until_ns = until_ns,
+					.lease_epoch = epoch,
+				});
 }
 
 bool

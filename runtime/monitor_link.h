@@ -31,6 +31,10 @@ void monitor_link_close(struct monitor_link *link);
 bool monitor_link_order(struct monitor_link *link, enum control_verb verb, uint32_t signal,
 			uint32_t grace_ms);
 
+/* When it is to end the container by itself (CLOCK_BOOTTIME); 0: no more. For a monitor of version
+ * 3 or later only: an older one hangs up on what it does not know. */
+bool monitor_link_lease(struct monitor_link *link, uint64_t until_ns, uint64_t epoch);
+
 /* Reads a record (`state`, `exit`) from a folder; false when there is none that holds. */
 bool monitor_link_record(int folder, const char *name, struct control_state *out);
 

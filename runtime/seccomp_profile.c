@@ -154,7 +154,7 @@ static const char *const monitor_names[] = {
 	"read", "write", "writev", "pread64", "close", "lseek", "fstat", "newfstatat", "statx",
 	"openat", "openat2", "fchmod", "ftruncate", "fsync", "fdatasync", "renameat", "renameat2", "unlinkat",
 	"poll", "ppoll", "accept4", "recvfrom", "sendto", "waitid", "pidfd_send_signal",
-	"clock_gettime", "getrandom", "fcntl", "rt_sigreturn", "restart_syscall", "brk", "munmap",
+	"timerfd_settime", "timer_settime", "clock_gettime", "getrandom", "fcntl", "rt_sigreturn", "restart_syscall", "brk", "munmap",
 	"madvise", "getpid", "exit", "exit_group", NULL,
 };
 

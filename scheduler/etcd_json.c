@@ -264,6 +264,9 @@ get_kv(const json_t *object, struct arena *a, struct etcd_json_kv *out, struct e
 	if (!get_bytes(object, "value", a, &out->value, &out->value_bytes))
 		return wrong(err, "a value");
 	out->revision = get_i64(object, "mod_revision");
+	out->lease = get_i64(object, "lease");
+	if (out->lease < 0)
+		return wrong(err, "a key's lease");
 	return out->revision > 0 ? 0 : wrong(err, "a key's revision");
 }
 

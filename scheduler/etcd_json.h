@@ -63,6 +63,7 @@ struct etcd_json_kv {
 	const uint8_t *value;
 	size_t value_bytes;
 	int64_t revision; /* of its last change */
+	int64_t lease;    /* it hangs on; 0: none */
 	bool gone;        /* an event: deleted */
 };
 

@@ -6,6 +6,9 @@
  *
  * What is put carries a number drawn for this try, so that a try whose answer was lost knows itself
  * again. A lease of etcd's whose try failed is left to end by itself.
+ *
+ * Of one that an earlier process took only the epoch is known: on which lease of etcd's it hangs is
+ * looked up before it is kept or dropped.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -25,7 +28,7 @@ enum {
 struct held {
 	struct list link;
 	char name[NAME_BYTES];
-	int64_t lease;
+	int64_t lease; /* 0: not known yet */
 	uint64_t epoch;
 };
 
@@ -40,6 +43,7 @@ struct op {
 	int64_t lease;
 	char value[VALUE_BYTES];
 	unsigned turns;
+	enum store_lease_verb verb;
 	store_lease_fn done;
 	void *arg;
 };
@@ -275,7 +279,7 @@ looked(void *arg, const struct etcd_rpc_answer *answer)
 }
 
 static void
-look(struct op *o)
+read_both(struct op *o, etcd_rpc_done_fn done)
 {
 	char lease[ETCD_ENGINE_KEY_BYTES], epoch[ETCD_ENGINE_KEY_BYTES];
 	struct etcd_json_txn t;
@@ -288,16 +292,31 @@ look(struct op *o)
 	etcd_json_get(&t, &(struct etcd_json_range){.key = lease});
 	etcd_json_get(&t, &(struct etcd_json_range){.key = epoch});
 	etcd_json_end(&t);
-	call(o, "/v3/kv/txn", &body, looked);
+	call(o, "/v3/kv/txn", &body, done);
+}
+
+static void
+look(struct op *o)
+{
+	read_both(o, looked);
 }
 
 /* ---- keeping, dropping ---- */
 
 static void
+not_ours(struct op *o)
+{
+	struct err err = {0};
+
+	forget(find(o->e, o->name));
+	err_set(&err, ERR_NOT_FOUND, "%s is not held any more", o->name);
+	end(o, o->verb == STORE_LEASE_KEEP ? &err : NULL);
+}
+
+static void
 kept(void *arg, const struct etcd_rpc_answer *answer)
 {
 	struct etcd_json_answer a;
-	struct err err = {0};
 	struct arena arena;
 	struct op *o = arg;
 
@@ -305,13 +324,10 @@ kept(void *arg, const struct etcd_rpc_answer *answer)
 	arena_fini(&arena);
 	if (!fine)
 		return;
-	if (a.ttl_s > 0) {
+	if (a.ttl_s > 0)
 		end(o, NULL);
-		return;
-	}
-	forget(find(o->e, o->name));
-	err_set(&err, ERR_NOT_FOUND, "%s is not held any more", o->name);
-	end(o, &err);
+	else
+		not_ours(o);
 }
 
 static void
@@ -324,26 +340,60 @@ dropped(void *arg, const struct etcd_rpc_answer *answer)
 	end(o, answer->err && answer->err->kind != ERR_NOT_FOUND ? answer->err : NULL);
 }
 
-static void
-with_lease(struct op *o, enum store_lease_verb verb)
-{
-	struct held *h = find(o->e, o->name);
-	struct err err = {0};
-	struct buf body;
+static void with_lease(struct op *o);
 
-	if (!h && verb == STORE_LEASE_KEEP) {
-		err_set(&err, ERR_NOT_FOUND, "%s is not held any more", o->name);
-		end(o, &err);
+/* "EPOCH TOKEN HOLDER", with the epoch that was adopted. */
+static bool
+is_of(const struct etcd_json_kv *kv, uint64_t epoch)
+{
+	char value[VALUE_BYTES] = "", *at = value;
+	uint64_t number;
+
+	text_ncopy(value, sizeof(value), (const char *)kv->value, kv->value_bytes);
+	return text_u64(strsep(&at, " "), INT64_MAX, &number) && number == epoch && kv->lease;
+}
+
+static void
+looked_for_its_lease(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct etcd_json_answer a;
+	struct arena arena;
+	struct op *o = arg;
+
+	if (!take_answer(o, answer, &arena, &a)) {
+		arena_fini(&arena);
 		return;
 	}
+	struct held *h = find(o->e, o->name);
+	bool there = h && a.gets_count == 2 && a.gets[0].count == 1 &&
+		     is_of(&a.gets[0].items[0], h->epoch);
+	if (there)
+		h->lease = a.gets[0].items[0].lease;
+	arena_fini(&arena);
+	if (there)
+		with_lease(o);
+	else
+		not_ours(o);
+}
+
+static void
+with_lease(struct op *o)
+{
+	struct held *h = find(o->e, o->name);
+	struct buf body;
+
 	if (!h) {
-		end(o, NULL);
+		not_ours(o);
+		return;
+	}
+	if (!h->lease) {
+		read_both(o, looked_for_its_lease);
 		return;
 	}
 	o->epoch = h->epoch;
 	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
 	etcd_json_lease(&body, h->lease);
-	if (verb == STORE_LEASE_KEEP) {
+	if (o->verb == STORE_LEASE_KEEP) {
 		call(o, "/v3/lease/keepalive", &body, kept);
 		return;
 	}
@@ -366,6 +416,7 @@ etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, const 
 	}
 	o->e = e;
 	o->ttl_s = ttl_s;
+	o->verb = verb;
 	o->done = done;
 	o->arg = arg;
 	text_copy(o->name, sizeof(o->name), name);
@@ -374,7 +425,24 @@ etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, const 
 	if (verb == STORE_LEASE_TAKE)
 		look(o);
 	else
-		with_lease(o, verb);
+		with_lease(o);
+}
+
+bool
+etcd_lease_adopt(void *engine, const char *name, uint64_t epoch)
+{
+	struct etcd_engine *e = engine;
+	struct held *h = find(e, name);
+
+	if (h)
+		return true;
+	h = mem_zalloc(MEM_SCHEDULER, sizeof(*h));
+	if (!h)
+		return false;
+	text_copy(h->name, sizeof(h->name), name);
+	h->epoch = epoch;
+	list_push(&e->leases, &h->link);
+	return true;
 }
 
 void

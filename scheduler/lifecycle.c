@@ -126,7 +126,7 @@ isolate(struct lifecycle *l, struct lifecycle_notes *notes)
 }
 
 static void
-exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
+exited(struct lifecycle *l, bool lease_over, uint64_t now, struct lifecycle_notes *notes)
 {
 	/* What holds a place has no business to end: again, though not in a hurry. */
 	if (l->hold) {
@@ -139,6 +139,11 @@ exited(struct lifecycle *l, uint64_t now, struct lifecycle_notes *notes)
 		l->order = LIFECYCLE_STOP;
 		l->state = MSG_REPLICA_STOPPED;
 		l->due_ns = 0;
+		return;
+	}
+	/* Nothing is wrong with it: it goes on as soon as it may. */
+	if (lease_over) {
+		try_again(l, notes);
 		return;
 	}
 	if (l->policy.panic == LIFECYCLE_ISOLATE) {
@@ -215,7 +220,7 @@ ended(struct lifecycle *l, const struct lifecycle_event *e, struct lifecycle_not
 	if (!is_ours(l, e))
 		return false;
 	if (e->container == MSG_CONTAINER_EXITED) {
-		exited(l, e->now_ns, notes);
+		exited(l, e->lease_over, e->now_ns, notes);
 		return true;
 	}
 	if (e->container == MSG_CONTAINER_FAILED) {

@@ -16,8 +16,8 @@
  *   ordered to stop or to be removed: (in balancing) DRAINING -> STOPPING -> STOPPED [gone]
  *
  * The crash policy: the first three ends within five minutes are followed by a start at once, the
- * next ones after 1 and 2 s; more than five are a crash loop: 30 s between tries. What could not
- * even be started is tried again after 1, 2, 4 ... 60 s.
+ * next ones after 1 and 2 s; more than five are a crash loop: 30 s between tries. An end for want
+ * of its lease counts for nothing. What could not even be started is tried again after 1, 2, 4 ... 60 s.
  * Time is monotonic nanoseconds. No I/O, no allocation.
  */
 
@@ -90,6 +90,7 @@ struct lifecycle_event {
 	int64_t started_wall_ns;
 	bool init_failed; /* FAILED: by one of its init steps */
 	bool hold;        /* it only holds the place of a program that ended */
+	bool lease_over;  /* it ended because it was not leased to this node any more */
 	/* checks of that attempt */
 	uint32_t checks;     /* that there are */
 	uint32_t passed;     /* whose last answer was good */

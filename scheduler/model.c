@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/cronjob.h"
+#include "scheduler/unique.h"
 
 #define MS_NS 1000000ull
 
@@ -296,6 +297,7 @@ model_drop_replica(struct model *m, struct replica *p)
 {
 	map_remove_u64(&m->replicas, p->row.id);
 	list_remove(&p->link);
+	unique_part(p);
 	mem_free(p);
 }
 
@@ -319,6 +321,7 @@ model_drop_service(struct model *m, struct service *s)
 	cronjob_free(s->cron);
 	mem_free(s->routes);
 	scaling_free(s->scaling);
+	mem_free(s->epochs);
 	mem_free(s);
 }
 
@@ -433,6 +436,7 @@ model_close(struct model *m)
 	/* What is under way ends with it, and may look at the objects. */
 	store_free(m->store);
 	m->store = NULL;
+	unique_forget(m);
 	list_each (it, next, &m->deployments)
 		model_drop_deployment(m, container_of(it, struct deployment, link));
 	list_each (it, next, &m->operations)

@@ -44,6 +44,7 @@ enum {
 
 struct cronjob;
 struct deployment;
+struct unique;
 
 struct revision {
 	struct list link;
@@ -77,6 +78,8 @@ struct service {
 	struct msg_reason unplaced;
 	const char *unplaced_name; /* of the metric's label; static */
 	struct cronjob *cron;      /* cronjob.h; NULL: it has never been one */
+	uint64_t *epochs;          /* of leases, the highest seen of each index (unique.h) */
+	size_t epochs_count;
 };
 
 struct replica {
@@ -114,6 +117,8 @@ struct replica {
 	bool retiring;         /* its node was asked to let it leave */
 	bool misfit;           /* is not to stay where it is: */
 	bool loser;            /* another node has the same one */
+	struct unique *unique; /* unique.h; NULL: it needs no lease, or is remote */
+	uint64_t lease_epoch;  /* that it lives with; 0: needs none */
 };
 
 struct operation {
@@ -183,6 +188,8 @@ struct model {
 	struct list deployments;
 	size_t deployments_count;
 	struct map replicas; /* id -> struct replica */
+	struct list uniques;     /* struct unique: leases of this node */
+	uint64_t unique_from_ns; /* no lease is taken before; 0: not known yet */
 	struct list operations;
 	size_t operations_count;
 	struct list events; /* not in the store yet */

@@ -246,6 +246,7 @@ model_open(struct model *m, struct store *store, const struct config *config, co
 	m->wall_ns = wall_ns;
 	list_init(&m->deployments);
 	list_init(&m->operations);
+	list_init(&m->uniques);
 	list_init(&m->events);
 	map_init(&m->replicas, MEM_SCHEDULER);
 	map_init(&m->news.deployments, MEM_SCHEDULER);

@@ -163,7 +163,7 @@ begin_counter(struct model *m, enum metrics_id id, const char *name, const char 
 static void
 begin_service(struct model *m, const char *label)
 {
-	static const char *const reasons[] = {"error", "exit", "oom", "seccomp", "signal"};
+	static const char *const reasons[] = {"error", "exit", "lease", "oom", "seccomp", "signal"};
 
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
 		begin_counter(m, METRICS_CONTAINER_RESTARTS, "service", label, "reason",

@@ -5,6 +5,9 @@
  * Routes follow the revision in force (model_in_force), so that the names of what is being deployed
  * answer 503 and not 404. The ports of a backend stand in the order of that revision's endpoints,
  * found by name in the document the replica was made from; 0 where it has no such endpoint.
+ *
+ * Nobody else adds backends: a replica whose lease is older than that of another one of its name is
+ * refused here, and so by proxies and BPF maps.
  */
 #include "scheduler/publish_parts.h"
 
@@ -12,6 +15,7 @@
 #include "scheduler/ports.h"
 #include "scheduler/publish_table.h"
 #include "scheduler/remote.h"
+#include "scheduler/unique.h"
 
 enum { SESSION_TIMEOUT_MS = 60000 };
 
@@ -201,7 +205,8 @@ is_reachable(const struct model *m, const struct replica *p)
 static uint32_t
 state_of(const struct model *m, const struct replica *p)
 {
-	uint32_t state = is_reachable(m, p) ? lifecycle_balance(&p->life) : 0;
+	bool served = is_reachable(m, p) && unique_may_serve(m, p);
+	uint32_t state = served ? lifecycle_balance(&p->life) : 0;
 
 	return state == MSG_BACKEND_ACTIVE && p->remote && remote_is_doubted(m, p)
 		       ? MSG_BACKEND_DOUBTED

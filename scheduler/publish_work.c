@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "scheduler/gate.h"
 #include "scheduler/publish_table.h"
+#include "scheduler/unique.h"
 
 enum { FAST_MS = 500 };
 
@@ -32,6 +33,7 @@ put_claim(struct publish_table *t, struct replica *p)
 
 	if (!desired)
 		return;
+	unique_claim(t->m, p, &row);
 	if (!row.stop_grace_ms)
 		row.stop_grace_ms = spec ? (uint32_t)spec->stop_grace_period_ms : 10000;
 	text_copy(row.deployment_name, sizeof(row.deployment_name),

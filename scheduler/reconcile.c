@@ -20,6 +20,7 @@
 #include "scheduler/placing.h"
 #include "scheduler/publish.h"
 #include "scheduler/save.h"
+#include "scheduler/unique.h"
 
 enum { TURNS_MAX = 64 };
 
@@ -132,6 +133,7 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	if (c->attempt == p->life.attempt)
 		tell_steps(m, p);
 	e->hold = c->hold != 0;
+	e->lease_over = c->lease_over != 0;
 	if (c->state == MSG_CONTAINER_EXITED || c->state == MSG_CONTAINER_FAILED) {
 		p->ended = *c;
 		p->has_ended = true;
@@ -197,6 +199,8 @@ count_restart(struct model *m, const struct replica *p, const char *reason)
 static const char *
 end_reason(const struct replica *p)
 {
+	if (p->ended.lease_over)
+		return "lease";
 	if (p->ended.oom_killed)
 		return "oom";
 	if (p->ended.seccomp_killed)
@@ -212,7 +216,10 @@ set_reason(struct model *m, struct replica *p)
 	struct err err = {0};
 	bool was_ready = p->life.ready_attempt == p->life.attempt;
 
-	outcome_cause(m, p, was_ready, &err);
+	if (p->has_ended && p->ended.lease_over)
+		unique_cause(p, &err);
+	else
+		outcome_cause(m, p, was_ready, &err);
 	msg_reason_from(&err, &p->reason);
 }
 
@@ -276,8 +283,8 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 			break;
 		}
 		set_reason(m, p);
-		event_replica(m, p, "replica.exited", LOG_WARN, &p->reason, "%s.%u ended", service,
-			      n);
+		event_replica(m, p, p->ended.lease_over ? "replica.lease_over" : "replica.exited",
+			      LOG_WARN, &p->reason, "%s.%u ended", service, n);
 		break;
 	case LIFECYCLE_START_FAILED:
 		set_reason(m, p);
@@ -495,6 +502,7 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 			break;
 	}
 	look_at_depends(m);
+	unique_look(m);
 	if (m->placing)
 		placing_after(m->placing);
 	save_all(m);

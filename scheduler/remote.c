@@ -49,6 +49,7 @@ remote_tell(const struct model *m, const struct replica *p, struct tidings_repli
 		.created_wall_ns = p->row.created_wall_ns,
 		.since_wall_ns = p->since_wall_ns,
 		.reason = p->waits.kind ? p->waits : p->reason,
+		.lease_epoch = p->lease_epoch,
 	};
 	memcpy(out->make, p->row.make, sizeof(out->make));
 	if (!current)
@@ -131,6 +132,7 @@ remote_take(struct model *m, uint32_t node, const char *name, uint64_t id,
 	p->node_id = node;
 	text_copy(p->node, sizeof(p->node), name);
 	p->claim = t->claim;
+	p->lease_epoch = t->lease_epoch;
 	take_row(p, t);
 	take_life(m, p, t);
 	take_container(p, id, t);

@@ -42,6 +42,13 @@ add_depends(struct view *view, struct service *s, const struct doc_service *doc,
 	}
 }
 
+/* The next one can only begin when the one before has ended. */
+static bool
+is_unique(const struct doc_service *s)
+{
+	return s && s->scale.unique;
+}
+
 static void
 add_service(struct model *m, struct view *view, struct service *s, struct rollout_service *out)
 {
@@ -60,7 +67,8 @@ add_service(struct model *m, struct view *view, struct service *s, struct rollou
 		return;
 	out->surge = rules->update.max_surge;
 	out->unavailable = rules->update.max_unavailable;
-	out->stop_first = rules->update.order == DOC_ORDER_STOP_FIRST;
+	out->stop_first = rules->update.order == DOC_ORDER_STOP_FIRST || is_unique(serving) ||
+			  is_unique(target);
 	out->pause = rules->update.on_failure == DOC_UPDATE_PAUSE;
 	if (rules->health.node)
 		out->monitor_ns = rules->update.monitor_ms * MS_NS;

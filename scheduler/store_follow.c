@@ -335,6 +335,7 @@ static const struct store_engine calls = {
 	.status = engine_status,
 	.check = store_follow_ask_check,
 	.lease = store_follow_ask_lease,
+	.adopt = store_follow_ask_adopt,
 };
 
 int

@@ -122,6 +122,14 @@ store_follow_ask_lease(void *engine, enum store_lease_verb verb, const char *nam
 	}
 }
 
+bool
+store_follow_ask_adopt(void *engine, const char *name, uint64_t epoch)
+{
+	struct store_follow *f = engine;
+
+	return store_mine_add(&f->mine, name, epoch);
+}
+
 void
 store_follow_ask_leased(struct store_follow *f, uint64_t question, uint64_t epoch,
 			const struct err *err)

@@ -265,6 +265,16 @@ store_lease_take(struct store *s, const char *name, const char *holder, uint32_t
 	act(s, STORE_LEASE_TAKE, name, holder, ttl_s, done, arg);
 }
 
+bool
+store_lease_adopt(struct store *s, const char *name, uint64_t epoch)
+{
+	void *engine;
+	const struct store_engine *calls = store_calls(s, &engine);
+
+	assert(is_name(name));
+	return !calls->adopt || calls->adopt(engine, name, epoch);
+}
+
 void
 store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg)
 {

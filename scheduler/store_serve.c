@@ -269,6 +269,12 @@ engine_lease(void *engine, enum store_lease_verb verb, const char *name, const c
 	bool ours = epoch && epoch == store_lease_epoch(rows, name);
 	struct err err = {0};
 
+	/* Who takes it over gives no lease before all that were given here have ended. */
+	if (s->held && verb != STORE_LEASE_DROP) {
+		is_over(&err);
+		done(arg, 0, &err);
+		return;
+	}
 	if (verb == STORE_LEASE_TAKE) {
 		store_lease_take(rows, name, holder, ttl_s, leased, &l);
 	} else if (!ours && verb == STORE_LEASE_KEEP) {
@@ -281,6 +287,14 @@ engine_lease(void *engine, enum store_lease_verb verb, const char *name, const c
 	} else {
 		store_lease_drop(rows, name, leased, &l);
 	}
+}
+
+static bool
+engine_adopt(void *engine, const char *name, uint64_t epoch)
+{
+	struct store_serve *s = engine;
+
+	return store_mine_add(&s->mine, name, epoch);
 }
 
 /* ---- life ---- */
@@ -350,6 +364,7 @@ static const struct store_engine calls = {
 	STORE_BASE_CALLS, /* and its own: */
 	.begin = engine_begin,   .close = engine_close, .submit = engine_submit,
 	.status = engine_status, .check = engine_check, .lease = engine_lease,
+	.adopt = engine_adopt,
 };
 
 int

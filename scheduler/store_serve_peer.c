@@ -367,6 +367,11 @@ lease(struct store_serve_peer *p, struct cursor *in)
 	}
 	struct leasing l = {p, ask.question};
 	bool its = ask.epoch && ask.epoch == store_lease_epoch(rows, ask.name);
+	if (p->serve->held && ask.verb != STORE_LEASE_DROP) {
+		err_set(&err, ERR_UNREACHABLE, "the store is moving to another engine");
+		leased(&l, 0, &err);
+		return;
+	}
 	if (ask.verb == STORE_LEASE_TAKE) {
 		store_lease_take(rows, ask.name, ask.holder, ask.ttl_s, leased, &l);
 	} else if (ask.verb == STORE_LEASE_KEEP && !its) {

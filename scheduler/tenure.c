@@ -20,6 +20,16 @@ tenure_init(struct tenure *t, uint32_t ttl_ms)
 	t->state = TENURE_NONE;
 }
 
+void
+tenure_resume(struct tenure *t, uint32_t ttl_ms, uint64_t epoch, uint64_t until_ns)
+{
+	tenure_init(t, ttl_ms);
+	t->state = TENURE_HELD;
+	t->wanted = true;
+	t->epoch = epoch;
+	t->until_ns = until_ns;
+}
+
 static void
 say(const struct tenure *t, struct tenure_actions *out, enum tenure_verb verb)
 {
@@ -97,6 +107,8 @@ static void
 kept(struct tenure *t, const struct tenure_input *in, struct tenure_actions *out)
 {
 	t->question = 0;
+	if (in->error == ERR_NONE && in->epoch)
+		t->epoch = in->epoch;
 	if (MUTANT(205, true, in->error == ERR_NONE))
 		hold(t, out);
 	else if (in->error == ERR_CONFLICT || in->error == ERR_NOT_FOUND)

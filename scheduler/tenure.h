@@ -67,7 +67,7 @@ struct tenure_input {
 	uint64_t now_ns;
 	bool wanted;
 	uint32_t question;   /* of TAKEN, KEPT: as it was asked */
-	uint64_t epoch;      /* of TAKEN */
+	uint64_t epoch;      /* of TAKEN; of KEPT: it has a new one, 0: as before */
 	enum err_kind error; /* of TAKEN, KEPT: ERR_NONE; CONFLICT, NOT_FOUND: it is another's now;
 				all others: not known */
 };
@@ -95,6 +95,9 @@ struct tenure_actions {
 
 /* ttl_ms >= TENURE_TTL_MIN_MS. */
 void tenure_init(struct tenure *t, uint32_t ttl_ms);
+/* Instead of init, by a successor of whom the lease was given to: it is held with that epoch until
+ * until_ns, as whoever acts was told, and is asked to be kept with the first step. */
+void tenure_resume(struct tenure *t, uint32_t ttl_ms, uint64_t epoch, uint64_t until_ns);
 void tenure_step(struct tenure *t, const struct tenure_input *in, struct tenure_actions *out);
 
 #endif

@@ -19,6 +19,7 @@ enum {
 	DRAINING = 2,
 	WHOLE = 1,
 	LENGTH_MAX = 255,
+	LEASED = 2,    /* version of a replica's value */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -290,6 +291,10 @@ tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out)
 	put_bytes(out, r->addr4.ip, sizeof(r->addr4.ip));
 	put_bytes(out, r->addr6.ip, sizeof(r->addr6.ip));
 	put_reason(out, &r->reason);
+	if (!r->lease_epoch)
+		return;
+	out->data[0] = LEASED;
+	put(out, r->lease_epoch, 8);
 }
 
 static bool
@@ -301,6 +306,15 @@ take_reason(struct cursor *c, struct msg_reason *out)
 	out->code = cursor_u32(c);
 	return out->kind < ERR_KINDS_ && TAKE_TEXT(c, out->what) && TAKE_TEXT(c, out->why) &&
 	       TAKE_TEXT(c, out->why2) && TAKE_TEXT(c, out->fix);
+}
+
+static bool
+take_lease(struct cursor *c, uint8_t version, struct tidings_replica *out)
+{
+	if (version < LEASED)
+		return close_value(c, version);
+	out->lease_epoch = cursor_u64(c);
+	return version == LEASED ? cursor_done(c) : cursor_ok(c);
 }
 
 bool
@@ -329,7 +343,7 @@ tidings_take_replica(const void *value, size_t bytes, struct tidings_replica *ou
 	return take_bytes(&c, out->make, sizeof(out->make)) &&
 	       take_bytes(&c, out->addr4.ip, sizeof(out->addr4.ip)) &&
 	       take_bytes(&c, out->addr6.ip, sizeof(out->addr6.ip)) &&
-	       take_reason(&c, &out->reason) && close_value(&c, version) && out->service &&
+	       take_reason(&c, &out->reason) && take_lease(&c, version, out) && out->service &&
 	       out->index && out->state >= MSG_REPLICA_PENDING &&
 	       out->state <= MSG_REPLICA_ISOLATED;
 }

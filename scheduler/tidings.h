@@ -17,6 +17,7 @@
  *             28 service u64  36 operation u64  44 claim u64  52 created i64  60 since i64
  *             68 ready i64  76 make (32)  108 addr4 (16)  124 addr6 (16)
  *             140 reason's kind u8, and if that is not 0: u32 code, texts what, why, why2, fix
+ *             then, from version 2 on: u64 epoch of its lease (what has none is of version 1)
  *   ADMITTED  id: node. 0 version u8, then its certificate (DER, the leaf alone)
  *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
  *             ("volume:shop/data", "device:/dev/kvm")
@@ -129,6 +130,7 @@ struct tidings_replica {
 	uint8_t make[32];
 	struct addr addr4, addr6; /* of its attempt; without port, zero: none */
 	struct msg_reason reason;
+	uint64_t lease_epoch; /* 0: it has none */
 };
 
 /* What a service uses on a node, and what is asked of it there (figures.h). */

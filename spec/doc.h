@@ -287,6 +287,7 @@ struct doc_scale {
 	uint32_t max;
 	uint64_t cooldown_ms;
 	struct doc_targets targets;
+	bool unique; /* never two replicas of one number, over partitions of the cluster too */
 };
 
 enum doc_condition { DOC_CONDITION_STARTED, DOC_CONDITION_HEALTHY, DOC_CONDITION_READY };

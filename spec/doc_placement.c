@@ -119,6 +119,7 @@ static const struct field scale_fields[] = {
 	DOC_NUMBER(struct doc_scale, max, "max", 0, DOC_REPLICAS_MAX, 0),
 	DOC_DURATION(struct doc_scale, cooldown_ms, "cooldown", 0, 30000),
 	DOC_SECTION(struct doc_scale, targets, "targets", &targets_table, FIELD_OPTIONAL),
+	DOC_BOOL(struct doc_scale, unique, "unique", false),
 };
 
 static void
@@ -161,6 +162,8 @@ shows_scale(const void *section, const char *key)
 
 	if (strcmp(key, "mode") == 0)
 		return true;
+	if (strcmp(key, "unique") == 0)
+		return ((const struct doc_scale *)section)->unique;
 	return adaptive != (strcmp(key, "replicas") == 0);
 }
 
@@ -229,7 +232,7 @@ owns_alone(const struct doc_service *s)
 enum doc_order
 doc_placement_order(const struct doc_service *s, enum doc_order otherwise)
 {
-	return owns_alone(s) ? DOC_ORDER_STOP_FIRST : otherwise;
+	return s->scale.unique || owns_alone(s) ? DOC_ORDER_STOP_FIRST : otherwise;
 }
 
 void

@@ -337,6 +337,24 @@ check_sleep(struct field_ctx *ctx, const struct doc_service *s)
 		   "is 0: a request to a public endpoint wakes it, and there is none");
 }
 
+/* Two of a number never live at once: so the old one has to go first. */
+static void
+check_unique(struct field_ctx *ctx, const struct doc_service *s)
+{
+	const struct yaml_node *unique =
+		s->scale.node == NULL ? NULL : yaml_node_get(s->scale.node, "unique");
+
+	if (!s->scale.unique || unique == NULL)
+		return;
+	if (s->rtype != DOC_RTYPE_SERVICE)
+		field_diag(ctx, unique, "not-for-runs", NULL,
+			   "belongs to services: a run is made once (cron.on_loss, cron.overlap)");
+	else if (doc_given(s->update.node, "order") && s->update.order == DOC_ORDER_START_FIRST)
+		field_diag(ctx, unique, "unique-starts-first",
+			   "take update.order away, or write stop-first",
+			   "contradicts update.order: start-first, with which two run for a while");
+}
+
 static void
 check_service(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 {
@@ -348,6 +366,7 @@ check_service(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 	check_targets(ctx, s);
 	check_placement(ctx, n);
 	check_sleep(ctx, s);
+	check_unique(ctx, s);
 	fill_check_port(ctx, s);
 	if (!doc_given(s->update.node, "order"))
 		s->update.order = doc_placement_order(s, s->update.order);

@@ -27,11 +27,12 @@ bool
 control_state_check(const void *data, size_t bytes, struct control_state *out)
 {
 	/* A newer monitor sends more than we know; an older one never less than version 1. */
-	const size_t least = offsetof(struct control_state, init_done);
-	if (!head_ok(data, bytes) || bytes < least)
+	const size_t first = offsetof(struct control_state, init_done);
+	const size_t second = offsetof(struct control_state, lease_until_ns);
+	if (!head_ok(data, bytes) || bytes < first)
 		return false;
 	memset(out, 0, sizeof(*out));
-	memcpy(out, data, bytes < sizeof(*out) ? least : sizeof(*out));
+	memcpy(out, data, bytes < second ? first : bytes < sizeof(*out) ? second : sizeof(*out));
 	if (out->phase < CONTROL_STARTING || out->phase > CONTROL_INIT)
 		return false;
 	out->what[CONTROL_TEXT - 1] = '\0';
@@ -43,10 +44,14 @@ control_state_check(const void *data, size_t bytes, struct control_state *out)
 bool
 control_order_check(const void *data, size_t bytes, struct control_order *out)
 {
-	if (!head_ok(data, bytes) || bytes < sizeof(*out))
+	const size_t least = offsetof(struct control_order, lease_until_ns);
+	if (!head_ok(data, bytes) || bytes < least)
 		return false;
-	memcpy(out, data, sizeof(*out));
-	return out->verb >= CONTROL_QUERY && out->verb <= CONTROL_KILL && out->signal < 65;
+	memset(out, 0, sizeof(*out));
+	memcpy(out, data, bytes < sizeof(*out) ? least : sizeof(*out));
+	if (out->verb == CONTROL_LEASE && bytes < sizeof(*out))
+		return false;
+	return out->verb >= CONTROL_QUERY && out->verb <= CONTROL_LEASE && out->signal < 65;
 }
 
 uint64_t

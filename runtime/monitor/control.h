@@ -20,7 +20,7 @@
 
 enum {
 	CONTROL_MAGIC = 0x4e4f4d5a, /* "ZMON" */
-	CONTROL_VERSION = 2,
+	CONTROL_VERSION = 3,
 	CONTROL_VERSION_MIN = 1,
 	CONTROL_TEXT = 256,
 };
@@ -61,12 +61,18 @@ struct control_state {
 	uint32_t init_done;   /* steps */
 	uint32_t init_failed; /* one of them is why it failed */
 	uint64_t init_warned; /* bit per step: failed, and is to be told */
+	/* Not before version 3. */
+	uint64_t lease_until_ns; /* CLOCK_BOOTTIME, when it is killed; 0: never */
+	uint64_t lease_epoch;
+	uint32_t lease_over; /* it was */
+	uint32_t pad_;
 };
 
 enum control_verb {
 	CONTROL_QUERY = 1, /* answered with the state */
 	CONTROL_STOP,      /* signal, then SIGKILL after grace_ms */
 	CONTROL_KILL,
+	CONTROL_LEASE, /* not before version 3: the new deadline; 0 takes it away */
 };
 
 struct control_order {
@@ -75,6 +81,9 @@ struct control_order {
 	uint16_t verb;
 	uint32_t signal;
 	uint32_t grace_ms;
+	/* Not before version 3. */
+	uint64_t lease_until_ns;
+	uint64_t lease_epoch;
 };
 
 /* A state as it came from a socket or file: magic, version, ended texts; shorter ones of an older

@@ -8,6 +8,11 @@
  *
  * It has no clock but poll's timeout, allocates nothing once the container runs, and its buffers
  * are static: pages that were never touched cost nothing.
+ *
+ * What is leased has a deadline, which the runtime moves on as long as the lease is kept. When it
+ * has come the container is killed, whoever else is alive; both timers count suspend. The first one
+ * wakes this process. If it cannot run (stopped, starved), the second one ends it a moment later:
+ * that is the kernel's own doing, and with its monitor goes the container (PR_SET_PDEATHSIG).
  */
 #include "runtime/monitor/run.h"
 
@@ -22,7 +27,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/sandbox.h"
@@ -41,6 +48,7 @@ enum {
 	READ_BYTES = 16384,
 	CAP_KILL_BIT = 5,
 	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
+	LATE_MS = 1000,        /* after the deadline of a lease the kernel ends who has missed it */
 };
 
 struct run {
@@ -56,6 +64,8 @@ struct run {
 	uint64_t kill_at_ns; /* 0: no stop under way */
 	bool killed;
 	int64_t told_wall_ns; /* last time the counters went into the state file */
+	int lease_fd;         /* readable from the deadline on */
+	timer_t lease_end;    /* ends this process */
 };
 
 static struct log_file log_file;
@@ -202,6 +212,83 @@ kill_all(struct run *r)
 	r->kill_at_ns = 0;
 }
 
+/* ---- leases ---- */
+
+/* When it has come at once: a time that is over fires, too. */
+static bool
+set_lease(struct run *r, uint64_t until_ns, uint64_t epoch)
+{
+	const uint64_t second = 1000000000, last = until_ns + LATE_MS * UINT64_C(1000000);
+	struct itimerspec at = {
+		.it_value = {(time_t)(until_ns / second), (long)(until_ns % second)}};
+	struct itimerspec end = {.it_value = {(time_t)(last / second), (long)(last % second)}};
+
+	if (until_ns == 0)
+		end.it_value = at.it_value;
+	r->state.lease_until_ns = until_ns;
+	r->state.lease_epoch = epoch;
+	return timerfd_settime(r->lease_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0 &&
+	       timer_settime(r->lease_end, TIMER_ABSTIME, &end, NULL) == 0;
+}
+
+static int
+make_lease(struct run *r, const struct launch *l, struct err *err)
+{
+	struct sigevent kill = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+
+	r->lease_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (r->lease_fd < 0 || timer_create(CLOCK_BOOTTIME, &kill, &r->lease_end) < 0)
+		return err_sys(err, errno, "cannot make the timers of a lease");
+	if (l->lease_until_ns == 0)
+		return 0;
+	if (world_mono_ns() >= l->lease_until_ns) {
+		r->state.lease_over = 1;
+		return err_set(err, ERR_TIMEOUT, "the lease ran out before it was started");
+	}
+	if (!set_lease(r, l->lease_until_ns, l->lease_epoch))
+		return err_sys(err, errno, "cannot set the timers of a lease");
+	return 0;
+}
+
+static bool
+lease_is_over(const struct run *r)
+{
+	return r->state.lease_until_ns != 0 && world_mono_ns() >= r->state.lease_until_ns;
+}
+
+static void
+end_lease(struct run *r)
+{
+	const struct itimerspec never = {0};
+
+	/* What was told to stop before has had less time than it was given: this was its end. */
+	if (!r->killed)
+		r->state.lease_over = 1;
+	kill_all(r);
+	/* It has run: what is left is to write down how it ended. */
+	timer_settime(r->lease_end, TIMER_ABSTIME, &never, NULL);
+}
+
+static void
+look_at_lease(struct run *r)
+{
+	uint64_t times;
+
+	if (read(r->lease_fd, &times, sizeof(times)) > 0 && lease_is_over(r))
+		end_lease(r);
+}
+
+/* The file as well: a successor of who told it goes on from there. */
+static void
+take_lease(struct run *r, const struct control_order *order)
+{
+	if (r->state.lease_over)
+		return;
+	if (!set_lease(r, order->lease_until_ns, order->lease_epoch) || lease_is_over(r))
+		end_lease(r);
+	tell(r);
+}
+
 static void
 obey(struct run *r, int client, const struct control_order *order)
 {
@@ -220,6 +307,9 @@ obey(struct run *r, int client, const struct control_order *order)
 	case CONTROL_KILL:
 		kill_all(r);
 		break;
+	case CONTROL_LEASE:
+		take_lease(r, order);
+		return;
 	}
 	if (r->state.phase == CONTROL_RUNNING) {
 		r->state.phase = CONTROL_STOPPING;
@@ -337,6 +427,7 @@ enum {
 	AT_REPORT,
 	AT_OUT,
 	AT_ERR,
+	AT_LEASE,
 	AT_CLIENTS,
 	AT_END = AT_CLIENTS + CLIENTS_MAX
 };
@@ -351,11 +442,15 @@ loop(struct run *r)
 			[AT_REPORT] = {.fd = r->report, .events = POLLIN},
 			[AT_OUT] = {.fd = r->out, .events = POLLIN},
 			[AT_ERR] = {.fd = r->err, .events = POLLIN},
+			[AT_LEASE] = {.fd = r->lease_fd, .events = POLLIN},
 		};
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
 			p[AT_CLIENTS + i] = (struct pollfd){.fd = r->clients[i], .events = POLLIN};
 		if (poll(p, AT_END, timeout_ms(r)) < 0 && errno != EINTR)
 			return;
+		/* After a sleep before all else: what is heard now may be old. */
+		if (p[AT_LEASE].revents != 0)
+			look_at_lease(r);
 		if (p[AT_REPORT].revents != 0)
 			read_report(r);
 		if (p[AT_OUT].revents != 0)
@@ -490,7 +585,8 @@ monitor(struct launch *launch)
 {
 	static struct run r;
 	struct err err = {0};
-	r = (struct run){.launch = launch, .pidfd = -1, .out = -1, .err = -1, .report = -1};
+	r = (struct run){
+		.launch = launch, .pidfd = -1, .out = -1, .err = -1, .report = -1, .lease_fd = -1};
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		r.clients[i] = -1;
 	r.state = (struct control_state){
@@ -504,7 +600,7 @@ monitor(struct launch *launch)
 	};
 	log_file_open(&log_file, launch->log_fd, launch->attempt, launch->log_max_bytes,
 		      launch->log_max_files);
-	if (start(&r, &err) < 0) {
+	if (make_lease(&r, launch, &err) < 0 || start(&r, &err) < 0) {
 		give_up(&r, &err);
 		return;
 	}

@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A lease is named after what people know: "unique.DEPLOYMENT.SERVICE.N". So one that was removed
+ * and deployed again waits for what is left of the former one, too.
+ *
+ * Answers of the store are written down when they come and taken in by the next pass: all that
+ * happens to a tenure happens in a pass, with its time. That time is never later than the true one,
+ * so a tenure ends early rather than late.
+ *
+ * A lease is given back when nothing lives that it was for: the container has ended (and cannot be
+ * started by what the runtime was told before), or its deadline is over.
+ *
+ * Epochs of etcd count from 1 again, as those of a small cluster's writer did before it. Here they
+ * are above those (EPOCH_ETCD). When the store has moved, what lives with a lease of the former one
+ * takes one of the new at once; all others wait until every lease of the former one has ended.
+ */
+#include "scheduler/unique.h"
+
+#include <assert.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "scheduler/event.h"
+#include "scheduler/store_lease.h"
+#include "scheduler/store_role.h"
+#include "scheduler/tenure.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+#define EPOCH_ETCD (UINT64_C(1) << 40)
+
+enum { NAME_BYTES = 224, TURNS_MAX = 8 };
+
+static const char engine_note[] = "unique.engine";
+
+/* A question to the store. */
+struct ask {
+	struct list link;
+	struct unique *u;
+	enum tenure_input_kind kind; /* TAKEN or KEPT */
+	uint32_t question;
+	bool answered;
+	uint64_t epoch;
+	struct err err;
+};
+
+struct unique {
+	struct list link;
+	struct model *m;
+	struct replica *p; /* NULL: it has gone; this goes with its last question */
+	char name[NAME_BYTES];
+	struct tenure t;
+	struct list asks;
+	uint64_t base;  /* EPOCH_ETCD or 0: of the engine that gave it */
+	bool moved;     /* of another engine than there is now */
+	bool lost;      /* it was held, and was not given back */
+	bool told;      /* that it waits */
+	bool seen;      /* the runtime has, or had, a row of it */
+	struct err why; /* what the store said last, if it was not yes */
+};
+
+/* ---- questions ---- */
+
+static void
+ask_free(struct ask *a)
+{
+	list_remove(&a->link);
+	mem_free(a);
+}
+
+static void
+unique_free(struct unique *u)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &u->asks)
+		ask_free(container_of(it, struct ask, link));
+	list_remove(&u->link);
+	mem_free(u);
+}
+
+static void
+answered(void *arg, uint64_t epoch, const struct err *err)
+{
+	struct ask *a = arg;
+
+	a->answered = true;
+	a->epoch = epoch;
+	if (err)
+		a->err = *err;
+	model_stir(a->u->m);
+}
+
+static void
+ask(struct unique *u, enum tenure_input_kind kind, uint32_t question)
+{
+	struct ask *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
+	struct store *store = u->m->store;
+
+	/* The tenure asks again when its time has come. */
+	if (!a) {
+		u->t.question = 0;
+		return;
+	}
+	*a = (struct ask){.u = u, .kind = kind, .question = question};
+	list_push(&u->asks, &a->link);
+	if (kind == TENURE_TAKEN || u->moved)
+		store_lease_take(store, u->name, u->m->node, UNIQUE_TTL_S, answered, a);
+	else
+		store_lease_keep(store, u->name, answered, a);
+}
+
+static void
+nobody_waits(void *arg, uint64_t epoch, const struct err *err)
+{
+	(void)arg;
+	(void)epoch;
+	(void)err;
+}
+
+static void
+drop(struct unique *u)
+{
+	if (u->m->store && !u->moved)
+		store_lease_drop(u->m->store, u->name, nobody_waits, NULL);
+}
+
+/* ---- what lives ---- */
+
+static bool
+runtime_is_known(const struct model *m)
+{
+	return m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
+}
+
+static bool
+lives(const struct replica *p)
+{
+	const struct msg_container *c = &p->container;
+
+	return p->has_container &&
+	       (c->state == MSG_CONTAINER_RUNNING || c->state == MSG_CONTAINER_STOPPING ||
+		(c->state == MSG_CONTAINER_PREPARING && c->pid));
+}
+
+static bool
+has_ended(const struct replica *p)
+{
+	return p->has_container && (p->container.state == MSG_CONTAINER_EXITED ||
+				    p->container.state == MSG_CONTAINER_FAILED);
+}
+
+/* Nor will anything live by what the runtime was told before: that may be on its way still when
+ * there is no row, or one of an earlier attempt. */
+static bool
+has_stopped(const struct unique *u)
+{
+	const struct replica *p = u->p;
+	bool over = u->m->now_ns >= u->t.until_ns;
+	bool ended = (p->life.gone && u->seen) || (p->life.order != LIFECYCLE_RUN && has_ended(p) &&
+						   p->container.attempt == p->life.attempt);
+
+	return runtime_is_known(u->m) && !lives(p) && (over || ended);
+}
+
+/* What its document says; as long as that cannot be read, what was so before. */
+static bool
+is_unique(struct model *m, struct replica *p)
+{
+	const struct doc_service *spec = p->row.job ? NULL : model_spec(m, p);
+
+	if (spec || p->row.job)
+		return spec && spec->scale.unique;
+	return p->unique || !runtime_is_known(m) ||
+	       (p->has_container && p->container.lease_until_ns);
+}
+
+/* ---- the tenure ---- */
+
+static uint64_t
+engine_base(const struct model *m)
+{
+	enum store_role role = STORE_ROLE_ALONE;
+	struct err ignored = {0};
+
+	if (store_role_get(store_local(m->store), &role, &ignored) < 0)
+		return 0;
+	return role == STORE_ROLE_ETCD ? EPOCH_ETCD : 0;
+}
+
+static void
+lose(struct unique *u)
+{
+	u->lost = u->p && u->t.wanted;
+	if (!u->lost)
+		return;
+	if (!u->why.kind)
+		err_set(&u->why, ERR_TIMEOUT, "this node stood still");
+}
+
+static void
+feed(struct unique *u, struct tenure_input in)
+{
+	struct tenure_actions actions;
+
+	in.now_ns = u->m->now_ns;
+	tenure_step(&u->t, &in, &actions);
+	for (unsigned i = 0; i < actions.count; i++) {
+		switch (actions.items[i].verb) {
+		case TENURE_ASK_TAKE:
+			ask(u, TENURE_TAKEN, actions.items[i].question);
+			break;
+		case TENURE_ASK_KEEP:
+			ask(u, TENURE_KEPT, actions.items[i].question);
+			break;
+		case TENURE_ASK_DROP:
+			drop(u);
+			break;
+		case TENURE_HOLD:
+			memset(&u->why, 0, sizeof(u->why));
+			u->lost = u->told = false;
+			break;
+		case TENURE_LOSE:
+			lose(u);
+			break;
+		}
+	}
+	if (actions.due_ns != UINT64_MAX)
+		model_wake_at(u->m, actions.due_ns);
+}
+
+/* True: there was one. */
+static bool
+take_answer(struct unique *u)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &u->asks) {
+		struct ask *a = container_of(it, struct ask, link);
+		struct tenure_input in = {.kind = a->kind,
+					  .question = a->question,
+					  .epoch = a->epoch,
+					  .error = a->err.kind};
+
+		if (!a->answered)
+			continue;
+		if (a->err.kind && a->question == u->t.question)
+			u->why = a->err;
+		if (!a->err.kind) {
+			u->moved = false;
+			u->base = engine_base(u->m);
+		}
+		ask_free(a);
+		feed(u, in);
+		return true;
+	}
+	return false;
+}
+
+/* After the store has moved: what others have of the former one ends before this time. */
+static bool
+may_take(struct model *m)
+{
+	struct store *local = store_local(m->store);
+	const char *now = engine_base(m) ? "etcd" : "";
+	char text[16] = "";
+	struct err err = {0};
+
+	if (m->unique_from_ns)
+		return m->now_ns >= m->unique_from_ns;
+	if (store_get_note(local, engine_note, text, sizeof(text), &err) < 0)
+		text[0] = '\0';
+	m->unique_from_ns = m->now_ns ? m->now_ns : 1;
+	if (text_equal(text, now))
+		return true;
+	m->unique_from_ns += UNIQUE_TTL_S * SECOND_NS;
+	if (store_begin(local, &err) < 0)
+		return false;
+	if (store_put_note(local, engine_note, now, &err) < 0)
+		store_abort(local);
+	else if (store_commit(local, &err) < 0)
+		log_err(LOG_WARN, "the store's engine cannot be noted", &err);
+	return false;
+}
+
+static bool
+wants(struct unique *u)
+{
+	if (!u->p || u->p->life.gone)
+		return false;
+	if (u->t.state <= TENURE_TAKING && !may_take(u->m)) {
+		model_wake_at(u->m, u->m->unique_from_ns);
+		return false;
+	}
+	return u->p->life.order == LIFECYCLE_RUN || lives(u->p);
+}
+
+static void
+step(struct unique *u)
+{
+	feed(u, (struct tenure_input){.kind = TENURE_WANT, .wanted = wants(u)});
+	for (unsigned turn = 0; turn < TURNS_MAX; turn++) {
+		bool moved = take_answer(u);
+
+		if (u->t.state == TENURE_ENDING && u->p && has_stopped(u)) {
+			feed(u, (struct tenure_input){.kind = TENURE_STOPPED});
+			moved = true;
+		}
+		if (!moved)
+			break;
+	}
+	if (u->t.state == TENURE_ENDING && u->m->now_ns < u->t.until_ns)
+		model_wake_at(u->m, u->t.until_ns);
+}
+
+/* ---- objects ---- */
+
+/* It lives with the lease that an earlier process was given. */
+static bool
+resume(struct unique *u)
+{
+	const struct msg_container *c = &u->p->container;
+	uint64_t epoch = c->lease_epoch & (EPOCH_ETCD - 1);
+
+	if (!lives(u->p) || !epoch || !c->lease_until_ns)
+		return false;
+	u->base = c->lease_epoch & EPOCH_ETCD;
+	u->moved = u->base != engine_base(u->m);
+	if (!u->moved && !store_lease_adopt(u->m->store, u->name, epoch))
+		return false;
+	tenure_resume(&u->t, UNIQUE_TTL_S * 1000, epoch, c->lease_until_ns);
+	return true;
+}
+
+static void
+make(struct model *m, struct replica *p)
+{
+	struct unique *u = mem_zalloc(MEM_SCHEDULER, sizeof(*u));
+
+	if (!u) {
+		model_wake_at(m, m->now_ns + SECOND_NS);
+		return;
+	}
+	u->m = m;
+	u->p = p;
+	list_init(&u->asks);
+	text_format(u->name, sizeof(u->name), "unique.%s.%s.%u", p->service->deployment->row.name,
+		    p->service->row.name, p->row.index);
+	if (!resume(u))
+		tenure_init(&u->t, UNIQUE_TTL_S * 1000);
+	list_push(&m->uniques, &u->link);
+	p->unique = u;
+}
+
+void
+unique_part(struct replica *p)
+{
+	struct unique *u = p->unique;
+
+	if (!u)
+		return;
+	p->unique = NULL;
+	u->p = NULL;
+	if (u->t.state >= TENURE_HELD && p->life.gone && u->seen)
+		drop(u);
+	if (list_empty(&u->asks))
+		unique_free(u);
+}
+
+/* It is not unique any more. */
+static void
+let_go(struct replica *p)
+{
+	struct unique *u = p->unique;
+
+	if (u->t.state >= TENURE_HELD)
+		drop(u);
+	p->unique = NULL;
+	p->lease_epoch = 0;
+	u->p = NULL;
+	if (list_empty(&u->asks))
+		unique_free(u);
+}
+
+/* What was asked for one that has gone is given back when it comes. */
+static void
+sweep(struct model *m)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &m->uniques) {
+		struct unique *u = container_of(it, struct unique, link);
+
+		if (u->p)
+			continue;
+		list_each (at, after, &u->asks) {
+			struct ask *a = container_of(at, struct ask, link);
+
+			if (!a->answered)
+				continue;
+			if (!a->err.kind && a->kind == TENURE_TAKEN)
+				drop(u);
+			ask_free(a);
+		}
+		if (list_empty(&u->asks))
+			unique_free(u);
+	}
+}
+
+void
+unique_forget(struct model *m)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->uniques) {
+		struct unique *u = container_of(it, struct unique, link);
+
+		if (u->p)
+			u->p->unique = NULL;
+		unique_free(u);
+	}
+}
+
+/* ---- words ---- */
+
+static void
+add_whys(const struct err *from, struct err *err)
+{
+	for (unsigned i = 0; i < from->whys; i++)
+		err_why(err, "%s", from->why[i]);
+	if (from->fix[0])
+		err_fix(err, "%s", from->fix);
+}
+
+static void
+say_held(const struct unique *u, struct err *err)
+{
+	err_set(err, ERR_CONFLICT, "it waits for its lease: %s has it",
+		u->why.whys ? u->why.why[0] : "another node");
+	err_why(err,
+		"one at a time lives of what is unique (scale.unique); another node's lease "
+		"ends with it, or within %d s",
+		UNIQUE_TTL_S);
+}
+
+static void
+say(const struct unique *u, struct err *err)
+{
+	if (u->why.kind == ERR_CONFLICT) {
+		say_held(u, err);
+	} else if (u->why.kind) {
+		err_set(err, u->why.kind, "%s: %s",
+			u->lost ? "its lease ran out" : "it waits for its lease", u->why.what);
+		add_whys(&u->why, err);
+	} else {
+		err_set(err, ERR_CONFLICT, "it waits for its lease");
+	}
+}
+
+void
+unique_cause(const struct replica *p, struct err *err)
+{
+	const struct unique *u = p->unique;
+
+	if (u && u->why.kind == ERR_CONFLICT)
+		err_set(err, ERR_CONFLICT, "its lease ran out: %s has it",
+			u->why.whys ? u->why.why[0] : "another node");
+	else if (u && u->why.kind)
+		err_set(err, u->why.kind, "its lease ran out: %s", u->why.what);
+	else
+		err_set(err, ERR_TIMEOUT, "its lease ran out: it was not kept in time");
+	err_why(err, "of what is unique (scale.unique) nothing lives without a lease");
+	if (u && u->why.kind)
+		add_whys(&u->why, err);
+}
+
+static void
+hold(struct unique *u)
+{
+	struct replica *p = u->p;
+	struct err err = {0};
+
+	p->held = true;
+	if (p->life.order != LIFECYCLE_RUN || lives(p) || p->waits.kind)
+		return;
+	say(u, &err);
+	msg_reason_from(&err, &p->waits);
+	if (u->told || !u->why.kind)
+		return;
+	u->told = true;
+	event_replica(u->m, p, "replica.lease_waits", LOG_INFO, &p->waits, "%s.%u: %s",
+		      p->service->row.name, p->row.index, p->waits.what);
+}
+
+/* ---- alone ---- */
+
+/* Another one of the same name, which is to be gone before this one begins. */
+static const struct replica *
+former(const struct replica *p)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &p->service->replicas) {
+		const struct replica *other = container_of(it, struct replica, link);
+
+		if (other == p || other->remote || other->row.job || other->life.gone ||
+		    other->row.index != p->row.index)
+			continue;
+		if (lives(other) || (other->row.id < p->row.id && lifecycle_claim(&other->life) &&
+				     !has_ended(other)))
+			return other;
+	}
+	return NULL;
+}
+
+static void
+look_alone(struct model *m, struct replica *p)
+{
+	struct err err = {0};
+
+	if (lives(p))
+		return;
+	if (!runtime_is_known(m)) {
+		p->held = true;
+		return;
+	}
+	const struct replica *other = former(p);
+	if (!other)
+		return;
+	p->held = true;
+	err_set(&err, ERR_CONFLICT, "it waits for the one of revision %u to end (scale.unique)",
+		other->row.revision);
+	msg_reason_from(&err, &p->waits);
+}
+
+/* ---- the pass ---- */
+
+static void
+note_epoch(struct service *s, const struct replica *p)
+{
+	size_t at = p->row.index - 1;
+
+	if (!p->lease_epoch || !p->row.index || p->row.index > DOC_REPLICAS_MAX)
+		return;
+	if (at >= s->epochs_count) {
+		size_t count = at + 1;
+		uint64_t *epochs =
+			mem_resize(MEM_SCHEDULER, s->epochs, count, sizeof(s->epochs[0]));
+
+		/* Then by those that are there (unique_may_serve). */
+		if (!epochs)
+			return;
+		memset(epochs + s->epochs_count, 0, (count - s->epochs_count) * sizeof(epochs[0]));
+		s->epochs = epochs;
+		s->epochs_count = count;
+	}
+	if (p->lease_epoch > s->epochs[at])
+		s->epochs[at] = p->lease_epoch;
+}
+
+static void
+look_at(struct model *m, struct replica *p)
+{
+	bool unique = !p->remote && !p->life.gone && is_unique(m, p);
+
+	if (p->unique && !unique && !p->life.gone)
+		let_go(p);
+	if (!unique && !p->unique)
+		return;
+	if (!model_is_shared(m)) {
+		if (unique)
+			look_alone(m, p);
+		return;
+	}
+	if (!p->unique && runtime_is_known(m))
+		make(m, p);
+	if (!p->unique) {
+		p->held = true;
+		return;
+	}
+	p->unique->seen |= p->has_container;
+	step(p->unique);
+	if (p->unique->t.state != TENURE_HELD) {
+		hold(p->unique);
+		return;
+	}
+	p->lease_epoch = p->unique->base | p->unique->t.epoch;
+}
+
+void
+unique_look(struct model *m)
+{
+	struct list *it, *next, *at, *after, *r, *s;
+
+	sweep(m);
+	list_each (it, next, &m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services) {
+			struct service *v = container_of(at, struct service, link);
+
+			list_each (r, s, &v->replicas) {
+				struct replica *p = container_of(r, struct replica, link);
+
+				look_at(m, p);
+				note_epoch(v, p);
+			}
+		}
+	}
+}
+
+/* ---- what is published ---- */
+
+void
+unique_claim(struct model *m, struct replica *p, struct msg_claim *row)
+{
+	const struct unique *u = p->unique;
+
+	if (!model_is_shared(m) || (!u && !is_unique(m, p)))
+		return;
+	row->leased = 1;
+	if (!u)
+		return;
+	if (u->t.state == TENURE_HELD) {
+		row->lease_until_ns = u->t.until_ns;
+		row->lease_epoch = u->base | u->t.epoch;
+	} else if (u->t.state == TENURE_ENDING && u->t.wanted) {
+		row->lease_until_ns = 1;
+		row->lease_epoch = u->base | u->t.epoch;
+	}
+}
+
+bool
+unique_may_serve(const struct model *m, const struct replica *p)
+{
+	const struct service *s = p->service;
+	struct list *it, *next;
+	size_t at = p->row.index - 1;
+
+	(void)m;
+	if (!p->lease_epoch)
+		return true;
+	if (p->unique && p->unique->t.state != TENURE_HELD)
+		return false;
+	if (at < s->epochs_count)
+		return p->lease_epoch >= s->epochs[at];
+	list_each (it, next, &s->replicas) {
+		const struct replica *other = container_of(it, struct replica, link);
+
+		if (other->row.index == p->row.index && other->lease_epoch > p->lease_epoch)
+			return false;
+	}
+	return true;
+}
