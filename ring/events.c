@@ -53,6 +53,8 @@ const char *const events_types[] = {
 	"replica.backoff",
 	"replica.crash_loop",
 	"replica.isolated",
+	"replica.lease_over",
+	"replica.lease_waits",
 	"replica.failed",
 	"replica.draining",
 	"replica.stopping",

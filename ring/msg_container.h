@@ -56,7 +56,8 @@ struct msg_container { /* key: replica */
 	uint64_t init_warned;     /* bit per step: failed and was passed over */
 	char init_step[MSG_NAME]; /* that runs, or has failed; "" none */
 	uint64_t measured_ns;     /* CLOCK_BOOTTIME, of memory_bytes and cpu_ns; 0: never yet */
-	/* As its monitor has it: when it ends the container by itself (CLOCK_BOOTTIME; 0: never). */
+	/* As its monitor has it: when it ends the container by itself (CLOCK_BOOTTIME; 0: never).
+	 */
 	uint64_t lease_until_ns;
 	uint64_t lease_epoch;
 	uint32_t lease_over; /* it did: that was the end of this attempt */

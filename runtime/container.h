@@ -95,9 +95,9 @@ struct container {
 	bool network;
 
 	struct monitor_link *monitor;
-	int pidfd;          /* of the first process, checked; -1 */
+	int pidfd;           /* of the first process, checked; -1 */
 	uint64_t lease_sent; /* the claim's deadline that the monitor was told */
-	uint32_t stop_sent; /* the claim's desired value that the monitor was told; 0 none */
+	uint32_t stop_sent;  /* the claim's desired value that the monitor was told; 0 none */
 	bool groups_left;
 	bool closing;
 	uint64_t began_ns;      /* of this attempt */

@@ -17,8 +17,8 @@
  *
  * The crash policy: the first three ends within five minutes are followed by a start at once, the
  * next ones after 1 and 2 s; more than five are a crash loop: 30 s between tries. An end for want
- * of its lease counts for nothing. What could not even be started is tried again after 1, 2, 4 ... 60 s.
- * Time is monotonic nanoseconds. No I/O, no allocation.
+ * of its lease counts for nothing. What could not even be started is tried again after 1, 2, 4 ...
+ * 60 s. Time is monotonic nanoseconds. No I/O, no allocation.
  */
 
 #include <stdbool.h>

@@ -187,7 +187,7 @@ struct model {
 	uint64_t node_memory_bytes;
 	struct list deployments;
 	size_t deployments_count;
-	struct map replicas; /* id -> struct replica */
+	struct map replicas;     /* id -> struct replica */
 	struct list uniques;     /* struct unique: leases of this node */
 	uint64_t unique_from_ns; /* no lease is taken before; 0: not known yet */
 	struct list operations;

@@ -174,6 +174,7 @@ claim_of(const struct placing *p, const struct replica *r)
 	return (struct claim){
 		.service = r->row.service,
 		.slot = r->row.index - 1,
+		.epoch = r->lease_epoch, /* what has the newer lease is the one that lives */
 		.node = r->remote ? r->node_id : p->self,
 		.state = r->life.state == MSG_REPLICA_READY ? CLAIM_READY : CLAIM_UNREADY,
 		.number = r->claim,

@@ -24,8 +24,8 @@ enum { STORE_LEASE_TTL_S_MIN = 2, STORE_LEASE_TTL_S_MAX = 86400 };
 /* name: a DNS label, or several with dots; holder: one word, for people. */
 void store_lease_take(struct store *s, const char *name, const char *holder, uint32_t ttl_s,
 		      store_lease_fn done, void *arg);
-/* It was taken with that epoch by a process of this node before this one: may be kept and dropped as
- * if this one had, if it is still so. False: no memory. */
+/* It was taken with that epoch by a process of this node before this one: may be kept and dropped
+ * as if this one had, if it is still so. False: no memory. */
 bool store_lease_adopt(struct store *s, const char *name, uint64_t epoch);
 /* From now on for its time to live again. */
 void store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg);

@@ -19,7 +19,7 @@ enum {
 	DRAINING = 2,
 	WHOLE = 1,
 	LENGTH_MAX = 255,
-	LEASED = 2,    /* version of a replica's value */
+	LEASED = 2,    /* from this version on a replica's value has its lease */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -89,14 +89,14 @@ open_value(struct cursor *c, const void *value, size_t bytes, uint8_t *version)
 {
 	cursor_init(c, value, bytes);
 	*version = cursor_u8(c);
-	return cursor_ok(c) && *version >= TIDINGS_VERSION;
+	return cursor_ok(c) && *version >= 1;
 }
 
 /* Of this version it ends here; what a later one adds is its own affair. */
 static bool
 close_value(const struct cursor *c, uint8_t version)
 {
-	return version == TIDINGS_VERSION ? cursor_done(c) : cursor_ok(c);
+	return version <= TIDINGS_VERSION ? cursor_done(c) : cursor_ok(c);
 }
 
 static bool
@@ -291,9 +291,6 @@ tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out)
 	put_bytes(out, r->addr4.ip, sizeof(r->addr4.ip));
 	put_bytes(out, r->addr6.ip, sizeof(r->addr6.ip));
 	put_reason(out, &r->reason);
-	if (!r->lease_epoch)
-		return;
-	out->data[0] = LEASED;
 	put(out, r->lease_epoch, 8);
 }
 
@@ -311,10 +308,9 @@ take_reason(struct cursor *c, struct msg_reason *out)
 static bool
 take_lease(struct cursor *c, uint8_t version, struct tidings_replica *out)
 {
-	if (version < LEASED)
-		return close_value(c, version);
-	out->lease_epoch = cursor_u64(c);
-	return version == LEASED ? cursor_done(c) : cursor_ok(c);
+	if (version >= LEASED)
+		out->lease_epoch = cursor_u64(c);
+	return close_value(c, version);
 }
 
 bool

@@ -17,7 +17,7 @@
  *             28 service u64  36 operation u64  44 claim u64  52 created i64  60 since i64
  *             68 ready i64  76 make (32)  108 addr4 (16)  124 addr6 (16)
  *             140 reason's kind u8, and if that is not 0: u32 code, texts what, why, why2, fix
- *             then, from version 2 on: u64 epoch of its lease (what has none is of version 1)
+ *             then, from version 2 on: u64 epoch of its lease
  *   ADMITTED  id: node. 0 version u8, then its certificate (DER, the leaf alone)
  *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
  *             ("volume:shop/data", "device:/dev/kvm")
@@ -57,7 +57,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 1,
+	TIDINGS_VERSION = 2,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,

@@ -284,7 +284,10 @@ take_lease(struct run *r, const struct control_order *order)
 {
 	if (r->state.lease_over)
 		return;
-	if (!set_lease(r, order->lease_until_ns, order->lease_epoch) || lease_is_over(r))
+	r->state.lease_until_ns = order->lease_until_ns;
+	r->state.lease_epoch = order->lease_epoch;
+	/* What is over already is not given to the timers: the kernel would not wait for us. */
+	if (lease_is_over(r) || !set_lease(r, order->lease_until_ns, order->lease_epoch))
 		end_lease(r);
 	tell(r);
 }

@@ -5,7 +5,8 @@
  *
  *   server -s NUMBER:ERRNO ...   makes these system calls without arguments, prints what came
  *   server [-p PORT] [-a ADDRESS] [-d DELAY_MS before listening] [-x EXIT_AFTER_MS:STATUS]
- *   server -k      makes a system call that its own seccomp filter ends it for
+ *   server -b FOLDER   writes the time (CLOCK_REALTIME, ns) into a file of its own there, each 20
+ * ms server -k      makes a system call that its own seccomp filter ends it for
  *
  *   /health        200, or what /set-health/NNN said last (a file: /tmp/health)
  *   /status/NNN    that status
@@ -26,6 +27,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -505,6 +507,25 @@ serve_one(struct conn *c)
 }
 
 static void *
+beat(void *arg)
+{
+	char path[512];
+	unsigned long long name = 0;
+
+	syscall(SYS_getrandom, &name, sizeof(name), 0);
+	snprintf(path, sizeof(path), "%s/%016llx", (const char *)arg, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+	for (;;) {
+		struct timespec now;
+
+		clock_gettime(CLOCK_REALTIME, &now);
+		dprintf(fd, "%lld\n", (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+		wait_ms(20);
+	}
+	return NULL;
+}
+
+static void *
 serve(void *arg)
 {
 	struct conn *c = arg;
@@ -577,7 +598,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, leave); /* as process 1 it would not be ended by default */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "p:a:d:x:k")) != -1) {
+	while ((opt = getopt(argc, argv, "p:a:d:x:b:k")) != -1) {
 		if (opt == 'p')
 			a.sin_port = htons((uint16_t)atoi(optarg));
 		else if (opt == 'a')
@@ -586,6 +607,8 @@ main(int argc, char **argv)
 			wait_ms(atol(optarg));
 		else if (opt == 'x')
 			pthread_create(&thread, NULL, end_later, optarg);
+		else if (opt == 'b')
+			pthread_create(&thread, NULL, beat, optarg);
 		else if (opt == 'k')
 			break_filter();
 		else

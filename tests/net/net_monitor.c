@@ -543,6 +543,117 @@ test_stop(void **state)
 	box_end(&b);
 }
 
+/* ---- leases ---- */
+
+#define MS UINT64_C(1000000)
+
+static void
+lease(struct box *b, uint64_t until_ns, uint64_t epoch)
+{
+	struct control_order o = {.magic = CONTROL_MAGIC,
+				  .version = CONTROL_VERSION,
+				  .verb = CONTROL_LEASE,
+				  .lease_until_ns = until_ns,
+				  .lease_epoch = epoch};
+	assert_int_equal(send(b->client, &o, sizeof(o), 0), sizeof(o));
+}
+
+/* Until the monitor has said so. */
+static void
+leased(struct box *b, uint64_t until_ns)
+{
+	char packet[4096];
+	while (b->state.lease_until_ns != until_ns) {
+		ssize_t n = recv(b->client, packet, sizeof(packet), 0);
+		assert_true(n > 0 && control_state_check(packet, (size_t)n, &b->state));
+	}
+}
+
+static void
+ends_for_its_lease(struct box *b)
+{
+	assert_true(box_wait(b, CONTROL_EXITED));
+	assert_int_equal(b->state.phase, CONTROL_EXITED);
+	assert_int_equal(b->state.exit_signal, SIGKILL);
+	assert_int_equal(b->state.lease_over, 1);
+	assert_true(world_mono_ns() >= b->state.lease_until_ns);
+	box_end(b);
+}
+
+static void
+test_lease(void **state)
+{
+	struct box b;
+	(void)state;
+	/* From the start on; nobody says anything any more. */
+	box_init(&b, "trap '' TERM; while :; do sleep 0.1; done");
+	b.launch.lease_until_ns = world_mono_ns() + 3000 * MS;
+	b.launch.lease_epoch = 5;
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	assert_int_equal(b.state.lease_epoch, 5);
+	ends_for_its_lease(&b);
+
+	/* Later; moved on; taken away; over already. */
+	box_init(&b, "while :; do sleep 0.1; done");
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	assert_int_equal(b.state.lease_until_ns, 0);
+	uint64_t first = world_mono_ns() + 1500 * MS, far = first + 3600 * 1000 * MS;
+	lease(&b, first, 6);
+	lease(&b, far, 6);
+	leased(&b, far);
+	while (world_mono_ns() < first + 1500 * MS)
+		poll(NULL, 0, 50);
+	order(&b, CONTROL_QUERY, 0, 0);
+	lease(&b, 0, 0);
+	leased(&b, 0);
+	assert_int_equal(b.state.phase, CONTROL_RUNNING);
+	lease(&b, 1, 7);
+	ends_for_its_lease(&b);
+
+	/* A stop that is under way does not help it. */
+	box_init(&b, "trap '' TERM; while :; do sleep 0.1; done");
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	order(&b, CONTROL_STOP, SIGTERM, 3600 * 1000);
+	lease(&b, world_mono_ns() + 200 * MS, 8);
+	ends_for_its_lease(&b);
+
+	/* Over before it began: there never was a process. */
+	box_init(&b, "echo never");
+	b.launch.lease_until_ns = world_mono_ns() - 1;
+	b.launch.lease_epoch = 9;
+	box_start(&b);
+	if (box_wait(&b, CONTROL_EXITED)) {
+		assert_int_equal(b.state.phase, CONTROL_FAILED);
+		assert_int_equal(b.state.lease_over, 1);
+	}
+	assert_int_equal(b.state.pid, 0);
+	box_end(&b);
+}
+
+/* One that stands still is ended by the kernel, and the container with it. */
+static void
+test_lease_of_a_stopped_monitor(void **state)
+{
+	struct box b;
+	(void)state;
+	box_init(&b, "trap '' TERM; while :; do sleep 0.1; done");
+	b.launch.lease_until_ns = world_mono_ns() + 2000 * MS;
+	b.launch.lease_epoch = 5;
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	int pidfd = fd_pidfd_open((pid_t)b.state.pid);
+	assert_true(pidfd >= 0);
+	assert_int_equal(kill((pid_t)b.state.monitor_pid, SIGSTOP), 0);
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 60000), 1);
+	assert_true(world_mono_ns() >= b.state.lease_until_ns);
+	close(pidfd);
+	box_end(&b);
+}
+
 /* ---- exec ---- */
 
 static uint32_t
@@ -730,6 +841,8 @@ main(void)
 		cmocka_unit_test(test_limits_hold),
 		cmocka_unit_test(test_device_rules_of_v2),
 		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_lease),
+		cmocka_unit_test(test_lease_of_a_stopped_monitor),
 		cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_monitor_is_small),
 	};

@@ -212,6 +212,29 @@ node_how(const struct node_world *w, const struct msg_claim *c)
 	return other || c->revision >= 64 ? NODE_GOOD : w->behaviour[c->revision];
 }
 
+/* What the monitors do. True: it may not be started. */
+static inline bool
+node_lease(struct node_world *w, const struct msg_claim *c, const struct msg_container *old)
+{
+	struct msg_container now;
+
+	if (!old || old->state != MSG_CONTAINER_RUNNING)
+		return c->leased && w->now_ns >= c->lease_until_ns;
+	now = *old;
+	if (c->lease_until_ns || !c->leased) {
+		now.lease_until_ns = c->lease_until_ns;
+		now.lease_epoch = c->lease_epoch;
+	}
+	if (now.lease_until_ns && w->now_ns >= now.lease_until_ns) {
+		now.state = MSG_CONTAINER_EXITED;
+		now.exit_status = -1;
+		now.exit_signal = 9;
+		now.lease_over = 1;
+	}
+	ring_table_set(w->runtime, MSG_TABLE_CONTAINER, c->replica, &now, NULL);
+	return now.lease_over;
+}
+
 static inline bool
 node_run_claim(void *arg, uint64_t key, const void *row)
 {
@@ -232,8 +255,10 @@ node_run_claim(void *arg, uint64_t key, const void *row)
 		}
 		return true;
 	}
-	if ((old && old->attempt >= c->attempt) || c->held)
+	if (node_lease(w, c, old) || (old && old->attempt >= c->attempt) || c->held)
 		return true;
+	now.lease_until_ns = c->lease_until_ns;
+	now.lease_epoch = c->lease_epoch;
 	w->started++;
 	now.state = MSG_CONTAINER_RUNNING;
 	now.conditions = MSG_IMAGE_READY | MSG_STARTED;

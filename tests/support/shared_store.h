@@ -7,7 +7,7 @@
  * copy of its own (the product's: store_copy.h, store_txn.h). Nothing moves but by shared_step():
  * what others committed arrives one transaction at a time, a transaction that was submitted is
  * committed when the copy is at the end of the log. A node can be cut off, and its answers can be
- * lost.
+ * lost. Leases are in the log's memory, with the time that the test sets, and answered at once.
  */
 
 #include <fcntl.h>
@@ -17,11 +17,23 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "scheduler/store_copy.h"
+#include "scheduler/store_mine.h"
 #include "scheduler/store_row.h"
 #include "scheduler/store_sqlite.h"
 #include "scheduler/store_txn.h"
 
-enum { SHARED_IDS = 65536, SHARED_NODES_MAX = 4, SHARED_CHANGES_MAX = 4096 };
+enum {
+	SHARED_IDS = 65536,
+	SHARED_NODES_MAX = 4,
+	SHARED_CHANGES_MAX = 4096,
+	SHARED_LEASES_MAX = 32,
+};
+
+struct shared_lease {
+	char name[256];
+	char holder[64];
+	uint64_t epoch, ttl_ns, until_ns;
+};
 
 struct shared_entry {
 	struct store_entry entry;
@@ -32,6 +44,9 @@ struct shared_log {
 	struct shared_entry *entries;
 	size_t count;
 	uint64_t ids; /* blocks given */
+	struct shared_lease leases[SHARED_LEASES_MAX];
+	uint64_t now_ns;
+	unsigned takes, keeps, drops; /* that were answered with yes */
 };
 
 enum shared_loss { SHARED_ANSWERED, SHARED_LOST_KEPT, SHARED_LOST };
@@ -52,6 +67,7 @@ struct shared_node {
 	unsigned news_alls;    /* told "anything" instead of rows, that often */
 	uint64_t own;          /* sequence that is no news */
 	bool closed;
+	struct list mine;    /* leases */
 	bool fails;          /* allocations of the next `done` ... */
 	int64_t fails_after; /* ... after so many */
 };
@@ -235,6 +251,60 @@ shared_local(void *engine)
 	return ((struct shared_node *)engine)->copy.rows;
 }
 
+static inline struct shared_lease *
+shared_lease(struct shared_log *log, const char *name)
+{
+	struct shared_lease *l = log->leases;
+
+	while (l->name[0] && strcmp(l->name, name) != 0)
+		l++;
+	shared_must(l < log->leases + SHARED_LEASES_MAX, "too many leases", NULL);
+	snprintf(l->name, sizeof(l->name), "%s", name);
+	return l;
+}
+
+static inline void
+shared_lease_do(void *engine, enum store_lease_verb verb, const char *name, const char *holder,
+		uint32_t ttl_s, store_lease_fn done, void *arg)
+{
+	struct shared_node *n = engine;
+	struct shared_lease *l = shared_lease(n->log, name);
+	bool held = n->log->now_ns < l->until_ns;
+	bool ours = held && store_mine_find(&n->mine, name) == l->epoch;
+	struct err err = {0};
+
+	if (n->cut) {
+		err_set(&err, ERR_UNREACHABLE, "no quorum: cut off");
+	} else if (verb == STORE_LEASE_TAKE && held) {
+		err_set(&err, ERR_CONFLICT, "%s is held", name);
+		err_why(&err, "%s", l->holder);
+	} else if (verb == STORE_LEASE_TAKE) {
+		snprintf(l->holder, sizeof(l->holder), "%s", holder);
+		l->ttl_ns = ttl_s * UINT64_C(1000000000);
+		l->epoch++;
+		l->until_ns = n->log->now_ns + l->ttl_ns;
+		shared_must(store_mine_add(&n->mine, name, l->epoch), "memory", NULL);
+		n->log->takes++;
+	} else if (verb == STORE_LEASE_KEEP && !ours) {
+		err_set(&err, ERR_NOT_FOUND, "%s is not held any more", name);
+	} else if (verb == STORE_LEASE_KEEP) {
+		l->until_ns = n->log->now_ns + l->ttl_ns;
+		n->log->keeps++;
+	} else if (ours) {
+		l->until_ns = 0;
+		n->log->drops++;
+	}
+	if (verb == STORE_LEASE_DROP)
+		store_mine_remove(&n->mine, name);
+	done(arg, err.kind ? 0 : l->epoch, err.kind ? &err : NULL);
+}
+
+static inline bool
+shared_adopt(void *engine, const char *name, uint64_t epoch)
+{
+	return store_mine_add(&((struct shared_node *)engine)->mine, name, epoch);
+}
+
 static inline void
 shared_close(void *engine)
 {
@@ -247,6 +317,7 @@ shared_close(void *engine)
 	if (n->busy)
 		shared_end(n, &err);
 	store_copy_close(&n->copy);
+	store_mine_clear(&n->mine);
 	n->news = NULL;
 	n->closed = true;
 }
@@ -270,6 +341,8 @@ static const struct store_engine shared_calls = {
 	.status = shared_status,
 	.watch = shared_watch,
 	.local = shared_local,
+	.lease = shared_lease_do,
+	.adopt = shared_adopt,
 };
 
 /* name: of the copy's file in the folder, which must be the same for all nodes of a process. */
@@ -283,6 +356,7 @@ shared_open(struct shared_node *n, struct shared_log *log, int folder, const cha
 
 	memset(n, 0, sizeof(*n));
 	n->log = log;
+	list_init(&n->mine);
 	shared_must(store_sqlite_open(&options, &rows, &err) == 0, "open", &err);
 	shared_must(store_copy_open(&n->copy, rows, &err) == 0, "open a copy", &err);
 	shared_must(n->copy.id[0] ||

@@ -143,6 +143,7 @@ shared_world_pass(struct shared_world *s, unsigned seconds)
 		}
 		for (unsigned n = 0; n < SHARED_WORLD_NODES && i < seconds; n++)
 			s->worlds[n].now_ns += NODE_S;
+		s->log.now_ns = s->worlds[0].now_ns;
 	}
 }
 

@@ -147,6 +147,34 @@ test_a_hold_survives(void **state)
 	buf_fini(&b);
 }
 
+/* With steps, as a hold, and as neither. */
+static void
+test_a_lease_survives(void **state)
+{
+	struct launch l = whole(), *got;
+	struct arena arena;
+	struct buf b;
+	(void)state;
+	buf_init(&b, MEM_RUNTIME, LAUNCH_BYTES_MAX);
+	l.lease_until_ns = 123456789;
+	l.lease_epoch = 42;
+	for (int i = 0; i < 3; i++) {
+		l.steps_count = i == 0 ? 2 : 0;
+		l.hold = i == 1;
+		launch_encode(&l, &b);
+		assert_int_equal(decode(b.data, b.length, &arena, &got), 0);
+		assert_int_equal(got->lease_until_ns, 123456789);
+		assert_int_equal(got->lease_epoch, 42);
+		assert_int_equal(got->steps_count, l.steps_count);
+		assert_int_equal(got->hold, l.hold);
+		arena_fini(&arena);
+		assert_int_equal(decode(b.data, b.length - 1, &arena, &got), -1);
+		arena_fini(&arena);
+		buf_reset(&b);
+	}
+	buf_fini(&b);
+}
+
 static void
 test_every_cut_is_refused(void **state)
 {
@@ -242,6 +270,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_run_survives),
 		cmocka_unit_test(test_a_hold_survives),
+		cmocka_unit_test(test_a_lease_survives),
 		cmocka_unit_test(test_every_cut_is_refused),
 		cmocka_unit_test(test_meaning_is_checked),
 		cmocka_unit_test(test_other_verbs),

@@ -518,6 +518,26 @@ test_leases_of_two(void **state)
 	assert_int_equal(end.kind, ERR_NONE);
 	end = contract_lease(state, b->store, STORE_LEASE_TAKE, "nightly", 3600);
 	assert_int_equal(end.epoch, 3);
+	/* The successor of who took it: by the epoch that it had. */
+	assert_true(store_lease_adopt(a->store, "nightly", 2));
+	end = contract_lease(state, a->store, STORE_LEASE_KEEP, "nightly", 0);
+	assert_int_equal(end.kind, ERR_NOT_FOUND);
+	assert_true(store_lease_adopt(a->store, "nightly", 3));
+	end = contract_lease(state, a->store, STORE_LEASE_KEEP, "nightly", 0);
+	assert_int_equal(end.epoch, 3);
+	end = contract_lease(state, a->store, STORE_LEASE_DROP, "nightly", 0);
+	assert_int_equal(end.kind, ERR_NONE);
+	end = contract_lease(state, net.writer, STORE_LEASE_TAKE, "nightly", 3600);
+	assert_int_equal(end.epoch, 4);
+	pipe_close_writer(&net);
+	pipe_cut(a);
+	pipe_cut(b);
+	pipe_open_writer(&net);
+	end = contract_lease(state, net.writer, STORE_LEASE_KEEP, "nightly", 0);
+	assert_int_equal(end.kind, ERR_NOT_FOUND);
+	assert_true(store_lease_adopt(net.writer, "nightly", 4));
+	end = contract_lease(state, net.writer, STORE_LEASE_KEEP, "nightly", 0);
+	assert_int_equal(end.epoch, 4);
 }
 
 /* ---- a follower that means harm, or is broken ---- */

@@ -118,6 +118,32 @@ test_another_has_it(void **state)
 	expect(TENURE_ASK_TAKE);
 }
 
+/* What an earlier process was given. */
+static void
+test_a_successor(void **state)
+{
+	struct tenure t;
+
+	(void)state;
+	tenure_resume(&t, TTL_MS, 7, 9000 * MS);
+	input(&t, TENURE_WANT, 5000, 0, ERR_NONE);
+	expect(TENURE_ASK_KEEP);
+	assert_int_equal(out.items[0].epoch, 7);
+	input(&t, TENURE_KEPT, 5100, 7, ERR_NONE);
+	expect(TENURE_HOLD);
+	assert_int_equal(out.items[0].until_ns, 13000 * MS);
+	/* The store gave it anew. */
+	tenure_resume(&t, TTL_MS, 7, 9000 * MS);
+	input(&t, TENURE_WANT, 5000, 0, ERR_NONE);
+	input(&t, TENURE_KEPT, 5100, 9, ERR_NONE);
+	expect(TENURE_HOLD);
+	assert_int_equal(out.items[0].epoch, 9);
+	/* It comes too late. */
+	tenure_resume(&t, TTL_MS, 7, 9000 * MS);
+	input(&t, TENURE_WANT, 9000, 0, ERR_NONE);
+	expect(TENURE_LOSE);
+}
+
 static void
 test_an_answer_that_took_too_long(void **state)
 {
@@ -423,6 +449,7 @@ main(void)
 		cmocka_unit_test(test_taken_and_kept),
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_another_has_it),
+		cmocka_unit_test(test_a_successor),
 		cmocka_unit_test(test_an_answer_that_took_too_long),
 		cmocka_unit_test(test_a_long_time_to_live),
 		cmocka_unit_test(test_not_wanted_any_more),

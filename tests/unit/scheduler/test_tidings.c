@@ -53,6 +53,7 @@ some_replica(void)
 		.created_wall_ns = 1,
 		.since_wall_ns = 2,
 		.ready_wall_ns = 3,
+		.lease_epoch = 77,
 		.make = {1, 2, 3},
 		.reason = {.kind = ERR_TIMEOUT, .code = 4, .what = "a", .why = "b", .fix = "c"},
 	};
@@ -159,6 +160,11 @@ test_versions(void **state)
 		assert_false(tidings_take_replica(v.data, n, &r));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_replica(v.data, v.bytes + 1, &r));
+	/* The first version knew no leases. */
+	v.data[0] = 1;
+	assert_true(tidings_take_replica(v.data, v.bytes - 8, &r));
+	assert_int_equal(r.lease_epoch, 0);
+	assert_false(tidings_take_replica(v.data, v.bytes, &r));
 }
 
 static void

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Leases of unique replicas: two nodes on one store, of which the one or the other runs a replica;
+ * and a node alone. */
+#include "scheduler/unique.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "base/dl.h"
+#include "base/log.h"
+#include "scheduler/create.h"
+#include "scheduler/remote.h"
+#include "scheduler/sqlite.h"
+#include "scheduler/tidings.h"
+#include "tests/support/shared_world.h"
+
+#define DOCUMENT(scale)                                             \
+	"version: v1\n"                                             \
+	"deployment: shop\n"                                        \
+	"services:\n"                                               \
+	"  db:\n"                                                   \
+	"    image: {name: postgres}\n"                             \
+	"    endpoints: [{name: sql, protocol: tcp, port: 5432}]\n" \
+	"    health: {check: {type: tcp}}\n"                        \
+	"    scale: {mode: fixed, replicas: 1" scale "}\n"
+
+static const char unique[] = DOCUMENT(", unique: true");
+static const char plain[] = DOCUMENT("");
+static struct shared_world w;
+
+static struct model *
+model(unsigned n)
+{
+	return &w.worlds[n].m;
+}
+
+/* Of that node's own. */
+static struct replica *
+own(unsigned n)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&model(n)->replicas, &it)) {
+		struct replica *p = it.value;
+
+		if (!p->remote && !p->life.gone)
+			return p;
+	}
+	return NULL;
+}
+
+static bool
+runs(unsigned n)
+{
+	struct replica *p = own(n);
+
+	return p && p->has_container && p->container.state == MSG_CONTAINER_RUNNING;
+}
+
+static const struct msg_claim *
+claim(unsigned n)
+{
+	return ring_table_get(w.worlds[n].seen, MSG_TABLE_CLAIM, own(n)->row.id);
+}
+
+/* As placement does on a node that has the claim. */
+static void
+place(unsigned n)
+{
+	struct service *s = model_service(model_deployment(model(n), "shop"), "db");
+	struct err err = {0};
+
+	assert_int_equal(create_replica(model(n), s, 1, true, &err), 0);
+}
+
+static void
+begin(const char *text)
+{
+	struct shared_asked asked;
+
+	shared_world_begin(&w);
+	shared_world_pass(&w, 3);
+	shared_apply(&w, 0, "shop", text, &asked);
+	shared_world_pass(&w, 30);
+	assert_false(asked.failed);
+	assert_true(runs(0));
+}
+
+/* A second one at a time: nobody runs it twice. */
+static void
+pass(unsigned seconds)
+{
+	while (seconds-- > 0) {
+		shared_world_pass(&w, 1);
+		assert_false(runs(0) && runs(1));
+	}
+}
+
+static void
+test_held_and_kept(void **state)
+{
+	(void)state;
+	begin(unique);
+	const struct msg_claim *c = claim(0);
+	uint64_t until = c->lease_until_ns, epoch = c->lease_epoch;
+
+	assert_int_equal(c->leased, 1);
+	assert_int_equal(epoch, 1);
+	assert_true(until > w.worlds[0].now_ns);
+	assert_true(until <= w.worlds[0].now_ns + 8 * NODE_S);
+	unsigned keeps = w.log.keeps;
+	pass(30);
+	assert_true(runs(0));
+	assert_int_equal(w.log.takes, 1);
+	assert_true(w.log.keeps >= keeps + 9 && w.log.keeps <= keeps + 12);
+	assert_true(claim(0)->lease_until_ns >= until + 27 * NODE_S);
+	assert_int_equal(claim(0)->lease_epoch, epoch);
+	assert_int_equal(own(0)->lease_epoch, epoch);
+	shared_world_end(&w);
+}
+
+static void
+test_not_unique(void **state)
+{
+	(void)state;
+	begin(plain);
+	assert_int_equal(claim(0)->leased, 0);
+	assert_int_equal(w.log.takes, 0);
+	shared_world_end(&w);
+}
+
+/* Cut off: dead two seconds before another one may have it, and it says why. */
+static void
+test_cut_off(void **state)
+{
+	(void)state;
+	begin(unique);
+	w.nodes[0].cut = true;
+	place(1);
+	pass(4);
+	assert_true(runs(0));
+	assert_true(own(1)->held);
+	assert_non_null(strstr(own(1)->waits.what, "it waits for its lease: edge-1 has it"));
+	pass(16);
+	assert_false(runs(0));
+	assert_true(runs(1));
+	assert_int_equal(own(1)->lease_epoch, 2);
+	assert_int_equal(own(0)->life.restarts, 0);
+	assert_non_null(strstr(own(0)->waits.what, "its lease ran out: no quorum"));
+	/* It comes back, and waits. */
+	w.nodes[0].cut = false;
+	pass(20);
+	assert_true(runs(1));
+	assert_non_null(strstr(own(0)->waits.what, "it waits for its lease"));
+	/* The other one goes: at once it is its again. */
+	reconcile_order(model(1), own(1), LIFECYCLE_REMOVE);
+	pass(3);
+	assert_true(runs(0));
+	assert_int_equal(own(0)->lease_epoch, 3);
+	assert_true(w.log.drops >= 1);
+	shared_world_end(&w);
+}
+
+static void
+test_successor_goes_on(void **state)
+{
+	unsigned started;
+
+	(void)state;
+	begin(unique);
+	started = w.worlds[0].started;
+	for (unsigned i = 0; i < 5; i++) {
+		shared_world_restart(&w, 0);
+		pass(4);
+		assert_true(runs(0));
+	}
+	pass(10);
+	assert_int_equal(w.worlds[0].started, started);
+	assert_int_equal(w.log.takes, 1);
+	assert_int_equal(claim(0)->lease_epoch, 1);
+	shared_world_end(&w);
+}
+
+/* A successor that comes too late finds nothing alive. */
+static void
+test_successor_comes_late(void **state)
+{
+	(void)state;
+	begin(unique);
+	place(1);
+	node_stop(&w.worlds[0]);
+	/* Nobody moves the deadline on: the monitor acts by itself. */
+	for (unsigned i = 0; i < 12; i++) {
+		w.worlds[0].now_ns += NODE_S;
+		w.worlds[1].now_ns += NODE_S;
+		w.log.now_ns = w.worlds[1].now_ns;
+		for (int turn = 0; turn < 12; turn++) {
+			node_turn(&w.worlds[1]);
+			shared_world_deliver(&w);
+		}
+	}
+	assert_true(runs(1));
+	node_start(&w.worlds[0]);
+	shared_world_hook(&w, 0);
+	shared_world_pass(&w, 1);
+	pass(20);
+	assert_true(runs(1));
+	shared_world_end(&w);
+}
+
+static void
+test_ends_and_begins_again(void **state)
+{
+	struct msg_container row;
+
+	(void)state;
+	begin(unique);
+	row = own(0)->container;
+	row.state = MSG_CONTAINER_EXITED;
+	row.exit_status = 1;
+	ring_table_set(w.worlds[0].runtime, MSG_TABLE_CONTAINER, row.replica, &row, NULL);
+	pass(2);
+	assert_true(runs(0));
+	assert_int_equal(own(0)->life.restarts, 1);
+	assert_int_equal(w.log.takes, 1);
+	shared_world_end(&w);
+}
+
+static void
+test_stopped_gives_it_back(void **state)
+{
+	(void)state;
+	begin(unique);
+	reconcile_order(model(0), own(0), LIFECYCLE_STOP);
+	pass(2);
+	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
+	assert_int_equal(w.log.drops, 1);
+	place(1);
+	pass(2);
+	assert_true(runs(1));
+	shared_world_end(&w);
+}
+
+static void
+test_becomes_unique_and_not(void **state)
+{
+	struct shared_asked asked;
+	unsigned started;
+
+	(void)state;
+	begin(plain);
+	started = w.worlds[0].started;
+	shared_apply(&w, 0, "shop", unique, &asked);
+	pass(5);
+	assert_int_equal(claim(0)->leased, 1);
+	assert_true(own(0)->container.lease_until_ns > 0);
+	shared_apply(&w, 0, "shop", plain, &asked);
+	pass(20);
+	assert_int_equal(claim(0)->leased, 0);
+	assert_int_equal(own(0)->container.lease_until_ns, 0);
+	assert_true(runs(0));
+	assert_int_equal(w.worlds[0].started, started);
+	shared_world_end(&w);
+}
+
+/* What others say of theirs: the highest epoch that was ever heard of is served, and no other. */
+static void
+test_old_epochs_are_not_served(void **state)
+{
+	struct tidings_replica t;
+
+	(void)state;
+	begin(unique);
+	struct replica *p = own(0);
+	pass(3);
+	assert_true(unique_may_serve(model(0), p));
+	remote_tell(model(0), p, &t);
+	t.lease_epoch = 9;
+	assert_true(remote_take(model(0), 7, "edge-7", UINT64_C(7) << 32 | 1, &t));
+	unique_look(model(0));
+	assert_false(unique_may_serve(model(0), own(0)));
+	struct replica *other = model_replica(model(0), UINT64_C(7) << 32 | 1);
+	assert_true(unique_may_serve(model(0), other));
+	remote_drop(model(0), 7, other->row.id);
+	unique_look(model(0));
+	assert_false(unique_may_serve(model(0), own(0)));
+	t.lease_epoch = 8;
+	assert_true(remote_take(model(0), 8, "edge-8", UINT64_C(8) << 32 | 1, &t));
+	unique_look(model(0));
+	assert_false(unique_may_serve(model(0), model_replica(model(0), UINT64_C(8) << 32 | 1)));
+	shared_world_end(&w);
+}
+
+/* No memory for a question: it is asked again. */
+static void
+test_no_memory(void **state)
+{
+	(void)state;
+	begin(unique);
+	for (int64_t i = 0; i < 12; i++) {
+		mem_fail_after(i);
+		node_turn(&w.worlds[0]);
+		mem_fail_after(-1);
+		pass(1);
+		assert_true(runs(0));
+	}
+	shared_world_end(&w);
+}
+
+/* ---- alone ---- */
+
+static void
+test_alone(void **state)
+{
+	struct node_world n;
+
+	(void)state;
+	node_begin(&n);
+	node_pass(&n, 3);
+	struct shared_asked a = {.r.done = shared_answered};
+	struct msg_apply q = {.who_uid = 1000};
+	struct apply_input in = {.request = &q, .text = unique, .bytes = strlen(unique)};
+	struct err err = {0};
+	strcpy(q.name, "shop");
+	assert_true(apply_document(&n.m, &in, &a.r, &err) >= 0);
+	node_pass(&n, 5);
+	struct service *s = model_service(model_deployment(&n.m, "shop"), "db");
+	struct replica *first = container_of(s->replicas.next, struct replica, link);
+	assert_true(first->has_container);
+	/* As if a roll-out had been too quick. */
+	assert_int_equal(create_replica(&n.m, s, 1, true, &err), 0);
+	struct replica *second = container_of(s->replicas.prev, struct replica, link);
+	assert_ptr_not_equal(first, second);
+	node_turn(&n);
+	assert_true(second->held);
+	const struct msg_claim *c = ring_table_get(n.seen, MSG_TABLE_CLAIM, second->row.id);
+	assert_true(c->held);
+	assert_int_equal(c->leased, 0);
+	reconcile_order(&n.m, first, LIFECYCLE_REMOVE);
+	node_pass(&n, 3);
+	node_end(&n);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_held_and_kept),
+		cmocka_unit_test(test_not_unique),
+		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_successor_goes_on),
+		cmocka_unit_test(test_successor_comes_late),
+		cmocka_unit_test(test_ends_and_begins_again),
+		cmocka_unit_test(test_stopped_gives_it_back),
+		cmocka_unit_test(test_becomes_unique_and_not),
+		cmocka_unit_test(test_old_epochs_are_not_served),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_alone),
+	};
+	struct err err = {0};
+
+	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
+		printf("1..0 # SKIP %s\n", err.what);
+		return 0;
+	}
+	log_change(LOG_ERROR, LOG_FORMAT_JSON);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
