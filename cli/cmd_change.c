@@ -56,19 +56,23 @@ cmd_scale(struct cli *cli)
 	char text[TARGET_TEXT_BYTES], path[256];
 	const char *operand = cli->args.operands[0];
 	const char *equals = strchr(operand, '=');
+	size_t target = equals ? (size_t)(equals - operand) : strlen(operand);
+	const char *number = equals ? equals + 1 : "";
 	struct err err = {0};
 	struct target t;
 	struct buf body;
 	struct json j;
 	uint64_t n;
 
-	if (!equals || !text_u64(equals + 1, DOC_REPLICAS_MAX, &n)) {
+	if (cli->args.operands_count == 2) /* "web 3", as others write it */
+		number = equals ? "" : cli->args.operands[1];
+	if (!text_u64(number, DOC_REPLICAS_MAX, &n)) {
 		err_set(&err, ERR_USAGE, "\"%s\" does not say how many", operand);
-		err_why(&err, "behind the = stands a number from 0 to %d", DOC_REPLICAS_MAX);
+		err_why(&err, "behind the target stands a number from 0 to %d", DOC_REPLICAS_MAX);
 		err_fix(&err, "for example: zlayer scale my-app/web=3");
 		return cli_fail(cli, &err);
 	}
-	text_ncopy(text, sizeof(text), operand, (size_t)(equals - operand));
+	text_ncopy(text, sizeof(text), operand, target);
 	if (target_resolve(cli, text, &t, &err) < 0)
 		return cli_fail(cli, &err);
 	if (!t.service[0] || t.index) {

@@ -82,7 +82,10 @@ put_node_row(struct grid *g, const json_t *node, const struct render *r)
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "zone"));
 	grid_put(g, GRID_PLAIN, "%s", gone ? "" : cpu);
 	grid_put(g, GRID_PLAIN, "%s", gone ? "" : memory);
-	grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(node, "replicas"));
+	if (gone)
+		grid_put(g, GRID_PLAIN, "%s", "");
+	else
+		grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(node, "replicas"));
 	grid_put(g, GRID_PLAIN, "%s", since);
 	if (!r->wide)
 		return;

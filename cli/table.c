@@ -95,7 +95,7 @@ const struct table_command table_commands[] = {
 	{app, "exec", "TARGET [-- COMMAND ...]", "run a command in a replica (sh if none is given)",
 	 1, 1, true, OPERAND_TARGET, NULL, cmd_exec,
 	 FLAGS(FLAG_INTERACTIVE, FLAG_TTY, FLAG_USER, FLAG_WORKDIR)},
-	{app, "scale", "TARGET=N", "run N replicas of a service", 1, 1, false, OPERAND_TARGET, NULL,
+	{app, "scale", "TARGET=N", "run N replicas of a service", 1, 2, false, OPERAND_TARGET, NULL,
 	 cmd_scale, FLAGS(FLAG_FORCE, FLAG_DETACH)},
 	{app, "stop", "TARGET", "stop replicas; the deployment stays", 1, 1, false, OPERAND_TARGET,
 	 NULL, cmd_stop, FLAGS(FLAG_GRACE, FLAG_DETACH)},

@@ -102,10 +102,11 @@ refuse_removal(const struct ask *a, const struct cluster_node *n, struct err *er
 			n->row.name);
 		return err_why(err, "without it nothing could be changed any more");
 	}
-	if (!a->op.force && (alive || replicas > 0)) {
-		err_set(err, ERR_CONFLICT, "%s is %s", n->row.name, alive ? "alive" : "not empty");
+	/* What a dead one had is started elsewhere already. */
+	if (!a->op.force && alive) {
+		err_set(err, ERR_CONFLICT, "%s is alive", n->row.name);
 		if (replicas > 0)
-			err_why(err, "it has %u replicas", replicas);
+			err_why(err, "it has %u replica%s", replicas, replicas == 1 ? "" : "s");
 		return err_fix(err, "zlayer node drain %s, then zlayer leave there; or --force",
 			       n->row.name);
 	}

@@ -51,6 +51,11 @@ def test_spread_die_drain():
         wait_for(lambda: "edge-3" not in {r[1] for r in c[0].replicas()}, "it is known")
         ready(c[0], 3)
         ready(c[1], 3)
+        # What it had is elsewhere: it can be sent away without a word more, unlike one that lives.
+        r = c[0].cli("node", "rm", "edge-2", status=7)
+        check("edge-2 is alive" in r.stderr and "it has" in r.stderr, r.stderr)
+        c[0].cli("node", "rm", "edge-3")
+        wait_for(lambda: set(c[1].nodes()) == {"edge-1", "edge-2"}, "edge-3 is gone")
 
 
 def waits(node):

@@ -152,7 +152,7 @@ test_nodes(void **state)
 		buf_cstr(&out),
 		"NODE     STATE            ZONE  CPU      MEMORY       REPLICAS  SINCE\n"
 		"edge-1*  alive, draining  here  2.0/2.5  1 GiB/2 GiB  4         60m\n"
-		"edge-2   unreachable      -     -        -            0         4m\n");
+		"edge-2   unreachable      -     -        -            -         4m\n");
 	buf_reset(&out);
 	r.wide = true;
 	render_nodes(nodes, &r, &out);
