@@ -334,13 +334,18 @@ on_claimed(struct coordinator *c, struct coordinator_attempt *a, uint32_t from,
 	   const struct placemsg *m, uint64_t now_ns)
 {
 	const struct claim *claim = &m->claim;
+	struct fleet_claim *known;
 
 	if (claim->service != a->work->service->id || claim->slot != a->slot || claim->node != from)
 		return ATTEMPT_GOES_ON;
 	c->counters.claimed++;
-	if (!fleet_claim(c->fleet, from, claim->number) &&
-	    fleet_claim_answered(c->fleet, claim, now_ns) < 0)
+	known = fleet_claim(c->fleet, from, claim->number);
+	if (!known && fleet_claim_answered(c->fleet, claim, now_ns) < 0)
 		return ATTEMPT_UNKNOWN;
+	/* It was told to leave, and stays: if it counted as leaving for a while yet, the slot would
+	 * be offered, and answered so, again and again. */
+	if (known)
+		known->asked_ns = 0;
 	return ATTEMPT_PLACED;
 }
 

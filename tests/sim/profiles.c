@@ -3,6 +3,7 @@
 #include "tests/sim/profiles.h"
 
 #include <string.h>
+#include "tests/sim/profile_cells.h"
 #include "tests/sim/profile_gossip.h"
 #include "tests/sim/profile_lease.h"
 #include "tests/sim/profile_place.h"
@@ -15,7 +16,7 @@ profiles_find(const char *name)
 {
 	static struct sim_profile toy;
 	const struct sim_profile *all[] = {profile_gossip(), profile_place(), profile_lease(),
-					   &toy};
+					   profile_cells(), &toy};
 
 	toy = toy_profile(&no_bugs);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -27,5 +28,5 @@ profiles_find(const char *name)
 const char *
 profiles_names(void)
 {
-	return "gossip|place|lease|toy";
+	return "gossip|place|lease|cells|toy";
 }

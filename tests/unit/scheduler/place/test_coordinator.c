@@ -390,6 +390,34 @@ test_ended_before_gossip_told(void **state)
 	world_fini(&w);
 }
 
+/* A node that was told to leave a slot and rightly stays answers the next offer with what it has:
+ * that counts then, and the slot is not offered again and again. */
+static void
+test_told_to_leave_and_stays(void **state)
+{
+	struct fleet_spec *s = begin(1, 2);
+	struct fleet *f = &w.nodes[0].fleet;
+	uint64_t before;
+
+	(void)state;
+	world_run(&w, 10 * WORLD_S);
+	assert_int_equal(world_ready(&w, s), 2);
+	struct fleet_service *service = fleet_service(f, s->id);
+	struct fleet_claim *c = container_of(service->claims.next, struct fleet_claim, of_service);
+	c->asked_ns = w.now_ns;
+	c->asked = CLAIM_RETIRE_DUPLICATE;
+	before = w.sends;
+	/* As any news of the service. */
+	assert_int_equal(fleet_claim_set(f, &c->claim), 0);
+	fleet_touch(f, service);
+	world_deploy(&w, s);
+	world_run(&w, 900 * WORLD_MS);
+	assert_true(w.sends - before < 50);
+	assert_int_equal(world_ready(&w, s), 2);
+	world_check_quiet(&w, s);
+	world_fini(&w);
+}
+
 /* While memory is short nothing is done, and nothing is forgotten. */
 static void
 test_allocation_failures(void **state)
@@ -448,6 +476,7 @@ main(void)
 		cmocka_unit_test(test_dedicated),
 		cmocka_unit_test(test_half_of_all_is_lost),
 		cmocka_unit_test(test_ended_before_gossip_told),
+		cmocka_unit_test(test_told_to_leave_and_stays),
 		cmocka_unit_test(test_allocation_failures),
 	};
 
