@@ -407,10 +407,9 @@ test_told_to_leave_and_stays(void **state)
 	c->asked_ns = w.now_ns;
 	c->asked = CLAIM_RETIRE_DUPLICATE;
 	before = w.sends;
-	/* As any news of the service. */
-	assert_int_equal(fleet_claim_set(f, &c->claim), 0);
+	/* As with any news of the service. */
 	fleet_touch(f, service);
-	world_deploy(&w, s);
+	world_local(&w, 0, PLACEMENT_FLEET, 0, 0, NULL, 0);
 	world_run(&w, 900 * WORLD_MS);
 	assert_true(w.sends - before < 50);
 	assert_int_equal(world_ready(&w, s), 2);
