@@ -160,6 +160,7 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	c->started_ns = world_mono_ns();
 	cluster_keep_init(&c->keep);
 	map_init(&c->nodes, MEM_SCHEDULER);
+	drains_init(&c->drains);
 	ipam_init(&c->ipam, 0);
 	list_init(&c->changes);
 	list_init(&c->admits);
@@ -472,6 +473,7 @@ closed(uv_handle_t *handle)
 	gossip_free(c->gossip);
 	ipam_fini(&c->ipam);
 	placing_free(c->placing);
+	drains_fini(&c->drains);
 	if (c->has_self)
 		envelope_self_fini(&c->self);
 	channel_rules_unref(c->rules);

@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "scheduler/cluster.h"
 #include "scheduler/cluster_keep.h"
+#include "scheduler/drains.h"
 #include "scheduler/gossip/gossip.h"
 #include "scheduler/ipam.h"
 #include "scheduler/petition.h"
@@ -83,7 +84,8 @@ struct cluster {
 	struct channel_rules *rules;
 	struct shell *shell;
 	struct gossip *gossip;
-	struct placing *placing;     /* cluster_place.c */
+	struct placing *placing; /* cluster_place.c */
+	struct drains drains;
 	struct config_listen listen; /* as when it was begun */
 	uint64_t suspect_after_ms, dead_after_ms;
 	uint64_t bind_at_ns; /* when the sockets are tried again */

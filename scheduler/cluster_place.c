@@ -66,6 +66,15 @@ stir(void *arg)
 	model_stir(c->m);
 }
 
+static void
+flush_drains(void *arg)
+{
+	struct cluster *c = arg;
+
+	if (c->shell)
+		shell_local(c->shell, DRAINS_SERVICE, 0, 0, NULL, 0);
+}
+
 /* ---- nodes ---- */
 
 static void
@@ -225,9 +234,16 @@ cluster_place_begin(struct cluster *c, struct err *err)
 	    placing_new(c->m, c->keep.node, world_random_u64(&world), &link, err) < 0)
 		return -1;
 	c->placing = c->m->placing;
+	c->drains.arg = c;
+	c->drains.stir = stir;
+	c->drains.flush = flush_drains;
 	placing_core(c->placing, &core);
 	if (shell_add(c->shell, &core, err) < 0)
 		return -1;
+	drains_core(&c->drains, &core);
+	if (shell_add(c->shell, &core, err) < 0)
+		return -1;
+	c->m->drains = &c->drains;
 	cluster_place_nodes(c);
 	say_running(c);
 	placing_tell_all(c->placing);
@@ -238,8 +254,10 @@ cluster_place_begin(struct cluster *c, struct err *err)
 void
 cluster_place_end(struct cluster *c)
 {
-	if (c->placing)
+	if (c->placing) {
 		c->m->placing = NULL;
+		c->m->drains = NULL;
+	}
 }
 
 /* ---- what gossip tells ---- */

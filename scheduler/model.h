@@ -96,6 +96,7 @@ struct replica {
 	uint64_t ready_ns;
 	int64_t since_wall_ns;
 	uint64_t draining_version; /* of the backend table that says so; 0: not published */
+	uint64_t kept_ns;          /* since when it is kept in balancing as the last one; 0 */
 	struct msg_reason reason;
 	struct figures_container figures;
 	uint32_t init_attempt; /* whose init steps were told */
@@ -163,6 +164,7 @@ struct model_hooks {
 };
 
 struct placing;
+struct drains;
 
 /* Heard of, not read yet. */
 struct model_news {
@@ -179,6 +181,7 @@ struct model {
 	struct model_news news;
 	uint32_t node_id;        /* in its cluster; 0: in none */
 	struct placing *placing; /* NULL: all replicas are here */
+	struct drains *drains;   /* NULL: no other node is asked */
 	const struct config *config;
 	const char *node;
 	const char *boot; /* of the machine: addresses of another one mean nothing */

@@ -124,6 +124,8 @@ size_t placing_coming_count(const struct placing *p, const struct service *s);
 /* The n-th. */
 void placing_coming(const struct placing *p, struct service *s, size_t n,
 		    struct placing_coming *out);
+/* Every other node that is not dead, as far as is known. */
+void placing_live_each(const struct placing *p, void (*visit)(void *arg, uint32_t node), void *arg);
 /* Sets p->misfit of the replicas; true: there are some. */
 bool placing_judge(struct placing *p, struct service *s);
 /* Some node would take one more. */

@@ -121,6 +121,19 @@ status_of(enum placing_state state)
 	return FLEET_DEAD;
 }
 
+void
+placing_live_each(const struct placing *p, void (*visit)(void *arg, uint32_t node), void *arg)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->peers, &it)) {
+		const struct placing_peer *n = it.value;
+
+		if (n->id != p->self && status_of(n->state) != FLEET_DEAD)
+			visit(arg, n->id);
+	}
+}
+
 static void
 tell_drain(struct placing *p, bool draining, int64_t until_wall_ns)
 {

@@ -12,6 +12,7 @@
 #include "scheduler/publish_parts.h"
 
 #include "base/text.h"
+#include "scheduler/drains.h"
 #include "scheduler/ports.h"
 #include "scheduler/publish_table.h"
 #include "scheduler/remote.h"
@@ -203,11 +204,17 @@ is_reachable(const struct model *m, const struct replica *p)
 }
 
 static uint32_t
-state_of(const struct model *m, const struct replica *p)
+state_of(struct model *m, struct replica *p)
 {
 	bool served = is_reachable(m, p) && unique_may_serve(m, p);
 	uint32_t state = served ? lifecycle_balance(&p->life) : 0;
 
+	if (state == MSG_BACKEND_ACTIVE && drains_parts(m, p))
+		state = MSG_BACKEND_DRAINING;
+	else if (state == MSG_BACKEND_ACTIVE)
+		p->kept_ns = 0;
+	if (state == MSG_BACKEND_DRAINING && drains_keeps(m, p))
+		state = MSG_BACKEND_ACTIVE;
 	return state == MSG_BACKEND_ACTIVE && p->remote && remote_is_doubted(m, p)
 		       ? MSG_BACKEND_DOUBTED
 		       : state;
@@ -241,7 +248,10 @@ put_backend(struct publish_table *t, struct replica *p)
 static void
 note_draining(struct publish_table *t, struct replica *p)
 {
-	if (!p->remote && p->life.state == MSG_REPLICA_DRAINING && !p->draining_version)
+	const struct msg_backend *row = ring_table_own(t->m->writer, MSG_TABLE_BACKEND, p->row.id);
+
+	if (!p->remote && p->life.state == MSG_REPLICA_DRAINING && !p->draining_version &&
+	    !(row && row->state != MSG_BACKEND_DRAINING))
 		p->draining_version = ring_table_own_version(t->m->writer, MSG_TABLE_BACKEND);
 }
 

@@ -13,6 +13,7 @@
 #include "scheduler/cause.h"
 #include "scheduler/cronjob.h"
 #include "scheduler/depend.h"
+#include "scheduler/drains.h"
 #include "scheduler/event.h"
 #include "scheduler/gate.h"
 #include "scheduler/news.h"
@@ -146,39 +147,6 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	}
 }
 
-struct letting_go {
-	const struct replica *p;
-	bool held;
-};
-
-static void
-look_at_proxy(const struct model *m, struct ring_reader *reader, struct letting_go *l)
-{
-	const struct msg_applied *a = ring_table_get(reader, MSG_TABLE_APPLIED, 1);
-	const struct msg_drain *d = ring_table_get(reader, MSG_TABLE_DRAIN, l->p->row.id);
-
-	if (!a || a->scheduler_generation != m->generation ||
-	    a->backends_version < l->p->draining_version || (d && d->in_flight > 0))
-		l->held = true;
-}
-
-static bool
-is_drained(const struct model *m, const struct replica *p)
-{
-	struct letting_go l = {.p = p};
-
-	if (!p->draining_version)
-		return false;
-	for (size_t i = 0; i < ROLE_PROXIES_MAX; i++) {
-		if (m->proxies[i])
-			look_at_proxy(m, m->proxies[i], &l);
-	}
-	/* It has the row only while the kernel balances: connections that no proxy knows of. */
-	if (m->dataplane && ring_table_get(m->dataplane, MSG_TABLE_APPLIED, 1))
-		look_at_proxy(m, m->dataplane, &l);
-	return !l.held;
-}
-
 /* ---- notes ---- */
 
 static void
@@ -310,7 +278,7 @@ tell(struct model *m, struct replica *p, enum lifecycle_note note)
 			      service, n);
 		break;
 	case LIFECYCLE_DRAINS:
-		p->draining_version = 0;
+		p->draining_version = p->kept_ns = 0;
 		event_replica(m, p, "replica.draining", LOG_INFO, NULL,
 			      "%s.%u takes no more requests", service, n);
 		break;
@@ -423,7 +391,10 @@ step_replica(struct model *m, struct replica *p)
 		return false;
 	look_at_container(m, p, &e);
 	gate_look(m, p, model_spec(m, p), &e);
-	e.drained = p->life.state == MSG_REPLICA_DRAINING && is_drained(m, p);
+	if (p->life.state == MSG_REPLICA_DRAINING) {
+		e.drained = drains_elsewhere(m, p);
+		e.drained &= drains_here(m, p->row.id, p->draining_version);
+	}
 	bool moved = step(m, p, &e);
 	if (p->life.due_ns)
 		model_wake_at(m, p->life.due_ns);
@@ -507,4 +478,5 @@ reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 		placing_after(m->placing);
 	save_all(m);
 	publish_all(m);
+	drains_look(m);
 }
