@@ -23,7 +23,7 @@
 #include "scheduler/save.h"
 #include "scheduler/unique.h"
 
-enum { TURNS_MAX = 64 };
+enum { TURNS_MAX = 64, DRAINING_MS = 1000 };
 
 /* ---- what the tables say ---- */
 
@@ -394,6 +394,9 @@ step_replica(struct model *m, struct replica *p)
 	if (p->life.state == MSG_REPLICA_DRAINING) {
 		e.drained = drains_elsewhere(m, p);
 		e.drained &= drains_here(m, p->row.id, p->draining_version);
+		/* Not everybody who has something under way wakes us when it is over. */
+		if (!e.drained)
+			model_wake_at(m, m->now_ns + DRAINING_MS * UINT64_C(1000000));
 	}
 	bool moved = step(m, p, &e);
 	if (p->life.due_ns)

@@ -71,10 +71,47 @@ time_has_come(uv_timer_t *timer)
 }
 
 static void
+no_difference(void *arg, uint64_t key, const void *row)
+{
+	(void)arg;
+	(void)key;
+	(void)row;
+}
+
+static void
+look(struct scheduler *s, struct ring_reader *r, uint16_t table, size_t row_bytes)
+{
+	enum ring_status status =
+		ring_table_sync(r, table, (uint32_t)row_bytes, no_difference, NULL);
+
+	if (status == RING_OK)
+		s->stir = true;
+	else if (status == RING_BAD || status == RING_NO_MEM)
+		log_event(LOG_WARN, "a table cannot be read", log_u("table", table),
+			  log_u("role", ring_reader_role(r)), LOG_END);
+}
+
+/* A worker of a run that was killed serves out what it has, and wakes nobody. */
+static void
+look_at_workers(struct scheduler *s)
+{
+	for (size_t i = 0; i < ROLE_PROXIES_MAX; i++) {
+		struct ring_reader *r = s->model.proxies[i];
+
+		if (!r)
+			continue;
+		look(s, r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
+		look(s, r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
+		look(s, r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
+	}
+}
+
+static void
 pass(struct scheduler *s)
 {
 	uint64_t now = world_mono_ns();
 
+	look_at_workers(s);
 	s->stir = false;
 	reconcile_run(&s->model, now, world_wall_ns());
 	station_kick(s->st);
@@ -107,27 +144,6 @@ turn_ends(uv_prepare_t *handle)
 }
 
 /* ---- readers ---- */
-
-static void
-no_difference(void *arg, uint64_t key, const void *row)
-{
-	(void)arg;
-	(void)key;
-	(void)row;
-}
-
-static void
-look(struct scheduler *s, struct ring_reader *r, uint16_t table, size_t row_bytes)
-{
-	enum ring_status status =
-		ring_table_sync(r, table, (uint32_t)row_bytes, no_difference, NULL);
-
-	if (status == RING_OK)
-		s->stir = true;
-	else if (status == RING_BAD || status == RING_NO_MEM)
-		log_event(LOG_WARN, "a table cannot be read", log_u("table", table),
-			  log_u("role", ring_reader_role(r)), LOG_END);
-}
 
 static void
 look_at_node(struct scheduler *s, struct ring_reader *r)
