@@ -112,12 +112,15 @@ is_followed(struct model *m, const struct replica *p)
 {
 	const struct deployment *d = p->service->deployment;
 	const struct doc_service *spec = model_in_force(m, p->service);
-	bool goes_first = spec && (spec->update.order == DOC_ORDER_STOP_FIRST ||
-				   (!spec->update.max_surge && spec->update.max_unavailable));
+	/* The other one waits for its end. */
+	bool goes_first =
+		spec && (spec->scale.unique || spec->update.order == DOC_ORDER_STOP_FIRST ||
+			 (!spec->update.max_surge && spec->update.max_unavailable));
 
 	return p->life.order != LIFECYCLE_STOP && p->service->row.wanted > 0 && !d->gone &&
 	       !d->lost && !d->row.stopped &&
-	       !(d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE) && spec && !goes_first;
+	       !(d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE) && spec &&
+	       !goes_first;
 }
 
 bool
