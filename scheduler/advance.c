@@ -36,21 +36,25 @@ count_decision(struct model *m, const struct service *s, const char *outcome)
 }
 
 static void
-order_removal(struct model *m, struct deployment *d, struct replica *p)
+remove_here(struct model *m, struct deployment *d, struct replica *p)
 {
 	const struct operation *o = d->operation;
 
-	if (m->placing) {
-		placing_remove(m->placing, p);
-		count_decision(m, p->service, "remove");
-		return;
-	}
 	if (o && o->row.kind == MSG_OPERATION_REMOVE) {
 		p->row.remove_volumes = o->row.volumes;
 		p->row.stop_grace_ms = o->row.grace_ms;
 		p->dirty = true;
 	}
 	reconcile_order(m, p, LIFECYCLE_REMOVE);
+}
+
+static void
+order_removal(struct model *m, struct deployment *d, struct replica *p)
+{
+	if (m->placing)
+		placing_remove(m->placing, p);
+	else
+		remove_here(m, d, p);
 	count_decision(m, p->service, "remove");
 }
 
@@ -319,6 +323,28 @@ leave(struct model *m, struct deployment *d)
 	return moved;
 }
 
+/* Runs have no claim that who conducts could end: each node removes its own. */
+static bool
+remove_runs(struct model *m, struct deployment *d)
+{
+	struct list *it, *next, *at, *after;
+	bool moved = false;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas) {
+			struct replica *p = container_of(at, struct replica, link);
+
+			if (!p->row.job || p->remote || p->life.order == LIFECYCLE_REMOVE)
+				continue;
+			remove_here(m, d, p);
+			moved = true;
+		}
+	}
+	return moved;
+}
+
 bool
 advance_deployment(struct model *m, struct deployment *d)
 {
@@ -330,6 +356,8 @@ advance_deployment(struct model *m, struct deployment *d)
 	if (d->gone || d->changing)
 		return false;
 	bool moved = start_again(m, d);
+	if (m->placing && kind == MSG_OPERATION_REMOVE)
+		moved |= remove_runs(m, d);
 	if (conducts)
 		moved |= step_rollout(m, d);
 	if (kind == MSG_OPERATION_STOP || kind == MSG_OPERATION_START)

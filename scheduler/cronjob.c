@@ -21,13 +21,14 @@
 #include "scheduler/cronjob_write.h"
 #include "scheduler/event.h"
 #include "scheduler/firing.h"
+#include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/request.h"
 
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS INT64_C(1000000000)
 
-enum { LOOK_S = 5, BUSY_MS = 20, AGAIN_MS = 5000, SOON_MS = 1 };
+enum { LOOK_S = 5, BUSY_MS = 20, AGAIN_MS = 5000, SOON_MS = 1, NEWS_S = 60 };
 
 static_assert((int)MSG_FIRING_ON_TIME == FIRING_ON_TIME, "reasons");
 static_assert((int)MSG_FIRING_CAUGHT_UP == FIRING_CAUGHT_UP, "reasons");
@@ -146,7 +147,7 @@ is_over(const struct replica *p)
 bool
 cronjob_is_under_way(const struct model *m, const struct replica *p)
 {
-	bool lost = !text_equal(p->row.boot, m->boot) && !p->has_container;
+	bool lost = !p->remote && !text_equal(p->row.boot, m->boot) && !p->has_container;
 
 	return p->row.job && !p->life.gone && !is_over(p) && !lost;
 }
@@ -222,7 +223,8 @@ take_run(struct cronjob_firing *f, const struct replica *p)
 static void
 take_end(struct model *m, struct cronjob_firing *f, const struct replica *p)
 {
-	bool lost = p && !p->has_ended && p->reason.kind == ERR_INTERRUPTED;
+	bool lost =
+		p && (p->has_ended ? p->ended.lease_over != 0 : p->reason.kind == ERR_INTERRUPTED);
 	int32_t status = -1;
 
 	f->row.state = lost ? MSG_FIRING_LOST : MSG_FIRING_DONE;
@@ -240,9 +242,28 @@ take_end(struct model *m, struct cronjob_firing *f, const struct replica *p)
 		f->row.why = p->reason;
 }
 
+static bool
+may_retry(const struct doc_service *spec, const struct service *s, const struct store_firing *f)
+{
+	return spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY && f->tries < CRONJOB_TRIES_MAX &&
+	       !s->cron->row.disabled && !s->cron->row.halted;
+}
+
+/* It is to be run once more, by that node. */
+static void
+retry(struct model *m, struct cronjob_firing *f, uint32_t owner)
+{
+	f->row.state = MSG_FIRING_DUE;
+	f->row.owner = owner;
+	f->row.tries++;
+	memset(&f->row.why, 0, sizeof(f->row.why));
+	f->dirty = true;
+	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
+}
+
 /* Brings the firings up to what is known of their runs. */
 static void
-settle(struct model *m, struct service *s)
+settle(struct model *m, struct service *s, const struct doc_service *spec)
 {
 	struct list *it, *next;
 
@@ -252,10 +273,15 @@ settle(struct model *m, struct service *s)
 
 		if (f->row.state == MSG_FIRING_DUE && (p = run_of(s, &f->row)))
 			take_run(f, p);
-		if (f->row.state != MSG_FIRING_STARTED)
+		/* How a run of another node ended that one says. */
+		if (f->row.state != MSG_FIRING_STARTED ||
+		    (f->row.owner && f->row.owner != m->node_id))
 			continue;
 		p = model_replica(m, f->row.replica);
-		if (p ? is_over(p) : f->row.owner == m->node_id)
+		if (p && is_over(p) && p->has_ended && p->ended.lease_over &&
+		    may_retry(spec, s, &f->row))
+			retry(m, f, m->node_id);
+		else if (p ? is_over(p) : f->row.owner == m->node_id)
 			take_end(m, f, p);
 	}
 }
@@ -274,10 +300,7 @@ cronjob_keeps(struct model *m, struct replica *p)
 	if (f->row.state != MSG_FIRING_STARTED || f->row.tries >= CRONJOB_TRIES_MAX ||
 	    p->life.order != LIFECYCLE_RUN || p->has_container || !runtime_is_known(m))
 		return false;
-	f->row.state = MSG_FIRING_DUE;
-	f->row.tries++;
-	f->dirty = true;
-	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
+	retry(m, f, f->row.owner);
 	return true;
 }
 
@@ -356,16 +379,36 @@ lose(struct model *m, struct service *s, struct cronjob_firing *f, const struct 
 			 "%s was not run for %s", s->row.name, at);
 }
 
+/* 1: another node takes it instead. */
+static int
+find_room(struct model *m, struct service *s, const struct doc_service *spec,
+	  struct cronjob_firing *f, struct err *err)
+{
+	struct capacity_want want = {spec, 1};
+	uint32_t owner;
+
+	if (!m->placing)
+		return capacity_check(m, NULL, s->deployment->row.name, &want, 1, err);
+	if (placing_check_here(m->placing, s, err) == 0)
+		return 0;
+	owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, err);
+	if (!owner || owner == m->node_id)
+		return -1;
+	f->row.owner = owner;
+	f->dirty = true;
+	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
+	return 1;
+}
+
 static int
 make_run(struct model *m, struct service *s, const struct doc_service *spec,
 	 struct cronjob_firing *f, struct err *err)
 {
-	const struct deployment *d = s->deployment;
-	struct capacity_want want = {spec, 1};
 	char at[48];
+	int rc = find_room(m, s, spec, f, err);
 
-	if (capacity_check(m, NULL, d->row.name, &want, 1, err) < 0)
-		return -1;
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
 	request_forget_runs(m, s);
 	struct replica *p = create_run(m, s, NULL, &f->row, err);
 	if (!p)
@@ -383,8 +426,10 @@ make_run(struct model *m, struct service *s, const struct doc_service *spec,
 static bool
 is_stale(const struct model *m, const struct cronjob_firing *f)
 {
-	return f->found &&
-	       m->wall_ns - f->row.recorded_wall_ns > (int64_t)FIRING_GRACE_S * SECOND_NS;
+	/* The clock of who recorded it may be another one. */
+	int64_t grace_s = f->found ? FIRING_GRACE_S : NEWS_S;
+
+	return (f->found || f->heard) && m->wall_ns - f->row.recorded_wall_ns > grace_s * SECOND_NS;
 }
 
 static bool
@@ -438,6 +483,58 @@ start_due(struct model *m, struct service *s, const struct doc_service *spec)
 			return start_firing(m, s, spec, f);
 	}
 	return false;
+}
+
+/* ---- nodes that are gone ---- */
+
+static void
+say_gone(const struct service *s, const struct store_firing *f, struct err *err)
+{
+	err_set(err, ERR_INTERRUPTED, "its node (%u) went away before it was known to have ended",
+		f->owner);
+	err_fix(err,
+		"zlayer cron trigger %s/%s; to have such times run again: cron: {on_loss: retry}",
+		s->deployment->row.name, s->row.name);
+}
+
+/* What became of their runs nobody can say. One at a time: it is written before the next. */
+static bool
+take_from_the_gone(struct model *m, struct service *s, const struct doc_service *spec)
+{
+	struct list *it, *next;
+
+	if (!m->placing || !model_conducts(m, s->deployment))
+		return false;
+	list_each (it, next, &s->cron->firings) {
+		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
+		struct err err = {0};
+
+		if ((f->row.state != MSG_FIRING_DUE && f->row.state != MSG_FIRING_STARTED) ||
+		    f->dirty || !placing_is_gone(m->placing, f->row.owner))
+			continue;
+		if (may_retry(spec, s, &f->row)) {
+			uint32_t owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, &err);
+
+			retry(m, f, owner ? owner : m->node_id);
+		} else {
+			say_gone(s, &f->row, &err);
+			lose(m, s, f, &err);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* The node that is to make the run; when none can, the one that writes it down says why. */
+static uint32_t
+owner_of(struct model *m, const struct service *s, int64_t at_s)
+{
+	struct err ignored = {0};
+	uint32_t owner = 0;
+
+	if (m->placing)
+		owner = placing_pick(m->placing, s, (uint32_t)at_s, &ignored);
+	return owner ? owner : m->node_id;
 }
 
 /* ---- keeping ---- */
@@ -499,7 +596,7 @@ record(struct model *m, struct service *s, const struct firing_step *step)
 		.reason = (uint32_t)step->reason,
 		.skipped = step->skipped,
 		.skipped_more = step->skipped_more,
-		.owner = m->node_id,
+		.owner = owner_of(m, s, step->at_s),
 		.recorded_wall_ns = m->wall_ns,
 		.exit_status = (uint32_t)-1,
 	};
@@ -577,10 +674,10 @@ advance(struct model *m, struct service *s, const struct doc_service *spec)
 
 	if (s->cron->unread)
 		return read_again(m, s);
-	settle(m, s);
+	settle(m, s, spec);
 	if (conducts && row_differs(m, s, spec, &row))
 		return cronjob_write(m, s, &(struct cronjob_change){.row = &row});
-	if (is_dirty(s->cron))
+	if (take_from_the_gone(m, s, spec) || is_dirty(s->cron))
 		return cronjob_write(m, s, &(struct cronjob_change){0});
 	if (start_due(m, s, spec))
 		return true;

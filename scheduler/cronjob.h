@@ -11,8 +11,11 @@
  * A schedule that is new, was changed or stood still (disabled, stopped) begins at that moment:
  * times before it are not caught up with.
  *
- * Of several nodes the one that conducts the deployment asks the judge and runs what is due itself;
- * a firing names that node, and only it brings the firing to its end.
+ * Of several nodes the one that conducts the deployment asks the judge, and chooses a node for what
+ * is due (placing_pick): the firing names it, and that node makes the run and brings the firing to
+ * its end. When it is gone, the conductor ends the firing, or (on_loss: retry) gives it to another
+ * node. The run there does not begin before the lost one is dead: each such run has a lease
+ * (unique.h). A run that its node has killed for want of its lease counts as lost.
  * Threading: the loop's.
  */
 
@@ -28,7 +31,8 @@ struct cronjob_firing {
 	struct list link;
 	struct store_firing row;
 	bool dirty; /* memory is ahead of the store in what must be kept */
-	bool found; /* it was in the store when this process began, or came from another node */
+	bool found; /* it was in the store when this process began, */
+	bool heard; /* or came from another node since */
 };
 
 struct cronjob {

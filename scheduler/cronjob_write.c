@@ -286,8 +286,10 @@ read_firing(void *arg, const void *row)
 	struct cronjob_firing *added = cronjob_add(r->fresh, f);
 
 	r->no_memory |= !added;
-	if (added)
-		added->found = !before || before->found;
+	if (added) {
+		added->found = before && before->found;
+		added->heard = !before || before->heard;
+	}
 }
 
 int

@@ -242,6 +242,7 @@ void
 placing_after(struct placing *p)
 {
 	placing_own_after(p);
+	placing_runs_after(p);
 	placing_ask_after(p);
 	placing_figures_after(p);
 	if (p->stirred) {

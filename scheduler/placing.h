@@ -105,6 +105,12 @@ void placing_free_room(const struct placing *p, uint32_t *cpu_milli, uint64_t *m
 size_t placing_own(const struct placing *p);
 /* For what has no claim: a run of a job. */
 uint64_t placing_run_id(struct placing *p);
+/* The node for a run of a job or cron; 0 with err: there is none, and why. */
+uint32_t placing_pick(struct placing *p, const struct service *s, uint32_t run, struct err *err);
+/* Whether this node may have it. */
+int placing_check_here(struct placing *p, const struct service *s, struct err *err) MUST_CHECK;
+/* For who conducts: nothing is heard of that node, and it was waited for. */
+bool placing_is_gone(const struct placing *p, uint32_t node);
 
 /* What comes, in a roll-out's view: id has PLACING_COMES set. */
 #define PLACING_COMES (UINT64_C(1) << 63)

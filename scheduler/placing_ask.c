@@ -405,6 +405,18 @@ say(const struct placing *p, const struct service *s, uint32_t missing, const st
 }
 
 void
+placing_ask_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err)
+{
+	char fix[ERR_TEXT_BYTES];
+	static struct why why;
+
+	look_why(p, f, &why);
+	say_nodes(p, f, &why, err);
+	if (whynot_fix(f, why.rows, why.count, fix, sizeof(fix)))
+		err_fix(err, "%s", fix);
+}
+
+void
 placing_cause(struct model *m, struct service *s, struct err *err)
 {
 	const struct fleet_service *f =

@@ -534,7 +534,10 @@ set_service(struct placing *p, struct service *s, const struct doc_service *doc)
 		.id = s->row.id,
 		.name = name,
 		.revision = placing_asked_revision(s->deployment),
-		.replicas = s->row.wanted < FLEET_REPLICAS_MAX ? s->row.wanted : FLEET_REPLICAS_MAX,
+		/* Runs are placed one by one (placing_runs.c). */
+		.replicas = doc->rtype != DOC_RTYPE_SERVICE      ? 0
+			    : s->row.wanted < FLEET_REPLICAS_MAX ? s->row.wanted
+								 : FLEET_REPLICAS_MAX,
 		.cpu_milli = doc->resources.cpu_milli,
 		.memory_bytes = doc->resources.memory_bytes,
 		.mode = (enum fleet_mode)place->mode,
@@ -564,7 +567,7 @@ sync_service(struct placing *p, struct service *s)
 	const struct doc_service *doc = revision ? model_service_doc(p->m, s, revision) : NULL;
 	uint64_t epoch = placing_asked_epoch(d);
 
-	if (!doc || doc->rtype != DOC_RTYPE_SERVICE) {
+	if (!doc) {
 		if (s->placed_revision)
 			fleet_service_remove(&p->fleet, s->row.id);
 		s->placed_revision = 0;

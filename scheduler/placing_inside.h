@@ -64,6 +64,9 @@ struct placing {
 	bool draining;
 	uint32_t cpu_free_milli;
 	uint64_t memory_free_bytes;
+	/* What this node's runs reserve, as the ledger was told. */
+	uint64_t runs_cpu_milli;
+	uint64_t runs_memory_bytes;
 };
 
 /* ---- placing_fleet.c ---- */
@@ -100,9 +103,15 @@ void placing_figures_reap(struct placing *p, const struct placing_peer *n, bool 
 void placing_figures_after(struct placing *p);
 void placing_figures_fini(struct placing *p);
 
+/* ---- placing_runs.c ---- */
+
+void placing_runs_after(struct placing *p);
+
 /* ---- placing_ask.c ---- */
 
 void placing_ask_before(struct placing *p);
 void placing_ask_after(struct placing *p);
+/* Why each node does not take it, and what would help. */
+void placing_ask_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err);
 
 #endif

@@ -472,7 +472,7 @@ placing_own_things(struct placing *p)
 	while (map_next(&p->m->replicas, &it)) {
 		struct replica *r = it.value;
 
-		if (!r->remote && !r->row.job)
+		if (!r->remote)
 			look_at_volumes(p, r, &t);
 	}
 	if (!t.changed && !begins)

@@ -15,6 +15,7 @@
 #include "scheduler/cronjob_write.h"
 #include "scheduler/event.h"
 #include "scheduler/growth.h"
+#include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 
 enum { RUNS_KEPT = 10 };
@@ -542,7 +543,8 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 		return busy(t, err);
 	struct capacity_want want = {spec, 1};
 	if (cronjob_check_run(m, t->s, spec, err) < 0 ||
-	    capacity_check(m, NULL, t->q.deployment, &want, 1, err) < 0)
+	    (m->placing ? placing_check_here(m->placing, t->s, err)
+			: capacity_check(m, NULL, t->q.deployment, &want, 1, err)) < 0)
 		return -1;
 	request_forget_runs(m, t->s);
 	struct replica *p = create_run(m, t->s, args, NULL, err);

@@ -3,6 +3,9 @@
  * A lease is named after what people know: "unique.DEPLOYMENT.SERVICE.N". So one that was removed
  * and deployed again waits for what is left of the former one, too.
  *
+ * A run of a cron that is made again when it is lost (on_loss: retry) has a lease as well, named
+ * after its firing: "run.N". The next run of that time waits for it.
+ *
  * Answers of the store are written down when they come and taken in by the next pass: all that
  * happens to a tenure happens in a pass, with its time. That time is never later than the true one,
  * so a tenure ends early rather than late.
@@ -16,7 +19,7 @@
  */
 #include "scheduler/unique.h"
 
-#include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
@@ -167,10 +170,12 @@ has_stopped(const struct unique *u)
 static bool
 is_unique(struct model *m, struct replica *p)
 {
-	const struct doc_service *spec = p->row.job ? NULL : model_spec(m, p);
+	const struct doc_service *spec = model_spec(m, p);
 
-	if (spec || p->row.job)
-		return spec && spec->scale.unique;
+	if (p->row.job)
+		return p->row.firing && spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY;
+	if (spec)
+		return spec->scale.unique;
 	return p->unique || !runtime_is_known(m) ||
 	       (p->has_container && p->container.lease_until_ns);
 }
@@ -344,8 +349,11 @@ make(struct model *m, struct replica *p)
 	u->m = m;
 	u->p = p;
 	list_init(&u->asks);
-	text_format(u->name, sizeof(u->name), "unique.%s.%s.%u", p->service->deployment->row.name,
-		    p->service->row.name, p->row.index);
+	if (p->row.job)
+		text_format(u->name, sizeof(u->name), "run.%" PRIu64, p->row.firing);
+	else
+		text_format(u->name, sizeof(u->name), "unique.%s.%s.%u",
+			    p->service->deployment->row.name, p->service->row.name, p->row.index);
 	if (!resume(u))
 		tenure_init(&u->t, UNIQUE_TTL_S * 1000);
 	list_push(&m->uniques, &u->link);

@@ -591,6 +591,17 @@ ledger_state(struct ledger *l, uint64_t number, enum claim_state state, uint16_t
 }
 
 void
+ledger_runs(struct ledger *l, uint64_t cpu_milli, uint64_t memory_bytes)
+{
+	l->cpu_used_milli += cpu_milli - l->runs_cpu_milli;
+	l->memory_used_bytes += memory_bytes - l->runs_memory_bytes;
+	l->cpu_weight_milli += cpu_milli - l->runs_cpu_milli;
+	l->memory_weight_bytes += memory_bytes - l->runs_memory_bytes;
+	l->runs_cpu_milli = cpu_milli;
+	l->runs_memory_bytes = memory_bytes;
+}
+
+void
 ledger_cordon(struct ledger *l, bool cordoned)
 {
 	l->cordoned = cordoned;

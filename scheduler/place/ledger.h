@@ -75,6 +75,8 @@ struct ledger {
 	size_t exclusives; /* items that bear nothing beside them */
 	uint64_t cpu_used_milli;
 	uint64_t memory_used_bytes;
+	uint64_t runs_cpu_milli; /* of these, without a claim */
+	uint64_t runs_memory_bytes;
 	/* For prices: what reserves nothing still weighs something. */
 	uint64_t cpu_weight_milli;
 	uint64_t memory_weight_bytes;
@@ -106,6 +108,9 @@ void ledger_disk_done(struct ledger *l, uint64_t token, bool good, uint64_t now_
 /* Nothing is left of it. Needs room as a message does. */
 void ledger_ended(struct ledger *l, uint64_t number, struct step_actions *out);
 void ledger_state(struct ledger *l, uint64_t number, enum claim_state state, uint16_t reason);
+/* What is in use here beside all claims, in cores (milli) and bytes: instead of what was said last.
+ */
+void ledger_runs(struct ledger *l, uint64_t cpu_milli, uint64_t memory_bytes);
 void ledger_cordon(struct ledger *l, bool cordoned);
 /* until_ns 0: no more. */
 void ledger_drain(struct ledger *l, uint64_t until_ns);

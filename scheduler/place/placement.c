@@ -91,6 +91,7 @@ static void
 local(struct placement *p, const struct step_input *in, struct step_actions *out)
 {
 	uint16_t words[2] = {0, (uint16_t)in->status}; /* reason, state */
+	uint64_t memory = 0;
 
 	switch ((enum placement_local)in->what) {
 	case PLACEMENT_FLEET:
@@ -113,6 +114,11 @@ local(struct placement *p, const struct step_input *in, struct step_actions *out
 		break;
 	case PLACEMENT_DRAIN:
 		ledger_drain(&p->ledger, in->token);
+		break;
+	case PLACEMENT_RUNS:
+		if (in->bytes == sizeof(memory))
+			memcpy(&memory, in->data, sizeof(memory));
+		ledger_runs(&p->ledger, in->token, memory);
 		break;
 	}
 }

@@ -33,6 +33,7 @@ enum placement_local {
 	PLACEMENT_ENDED,   /* token: number: nothing is left of it */
 	PLACEMENT_CORDON,  /* token: 1, or 0 for the end of it */
 	PLACEMENT_DRAIN,   /* token: now_ns at which it ends; 0: no drain */
+	PLACEMENT_RUNS,    /* token: cores, data: u64 memory, that are in use without a claim */
 };
 
 enum placement_tell {

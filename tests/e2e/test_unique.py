@@ -17,12 +17,13 @@ from zl import check, equal, wait_for
 
 
 @contextlib.contextmanager
-def beats():
+def beats(alone=True):
     folder = tempfile.mkdtemp(prefix="zlayer-e2e-beats-")
     os.chmod(folder, 0o777)
     try:
         yield folder
-        lives(folder)
+        if alone:
+            lives(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

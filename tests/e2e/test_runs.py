@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of jobs and crons in a cluster: on nodes that may have them, over the death of the node that runs one and of the one
+that conducts, seen and cancelled from everywhere."""
+
+import zl
+from cluster import Cluster
+
+from test_unique import beats, beating, lives
+from zl import check, equal, wait_for
+
+NAME = "shop/tidy"
+
+def document(folder, schedule, rules="", args='"-x", "300:0"', extra=""):
+    return f"""version: v1
+deployment: shop
+services:
+  tidy:
+    rtype: cron
+    schedule: "{schedule}"
+    cron: {{ {rules} }}
+    image: {{ name: "test:1" }}
+    command: {{ entrypoint: ["/bin/server", "-b", "/beats", {args}] }}
+    storage: [ {{ type: bind, source: {folder}, target: /beats }} ]
+    node: {{ selector: {{ labels: {{ run: job }} }} }}
+    stop_grace_period: 1s
+  long:
+    rtype: job
+    image: {{ name: "test:1" }}
+    command: {{ entrypoint: ["/bin/sh", "-c", "sleep 3600"] }}
+    stop_grace_period: 1s
+{extra}"""
+
+def firings(node):
+    items = node.cli_json("cron", "ls", NAME)["items"]
+    return items[0]["cron"]["firings"] if items else []
+
+def prepared(c):
+    for node in c.nodes:
+        node.import_image()
+    for node in c.nodes[1:]:
+        c[0].cli("node", "label", node.label, "run=job")
+
+def runner(c, state="starting"):
+    """The node on which a run of the cron is under way, as the first one sees it."""
+    for r in c[0].get("/v1/replicas")["items"]:
+        if r["service"] == "tidy" and r["state"] not in ("stopped", "failed", "pending", "creating"):
+            return next(n for n in c.nodes if n.label == r["node"])
+    return None
+
+def test_times_go_on_without_a_node():
+    """Each time once at most (on_loss: skip), whoever is killed but the node that takes the changes."""
+    with beats(alone=False) as folder, Cluster(3) as c:
+        prepared(c)
+        c[0].deploy(document(folder, "*/2 * * * * * *", "on_loss: skip, overlap: allow"))
+        wait_for(lambda: len(firings(c[1])) >= 3, "it runs")
+        home = wait_for(lambda: runner(c) or None, "one is under way")
+        check(home is not c[0], "it runs where it may not")
+        c.kill(home)
+        left = [n for n in c.nodes if n is not home]
+        # The list is of the newest ones: what comes later has other times.
+        known = {f["at"] for f in firings(c[0])}
+        wait_for(lambda: len({f["at"] for f in firings(c[0])} - known) >= 8 or None, "times go on", seconds=120)
+        for node in left:
+            at = [f["at"] for f in firings(node)]
+            equal(len(at), len(set(at)), at)
+        c.start(home)
+        c.wait_all_ready()
+        known = {f["at"] for f in firings(c[0])}
+        wait_for(lambda: len({f["at"] for f in firings(home)} - known) >= 3, "and with it again", seconds=120)
+
+def open_run(node):
+    found = [f for f in firings(node) if f["state"] in ("due", "running")]
+    return found[0] if found else None
+
+def test_a_lost_run_is_made_again():
+    """on_loss: retry: on another node, and not before the first one is dead."""
+    with beats() as folder, Cluster(3) as c:
+        prepared(c)
+        c[0].deploy(document(folder, "*/30 * * * * * *", "on_loss: retry, overlap: forbid", '"-x", "20000:0"'))
+        home = wait_for(lambda: runner(c), "a run is under way", seconds=90)
+        wait_for(lambda: beating(folder), "it lives")
+        at = open_run(c[0])["at"]
+        c.partition(home, [n for n in c.nodes if n is not home])
+        again = wait_for(lambda: next((f for f in firings(c[0]) if f["at"] == at and f["tries"]), None), "it is tried again",
+                         seconds=60)
+        equal(again["tries"], 1)
+        wait_for(lambda: len(lives(folder)) == 2, "it lives again", seconds=60)
+        wait_for(lambda: next(f for f in firings(c[0]) if f["at"] == at)["state"] == "ok", "it is done", seconds=90)
+        c.heal()
+        c.wait_all_ready()
+        wait_for(lambda: next((f for f in firings(home) if f["at"] == at), {}).get("state") == "ok", "all know", seconds=60)
+        equal([f for f in firings(home) if f["at"] == at][0]["tries"], 1)
+
+def test_seen_and_cancelled_from_everywhere():
+    with beats() as folder, Cluster(3) as c:
+        prepared(c)
+        c[0].deploy(document(folder, "0 0 0 1 1 * 2199"))
+        c[1].cli("job", "run", "shop/long", "--detach")
+        for node in c.nodes:
+            def under_way(node=node):
+                items = node.cli_json("job", "ls", "shop/long")["items"]
+                return len(items) == 1 and items[0]["node"] == "edge-2" and items[0]["state"] == "starting"
+            wait_for(under_way, f"{node.label} sees it")
+        c[2].cli("job", "cancel", "shop/long.1")
+        for node in c.nodes:
+            wait_for(lambda node=node: [r["state"] for r in node.cli_json("job", "ls", "shop/long")["items"]] == ["stopped"],
+                     f"{node.label} sees that it has ended")
+        # What has no place says why, and where there is one.
+        r = c[0].cli("cron", "trigger", NAME, "--detach", status=None)
+        check(r.returncode != 0 and "label run=job" in r.stderr and "edge-" in r.stderr, r.stdout, r.stderr)
+        c[1].cli("cron", "trigger", NAME, "--detach")
+        wait_for(lambda: lives(folder), "it has run")
+
+if __name__ == "__main__":
+    zl.main(globals())
