@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "scheduler/create.h"
+#include "scheduler/cronjob_write.h"
+#include "scheduler/reconcile.h"
 #include "scheduler/remote.h"
 #include "scheduler/sqlite.h"
 #include "tests/support/cell_world.h"
@@ -336,6 +339,130 @@ test_a_node_that_lies(void **state)
 	cell_end();
 }
 
+static const char report[] = "version: v1\n"
+			     "deployment: shop\n"
+			     "services:\n"
+			     "  report:\n"
+			     "    rtype: job\n"
+			     "    image: {name: report}\n"
+			     "    resources: {cpu: 0.5, memory: 5Gi}\n"
+			     "    node: {selector: {labels: {disk: ssd}}}\n";
+
+/* Runs go to nodes that may have them, and what they reserve there is no other's. */
+static void
+test_runs_find_a_node(void **state)
+{
+	struct err err = {0};
+	struct service *s[4];
+
+	(void)state;
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", report);
+	cell_pass(20);
+	for (uint32_t id = 1; id <= 3; id++) {
+		struct deployment *d = model_deployment(&cell_node(id)->w.m, "shop");
+
+		s[id] = model_service(d, "report");
+		assert_int_equal(placing_pick(cell_node(id)->p, s[id], 1, &err), 0);
+		assert_non_null(strstr(err.what, "no node takes a run of report"));
+		assert_true(err.whys > 0);
+		assert_int_equal(placing_check_here(cell_node(id)->p, s[id], &err), -1);
+	}
+	label(2, "disk=ssd");
+	cell_pass(3);
+	for (uint32_t id = 1; id <= 3; id++)
+		assert_int_equal(placing_pick(cell_node(id)->p, s[id], 1, &err), 2);
+	assert_int_equal(placing_check_here(cell_node(2)->p, s[2], &err), 0);
+	assert_int_equal(placing_check_here(cell_node(1)->p, s[1], &err), -1);
+	assert_non_null(strstr(err.why[0], "label disk=ssd is asked"));
+	assert_non_null(strstr(err.fix, "there is one: give the command there"));
+	/* One is under way: there is no room for a second one. */
+	struct replica *run = create_run(&cell_node(2)->w.m, s[2], NULL, NULL, &err);
+	assert_non_null(run);
+	cell_pass(3);
+	assert_int_equal(placing_check_here(cell_node(2)->p, s[2], &err), -1);
+	assert_non_null(strstr(err.why[0], "needs memory 5 GiB"));
+	assert_int_equal(placing_pick(cell_node(2)->p, s[2], 2, &err), 0);
+	reconcile_order(&cell_node(2)->w.m, run, LIFECYCLE_STOP);
+	cell_pass(3);
+	assert_int_equal(placing_pick(cell_node(2)->p, s[2], 2, &err), 2);
+	/* Who is gone, and who is not. */
+	assert_false(placing_is_gone(cell_node(1)->p, 2));
+	assert_false(placing_is_gone(cell_node(1)->p, 0));
+	cell_kill(2);
+	cell_pass(10);
+	assert_true(placing_is_gone(cell_node(1)->p, 2));
+	assert_true(placing_is_gone(cell_node(1)->p, 77));
+	assert_int_equal(placing_pick(cell_node(1)->p, s[1], 3, &err), 0);
+	cell_end();
+}
+
+#define CRON(on_loss)                          \
+	"version: v1\n"                        \
+	"deployment: shop\n"                   \
+	"services:\n"                          \
+	"  tidy:\n"                            \
+	"    rtype: cron\n"                    \
+	"    schedule: \"0 0 0 1 1 * 2199\"\n" \
+	"    cron: {on_loss: " on_loss "}\n"   \
+	"    image: {name: tidy}\n"
+
+/* A time that was given to a node of which nothing is heard. */
+static struct cronjob_firing *
+given_to_the_gone(const char *text, uint32_t owner, uint32_t tries)
+{
+	uint32_t id;
+
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", text);
+	cell_pass(20);
+	id = conductor();
+	assert_int_not_equal(id, 0);
+	struct model *m = &cell_node(id)->w.m;
+	struct service *s = model_service(model_deployment(m, "shop"), "tidy");
+	struct store_firing firing = {
+		.service = s->row.id,
+		.at_s = 1000,
+		.state = MSG_FIRING_DUE,
+		.reason = MSG_FIRING_ON_TIME,
+		.owner = owner,
+		.tries = tries,
+		.recorded_wall_ns = m->wall_ns,
+		.exit_status = (uint32_t)-1,
+	};
+	assert_non_null(s->cron);
+	assert_true(cronjob_write(m, s, &(struct cronjob_change){.fresh = &firing}));
+	cell_pass(5);
+	return container_of(s->cron->firings.prev, struct cronjob_firing, link);
+}
+
+static void
+test_times_of_a_node_that_is_gone(void **state)
+{
+	struct cronjob_firing *f;
+
+	(void)state;
+	f = given_to_the_gone(CRON("skip"), 77, 0);
+	assert_int_equal(f->row.state, MSG_FIRING_LOST);
+	assert_non_null(strstr(f->row.why.what, "its node (77) went away"));
+	assert_int_equal(f->row.tries, 0);
+	cell_end();
+	f = given_to_the_gone(CRON("retry"), 77, 0);
+	assert_true(f->row.state == MSG_FIRING_DUE || f->row.state == MSG_FIRING_STARTED);
+	assert_true(f->row.owner >= 1 && f->row.owner <= 3);
+	assert_int_equal(f->row.tries, 1);
+	cell_end();
+	f = given_to_the_gone(CRON("retry"), 77, CRONJOB_TRIES_MAX);
+	assert_int_equal(f->row.state, MSG_FIRING_LOST);
+	cell_end();
+	/* What was written before there was a cluster is the founder's. */
+	f = given_to_the_gone(CRON("skip"), 0, 0);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	cell_end();
+}
+
 int
 main(void)
 {
@@ -352,6 +479,8 @@ main(void)
 		cmocka_unit_test(test_an_update_over_nodes),
 		cmocka_unit_test(test_a_full_node),
 		cmocka_unit_test(test_a_node_that_lies),
+		cmocka_unit_test(test_runs_find_a_node),
+		cmocka_unit_test(test_times_of_a_node_that_is_gone),
 	};
 	struct err err = {0};
 

@@ -11,6 +11,7 @@
 #include "base/dl.h"
 #include "base/log.h"
 #include "scheduler/create.h"
+#include "scheduler/cronjob.h"
 #include "scheduler/remote.h"
 #include "scheduler/sqlite.h"
 #include "scheduler/tidings.h"
@@ -309,6 +310,79 @@ test_no_memory(void **state)
 	shared_world_end(&w);
 }
 
+/* ---- runs ---- */
+
+#define NIGHTLY(on_loss)                     \
+	"version: v1\n"                      \
+	"deployment: shop\n"                 \
+	"services:\n"                        \
+	"  tidy:\n"                          \
+	"    rtype: cron\n"                  \
+	"    schedule: \"0 * * * * * *\"\n"  \
+	"    cron: {on_loss: " on_loss "}\n" \
+	"    image: {name: tidy}\n"
+
+static void
+until_it_runs(const char *text)
+{
+	struct shared_asked asked;
+
+	shared_world_begin(&w);
+	/* A firing is for one of them. */
+	model(0)->node_id = 1;
+	model(1)->node_id = 2;
+	shared_world_pass(&w, 3);
+	shared_apply(&w, 0, "shop", text, &asked);
+	for (int i = 0; i < 130 && !runs(0); i++)
+		shared_world_pass(&w, 1);
+	assert_true(runs(0));
+}
+
+static struct cronjob_firing *
+newest(void)
+{
+	struct service *s = model_service(model_deployment(model(0), "shop"), "tidy");
+
+	return container_of(s->cron->firings.prev, struct cronjob_firing, link);
+}
+
+/* A run that is made again when it is lost may not live on where nobody can see it. */
+static void
+test_a_run_that_is_made_again(void **state)
+{
+	(void)state;
+	until_it_runs(NIGHTLY("retry"));
+	assert_int_equal(claim(0)->leased, 1);
+	assert_int_equal(strncmp(w.log.leases[0].name, "run.", 4), 0);
+	int64_t at_s = newest()->row.at_s;
+	w.nodes[0].cut = true;
+	shared_world_pass(&w, 12);
+	assert_int_equal(w.worlds[0].started, 1);
+	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
+	assert_int_equal(own(0)->ended.lease_over, 1);
+	w.nodes[0].cut = false;
+	shared_world_pass(&w, 15);
+	assert_int_equal(w.worlds[0].started, 2);
+	assert_int_equal(newest()->row.at_s, at_s);
+	assert_int_equal(newest()->row.tries, 1);
+	assert_int_equal(newest()->row.state, MSG_FIRING_STARTED);
+	shared_world_end(&w);
+}
+
+/* One that is not, lives on. */
+static void
+test_a_run_that_is_made_once(void **state)
+{
+	(void)state;
+	until_it_runs(NIGHTLY("skip"));
+	assert_int_equal(claim(0)->leased, 0);
+	w.nodes[0].cut = true;
+	shared_world_pass(&w, 12);
+	assert_true(runs(0));
+	assert_int_equal(w.log.takes, 0);
+	shared_world_end(&w);
+}
+
 /* ---- alone ---- */
 
 static void
@@ -357,6 +431,8 @@ main(void)
 		cmocka_unit_test(test_becomes_unique_and_not),
 		cmocka_unit_test(test_old_epochs_are_not_served),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_a_run_that_is_made_again),
+		cmocka_unit_test(test_a_run_that_is_made_once),
 		cmocka_unit_test(test_alone),
 	};
 	struct err err = {0};
