@@ -47,7 +47,7 @@ static uint64_t
 connect_ms(const struct stream *s)
 {
 	const struct service *service = s->backend->service;
-	bool other = service && s->attempts < WORKER_ATTEMPTS && s->body_kept &&
+	bool other = service && s->attempts < WORKER_REQUEST_ATTEMPTS && s->body_kept &&
 		     balance_has_other(service->loads, service->count, s->tried, s->tried_count,
 				       &s->backend->load, worker_now_ms(s->w));
 
@@ -274,7 +274,7 @@ stream_up_writable(struct stream *s)
 static bool
 may_retry(const struct stream *s, enum upstream_loss loss, bool reused)
 {
-	if (s->attempts >= WORKER_ATTEMPTS || !s->body_kept)
+	if (s->attempts >= WORKER_REQUEST_ATTEMPTS || !s->body_kept)
 		return false;
 	if (loss == UPSTREAM_REFUSED)
 		return true;

@@ -58,6 +58,7 @@ enum {
 	WORKER_LINGER_MS = 2000,
 	WORKER_REPLAY_BYTES = 65536,
 	WORKER_ATTEMPTS = 3,
+	WORKER_REQUEST_ATTEMPTS = 6, /* of a request: more than one node may be gone */
 	WORKER_MEMORY_PERCENT_MAX =
 		25,                 /* of the machine's, all workers together: then nobody new */
 	WORKER_PATIENCE_MS = 10000, /* accepts without routes or certificates then */

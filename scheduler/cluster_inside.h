@@ -175,7 +175,9 @@ void cluster_link_meet(struct cluster *c, struct cluster_node *n);
 void cluster_link_part(struct cluster *c, struct cluster_node *n);
 /* Lets out what was put. Not from within a tell. */
 void cluster_link_flush(struct cluster *c);
-/* As node.yaml says it; a zero IP: it is where this node's packets come from. */
+/* Others cannot open a connection to it, nor send it what it did not ask for. */
+bool cluster_link_hidden(const struct cluster_node *n);
+/* As node.yaml says it; a zero IP: it is where this node's packets come from; port 0: nowhere. */
 void cluster_link_own(const struct cluster *c, struct addr *out);
 /* Where others can reach this node, for those who have not heard of it. */
 size_t cluster_link_addresses(struct cluster *c, struct addr *out, size_t max);

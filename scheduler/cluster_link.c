@@ -233,14 +233,27 @@ cluster_link_flush(struct cluster *c)
 
 /* ---- peers ---- */
 
-static bool
-address_of(const struct cluster_node *n, struct addr *out)
+bool
+cluster_link_hidden(const struct cluster_node *n)
 {
-	if (n->has_facts && n->facts.address.port && !addr_is_zero(&n->facts.address)) {
+	return n->has_facts && n->facts.address.port == 0;
+}
+
+static bool
+address_of(const struct cluster *c, const struct cluster_node *n, struct addr *out)
+{
+	if (cluster_link_hidden(n))
+		return false; /* it will call */
+	if (n->has_facts && !addr_is_zero(&n->facts.address)) {
 		*out = n->facts.address;
 		return true;
 	}
-	return addr_parse(n->row.address, out);
+	if (addr_parse(n->row.address, out))
+		return true;
+	/* Who let this node in was reached there. */
+	if (n->row.node == c->keep.via)
+		*out = c->keep.via_address;
+	return n->row.node == c->keep.via && out->port != 0;
 }
 
 void
@@ -251,7 +264,7 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 
 	if (!c->shell || !c->gossip || n->row.node == c->keep.node || n->row.removed)
 		return;
-	(void)address_of(n, &address);
+	(void)address_of(c, n, &address);
 	if (n->peer && (addr_equal(&address, &n->given) || address.port == 0))
 		return;
 	if (shell_peer(c->shell, n->row.node, n->row.gossip_public, &address, &err) < 0) {
@@ -314,7 +327,9 @@ void
 cluster_link_own(const struct cluster *c, struct addr *out)
 {
 	*out = (struct addr){.port = c->listen.addr.port};
-	if (!c->config->node.advertise_auto)
+	if (c->config->node.advertise_none)
+		out->port = 0;
+	else if (!c->config->node.advertise_auto)
 		memcpy(out->ip, c->config->node.advertise.ip, sizeof(out->ip));
 	else if (!addr_is_zero(&c->listen.addr))
 		memcpy(out->ip, c->listen.addr.ip, sizeof(out->ip));
@@ -331,6 +346,8 @@ cluster_link_addresses(struct cluster *c, struct addr *out, size_t max)
 	cluster_link_own(c, &out[0]);
 	if (!addr_is_zero(&out[0]))
 		return 1;
+	if (out[0].port == 0)
+		return 0;
 	for (uint32_t i = 0; row && i < row->addresses_count && i < 16; i++)
 		add(c, &row->addresses[i], out, max, &count);
 	return count;

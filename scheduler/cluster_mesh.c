@@ -72,6 +72,20 @@ say_unencrypted(struct err *err)
 }
 
 static void
+say_hidden(struct err *err)
+{
+	err_set(err, ERR_UNSUPPORTED,
+		"containers of other nodes are not reached from here, nor from there those of this "
+		"one");
+	err_why(err,
+		"`node.advertise` is none: others cannot send to this node, and in this version "
+		"what containers say is passed on by no third one");
+	err_fix(err,
+		"place what others serve on nodes that they reach (zlayer node taint), or give "
+		"`node.advertise` an address");
+}
+
+static void
 set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 {
 	const struct cluster_node *n = cluster_roster_find(c, rival);
@@ -81,6 +95,8 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL) {
 		if (c->config->cluster.encrypt && cluster_roster_count(c) > 1)
 			say_unencrypted(&c->mesh_err);
+		else if (c->config->node.advertise_none && cluster_roster_count(c) > 1)
+			say_hidden(&c->mesh_err);
 		return;
 	}
 	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));
@@ -100,6 +116,14 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 			c->keep.name);
 }
 
+/* Whether packets go between containers of that node and of this one, both ways. */
+static bool
+between(const struct cluster *c, const struct cluster_node *n)
+{
+	return !c->config->cluster.encrypt && !c->config->node.advertise_none &&
+	       !cluster_link_hidden(n);
+}
+
 static void
 publish(struct cluster *c, const struct addr_prefix *wish)
 {
@@ -117,7 +141,7 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 		if (n->row.node == c->keep.node) {
 			row.self = 1;
 			row.v4 = *wish;
-		} else if (!peer || n->row.removed || c->config->cluster.encrypt) {
+		} else if (!peer || n->row.removed || !between(c, n)) {
 			continue;
 		} else {
 			row.address = peer->address;
@@ -165,5 +189,7 @@ cluster_mesh_look(struct cluster *c)
 bool
 cluster_reaches(const struct cluster *c, uint32_t node)
 {
-	return c->member && !c->config->cluster.encrypt && ipam_peer(&c->ipam, node);
+	const struct cluster_node *n = cluster_roster_find(c, node);
+
+	return c->member && n && between(c, n) && ipam_peer(&c->ipam, node);
 }

@@ -62,14 +62,16 @@ config_value_advertise(struct field_ctx *ctx, const struct yaml_node *n, void *s
 		node->advertise_auto = true;
 		return true;
 	}
-	if (!field_is_text(ctx, n, "auto or an address"))
+	if (!field_is_text(ctx, n, "auto, none or an address"))
 		return false;
 	node->advertise_auto = strcmp(n->text, "auto") == 0;
+	node->advertise_none = strcmp(n->text, "none") == 0;
 	memset(&node->advertise, 0, sizeof(node->advertise));
-	if (node->advertise_auto || addr_parse_ip(n->text, &node->advertise))
+	if (node->advertise_auto || node->advertise_none ||
+	    addr_parse_ip(n->text, &node->advertise))
 		return true;
 	field_diag(ctx, n, "invalid-address", NULL,
-		   "\"%.60s\" is not an IP address without a port, and not auto", n->text);
+		   "\"%.60s\" is not an IP address without a port, not auto and not none", n->text);
 	return false;
 }
 
@@ -80,7 +82,7 @@ config_value_put_advertise(struct emit *e, const char *key, const void *section)
 	char text[ADDR_TEXT_BYTES];
 
 	addr_put_ip(&node->advertise, text, sizeof(text));
-	emit_text(e, key, node->advertise_auto ? "auto" : text);
+	emit_text(e, key, node->advertise_auto ? "auto" : node->advertise_none ? "none" : text);
 }
 
 static bool

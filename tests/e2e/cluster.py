@@ -26,10 +26,16 @@ from zl import BUILD, Node, Space, check, run, wait_for
 IMPAIR = os.path.join(BUILD, "tests", "e2e", "impair")
 
 
-def config(number, extra="", encrypt=False):
-    return (f"node: {{ name: edge-{number} }}\n"
-            f'listen: {{ http: ["10.77.0.{number}:8080", "127.0.0.1:8080"], '
-            f'https: ["10.77.0.{number}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
+def private(number):
+    """The address of a node behind a router."""
+    return f"192.168.77.{number}"
+
+
+def config(number, extra="", encrypt=False, hidden=False):
+    address = private(number) if hidden else f"10.77.0.{number}"
+    return (f"node: {{ name: edge-{number}{', advertise: none' if hidden else ''} }}\n"
+            f'listen: {{ http: ["{address}:8080", "127.0.0.1:8080"], '
+            f'https: ["{address}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
             "dataplane: { uplink: off, interfaces: [] }\n"
             f"cluster: {{ encrypt: {str(encrypt).lower()} }}\n" + extra)
 
@@ -37,11 +43,12 @@ def config(number, extra="", encrypt=False):
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, extra="", encrypt=False):
-        super().__init__(config(number, extra, encrypt), space=space)
+    def __init__(self, number, space, extra="", encrypt=False, hidden=False):
+        super().__init__(config(number, extra, encrypt, hidden), space=space)
         self.number = number
         self.label = f"edge-{number}"
-        self.address = f"10.77.0.{number}"
+        self.address = private(number) if hidden else f"10.77.0.{number}"
+        self.link = f"r{number}" if hidden else f"c{number}"
 
     def nodes(self):
         """name -> what this node knows of each, itself too."""
@@ -125,9 +132,10 @@ class Line:
 class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
-    def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None):
-        """data_mib: each node's data folder is a file system of that size."""
+    def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=()):
+        """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out."""
         self.count, self.join_all, self.extra, self.encrypt, self.data_mib = count, join, extra, encrypt, data_mib
+        self.hidden = hidden
         self.stack = contextlib.ExitStack()
         self.nodes = []
         self.lines = {}
@@ -169,19 +177,46 @@ class Cluster:
 
     def add(self, number):
         space = self.stack.enter_context(Space())
-        run("ip", "link", "add", f"c{number}", "type", "veth", "peer", "name", "under0", "netns", str(space.pid))
-        self.stack.callback(run, "ip", "link", "del", f"c{number}", check=False)
-        run("ip", "link", "set", f"c{number}", "master", "cells", "up")
-        space.ip("address", "add", f"10.77.0.{number}/24", "dev", "under0")
-        space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
-        space.ip("link", "set", "under0", "up")
-        node = Member(number, space, self.extra, self.encrypt)
+        if number in self.hidden:
+            self.connect_behind_router(number, space)
+        else:
+            self.connect(number, space)
+        node = Member(number, space, self.extra, self.encrypt, number in self.hidden)
         if self.data_mib:
             os.mkdir(node.data)
             run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)
             self.stack.callback(run, "umount", "-l", node.data, check=False)
         self.stack.callback(node.destroy)
         self.nodes.append(node)
+
+    def connect(self, number, space):
+        run("ip", "link", "add", f"c{number}", "type", "veth", "peer", "name", "under0", "netns", str(space.pid))
+        self.stack.callback(run, "ip", "link", "del", f"c{number}", check=False)
+        run("ip", "link", "set", f"c{number}", "master", "cells", "up")
+        space.ip("address", "add", f"10.77.0.{number}/24", "dev", "under0")
+        space.ip("address", "add", f"fd77::{number}/64", "dev", "under0", "nodad")
+        space.ip("link", "set", "under0", "up")
+
+    def connect_behind_router(self, number, space):
+        """Its packets leave with the router's address; nothing comes in but answers."""
+        router = self.stack.enter_context(Space())
+        run("ip", "link", "add", f"r{number}", "type", "veth", "peer", "name", "out0", "netns", str(router.pid))
+        self.stack.callback(run, "ip", "link", "del", f"r{number}", check=False)
+        run("ip", "link", "set", f"r{number}", "master", "cells", "up")
+        router.ip("link", "add", "in0", "type", "veth", "peer", "name", "under0", "netns", str(space.pid))
+        router.ip("address", "add", f"10.77.0.{100 + number}/24", "dev", "out0")
+        router.ip("address", "add", f"{private(254)}/24", "dev", "in0")
+        router.ip("link", "set", "out0", "up")
+        router.ip("link", "set", "in0", "up")
+        router.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        rules = """table ip nat { chain leave { type nat hook postrouting priority 100; oifname "out0" masquerade random; }; }
+table inet filter { chain through { type filter hook forward priority 0; policy drop; iifname "in0" accept;
+ct state established,related accept; }; }
+"""
+        router.run("nft", "-f", "-", input=rules)
+        space.ip("address", "add", f"{private(number)}/24", "dev", "under0")
+        space.ip("link", "set", "under0", "up")
+        space.ip("route", "add", "default", "via", private(254))
 
     def __getitem__(self, i):
         return self.nodes[i]
@@ -248,12 +283,12 @@ class Cluster:
 
     def kill(self, node):
         """As when the power goes: no process of it ends by itself, and nothing answers for it any more."""
-        run("ip", "link", "set", f"c{node.number}", "down")
+        run("ip", "link", "set", node.link, "down")
         self.off.add(node)
         test_survive.restarted(node)
 
     def start(self, node):
         """Again, after kill: with what was on its disk."""
-        run("ip", "link", "set", f"c{node.number}", "up")
+        run("ip", "link", "set", node.link, "up")
         self.off.discard(node)
         node.start()

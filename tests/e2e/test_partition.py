@@ -150,5 +150,52 @@ def test_far_away():
         agreed(c.nodes, 4, "a change through it")
 
 
+def test_only_dials_out():
+    """A node behind a router: it joins, is heard and told, gets replicas, and is as any other for who asks about it."""
+    with Cluster(3, hidden=(3,)) as c:
+        a, b, d = c
+        begin_hidden(c)
+        before = restarts(a)
+        goals = [n.heard("ack") + 20 for n in c.nodes]
+
+        def nobody_is_lost():
+            for node in c.nodes:
+                check("unreachable" not in {m["state"] for m in node.nodes().values()}, node.label, node.nodes())
+            return all(n.heard("ack") >= goal for n, goal in zip(c.nodes, goals))
+        wait_for(nobody_is_lost, "they hear each other")
+        equal(restarts(a), before, "nothing moves")
+        check("node.advertise" in d.cli("status").stdout, "it does not say what that means")
+        # It is asked for changes as any other, and follows.
+        d.cli("node", "label", "edge-1", "disk=ssd")
+        wait_for(lambda: a.nodes()["edge-1"]["labels"] == {"disk": "ssd"}, "its change is known")
+        # Nobody sends requests to where they do not arrive.
+        with Load(a) as load:
+            load.more(100)
+        equal(load.bad, [], "requests to a node that is reached")
+        # Each side begins anew, and finds the other one again.
+        for node in (a, d):
+            node.kill("scheduler")
+            c.wait_all_ready()
+            wait_for(lambda: placed(c) == 3, "all is as it was")
+        equal(restarts(a), before, "nothing has moved")
+        c.kill(d)
+        wait_for(lambda: a.nodes()["edge-3"]["state"] == "unreachable", "it is missed")
+        wait_for(lambda: {r[1] for r in a.replicas()} == {"edge-1", "edge-2"} and len(a.replicas()) == 3, "its replica is elsewhere")
+        c.start(d)
+        c.wait_all_ready()
+
+
+def begin_hidden(c):
+    wreck.images(c)
+    c[2].deploy(service(replicas=3))
+    wait_for(lambda: placed(c) == 3, "a replica on each of the three nodes")
+
+
+def placed(c):
+    """Nodes that have a replica that is ready, when all nodes say the same."""
+    tables = [[r for r in wreck.table(n) if r[3] == "ready"] for n in c.nodes]
+    return len({r[2] for r in tables[0]}) if all(t == tables[0] for t in tables) and len(tables[0]) == 3 else 0
+
+
 if __name__ == "__main__":
     zl.main(globals())

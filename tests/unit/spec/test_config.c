@@ -96,6 +96,10 @@ test_defaults(void **state)
 	assert_int_equal(config.deploy.keep_revisions, 10);
 	check_good("");
 	check_good("# nothing\n\n");
+	check_good("node: {advertise: none}");
+	assert_true(config.node.advertise_none && !config.node.advertise_auto);
+	check_good("node: {advertise: auto}");
+	assert_true(config.node.advertise_auto && !config.node.advertise_none);
 	check_good("{}");
 }
 
@@ -183,6 +187,7 @@ test_bad(void **state)
 	check_bad("node: {name: Edge_1}", "node.name: \"Edge_1\" is not a name");
 	check_bad("node: {uid_base: 5}", "node.uid_base: 5 is out of range");
 	check_bad("node: {env: [1A]}", "node.env[0]: \"1A\" is not a variable");
+	check_bad("node: {advertise: [none]}", "node.advertise");
 	check_bad("node: {advertise: here}", "node.advertise: \"here\" is not an IP address");
 	check_bad("listen: {http: \"0.0.0.0:80\"}", "listen.http: is a text; a list is wanted");
 	check_bad("listen: {http: [\"0.0.0.0\"]}", "listen.http[0]: \"0.0.0.0\" is not an address");
