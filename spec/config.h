@@ -81,7 +81,7 @@ struct config_node {
 	struct config_label labels[CONFIG_LABELS_MAX]; /* sorted by key */
 	uint32_t labels_count;
 	bool advertise_auto;
-	bool advertise_none; /* others cannot open a connection to it */
+	bool advertise_none;   /* others cannot open a connection to it */
 	struct addr advertise; /* port 0; when not auto */
 	struct config_reserve reserve;
 	uint32_t uid_base;
