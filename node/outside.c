@@ -16,7 +16,15 @@
 #include "node/underlay.h"
 #include "node/uplink.h"
 
-enum { MISSING_S = 5, STANDING_S = 30, CHILD_S = 60, FABRIC_FD = 3, RUNS_FD = 4 };
+enum {
+	MISSING_S = 5,
+	MISSING_QUICK_S = 1,
+	MISSING_QUICK = 5,
+	STANDING_S = 30,
+	CHILD_S = 60,
+	FABRIC_FD = 3,
+	RUNS_FD = 4
+};
 
 struct answer {
 	struct uplink_found uplink;
@@ -30,8 +38,8 @@ struct outside {
 	struct uplink_wanted wanted;
 	struct underlay_wanted underlay;
 	enum msg_uplink_state state; /* 0: not looked yet */
-	bool underlay_missing;
-	bool underlay_up; /* as it was applied last */
+	unsigned underlay_missing;   /* looks that ended so, one after the other */
+	bool underlay_up;            /* as it was applied last */
 	bool changed;
 	bool refused; /* the prefix: that was said */
 	unsigned waited_s;
@@ -167,7 +175,8 @@ take_found(struct outside *o, const struct answer *found)
 {
 	o->state = found->uplink.state;
 	o->wanted.digest = found->uplink.digest;
-	o->underlay_missing = found->underlay.state == MSG_UNDERLAY_FAILED;
+	o->underlay_missing =
+		found->underlay.state == MSG_UNDERLAY_FAILED ? o->underlay_missing + 1 : 0;
 	o->underlay_up = found->underlay.state == MSG_UNDERLAY_UP;
 	o->underlay.more &= o->underlay_up;
 	publish(o, &found->uplink);
@@ -234,7 +243,10 @@ want(struct outside *o, const struct config *config, const struct msg_prefix *pr
 static bool
 is_due(const struct outside *o)
 {
-	if (o->underlay_missing && o->waited_s >= MISSING_S)
+	/* The kernel takes a fabric that is gone apart later: its device is in the way until then.
+	 */
+	if (o->underlay_missing &&
+	    o->waited_s >= (o->underlay_missing <= MISSING_QUICK ? MISSING_QUICK_S : MISSING_S))
 		return true;
 	switch (o->state) {
 	case MSG_UPLINK_OFF:

@@ -9,15 +9,15 @@
  * forgiven a little each time, so that it is measured again now and then.
  *
  * Ejection: five failures in a row keep a replica out for 30 s, longer each time; a refused
- * connection for one second at once, because a replica that just died gets all its requests refused
- * quickly and would look fast. A tenth of a service's replicas (one always, never the last) is
- * ejected at a time. If all are to be avoided, all are used: a wrong guess about one must not
- * become an outage.
+ * connection for one second at once, the next ones for two, four and eight, because a replica that
+ * just died gets all its requests refused quickly and would look fast. A tenth of a service's
+ * replicas (one always, never the last) is ejected at a time. If all are to be avoided, all are
+ * used: a wrong guess about one must not become an outage.
  */
 
 #include "proxy/balance.h"
 
-enum { FORGET = 8 };
+enum { FORGET = 8, UNREACHABLE_DOUBLED = 3 };
 
 static bool
 was_tried(const struct balance_replica *r, const struct balance_replica *const *tried, size_t count)
@@ -192,11 +192,12 @@ balance_spare(struct balance_replica *const *replicas, size_t count, uint64_t no
 bool
 balance_failed(struct balance_replica *r, bool unreachable, size_t spare, uint64_t now_ms)
 {
-	uint64_t ms;
+	uint64_t ms = (uint64_t)BALANCE_UNREACHABLE_MS
+		      << (r->failures < UNREACHABLE_DOUBLED ? r->failures : UNREACHABLE_DOUBLED);
 
 	r->failures++;
-	if (unreachable && r->avoid_until_ms < now_ms + BALANCE_UNREACHABLE_MS)
-		r->avoid_until_ms = now_ms + BALANCE_UNREACHABLE_MS;
+	if (unreachable && r->avoid_until_ms < now_ms + ms)
+		r->avoid_until_ms = now_ms + ms;
 	if (r->failures < BALANCE_FAILURES || spare == 0)
 		return false;
 	r->failures = 0;

@@ -20,7 +20,7 @@ enum {
 	BALANCE_EJECT_MS = 30000, /* times the number of ejections */
 	BALANCE_EJECT_MAX_MS = 300000,
 	BALANCE_EJECT_PERCENT_MAX = 10, /* of a service's replicas at a time, but one always */
-	BALANCE_UNREACHABLE_MS = 1000,  /* after a refused connection */
+	BALANCE_UNREACHABLE_MS = 1000,  /* after a refused connection; doubled for each in a row */
 	BALANCE_TRIED_MAX = 8,
 };
 

@@ -5,11 +5,13 @@
 """
 
 import contextlib
+import random
 import time
 
 import wreck
 import zl
 from cluster import Cluster
+from test_unique import beating, beats, lives, spread
 from wreck import Load, agreed, begin, restarts
 from zl import check, equal, service, wait_for
 
@@ -153,6 +155,24 @@ def test_flapping():
             load.judge()
         after = restarts(c[0])
         print(f"# {len(set(after) - set(before))} of 3 replicas have moved", flush=True)
+
+
+def test_unique_through_cuts():
+    """What is unique never lives twice, whichever way and however long its node is cut off."""
+    draw = random.Random(4)
+    with beats() as folder, Cluster(3) as c:
+        spread(c, folder)
+        began = time.monotonic()
+        while time.monotonic() - began < 240:
+            node = draw.choice(c.nodes[1:])
+            c.impair(node, draw.choice(("in", "out", "both")), cut=1)
+            time.sleep(draw.choice((1, 3, 8, 20, 40)))
+            c.heal()
+            time.sleep(draw.choice((1, 3, 10)))
+            lives(folder)  # says so when two lived at once
+        c.wait_all_ready()
+        wait_for(lambda: beating(folder), "it lives")
+        print(f"# it has lived {len(lives(folder))} times, one after the other", flush=True)
 
 
 def test_bad_line_for_five_minutes():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines that are cut, and lines that are bad: short ones. tests/e2e/long_*.py have those that take minutes."""
 
+import os
+import signal
 import socket
 import time
 
@@ -8,7 +10,7 @@ import wreck
 import zl
 from cluster import Cluster
 from wreck import Load, agreed, begin, restarts
-from zl import check, equal, service, wait_for
+from zl import check, equal, run, service, wait_for
 
 ECHO_PORT = 7777
 SO_RCVBUFFORCE = 33
@@ -148,6 +150,29 @@ def test_far_away():
         check(wreck.served(c[2]), "it serves")
         c[2].deploy(service(replicas=4))
         agreed(c.nodes, 4, "a change through it")
+
+
+def test_what_is_left_of_before():
+    """A node dies but for its containers; what they are of is gone when it comes back, and so are they."""
+    with Cluster(3) as c:
+        begin(c, 3)
+        victim = c[2]
+        containers = [r["container"]["pid"] for r in victim.get("/v1/replicas")["items"] if r["here"]]
+        equal(len(containers), 1)
+        run("ip", "link", "set", victim.link, "down")
+        for pid in {victim.process.pid, *victim.processes().values()}:
+            os.kill(pid, signal.SIGKILL)
+        victim.process.wait()
+        wait_for(lambda: c[0].nodes()["edge-3"]["state"] == "unreachable", "it is missed")
+        agreed(c.nodes[:2], 3, "elsewhere")
+        c[1].cli("rm", "shop", "--yes")
+        check(os.path.exists(f"/proc/{containers[0]}"), "the container ended with its node")
+        run("ip", "link", "set", victim.link, "up")
+        victim.start()
+        c.wait_all_ready()
+        wait_for(lambda: not os.path.exists(f"/proc/{containers[0]}"), "the container is removed")
+        for node in c.nodes:
+            wait_for(lambda node=node: not node.replicas(), "nothing is left")
 
 
 def test_only_dials_out():
