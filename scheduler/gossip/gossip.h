@@ -73,7 +73,8 @@ struct gossip_config {
 	uint32_t batch_ms;           /* 5: between two packets of changes to a neighbour */
 	uint32_t graft_ms;           /* 25, or more on slow links: an announced change is awaited */
 	uint32_t sync_ms;            /* 30000: anti-entropy with a random member */
-	uint32_t contact_ms;         /* 10000: at most, between contacts of lost members */
+	uint32_t contact_ms; /* 10000: at most, between contacts of lost members; less in small
+				cells */
 };
 
 struct gossip;

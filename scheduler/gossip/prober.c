@@ -37,6 +37,7 @@ enum {
 
 static const uint64_t contact_first_ns = 250 * CORE_MS;
 static const uint64_t contact_lost_ns = 1000 * CORE_MS;
+static const uint64_t contact_each_ns = 10 * CORE_MS;
 
 static uint64_t
 scaled(const struct gossip *g, uint64_t ns)
@@ -296,10 +297,28 @@ prober_stalled(struct gossip *g)
 	health_change(g, 1);
 }
 
+static uint64_t
+least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The longest pause between two contacts: a second in a small cell, so that a partition that is
+ * over is seen at once; longer in larger ones, where many look for the lost. */
+static uint64_t
+contact_pause_max(const struct gossip *g)
+{
+	uint64_t pause = g->count * contact_each_ns;
+
+	if (pause < contact_lost_ns)
+		pause = contact_lost_ns;
+	return least(pause, g->config.contact_ms * CORE_MS);
+}
+
 static void
 contact(struct gossip *g)
 {
-	uint64_t most = g->config.contact_ms * CORE_MS;
+	uint64_t most = contact_pause_max(g);
 	uint32_t but[CONTACTS_ALONE];
 	size_t want = g->live > 1 ? 1 : CONTACTS_ALONE;
 
@@ -317,12 +336,6 @@ contact(struct gossip *g)
 	g->contact_wait_ns *= 2;
 	if (g->contact_wait_ns > most)
 		g->contact_wait_ns = most;
-}
-
-static uint64_t
-least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 static bool

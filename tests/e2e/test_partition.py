@@ -218,7 +218,10 @@ def begin_hidden(c):
 
 def placed(c):
     """Nodes that have a replica that is ready, when all nodes say the same."""
-    tables = [[r for r in wreck.table(n) if r[3] == "ready"] for n in c.nodes]
+    try:
+        tables = [[r for r in wreck.table(n) if r[3] == "ready"] for n in c.nodes]
+    except (OSError, zl.Failure, zl.http.client.HTTPException):
+        return 0
     return len({r[2] for r in tables[0]}) if all(t == tables[0] for t in tables) and len(tables[0]) == 3 else 0
 
 
