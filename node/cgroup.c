@@ -211,6 +211,50 @@ cgroup_close(struct cgroup *cg)
 	fd_close(&cg->roles_fd);
 }
 
+/* ---- a part ---- */
+
+static void
+part_path(const struct cgroup *cg, unsigned i, const char *name, const char *file, char *out,
+	  size_t cap)
+{
+	bool own = cg->hierarchies[i].v2 || cg->mode == CGROUP_V2;
+
+	text_format(out, cap, "%s%s%s/%s%s%s", cg->hierarchies[i].root, own ? cg->parent : "",
+		    cg->group, name, file[0] ? "/" : "", file);
+}
+
+void
+cgroup_part_make(const struct cgroup *cg, const char *name, uint64_t memory_bytes)
+{
+	char path[CGROUP_PATH + 256], limit[32];
+	bool limited = memory_bytes == 0;
+
+	text_format(limit, sizeof(limit), "%llu", (unsigned long long)memory_bytes);
+	for (unsigned i = 0; i < cg->count; i++) {
+		part_path(cg, i, name, "", path, sizeof(path));
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			continue;
+		part_path(cg, i, name,
+			  cg->hierarchies[i].v2 ? "memory.max" : "memory.limit_in_bytes", path,
+			  sizeof(path));
+		limited |= memory_bytes && write_file(path, limit) == 0;
+	}
+	if (!limited)
+		log_event(LOG_WARN, "no cgroup limits the memory of a process",
+			  log_s("process", name), LOG_END);
+}
+
+void
+cgroup_part_enter(const struct cgroup *cg, const char *name)
+{
+	char path[CGROUP_PATH + 256];
+
+	for (unsigned i = 0; i < cg->count; i++) {
+		part_path(cg, i, name, "cgroup.procs", path, sizeof(path));
+		(void)write_file(path, "0");
+	}
+}
+
 static bool
 populated(const char *path)
 {

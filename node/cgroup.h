@@ -39,6 +39,11 @@ void cgroup_close(struct cgroup *cg);
 /* "/system.slice/zlayer-containers.service" of "/system.slice/zlayer.service"; false: own is no
  * service's group. */
 bool cgroup_holder(const char *own, char *out, size_t cap);
+/* A group of its own within the instance's, for a program that is not ours: memory_bytes 0: without
+ * a limit. What a hierarchy refuses is logged and left out. */
+void cgroup_part_make(const struct cgroup *cg, const char *name, uint64_t memory_bytes);
+/* In the new process: enters it, where it is there. */
+void cgroup_part_enter(const struct cgroup *cg, const char *name);
 /* True when a process other than the roles (a container) is in the group. */
 bool cgroup_busy(const struct cgroup *cg);
 /* Removes the groups that are empty. */

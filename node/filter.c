@@ -8,6 +8,8 @@
  * never with PROT_EXEC, clone for threads only, fstat only of a descriptor), calls that libraries
  * try and can live without (clone3, openat, ioctl: answered with an error), and FILTER_HOST, which
  * allows everything but a list: containers inherit it and have a filter of their own on top.
+ * FILTER_PROGRAM is for a program of somebody else's (etcd): what it is loaded with, threads,
+ * sockets and files; what is not named is answered as by a kernel that does not have it.
  * libseccomp refuses foreign ABIs (x32, i386) by default.
  *
  * Names that the installed libseccomp does not know are passed over: the kernel call is then just
@@ -200,6 +202,16 @@ static const char *const secrets_names[] = {
 	"memfd_secret", "ftruncate", "mlock", "munlock", NULL,
 };
 
+/* Beside base, client, server and files: loading it, and what Go's runtime does. */
+static const char *const program_names[] = {
+	"execve",       "arch_prctl",    "set_tid_address", "epoll_create1", "pipe2",
+	"eventfd2",     "mincore",       "getrlimit",       "kill",          "timer_create",
+	"timer_delete", "timer_settime", "setitimer",       "mmap",          "mprotect",
+	"mlock",        "munlock",       "splice",          "truncate",      "times",
+	"fadvise64",    "getpgrp",       "getpgid",         "inotify_init1", "wait4",
+	NULL,
+};
+
 static const struct set sets[] = {
 	{FILTER_SECRETS, secrets_names}, {FILTER_BASE, base_names},   {FILTER_CLIENT, client_names},
 	{FILTER_SERVER, server_names},   {FILTER_SHARE, share_names}, {FILTER_FILES, files_names},
@@ -364,6 +376,44 @@ rules_allow(struct rules *r, unsigned bits)
 }
 
 static void
+rules_names(struct rules *r, const char *const *names)
+{
+	for (const char *const *n = names; *n; n++)
+		rule(r, SCMP_ACT_ALLOW, *n, 0, NULL);
+}
+
+/* Threads and no other processes, the internet and this machine's own sockets, no devices. */
+static void
+rules_program(struct rules *r)
+{
+	static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
+	struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
+	struct scmp_arg_cmp process = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0);
+
+	rules_names(r, base_names);
+	rules_names(r, client_names);
+	rules_names(r, server_names);
+	rules_names(r, files_names);
+	rules_names(r, program_names);
+	rule(r, SCMP_ACT_ALLOW, "clone", 1, &thread);
+	rule(r, SCMP_ACT_ERRNO(EPERM), "clone", 1, &process);
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		struct scmp_arg_cmp family = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]);
+
+		rule(r, SCMP_ACT_ALLOW, "socket", 1, &family);
+	}
+	rules_ioctl(r);
+}
+
+static uint32_t
+default_action(unsigned bits)
+{
+	if (bits & FILTER_HOST)
+		return SCMP_ACT_ALLOW;
+	return bits & FILTER_PROGRAM ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS;
+}
+
+static void
 rules_host(struct rules *r)
 {
 	for (const char *const *n = machine_names; *n; n++)
@@ -392,18 +442,17 @@ static int export(scmp_filter_ctx ctx, struct sock_filter *out, size_t *count_ou
 int
 filter_compile(unsigned bits, struct sock_filter *out, size_t *count_out, struct err *err)
 {
-	bool host = bits & FILTER_HOST;
-
 	if (dl_load_seccomp(err) < 0)
 		return -1;
-	struct rules r = {
-		.ctx = seccomp.seccomp_init(host ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS)};
+	struct rules r = {.ctx = seccomp.seccomp_init(default_action(bits))};
 	if (!r.ctx)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a system call filter");
 	/* A binary tree: the proxy's common calls must not walk a list of a hundred. */
 	(void)seccomp.seccomp_attr_set(r.ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	if (host)
+	if (bits & FILTER_HOST)
 		rules_host(&r);
+	else if (bits & FILTER_PROGRAM)
+		rules_program(&r);
 	else
 		rules_allow(&r, bits);
 	int rc = -1;

@@ -22,6 +22,8 @@ enum filter_set {
 	FILTER_SECRETS = 1 << 7, /* memory for keys that the kernel hides from everybody else */
 	FILTER_HOST = 1 << 8,    /* everything but what changes the machine itself; its children
 				  * (containers) inherit this */
+	FILTER_PROGRAM = 1 << 9, /* alone: of a program that is not ours, set before it is run. All
+				  * else is refused (ENOSYS), nothing kills */
 };
 
 enum { FILTER_INSTRUCTIONS_MAX = 4096 };

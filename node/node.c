@@ -169,11 +169,20 @@ all_settled(void *arg)
 }
 
 static void
-all_stopped(void *arg)
+etcd_stopped(void *arg)
 {
 	struct node *n = arg;
 
 	uv_stop(&n->loop);
+}
+
+/* Last: the schedulers of this and other nodes call it. */
+static void
+all_stopped(void *arg)
+{
+	struct node *n = arg;
+
+	etcd_stop(n->etcd, etcd_stopped, n);
 }
 
 const struct supervise_events node_supervise_events = {
@@ -189,6 +198,9 @@ stop(struct node *n)
 {
 	if (!n->stopping)
 		notify_send("STOPPING=1");
+	/* Asked for again, and the roles have left: it is etcd that is waited for. */
+	if (n->stopping && list_empty(supervise_units(n->supervise)))
+		etcd_stop(n->etcd, etcd_stopped, n);
 	n->stopping = true;
 	supervise_stop(n->supervise);
 }
@@ -333,6 +345,12 @@ find_datapath(struct node *n)
 	return find_row(n, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath));
 }
 
+static const struct msg_etcd_order *
+find_order(struct node *n)
+{
+	return find_row(n, ROLE_SCHEDULER, MSG_TABLE_ETCD_ORDER, sizeof(struct msg_etcd_order));
+}
+
 static void
 tick_event(uv_timer_t *timer)
 {
@@ -350,10 +368,14 @@ tick_event(uv_timer_t *timer)
 		outside_tick(n->outside, &n->config, find_prefix(n), find_peers(n));
 	if (n->edge && !n->stopping)
 		edge_tick(n->edge, &n->config, find_datapath(n));
+	if (n->etcd)
+		etcd_tick(n->etcd, &n->config, find_order(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
 	if (resolver_changed(&n->resolver))
 		resolvers_changed(n);
+	if (usage && n->etcd)
+		etcd_usage(n->etcd);
 	if (usage)
 		usage_update(ring_writer_metrics(n->own), role_name(ROLE_NODE), &n->usage);
 	if (notify_watchdog_ms())

@@ -111,7 +111,7 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 	n->logins = login_program_new(&n->loop);
 	if (!n->outside || !n->edge || !n->logins)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
-	return 0;
+	return etcd_new(&n->loop, n->own, n->hub, &n->inst, &n->cgroup, &n->etcd, err);
 }
 
 /* ---- what runs already ---- */
@@ -241,6 +241,7 @@ node_close(struct node *n)
 	outside_free(n->outside);
 	login_program_free(n->logins);
 	edge_free(n->edge);
+	etcd_free(n->etcd);
 	certs_free(n->certs);
 	supervise_free(n->supervise);
 	listeners_fini(&n->listeners);
@@ -261,6 +262,7 @@ node_close(struct node *n)
 			log_event(LOG_WARN, "cannot remove the fabric", log_i("errno", errno),
 				  LOG_END);
 		cgroup_remove(&n->cgroup);
+		etcd_remove(&n->inst);
 		instance_remove(&n->inst);
 		log_event(LOG_INFO, "stopped; nothing is left running", LOG_END);
 	}

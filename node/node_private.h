@@ -12,6 +12,7 @@
 #include "node/certs.h"
 #include "node/cgroup.h"
 #include "node/edge.h"
+#include "node/etcd.h"
 #include "node/hub.h"
 #include "node/instance.h"
 #include "node/listeners.h"
@@ -48,6 +49,7 @@ struct node {
 	struct outside *outside;
 	struct login_program *logins;
 	struct edge *edge;
+	struct etcd *etcd;
 	uv_signal_t signals[NODE_SIGNALS];
 	uv_timer_t tick;
 	struct usage usage;

@@ -57,6 +57,7 @@ struct roles_entry {
 enum {
 	ROLES_UIDS = 256,    /* per instance */
 	ROLES_UID_NFT = 128, /* offset of the user that the nft program runs as */
+	ROLES_UID_ETCD = 129,
 	ROLES_COUNT = ROLES_ - ROLE_NODE - 1,
 };
 

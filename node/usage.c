@@ -106,6 +106,14 @@ usage_update(struct metric_page *page, const char *component, struct usage *usag
 	metric_set(series(page, METRICS_PROCESS_FDS_MAX, component), fds_max(usage->pid));
 }
 
+uint64_t
+usage_memory(struct metric_page *page, const char *component)
+{
+	const struct metric_series *s = series(page, METRICS_PROCESS_MEMORY, component);
+
+	return s ? __atomic_load_n(&s->values[0], __ATOMIC_RELAXED) : 0;
+}
+
 void
 usage_end(struct metric_page *page, const char *component)
 {

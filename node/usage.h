@@ -17,6 +17,8 @@ struct usage {
 void usage_component(unsigned role, unsigned index, char *out, size_t cap);
 /* Reads and publishes; adds the CPU time since the last call to the component's counter. */
 void usage_update(struct metric_page *page, const char *component, struct usage *usage);
+/* As it was told last. */
+uint64_t usage_memory(struct metric_page *page, const char *component);
 /* The process has ended: its gauges go to 0. */
 void usage_end(struct metric_page *page, const char *component);
 /* zlayer_process_up and zlayer_process_restarts_total. */
