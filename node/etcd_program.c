@@ -83,7 +83,7 @@ etcd_program_read(const char *text, size_t bytes, char version_out[ETCD_PROGRAM_
 	text_ncopy(version_out, ETCD_PROGRAM_VERSION, at, length);
 	if (major != 3 || minor < 4) {
 		err_set(err, ERR_UNSUPPORTED, "etcd %s cannot be used", version_out);
-		err_why(err, "zlayer needs etcd 3.4 or later, of version 3");
+		err_why(err, "etcd 3.4 or a later one of version 3 is needed");
 		return err_fix(err, "install another one (apt-get install etcd-server)");
 	}
 	if (find_numbers(copy, "Go Version: go", &go_major, &go_minor) &&

@@ -25,7 +25,7 @@ static void
 check_listeners(const struct config *c, struct diag_list *diags)
 {
 	const struct config_listeners *l = &c->listen;
-	const struct addr *all[2 * CONFIG_LISTENERS_MAX + 2];
+	const struct addr *all[2 * CONFIG_LISTENERS_MAX + 4];
 	size_t count = 0;
 
 	for (uint32_t i = 0; i < l->http_count; i++)
@@ -36,6 +36,17 @@ check_listeners(const struct config *c, struct diag_list *diags)
 		all[count++] = &l->api.addr;
 	if (l->metrics.on)
 		all[count++] = &l->metrics.addr;
+	if (l->store.on && l->store.addr.port == UINT16_MAX) {
+		report(diags, "listen.store", "too-large",
+		       "the next port is needed as well, for other nodes' etcd");
+		return;
+	}
+	struct addr peers = l->store.addr;
+	peers.port++;
+	if (l->store.on) {
+		all[count++] = &l->store.addr;
+		all[count++] = &peers;
+	}
 	for (size_t i = 0; i < count; i++) {
 		for (size_t k = 0; k < i; k++) {
 			if (same_listener(all[i], all[k])) {

@@ -80,9 +80,11 @@ static void
 turn(void)
 {
 	t.turned = false;
-	uv_timer_start(&t.timer, on_timer, TURN_MS, 0);
+	/* Again and again: one that is late must not be the last that the loop waits for. */
+	uv_timer_start(&t.timer, on_timer, TURN_MS, TURN_MS);
 	while (!t.turned)
 		uv_run(&t.loop, UV_RUN_ONCE);
+	uv_timer_stop(&t.timer);
 }
 
 static const char *

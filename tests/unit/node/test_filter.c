@@ -140,6 +140,28 @@ test_host_refuses_the_machine(void **state)
 	assert_int_equal(try(FILTER_HOST, SYS_getpid, 0, 0, 0, 0), 0);
 }
 
+/* Somebody else's program: refused as by a kernel without the call, and never killed. */
+static void
+test_program_is_only_refused(void **state)
+{
+	static const char path[] = "/";
+	const unsigned f = FILTER_PROGRAM;
+
+	(void)state;
+	assert_int_equal(try(f, SYS_getpid, 0, 0, 0, 0), 0);
+	assert_int_equal(try(f, SYS_execve, (long)path, 0, 0, 0), EACCES);
+	assert_int_equal(try(f, SYS_ptrace, 0, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_mount, 0, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_unshare, CLONE_NEWUSER, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_bpf, 0, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_setuid, 0, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_reboot, 0, 0, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_clone, SIGCHLD, 0, 0, 0), EPERM);
+	assert_int_equal(try(f, SYS_socket, AF_PACKET, SOCK_RAW, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_socket, AF_NETLINK, SOCK_RAW, 0, 0), ENOSYS);
+	assert_int_equal(try(f, SYS_socket, AF_INET, SOCK_STREAM, 0, 0), 0);
+}
+
 int
 main(void)
 {
@@ -150,6 +172,7 @@ main(void)
 		cmocka_unit_test(test_arguments_decide),
 		cmocka_unit_test(test_sets_add),
 		cmocka_unit_test(test_host_refuses_the_machine),
+		cmocka_unit_test(test_program_is_only_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

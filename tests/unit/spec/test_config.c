@@ -265,7 +265,6 @@ test_not_available(void **state)
 {
 	static const char *const cases[] = {
 		"listen: {overlay: \"0.0.0.0:1\"}",
-		"listen: {store: \"0.0.0.0:1\"}",
 		"tls: {expiry_warning: 1h}",
 		"cluster: {reschedule_after: 3s}",
 		"runtime: {gc: {disk_high: 90%}}",
