@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/credentials.h"
 #include "scheduler/sqlite.h"
 #include "scheduler/store_sqlite.h"
 
@@ -38,7 +39,7 @@ static struct {
 	bool done, admitted;
 	uint32_t node;
 	size_t nodes;
-	struct buf chain;
+	struct buf chain, authority;
 	struct err err;
 } told;
 
@@ -142,6 +143,7 @@ set_up(void **unused)
 	memset(&keeper, 0, sizeof(keeper));
 	memset(&told, 0, sizeof(told));
 	buf_init(&told.chain, MEM_BASE, CLUSTER_KEEP_MAX);
+	buf_init(&told.authority, MEM_BASE, CLUSTER_KEEP_MAX);
 	uv_loop_init(&keeper.loop);
 	c->m = &keeper.model;
 	list_init(&keeper.model.events);
@@ -192,6 +194,7 @@ tear_down(void **unused)
 		mem_free(container_of(at, struct event, link));
 	store_free(keeper.model.store);
 	buf_fini(&told.chain);
+	buf_fini(&told.authority);
 	fd_close(&keeper.folder);
 	text_format(command, sizeof(command), "rm -rf %s", keeper.path);
 	return system(command);
@@ -246,6 +249,8 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 		told.nodes = answer->nodes_count;
 		buf_reset(&told.chain);
 		buf_put(&told.chain, answer->chain, answer->chain_bytes);
+		buf_reset(&told.authority);
+		buf_put(&told.authority, answer->authority, answer->authority_bytes);
 	}
 	petition_free(a->petition);
 	a->petition = NULL;
@@ -441,6 +446,103 @@ test_renewal(void **unused)
 	assert_int_equal(told.err.kind, ERR_DENIED);
 	channel_rules_unref(a.rules);
 	channel_rules_unref(other.rules);
+}
+
+/* To call etcd with; members only, and no row is needed for it. */
+static void
+test_a_pass_for_the_store(void **unused)
+{
+	struct admission_question join = word(5, 9, "edge-2");
+	const struct admission_question store = {.what = ADMISSION_STORE};
+	struct asker a;
+	struct err err = {0};
+	int64_t since;
+
+	(void)unused;
+	make_ticket(5, 9, now_s() + 60, 1);
+	stranger(&a);
+	ask(&a, &store);
+	assert_refused("only a node of the cluster", NULL);
+	ask(&a, &join);
+	assert_true(told.admitted);
+	/* Who slept renews its certificate first. */
+	member(&a, 2, "edge-2", now_s() - 365 * DAY_S);
+	ask(&a, &store);
+	assert_int_equal(told.err.kind, ERR_UNREACHABLE);
+	member(&a, 2, "edge-2", now_s());
+	ask(&a, &store);
+	assert_true(told.admitted);
+	assert_int_equal(told.nodes, 0);
+	const struct credentials_pem pem = {told.chain.data, told.chain.length, told.authority.data,
+					    told.authority.length};
+	assert_int_equal(credentials_check(&keeper.c.keep.authority, CREDENTIALS_CLIENTS, &pem,
+					   a.keys.sign_public, now_s(), &since, &err),
+			 0);
+	channel_rules_unref(a.rules);
+}
+
+/* The authority's key goes to who is to have it, and to nobody else. */
+static void
+test_the_key(void **unused)
+{
+	struct admission_question join = word(5, 9, "edge-2");
+	const struct admission_question key = {.what = ADMISSION_KEY};
+	struct identity_authority got;
+	struct secret secret;
+	struct asker a;
+	struct err err = {0};
+
+	(void)unused;
+	make_ticket(5, 9, now_s() + 60, 1);
+	stranger(&a);
+	ask(&a, &key);
+	assert_refused("only a node of the cluster", NULL);
+	ask(&a, &join);
+	member(&a, 2, "edge-2", now_s());
+	ask(&a, &key);
+	assert_refused("is not to have the authority's key", NULL);
+	struct store_node row = cluster_roster_find(&keeper.c, 2)->row;
+	row.keeper = 1;
+	put(STORE_NODE, &row);
+	ask(&a, &key);
+	assert_true(told.admitted);
+	assert_int_equal(secret_from(&secret, told.chain.data, told.chain.length, &err), 0);
+	assert_int_equal(identity_authority_import(&got, &secret, &err), 0);
+	secret_fini(&secret);
+	assert_memory_equal(got.cluster, keeper.c.keep.authority.cluster, IDENTITY_CLUSTER);
+	identity_authority_fini(&got);
+	/* Rows that say so of everybody are no rows to believe. */
+	for (uint32_t id = 10; id < 10 + ADMISSION_KEEPERS_MAX; id++) {
+		struct store_node more = {.node = id, .keeper = 1};
+
+		text_format(more.name, sizeof(more.name), "more-%u", id);
+		memset(more.sign_public, (int)id, sizeof(more.sign_public));
+		put(STORE_NODE, &more);
+	}
+	ask(&a, &key);
+	assert_refused("nobody is given the authority's key", NULL);
+	channel_rules_unref(a.rules);
+}
+
+/* A node that has not got the key answers nobody. */
+static void
+test_not_a_keeper(void **unused)
+{
+	struct identity_authority part = {.key = keeper.c.keep.authority.key};
+	struct admission_question join = word(5, 9, "edge-2");
+	struct asker a;
+
+	(void)unused;
+	make_ticket(5, 9, now_s() + 60, 1);
+	stranger(&a);
+	ask(&a, &join);
+	assert_true(told.admitted);
+	member(&a, 2, "edge-2", now_s());
+	keeper.c.keep.authority.key = NULL;
+	ask(&a, &(struct admission_question){.what = ADMISSION_RENEW});
+	assert_int_equal(told.err.kind, ERR_UNREACHABLE);
+	identity_authority_fini(&part);
+	channel_rules_unref(a.rules);
 }
 
 static void
@@ -685,6 +787,9 @@ main(void)
 		CASE(test_a_ticket_admits_once),
 		CASE(test_refusals),
 		CASE(test_renewal),
+		CASE(test_a_pass_for_the_store),
+		CASE(test_the_key),
+		CASE(test_not_a_keeper),
 		CASE(test_every_address_is_tried),
 		CASE(test_clocks),
 		CASE(test_garbage),
