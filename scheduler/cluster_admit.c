@@ -14,7 +14,6 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "scheduler/credentials.h"
-#include "scheduler/event.h"
 
 enum {
 	LENGTH_BYTES = 4,
@@ -163,9 +162,6 @@ hand_key(struct cluster *c, const struct admission_node *n, struct buf *chain, s
 	secret_fini(&pem);
 	log_event(LOG_WARN, "another node is given the authority's key", log_u("node", n->id),
 		  log_s("name", n->name), LOG_END);
-	event_node(c->m, "node.keeper", LOG_INFO, NULL,
-		   "%s was given the authority's key by %s: it admits others now", n->name,
-		   c->keep.name);
 	return 0;
 }
 

@@ -163,6 +163,7 @@ take_row(struct cluster *c, const struct store_node *row)
 	}
 	bool gone = row->removed && !n->row.removed && n->announced;
 	bool late = n->row.id == 0 && !n->announced;
+	bool trusted = row->keeper && !row->removed && n->row.id != 0 && !n->row.keeper;
 
 	n->row = *row;
 	n->mark = c->looks;
@@ -180,6 +181,9 @@ take_row(struct cluster *c, const struct store_node *row)
 	}
 	if (late)
 		tell_join(c, n);
+	if (trusted)
+		event_node(c->m, "node.keeper", LOG_INFO, NULL,
+			   "%s is to have the authority's key, and to admit others", n->row.name);
 	cluster_link_meet(c, n);
 }
 
