@@ -134,6 +134,8 @@ void placing_coming(const struct placing *p, struct service *s, size_t n,
 void placing_live_each(const struct placing *p, void (*visit)(void *arg, uint32_t node), void *arg);
 /* Sets p->misfit of the replicas; true: there are some. */
 bool placing_judge(struct placing *p, struct service *s);
+/* Another replica is to come for it (or not): then it does not count where they are spread. */
+void placing_is_old(struct placing *p, const struct replica *r, bool old);
 /* Some node would take one more. */
 bool placing_has_room(struct placing *p, const struct service *s);
 

@@ -244,6 +244,17 @@ placing_judge(struct placing *p, struct service *s)
 	return any;
 }
 
+void
+placing_is_old(struct placing *p, const struct replica *r, bool old)
+{
+	struct fleet_claim *c =
+		r->claim ? fleet_claim(&p->fleet, r->remote ? r->node_id : p->self, r->claim)
+			 : NULL;
+
+	if (c)
+		c->old = old;
+}
+
 bool
 placing_has_room(struct placing *p, const struct service *s)
 {

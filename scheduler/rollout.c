@@ -160,10 +160,13 @@ goes_before(const struct rollout_replica *a, const struct rollout_replica *b)
 		return a->misfit;
 	if (a->ready != b->ready)
 		return b->ready;
+	if (a->covered != b->covered)
+		return a->covered;
 	return a->index > b->index;
 }
 
-/* The one to part with first: a misfit, else one that is not ready, else the highest number. */
+/* The one to part with first: a misfit, else one that is not ready, else one whose node has another
+ * already, else the highest number. */
 static const struct rollout_replica *
 pick(const struct rollout_view *v, const struct rollout_actions *a, uint32_t service,
      bool (*may)(const struct rollout_replica *))

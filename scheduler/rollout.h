@@ -74,6 +74,8 @@ struct rollout_replica {
 	bool ready;       /* in balancing */
 	bool trouble;     /* ended, and not to be expected back soon */
 	bool misfit;      /* is not to stay where it is */
+	bool covered; /* one that is to stay is ready on its node: the first to go of those like it
+		       */
 	uint64_t created_ns;
 	uint64_t ready_ns; /* since when it is ready */
 };

@@ -118,6 +118,38 @@ add_replica(struct model *m, struct replica *p, struct rollout_replica *out)
 	};
 }
 
+/* Where nodes reach only their own containers, each is to have one all the time. */
+static bool
+is_covered(struct model *m, const struct replica *p, const struct rollout_replica *list,
+	   size_t first, size_t count)
+{
+	for (size_t i = first; i < count; i++) {
+		const struct replica *other = model_replica(m, list[i].id);
+
+		/* In a restart it loses to the one that it comes for: that is no reason. */
+		if (list[i].target && list[i].ready && !list[i].leaving && other && other != p &&
+		    (!other->misfit || other->loser) && other->remote == p->remote &&
+		    other->node_id == p->node_id)
+			return true;
+	}
+	return false;
+}
+
+/* Of the replicas of a service, which are list[first] to list[count - 1]. */
+static void
+look_at_old(struct model *m, struct rollout_replica *list, size_t first, size_t count)
+{
+	for (size_t i = first; m->placing && i < count; i++) {
+		const struct replica *p = model_replica(m, list[i].id);
+
+		if (!p)
+			continue;
+		placing_is_old(m->placing, p, !list[i].target);
+		list[i].covered =
+			!list[i].target && !list[i].leaving && is_covered(m, p, list, first, count);
+	}
+}
+
 /* The make that a revision says; NULL: it has no such service. */
 static const uint8_t *
 make_of(const struct service *s, uint32_t revision)
@@ -237,12 +269,14 @@ rollout_view_make(struct model *m, struct deployment *d, struct view *view)
 		add_service(m, view, s, &out[s->slot]);
 		if (m->placing && placing_judge(m->placing, s))
 			out[s->slot].room = placing_has_room(m->placing, s);
+		size_t first = view->v.replicas_count;
 		list_each (at, after, &s->replicas) {
 			struct replica *p = container_of(at, struct replica, link);
 
 			if (!p->life.gone && (!p->row.job || removes(d)))
 				add_replica(m, p, &list[view->v.replicas_count++]);
 		}
+		look_at_old(m, list, first, view->v.replicas_count);
 		for (size_t n = 0, all = m->placing ? placing_coming_count(m->placing, s) : 0;
 		     n < all; n++) {
 			struct placing_coming c;

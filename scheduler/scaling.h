@@ -13,7 +13,8 @@
  *
  * In a cluster every node takes the figures of what it has and is asked, and tells them to the
  * others; the deployment's conductor adds them up and decides. It tells what it decided, and by
- * what, so that every node can show it, and so that a successor goes on where it was.
+ * what, so that every node can show it, and so that a successor
+ * knows of the last change.
  * Threading: the loop's.
  */
 

@@ -33,7 +33,7 @@ make(const struct service *s, struct tidings_scale *out)
 	}
 }
 
-/* It goes on where its predecessor was: the cooldown is that of the last change. */
+/* What its predecessor did last is shown on; a cooldown begins anew, for it has no means yet. */
 static void
 take_over(struct model *m, struct service *s)
 {

@@ -118,19 +118,34 @@ counts_first(const struct coordinator *c, const struct fleet_service *s)
 	return c->asked && !c->fleet->tree.depth && s->spec.spread == FLEET_SPREAD_NODE;
 }
 
+/* Replicas of the service that this node is to have: those that others come for do not count. */
+static uint32_t
+count_on(const struct fleet *f, const struct fleet_service *s, const struct fleet_node *n)
+{
+	uint32_t on = fleet_marked_on(f, &f->hot[n->position]);
+
+	for (struct list *it = s->claims.next; it != &s->claims; it = it->next) {
+		const struct fleet_claim *c = container_of(it, struct fleet_claim, of_service);
+
+		if (c->node == n && c->old && c->claim.state != CLAIM_LEAVING && on)
+			on--;
+	}
+	return on;
+}
+
 static void
-keep_fewest(const struct fleet *f, struct candidates *pool)
+keep_fewest(const struct fleet *f, const struct fleet_service *s, struct candidates *pool)
 {
 	uint32_t fewest = UINT32_MAX;
 	size_t kept = 0;
 
 	for (size_t i = 0; i < pool->count; i++) {
-		uint32_t on = fleet_marked_on(f, &f->hot[pool->items[i].node->position]);
+		uint32_t on = count_on(f, s, pool->items[i].node);
 
 		fewest = on < fewest ? on : fewest;
 	}
 	for (size_t i = 0; i < pool->count && kept < POOL; i++) {
-		if (fleet_marked_on(f, &f->hot[pool->items[i].node->position]) == fewest)
+		if (count_on(f, s, pool->items[i].node) == fewest)
 			pool->items[kept++] = pool->items[i];
 	}
 	pool->count = kept;
@@ -167,7 +182,7 @@ find(struct coordinator *c, struct coordinator_attempt *a, struct candidates *po
 		k = CANDIDATES_MAX;
 	candidates_find(c->fleet, s, a->slot, k, a->tried, a->tried_count, pool);
 	if (counts_first(c, s))
-		keep_fewest(c->fleet, pool);
+		keep_fewest(c->fleet, s, pool);
 	candidates_rank(pool, ATTEMPT_ASKS);
 	/* What two are asked for counts on both until one has it. */
 	if (pool->count > 1 && counts_first(c, s))

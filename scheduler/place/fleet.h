@@ -200,6 +200,9 @@ struct fleet_claim {
 	uint64_t rival_ns;
 	uint64_t asked_ns;
 	uint8_t asked; /* enum claim_retire */
+	/* Of who asks for slots: another one is to come for it, so it does not count where replicas
+	 * are spread. */
+	bool old;
 	/* Of who fills the fleet: when it was heard of first, and in which life of its node. */
 	uint64_t seen_ns;
 	uint32_t life;

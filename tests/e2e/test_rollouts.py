@@ -163,6 +163,20 @@ def test_nothing_is_cut():
             ready(c[0], 3)
 
 
+def test_nodes_that_serve_only_their_own():
+    """Without a way between containers of different nodes: each node has one all the time, old or new."""
+    with Cluster(3, encrypt=True) as c:
+        images(c)
+        c[0].deploy(document(3))
+        ready(c[2], 3, {"edge-1", "edge-2", "edge-3"})
+        serves_everywhere(c)
+        with clients(c.nodes):
+            c[1].deploy(document(3, "two"))
+            ready(c[0], 3, {"edge-1", "edge-2", "edge-3"})
+            c[2].cli("restart", "shop")
+            ready(c[1], 3, {"edge-1", "edge-2", "edge-3"})
+
+
 def test_two_drains_at_once():
     """Two of three nodes are drained in one moment, by the third and by one of them: never fewer than there should be."""
     with Cluster(3) as c:
