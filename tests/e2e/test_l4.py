@@ -430,7 +430,7 @@ def test_host_reaches_containers():
 
 def test_a_service_that_sleeps():
     """Its first client waits in the relay; what the kernel balances keeps it awake."""
-    text = document().replace("mode: fixed, replicas: 3", "mode: adaptive, min: 0, max: 1, cooldown: 4s")
+    text = document().replace("mode: fixed, replicas: 3", "mode: adaptive, min: 0, max: 1, cooldown: 2s")
     with a_world() as space, Node(config("native")) as n:
         def row():
             return n.get("/v1/services/net/echo")
@@ -444,7 +444,7 @@ def test_a_service_that_sleeps():
             check(line(s), "an answer")
         wait_for(lambda: client.who(HOST4) and redirected() > before, "the kernel balances it")
         with client.connect(HOST4, PLAIN) as s:
-            end = time.monotonic() + 15
+            end = time.monotonic() + 7
 
             def talked():
                 ask(s)
