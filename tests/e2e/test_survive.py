@@ -167,6 +167,8 @@ def restarted(node):
     while left := left_of(node):
         signalled(left, signal.SIGKILL)
         time.sleep(0.05)
+    # Other nodes of this machine have seen its mounts, and would keep its fabric: with a device that the next one wants.
+    zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "--", "ip", "link", "del", "vxlan", check=False)
     traces = node.traces()
     for path in reversed(traces["mounts"]):
         zl.run("umount", "-l", path)
