@@ -199,7 +199,8 @@ def test_only_dials_out():
         equal(load.bad, [], "requests to a node that is reached")
         # Each side begins anew, and finds the other one again.
         for node in (a, d):
-            node.kill("scheduler")
+            old = node.kill("scheduler")
+            wait_for(lambda node=node, old=old: old not in node.processes().values() and node.ready(), "its successor")
             c.wait_all_ready()
             wait_for(lambda: placed(c) == 3, "all is as it was")
         equal(restarts(a), before, "nothing has moved")
