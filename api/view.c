@@ -393,6 +393,10 @@ view_replica(struct json *j, const char *key, struct server *s, const struct msg
 	put_conditions(j, r, c);
 	json_bool(j, "job", r->job != 0);
 	view_second(j, "due", r->due_s);
+	if (r->lease_epoch)
+		json_u64(j, "lease_epoch", r->lease_epoch);
+	else
+		json_null(j, "lease_epoch");
 	json_u64(j, "restarts", r->restarts);
 	json_u64(j, "attempt", r->attempt);
 	view_time(j, "since", r->since_wall_ns);

@@ -121,6 +121,7 @@ view_scale(struct json *j, struct server *server, const struct msg_service *s)
 	json_text(j, "mode", NAME_OF(scale_modes, s->scale_mode));
 	json_u64(j, "min", s->scale_min);
 	json_u64(j, "max", s->scale_max);
+	json_bool(j, "unique", s->unique != 0);
 	json_text(j, "decision", s->scale_reason ? NAME_OF(scale_reasons, s->scale_reason) : NULL);
 	json_u64(j, "waiting", s->scale_waiting);
 	json_u64(j, "cooldown_ms", s->scale_cooldown_ms);

@@ -240,6 +240,24 @@ store_text(const json_t *cluster, char *out, size_t cap)
 			    writer[0] ? writer : "-");
 }
 
+static bool
+has_unique(const json_t *status)
+{
+	const json_t *deployments = json_read_array(status, "deployments");
+
+	for (size_t i = 0; i < json_read_count(deployments); i++) {
+		const json_t *services = json_read_array(json_read_at(deployments, i), "services");
+
+		for (size_t k = 0; k < json_read_count(services); k++) {
+			const json_t *scale = json_read_get(json_read_at(services, k), "scale");
+
+			if (json_read_bool(scale, "unique"))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Nothing while this node is in no cluster: there is nothing to tell apart. */
 void
 render_status_cluster(const json_t *status, const struct render *r, struct buf *out)
@@ -255,6 +273,8 @@ render_status_cluster(const json_t *status, const struct render *r, struct buf *
 	store_text(cluster, text, sizeof(text));
 	buf_puts(out, "store: ");
 	render_put_safe(out, text);
+	if (json_read_text(json_read_get(cluster, "store"), "writer")[0] && has_unique(status))
+		buf_puts(out, ", and what is unique ends on them after 8 s");
 	buf_putc(out, '\n');
 }
 

@@ -104,6 +104,8 @@ struct msg_service { /* key: id from the store */
 	uint32_t scale_from, scale_to; /* the last change that is remembered; equal: none */
 	int64_t scale_changed_wall_ns;
 	char scale_why[MSG_TEXT]; /* of that */
+	uint32_t unique;          /* never two live replicas of a number: each has a lease */
+	uint32_t pad3_;
 };
 
 enum msg_figures_flags {
@@ -219,7 +221,8 @@ struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	struct msg_reason reason;
 	uint32_t job; /* a run of a job */
 	uint32_t pad_;
-	int64_t due_s; /* the time of a cron that it was made for; 0: made by hand */
+	int64_t due_s;        /* the time of a cron that it was made for; 0: made by hand */
+	uint64_t lease_epoch; /* of the lease that it lives with, or had last; 0: none */
 };
 
 enum msg_operation_kind {

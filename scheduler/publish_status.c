@@ -33,6 +33,7 @@ put_replica(struct publish_table *t, struct replica *p)
 		.reason = p->reason,
 		.job = p->row.job,
 		.due_s = p->row.due_s,
+		.lease_epoch = p->lease_epoch,
 	};
 
 	if (p->life.state == MSG_REPLICA_READY)
@@ -216,6 +217,7 @@ put_service(struct publish_table *t, struct service *s)
 		row.scale_mode = scale_mode(spec->scale.mode);
 		row.scale_min = spec->scale.min;
 		row.scale_max = spec->scale.max;
+		row.unique = spec->scale.unique;
 		row.weak_gate = !spec->health.node;
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		publish_traffic_url(t->m, spec, row.url, sizeof(row.url));

@@ -225,6 +225,10 @@ def test_successors_keep_it():
 def test_the_writer_dies():
     with beats() as folder, Cluster(3) as c:
         home, _ = spread(c, folder)
+        check("what is unique ends on them" in home.cli("status").stdout, home.cli("status").stdout)
+        row = rows(home)[home.label]
+        equal(row["lease_epoch"], 1)
+        check(home.cli_json("status")["deployments"][0]["services"][0]["scale"]["unique"])
         c.kill(c[0])
         wait_for(lambda: "its lease ran out" in reason(home, home.label), "it is ended, and that is said", seconds=60)
         check("edge-1" in reason(home, home.label), reason(home, home.label))
