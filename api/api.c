@@ -8,7 +8,7 @@
 
 #include <string.h>
 #include "api/feed.h"
-#include "api/images.h"
+#include "api/upload.h"
 #include "api/logs.h"
 #include "api/rows.h"
 #include "api/server.h"
@@ -133,7 +133,7 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 
 	(void)st;
 	if (m->kind == LEASH_SPOOLED) {
-		images_spooled(&server, m, fds, count);
+		upload_spooled(&server, m, fds, count);
 	} else if (m->kind == LEASH_LISTENER && count == 1 && text_equal(m->name, "admin")) {
 		if (server_listen(&server, fds[0], &err) == 0)
 			(void)fd_take(&fds[0]);

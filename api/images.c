@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Images. A pull is done by runtime and its roles: the call waits for its end. An upload is written
- * to an unlinked file that node opened (this process can open none), then the runtime takes it.
- * Nothing of it is looked at here.
- */
-#include "api/images.h"
-
-#include <errno.h>
+/* Images. A pull is done by runtime and its roles: the call waits for its end. An upload is taken
+ * by the runtime when all of it is there. Nothing of it is looked at here. */
 #include <string.h>
-#include <unistd.h>
 #include "api/route.h"
 #include "api/rows.h"
+#include "api/upload.h"
 #include "api/view.h"
-#include "base/fd.h"
 #include "base/text.h"
 
-enum { ANSWER_MAX = 8 << 20, IMPORT_MS = 1800000, PULL_MS = 7200000, UPLOADS_MAX = 4 };
+enum { ANSWER_MAX = 8 << 20, IMPORT_MS = 1800000, PULL_MS = 7200000 };
 #define UPLOAD_BYTES_MAX (32ull << 30)
-
-struct upload {
-	struct list link;
-	struct call *call;
-	uint64_t id;
-	uint64_t bytes;
-	int fd; /* -1: not given yet */
-	struct msg_import import;
-};
 
 static void
 put_image(struct json *j, struct server *s, const void *row)
@@ -70,19 +54,6 @@ images_delete(struct call *call)
 	}
 	call_ask(call, ROLE_RUNTIME, MSG_OP_IMAGE_REMOVE, &op, sizeof(op), NULL, 0, CALL_ASK_MS,
 		 removed);
-}
-
-/* ---- upload ---- */
-
-static void
-upload_free(struct call *call)
-{
-	struct upload *u = call->stream;
-
-	list_remove(&u->link);
-	fd_close(&u->fd);
-	mem_free(u);
-	call->stream = NULL;
 }
 
 static void
@@ -153,116 +124,27 @@ images_prune(struct call *call)
 		 pruned);
 }
 
-static void
-on_body(struct call *call, const char *data, size_t bytes)
-{
-	struct upload *u = call->stream;
-	struct err err = {0};
-
-	u->bytes += bytes;
-	if (u->bytes > UPLOAD_BYTES_MAX)
-		err_set(&err, ERR_LIMIT, "the image is too large: at most 32 GiB");
-	else if (fd_write_all(u->fd, data, bytes, &err) == 0)
-		return;
-	call_problem(call, &err);
-}
+/* ---- upload ---- */
 
 static void
-on_body_end(struct call *call)
+uploaded(struct call *call, int fd, const void *data)
 {
-	struct upload *u = call->stream;
-	struct err err = {0};
-
-	if (!u || u->bytes == 0) { /* also without any body: then nothing was asked of node */
-		err_set(&err, ERR_INVALID, "the body is empty");
-		err_fix(&err, "send a tar archive of an OCI layout");
-		call_problem(call, &err);
-		return;
-	}
-	if (lseek(u->fd, 0, SEEK_SET) < 0) {
-		err_sys(&err, errno, "cannot go back to the archive's beginning");
-		call_problem(call, &err);
-		return;
-	}
-	call_ask(call, ROLE_RUNTIME, MSG_OP_IMAGE_IMPORT, &u->import, sizeof(u->import), &u->fd, 1,
+	call_ask(call, ROLE_RUNTIME, MSG_OP_IMAGE_IMPORT, data, sizeof(struct msg_import), &fd, 1,
 		 IMPORT_MS, imported);
 }
 
-static struct upload *
-upload_new(struct call *call)
-{
-	struct server *s = call->server;
-	struct list *it, *next;
-	size_t count = 0;
-
-	list_each (it, next, &s->spools) {
-		count++;
-	}
-	if (count >= UPLOADS_MAX)
-		return NULL;
-	struct upload *u = mem_zalloc(MEM_API, sizeof(*u));
-	if (!u)
-		return NULL;
-	u->call = call;
-	u->fd = -1;
-	u->id = ++s->spool_id;
-	list_push(&s->spools, &u->link);
-	call->stream = u;
-	call->stream_free = upload_free;
-	return u;
-}
-
-/* Called when the head is there; without a body, when the request is complete. */
 void
 images_post(struct call *call)
 {
-	char name[MSG_IMAGE];
-	struct leash_message m;
-	struct err err = {0};
+	static const struct upload_kind kind = {
+		.what = "the image",
+		.fix = "send a tar archive of an OCI layout",
+		.bytes_max = UPLOAD_BYTES_MAX,
+		.done = uploaded,
+	};
+	struct msg_import import = {0};
 
-	if (call->conn->state == CONN_WAIT) {
-		on_body_end(call);
-		return;
-	}
-	call_query(call, "name", name, sizeof(name));
-	if (call->answered)
-		return;
-	struct upload *u = upload_new(call);
-	if (!u) {
-		err_set(&err, ERR_LIMIT, "too many images are imported at once");
-		call_problem_status(call, &err, 503);
-		return;
-	}
-	text_copy(u->import.name, sizeof(u->import.name), name);
-	call->on_body = on_body;
-	call->on_body_end = on_body_end;
-	leash_init(&m, LEASH_SPOOL);
-	m.to_role = ROLE_NODE;
-	m.id = u->id;
-	if (station_send(call->server->station, &m, NULL, 0, &err) < 0)
-		call_problem_status(call, &err, 503);
-	else
-		call_pause(call, true);
-}
-
-void
-images_spooled(struct server *s, const struct leash_message *m, int *fds, size_t count)
-{
-	struct list *it, *next;
-	struct err err = {0};
-
-	list_each (it, next, &s->spools) {
-		struct upload *u = container_of(it, struct upload, link);
-
-		if (u->id != m->id || u->fd >= 0)
-			continue;
-		if (count == 1) {
-			u->fd = fd_take(&fds[0]);
-			call_pause(u->call, false);
-			return;
-		}
-		err_sys(&err, m->code ? (int)m->code : EIO, "cannot make room for the image");
-		call_problem(u->call, &err);
-		return;
-	}
+	call_query(call, "name", import.name, sizeof(import.name));
+	if (!call->answered)
+		upload_begin(call, &kind, &import, sizeof(import));
 }

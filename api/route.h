@@ -91,6 +91,10 @@ void cluster_invite(struct call *call);
 void cluster_join(struct call *call);
 void cluster_leave(struct call *call);
 void cluster_admission(struct call *call);
+/* backup.c */
+void backup_make(struct call *call);
+void backup_restore(struct call *call);
+void backup_recover(struct call *call);
 /* certificates.c */
 void certificates_list(struct call *call);
 void certificates_authority(struct call *call);

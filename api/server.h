@@ -38,7 +38,7 @@ struct server {
 	struct bus bus;
 	struct list feeds;  /* event streams: api/feed.h */
 	struct list logs;   /* log streams: api/logs.h */
-	struct list spools; /* uploads that wait for a file: api/images.h */
+	struct list spools; /* uploads that wait for a file: api/upload.h */
 	uint64_t spool_id;
 	size_t paging; /* streams that hold a page of old events */
 	bool lacked;   /* a list was cut for want of memory since this was cleared */

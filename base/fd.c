@@ -313,16 +313,28 @@ fill_at_start(int fd, const void *data, size_t bytes)
 }
 
 int
-fd_memfd_sealed(const char *name, const void *data, size_t bytes)
+fd_memfd(const char *name)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	defer_close int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+	int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
 
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
 		fd = memfd_create(name, flags);
-	if (fd < 0 || fill_at_start(fd, data, bytes) < 0)
-		return -1;
-	if (fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+	return fd;
+}
+
+int
+fd_memfd_seal(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, SEALS);
+}
+
+int
+fd_memfd_sealed(const char *name, const void *data, size_t bytes)
+{
+	defer_close int fd = fd_memfd(name);
+
+	if (fd < 0 || fill_at_start(fd, data, bytes) < 0 || fd_memfd_seal(fd) < 0)
 		return -1;
 	return fd_take(&fd);
 }

@@ -46,6 +46,9 @@ int fd_cloexec(int fd, bool on);
 
 /* An anonymous file sealed against writing, growing, shrinking and further seals. -1 with errno. */
 int fd_memfd_sealed(const char *name, const void *data, size_t bytes);
+/* In two steps: one that can be written, then its seals. -1 with errno. */
+int fd_memfd(const char *name);
+int fd_memfd_seal(int fd);
 /* True when fd is a memfd with exactly those seals (F_SEAL_WRITE | GROW | SHRINK | SEAL). */
 bool fd_is_sealed(int fd);
 

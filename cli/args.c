@@ -130,12 +130,16 @@ unknown_command(const char *name, struct err *err)
 	return err_fix(err, "zlayer --help shows all commands");
 }
 
-/* A command's words: one or two. Gives how many, 0 for a group alone with help, or -1. */
+/* A command's words: one or two, and two before one. Gives how many, 0 for a group alone with help,
+ * or -1. */
 static int
 command_words(struct args *a, char **argv, int left, struct err *err)
 {
 	char name[64];
 
+	if (left >= 2 && text_format(name, sizeof(name), "%s %s", argv[0], argv[1]) &&
+	    (a->command = table_find(name)))
+		return 2;
 	a->command = table_find(argv[0]);
 	if (a->command)
 		return 1;

@@ -67,6 +67,9 @@ const char *const events_types[] = {
 	"node.dead",
 	"node.left",
 	"node.removed",
+	"node.backup",
+	"node.restored",
+	"node.recovered",
 	NULL,
 };
 

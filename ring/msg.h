@@ -165,6 +165,10 @@ enum msg_op {
 	/* api -> scheduler: crons */
 	MSG_OP_ENABLE,  /* struct msg_target_op */
 	MSG_OP_DISABLE, /* struct msg_target_op */
+	/* api -> scheduler: the store as a file */
+	MSG_OP_BACKUP,  /* struct msg_backup; answer msg_backed_up, fd: the file */
+	MSG_OP_RESTORE, /* struct msg_restore, fd: the file; answer msg_restored */
+	MSG_OP_RECOVER, /* struct msg_recover, maybe a fd: keys; answer msg_recovered */
 };
 
 #endif

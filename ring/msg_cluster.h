@@ -149,6 +149,50 @@ struct msg_joined {
 	char pad_[7];
 };
 
+struct msg_backup {
+	uint32_t keys; /* the authority's key too */
+	uint32_t who_uid;
+};
+struct msg_backed_up {
+	uint64_t bytes;
+	uint64_t sequence; /* of the store; 0: it has no log */
+	int64_t created_wall_ns;
+};
+
+struct msg_restore {
+	uint64_t nonce;   /* of this question: asked again, it is answered again */
+	uint32_t replace; /* what is here goes */
+	uint32_t who_uid;
+};
+struct msg_restored {
+	int64_t created_wall_ns; /* the backup */
+	char node[MSG_NAME];     /* that made it */
+	uint32_t deployments;
+	uint32_t services;
+	uint32_t revisions;
+	uint32_t removed; /* deployments that were here */
+};
+
+enum msg_recover_how {
+	MSG_RECOVER_SINGLE = 1, /* this node's copy becomes the store */
+	MSG_RECOVER_FOLLOW,     /* another node's has: follow that one */
+};
+struct msg_recover { /* fd, or none: the authority's key (PEM), for SINGLE */
+	uint32_t how;
+	uint32_t dry_run; /* only say what would be */
+};
+struct msg_recovered {
+	uint32_t done;     /* it was so already, or is now */
+	uint32_t term;     /* of the store's writer, afterwards */
+	uint64_t sequence; /* that this node's copy is at */
+	uint32_t keeper;   /* this node has the authority's key, or gets it */
+	uint32_t others;   /* nodes of the cluster besides this one */
+	uint32_t alive;    /* of them */
+	uint32_t pad_;
+	int64_t not_after_s;   /* this node's certificate */
+	char writer[MSG_NAME]; /* that took the changes */
+};
+
 struct msg_leave {
 	uint32_t force; /* also when nobody can be asked, or replicas would be lost */
 	uint32_t pad_;

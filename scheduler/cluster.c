@@ -43,8 +43,10 @@ cluster_keeper(const struct cluster *c)
 uint32_t
 cluster_writer(const struct cluster *c)
 {
-	if (!c->member)
-		return 0;
+	uint32_t recovered = c->member ? cluster_recover_writer(c) : 0;
+
+	if (!c->member || recovered)
+		return recovered;
 	if (c->row.id != 0)
 		return c->row.writer;
 	return c->keep.founder ? c->keep.node : c->keep.via;
@@ -103,10 +105,12 @@ cluster_told(struct cluster *c)
 int
 cluster_may_change(const struct cluster *c, struct err *err)
 {
-	if (!c->join && !c->leave && !c->over)
+	if (!c->join && !c->leave && !c->restore && !c->over)
 		return 0;
 	err_set(err, ERR_CONFLICT, "this node is %s",
-		c->leave ? "leaving its cluster" : "joining a cluster");
+		c->restore || c->stale ? "restoring a backup"
+		: c->leave             ? "leaving its cluster"
+				       : "joining a cluster");
 	return err_fix(err, "try again in a moment");
 }
 
@@ -253,7 +257,7 @@ bring_into_line(struct cluster *c, struct store *rows, struct err *err)
 int
 cluster_prepare(struct cluster *c, struct store *rows, struct store **out, struct err *err)
 {
-	if (bring_into_line(c, rows, err) < 0) {
+	if (bring_into_line(c, rows, err) < 0 || cluster_recover_read(c, rows, err) < 0) {
 		store_free(rows);
 		return -1;
 	}
@@ -321,6 +325,7 @@ tick(uv_timer_t *timer)
 		cluster_link_try(c, now);
 		cluster_admit_tick(c, now);
 		cluster_renew_tick(c, now);
+		cluster_recover_tick(c, now);
 		cluster_keepers_tick(c, now);
 		cluster_pass_tick(c, now);
 		cluster_order_tick(c, now);
@@ -350,6 +355,7 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 		return -1;
 	cluster_roster_read(c);
 	cluster_roster_listed(c);
+	cluster_recover_tick(c, world_mono_ns()); /* before anything is changed */
 	look_after_rows(c);
 	cluster_link_try(c, world_mono_ns());
 	cluster_admit_announce(c);
@@ -411,6 +417,12 @@ cluster_over(const struct cluster *c)
 	return c->over;
 }
 
+bool
+cluster_stale(const struct cluster *c)
+{
+	return c->stale;
+}
+
 /* ---- requests ---- */
 
 void
@@ -431,7 +443,8 @@ cluster_refuse(struct cluster *c, const struct station_request *q, const struct 
 bool
 cluster_asked(uint16_t op)
 {
-	return op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT;
+	return (op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT) ||
+	       (op >= MSG_OP_BACKUP && op <= MSG_OP_RECOVER);
 }
 
 void
@@ -455,6 +468,15 @@ cluster_request(struct cluster *c, const struct station_request *q, const void *
 		break;
 	case MSG_OP_ADMIT:
 		cluster_invite_mode(c, q, body, bytes);
+		break;
+	case MSG_OP_BACKUP:
+		cluster_backup_request(c, q, body, bytes);
+		break;
+	case MSG_OP_RESTORE:
+		cluster_backup_restore(c, q, body, bytes, fds, count);
+		break;
+	case MSG_OP_RECOVER:
+		cluster_recover_request(c, q, body, bytes, fds, count);
 		break;
 	default:
 		assert(!"one of cluster_asked");

@@ -51,7 +51,7 @@ int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 void cluster_rows_changed(struct cluster *c);
 /* The configuration was taken over anew. */
 void cluster_configured(struct cluster *c);
-/* INVITE, JOIN, LEAVE, MEMBER, ADMIT. */
+/* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER. */
 bool cluster_asked(uint16_t op);
 void cluster_request(struct cluster *c, const struct station_request *q, const void *body,
 		     size_t bytes, const int *fds, size_t count);
@@ -59,6 +59,8 @@ void cluster_request(struct cluster *c, const struct station_request *q, const v
 void cluster_turn(struct cluster *c);
 /* True: the process is to end, so that its successor begins as what the node is now. */
 bool cluster_over(const struct cluster *c);
+/* And the store is not what the model knows: nothing of that may be written any more. */
+bool cluster_stale(const struct cluster *c);
 
 /* ---- for what stands upon it ---- */
 

@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "scheduler/backup.h"
 #include "scheduler/cluster.h"
 #include "scheduler/cluster_keep.h"
 #include "scheduler/drains.h"
@@ -56,6 +57,11 @@ struct cluster_order_mark {
 	int64_t day;
 	uint64_t sent_away, addresses;
 	uint8_t digest[32];
+};
+
+/* Who takes the changes of the store, and the how-manieth that is to do so. */
+struct cluster_term {
+	uint32_t term, node;
 };
 
 /* A change of the store that waits for its turn. work is called within a transaction: 0, it is to
@@ -143,12 +149,23 @@ struct cluster {
 	struct err renewal_err;  /* why the last one failed; ERR_DENIED: it was sent away */
 	uint64_t alone_since_ns; /* nobody else was alive since then; 0: somebody is */
 	struct cluster_leave *leave;
+	struct cluster_restore *restore; /* cluster_backup.c: on its way into the store */
+
+	/* cluster_recover.c */
+	struct cluster_term claimed; /* the highest that another node has told */
+	uint32_t recover_term;       /* that this node is to write in; 0: none */
+	bool recovering;             /* its row is being written */
+	bool fenced;                 /* another node writes what this one did */
+	struct err fence_err;
+	struct station_request asked; /* waits for the row */
+	uint64_t asked_until_ns;      /* 0: nobody does */
 
 	uv_timer_t tick;
 	unsigned handles;
 	bool dirty;            /* the tables */
 	uint32_t own_replicas; /* at the last look */
 	bool over;
+	bool stale; /* the store is another one than the model knows */
 	bool freed;
 	struct gossip_counters counted; /* as they were when metrics were written */
 };
@@ -278,6 +295,9 @@ void cluster_asking_end(struct cluster_asking *a);
 
 void cluster_keepers_tick(struct cluster *c, uint64_t now_ns);
 void cluster_keepers_end(struct cluster *c);
+/* The authority's key (PEM), if it is that of this cluster: this node is a keeper then. */
+int cluster_keepers_take(struct cluster *c, const void *pem, size_t bytes,
+			 struct err *err) MUST_CHECK;
 void cluster_pass_open(struct cluster *c);
 void cluster_pass_tick(struct cluster *c, uint64_t now_ns);
 void cluster_pass_end(struct cluster *c);
@@ -305,6 +325,27 @@ void cluster_leave_request(struct cluster *c, const struct station_request *q, c
 void cluster_leave_said(struct cluster *c);
 void cluster_leave_tick(struct cluster *c, uint64_t now_ns);
 void cluster_leave_end(struct cluster *c);
+
+/* ---- cluster_backup.c ---- */
+
+void cluster_backup_request(struct cluster *c, const struct station_request *q, const void *body,
+			    size_t bytes);
+void cluster_backup_restore(struct cluster *c, const struct station_request *q, const void *body,
+			    size_t bytes, const int *fds, size_t count);
+
+int cluster_backup_head(struct cluster *c, struct backup_head *head, struct err *err) MUST_CHECK;
+
+/* ---- cluster_recover.c ---- */
+
+/* What the file says, before its engine is opened. */
+int cluster_recover_read(struct cluster *c, struct store *rows, struct err *err) MUST_CHECK;
+/* Who takes the changes, whatever the row says; 0: the row is right. */
+uint32_t cluster_recover_writer(const struct cluster *c);
+/* A node says that it takes them (tidings.h, WRITER). */
+void cluster_recover_heard(struct cluster *c, uint32_t node, const void *value, size_t bytes);
+void cluster_recover_request(struct cluster *c, const struct station_request *q, const void *body,
+			     size_t bytes, const int *fds, size_t count);
+void cluster_recover_tick(struct cluster *c, uint64_t now_ns);
 
 /* ---- cluster_publish.c ---- */
 

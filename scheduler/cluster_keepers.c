@@ -55,10 +55,10 @@ forget_key(struct cluster *c)
 	identity_authority_fini(&part);
 }
 
-static int
-become_keeper(struct cluster *c, const struct admission_answer *answer, struct err *err)
+int
+cluster_keepers_take(struct cluster *c, const void *pem, size_t bytes, struct err *err)
 {
-	if (take_key(c, answer->chain, answer->chain_bytes, err) < 0)
+	if (take_key(c, pem, bytes, err) < 0)
 		return -1;
 	if (cluster_keep_write(c->folder, &c->keep, err) < 0) {
 		forget_key(c);
@@ -86,7 +86,7 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 		cluster_asking_failed(&c->key, not_had, failure);
 	else if (!answer->admitted)
 		cluster_asking_failed(&c->key, not_had, &answer->refused);
-	else if (become_keeper(c, answer, &err) < 0)
+	else if (cluster_keepers_take(c, answer->chain, answer->chain_bytes, &err) < 0)
 		cluster_asking_failed(&c->key, not_had, &err);
 	else
 		cluster_asking_done(&c->key);

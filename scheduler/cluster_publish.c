@@ -162,7 +162,9 @@ engine_of(const struct cluster *c, const struct store_status *status)
 static void
 put_trouble(const struct cluster *c, struct msg_cluster *row)
 {
-	if (c->renewal_err.kind)
+	if (c->fenced)
+		msg_reason_from(&c->fence_err, &row->trouble);
+	else if (c->renewal_err.kind)
 		msg_reason_from(&c->renewal_err, &row->trouble);
 	else if (c->unbound.kind)
 		msg_reason_from(&c->unbound, &row->trouble);

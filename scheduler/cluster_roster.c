@@ -375,6 +375,8 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 		(void)tidings_take_load(value, told.bytes, &n->load);
 	} else if (told.type == TIDINGS_ADMITTED) {
 		c->admitted_changed = true;
+	} else if (told.type == TIDINGS_WRITER && told.id == TIDINGS_ONE) {
+		cluster_recover_heard(c, told.node, value, told.bytes);
 	}
 }
 

@@ -135,6 +135,10 @@ turn_ends(uv_prepare_t *handle)
 
 	if (!s->open)
 		return;
+	if (cluster_stale(s->cluster)) {
+		leave(s->st);
+		return;
+	}
 	intake_run(&s->intake, world_mono_ns());
 	if (s->stir)
 		pass(s);
@@ -528,7 +532,8 @@ leave(struct station *st)
 	struct scheduler *s = &scheduler;
 
 	if (s->open) {
-		pass(s);
+		if (!cluster_stale(s->cluster))
+			pass(s);
 		intake_close(&s->intake);
 		cluster_free(s->cluster);
 		s->cluster = NULL;

@@ -184,6 +184,7 @@ struct store_cluster { /* one row */
 	uint32_t admission; /* enum msg_admission */
 	uint32_t writer;    /* node that the others follow; 0: the store is etcd's */
 	int64_t created_wall_ns;
+	uint32_t term; /* how often somebody else was made the writer: of two the higher counts */
 };
 
 struct store_cron { /* of a service that is, or was, a cron */

@@ -18,6 +18,7 @@ enum { NAME_BYTES = 256, HOLDER_BYTES = 128, NUMBER_BYTES = 24, NOTE_BYTES = 256
 
 #define SECOND_NS 1000000000ull
 #define NOTE "lease."
+#define NOTE_FLOOR "leases.floor"
 
 struct held {
 	struct list link;
@@ -123,9 +124,38 @@ forget(struct store *s, const char *name)
 }
 
 static int
+read_floor(struct store *s, uint64_t *out, struct err *err)
+{
+	char note[NUMBER_BYTES];
+
+	*out = 0;
+	if (store_get_note(s, NOTE_FLOOR, note, sizeof(note), err) < 0)
+		return -1;
+	if (note[0] && !text_u64(note, INT64_MAX - 1, out))
+		return err_set(err, ERR_CORRUPT, "the store's lowest epoch is none");
+	return 0;
+}
+
+/* Of a store that went on from another one, whose holders it does not know. */
+static int
+may_be_held(struct store *s, const char *name, uint32_t ttl_s, struct err *err)
+{
+	uint64_t floor, since_ns = *store_leases_since_ns(s);
+	char note[NOTE_BYTES];
+
+	if (get_note(s, name, note, err) < 0 || read_floor(s, &floor, err) < 0)
+		return -1;
+	if (note[0] || !floor || since_ns + ttl_s * SECOND_NS <= world_mono_ns())
+		return 0;
+	err_set(err, ERR_CONFLICT, "%s may be held", name);
+	return err_why(err, "by one to whom the writer before this one gave it");
+}
+
+static int
 next_epoch(struct store *s, const struct held *h, uint64_t *epoch_out, struct err *err)
 {
 	char note[NOTE_BYTES], *at = note;
+	uint64_t floor;
 
 	if (get_note(s, h->name, note, err) < 0)
 		return -1;
@@ -133,6 +163,10 @@ next_epoch(struct store *s, const struct held *h, uint64_t *epoch_out, struct er
 	const char *number = strsep(&at, " ");
 	if (number[0] && !text_u64(number, INT64_MAX - 1, epoch_out))
 		return err_set(err, ERR_CORRUPT, "the store's epoch of %s is none", h->name);
+	if (read_floor(s, &floor, err) < 0)
+		return -1;
+	if (*epoch_out < floor)
+		*epoch_out = floor;
 	++*epoch_out;
 	if (*store_leases_since_ns(s))
 		text_format(note, sizeof(note), "%" PRIu64 " %" PRIu64 " %s", *epoch_out,
@@ -154,6 +188,8 @@ take(struct store *s, const char *name, const char *holder, uint32_t ttl_s, uint
 		err_set(err, ERR_CONFLICT, "%s is held", name);
 		return err_why(err, "%s", other->holder);
 	}
+	if (may_be_held(s, name, ttl_s, err) < 0)
+		return -1;
 	forget(s, name);
 	struct held *h = add(s, name, holder, ttl_s);
 	if (!h)
@@ -285,6 +321,18 @@ void
 store_lease_drop(struct store *s, const char *name, store_lease_fn done, void *arg)
 {
 	act(s, STORE_LEASE_DROP, name, "", 0, done, arg);
+}
+
+int
+store_lease_raise(struct store *s, uint64_t epoch, struct err *err)
+{
+	char number[NUMBER_BYTES];
+	uint64_t floor;
+
+	if (read_floor(s, &floor, err) < 0)
+		return -1;
+	text_format(number, sizeof(number), "%" PRIu64, epoch > floor ? epoch : floor);
+	return store_put_note(s, NOTE_FLOOR, number, err);
 }
 
 void

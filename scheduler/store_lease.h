@@ -43,6 +43,10 @@ uint64_t store_lease_epoch(struct store *s, const char *name);
  * held for its whole time to live from now. */
 void store_lease_outlive(struct store *s);
 
+/* Within a transaction, of a store that goes on from another one: no epoch is lower than this from
+ * now on, and what may be held there can be taken when its time to live is over. */
+int store_lease_raise(struct store *s, uint64_t epoch, struct err *err) MUST_CHECK;
+
 /* For store_free. */
 void store_lease_forget(struct store *s);
 

@@ -101,8 +101,11 @@ static const char crons[] =
 	" exit_signal INTEGER NOT NULL, recorded_wall_ns INTEGER NOT NULL,"
 	" ended_wall_ns INTEGER NOT NULL," REASON_COLUMNS ", UNIQUE(service, at_s));";
 
+/* A writer that was replaced by hand. */
+static const char terms[] = "ALTER TABLE clusters ADD COLUMN term INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons,
+	first, copies, jobs, clusters, crons, terms,
 };
 
 size_t

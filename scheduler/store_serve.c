@@ -19,7 +19,7 @@
 #include "scheduler/store_mine.h"
 #include "scheduler/store_serve_inside.h"
 
-enum { ID_BYTES = 16, BLOCK = 65536, FEW = 1024, NUMBER_BYTES = 24 };
+enum { ID_BYTES = 16, BLOCK = 65536, FEW = 1024, NUMBER_BYTES = 24, TERM_SHIFT = 24 };
 
 #define NOTE_IDS "serve.ids"
 
@@ -63,8 +63,12 @@ store_serve_ids(struct store_serve *s, uint64_t *first_out, uint64_t *end_out, s
 /* ---- transactions ---- */
 
 static int
-is_over(struct err *err)
+is_over(const struct store_serve *s, struct err *err)
 {
+	if (s->fenced.kind) {
+		*err = s->fenced;
+		return -1;
+	}
 	err_set(err, ERR_UNREACHABLE, "the store is moving to another engine");
 	return err_fix(err, "try again in a moment");
 }
@@ -76,7 +80,7 @@ engine_begin(void *engine, struct err *err)
 	struct store_base *b = &s->base;
 
 	if (s->held)
-		return is_over(err);
+		return is_over(s, err);
 	if (b->id_end - b->id_next < FEW && store_serve_ids(s, &b->id_next, &b->id_end, err) < 0)
 		return -1;
 	return store_base_begin(b, err);
@@ -100,7 +104,7 @@ store_serve_take(struct store_serve *s, const struct store_change *changes, size
 		 const struct store_entry *entry, struct err *err)
 {
 	if (s->held)
-		return is_over(err);
+		return is_over(s, err);
 	if (store_copy_apply(&s->base.copy, changes, count, entry, 0, err) < 0)
 		return -1;
 	kept(s, changes, count);
@@ -271,7 +275,7 @@ engine_lease(void *engine, enum store_lease_verb verb, const char *name, const c
 
 	/* Who takes it over gives no lease before all that were given here have ended. */
 	if (s->held && verb != STORE_LEASE_DROP) {
-		is_over(&err);
+		is_over(s, &err);
 		done(arg, 0, &err);
 		return;
 	}
@@ -307,13 +311,40 @@ engine_status(void *engine, struct store_status *out)
 	store_base_status(&s->base, out);
 	out->writable = !s->held;
 	if (s->held)
-		is_over(&out->why);
+		is_over(s, &out->why);
 }
 
 void
 store_serve_hold(struct store_serve *s, bool hold)
 {
-	s->held = hold || s->farewell;
+	s->held = hold || s->farewell || s->fenced.kind;
+}
+
+void
+store_serve_fence(struct store_serve *s, const struct err *why)
+{
+	s->fenced = *why;
+	s->held = true;
+	store_serve_peer_end_all(s);
+}
+
+int
+store_serve_take_over(struct store *rows, uint32_t term, struct err *err)
+{
+	uint64_t stored = 0, highest;
+	char number[NUMBER_BYTES];
+
+	if (store_get_note(rows, NOTE_IDS, number, sizeof(number), err) < 0 ||
+	    store_highest_id(rows, &highest, err) < 0)
+		return -1;
+	if (number[0] && !text_u64(number, INT64_MAX, &stored))
+		return err_set(err, ERR_CORRUPT, "the store's next id is none");
+	/* Of 65,536 blocks the writer before cannot have given more without a row of them. */
+	uint64_t next = (stored > highest ? stored : highest + 1) + ((uint64_t)BLOCK << 16);
+	text_format(number, sizeof(number), "%" PRIu64, next);
+	if (store_put_note(rows, NOTE_IDS, number, err) < 0)
+		return -1;
+	return store_lease_raise(rows, (uint64_t)term << TERM_SHIFT, err);
 }
 
 int

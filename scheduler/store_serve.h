@@ -50,6 +50,12 @@ bool store_serve_peer_is_level(const struct store_serve_peer *p);
 
 /* Nobody can change it, for as long as it is being moved (store_move.h). */
 void store_serve_hold(struct store_serve *s, bool hold);
+/* Somebody else has become the writer: nobody can change it or follow it any more, and `why` is
+ * said. For good, as far as this process is concerned. */
+void store_serve_fence(struct store_serve *s, const struct err *why);
+/* Within a transaction, of a copy: it is to become the store (store_serve_open) in this term. Ids
+ * and leases' epochs that the writer before may have given are passed over. */
+int store_serve_take_over(struct store *rows, uint32_t term, struct err *err) MUST_CHECK;
 /* It was moved: followers are told what it is now, so that they need not copy it again. It can be
  * read, and never be changed any more. */
 int store_serve_moved(struct store_serve *s, struct err *err) MUST_CHECK;

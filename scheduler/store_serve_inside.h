@@ -19,6 +19,7 @@ struct store_serve {
 	size_t peers_count;
 	struct list mine;              /* leases of this node */
 	struct store_frames *snapshot; /* of the newest transaction; NULL: none was made */
+	struct err fenced;             /* kind 0: it is not */
 	bool held;                     /* moves, or was moved */
 	struct store_frames *farewell; /* MOVED */
 };

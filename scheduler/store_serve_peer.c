@@ -236,6 +236,10 @@ hello(struct store_serve_peer *p, struct cursor *in)
 		refuse_frame(p, "no greeting");
 		return;
 	}
+	if (p->serve->fenced.kind) {
+		refuse(p, &p->serve->fenced);
+		return;
+	}
 	if (judge(p, id, &its, &err) < 0) {
 		refuse(p, &err);
 		return;

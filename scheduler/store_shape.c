@@ -153,6 +153,7 @@ static const struct store_column cluster[] = {
 	U32(store_cluster, admission),
 	U32(store_cluster, writer),
 	I64(store_cluster, created_wall_ns),
+	U32(store_cluster, term),
 };
 
 static const struct store_column cron[] = {

@@ -390,6 +390,25 @@ tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDING
 /* ---- figures ---- */
 
 void
+tidings_put_writer(uint32_t term, struct tidings_value *out)
+{
+	begin(out);
+	put(out, term, 4);
+}
+
+bool
+tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out)
+{
+	uint8_t version;
+	struct cursor c;
+
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	*term_out = cursor_u32(&c);
+	return *term_out > 0 && close_value(&c, version);
+}
+
+void
 tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out)
 {
 	begin(out);

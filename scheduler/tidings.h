@@ -29,6 +29,7 @@
  *   SCALE     id: a service's, by its conductor. 0 version u8  1 decision u8  2 known u8 (bits)
  *             3 from u32  7 to u32  11 changed i64  19 means (u64 each)  43 why (a text)
  *             reason as of REPLICA
+ *   WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
  *
  * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
  * whole. No I/O, no clock, no allocation.
@@ -54,6 +55,7 @@ enum tidings_type {
 	TIDINGS_ADDRESSES,
 	TIDINGS_FIGURES,
 	TIDINGS_SCALE,
+	TIDINGS_WRITER,
 };
 
 enum {
@@ -65,6 +67,7 @@ enum {
 	TIDINGS_THING_MAX = 256, /* with NUL */
 	TIDINGS_LOAD_BYTES = 21,
 	TIDINGS_FIGURES_BYTES = 46,
+	TIDINGS_WRITER_BYTES = 5,
 };
 
 /* A value on its way to gossip_put. */
@@ -165,6 +168,7 @@ void tidings_put_replica(const struct tidings_replica *r, struct tidings_value *
 /* False: it is empty or too large for an entry. */
 bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *out);
 bool tidings_put_thing(const char *thing, struct tidings_value *out);
+void tidings_put_writer(uint32_t term, struct tidings_value *out); /* not 0 */
 void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
 /* Texts are cut as those of a replica. */
 void tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out);
@@ -179,6 +183,7 @@ bool tidings_take_replica(const void *value, size_t bytes, struct tidings_replic
 /* The certificate, borrowed; NULL. */
 const void *tidings_take_admitted(const void *value, size_t bytes, size_t *bytes_out);
 bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
+bool tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out);
 bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);
 bool tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out);
 

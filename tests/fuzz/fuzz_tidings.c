@@ -132,6 +132,19 @@ scale(const uint8_t *data, size_t bytes)
 	assert(memcmp(&again, &third, sizeof(again)) == 0 && again.to == s.to);
 }
 
+static void
+writer(const uint8_t *data, size_t bytes)
+{
+	uint32_t term, again;
+	struct tidings_value v;
+
+	if (!tidings_take_writer(data, bytes, &term))
+		return;
+	tidings_put_writer(term, &v);
+	assert(v.bytes == TIDINGS_WRITER_BYTES && tidings_take_writer(v.data, v.bytes, &again));
+	assert(term > 0 && again == term);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -140,10 +153,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		[TIDINGS_CLAIM] = claim,         [TIDINGS_REPLICA] = replica,
 		[TIDINGS_ADMITTED] = admitted,   [TIDINGS_THING] = thing,
 		[TIDINGS_ADDRESSES] = addresses, [TIDINGS_FIGURES] = figures,
-		[TIDINGS_SCALE] = scale,
+		[TIDINGS_SCALE] = scale,         [TIDINGS_WRITER] = writer,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_SCALE)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_WRITER)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;

@@ -472,6 +472,92 @@ test_other_history(void **state)
 	same_copies(net.writer, l->store);
 }
 
+/* ---- the writer is lost, and a follower's copy becomes the store ---- */
+
+/* The file of a follower that was closed. */
+static void
+take_over(struct pipe_link *l, uint32_t term)
+{
+	struct store *rows = pipe_rows(&net, l->file);
+	struct err err = {0};
+
+	contract_begin(rows);
+	assert_int_equal(store_serve_take_over(rows, term, &err), 0);
+	assert_int_equal(store_commit(rows, &err), 0);
+	assert_int_equal(store_serve_open(rows, &net.writer, &net.serve, &err), 0);
+}
+
+static void
+test_taken_over(void **state)
+{
+	struct store_deployment d = {.name = "shop"}, e = {.name = "blog"}, f = {.name = "more"};
+	struct contract_lease_end end;
+
+	pipe_open_writer(&net);
+	struct pipe_link *a = pipe_add(&net), *b = pipe_add(&net);
+	pipe_until_writable(&net, a->store);
+	pipe_until_writable(&net, b->store);
+	contract_begin(b->store);
+	contract_put(b->store, STORE_DEPLOYMENT, &d);
+	contract_commit(state, b->store);
+	pipe_settle(&net);
+	end = contract_lease(state, b->store, STORE_LEASE_TAKE, "nightly", 3600);
+	assert_int_equal(end.epoch, 1);
+	uint64_t id = d.id;
+	a->no_connect = true;
+	pipe_close_writer(&net);
+	pipe_cut(a);
+	pipe_cut(b);
+	pipe_close_follower(a);
+	take_over(a, 1);
+	pipe_until_writable(&net, b->store);
+	/* Who has a block of ids of the writer before gives other ids than the new one. */
+	contract_begin(b->store);
+	contract_put(b->store, STORE_DEPLOYMENT, &e);
+	contract_commit(state, b->store);
+	contract_begin(net.writer);
+	contract_put(net.writer, STORE_DEPLOYMENT, &f);
+	contract_commit(state, net.writer);
+	pipe_settle(&net);
+	assert_true(e.id > id && e.id < f.id && f.id - id > UINT32_MAX);
+	same_copies(net.writer, b->store);
+	/* What the writer before may have given is not given again before its time. */
+	end = contract_lease(state, net.writer, STORE_LEASE_TAKE, "nightly", 3600);
+	assert_int_equal(end.kind, ERR_CONFLICT);
+	while (end.kind == ERR_CONFLICT) {
+		usleep(10000);
+		end = contract_lease(state, net.writer, STORE_LEASE_TAKE, "nightly",
+				     STORE_LEASE_TTL_S_MIN);
+	}
+	assert_true(end.epoch > 1 << 24);
+}
+
+static void
+test_fenced(void **state)
+{
+	struct store_status status;
+	struct err why = {0}, err = {0};
+
+	(void)state;
+	pipe_open_writer(&net);
+	struct pipe_link *a = pipe_add(&net);
+	pipe_until_writable(&net, a->store);
+	err_set(&why, ERR_UNREACHABLE, "edge-2 takes the changes now");
+	store_serve_fence(net.serve, &why);
+	store_serve_hold(net.serve, false);
+	assert_int_equal(store_begin(net.writer, &err), -1);
+	assert_string_equal(err.what, why.what);
+	store_status(net.writer, &status);
+	assert_false(status.writable);
+	assert_string_equal(status.why.what, why.what);
+	/* Nobody follows it any more, and is told why. */
+	do {
+		pipe_turn(&net);
+		store_status(a->store, &status);
+	} while (status.writable || strcmp(status.why.what, why.what) != 0);
+	assert_int_equal(store_begin(a->store, &err), -1);
+}
+
 /* ---- leases ---- */
 
 static void
@@ -1043,6 +1129,8 @@ main(void)
 		TEST(test_crash_before_the_answer),
 		TEST(test_crash_before_the_question),
 		TEST(test_other_history),
+		TEST(test_taken_over),
+		TEST(test_fenced),
 		TEST(test_leases_of_two),
 		TEST(test_frames_that_are_none),
 		TEST(test_changes_that_are_not_whole),

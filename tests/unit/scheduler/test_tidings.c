@@ -79,6 +79,27 @@ some_scale(void)
 }
 
 static void
+test_writer(void **state)
+{
+	struct tidings_value v;
+	uint32_t term = 0;
+
+	(void)state;
+	tidings_put_writer(7, &v);
+	assert_int_equal(v.bytes, TIDINGS_WRITER_BYTES);
+	assert_true(tidings_take_writer(v.data, v.bytes, &term));
+	assert_int_equal(term, 7);
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_writer(v.data, n, &term));
+	v.data[v.bytes++] = 1; /* of this version nothing follows, of a later one it may */
+	assert_false(tidings_take_writer(v.data, v.bytes, &term));
+	v.data[0] = TIDINGS_VERSION + 1;
+	assert_true(tidings_take_writer(v.data, v.bytes, &term));
+	tidings_put_writer(0, &v); /* nobody says so */
+	assert_false(tidings_take_writer(v.data, v.bytes, &term));
+}
+
+static void
 test_figures_and_decisions(void **state)
 {
 	struct tidings_figures f = {true, 2, 3, 4, 5, 6, {7, 8, UINT64_MAX}}, f2;
@@ -298,6 +319,8 @@ test_corpus(void **state)
 	write_input(folder, "figures", TIDINGS_FIGURES, &v);
 	tidings_put_scale(&scale, &v);
 	write_input(folder, "scale", TIDINGS_SCALE, &v);
+	tidings_put_writer(7, &v);
+	write_input(folder, "writer", TIDINGS_WRITER, &v);
 }
 
 int
@@ -306,6 +329,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_figures_and_decisions),
+		cmocka_unit_test(test_writer),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_labels_that_have_no_room),
 		cmocka_unit_test(test_long_reasons),

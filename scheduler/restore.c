@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file is read twice: once to know that it is whole, once to take rows from it. The second
+ * reading checks as much as the first, so a file that somebody changes in between is refused too.
+ */
+#include "scheduler/restore.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+enum { SLICE_BYTES = 64 << 10, BLOB_BYTES_MAX = 64 << 20, ROWS_BYTES_MAX = 64 << 20 };
+
+/* ---- reading ---- */
+
+static int
+feed(struct backup_read *r, int fd, struct err *err)
+{
+	defer_free uint8_t *slice = mem_alloc(MEM_SCHEDULER, SLICE_BYTES);
+
+	if (!slice)
+		return err_set(err, ERR_NO_MEMORY, "no memory to read a backup");
+	for (off_t at = 0;;) {
+		ssize_t n = pread(fd, slice, SLICE_BYTES, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "cannot read the backup");
+		if (n == 0)
+			return backup_read_end(r, err);
+		if (backup_read_add(r, slice, (size_t)n, err) < 0)
+			return -1;
+		at += n;
+	}
+}
+
+static int
+read_all(int fd, const struct backup_read_calls *calls, struct restore_report *out, struct err *err)
+{
+	struct backup_read *r;
+
+	if (backup_read_new(calls, &r, err) < 0)
+		return -1;
+	int rc = feed(r, fd, err);
+	if (rc == 0 && out) {
+		out->head = *backup_read_head(r);
+		out->bytes = backup_read_bytes(r);
+		memcpy(out->sha256, backup_read_sha256(r), sizeof(out->sha256));
+		for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
+			out->rows[kind] = backup_read_rows(r, kind);
+	}
+	backup_read_free(r);
+	return rc;
+}
+
+int
+restore_check(int fd, struct restore_report *out, struct err *err)
+{
+	static const struct backup_read_calls none;
+
+	memset(out, 0, sizeof(*out));
+	return read_all(fd, &none, out, err);
+}
+
+/* ---- is it there? ---- */
+
+struct looking {
+	const struct buf *names; /* of the store's deployments, each with its NUL */
+	bool missing;
+};
+
+static void
+keep_name(void *arg, const void *row)
+{
+	const struct store_deployment *d = row;
+
+	buf_put(arg, d->name, strlen(d->name) + 1);
+}
+
+static int
+look_for(void *arg, const struct store_change *change, const void *row, struct err *err)
+{
+	struct looking *l = arg;
+	size_t at = 0;
+
+	(void)err;
+	if (!row || change->key.kind != STORE_DEPLOYMENT)
+		return 0;
+	const struct store_deployment *d = row;
+	while (at < l->names->length && strcmp((const char *)l->names->data + at, d->name) != 0)
+		at += strlen((const char *)l->names->data + at) + 1;
+	l->missing |= at >= l->names->length;
+	return 0;
+}
+
+int
+restore_is_there(int fd, struct store *s, bool *out, struct err *err)
+{
+	struct buf names;
+	struct looking l = {.names = &names};
+	const struct backup_read_calls calls = {.change = look_for, .arg = &l};
+
+	buf_init(&names, MEM_SCHEDULER, ROWS_BYTES_MAX);
+	int rc = store_each(s, STORE_DEPLOYMENT, 0, 0, keep_name, &names, err);
+	if (rc == 0 && !buf_ok(&names))
+		rc = err_set(err, ERR_NO_MEMORY, "no memory to look for deployments");
+	if (rc == 0)
+		rc = read_all(fd, &calls, NULL, err);
+	buf_fini(&names);
+	*out = !l.missing;
+	return rc;
+}
+
+/* ---- writing ---- */
+
+struct putting {
+	struct store *s;
+	bool shared; /* rows get new ids */
+	uint32_t self;
+	struct map ids[STORE_KINDS_]; /* from the file's to the store's */
+	struct buf late;              /* deployments that name an operation, with the file's id */
+	bool blob;                    /* one is being gathered */
+	enum store_blob blob_kind;
+	uint64_t blob_id;
+	struct buf bytes;
+};
+
+static bool
+is_wanted(enum store_kind kind)
+{
+	return kind != STORE_NODE && kind != STORE_TICKET && kind != STORE_CLUSTER;
+}
+
+static int
+no_memory(struct err *err)
+{
+	return err_set(err, ERR_NO_MEMORY, "no memory to restore a backup");
+}
+
+static uint64_t
+id_now(const struct putting *p, enum store_kind kind, uint64_t id)
+{
+	return p->shared ? (uint64_t)(uintptr_t)map_get_u64(&p->ids[kind], id) : id;
+}
+
+static int
+end_blob(struct putting *p, struct err *err)
+{
+	static const uint8_t nothing;
+	int rc = 0;
+
+	if (p->blob && !buf_ok(&p->bytes))
+		rc = no_memory(err);
+	else if (p->blob)
+		rc = store_put_blob(
+			p->s, p->blob_kind, id_now(p, store_blob_parent(p->blob_kind), p->blob_id),
+			p->bytes.length ? p->bytes.data : &nothing, p->bytes.length, err);
+	p->blob = false;
+	buf_reset(&p->bytes);
+	return rc;
+}
+
+static int
+put_part(struct putting *p, const struct store_change *change, struct err *err)
+{
+	const struct store_key *key = &change->key;
+
+	if (!is_wanted(store_blob_parent(key->kind)))
+		return 0;
+	if (key->chunk == 0) {
+		if (end_blob(p, err) < 0)
+			return -1;
+		p->blob = true;
+		p->blob_kind = key->kind;
+		p->blob_id = key->id;
+	}
+	buf_put(&p->bytes, change->data, change->bytes);
+	return 0;
+}
+
+/* What a row says of others becomes what they are here. */
+static void
+turn(const struct putting *p, enum store_kind kind, void *row)
+{
+	if (kind == STORE_SERVICE) {
+		struct store_service *v = row;
+
+		v->deployment = id_now(p, STORE_DEPLOYMENT, v->deployment);
+	} else if (kind == STORE_REVISION) {
+		struct store_revision *v = row;
+
+		v->deployment = id_now(p, STORE_DEPLOYMENT, v->deployment);
+	} else if (kind == STORE_PIN) {
+		struct store_pin *v = row;
+
+		v->revision = id_now(p, STORE_REVISION, v->revision);
+	} else if (kind == STORE_OPERATION) {
+		struct store_operation *v = row;
+
+		v->deployment = id_now(p, STORE_DEPLOYMENT, v->deployment);
+		v->service = id_now(p, STORE_SERVICE, v->service);
+	} else if (kind == STORE_ROUTE) {
+		struct store_route *v = row;
+
+		v->service = id_now(p, STORE_SERVICE, v->service);
+	} else if (kind == STORE_CRON) {
+		struct store_cron *v = row;
+
+		v->service = id_now(p, STORE_SERVICE, v->service);
+	} else if (kind == STORE_FIRING) {
+		struct store_firing *v = row;
+
+		/* Its run was of a node that is not, or was made anew since: nobody has it. */
+		v->service = id_now(p, STORE_SERVICE, v->service);
+		v->owner = p->self;
+		v->replica = 0;
+	}
+}
+
+/* Under a new id. A deployment names its operation, which comes later and names the deployment. */
+static int
+put_anew(struct putting *p, enum store_kind kind, void *row, struct err *err)
+{
+	struct store_deployment *d = row;
+	uint64_t head[2], none[2] = {0}, operation = 0;
+
+	memcpy(head, row, sizeof(head));
+	if (kind == STORE_DEPLOYMENT) {
+		operation = d->operation;
+		d->operation = 0;
+	}
+	memcpy(row, none, sizeof(none));
+	if (store_put(p->s, kind, row, err) < 0)
+		return -1;
+	memcpy(none, row, sizeof(none));
+	if (map_put_u64(&p->ids[kind], head[0], (void *)(uintptr_t)none[0]) < 0)
+		return no_memory(err);
+	if (operation) {
+		d->operation = operation;
+		buf_put(&p->late, d, sizeof(*d));
+	}
+	return buf_ok(&p->late) ? 0 : no_memory(err);
+}
+
+static int
+put_row(struct putting *p, enum store_kind kind, const void *from, struct err *err)
+{
+	size_t bytes = store_shape(kind)->row_bytes;
+	defer_free void *row = mem_alloc(MEM_SCHEDULER, bytes);
+
+	if (!row)
+		return no_memory(err);
+	memcpy(row, from, bytes);
+	turn(p, kind, row);
+	return p->shared ? put_anew(p, kind, row, err) : store_place(p->s, kind, row, err);
+}
+
+static int
+take(void *arg, const struct store_change *change, const void *row, struct err *err)
+{
+	struct putting *p = arg;
+
+	if (!row)
+		return put_part(p, change, err);
+	if (end_blob(p, err) < 0)
+		return -1;
+	return is_wanted(change->key.kind) ? put_row(p, change->key.kind, row, err) : 0;
+}
+
+static int
+put_late(struct putting *p, struct err *err)
+{
+	struct cursor in;
+
+	cursor_init(&in, p->late.data, p->late.length);
+	while (cursor_left(&in)) {
+		struct store_deployment d;
+
+		memcpy(&d, cursor_take(&in, sizeof(d)), sizeof(d));
+		d.operation = id_now(p, STORE_OPERATION, d.operation);
+		if (d.operation && store_put(p->s, STORE_DEPLOYMENT, &d, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+clear(struct store *s, bool shared, struct err *err)
+{
+	if (!shared && store_drop_through(s, STORE_REPLICA, INT64_MAX, err) < 0)
+		return -1;
+	if (store_drop_through(s, STORE_DEPLOYMENT, INT64_MAX, err) < 0)
+		return -1;
+	return store_drop_through(s, STORE_OPERATION, INT64_MAX, err);
+}
+
+int
+restore_put(int fd, struct store *s, uint32_t self, struct err *err)
+{
+	struct putting p = {.s = s, .self = self};
+	const struct backup_read_calls calls = {.change = take, .arg = &p};
+	struct store_status status;
+
+	store_status(s, &status);
+	p.shared = status.shared;
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
+		map_init(&p.ids[kind], MEM_SCHEDULER);
+	buf_init(&p.late, MEM_SCHEDULER, ROWS_BYTES_MAX);
+	buf_init(&p.bytes, MEM_SCHEDULER, BLOB_BYTES_MAX);
+	int rc = clear(s, p.shared, err);
+	if (rc == 0)
+		rc = read_all(fd, &calls, NULL, err);
+	if (rc == 0)
+		rc = end_blob(&p, err);
+	if (rc == 0)
+		rc = put_late(&p, err);
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
+		map_fini(&p.ids[kind]);
+	buf_fini(&p.late);
+	buf_fini(&p.bytes);
+	return rc;
+}
