@@ -366,13 +366,14 @@ describe(struct cluster *c, struct msg_recovered *out)
 	char name[NAME_BYTES];
 	struct cluster_term row = term_of_row(c);
 	uint32_t writer = cluster_writer(c);
+	size_t nodes = cluster_roster_count(c);
 
 	store_status(c->m->store, &status);
 	*out = (struct msg_recovered){
 		.term = 1 + (beats(&c->claimed, &row) ? c->claimed.term : row.term),
 		.sequence = status.sequence,
 		.keeper = cluster_keeper(c),
-		.others = (uint32_t)cluster_roster_count(c) - 1,
+		.others = nodes ? (uint32_t)nodes - 1 : 0,
 		.alive = (uint32_t)cluster_roster_live(c),
 		.not_after_s = c->not_after_s,
 	};
