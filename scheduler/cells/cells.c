@@ -39,13 +39,10 @@ cells_new(const struct cells_config *config, struct cells **out)
 	for (unsigned i = 0; i < CELLS_TIERS; i++)
 		c->tiers[i].timer_ns = CELLS_NEVER;
 	for (unsigned i = 1; i < CELLS_TIERS; i++) {
-		c->tiers[i].units =
-			mem_array(MEM_SCHEDULER, CELLS_UNITS_MAX, sizeof(*c->tiers[i].units));
-		if (!c->tiers[i].units) {
+		if (!gates_unit(c, i, c->tiers[i].own)) {
 			cells_free(c);
 			return -1;
 		}
-		gates_unit(c, i, c->tiers[i].own);
 	}
 	if (!mux_open(c, 0)) {
 		cells_free(c);
@@ -63,6 +60,8 @@ cells_free(struct cells *c)
 		return;
 	for (unsigned i = 0; i < CELLS_TIERS; i++) {
 		gossip_free(c->tiers[i].gossip);
+		for (size_t at = 0; at < c->tiers[i].count; at++)
+			mem_free(c->tiers[i].units[at].summary);
 		mem_free(c->tiers[i].units);
 	}
 	mem_free(c);
@@ -123,7 +122,7 @@ cells_unit_at(const struct cells *c, unsigned tier, size_t index, struct cells_u
 		.unit = u->id,
 		.state = u->state,
 		.record = u->record,
-		.summary = u->summarised ? &u->summary : NULL,
+		.summary = u->summary,
 	};
 }
 
@@ -143,7 +142,7 @@ choose(const struct cells *c, unsigned tier, const struct choice_ask *ask)
 		units[i] = (struct choice_unit){
 			.unit = t->units[i].id,
 			.lost = t->units[i].state != CELLS_LIVE,
-			.summary = t->units[i].summarised ? &t->units[i].summary : NULL,
+			.summary = t->units[i].summary,
 		};
 	return choice_make(units, t->count, ask);
 }

@@ -53,6 +53,15 @@ gates_unit(struct cells *c, unsigned tier, uint32_t id)
 		c->counters.full++;
 		return NULL;
 	}
+	if (t->count == t->room) {
+		size_t room = t->room ? 2 * t->room : 4;
+		struct unit *more = mem_resize(MEM_SCHEDULER, t->units, room, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		t->units = more;
+		t->room = room;
+	}
 	u = &t->units[t->count++];
 	*u = (struct unit){.id = id, .record = {.unit = id}};
 	return u;
@@ -315,9 +324,9 @@ whom(struct cells *c, unsigned tier, const struct unit *u)
 static bool
 strange(const struct tier *t, const struct unit *u)
 {
-	if (u->state != CELLS_LIVE || !u->summarised || (t->speaker && !u->answered))
+	if (u->state != CELLS_LIVE || !u->summary || (t->speaker && !u->answered))
 		return true;
-	return summary_record_newer(&u->record, &u->summary.record);
+	return summary_record_newer(&u->record, &u->summary->record);
 }
 
 static void
@@ -400,8 +409,8 @@ publish(struct cells *c, unsigned tier)
 				put_record(c, tier, &t->units[i].record, below);
 	/* To the own speaker, who has begun this round another time. */
 	own = gates_unit(c, tier, t->own);
-	if (own && !t->speaker && own->summarised &&
-	    summary_record_newer(&own->record, &own->summary.record))
+	if (own && !t->speaker && own->summary &&
+	    summary_record_newer(&own->record, &own->summary->record))
 		put_record(c, tier, &own->record, tier - 1);
 }
 

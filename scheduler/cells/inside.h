@@ -24,11 +24,10 @@ enum { LIFE_MAX = 64 };
 struct unit {
 	uint32_t id;
 	enum cells_state state;
-	struct record record; /* round 0: not known */
-	bool summarised;
-	struct summary summary;
-	uint64_t silent_ns; /* nobody of it lives since; 0: somebody does */
-	bool answered;      /* it has our record */
+	struct record record;    /* round 0: not known */
+	struct summary *summary; /* as last heard; NULL: never */
+	uint64_t silent_ns;      /* nobody of it lives since; 0: somebody does */
+	bool answered;           /* it has our record */
 	uint8_t tries;
 	uint64_t hello_ns;
 };
@@ -50,7 +49,7 @@ struct tier {
 	uint64_t round_ns; /* of the last round that this node began */
 	bool urgent;       /* the summary is to be said without a wait */
 	struct unit *units;
-	size_t count;
+	size_t count, room;
 };
 
 enum stream_state { STREAM_OPENING, STREAM_NAMED, STREAM_NAMELESS, STREAM_OPEN };
@@ -92,13 +91,16 @@ bool mux_go_on(struct cells *c);
 bool mux_busy(const struct cells *c);
 
 /* gates.c */
-struct unit *gates_unit(struct cells *c, unsigned tier, uint32_t id); /* made; NULL: too many */
+/* Made when there is none; NULL: too many, or no memory. The own one is always there. Pointers are
+ * valid until another is made. */
+struct unit *gates_unit(struct cells *c, unsigned tier, uint32_t id);
 void gates_hear_record(struct cells *c, unsigned tier, const struct record *r, int from_tier);
 void gates_hello(struct cells *c, const struct step_input *in);
 /* Who is a gate now, and everything that follows from it. Once in a while, and after changes. */
 void gates_look(struct cells *c);
 
 /* view.c */
+void view_keep(struct cells *c, struct unit *u, const struct summary *s);
 /* What the tier's gossip says of its units. */
 void view_read(struct cells *c, unsigned tier);
 /* The own unit's summary, and what is relayed, when it is time. */

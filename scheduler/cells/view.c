@@ -11,6 +11,7 @@
  */
 #include "scheduler/cells/inside.h"
 
+#include "base/mem.h"
 #include "base/mutant.h"
 
 static bool
@@ -19,6 +20,18 @@ is_live(const struct gossip *g, uint32_t node)
 	struct gossip_member m;
 
 	return gossip_member(g, node, &m) && (m.state == GOSSIP_ALIVE || m.state == GOSSIP_SUSPECT);
+}
+
+/* Without memory it is as not heard: the next look finds it again. */
+void
+view_keep(struct cells *c, struct unit *u, const struct summary *s)
+{
+	if (!u->summary)
+		u->summary = mem_alloc(MEM_SCHEDULER, sizeof(*u->summary));
+	if (u->summary)
+		*u->summary = *s;
+	else
+		cells_look_in(c, CELLS_HELLO_MS * CELLS_MS);
 }
 
 static void
@@ -31,8 +44,7 @@ read_summary(struct cells *c, unsigned tier, const struct gossip_entry *e)
 		c->counters.malformed++;
 		return;
 	}
-	if (MUTANT(127, false,
-		   e->node != s.record.gates[0] || !cells_is_of(c, e->node, tier, s.record.unit))) {
+	if (e->node != s.record.gates[0] || !cells_is_of(c, e->node, tier, s.record.unit)) {
 		c->counters.lies++;
 		return;
 	}
@@ -40,10 +52,9 @@ read_summary(struct cells *c, unsigned tier, const struct gossip_entry *e)
 	u = gates_unit(c, tier, s.record.unit);
 	if (!u)
 		return;
-	if (u->summarised && summary_record_newer(&u->summary.record, &s.record))
+	if (u->summary && summary_record_newer(&u->summary->record, &s.record))
 		return;
-	u->summary = s;
-	u->summarised = true;
+	view_keep(c, u, &s);
 }
 
 static void
@@ -126,8 +137,8 @@ sum_up_region(struct cells *c, struct summary *s)
 
 	s->cells = 0;
 	for (size_t i = 0; i < t->count; i++)
-		if (t->units[i].summarised && MUTANT(130, true, t->units[i].state == CELLS_LIVE))
-			summary_add(s, &t->units[i].summary);
+		if (t->units[i].summary && MUTANT(130, true, t->units[i].state == CELLS_LIVE))
+			summary_add(s, t->units[i].summary);
 }
 
 static void
@@ -161,8 +172,8 @@ relay(struct cells *c)
 	for (size_t i = 0; i < t->count; i++) {
 		const struct unit *u = &t->units[i];
 
-		if (u->summarised && u->state == CELLS_LIVE)
-			put(c, 1, CELLS_RELAY, &u->summary);
+		if (u->summary && u->state == CELLS_LIVE)
+			put(c, 1, CELLS_RELAY, u->summary);
 		else
 			drop(c, 1, CELLS_RELAY, u->id);
 	}
@@ -194,6 +205,7 @@ view_say(struct cells *c, unsigned tier)
 {
 	struct tier *t = &c->tiers[tier];
 	struct unit *own = gates_unit(c, tier, t->own);
+	struct summary s;
 
 	if (!t->speaker) {
 		take_back(c, tier, CELLS_SUMMARY, t->gates[0]);
@@ -204,14 +216,15 @@ view_say(struct cells *c, unsigned tier)
 		return;
 	t->said_ns = c->now_ns;
 	t->urgent = false;
-	summary_begin(&own->summary, &own->record);
+	summary_begin(&s, &own->record);
 	if (tier == 1)
-		sum_up_cell(c, &own->summary);
+		sum_up_cell(c, &s);
 	else
-		sum_up_region(c, &own->summary);
-	own->summarised = own->summary.cells > 0;
-	if (own->summarised)
-		put(c, tier, CELLS_SUMMARY, &own->summary);
+		sum_up_region(c, &s);
+	if (s.cells > 0) {
+		view_keep(c, own, &s);
+		put(c, tier, CELLS_SUMMARY, &s);
+	}
 	if (tier == 2)
 		relay(c);
 }
@@ -246,8 +259,7 @@ view_read_relays(struct cells *c)
 		u = gates_unit(c, 2, s.record.unit);
 		if (!u)
 			continue;
-		u->summary = s;
-		u->summarised = true;
+		view_keep(c, u, &s);
 		u->state = CELLS_LIVE;
 		heard[u - t->units] = true;
 		count++;

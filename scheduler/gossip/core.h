@@ -235,6 +235,8 @@ struct gossip {
 	uint32_t number; /* the last one given to a ping */
 	uint64_t probe_ns;
 	bool neighbours_turn;
+	uint32_t probe_round; /* while all is well */
+	uint64_t alert_ns;    /* until then not all is well */
 	uint64_t contact_ns;
 	uint64_t contact_wait_ns;
 	uint64_t rtt_ns; /* smoothed; 0: not measured yet */

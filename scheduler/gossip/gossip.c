@@ -305,8 +305,10 @@ take(struct gossip *g, const struct step_input *in)
 		timers(g);
 		break;
 	case STEP_DATAGRAM:
-		if (g->started)
-			inbox_datagram(g, in);
+		if (!g->started)
+			break;
+		inbox_datagram(g, in);
+		prober_awake(g);
 		break;
 	case STEP_STREAM_UP:
 		lane_up(g, in->stream, in->node);

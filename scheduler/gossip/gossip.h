@@ -62,13 +62,14 @@ enum {
 
 /* Zero times mean the default, given here. */
 struct gossip_config {
-	uint32_t self;            /* not 0 */
-	uint64_t seed;            /* of all random choices; another one for each node and start */
-	uint16_t file;            /* the shell's number of the file with the incarnation */
-	uint32_t probe_ms;        /* 500: one member is probed each */
-	uint32_t probe_direct_ms; /* 200: then by others and by stream, too */
-	uint32_t gossip_ms;       /* 100: rumours leave each, when there are any */
-	uint32_t suspicion_ms;    /* 2000: suspect to dead with 2 confirmations; */
+	uint32_t self;     /* not 0 */
+	uint64_t seed;     /* of all random choices; another one for each node and start */
+	uint16_t file;     /* the shell's number of the file with the incarnation */
+	uint32_t wire;     /* 0: this version of the format. Tests speak as a later one would */
+	uint32_t probe_ms; /* 500: one member is probed each, or each second one */
+	uint32_t probe_direct_ms;    /* 200: then by others and by stream, too */
+	uint32_t gossip_ms;          /* 100: rumours leave each, when there are any */
+	uint32_t suspicion_ms;       /* 2000: suspect to dead with 2 confirmations; */
 	uint32_t suspicion_alone_ms; /* 8000: with none */
 	uint32_t batch_ms;           /* 5: between two packets of changes to a neighbour */
 	uint32_t graft_ms;           /* 25, or more on slow links: an announced change is awaited */

@@ -145,10 +145,25 @@ packet_change(struct packet *p, const struct change *c)
 		memcpy(at + PACKET_CHANGE_BYTES, c->value, bytes);
 }
 
+/* As a node of a later version may write: one section that nobody knows yet, behind all others. */
+static void
+speak_later(const struct gossip *g, struct packet *p)
+{
+	static const uint8_t section[] = {200, 0, 4, 0, 1, 2, 3, 4};
+
+	p->data[0] = (uint8_t)g->config.wire;
+	if (p->bytes + sizeof(section) > sizeof(p->data))
+		return;
+	memcpy(p->data + p->bytes, section, sizeof(section));
+	p->bytes += sizeof(section);
+}
+
 void
 packet_send(struct gossip *g, struct packet *p, uint32_t node)
 {
 	close_section(p);
+	if (g->config.wire > CORE_VERSION && p->bytes > PACKET_HEAD)
+		speak_later(g, p);
 	/* No step has so much to send; and a datagram may be lost. */
 	if (p->bytes > PACKET_HEAD && !g->life.failed && step_actions_room(g->out, 2, p->bytes)) {
 		struct step_action *a = step_add(g->out, STEP_SEND, p->data, p->bytes);
@@ -168,7 +183,8 @@ packet_head(struct cursor *c)
 	unsigned oldest = cursor_u8(c);
 
 	cursor_u16(c);
-	if (version == 0 || oldest == 0 || oldest > version || oldest > CORE_VERSION)
+	if (version == 0 || oldest == 0 || oldest > version ||
+	    MUTANT(131, version, oldest) > CORE_VERSION)
 		c->failed = true;
 	return cursor_ok(c);
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Failure detection after SWIM (Das, Gupta, Motivala 2002) with Lifeguard's changes. In each probe
- * interval one member is pinged: in turn the next one in a random order, in which each comes once
- * before any comes again, and the next one on a ring of the mesh. The random order alone leaves a
- * dead member unasked for an exponential time (one in twenty for 1.5 s with these intervals); its
- * neighbour on the ring asks it every second interval. No ack after probe_direct: three others are
- * asked to ping it, and a stream is tried, for a network that loses datagrams only. No ack from
+ * Failure detection after SWIM (Das, Gupta, Motivala 2002) with Lifeguard's changes. Every second
+ * probe interval the next member on a ring of the mesh is pinged, so that each member is asked at
+ * that pace by the same one; between that the next one in a random order, in which each comes once
+ * before any comes again. The random order alone leaves a dead member unasked for an exponential
+ * time (one in twenty for 1.5 s with these intervals), the ring alone one whose neighbour died with
+ * it. While all is well the random ones are few (every RANDOM_OF-th of their turns), and leave with
+ * the ring's, so that a node wakes up once for both; as soon as anybody is suspected or lost, and
+ * for a while after, each has its turn again. Who is woken by a datagram shortly before his turn
+ * takes it then: most wake-ups for the timer are saved so. No ack after probe_direct: three others
+ * are asked to ping it, and a stream is tried, for a network that loses datagrams only. No ack from
  * anywhere at the verdict: it is suspect. A helper that gets no ack says so (nack); missing nacks
  * mean that the fault may be here, and raise this node's health score, which stretches its own
  * intervals; so does every failed probe, and each answered one lowers it. A suspect's ping carries
@@ -33,11 +37,13 @@ enum {
 	RTT_SHARE = 8,      /* of a new sample in the smoothed one: 1/8 */
 	RTTS_DIRECT = 2,
 	RTTS_VERDICT = 5,
+	RANDOM_OF = 8, /* turns of random probes, while all is well */
 };
 
 static const uint64_t contact_first_ns = 250 * CORE_MS;
 static const uint64_t contact_lost_ns = 1000 * CORE_MS;
 static const uint64_t contact_each_ns = 10 * CORE_MS;
+static const uint64_t alert_ns = 10000 * CORE_MS; /* after a suspicion or a loss */
 
 static uint64_t
 scaled(const struct gossip *g, uint64_t ns)
@@ -265,6 +271,12 @@ prober_asked(struct gossip *g, uint32_t from, uint32_t number, uint32_t target)
 void
 prober_confirm(struct gossip *g, size_t at)
 {
+	uint64_t next = g->now_ns + scaled(g, interval_ns(g));
+
+	/* Not the long way to the next turn. */
+	if (g->now_ns >= g->alert_ns && g->probe_ns > next)
+		g->probe_ns = next;
+	g->alert_ns = g->now_ns + alert_ns;
 	if (g->life.leave || member_random(g, g->live) >= CONFIRMERS)
 		return;
 	probe(g, at);
@@ -281,6 +293,7 @@ prober_lost(struct gossip *g)
 {
 	uint64_t soon = g->now_ns + contact_lost_ns;
 
+	g->alert_ns = g->now_ns + alert_ns;
 	if (g->contact_ns > soon)
 		g->contact_ns = soon;
 	g->contact_wait_ns = contact_lost_ns;
@@ -379,16 +392,65 @@ relay_timer(struct gossip *g, struct relay *r)
 	}
 }
 
+/* Somebody is in doubt, or was until a while ago: others may be. */
+static bool
+alert(struct gossip *g)
+{
+	if (map_count(&g->doubts) > 0 || g->health > 0)
+		g->alert_ns = g->now_ns + alert_ns;
+	return g->now_ns < g->alert_ns;
+}
+
+static void
+probe_random(struct gossip *g)
+{
+	long at = member_next(g);
+
+	if (at >= 0)
+		probe(g, (size_t)at);
+}
+
+static void
+probe_neighbour(struct gossip *g)
+{
+	long at = g->rings[0].next ? member_find(g, g->rings[0].next) : member_next(g);
+
+	if (at >= 0)
+		probe(g, (size_t)at);
+}
+
 static void
 next_probe(struct gossip *g)
 {
-	uint32_t next = g->rings[0].next;
-	long at = g->neighbours_turn && next ? member_find(g, next) : member_next(g);
+	uint64_t interval = scaled(g, interval_ns(g));
 
-	g->neighbours_turn = !g->neighbours_turn;
-	g->probe_ns = g->now_ns + scaled(g, interval_ns(g));
-	if (at >= 0)
-		probe(g, (size_t)at);
+	if (alert(g)) {
+		if (g->neighbours_turn)
+			probe_neighbour(g);
+		else
+			probe_random(g);
+		g->neighbours_turn = !g->neighbours_turn;
+		g->probe_ns = g->now_ns + interval;
+		return;
+	}
+	probe_neighbour(g);
+	if (g->probe_round++ % RANDOM_OF == 0)
+		probe_random(g);
+	g->neighbours_turn = false;
+	/* Counted from when it was due: the pace is kept by who goes early. */
+	g->probe_ns += 2 * interval;
+	if (g->probe_ns <= g->now_ns)
+		g->probe_ns = g->now_ns + 2 * interval;
+}
+
+void
+prober_awake(struct gossip *g)
+{
+	uint64_t early = interval_ns(g) * 3 / 4;
+
+	if (g->started && !g->life.leave && g->live > 1 && g->probe_ns > g->now_ns &&
+	    g->probe_ns - g->now_ns < early && !alert(g))
+		next_probe(g);
 }
 
 void

@@ -22,6 +22,8 @@ void prober_contact(struct gossip *g, size_t at);
 void prober_lost(struct gossip *g);
 /* This node did not run for a while: what was under way proves nothing. */
 void prober_stalled(struct gossip *g);
+/* This node is awake for something else: what is due soon may be done now. */
+void prober_awake(struct gossip *g);
 uint64_t prober_due(const struct gossip *g);
 void prober_timer(struct gossip *g);
 

@@ -93,7 +93,7 @@ put_hello(struct gossip *g, struct lane *l)
 {
 	struct buf *b = lane_begin(l, LANE_HELLO, 0);
 
-	buf_u8(b, CORE_VERSION);
+	buf_u8(b, g->config.wire > CORE_VERSION ? (uint8_t)g->config.wire : CORE_VERSION);
 	buf_u8(b, CORE_VERSION);
 	buf_u16(b, 0);
 	buf_u32(b, 0);

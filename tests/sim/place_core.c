@@ -407,7 +407,10 @@ step(void *core, const struct step_input *in, struct step_actions *out)
 static void *
 start(const struct sim_core_config *config)
 {
-	struct gossip_config own = {.self = config->node, .seed = config->seed, .file = FILE_LIFE};
+	struct gossip_config own = {.self = config->node,
+				    .seed = config->seed,
+				    .file = FILE_LIFE,
+				    .wire = config->wire};
 	struct core *c = mem_zalloc(MEM_BASE, sizeof(*c));
 
 	assert(c);

@@ -111,6 +111,7 @@ start(const struct sim_core_config *config)
 		.seed = config->seed,
 		.file = FILE_LIFE,
 		.where = where,
+		.gossip = {.wire = config->wire},
 	};
 
 	assert(c);
@@ -552,7 +553,7 @@ profile_cells(void)
 			 .bound_ns = 120 * SIM_S,
 			 .disk = true,
 			 .wire_low = 1,
-			 .wire_high = 1},
+			 .wire_high = 2},
 		.observer_new = observer_new,
 		.observer_free = observer_free,
 		.act = do_act,

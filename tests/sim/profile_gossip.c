@@ -53,7 +53,10 @@ put(struct core *c, uint16_t type, uint64_t id, const void *value, size_t bytes)
 static void *
 start(const struct sim_core_config *config)
 {
-	struct gossip_config own = {.self = config->node, .seed = config->seed, .file = FILE_LIFE};
+	struct gossip_config own = {.self = config->node,
+				    .seed = config->seed,
+				    .file = FILE_LIFE,
+				    .wire = config->wire};
 	const struct kind *kind = config->profile;
 	struct core *c = mem_zalloc(MEM_BASE, sizeof(*c));
 
@@ -383,7 +386,7 @@ profile_gossip(void)
 			 .bound_ns = 90 * SIM_S,
 			 .disk = true,
 			 .wire_low = 1,
-			 .wire_high = 1},
+			 .wire_high = 2},
 		.data = &usual,
 		.observer_new = observer_new,
 		.observer_free = observer_free,

@@ -344,7 +344,7 @@ profile_place(void)
 			 .bound_ns = 120 * SIM_S,
 			 .disk = true,
 			 .wire_low = 1,
-			 .wire_high = 1},
+			 .wire_high = 2},
 		.sends_to_self = true,
 		.observer_new = observer_new,
 		.observer_free = observer_free,
