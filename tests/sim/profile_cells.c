@@ -86,18 +86,23 @@ make_seeds(struct core *c, struct cells_place place)
 {
 	size_t count = 0;
 
-	c->seeds = mem_array(MEM_BASE, c->shape.nodes, sizeof(*c->seeds));
+	/* In a benchmark a few of each cell will do. */
+	c->seeds = mem_array(MEM_BASE, c->warm ? c->shape.cells * SEEDS_OF : c->shape.nodes,
+			     sizeof(*c->seeds));
 	assert(c->seeds);
-	for (uint32_t node = 1; node <= c->shape.nodes; node++) {
-		uint32_t cell = (node - 1) % c->shape.cells, number = (node - 1) / c->shape.cells;
+	for (uint32_t node = 1;
+	     node <= c->shape.nodes && !(c->warm && node > c->shape.cells * SEEDS_OF); node++) {
+		uint32_t cell = (node - 1) % c->shape.cells;
 		struct cells_place p = profile_cells_place(&c->shape, node);
 
-		/* In a benchmark a few will do. */
-		if (p.cell == place.cell || (c->warm && number >= SEEDS_OF) ||
+		if (p.cell == place.cell ||
 		    (c->warm && p.region != place.region && cell / c->shape.regions >= 2))
 			continue;
 		c->seeds[count++] = (struct cells_seed){node, p};
 	}
+	if (count > 0)
+		c->seeds = mem_resize(MEM_BASE, c->seeds, count, sizeof(*c->seeds));
+	assert(c->seeds);
 	return count;
 }
 
