@@ -1215,6 +1215,20 @@ test_lease_of_the_other(void **state)
 	assert_int_equal(end.kind, ERR_NONE);
 	end = contract_lease(state, b, STORE_LEASE_TAKE, "one", 3600);
 	assert_int_equal(end.epoch, 2);
+	/* The successor of who took it: by the epoch that it had, and by no other. */
+	assert_true(store_lease_adopt(a, "one", 1));
+	end = contract_lease(state, a, STORE_LEASE_KEEP, "one", 0);
+	assert_int_equal(end.kind, ERR_NOT_FOUND);
+	assert_true(store_lease_adopt(a, "one", 2));
+	for (int i = 0; i < 2; i++) {
+		end = contract_lease(state, a, STORE_LEASE_KEEP, "one", 0);
+		assert_int_equal(end.kind, ERR_NONE);
+		assert_int_equal(end.epoch, 2);
+	}
+	end = contract_lease(state, a, STORE_LEASE_DROP, "one", 0);
+	assert_int_equal(end.kind, ERR_NONE);
+	end = contract_lease(state, b, STORE_LEASE_TAKE, "one", 3600);
+	assert_int_equal(end.epoch, 3);
 	store_free(a);
 	store_free(b);
 }
