@@ -28,6 +28,7 @@ enum lease_word {
 	LEASE_PEER,     /* local. token: node; data: u8 held dead */
 	LEASE_RUNNING,  /* local, after a start. struct lease_run: it was started and runs */
 	LEASE_ENDED,    /* local. struct lease_run */
+	LEASE_ACTS,     /* local, after a start. struct lease_hold: as the monitor has it */
 	LEASE_BOOTED,   /* local: all that still runs has been said */
 	LEASE_ASK,      /* tell. struct lease_ask */
 	LEASE_HOLD,     /* tell. struct lease_hold: whoever acts may do so until then */

@@ -139,6 +139,17 @@ feed(struct core *c, uint32_t lease, struct tenure_input in)
 	c->tenure_due_ns[lease] = a.due_ns;
 }
 
+/* Who acts was told by the process before this one: it goes on with that. */
+static void
+resume(struct core *c)
+{
+	struct lease_hold hold;
+
+	memcpy(&hold, c->in->data, sizeof(hold));
+	tenure_resume(&c->tenures[hold.lease], c->rules.ttl_ms, hold.epoch, hold.until_ns);
+	feed(c, hold.lease, (struct tenure_input){.kind = TENURE_TIME});
+}
+
 static void
 answer_lease(struct core *c, struct question *q, enum err_kind error, uint64_t epoch)
 {
@@ -394,6 +405,9 @@ local(struct core *c)
 		break;
 	case LEASE_ENDED:
 		hear_of_run(c, RUN_ENDED);
+		break;
+	case LEASE_ACTS:
+		resume(c);
 		break;
 	case LEASE_BOOTED:
 		take_boot(c);

@@ -347,6 +347,13 @@ is_open(struct observer *o, const struct lease_run *run)
 static void
 say_what_runs(struct observer *o, struct sim *s, uint32_t node)
 {
+	for (uint32_t lease = 0; lease < LEASE_LEASES; lease++) {
+		const struct monitor *m = monitor(o, node, lease);
+		const struct lease_hold hold = {m->epoch, m->until_ns, lease, 0};
+
+		if (m->acts)
+			sim_local(s, node, LEASE_ACTS, 0, &hold, sizeof(hold));
+	}
 	for (size_t i = 0; i < o->containers_count; i++) {
 		const struct container *c = &o->containers[i];
 
