@@ -294,6 +294,7 @@ spawn(struct etcd *e, const char *path, int data, int shown, const struct etcd_s
 		.path = path,
 		.words = words,
 		.uid = e->uid,
+		.folder = e->folder.fd,
 		.data = data,
 		.shown = shown,
 		.output = output,
@@ -330,7 +331,7 @@ show(struct etcd *e, struct err *err)
 static int
 start(struct etcd *e, struct err *err)
 {
-	char data_path[ETCD_FOLDER_PATH], shown_path[ETCD_FOLDER_PATH];
+	char data_path[ETCD_FOLDER_NAME];
 	defer_close int data = -1, shown = -1;
 	struct etcd_spawn_words words;
 
@@ -342,8 +343,9 @@ start(struct etcd *e, struct err *err)
 	}
 	if (show(e, err) < 0 ||
 	    etcd_folder_data(&e->folder, e->order.life, &data, data_path, err) < 0 ||
-	    etcd_folder_shown(&e->folder, &shown, shown_path, err) < 0 ||
-	    etcd_spawn_words(&e->order, &e->listen.addr, data_path, shown_path, &words, err) < 0)
+	    etcd_folder_shown(&e->folder, &shown, err) < 0 ||
+	    etcd_spawn_words(&e->order, &e->listen.addr, data_path, ETCD_FOLDER_SHOWN, &words,
+			     err) < 0)
 		return -1;
 	e->data_life = e->order.life;
 	return spawn(e, etcd_program_path(e->program, err), data, shown, &words, err);

@@ -22,9 +22,10 @@
 #include "base/text.h"
 #include "node/folder.h"
 
-enum { LIFE_DIGITS = 16, FILE_MAX = 2 << 20 };
+enum { LIFE_DIGITS = ETCD_FOLDER_NAME - 1, FILE_MAX = 2 << 20 };
 
-static const char folder_name[] = "etcd", shown_name[] = "shown", source[] = "state/cluster/etcd";
+static const char folder_name[] = "etcd", shown_name[] = ETCD_FOLDER_SHOWN,
+		  source[] = "state/cluster/etcd";
 static const char *const names[] = {"clients.crt", "peers.crt", "server.key",
 				    "server.crt",  "peer.crt",  "revoked.crl"};
 
@@ -125,9 +126,9 @@ give(const struct etcd_folder *f, int at, const char *name, struct err *err)
 
 int
 etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
-		 char path_out[ETCD_FOLDER_PATH], struct err *err)
+		 char path_out[ETCD_FOLDER_NAME], struct err *err)
 {
-	char name[LIFE_DIGITS + 1];
+	char *name = path_out;
 
 	name_of(life, name);
 	if (mkdirat(f->fd, name, 0700) < 0 && errno != EEXIST) {
@@ -139,8 +140,6 @@ etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
 		return err_sys(err, errno, "cannot open the folder %s/%s", f->path, name);
 	if (give(f, fd, name, err) < 0)
 		return -1;
-	if (!text_format(path_out, ETCD_FOLDER_PATH, "%s/%s", f->path, name))
-		return err_set(err, ERR_LIMIT, "the path of the data folder is too long for etcd");
 	*fd_out = fd_take(&fd);
 	return 0;
 }
@@ -235,8 +234,7 @@ show_one(const struct etcd_folder *f, int from, int to, const char *name, uid_t 
 }
 
 int
-etcd_folder_shown(const struct etcd_folder *f, int *fd_out, char path_out[ETCD_FOLDER_PATH],
-		  struct err *err)
+etcd_folder_shown(const struct etcd_folder *f, int *fd_out, struct err *err)
 {
 	if (mkdirat(f->fd, shown_name, 0750) < 0 && errno != EEXIST)
 		return err_sys(err, errno, "cannot make the folder %s/%s", f->path, shown_name);
@@ -244,8 +242,6 @@ etcd_folder_shown(const struct etcd_folder *f, int *fd_out, char path_out[ETCD_F
 		openat(f->fd, shown_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fchown(fd, 0, f->uid) < 0 || fchmod(fd, 0750) < 0)
 		return err_sys(err, errno, "cannot keep the folder %s/%s", f->path, shown_name);
-	if (!text_format(path_out, ETCD_FOLDER_PATH, "%s/%s", f->path, shown_name))
-		return err_set(err, ERR_LIMIT, "the path of the data folder is too long for etcd");
 	*fd_out = fd_take(&fd);
 	return 0;
 }
@@ -253,14 +249,13 @@ etcd_folder_shown(const struct etcd_folder *f, int *fd_out, char path_out[ETCD_F
 int
 etcd_folder_show(const struct etcd_folder *f, uid_t owner, struct err *err)
 {
-	char path[ETCD_FOLDER_PATH];
 	defer_close int from =
 		fd_open_beneath(f->data, source, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	defer_close int to = -1;
 
 	if (from < 0)
 		return err_sys(err, errno, "cannot open %s", source);
-	if (etcd_folder_shown(f, &to, path, err) < 0)
+	if (etcd_folder_shown(f, &to, err) < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (show_one(f, from, to, names[i], owner, err) < 0)

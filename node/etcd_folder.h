@@ -16,7 +16,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-enum { ETCD_FOLDER_PATH = 320 };
+enum { ETCD_FOLDER_PATH = 320, ETCD_FOLDER_NAME = 17 };
 
 struct etcd_folder {
 	int fd;    /* of the folder */
@@ -32,9 +32,9 @@ void etcd_folder_close(struct etcd_folder *f);
 
 /* The newest life whose data is here; 0: none. */
 uint64_t etcd_folder_life(const struct etcd_folder *f);
-/* Its data: made when it is not there, given to etcd. fd_out: O_PATH; path_out: absolute. */
+/* Its data: made when it is not there, given to etcd. fd_out: O_PATH; path_out: from the folder. */
 int etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
-		     char path_out[ETCD_FOLDER_PATH], struct err *err) MUST_CHECK;
+		     char path_out[ETCD_FOLDER_NAME], struct err *err) MUST_CHECK;
 /* Data of all lives but that one (0: of all, and the certificates too). */
 int etcd_folder_prune(const struct etcd_folder *f, uint64_t life, struct err *err) MUST_CHECK;
 /* Bytes on the disk of a life. */
@@ -43,7 +43,7 @@ uint64_t etcd_folder_bytes(const struct etcd_folder *f, uint64_t life);
 /* Brings what scheduler (its user: owner) wrote to where etcd reads it: files of that user alone,
  * never what a link leads to. */
 int etcd_folder_show(const struct etcd_folder *f, uid_t owner, struct err *err) MUST_CHECK;
-int etcd_folder_shown(const struct etcd_folder *f, int *fd_out, char path_out[ETCD_FOLDER_PATH],
-		      struct err *err) MUST_CHECK;
+int etcd_folder_shown(const struct etcd_folder *f, int *fd_out, struct err *err) MUST_CHECK;
+#define ETCD_FOLDER_SHOWN "shown"
 
 #endif

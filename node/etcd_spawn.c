@@ -10,8 +10,9 @@
  *   snapshots each 10,000 entries        a tenth of the default: entries are kept in memory
  *   client certificates on both ports    of two authorities (scheduler/credentials.h)
  *
- * Nothing of etcd's older interface (v2) is switched on, and no environment reaches it but what is
- * named here: its words could be given there as well.
+ * Paths are relative to its folder: it may pass through that one, and need not through those above
+ * it. Nothing of etcd's older interface (v2) is switched on, and no environment reaches it but what
+ * is named here: its words could be given there as well.
  */
 #include "node/etcd_spawn.h"
 
@@ -220,7 +221,7 @@ arrange(const struct etcd_spawn *spawn, int *reports, struct err *err)
 
 	/* Out of the way of the standard three. */
 	*reports = fcntl(*reports, F_DUPFD_CLOEXEC, REPORT_FD);
-	if (null < 0 || *reports < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	if (null < 0 || *reports < 0 || fchdir(spawn->folder) < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(spawn->output, STDOUT_FILENO) < 0 || dup2(spawn->output, STDERR_FILENO) < 0 ||
 	    close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return err_sys(err, errno, "cannot arrange the descriptors of etcd");
@@ -230,15 +231,20 @@ arrange(const struct etcd_spawn *spawn, int *reports, struct err *err)
 static int
 run(const struct etcd_spawn *spawn, struct err *err)
 {
-	static char architecture[] = "ETCD_UNSUPPORTED_ARCH=arm64"; /* tested by 3.5 on */
 	char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", locale[] = "LANG=C.UTF-8";
 	char notify[160], memory[64];
-	char *envp[6] = {path, locale, notify, architecture};
+	char *envp[6] = {path, locale, notify};
+	size_t count = 3;
 	unsigned long long limit = spawn->memory_bytes / 10 * 8;
 
 	text_format(notify, sizeof(notify), "NOTIFY_SOCKET=%s", spawn->notify);
 	text_format(memory, sizeof(memory), "GOMEMLIMIT=%llu", limit);
-	envp[4] = limit ? memory : NULL;
+	if (limit)
+		envp[count++] = memory;
+#ifdef __aarch64__
+	static char architecture[] = "ETCD_UNSUPPORTED_ARCH=arm64"; /* which 3.4 asks for */
+	envp[count] = architecture;
+#endif
 	execve(spawn->path, spawn->words->argv, envp);
 	return err_sys(err, errno, "cannot run %s", spawn->path);
 }

@@ -35,7 +35,8 @@ struct etcd_spawn_words {
 	size_t used;
 };
 
-/* The words it is run with. listen: listen.store; data, shown: folders. ERR_LIMIT: too long. */
+/* The words it is run with. listen: listen.store; data, shown: folders, as it finds them from where
+ * it is. ERR_LIMIT: too long. */
 int etcd_spawn_words(const struct msg_etcd_order *order, const struct addr *listen,
 		     const char *data, const char *shown, struct etcd_spawn_words *out,
 		     struct err *err) MUST_CHECK;
@@ -44,7 +45,8 @@ struct etcd_spawn {
 	const char *path;
 	const struct etcd_spawn_words *words;
 	uid_t uid;
-	int data, shown;    /* its folders; borrowed */
+	int folder;         /* where its words' paths begin; borrowed, as all of them */
+	int data, shown;    /* its folders */
 	int output;         /* standard output and error; borrowed */
 	const char *notify; /* where it says that it serves */
 	const struct cgroup *cgroup;
