@@ -315,6 +315,20 @@ look_after_rows(struct cluster *c)
 
 /* ---- life ---- */
 
+/* Since the last look: nobody else says so when all is still. */
+static bool
+store_is_different(struct cluster *c)
+{
+	bool writable = c->seen_writable;
+	uint64_t sequence = c->seen_sequence;
+	struct store_status status;
+
+	store_status(c->m->store, &status);
+	c->seen_writable = status.writable;
+	c->seen_sequence = status.sequence;
+	return writable != c->seen_writable || sequence != c->seen_sequence;
+}
+
 static void
 tick(uv_timer_t *timer)
 {
@@ -335,7 +349,7 @@ tick(uv_timer_t *timer)
 	}
 	cluster_publish_metrics(c);
 	uint32_t own = cluster_facts_own_replicas(c);
-	c->dirty |= !c->member || own != c->own_replicas;
+	c->dirty |= !c->member || own != c->own_replicas || store_is_different(c);
 	c->own_replicas = own;
 }
 

@@ -164,6 +164,8 @@ struct cluster {
 	unsigned handles;
 	bool dirty;            /* the tables */
 	uint32_t own_replicas; /* at the last look */
+	bool seen_writable;    /* the store, then */
+	uint64_t seen_sequence;
 	bool over;
 	bool stale; /* the store is another one than the model knows */
 	bool freed;

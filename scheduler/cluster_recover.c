@@ -31,7 +31,7 @@
 #include "scheduler/store_copy.h"
 #include "scheduler/store_role.h"
 
-enum { NOTE_BYTES = 64, NAME_BYTES = 64, ANSWER_S = 30, KEYS_BYTES = 16 << 10 };
+enum { NOTE_BYTES = 64, NAME_BYTES = 64, ANSWER_S = 30, LOOK_S = 10, KEYS_BYTES = 16 << 10 };
 
 #define NOTE_TERM "recover.term"     /* that this node is to write in; until its row says so */
 #define NOTE_FENCED "recover.fenced" /* "TERM NODE": who writes instead of this node */
@@ -426,6 +426,12 @@ may_take_over(struct cluster *c, struct err *err)
 			       "nothing is to be recovered: zlayer cluster show; if %s is "
 			       "broken, end zlayer there first",
 			       name);
+	}
+	if (n && !n->row.removed && n->state == GOSSIP_UNKNOWN &&
+	    world_mono_ns() - c->started_ns < (uint64_t)LOOK_S * CLUSTER_SECOND_NS) {
+		err_set(err, ERR_UNREACHABLE, "this node has just begun to look for %s",
+			name_of(c, writer, name));
+		return err_fix(err, "try again in %d s", LOOK_S);
 	}
 	store_status(c->m->store, &status);
 	if (status.writable) {
