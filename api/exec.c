@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `exec`: a socketpair whose far end goes to the runtime; frames of ring/msg.h pass through, each
- * as one binary WebSocket message. From the client only input, size and signals are taken. When
- * either side is slow the other is not read.
+ * `exec`: a socketpair whose far end goes to the runtime, or, for a replica of another node, to the
+ * scheduler, which passes it on; frames of ring/msg.h pass through, each as one binary WebSocket
+ * message. From the client only input, size and signals are taken. When either side is slow the
+ * other is not read.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "api/nodes.h"
 #include "api/replicas.h"
 #include "api/route.h"
 #include "api/target.h"
@@ -103,6 +105,23 @@ end(struct session *s, uint16_t code, const char *why)
 	call_end(call);
 }
 
+/* A frame says why, since a close has room for few words. */
+static void
+end_lost(struct session *s, const uint8_t *text, size_t bytes)
+{
+	struct buf b;
+
+	buf_init(&b, MEM_API, FRAME_MAX);
+	buf_u8(&b, MSG_FRAME_LOST);
+	buf_u8(&b, 0);
+	buf_u16(&b, 0);
+	buf_blob(&b, text, bytes);
+	if (buf_ok(&b))
+		send_message(s->call, WS_OP_BINARY, b.data, b.length);
+	buf_fini(&b);
+	end(s, WS_INTERNAL_ERROR, "the way to the other node was lost");
+}
+
 static void
 pass_frames(struct session *s)
 {
@@ -119,6 +138,10 @@ pass_frames(struct session *s)
 		}
 		if (s->in.length < bytes)
 			return;
+		if (s->in.data[0] == MSG_FRAME_LOST) {
+			end_lost(s, s->in.data + MSG_FRAME_HEAD, bytes - MSG_FRAME_HEAD);
+			return;
+		}
 		s->exited = s->in.data[0] == MSG_FRAME_EXIT;
 		send_message(call, WS_OP_BINARY, s->in.data, bytes);
 		if (!call->conn)
@@ -410,9 +433,11 @@ session_new(struct call *call, int *far_end)
 	return s;
 }
 
+/* far: the node that has it; 0: this one. */
 static void
-begin(struct call *call, struct msg_exec *op, const struct words *args)
+begin(struct call *call, uint32_t far, struct msg_exec *op, const struct words *args)
 {
+	const struct msg_far_exec there = {.node = far, .exec = *op};
 	struct err err = {0};
 	int fds[2] = {-1, -1};
 
@@ -420,6 +445,9 @@ begin(struct call *call, struct msg_exec *op, const struct words *args)
 	if (fds[1] < 0 || !session_new(call, &fds[0])) {
 		err_set(&err, ERR_LIMIT, "too many sessions");
 		call_problem_status(call, &err, 503);
+	} else if (far) {
+		call_ask(call, ROLE_SCHEDULER, MSG_OP_FAR_EXEC, &there, sizeof(there), fds, 2,
+			 CALL_ASK_MS, started);
 	} else {
 		call_ask(call, ROLE_RUNTIME, MSG_OP_EXEC, op, sizeof(*op), fds, 2, CALL_ASK_MS,
 			 started);
@@ -431,7 +459,7 @@ begin(struct call *call, struct msg_exec *op, const struct words *args)
 void
 exec_open(struct call *call)
 {
-	const struct msg_replica *r = replicas_find_here(call);
+	const struct msg_replica *r = replicas_find(call);
 	char accept[WS_ACCEPT_BYTES];
 	struct msg_exec op = {0};
 	struct err err = {0};
@@ -440,6 +468,7 @@ exec_open(struct call *call)
 	if (!r)
 		return;
 	op.replica = r->id;
+	uint32_t far = nodes_far(call->server, r);
 	if (!call->is_websocket ||
 	    !ws_accept(call->websocket_key, strlen(call->websocket_key), accept)) {
 		err_set(&err, ERR_INVALID, "exec needs a WebSocket");
@@ -449,6 +478,6 @@ exec_open(struct call *call)
 	}
 	words_init(&args, MEM_API);
 	if (take_options(call, &op, &args))
-		begin(call, &op, &args);
+		begin(call, far, &op, &args);
 	words_fini(&args);
 }

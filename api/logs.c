@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log streams. Each replica of the target is a source: a stream of the runtime (ring/msg.h frames).
- * Lines of all sources are merged by their time: the oldest head goes first, once every source has
- * a head or has ended; one that has been silent for a while is not waited for when the stream
- * follows. Memory: one frame or two per source; a source that is ahead is not read, so back
- * pressure goes to the runtime. A stream that follows takes in replicas that come later, from their
- * first line. One that follows a single replica ends with it: when a run of a job is over, or the
- * replica is removed, the runtime is told that no more is waited for, and sends what is left.
+ * Log streams. Each replica of the target is a source: a stream of the runtime (ring/msg.h frames),
+ * or of another node's by way of the scheduler. Lines of all sources are merged by their time: the
+ * oldest head goes first, once every source has a head or has ended; one that has been silent for a
+ * while is not waited for when the stream follows. Memory: one frame or two per source; a source
+ * that is ahead is not read, so back pressure goes to the runtime. A stream that follows takes in
+ * replicas that come later, from their first line. One that follows a single replica ends with it:
+ * when a run of a job is over, or the replica is removed, the runtime is told that no more is
+ * waited for, and sends what is left.
+ *
+ * A way to another node may be lost in the middle. That is said as a line of its own ("lost"); a
+ * stream that follows asks again as long as the replica is there, from the last line that came.
  */
 #include "api/logs.h"
 
@@ -18,6 +22,7 @@
 #include "api/route.h"
 #include "api/view.h"
 #include "base/fd.h"
+#include "base/map.h"
 #include "base/text.h"
 
 enum {
@@ -28,6 +33,11 @@ enum {
 	TICK_MS = 50,
 	SILENT_MS = 200,
 	RETRY_MS = 500,
+	CONNECT_MS = 1000, /* another node's are waited for so long, when it follows */
+	LOST_FIRST_MS = 500,
+	LOST_MAX_MS = 5000,
+	LOST_FOR_MS = 600000, /* so long a node that is away may have been it */
+	SEEN_MAX = 1024,
 	OUT_MAX = 512 << 10,
 };
 
@@ -39,11 +49,28 @@ struct source {
 	enum source_state state;
 	uint64_t replica;
 	char name[MSG_TARGET];
+	uint32_t far; /* the node that has it; 0: this one */
 	uv_pipe_t pipe;
 	bool has_pipe, reading, closing, asked, told;
+	bool opened; /* it has been */
 	uint64_t heard_ms;
 	struct buf in;
-	char error[MSG_TEXT];
+	bool done;       /* all of another node's came */
+	struct err lost; /* kind 0: the way was not lost */
+	/* The time of the last line, and how many of it have come: from there it goes on. */
+	int64_t last_ns;
+	uint32_t same;
+	uint32_t skip; /* of them, to come again */
+	uint64_t wait_ms;
+};
+
+/* The way to it was lost; it is asked for again. */
+struct lost {
+	struct list link;
+	uint64_t replica;
+	int64_t last_ns;
+	uint32_t same;
+	uint64_t since_ms, due_ms, wait_ms;
 };
 
 struct stream {
@@ -51,12 +78,13 @@ struct stream {
 	struct call *call;
 	struct list sources;
 	size_t count;
+	struct list losts;
+	struct map seen; /* ids of the replicas that were taken in */
 	uv_timer_t timer;
 	struct rows_target target;
 	uint64_t only; /* one replica, by id; 0: the target's */
 	bool follow, previous, opened, scanning, closing;
 	struct msg_logs options;
-	uint64_t newest; /* replicas up to this id were taken in */
 	uint64_t retry_ms;
 	struct err first_error;
 };
@@ -103,6 +131,13 @@ source_drop(struct source *src)
 }
 
 static void
+lost_free(struct lost *l)
+{
+	list_remove(&l->link);
+	mem_free(l);
+}
+
+static void
 on_timer_closed(uv_handle_t *handle)
 {
 	mem_free(handle->data);
@@ -118,6 +153,10 @@ stream_free(struct call *call)
 	list_each (it, next, &s->sources) {
 		source_drop(container_of(it, struct source, link));
 	}
+	list_each (it, next, &s->losts) {
+		lost_free(container_of(it, struct lost, link));
+	}
+	map_fini(&s->seen);
 	s->call = NULL;
 	s->closing = true;
 	call->stream = NULL;
@@ -188,6 +227,28 @@ struct line {
 	size_t frame_bytes;
 };
 
+static void
+take_lost(struct source *src, const char *text, size_t bytes)
+{
+	char why[MSG_TEXT * 2];
+
+	text_printable(text, bytes, why, sizeof(why));
+	err_set(&src->lost, ERR_UNREACHABLE, "%s", why);
+}
+
+/* After a loss the log is read again from the last line that came. */
+static bool
+is_new(struct source *src, int64_t wall_ns)
+{
+	if (!src->skip || wall_ns > src->last_ns) {
+		src->skip = 0;
+		return true;
+	}
+	if (wall_ns == src->last_ns)
+		src->skip--;
+	return false;
+}
+
 /* The source's next line; frames that are none are passed over; one that lies ends the source. */
 static bool
 head_line(struct source *src, struct line *out)
@@ -211,6 +272,9 @@ head_line(struct source *src, struct line *out)
 		if (!cursor_ok(&c))
 			return false;
 		out->frame_bytes = MSG_FRAME_HEAD + bytes;
+		src->done |= type == MSG_FRAME_DONE;
+		if (type == MSG_FRAME_LOST)
+			take_lost(src, (const char *)data, bytes);
 		if (type != MSG_FRAME_LINE || bytes < LINE_HEAD) {
 			buf_consume(&src->in, out->frame_bytes);
 			continue;
@@ -223,8 +287,19 @@ head_line(struct source *src, struct line *out)
 		cursor_u16(&c);
 		out->text = (const char *)c.at;
 		out->bytes = cursor_left(&c);
+		if (!is_new(src, out->wall_ns)) {
+			buf_consume(&src->in, out->frame_bytes);
+			continue;
+		}
 		return true;
 	}
+}
+
+static void
+count_line(struct source *src, int64_t wall_ns)
+{
+	src->same = wall_ns == src->last_ns ? src->same + 1 : 1;
+	src->last_ns = wall_ns;
 }
 
 /* ---- merging ---- */
@@ -252,6 +327,33 @@ send_line(struct stream *s, const struct source *src, const struct line *line)
 	buf_fini(&b);
 }
 
+/* Of a replica whose lines cannot be had; in a stream that has other lines. */
+static void
+send_lost(struct stream *s, const char *name, const struct err *err)
+{
+	struct buf b;
+	struct json j;
+
+	buf_init(&b, MEM_API, OUT_MAX);
+	json_init(&j, &b);
+	json_object(&j, NULL);
+	json_text(&j, "replica", name);
+	json_object(&j, "lost");
+	json_text(&j, "what", err->what);
+	json_array(&j, "why");
+	for (size_t i = 0; i < err->whys; i++)
+		json_text(&j, NULL, err->why[i]);
+	json_end(&j);
+	json_text(&j, "fix", err->fix[0] ? err->fix : NULL);
+	json_bool(&j, "again", s->follow);
+	json_end(&j);
+	json_end(&j);
+	buf_putc(&b, '\n');
+	if (buf_ok(&b))
+		call_write(s->call, b.data, b.length);
+	buf_fini(&b);
+}
+
 /* The source whose line goes next; NULL: none, or one must be waited for (*wait). */
 static struct source *
 choose(struct stream *s, struct line *out, bool *wait)
@@ -270,7 +372,8 @@ choose(struct stream *s, struct line *out, bool *wait)
 				best = src;
 				*out = line;
 			}
-		} else if (src->state == SOURCE_ASKED ||
+		} else if ((src->state == SOURCE_ASKED &&
+			    (!s->follow || !src->far || now - src->heard_ms < CONNECT_MS)) ||
 			   (src->state == SOURCE_OPEN &&
 			    (!s->follow || now - src->heard_ms < SILENT_MS))) {
 			*wait = true;
@@ -314,6 +417,44 @@ finish(struct stream *s)
 }
 
 static void
+ask_again_later(struct stream *s, const struct source *src)
+{
+	struct lost *l = mem_zalloc(MEM_API, sizeof(*l));
+
+	if (!l) {
+		map_remove_u64(&s->seen, src->replica); /* from its first line, then */
+		s->retry_ms = uv_now(s->timer.loop) + RETRY_MS;
+		return;
+	}
+	*l = (struct lost){.replica = src->replica, .last_ns = src->last_ns, .same = src->same};
+	l->wait_ms = src->wait_ms ? src->wait_ms * 2 : LOST_FIRST_MS;
+	if (l->wait_ms > LOST_MAX_MS)
+		l->wait_ms = LOST_MAX_MS;
+	l->since_ms = uv_now(s->timer.loop);
+	l->due_ms = l->since_ms + l->wait_ms;
+	list_init(&l->link);
+	list_push(&s->losts, &l->link);
+}
+
+/* False: the client has left over it. */
+static bool
+lose(struct stream *s, const struct source *src)
+{
+	/* Tries that fail in turn are said once. */
+	if (!src->wait_ms && (s->opened || s->count > 1)) {
+		open_stream(s);
+		send_lost(s, src->name, &src->lost);
+		if (!s->call || !s->call->stream)
+			return false;
+	} else if (!s->first_error.kind) {
+		s->first_error = src->lost;
+	}
+	if (s->follow)
+		ask_again_later(s, src);
+	return true;
+}
+
+static void
 drop_ended(struct stream *s)
 {
 	struct list *it, *next;
@@ -321,8 +462,14 @@ drop_ended(struct stream *s)
 	list_each (it, next, &s->sources) {
 		struct source *src = container_of(it, struct source, link);
 
-		if (src->state == SOURCE_ENDED && src->in.length == 0)
-			source_drop(src);
+		if (src->state != SOURCE_ENDED || src->in.length > 0)
+			continue;
+		if (src->far && src->opened && !src->done && !src->lost.kind)
+			err_set(&src->lost, ERR_UNREACHABLE,
+				"the connection with another node was lost by this one");
+		if (src->lost.kind && !lose(s, src))
+			return;
+		source_drop(src);
 	}
 }
 
@@ -344,6 +491,8 @@ pump(struct stream *s)
 		send_line(s, src, &line);
 		if (!call->stream)
 			break;
+		count_line(src, line.wall_ns);
+		src->wait_ms = 0;
 		buf_consume(&src->in, line.frame_bytes);
 		read_on(src);
 	}
@@ -361,7 +510,8 @@ pump(struct stream *s)
 					buf_reset(&src->in);
 			}
 			drop_ended(s);
-			if (all_ended(s) && s->count == 0 && (!s->follow || s->only))
+			if (call->stream && list_empty(&s->losts) && all_ended(s) &&
+			    s->count == 0 && (!s->follow || s->only))
 				finish(s);
 		}
 	}
@@ -405,6 +555,7 @@ tell_end(struct stream *s)
 }
 
 static void scan(struct stream *s);
+static void ask_again(struct stream *s);
 
 static void
 on_timer(uv_timer_t *timer)
@@ -417,6 +568,8 @@ on_timer(uv_timer_t *timer)
 		s->retry_ms = 0;
 		scan(s);
 	}
+	if (!s->closing)
+		ask_again(s);
 	if (!s->closing)
 		tell_end(s);
 	if (!s->closing)
@@ -440,6 +593,7 @@ source_answered(void *arg, int status, const struct err *err, const void *body, 
 	}
 	if (status == 0) {
 		src->state = SOURCE_OPEN;
+		src->opened = true;
 		src->heard_ms = uv_now(s->timer.loop);
 		if (s->follow || s->only)
 			open_stream(s);
@@ -449,6 +603,9 @@ source_answered(void *arg, int status, const struct err *err, const void *body, 
 			s->first_error = *err;
 		if (s->only && !s->first_error.kind)
 			s->first_error = *err;
+		/* One that has just gone elsewhere is no loss. */
+		if (src->far && status != ERR_NOT_FOUND)
+			src->lost = *err;
 		source_end(src);
 	}
 	pump(s);
@@ -473,9 +630,23 @@ open_pipe(struct stream *s, struct source *src, int *far_end)
 	return false;
 }
 
-/* Begins to read a replica's log; false when it must be tried later. */
+static int
+ask_source(struct stream *s, struct source *src, const struct msg_logs *op, int far_end,
+	   struct err *err)
+{
+	const struct msg_far_logs there = {.node = src->far, .logs = *op};
+	struct station *st = s->call->server->station;
+
+	return src->far ? station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_FAR_LOGS, &there, sizeof(there),
+				      &far_end, 1, CALL_ASK_MS, source_answered, src, err)
+			: station_ask(st, ROLE_RUNTIME, 0, MSG_OP_LOGS, op, sizeof(*op), &far_end,
+				      1, CALL_ASK_MS, source_answered, src, err);
+}
+
+/* Begins to read a replica's log, or goes on where it was lost; false when it must be tried later.
+ */
 static bool
-attach(struct stream *s, const struct msg_replica *r, bool late)
+attach(struct stream *s, const struct msg_replica *r, bool late, const struct lost *lost)
 {
 	const struct msg_container *c =
 		rows_get(s->call->server, ROLE_RUNTIME, MSG_TABLE_CONTAINER, r->id);
@@ -490,19 +661,28 @@ attach(struct stream *s, const struct msg_replica *r, bool late)
 		return false;
 	src->stream = s;
 	src->replica = r->id;
+	src->far = nodes_far(s->call->server, r);
+	src->heard_ms = uv_now(s->timer.loop);
 	text_format(src->name, sizeof(src->name), "%.63s/%.63s.%u", r->deployment_name,
 		    r->service_name, r->index);
 	buf_init(&src->in, MEM_API, IN_MAX + 16384);
 	list_push(&s->sources, &src->link);
 	s->count++;
 	op.replica = r->id;
-	if (late)
+	if (late && !lost)
 		op.tail = UINT32_MAX;
 	if (s->previous)
 		op.attempt = r->attempt > 1 ? r->attempt - 1 : 1;
-	if (open_pipe(s, src, &far_end) &&
-	    station_ask(s->call->server->station, ROLE_RUNTIME, 0, MSG_OP_LOGS, &op, sizeof(op),
-			&far_end, 1, CALL_ASK_MS, source_answered, src, &err) == 0) {
+	if (lost) {
+		src->wait_ms = lost->wait_ms;
+		src->last_ns = lost->last_ns;
+		src->same = src->skip = lost->same;
+	}
+	if (lost && lost->last_ns) {
+		op.since_wall_ns = lost->last_ns;
+		op.tail = UINT32_MAX;
+	}
+	if (open_pipe(s, src, &far_end) && ask_source(s, src, &op, far_end, &err) == 0) {
 		src->asked = true;
 	} else {
 		if (!s->first_error.kind)
@@ -513,16 +693,19 @@ attach(struct stream *s, const struct msg_replica *r, bool late)
 	return true;
 }
 
-static bool
-is_attached(struct stream *s, uint64_t replica)
+/* Those of which there is no row any more cannot come again. */
+static void
+forget(struct stream *s)
 {
-	struct list *it, *next;
+	struct map_iter it = {0};
 
-	list_each (it, next, &s->sources) {
-		if (container_of(it, struct source, link)->replica == replica)
-			return true;
+	while (map_count(&s->seen) > SEEN_MAX && map_next(&s->seen, &it)) {
+		uint64_t id;
+
+		memcpy(&id, it.key, sizeof(id));
+		if (!rows_get(s->call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, id))
+			map_remove_u64(&s->seen, id);
 	}
-	return false;
 }
 
 static bool
@@ -531,8 +714,6 @@ is_wanted(const void *row, void *arg)
 	const struct msg_replica *r = row;
 	const struct stream *s = arg;
 
-	if (r->id <= s->newest || !nodes_has_here(s->call->server, r))
-		return false;
 	return s->only ? r->id == s->only : rows_target_has(&s->target, r);
 }
 
@@ -552,21 +733,47 @@ scan(struct stream *s)
 	struct rows rows;
 
 	s->scanning = true;
+	forget(s);
 	rows_collect(s->call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, is_wanted, s, by_id,
 		     &rows);
 	for (size_t i = 0; i < rows.count; i++) {
 		const struct msg_replica *r = rows.items[i];
 
-		if (is_attached(s, r->id))
+		if (map_get_u64(&s->seen, r->id))
 			continue;
-		if (s->count >= SOURCES_MAX || !attach(s, r, late)) {
+		if (s->count >= SOURCES_MAX || map_put_u64(&s->seen, r->id, s) < 0) {
 			s->retry_ms = uv_now(s->timer.loop) + RETRY_MS;
 			break;
 		}
-		s->newest = r->id;
+		if (!attach(s, r, late, NULL)) {
+			map_remove_u64(&s->seen, r->id);
+			s->retry_ms = uv_now(s->timer.loop) + RETRY_MS;
+		}
 	}
 	rows_fini(&rows);
 	s->scanning = false;
+}
+
+static void
+ask_again(struct stream *s)
+{
+	uint64_t now = uv_now(s->timer.loop);
+	struct list *it, *next;
+
+	list_each (it, next, &s->losts) {
+		struct lost *l = container_of(it, struct lost, link);
+
+		if (now < l->due_ms)
+			continue;
+		const struct msg_replica *r =
+			rows_get(s->call->server, ROLE_SCHEDULER, MSG_TABLE_REPLICA, l->replica);
+		bool waits = r ? s->count >= SOURCES_MAX || !attach(s, r, true, l)
+			       : !s->only && now - l->since_ms < LOST_FOR_MS;
+		if (waits)
+			l->due_ms = now + RETRY_MS;
+		else
+			lost_free(l);
+	}
 }
 
 void
@@ -620,6 +827,8 @@ stream_open(struct call *call)
 	}
 	s->call = call;
 	list_init(&s->sources);
+	list_init(&s->losts);
+	map_init(&s->seen, MEM_API);
 	uv_timer_init(station_loop(call->server->station), &s->timer);
 	s->timer.data = s;
 	list_push(&call->server->logs, &s->link);
@@ -643,7 +852,7 @@ begin(struct stream *s)
 void
 logs_replica(struct call *call)
 {
-	const struct msg_replica *r = replicas_find_here(call);
+	const struct msg_replica *r = replicas_find(call);
 
 	if (!r)
 		return;

@@ -81,6 +81,19 @@ nodes_has_here(struct server *s, const struct msg_replica *r)
 	return !self || !r->node[0] || strncmp(r->node, self->name, sizeof(r->node)) == 0;
 }
 
+uint32_t
+nodes_far(struct server *s, const struct msg_replica *r)
+{
+	const struct msg_member *m;
+	char name[MSG_NAME];
+
+	if (nodes_has_here(s, r))
+		return 0;
+	text_copy(name, sizeof(name), r->node);
+	m = rows_first(s, MSG_TABLE_MEMBER, is_named, name);
+	return m ? m->node : 0;
+}
+
 /* ---- how they look ---- */
 
 void

@@ -17,6 +17,8 @@ void nodes_put(struct json *j, const char *key, struct server *s);
 const struct msg_member *nodes_get(struct server *s, uint32_t node);
 /* Whether a replica is this node's: what it runs, and its logs, are nowhere else. */
 bool nodes_has_here(struct server *s, const struct msg_replica *r);
+/* The id of the node that has a replica; 0: this one, or one that is not known (any more). */
+uint32_t nodes_far(struct server *s, const struct msg_replica *r);
 /* An address with its port; null when it is not known. */
 void nodes_put_address(struct json *j, const char *key, const struct addr *address);
 

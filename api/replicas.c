@@ -2,7 +2,6 @@
 /* Replicas, with their containers and conditions. */
 #include "api/replicas.h"
 
-#include "api/nodes.h"
 #include "api/route.h"
 #include "api/rows.h"
 #include "api/view.h"
@@ -72,22 +71,6 @@ replicas_find(struct call *call)
 		call_problem(call, &err);
 	}
 	return r;
-}
-
-const struct msg_replica *
-replicas_find_here(struct call *call)
-{
-	const struct msg_replica *r = replicas_find(call);
-	struct err err = {0};
-
-	if (!r || nodes_has_here(call->server, r))
-		return r;
-	err_set(&err, ERR_UNSUPPORTED, "%.63s/%.63s.%u runs on %.63s", r->deployment_name,
-		r->service_name, r->index, r->node);
-	err_why(&err, "a node reads logs and runs commands of its own replicas only");
-	err_fix(&err, "ask on %.63s", r->node);
-	call_problem(call, &err);
-	return NULL;
 }
 
 void

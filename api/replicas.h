@@ -7,8 +7,6 @@
 
 /* The replica of the path's id; NULL: it was answered. */
 const struct msg_replica *replicas_find(struct call *call);
-/* The same, and one that runs on this node. */
-const struct msg_replica *replicas_find_here(struct call *call);
 /* A target of the query; false: it was answered. */
 bool replicas_target(struct call *call, const char *text, struct rows_target *out);
 

@@ -28,7 +28,7 @@
 #include "wire/url.h"
 #include "wire/ws.h"
 
-enum { EXIT_OWN = 125, INPUT_BYTES = 16384, OUT_MAX = 1 << 20, LIST_BYTES = 300 };
+enum { EXIT_OWN = 125, INPUT_BYTES = 16384, OUT_MAX = 1 << 20 };
 
 struct session {
 	const struct cli *cli;
@@ -41,7 +41,8 @@ struct session {
 	bool raw;
 	struct termios before;
 	int signals;
-	int status; /* -1: runs */
+	int status;     /* -1: runs */
+	char lost[512]; /* why the way to another node's replica was lost; "": it was not */
 };
 
 /* ---- to the node ---- */
@@ -222,6 +223,9 @@ take_frame(struct session *s)
 		if (bytes == 4)
 			s->status = data[0];
 		break;
+	case MSG_FRAME_LOST:
+		text_printable((const char *)data, bytes, s->lost, sizeof(s->lost));
+		break;
 	default:
 		break;
 	}
@@ -247,8 +251,10 @@ take_piece(struct session *s, enum ws_event event, const struct ws_piece *piece,
 		return 0;
 	case WS_CLOSED:
 		put_message(s, WS_OP_CLOSE, body, ws_put_close(body, piece->code, NULL));
-		if (s->status < 0)
-			return err_set(err, ERR_UNREACHABLE, "the node ended the session");
+		if (s->status < 0) {
+			err_set(err, ERR_UNREACHABLE, "the node ended the session");
+			return s->lost[0] ? err_why(err, "%s", s->lost) : -1;
+		}
 		return 0;
 	case WS_BAD:
 		return err_set(err, ERR_CORRUPT, "the node's answer is damaged");
@@ -320,6 +326,23 @@ run(struct session *s, struct err *err)
 
 /* ---- begin and end ---- */
 
+/* Of what another node has its container is not told here, but that it is ready is. */
+static bool
+runs(const json_t *r)
+{
+	static const char *const states[] = {"ready", "starting", "unhealthy", "draining"};
+	const char *state = json_read_text(r, "state");
+
+	if (json_read_bool(r, "here"))
+		return strcmp(json_read_text(json_read_get(r, "container"), "state"), "running") ==
+		       0;
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		if (strcmp(state, states[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int
 find_replica(const struct cli *cli, uint64_t *id_out, struct err *err)
 {
@@ -337,23 +360,19 @@ find_replica(const struct cli *cli, uint64_t *id_out, struct err *err)
 	if (client_get(cli, path, &answer, err) == 0)
 		root = json_read_parse(buf_cstr(&answer), answer.length, err);
 	const json_t *items = json_read_array(root, "items");
-	for (size_t i = 0; root && rc < 0 && i < json_read_count(items); i++) {
-		const json_t *r = json_read_at(items, i);
-		const json_t *container = json_read_get(r, "container");
+	/* One of this node is nearer. */
+	for (int far = 0; root && rc < 0 && far < 2; far++) {
+		for (size_t i = 0; rc < 0 && i < json_read_count(items); i++) {
+			const json_t *r = json_read_at(items, i);
 
-		if (strcmp(json_read_text(container, "state"), "running") != 0)
-			continue;
-		*id_out = (uint64_t)json_read_int(r, "id");
-		rc = 0;
+			if (json_read_bool(r, "here") == far || !runs(r))
+				continue;
+			*id_out = (uint64_t)json_read_int(r, "id");
+			rc = 0;
+		}
 	}
 	if (root && rc < 0) {
-		char nodes[LIST_BYTES];
-
-		target_elsewhere(items, nodes, sizeof(nodes));
-		err_set(err, ERR_NOT_FOUND, "no replica of %s is running%s", text,
-			nodes[0] ? " here" : "");
-		if (nodes[0])
-			err_why(err, "there are some on %s: ask on one of them", nodes);
+		err_set(err, ERR_NOT_FOUND, "no replica of %s is running", text);
 		err_fix(err, "zlayer ps -a %s shows them all", text);
 	}
 	json_read_free(root);

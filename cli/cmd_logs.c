@@ -19,7 +19,7 @@
 #include "cli/when.h"
 #include "wire/json_read.h"
 
-enum { LINE_MAX_BYTES = 256 << 10, LIST_BYTES = 300 };
+enum { LINE_MAX_BYTES = 256 << 10 };
 
 struct source {
 	struct client client;
@@ -29,6 +29,7 @@ struct source {
 
 struct logs {
 	const struct cli *cli;
+	struct err lost; /* lines that could not be had, of a replica; kind 0: none */
 	struct source sources[ARGS_OPERANDS_MAX];
 	size_t count;
 };
@@ -65,9 +66,29 @@ show_text(const struct logs *l, const json_t *line)
 	fputc('\n', stdout);
 }
 
+/* The lines of a replica cannot be had (any more); those of the others go on. */
+static void
+show_lost(struct logs *l, const json_t *line)
+{
+	const json_t *lost = json_read_get(line, "lost");
+	const char *what = json_read_text(lost, "what");
+	const char *why = json_read_string(json_read_at(json_read_array(lost, "why"), 0));
+	const char *name = json_read_text(line, "replica");
+
+	if (json_read_bool(lost, "again")) {
+		cli_note(l->cli, "%s: %s%s%s (it goes on when that is back)", name, what,
+			 why[0] ? ": " : "", why);
+		return;
+	}
+	cli_note(l->cli, "%s: %s%s%s", name, what, why[0] ? ": " : "", why);
+	err_set(&l->lost, ERR_UNREACHABLE, "the log is not whole: what %s wrote is missing", name);
+	err_why(&l->lost, "%s%s%s", what, why[0] ? ": " : "", why);
+	err_fix(&l->lost, "%s", json_read_text(lost, "fix"));
+}
+
 /* An NDJSON line; false when it is the node's error. */
 static bool
-show_line(const struct logs *l, struct buf *b, struct err *err)
+show_line(struct logs *l, struct buf *b, struct err *err)
 {
 	const char *grep = l->cli->args.value[FLAG_GREP];
 	struct err ignored = {0};
@@ -77,6 +98,8 @@ show_line(const struct logs *l, struct buf *b, struct err *err)
 	if (json_read_get(line, "error")) {
 		client_problem(buf_cstr(b), b->length, 500, err);
 		good = false;
+	} else if (json_read_get(line, "lost")) {
+		show_lost(l, line);
 	} else if (line && (!grep || strstr(json_read_text(line, "text"), grep))) {
 		if (cli_machine(l->cli))
 			cli_out_json(l->cli, buf_cstr(b), b->length);
@@ -88,7 +111,7 @@ show_line(const struct logs *l, struct buf *b, struct err *err)
 }
 
 static int
-take(const struct logs *l, struct source *s, const char *data, size_t bytes, struct err *err)
+take(struct logs *l, struct source *s, const char *data, size_t bytes, struct err *err)
 {
 	while (bytes > 0) {
 		const char *end = memchr(data, '\n', bytes);
@@ -109,7 +132,7 @@ take(const struct logs *l, struct source *s, const char *data, size_t bytes, str
 }
 
 static int
-read_source(const struct logs *l, struct source *s, struct err *err)
+read_source(struct logs *l, struct source *s, struct err *err)
 {
 	char data[32 << 10];
 
@@ -234,30 +257,6 @@ open_source(const struct cli *cli, const char *operand, struct source *s, struct
 	return rc;
 }
 
-/* Lines are read where they were written. */
-static void
-say_elsewhere(const struct cli *cli, const char *operand)
-{
-	char text[TARGET_TEXT_BYTES], path[256], nodes[LIST_BYTES];
-	struct err ignored = {0};
-	struct target t;
-	struct buf answer;
-
-	if (cli->quiet || target_resolve(cli, operand, &t, &ignored) < 0)
-		return;
-	target_text(&t, text);
-	text_format(path, sizeof(path), "/v1/replicas?target=%s", text);
-	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
-	json_t *root = client_get(cli, path, &answer, &ignored) < 0
-			       ? NULL
-			       : json_read_parse(buf_cstr(&answer), answer.length, &ignored);
-	target_elsewhere(json_read_array(root, "items"), nodes, sizeof(nodes));
-	if (nodes[0])
-		cli_note(cli, "What %s wrote on %s is read there.", text, nodes);
-	json_read_free(root);
-	buf_fini(&answer);
-}
-
 int
 cmd_logs(struct cli *cli)
 {
@@ -275,10 +274,12 @@ cmd_logs(struct cli *cli)
 	for (; rc == 0 && logs.count < cli->args.operands_count; logs.count++)
 		rc = open_source(cli, cli->args.operands[logs.count], &logs.sources[logs.count],
 				 &err);
-	for (size_t i = 0; rc == 0 && i < logs.count; i++)
-		say_elsewhere(cli, cli->args.operands[i]);
 	while (rc == 0 && any)
 		rc = turn(&logs, &any, &err);
+	if (rc == 0 && logs.lost.kind) {
+		err = logs.lost;
+		rc = -1;
+	}
 	for (size_t i = 0; i < logs.count; i++) {
 		client_close(&logs.sources[i].client);
 		buf_fini(&logs.sources[i].line);

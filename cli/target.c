@@ -286,33 +286,6 @@ target_only(const struct cli *cli, const char *text, struct target *out, struct 
 	return rc;
 }
 
-/* One of "a, b, c". */
-static bool
-is_listed(const char *list, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (const char *at = list; (at = strstr(at, name)); at += length) {
-		if ((at == list || at[-1] == ' ') && (!at[length] || at[length] == ','))
-			return true;
-	}
-	return false;
-}
-
-void
-target_elsewhere(const json_t *replicas, char *out, size_t cap)
-{
-	out[0] = 0;
-	for (size_t i = 0; i < json_read_count(replicas); i++) {
-		const json_t *r = json_read_at(replicas, i);
-		const char *node = json_read_text(r, "node");
-		size_t used = strlen(out);
-
-		if (!json_read_bool(r, "here") && node[0] && !is_listed(out, node))
-			text_format(out + used, cap - used, "%s%s", used ? ", " : "", node);
-	}
-}
-
 void
 target_text(const struct target *t, char out[TARGET_TEXT_BYTES])
 {

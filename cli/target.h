@@ -33,9 +33,6 @@ int target_resolve(const struct cli *cli, const char *text, struct target *out,
 /* A deployment; with text NULL the only one there is. */
 int target_only(const struct cli *cli, const char *text, struct target *out,
 		struct err *err) MUST_CHECK;
-/* The other nodes that its replicas (items of GET /v1/replicas) run on, as "edge-2, edge-3"; ""
- * when all are here. */
-void target_elsewhere(const json_t *replicas, char *out, size_t cap);
 /* "my-app/web.1" */
 void target_text(const struct target *t, char out[TARGET_TEXT_BYTES]);
 

@@ -100,8 +100,9 @@ enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS };
  *   INVITE             makes a second ticket; the first one is told to nobody
  *   JOIN               with the same key it is the same node
  *   LEAVE MEMBER ADMIT state what is to be
- *   EXEC               runs the command again; the first run's stream has ended with its process
+ *   EXEC FAR_EXEC      runs the command again; the first run's stream has ended with its process
  *   FETCH_BLOB         passes records that say where they belong: what the reader has is dropped
+ *   FAR_LOGS WHY       only read
  *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
  */
 enum {
@@ -123,7 +124,7 @@ enum msg_op {
 	MSG_OP_EVENTS,    /* struct msg_events_op; answer fd: array of struct msg_event */
 	/* runtime -> scheduler */
 	MSG_OP_PLAN, /* struct msg_plan_op; answer fd: ring/plan.h encoding */
-	/* api -> runtime */
+	/* api -> runtime; EXEC and LOGS also scheduler -> runtime, for another node */
 	MSG_OP_IMAGE_IMPORT, /* struct msg_import, fd: tar archive of an OCI layout; answer
 				msg_imported */
 	MSG_OP_IMAGE_REMOVE, /* struct msg_import: name */
@@ -169,6 +170,10 @@ enum msg_op {
 	MSG_OP_BACKUP,  /* struct msg_backup; answer msg_backed_up, fd: the file */
 	MSG_OP_RESTORE, /* struct msg_restore, fd: the file; answer msg_restored */
 	MSG_OP_RECOVER, /* struct msg_recover, maybe a fd: keys; answer msg_recovered */
+	/* api -> scheduler: what another node has alone */
+	MSG_OP_FAR_LOGS, /* struct msg_far_logs, fd: stream */
+	MSG_OP_FAR_EXEC, /* struct msg_far_exec, fds: stream, the command (ring/words.h) */
+	MSG_OP_WHY,      /* struct msg_why_op; answer msg_why_answer, fd */
 };
 
 #endif

@@ -6,6 +6,7 @@
  * ring/msg.h. Words of the user are checked by the scheduler, whoever has checked them before. */
 
 #include "ring/msg_base.h"
+#include "ring/msg_container.h"
 
 enum {
 	MSG_PAIRS = 1024,    /* text of labels or taints: "key=value" each behind the other, '\n' */
@@ -222,6 +223,48 @@ struct msg_node_op {
 struct msg_admit {     /* who may join */
 	uint32_t mode; /* enum msg_admission */
 	uint32_t pad_;
+};
+
+/* ---- asked by api: what another node has alone ---- */
+
+/* As MSG_OP_LOGS and MSG_OP_EXEC of the runtime, of a replica of that node. A stream that is lost
+ * ends with MSG_FRAME_LOST. */
+struct msg_far_logs { /* fd: the stream */
+	uint32_t node;
+	uint32_t pad_;
+	struct msg_logs logs;
+};
+struct msg_far_exec { /* fds: the stream, the command (ring/words.h) */
+	uint32_t node;
+	uint32_t pad_;
+	struct msg_exec exec;
+};
+
+/* Why nodes do not take (more of) a service, as its conductor has it. */
+struct msg_why_op {
+	uint64_t service;
+};
+/* Answer: struct msg_why_answer, fd: array of struct msg_why, by node. */
+struct msg_why_answer {
+	uint32_t by; /* node that says so; 0: this one, which is in no cluster */
+	uint32_t count;
+	struct msg_reason doubt; /* the conductor could not be asked: this node's own view; kind 0 */
+};
+
+enum msg_why_flag {
+	MSG_WHY_FITS = 1 << 0,  /* it would take one more: there is no reason */
+	MSG_WHY_KNOWN = 1 << 1, /* what is free on it */
+	MSG_WHY_HAS = 1 << 2,   /* it has a replica of the service */
+};
+
+struct msg_why {
+	char node[MSG_NAME];
+	uint32_t id;
+	uint32_t flags; /* enum msg_why_flag */
+	uint32_t cpu_free_milli;
+	uint32_t pad_;
+	uint64_t memory_free_bytes;
+	char text[MSG_TEXT]; /* "" when it fits */
 };
 
 #endif

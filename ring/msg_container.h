@@ -106,6 +106,9 @@ enum msg_frame {
 	MSG_FRAME_ERROR,  /* text: could not be started (exit 125..127 follows) */
 	MSG_FRAME_LINE,   /* logs: i64 wall_ns, u32 attempt, u8 stream (1 out, 2 err), u8 flags
 			   * (1: line was cut), u16 0, then the line without its end */
+	/* Of another node's replica, the last one: */
+	MSG_FRAME_LOST, /* text: why the way to it ended */
+	MSG_FRAME_DONE, /* nothing: all of it has come. A stream without either was lost, too */
 };
 enum { MSG_FRAME_MAX = 65536, MSG_FRAME_HEAD = 8 };
 

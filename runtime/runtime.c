@@ -61,7 +61,11 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	out->request_body_bytes = RING_BODY_MAX;
 	out->answers[0] = (struct ring_answers_layout){
 		.role = ROLE_API, .instances = 1, .slots = API_SLOTS, .body_bytes = RING_BODY_MAX};
-	out->answers_count = 1;
+	out->answers[1] = (struct ring_answers_layout){.role = ROLE_SCHEDULER,
+						       .instances = 2,
+						       .slots = MSG_SLOTS,
+						       .body_bytes = RING_BODY_MAX};
+	out->answers_count = 2;
 	out->metric_series = METRIC_SERIES;
 }
 

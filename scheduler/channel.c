@@ -60,6 +60,7 @@ struct channel {
 	bool client;
 	bool up;
 	bool lingers;
+	bool paused;
 	bool closing;       /* by the owner: what is queued goes out first */
 	bool dead;          /* the owner has been told, or knows */
 	struct buf out;     /* encrypted, not yet given to libuv */
@@ -379,6 +380,9 @@ channel_close(struct channel *c)
 		bury(c);
 		return;
 	}
+	channel_pause(c, false); /* the other side's end is to be seen */
+	if (c->dead)
+		return;
 	c->closing = true;
 	tls_close(c->tls); /* adds to what is to be sent */
 	uv_timer_start(&c->timer, late, CLOSE_MS, 0);
@@ -442,7 +446,7 @@ take_kind(struct channel *c, uint8_t kind)
 {
 	if (!know_peer(c))
 		return;
-	if (kind < CHANNEL_GOSSIP || kind > CHANNEL_STORE) {
+	if (kind < CHANNEL_GOSSIP || kind > CHANNEL_CALL) {
 		end_because(c, ERR_UNSUPPORTED, "it asks for what this version does not know");
 		return;
 	}
@@ -510,6 +514,27 @@ readable(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
 		end_because(c, ERR_UNREACHABLE, n == UV_EOF ? "it closed it" : uv_strerror((int)n));
 	else if (n > 0)
 		take_bytes(c, data->base, (size_t)n);
+}
+
+void
+channel_pause(struct channel *c, bool on)
+{
+	if (c->dead || c->closing || c->paused == on)
+		return;
+	c->paused = on;
+	if (on) {
+		uv_read_stop((uv_stream_t *)&c->tcp);
+		return;
+	}
+	int rc = uv_read_start((uv_stream_t *)&c->tcp, give_buffer, readable);
+	if (rc < 0)
+		end_because(c, ERR_UNREACHABLE, uv_strerror(rc));
+}
+
+size_t
+channel_pending(const struct channel *c)
+{
+	return c->out.length + c->sending.length;
 }
 
 /* ---- begins ---- */

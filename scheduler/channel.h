@@ -32,7 +32,7 @@ enum {
 };
 
 enum channel_standing { CHANNEL_MEMBER, CHANNEL_LAPSED, CHANNEL_STRANGER };
-enum channel_kind { CHANNEL_GOSSIP = 1, CHANNEL_ADMISSION = 2, CHANNEL_STORE = 3 };
+enum channel_kind { CHANNEL_GOSSIP = 1, CHANNEL_ADMISSION = 2, CHANNEL_STORE = 3, CHANNEL_CALL = 4 };
 
 struct channel;
 
@@ -74,6 +74,11 @@ int channel_connect(uv_loop_t *loop, struct channel_rules *rules, const struct a
 int channel_accept(uv_loop_t *loop, struct channel_rules *rules, int fd,
 		   const struct channel_calls *calls, void *arg, struct channel **out,
 		   struct err *err) MUST_CHECK;
+
+/* Takes nothing more of the other side, which then stops sending; or goes on. */
+void channel_pause(struct channel *c, bool on);
+/* Written and not yet sent. */
+size_t channel_pending(const struct channel *c);
 
 /* Another owner from now on: also from within `up`. */
 void channel_give(struct channel *c, const struct channel_calls *calls, void *arg);

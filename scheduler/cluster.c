@@ -169,6 +169,8 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	list_init(&c->changes);
 	list_init(&c->admits);
 	list_init(&c->feds);
+	list_init(&c->asks);
+	list_init(&c->serves);
 	uv_timer_init(station_loop(st), &c->again);
 	uv_timer_init(station_loop(st), &c->tick);
 	c->again.data = c;
@@ -458,12 +460,13 @@ bool
 cluster_asked(uint16_t op)
 {
 	return (op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT) ||
-	       (op >= MSG_OP_BACKUP && op <= MSG_OP_RECOVER);
+	       (op >= MSG_OP_BACKUP && op <= MSG_OP_RECOVER) || op == MSG_OP_FAR_LOGS ||
+	       op == MSG_OP_FAR_EXEC || op == MSG_OP_WHY;
 }
 
 void
 cluster_request(struct cluster *c, const struct station_request *q, const void *body, size_t bytes,
-		const int *fds, size_t count)
+		int *fds, size_t count)
 {
 	if (c->over)
 		return; /* it is given to the next process */
@@ -491,6 +494,11 @@ cluster_request(struct cluster *c, const struct station_request *q, const void *
 		break;
 	case MSG_OP_RECOVER:
 		cluster_recover_request(c, q, body, bytes, fds, count);
+		break;
+	case MSG_OP_FAR_LOGS:
+	case MSG_OP_FAR_EXEC:
+	case MSG_OP_WHY:
+		cluster_far_request(c, q, body, bytes, fds, count);
 		break;
 	default:
 		assert(!"one of cluster_asked");
@@ -534,6 +542,7 @@ cluster_free(struct cluster *c)
 	cluster_admit_end(c);
 	cluster_leave_end(c);
 	cluster_feed_end(c);
+	cluster_far_end(c);
 	cluster_link_end(c);
 	cluster_place_end(c);
 	while (map_next(&c->nodes, &it))

@@ -51,10 +51,10 @@ int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 void cluster_rows_changed(struct cluster *c);
 /* The configuration was taken over anew. */
 void cluster_configured(struct cluster *c);
-/* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER. */
+/* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER; FAR_LOGS, FAR_EXEC, WHY. */
 bool cluster_asked(uint16_t op);
 void cluster_request(struct cluster *c, const struct station_request *q, const void *body,
-		     size_t bytes, const int *fds, size_t count);
+		     size_t bytes, int *fds, size_t count);
 /* At the end of each turn of the loop: what callbacks put off, and tables. */
 void cluster_turn(struct cluster *c);
 /* True: the process is to end, so that its successor begins as what the node is now. */

@@ -142,6 +142,10 @@ struct cluster {
 	struct cluster_order_mark order_mark;
 	uint64_t order_at_ns, turn_at_ns;
 
+	/* cluster_far.c */
+	struct list asks, serves;
+	size_t asks_count, serves_count;
+
 	/* cluster_join.c, cluster_leave.c: at most one of a kind */
 	struct cluster_join *join;
 	struct petition *renewal;
@@ -305,6 +309,16 @@ void cluster_pass_tick(struct cluster *c, uint64_t now_ns);
 void cluster_pass_end(struct cluster *c);
 void cluster_order_tick(struct cluster *c, uint64_t now_ns);
 void cluster_order_publish(struct cluster *c);
+
+/* ---- cluster_far.c ---- */
+
+/* FAR_LOGS, FAR_EXEC, WHY. */
+void cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
+			 size_t bytes, int *fds, size_t count);
+void cluster_far_channel(void *arg, struct channel *channel);
+/* It is sent away, or has left. */
+void cluster_far_part(struct cluster *c, uint32_t node);
+void cluster_far_end(struct cluster *c);
 
 /* ---- cluster_join.c, cluster_renew.c ---- */
 

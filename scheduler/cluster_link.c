@@ -148,6 +148,7 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		.rules = c->rules,
 		.admission = cluster_admit_channel,
 		.store = cluster_feed_channel,
+		.call = cluster_far_channel,
 		.arg = c,
 	};
 
@@ -290,6 +291,7 @@ cluster_link_part(struct cluster *c, struct cluster_node *n)
 	(void)gossip_roster_remove(c->gossip, n->row.node);
 	shell_peer_remove(c->shell, n->row.node);
 	cluster_feed_part(c, n->row.node);
+	cluster_far_part(c, n->row.node);
 	c->put = true;
 }
 

@@ -179,6 +179,12 @@ const struct tidings_scale *placing_scale_last(const struct placing *p, const st
 void placing_rather(struct placing *p, const struct service *s, const uint32_t *nodes,
 		    size_t count);
 
+
+/* Who conducts it, as far as is known here; 0: nobody. */
+uint32_t placing_conductor(struct placing *p, const struct deployment *d);
+/* Why each node would not take one more replica of it, or that it would: rows of struct msg_why, at
+ * most so many, those with a reason first. Whole on the conductor. */
+void placing_why(struct placing *p, const struct service *s, size_t max, struct buf *out);
 /* Why replicas of it have no node, as an error; what is said of a service that waits. */
 void placing_cause(struct model *m, struct service *s, struct err *err);
 

@@ -373,6 +373,65 @@ look_why(const struct placing *p, const struct fleet_service *f, struct why *out
 	}
 }
 
+uint32_t
+placing_conductor(struct placing *p, const struct deployment *d)
+{
+	return fleet_refresh(&p->fleet) < 0 ? 0 : fleet_coordinator(&p->fleet, d->row.id);
+}
+
+static bool
+has_one(const struct fleet_service *f, const struct fleet_node *n)
+{
+	for (struct list *it = f->claims.next; it != &f->claims; it = it->next) {
+		const struct fleet_claim *c = container_of(it, struct fleet_claim, of_service);
+
+		if (c->node == n && fleet_claim_lives(c) && c->claim.state != CLAIM_FAILED &&
+		    c->claim.state != CLAIM_LEAVING)
+			return true;
+	}
+	return false;
+}
+
+static void
+put_why(const struct placing *p, const struct fleet_service *f, struct whynot_row *row,
+	struct buf *out)
+{
+	const struct fleet_node *n = row->node;
+	struct msg_why why = {
+		.id = n->id,
+		.cpu_free_milli = row->fit.cpu_free_milli,
+		.memory_free_bytes = row->fit.memory_free_bytes,
+	};
+
+	text_copy(why.node, sizeof(why.node), n->name);
+	whynot_sentence(&p->fleet, f, row, why.text, sizeof(why.text));
+	why.flags = (row->fit.reasons ? 0 : MSG_WHY_FITS) | (has_one(f, n) ? MSG_WHY_HAS : 0);
+	if (!(row->fit.reasons & FIT_DEAD) && n->cpu_milli)
+		why.flags |= MSG_WHY_KNOWN;
+	buf_put(out, &why, sizeof(why));
+}
+
+void
+placing_why(struct placing *p, const struct service *s, size_t max, struct buf *out)
+{
+	const struct fleet_service *f = fleet_service(&p->fleet, s->row.id);
+	size_t count = 0;
+
+	if (!f || !f->known)
+		return;
+	for (int fits = 0; fits < 2; fits++) {
+		for (size_t i = 0; i < p->fleet.nodes_count && count < max; i++) {
+			struct whynot_row row = {.node = p->fleet.nodes[i]};
+
+			coordinator_why(&p->core.coordinator, f, row.node, &row.fit);
+			if (!row.fit.reasons != !!fits)
+				continue;
+			put_why(p, f, &row, out);
+			count++;
+		}
+	}
+}
+
 /* Each node with its reason; as many to a line as there is room for. */
 static void
 say_nodes(const struct placing *p, const struct fleet_service *f, const struct why *why,

@@ -28,6 +28,7 @@ enum {
 	BUSY_MS = 2000,
 	SETTLE_MS = 5000,
 	ANSWER_BYTES_MAX = 8 << 20,
+	ASK_SLOTS = 64,
 };
 
 struct scheduler {
@@ -403,6 +404,8 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	(void)welcome;
 	out->log_bytes = LOG_BYTES;
 	out->metric_series = METRIC_SERIES;
+	out->request_slots = ASK_SLOTS;
+	out->request_body_bytes = RING_BODY_MAX;
 	publish_layout(out);
 	out->answers[out->answers_count++] = (struct ring_answers_layout){
 		.role = ROLE_API,

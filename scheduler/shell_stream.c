@@ -165,6 +165,9 @@ on_up(void *arg, struct channel *channel)
 	} else if (channel_kind(channel) == CHANNEL_STORE) {
 		stream_free(t);
 		hand_over(s, channel, s->config.store);
+	} else if (channel_kind(channel) == CHANNEL_CALL) {
+		stream_free(t);
+		hand_over(s, channel, s->config.call);
 	} /* else its first byte says whose it is */
 }
 

@@ -471,23 +471,6 @@ test_targets(void **state)
 }
 
 static void
-test_replicas_elsewhere(void **state)
-{
-	json_t *list =
-		json("[{\"node\":\"edge-10\",\"here\":false},{\"node\":\"edge-1\",\"here\":false},"
-		     "{\"node\":\"edge-2\",\"here\":true},{\"node\":\"edge-10\",\"here\":false},"
-		     "{\"node\":null,\"here\":true},{\"node\":\"edge-1\",\"here\":false}]");
-	char text[64];
-
-	(void)state;
-	target_elsewhere(list, text, sizeof(text));
-	assert_string_equal(text, "edge-10, edge-1");
-	target_elsewhere(NULL, text, sizeof(text));
-	assert_string_equal(text, "");
-	json_read_free(list);
-}
-
-static void
 test_yaml(void **state)
 {
 	json_t *v = json(
@@ -600,7 +583,6 @@ main(void)
 		cmocka_unit_test(test_progress_sees_each_end),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_yaml),
-		cmocka_unit_test(test_replicas_elsewhere),
 		cmocka_unit_test(test_when),
 		cmocka_unit_test(test_long_text),
 	};

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one node has alone, for the others: logs and commands of its replicas, and why nodes do not
+ * take a service, which its conductor knows. api asks its own scheduler, which asks the other
+ * node's over a channel of its own (far_line.h); that one asks its runtime, as its own api would.
+ *
+ * Who may ask is judged where a person asks: by the mode of that node's admin socket. The node that
+ * is asked trusts members, who can have it run anything anyway (docs/security.md). It gives what is
+ * its own alone, and asks no third one.
+ *
+ * A line that is broken by a node that does not answer any more is not mended here: who follows a
+ * log asks again.
+ */
+#include "scheduler/cluster_inside.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "ring/words.h"
+#include "scheduler/far_line.h"
+#include "scheduler/placing.h"
+
+enum {
+	ASKS_MAX = 192,   /* of this node's users */
+	SERVES_MAX = 192, /* for all other nodes */
+	SERVES_OF_NODE_MAX = 64,
+	RUNTIME_MS = 8000,
+	WHY_ROWS_MAX = 1024,
+	WHY_BYTES_MAX = WHY_ROWS_MAX * sizeof(struct msg_why),
+	SINCE_BYTES = 40,
+};
+
+/* ---- why nodes do not take a service ---- */
+
+/* "not reachable" since when, as this node knows it. */
+static void
+add_since(const struct cluster *c, struct msg_why *row)
+{
+	const struct cluster_node *n = cluster_roster_find(c, row->id);
+	char since[SINCE_BYTES];
+
+	if (!n || n->state != GOSSIP_DEAD || !n->since_wall_ns || row->flags & MSG_WHY_FITS)
+		return;
+	size_t used = strlen(row->text);
+	text_time(n->since_wall_ns, 0, since, sizeof(since));
+	text_format(row->text + used, sizeof(row->text) - used, " since %s", since);
+}
+
+/* Rows of struct msg_why, as this node sees it. */
+static void
+own_why(struct cluster *c, uint64_t service, struct buf *rows)
+{
+	const struct service *s = model_service_by_id(c->m, service);
+
+	if (c->placing && s)
+		placing_why(c->placing, s, WHY_ROWS_MAX, rows);
+	for (size_t i = 0; i < rows->length / sizeof(struct msg_why); i++)
+		add_since(c, (struct msg_why *)(void *)rows->data + i);
+}
+
+static void
+answer_why(struct cluster *c, const struct station_request *q, uint32_t by, const struct err *doubt,
+	   const struct buf *rows)
+{
+	struct msg_why_answer a = {.by = by};
+	struct err err = {0};
+	defer_close int fd = buf_ok(rows) ? fd_memfd_sealed("why", rows->data, rows->length) : -1;
+
+	if (fd < 0) {
+		err_set(&err, ERR_NO_MEMORY, "no memory to say why nodes do not take it");
+		cluster_refuse(c, q, &err);
+		return;
+	}
+	a.count = (uint32_t)(rows->length / sizeof(struct msg_why));
+	if (doubt)
+		msg_reason_from(doubt, &a.doubt);
+	cluster_answer(c, q, &a, sizeof(a), &fd, 1);
+}
+
+static void
+answer_own_why(struct cluster *c, const struct station_request *q, uint64_t service,
+	       const struct err *doubt)
+{
+	struct buf rows;
+
+	buf_init(&rows, MEM_SCHEDULER, WHY_BYTES_MAX);
+	own_why(c, service, &rows);
+	answer_why(c, q, c->member ? c->keep.node : 0, doubt, &rows);
+	buf_fini(&rows);
+}
+
+/* ---- asking ---- */
+
+struct ask {
+	struct list link;
+	struct cluster *c;
+	struct far_line *line;
+	uint32_t node;
+	struct station_request request;
+	bool answered;
+	uint64_t service; /* of a WHY; else 0 */
+	int stream;       /* -1: handed over, or a WHY */
+	struct buf call;
+};
+
+static void
+ask_free(struct ask *a)
+{
+	list_remove(&a->link);
+	a->c->asks_count--;
+	fd_close(&a->stream);
+	buf_fini(&a->call);
+	mem_free(a);
+}
+
+static void
+answer_failed(struct ask *a, const struct err *err)
+{
+	if (a->answered)
+		return;
+	a->answered = true;
+	if (a->service)
+		answer_own_why(a->c, &a->request, a->service, err);
+	else
+		cluster_refuse(a->c, &a->request, err);
+}
+
+static void
+ask_up(void *arg)
+{
+	struct ask *a = arg;
+
+	(void)far_line_send(a->line, &a->call);
+}
+
+/* The conductor's rows; false: they are not what a node writes. */
+static bool
+take_rows(const void *data, size_t bytes, struct buf *rows)
+{
+	struct msg_why row;
+	struct cursor in;
+	bool bad;
+
+	cursor_init(&in, data, bytes);
+	for (size_t i = 0; i < WHY_ROWS_MAX && far_wire_next_why(&in, &row, &bad); i++)
+		buf_put(rows, &row, sizeof(row));
+	return !bad;
+}
+
+static void
+take_why(struct ask *a, const void *data, size_t bytes)
+{
+	struct err err = {0};
+	struct buf rows;
+
+	buf_init(&rows, MEM_SCHEDULER, WHY_BYTES_MAX);
+	if (take_rows(data, bytes, &rows)) {
+		a->answered = true;
+		answer_why(a->c, &a->request, a->node, NULL, &rows);
+	} else {
+		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
+		answer_failed(a, &err);
+	}
+	buf_fini(&rows);
+	far_line_end(a->line);
+	ask_free(a);
+}
+
+static void
+ask_first(void *arg, const struct far_frame *f)
+{
+	struct ask *a = arg;
+	struct err err = {0};
+	const void *rest;
+	size_t bytes;
+
+	if (!far_wire_get_answer(f->data, f->bytes, &err, &rest, &bytes))
+		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
+	if (!err.kind && a->service) {
+		take_why(a, rest, bytes);
+		return;
+	}
+	if (!err.kind && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
+		a->answered = true;
+		cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
+		return;
+	}
+	answer_failed(a, &err);
+	far_line_end(a->line);
+	ask_free(a);
+}
+
+static void
+ask_ended(void *arg, const struct err *why)
+{
+	struct ask *a = arg;
+	struct err err = *why;
+
+	if (!err.kind)
+		err_set(&err, ERR_UNREACHABLE, "the other node ended the connection");
+	answer_failed(a, &err);
+	ask_free(a);
+}
+
+static const struct far_line_calls ask_calls = {ask_up, ask_first, ask_ended};
+
+static int
+no_way(const struct cluster_node *n, uint32_t node, struct err *err)
+{
+	char since[SINCE_BYTES];
+
+	if (!n || n->row.removed) {
+		err_set(err, ERR_NOT_FOUND, "there is no node %u in this cluster", node);
+		return err_fix(err, "zlayer node ls shows those that there are");
+	}
+	err_set(err, ERR_UNREACHABLE, "%s is not reachable", n->row.name);
+	if (n->state == GOSSIP_LEFT) {
+		err_why(err, "it was stopped");
+	} else if (n->state == GOSSIP_DEAD) {
+		text_time(n->since_wall_ns, 0, since, sizeof(since));
+		err_why(err, "nobody has heard of it since %s", since);
+	} else {
+		err_why(err, "where it is to be reached is not known here");
+	}
+	return err_fix(err, "zlayer explain %s", n->row.name);
+}
+
+static int
+connect_to(struct cluster *c, struct ask *a, struct err *err)
+{
+	const struct cluster_node *n = cluster_roster_find(c, a->node);
+	struct channel *channel;
+	struct addr address;
+
+	if (!c->shell) {
+		err_set(err, ERR_UNREACHABLE, "this node does not speak with the others now");
+		return err_why(err, "%s", c->unbound.what);
+	}
+	if (!n || n->row.removed || n->state == GOSSIP_DEAD || n->state == GOSSIP_LEFT ||
+	    !cluster_address(c, a->node, &address))
+		return no_way(n, a->node, err);
+	if (far_line_new(station_loop(c->st), false, n->row.name, &ask_calls, a, &a->line, err) < 0)
+		return -1;
+	if (channel_connect(station_loop(c->st), c->rules, &address, a->node, CHANNEL_CALL,
+			    &far_line_channel_calls, a->line, &channel, err) == 0) {
+		far_line_channel(a->line, channel);
+		return 0;
+	}
+	far_line_end(a->line);
+	return -1;
+}
+
+/* stream: taken in every case. */
+static void
+ask(struct cluster *c, const struct station_request *q, uint32_t node, const struct far_call *call,
+    int stream)
+{
+	struct ask *a = c->asks_count < ASKS_MAX ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
+	struct err err = {0};
+
+	if (!a) {
+		fd_close(&stream);
+		err_set(&err, ERR_LIMIT, "too many streams of other nodes are open");
+		cluster_refuse(c, q, &err);
+		return;
+	}
+	*a = (struct ask){.c = c, .node = node, .request = *q, .stream = stream};
+	a->service = call->what == FAR_WHY ? call->service : 0;
+	list_init(&a->link);
+	list_push(&c->asks, &a->link);
+	c->asks_count++;
+	buf_init(&a->call, MEM_SCHEDULER, FAR_HEAD + FAR_CALL_MAX);
+	far_wire_put_call(&a->call, call);
+	if (connect_to(c, a, &err) < 0) {
+		answer_failed(a, &err);
+		ask_free(a);
+	}
+}
+
+static void
+malformed(struct cluster *c, const struct station_request *q)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_INVALID, "the request is malformed");
+	cluster_refuse(c, q, &err);
+}
+
+static void
+ask_exec(struct cluster *c, const struct station_request *q, const struct msg_far_exec *far,
+	 int *fds)
+{
+	struct far_call call = {.what = FAR_EXEC, .exec = far->exec};
+	struct err err = {0};
+	struct words words;
+
+	words_init(&words, MEM_SCHEDULER);
+	if (words_read(&words, fds[1], &err) < 0) {
+		cluster_refuse(c, q, &err);
+	} else {
+		call.words = words.text.data;
+		call.words_bytes = words.text.length;
+		call.exec.argc = (uint32_t)words.count;
+		ask(c, q, far->node, &call, fd_take(&fds[0]));
+	}
+	words_fini(&words);
+}
+
+static void
+ask_why(struct cluster *c, const struct station_request *q, uint64_t service)
+{
+	struct far_call call = {.what = FAR_WHY, .service = service};
+	const struct service *s = model_service_by_id(c->m, service);
+	uint32_t node = c->placing && s ? placing_conductor(c->placing, s->deployment) : 0;
+
+	if (!s || !node || node == c->keep.node)
+		answer_own_why(c, q, service, NULL);
+	else
+		ask(c, q, node, &call, -1);
+}
+
+void
+cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
+		    size_t bytes, int *fds, size_t count)
+{
+	const struct msg_far_logs *logs = body;
+	const struct msg_far_exec *exec = body;
+	const struct msg_why_op *why = body;
+
+	if (q->op == MSG_OP_FAR_LOGS && bytes == sizeof(*logs) && count == 1) {
+		const struct far_call call = {.what = FAR_LOGS, .logs = logs->logs};
+
+		ask(c, q, logs->node, &call, fd_take(&fds[0]));
+	} else if (q->op == MSG_OP_FAR_EXEC && bytes == sizeof(*exec) && count == 2 &&
+		   MSG_OK(exec->exec.user) && MSG_OK(exec->exec.workdir)) {
+		ask_exec(c, q, exec, fds);
+	} else if (q->op == MSG_OP_WHY && bytes == sizeof(*why) && why->service) {
+		ask_why(c, q, why->service);
+	} else {
+		malformed(c, q);
+	}
+}
+
+/* ---- serving ---- */
+
+struct served {
+	struct list link;
+	struct cluster *c;
+	struct far_line *line; /* NULL: it has ended */
+	uint32_t node;
+	int stream; /* ours, while the runtime is asked */
+	bool asked;
+};
+
+static void
+served_free_if_done(struct served *s)
+{
+	if (s->line || s->asked)
+		return;
+	list_remove(&s->link);
+	s->c->serves_count--;
+	fd_close(&s->stream);
+	mem_free(s);
+}
+
+static void
+served_answer(struct served *s, const struct err *err, const struct buf *rest)
+{
+	struct buf out;
+
+	buf_init(&out, MEM_SCHEDULER, FAR_HEAD + FAR_ANSWER_MAX);
+	far_wire_put_answer(&out, err, rest ? rest->data : NULL, rest ? rest->length : 0);
+	(void)far_line_send(s->line, &out);
+	buf_fini(&out);
+}
+
+static void
+served_refuse(struct served *s, const struct err *err)
+{
+	served_answer(s, err, NULL);
+	if (s->line)
+		far_line_end(s->line);
+	s->line = NULL;
+	served_free_if_done(s);
+}
+
+static void
+runtime_answered(void *arg, int status, const struct err *failed, const void *body, size_t bytes,
+		 int *fds, size_t count)
+{
+	struct served *s = arg;
+	struct err err = {0};
+
+	(void)body, (void)bytes, (void)fds, (void)count;
+	s->asked = false;
+	if (!s->line) {
+		served_free_if_done(s);
+		return;
+	}
+	if (status != 0) {
+		served_refuse(s, failed);
+		return;
+	}
+	served_answer(s, NULL, NULL);
+	if (s->line && far_line_open(s->line, fd_take(&s->stream), &err) < 0)
+		far_line_break(s->line, &err);
+	served_free_if_done(s);
+}
+
+/* Of this node itself: it asks no third one. */
+static bool
+is_own(const struct cluster *c, uint64_t id, struct err *err)
+{
+	const struct replica *r = model_replica(c->m, id);
+
+	if (r && !r->remote)
+		return true;
+	err_set(err, ERR_NOT_FOUND, "%s does not have this replica (any more)", c->keep.name);
+	err_fix(err, "zlayer ps shows where it is");
+	return false;
+}
+
+static void
+ask_runtime(struct served *s, uint16_t op, const void *body, size_t bytes, int words)
+{
+	struct err err = {0};
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		err_sys(&err, errno, "%s cannot make a stream", s->c->keep.name);
+		served_refuse(s, &err);
+		return;
+	}
+	s->stream = pair[0];
+	int fds[2] = {pair[1], words};
+	int rc = station_ask(s->c->st, ROLE_RUNTIME, 0, op, body, bytes, fds, words < 0 ? 1 : 2,
+			     RUNTIME_MS, runtime_answered, s, &err);
+	fd_close(&pair[1]);
+	if (rc < 0)
+		served_refuse(s, &err);
+	else
+		s->asked = true;
+}
+
+static void
+serve_exec(struct served *s, const struct far_call *call)
+{
+	struct err err = {0};
+	defer_close int words = fd_memfd_sealed("words", call->words, call->words_bytes);
+
+	if (words < 0) {
+		err_sys(&err, errno, "%s cannot take the command", s->c->keep.name);
+		served_refuse(s, &err);
+		return;
+	}
+	ask_runtime(s, MSG_OP_EXEC, &call->exec, sizeof(call->exec), words);
+}
+
+static void
+serve_why(struct served *s, uint64_t service)
+{
+	struct buf rows, out;
+
+	buf_init(&rows, MEM_SCHEDULER, WHY_BYTES_MAX);
+	buf_init(&out, MEM_SCHEDULER, FAR_ANSWER_MAX - 64);
+	own_why(s->c, service, &rows);
+	for (size_t i = 0; i < rows.length / sizeof(struct msg_why); i++)
+		far_wire_put_why(&out, (const struct msg_why *)(const void *)rows.data + i);
+	served_answer(s, NULL, &out);
+	buf_fini(&rows);
+	buf_fini(&out);
+	if (s->line)
+		far_line_end(s->line);
+	s->line = NULL;
+	served_free_if_done(s);
+}
+
+static void
+served_first(void *arg, const struct far_frame *f)
+{
+	struct served *s = arg;
+	struct far_call call;
+	struct err err = {0};
+
+	if (!far_wire_get_call(f->data, f->bytes, &call)) {
+		err_set(&err, ERR_CORRUPT, "%s does not understand the question", s->c->keep.name);
+		served_refuse(s, &err);
+		return;
+	}
+	switch (call.what) {
+	case FAR_LOGS:
+		if (is_own(s->c, call.logs.replica, &err))
+			ask_runtime(s, MSG_OP_LOGS, &call.logs, sizeof(call.logs), -1);
+		break;
+	case FAR_EXEC:
+		if (is_own(s->c, call.exec.replica, &err))
+			serve_exec(s, &call);
+		break;
+	case FAR_WHY:
+		serve_why(s, call.service);
+		return;
+	default:
+		err_set(&err, ERR_UNSUPPORTED, "%s is of an older version and cannot do this",
+			s->c->keep.name);
+		break;
+	}
+	if (err.kind)
+		served_refuse(s, &err);
+}
+
+static void
+served_ended(void *arg, const struct err *why)
+{
+	struct served *s = arg;
+
+	(void)why;
+	s->line = NULL;
+	served_free_if_done(s);
+}
+
+static const struct far_line_calls served_calls = {NULL, served_first, served_ended};
+
+static size_t
+served_of(const struct cluster *c, uint32_t node)
+{
+	size_t count = 0;
+
+	for (struct list *it = c->serves.next; it != &c->serves; it = it->next)
+		count += container_of(it, struct served, link)->node == node;
+	return count;
+}
+
+void
+cluster_far_channel(void *arg, struct channel *channel)
+{
+	struct cluster *c = arg;
+	uint32_t node = channel_peer(channel)->node;
+	struct served *s = c->m && cluster_has(c, node) && c->serves_count < SERVES_MAX &&
+					   served_of(c, node) < SERVES_OF_NODE_MAX
+				   ? mem_zalloc(MEM_SCHEDULER, sizeof(*s))
+				   : NULL;
+	struct err err = {0};
+
+	if (!s || far_line_new(station_loop(c->st), true, channel_peer(channel)->name,
+			       &served_calls, s, &s->line, &err) < 0) {
+		log_event(LOG_WARN, "another node asks for more than this one can give at once",
+			  log_u("node", node), LOG_END);
+		mem_free(s);
+		channel_abort(channel);
+		return;
+	}
+	s->c = c;
+	s->node = node;
+	s->stream = -1;
+	list_init(&s->link);
+	list_push(&c->serves, &s->link);
+	c->serves_count++;
+	far_line_channel(s->line, channel);
+	channel_give(channel, &far_line_channel_calls, s->line);
+}
+
+/* ---- ends ---- */
+
+void
+cluster_far_part(struct cluster *c, uint32_t node)
+{
+	struct list *it, *next;
+	struct err err = {0};
+
+	err_set(&err, ERR_UNREACHABLE, "the other node is no member of the cluster any more");
+	list_each (it, next, &c->asks) {
+		struct ask *a = container_of(it, struct ask, link);
+
+		if (a->node == node)
+			far_line_break(a->line, &err);
+	}
+	list_each (it, next, &c->serves) {
+		struct served *s = container_of(it, struct served, link);
+
+		if (s->node == node && s->line)
+			far_line_break(s->line, &err);
+	}
+}
+
+void
+cluster_far_end(struct cluster *c)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &c->asks) {
+		struct ask *a = container_of(it, struct ask, link);
+
+		/* The successor is given the request again where it was not answered. */
+		far_line_end(a->line);
+		ask_free(a);
+	}
+	list_each (it, next, &c->serves) {
+		struct served *s = container_of(it, struct served, link);
+
+		if (s->line)
+			far_line_end(s->line);
+		s->line = NULL;
+		s->asked = false; /* after this no answers come */
+		served_free_if_done(s);
+	}
+}
