@@ -52,6 +52,8 @@ const struct route route_table[] = {
 	{HTTP_GET, "/v1/services", "listServices", ROUTE_NO_BODY, services_list},
 	{HTTP_GET, "/v1/services/{deployment}/{service}", "getService", ROUTE_NO_BODY,
 	 services_get},
+	{HTTP_GET, "/v1/services/{deployment}/{service}/nodes", "getServiceNodes", ROUTE_NO_BODY,
+	 why_service},
 	{HTTP_PATCH, "/v1/services/{deployment}/{service}", "scaleService", ROUTE_BODY,
 	 services_patch},
 	{HTTP_POST, "/v1/jobs/{deployment}/{service}/run", "runJob", ROUTE_BODY, jobs_run},

@@ -58,6 +58,8 @@ void services_list(struct call *call);
 void services_get(struct call *call);
 void services_patch(struct call *call);
 void services_routes(struct call *call);
+/* why.c */
+void why_service(struct call *call);
 /* replicas.c */
 void replicas_list(struct call *call);
 void replicas_get(struct call *call);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/grid.h"
 #include "cli/job.h"
 
 enum { LOG_LINES = 3 };
@@ -119,6 +120,70 @@ explain_run(struct explain *w, const json_t *r)
 		explain_say(w, "fix", fix);
 	}
 	explain_end(w);
+}
+
+/* ---- nodes ---- */
+
+static void
+node_row(struct grid *g, const json_t *n)
+{
+	const char *why = json_read_text(n, "why");
+	bool known = json_read_kind(json_read_get(n, "cpu_free_milli")) != JSON_READ_NULL;
+	char memory[32] = "";
+
+	if (known)
+		text_human_bytes((uint64_t)json_read_int(n, "memory_free_bytes"), memory,
+				 sizeof(memory));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(n, "node"));
+	if (known)
+		grid_put(g, GRID_PLAIN, "%.1f", (double)json_read_int(n, "cpu_free_milli") / 1000);
+	else
+		grid_put(g, GRID_PLAIN, "%s", "");
+	grid_put(g, GRID_PLAIN, "%s", memory);
+	grid_put(g, why[0] ? GRID_YELLOW : GRID_GREEN, "%s", why[0] ? why : "it would take one");
+}
+
+/* Each node with its reason, as the node that conducts the service has it. */
+static void
+explain_nodes(struct explain *w, const char *deployment, const char *name)
+{
+	struct err ignored = {0};
+	char path[300];
+	struct grid g;
+
+	text_format(path, sizeof(path), "/v1/services/%s/%s/nodes", deployment, name);
+	json_t *root = explain_ask(w, path, &ignored);
+	const json_t *items = json_read_array(root, "items");
+	const json_t *doubt = json_read_get(root, "doubt");
+	if (json_read_text(doubt, "what")[0]) {
+		explain_begin(w, "warn", "nodes", "as this node sees it: %s",
+			      json_read_text(doubt, "what"));
+		explain_end(w);
+	}
+	if (json_read_count(items) == 0) {
+		json_read_free(root);
+		return;
+	}
+	if (w->machine) {
+		for (size_t i = 0; i < json_read_count(items); i++) {
+			const json_t *n = json_read_at(items, i);
+			const char *why = json_read_text(n, "why");
+
+			explain_begin(w, why[0] ? "warn" : "ok", "node", "%s: %s",
+				      json_read_text(n, "node"),
+				      why[0] ? why : "it would take one");
+			explain_say(w, "node", json_read_text(n, "node"));
+			explain_say(w, "why", why);
+			explain_end(w);
+		}
+	} else {
+		grid_init(&g, "NODE|CPU FREE|MEMORY FREE|WHY NOT");
+		for (size_t i = 0; i < json_read_count(items); i++)
+			node_row(&g, json_read_at(items, i));
+		grid_print(&g, w->cli->colour_out, &w->out);
+		grid_fini(&g);
+	}
+	json_read_free(root);
 }
 
 /* ---- scaling ---- */
@@ -319,8 +384,10 @@ explain_service(struct explain *w, const json_t *s, uint32_t index)
 	if (json_read_bool(s, "unplaced")) {
 		explain_begin(w, "FAIL", "place", "%s/%s: %s", deployment, name,
 			      json_read_text(reason, "what"));
-		explain_reason(w, reason);
+		/* The table has what the reason could only begin to say. */
+		explain_say(w, "fix", json_read_text(reason, "fix"));
 		explain_end(w);
+		explain_nodes(w, deployment, name);
 	} else if (json_read_bool(s, "waits")) {
 		explain_begin(w, "FAIL", "depends", "%s/%s: %s", deployment, name,
 			      json_read_text(reason, "what"));

@@ -18,6 +18,8 @@ const char *const events_types[] = {
 	"deploy.aborted",
 	"rollback.started",
 	"restart.started",
+	"placement.lost",
+	"placement.moved",
 	"placement.waiting",
 	"depends.waiting",
 	"depends.late",

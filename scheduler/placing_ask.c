@@ -311,10 +311,65 @@ why_of(const struct replica *r)
 	return d->rollout.phase == ROLLOUT_IDLE ? CLAIM_RETIRE_SCALE : CLAIM_RETIRE_UPDATE;
 }
 
+/* Why it is not to stay on its node. */
+static void
+tell_move(struct placing *p, const struct replica *r)
+{
+	const struct service *s = r->service;
+	const struct fleet_service *f = fleet_service(&p->fleet, s->row.id);
+	struct whynot_row row = {.node = fleet_node(&p->fleet, r->remote ? r->node_id : p->self)};
+	char why[WHYNOT_TEXT_BYTES] = "";
+	struct msg_reason reason;
+	struct err err = {0};
+
+	if (!f || !row.node)
+		return;
+	fit_node(&p->fleet, f, s->row.wanted, row.node, &row.fit);
+	row.fit.reasons &= FIT_MOVES;
+	whynot_sentence(&p->fleet, f, &row, why, sizeof(why));
+	err_set(&err, ERR_CONFLICT, "%s.%u leaves %s", s->row.name, r->row.index, row.node->name);
+	if (r->loser)
+		err_why(&err, "another node has it, too");
+	else if (why[0])
+		err_why(&err, "%s", why);
+	msg_reason_from(&err, &reason);
+	event_deployment(p->m, s->deployment, s, "placement.moved", LOG_INFO, &reason, "%s%s%s",
+			 err.what, err.whys ? ": " : "", err.whys ? err.why[0] : "");
+}
+
+void
+placing_lost(struct placing *p, uint32_t node)
+{
+	const struct fleet_node *n = fleet_node(&p->fleet, node);
+	struct map_iter it = {0};
+
+	if (!n || fleet_refresh(&p->fleet) < 0)
+		return;
+	while (map_next(&p->m->replicas, &it)) {
+		const struct replica *r = it.value;
+		const struct service *s = r->service;
+		struct msg_reason reason;
+		struct err err = {0};
+
+		/* One node says it: that which will conduct it. */
+		if (!r->remote || r->node_id != node || !stays(r) ||
+		    fleet_coordinator(&p->fleet, s->deployment->row.id) != p->self)
+			continue;
+		err_set(&err, ERR_UNREACHABLE, "%s.%u is placed anew", s->row.name, r->row.index);
+		err_why(&err, "%s, where it was, is not reachable", n->name);
+		err_fix(&err, "zlayer explain %s", n->name);
+		msg_reason_from(&err, &reason);
+		event_deployment(p->m, s->deployment, s, "placement.lost", LOG_WARN, &reason,
+				 "%s: %s", err.what, err.why[0]);
+	}
+}
+
 void
 placing_remove(struct placing *p, struct replica *r)
 {
 	if (r->claim) {
+		if (r->misfit && !r->retiring)
+			tell_move(p, r);
 		r->retiring = true;
 		retire(p, r->remote ? r->node_id : p->self, r->claim, why_of(r));
 	} else {

@@ -215,8 +215,10 @@ placing_node_state(struct placing *p, uint32_t node, enum placing_state state)
 	fleet_node_status(&p->fleet, node, status_of(state));
 	if (lived != lives)
 		p->changed_ns = p->m->now_ns;
-	if (lived && !lives)
+	if (lived && !lives) {
+		placing_lost(p, node);
 		remote_drop_node(p->m, node);
+	}
 	if (!lived && lives) {
 		p->unread = true;
 		p->unread_ns = 0;

@@ -113,5 +113,7 @@ void placing_ask_before(struct placing *p);
 void placing_ask_after(struct placing *p);
 /* Why each node does not take it, and what would help. */
 void placing_ask_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err);
+/* Says which replicas are placed anew, since that node has died. Before they are dropped. */
+void placing_lost(struct placing *p, uint32_t node);
 
 #endif

@@ -80,7 +80,7 @@ def test_exec():
         equal((r.stdout, r.stderr, r.returncode), ("out\n", "err\n", 3))
         r = near.cli("exec", far, "--", "/no/such", status=None)
         check(r.returncode == 127 and "cannot run" in r.stderr, r.stderr)
-        equal(near.cli("exec", "-u", "7:8", "-w", "/proc/self", far, "--", "sh", "-c", "id -u; pwd").stdout, "7\n/proc/self\n")
+        equal(near.cli("exec", "-u", "7:8", "-w", "/tmp", far, "--", "sh", "-c", "id -u; pwd").stdout, "7\n/tmp\n")
         # Binary input and output, larger than what is kept on the way, and its end.
         data = os.urandom(3 << 20)
         p = start(near, "exec", "-i", far, "--", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -276,6 +276,62 @@ def test_refusals():
         c.kill(c[1])
         r = c[0].cli("logs", far, status=None)
         check(r.returncode != 0 and ("edge-2" in r.stderr or "no replica" in r.stderr), r.stderr)
+
+
+def why(node):
+    """What it says of each node: name -> why not."""
+    try:
+        answer = node.get("/v1/services/shop/web/nodes")
+    except zl.Failure:
+        return None
+    return {i["node"]: i["why"] for i in answer["items"]} if not answer["doubt"] else None
+
+
+def events(c, kind):
+    return [e for n in c.running() for e in node_events(n) if e["type"] == kind]
+
+
+def node_events(node):
+    with contextlib.suppress(zl.Failure, OSError):
+        return node.get("/v1/events")["items"]
+    return []
+
+
+def test_explain():
+    """Every node says the same of every node; why a replica moved is told, too."""
+    with Cluster(3) as c:
+        images(c)
+        c[0].cli("node", "taint", "edge-3", "only=db")
+        text = service(extra="    node: { selector: { labels: { disk: ssd } } }")
+        c[0].cli("deploy", "--detach", "-", input=text)
+        want = {"edge-1": "label disk=ssd is asked, this node has no disk", "edge-2": "label disk=ssd is asked, this node has no disk",
+                "edge-3": "label disk=ssd is asked, this node has no disk"}
+        for node in c.nodes:
+            wait_for(lambda node=node: why(node) == want, f"{node.label} says why")
+        for node in c.nodes:
+            shown = wait_for(lambda node=node: (lambda r: r.stdout if "WHY NOT" in r.stdout else None)(
+                node.cli("explain", "shop/web", status=None)), "the table")
+            for name, reason in want.items():
+                check(re.search(rf"{name} .*{reason}", shown), shown)
+            items = json.loads(node.cli("-o", "json", "explain", "shop/web", status=None).stdout)["items"]
+            equal({i["node"]: i["why"] for i in items if i["name"] == "node"}, want)
+        c[0].cli("node", "label", "edge-3", "disk=ssd")
+        for node in c.nodes:
+            wait_for(lambda node=node: (why(node) or {}).get("edge-3") == "taint only=db is not tolerated", f"{node.label}: the taint")
+        c[0].cli("node", "label", "edge-1", "disk=ssd")
+        ready(c[2], 1, {"edge-1"})
+        # It moves since its node is not as it asks any more; one node tells of it, with the reason.
+        c[0].cli("node", "label", "edge-2", "disk=ssd")
+        c[0].cli("node", "label", "edge-1", "disk-")
+        ready(c[2], 1, {"edge-2"})
+        moved, = events(c, "placement.moved")
+        equal(moved["text"], "web.1 leaves edge-1: label disk=ssd is asked, this node has no disk")
+        # And since its node died.
+        c[0].cli("node", "label", "edge-1", "disk=ssd")
+        c.kill(c[1])
+        ready(c[0], 1, {"edge-1"})
+        lost, = events(c, "placement.lost")
+        check(lost["text"].startswith("web.1 is placed anew: edge-2"), lost)
 
 
 if __name__ == "__main__":
