@@ -130,6 +130,23 @@ read_ticket(const struct cli *cli, char out[TICKET_BYTES], struct err *err)
 	return err_fix(err, "zlayer invite, on a node of the cluster, prints one");
 }
 
+/* Whether it is before it is asked to be. */
+static bool
+is_member(const struct cli *cli)
+{
+	struct err ignored = {0};
+	struct buf answer;
+	json_t *root = NULL;
+
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(cli, "/v1/cluster", &answer, &ignored) == 0)
+		root = json_read_parse(buf_cstr(&answer), answer.length, &ignored);
+	bool member = json_read_text(root, "id")[0] != 0;
+	json_read_free(root);
+	buf_fini(&answer);
+	return member;
+}
+
 int
 cmd_join(struct cli *cli)
 {
@@ -149,6 +166,7 @@ cmd_join(struct cli *cli)
 		json_text(&j, "name", name);
 	json_end(&j);
 	mem_wipe(ticket, sizeof(ticket));
+	bool was = is_member(cli);
 	json_t *answer = ask(cli, "POST", "/v1/cluster/join", &body, &err);
 	if (body.length)
 		mem_wipe(body.data, body.length);
@@ -156,8 +174,9 @@ cmd_join(struct cli *cli)
 	if (!answer)
 		return cli_fail(cli, &err);
 	if (!cli->quiet && !cli_machine(cli))
-		printf("This is node %lld of the cluster %.16s, which has %lld.\n",
-		       (long long)json_read_int(answer, "node"), json_read_text(answer, "id"),
+		printf("This %s node %lld of the cluster %.16s%s, which has %lld.\n",
+		       was ? "was" : "is", (long long)json_read_int(answer, "node"),
+		       json_read_text(answer, "id"), was ? " already" : "",
 		       (long long)json_read_int(answer, "nodes"));
 	json_read_free(answer);
 	return 0;
@@ -179,12 +198,14 @@ cmd_leave(struct cli *cli)
 	json_object(&j, NULL);
 	json_bool(&j, "force", cli->args.given[FLAG_FORCE]);
 	json_end(&j);
+	bool was = is_member(cli);
 	json_t *answer = ask(cli, "POST", "/v1/cluster/leave", &body, &err);
 	buf_fini(&body);
 	if (!answer)
 		return cli_fail(cli, &err);
 	if (!cli->quiet && !cli_machine(cli))
-		printf("This node is in no cluster any more.\n");
+		printf("%s\n", was ? "This node is in no cluster any more."
+				   : "This node was in no cluster.");
 	json_read_free(answer);
 	return 0;
 }

@@ -361,5 +361,7 @@ progress_result(const struct progress *p, struct buf *out)
 	if (did)
 		buf_printf(out, "%s %s.  %s\n", what, did, took);
 	else
-		buf_printf(out, "%s revision %u serves.  %s\n", p->deployment, p->revision, took);
+		/* Crons and jobs alone serve nothing. */
+		buf_printf(out, "%s revision %u %s.  %s\n", p->deployment, p->revision,
+			   p->count ? "serves" : "is deployed", took);
 }

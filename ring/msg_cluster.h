@@ -248,7 +248,8 @@ struct msg_why_op {
 struct msg_why_answer {
 	uint32_t by; /* node that says so; 0: this one, which is in no cluster */
 	uint32_t count;
-	struct msg_reason doubt; /* the conductor could not be asked: this node's own view; kind 0 */
+	struct msg_reason
+		doubt; /* the conductor could not be asked: this node's own view; kind 0 */
 };
 
 enum msg_why_flag {

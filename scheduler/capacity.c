@@ -7,6 +7,7 @@
 #include "scheduler/capacity.h"
 
 #include <inttypes.h>
+#include <sys/utsname.h>
 #include "base/text.h"
 
 /* A document may say more than there are numbers for: it must not come out as little. */
@@ -140,6 +141,35 @@ check_labels(const struct model *m, const char *name, const struct doc_service *
 	return 0;
 }
 
+void
+capacity_platform(char *out, size_t cap)
+{
+	struct utsname system;
+
+	text_copy(out, cap, "");
+	if (uname(&system) == 0)
+		text_format(out, cap, "linux/%s",
+			    text_equal(system.machine, "x86_64")    ? "amd64"
+			    : text_equal(system.machine, "aarch64") ? "arm64"
+								    : system.machine);
+}
+
+static int
+check_platform(const struct model *m, const char *name, const struct doc_service *s,
+	       struct err *err)
+{
+	char own[32];
+
+	capacity_platform(own, sizeof(own));
+	if (!s->platform || text_equal(own, s->platform))
+		return 0;
+	err_set(err, ERR_UNSUPPORTED, "cannot place %s: %s does not fit %s", name, s->name,
+		m->node);
+	err_why(err, "it wants %s, %s is %s, and there is no other node", s->platform, m->node,
+		own);
+	return err_fix(err, "leave `platform` out, or add a node of that platform (zlayer invite)");
+}
+
 static bool
 any_other(struct model *m, const struct deployment *d, const struct capacity_want *wants,
 	  size_t count, const struct doc_service *self)
@@ -168,7 +198,8 @@ check_places(struct model *m, const struct deployment *d, const char *name,
 		const struct doc_service *s = wants[i].service;
 		bool alone = s->placement.mode == DOC_NODE_EXCLUSIVE;
 
-		if (wants[i].replicas && check_labels(m, name, s, err) < 0)
+		if (check_platform(m, name, s, err) < 0 ||
+		    (wants[i].replicas && check_labels(m, name, s, err) < 0))
 			return -1;
 		if (s->placement.mode == DOC_NODE_SHARED || !wants[i].replicas ||
 		    (wants[i].replicas == 1 && !(alone && any_other(m, d, wants, count, s))))

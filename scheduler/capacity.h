@@ -24,4 +24,7 @@ void capacity_used(struct model *m, struct capacity_sum *out);
 int capacity_check(struct model *m, const struct deployment *d, const char *name,
 		   const struct capacity_want *wants, size_t count, struct err *err) MUST_CHECK;
 
+/* Of this machine: "linux/amd64". */
+void capacity_platform(char *out, size_t cap);
+
 #endif

@@ -32,7 +32,12 @@ enum {
 };
 
 enum channel_standing { CHANNEL_MEMBER, CHANNEL_LAPSED, CHANNEL_STRANGER };
-enum channel_kind { CHANNEL_GOSSIP = 1, CHANNEL_ADMISSION = 2, CHANNEL_STORE = 3, CHANNEL_CALL = 4 };
+enum channel_kind {
+	CHANNEL_GOSSIP = 1,
+	CHANNEL_ADMISSION = 2,
+	CHANNEL_STORE = 3,
+	CHANNEL_CALL = 4
+};
 
 struct channel;
 

@@ -331,6 +331,18 @@ store_is_different(struct cluster *c)
 	return writable != c->seen_writable || sequence != c->seen_sequence;
 }
 
+static bool
+any_waits(const struct cluster *c)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&c->nodes, &it)) {
+		if (cluster_place_waits(c, it.value))
+			return true;
+	}
+	return false;
+}
+
 static void
 tick(uv_timer_t *timer)
 {
@@ -351,7 +363,10 @@ tick(uv_timer_t *timer)
 	}
 	cluster_publish_metrics(c);
 	uint32_t own = cluster_facts_own_replicas(c);
-	c->dirty |= !c->member || own != c->own_replicas || store_is_different(c);
+	bool waited = c->waits;
+	c->waits = any_waits(c);
+	c->dirty |= !c->member || own != c->own_replicas || store_is_different(c) ||
+		    waited != c->waits || c->waits;
 	c->own_replicas = own;
 }
 

@@ -51,7 +51,8 @@ int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 void cluster_rows_changed(struct cluster *c);
 /* The configuration was taken over anew. */
 void cluster_configured(struct cluster *c);
-/* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER; FAR_LOGS, FAR_EXEC, WHY. */
+/* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER; FAR_LOGS, FAR_EXEC, WHY. fds as in
+ * ring/station.h. */
 bool cluster_asked(uint16_t op);
 void cluster_request(struct cluster *c, const struct station_request *q, const void *body,
 		     size_t bytes, int *fds, size_t count);

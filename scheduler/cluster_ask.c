@@ -2,7 +2,8 @@
 /*
  * What a member asks of nodes that have the authority's key, and asks again, with growing pauses,
  * until it is told. Asked are those whose rows say that they have it, in the order of the roster,
- * and who admitted this node: it may know more than the rows that this one has.
+ * whoever is at the addresses of `cluster.join`, and who admitted this node: it may know more than
+ * the rows that this one has.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -24,6 +25,8 @@ cluster_ask_whom(struct cluster *c, struct addr *out, size_t max)
 		    cluster_address(c, n->row.node, &out[count]))
 			count++;
 	}
+	for (uint32_t i = 0; count < max && i < c->config->cluster.join_count; i++)
+		count += addr_parse(c->config->cluster.join[i].text, &out[count]);
 	if (count < max && c->keep.via && cluster_address(c, c->keep.via, &out[count]))
 		count++;
 	if (count < max && c->keep.via_address.port)

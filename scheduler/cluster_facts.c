@@ -3,7 +3,6 @@
 #include "scheduler/cluster_inside.h"
 
 #include <string.h>
-#include <sys/utsname.h>
 #include "base/log.h"
 #include "base/text.h"
 #include "scheduler/capacity.h"
@@ -31,18 +30,12 @@ cluster_facts_of(struct cluster *c, struct tidings_facts *out)
 {
 	const struct config_reserve *reserve = &c->config->node.reserve;
 	const struct cluster_node *self = cluster_roster_find(c, c->keep.node);
-	struct utsname system;
-
 	*out = (struct tidings_facts){.draining = self && self->row.draining};
 	text_copy(out->name, sizeof(out->name),
 		  c->member ? c->keep.name : station_welcome(c->st)->node);
 	text_copy(out->zone, sizeof(out->zone), c->config->node.zone);
 	text_copy(out->version, sizeof(out->version), ZLAYER_VERSION);
-	if (uname(&system) == 0)
-		text_format(out->platform, sizeof(out->platform), "linux/%s",
-			    text_equal(system.machine, "x86_64")    ? "amd64"
-			    : text_equal(system.machine, "aarch64") ? "arm64"
-								    : system.machine);
+	capacity_platform(out->platform, sizeof(out->platform));
 	put_labels(&c->config->node, out);
 	if (!c->m)
 		return;

@@ -32,6 +32,7 @@ struct cluster_node {
 	enum gossip_state state;
 	uint32_t accuser;
 	int64_t since_wall_ns; /* of the state */
+	uint64_t since_ns;     /* likewise, monotonic; 0: before this process */
 	bool announced;        /* that it came is told, or was so before this process */
 	bool has_facts;
 	struct tidings_facts facts;
@@ -167,6 +168,7 @@ struct cluster {
 	uv_timer_t tick;
 	unsigned handles;
 	bool dirty;            /* the tables */
+	bool waits;            /* replicas of a dead node do, for it */
 	uint32_t own_replicas; /* at the last look */
 	bool seen_writable;    /* the store, then */
 	uint64_t seen_sequence;
@@ -196,6 +198,8 @@ void cluster_link_end(struct cluster *c);
 /* Makes a node of the roster a peer, or gives its newer address; and the other way. */
 void cluster_link_meet(struct cluster *c, struct cluster_node *n);
 void cluster_link_part(struct cluster *c, struct cluster_node *n);
+/* It was reached at that address; until it says otherwise that is where it is. */
+void cluster_link_found(struct cluster *c, uint32_t node, const struct addr *address);
 /* Lets out what was put. Not from within a tell. */
 void cluster_link_flush(struct cluster *c);
 /* Others cannot open a connection to it, nor send it what it did not ask for. */
@@ -212,6 +216,8 @@ int cluster_place_begin(struct cluster *c, struct err *err) MUST_CHECK;
 void cluster_place_end(struct cluster *c);
 /* Nodes as they are now. Not from within a tell. */
 void cluster_place_nodes(struct cluster *c);
+/* It is dead, and its replicas are not placed anew yet. */
+bool cluster_place_waits(const struct cluster *c, const struct cluster_node *n);
 /* What the gossip core tells. */
 void cluster_place_entry(struct cluster *c, const struct gossip_tell_entry *told,
 			 const void *value);

@@ -295,6 +295,18 @@ cluster_link_part(struct cluster *c, struct cluster_node *n)
 	c->put = true;
 }
 
+void
+cluster_link_found(struct cluster *c, uint32_t node, const struct addr *address)
+{
+	struct cluster_node *n = cluster_roster_find(c, node);
+	struct err err = {0};
+
+	if (!c->shell || !n || !n->peer || n->state == GOSSIP_ALIVE || address->port == 0)
+		return;
+	if (shell_peer(c->shell, node, n->row.gossip_public, address, &err) < 0)
+		log_err(LOG_WARN, "a node of the cluster cannot be spoken with", &err);
+}
+
 /* ---- where others can reach this node ---- */
 
 static bool

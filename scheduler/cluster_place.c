@@ -7,6 +7,7 @@
 #include "scheduler/cluster_inside.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -75,6 +76,15 @@ flush_drains(void *arg)
 		shell_local(c->shell, DRAINS_SERVICE, 0, 0, NULL, 0);
 }
 
+static bool
+has_device(void *arg, const char *path)
+{
+	struct stat st;
+
+	(void)arg;
+	return stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 /* ---- nodes ---- */
 
 static void
@@ -126,9 +136,20 @@ merge_taints(const struct store_node *row, const struct tidings_facts *facts, ch
 	}
 }
 
-static enum placing_state
-state_of(const struct cluster_node *n)
+bool
+cluster_place_waits(const struct cluster *c, const struct cluster_node *n)
 {
+	uint64_t ns = c->config->cluster.reschedule_after_ms * UINT64_C(1000000);
+
+	return n->state == GOSSIP_DEAD && n->since_ns && world_mono_ns() - n->since_ns < ns;
+}
+
+static enum placing_state
+state_of(const struct cluster *c, const struct cluster_node *n)
+{
+	/* It may come back (`cluster.reschedule_after`): it gets nothing and loses nothing. */
+	if (cluster_place_waits(c, n))
+		return PLACING_SUSPECT;
 	switch (n->state) {
 	case GOSSIP_UNKNOWN:
 		return PLACING_NEW;
@@ -178,7 +199,7 @@ give_node(struct cluster *c, struct cluster_node *n)
 	}
 	if (self)
 		return;
-	placing_node_state(c->placing, n->row.node, state_of(n));
+	placing_node_state(c->placing, n->row.node, state_of(c, n));
 	if (n->has_facts && n->load.sequence)
 		placing_node_load(c->placing, n->row.node, n->load.cpu_free_milli,
 				  n->load.memory_free_bytes);
@@ -225,7 +246,7 @@ say_running(struct cluster *c)
 int
 cluster_place_begin(struct cluster *c, struct err *err)
 {
-	const struct placing_link link = {c, local, put, drop, again, stir};
+	const struct placing_link link = {c, local, put, drop, again, stir, has_device};
 	struct shell_core core;
 	struct world world;
 

@@ -90,8 +90,6 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 	struct cluster *c = arg;
 	struct err err = {0};
 
-	(void)from;
-	(void)address;
 	if (failure) {
 		err = *failure;
 		/* Only an answer says that this node was sent away (cluster_leave.c). */
@@ -104,6 +102,8 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 		failed(c, &err);
 	} else {
 		renewed(c);
+		/* Perhaps it is where nobody here knew it to be. */
+		cluster_link_found(c, from->node, address);
 	}
 	cluster_renew_end(c);
 }

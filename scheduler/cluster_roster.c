@@ -339,6 +339,7 @@ take_state(struct cluster *c, const void *data, size_t bytes)
 	n->state = state;
 	n->accuser = told.accuser;
 	n->since_wall_ns = world_wall_ns();
+	n->since_ns = world_mono_ns();
 	c->dirty = true;
 	if (state == GOSSIP_ALIVE)
 		cluster_feed_soon(c, told.node);

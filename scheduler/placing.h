@@ -47,6 +47,8 @@ struct placing_link {
 	void (*again)(void *arg, uint32_t node);
 	/* A pass is needed. */
 	void (*stir)(void *arg);
+	/* This machine has that device; NULL: it has none. */
+	bool (*has_device)(void *arg, const char *path);
 };
 
 enum placing_state { PLACING_NEW, PLACING_ALIVE, PLACING_SUSPECT, PLACING_DEAD };
@@ -178,7 +180,6 @@ const struct tidings_scale *placing_scale_last(const struct placing *p, const st
  * otherwise. */
 void placing_rather(struct placing *p, const struct service *s, const uint32_t *nodes,
 		    size_t count);
-
 
 /* Who conducts it, as far as is known here; 0: nobody. */
 uint32_t placing_conductor(struct placing *p, const struct deployment *d);

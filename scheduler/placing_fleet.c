@@ -494,7 +494,15 @@ placing_volume(const struct service *s, const char *name, char out[TIDINGS_THING
 	text_format(out, TIDINGS_THING_MAX, "volume:%s/%s", s->deployment->row.name, name);
 }
 
+void
+placing_device(const char *path, char out[TIDINGS_THING_MAX])
+{
+	text_format(out, TIDINGS_THING_MAX, "device:%s", path);
+}
+
 struct spec_texts {
+	char devices[WORDS_MAX][TIDINGS_THING_MAX];
+	const char *needs[WORDS_MAX];
 	char volumes[WORDS_MAX][TIDINGS_THING_MAX];
 	const char *keeps[WORDS_MAX];
 	struct fleet_pair labels[WORDS_MAX];
@@ -526,6 +534,18 @@ volumes(const struct service *s, const struct doc_service *doc, struct spec_text
 	return count;
 }
 
+static size_t
+devices(const struct doc_service *doc, struct spec_texts *t)
+{
+	size_t count = doc->devices_count < WORDS_MAX ? doc->devices_count : WORDS_MAX;
+
+	for (size_t i = 0; i < count; i++) {
+		placing_device(doc->devices[i].path, t->devices[i]);
+		t->needs[i] = t->devices[i];
+	}
+	return count;
+}
+
 static int
 set_service(struct placing *p, struct service *s, const struct doc_service *doc)
 {
@@ -544,7 +564,8 @@ set_service(struct placing *p, struct service *s, const struct doc_service *doc)
 		.memory_bytes = doc->resources.memory_bytes,
 		.mode = (enum fleet_mode)place->mode,
 		.spread = (enum fleet_spread)place->spread,
-		.platform = "",
+		.platform = doc->platform ? doc->platform : "",
+		.needs = texts.needs,
 		.labels = texts.labels,
 		.prefer = texts.prefer,
 		.tolerate = place->tolerate.items,
@@ -557,6 +578,7 @@ set_service(struct placing *p, struct service *s, const struct doc_service *doc)
 	model_label(s, name);
 	spec.labels_count = copy_pairs(&place->selector.labels, texts.labels);
 	spec.prefer_count = copy_pairs(&place->selector.prefer_labels, texts.prefer);
+	spec.needs_count = devices(doc, &texts);
 	spec.keeps_count = volumes(s, doc, &texts);
 	return fleet_service_set(&p->fleet, &spec);
 }

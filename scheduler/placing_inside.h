@@ -83,6 +83,8 @@ uint32_t placing_asked_revision(const struct deployment *d);
 uint64_t placing_asked_epoch(const struct deployment *d);
 /* "volume:shop/data" */
 void placing_volume(const struct service *s, const char *name, char out[TIDINGS_THING_MAX]);
+/* "device:/dev/kvm" */
+void placing_device(const char *path, char out[TIDINGS_THING_MAX]);
 
 /* ---- placing_own.c ---- */
 

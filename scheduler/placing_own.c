@@ -454,6 +454,53 @@ tell_things(struct placing *p, const struct placing_peer *self, const struct thi
 	}
 }
 
+static bool
+has_thing(const struct things *t, const char *thing)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (text_equal(t->items[i], thing))
+			return true;
+	}
+	return false;
+}
+
+static void
+asked_devices(struct placing *p, struct service *s, struct things *out)
+{
+	uint32_t revision = placing_asked_revision(s->deployment);
+	const struct doc_service *doc = revision ? model_service_doc(p->m, s, revision) : NULL;
+	char thing[TIDINGS_THING_MAX];
+
+	for (size_t i = 0; doc && i < doc->devices_count; i++) {
+		if (!p->link.has_device(p->link.arg, doc->devices[i].path))
+			continue;
+		placing_device(doc->devices[i].path, thing);
+		add_thing(out, thing);
+	}
+}
+
+/* Those that some service asks for, and that are there now. */
+static void
+look_at_devices(struct placing *p, struct things *t)
+{
+	static struct things now;
+	struct list *it, *next, *at, *after;
+
+	now.count = 0;
+	list_each (it, next, &p->m->deployments) {
+		struct deployment *d = container_of(it, struct deployment, link);
+
+		list_each (at, after, &d->services)
+			asked_devices(p, container_of(at, struct service, link), &now);
+	}
+	for (size_t i = t->count; i-- > 0;) {
+		if (text_starts(t->items[i], "device:") && !has_thing(&now, t->items[i]))
+			remove_thing(t, t->items[i]);
+	}
+	for (size_t i = 0; i < now.count; i++)
+		add_thing(t, now.items[i]);
+}
+
 void
 placing_own_things(struct placing *p)
 {
@@ -475,6 +522,8 @@ placing_own_things(struct placing *p)
 		if (!r->remote)
 			look_at_volumes(p, r, &t);
 	}
+	if (p->link.has_device)
+		look_at_devices(p, &t);
 	if (!t.changed && !begins)
 		return;
 	if (t.changed)

@@ -535,9 +535,9 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 	const struct doc_service *spec = t->s ? serving_doc(m, t) : NULL;
 
 	if (!spec || spec->rtype == DOC_RTYPE_SERVICE) {
-		err_set(err, ERR_INVALID, "%s/%s is not a job that is deployed", t->q.deployment,
-			t->q.service);
-		return err_fix(err, "zlayer job ls shows those that there are");
+		err_set(err, ERR_INVALID, "%s/%s is not a job or a cron that is deployed",
+			t->q.deployment, t->q.service);
+		return err_fix(err, "zlayer status %s shows what there is", t->q.deployment);
 	}
 	if (t->d->operation && t->d->operation->row.kind == MSG_OPERATION_REMOVE)
 		return busy(t, err);

@@ -16,8 +16,11 @@ static const struct field url_item = {.kind = FIELD_TEXT,
 				      .flags = FIELD_INLINE,
 				      .min = 1,
 				      .text = config_value_url};
-static const struct field word_item = {
-	.kind = FIELD_TEXT, .size = CONFIG_URL_BYTES, .flags = FIELD_INLINE, .min = 1};
+static const struct field address_item = {.kind = FIELD_TEXT,
+					  .size = CONFIG_URL_BYTES,
+					  .flags = FIELD_INLINE,
+					  .min = 1,
+					  .text = config_value_address};
 static const struct field variable_item = {.kind = FIELD_TEXT,
 					   .size = CONFIG_NAME_BYTES,
 					   .flags = FIELD_INLINE,
@@ -186,7 +189,7 @@ static const struct field tls_fields[] = {
 static const struct field_table tls_table = {.what = "tls", FIELD_TABLE(tls_fields)};
 
 static const struct field cluster_fields[] = {
-	CONFIG_LIST(cluster, join, &word_item, CONFIG_JOIN_MAX),
+	CONFIG_LIST(cluster, join, &address_item, CONFIG_JOIN_MAX),
 	CONFIG_BOOL(cluster, encrypt, true),
 	CONFIG_DURATION(cluster, suspect_after_ms, "suspect_after", 100, 1000),
 	CONFIG_DURATION(cluster, dead_after_ms, "dead_after", 100, 3000),

@@ -33,8 +33,6 @@ static const struct line lines[] = {
 	WORDS("tls.acme.directory", ""),
 	WORDS("tls.acme.email", ""),
 	DEFAULT("tls.expiry_warning", tls.expiry_warning_ms),
-	WORDS("cluster.join", ""),
-	DEFAULT("cluster.reschedule_after", cluster.reschedule_after_ms),
 	WORDS("deploy.on_failure", "rollback"),
 	WORDS("runtime.seccomp", "default|unconfined"),
 	DEFAULT("runtime.gc.disk_high", runtime.gc.disk_high_percent),

@@ -91,6 +91,8 @@ bool config_value_interface(struct field_ctx *ctx, const struct yaml_node *n, co
 bool config_value_file(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool config_value_cgroup(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool config_value_seccomp(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
+/* Where another node is reached. */
+bool config_value_address(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool config_value_url(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool config_value_url_or_empty(struct field_ctx *ctx, const struct yaml_node *n, const char **text);
 bool config_value_url_path(struct field_ctx *ctx, const struct yaml_node *n, const char **text);

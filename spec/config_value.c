@@ -201,6 +201,20 @@ config_value_seccomp(struct field_ctx *ctx, const struct yaml_node *n, const cha
 }
 
 bool
+config_value_address(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
+{
+	struct addr a;
+
+	if (addr_parse(*text, &a) && a.port != 0 && !addr_is_zero(&a))
+		return true;
+	field_diag(
+		ctx, n, "invalid-address", NULL,
+		"\"%.60s\" is not where a node is reached, as 192.0.2.1:9881 or [2001:db8::1]:9881",
+		*text);
+	return false;
+}
+
+bool
 config_value_url(struct field_ctx *ctx, const struct yaml_node *n, const char **text)
 {
 	const char *rest = text_starts(*text, "https://")  ? *text + 8

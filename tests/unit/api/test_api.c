@@ -702,10 +702,6 @@ test_nodes(void **state)
 	assert_true(has("\"node\":null,\"here\":true"));
 	assert_int_equal(ask("GET", "/v1/replicas/78", "", NULL), 200);
 	assert_true(has("\"node\":\"edge-2\",\"here\":false"));
-	assert_int_equal(ask("GET", "/v1/replicas/78/logs", "", NULL), 422);
-	assert_true(has("shop/web.2 runs on edge-2") && has("ask on edge-2"));
-	assert_int_equal(ask("GET", "/v1/logs?target=shop/web.2", "", NULL), 200);
-	assert_false(has("first"));
 	assert_int_equal(ask("POST", "/v1/nodes/none/drain", "", NULL), 404);
 	assert_int_equal(ask("POST", "/v1/nodes/edge-2/drain", "", "{\"seconds\": 30}"), 200);
 	assert_true(has("\"20.drain.\":\".30.0\""));

@@ -198,6 +198,9 @@ test_bad(void **state)
 	check_bad("proxy: {workers: many}", "proxy.workers: \"many\" is not a whole number");
 	check_bad("logs: {access: {sample: 2}}", "logs.access.sample: \"2\" is not a number from");
 	check_bad("cluster: {dead_after: 1s}", "cluster.dead_after: must be more than");
+	check_bad("cluster: {join: [zl1-ticket]}", "cluster.join");
+	check_bad("cluster: {join: [\"0.0.0.0:9881\"]}", "cluster.join");
+	check_bad("cluster: {join: [\"192.0.2.1\"]}", "cluster.join");
 	check_bad("cluster: {dead_after: 11m}", "cluster.dead_after: may be at most 10m");
 	check_bad("runtime: {gc: {disk_high: 60}}", "runtime.gc.disk_low: must be less than");
 	check_bad("deploy: {max_surge: 0}", "deploy.max_surge: max_surge and max_unavailable");
@@ -266,7 +269,6 @@ test_not_available(void **state)
 	static const char *const cases[] = {
 		"listen: {overlay: \"0.0.0.0:1\"}",
 		"tls: {expiry_warning: 1h}",
-		"cluster: {reschedule_after: 3s}",
 		"runtime: {gc: {disk_high: 90%}}",
 		"runtime: {gc: {disk_low: 60%}}",
 		"runtime: {gc: {keep_images: 1h}}",
@@ -276,7 +278,6 @@ test_not_available(void **state)
 		"tls: {acme: {enabled: true}}",
 		"tls: {acme: {directory: \"https://ca.test/dir\"}}",
 		"tls: {acme: {email: a@b.test}}",
-		"cluster: {join: [ticket]}",
 		"deploy: {on_failure: pause}",
 		"runtime: {seccomp: /etc/s.json}",
 		"logs: {forward: [{type: fluent, address: \"127.0.0.1:24224\"}]}",

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service may ask of a node, and how long a node that is away is waited for."""
+
+import os
+import time
+
+import zl
+from cluster import Cluster, config
+from test_placing import images, ready
+from zl import check, equal, service, wait_for
+
+
+def reasons(node, name="web"):
+    """Why not, by node; what would take it is left out."""
+    try:
+        answer = node.get(f"/v1/services/shop/{name}/nodes")
+    except zl.Failure:
+        return None
+    return None if answer["doubt"] else {i["node"]: i["why"] for i in answer["items"] if i["why"]}
+
+
+def deploy(node, extra, replicas=1):
+    node.cli("deploy", "--detach", "-", input=service(replicas=replicas, extra=extra))
+
+
+def gone(c):
+    c[0].cli("rm", "shop", "--yes")
+    for node in c.nodes:
+        wait_for(lambda node=node: not node.replicas() and not node.cli_json("status")["deployments"], "all of it is gone")
+
+
+def test_what_is_asked_of_a_node():
+    with Cluster(2) as c:
+        images(c)
+        c[0].cli("node", "label", "edge-2", "disk=ssd")
+        # What is preferred, where it is; where it is nowhere, anywhere.
+        for n in range(2):
+            deploy(c[n], "    node: { selector: { prefer_labels: { disk: ssd } } }")
+            ready(c[0], 1, {"edge-2"})
+            gone(c)
+        deploy(c[1], "    node: { selector: { prefer_labels: { disk: tape } } }")
+        ready(c[0], 1)
+        gone(c)
+        # A taint, and who tolerates it.
+        c[0].cli("node", "taint", "edge-2", "only=db")
+        deploy(c[0], "    node: { selector: { labels: { disk: ssd } } }")
+        want = {"edge-1": "label disk=ssd is asked, this node has no disk", "edge-2": "taint only=db is not tolerated"}
+        for node in c.nodes:
+            wait_for(lambda node=node: reasons(node) == want, f"{node.label} says why")
+        gone(c)
+        deploy(c[0], "    node: { selector: { labels: { disk: ssd } }, tolerate: [only=db] }")
+        ready(c[1], 1, {"edge-2"})
+        gone(c)
+        c[0].cli("node", "taint", "edge-2", "only-")
+        # Another platform: nobody has it.
+        deploy(c[0], "    platform: linux/arm64" if os.uname().machine == "x86_64" else "    platform: linux/amd64")
+        for node in c.nodes:
+            wait_for(lambda node=node: all("is asked" in w and w.startswith("is linux/") for w in (reasons(node) or {"": ""}).values()),
+                     f"{node.label}: the platform")
+        gone(c)
+
+
+def test_devices():
+    with Cluster(2) as c:
+        images(c)
+        deploy(c[0], "    devices: [{ path: /dev/full }]", replicas=2)
+        for name, _, _ in ready(c[1], 2, {"edge-1", "edge-2"}):
+            check(c[0].cli("exec", name, "--", "test", "-c", "/dev/full", status=None).returncode == 0, name)
+        gone(c)
+        deploy(c[1], "    devices: [{ path: /dev/zlayer-has-none }]")
+        want = {n.label: "device /dev/zlayer-has-none is not there" for n in c.nodes}
+        for node in c.nodes:
+            wait_for(lambda node=node: reasons(node) == want, f"{node.label} says why")
+
+
+def test_a_volume_keeps_its_node():
+    with Cluster(2) as c:
+        images(c)
+        volume = "    storage: [{ type: named, name: data, target: /data }]"
+        c[0].deploy(service(extra=volume))
+        (name, where, _), = ready(c[0], 1)
+        c[0].cli("exec", name, "--", "sh", "-c", "echo kept > /data/x")
+        other = next(n for n in c.nodes if n.label != where)
+        other.cli("restart", "shop/web")
+        ready(other, 1, {where})
+        equal(other.cli("exec", "shop/web.1", "--", "cat", "/data/x").stdout, "kept\n")
+        # Its node is away: it waits for it, and says so.
+        c.kill(next(n for n in c.nodes if n.label == where))
+        want = f"volume shop/data is on {where}"
+        wait_for(lambda: (reasons(other) or {}).get(other.label) == want, "it says where the data is", seconds=90)
+
+
+def test_reschedule_after():
+    """A node that is back in time keeps what it has; one that is not loses it then."""
+    with Cluster(3, extra="") as c:
+        for node in c.nodes:
+            node.write_config(config(node.number).replace("cluster: {", "cluster: { reschedule_after: 25s,"))
+            node.stop()
+        for node in c.nodes:
+            node.start(wait=False)
+        for node in c.nodes:
+            wait_for(node.ready, f"{node.label} is ready")
+        c.wait_all_ready()
+        images(c)
+        c[0].deploy(service(replicas=3))
+        ready(c[0], 3, {"edge-1", "edge-2", "edge-3"})
+        before = sorted((r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"])
+        c.partition(c[2], c.nodes[:2])
+        wait_for(lambda: c[0].nodes()["edge-3"]["state"] == "unreachable", "it is known")
+        c.heal()
+        c.wait_all_ready()
+        ready(c[0], 3, {"edge-1", "edge-2", "edge-3"})
+        equal(sorted((r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"]), before)
+        c.kill(c[2])
+        wait_for(lambda: c[0].nodes()["edge-3"]["state"] == "unreachable", "it is known")
+        dead = time.monotonic()
+        ready(c[0], 3, {"edge-1", "edge-2"})
+        check(time.monotonic() - dead > 15, "it was waited for:", time.monotonic() - dead)
+
+
+def test_all_have_moved():
+    """All machines get other addresses at once: `cluster.join` says where one of them is."""
+    with Cluster(2) as c:
+        for node in c.nodes:
+            node.stop()
+        for node in c.nodes:
+            new = f"10.77.0.{100 + node.number}"
+            node.space.ip("address", "del", f"10.77.0.{node.number}/24", "dev", "under0")
+            node.space.ip("address", "del", f"fd77::{node.number}/64", "dev", "under0")
+            node.space.ip("address", "add", f"{new}/24", "dev", "under0")
+            text = config(node.number).replace(f"10.77.0.{node.number}:", f"{new}:")
+            if node.number == 2:
+                text = text.replace("cluster: {", 'cluster: { join: ["10.77.0.101:9881"],')
+            node.write_config(text)
+            node.start(wait=False)
+        for node in c.nodes:
+            wait_for(node.ready, f"{node.label} is ready")
+        c.wait_all_ready()
+
+
+if __name__ == "__main__":
+    zl.main(globals())
