@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that share what is wanted: changes through any of them, and what a node does without the one that takes them."""
 
+import time
 
 import zl
 from cluster import Cluster
