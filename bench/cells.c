@@ -8,7 +8,7 @@
  *   bytes    payload per second and node over 20 s without news, streams too; and of a gate
  *   memory   of a core
  *
- * bench-cells [--json] [--nodes 1000,10000,100000] [--cell 250]
+ * bench-cells [--json] [--nodes 1000,10000] [--cell 250]
  */
 #include <inttypes.h>
 #include "base/mem.h"
@@ -158,7 +158,7 @@ measure(const struct profile_cells_shape *shape)
 int
 main(int argc, char **argv)
 {
-	const char *sizes = "1000,10000,100000";
+	const char *sizes = "1000,10000";
 	uint32_t cell = 250;
 	bool all = true;
 
@@ -170,7 +170,7 @@ main(int argc, char **argv)
 		} else if (strcmp(argv[i], "--cell") == 0 && i + 1 < argc) {
 			cell = (uint32_t)strtoul(argv[++i], NULL, 10);
 		} else {
-			fprintf(stderr, "usage: bench-cells [--json] [--nodes 1000,10000,100000] "
+			fprintf(stderr, "usage: bench-cells [--json] [--nodes 1000,10000] "
 					"[--cell 250]\n");
 			return 2;
 		}

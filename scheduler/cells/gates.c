@@ -11,8 +11,9 @@
  *            that it has of the receiver's unit, or zeros. A node that is no gate answers, too
  *
  * A speaker that has lost its memory may begin a round that was there before, with other gates. Who
- * holds a record that is not the one in the unit's summary therefore says hello, too; the speaker
- * hears of it and begins a round above that.
+ * holds a record that is not the one in the unit's summary, or hears nobody say that summary,
+ * therefore says hello, too: either he learns of the new speaker, or the speaker of the old round,
+ * and begins one above it.
  *
  * A record that comes in a hello is put into the gossip of the tier below by who heard it, one that
  * comes by gossip is passed down by the speaker; so a cell whose gates all die has in each of its
@@ -109,6 +110,8 @@ gates_hear_record(struct cells *c, unsigned tier, const struct record *r, int fr
 	if (!u || !summary_record_newer(r, &u->record))
 		return;
 	u->record = *r;
+	if (r->unit == c->tiers[tier].own)
+		c->tiers[tier].urgent = true; /* what is said has it */
 	for (unsigned below = tier; below-- > 0;)
 		if ((int)below != from_tier && passes_on(c, below, from_tier))
 			put_record(c, tier, r, below);
@@ -196,7 +199,6 @@ keep_record(struct cells *c, unsigned tier)
 	own->record.round++;
 	memcpy(own->record.gates, t->gates, sizeof(t->gates));
 	for (size_t i = 0; i < t->count; i++) {
-		t->units[i].answered = false;
 		t->units[i].tries = 0;
 		t->units[i].hello_ns = 0;
 	}
@@ -321,25 +323,28 @@ whom(struct cells *c, unsigned tier, const struct unit *u)
 	return gate ? gate : u->record.gates[0];
 }
 
+/* It does not know us as we are now (ours: the own round), or we not it. */
 static bool
-strange(const struct tier *t, const struct unit *u)
+strange(const struct tier *t, const struct unit *u, uint64_t ours)
 {
-	if (u->state != CELLS_LIVE || !u->summary || (t->speaker && !u->answered))
+	if (u->state != CELLS_LIVE || !u->summary || !u->said || (t->speaker && u->answered < ours))
 		return true;
-	return summary_record_newer(&u->record, &u->summary->record);
+	return u->behind || summary_record_newer(&u->record, &u->summary->record);
 }
 
 static void
 say_hellos(struct cells *c, unsigned tier)
 {
 	struct tier *t = &c->tiers[tier];
+	const struct unit *own = gates_unit(c, tier, t->own);
 
+	assert(own);
 	for (size_t i = 0; i < t->count; i++) {
 		struct unit *u = &t->units[i];
 		uint64_t wait = CELLS_HELLO_MS;
 		uint32_t node;
 
-		if (u->id == t->own || !strange(t, u))
+		if (u->id == t->own || !strange(t, u, own->record.round))
 			continue;
 		if (u->hello_ns <= c->now_ns) {
 			node = whom(c, tier, u);
@@ -387,7 +392,7 @@ gates_hello(struct cells *c, const struct step_input *in)
 	if (!u || !own)
 		return;
 	if (kind == WELCOME && ours.round != 0 && !summary_record_newer(&own->record, &ours))
-		u->answered = true;
+		u->answered = ours.round;
 	if (kind == HELLO)
 		say(c, tier, in->node, WELCOME, u);
 	if (u->state != CELLS_LIVE)
@@ -410,7 +415,7 @@ publish(struct cells *c, unsigned tier)
 	/* To the own speaker, who has begun this round another time. */
 	own = gates_unit(c, tier, t->own);
 	if (own && !t->speaker && own->summary &&
-	    summary_record_newer(&own->record, &own->summary->record))
+	    (own->behind || summary_record_newer(&own->record, &own->summary->record)))
 		put_record(c, tier, &own->record, tier - 1);
 }
 

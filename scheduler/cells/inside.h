@@ -27,7 +27,9 @@ struct unit {
 	struct record record;    /* round 0: not known */
 	struct summary *summary; /* as last heard; NULL: never */
 	uint64_t silent_ns;      /* nobody of it lives since; 0: somebody does */
-	bool answered;           /* it has our record */
+	bool said;               /* its speaker, who lives, says the summary now */
+	bool behind;             /* what it says now has an older record than what it said once */
+	uint64_t answered;       /* the round of ours that it has */
 	uint8_t tries;
 	uint64_t hello_ns;
 };

@@ -52,8 +52,11 @@ read_summary(struct cells *c, unsigned tier, const struct gossip_entry *e)
 	u = gates_unit(c, tier, s.record.unit);
 	if (!u)
 		return;
-	if (u->summary && summary_record_newer(&u->summary->record, &s.record))
+	if (u->summary && summary_record_newer(&u->summary->record, &s.record)) {
+		u->behind |= is_live(c->tiers[tier].gossip, e->node);
 		return;
+	}
+	u->said |= is_live(c->tiers[tier].gossip, e->node);
 	view_keep(c, u, &s);
 }
 
@@ -102,6 +105,8 @@ view_read(struct cells *c, unsigned tier)
 {
 	struct tier *t = &c->tiers[tier];
 
+	for (size_t i = 0; i < t->count; i++)
+		t->units[i].behind = t->units[i].said = false;
 	read_entries(c, tier);
 	for (size_t i = 0; i < t->count; i++)
 		judge(c, tier, &t->units[i]);

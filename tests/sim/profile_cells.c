@@ -372,6 +372,28 @@ among(const uint32_t gates[SUMMARY_GATES], uint32_t node)
 	return false;
 }
 
+/* Who is no gate of a unit that lives has no part in a tier. */
+static bool
+roster_settled(const struct observer *o, const struct gossip *g, uint32_t node, unsigned tier,
+	       char *why, size_t cap)
+{
+	for (size_t i = 0; g && i < gossip_members(g); i++) {
+		struct cells_place p;
+		struct gossip_member m;
+		const uint32_t *gates;
+
+		gossip_member_at(g, i, &m);
+		p = profile_cells_place(&o->shape, m.node);
+		gates = tier == 1 ? o->cell_gates[p.cell] : o->region_gates[p.region];
+		if (gates[0] == 0 || among(gates, m.node))
+			continue;
+		snprintf(why, cap, "node %u has node %u in tier %u, which is no gate", node, m.node,
+			 tier);
+		return false;
+	}
+	return true;
+}
+
 static bool
 gates_settled(void *observer, struct sim *s, char *why, size_t cap)
 {
@@ -395,6 +417,9 @@ gates_settled(void *observer, struct sim *s, char *why, size_t cap)
 					 is[i] ? "a" : "no", i ? "region" : "cell");
 				return false;
 			}
+		for (unsigned i = 1; i <= 2; i++)
+			if (!roster_settled(o, cells_gossip(c, i), node, i, why, cap))
+				return false;
 	}
 	return true;
 }
