@@ -51,6 +51,32 @@ is_writer(const void *row, void *arg)
 	return ((const struct msg_member *)row)->writer != 0;
 }
 
+/* Names of the nodes that keep a part of it; who leads is the first. */
+static void
+put_members(struct json *j, struct server *s)
+{
+	struct rows rows;
+
+	json_array(j, "members");
+	nodes_collect(s, &rows);
+	for (int leads = 1; leads >= 0; leads--) {
+		for (size_t i = 0; i < rows.count; i++) {
+			const struct msg_member *m = rows.items[i];
+
+			if (m->voter == MSG_VOTER_NONE || (m->voter_leads != 0) != leads)
+				continue;
+			json_object(j, NULL);
+			VIEW_TEXT(j, "name", m->name);
+			json_bool(j, "votes", m->voter == MSG_VOTER_VOTES);
+			json_bool(j, "up", m->voter_up != 0);
+			json_bool(j, "leads", m->voter_leads != 0);
+			json_end(j);
+		}
+	}
+	json_end(j);
+	rows_fini(&rows);
+}
+
 static void
 put_store(struct json *j, struct server *s, const struct msg_cluster *c)
 {
@@ -65,6 +91,10 @@ put_store(struct json *j, struct server *s, const struct msg_cluster *c)
 	json_bool(j, "writable", c->writable != 0);
 	view_reason(j, "why", &c->why);
 	json_u64(j, "sequence", c->store_sequence);
+	put_members(j, s);
+	json_u64(j, "voters", c->voters);
+	json_u64(j, "voters_up", c->voters_up);
+	VIEW_TEXT(j, "note", c->voters_note);
 	json_end(j);
 }
 

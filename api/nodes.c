@@ -148,6 +148,26 @@ put_accuser(struct json *j, struct server *s, const struct msg_member *m)
 }
 
 static void
+put_voter(struct json *j, const struct msg_member *m)
+{
+	static const char *const states[] = {[MSG_VOTER_NONE] = "none",
+					     [MSG_VOTER_LEARNS] = "learns",
+					     [MSG_VOTER_VOTES] = "votes",
+					     [MSG_VOTER_GOES] = "goes"};
+	bool known = m->voter < sizeof(states) / sizeof(states[0]);
+
+	json_object(j, "etcd");
+	json_text(j, "state", known ? states[m->voter] : "unknown");
+	json_bool(j, "able", m->voter_able != 0);
+	json_bool(j, "up", m->voter_up != 0);
+	json_bool(j, "leads", m->voter_leads != 0);
+	view_time(j, "since", m->voter_since_wall_ns);
+	VIEW_TEXT(j, "version", m->etcd);
+	VIEW_TEXT(j, "reason", m->voter_reason);
+	json_end(j);
+}
+
+static void
 put_node(struct json *j, struct server *s, const void *row)
 {
 	const struct msg_member *m = row;
@@ -162,6 +182,7 @@ put_node(struct json *j, struct server *s, const void *row)
 	json_bool(j, "draining", m->draining != 0);
 	json_bool(j, "keeper", m->keeper != 0);
 	json_bool(j, "writer", m->writer != 0);
+	put_voter(j, m);
 	VIEW_TEXT(j, "zone", m->zone);
 	VIEW_TEXT(j, "version", m->version);
 	VIEW_TEXT(j, "platform", m->platform);

@@ -165,6 +165,30 @@ put_state(struct buf *out, const json_t *node, const struct render *r)
 		put_line(out, "drain", "takes nothing new, and what it runs moves away");
 }
 
+/* "votes for 3m, leads"; why it does not, where it is to. */
+static void
+put_etcd(struct buf *out, const json_t *etcd, const struct render *r)
+{
+	const char *state = json_read_text(etcd, "state");
+	const char *version = json_read_text(etcd, "version");
+	char since[32], text[512];
+
+	if (state[0] && strcmp(state, "none") != 0) {
+		render_age(etcd, "since", r, since, sizeof(since));
+		text_format(text, sizeof(text), "%s%s%s%s", state, since[0] ? " for " : "", since,
+			    json_read_bool(etcd, "leads") ? ", leads"
+			    : json_read_bool(etcd, "up")  ? ""
+							  : ", down");
+	} else if (version[0]) {
+		text_format(text, sizeof(text), "%s %s", version,
+			    json_read_bool(etcd, "able") ? "could keep the store" : "is not used");
+	} else {
+		text[0] = '\0';
+	}
+	put_line(out, "etcd", text);
+	put_line(out, "", json_read_text(etcd, "reason"));
+}
+
 void
 render_node(const json_t *node, const struct render *r, struct buf *out)
 {
@@ -179,6 +203,7 @@ render_node(const json_t *node, const struct render *r, struct buf *out)
 		    json_read_bool(node, "writer") && json_read_bool(node, "keeper") ? ", " : "",
 		    json_read_bool(node, "keeper") ? "admits others" : "");
 	put_line(out, "does", text);
+	put_etcd(out, json_read_get(node, "etcd"), r);
 	put_line(out, "zone", json_read_text(node, "zone"));
 	put_line(out, "address", json_read_text(node, "address"));
 	text_format(text, sizeof(text), "%s%s%s", json_read_text(node, "version"),
@@ -222,6 +247,32 @@ counts_text(const json_t *cluster, char *out, size_t cap)
 }
 
 /* What the engine means for who wants to change something. */
+/* "etcd on edge-1 (leads), edge-2, edge-3 (down): changes need 2 of 3". */
+static void
+etcd_text(const json_t *store, char *out, size_t cap)
+{
+	const json_t *members = json_read_array(store, "members");
+	long long voters = (long long)json_read_int(store, "voters");
+	size_t used;
+
+	text_copy(out, cap, "etcd");
+	for (size_t i = 0; i < json_read_count(members); i++) {
+		const json_t *m = json_read_at(members, i);
+
+		used = strlen(out);
+		text_format(out + used, cap - used, "%s%s%s", i ? ", " : " on ",
+			    json_read_text(m, "name"),
+			    !json_read_bool(m, "votes")  ? " (learns)"
+			    : !json_read_bool(m, "up")   ? " (down)"
+			    : json_read_bool(m, "leads") ? " (leads)"
+							 : "");
+	}
+	used = strlen(out);
+	if (voters)
+		text_format(out + used, cap - used, ": changes need %lld of %lld", voters / 2 + 1,
+			    voters);
+}
+
 static void
 store_text(const json_t *cluster, char *out, size_t cap)
 {
@@ -232,7 +283,7 @@ store_text(const json_t *cluster, char *out, size_t cap)
 	if (strcmp(engine, "alone") == 0)
 		text_format(out, cap, "a file of this node");
 	else if (strcmp(engine, "etcd") == 0)
-		text_format(out, cap, "a cluster of etcd: changes need a majority of its members");
+		etcd_text(store, out, cap);
 	else
 		text_format(out, cap,
 			    "%s is the only node that takes changes; while it is away the others "
@@ -337,6 +388,7 @@ render_cluster(const json_t *cluster, const struct render *r, struct buf *out)
 	}
 	store_text(cluster, text, sizeof(text));
 	put_line(out, "store", text);
+	put_line(out, "", json_read_text(store, "note"));
 	text_format(text, sizeof(text), "%lld changes so far",
 		    (long long)json_read_int(store, "sequence"));
 	put_line(out, "", text);

@@ -72,6 +72,11 @@ const char *const events_types[] = {
 	"node.backup",
 	"node.restored",
 	"node.recovered",
+	"store.member",
+	"store.member_goes",
+	"store.member_gone",
+	"store.moved",
+	"store.moving",
 	NULL,
 };
 

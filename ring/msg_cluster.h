@@ -23,6 +23,14 @@ enum msg_member_state {
 	MSG_MEMBER_LEFT, /* said so itself, and may come back */
 };
 
+/* What a node has to do with the store's etcd. */
+enum msg_voter {
+	MSG_VOTER_NONE,
+	MSG_VOTER_LEARNS, /* begins, or has not all of it yet */
+	MSG_VOTER_VOTES,
+	MSG_VOTER_GOES,
+};
+
 struct msg_member { /* key: id of the node. One row, of this node, when it is in no cluster */
 	uint32_t node;
 	uint32_t state;
@@ -46,6 +54,13 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	int64_t since_wall_ns; /* of the state */
 	int64_t admitted_wall_ns;
 	uint64_t store_sequence; /* that its copy of the store has; 0: not known */
+	uint32_t voter;          /* enum msg_voter */
+	uint32_t voter_up;       /* its member of etcd answers */
+	uint32_t voter_leads;    /* the others */
+	uint32_t voter_able;     /* it could keep a part of the store */
+	int64_t voter_since_wall_ns;
+	char etcd[32];          /* version of the program; "": not installed, or not known */
+	char voter_reason[160]; /* why it is not able, or its member does not answer */
 };
 
 enum msg_store_engine {
@@ -67,6 +82,9 @@ struct msg_cluster {   /* key: 1 */
 	char pad_[7];
 	struct addr gossip; /* where this node listens */
 	uint64_t store_sequence;
+	uint32_t voters; /* members of the store's etcd that vote */
+	uint32_t voters_up;
+	char voters_note[128];           /* what is under way, or wanting; "" nothing */
 	int64_t certificate_not_after_s; /* of this node */
 	struct msg_reason trouble;       /* that somebody should look at; kind 0: none */
 };

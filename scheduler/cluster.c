@@ -45,6 +45,8 @@ cluster_writer(const struct cluster *c)
 {
 	uint32_t recovered = c->member ? cluster_recover_writer(c) : 0;
 
+	if (c->etcd && !recovered)
+		return 0;
 	if (!c->member || recovered)
 		return recovered;
 	if (c->row.id != 0)
@@ -189,7 +191,8 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 static int
 drop_cluster(struct store *s, struct err *err)
 {
-	static const enum store_kind kinds[] = {STORE_NODE, STORE_TICKET, STORE_CLUSTER};
+	static const enum store_kind kinds[] = {STORE_NODE, STORE_TICKET, STORE_CLUSTER,
+						STORE_VOTER};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (store_drop_through(s, kinds[i], INT64_MAX, err) < 0)
@@ -358,6 +361,7 @@ tick(uv_timer_t *timer)
 		cluster_pass_tick(c, now);
 		cluster_order_tick(c, now);
 		cluster_facts_put(c);
+		cluster_voters_tick(c, now);
 		cluster_mesh_look(c);
 		look_after_rows(c);
 	}
@@ -384,9 +388,12 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 	ipam_init(&c->ipam, c->keep.node);
 	if (cluster_roster_self(c, err) < 0 || cluster_link_rules(c, err) < 0)
 		return -1;
+	if (c->etcd && cluster_move_settle_keep(c, err) < 0)
+		return -1;
 	cluster_roster_read(c);
 	cluster_roster_listed(c);
 	cluster_recover_tick(c, world_mono_ns()); /* before anything is changed */
+	cluster_move_begin(c);
 	look_after_rows(c);
 	cluster_link_try(c, world_mono_ns());
 	cluster_admit_announce(c);
@@ -556,6 +563,7 @@ cluster_free(struct cluster *c)
 		cluster_store_end(c);
 	cluster_admit_end(c);
 	cluster_leave_end(c);
+	cluster_voters_end(c);
 	cluster_feed_end(c);
 	cluster_far_end(c);
 	cluster_link_end(c);

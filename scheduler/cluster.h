@@ -7,10 +7,10 @@
  * owns the sockets of `listen.gossip`, the shell and the gossip core upon it, and the folder of the
  * identity; rows it reads from the store and writes through store_submit.
  *
- * Founding, joining and leaving change what kind of store the process works on. They become durable
- * in one step (scheduler/cluster_keep.h), and then the process ends (cluster_over): its successor
- * starts as what the node is then. The request that began it stays unanswered until then: the
- * successor is given it again, finds that it is done, and answers.
+ * Founding, joining, leaving and the move into etcd change what kind of store the process works on.
+ * They become durable in one step (scheduler/cluster_keep.h), and then the process ends
+ * (cluster_over): its successor starts as what the node is then. The request that began it stays
+ * unanswered until then: the successor is given it again, finds that it is done, and answers.
  *
  * Order: cluster_open, the store, cluster_prepare, the model, cluster_start.
  * Threading: the loop's thread.
@@ -47,7 +47,10 @@ const char *cluster_name(const struct cluster *c);
 /* Why nothing may be deployed here now: it is about to join. */
 int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 
-/* Rows NODE, TICKET or CLUSTER may be different. */
+/* Changes wait a little: the store is about to move, or to open, or this process to end. */
+bool cluster_holds(struct cluster *c);
+
+/* Rows NODE, TICKET, VOTER or CLUSTER may be different. */
 void cluster_rows_changed(struct cluster *c);
 /* The configuration was taken over anew. */
 void cluster_configured(struct cluster *c);
@@ -73,7 +76,7 @@ struct channel_rules *cluster_rules(struct cluster *c);
 void cluster_told(struct cluster *c);
 /* Where a node can be reached now; false: not known. */
 bool cluster_address(struct cluster *c, uint32_t node, struct addr *out);
-/* Who takes the store's changes; 0: nobody is known. */
+/* Who takes the store's changes; 0: nobody is known, or (the store is etcd's) everybody does. */
 uint32_t cluster_writer(const struct cluster *c);
 /* Containers of that node can be reached from here. */
 bool cluster_reaches(const struct cluster *c, uint32_t node);

@@ -320,7 +320,10 @@ open_follow(struct cluster *c, struct store *rows, struct store **out, struct er
 
 	addr_put(&c->keep.via_address, address, sizeof(address));
 	text_format(writer, sizeof(writer), "the node at %s", address);
-	const struct store_follow_options options = {.loop = station_loop(c->st), .writer = writer};
+	const struct store_follow_options options = {.loop = station_loop(c->st),
+						     .writer = writer,
+						     .moved = cluster_move_told,
+						     .arg = c};
 	c->feed = mem_zalloc(MEM_SCHEDULER, sizeof(*c->feed));
 	if (!c->feed) {
 		store_free(rows);
@@ -349,8 +352,7 @@ cluster_feed_open(struct cluster *c, struct store *rows, struct store **out, str
 	case STORE_ROLE_FOLLOW:
 		return open_follow(c, rows, out, err);
 	case STORE_ROLE_ETCD:
-		store_free(rows);
-		return err_set(err, ERR_UNSUPPORTED, "the store of this node is with etcd");
+		return cluster_etcd_store(c, rows, out, err);
 	case STORE_ROLE_ALONE:
 		break;
 	}

@@ -10,6 +10,7 @@
 #include "scheduler/cluster.h"
 #include "scheduler/cluster_keep.h"
 #include "scheduler/drains.h"
+#include "scheduler/cluster_voters.h"
 #include "scheduler/gossip/gossip.h"
 #include "scheduler/ipam.h"
 #include "scheduler/petition.h"
@@ -37,6 +38,8 @@ struct cluster_node {
 	bool has_facts;
 	struct tidings_facts facts;
 	struct tidings_load load;
+	bool has_voter;
+	struct tidings_voter voter;
 	uint64_t mark; /* of the look at the rows that saw it last */
 };
 
@@ -117,7 +120,11 @@ struct cluster {
 	struct cluster_change *change; /* submitted */
 	uv_timer_t again;
 
-	/* cluster_feed.c: at most one of the two */
+	/* cluster_voters*.c, cluster_etcd.c, cluster_move.c */
+	bool etcd; /* the store of this process is etcd's */
+	struct cluster_voters voters;
+
+	/* cluster_feed.c: at most one of the two; none when the store is etcd's */
 	struct store_serve *serve;
 	struct list feds;
 	bool fed_ended;

@@ -68,6 +68,12 @@ cluster_keep_open(int state, int *folder_out, struct err *err)
 	return 0;
 }
 
+bool
+cluster_keep_is_member(int state)
+{
+	return faccessat(state, "cluster/identity", F_OK, 0) == 0;
+}
+
 /* ---- sealed with a digest ---- */
 
 static void

@@ -57,6 +57,8 @@ void cluster_keep_fini(struct cluster_keep *k);
 /* The folder itself, made when it is not there. */
 int cluster_keep_open(int state, int *folder_out, struct err *err) MUST_CHECK;
 
+/* Whether it has an identity, good or not; without opening anything. state: the state folder. */
+bool cluster_keep_is_member(int state);
 /* ERR_NOT_FOUND: it is in no cluster. ERR_CORRUPT: somebody has to look. k is empty then. */
 int cluster_keep_read(int folder, struct cluster_keep *k, struct err *err) MUST_CHECK;
 int cluster_keep_write(int folder, const struct cluster_keep *k, struct err *err) MUST_CHECK;

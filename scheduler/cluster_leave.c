@@ -4,6 +4,9 @@
  * here), then gossip's good-bye, then the identity goes and the process ends; the next one is a
  * node in no cluster. It takes no deployment with it: what is wanted belongs to the cluster. The
  * last one of a cluster is the exception: what it runs was its own all along.
+ *
+ * One that keeps a part of the store hands that over before: it says that it is about to leave
+ * (tidings_voter), and waits until its row VOTER has gone, for without it there may be no majority.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -12,13 +15,14 @@
 #include "base/mem.h"
 #include "base/world.h"
 
-enum { SAID_MS = 3000 };
+enum { SAID_MS = 3000, HANDED_MS = 40000 };
 
 struct cluster_leave {
 	struct cluster *c;
 	struct station_request request;
 	bool force;
-	uint64_t until_ns; /* for the good-bye to be said; 0: the row comes first */
+	uint64_t hand_until_ns; /* for its part of the store to be taken over; 0: that is done */
+	uint64_t until_ns;      /* for the good-bye to be said; 0: the row comes first */
 };
 
 void
@@ -65,13 +69,6 @@ cluster_leave_said(struct cluster *c)
 {
 	if (c->leave && c->leave->until_ns)
 		c->leave->until_ns = 1; /* at the end of the turn: a step is under way */
-}
-
-void
-cluster_leave_tick(struct cluster *c, uint64_t now_ns)
-{
-	if (c->leave && c->leave->until_ns && now_ns >= c->leave->until_ns)
-		finish(c);
 }
 
 static void
@@ -169,6 +166,11 @@ begin(struct cluster *c, const struct station_request *q, bool force, struct err
 		say_goodbye(l);
 		return 0;
 	}
+	if (cluster_voters_row(c, c->keep.node) && !force) {
+		l->hand_until_ns = world_mono_ns() + (uint64_t)HANDED_MS * 1000000;
+		cluster_voters_say(c);
+		return 0;
+	}
 	if (cluster_store_change(c, work, kept, l, err) == 0)
 		return 0;
 	cluster_leave_end(c);
@@ -197,4 +199,44 @@ cluster_leave_request(struct cluster *c, const struct station_request *q, const 
 	}
 	if (rc < 0)
 		cluster_refuse(c, q, &err);
+}
+
+/* ---- its part of the store ---- */
+
+static void
+not_handed_over(struct cluster *c)
+{
+	struct cluster_leave *l = c->leave;
+	char note[MSG_NAME * 2];
+	struct err err = {0};
+
+	err_set(&err, ERR_CONFLICT, "this node keeps a part of the store that nobody takes over");
+	cluster_voters_note(c, note, sizeof(note));
+	if (note[0])
+		err_why(&err, "%s", note);
+	err_fix(&err, "zlayer cluster show; bring back the others, or zlayer leave --force");
+	cluster_refuse(c, &l->request, &err);
+	cluster_leave_end(c);
+	cluster_voters_say(c);
+}
+
+void
+cluster_leave_tick(struct cluster *c, uint64_t now_ns)
+{
+	struct cluster_leave *l = c->leave;
+	struct err err = {0};
+
+	if (!l)
+		return;
+	if (l->hand_until_ns && !cluster_voters_row(c, c->keep.node)) {
+		l->hand_until_ns = 0;
+		if (cluster_store_change(c, work, kept, l, &err) < 0) {
+			cluster_refuse(c, &l->request, &err);
+			cluster_leave_end(c);
+		}
+	} else if (l->hand_until_ns && now_ns >= l->hand_until_ns) {
+		not_handed_over(c);
+	} else if (l->until_ns && now_ns >= l->until_ns) {
+		finish(c);
+	}
 }

@@ -97,6 +97,10 @@ refuse_removal(const struct ask *a, const struct cluster_node *n, struct err *er
 		err_set(err, ERR_CONFLICT, "%s is this node itself", n->row.name);
 		return err_fix(err, "zlayer leave");
 	}
+	if (!a->c->etcd && a->c->row.moving) {
+		err_set(err, ERR_CONFLICT, "the store is moving into etcd");
+		return err_fix(err, "try again in a moment");
+	}
 	if (n->row.node == cluster_writer(a->c)) {
 		err_set(err, ERR_CONFLICT, "%s takes the changes of the cluster's store",
 			n->row.name);

@@ -72,6 +72,28 @@ put_facts(const struct tidings_facts *f, const struct tidings_load *l, struct ms
 	out->store_sequence = l->sequence;
 }
 
+static void
+put_voter(struct cluster *c, const struct cluster_node *n, struct msg_member *out)
+{
+	const struct store_voter *row = cluster_voters_row(c, n->row.node);
+	struct tidings_voter said = n->voter;
+	bool there = out->state == MSG_MEMBER_READY || out->state == MSG_MEMBER_SUSPECT;
+
+	if (out->self)
+		cluster_voters_of(c, &said);
+	out->voter_able = (said.flags & TIDINGS_VOTER_ABLE) != 0;
+	text_copy(out->etcd, sizeof(out->etcd), said.version);
+	text_copy(out->voter_reason, sizeof(out->voter_reason), said.reason);
+	if (!row)
+		return;
+	out->voter = row->phase == STORE_VOTER_VOTES  ? MSG_VOTER_VOTES
+		     : row->phase == STORE_VOTER_GOES ? MSG_VOTER_GOES
+						      : MSG_VOTER_LEARNS;
+	out->voter_since_wall_ns = row->since_wall_ns;
+	out->voter_up = there && said.life == row->life && said.flags & TIDINGS_VOTER_UP;
+	out->voter_leads = out->voter_up && said.flags & TIDINGS_VOTER_LEADS;
+}
+
 void
 cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct msg_member *out)
 {
@@ -104,6 +126,7 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 	out->replicas =
 		self ? cluster_facts_own_replicas(c) : cluster_facts_replicas(c, n->row.node);
 	text_copy(out->taints, sizeof(out->taints), n->row.taints);
+	put_voter(c, n, out);
 }
 
 static void
@@ -152,7 +175,7 @@ engine_of(const struct cluster *c, const struct store_status *status)
 {
 	if (!c->member)
 		return MSG_STORE_ALONE;
-	if (c->row.id != 0 && c->row.writer == 0)
+	if (c->etcd)
 		return MSG_STORE_ETCD;
 	if (cluster_writer(c) == c->keep.node)
 		return MSG_STORE_WRITER;
@@ -173,6 +196,27 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 }
 
 static void
+put_voters(struct cluster *c, struct msg_cluster *row)
+{
+	for (size_t i = 0; i < c->voters.rows_count; i++) {
+		const struct store_voter *v = &c->voters.rows[i];
+		const struct cluster_node *n = cluster_roster_find(c, v->node);
+		struct msg_member member = {0};
+
+		if (v->phase != STORE_VOTER_VOTES && v->phase != STORE_VOTER_GOES)
+			continue;
+		row->voters++;
+		if (!n)
+			continue;
+		member.self = v->node == c->keep.node;
+		member.state = state_of(c, n);
+		put_voter(c, n, &member);
+		row->voters_up += member.voter_up;
+	}
+	cluster_voters_note(c, row->voters_note, sizeof(row->voters_note));
+}
+
+static void
 publish_cluster(struct cluster *c)
 {
 	struct store_status status;
@@ -185,6 +229,8 @@ publish_cluster(struct cluster *c)
 	if (!status.writable)
 		msg_reason_from(&status.why, &row.why);
 	row.store_sequence = status.sequence;
+	if (c->member)
+		put_voters(c, &row);
 	if (c->config->listen.gossip.on)
 		row.gossip = c->config->listen.gossip.addr;
 	if (c->member) {

@@ -296,7 +296,10 @@ put_term(void *arg, struct store *s, struct err *err)
 		row.admission = MSG_ADMISSION_TOKEN;
 	row.writer = c->keep.node;
 	row.term = c->recover_term;
-	if (store_put(s, STORE_CLUSTER, &row, err) < 0)
+	/* An etcd that was given up, or was on its way: another one begins from nothing. */
+	row.moving = 0;
+	if (store_put(s, STORE_CLUSTER, &row, err) < 0 ||
+	    store_drop_through(s, STORE_VOTER, INT64_MAX, err) < 0)
 		return -1;
 	if (!self || self->row.id == 0 || self->row.keeper || !cluster_keeper(c))
 		return 0;

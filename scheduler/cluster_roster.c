@@ -232,6 +232,8 @@ cluster_roster_read(struct cluster *c)
 	else
 		read_nodes(c, &rows);
 	buf_fini(&rows);
+	cluster_voters_read(c);
+	cluster_move_begin(c);
 }
 
 /* ---- without a row ---- */
@@ -374,6 +376,8 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 			cluster_link_meet(c, n); /* its address may be another one */
 	} else if (told.type == TIDINGS_LOAD && told.id == 1) {
 		(void)tidings_take_load(value, told.bytes, &n->load);
+	} else if (told.type == TIDINGS_VOTER && told.id == 1) {
+		n->has_voter = tidings_take_voter(value, told.bytes, &n->voter);
 	} else if (told.type == TIDINGS_ADMITTED) {
 		c->admitted_changed = true;
 	} else if (told.type == TIDINGS_WRITER && told.id == TIDINGS_ONE) {
@@ -394,6 +398,8 @@ read_entries(struct cluster *c)
 			n->has_facts = tidings_take_facts(e.value, e.bytes, &n->facts);
 		else if (n && e.id == 1 && e.type == TIDINGS_LOAD)
 			(void)tidings_take_load(e.value, e.bytes, &n->load);
+		else if (n && e.id == 1 && e.type == TIDINGS_VOTER)
+			n->has_voter = tidings_take_voter(e.value, e.bytes, &n->voter);
 	}
 	c->admitted_changed = c->rows_changed = c->dirty = true;
 }

@@ -10,7 +10,7 @@
 
 enum { TRIES_MAX = 5, AGAIN_MS = 10 };
 
-static void again(uv_timer_t *timer);
+static void try_again(uv_timer_t *timer);
 
 static void
 finish(struct cluster *c, struct cluster_change *change, const struct err *err)
@@ -29,12 +29,15 @@ submitted(void *arg, const struct err *err)
 	struct cluster *c = arg;
 	struct cluster_change *change = c->change;
 
-	if (err && err->kind == ERR_CONFLICT && change->tries < TRIES_MAX && !c->freed)
+	bool again = err && ((err->kind == ERR_CONFLICT && change->tries < TRIES_MAX) ||
+			     (err->kind == ERR_UNREACHABLE && cluster_holds(c)));
+
+	if (again && !c->freed)
 		c->change = NULL;
 	else
 		finish(c, change, err);
 	if (!c->freed)
-		uv_timer_start(&c->again, again, 0, 0);
+		uv_timer_start(&c->again, try_again, 0, 0);
 }
 
 static void
@@ -62,8 +65,8 @@ static void
 try_next(struct cluster *c)
 {
 	while (!c->change && !list_empty(&c->changes)) {
-		if (store_busy(c->m->store)) {
-			uv_timer_start(&c->again, again, AGAIN_MS, 0);
+		if (store_busy(c->m->store) || cluster_holds(c)) {
+			uv_timer_start(&c->again, try_again, AGAIN_MS, 0);
 			return;
 		}
 		begin(c, container_of(c->changes.next, struct cluster_change, link));
@@ -71,7 +74,7 @@ try_next(struct cluster *c)
 }
 
 static void
-again(uv_timer_t *timer)
+try_again(uv_timer_t *timer)
 {
 	try_next(timer->data);
 }
@@ -90,7 +93,7 @@ cluster_store_change(struct cluster *c, int (*work)(void *, struct store *, stru
 	list_init(&change->link);
 	list_push(&c->changes, &change->link);
 	/* Later: `done` shall not come before this returns. */
-	uv_timer_start(&c->again, again, 0, 0);
+	uv_timer_start(&c->again, try_again, 0, 0);
 	return 0;
 }
 

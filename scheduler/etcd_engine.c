@@ -61,4 +61,7 @@ etcd_engine_unwritable(struct etcd_engine *e, const struct err *err)
 {
 	e->writable = false;
 	e->why = *err;
+	/* What is refused because of it was not tried, and certainly not done. */
+	if (e->why.kind == ERR_TIMEOUT)
+		e->why.kind = ERR_UNREACHABLE;
 }

@@ -230,3 +230,103 @@ etcd_members_remove(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void 
 {
 	return call_id(r, "/v3/cluster/member/remove", id, done, arg, err);
 }
+
+/* ---- one member ---- */
+
+struct status_call {
+	etcd_member_status_fn done;
+	void *arg;
+	bool changes; /* its answer says nothing */
+};
+
+static uint64_t
+read_number(const json_t *object, const char *key)
+{
+	uint64_t n;
+
+	return text_u64(json_read_text(object, key), UINT64_MAX, &n) ? n : 0;
+}
+
+int
+etcd_members_read_status(const char *text, size_t bytes, struct etcd_member_status *out,
+			 struct err *err)
+{
+	struct err why = {0};
+	json_t *object = json_read_parse(text, bytes, &why);
+
+	memset(out, 0, sizeof(*out));
+	if (object) {
+		out->member = read_number(json_read_get(object, "header"), "member_id");
+		out->leader = read_number(object, "leader");
+		out->index = read_number(object, "raftIndex");
+		out->applied = read_number(object, "raftAppliedIndex");
+		out->data_bytes = read_number(object, "dbSize");
+		out->learner = json_read_bool(object, "isLearner");
+		text_copy(out->version, sizeof(out->version), json_read_text(object, "version"));
+		json_read_free(object);
+	}
+	if (out->member)
+		return 0;
+	err_set(err, ERR_CORRUPT, "what a member of etcd says of itself cannot be read");
+	return err_why(err, "%s", why.kind ? why.what : "it does not say who it is");
+}
+
+static void
+status_answered(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct status_call c = *(struct status_call *)arg;
+	struct etcd_member_status status = {0};
+	struct err err = {0};
+
+	mem_free(arg);
+	if (answer->err)
+		err = *answer->err;
+	else if (!c.changes)
+		(void)!etcd_members_read_status(answer->text, answer->bytes, &status, &err);
+	c.done(c.arg, err.kind ? NULL : &status, err.kind ? &err : NULL);
+}
+
+static int
+ask_status(struct etcd_rpc *r, const char *path, const struct buf *body, bool changes,
+	   etcd_member_status_fn done, void *arg, struct err *err)
+{
+	struct status_call *c = mem_alloc(MEM_SCHEDULER, sizeof(*c));
+
+	if (!c)
+		return err_set(err, ERR_NO_MEMORY, "no memory to ask a member of etcd");
+	*c = (struct status_call){.done = done, .arg = arg, .changes = changes};
+	if (!etcd_rpc_call(r, path, body, status_answered, c, err)) {
+		mem_free(c);
+		return -1;
+	}
+	return 0;
+}
+
+int
+etcd_members_status(struct etcd_rpc *r, etcd_member_status_fn done, void *arg, struct err *err)
+{
+	struct buf body;
+
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	buf_puts(&body, "{}");
+	int rc = ask_status(r, "/v3/maintenance/status", &body, false, done, arg, err);
+	buf_fini(&body);
+	return rc;
+}
+
+int
+etcd_members_lead(struct etcd_rpc *r, uint64_t to, etcd_member_status_fn done, void *arg,
+		  struct err *err)
+{
+	struct json j;
+	struct buf body;
+
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	json_init(&j, &body);
+	json_object(&j, NULL);
+	json_textf(&j, "targetID", "%" PRIu64, to);
+	json_end(&j);
+	int rc = ask_status(r, "/v3/maintenance/transfer-leadership", &body, true, done, arg, err);
+	buf_fini(&body);
+	return rc;
+}

@@ -49,6 +49,28 @@ int etcd_members_promote(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, 
 int etcd_members_remove(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void *arg,
 			struct err *err) MUST_CHECK;
 
+/* Of the member that is asked (the rpc should have one endpoint). */
+struct etcd_member_status {
+	uint64_t member; /* its id */
+	uint64_t leader; /* 0: it knows of none */
+	uint64_t index;  /* decided, as far as it knows */
+	uint64_t applied;
+	bool learner;
+	uint64_t data_bytes;
+	char version[32];
+};
+
+typedef void (*etcd_member_status_fn)(void *arg, const struct etcd_member_status *status,
+				      const struct err *err);
+
+int etcd_members_status(struct etcd_rpc *r, etcd_member_status_fn done, void *arg,
+			struct err *err) MUST_CHECK;
+/* Only the leader does it: the rpc should have that one as its endpoint. */
+int etcd_members_lead(struct etcd_rpc *r, uint64_t to, etcd_member_status_fn done, void *arg,
+		      struct err *err) MUST_CHECK;
+int etcd_members_read_status(const char *text, size_t bytes, struct etcd_member_status *out,
+			     struct err *err) MUST_CHECK;
+
 /* An answer's text. ERR_CORRUPT: it is none. */
 int etcd_members_read(const char *text, size_t bytes, struct etcd_members *out,
 		      struct err *err) MUST_CHECK;

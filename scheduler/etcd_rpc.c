@@ -30,7 +30,6 @@ enum {
 
 struct endpoint {
 	char url[ETCD_RPC_URL_BYTES];
-	bool tls;
 };
 
 struct etcd_rpc {
@@ -48,6 +47,7 @@ struct etcd_call {
 	struct list link;
 	struct etcd_rpc *rpc;
 	char path[64];
+	char url[ETCD_RPC_URL_BYTES]; /* of the attempt under way */
 	struct buf body;
 	struct buf answer;
 	CURL *easy; /* of the attempt under way */
@@ -86,15 +86,15 @@ take_endpoint(struct etcd_rpc *r, const char *url, struct err *err)
 	struct endpoint *e = &r->endpoints[r->endpoints_count++];
 	struct addr addr;
 
-	e->tls = text_starts(url, "https://");
+	bool tls = text_starts(url, "https://");
 	const char *address = strstr(url, "://");
 	if (!text_copy(e->url, sizeof(e->url), url) || !address ||
-	    (!e->tls && !text_starts(url, "http://")) || !addr_parse(address + 3, &addr) ||
+	    (!tls && !text_starts(url, "http://")) || !addr_parse(address + 3, &addr) ||
 	    !addr.port) {
 		err_set(err, ERR_INVALID, "this is no member of a store: %s", url);
 		return err_fix(err, "write it as https://ADDRESS:PORT");
 	}
-	if (!e->tls && !addr_is_loopback(&addr)) {
+	if (!tls && !addr_is_loopback(&addr)) {
 		err_set(err, ERR_INVALID, "the store at %s would be spoken to in the clear", url);
 		return err_fix(err, "use https, or 127.0.0.1 for a member on this machine");
 	}
@@ -113,29 +113,27 @@ copy_pem(char **out, const char *pem, struct err *err)
 }
 
 static void
-rpc_free(struct etcd_rpc *r)
+pems_free(struct etcd_rpc *r)
 {
 	mem_free(r->authorities);
 	mem_free(r->certificate);
 	mem_free_zero(r->key);
+}
+
+static void
+rpc_free(struct etcd_rpc *r)
+{
+	pems_free(r);
 	mem_free(r);
 }
 
-static void finish(void *private, CURLcode code);
-
-int
-etcd_rpc_open(const struct etcd_rpc_options *o, struct etcd_rpc **out, struct err *err)
+static int
+take_options(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err *err)
 {
-	struct etcd_rpc *r = mem_zalloc(MEM_SCHEDULER, sizeof(*r));
 	int rc = 0;
 
-	if (!r)
-		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
-	r->loop = o->loop;
-	r->timeout_ms = o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
-	list_init(&r->calls);
-	if (!o->endpoints_count || o->endpoints_count > ETCD_RPC_ENDPOINTS_MAX)
-		rc = err_set(err, ERR_INVALID, "a store has 1 to %d members",
+	if (o->endpoints_count > ETCD_RPC_ENDPOINTS_MAX)
+		rc = err_set(err, ERR_INVALID, "a store has at most %d members",
 			     ETCD_RPC_ENDPOINTS_MAX);
 	for (size_t i = 0; i < o->endpoints_count && rc == 0; i++)
 		rc = take_endpoint(r, o->endpoints[i], err);
@@ -145,6 +143,41 @@ etcd_rpc_open(const struct etcd_rpc_options *o, struct etcd_rpc **out, struct er
 		rc = copy_pem(&r->certificate, o->certificate, err);
 	if (rc == 0)
 		rc = copy_pem(&r->key, o->key, err);
+	return rc;
+}
+
+int
+etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err *err)
+{
+	struct etcd_rpc fresh = {0};
+
+	if (take_options(&fresh, o, err) < 0) {
+		pems_free(&fresh);
+		return -1;
+	}
+	pems_free(r);
+	memcpy(r->endpoints, fresh.endpoints, sizeof(r->endpoints));
+	r->endpoints_count = fresh.endpoints_count;
+	r->next = 0;
+	r->authorities = fresh.authorities;
+	r->certificate = fresh.certificate;
+	r->key = fresh.key;
+	return 0;
+}
+
+static void finish(void *private, CURLcode code);
+
+int
+etcd_rpc_open(const struct etcd_rpc_options *o, struct etcd_rpc **out, struct err *err)
+{
+	struct etcd_rpc *r = mem_zalloc(MEM_SCHEDULER, sizeof(*r));
+
+	if (!r)
+		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
+	r->loop = o->loop;
+	r->timeout_ms = o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
+	list_init(&r->calls);
+	int rc = take_options(r, o, err);
 	if (rc == 0)
 		rc = multi_open(o->loop, finish, &r->multi, err);
 	if (rc < 0) {
@@ -238,6 +271,11 @@ give_up(struct etcd_call *c)
 	const struct etcd_rpc *r = c->rpc;
 	struct err last = c->err, err = {0};
 
+	if (r->endpoints_count == 0) {
+		err_set(&err, ERR_UNREACHABLE, "no member of the store is known yet");
+		tell(c, &err);
+		return;
+	}
 	if (c->denied == c->attempts) {
 		tell(c, &last);
 		return;
@@ -277,6 +315,10 @@ try_next(struct etcd_call *c)
 	struct etcd_rpc *r = c->rpc;
 	uint64_t now = uv_now(r->loop), pause = 0;
 
+	if (r->endpoints_count == 0) {
+		give_up(c);
+		return;
+	}
 	/* Time does not change certificates. */
 	if (c->denied == c->attempts && c->attempts >= r->endpoints_count &&
 	    c->attempts >= ATTEMPTS) {
@@ -313,7 +355,7 @@ is_distrust(struct etcd_call *c, CURLcode code)
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
-		return c->rpc->endpoints[c->endpoint].tls && !head;
+		return text_starts(c->url, "https://") && !head;
 	default:
 		return false;
 	}
@@ -322,7 +364,7 @@ is_distrust(struct etcd_call *c, CURLcode code)
 static void
 failed_attempt(struct etcd_call *c, CURLcode code)
 {
-	const char *url = c->rpc->endpoints[c->endpoint].url;
+	const char *url = c->url;
 	const char *why = c->error[0] ? c->error : multi_curl.curl_easy_strerror(code);
 	long sent = 0;
 
@@ -349,7 +391,7 @@ failed_attempt(struct etcd_call *c, CURLcode code)
 static bool
 refused_attempt(struct etcd_call *c, long status)
 {
-	const char *url = c->rpc->endpoints[c->endpoint].url;
+	const char *url = c->url;
 	char why[256];
 	enum etcd_json_refusal is =
 		etcd_json_refusal((char *)c->answer.data, c->answer.length, why, sizeof(why));
@@ -406,7 +448,7 @@ finish(void *private, CURLcode code)
 	if (c->line) { /* what came before the end is told first */
 		if (code == CURLE_OK && !refused)
 			err_set(&c->err, ERR_UNREACHABLE, "a member of the store ended the news");
-		if (c->rpc->next == c->endpoint)
+		if (c->rpc->next == c->endpoint && c->rpc->endpoints_count)
 			c->rpc->next = (c->endpoint + 1) % c->rpc->endpoints_count;
 		c->over = true;
 		uv_timer_start(&c->timer, on_lines, 0, 0);
@@ -466,7 +508,7 @@ static bool
 set_trust(struct etcd_call *c)
 {
 	const struct etcd_rpc *r = c->rpc;
-	struct curl_blob blob = {.flags = CURL_BLOB_NOCOPY};
+	struct curl_blob blob = {.flags = CURL_BLOB_COPY}; /* they may be renewed meanwhile */
 
 	SET(CURLOPT_CAPATH, NULL);
 	SET(CURLOPT_CAINFO, NULL);
@@ -508,7 +550,8 @@ set_all(struct etcd_call *c)
 {
 	char url[ETCD_RPC_URL_BYTES + sizeof(c->path)];
 
-	text_format(url, sizeof(url), "%s%s", c->rpc->endpoints[c->endpoint].url, c->path);
+	text_copy(c->url, sizeof(c->url), c->rpc->endpoints[c->endpoint].url);
+	text_format(url, sizeof(url), "%s%s", c->url, c->path);
 	SET(CURLOPT_PRIVATE, c);
 	SET(CURLOPT_ERRORBUFFER, c->error);
 	SET(CURLOPT_URL, url);
@@ -549,6 +592,11 @@ overdue(uv_timer_t *timer)
 static void
 attempt(struct etcd_call *c)
 {
+	if (c->rpc->endpoints_count == 0) {
+		give_up(c);
+		return;
+	}
+	c->endpoint %= c->rpc->endpoints_count; /* there may be fewer than before */
 	c->attempts++;
 	c->error[0] = '\0';
 	buf_reset(&c->answer);

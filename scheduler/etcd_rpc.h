@@ -56,8 +56,13 @@ typedef void (*etcd_rpc_line_fn)(void *arg, const char *text, size_t bytes);
 
 /* Opens libcurl and libjansson; before confinement. */
 int etcd_rpc_load(struct err *err) MUST_CHECK;
+/* Without an endpoint all calls end with ERR_UNREACHABLE. */
 int etcd_rpc_open(const struct etcd_rpc_options *options, struct etcd_rpc **out,
 		  struct err *err) MUST_CHECK;
+/* Other members or certificates from the next attempt on; loop and time-out stay. As it was on
+ * failure. */
+int etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *options,
+		   struct err *err) MUST_CHECK;
 /* Calls end without `done`. The loop must turn once more. NULL is fine. */
 void etcd_rpc_close(struct etcd_rpc *r);
 

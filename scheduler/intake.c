@@ -14,16 +14,6 @@
 
 enum { FDS_MAX = 2 };
 
-/* Under way: whom to answer. */
-struct asked {
-	struct list link; /* when it has ended */
-	struct request r;
-	struct intake *i;
-	struct station_request q;
-	bool failed;
-	struct err err;
-};
-
 /* Not begun yet. */
 struct waiting {
 	struct list link;
@@ -33,6 +23,44 @@ struct waiting {
 	size_t bytes;
 	uint8_t body[];
 };
+
+/* Under way: whom to answer. */
+struct asked {
+	struct list link; /* when it has ended */
+	struct request r;
+	struct intake *i;
+	struct station_request q;
+	struct waiting *again; /* the request itself, if it may have to be begun again; NULL */
+	bool failed;
+	struct err err;
+};
+
+static bool
+holds(const struct intake *i)
+{
+	return i->out.holds && i->out.holds(i->out.arg);
+}
+
+static void
+waiting_free(struct waiting *w)
+{
+	for (size_t n = 0; w && n < w->fds_count; n++)
+		fd_close(&w->fds[n]);
+	mem_free(w);
+}
+
+/* It was refused because of what is over in a moment, and nothing was changed. */
+static bool
+begin_again(struct intake *i, struct asked *a)
+{
+	if (!a->failed || a->err.kind != ERR_UNREACHABLE || !a->again || i->closing || !holds(i))
+		return false;
+	list_init(&a->again->link);
+	list_push_front(&i->waiting, &a->again->link);
+	i->count++;
+	mem_free(a);
+	return true;
+}
 
 static void
 answer(struct intake *i, struct asked *a)
@@ -44,6 +72,7 @@ answer(struct intake *i, struct asked *a)
 		i->out.answer(i->out.arg, &a->q, &a->err, NULL, 0);
 	else
 		i->out.answer(i->out.arg, &a->q, NULL, &a->r.answer, bytes);
+	waiting_free(a->again);
 	mem_free(a);
 }
 
@@ -57,6 +86,8 @@ answer_ended(struct intake *i)
 		struct asked *a = container_of(it, struct asked, link);
 
 		list_remove(&a->link);
+		if (begin_again(i, a))
+			continue;
 		if (!a->failed && !passed)
 			i->out.pass(i->out.arg);
 		passed |= !a->failed;
@@ -70,6 +101,7 @@ ended(struct request *r, const struct err *err)
 	struct asked *a = container_of(r, struct asked, r);
 
 	if (a->i->closing) {
+		waiting_free(a->again);
 		mem_free(a);
 		return;
 	}
@@ -77,6 +109,33 @@ ended(struct request *r, const struct err *err)
 	if (err)
 		a->err = *err;
 	list_push(&a->i->ended, &a->link);
+}
+
+/* NULL with err. */
+static struct waiting *
+copy(const struct station_request *q, const void *body, size_t bytes, const int *fds, size_t count,
+     struct err *err)
+{
+	struct waiting *w = mem_zalloc(MEM_SCHEDULER, sizeof(*w) + bytes);
+
+	if (!w) {
+		err_set(err, ERR_NO_MEMORY, "no memory for a request");
+		return NULL;
+	}
+	w->q = *q;
+	w->bytes = bytes;
+	if (bytes)
+		memcpy(w->body, body, bytes);
+	for (size_t n = 0; n < count && n < FDS_MAX; n++) {
+		w->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
+		if (w->fds[n] < 0) {
+			err_sys(err, errno, "cannot keep a request");
+			waiting_free(w);
+			return NULL;
+		}
+		w->fds_count++;
+	}
+	return w;
 }
 
 static void
@@ -94,6 +153,8 @@ begin(struct intake *i, const struct station_request *q, const void *body, size_
 	a->i = i;
 	a->q = *q;
 	a->r.done = ended;
+	if (i->out.holds)
+		a->again = copy(q, body, bytes, fds, count, &err);
 	request_change(i->m, q->op, body, bytes, fds, count, &a->r);
 	answer_ended(i);
 }
@@ -103,11 +164,9 @@ begin(struct intake *i, const struct station_request *q, const void *body, size_
 static void
 drop(struct intake *i, struct waiting *w)
 {
-	for (size_t n = 0; n < w->fds_count; n++)
-		fd_close(&w->fds[n]);
 	list_remove(&w->link);
 	i->count--;
-	mem_free(w);
+	waiting_free(w);
 }
 
 static int
@@ -119,24 +178,11 @@ keep(struct intake *i, const struct station_request *q, const void *body, size_t
 			INTAKE_WAITING_MAX);
 		return err_fix(err, "try again in a moment");
 	}
-	struct waiting *w = mem_zalloc(MEM_SCHEDULER, sizeof(*w) + bytes);
+	struct waiting *w = copy(q, body, bytes, fds, count, err);
 	if (!w)
-		return err_set(err, ERR_NO_MEMORY, "no memory for a request");
+		return -1;
 	list_push(&i->waiting, &w->link);
 	i->count++;
-	w->q = *q;
-	w->bytes = bytes;
-	if (bytes)
-		memcpy(w->body, body, bytes);
-	for (size_t n = 0; n < count && n < FDS_MAX; n++) {
-		w->fds[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 0);
-		if (w->fds[n] < 0) {
-			err_sys(err, errno, "cannot keep a request");
-			drop(i, w);
-			return -1;
-		}
-		w->fds_count++;
-	}
 	return 0;
 }
 
@@ -146,6 +192,8 @@ must_wait(const struct intake *i)
 {
 	struct store_status status;
 
+	if (holds(i))
+		return true;
 	if (!store_busy(i->m->store))
 		return i->count > 0;
 	store_status(i->m->store, &status);
@@ -187,7 +235,7 @@ intake_run(struct intake *i, uint64_t now_ns)
 {
 	answer_ended(i);
 	expire(i, now_ns);
-	while (i->count && !store_busy(i->m->store)) {
+	while (i->count && !store_busy(i->m->store) && !holds(i)) {
 		struct waiting *w = container_of(i->waiting.next, struct waiting, link);
 
 		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count);

@@ -6,7 +6,8 @@
  * Requests that change something, from their arrival to their answer. A store of this machine
  * answers at once, and nothing ever waits here. A shared one takes its time, and takes one
  * transaction after the other: what is asked for meanwhile waits in its order, until its deadline.
- * A store that cannot be changed now makes nobody wait: the request is refused at once.
+ * A store that cannot be changed now makes nobody wait: the request is refused at once, unless it
+ * is known to be different in a moment (`holds`); one that was refused in that moment waits, too.
  * Threading: the loop's.
  */
 
@@ -23,6 +24,8 @@ struct intake_out {
 	/* Once for each request: err, or a body. */
 	void (*answer)(void *arg, const struct station_request *q, const struct err *err,
 		       const void *body, size_t bytes);
+	/* Nothing is to begin for a moment. NULL: that is never so. */
+	bool (*holds)(void *arg);
 };
 
 struct intake {

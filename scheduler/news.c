@@ -83,6 +83,7 @@ hear_row(struct model *m, unsigned kind, const void *row)
 	case STORE_NODE:
 	case STORE_TICKET:
 	case STORE_CLUSTER:
+	case STORE_VOTER:
 		m->news.cluster = true;
 		break;
 	default:
@@ -109,6 +110,7 @@ hear_gone(struct model *m, unsigned kind, uint64_t id)
 	case STORE_NODE:
 	case STORE_TICKET:
 	case STORE_CLUSTER:
+	case STORE_VOTER:
 		m->news.cluster = true;
 		break;
 	default:

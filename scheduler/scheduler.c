@@ -14,11 +14,13 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "scheduler/cluster.h"
+#include "scheduler/cluster_keep.h"
 #include "scheduler/intake.h"
 #include "scheduler/publish.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/request.h"
 #include "scheduler/sqlite.h"
+#include "scheduler/store_etcd.h"
 #include "scheduler/store_sqlite.h"
 #include "spec/yaml.h"
 
@@ -323,6 +325,14 @@ pass_before_answer(void *arg)
 	pass(arg);
 }
 
+static bool
+holds(void *arg)
+{
+	const struct scheduler *s = arg;
+
+	return cluster_holds(s->cluster);
+}
+
 static void
 cluster_rows(void *arg)
 {
@@ -426,7 +436,6 @@ open_libraries(struct station *st, struct err *err)
 {
 	struct buf text;
 
-	(void)st;
 	if (dl_load_yaml(err) < 0 || sqlite_load(err) < 0)
 		return -1;
 	buf_init(&text, MEM_SCHEDULER, 256);
@@ -434,6 +443,9 @@ open_libraries(struct station *st, struct err *err)
 	if (rc == 0)
 		text_ncopy(scheduler.boot, sizeof(scheduler.boot), buf_cstr(&text), 36);
 	buf_fini(&text);
+	/* Of no use to a node that is in no cluster, and not small. */
+	if (rc == 0 && cluster_keep_is_member(station_folder(st, 0)))
+		rc = store_etcd_load(err);
 	return rc;
 }
 
@@ -498,7 +510,7 @@ start(struct station *st, struct err *err)
 					      .reaches = reaches,
 					      .doubts = doubts};
 	intake_init(&s->intake, &s->model,
-		    &(struct intake_out){s, pass_before_answer, answer_change});
+		    &(struct intake_out){s, pass_before_answer, answer_change, holds});
 	s->model.node_id = cluster_self(s->cluster);
 	s->model.writer = station_writer(st);
 	s->model.metrics = station_metrics(st);

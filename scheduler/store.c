@@ -118,6 +118,12 @@ reserve(struct store *s, struct err *err)
 	return 0;
 }
 
+void *
+store_engine_of(struct store *s, const struct store_engine *engine)
+{
+	return s->calls == engine ? s->engine : NULL;
+}
+
 struct store *
 store_local(struct store *s)
 {

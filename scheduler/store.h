@@ -30,6 +30,10 @@
 #include "base/err.h"
 #include "ring/msg.h"
 
+enum {
+	STORE_INITIAL_BYTES = 768, /* 7 members */
+};
+
 enum store_kind {
 	STORE_DEPLOYMENT,
 	STORE_SERVICE,
@@ -44,6 +48,7 @@ enum store_kind {
 	STORE_CLUSTER,
 	STORE_CRON,
 	STORE_FIRING,
+	STORE_VOTER,
 	STORE_KINDS_,
 };
 
@@ -184,7 +189,28 @@ struct store_cluster { /* one row */
 	uint32_t admission; /* enum msg_admission */
 	uint32_t writer;    /* node that the others follow; 0: the store is etcd's */
 	int64_t created_wall_ns;
-	uint32_t term; /* how often somebody else was made the writer: of two the higher counts */
+	uint32_t term;   /* how often somebody else was made the writer: of two the higher counts */
+	uint32_t moving; /* to etcd: the writer takes no change any more (voting.h) */
+};
+
+enum store_voter_phase {
+	STORE_VOTER_BEGINS = 1, /* the first one: its member is a cluster of one */
+	STORE_VOTER_ADDED,      /* etcd is about to be told of it; it is not to run yet */
+	STORE_VOTER_LEARNS,     /* etcd knows it: it runs, as a learner */
+	STORE_VOTER_VOTES,
+	STORE_VOTER_GOES, /* etcd is about to be told; its data may go when this row has gone */
+};
+
+struct store_voter { /* a node that is to run a member of the store's etcd */
+	uint64_t id, version;
+	uint32_t node;
+	uint32_t phase; /* enum store_voter_phase */
+	uint64_t life;  /* of the member's data: another number, another member; below 2^63 */
+	uint64_t token; /* of all members of one etcd; below 2^63 */
+	char client[ADDR_TEXT_BYTES];
+	char peer[ADDR_TEXT_BYTES];
+	char initial[STORE_INITIAL_BYTES]; /* what its members were when this one was added */
+	int64_t since_wall_ns;             /* of the phase */
 };
 
 struct store_cron { /* of a service that is, or was, a cron */
@@ -303,6 +329,8 @@ struct store_engine {
 int store_new(const struct store_engine *calls, void *engine, struct store **out,
 	      struct err *err) MUST_CHECK;
 void store_free(struct store *s); /* NULL is fine */
+/* For engines: their own, if the store is one of these calls; else NULL. */
+void *store_engine_of(struct store *s, const struct store_engine *calls);
 
 /* Where local kinds are written: the store itself when it is not shared, else the embedded store
  * beneath the copy, which the shared one keeps. No transaction of the one may be open (from begin

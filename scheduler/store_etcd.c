@@ -121,3 +121,16 @@ store_etcd_open(const struct store_etcd_options *o, struct store *copy, struct s
 	etcd_sync_init(e);
 	return store_new(&calls, e, out, err);
 }
+
+int
+store_etcd_renew(struct store *s, const struct etcd_rpc_options *rpc, struct err *err)
+{
+	struct etcd_engine *e = store_engine_of(s, &calls);
+
+	assert(e);
+	if (etcd_rpc_renew(e->rpc, rpc, err) < 0)
+		return -1;
+	if (!e->writable)
+		etcd_sync_look(e, 0);
+	return 0;
+}

@@ -41,5 +41,8 @@ struct store_etcd_options {
  * cluster need not be there. */
 int store_etcd_open(const struct store_etcd_options *options, struct store *copy,
 		    struct store **out, struct err *err) MUST_CHECK;
+/* Other members or certificates from now on. s: one of store_etcd_open. */
+int store_etcd_renew(struct store *s, const struct etcd_rpc_options *rpc,
+		     struct err *err) MUST_CHECK;
 
 #endif

@@ -104,8 +104,15 @@ static const char crons[] =
 /* A writer that was replaced by hand. */
 static const char terms[] = "ALTER TABLE clusters ADD COLUMN term INTEGER NOT NULL DEFAULT 0;";
 
+/* Who keeps the store's etcd; that it is moving there. */
+static const char voters[] =
+	"ALTER TABLE clusters ADD COLUMN moving INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE voters(" ID "node INTEGER NOT NULL UNIQUE, phase INTEGER NOT NULL,"
+	" life INTEGER NOT NULL, token INTEGER NOT NULL, client TEXT NOT NULL, peer TEXT NOT NULL,"
+	" members TEXT NOT NULL, since_wall_ns INTEGER NOT NULL);";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons, terms,
+	first, copies, jobs, clusters, crons, terms, voters,
 };
 
 size_t

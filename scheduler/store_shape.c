@@ -150,10 +150,20 @@ static const struct store_column ticket[] = {
 };
 
 static const struct store_column cluster[] = {
-	U32(store_cluster, admission),
-	U32(store_cluster, writer),
-	I64(store_cluster, created_wall_ns),
-	U32(store_cluster, term),
+	U32(store_cluster, admission),       U32(store_cluster, writer),
+	I64(store_cluster, created_wall_ns), U32(store_cluster, term),
+	U32(store_cluster, moving),
+};
+
+static const struct store_column voter[] = {
+	U32(store_voter, node),
+	U32(store_voter, phase),
+	U64(store_voter, life),
+	U64(store_voter, token),
+	TEXT(store_voter, client),
+	TEXT(store_voter, peer),
+	NAMED(store_voter, "members", STORE_TEXT, initial),
+	I64(store_voter, since_wall_ns),
 };
 
 static const struct store_column cron[] = {
@@ -199,6 +209,7 @@ static const struct store_shape shapes[STORE_KINDS_] = {
 	[STORE_CLUSTER] = SHAPE("clusters", NULL, cluster),
 	[STORE_CRON] = SHAPE("crons", "service", cron),
 	[STORE_FIRING] = SHAPE("firings", "service", firing),
+	[STORE_VOTER] = SHAPE("voters", NULL, voter),
 };
 
 const struct store_shape *
@@ -235,6 +246,7 @@ store_parent(enum store_kind kind)
 	case STORE_NODE:
 	case STORE_TICKET:
 	case STORE_CLUSTER:
+	case STORE_VOTER:
 	case STORE_KINDS_:
 		break;
 	}

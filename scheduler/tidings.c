@@ -478,3 +478,35 @@ tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out)
 	return TAKE_TEXT(&c, out->why) && take_reason(&c, &out->held) && close_value(&c, version) &&
 	       out->decision <= MSG_SCALE_HELD;
 }
+
+/* ---- voters ---- */
+
+void
+tidings_put_voter(const struct tidings_voter *v, struct tidings_value *out)
+{
+	begin(out);
+	put(out, v->flags, 1);
+	put(out, v->life, 8);
+	put_bytes(out, v->client.ip, sizeof(v->client.ip));
+	put(out, v->client.port, 2);
+	put_cut(out, v->version, sizeof(v->version) - 1);
+	put_cut(out, v->reason, sizeof(v->reason) - 1);
+}
+
+bool
+tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *out)
+{
+	struct cursor c;
+	uint8_t version;
+
+	memset(out, 0, sizeof(*out));
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	out->flags = cursor_u8(&c);
+	out->life = cursor_u64(&c);
+	if (!take_bytes(&c, out->client.ip, sizeof(out->client.ip)))
+		return false;
+	out->client.port = cursor_u16(&c);
+	return TAKE_TEXT(&c, out->version) && TAKE_TEXT(&c, out->reason) &&
+	       close_value(&c, version);
+}

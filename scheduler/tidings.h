@@ -22,6 +22,9 @@
  *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
  *             ("volume:shop/data", "device:/dev/kvm")
  *
+ *   VOTER     id 1: 0 version u8  1 flags u8 (enum tidings_voter_flag)  2 life u64
+ *             10 client (16 bytes, then u16 port)  28 texts: version of etcd, reason
+ *
  *   ADDRESSES id 1: the prefixes of its containers, scheduler/ipam.h
  *   FIGURES   id: a service's. 0 version u8  1 flags u8 (1 whole)  2 ready u32  6 waiting u32
  *             10 in_flight u32  14 asks u32  18 beat u32  22 sums (u64 each: cpu, memory, requests)
@@ -56,11 +59,12 @@ enum tidings_type {
 	TIDINGS_FIGURES,
 	TIDINGS_SCALE,
 	TIDINGS_WRITER,
+	TIDINGS_VOTER,
 };
 
 enum {
 	TIDINGS_VERSION = 2,
-	TIDINGS_ONE = 1, /* the id of FACTS, LOAD and ADDRESSES */
+	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
 	TIDINGS_WORD = 64,       /* a label's key or value, a taint; with NUL */
@@ -158,6 +162,26 @@ struct tidings_scale {
 	struct msg_reason held; /* why it cannot grow; kind 0: nothing holds it */
 };
 
+enum tidings_voter_flag {
+	TIDINGS_VOTER_ABLE = 1 << 0,    /* could run a member of the store's etcd, and would */
+	TIDINGS_VOTER_CAN = 1 << 1,     /* is able to speak to one */
+	TIDINGS_VOTER_UP = 1 << 2,      /* its member answers */
+	TIDINGS_VOTER_LEADS = 1 << 3,   /* that one leads the others */
+	TIDINGS_VOTER_LEVEL = 1 << 4,   /* it has all that is known to be decided */
+	TIDINGS_VOTER_ETCD = 1 << 5,    /* the store that this node works on is etcd's */
+	TIDINGS_VOTER_LEAVING = 1 << 6, /* it is about to leave the cluster */
+	TIDINGS_VOTER_VOTES = 1 << 7,   /* its member is no learner (any more) */
+};
+
+/* What has to do with the store's etcd, of one node. */
+struct tidings_voter {
+	uint32_t flags;
+	uint64_t life;      /* of the member that it has; 0: none */
+	struct addr client; /* where a member of its is, or would be; port 0: nowhere */
+	char version[32];   /* of etcd; "": not installed */
+	char reason[160];   /* why it is not able, or its member is not up */
+};
+
 /* ERR_LIMIT when the texts take more than an entry may: labels and taints are to be fewer. */
 int tidings_put_facts(const struct tidings_facts *f, struct tidings_value *out,
 		      struct err *err) MUST_CHECK;
@@ -172,6 +196,8 @@ void tidings_put_writer(uint32_t term, struct tidings_value *out); /* not 0 */
 void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
 /* Texts are cut as those of a replica. */
 void tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out);
+/* Its reason is cut to what can be printed. */
+void tidings_put_voter(const struct tidings_voter *v, struct tidings_value *out);
 
 /* False: not what a node writes; *out is then without meaning. */
 bool tidings_take_facts(const void *value, size_t bytes, struct tidings_facts *out);
@@ -182,6 +208,7 @@ bool tidings_take_claim(const void *value, size_t bytes, uint32_t node, uint64_t
 bool tidings_take_replica(const void *value, size_t bytes, struct tidings_replica *out);
 /* The certificate, borrowed; NULL. */
 const void *tidings_take_admitted(const void *value, size_t bytes, size_t *bytes_out);
+bool tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *out);
 bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
 bool tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out);
 bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);

@@ -13,7 +13,7 @@
 struct look {
 	const struct voters_node *nodes;
 	size_t count;
-	uint64_t now_ns;
+	uint64_t replace_ms, now_ns;
 	const struct voters_node *learner; /* the first one */
 	const struct voters_node *victim;  /* a voter that should go */
 	enum voters_why victim_why;
@@ -104,7 +104,7 @@ find_victim(struct look *l)
 			continue;
 		if (n->removed)
 			why = VOTERS_WHY_REMOVED;
-		else if (!n->live && lasted(l, n->since_ns, VOTERS_REPLACE_MS))
+		else if (!n->live && lasted(l, n->since_ns, l->replace_ms))
 			why = VOTERS_WHY_DEAD;
 		else if (n->live && n->draining)
 			why = VOTERS_WHY_DRAINS;
@@ -224,7 +224,10 @@ tend(struct look *l)
 		return;
 	}
 	const struct voters_node *n = best(l, 0);
-	if (n)
+	/* etcd adds nobody while a voter does not answer; and who is dead bears no majority. */
+	if (l->victim && !l->victim->live && (n || l->victim->removed))
+		remove_victim(l, NULL);
+	else if (n)
 		decide(l, VOTERS_ADD, n, grows ? VOTERS_WHY_GROW : l->victim_why);
 	else if (l->victim && l->victim->removed)
 		remove_victim(l, NULL);
@@ -233,10 +236,14 @@ tend(struct look *l)
 }
 
 void
-voters_decide(const struct voters_node *nodes, size_t nodes_count, uint32_t first, uint64_t now_ns,
-	      struct voters_decision *out)
+voters_decide(const struct voters_node *nodes, size_t nodes_count, uint32_t first,
+	      uint64_t replace_ms, uint64_t now_ns, struct voters_decision *out)
 {
-	struct look l = {.nodes = nodes, .count = nodes_count, .now_ns = now_ns, .out = out};
+	struct look l = {.nodes = nodes,
+			 .count = nodes_count,
+			 .replace_ms = replace_ms,
+			 .now_ns = now_ns,
+			 .out = out};
 
 	*out = (struct voters_decision){.due_ns = UINT64_MAX};
 	count(&l);

@@ -11,8 +11,10 @@
  *     VOTERS_MANY_NODES nodes in VOTERS_MANY_ZONES zones on;
  *   - a new member is a learner first and becomes a voter when it has caught up; one change at a
  *     time;
- *   - a voter that has been dead for VOTERS_REPLACE_MS, or that is drained, is replaced: only while
- *     a majority lives, and only when the one that takes its place has caught up;
+ *   - a voter that has been dead for long (VOTERS_REPLACE_MS) is replaced while a majority lives
+ *     and another node is able: it goes first, since etcd adds nobody while a voter does not
+ * answer, and the majority is borne by the others anyway; then the other one is added. One that is
+ *     drained goes only when the one that takes its place has caught up;
  *   - nothing is ever removed because it cannot be seen: without another node the dead voter stays.
  *     Only who was sent away from the cluster goes without a successor;
  *   - no change is made that would leave less than a majority of voters alive;
@@ -32,7 +34,7 @@ enum {
 	VOTERS_MANY_NODES = 7,          /* that are able; */
 	VOTERS_MANY_ZONES = 3,          /* in so many zones */
 	VOTERS_SETTLE_MS = 10000,       /* a node has been alive so long before it is chosen */
-	VOTERS_REPLACE_MS = 600000,     /* a voter has been dead so long */
+	VOTERS_REPLACE_MS = 600000,     /* a voter has been dead so long, by default */
 	VOTERS_LEARN_MS = 300000,       /* a learner that has not caught up by then is given up */
 	VOTERS_LEARNER_DEAD_MS = 60000, /* so is one that has been dead so long */
 };
@@ -84,9 +86,10 @@ struct voters_decision {
 };
 
 /* nodes: in the order of ids, each once; all of the cluster, and what etcd's list has beside them.
- * first: who begins, if it can (it has the store now); 0: anybody. */
-void voters_decide(const struct voters_node *nodes, size_t count, uint32_t first, uint64_t now_ns,
-		   struct voters_decision *out);
+ * first: who begins, if it can (it has the store now); 0: anybody. replace_ms: how long a voter has
+ * been dead when it is replaced (VOTERS_REPLACE_MS unless somebody wants it otherwise). */
+void voters_decide(const struct voters_node *nodes, size_t count, uint32_t first,
+		   uint64_t replace_ms, uint64_t now_ns, struct voters_decision *out);
 const char *voters_why_text(enum voters_why why);
 
 #endif

@@ -194,6 +194,7 @@ static const struct field cluster_fields[] = {
 	CONFIG_DURATION(cluster, suspect_after_ms, "suspect_after", 100, 1000),
 	CONFIG_DURATION(cluster, dead_after_ms, "dead_after", 100, 3000),
 	CONFIG_DURATION(cluster, reschedule_after_ms, "reschedule_after", 0, 2000),
+	CONFIG_DURATION(cluster, replace_after_ms, "replace_after", 10000, 600000),
 };
 static const struct field_table cluster_table = {.what = "cluster", FIELD_TABLE(cluster_fields)};
 

@@ -158,6 +158,7 @@ struct config_cluster {
 	uint64_t suspect_after_ms;
 	uint64_t dead_after_ms;
 	uint64_t reschedule_after_ms;
+	uint64_t replace_after_ms;
 };
 
 struct config_deploy {

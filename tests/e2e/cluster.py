@@ -31,20 +31,21 @@ def private(number):
     return f"192.168.77.{number}"
 
 
-def config(number, extra="", encrypt=False, hidden=False):
+def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False):
     address = private(number) if hidden else f"10.77.0.{number}"
     return (f"node: {{ name: edge-{number}{', advertise: none' if hidden else ''} }}\n"
             f'listen: {{ http: ["{address}:8080", "127.0.0.1:8080"], '
-            f'https: ["{address}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883" }}\n'
+            f'https: ["{address}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883"'
+            f"{'' if etcd else ', store: off'} }}\n"
             "dataplane: { uplink: off, interfaces: [] }\n"
-            f"cluster: {{ encrypt: {str(encrypt).lower()} }}\n" + extra)
+            f"cluster: {{ encrypt: {str(encrypt).lower()}{cluster} }}\n" + extra)
 
 
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, extra="", encrypt=False, hidden=False):
-        super().__init__(config(number, extra, encrypt, hidden), space=space)
+    def __init__(self, number, space, extra="", encrypt=False, hidden=False, cluster="", etcd=False):
+        super().__init__(config(number, extra, encrypt, hidden, cluster, etcd), space=space)
         self.number = number
         self.label = f"edge-{number}"
         self.address = private(number) if hidden else f"10.77.0.{number}"
@@ -132,8 +133,11 @@ class Line:
 class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
-    def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=()):
-        """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out."""
+    def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=(), cluster="",
+                 etcd=False):
+        """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out. cluster:
+        more of that section. etcd: nodes may keep the store in it; without, the first one writes."""
+        self.cluster, self.etcd = cluster, etcd
         self.count, self.join_all, self.extra, self.encrypt, self.data_mib = count, join, extra, encrypt, data_mib
         self.hidden = hidden
         self.stack = contextlib.ExitStack()
@@ -181,7 +185,7 @@ class Cluster:
             self.connect_behind_router(number, space)
         else:
             self.connect(number, space)
-        node = Member(number, space, self.extra, self.encrypt, number in self.hidden)
+        node = Member(number, space, self.extra, self.encrypt, number in self.hidden, self.cluster, self.etcd)
         if self.data_mib:
             os.mkdir(node.data)
             run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)

@@ -5,19 +5,8 @@ one writing node, and what needs no change of it goes on without that node."""
 import os
 import stat
 
-import cluster
 from cluster import Cluster
 from zl import check, equal, wait_for
-
-with_store = cluster.config
-
-
-def without_store(*args, **more):
-    return with_store(*args, **more).replace("metrics:", "store: off, metrics:", 1)
-
-
-cluster.config = without_store
-
 
 def keepers(node):
     return {name for name, n in node.nodes().items() if n["keeper"]}

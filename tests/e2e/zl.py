@@ -211,6 +211,7 @@ class Node:
         self.group = None
         self.name = name or f"e2e-{os.getpid()}-{Node.count:03d}"  # none begins with another one
         self.folder = tempfile.mkdtemp(prefix="zlayer-e2e-")
+        os.chmod(self.folder, 0o711)  # etcd, as a user of its own, passes through to its data
         self.data = os.path.join(self.folder, "data")
         self.run_folder = f"/run/zlayer/{self.name}"
         self.socket = f"{self.run_folder}/zlayer.sock"

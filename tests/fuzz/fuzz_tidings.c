@@ -145,6 +145,20 @@ writer(const uint8_t *data, size_t bytes)
 	assert(term > 0 && again == term);
 }
 
+static void
+voter(const uint8_t *data, size_t bytes)
+{
+	struct tidings_voter r, again;
+	struct tidings_value v;
+
+	if (!tidings_take_voter(data, bytes, &r))
+		return;
+	tidings_put_voter(&r, &v);
+	assert(tidings_take_voter(v.data, v.bytes, &again));
+	assert(again.flags == r.flags && again.life == r.life);
+	assert(memcmp(&again.client, &r.client, sizeof(r.client)) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -154,9 +168,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		[TIDINGS_ADMITTED] = admitted,   [TIDINGS_THING] = thing,
 		[TIDINGS_ADDRESSES] = addresses, [TIDINGS_FIGURES] = figures,
 		[TIDINGS_SCALE] = scale,         [TIDINGS_WRITER] = writer,
+		[TIDINGS_VOTER] = voter,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_WRITER)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_VOTER)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;

@@ -737,7 +737,8 @@ test_cluster(void **state)
 	assert_int_equal(ask("GET", "/v1/cluster", "", NULL), 200);
 	assert_true(has(
 		"\"self\":1,\"admission\":\"token\",\"store\":{\"engine\":\"writer\",\"writer\":"
-		"\"edge-1\",\"writable\":true,\"why\":null,\"sequence\":9},\"nodes\":{\"total\":2,"
+		"\"edge-1\",\"writable\":true,\"why\":null,\"sequence\":9,\"members\":[],"
+		"\"voters\":0,\"voters_up\":0,\"note\":null},\"nodes\":{\"total\":2,"
 		"\"new\":0,\"alive\":1,\"suspect\":0,\"unreachable\":1,\"left\":0}"));
 	assert_int_equal(ask("GET", "/v1/status", "", NULL), 200);
 	assert_true(has("\"cluster: its clock is wrong\"") &&

@@ -182,6 +182,49 @@ test_nodes(void **state)
 	json_read_free(cluster);
 }
 
+static const char etcd_text[] =
+	"{\"id\":\"4a1f09bc4a1f09bc\",\"self\":1,\"admission\":\"token\",\"store\":{\"engine\":"
+	"\"etcd\","
+	"\"writer\":null,\"writable\":true,\"sequence\":7,\"voters\":3,\"voters_up\":2,\"note\":"
+	"\"no other node can run "
+	"etcd\",\"members\":[{\"name\":\"edge-2\",\"votes\":true,\"up\":true,"
+	"\"leads\":true},{\"name\":\"edge-1\",\"votes\":true,\"up\":true,\"leads\":false},{"
+	"\"name\":\"edge-3\","
+	"\"votes\":true,\"up\":false,\"leads\":false},{\"name\":\"edge-4\",\"votes\":false,\"up\":"
+	"true,"
+	"\"leads\":false}]},\"nodes\":{\"total\":4,\"alive\":4},\"gossip\":\"10.0.0.1:9881\","
+	"\"certificate_not_after\":\"2026-12-06T00:00:00Z\"}";
+
+/* Who keeps the store, who leads, how many it takes. */
+static void
+test_members_of_the_store(void **state)
+{
+	struct render r = {0};
+	json_t *cluster = json(etcd_text);
+	json_t *node =
+		json("{\"id\":3,\"name\":\"edge-3\",\"state\":\"alive\",\"etcd\":{\"state\":"
+		     "\"votes\",\"able\":true,\"up\":false,\"leads\":false,\"since\":"
+		     "\"2026-11-21T23:00:00Z\",\"version\":\"3.4.23\",\"reason\":\"no room\"}}");
+	struct buf out;
+
+	(void)state;
+	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
+	buf_init(&out, MEM_CLI, 1 << 20);
+	render_cluster(cluster, &r, &out);
+	assert_non_null(strstr(buf_cstr(&out),
+			       "  store     etcd on edge-2 (leads), edge-1, edge-3 (down), edge-4 "
+			       "(learns): changes need 2 of 3\n"
+			       "            no other node can run etcd\n"
+			       "            7 changes so far\n"));
+	buf_reset(&out);
+	render_node(node, &r, &out);
+	assert_non_null(strstr(buf_cstr(&out), "  etcd      votes for 60m, down\n"
+					       "            no room\n"));
+	buf_fini(&out);
+	json_read_free(cluster);
+	json_read_free(node);
+}
+
 /* A node in no cluster says nothing of one; one that is in one shows it first. */
 static void
 test_status_of_a_cluster(void **state)
@@ -574,6 +617,7 @@ main(void)
 		cmocka_unit_test(test_run_state),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_status_of_a_cluster),
+		cmocka_unit_test(test_members_of_the_store),
 		cmocka_unit_test(test_where_the_kernel_balances),
 		cmocka_unit_test(test_replicas),
 		cmocka_unit_test(test_progress_tells_that_it_watches),

@@ -134,12 +134,27 @@ test_figures_and_decisions(void **state)
 	assert_true(tidings_take_scale(v.data, v.bytes, &s2));
 }
 
+static struct tidings_voter
+some_voter(void)
+{
+	struct tidings_voter v = {
+		.flags = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN | TIDINGS_VOTER_LEADS,
+		.life = 77,
+		.version = "3.4.23",
+		.reason = "port 9885 is in use",
+	};
+
+	assert_true(addr_parse("10.0.0.3:9885", &v.client));
+	return v;
+}
+
 static void
 test_there_and_back(void **state)
 {
 	struct tidings_facts f = some_facts(), f2;
 	struct tidings_load l = {1500, UINT64_C(3) << 30, 77}, l2;
 	struct tidings_replica r = some_replica(), r2;
+	struct tidings_voter o = some_voter(), o2;
 	struct tidings_value v;
 	struct err err = {0};
 
@@ -154,6 +169,14 @@ test_there_and_back(void **state)
 	tidings_put_replica(&r, &v);
 	assert_true(tidings_take_replica(v.data, v.bytes, &r2));
 	assert_memory_equal(&r, &r2, sizeof(r));
+	tidings_put_voter(&o, &v);
+	assert_true(tidings_take_voter(v.data, v.bytes, &o2));
+	assert_memory_equal(&o, &o2, sizeof(o));
+	/* What cannot be printed, or is too long, does not go out. */
+	memset(o.reason, 'x', sizeof(o.reason) - 1);
+	o.reason[3] = '\n';
+	tidings_put_voter(&o, &v);
+	assert_true(tidings_take_voter(v.data, v.bytes, &o2));
 }
 
 /* Every prefix of a value is refused, and a value of a later version with more at its end is not.
@@ -170,6 +193,15 @@ test_versions(void **state)
 	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
 	for (size_t n = 0; n < v.bytes; n++)
 		assert_false(tidings_take_facts(v.data, n, &f));
+	struct tidings_voter o = some_voter();
+	tidings_put_voter(&o, &v);
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_voter(v.data, n, &o));
+	v.data[v.bytes++] = 1;
+	assert_false(tidings_take_voter(v.data, v.bytes, &o));
+	v.data[0] = TIDINGS_VERSION + 1;
+	assert_true(tidings_take_voter(v.data, v.bytes, &o));
+	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
 	v.data[v.bytes] = 0;
 	assert_false(tidings_take_facts(v.data, v.bytes + 1, &f));
 	v.data[0] = TIDINGS_VERSION + 1;
@@ -321,6 +353,9 @@ test_corpus(void **state)
 	write_input(folder, "scale", TIDINGS_SCALE, &v);
 	tidings_put_writer(7, &v);
 	write_input(folder, "writer", TIDINGS_WRITER, &v);
+	struct tidings_voter o = some_voter();
+	tidings_put_voter(&o, &v);
+	write_input(folder, "voter", TIDINGS_VOTER, &v);
 }
 
 int

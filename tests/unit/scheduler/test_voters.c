@@ -49,7 +49,7 @@ expect(const char *text, const char *zones, enum voters_verb verb, uint32_t node
        enum voters_why why)
 {
 	set(text, zones);
-	voters_decide(nodes, strlen(text), 0, NOW, &out);
+	voters_decide(nodes, strlen(text), 0, VOTERS_REPLACE_MS, NOW, &out);
 	if (out.verb != verb || out.node != node || out.why != why)
 		print_error("%s: verb %d node %u why %s\n", text, out.verb, out.node,
 			    voters_why_text(out.why));
@@ -71,9 +71,10 @@ test_table(void **state)
 	expect("vvn", "", VOTERS_ADD, 3, VOTERS_WHY_GROW);
 	expect("vvv", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
 	expect("vvvnnn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
-	/* Dead: nothing for a while, then a learner, then it goes, then the learner is a voter. */
+	/* Dead: nothing for a while, then it goes, then another one is added. */
 	expect("vvwn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
-	expect("vvVn", "", VOTERS_ADD, 4, VOTERS_WHY_DEAD);
+	expect("vvVn", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
+	expect("vv-n", "", VOTERS_ADD, 4, VOTERS_WHY_GROW);
 	expect("vvVl", "", VOTERS_REST, 4, VOTERS_WHY_LEARNS);
 	expect("vvVL", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
 	assert_int_equal(out.successor, 4);
@@ -83,7 +84,7 @@ test_table(void **state)
 	expect("vVVnnn", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
 	expect("vVwL", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
 	/* Sent away: with a successor when there is one, else without. */
-	expect("vvrn", "", VOTERS_ADD, 4, VOTERS_WHY_REMOVED);
+	expect("vvrn", "", VOTERS_REMOVE, 3, VOTERS_WHY_REMOVED);
 	expect("vvr", "", VOTERS_REMOVE, 3, VOTERS_WHY_REMOVED);
 	expect("vr", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
 	/* Drained: only for a successor. */
@@ -102,7 +103,8 @@ test_table(void **state)
 	/* The zone with the fewest. */
 	expect("vvnn", "abab", VOTERS_ADD, 3, VOTERS_WHY_GROW);
 	expect("vvnn", "aaab", VOTERS_ADD, 4, VOTERS_WHY_GROW);
-	expect("vVvnn", "abcab", VOTERS_ADD, 5, VOTERS_WHY_DEAD);
+	expect("vVvnn", "abcab", VOTERS_REMOVE, 2, VOTERS_WHY_DEAD);
+	expect("v-vnn", "abcab", VOTERS_ADD, 5, VOTERS_WHY_GROW);
 }
 
 static void
@@ -110,23 +112,23 @@ test_times(void **state)
 {
 	(void)state;
 	set("vvwn", "");
-	voters_decide(nodes, 4, 0, NOW, &out);
+	voters_decide(nodes, 4, 0, VOTERS_REPLACE_MS, NOW, &out);
 	assert_int_equal(out.due_ns, nodes[2].since_ns + VOTERS_REPLACE_MS * MS);
 	set("vvl", "");
-	voters_decide(nodes, 3, 0, NOW, &out);
+	voters_decide(nodes, 3, 0, VOTERS_REPLACE_MS, NOW, &out);
 	assert_int_equal(out.due_ns, nodes[2].standing_ns + VOTERS_LEARN_MS * MS);
-	voters_decide(nodes, 3, 0, out.due_ns, &out);
+	voters_decide(nodes, 3, 0, VOTERS_REPLACE_MS, out.due_ns, &out);
 	assert_int_equal(out.verb, VOTERS_REMOVE);
 	assert_int_equal(out.why, VOTERS_WHY_SLOW);
 	/* Who has just come is not chosen yet. */
 	set("vvn", "");
 	nodes[2].since_ns = NOW - 1;
-	voters_decide(nodes, 3, 0, NOW, &out);
+	voters_decide(nodes, 3, 0, VOTERS_REPLACE_MS, NOW, &out);
 	assert_int_equal(out.why, VOTERS_WHY_NO_NODE);
 	assert_int_equal(out.due_ns, nodes[2].since_ns + VOTERS_SETTLE_MS * MS);
 	/* The one that has the store begins. */
 	set("nnn", "");
-	voters_decide(nodes, 3, 3, NOW, &out);
+	voters_decide(nodes, 3, 3, VOTERS_REPLACE_MS, NOW, &out);
 	assert_int_equal(out.verb, VOTERS_BEGIN);
 	assert_int_equal(out.node, 3);
 }
@@ -213,7 +215,7 @@ turn(bool calm)
 	for (size_t i = 0; i < NODES; i++)
 		nodes[i].caught_up |= nodes[i].standing == VOTERS_LEARNER && nodes[i].live &&
 				      prop_below(&random_, 3) == 0;
-	voters_decide(nodes, NODES, 1, now_ns, &out);
+	voters_decide(nodes, NODES, 1, VOTERS_REPLACE_MS, now_ns, &out);
 	if (out.verb != VOTERS_REST)
 		carry_out();
 }

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SCHEDULER_CLUSTER_VOTERS_H
+#define SCHEDULER_CLUSTER_VOTERS_H
+
+/*
+ * The store's etcd, as a part of the cluster (cluster.h): rows VOTER and what is done about them
+ * (voting.h), what this node says of itself, what it orders of its own node, the move of the store
+ * of a writing node into etcd, and connections to its members.
+ * Threading: the loop's thread.
+ */
+
+#include "scheduler/etcd_members.h"
+#include "scheduler/tidings.h"
+#include "scheduler/voting.h"
+
+struct cluster;
+struct cluster_move;
+
+struct cluster_endpoints {
+	char urls[ETCD_RPC_ENDPOINTS_MAX][ETCD_RPC_URL_BYTES];
+	size_t count;
+};
+
+/* A part of struct cluster. */
+struct cluster_voters {
+	struct store_voter rows[VOTING_ROWS_MAX];
+	size_t rows_count;
+	/* connections */
+	struct etcd_rpc *rpc;   /* NULL: none yet */
+	struct etcd_rpc *own;   /* to this node's member alone */
+	struct etcd_rpc *chief; /* to the member that leads, to have it pass that on */
+	struct cluster_endpoints endpoints;
+	uint64_t tls, own_tls; /* numbers of what they show */
+	char own_url[ETCD_RPC_URL_BYTES];
+	/* etcd's list */
+	struct etcd_members list;
+	bool has_list;
+	struct err list_err;
+	uint64_t list_since_ns;
+	bool busy; /* one question or change of etcd, or of the rows, is under way */
+	uint64_t look_at_ns;
+	/* the step that is wanted */
+	struct voting_step step;
+	uint64_t step_since_ns;
+	struct err step_err; /* why it was not possible last time */
+	/* this node's member */
+	struct etcd_member_status status;
+	bool has_status, asking;
+	uint64_t ask_at_ns;
+	uint64_t heard_ns; /* since when others say that the store is etcd's; 0: they do not */
+	bool writable;     /* the store, as it was shown last */
+	/* the move */
+	struct cluster_move *move;
+	uint64_t hold_until_ns; /* changes wait; 0: no reason was seen yet */
+};
+
+/* ---- cluster_voters.c ---- */
+
+/* The rows may be different. */
+void cluster_voters_read(struct cluster *c);
+void cluster_voters_tick(struct cluster *c, uint64_t now_ns);
+void cluster_voters_end(struct cluster *c);
+/* This node's row; NULL. */
+const struct store_voter *cluster_voters_row(const struct cluster *c, uint32_t node);
+
+/* What is under way, or wanting, for people; "" nothing. */
+void cluster_voters_note(const struct cluster *c, char *out, size_t cap);
+
+/* ---- cluster_voters_say.c ---- */
+
+/* Puts what this node says of itself, if that is different. */
+void cluster_voters_say(struct cluster *c);
+void cluster_voters_of(struct cluster *c, struct tidings_voter *out);
+/* It has a certificate to speak to the members with. */
+bool cluster_voters_can(struct cluster *c);
+/* What node is to run. */
+void cluster_voters_order(struct cluster *c);
+/* Asks this node's member how it is. */
+void cluster_voters_ask(struct cluster *c, uint64_t now_ns);
+
+/* ---- cluster_move.c ---- */
+
+/* A writer whose store is sealed takes no change, from the first moment on. */
+void cluster_move_begin(struct cluster *c);
+/* The move goes on, or begins. */
+void cluster_move_go(struct cluster *c);
+void cluster_move_end(struct cluster *c);
+/* A follower that missed the move hears of it. */
+void cluster_move_hear(struct cluster *c, uint64_t now_ns);
+/* The store's own callback (store_follow_options). */
+void cluster_move_told(void *arg);
+/* What a founder was counts no more: its store is not the one any longer. */
+int cluster_move_settle_keep(struct cluster *c, struct err *err) MUST_CHECK;
+
+/* ---- cluster_etcd.c ---- */
+
+void cluster_etcd_endpoints(struct cluster *c, struct cluster_endpoints *out);
+/* Opens *rpc, or gives it these members and this node's certificates as they are now. */
+int cluster_etcd_rpc(struct cluster *c, struct etcd_rpc **rpc, const struct cluster_endpoints *e,
+		     struct err *err) MUST_CHECK;
+/* copy, rows: taken over, also on failure. */
+int cluster_etcd_open(struct cluster *c, const struct cluster_endpoints *e, struct store *copy,
+		      struct store **out, struct err *err) MUST_CHECK;
+int cluster_etcd_store(struct cluster *c, struct store *rows, struct store **out,
+		       struct err *err) MUST_CHECK;
+void cluster_etcd_renew(struct cluster *c);
+
+#endif

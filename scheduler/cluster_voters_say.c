@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one node has to do with the store's etcd: what node says of the program and its process,
+ * what the member says of itself, both told to the others; and the order to node, which follows
+ * from this node's row alone. While this node has no rows (it copies the store anew, say) it orders
+ * nothing, and what was ordered stays: data is never deleted for want of knowledge.
+ */
+#include "scheduler/cluster_inside.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/text.h"
+#include "base/world.h"
+
+enum { ASK_MS = 2000 };
+
+#define MS UINT64_C(1000000)
+
+/* ---- where a member of this node is, or would be ---- */
+
+static void
+own_address(struct cluster *c, const struct msg_etcd *e, struct addr *out)
+{
+	const struct cluster_node *self = cluster_roster_find(c, c->keep.node);
+	const struct store_voter *row = cluster_voters_row(c, c->keep.node);
+	struct addr known = {0};
+
+	memset(out, 0, sizeof(*out));
+	if (row && addr_parse(row->client, out))
+		return;
+	if (!e->listen.port)
+		return;
+	if (!addr_is_zero(&e->listen)) {
+		*out = e->listen;
+		return;
+	}
+	cluster_link_own(c, &known);
+	/* As the node that admitted this one saw it. */
+	if (addr_is_zero(&known) && self && !addr_parse(self->row.address, &known))
+		known = (struct addr){0};
+	if (addr_is_zero(&known) && cluster_link_addresses(c, &known, 1) == 0)
+		return;
+	*out = known;
+	out->port = e->listen.port;
+}
+
+bool
+cluster_voters_can(struct cluster *c)
+{
+	struct cluster_tls tls;
+	struct err err = {0};
+
+	return cluster_tls(c, &tls, &err) == 0;
+}
+
+static bool
+is_level(const struct cluster_voters *v)
+{
+	return v->has_status && v->status.leader && v->status.index &&
+	       v->status.applied >= v->status.index;
+}
+
+static uint32_t
+flags_of(struct cluster *c, const struct msg_etcd *e, const struct store_voter *row)
+{
+	const struct cluster_voters *v = &c->voters;
+	bool up = e && row && e->life == row->life && e->state == MSG_ETCD_UP && v->has_status;
+	uint32_t flags = 0;
+
+	/* Others call it. */
+	if (e && e->able && e->listen.port && !c->leave && !c->config->node.advertise_none)
+		flags |= TIDINGS_VOTER_ABLE;
+	if (cluster_voters_can(c))
+		flags |= TIDINGS_VOTER_CAN;
+	if (up)
+		flags |= TIDINGS_VOTER_UP;
+	if (up && v->status.leader == v->status.member)
+		flags |= TIDINGS_VOTER_LEADS;
+	if (up && !v->status.learner)
+		flags |= TIDINGS_VOTER_VOTES;
+	if (up && is_level(v))
+		flags |= TIDINGS_VOTER_LEVEL;
+	if (c->etcd && c->row.id)
+		flags |= TIDINGS_VOTER_ETCD;
+	if (c->leave)
+		flags |= TIDINGS_VOTER_LEAVING;
+	return flags;
+}
+
+void
+cluster_voters_of(struct cluster *c, struct tidings_voter *out)
+{
+	const struct msg_etcd *e = cluster_etcd_state(c);
+	const struct store_voter *row = cluster_voters_row(c, c->keep.node);
+
+	memset(out, 0, sizeof(*out));
+	out->flags = flags_of(c, e, row);
+	if (!e)
+		return;
+	out->life = e->life;
+	own_address(c, e, &out->client);
+	text_ncopy(out->version, sizeof(out->version), e->version,
+		   strnlen(e->version, sizeof(e->version)));
+	if (e->reason.kind)
+		text_ncopy(out->reason, sizeof(out->reason), e->reason.what,
+			   strnlen(e->reason.what, sizeof(e->reason.what)));
+}
+
+void
+cluster_voters_say(struct cluster *c)
+{
+	struct tidings_voter said;
+	struct tidings_value value;
+
+	if (!c->gossip)
+		return;
+	cluster_voters_of(c, &said);
+	tidings_put_voter(&said, &value);
+	bool news = gossip_put(c->gossip, TIDINGS_VOTER, TIDINGS_ONE, value.data, value.bytes) ==
+		    GOSSIP_OK;
+	c->put |= news;
+	c->dirty |= news;
+}
+
+/* ---- this node's member ---- */
+
+static void
+told(void *arg, const struct etcd_member_status *status, const struct err *err)
+{
+	struct cluster *c = arg;
+	struct cluster_voters *v = &c->voters;
+
+	(void)err;
+	v->asking = false;
+	v->has_status = status != NULL;
+	if (status)
+		v->status = *status;
+	cluster_voters_say(c);
+}
+
+void
+cluster_voters_ask(struct cluster *c, uint64_t now_ns)
+{
+	const struct msg_etcd *e = cluster_etcd_state(c);
+	const struct store_voter *row = cluster_voters_row(c, c->keep.node);
+	struct cluster_voters *v = &c->voters;
+	struct cluster_endpoints one = {.count = 1};
+	struct err err = {0};
+
+	if (!row || !voting_runs(row) || !e || !e->pid || e->life != row->life) {
+		v->has_status = false;
+		return;
+	}
+	if (v->asking || now_ns < v->ask_at_ns)
+		return;
+	v->ask_at_ns = now_ns + ASK_MS * MS;
+	voting_url(row->client, one.urls[0]);
+	if (!v->own || !text_equal(v->own_url, one.urls[0]) || v->own_tls != c->voters.tls) {
+		if (cluster_etcd_rpc(c, &v->own, &one, &err) < 0)
+			return;
+		text_copy(v->own_url, sizeof(v->own_url), one.urls[0]);
+		v->own_tls = c->voters.tls;
+	}
+	v->asking = etcd_members_status(v->own, told, c, &err) == 0;
+}
+
+/* ---- the order ---- */
+
+static bool
+make_order(const struct store_voter *row, struct msg_etcd_order *out)
+{
+	char name[ETCD_MEMBER_NAME_BYTES];
+
+	*out = (struct msg_etcd_order){0};
+	if (!row || !voting_runs(row))
+		return true;
+	voting_name(row->node, name);
+	out->life = row->life;
+	out->run = 1;
+	/* Alone it begins a cluster; the only member of its own text. */
+	out->existing = strchr(row->initial, ',') != NULL;
+	text_copy(out->name, sizeof(out->name), name);
+	text_format(out->token, sizeof(out->token), "zlayer-%016" PRIx64, row->token);
+	return text_copy(out->cluster, sizeof(out->cluster), row->initial) &&
+	       addr_parse(row->client, &out->client) && addr_parse(row->peer, &out->peer);
+}
+
+void
+cluster_voters_order(struct cluster *c)
+{
+	struct msg_etcd_order order;
+
+	if (!c->member || c->row.id == 0)
+		return;
+	if (make_order(cluster_voters_row(c, c->keep.node), &order))
+		cluster_etcd_order(c, &order);
+	else
+		log_event(LOG_ERROR, "the order of a member of etcd does not fit", LOG_END);
+}

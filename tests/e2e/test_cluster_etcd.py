@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes whose store is in etcd: how it comes there by itself, and what each node is then without any other."""
+
+import contextlib
+import random
+import shutil
+import time
+
+import zl
+from cluster import Cluster
+from test_placing import answer, images, ready
+from wreck import Load
+from zl import Skip, check, equal, service, wait_for
+
+QUICK = ", replace_after: 10s"
+LONG_S = 180  # etcd takes a new member some seconds after the one before, and there are two cores
+
+
+def etcd_here():
+    if not shutil.which("etcd"):
+        raise Skip("there is no etcd on this machine")
+
+
+def store(node):
+    """What a node says of its store; {} while it says nothing."""
+    with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
+        return node.cluster()["store"]
+    return {}
+
+
+def voters(node):
+    return {m["name"] for m in store(node).get("members", []) if m["votes"]}
+
+
+def in_etcd(node, count=3):
+    s = store(node)
+    return s.get("engine") == "etcd" and s["writable"] and s["writer"] is None and \
+        s["voters"] == s["voters_up"] == len(voters(node)) == count and any(m["leads"] for m in s["members"])
+
+
+def until_etcd(c, count=3):
+    for node in c.running():
+        wait_for(lambda node=node: in_etcd(node, count), f"{node.label}: etcd of {count}", seconds=LONG_S)
+
+
+def leads(node, among):
+    """Another one leads, after who led has died."""
+    wait_for(lambda: {m["name"] for m in store(node).get("members", []) if m["leads"] and m["up"]} & among, "one leads", seconds=60)
+
+
+def label(node, key):
+    """Any change, through that node."""
+    wait_for(lambda: node.cli("node", "label", "edge-2", f"{key}=1", status=None).returncode == 0, f"a change through {node.label}")
+
+
+def labelled(c, *keys):
+    for node in c.running():
+        wait_for(lambda node=node: set(keys) <= set(node.nodes()["edge-2"]["labels"]), f"{node.label} has {keys}")
+
+
+def one_store(c):
+    """All that run have the same number of changes: there are not two."""
+    wait_for(lambda: len({store(n).get("sequence") for n in c.running()}) == 1, "all have the same store", seconds=60)
+
+
+def test_three_nodes_get_it():
+    """Nothing stops while the store moves; then any node takes changes, also without the one that began it all."""
+    etcd_here()
+    with Cluster(4, join=False, etcd=True) as c:
+        images(c)
+        c.join(c[1])
+        c[0].deploy(service(replicas=2))
+        ready(c[1], 2)
+        wait_for(lambda: answer(c[0]) == "200", "edge-1 serves")
+        check(store(c[1])["engine"] == "follower")
+        with Load(c[0]) as load:
+            c.join(c[2])
+            # Changes all the while: each is taken, by whoever takes them then.
+            began, keys = time.monotonic(), []
+            while not all(in_etcd(n) for n in c.nodes[:3]):
+                check(time.monotonic() - began < LONG_S, [store(n) for n in c.nodes[:3]])
+                keys.append(f"k{len(keys) % 40}")
+                c[1].cli("node", "label", "edge-2", f"{keys[-1]}=1")
+                time.sleep(0.1)
+            load.more(100)
+        load.judge()
+        c.off.add(c[3])  # is in no cluster yet
+        labelled(c, *set(keys))
+        one_store(c)
+        for node in c.running():
+            label(node, f"by-{node.number}")
+        labelled(c, "by-1", "by-2", "by-3")
+        text = c[1].cli("cluster", "show").stdout
+        check("etcd on" in text and "(leads)" in text and "changes need 2 of 3" in text, text)
+        check("takes changes" not in c[2].cli("status").stdout)
+        c.kill(c[0])
+        leads(c[1], {"edge-2", "edge-3"})
+        for node in c.running():
+            label(node, f"without-{node.number}")
+            node.deploy(service(replicas=node.number))
+            ready(node, node.number)
+        # Others may join, too.
+        c.off.discard(c[3])
+        c.join(c[3], by=c[1])
+        wait_for(lambda: store(c[3]).get("engine") == "etcd" and store(c[3])["writable"], "edge-4 is in etcd, too", seconds=60)
+        label(c[3], "by-4")
+        c.start(c[0])
+        c.wait_all_ready()
+        until_etcd(c)
+        labelled(c, "by-4")
+        label(c[0], "back")
+        one_store(c)
+
+
+def test_without_a_majority():
+    """Changes are refused at once, and say why; all else goes on, and changes, too, when one is back."""
+    etcd_here()
+    with Cluster(3, etcd=True) as c:
+        images(c)
+        c[2].deploy(service(replicas=1))
+        until_etcd(c)
+        c.kill(c[0])
+        c.kill(c[1])
+        wait_for(lambda: store(c[2]).get("writable") is False, "it is known")
+        began = time.monotonic()
+        r = c[2].deploy(service(replicas=2), status=8)
+        check(time.monotonic() - began < 20 and "quorum" in r.stderr, time.monotonic() - began, r.stderr)
+        check("changes are refused" in c[2].cli("cluster", "show").stdout)
+        ready(c[2], 1, {"edge-3"})
+        c[2].kill("scheduler")
+        wait_for(c[2].ready, "it is there again")
+        ready(c[2], 1, {"edge-3"})
+        c.start(c[1])
+        wait_for(lambda: store(c[2]).get("writable"), "changes are taken again", seconds=60)
+        label(c[1], "again")
+        c.start(c[0])
+        c.wait_all_ready()
+        until_etcd(c)
+        labelled(c, "again")
+
+
+def test_a_dead_one_is_replaced():
+    etcd_here()
+    with Cluster(4, cluster=QUICK, etcd=True) as c:
+        until_etcd(c)
+        spare = next(n for n in c.nodes if n.label not in voters(c[0]))
+        victim = next(n for n in c.nodes if n.label in voters(c[0]) and n.number != 1)
+        c.kill(victim)
+        wait_for(lambda: spare.label in voters(c[0]) and victim.label not in voters(c[0]), "another one takes its place",
+                 seconds=LONG_S)
+        until_etcd(c)
+        label(spare, "new")
+        c.start(victim)
+        c.wait_all_ready()
+        labelled(c, "new")
+        wait_for(lambda: victim.nodes()[victim.label]["etcd"]["state"] == "none", "it keeps it no more")
+        # One that is drained gives it up; one that leaves, too.
+        c[0].cli("node", "drain", spare.label)
+        wait_for(lambda: victim.label in voters(c[0]) and spare.label not in voters(c[0]), "it is given back", seconds=LONG_S)
+        until_etcd(c)
+        spare.cli("leave", "--yes")
+        c.off.add(spare)
+        leaver = c[1] if c[1] is not spare else c[2]
+        leaver.cli("leave", "--yes")
+        c.off.add(leaver)
+        until_etcd(c, 2)
+        for node in c.running():
+            node.cli("node", "taint", node.label, "last=1")
+
+
+def test_killed_while_it_moves():
+    """kill -9 of schedulers and etcds at any moment: one store in the end, with all that was said to be kept."""
+    etcd_here()
+    for _ in range(2):
+        with Cluster(3, etcd=True) as c:
+            keys, end = [], time.monotonic() + 25
+            while time.monotonic() < end and not all(in_etcd(n) for n in c.nodes):
+                node = random.choice(c.nodes)
+                if node.cli("node", "label", "edge-2", f"k{len(keys)}=1", status=None).returncode == 0:
+                    keys.append(f"k{len(keys)}")
+                time.sleep(random.random())
+                with contextlib.suppress(OSError, zl.Failure):
+                    random.choice(c.nodes).kill("scheduler")
+            until_etcd(c)
+            labelled(c, *keys)
+            one_store(c)
+
+
+if __name__ == "__main__":
+    zl.main(globals())
