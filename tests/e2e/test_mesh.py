@@ -19,7 +19,7 @@ def known(node):
 
 
 def own(node):
-    return overlay(node)["prefix4"]
+    return wait_for(lambda: overlay(node), f"{node.label} has addresses")["prefix4"]
 
 
 def meshed(nodes):
