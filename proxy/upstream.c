@@ -45,7 +45,7 @@ struct upstream {
 	uint8_t interims; /* of this answer */
 	enum http_method method;
 	bool upgrade;
-	bool connected, reused, reading, closed, keep, shut_wanted, shut;
+	bool connected, reused, doubted, reading, closed, keep, shut_wanted, shut;
 };
 
 /* ---- the end ---- */
@@ -117,7 +117,8 @@ static void
 lose(struct upstream *u, enum upstream_loss loss)
 {
 	struct stream *s = u->stream;
-	bool reused = u->reused;
+	/* What may be asked again of a silent node is, however new the connection. */
+	bool reused = u->reused || u->doubted;
 
 	upstream_close(u);
 	if (s)
@@ -135,6 +136,7 @@ upstream_doubt(struct list *connection, enum backend_doubt why)
 
 	if (why == BACKEND_SILENT && !again)
 		return;
+	u->doubted |= again;
 	if (why == BACKEND_DEAD && again)
 		stream_give_up(u->stream);
 	else
@@ -303,8 +305,11 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 
 	if (n == 0 || u->closed)
 		return;
-	if (n < 0)
+	/* Only a close in order ends an answer that has no length. */
+	if (n == UV_EOF)
 		read_end(u);
+	else if (n < 0)
+		lose(u, UPSTREAM_DIED);
 	else if (!u->stream || u->phase == PHASE_DONE)
 		lose(u, UPSTREAM_BAD); /* nobody asked */
 	else
@@ -492,6 +497,7 @@ upstream_take(struct worker *w, struct backend *b, uint16_t port, uint64_t idle_
 		list_remove(&u->link);
 		b->idle_count--;
 		u->reused = true;
+		u->doubted = false;
 		u->stream = s;
 		return u;
 	}

@@ -408,6 +408,32 @@ refuse_newer(struct cluster *c, uint64_t sequence, struct err *err)
 	return err_fix(err, "on %s: zlayer recover --force-single", best->row.name);
 }
 
+/* With etcd: by gossip, which needs no etcd. What cannot be reached from here alone is not lost. */
+static int
+refuse_majority(struct cluster *c, struct err *err)
+{
+	size_t voters = 0, there = 0;
+
+	if (world_mono_ns() - c->started_ns < (uint64_t)LOOK_S * CLUSTER_SECOND_NS) {
+		err_set(err, ERR_UNREACHABLE, "this node has just begun to look for the others");
+		return err_fix(err, "try again in %d s", LOOK_S);
+	}
+	for (size_t i = 0; i < c->voters.rows_count; i++) {
+		const struct store_voter *row = &c->voters.rows[i];
+
+		if (row->phase != STORE_VOTER_VOTES && row->phase != STORE_VOTER_BEGINS)
+			continue;
+		voters++;
+		there += row->node != c->keep.node && is_alive(cluster_roster_find(c, row->node));
+	}
+	if (voters == 0 || 2 * there <= voters)
+		return 0;
+	err_set(err, ERR_CONFLICT, "%zu of the %zu nodes that keep the store are there", there,
+		voters);
+	return err_fix(err, "nothing is to be recovered: zlayer cluster show says why they are not "
+			    "reached; if etcd is broken on them, end zlayer there first");
+}
+
 /* Only what nobody can change any more is recovered. */
 static int
 may_take_over(struct cluster *c, struct err *err)
@@ -422,6 +448,8 @@ may_take_over(struct cluster *c, struct err *err)
 		err_set(err, ERR_DENIED, "this node was sent away from the cluster");
 		return err_fix(err, "recover on one that was not; here: zlayer leave");
 	}
+	if (c->etcd && refuse_majority(c, err) < 0)
+		return -1;
 	if (is_alive(n)) {
 		err_set(err, ERR_CONFLICT, "%s takes the changes of the store, and is there",
 			name_of(c, writer, name));

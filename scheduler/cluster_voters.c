@@ -50,23 +50,31 @@ row_holds(const struct store_voter *row)
 	       row->life && addr_parse(row->client, &a) && addr_parse(row->peer, &a);
 }
 
-/* Any node may write any row: one that makes no sense is passed over. */
+/* Any node may write any row: one that makes no sense is passed over. When they cannot be read
+ * nothing of what is known changes. self_out: whether one of that node was passed over. */
 static int
-read_rows(struct store *s, struct store_voter out[VOTING_ROWS_MAX], size_t *count_out,
-	  struct err *err)
+read_rows(struct store *s, uint32_t self, struct store_voter out[VOTING_ROWS_MAX],
+	  size_t *count_out, bool *self_out, struct err *err)
 {
 	struct buf rows;
+	size_t count = 0;
 
-	*count_out = 0;
 	buf_init(&rows, MEM_SCHEDULER, 1 << 20);
-	int rc = cluster_store_rows(s, STORE_VOTER, &rows, err);
-	const struct store_voter *row = (const void *)rows.data;
-	for (size_t i = 0; rc == 0 && i < rows.length / sizeof(*row); i++) {
-		if (row_holds(&row[i]) && *count_out < VOTING_ROWS_MAX)
-			out[(*count_out)++] = row[i];
+	if (cluster_store_rows(s, STORE_VOTER, &rows, err) < 0) {
+		buf_fini(&rows);
+		return -1;
 	}
+	const struct store_voter *row = (const void *)rows.data;
+	*self_out = false;
+	for (size_t i = 0; i < rows.length / sizeof(*row); i++) {
+		if (row_holds(&row[i]) && count < VOTING_ROWS_MAX)
+			out[count++] = row[i];
+		else
+			*self_out |= row[i].node == self;
+	}
+	*count_out = count;
 	buf_fini(&rows);
-	return rc;
+	return 0;
 }
 
 void
@@ -74,9 +82,13 @@ cluster_voters_read(struct cluster *c)
 {
 	struct cluster_voters *v = &c->voters;
 	struct err err = {0};
+	bool passed_over = false;
 
-	if (read_rows(c->m->store, v->rows, &v->rows_count, &err) < 0)
+	v->unread = read_rows(c->m->store, c->keep.node, v->rows, &v->rows_count, &passed_over,
+			      &err) < 0;
+	if (v->unread)
 		log_err(LOG_ERROR, "who keeps the store cannot be read", &err);
+	v->unread |= passed_over;
 	v->look_at_ns = 0;
 	cluster_etcd_renew(c);
 	cluster_voters_order(c);
@@ -225,9 +237,10 @@ same_rows(struct cluster *c, struct store *s, int *rc, struct err *err)
 {
 	struct store_voter now[VOTING_ROWS_MAX];
 	const struct cluster_voters *v = &c->voters;
+	bool passed_over;
 	size_t count;
 
-	*rc = read_rows(s, now, &count, err);
+	*rc = read_rows(s, c->keep.node, now, &count, &passed_over, err);
 	if (*rc < 0 || count != v->rows_count)
 		return false;
 	for (size_t i = 0; i < count; i++) {

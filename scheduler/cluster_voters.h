@@ -25,6 +25,7 @@ struct cluster_endpoints {
 struct cluster_voters {
 	struct store_voter rows[VOTING_ROWS_MAX];
 	size_t rows_count;
+	bool unread; /* they may be others, or this node's makes no sense to it */
 	/* connections */
 	struct etcd_rpc *rpc;   /* NULL: none yet */
 	struct etcd_rpc *own;   /* to this node's member alone */

@@ -191,7 +191,8 @@ cluster_voters_order(struct cluster *c)
 {
 	struct msg_etcd_order order;
 
-	if (!c->member || c->row.id == 0)
+	/* Data is never given up for want of knowledge: without an order the last one holds. */
+	if (!c->member || c->row.id == 0 || c->voters.unread)
 		return;
 	if (make_order(cluster_voters_row(c, c->keep.node), &order))
 		cluster_etcd_order(c, &order);

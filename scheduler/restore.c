@@ -132,7 +132,8 @@ struct putting {
 static bool
 is_wanted(enum store_kind kind)
 {
-	return kind != STORE_NODE && kind != STORE_TICKET && kind != STORE_CLUSTER;
+	return kind != STORE_NODE && kind != STORE_TICKET && kind != STORE_CLUSTER &&
+	       kind != STORE_VOTER;
 }
 
 static int

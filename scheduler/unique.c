@@ -172,8 +172,10 @@ is_unique(struct model *m, struct replica *p)
 {
 	const struct doc_service *spec = model_spec(m, p);
 
-	if (p->row.job)
-		return p->row.firing && spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY;
+	if (p->row.job && !p->row.firing)
+		return false;
+	if (spec && p->row.job)
+		return spec->cron.on_loss == DOC_ON_LOSS_RETRY;
 	if (spec)
 		return spec->scale.unique;
 	return p->unique || !runtime_is_known(m) ||
