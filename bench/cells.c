@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cells of a region and regions of the world, in the simulator: every figure is simulated. Cells of
- * so many nodes, 40 cells to a region, on the LAN of bench/gossip-sim.c; at the start all of a cell
+ * so many nodes, 40 cells to a region, on the LAN of bench/lan.h; at the start all of a cell
  * know all of it, and nothing of the others.
  *
  *   ready    until each gate holds a summary of each cell of its region and of each region
@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include "base/mem.h"
 #include "bench/bench.h"
+#include "bench/lan.h"
 #include "tests/sim/profile_cells.h"
 
 enum { CELLS_OF_REGION = 40, MEASURED_S = 20, READY_S_MAX = 120, CALM_S = 25 };
@@ -112,17 +113,7 @@ shape_of(uint32_t nodes, uint32_t cell)
 static bool
 measure(const struct profile_cells_shape *shape)
 {
-	const struct plan plan = {
-		.seed = shape->nodes,
-		.nodes = shape->nodes,
-		.safety_ns = 3600 * SIM_S,
-		.spread_ns = SIM_S / 2,
-		.rate_max_ppb = 100000,
-		.socket_bytes = 212992,
-		.wire_low = 1,
-		.wire_high = 1,
-		.link = {.near_ns = 50000, .spread_ns = 200000, .jitter_ns = 50000, .zones = 1},
-	};
+	const struct plan plan = lan_plan(shape->nodes);
 	struct sim *s = sim_new(&plan, profile_cells_bare(shape));
 	const struct facts facts = {.cpu_milli = 8000,
 				    .cpu_free_milli = 8000,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gossip core in cells of many nodes, in the simulator: every figure is simulated. A LAN with
- * 50 to 250 us between two nodes and an exponential jitter of 50 us, clocks off by up to 100 ppm;
- * all know all at the start. In each cell, one after the other:
+ * The gossip core in cells of many nodes, in the simulator: every figure is simulated. On the LAN of
+ * bench/lan.h, all know all at the start. In each cell, one after the other:
  *
  *   idle     packets and bytes (payload) per second and node, over 20 s without news; and how fast
  *            that is simulated
@@ -18,6 +17,7 @@
 #include <inttypes.h>
 #include "base/mem.h"
 #include "bench/bench.h"
+#include "bench/lan.h"
 #include "tests/sim/profile_gossip.h"
 
 enum { ROUNDS = 10, CRASHES = 3, BURST = 1000 };
@@ -228,22 +228,6 @@ measure_crashes(struct sim *s)
 	row(meter.nodes, "false deaths so far", "tells", (double)meter.dead, "target 0");
 }
 
-static struct plan
-plan_of(uint32_t nodes)
-{
-	return (struct plan){
-		.seed = nodes,
-		.nodes = nodes,
-		.safety_ns = 3600 * SIM_S,
-		.spread_ns = SIM_S / 2,
-		.rate_max_ppb = 100000,
-		.socket_bytes = 212992,
-		.wire_low = 1,
-		.wire_high = 1,
-		.link = {.near_ns = 50000, .spread_ns = 200000, .jitter_ns = 50000, .zones = 1},
-	};
-}
-
 static struct sim *
 cell(const struct plan *plan, const struct sim_profile *like, struct sim_profile *profile,
      const struct sim_check *check)
@@ -260,7 +244,7 @@ cell(const struct plan *plan, const struct sim_profile *like, struct sim_profile
 static void
 measure(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = plan_of(nodes);
+	struct plan plan = lan_plan(nodes);
 	struct sim_profile profile;
 	struct sim *s = cell(&plan, profile_gossip_bare(), &profile, check);
 
@@ -293,7 +277,7 @@ all_know_all(struct sim *s)
 static void
 measure_join(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = plan_of(nodes);
+	struct plan plan = lan_plan(nodes);
 	struct sim_profile profile;
 	struct sim *s = cell(&plan, profile_gossip_cold(), &profile, check);
 	bool all = false;
@@ -309,7 +293,7 @@ measure_join(uint32_t nodes, const struct sim_check *check)
 static void
 measure_false_deaths(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = plan_of(nodes);
+	struct plan plan = lan_plan(nodes);
 	struct sim_profile profile;
 	struct sim *s;
 

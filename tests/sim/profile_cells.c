@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "scheduler/place/rendezvous.h"
 #include "tests/sim/gossip_warm.h"
+#include "tests/sim/traffic.h"
 
 enum {
 	FILE_LIFE = 1,
@@ -549,19 +550,8 @@ check_choices(void *observer, struct sim *s)
 static void
 check_budget(void *observer, struct sim *s)
 {
-	struct observer *o = observer;
-	uint64_t most = s->plan->quiet ? QUIET_BYTES_PER_S : BYTES_PER_S;
-	uint64_t bytes = 0, starts = 0, seconds = s->now_ns / SIM_S + 1;
-
-	for (uint32_t node = 1; node <= o->shape.nodes; node++) {
-		bytes += s->nodes[node - 1].sent_bytes + s->nodes[node - 1].stream_bytes;
-		starts += s->nodes[node - 1].boot;
-	}
-	bytes /= seconds * o->shape.nodes;
-	most += starts * START_BYTES / seconds;
-	if (bytes > most)
-		sim_fail(s, "budget", 0, "%llu bytes per second and node; the budget is %llu",
-			 (unsigned long long)bytes, (unsigned long long)most);
+	(void)observer;
+	traffic_check(s, &(struct traffic_budget){BYTES_PER_S, QUIET_BYTES_PER_S, START_BYTES});
 }
 
 static const struct sim_core_calls calls = {start, step, free_core};
