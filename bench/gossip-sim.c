@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gossip core in cells of many nodes, in the simulator: every figure is simulated. On the LAN of
- * bench/lan.h, all know all at the start. In each cell, one after the other:
+ * The gossip core in cells of many nodes, in the simulator: every figure is simulated. On the LAN
+ * of bench/lan.h, all know all at the start. In each cell, one after the other:
  *
  *   idle     packets and bytes (payload) per second and node, over 20 s without news; and how fast
  *            that is simulated

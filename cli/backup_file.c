@@ -57,40 +57,8 @@ backup_file_open(const char *name, struct err *err)
 	return fd_take(&fd);
 }
 
-void
-backup_file_take(const struct backup_read *r, struct backup_file *out)
-{
-	out->head = *backup_read_head(r);
-	out->bytes = backup_read_bytes(r);
-	memcpy(out->sha256, backup_read_sha256(r), sizeof(out->sha256));
-	for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
-		out->rows[kind] = backup_read_rows(r, kind);
-}
-
-static int
-feed(struct backup_read *r, int fd, struct err *err)
-{
-	defer_free char *slice = mem_alloc(MEM_CLI, SLICE_BYTES);
-
-	if (!slice)
-		return err_set(err, ERR_NO_MEMORY, "no memory to read a backup");
-	for (off_t at = 0;;) {
-		ssize_t n = pread(fd, slice, SLICE_BYTES, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot read the backup");
-		if (n == 0)
-			return backup_read_end(r, err);
-		if (backup_read_add(r, slice, (size_t)n, err) < 0)
-			return -1;
-		at += n;
-	}
-}
-
 int
-backup_file_check(int fd, const char *name, struct backup_file *out, struct buf *keys,
+backup_file_check(int fd, const char *name, struct backup_scan *out, struct buf *keys,
 		  struct err *err)
 {
 	static const struct backup_read_calls none;
@@ -99,9 +67,9 @@ backup_file_check(int fd, const char *name, struct backup_file *out, struct buf 
 
 	if (backup_read_new(&none, &r, err) < 0)
 		return -1;
-	int rc = feed(r, fd, err);
+	int rc = backup_scan_feed(r, fd, err);
 	if (rc == 0) {
-		backup_file_take(r, out);
+		backup_scan_take(r, out);
 		const char *pem = backup_read_keys(r, &bytes);
 		if (keys && pem)
 			buf_put(keys, pem, bytes);
@@ -115,7 +83,7 @@ backup_file_check(int fd, const char *name, struct backup_file *out, struct buf 
 /* ---- showing ---- */
 
 static void
-put_json(struct json *j, const struct backup_file *f, const char *name)
+put_json(struct json *j, const struct backup_scan *f, const char *name)
 {
 	char sha256[2 * STORE_SHA256_BYTES + 1], created[40];
 
@@ -145,7 +113,7 @@ plural(uint64_t n)
 }
 
 void
-backup_file_show(const struct cli *cli, const struct backup_file *f, const char *name, FILE *to)
+backup_file_show(const struct cli *cli, const struct backup_scan *f, const char *name, FILE *to)
 {
 	char size[32], created[40];
 	struct buf b;

@@ -7,28 +7,19 @@
 
 #include <stdio.h>
 #include "base/buf.h"
-#include "scheduler/backup.h"
+#include "scheduler/backup_scan.h"
 
 struct cli;
-
-struct backup_file {
-	struct backup_head head;
-	uint64_t rows[STORE_KINDS_];
-	uint64_t bytes;
-	uint8_t sha256[STORE_SHA256_BYTES];
-};
 
 /* NULL or "-": standard input, which is kept in memory. The descriptor stands at its beginning; -1
  * with err. */
 int backup_file_open(const char *name, struct err *err) MUST_CHECK;
 /* Reads all of it from its beginning. keys: NULL, or gets the authority's key (wipe it), nothing
  * when there is none. */
-int backup_file_check(int fd, const char *name, struct backup_file *out, struct buf *keys,
+int backup_file_check(int fd, const char *name, struct backup_scan *out, struct buf *keys,
 		      struct err *err) MUST_CHECK;
-/* What has been read so far, by a reader that has come to the end. */
-void backup_file_take(const struct backup_read *r, struct backup_file *out);
 /* name: of the file. For people on one or two lines, or as -o asks for. */
-void backup_file_show(const struct cli *cli, const struct backup_file *f, const char *name,
+void backup_file_show(const struct cli *cli, const struct backup_scan *f, const char *name,
 		      FILE *to);
 
 #endif

@@ -78,7 +78,7 @@ open_target(const struct cli *cli, struct target *t, struct err *err)
 
 /* "edge-1-20261122T140133Z.zlayer" */
 static int
-choose_name(struct target *t, const struct backup_file *f, struct err *err)
+choose_name(struct target *t, const struct backup_scan *f, struct err *err)
 {
 	char folder[PATH_MAX], created[40], when[20] = "";
 	size_t n = 0;
@@ -115,7 +115,7 @@ sync_folder(const char *name, struct err *err)
 
 /* On the disk, and read from there, before it has its name. */
 static int
-keep(struct target *t, struct backup_file *f, struct err *err)
+keep(struct target *t, struct backup_scan *f, struct err *err)
 {
 	if (!t->named)
 		return 0;
@@ -165,7 +165,7 @@ copy(struct client *c, struct backup_read *r, const struct target *t, struct err
 }
 
 static int
-ask(struct cli *cli, const struct target *t, struct backup_file *f, struct err *err)
+ask(struct cli *cli, const struct target *t, struct backup_scan *f, struct err *err)
 {
 	static const struct backup_read_calls none;
 	static const char with_keys[] = "{\"keys\": true}", without[] = "{}";
@@ -185,7 +185,7 @@ ask(struct cli *cli, const struct target *t, struct backup_file *f, struct err *
 		rc = copy(&c, r, t, err);
 	client_close(&c);
 	if (rc == 0)
-		backup_file_take(r, f);
+		backup_scan_take(r, f);
 	backup_read_free(r);
 	return rc;
 }
@@ -193,7 +193,7 @@ ask(struct cli *cli, const struct target *t, struct backup_file *f, struct err *
 int
 cmd_backup(struct cli *cli)
 {
-	struct backup_file f;
+	struct backup_scan f;
 	struct err err = {0};
 	struct target t = {.fd = -1};
 
@@ -216,7 +216,7 @@ int
 cmd_backup_verify(struct cli *cli)
 {
 	const char *name = cli->args.operands[0];
-	struct backup_file f;
+	struct backup_scan f;
 	struct err err = {0};
 	int fd = backup_file_open(name, &err);
 

@@ -53,7 +53,7 @@ static int
 read_keys(const struct cli *cli, struct buf *out, struct err *err)
 {
 	const char *name = cli->args.value[FLAG_KEYS];
-	struct backup_file f;
+	struct backup_scan f;
 
 	if (!name)
 		return 0;

@@ -55,7 +55,7 @@ list_deployments(const json_t *root, char *out, size_t cap)
 
 /* What goes is said before it goes. */
 static int
-ask_first(const struct cli *cli, const struct backup_file *f, struct err *err)
+ask_first(const struct cli *cli, const struct backup_scan *f, struct err *err)
 {
 	char names[NAMES_BYTES], question[QUESTION_BYTES], created[TIME_BYTES];
 	struct buf answer;
@@ -124,7 +124,7 @@ int
 cmd_restore(struct cli *cli)
 {
 	const char *name = cli->args.operands[0];
-	struct backup_file f;
+	struct backup_scan f;
 	struct err err = {0};
 	struct buf answer;
 	int status;

@@ -131,7 +131,7 @@ struct cluster_restore {
 	struct cluster *c;
 	struct station_request request;
 	struct msg_restore asked;
-	struct restore_report report;
+	struct backup_scan report;
 	uint32_t removed;
 	int fd;
 };

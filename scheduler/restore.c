@@ -5,60 +5,31 @@
  */
 #include "scheduler/restore.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
 
-enum { SLICE_BYTES = 64 << 10, BLOB_BYTES_MAX = 64 << 20, ROWS_BYTES_MAX = 64 << 20 };
+enum { BLOB_BYTES_MAX = 64 << 20, ROWS_BYTES_MAX = 64 << 20 };
 
 /* ---- reading ---- */
 
 static int
-feed(struct backup_read *r, int fd, struct err *err)
-{
-	defer_free uint8_t *slice = mem_alloc(MEM_SCHEDULER, SLICE_BYTES);
-
-	if (!slice)
-		return err_set(err, ERR_NO_MEMORY, "no memory to read a backup");
-	for (off_t at = 0;;) {
-		ssize_t n = pread(fd, slice, SLICE_BYTES, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "cannot read the backup");
-		if (n == 0)
-			return backup_read_end(r, err);
-		if (backup_read_add(r, slice, (size_t)n, err) < 0)
-			return -1;
-		at += n;
-	}
-}
-
-static int
-read_all(int fd, const struct backup_read_calls *calls, struct restore_report *out, struct err *err)
+read_all(int fd, const struct backup_read_calls *calls, struct backup_scan *out, struct err *err)
 {
 	struct backup_read *r;
 
 	if (backup_read_new(calls, &r, err) < 0)
 		return -1;
-	int rc = feed(r, fd, err);
-	if (rc == 0 && out) {
-		out->head = *backup_read_head(r);
-		out->bytes = backup_read_bytes(r);
-		memcpy(out->sha256, backup_read_sha256(r), sizeof(out->sha256));
-		for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
-			out->rows[kind] = backup_read_rows(r, kind);
-	}
+	int rc = backup_scan_feed(r, fd, err);
+	if (rc == 0 && out)
+		backup_scan_take(r, out);
 	backup_read_free(r);
 	return rc;
 }
 
 int
-restore_check(int fd, struct restore_report *out, struct err *err)
+restore_check(int fd, struct backup_scan *out, struct err *err)
 {
 	static const struct backup_read_calls none;
 

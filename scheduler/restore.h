@@ -13,17 +13,10 @@
  * Threading: one owner; waits for the disk.
  */
 
-#include "scheduler/backup.h"
-
-struct restore_report {
-	struct backup_head head;
-	uint64_t rows[STORE_KINDS_];
-	uint64_t bytes;
-	uint8_t sha256[STORE_SHA256_BYTES];
-};
+#include "scheduler/backup_scan.h"
 
 /* Reads all of the file from its beginning; nothing is changed. Errors of backup.h. */
-int restore_check(int fd, struct restore_report *out, struct err *err) MUST_CHECK;
+int restore_check(int fd, struct backup_scan *out, struct err *err) MUST_CHECK;
 /* Within a transaction of s, after restore_check: what is wanted there goes, what is in the file
  * comes. self: this node's id, 0 alone. After an error store_abort is what is left to do. */
 int restore_put(int fd, struct store *s, uint32_t self, struct err *err) MUST_CHECK;

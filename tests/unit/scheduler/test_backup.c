@@ -237,7 +237,7 @@ test_there_and_back(void **state)
 {
 	static const size_t lengths[] = {0, 7, STORE_CHUNK_BYTES, 2 * STORE_CHUNK_BYTES + 1};
 	struct store_digest before, after;
-	struct restore_report report;
+	struct backup_scan report;
 	struct err err = {0};
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
@@ -686,7 +686,7 @@ static void
 test_memory_to_restore(void **state)
 {
 	struct store *a = open_rows(state, "a.db");
-	struct restore_report report;
+	struct backup_scan report;
 	struct err err = {0};
 	struct buf file;
 
