@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/mem.h"
+#include "node/program.h"
 #include "node/watch.h"
 
 enum { FIRST_FD = 3 };
@@ -72,18 +73,6 @@ errand_runs(const struct errand *e)
 
 /* ---- the process ---- */
 
-static void
-reset_signals(void)
-{
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* To 3, 4 ..; all others are closed. */
 static int
 keep(int *fds, size_t count)
@@ -107,7 +96,8 @@ run(struct errand *e, const struct errand_order *order, int out)
 	struct err err = {0};
 
 	setsid();
-	reset_signals();
+	program_reset_signals();
+	signal(SIGPIPE, SIG_IGN);
 	alarm(order->seconds);
 	memcpy(fds, order->fds, count * sizeof(fds[0]));
 	fds[count] = out;

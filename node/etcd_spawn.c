@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +31,7 @@
 #include "base/text.h"
 #include "node/filter.h"
 #include "node/process.h"
+#include "node/program.h"
 
 enum { FILES_MAX = 65536, TASKS_MAX = 512, REPORT_FD = 64, QUOTA_MIB = 2048 };
 
@@ -162,15 +162,6 @@ etcd_spawn_memory(uint64_t machine_bytes)
 int
 etcd_spawn_confine(uid_t uid, const struct sandbox_path *own, size_t count, struct err *err)
 {
-	static const struct {
-		const char *path;
-		unsigned access;
-	} seen[] = {
-		{"/usr", SANDBOX_READ | SANDBOX_EXEC},
-		{"/lib", SANDBOX_READ | SANDBOX_EXEC},
-		{"/lib64", SANDBOX_READ | SANDBOX_EXEC},
-		{"/etc/ld.so.cache", SANDBOX_READ},
-	};
 	static struct sock_filter filter[FILTER_INSTRUCTIONS_MAX];
 	struct sandbox s = {.set_ids = true,
 			    .uid = uid,
@@ -188,13 +179,7 @@ etcd_spawn_confine(uid_t uid, const struct sandbox_path *own, size_t count, stru
 		s.rlimits[1].value = files.rlim_max;
 	if (filter_compile(FILTER_PROGRAM, filter, &s.filter_count, err) < 0)
 		return -1;
-	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
-		int fd = open(seen[i].path, O_PATH | O_CLOEXEC);
-
-		if (fd >= 0)
-			s.paths[s.paths_count++] =
-				(struct sandbox_path){.fd = fd, .access = seen[i].access};
-	}
+	program_see_libraries(&s);
 	assert(s.paths_count + count <= SANDBOX_PATHS_MAX);
 	for (size_t i = 0; i < count; i++)
 		s.paths[s.paths_count++] = own[i];
@@ -202,17 +187,6 @@ etcd_spawn_confine(uid_t uid, const struct sandbox_path *own, size_t count, stru
 }
 
 /* ---- the process ---- */
-
-static void
-reset_signals(void)
-{
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 static int
 arrange(const struct etcd_spawn *spawn, int *reports, struct err *err)
@@ -257,7 +231,7 @@ child(const struct etcd_spawn *spawn, int reports)
 	struct err err = {0};
 
 	setsid();
-	reset_signals();
+	program_reset_signals();
 	umask(077);
 	cgroup_part_enter(spawn->cgroup, "etcd");
 	if (arrange(spawn, &reports, &err) == 0 &&

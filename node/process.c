@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/text.h"
+#include "node/program.h"
 
 enum step {
 	STEP_CGROUP = 1,
@@ -89,17 +90,6 @@ arrange(const struct process_spec *spec)
 	return close_range(LEASH_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static void
-reset_signals(void)
-{
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static int
 run(const struct process_spec *spec)
 {
@@ -137,7 +127,7 @@ static _Noreturn void
 child(const struct process_spec *spec, int reports, int go)
 {
 	setsid();
-	reset_signals();
+	program_reset_signals();
 	/* Out of the way of descriptor 3. */
 	reports = fcntl(reports, F_DUPFD_CLOEXEC, 64);
 	struct report report = {.step = become(spec, reports, go)};

@@ -34,6 +34,7 @@
 #include "base/sandbox.h"
 #include "base/text.h"
 #include "node/filter.h"
+#include "node/program.h"
 #include "node/uplink_mark.h"
 
 enum { RUN_S = 20, SAID_BYTES = 400 };
@@ -111,15 +112,6 @@ find_program(void)
 static int
 confine(uid_t uid, struct err *err)
 {
-	static const struct {
-		const char *path;
-		unsigned access;
-	} seen[] = {
-		{"/usr", SANDBOX_READ | SANDBOX_EXEC},
-		{"/lib", SANDBOX_READ | SANDBOX_EXEC},
-		{"/lib64", SANDBOX_READ | SANDBOX_EXEC},
-		{"/etc/ld.so.cache", SANDBOX_READ},
-	};
 	static struct sock_filter filter[FILTER_INSTRUCTIONS_MAX];
 	struct sandbox s = {.set_ids = true,
 			    .uid = uid,
@@ -132,13 +124,7 @@ confine(uid_t uid, struct err *err)
 
 	if (filter_compile(FILTER_HOST, filter, &s.filter_count, err) < 0)
 		return -1;
-	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
-		int fd = open(seen[i].path, O_PATH | O_CLOEXEC);
-
-		if (fd >= 0)
-			s.paths[s.paths_count++] =
-				(struct sandbox_path){.fd = fd, .access = seen[i].access};
-	}
+	program_see_libraries(&s);
 	return sandbox_enter(&s, &landlock, err);
 }
 
