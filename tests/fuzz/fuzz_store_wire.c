@@ -21,6 +21,7 @@
 #include "scheduler/store_follow_inside.h"
 #include "scheduler/store_serve_inside.h"
 #include "scheduler/store_sqlite.h"
+#include "tests/support/folder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,8 +33,7 @@ static struct {
 	struct store_serve *serve;
 	struct store_follow *follow;
 	bool closed;
-	char path[64];
-	int folder;
+	struct folder folder;
 } world;
 
 static bool
@@ -55,36 +55,25 @@ closes(void *arg)
 static const struct store_stream calls = {sends, closes};
 
 static void
-remove_file(const char *name)
-{
-	char wal[32];
-
-	text_format(wal, sizeof(wal), "%s-wal", name);
-	unlinkat(world.folder, name, 0);
-	unlinkat(world.folder, wal, 0);
-}
-
-static void
 clean_up(void)
 {
 	store_free(world.writer);
 	store_free(world.follower);
 	uv_run(&world.loop, UV_RUN_DEFAULT);
 	uv_loop_close(&world.loop);
-	remove_file("w.db");
-	remove_file("f.db");
-	rmdir(world.path);
-	close(world.folder);
+	folder_remove_store(&world.folder, "w.db");
+	folder_remove_store(&world.folder, "f.db");
+	folder_end(&world.folder);
 }
 
 static struct store *
 open_rows(const char *name)
 {
-	struct store_sqlite_options options = {.dirfd = world.folder, .name = name};
+	struct store_sqlite_options options = {.dirfd = world.folder.fd, .name = name};
 	struct store *rows;
 	struct err err = {0};
 
-	remove_file(name);
+	folder_remove_store(&world.folder, name);
 	int rc = store_sqlite_open(&options, &rows, &err);
 	if (rc < 0) {
 		err_print(&err, "fuzz", stderr);
@@ -149,11 +138,7 @@ begin(void)
 		exit(0);
 	log_change(LOG_ERROR, LOG_FORMAT_JSON);
 	uv_loop_init(&world.loop);
-	strcpy(world.path, access("/dev/shm", W_OK) == 0 ? "/dev/shm/zlayer-fuzz-XXXXXX"
-							 : "/tmp/zlayer-fuzz-XXXXXX");
-	if (!mkdtemp(world.path))
-		abort();
-	world.folder = open(world.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	folder_begin(&world.folder, "fuzz");
 	atexit(clean_up);
 	open_writer();
 	open_follower();

@@ -17,8 +17,7 @@ struct shared_asked {
 };
 
 struct shared_world {
-	char path[64];
-	int folder;
+	struct folder folder;
 	struct shared_log log;
 	struct shared_node nodes[SHARED_WORLD_NODES];
 	struct node_world worlds[SHARED_WORLD_NODES];
@@ -43,7 +42,7 @@ shared_world_opens(struct node_world *w)
 	char name[32];
 
 	snprintf(name, sizeof(name), "copy-%u.db", n);
-	return shared_open(&s->nodes[n], &s->log, s->folder, name);
+	return shared_open(&s->nodes[n], &s->log, s->folder.fd, name);
 }
 
 static inline bool
@@ -81,9 +80,7 @@ shared_world_begin(struct shared_world *s)
 {
 	memset(s, 0, sizeof(*s));
 	shared_world_now = s;
-	strcpy(s->path, "/tmp/zlayer-shared-XXXXXX");
-	NODE_MUST(mkdtemp(s->path));
-	s->folder = open(s->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	folder_begin(&s->folder, "shared");
 	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
 		node_begin_with(&s->worlds[n], shared_world_opens);
 		shared_world_hook(s, n);
@@ -102,20 +99,15 @@ shared_world_restart(struct shared_world *s, unsigned n)
 static inline void
 shared_world_end(struct shared_world *s)
 {
-	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
+	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++)
 		node_end(&s->worlds[n]);
-		/* node_end leaves the folder of the copies, too. */
-	}
 	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
 		char name[40];
 
 		snprintf(name, sizeof(name), "copy-%u.db", n);
-		unlinkat(s->folder, name, 0);
-		snprintf(name, sizeof(name), "copy-%u.db-wal", n);
-		unlinkat(s->folder, name, 0);
+		folder_remove_store(&s->folder, name);
 	}
-	rmdir(s->path);
-	close(s->folder);
+	folder_end(&s->folder);
 	shared_log_fini(&s->log);
 }
 

@@ -21,6 +21,7 @@
 #include "scheduler/store_follow.h"
 #include "scheduler/store_serve.h"
 #include "scheduler/store_sqlite.h"
+#include "tests/support/folder.h"
 
 enum { PIPE_FOLLOWERS_MAX = 4, PIPE_QUEUE_BYTES = 64 << 20, PIPE_TIMEOUT_MS = 5000 };
 
@@ -44,8 +45,7 @@ struct pipe_link {
 
 struct pipe_net {
 	uv_loop_t loop;
-	char path[64];
-	int fd;
+	struct folder folder;
 	struct store *writer;
 	struct store_serve *serve;
 	struct pipe_link links[PIPE_FOLLOWERS_MAX];
@@ -225,7 +225,8 @@ pipe_until_writable(struct pipe_net *net, struct store *s)
 static inline struct store *
 pipe_rows_try(struct pipe_net *net, const char *name, struct err *err)
 {
-	struct store_sqlite_options options = {.dirfd = net->fd, .name = name, .busy_ms = 10000};
+	struct store_sqlite_options options = {
+		.dirfd = net->folder.fd, .name = name, .busy_ms = 10000};
 	struct store *rows;
 
 	return store_sqlite_open(&options, &rows, err) < 0 ? NULL : rows;
@@ -242,18 +243,6 @@ pipe_rows(struct pipe_net *net, const char *name)
 		fail();
 	}
 	return rows;
-}
-
-static inline void
-pipe_unlink(struct pipe_net *net, const char *name)
-{
-	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-	char file[32];
-
-	for (size_t i = 0; i < 4; i++) {
-		snprintf(file, sizeof(file), "%s%s", name, ends[i]);
-		unlinkat(net->fd, file, 0);
-	}
 }
 
 static inline void
@@ -343,10 +332,7 @@ pipe_setup(struct pipe_net *net)
 {
 	memset(net, 0, sizeof(*net));
 	net->timeout_ms = PIPE_TIMEOUT_MS;
-	strcpy(net->path, "/tmp/zlayer-pipe-XXXXXX");
-	assert_non_null(mkdtemp(net->path));
-	net->fd = open(net->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(net->fd >= 0);
+	folder_begin(&net->folder, "pipe");
 	assert_int_equal(uv_loop_init(&net->loop), 0);
 }
 
@@ -361,16 +347,14 @@ pipe_teardown(struct pipe_net *net)
 		pipe_cut(l);
 		buf_fini(&l->to_writer);
 		buf_fini(&l->to_follower);
-		pipe_unlink(net, l->file);
+		folder_remove_store(&net->folder, l->file);
 	}
 	if (net->writer)
 		pipe_close_writer(net);
-	pipe_unlink(net, "w.db");
+	folder_remove_store(&net->folder, "w.db");
 	uv_run(&net->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&net->loop), 0);
-	assert_int_equal(chdir("/"), 0);
-	assert_int_equal(rmdir(net->path), 0);
-	close(net->fd);
+	folder_end(&net->folder);
 }
 
 #endif

@@ -19,6 +19,7 @@
 #include "scheduler/store_serve.h"
 #include "scheduler/store_sqlite.h"
 #include "tests/support/backup_craft.h"
+#include "tests/support/store_folder.h"
 #include "tests/support/sweep.h"
 
 enum { FILE_BYTES = 64 << 20 };
@@ -26,62 +27,6 @@ enum { FILE_BYTES = 64 << 20 };
 static const char pem[] = "-----BEGIN PRIVATE KEY-----\n";
 
 /* ---- stores ---- */
-
-struct folder {
-	char path[64];
-	int fd;
-};
-
-static int
-make_folder(void **state)
-{
-	static struct folder f;
-
-	strcpy(f.path, access("/dev/shm", W_OK) == 0 ? "/dev/shm/zlayer-backup-XXXXXX"
-						     : "/tmp/zlayer-backup-XXXXXX");
-	assert_non_null(mkdtemp(f.path));
-	f.fd = open(f.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(f.fd >= 0);
-	*state = &f;
-	return 0;
-}
-
-static void
-remove_store(const struct folder *f, const char *name)
-{
-	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-	char path[32];
-
-	for (size_t i = 0; i < 4; i++) {
-		snprintf(path, sizeof(path), "%s%s", name, ends[i]);
-		unlinkat(f->fd, path, 0);
-	}
-}
-
-static int
-drop_folder(void **state)
-{
-	struct folder *f = *state;
-
-	remove_store(f, "a.db");
-	remove_store(f, "b.db");
-	assert_int_equal(chdir("/"), 0);
-	assert_int_equal(rmdir(f->path), 0);
-	close(f->fd);
-	return 0;
-}
-
-static struct store *
-open_rows(void **state, const char *name)
-{
-	struct folder *f = *state;
-	struct store_sqlite_options options = {.dirfd = f->fd, .name = name};
-	struct store *rows;
-	struct err err = {0};
-
-	assert_int_equal(store_sqlite_open(&options, &rows, &err), 0);
-	return rows;
-}
 
 static void
 put(struct store *s, enum store_kind kind, void *row)
@@ -241,7 +186,8 @@ test_there_and_back(void **state)
 	struct err err = {0};
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-		struct store *a = open_rows(state, "a.db"), *b = open_rows(state, "b.db");
+		struct store *a = store_folder_open(state, "a.db"),
+			     *b = store_folder_open(state, "b.db");
 		struct buf file;
 
 		fill(a, "shop", lengths[i]);
@@ -272,8 +218,8 @@ test_there_and_back(void **state)
 		buf_fini(&file);
 		store_free(a);
 		store_free(b);
-		remove_store(*state, "a.db");
-		remove_store(*state, "b.db");
+		folder_remove_store(*state, "a.db");
+		folder_remove_store(*state, "b.db");
 	}
 }
 
@@ -329,7 +275,8 @@ done(void *arg, const struct err *err)
 static void
 test_into_a_shared_store(void **state)
 {
-	struct store *a = open_rows(state, "a.db"), *rows = open_rows(state, "b.db"), *b;
+	struct store *a = store_folder_open(state, "a.db"),
+		     *rows = store_folder_open(state, "b.db"), *b;
 	struct store_serve *serve;
 	struct found f = {0};
 	struct err err = {0};
@@ -401,7 +348,7 @@ refused(const void *data, size_t bytes, size_t slice)
 static void
 test_every_prefix_and_bit(void **state)
 {
-	struct store *a = open_rows(state, "a.db");
+	struct store *a = store_folder_open(state, "a.db");
 	struct err err = {0};
 	struct buf file;
 
@@ -595,7 +542,7 @@ static void
 test_keys(void **state)
 {
 	static const struct backup_read_calls none;
-	struct store *a = open_rows(state, "a.db");
+	struct store *a = store_folder_open(state, "a.db");
 	struct backup_read *r;
 	struct err err = {0};
 	struct buf file;
@@ -619,7 +566,7 @@ test_keys(void **state)
 static void
 test_refused_in_the_middle(void **state)
 {
-	struct store *a = open_rows(state, "a.db"), *b = open_rows(state, "b.db");
+	struct store *a = store_folder_open(state, "a.db"), *b = store_folder_open(state, "b.db");
 	struct store_digest before, after;
 	struct err err = {0};
 	struct buf file;
@@ -662,7 +609,7 @@ try_open(void **state, const char *name, struct err *err)
 static void
 test_memory_to_write(void **state)
 {
-	struct store *a = open_rows(state, "a.db");
+	struct store *a = store_folder_open(state, "a.db");
 	struct err err = {0};
 	struct buf file;
 
@@ -685,7 +632,7 @@ test_memory_to_write(void **state)
 static void
 test_memory_to_restore(void **state)
 {
-	struct store *a = open_rows(state, "a.db");
+	struct store *a = store_folder_open(state, "a.db");
 	struct backup_scan report;
 	struct err err = {0};
 	struct buf file;
@@ -721,17 +668,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_there_and_back, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(test_into_a_shared_store, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(test_every_prefix_and_bit, make_folder,
-						drop_folder),
+		STORE_FOLDER_TEST(test_there_and_back),
+		STORE_FOLDER_TEST(test_into_a_shared_store),
+		STORE_FOLDER_TEST(test_every_prefix_and_bit),
 		cmocka_unit_test(test_rows_that_do_not_fit),
 		cmocka_unit_test(test_records_that_do_not_fit),
-		cmocka_unit_test_setup_teardown(test_keys, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(test_refused_in_the_middle, make_folder,
-						drop_folder),
-		cmocka_unit_test_setup_teardown(test_memory_to_write, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(test_memory_to_restore, make_folder, drop_folder),
+		STORE_FOLDER_TEST(test_keys),
+		STORE_FOLDER_TEST(test_refused_in_the_middle),
+		STORE_FOLDER_TEST(test_memory_to_write),
+		STORE_FOLDER_TEST(test_memory_to_restore),
 	};
 	struct err err = {0};
 

@@ -14,14 +14,9 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/world.h"
+#include "tests/support/channel_node.h"
 
 enum { BIG = 3 << 20 };
-
-struct node {
-	struct identity_keys keys;
-	struct buf chain;
-	struct channel_rules *rules;
-};
 
 struct end {
 	struct channel *c;
@@ -40,7 +35,7 @@ struct scene {
 	uv_poll_t listener;
 	int listen_fd;
 	struct addr address;
-	struct node *server;
+	struct channel_node *server;
 	struct end server_end, client_end;
 	bool late;
 };
@@ -121,25 +116,12 @@ too_late(uv_timer_t *timer)
 }
 
 static void
-begin(struct scene *s, struct node *server)
+begin(struct scene *s, struct channel_node *server)
 {
-	struct sockaddr_storage sa;
-	socklen_t length = sizeof(sa);
-
 	memset(s, 0, sizeof(*s));
 	s->server = server;
 	assert_int_equal(uv_loop_init(&s->loop), 0);
-	assert_true(addr_parse("127.0.0.1:0", &s->address));
-	length = addr_to_sockaddr(&s->address, &sa);
-	s->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(bind(s->listen_fd, (struct sockaddr *)&sa, length), 0);
-	assert_int_equal(listen(s->listen_fd, 8), 0);
-	length = sizeof(sa);
-	assert_int_equal(getsockname(s->listen_fd, (struct sockaddr *)&sa, &length), 0);
-	assert_true(addr_from_sockaddr((struct sockaddr *)&sa, length, &s->address));
-	uv_poll_init(&s->loop, &s->listener, s->listen_fd);
-	s->listener.data = s;
-	uv_poll_start(&s->listener, UV_READABLE, arrived);
+	s->listen_fd = channel_node_listen(&s->loop, &s->listener, arrived, s, &s->address);
 	uv_timer_init(&s->loop, &s->alarm);
 	s->alarm.data = s;
 	uv_timer_start(&s->alarm, too_late, 60000, 0);
@@ -158,7 +140,7 @@ finish(struct scene *s)
 }
 
 static void
-dial(struct scene *s, struct node *client, uint32_t wanted, enum channel_kind kind)
+dial(struct scene *s, struct channel_node *client, uint32_t wanted, enum channel_kind kind)
 {
 	struct err err = {0};
 
@@ -174,53 +156,17 @@ dial(struct scene *s, struct node *client, uint32_t wanted, enum channel_kind ki
 		assert_true(condition);                  \
 	} while (0)
 
-/* authority NULL: in no cluster, on its way into `cluster`. */
-static void
-make_node(struct node *n, uint32_t id, struct identity_authority *a, const uint8_t *cluster,
-	  int64_t age_s)
-{
-	struct err err = {0};
-	struct identity who = {.node = id, .name = "edge"};
-	int64_t now = world_wall_ns() / 1000000000;
-
-	memset(n, 0, sizeof(*n));
-	assert_int_equal(identity_keys_new(&n->keys, &err), 0);
-	memcpy(who.sign_public, n->keys.sign_public, IDENTITY_KEY);
-	memcpy(who.gossip_public, n->keys.gossip_public, IDENTITY_KEY);
-	buf_init(&n->chain, MEM_SCHEDULER, 65536);
-	if (a)
-		assert_int_equal(identity_issue(a, &who, now - age_s, &n->chain, &err), 0);
-	else
-		assert_int_equal(identity_alone(&n->keys, now, &n->chain, &err), 0);
-	const struct channel_rules_config config = {
-		.keys = &n->keys,
-		.chain = n->chain.data,
-		.chain_bytes = n->chain.length,
-		.authority = a,
-		.cluster = cluster,
-		.strangers = true,
-	};
-	assert_int_equal(channel_rules_new(&config, &n->rules, &err), 0);
-}
-
-static void
-free_node(struct node *n)
-{
-	channel_rules_unref(n->rules);
-	buf_fini(&n->chain);
-}
-
 static void
 test_members_talk(void **state)
 {
 	struct scene s;
-	struct node a, b;
+	struct channel_node a, b;
 	uint8_t *big = malloc(BIG);
 	uint64_t hash = 0;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
-	make_node(&b, 2, &authority, NULL, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
+	channel_node_make(&b, 2, &authority, NULL, 0);
 	begin(&s, &a);
 	dial(&s, &b, 1, CHANNEL_GOSSIP);
 	WAIT(&s, s.server_end.up && s.client_end.up);
@@ -246,8 +192,8 @@ test_members_talk(void **state)
 	assert_int_equal(s.server_end.why.kind, ERR_NONE);
 	assert_false(s.client_end.down);
 	finish(&s);
-	free_node(&a);
-	free_node(&b);
+	channel_node_free(&a);
+	channel_node_free(&b);
 	free(big);
 }
 
@@ -255,23 +201,23 @@ static void
 test_another_node_answers(void **state)
 {
 	struct scene s;
-	struct node a, b;
+	struct channel_node a, b;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
-	make_node(&b, 2, &authority, NULL, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
+	channel_node_make(&b, 2, &authority, NULL, 0);
 	begin(&s, &a);
 	dial(&s, &b, 9, CHANNEL_GOSSIP);
 	WAIT(&s, s.client_end.down);
 	assert_int_equal(s.client_end.why.kind, ERR_DENIED);
 	assert_false(s.client_end.up);
 	finish(&s);
-	free_node(&a);
-	free_node(&b);
+	channel_node_free(&a);
+	channel_node_free(&b);
 }
 
 static void
-refused(struct node *server, struct node *client, enum channel_kind kind)
+refused(struct channel_node *server, struct channel_node *client, enum channel_kind kind)
 {
 	struct scene s;
 
@@ -285,28 +231,28 @@ refused(struct node *server, struct node *client, enum channel_kind kind)
 static void
 test_other_clusters_are_refused(void **state)
 {
-	struct node a, b;
+	struct channel_node a, b;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
-	make_node(&b, 2, &foreign, NULL, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
+	channel_node_make(&b, 2, &foreign, NULL, 0);
 	refused(&a, &b, CHANNEL_GOSSIP);
 	refused(&a, &b, CHANNEL_ADMISSION);
 	refused(&b, &a, CHANNEL_GOSSIP);
-	free_node(&a);
-	free_node(&b);
+	channel_node_free(&a);
+	channel_node_free(&b);
 }
 
 static void
 test_strangers_may_only_ask_to_join(void **state)
 {
 	struct scene s;
-	struct node a, b, lost;
+	struct channel_node a, b, lost;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
-	make_node(&b, 0, NULL, authority.cluster, 0);
-	make_node(&lost, 0, NULL, foreign.cluster, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
+	channel_node_make(&b, 0, NULL, authority.cluster, 0);
+	channel_node_make(&lost, 0, NULL, foreign.cluster, 0);
 	refused(&a, &b, CHANNEL_GOSSIP);
 	refused(&a, &lost, CHANNEL_ADMISSION); /* the ticket was for another cluster */
 	begin(&s, &a);
@@ -317,20 +263,20 @@ test_strangers_may_only_ask_to_join(void **state)
 	assert_int_equal(s.server_end.who.node, 0);
 	assert_int_equal(s.client_end.who.node, 1);
 	finish(&s);
-	free_node(&a);
-	free_node(&b);
-	free_node(&lost);
+	channel_node_free(&a);
+	channel_node_free(&b);
+	channel_node_free(&lost);
 }
 
 static void
 test_lapsed_members_may_only_renew(void **state)
 {
 	struct scene s;
-	struct node a, b;
+	struct channel_node a, b;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
-	make_node(&b, 2, &authority, NULL, 365 * 86400);
+	channel_node_make(&a, 1, &authority, NULL, 0);
+	channel_node_make(&b, 2, &authority, NULL, 365 * 86400);
 	refused(&a, &b, CHANNEL_GOSSIP);
 	refused(&b, &a, CHANNEL_GOSSIP);
 	begin(&s, &a);
@@ -339,18 +285,18 @@ test_lapsed_members_may_only_renew(void **state)
 	assert_int_equal(s.server_end.standing, CHANNEL_LAPSED);
 	assert_int_equal(s.server_end.who.node, 2);
 	finish(&s);
-	free_node(&a);
-	free_node(&b);
+	channel_node_free(&a);
+	channel_node_free(&b);
 }
 
 static void
 test_nobody_there(void **state)
 {
 	struct scene s;
-	struct node a;
+	struct channel_node a;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
 	begin(&s, &a);
 	uv_poll_stop(&s.listener);
 	shutdown(s.listen_fd, SHUT_RDWR);
@@ -358,18 +304,18 @@ test_nobody_there(void **state)
 	WAIT(&s, s.client_end.down);
 	assert_int_equal(s.client_end.why.kind, ERR_UNREACHABLE);
 	finish(&s);
-	free_node(&a);
+	channel_node_free(&a);
 }
 
 static void
 test_rubbish(void **state)
 {
 	struct scene s;
-	struct node a;
+	struct channel_node a;
 	struct sockaddr_storage sa;
 
 	(void)state;
-	make_node(&a, 1, &authority, NULL, 0);
+	channel_node_make(&a, 1, &authority, NULL, 0);
 	begin(&s, &a);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t length = addr_to_sockaddr(&s.address, &sa);
@@ -379,7 +325,7 @@ test_rubbish(void **state)
 	assert_false(s.server_end.up);
 	close(fd);
 	finish(&s);
-	free_node(&a);
+	channel_node_free(&a);
 }
 
 static int

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "base/text.h"
-#include "scheduler/sqlite.h"
 #include "scheduler/depend.h"
 #include "tests/support/node_world.h"
 
@@ -267,11 +266,8 @@ main(void)
 		cmocka_unit_test(test_a_restart_of_the_scheduler),
 		cmocka_unit_test(test_a_job_runs_once),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP a library is missing: %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

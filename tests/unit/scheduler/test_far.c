@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "tests/support/channel_node.h"
 #include "tests/support/sweep.h"
 
 enum { LINE_BYTES = 4096, FLOOD_BYTES = 24 << 20 };
@@ -200,12 +201,6 @@ test_what_may_pass(void **state)
 
 /* ---- lines ---- */
 
-struct node {
-	struct identity_keys keys;
-	struct buf chain;
-	struct channel_rules *rules;
-};
-
 struct side {
 	struct scene *scene;
 	struct far_line *line; /* NULL: it has ended */
@@ -221,7 +216,7 @@ struct scene {
 	uv_poll_t listener;
 	int listen_fd;
 	struct addr address;
-	struct node a, b;
+	struct channel_node a, b;
 	struct side asks, serves;
 	struct err refuse; /* kind 0: the call is taken */
 	bool late;
@@ -249,6 +244,17 @@ open_stream(struct side *x)
 }
 
 static void
+go_on(struct side *x, bool taken)
+{
+	if (taken) {
+		open_stream(x);
+		return;
+	}
+	far_line_end(x->line);
+	x->line = NULL;
+}
+
+static void
 on_up(void *arg)
 {
 	const struct far_call call = {.what = FAR_WHY, .service = 77};
@@ -272,12 +278,7 @@ on_answer(void *arg, const struct far_frame *f)
 	x->first = true;
 	assert_int_equal(f->kind, FAR_ANSWER);
 	assert_true(far_wire_get_answer(f->data, f->bytes, &x->answer, &rest, &bytes));
-	if (x->answer.kind) {
-		far_line_end(x->line);
-		x->line = NULL;
-	} else {
-		open_stream(x);
-	}
+	go_on(x, x->answer.kind == ERR_NONE);
 }
 
 static void
@@ -294,12 +295,7 @@ on_call(void *arg, const struct far_frame *f)
 	far_wire_put_answer(&b, x->scene->refuse.kind ? &x->scene->refuse : NULL, NULL, 0);
 	assert_true(far_line_send(x->line, &b));
 	buf_fini(&b);
-	if (x->scene->refuse.kind) {
-		far_line_end(x->line);
-		x->line = NULL;
-	} else {
-		open_stream(x);
-	}
+	go_on(x, x->scene->refuse.kind == ERR_NONE);
 }
 
 static void
@@ -350,50 +346,18 @@ wakes(uv_timer_t *timer)
 }
 
 static void
-make_node(struct node *n, uint32_t id)
-{
-	struct err err = {0};
-	struct identity who = {.node = id, .name = "edge"};
-
-	assert_int_equal(identity_keys_new(&n->keys, &err), 0);
-	memcpy(who.sign_public, n->keys.sign_public, IDENTITY_KEY);
-	memcpy(who.gossip_public, n->keys.gossip_public, IDENTITY_KEY);
-	buf_init(&n->chain, MEM_SCHEDULER, 65536);
-	assert_int_equal(
-		identity_issue(&authority, &who, world_wall_ns() / 1000000000, &n->chain, &err), 0);
-	const struct channel_rules_config config = {
-		.keys = &n->keys,
-		.chain = n->chain.data,
-		.chain_bytes = n->chain.length,
-		.authority = &authority,
-	};
-	assert_int_equal(channel_rules_new(&config, &n->rules, &err), 0);
-}
-
-static void
 begin(struct scene *s)
 {
-	struct sockaddr_storage sa;
 	struct channel *c;
 	struct err err = {0};
 
 	memset(s, 0, sizeof(*s));
 	s->asks.scene = s->serves.scene = s;
 	s->asks.user = s->serves.user = -1;
-	make_node(&s->a, 1);
-	make_node(&s->b, 2);
+	channel_node_make(&s->a, 1, &authority, NULL, 0);
+	channel_node_make(&s->b, 2, &authority, NULL, 0);
 	assert_int_equal(uv_loop_init(&s->loop), 0);
-	assert_true(addr_parse("127.0.0.1:0", &s->address));
-	socklen_t length = addr_to_sockaddr(&s->address, &sa);
-	s->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(bind(s->listen_fd, (struct sockaddr *)&sa, length), 0);
-	assert_int_equal(listen(s->listen_fd, 8), 0);
-	length = sizeof(sa);
-	assert_int_equal(getsockname(s->listen_fd, (struct sockaddr *)&sa, &length), 0);
-	assert_true(addr_from_sockaddr((struct sockaddr *)&sa, length, &s->address));
-	uv_poll_init(&s->loop, &s->listener, s->listen_fd);
-	s->listener.data = s;
-	uv_poll_start(&s->listener, UV_READABLE, arrived);
+	s->listen_fd = channel_node_listen(&s->loop, &s->listener, arrived, s, &s->address);
 	uv_timer_init(&s->loop, &s->alarm);
 	uv_timer_init(&s->loop, &s->step);
 	s->alarm.data = s;
@@ -432,12 +396,8 @@ finish(struct scene *s)
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&s->loop), 0);
 	close(s->listen_fd);
-	for (size_t i = 0; i < 2; i++) {
-		struct node *n = i ? &s->a : &s->b;
-
-		channel_rules_unref(n->rules);
-		buf_fini(&n->chain);
-	}
+	channel_node_free(&s->a);
+	channel_node_free(&s->b);
 }
 
 /* What came at the other end of a stream; *ended when no more does. */

@@ -11,7 +11,6 @@
 #include "scheduler/cronjob_write.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/remote.h"
-#include "scheduler/sqlite.h"
 #include "tests/support/cell_world.h"
 
 static const char web[] = "version: v1\n"
@@ -482,11 +481,8 @@ main(void)
 		cmocka_unit_test(test_runs_find_a_node),
 		cmocka_unit_test(test_times_of_a_node_that_is_gone),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "base/dl.h"
 #include "base/text.h"
 #include "ring/metrics.h"
-#include "scheduler/sqlite.h"
+#include "tests/support/adaptive.h"
 #include "tests/support/node_world.h"
 #include "tests/support/sweep.h"
 
@@ -26,27 +25,6 @@ struct load {
 static struct node_world w;
 static struct load load;
 static uint64_t requests, packets;
-
-static const char *
-document(const char *scale, const char *more)
-{
-	static char text[1024];
-
-	snprintf(text, sizeof(text),
-		 "version: v1\n"
-		 "deployment: shop\n"
-		 "services:\n"
-		 "  web:\n"
-		 "    image: {name: web:1}\n"
-		 "    resources: {cpu: 0.5, memory: 128Mi}\n"
-		 "    endpoints: [{name: http, protocol: http, port: 8080, host: shop.test,"
-		 " expose: public}]\n"
-		 "    health: {check: {type: http, url: /health}}\n"
-		 "    scale: {mode: adaptive, %s}\n"
-		 "%s",
-		 scale, more);
-	return text;
-}
 
 static int
 setup(void **state)
@@ -145,7 +123,7 @@ live(unsigned seconds, unsigned cooldown_s, uint32_t *sizes, size_t cap)
 static void
 deploy(const char *scale, const char *more)
 {
-	uint64_t op = apply(document(scale, more));
+	uint64_t op = apply(adaptive_document(scale, more));
 
 	live(1, 0, NULL, 0);
 	for (int i = 0; i < 30 && node_operation(&w, op)->state == MSG_OPERATION_RUNNING; i++)
@@ -370,10 +348,11 @@ test_woken_in_the_midst_of_a_deploy(void **state)
 	/* What did not change is not run for it; but it is woken. */
 	w.behaviour[2] = NODE_SLOW;
 	w.behaves = "db";
-	uint64_t op = apply(document("min: 0, max: 2, cooldown: 20s",
-				     "  db:\n    image: {name: db:1}\n"
-				     "    endpoints: [{name: sql, protocol: http, port: 5432}]\n"
-				     "    health: {check: {type: tcp}}\n"));
+	uint64_t op =
+		apply(adaptive_document("min: 0, max: 2, cooldown: 20s",
+					"  db:\n    image: {name: db:1}\n"
+					"    endpoints: [{name: sql, protocol: http, port: 5432}]\n"
+					"    health: {check: {type: tcp}}\n"));
 	live(5, 0, NULL, 0);
 	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_RUNNING);
 	assert_int_equal(row()->desired, 0);
@@ -394,7 +373,8 @@ test_another_revision_is_proven(void **state)
 	deploy("min: 0, max: 3, cooldown: 20s", ""); /* the same replicas */
 	assert_int_equal(w.started, started);
 	w.behaviour[3] = NODE_EXITS;
-	uint64_t op = apply(document("min: 0, max: 3, cooldown: 20s", "    env: {A: b}\n"));
+	uint64_t op =
+		apply(adaptive_document("min: 0, max: 3, cooldown: 20s", "    env: {A: b}\n"));
 	live(60, 0, NULL, 0);
 	assert_int_equal(node_operation(&w, op)->state, MSG_OPERATION_ROLLED_BACK);
 	assert_int_equal(row()->desired, 0);
@@ -535,11 +515,8 @@ main(void)
 		cmocka_unit_test(test_figures_add_up),
 		TEST(test_allocation_failures),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP a library is missing: %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

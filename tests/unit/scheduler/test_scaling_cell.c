@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "scheduler/sqlite.h"
+#include "tests/support/adaptive.h"
 #include "tests/support/cell_world.h"
 #include "tests/support/sweep.h"
 
@@ -17,26 +17,6 @@ static struct {
 	uint32_t waiting;
 	uint64_t requests;
 } load[CELL_NODES + 1];
-
-static const char *
-document(const char *scale)
-{
-	static char text[1024];
-
-	snprintf(text, sizeof(text),
-		 "version: v1\n"
-		 "deployment: shop\n"
-		 "services:\n"
-		 "  web:\n"
-		 "    image: {name: web:1}\n"
-		 "    resources: {cpu: 0.5, memory: 128Mi}\n"
-		 "    endpoints: [{name: http, protocol: http, port: 8080, host: shop.test,"
-		 " expose: public}]\n"
-		 "    health: {check: {type: http, url: /health}}\n"
-		 "    scale: {mode: adaptive, %s}\n",
-		 scale);
-	return text;
-}
 
 static struct service *
 web(uint32_t id)
@@ -98,7 +78,7 @@ begin(uint32_t nodes, const char *scale)
 	memset(load, 0, sizeof(load));
 	cell_begin(nodes);
 	cell_pass(3);
-	cell_apply("shop", document(scale));
+	cell_apply("shop", adaptive_document(scale, ""));
 	live(20, true);
 	assert_int_not_equal(conductor(), 0);
 }
@@ -318,11 +298,8 @@ main(void)
 		cmocka_unit_test(test_a_conductor_dies),
 		cmocka_unit_test(test_allocation_failures),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP a library is missing: %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

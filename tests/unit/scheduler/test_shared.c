@@ -9,7 +9,6 @@
 #include "scheduler/intake.h"
 #include "scheduler/news.h"
 #include "scheduler/save.h"
-#include "scheduler/sqlite.h"
 #include "tests/support/shared_world.h"
 #include "tests/support/sweep.h"
 
@@ -780,12 +779,9 @@ main(void)
 		cmocka_unit_test(test_an_end_without_memory),
 		cmocka_unit_test(test_a_save_without_memory),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	log_change(LOG_ERROR, LOG_FORMAT_JSON);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

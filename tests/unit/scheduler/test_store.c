@@ -18,46 +18,15 @@
 #include "base/mem.h"
 #include "scheduler/store_schema.h"
 #include "tests/support/store_contract.h"
+#include "tests/support/store_folder.h"
 #include "tests/support/sweep.h"
-
-struct folder {
-	char path[64];
-	int fd;
-};
-
-static int
-make_folder(void **state)
-{
-	static struct folder f;
-
-	strcpy(f.path, "/tmp/zlayer-store-XXXXXX");
-	assert_non_null(mkdtemp(f.path));
-	f.fd = open(f.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(f.fd >= 0);
-	*state = &f;
-	return 0;
-}
-
-static int
-drop_folder(void **state)
-{
-	static const char *const names[] = {"t.db", "t.db-wal", "t.db-shm", "t.db-journal"};
-	struct folder *f = *state;
-
-	for (size_t i = 0; i < 4; i++)
-		unlinkat(f->fd, names[i], 0);
-	assert_int_equal(chdir("/"), 0);
-	assert_int_equal(rmdir(f->path), 0);
-	close(f->fd);
-	return 0;
-}
 
 static int
 try_open(struct folder *f, uint64_t bytes_max, struct store **out, struct err *err)
 {
 	struct store_sqlite_options options = {
 		.dirfd = f->fd,
-		.name = "t.db",
+		.name = "a.db",
 		.bytes_max = bytes_max,
 		.busy_ms = 0,
 	};
@@ -79,14 +48,6 @@ open_store(struct folder *f)
 }
 
 static void
-begin(struct store *s)
-{
-	struct err err = {0};
-
-	assert_int_equal(store_begin(s, &err), 0);
-}
-
-static void
 commit(struct store *s)
 {
 	struct err err = {0};
@@ -95,34 +56,6 @@ commit(struct store *s)
 		err_print(&err, "test", stderr);
 		fail();
 	}
-}
-
-static void
-put(struct store *s, enum store_kind kind, void *row)
-{
-	struct err err = {0};
-
-	if (store_put(s, kind, row, &err) < 0) {
-		err_print(&err, "test", stderr);
-		fail();
-	}
-}
-
-static void
-count_row(void *arg, const void *row)
-{
-	(void)row;
-	++*(size_t *)arg;
-}
-
-static size_t
-count(struct store *s, enum store_kind kind, uint64_t above, uint64_t parent)
-{
-	struct err err = {0};
-	size_t n = 0;
-
-	assert_int_equal(store_each(s, kind, above, parent, count_row, &n, &err), 0);
-	return n;
 }
 
 static struct store *
@@ -155,17 +88,17 @@ fill(struct store *s, struct store_deployment *d, struct store_replica *p)
 	struct store_pin pin = {.service = "web", .image = "a"};
 	struct err err = {0};
 
-	begin(s);
-	put(s, STORE_DEPLOYMENT, d);
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, d);
 	v.deployment = r.deployment = d->id;
-	put(s, STORE_SERVICE, &v);
-	put(s, STORE_REVISION, &r);
+	contract_put(s, STORE_SERVICE, &v);
+	contract_put(s, STORE_REVISION, &r);
 	assert_int_equal(store_put_blob(s, STORE_DOCUMENT, r.id, "text", 4, &err), 0);
 	pin.revision = r.id;
-	put(s, STORE_PIN, &pin);
+	contract_put(s, STORE_PIN, &pin);
 	route.service = p->service = v.id;
-	put(s, STORE_ROUTE, &route);
-	put(s, STORE_REPLICA, p);
+	contract_put(s, STORE_ROUTE, &route);
+	contract_put(s, STORE_REPLICA, p);
 	assert_int_equal(store_put_blob(s, STORE_PLAN, p->id, "plan", 4, &err), 0);
 	commit(s);
 	return r.id;
@@ -185,18 +118,18 @@ test_full_disk(void **state)
 	struct store_deployment d = {.name = "shop"}, e = {.name = "other"};
 	struct store_replica p = {.index = 1};
 	fill(s, &d, &p);
-	before = count(s, STORE_DEPLOYMENT, 0, 0);
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &e);
+	before = contract_count(s, STORE_DEPLOYMENT, 0, 0);
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &e);
 	assert_int_equal(store_put_blob(s, STORE_PLAN, p.id, big, 1 << 20, &err), -1);
 	assert_int_equal(err.kind, ERR_NO_SPACE);
 	assert_true(strlen(err.fix) > 0);
 	store_abort(s);
-	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), before);
+	assert_int_equal(contract_count(s, STORE_DEPLOYMENT, 0, 0), before);
 	/* Smaller things go on. */
 	d.revision = 5;
-	begin(s);
-	put(s, STORE_DEPLOYMENT, &d);
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
 	commit(s);
 	store_free(s);
 	free(big);
@@ -205,7 +138,7 @@ test_full_disk(void **state)
 static void
 overwrite(struct folder *f, off_t at, size_t bytes)
 {
-	int fd = openat(f->fd, "t.db", O_WRONLY | O_CLOEXEC);
+	int fd = openat(f->fd, "a.db", O_WRONLY | O_CLOEXEC);
 	char junk[4096];
 
 	memset(junk, 0x5a, sizeof(junk));
@@ -245,9 +178,9 @@ test_one_holder(void **state)
 	struct store *s = open_store(*state), *other = NULL;
 	struct err err = {0};
 
-	begin(s);
+	contract_begin(s);
 	struct store_deployment d = {.name = "shop"};
-	put(s, STORE_DEPLOYMENT, &d);
+	contract_put(s, STORE_DEPLOYMENT, &d);
 	commit(s);
 	pid_t pid = fork();
 	assert_true(pid >= 0);
@@ -305,7 +238,7 @@ test_killed_writer(void **state)
 		close(ready[0]);
 		close(ready[1]);
 		struct store *s = open_store(*state);
-		size_t n = count(s, STORE_EVENT, (uint64_t)round << 32, 0);
+		size_t n = contract_count(s, STORE_EVENT, (uint64_t)round << 32, 0);
 		assert_true(n >= 3 * (size_t)(round + 1));
 		assert_int_equal(n % 3, 0);
 		store_free(s);
@@ -339,7 +272,7 @@ test_out_of_memory(void **state)
 		/* What SQLite keeps is not lost: it is given back below. */
 		sweep.used_bytes = mem_used_all();
 	}
-	assert_int_equal(count(s, STORE_DEPLOYMENT, 0, 0), 1);
+	assert_int_equal(contract_count(s, STORE_DEPLOYMENT, 0, 0), 1);
 	store_free(s);
 }
 
@@ -352,7 +285,7 @@ test_newer_schema(void **state)
 	char command[256];
 
 	store_free(s);
-	snprintf(command, sizeof(command), "sqlite3 %s/t.db 'PRAGMA user_version=99'", f->path);
+	snprintf(command, sizeof(command), "sqlite3 %s/a.db 'PRAGMA user_version=99'", f->path);
 	if (system("command -v sqlite3 >/dev/null") != 0)
 		return;
 	assert_int_equal(system(command), 0);
@@ -365,15 +298,14 @@ main(void)
 {
 	struct err err = {0};
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
 	const struct CMUnitTest tests[] = {
-		CONTRACT_TESTS(make_folder, drop_folder),
-		TEST(test_full_disk),
-		TEST(test_damage_is_told),
-		TEST(test_one_holder),
-		TEST(test_killed_writer),
-		TEST(test_out_of_memory),
-		TEST(test_newer_schema),
+		CONTRACT_TESTS(store_folder_setup, store_folder_teardown),
+		STORE_FOLDER_TEST(test_full_disk),
+		STORE_FOLDER_TEST(test_damage_is_told),
+		STORE_FOLDER_TEST(test_one_holder),
+		STORE_FOLDER_TEST(test_killed_writer),
+		STORE_FOLDER_TEST(test_out_of_memory),
+		STORE_FOLDER_TEST(test_newer_schema),
 	};
 
 	if (sqlite_load(&err) < 0) {

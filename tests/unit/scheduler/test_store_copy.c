@@ -17,6 +17,7 @@
 #include "scheduler/store_sqlite.h"
 #include "scheduler/store_txn.h"
 #include "tests/support/prop.h"
+#include "tests/support/store_folder.h"
 #include "tests/support/sweep.h"
 
 enum { VALUE_BYTES = 64 << 10 };
@@ -203,59 +204,12 @@ test_digest_goes_both_ways(void **state)
 
 /* ---- copies ---- */
 
-struct folder {
-	char path[64];
-	int fd;
-};
-
-static int
-make_folder(void **state)
-{
-	static struct folder f;
-
-	strcpy(f.path, "/tmp/zlayer-copy-XXXXXX");
-	assert_non_null(mkdtemp(f.path));
-	f.fd = open(f.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_true(f.fd >= 0);
-	*state = &f;
-	return 0;
-}
-
-static int
-drop_folder(void **state)
-{
-	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-	struct folder *f = *state;
-	char name[32];
-
-	for (size_t i = 0; i < 8; i++) {
-		snprintf(name, sizeof(name), "%c.db%s", i < 4 ? 'a' : 'b', ends[i % 4]);
-		unlinkat(f->fd, name, 0);
-	}
-	assert_int_equal(chdir("/"), 0);
-	assert_int_equal(rmdir(f->path), 0);
-	close(f->fd);
-	return 0;
-}
-
-static struct store *
-open_rows(void **state, const char *name)
-{
-	struct folder *f = *state;
-	struct store_sqlite_options options = {.dirfd = f->fd, .name = name};
-	struct store *rows;
-	struct err err = {0};
-
-	assert_int_equal(store_sqlite_open(&options, &rows, &err), 0);
-	return rows;
-}
-
 static void
 open_copy(void **state, const char *name, struct store_copy *c)
 {
 	struct err err = {0};
 
-	if (store_copy_open(c, open_rows(state, name), &err) < 0) {
+	if (store_copy_open(c, store_folder_open(state, name), &err) < 0) {
 		err_print(&err, "copy", stderr);
 		fail();
 	}
@@ -537,7 +491,7 @@ test_damaged_copy(void **state)
 	assert_int_equal(store_put(a.rows, STORE_DEPLOYMENT, &d, &err), 0);
 	assert_int_equal(store_commit(a.rows, &err), 0);
 	store_copy_close(&a);
-	assert_int_equal(store_copy_open(&a, open_rows(state, "a.db"), &err), -1);
+	assert_int_equal(store_copy_open(&a, store_folder_open(state, "a.db"), &err), -1);
 	assert_int_equal(err.kind, ERR_CORRUPT);
 	assert_true(err.fix[0]);
 }
@@ -583,7 +537,7 @@ test_out_of_memory(void **state)
 		sweep.used_bytes = mem_used_all();
 	}
 	store_copy_close(&a);
-	assert_int_equal(store_copy_open(&a, open_rows(state, "a.db"), &err), 0);
+	assert_int_equal(store_copy_open(&a, store_folder_open(state, "a.db"), &err), 0);
 	store_copy_close(&a);
 }
 
@@ -592,18 +546,17 @@ main(void)
 {
 	struct err err = {0};
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows_come_back),
 		cmocka_unit_test(test_rows_that_are_none),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_entries),
 		cmocka_unit_test(test_digest_goes_both_ways),
-		TEST(test_copies_agree),
-		TEST(test_worked_out_again),
-		TEST(test_local_rows),
-		TEST(test_damaged_copy),
-		TEST(test_out_of_memory),
+		STORE_FOLDER_TEST(test_copies_agree),
+		STORE_FOLDER_TEST(test_worked_out_again),
+		STORE_FOLDER_TEST(test_local_rows),
+		STORE_FOLDER_TEST(test_damaged_copy),
+		STORE_FOLDER_TEST(test_out_of_memory),
 	};
 
 	if (sqlite_load(&err) < 0) {

@@ -76,7 +76,7 @@ contract_reopen(void **state, struct store *s)
 	pipe_close_follower(l);
 	uv_run(&net.loop, UV_RUN_NOWAIT);
 	if (times++ % 2)
-		pipe_unlink(&net, l->file);
+		folder_remove_store(&net.folder, l->file);
 	pipe_open_follower(l);
 	pipe_until_writable(&net, l->store);
 	return l->store;
@@ -448,7 +448,7 @@ test_other_history(void **state)
 	contract_commit(state, l->store);
 	pipe_close_writer(&net);
 	pipe_cut(l);
-	pipe_unlink(&net, "w.db");
+	folder_remove_store(&net.folder, "w.db");
 	pipe_open_writer(&net);
 	while (store_status(l->store, &status), status.why.kind != ERR_CORRUPT)
 		pipe_turn(&net);

@@ -8,12 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "base/dl.h"
 #include "base/log.h"
 #include "scheduler/create.h"
 #include "scheduler/cronjob.h"
 #include "scheduler/remote.h"
-#include "scheduler/sqlite.h"
 #include "scheduler/tidings.h"
 #include "tests/support/shared_world.h"
 
@@ -435,12 +433,9 @@ main(void)
 		cmocka_unit_test(test_a_run_that_is_made_once),
 		cmocka_unit_test(test_alone),
 	};
-	struct err err = {0};
 
-	if (dl_load_yaml(&err) < 0 || sqlite_load(&err) < 0) {
-		printf("1..0 # SKIP %s\n", err.what);
+	if (!node_libraries())
 		return 0;
-	}
 	log_change(LOG_ERROR, LOG_FORMAT_JSON);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
