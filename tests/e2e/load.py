@@ -202,7 +202,7 @@ def talk(load, turns=15):
         for n in range(turns):
             if not ws.echoes(b"message %d" % n):
                 raise EOFError(f"the websocket was cut after {n} messages")
-            time.sleep(0.1)  # the pace of a person
+            load.stopping.wait(0.1)  # the pace of a person
     finally:
         ws.close()
 
@@ -215,7 +215,7 @@ def upload_slowly(load, pieces=12):
                         f"Content-Length: {pieces * 10}\r\n\r\n").encode())
         for _ in range(pieces):
             c.sock.sendall(b"0123456789")
-            time.sleep(0.1)  # the pace of a bad line
+            load.stopping.wait(0.1)  # the pace of a bad line
         while b"\r\n\r\n" not in c.kept:
             c.more()
         if not c.kept.startswith(b"HTTP/1.1 200 "):

@@ -12,7 +12,7 @@ import wreck
 import zl
 from cluster import Cluster
 from wreck import Load, agreed, begin, restarts
-from zl import check, equal, run, wait_for
+from zl import check, equal, run, stays, wait_for
 
 COUNT = 20
 REPLICAS = 10
@@ -109,15 +109,16 @@ def lossy(c):
     before = restarts(c[0])
     for node in c.nodes:
         c.drop(node, "numgen random mod 10 < 3")
-    began, suspected, looks = time.monotonic(), 0, 0
-    while time.monotonic() - began < 60:
+    looks = []
+
+    def nobody_is_lost():
         for node in c.nodes:
-            states = [m["state"] for m in node.nodes().values()]
-            check("unreachable" not in states, node.label, states)
-            suspected += states.count("suspect")
-            looks += len(states)
+            looks.extend(m["state"] for m in node.nodes().values())
+            check("unreachable" not in looks, node.label, node.nodes())
+        return True
+    stays(nobody_is_lost, "no node is called dead", 60)
     c.heal()
-    print(f"# 30 % loss for a minute: no node called dead, suspected in {suspected} of {looks} looks", flush=True)
+    print(f"# 30 % loss for a minute: no node called dead, suspected in {looks.count('suspect')} of {len(looks)} looks", flush=True)
     equal(restarts(c[0]), before, "nothing has moved")
 
 

@@ -13,7 +13,7 @@ import zl
 from cluster import Cluster
 from test_unique import beating, beats, lives, spread
 from wreck import Load, agreed, begin, restarts
-from zl import check, equal, service, wait_for
+from zl import check, equal, service, stays, wait_for
 
 
 def parted(seconds, size, small, replicas):
@@ -33,8 +33,9 @@ def parted(seconds, size, small, replicas):
                 for part in (majority, minority):
                     agreed(part, replicas, "each part has all replicas")
                 print(f"# both parts complete after {time.monotonic() - cut:.1f} s", flush=True)
-                while time.monotonic() - cut < seconds:
-                    time.sleep(0.5)  # the fault itself
+                stays(lambda: not any(c.alive(n) & {m.label for m in others} for n, others in
+                                      ((majority[0], minority), (minority[0], majority))),
+                      "neither part takes one of the other to be alive", seconds - (time.monotonic() - cut), every=0.5)
                 for part in (majority, minority):
                     agreed(part, replicas, "each part still has all replicas")
             with one.fault("healed"), other.fault("healed, in what was the small part"):
@@ -101,6 +102,13 @@ def agreed_total(nodes, count):
     wait_for(look, f"{count} replicas, the same on {[n.label for n in nodes]}", seconds=90)
 
 
+def nobody_is_lost(c):
+    """No node holds another one to be dead; which of them suspect one."""
+    states = [{m["state"] for m in node.nodes().values()} for node in c.nodes]
+    check(not any("unreachable" in s for s in states), states)
+    return ["suspect" in s for s in states]
+
+
 def test_one_way_for_a_minute():
     """In five nodes nothing of one reaches another one; then nothing of one reaches anybody."""
     with Cluster(5) as c:
@@ -109,11 +117,7 @@ def test_one_way_for_a_minute():
         with Load(c[0]) as load:
             with load.fault("edge-2 not heard by edge-3 for a minute"):
                 c.one_way(c[1], c[2])
-                began = time.monotonic()
-                while time.monotonic() - began < 60:
-                    for node in c.nodes:
-                        check("unreachable" not in {m["state"] for m in node.nodes().values()}, node.label, node.nodes())
-                    time.sleep(0.5)
+                stays(lambda: nobody_is_lost(c), "all are there", 60, every=0.5)
             equal(restarts(c[0]), before, "nothing has moved")
             c.heal()
             with load.fault("edge-5 hears all, is heard by none, for a minute"):
@@ -122,8 +126,8 @@ def test_one_way_for_a_minute():
                 began = time.monotonic()
                 wait_for(lambda: c[0].nodes()["edge-5"]["state"] == "unreachable", "it is missed")
                 agreed(c[:4], 5, "elsewhere")
-                while time.monotonic() - began < 60:
-                    time.sleep(0.5)
+                stays(lambda: c[0].nodes()["edge-5"]["state"] == "unreachable", "it is missed",
+                      60 - (time.monotonic() - began), every=0.5)
             with load.fault("healed"):
                 c.heal()
                 c.wait_all_ready()
@@ -141,12 +145,15 @@ def test_flapping():
             with load.fault("edge-3's line flaps for two minutes"):
                 began = time.monotonic()
                 states = set()
+
+                def looks():
+                    states.add(c[0].nodes()["edge-3"]["state"])
+                    return True
                 while time.monotonic() - began < 120:
                     c.impair(c[2], cut=1)
-                    time.sleep(2)
+                    stays(looks, "it is looked at", 2)
                     c.impair(c[2], cut=0)
-                    time.sleep(2)
-                    states.add(c[0].nodes()["edge-3"]["state"])
+                    stays(looks, "it is looked at", 2)
                 print(f"# edge-3 was {sorted(states)}", flush=True)
             with load.fault("quiet again"):
                 c.heal()
@@ -163,13 +170,16 @@ def test_unique_through_cuts():
     with beats() as folder, Cluster(3) as c:
         spread(c, folder)
         began = time.monotonic()
+
+        def one_lives():
+            lives(folder)  # says so when two lived at once
+            return True
         while time.monotonic() - began < 240:
             node = draw.choice(c.nodes[1:])
             c.impair(node, draw.choice(("in", "out", "both")), cut=1)
-            time.sleep(draw.choice((1, 3, 8, 20, 40)))
+            stays(one_lives, "one lives", draw.choice((1, 3, 8, 20, 40)), every=0.5)
             c.heal()
-            time.sleep(draw.choice((1, 3, 10)))
-            lives(folder)  # says so when two lived at once
+            stays(one_lives, "one lives", draw.choice((1, 3, 10)), every=0.5)
         c.wait_all_ready()
         wait_for(lambda: beating(folder), "it lives")
         print(f"# it has lived {len(lives(folder))} times, one after the other", flush=True)
@@ -183,15 +193,14 @@ def test_bad_line_for_five_minutes():
         c.wait_all_ready()
         begin(c, 3, by=2)
         before = restarts(c[0])
-        began, suspected = time.monotonic(), 0
+        suspected = []
+
+        def looks():
+            suspected.append(nobody_is_lost(c).count(True))
+            return True
         with Load(c[0]) as load, load.fault("300 ms, 1 % loss for five minutes"):
-            while time.monotonic() - began < 300:
-                for node in c.nodes:
-                    states = {m["state"] for m in node.nodes().values()}
-                    check("unreachable" not in states, node.label, node.nodes())
-                    suspected += "suspect" in states
-                time.sleep(0.5)
-        print(f"# suspected in {suspected} of {3 * 600} looks", flush=True)
+            stays(looks, "nobody is called dead", 300, every=0.5)
+        print(f"# suspected in {sum(suspected)} of {3 * len(suspected)} looks", flush=True)
         equal(restarts(c[0]), before, "nothing has moved")
         check(c[0].cli("logs", "shop/web", status=None).returncode in (0, 1, 6), "logs")
         load.judge()

@@ -30,14 +30,14 @@ def test_killed_while_it_joins():
         a, b = c
         for delay in (0.0, 0.01, 0.02, 0.04, 0.08):
             thread, result = in_background(lambda: a.cli("invite", status=None))
-            zl.time.sleep(delay)
+            thread.join(delay)  # in the middle of it, wherever that is
             kill_scheduler(a)
             thread.join()
             equal(result[0].returncode, 0, result[0].stderr)
         ticket = result[0].stdout.strip()
         for i, delay in enumerate((0.0, 0.01, 0.03, 0.06, 0.12)):
             thread, result = in_background(lambda: b.cli("join", "-", input=ticket, status=None))
-            zl.time.sleep(delay)
+            thread.join(delay)  # in the middle of it, wherever that is
             kill_scheduler(b if i % 2 else a)
             thread.join()
             if result[0].returncode != 0:  # the one that admits was not there: said, and nothing half done

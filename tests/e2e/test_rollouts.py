@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import threading
-import time
 
 import h2.config
 import h2.connection
@@ -16,7 +15,7 @@ import zl
 from cluster import Cluster
 from load import Load, Loop, WebSocket, talk, upload_slowly
 from test_placing import answer, images, ready
-from zl import Node, check, equal, service, wait_for
+from zl import Node, check, equal, service, stays, wait_for
 
 UPDATE = "    update: { monitor: 1s, drain: 30s }\n"
 
@@ -272,8 +271,7 @@ def test_failures_over_nodes():
             wait_for(lambda: c[1].get("/v1/deployments/shop")["target_revision"] > 1, "it has begun")
             c[1].cli("rollout", "pause", "shop")
             wait_for(lambda: c[2].get("/v1/deployments/shop")["state"] == "paused", "all know that it is paused")
-            time.sleep(8)  # longer than what was left of it would take
-            equal(revision(c[0]), 1)
+            stays(lambda: revision(c[0]) == 1, "it is paused, for longer than what was left of it would take", 8)
             c[2].cli("rollout", "resume", "shop")
             wait_for(lambda: revision(c[0]) > 1, "it is rolled out", seconds=120)
             ready(c[1], 3)

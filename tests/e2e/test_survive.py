@@ -9,11 +9,10 @@ import signal
 import ssl
 import socket
 import threading
-import time
 
 import zl
 from wreck import Load
-from zl import Node, check, equal, service, wait_for
+from zl import Node, check, equal, service, stays, wait_for
 
 ROLES = ["dataplane", "overlay", "signer", "fetch", "unpack", "runtime", "probe", "scheduler", "observability", "api", "proxy"]
 
@@ -82,16 +81,16 @@ def test_node_killed():
         s = context.wrap_socket(socket.create_connection(("127.0.0.1", 8443), timeout=60), server_hostname="web.test")
         os.kill(node.process.pid, signal.SIGKILL)
         node.process.wait()
-        # The connection that was open serves on, while there is no node.
-        for _ in range(10):
+
+        def serves():
             s.sendall(b"GET /health HTTP/1.1\r\nHost: web.test\r\n\r\n")
             answer = b""
             while not answer.endswith(b"\r\n\r\nhealth\n"):  # head and body may come in two records
                 piece = s.recv(65536)
                 check(piece, "the open connection was cut after", answer)
                 answer += piece
-            check(answer.startswith(b"HTTP/1.1 200"), answer)
-            time.sleep(0.1)  # the load: a client that asks now and then
+            return answer.startswith(b"HTTP/1.1 200")
+        stays(serves, "the connection that was open serves, while there is no node", 1)
         node.start()
         wait_for(lambda: served(node), "served again")
         # New connections wait for the next node's workers: none is refused or cut.
@@ -164,9 +163,12 @@ def restarted(node):
     while new := left_of(node) - stopped:
         signalled(new, signal.SIGSTOP)
         stopped |= new
-    while left := left_of(node):
+
+    def gone():
+        left = left_of(node)
         signalled(left, signal.SIGKILL)
-        time.sleep(0.05)
+        return not left
+    wait_for(gone, "all its processes end")
     # Other nodes of this machine have seen its mounts, and would keep its fabric: with a device that the next one wants.
     zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "--", "ip", "link", "del", "vxlan", check=False)
     traces = node.traces()
@@ -211,7 +213,8 @@ def test_upgrades_in_quick_succession():
         before = node.processes()
         for i in range(40):
             node.process.send_signal(signal.SIGUSR2)
-            time.sleep(i % 7 / 100)  # in the middle of it, wherever that is
+            for _ in range(4 * (i % 7)):  # so many looks later: in the middle of it, wherever that is
+                node.ready()
 
         def replaced():
             now = node.processes()

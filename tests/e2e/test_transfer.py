@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 
 import zl
 from zl import Node, check, equal, service, wait_for
@@ -150,7 +149,7 @@ def test_slow_reader_and_slow_writer():
         s.sendall(b"POST /upload HTTP/1.1\r\nHost: web.test\r\nContent-Length: 40\r\n\r\n")
         for _ in range(40):
             s.sendall(b"x")
-            time.sleep(0.02)
+            equal(node.curl("/who", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "others are served meanwhile")
         head, rest = read_head(s)
         check(head.startswith(b"HTTP/1.1 200"), head)
     finally:

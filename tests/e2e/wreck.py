@@ -190,9 +190,12 @@ def disagreement(nodes, count, service="web"):
 def agreed(nodes, count, what, seconds=90, service="web"):
     """Waits until all nodes say the same of all replicas, and are right; gives how long that took."""
     began, last = now(), None
-    while (last := disagreement(nodes, count, service)) is not None:
-        check(now() - began < seconds, f"not within {seconds} s: {what}:", last)
-        time.sleep(0.05)
+
+    def look():
+        nonlocal last
+        last = disagreement(nodes, count, service)
+        return last is None
+    wait_for(look, lambda: f"{what}: {last}", seconds=seconds)
     return now() - began
 
 

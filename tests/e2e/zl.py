@@ -61,14 +61,25 @@ def equal(got, want, what=""):
 
 
 def wait_for(condition, what, seconds=WAIT_S):
-    """Polls until condition() is true, and gives its value."""
+    """Polls until condition() is true, and gives its value. what: words, or a function that gives them."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        check(time.monotonic() < end, f"not within {seconds} s: {what}")
+        check(time.monotonic() < end, f"not within {seconds} s:", what() if callable(what) else what)
         time.sleep(0.05)
+
+
+def stays(condition, what, seconds, every=0.1):
+    """For what lasts so long, such as a fault: condition() is true all the while."""
+    end = time.monotonic() + seconds
+    while True:
+        check(condition(), f"no more within {seconds} s: {what}")
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(every, left))
 
 
 def run(*command, **options):

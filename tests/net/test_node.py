@@ -156,7 +156,7 @@ class Node:
                 self.process.wait()
         if self.remains():  # a test failed in between: a start and a stop put it right
             p = subprocess.Popen(self.command(), stderr=self.log)
-            time.sleep(2)
+            wait_for("a node that can be stopped", lambda: self.all_up() or p.poll() is not None)
             p.send_signal(signal.SIGTERM)
             p.wait(PATIENCE)
         self.log.close()
