@@ -301,48 +301,43 @@ start_again(struct model *m, struct deployment *d)
 	return moved;
 }
 
-/* Its rows are gone: what is left here leaves. */
-static bool
-leave(struct model *m, struct deployment *d)
+struct going {
+	struct model *m;
+	struct deployment *d;
+	bool moved;
+};
+
+static void
+leave_here(void *arg, struct service *s, struct replica *p)
 {
-	struct list *it, *next, *at, *after;
-	bool moved = false;
+	struct going *g = arg;
 
-	list_each (it, next, &d->services) {
-		struct service *s = container_of(it, struct service, link);
-
-		list_each (at, after, &s->replicas) {
-			struct replica *p = container_of(at, struct replica, link);
-
-			if (p->life.order == LIFECYCLE_REMOVE || p->remote)
-				continue;
-			reconcile_order(m, p, LIFECYCLE_REMOVE);
-			moved = true;
-		}
-	}
-	return moved;
+	(void)s;
+	if (p->life.order == LIFECYCLE_REMOVE || p->remote)
+		return;
+	reconcile_order(g->m, p, LIFECYCLE_REMOVE);
+	g->moved = true;
 }
 
-/* Runs have no claim that who conducts could end: each node removes its own. */
-static bool
-remove_runs(struct model *m, struct deployment *d)
+static void
+remove_run(void *arg, struct service *s, struct replica *p)
 {
-	struct list *it, *next, *at, *after;
-	bool moved = false;
+	struct going *g = arg;
 
-	list_each (it, next, &d->services) {
-		struct service *s = container_of(it, struct service, link);
+	(void)s;
+	if (!p->row.job || p->remote || p->life.order == LIFECYCLE_REMOVE)
+		return;
+	remove_here(g->m, g->d, p);
+	g->moved = true;
+}
 
-		list_each (at, after, &s->replicas) {
-			struct replica *p = container_of(at, struct replica, link);
+static bool
+each(struct model *m, struct deployment *d, model_replica_fn go)
+{
+	struct going g = {m, d, false};
 
-			if (!p->row.job || p->remote || p->life.order == LIFECYCLE_REMOVE)
-				continue;
-			remove_here(m, d, p);
-			moved = true;
-		}
-	}
-	return moved;
+	model_each_replica(d, go, &g);
+	return g.moved;
 }
 
 bool
@@ -352,12 +347,13 @@ advance_deployment(struct model *m, struct deployment *d)
 	bool conducts = model_conducts(m, d);
 
 	if (d->lost)
-		return leave(m, d);
+		return each(m, d, leave_here); /* its rows are gone: what is left here leaves */
 	if (d->gone || d->changing)
 		return false;
 	bool moved = start_again(m, d);
+	/* Runs have no claim that who conducts could end: each node removes its own. */
 	if (m->placing && kind == MSG_OPERATION_REMOVE)
-		moved |= remove_runs(m, d);
+		moved |= each(m, d, remove_run);
 	if (conducts)
 		moved |= step_rollout(m, d);
 	if (kind == MSG_OPERATION_STOP || kind == MSG_OPERATION_START)

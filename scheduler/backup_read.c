@@ -57,18 +57,6 @@ damaged(const struct backup_read *r, struct err *err, const char *why)
 	return err_fix(err, "use another backup; nothing of this one can be trusted");
 }
 
-static size_t
-row_bytes_max(void)
-{
-	size_t most = 0;
-
-	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
-		if (store_shape(kind)->row_bytes > most)
-			most = store_shape(kind)->row_bytes;
-	}
-	return most;
-}
-
 int
 backup_read_new(const struct backup_read_calls *calls, struct backup_read **out, struct err *err)
 {
@@ -81,7 +69,7 @@ backup_read_new(const struct backup_read_calls *calls, struct backup_read **out,
 	buf_init(&r->keys, MEM_SCHEDULER, BACKUP_KEYS_MAX);
 	for (unsigned kind = 0; kind < STORE_KINDS_; kind++)
 		buf_init(&r->ids[kind], MEM_SCHEDULER, IDS_BYTES_MAX);
-	r->row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+	r->row = mem_zalloc(MEM_SCHEDULER, store_row_bytes_max());
 	r->all = EVP_MD_CTX_new();
 	r->now = EVP_MD_CTX_new();
 	if (!r->row || !r->all || !r->now || EVP_DigestInit_ex(r->all, EVP_sha256(), NULL) != 1) {

@@ -152,20 +152,30 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 		c.done(c.arg, &members, NULL);
 }
 
+/* A copy of the call comes with the answer, for `then` to free. */
 static int
-call(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_members_fn done, void *arg,
-     struct err *err)
+post(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_done_fn then,
+     const void *call, size_t bytes, struct err *err)
 {
-	struct call *c = mem_alloc(MEM_SCHEDULER, sizeof(*c));
+	void *c = mem_alloc(MEM_SCHEDULER, bytes);
 
 	if (!c)
-		return err_set(err, ERR_NO_MEMORY, "no memory to ask etcd for its members");
-	*c = (struct call){.done = done, .arg = arg};
-	if (!etcd_rpc_call(r, path, body, answered, c, err)) {
+		return err_set(err, ERR_NO_MEMORY, "no memory to ask etcd");
+	memcpy(c, call, bytes);
+	if (!etcd_rpc_call(r, path, body, then, c, err)) {
 		mem_free(c);
 		return -1;
 	}
 	return 0;
+}
+
+static int
+call(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_members_fn done, void *arg,
+     struct err *err)
+{
+	const struct call c = {.done = done, .arg = arg};
+
+	return post(r, path, body, answered, &c, sizeof(c), err);
 }
 
 static int
@@ -290,16 +300,9 @@ static int
 ask_status(struct etcd_rpc *r, const char *path, const struct buf *body, bool changes,
 	   etcd_member_status_fn done, void *arg, struct err *err)
 {
-	struct status_call *c = mem_alloc(MEM_SCHEDULER, sizeof(*c));
+	const struct status_call c = {.done = done, .arg = arg, .changes = changes};
 
-	if (!c)
-		return err_set(err, ERR_NO_MEMORY, "no memory to ask a member of etcd");
-	*c = (struct status_call){.done = done, .arg = arg, .changes = changes};
-	if (!etcd_rpc_call(r, path, body, status_answered, c, err)) {
-		mem_free(c);
-		return -1;
-	}
-	return 0;
+	return post(r, path, body, status_answered, &c, sizeof(c), err);
 }
 
 int

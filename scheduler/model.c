@@ -311,6 +311,19 @@ model_drop_revision(struct revision *r)
 }
 
 void
+model_each_replica(struct deployment *d, model_replica_fn fn, void *arg)
+{
+	struct list *it, *next, *at, *after;
+
+	list_each (it, next, &d->services) {
+		struct service *s = container_of(it, struct service, link);
+
+		list_each (at, after, &s->replicas)
+			fn(arg, s, container_of(at, struct replica, link));
+	}
+}
+
+void
 model_drop_service(struct model *m, struct service *s)
 {
 	struct list *it, *next;

@@ -270,6 +270,9 @@ struct operation *model_add_operation(struct model *m, const struct store_operat
 int model_add_route(struct service *s, const struct store_route *row);
 int model_add_pin(struct revision *r, const struct store_pin *row);
 void model_drop_replica(struct model *m, struct replica *p);
+/* Of all services of d; fn may drop the replica that it is given. */
+typedef void (*model_replica_fn)(void *arg, struct service *s, struct replica *p);
+void model_each_replica(struct deployment *d, model_replica_fn fn, void *arg);
 void model_drop_service(struct model *m, struct service *s);
 void model_drop_operation(struct model *m, struct operation *o);
 /* Only so many have a row on the ring; the store keeps the older ones. */

@@ -150,25 +150,29 @@ remote_drop(struct model *m, uint32_t node, uint64_t id)
 		model_drop_replica(m, p);
 }
 
+struct of_node {
+	struct model *m;
+	uint32_t node;
+};
+
+static void
+drop_of_node(void *arg, struct service *v, struct replica *p)
+{
+	const struct of_node *of = arg;
+
+	(void)v;
+	if (p->remote && p->node_id == of->node)
+		model_drop_replica(of->m, p);
+}
+
 void
 remote_drop_node(struct model *m, uint32_t node)
 {
-	struct list *it, *next, *at, *after, *r, *s;
+	struct of_node of = {m, node};
+	struct list *it, *next;
 
-	list_each (it, next, &m->deployments) {
-		struct deployment *d = container_of(it, struct deployment, link);
-
-		list_each (at, after, &d->services) {
-			struct service *v = container_of(at, struct service, link);
-
-			list_each (r, s, &v->replicas) {
-				struct replica *p = container_of(r, struct replica, link);
-
-				if (p->remote && p->node_id == node)
-					model_drop_replica(m, p);
-			}
-		}
-	}
+	list_each (it, next, &m->deployments)
+		model_each_replica(container_of(it, struct deployment, link), drop_of_node, &of);
 }
 
 bool

@@ -28,18 +28,6 @@ enum {
 #define NOTE_EXPECTED "copy.expected"
 #define NOTE_LOG "copy.log."
 
-static size_t
-row_bytes_max(void)
-{
-	size_t most = 0;
-
-	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
-		if (store_shape(kind)->row_bytes > most)
-			most = store_shape(kind)->row_bytes;
-	}
-	return most;
-}
-
 /* ---- values ---- */
 
 static size_t
@@ -57,7 +45,7 @@ no_memory(struct err *err)
 static int
 row_value(struct store *rows, const struct store_key *key, struct buf *out, struct err *err)
 {
-	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, store_row_bytes_max());
 
 	if (!row)
 		return no_memory(err);
@@ -693,7 +681,7 @@ static int
 take_over(struct store_copy *c, const struct store_change *changes, size_t count, bool fresh,
 	  const struct store_entry *next, int64_t revision, const char *id, struct err *err)
 {
-	defer_free void *row = mem_zalloc(MEM_SCHEDULER, row_bytes_max());
+	defer_free void *row = mem_zalloc(MEM_SCHEDULER, store_row_bytes_max());
 	struct store_entry spread = *next;
 
 	spread.parts = 0;

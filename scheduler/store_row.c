@@ -145,3 +145,15 @@ store_row_get(enum store_kind kind, uint64_t id, const void *data, size_t bytes,
 	}
 	return 0;
 }
+
+size_t
+store_row_bytes_max(void)
+{
+	size_t most = 0;
+
+	for (unsigned kind = 0; kind < STORE_KINDS_; kind++) {
+		if (store_shape(kind)->row_bytes > most)
+			most = store_shape(kind)->row_bytes;
+	}
+	return most;
+}

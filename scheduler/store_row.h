@@ -23,5 +23,7 @@ void store_row_put(struct buf *out, enum store_kind kind, const void *row);
  * it is no row, or not written as above. */
 int store_row_get(enum store_kind kind, uint64_t id, const void *data, size_t bytes, void *row,
 		  struct err *err) MUST_CHECK;
+/* Room for a row of any kind, as the structs of store.h are. */
+size_t store_row_bytes_max(void);
 
 #endif

@@ -34,11 +34,9 @@ draw(void *out, size_t bytes)
 
 /* ---- ids ---- */
 
-/* What is left of a block when its node ends is never given. */
-int
-store_serve_ids(struct store_serve *s, uint64_t *first_out, uint64_t *end_out, struct err *err)
+static int
+next_id(struct store *rows, uint64_t *out, struct err *err)
 {
-	struct store *rows = s->base.copy.rows;
 	uint64_t stored = 0, highest;
 	char number[NUMBER_BYTES];
 
@@ -47,7 +45,19 @@ store_serve_ids(struct store_serve *s, uint64_t *first_out, uint64_t *end_out, s
 		return -1;
 	if (number[0] && !text_u64(number, INT64_MAX, &stored))
 		return err_set(err, ERR_CORRUPT, "the store's next id is none");
-	*first_out = stored > highest ? stored : highest + 1;
+	*out = stored > highest ? stored : highest + 1;
+	return 0;
+}
+
+/* What is left of a block when its node ends is never given. */
+int
+store_serve_ids(struct store_serve *s, uint64_t *first_out, uint64_t *end_out, struct err *err)
+{
+	struct store *rows = s->base.copy.rows;
+	char number[NUMBER_BYTES];
+
+	if (next_id(rows, first_out, err) < 0)
+		return -1;
 	*end_out = *first_out + BLOCK;
 	if (*end_out > INT64_MAX)
 		return err_set(err, ERR_LIMIT, "the store has no ids left");
@@ -331,16 +341,13 @@ store_serve_fence(struct store_serve *s, const struct err *why)
 int
 store_serve_take_over(struct store *rows, uint32_t term, struct err *err)
 {
-	uint64_t stored = 0, highest;
 	char number[NUMBER_BYTES];
+	uint64_t next;
 
-	if (store_get_note(rows, NOTE_IDS, number, sizeof(number), err) < 0 ||
-	    store_highest_id(rows, &highest, err) < 0)
+	if (next_id(rows, &next, err) < 0)
 		return -1;
-	if (number[0] && !text_u64(number, INT64_MAX, &stored))
-		return err_set(err, ERR_CORRUPT, "the store's next id is none");
 	/* Of 65,536 blocks the writer before cannot have given more without a row of them. */
-	uint64_t next = (stored > highest ? stored : highest + 1) + ((uint64_t)BLOCK << 16);
+	next += (uint64_t)BLOCK << 16;
 	text_format(number, sizeof(number), "%" PRIu64, next);
 	if (store_put_note(rows, NOTE_IDS, number, err) < 0)
 		return -1;

@@ -597,26 +597,21 @@ look_at(struct model *m, struct replica *p)
 	p->lease_epoch = p->unique->base | p->unique->t.epoch;
 }
 
+static void
+look_and_note(void *arg, struct service *v, struct replica *p)
+{
+	look_at(arg, p);
+	note_epoch(v, p);
+}
+
 void
 unique_look(struct model *m)
 {
-	struct list *it, *next, *at, *after, *r, *s;
+	struct list *it, *next;
 
 	sweep(m);
-	list_each (it, next, &m->deployments) {
-		struct deployment *d = container_of(it, struct deployment, link);
-
-		list_each (at, after, &d->services) {
-			struct service *v = container_of(at, struct service, link);
-
-			list_each (r, s, &v->replicas) {
-				struct replica *p = container_of(r, struct replica, link);
-
-				look_at(m, p);
-				note_epoch(v, p);
-			}
-		}
-	}
+	list_each (it, next, &m->deployments)
+		model_each_replica(container_of(it, struct deployment, link), look_and_note, m);
 }
 
 /* ---- what is published ---- */
