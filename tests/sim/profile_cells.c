@@ -147,6 +147,8 @@ step(void *core, const struct step_input *in, struct step_actions *out)
 		if (cells_facts(c->cells, &f) == GOSSIP_NO_MEMORY)
 			assert(!"memory");
 	}
+	if (in->kind == STEP_START && c->warm)
+		gossip_warm_file(cells_gossip_own(c->cells));
 	cells_step(c->cells, in, out);
 	if (in->kind == STEP_START && c->warm)
 		gossip_warm(cells_gossip_own(c->cells));

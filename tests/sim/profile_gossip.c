@@ -103,6 +103,8 @@ step(void *core, const struct step_input *in, struct step_actions *out)
 		return;
 	if (in->kind == STEP_LOCAL)
 		act(c, in);
+	if (in->kind == STEP_START && kind->warm)
+		gossip_warm_file(c->gossip);
 	gossip_step(c->gossip, in, out);
 	if (in->kind == STEP_START && kind->warm)
 		gossip_warm(c->gossip);
