@@ -116,6 +116,8 @@ class Asker(threading.Thread):
 
     def drop(self):
         self.sock.shutdown(socket.SHUT_RDWR)
+        # Closed only then: its number may be another connection's at once, and the thread would read from that.
+        self.join(120)
         self.sock.close()
 
 

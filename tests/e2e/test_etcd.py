@@ -56,7 +56,7 @@ def in_no_cluster(node):
 
 
 def test_it_comes_back():
-    with Cluster(3) as c:
+    with Cluster(3, etcd=True) as c:
         wait_for_etcd(c)
         for node in c.nodes:
             equal(len(processes(node)), 1, node.label)
@@ -103,7 +103,7 @@ def test_it_comes_back():
 
 def test_nothing_is_left():
     """On a node that leaves: no process, no data, no certificates."""
-    with Cluster(4) as c:
+    with Cluster(4, etcd=True) as c:
         wait_for_etcd(c)
         gone = next(n for n in c.nodes[1:] if processes(n))
         gone.cli("leave", "--force")
