@@ -16,12 +16,15 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/dl.h"
@@ -155,7 +158,10 @@ static const char *const monitor_names[] = {
 	"openat", "openat2", "fchmod", "ftruncate", "fsync", "fdatasync", "renameat", "renameat2", "unlinkat",
 	"poll", "ppoll", "accept4", "recvfrom", "sendto", "waitid", "pidfd_send_signal",
 	"timerfd_settime", "timer_settime", "clock_gettime", "getrandom", "fcntl", "rt_sigreturn", "restart_syscall", "brk", "munmap",
-	"madvise", "getpid", "exit", "exit_group", NULL,
+	"madvise", "getpid", "exit", "exit_group",
+	/* what the watchdog of a lease does before it has its own filter (monitor/watchdog.c) */
+	"dup3", "close_range", "rt_sigprocmask", "rt_sigaction", "timer_create", "mlock", "mlockall",
+	NULL,
 };
 
 static const char *const exec_names[] = {
@@ -265,6 +271,24 @@ add_socket(struct rules *r)
 		add(r, SCMP_ACT_ALLOW, "socket", 1, &ranges[i]);
 	add(r, SCMP_ACT_ERRNO(EPERM), "socket", 1, &alg);
 	add(r, SCMP_ACT_ERRNO(EPERM), "socket", 1, &vsock);
+}
+
+/* A watchdog is a process of exactly these flags, and gives itself a name and a filter. */
+static void
+add_watchdog(struct rules *r)
+{
+	static const struct {
+		const char *name;
+		uint64_t value;
+	} exact[] = {
+		{"clone", (uint64_t)CLONE_PIDFD | (uint64_t)SIGCHLD},
+		{"prctl", PR_SET_NAME},
+		{"prctl", PR_SET_SECCOMP},
+	};
+	for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++) {
+		struct scmp_arg_cmp same = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = exact[i].value};
+		add(r, SCMP_ACT_ALLOW, exact[i].name, 1, &same);
+	}
 }
 
 /* ---- compiling ---- */
@@ -401,6 +425,8 @@ seccomp_profile_own(enum seccomp_profile_kind kind, struct seccomp_profile *out,
 	if (begin(&r, SCMP_ACT_ERRNO(EPERM), err) < 0)
 		return -1;
 	add_names(&r, SCMP_ACT_ALLOW, sets[kind]);
+	if (kind == SECCOMP_PROFILE_MONITOR)
+		add_watchdog(&r);
 	add_names(&r, SCMP_ACT_ALLOW, sanitizer_names);
 	return finish(&r, out, err);
 }

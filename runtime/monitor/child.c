@@ -127,12 +127,30 @@ find_user(const struct launch *launch, int root, int proc, struct user *out, str
 	return 0;
 }
 
+/* Until its watchdog is ready. */
+static int
+await_go(const struct child_stdio *stdio, struct err *err)
+{
+	char byte;
+	ssize_t n;
+	if (stdio->go[0] < 0)
+		return 0;
+	close(stdio->go[1]);
+	while ((n = read(stdio->go[0], &byte, 1)) < 0 && errno == EINTR)
+		continue;
+	if (n != 1)
+		return err_set(err, ERR_SYSTEM, "the container's watchdog ended at once");
+	return 0;
+}
+
 static int
 prepare(const struct launch *launch, const struct child_stdio *stdio, struct user *user,
 	struct err *err)
 {
 	int root = -1, proc = -1, done = -1;
 	privilege_reset_signals();
+	if (await_go(stdio, err) < 0)
+		return -1;
 	umask(022);
 	if (setsid() < 0)
 		return err_sys(err, errno, "cannot make a session");
@@ -165,7 +183,8 @@ child_main(const struct launch *launch, const struct child_stdio *stdio)
 		child_fail(stdio->report, &err, 125);
 	if (privilege_drop(launch, &user, &err) < 0)
 		child_fail(stdio->report, &err, 125);
-	/* Without a monitor nobody would ever learn how it ended. */
+	/* Without a monitor nobody would ever learn how it ended. The kernel forgets it when the
+	 * program changes its user: what is leased has a watchdog for that. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (steps_run(launch, &user, stdio->report, &err) < 0)
 		child_fail(stdio->report, &err, 125);

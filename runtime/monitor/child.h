@@ -29,6 +29,7 @@ enum { CHILD_STEP = 1, CHILD_STEP_WARNED, CHILD_STEP_FAILED /* and that is to be
 struct child_stdio {
 	int out, err; /* writing ends */
 	int report;   /* writing end, close-on-exec */
+	int go[2];    /* reading and writing end: it begins with a byte from there; -1: at once */
 };
 
 void child_report_from(const struct err *err, unsigned exit_status, struct child_report *out);

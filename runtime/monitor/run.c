@@ -10,9 +10,8 @@
  * are static: pages that were never touched cost nothing.
  *
  * What is leased has a deadline, which the runtime moves on as long as the lease is kept. When it
- * has come the container is killed, whoever else is alive; both timers count suspend. The first one
- * wakes this process. If it cannot run (stopped, starved), the second one ends it a moment later:
- * that is the kernel's own doing, and with its monitor goes the container (PR_SET_PDEATHSIG).
+ * has come the container is killed, whoever else is alive: who does it when this process cannot
+ * stands in lease.c. A container that is leased from the start begins when its watchdog says so.
  */
 #include "runtime/monitor/run.h"
 
@@ -27,9 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/sandbox.h"
@@ -38,6 +35,7 @@
 #include "runtime/log_file.h"
 #include "runtime/monitor/child.h"
 #include "runtime/monitor/control.h"
+#include "runtime/monitor/lease.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -48,7 +46,6 @@ enum {
 	READ_BYTES = 16384,
 	CAP_KILL_BIT = 5,
 	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
-	LATE_MS = 1000,        /* after the deadline of a lease the kernel ends who has missed it */
 };
 
 struct run {
@@ -64,8 +61,8 @@ struct run {
 	uint64_t kill_at_ns; /* 0: no stop under way */
 	bool killed;
 	int64_t told_wall_ns; /* last time the counters went into the state file */
-	int lease_fd;         /* readable from the deadline on */
-	timer_t lease_end;    /* ends this process */
+	struct lease lease;
+	int go; /* writing end: the child begins with a byte from it; -1: it does not wait */
 };
 
 static struct log_file log_file;
@@ -214,81 +211,57 @@ kill_all(struct run *r)
 
 /* ---- leases ---- */
 
-/* When it has come at once: a time that is over fires, too. */
-static bool
-set_lease(struct run *r, uint64_t until_ns, uint64_t epoch)
-{
-	const uint64_t second = 1000000000, last = until_ns + LATE_MS * UINT64_C(1000000);
-	struct itimerspec at = {
-		.it_value = {(time_t)(until_ns / second), (long)(until_ns % second)}};
-	struct itimerspec end = {.it_value = {(time_t)(last / second), (long)(last % second)}};
-
-	if (until_ns == 0)
-		end.it_value = at.it_value;
-	r->state.lease_until_ns = until_ns;
-	r->state.lease_epoch = epoch;
-	return timerfd_settime(r->lease_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0 &&
-	       timer_settime(r->lease_end, TIMER_ABSTIME, &end, NULL) == 0;
-}
-
 static int
 make_lease(struct run *r, const struct launch *l, struct err *err)
 {
-	struct sigevent kill = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
-
-	r->lease_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (r->lease_fd < 0 || timer_create(CLOCK_BOOTTIME, &kill, &r->lease_end) < 0)
-		return err_sys(err, errno, "cannot make the timers of a lease");
-	if (l->lease_until_ns == 0)
+	if (lease_open(&r->lease, err) < 0)
+		return -1;
+	r->state.lease_until_ns = l->lease_until_ns;
+	r->state.lease_epoch = l->lease_epoch;
+	if (l->lease_until_ns == 0 || lease_set(&r->lease, l->lease_until_ns))
 		return 0;
-	if (world_mono_ns() >= l->lease_until_ns) {
-		r->state.lease_over = 1;
-		return err_set(err, ERR_TIMEOUT, "the lease ran out before it was started");
-	}
-	if (!set_lease(r, l->lease_until_ns, l->lease_epoch))
+	if (!lease_is_over(&r->lease))
 		return err_sys(err, errno, "cannot set the timers of a lease");
-	return 0;
-}
-
-static bool
-lease_is_over(const struct run *r)
-{
-	return r->state.lease_until_ns != 0 && world_mono_ns() >= r->state.lease_until_ns;
+	r->state.lease_over = 1;
+	return err_set(err, ERR_TIMEOUT, "the lease ran out before it was started");
 }
 
 static void
 end_lease(struct run *r)
 {
-	const struct itimerspec never = {0};
-
 	/* What was told to stop before has had less time than it was given: this was its end. */
 	if (!r->killed)
 		r->state.lease_over = 1;
 	kill_all(r);
 	/* It has run: what is left is to write down how it ended. */
-	timer_settime(r->lease_end, TIMER_ABSTIME, &never, NULL);
+	lease_done(&r->lease);
 }
 
-static void
-look_at_lease(struct run *r)
+static int
+guard(struct run *r, struct err *err)
 {
-	uint64_t times;
+	struct watchdog_task task = {
+		.pidfd = r->pidfd, .kill_fd = r->launch->kill_fd, .go_fd = r->go};
+	int done = lease_guard(&r->lease, &task, err);
 
-	if (read(r->lease_fd, &times, sizeof(times)) > 0 && lease_is_over(r))
-		end_lease(r);
+	fd_close(&r->go);
+	return done;
 }
 
 /* The file as well: a successor of who told it goes on from there. */
 static void
 take_lease(struct run *r, const struct control_order *order)
 {
+	struct err err = {0};
+
 	if (r->state.lease_over)
 		return;
 	r->state.lease_until_ns = order->lease_until_ns;
 	r->state.lease_epoch = order->lease_epoch;
-	/* What is over already is not given to the timers: the kernel would not wait for us. */
-	if (lease_is_over(r) || !set_lease(r, order->lease_until_ns, order->lease_epoch))
+	if (!lease_set(&r->lease, order->lease_until_ns))
 		end_lease(r);
+	else if (guard(r, &err) < 0)
+		err_clear(&err); /* it goes on as it was; the next deadline comes in seconds */
 	tell(r);
 }
 
@@ -378,6 +351,10 @@ take_end(struct run *r)
 	siginfo_t info = {0};
 	while (waitid((idtype_t)P_PIDFD, (id_t)r->pidfd, &info, WEXITED) < 0 && errno == EINTR)
 		continue;
+	watchdog_end(&r->lease.watchdog);
+	/* Others may have been faster. */
+	if (!r->killed && lease_is_over(&r->lease) && info.si_status == SIGKILL)
+		r->state.lease_over = 1;
 	while (r->report >= 0)
 		read_report(r);
 	drain_pipe(r, &r->out, &pipe_out);
@@ -445,15 +422,15 @@ loop(struct run *r)
 			[AT_REPORT] = {.fd = r->report, .events = POLLIN},
 			[AT_OUT] = {.fd = r->out, .events = POLLIN},
 			[AT_ERR] = {.fd = r->err, .events = POLLIN},
-			[AT_LEASE] = {.fd = r->lease_fd, .events = POLLIN},
+			[AT_LEASE] = {.fd = r->lease.fd, .events = POLLIN},
 		};
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
 			p[AT_CLIENTS + i] = (struct pollfd){.fd = r->clients[i], .events = POLLIN};
 		if (poll(p, AT_END, timeout_ms(r)) < 0 && errno != EINTR)
 			return;
 		/* After a sleep before all else: what is heard now may be old. */
-		if (p[AT_LEASE].revents != 0)
-			look_at_lease(r);
+		if (p[AT_LEASE].revents != 0 && lease_look(&r->lease))
+			end_lease(r);
 		if (p[AT_REPORT].revents != 0)
 			read_report(r);
 		if (p[AT_OUT].revents != 0)
@@ -498,10 +475,12 @@ create(const struct launch *launch, int *pidfd_out)
 static int
 start(struct run *r, struct err *err)
 {
-	int out[2] = {-1, -1}, errs[2] = {-1, -1}, report[2] = {-1, -1};
-	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0 || pipe2(report, O_CLOEXEC) < 0)
+	int out[2] = {-1, -1}, errs[2] = {-1, -1}, report[2] = {-1, -1}, go[2] = {-1, -1};
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0 ||
+	    pipe2(report, O_CLOEXEC) < 0 || (r->lease.until_ns != 0 && pipe2(go, O_CLOEXEC) < 0))
 		return err_sys(err, errno, "cannot make the container's pipes");
-	struct child_stdio stdio = {.out = out[1], .err = errs[1], .report = report[1]};
+	struct child_stdio stdio = {
+		.out = out[1], .err = errs[1], .report = report[1], .go = {go[0], go[1]}};
 	pid_t pid = create(r->launch, &r->pidfd);
 	if (pid == 0)
 		child_main(r->launch, &stdio);
@@ -510,6 +489,8 @@ start(struct run *r, struct err *err)
 	close(out[1]);
 	close(errs[1]);
 	close(report[1]);
+	fd_close(&go[0]);
+	r->go = go[1];
 	r->out = out[0];
 	r->err = errs[0];
 	r->report = report[0];
@@ -589,7 +570,7 @@ monitor(struct launch *launch)
 	static struct run r;
 	struct err err = {0};
 	r = (struct run){
-		.launch = launch, .pidfd = -1, .out = -1, .err = -1, .report = -1, .lease_fd = -1};
+		.launch = launch, .pidfd = -1, .out = -1, .err = -1, .report = -1, .go = -1};
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		r.clients[i] = -1;
 	r.state = (struct control_state){
@@ -610,8 +591,9 @@ monitor(struct launch *launch)
 	detach_stdio();
 	close_passed(launch);
 	tell(&r);
-	if (confine(launch, &err) < 0) {
-		/* Without its confinement no monitor: the container must not run either. */
+	if (confine(launch, &err) < 0 || guard(&r, &err) < 0) {
+		/* Without its confinement no monitor: the container must not run either, and what
+		 * is leased not without its watchdog. */
 		kill_all(&r);
 		take_end(&r);
 		give_up(&r, &err);

@@ -5,6 +5,7 @@
  *
  *   server -s NUMBER:ERRNO ...   makes these system calls without arguments, prints what came
  *   server [-p PORT] [-a ADDRESS] [-d DELAY_MS before listening] [-x EXIT_AFTER_MS:STATUS]
+ *   server -u UID   is that user and group from then on, as a program of many images makes itself
  *   server -b FOLDER   writes the time (CLOCK_REALTIME, ns) into a file of its own there, each 20
  * ms server -k      makes a system call that its own seccomp filter ends it for
  *
@@ -586,6 +587,13 @@ break_filter(void)
 	(void)syscall(SYS_getppid);
 }
 
+static void
+become(unsigned id)
+{
+	if (setgid(id) < 0 || setuid(id) < 0)
+		exit(3);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -598,7 +606,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, leave); /* as process 1 it would not be ended by default */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "p:a:d:x:b:k")) != -1) {
+	while ((opt = getopt(argc, argv, "p:a:d:x:u:b:k")) != -1) {
 		if (opt == 'p')
 			a.sin_port = htons((uint16_t)atoi(optarg));
 		else if (opt == 'a')
@@ -607,6 +615,8 @@ main(int argc, char **argv)
 			wait_ms(atol(optarg));
 		else if (opt == 'x')
 			pthread_create(&thread, NULL, end_later, optarg);
+		else if (opt == 'u')
+			become((unsigned)atoi(optarg));
 		else if (opt == 'b')
 			pthread_create(&thread, NULL, beat, optarg);
 		else if (opt == 'k')

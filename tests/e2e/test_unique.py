@@ -49,13 +49,13 @@ def beating(folder):
     return bool(known) and time.time_ns() - known[-1][1] < 1_000_000_000
 
 
-def document(folder, extra="", name="db", unique="true", args=""):
+def document(folder, extra="", name="db", unique="true", args="", user=""):
     return f"""version: v1
 deployment: shop
 services:
   {name}:
     image: {{ name: "test:1" }}
-    command: {{ entrypoint: ["/bin/server", "-b", "/beats"{args}] }}
+    command: {{ entrypoint: ["/bin/server"{user}, "-b", "/beats"{args}] }}
     scale: {{ mode: fixed, replicas: 1, unique: {unique} }}
     storage: [ {{ type: bind, source: {folder}, target: /beats }} ]
     stop_grace_period: 1s
@@ -90,13 +90,16 @@ def reason(node, where):
     return str(rows(node).get(where, {}).get("reason", ""))
 
 
-def spread(c, folder):
+OTHER_USER = ', "-u", "1000"'  # for such a program the kernel forgets that it is to end with its monitor
+
+
+def spread(c, folder, user=""):
     """The service on a node that does not write the store; gives its node, and the other one that may have it."""
     for node in c.nodes:
         node.import_image()
     for node in c.nodes[1:3]:
         c[0].cli("node", "label", node.label, "run=db")
-    c[0].deploy(document(folder, ELSEWHERE))
+    c[0].deploy(document(folder, ELSEWHERE, user=user))
     where = wait_for(lambda: one_ready(c[0]), "one is ready")
     wait_for(lambda: beating(folder), "it lives")
     home = next(n for n in c.nodes if n.label == where)
@@ -170,17 +173,29 @@ def test_nobody_else_is_left():
         settled(c, folder, 2, other.label)
 
 
+def named(node, name):
+    found = []
+    for pid in node.pids():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+            if f.read().strip() == name:
+                found.append(pid)
+    return found
+
+
 def test_all_stand_still():
-    """The whole node is stopped and goes on later, as a machine that was suspended does."""
+    """The whole node is stopped and goes on later, as a machine that was suspended does; but for the monitor, which is gone."""
     with beats() as folder, Cluster(3) as c:
-        home, other = spread(c, folder)
+        home, other = spread(c, folder, OTHER_USER)
         pid = container_of(home)
         since = time.time_ns()
         stopped = set()
         while new := left_of(home) - stopped:
             signalled(new, signal.SIGSTOP)
             stopped |= new
-        dies(pid, "the kernel ends it")
+        signalled(named(home, "zlayer-monitor"), signal.SIGKILL)
+        check(not ended(pid), "it ended with its monitor")
+        dies(pid, "its watchdog ends it")
+        wait_for(lambda: not named(home, "zlayer-watchdog"), "its watchdog ends with it")
         taken_over(c, folder, other, since)
         signalled(stopped, signal.SIGCONT)
         settled(c, folder, 2, other.label)
@@ -189,12 +204,13 @@ def test_all_stand_still():
 def test_the_monitor_stands_still():
     """All of zlayer on the node is stopped; the program is not."""
     with beats() as folder, Cluster(3) as c:
-        home, other = spread(c, folder)
+        home, other = spread(c, folder, OTHER_USER)
         pid = container_of(home)
         since = time.time_ns()
         stopped = left_of(home) - {pid}
+        check(set(named(home, "zlayer-watchdog")) & stopped)
         signalled(stopped, signal.SIGSTOP)
-        dies(pid, "the kernel ends it")
+        dies(pid, "its watchdog ends it")
         taken_over(c, folder, other, since)
         signalled(stopped, signal.SIGCONT)
         settled(c, folder, 2, other.label)

@@ -5,6 +5,7 @@
  *   test ── launch description, descriptors ──> zlayer-monitor ── clone3 ──> program
  *     └───────── control socket, state, exit, log ──────┘
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -633,24 +634,134 @@ test_lease(void **state)
 	box_end(&b);
 }
 
-/* One that stands still is ended by the kernel, and the container with it. */
+/* A word of /proc/PID/status, as a number of the given base. */
+static unsigned long
+status_of(pid_t pid, const char *word, int base)
+{
+	char path[64], line[256];
+	unsigned long value = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (strncmp(line, word, strlen(word)) == 0)
+			value = strtoul(line + strlen(word), NULL, base);
+	if (f != NULL)
+		fclose(f);
+	return value;
+}
+
+/* The one process whose parent is the monitor, and which is not the container's. 0: none. */
+static pid_t
+watchdog_of(const struct box *b)
+{
+	pid_t found = 0;
+	DIR *dir = opendir("/proc");
+	assert_non_null(dir);
+	for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+		uint64_t pid;
+		if (text_u64(e->d_name, INT32_MAX, &pid) && pid != b->state.pid &&
+		    status_of((pid_t)pid, "PPid:", 10) == b->state.monitor_pid)
+			found = (pid_t)pid;
+	}
+	closedir(dir);
+	return found;
+}
+
+static int
+watch_ended(pid_t pid)
+{
+	int pidfd = fd_pidfd_open(pid);
+	assert_true(pidfd >= 0);
+	return pidfd;
+}
+
 static void
-test_lease_of_a_stopped_monitor(void **state)
+wait_ended(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 60000), 1);
+	close(pidfd);
+}
+
+/* A monitor that stands still or is killed, and a first process that is another user by then: the
+ * kernel has forgotten that it was to die with its parent. */
+static void
+lose_monitor(int number, bool all)
 {
 	struct box b;
-	(void)state;
-	box_init(&b, "trap '' TERM; while :; do sleep 0.1; done");
-	b.launch.lease_until_ns = world_mono_ns() + 2000 * MS;
+	box_init(&b, "exec su app -c 'while :; do sleep 0.1; done'");
+	b.launch.lease_until_ns = world_mono_ns() + 3600 * 1000 * MS;
 	b.launch.lease_epoch = 5;
 	box_start(&b);
 	assert_true(box_wait(&b, CONTROL_RUNNING));
-	int pidfd = fd_pidfd_open((pid_t)b.state.pid);
-	assert_true(pidfd >= 0);
-	assert_int_equal(kill((pid_t)b.state.monitor_pid, SIGSTOP), 0);
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-	assert_int_equal(poll(&p, 1, 60000), 1);
-	assert_true(world_mono_ns() >= b.state.lease_until_ns);
-	close(pidfd);
+	pid_t watchdog = watchdog_of(&b);
+	assert_true(watchdog > 0);
+	int container = watch_ended((pid_t)b.state.pid), end = watch_ended(watchdog);
+	while (status_of((pid_t)b.state.pid, "Uid:", 10) != 1000)
+		poll(NULL, 0, 10);
+	uint64_t until = world_mono_ns() + 700 * MS;
+	lease(&b, until, 6);
+	leased(&b, until);
+	assert_int_equal(kill((pid_t)b.state.monitor_pid, number), 0);
+	if (all)
+		assert_int_equal(kill(watchdog, number), 0);
+	wait_ended(container);
+	assert_true(world_mono_ns() >= until);
+	wait_ended(end);
+	/* The kernel ends a monitor that stands still: it would hide what has happened. */
+	char packet[4096];
+	while (recv(b.client, packet, sizeof(packet), 0) > 0)
+		continue;
+	box_end(&b);
+}
+
+static void
+test_lease_without_its_monitor(void **state)
+{
+	(void)state;
+	lose_monitor(SIGSTOP, false);
+	lose_monitor(SIGSTOP, true);
+	lose_monitor(SIGKILL, false);
+}
+
+static void
+test_watchdog_is_small(void **state)
+{
+	struct box b;
+	char path[64], line[256];
+	(void)state;
+	box_init(&b, "sleep 1000");
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	/* What is not leased has none; one that is killed has a successor. */
+	assert_int_equal(watchdog_of(&b), 0);
+	uint64_t far = world_mono_ns() + 3600 * 1000 * MS;
+	lease(&b, far, 6);
+	leased(&b, far);
+	pid_t first = watchdog_of(&b);
+	assert_true(first > 0);
+	int end = watch_ended(first);
+	assert_int_equal(kill(first, SIGKILL), 0);
+	wait_ended(end);
+	lease(&b, far + 1, 6);
+	leased(&b, far + 1);
+	pid_t pid = watchdog_of(&b);
+	assert_true(pid > 0 && pid != first);
+	while (status_of(pid, "Seccomp_filters:", 10) < 2)
+		poll(NULL, 0, 10);
+	assert_int_equal(status_of(pid, "CapEff:", 16), 1 << 5);
+	assert_true(status_of(pid, "VmLck:", 10) > 0);
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	FILE *f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (strncmp(line, "Pss", 3) == 0)
+			print_message("# watchdog %s", line);
+	if (f != NULL)
+		fclose(f);
+	end = watch_ended(pid);
+	order(&b, CONTROL_KILL, 0, 0);
+	assert_true(box_wait(&b, CONTROL_EXITED));
+	wait_ended(end);
 	box_end(&b);
 }
 
@@ -842,7 +953,8 @@ main(void)
 		cmocka_unit_test(test_device_rules_of_v2),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_lease),
-		cmocka_unit_test(test_lease_of_a_stopped_monitor),
+		cmocka_unit_test(test_lease_without_its_monitor),
+		cmocka_unit_test(test_watchdog_is_small),
 		cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_monitor_is_small),
 	};

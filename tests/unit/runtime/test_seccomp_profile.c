@@ -8,10 +8,12 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <cmocka.h>
@@ -145,6 +147,13 @@ test_own(void **state)
 	assert_int_equal(ask(&p, SYS_pidfd_open, 0), REFUSED(EPERM));
 	assert_int_equal(ask(&p, SYS_execve, 0), REFUSED(EPERM));
 	assert_int_equal(ask(&p, SYS_socket, 0), REFUSED(EPERM));
+	/* Its watchdog, and no other process or thread. */
+	assert_int_equal(ask(&p, SYS_clone, CLONE_PIDFD | SIGCHLD), SECCOMP_RET_ALLOW);
+	assert_int_equal(ask(&p, SYS_clone, SIGCHLD), REFUSED(EPERM));
+	assert_int_equal(ask(&p, SYS_clone, CLONE_PIDFD | CLONE_VM | SIGCHLD), REFUSED(EPERM));
+	assert_int_equal(ask(&p, SYS_clone3, 0), REFUSED(EPERM));
+	assert_int_equal(ask(&p, SYS_prctl, PR_SET_SECCOMP), SECCOMP_RET_ALLOW);
+	assert_int_equal(ask(&p, SYS_prctl, PR_SET_PDEATHSIG), REFUSED(EPERM));
 	seccomp_profile_fini(&p);
 	assert_int_equal(seccomp_profile_own(SECCOMP_PROFILE_LOGS, &p, &err), 0);
 	assert_int_equal(ask(&p, SYS_write, 0), REFUSED(EPERM));
