@@ -7,7 +7,7 @@
 
 #include "scheduler/store_copy.h"
 
-enum { STORE_COPY_BLOB_MAX = 64 << 20 };
+enum { STORE_COPY_BLOB_MAX = 64 << 20 }; /* bytes, of all its parts */
 
 int store_copy_no_memory(struct err *err);
 int store_copy_misfit(struct err *err, const char *why);
