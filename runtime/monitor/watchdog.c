@@ -10,7 +10,8 @@
  * - nobody has to wake it: a timer of the kernel does (CLOCK_BOOTTIME, docs/decisions/012), with
  *   SIGCONT, which wakes also what somebody has stopped;
  * - the new deadline is a word in shared memory, which it looks at when its timer wakes it at the
- *   former one. Only an earlier one has to be told, by the same signal;
+ *   former one. Only an earlier one has to be told, by a signal of its own: SIGCONT is lost on a
+ *   process that has one of its timer pending;
  * - it is outside of the container's groups and pid namespace, and no signal but SIGKILL ends it.
  *
  * It signals the first process first, which takes no lock, and with it ends the pid namespace; then
@@ -43,6 +44,8 @@
 /* Its descriptors; all others are closed. */
 enum { AT_PID, AT_KILL, AT_GO, AT_END };
 
+enum { TOLD = SIGUSR1 };
+
 #define SECOND_NS UINT64_C(1000000000)
 #define LATE_NS (WATCHDOG_LATE_MS * UINT64_C(1000000))
 
@@ -68,11 +71,14 @@ on_wake(int number)
 	(void)number;
 }
 
+/* And each second from then on: it may be stopped again before it has looked. */
 static void
 set_timer(timer_t timer, uint64_t at_ns)
 {
 	struct itimerspec at = {
-		.it_value = {(time_t)(at_ns / SECOND_NS), (long)(at_ns % SECOND_NS)}};
+		.it_value = {(time_t)(at_ns / SECOND_NS), (long)(at_ns % SECOND_NS)},
+		.it_interval = {.tv_sec = 1},
+	};
 
 	timer_settime(timer, TIMER_ABSTIME, &at, NULL);
 }
@@ -164,8 +170,10 @@ stand(const struct watchdog *w, const struct watchdog_task *task)
 	sigfillset(&all);
 	awake = all;
 	sigdelset(&awake, SIGCONT);
+	sigdelset(&awake, TOLD);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0 || sigaction(SIGCONT, &action, NULL) < 0 ||
-	    !take_descriptors(task) || timer_create(CLOCK_BOOTTIME, &wake, &timer) < 0)
+	    sigaction(TOLD, &action, NULL) < 0 || !take_descriptors(task) ||
+	    timer_create(CLOCK_BOOTTIME, &wake, &timer) < 0)
 		return false;
 	prctl(PR_SET_NAME, "zlayer-watchdog", 0, 0, 0);
 	set_timer(timer, 1);
@@ -218,8 +226,10 @@ watchdog_tell(struct watchdog *w, uint64_t until_ns)
 {
 	uint64_t before_ns = atomic_exchange(w->until_ns, until_ns);
 
-	if (w->pidfd >= 0 && until_ns != 0 && (before_ns == 0 || until_ns < before_ns))
-		fd_pidfd_signal(w->pidfd, SIGCONT);
+	if (w->pidfd < 0 || until_ns == 0 || (before_ns != 0 && until_ns >= before_ns))
+		return;
+	fd_pidfd_signal(w->pidfd, TOLD);
+	fd_pidfd_signal(w->pidfd, SIGCONT);
 }
 
 bool

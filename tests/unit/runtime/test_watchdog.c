@@ -155,9 +155,9 @@ test_signals(void **state)
 	struct kennel k;
 	(void)state;
 	let_run(&k);
-	set_watch(&k);
 	uint64_t until = world_mono_ns() + 300 * MS;
 	watchdog_tell(&k.w, until);
+	set_watch(&k);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		assert_int_equal(fd_pidfd_signal(k.w.pidfd, others[i]), 0);
 	killed_after(&k, until + LATE);
