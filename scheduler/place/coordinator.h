@@ -37,6 +37,9 @@ enum {
 	COORDINATOR_TRIES_MAX = 32,  /* of a service with constraints */
 	COORDINATOR_RETRY_MS = 1000, /* pending: the first wait; doubles up to */
 	COORDINATOR_RETRY_MAX_MS = 30000,
+	COORDINATOR_TELL_MS =
+		2000,             /* asked: what nodes have of needed things is awaited so long, */
+	COORDINATOR_TOLD_MS = 50, /* and looked at so often */
 	COORDINATOR_CHANGE_MS = 500, /* changes of nodes wake the pending ones no more often */
 	COORDINATOR_REFUSALS_MAX = 32,
 	COORDINATOR_UNKNOWN_MS = 30000, /* a service that the store does not have is removed */

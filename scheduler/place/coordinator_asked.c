@@ -49,11 +49,37 @@ is_under_way(const struct coordinator_work *w, const struct coordinator_slot *as
 	return false;
 }
 
+/* A node tells of the things that a service needs some moments after it has read of the service. */
+static bool
+may_tell_yet(const struct coordinator *c, const struct fleet_service *s)
+{
+	for (size_t i = 0; s->needs.count && i < c->fleet->nodes_count; i++) {
+		if (fit_facts(s, c->fleet->nodes[i]) == FIT_NEED)
+			return true;
+	}
+	return false;
+}
+
+/* False: not yet; it is looked at again. */
+static bool
+is_due(struct coordinator *c, struct coordinator_work *w, const struct coordinator_slot *ask,
+       bool may_tell, uint64_t now_ns)
+{
+	const struct fleet_service *s = w->service;
+
+	if (!s->known || s->removed || ask->revision != s->spec.revision || is_under_way(w, ask))
+		return false;
+	if (!may_tell || now_ns >= ask->since_ns + COORDINATOR_TELL_MS * COORDINATOR_MS_NS)
+		return true;
+	coordinator_work_at(c, w, now_ns + COORDINATOR_TOLD_MS * COORDINATOR_MS_NS, now_ns);
+	return false;
+}
+
 bool
 coordinator_look_at_asks(struct coordinator *c, struct coordinator_work *w, uint64_t now_ns,
 			 struct step_actions *out)
 {
-	const struct fleet_service *s = w->service;
+	bool may_tell;
 
 	w->looked_ns = now_ns;
 	coordinator_end_attempts(c, w, out);
@@ -61,9 +87,9 @@ coordinator_look_at_asks(struct coordinator *c, struct coordinator_work *w, uint
 		coordinator_again(c, now_ns);
 		return true;
 	}
+	may_tell = may_tell_yet(c, w->service);
 	for (size_t i = 0; i < w->asks_count; i++) {
-		if (s->known && !s->removed && w->asks[i].revision == s->spec.revision &&
-		    !is_under_way(w, &w->asks[i]))
+		if (is_due(c, w, &w->asks[i], may_tell, now_ns))
 			w->queue[w->queue_count++] = w->asks[i].slot;
 	}
 	if (!w->asks_count) {

@@ -8,15 +8,19 @@ from zl import check, equal, run, service, wait_for
 
 def ready(node, count, where=None):
     """As this node sees it: so many are ready, and there are no others."""
+    rows = []
+
     def look():
+        nonlocal rows
         try:
             rows = node.replicas()
         except zl.Failure:
             return False
         good = [r for r in rows if r[2] == "ready"]
         return len(rows) == count == len(good) and (where is None or {r[1] for r in rows} == where)
-    wait_for(look, f"{node.label}: {count} replicas{' on ' + ', '.join(sorted(where)) if where else ''}", seconds=90)
-    return node.replicas()
+    want = f"{node.label}: {count} replicas{' on ' + ', '.join(sorted(where)) if where else ''}"
+    wait_for(look, lambda: f"{want}, not {rows}", seconds=90)
+    return rows
 
 
 def ids(node):

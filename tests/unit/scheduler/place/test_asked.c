@@ -56,6 +56,14 @@ asks(uint32_t node, const struct fleet_spec *s)
 }
 
 static void
+tell(uint32_t node, const char *const *thing)
+{
+	w.nodes[node].facts.things = thing;
+	w.nodes[node].facts.things_count = 1;
+	world_gossip(&w, node);
+}
+
+static void
 test_nothing_by_itself(void **state)
 {
 	(void)state;
@@ -108,6 +116,51 @@ test_waits_for_the_revision(void **state)
 	stir(1);
 	world_run(&w, WORLD_S);
 	assert_int_equal(w.claims_made, 1);
+	world_fini(&w);
+}
+
+/* What it needs: node 0 has told, the other one may be about to. */
+static struct fleet_spec *
+ask_for_a_device(void)
+{
+	static const char *const kvm[] = {"device:/dev/kvm"};
+	struct fleet_spec *s = begin(2);
+
+	s->needs = kvm;
+	s->needs_count = 1;
+	s->revision++;
+	world_deploy(&w, s);
+	tell(0, kvm);
+	world_run(&w, 100 * WORLD_MS);
+	ask(0, s, 0);
+	ask(0, s, 1);
+	world_run(&w, WORLD_S);
+	assert_int_equal(w.claims_made, 0);
+	return s;
+}
+
+static void
+test_waits_for_what_is_told(void **state)
+{
+	struct fleet_spec *s = ask_for_a_device();
+
+	(void)state;
+	tell(1, s->needs);
+	world_run(&w, WORLD_S / 2);
+	assert_int_equal(w.claims_made, 2);
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(w.nodes[i].containers_count, 1);
+	world_fini(&w);
+}
+
+static void
+test_waits_no_longer(void **state)
+{
+	(void)state;
+	ask_for_a_device();
+	world_run(&w, 3 * WORLD_S / 2);
+	assert_int_equal(w.claims_made, 2);
+	assert_int_equal(w.nodes[0].containers_count, 2);
 	world_fini(&w);
 }
 
@@ -205,6 +258,8 @@ main(void)
 		cmocka_unit_test(test_nothing_by_itself),
 		cmocka_unit_test(test_finds_nodes_for_what_is_asked),
 		cmocka_unit_test(test_waits_for_the_revision),
+		cmocka_unit_test(test_waits_for_what_is_told),
+		cmocka_unit_test(test_waits_no_longer),
 		cmocka_unit_test(test_pending_and_taken_back),
 		cmocka_unit_test(test_tells_claims_to_leave),
 		cmocka_unit_test(test_losses),
