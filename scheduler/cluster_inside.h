@@ -23,6 +23,7 @@ enum {
 	CLUSTER_GOSSIP = 1, /* the core's service number */
 	CLUSTER_TICK_MS = 1000,
 	CLUSTER_SECOND_NS = 1000000000,
+	CLUSTER_RECOVER_NAME = 64, /* bytes of a node's name, for people */
 };
 
 /* A node of the roster. */
@@ -372,9 +373,22 @@ int cluster_recover_read(struct cluster *c, struct store *rows, struct err *err)
 uint32_t cluster_recover_writer(const struct cluster *c);
 /* A node says that it takes them (tidings.h, WRITER). */
 void cluster_recover_heard(struct cluster *c, uint32_t node, const void *value, size_t bytes);
+void cluster_recover_tick(struct cluster *c, uint64_t now_ns);
+/* The highest that this node knows. */
+uint32_t cluster_recover_term(const struct cluster *c);
+const char *cluster_recover_name(const struct cluster *c, uint32_t node,
+				 char out[CLUSTER_RECOVER_NAME]);
+/* The next process writes this node's copy, in that term. */
+int cluster_recover_take_over(struct cluster *c, uint32_t term, struct err *err) MUST_CHECK;
+/* The next process has no copy, and takes what the writer has. What there was is set aside. */
+int cluster_recover_begin_anew(struct cluster *c, struct err *err) MUST_CHECK;
+
+/* ---- cluster_recover_ask.c ---- */
+
 void cluster_recover_request(struct cluster *c, const struct station_request *q, const void *body,
 			     size_t bytes, const int *fds, size_t count);
-void cluster_recover_tick(struct cluster *c, uint64_t now_ns);
+/* Whoever waits for the row. */
+void cluster_recover_answer(struct cluster *c, uint64_t now_ns);
 
 /* ---- cluster_publish.c ---- */
 
