@@ -221,6 +221,12 @@ cluster_move_end(struct cluster *c)
 	uv_close((uv_handle_t *)&m->timer, closed);
 }
 
+bool
+cluster_move_is_done(const struct cluster *c)
+{
+	return c->voters.move && c->voters.move->moved;
+}
+
 /* ---- what waits ---- */
 
 void

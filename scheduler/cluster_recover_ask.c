@@ -23,6 +23,26 @@ is_alive(const struct cluster_node *n)
 	return n && !n->row.removed && (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT);
 }
 
+/* Its last change was that the store moves into etcd, and it has not come there. */
+static bool
+is_sealed(const struct cluster *c)
+{
+	return c->serve && !c->fenced && c->row.moving && c->recover_term <= c->row.term;
+}
+
+/* Its row is written, or on the way. */
+static bool
+is_writing(const struct cluster *c)
+{
+	return c->serve && !c->fenced && !is_sealed(c);
+}
+
+static bool
+is_writer(const struct cluster *c)
+{
+	return is_writing(c) && c->recover_term <= c->row.term && c->row.writer == c->keep.node;
+}
+
 static void
 describe(struct cluster *c, struct msg_recovered *out)
 {
@@ -40,7 +60,7 @@ describe(struct cluster *c, struct msg_recovered *out)
 		.alive = (uint32_t)cluster_roster_live(c),
 		.not_after_s = c->not_after_s,
 	};
-	if (writer)
+	if (writer && !is_sealed(c))
 		text_copy(out->writer, sizeof(out->writer), cluster_recover_name(c, writer, name));
 	else
 		text_copy(out->writer, sizeof(out->writer), "etcd");
@@ -94,13 +114,24 @@ refuse_majority(struct cluster *c, struct err *err)
 			    "reached; if etcd is broken on them, end zlayer there first");
 }
 
+/* A move takes a moment, and is given it; after that its members do not come up. */
+static int
+refuse_moment(struct cluster *c, struct err *err)
+{
+	if (!is_sealed(c) || !(cluster_holds(c) || cluster_move_is_done(c)))
+		return 0;
+	err_set(err, ERR_CONFLICT, "the store is moving into etcd");
+	return err_fix(err, "try again in a moment");
+}
+
 /* Only what nobody can change any more is recovered. */
 static int
 may_take_over(struct cluster *c, struct err *err)
 {
 	struct store_status status;
 	uint32_t writer = cluster_writer(c);
-	const struct cluster_node *n = cluster_roster_find(c, writer);
+	/* Of a sealed store the writer is this node itself. */
+	const struct cluster_node *n = is_sealed(c) ? NULL : cluster_roster_find(c, writer);
 	const struct cluster_node *self = cluster_roster_find(c, c->keep.node);
 	char name[CLUSTER_RECOVER_NAME], expected[NOTE_BYTES];
 
@@ -108,7 +139,7 @@ may_take_over(struct cluster *c, struct err *err)
 		err_set(err, ERR_DENIED, "this node was sent away from the cluster");
 		return err_fix(err, "recover on one that was not; here: zlayer leave");
 	}
-	if (c->etcd && refuse_majority(c, err) < 0)
+	if ((c->etcd && refuse_majority(c, err) < 0) || refuse_moment(c, err) < 0)
 		return -1;
 	if (is_alive(n)) {
 		err_set(err, ERR_CONFLICT, "%s takes the changes of the store, and is there",
@@ -167,18 +198,11 @@ answer(struct cluster *c, const struct station_request *q, bool done)
 	cluster_answer(c, q, &out, sizeof(out), NULL, 0);
 }
 
-static bool
-is_writer(const struct cluster *c)
-{
-	return c->serve && !c->fenced && c->recover_term <= c->row.term &&
-	       c->row.writer == c->keep.node;
-}
-
 static int
 single(struct cluster *c, const struct station_request *q, const struct msg_recover *asked, int fd,
        struct err *err)
 {
-	bool going = c->serve && !c->fenced;
+	bool going = is_writing(c);
 
 	if (!going && may_take_over(c, err) < 0)
 		return -1;
@@ -197,6 +221,7 @@ single(struct cluster *c, const struct station_request *q, const struct msg_reco
 		c->asked_until_ns = world_mono_ns() + (uint64_t)ANSWER_S * CLUSTER_SECOND_NS;
 		return 0;
 	}
+	cluster_move_end(c);
 	if (cluster_recover_take_over(c, 1 + cluster_recover_term(c), err) < 0)
 		return -1;
 	cluster_renew_process(c); /* the next one writes the row, and answers */

@@ -85,7 +85,10 @@ void cluster_voters_ask(struct cluster *c, uint64_t now_ns);
 void cluster_move_begin(struct cluster *c);
 /* The move goes on, or begins. */
 void cluster_move_go(struct cluster *c);
+/* A move under way ends where it is. */
 void cluster_move_end(struct cluster *c);
+/* Everything is in etcd, and the others are being told. */
+bool cluster_move_is_done(const struct cluster *c);
 /* A follower that missed the move hears of it. */
 void cluster_move_hear(struct cluster *c, uint64_t now_ns);
 /* The store's own callback (store_follow_options). */
