@@ -190,7 +190,7 @@ cluster_move_go(struct cluster *c)
 {
 	struct cluster_move *m;
 
-	if (c->voters.move || !c->serve || c->over)
+	if (c->voters.move || !c->serve || c->over || c->fenced || cluster_recover_writer(c))
 		return;
 	m = mem_zalloc(MEM_SCHEDULER, sizeof(*m));
 	if (!m)

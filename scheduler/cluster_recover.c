@@ -257,6 +257,7 @@ fence(struct cluster *c)
 		"on this node: zlayer recover --rejoin; it follows %s then, and what only it "
 		"has kept is set aside",
 		name);
+	cluster_move_end(c); /* what is recovered goes another way */
 	store_serve_fence(c->serve, &why);
 	c->fenced = true;
 	c->fence_err = why;
