@@ -60,7 +60,20 @@ add_rows(struct cluster_endpoints *e, uint32_t self, const struct store_voter *r
 	}
 }
 
-/* What others say of themselves, and no row says yet. One that only learns answers nothing. */
+/* Of the etcd that the rows are about, or that came after them. One that only learns answers
+ * nothing; one of another life is what is left of a member that was removed, or given up. */
+static bool
+is_member(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct store_voter *row = cluster_voters_row(c, n->row.node);
+	uint32_t both = TIDINGS_VOTER_UP | TIDINGS_VOTER_VOTES;
+
+	return !n->row.removed && n->has_voter && n->voter.client.port &&
+	       (n->voter.flags & both) == both && n->voter.term >= cluster_recover_term(c) &&
+	       (!row || row->life == n->voter.life);
+}
+
+/* What others say of themselves, and no row says yet. */
 static void
 add_heard(struct cluster *c, struct cluster_endpoints *e)
 {
@@ -70,9 +83,7 @@ add_heard(struct cluster *c, struct cluster_endpoints *e)
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
-		if (n->row.removed || !n->has_voter || !n->voter.client.port ||
-		    (n->voter.flags & (TIDINGS_VOTER_UP | TIDINGS_VOTER_VOTES)) !=
-			    (TIDINGS_VOTER_UP | TIDINGS_VOTER_VOTES))
+		if (!is_member(c, n))
 			continue;
 		addr_put(&n->voter.client, text, sizeof(text));
 		add_address(e, text);

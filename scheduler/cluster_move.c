@@ -272,16 +272,19 @@ cluster_move_told(void *arg)
 	cluster_renew_process(c);
 }
 
+/* Of a store that is not older than the one that was recovered: its members may have been given up,
+ * and not know it. */
 static bool
 somebody_says_so(const struct cluster *c)
 {
+	uint32_t term = cluster_recover_term(c);
 	struct map_iter it = {0};
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
-		if (n->has_voter && n->voter.flags & TIDINGS_VOTER_ETCD && !n->row.removed &&
-		    (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT))
+		if (n->has_voter && n->voter.flags & TIDINGS_VOTER_ETCD && n->voter.term >= term &&
+		    !n->row.removed && (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT))
 			return true;
 	}
 	return false;

@@ -96,6 +96,7 @@ cluster_voters_of(struct cluster *c, struct tidings_voter *out)
 
 	memset(out, 0, sizeof(*out));
 	out->flags = flags_of(c, e, row);
+	out->term = c->row.term;
 	if (!e)
 		return;
 	out->life = e->life;

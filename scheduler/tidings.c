@@ -491,6 +491,7 @@ tidings_put_voter(const struct tidings_voter *v, struct tidings_value *out)
 	put(out, v->client.port, 2);
 	put_cut(out, v->version, sizeof(v->version) - 1);
 	put_cut(out, v->reason, sizeof(v->reason) - 1);
+	put(out, v->term, 4);
 }
 
 bool
@@ -507,6 +508,8 @@ tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *out)
 	if (!take_bytes(&c, out->client.ip, sizeof(out->client.ip)))
 		return false;
 	out->client.port = cursor_u16(&c);
-	return TAKE_TEXT(&c, out->version) && TAKE_TEXT(&c, out->reason) &&
-	       close_value(&c, version);
+	if (!TAKE_TEXT(&c, out->version) || !TAKE_TEXT(&c, out->reason))
+		return false;
+	out->term = cursor_u32(&c);
+	return close_value(&c, version);
 }

@@ -177,6 +177,7 @@ enum tidings_voter_flag {
 struct tidings_voter {
 	uint32_t flags;
 	uint64_t life;      /* of the member that it has; 0: none */
+	uint32_t term;      /* of the store that this node works on (struct store_cluster) */
 	struct addr client; /* where a member of its is, or would be; port 0: nowhere */
 	char version[32];   /* of etcd; "": not installed */
 	char reason[160];   /* why it is not able, or its member is not up */

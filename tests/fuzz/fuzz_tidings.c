@@ -155,7 +155,7 @@ voter(const uint8_t *data, size_t bytes)
 		return;
 	tidings_put_voter(&r, &v);
 	assert(tidings_take_voter(v.data, v.bytes, &again));
-	assert(again.flags == r.flags && again.life == r.life);
+	assert(again.flags == r.flags && again.life == r.life && again.term == r.term);
 	assert(memcmp(&again.client, &r.client, sizeof(r.client)) == 0);
 }
 

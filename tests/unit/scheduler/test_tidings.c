@@ -140,6 +140,7 @@ some_voter(void)
 	struct tidings_voter v = {
 		.flags = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN | TIDINGS_VOTER_LEADS,
 		.life = 77,
+		.term = 5,
 		.version = "3.4.23",
 		.reason = "port 9885 is in use",
 	};
