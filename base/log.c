@@ -428,3 +428,27 @@ log_err(enum log_level level, const char *message, const struct err *err)
 	fields[n] = LOG_END;
 	log_event_(level, message, fields);
 }
+
+bool
+log_few(struct log_few *f, uint64_t now_ns)
+{
+	if (now_ns >= f->until_ns) {
+		f->until_ns = now_ns + LOG_FEW_S * UINT64_C(1000000000);
+		f->written = 0;
+	}
+	if (f->written >= LOG_FEW) {
+		f->left_out++;
+		return false;
+	}
+	f->written++;
+	return true;
+}
+
+uint32_t
+log_few_left_out(struct log_few *f, uint64_t now_ns)
+{
+	uint32_t count = now_ns >= f->until_ns ? f->left_out : 0;
+
+	f->left_out -= count;
+	return count;
+}

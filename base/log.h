@@ -79,4 +79,16 @@ void log_event_(enum log_level level, const char *message, const struct log_fiel
 /* An error with its four words as fields. */
 void log_err(enum log_level level, const char *message, const struct err *err);
 
+/* For lines that others can bring about as often as they like: LOG_FEW in LOG_FEW_S are written,
+ * the others are counted. Zeroed before its first use; of one thread. */
+enum { LOG_FEW = 10, LOG_FEW_S = 60 };
+struct log_few {
+	uint64_t until_ns;
+	uint32_t written, left_out;
+};
+/* Whether this one is to be written. now_ns: monotonic. */
+bool log_few(struct log_few *f, uint64_t now_ns);
+/* How many were not, once, when their time is over; 0: none. */
+uint32_t log_few_left_out(struct log_few *f, uint64_t now_ns);
+
 #endif

@@ -75,8 +75,9 @@ refuse(struct admit *a, const struct err *err)
 {
 	struct buf out;
 
-	log_event(LOG_INFO, "a node was not admitted", log_s("name", a->question.name),
-		  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
+	if (log_few(&a->c->refusals, world_mono_ns()))
+		log_event(LOG_INFO, "a node was not admitted", log_s("name", a->question.name),
+			  log_s("reason", err->whys > 0 ? err->why[0] : err->what), LOG_END);
 	/* Only the judge may say that a member was sent away; a passing trouble of this node is not
 	 * that. */
 	if (a->question.what != ADMISSION_JOIN && err->kind != ERR_DENIED) {
@@ -579,8 +580,12 @@ cluster_admit_channel(void *arg, struct channel *channel)
 void
 cluster_admit_tick(struct cluster *c, uint64_t now_ns)
 {
+	uint32_t left_out = log_few_left_out(&c->refusals, now_ns);
 	struct list *it, *next;
 
+	if (left_out)
+		log_event(LOG_INFO, "more nodes were not admitted", log_u("count", left_out),
+			  LOG_END);
 	list_each (it, next, &c->admits) {
 		struct admit *a = container_of(it, struct admit, link);
 

@@ -5,6 +5,7 @@
 /* What the files of the cluster share; nobody else includes this. */
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "scheduler/backup.h"
 #include "scheduler/cluster.h"
@@ -135,6 +136,7 @@ struct cluster {
 	/* cluster_admit.c */
 	struct list admits;
 	size_t admits_count;
+	struct log_few refusals;
 
 	/* cluster_keepers.c */
 	struct cluster_asking key;

@@ -361,6 +361,25 @@ threads_write_whole_lines(void **state)
 	assert_int_equal(count_lines() + dropped, THREADS * LINES);
 }
 
+static void
+few_of_many_are_written(void **state)
+{
+	const uint64_t second = 1000000000, window = LOG_FEW_S * second;
+	struct log_few few = {0};
+	unsigned written = 0;
+
+	(void)state;
+	for (int i = 0; i < 3 * LOG_FEW; i++)
+		written += log_few(&few, 5 * second);
+	assert_int_equal(written, LOG_FEW);
+	assert_int_equal(log_few_left_out(&few, 5 * second), 0);
+	assert_int_equal(log_few_left_out(&few, 5 * second + window - 1), 0);
+	assert_false(log_few(&few, 5 * second + window - 1));
+	assert_int_equal(log_few_left_out(&few, 5 * second + window), 2 * LOG_FEW + 1);
+	assert_int_equal(log_few_left_out(&few, 5 * second + window), 0);
+	assert_true(log_few(&few, 5 * second + window));
+}
+
 #define piped(f) cmocka_unit_test_setup_teardown(f, open_pipe, close_pipe)
 
 int
@@ -379,6 +398,7 @@ main(void)
 		piped(closed_reader_drops),
 		piped(threads_write_whole_lines),
 		piped(errors_have_their_four_words),
+		cmocka_unit_test(few_of_many_are_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

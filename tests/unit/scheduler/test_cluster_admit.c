@@ -409,6 +409,44 @@ test_refusals(void **unused)
 	channel_rules_unref(a.rules);
 }
 
+/* Whoever has no ticket cannot fill the log: a few lines, and how many more there were. */
+static void
+test_refusals_in_the_log(void **unused)
+{
+	const struct admission_question q = word(7, 7, "edge-2");
+	struct log_config log = {.level = LOG_INFO, .format = LOG_FORMAT_JSON};
+	defer_close int fd = fd_memfd("log");
+	unsigned lines = 0;
+	struct err err = {0};
+	struct asker a;
+	struct buf text;
+
+	(void)unused;
+	buf_init(&text, MEM_BASE, 1 << 20);
+	log.fd = fd;
+	log_setup(&log);
+	stranger(&a);
+	for (int i = 0; i < LOG_FEW + 3; i++) {
+		ask(&a, &q);
+		assert_refused("the ticket is refused", NULL);
+	}
+	cluster_admit_tick(&keeper.c, world_mono_ns());
+	cluster_admit_tick(&keeper.c, world_mono_ns() + LOG_FEW_S * UINT64_C(1000000000));
+	log.fd = STDERR_FILENO;
+	log_setup(&log);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(fd_read_all(fd, &text, &err), 0);
+	buf_u8(&text, 0);
+	const char *at = (const char *)text.data;
+	assert_non_null(strstr(at, "\"more nodes were not admitted\""));
+	assert_non_null(strstr(at, "\"count\":3"));
+	for (; (at = strstr(at, "\"a node was not admitted\"")); at++)
+		lines++;
+	assert_int_equal(lines, LOG_FEW);
+	buf_fini(&text);
+	channel_rules_unref(a.rules);
+}
+
 static void
 test_renewal(void **unused)
 {
@@ -786,6 +824,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_a_ticket_admits_once),
 		CASE(test_refusals),
+		CASE(test_refusals_in_the_log),
 		CASE(test_renewal),
 		CASE(test_a_pass_for_the_store),
 		CASE(test_the_key),
