@@ -30,7 +30,10 @@
 #include "scheduler/store_copy.h"
 #include "scheduler/store_role.h"
 
-enum { NOTE_BYTES = 64 };
+enum {
+	NOTE_BYTES = 64,
+	AHEAD_MAX = 1024, /* of the row's term: who tells a higher one has made it up */
+};
 
 #define NOTE_TERM "recover.term"     /* that this node is to write in; until its row says so */
 #define NOTE_FENCED "recover.fenced" /* "TERM NODE": who writes instead of this node */
@@ -222,7 +225,8 @@ cluster_recover_heard(struct cluster *c, uint32_t node, const void *value, size_
 	struct cluster_term told = {.node = node};
 
 	if (!cluster_has(c, node) || node == c->keep.node ||
-	    !tidings_take_writer(value, bytes, &told.term) || !beats(&told, &c->claimed))
+	    !tidings_take_writer(value, bytes, &told.term) || !beats(&told, &c->claimed) ||
+	    (told.term > c->row.term && told.term - c->row.term > AHEAD_MAX))
 		return;
 	c->claimed = told;
 	c->dirty = true;

@@ -43,6 +43,13 @@ is_writer(const struct cluster *c)
 	return is_writing(c) && c->recover_term <= c->row.term && c->row.writer == c->keep.node;
 }
 
+/* 0: there is none after the one that is. */
+static uint32_t
+next_term(const struct cluster *c)
+{
+	return cluster_recover_term(c) + 1;
+}
+
 static void
 describe(struct cluster *c, struct msg_recovered *out)
 {
@@ -53,7 +60,7 @@ describe(struct cluster *c, struct msg_recovered *out)
 
 	store_status(c->m->store, &status);
 	*out = (struct msg_recovered){
-		.term = 1 + cluster_recover_term(c),
+		.term = next_term(c),
 		.sequence = status.sequence,
 		.keeper = cluster_keeper(c),
 		.others = nodes ? (uint32_t)nodes - 1 : 0,
@@ -139,6 +146,11 @@ may_take_over(struct cluster *c, struct err *err)
 		err_set(err, ERR_DENIED, "this node was sent away from the cluster");
 		return err_fix(err, "recover on one that was not; here: zlayer leave");
 	}
+	if (next_term(c) == 0) {
+		err_set(err, ERR_LIMIT, "the store's term cannot be raised any more");
+		err_why(err, "a node of the cluster has written one that is none");
+		return err_fix(err, "begin a new cluster out of a backup (docs/cluster.md)");
+	}
 	if ((c->etcd && refuse_majority(c, err) < 0) || refuse_moment(c, err) < 0)
 		return -1;
 	if (is_alive(n)) {
@@ -222,7 +234,7 @@ single(struct cluster *c, const struct station_request *q, const struct msg_reco
 		return 0;
 	}
 	cluster_move_end(c);
-	if (cluster_recover_take_over(c, 1 + cluster_recover_term(c), err) < 0)
+	if (cluster_recover_take_over(c, next_term(c), err) < 0)
 		return -1;
 	cluster_renew_process(c); /* the next one writes the row, and answers */
 	return 0;
