@@ -32,6 +32,7 @@
 
 enum {
 	NOTE_BYTES = 64,
+	ASIDE_MAX = 100,  /* files of one term */
 	AHEAD_MAX = 1024, /* of the row's term: who tells a higher one has made it up */
 };
 
@@ -137,8 +138,23 @@ to_file(void *arg, const void *data, size_t bytes, struct err *err)
 	return fd_write_all(*(const int *)arg, data, bytes, err);
 }
 
+/* What was set aside before, in the same term, stays. -1: errno. */
 static int
-write_aside(struct cluster *c, int folder, const char *name, struct err *err)
+name_it(const struct cluster *c, int folder, const char *part, char name[CLUSTER_RECOVER_NAME])
+{
+	text_format(name, CLUSTER_RECOVER_NAME, "set-aside-%" PRIu32 ".zlayer", c->claimed.term);
+	for (unsigned again = 2;; again++) {
+		if (renameat2(folder, part, folder, name, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST || again > ASIDE_MAX)
+			return -1;
+		text_format(name, CLUSTER_RECOVER_NAME, "set-aside-%" PRIu32 "-%u.zlayer",
+			    c->claimed.term, again);
+	}
+}
+
+static int
+write_aside(struct cluster *c, int folder, char name[CLUSTER_RECOVER_NAME], struct err *err)
 {
 	static const char part[] = "set-aside.part";
 	struct backup_head head;
@@ -152,26 +168,20 @@ write_aside(struct cluster *c, int folder, const char *name, struct err *err)
 		return err_sys(err, errno, "cannot write to the state folder");
 	if (backup_write(&head, c->m->store, NULL, 0, to_file, &fd, err) < 0)
 		return -1;
-	if (fsync(fd) < 0 || renameat(folder, part, folder, name) < 0 || fsync(folder) < 0)
+	if (fsync(fd) < 0 || name_it(c, folder, part, name) < 0 || fsync(folder) < 0)
 		return err_sys(err, errno, "cannot write to the state folder");
 	return 0;
 }
 
-/* What this node's copy was, as a backup: it may have what nobody else has. */
+/* What this node's copy was, as a backup: it may have what nobody else has. "": it was damaged. */
 static int
-set_aside(struct cluster *c, struct err *err)
+set_aside(struct cluster *c, char name[CLUSTER_RECOVER_NAME], struct err *err)
 {
-	char name[CLUSTER_RECOVER_NAME];
 	struct err failed = {0};
 
-	text_format(name, sizeof(name), "set-aside-%" PRIu32 ".zlayer", c->claimed.term);
-	if (write_aside(c, station_folder(c->st, 0), name, &failed) == 0) {
-		event_node(c->m, "node.recovered", LOG_WARN, NULL,
-			   "this node's store is copied again; what it was is kept as %s in the "
-			   "state folder",
-			   name);
+	if (write_aside(c, station_folder(c->st, 0), name, &failed) == 0)
 		return 0;
-	}
+	name[0] = '\0';
 	/* A copy that is damaged cannot be kept, and need not be. */
 	if (failed.kind != ERR_CORRUPT) {
 		*err = failed;
@@ -181,12 +191,10 @@ set_aside(struct cluster *c, struct err *err)
 	return 0;
 }
 
-int
-cluster_recover_begin_anew(struct cluster *c, struct err *err)
+static int
+forget_copy(struct store *rows, struct err *err)
 {
-	struct store *rows = store_local(c->m->store);
-
-	if (set_aside(c, err) < 0 || store_begin(rows, err) < 0)
+	if (store_begin(rows, err) < 0)
 		return -1;
 	int rc = store_copy_expect(rows, err);
 	if (rc == 0)
@@ -196,6 +204,26 @@ cluster_recover_begin_anew(struct cluster *c, struct err *err)
 	if (rc == 0)
 		rc = store_put_note(rows, NOTE_TERM, "", err);
 	return commit(rows, rc, err);
+}
+
+int
+cluster_recover_begin_anew(struct cluster *c, struct err *err)
+{
+	char name[CLUSTER_RECOVER_NAME];
+
+	if (set_aside(c, name, err) < 0)
+		return -1;
+	if (forget_copy(store_local(c->m->store), err) < 0) {
+		/* It is set aside again then. */
+		(void)unlinkat(station_folder(c->st, 0), name, 0);
+		return -1;
+	}
+	if (name[0])
+		event_node(c->m, "node.recovered", LOG_WARN, NULL,
+			   "this node's store is copied again; what it was is kept as %s in the "
+			   "state folder",
+			   name);
+	return 0;
 }
 
 int
