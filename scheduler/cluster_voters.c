@@ -308,19 +308,12 @@ change_rows(void *arg, struct store *s, struct err *err)
 	}
 }
 
-static const char *
-name_of(const struct cluster *c, uint32_t node)
-{
-	const struct cluster_node *n = cluster_roster_find(c, node);
-
-	return n ? n->row.name : "a node";
-}
-
 static void
 tell(struct cluster *c, const struct voting_step *step)
 {
-	const char *name = name_of(c, step->row.node);
+	char name[CLUSTER_RECOVER_NAME];
 
+	cluster_recover_name(c, step->row.node, name);
 	if (step->verb == VOTING_SEAL)
 		event_node(c->m, "store.moving", LOG_INFO, NULL, "the store moves into etcd");
 	else if (step->verb == VOTING_SETTLE)
@@ -446,44 +439,6 @@ carry_out(struct cluster *c)
 	}
 	if (rc < 0)
 		done(c, &err, REFUSED_MS);
-}
-
-/* ---- for people ---- */
-
-static void
-note_of_writer(const struct cluster *c, char *out, size_t cap)
-{
-	const struct cluster_voters *v = &c->voters;
-
-	if (c->row.moving)
-		text_copy(out, cap, "it is moving into etcd");
-	else if (v->rows_count)
-		text_format(out, cap, "etcd is being set up: %zu of %d members", v->rows_count,
-			    VOTERS_FEW);
-	else if (v->step.asked && v->step.why.why == VOTERS_WHY_FEW)
-		text_format(out, cap, "with etcd on %d nodes any of them could take changes",
-			    VOTERS_FEW);
-}
-
-void
-cluster_voters_note(const struct cluster *c, char *out, size_t cap)
-{
-	const struct cluster_voters *v = &c->voters;
-
-	out[0] = '\0';
-	if (!c->etcd) {
-		note_of_writer(c, out, cap);
-		return;
-	}
-	if (v->step.asked && v->step.why.why != VOTERS_WHY_ENOUGH)
-		text_copy(out, cap, voters_why_text(v->step.why.why));
-	for (size_t i = 0; i < v->rows_count && !out[0]; i++) {
-		if (v->rows[i].phase == STORE_VOTER_VOTES)
-			continue;
-		text_format(out, cap, "%s %s", name_of(c, v->rows[i].node),
-			    v->rows[i].phase == STORE_VOTER_GOES ? "is to keep it no more"
-								 : "is to keep it, too");
-	}
 }
 
 /* ---- whose turn it is ---- */

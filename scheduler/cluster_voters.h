@@ -64,10 +64,10 @@ void cluster_voters_end(struct cluster *c);
 /* This node's row; NULL. */
 const struct store_voter *cluster_voters_row(const struct cluster *c, uint32_t node);
 
+/* ---- cluster_voters_say.c ---- */
+
 /* What is under way, or wanting, for people; "" nothing. */
 void cluster_voters_note(const struct cluster *c, char *out, size_t cap);
-
-/* ---- cluster_voters_say.c ---- */
 
 /* Puts what this node says of itself, if that is different. */
 void cluster_voters_say(struct cluster *c);

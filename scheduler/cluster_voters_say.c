@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What one node has to do with the store's etcd: what node says of the program and its process,
- * what the member says of itself, both told to the others; and the order to node, which follows
- * from this node's row alone. While this node has no rows (it copies the store anew, say) it orders
- * nothing, and what was ordered stays: data is never deleted for want of knowledge.
+ * what the member says of itself, both told to the others, and to people; and the order to node,
+ * which follows from this node's row alone. While this node has no rows (it copies the store anew,
+ * say) it orders nothing, and what was ordered stays: data is never deleted for want of knowledge.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -122,6 +122,45 @@ cluster_voters_say(struct cluster *c)
 		    GOSSIP_OK;
 	c->put |= news;
 	c->dirty |= news;
+}
+
+/* ---- for people ---- */
+
+static void
+note_of_writer(const struct cluster *c, char *out, size_t cap)
+{
+	const struct cluster_voters *v = &c->voters;
+
+	if (c->row.moving)
+		text_copy(out, cap, "it is moving into etcd");
+	else if (v->rows_count)
+		text_format(out, cap, "etcd is being set up: %zu of %d members", v->rows_count,
+			    VOTERS_FEW);
+	else if (v->step.asked && v->step.why.why == VOTERS_WHY_FEW)
+		text_format(out, cap, "with etcd on %d nodes any of them could take changes",
+			    VOTERS_FEW);
+}
+
+void
+cluster_voters_note(const struct cluster *c, char *out, size_t cap)
+{
+	const struct cluster_voters *v = &c->voters;
+	char name[CLUSTER_RECOVER_NAME];
+
+	out[0] = '\0';
+	if (!c->etcd) {
+		note_of_writer(c, out, cap);
+		return;
+	}
+	if (v->step.asked && v->step.why.why != VOTERS_WHY_ENOUGH)
+		text_copy(out, cap, voters_why_text(v->step.why.why));
+	for (size_t i = 0; i < v->rows_count && !out[0]; i++) {
+		if (v->rows[i].phase == STORE_VOTER_VOTES)
+			continue;
+		text_format(out, cap, "%s %s", cluster_recover_name(c, v->rows[i].node, name),
+			    v->rows[i].phase == STORE_VOTER_GOES ? "is to keep it no more"
+								 : "is to keep it, too");
+	}
 }
 
 /* ---- this node's member ---- */
