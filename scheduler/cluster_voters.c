@@ -232,6 +232,7 @@ done(struct cluster *c, const struct err *err, uint64_t again_ms)
 	c->dirty = true;
 }
 
+/* As when the step was decided: what this node has read since may be others already. */
 static bool
 same_rows(struct cluster *c, struct store *s, int *rc, struct err *err)
 {
@@ -241,10 +242,10 @@ same_rows(struct cluster *c, struct store *s, int *rc, struct err *err)
 	size_t count;
 
 	*rc = read_rows(s, c->keep.node, now, &count, &passed_over, err);
-	if (*rc < 0 || count != v->rows_count)
+	if (*rc < 0 || count != v->made_of_count)
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		if (now[i].id != v->rows[i].id || now[i].version != v->rows[i].version)
+		if (now[i].id != v->made_of[i].id || now[i].version != v->made_of[i].version)
 			return false;
 	}
 	return true;
@@ -282,17 +283,28 @@ make_keeper(struct cluster *c, struct store *s, uint32_t node, struct err *err)
 	return store_put(s, STORE_NODE, &row, err);
 }
 
+/* So that two changes of voters meet: one that was beaten is else done again upon rows that it was
+ * not decided from, if they are other ones than its own. */
 static int
-change_rows(void *arg, struct store *s, struct err *err)
+touch_cluster(struct cluster *c, struct store *s, struct err *err)
 {
-	struct cluster *c = arg;
+	struct store_cluster row;
+
+	if (c->row.id == 0)
+		return err_set(err, ERR_CONFLICT, "this node has no row of the cluster yet");
+	if (store_get(s, STORE_CLUSTER, c->row.id, &row, err) < 0)
+		return -1;
+	return store_put(s, STORE_CLUSTER, &row, err);
+}
+
+static int
+put_step(struct cluster *c, struct store *s, struct err *err)
+{
 	const struct voting_step *step = &c->voters.step;
 	struct store_voter row = step->row;
-	int rc;
 
-	/* Decided from other rows than there are now: it is decided again. */
-	if (!same_rows(c, s, &rc, err))
-		return rc < 0 ? -1 : 1;
+	if ((step->verb == VOTING_PUT || step->verb == VOTING_DROP) && touch_cluster(c, s, err) < 0)
+		return -1;
 	switch (step->verb) {
 	case VOTING_PUT:
 		if (row.id == 0 && make_keeper(c, s, row.node, err) < 0)
@@ -306,6 +318,21 @@ change_rows(void *arg, struct store *s, struct err *err)
 	default:
 		return 1;
 	}
+}
+
+static int
+change_rows(void *arg, struct store *s, struct err *err)
+{
+	struct cluster *c = arg;
+	int rc;
+
+	c->voters.taken = false;
+	/* Decided from other rows than there are now: it is decided again. */
+	if (!same_rows(c, s, &rc, err))
+		return rc < 0 ? -1 : 1;
+	rc = put_step(c, s, err);
+	c->voters.taken = rc == 0;
+	return rc;
 }
 
 static void
@@ -335,12 +362,13 @@ rows_changed(void *arg, const struct err *err)
 	struct cluster *c = arg;
 	struct voting_step step = c->voters.step;
 
-	if (!err) {
+	if (!err && c->voters.taken) {
 		tell(c, &step);
 		if (step.verb == VOTING_SEAL)
 			cluster_move_begin(c);
-		cluster_roster_read(c);
 	}
+	if (!err)
+		cluster_roster_read(c);
 	done(c, err, REFUSED_MS);
 }
 
@@ -476,6 +504,14 @@ same_step(const struct voting_step *a, const struct voting_step *b)
 }
 
 static void
+remember_rows(struct cluster_voters *v)
+{
+	for (size_t i = 0; i < v->rows_count; i++)
+		v->made_of[i] = (struct voters_row){v->rows[i].id, v->rows[i].version};
+	v->made_of_count = v->rows_count;
+}
+
+static void
 decide(struct cluster *c)
 {
 	struct cluster_voters *v = &c->voters;
@@ -492,6 +528,7 @@ decide(struct cluster *c)
 	if (!same_step(&step, &v->step) || !v->step_since_ns)
 		v->step_since_ns = now;
 	v->step = step;
+	remember_rows(v);
 	if (step.verb != VOTING_REST || step.why.why != VOTERS_WHY_ENOUGH)
 		v->look_at_ns = now + SOON_MS * MS;
 	if (step.verb == VOTING_MOVE)

@@ -21,6 +21,11 @@ struct cluster_endpoints {
 	size_t count;
 };
 
+/* A row, as it was. */
+struct voters_row {
+	uint64_t id, version;
+};
+
 /* A part of struct cluster. */
 struct cluster_voters {
 	struct store_voter rows[VOTING_ROWS_MAX];
@@ -43,6 +48,9 @@ struct cluster_voters {
 	/* the step that is wanted */
 	struct voting_step step;
 	uint64_t step_since_ns;
+	struct voters_row made_of[VOTING_ROWS_MAX]; /* rows that it was decided from */
+	size_t made_of_count;
+	bool taken;          /* by the last transaction */
 	struct err step_err; /* why it was not possible last time */
 	/* this node's member */
 	struct etcd_member_status status;
