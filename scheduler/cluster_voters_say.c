@@ -218,8 +218,9 @@ make_order(const struct store_voter *row, struct msg_etcd_order *out)
 	voting_name(row->node, name);
 	out->life = row->life;
 	out->run = 1;
-	/* Alone it begins a cluster; the only member of its own text. */
-	out->existing = strchr(row->initial, ',') != NULL;
+	/* Whoever was a member and has lost its data must not begin a cluster that is empty: only
+	 * the first one begins one, once. etcd that has data does not look at this. */
+	out->existing = row->phase != STORE_VOTER_BEGINS;
 	text_copy(out->name, sizeof(out->name), name);
 	text_format(out->token, sizeof(out->token), "zlayer-%016" PRIx64, row->token);
 	return text_copy(out->cluster, sizeof(out->cluster), row->initial) &&

@@ -192,6 +192,21 @@ is_settled(const struct voting_view *v)
 	return v->now_ns >= v->list_since_ns + VOTING_SETTLE_MS * MS;
 }
 
+/* Another one is on its way in before this one: etcd takes one learner at a time. */
+static bool
+is_second(const struct voting_view *v, const struct store_voter *row)
+{
+	for (size_t i = 0; i < v->rows_count; i++) {
+		const struct store_voter *o = &v->rows[i];
+
+		if (o == row || o->phase >= STORE_VOTER_VOTES)
+			continue;
+		if (o->phase != STORE_VOTER_ADDED || member_of(v->list, o) || o->id < row->id)
+			return true;
+	}
+	return false;
+}
+
 /* True: that is the step. */
 static bool
 carry_on(const struct voting_view *v, const struct store_voter *row, struct voting_step *out)
@@ -204,7 +219,7 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 			put(v, row, STORE_VOTER_VOTES, out);
 		return m != NULL;
 	case STORE_VOTER_ADDED:
-		if (!m && is_lost(v, row)) {
+		if (!m && (is_lost(v, row) || is_second(v, row))) {
 			drop(row, out);
 			return true;
 		}
@@ -366,11 +381,22 @@ begin(struct voting_view *v, struct voting_step *out)
 		(void)put_new(v, out->why.node, STORE_VOTER_BEGINS, out);
 }
 
-/* The first one does not come up: another one may. Nothing is in it yet. */
+/* Its member has been down for long, as far as this node knows. */
+static bool
+is_down(const struct voting_view *v, const struct store_voter *row)
+{
+	const struct voting_place *p = place_of(v, row->node);
+
+	return p && !p->member_up &&
+	       v->wall_ns - row->since_wall_ns > VOTERS_LEARN_MS * (int64_t)MS;
+}
+
+/* The first one does not come up, or has lost its data: another one may. Nothing is in it yet. */
 static bool
 give_up_beginning(const struct voting_view *v, struct voting_step *out)
 {
-	if (v->rows_count != 1 || v->rows[0].phase != STORE_VOTER_BEGINS || !is_lost(v, v->rows))
+	if (!v->writer || v->rows_count != 1 || v->rows[0].phase > STORE_VOTER_VOTES ||
+	    !(is_lost(v, v->rows) || is_down(v, v->rows)))
 		return false;
 	drop(v->rows, out);
 	return true;

@@ -400,6 +400,11 @@ look(uint32_t self, bool calm)
 static void
 run_members(bool calm)
 {
+	/* An etcd that was begun and given up before it had a second member is no more. */
+	if (w.begun && w.count == 0 && !w.etcd && !w.moving) {
+		w.begun = false;
+		w.members_count = 0;
+	}
 	for (uint32_t i = 1; i <= NODES; i++) {
 		struct node *n = &w.nodes[i];
 		const struct store_voter *row = row_at(i);
@@ -436,11 +441,6 @@ run_members(bool calm)
 		}
 		n->up = m && m->life == wanted;
 		n->level = n->up;
-	}
-	/* An etcd that was begun and given up before it had a second member is no more. */
-	if (w.begun && w.count == 0 && !w.etcd && !w.moving) {
-		w.begun = false;
-		w.members_count = 0;
 	}
 }
 
