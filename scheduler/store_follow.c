@@ -238,11 +238,27 @@ store_follow_rename(struct store_follow *f, const char *writer)
 	text_copy(f->writer, sizeof(f->writer), writer);
 }
 
+/* How long the writer has said nothing. While this process stood still itself (a disk that does not
+ * come back, a machine without time for it) nobody was silent: what was said has yet to be read. */
+static uint64_t
+silence(struct store_follow *f)
+{
+	uint64_t now_ns = world_mono_ns(), period_ns = f->timeout_ms * MS_NS / 2;
+	uint64_t since_ns = now_ns - f->tick_ns;
+
+	f->tick_ns = now_ns;
+	if (since_ns > period_ns)
+		f->heard_ns += since_ns - period_ns;
+	if (f->heard_ns > now_ns)
+		f->heard_ns = now_ns;
+	return now_ns - f->heard_ns;
+}
+
 static void
 on_tick(uv_timer_t *timer)
 {
 	struct store_follow *f = timer->data;
-	uint64_t silent_ns = world_mono_ns() - f->heard_ns;
+	uint64_t silent_ns = silence(f);
 	struct err err = {0};
 	struct buf b;
 
@@ -365,6 +381,7 @@ store_follow_open(const struct store_follow_options *o, struct store *copy, stru
 	store_follow_unwritable(f, &why);
 	uv_timer_init(o->loop, &f->tick);
 	f->tick.data = f;
+	f->tick_ns = world_mono_ns();
 	uv_timer_start(&f->tick, on_tick, f->timeout_ms / 2, f->timeout_ms / 2);
 	store_follow_commit_init(f, o->loop);
 	*follow_out = f;

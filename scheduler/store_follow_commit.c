@@ -19,6 +19,7 @@ enum {
 	TURNS_MAX = 32, /* others were faster that often */
 };
 
+#define MS_NS 1000000ull
 #define OUT_BYTES ((size_t)STORE_WIRE_CHANGES_MAX + (STORE_WIRE_CHANGES_MAX >> 3))
 
 static void
@@ -44,10 +45,35 @@ finish(struct store_follow *f, const struct err *err)
 	done(c->arg, err);
 }
 
+static void too_late(uv_timer_t *timer);
+
+/* By the clock: the loop's own time is that of when it looked for bytes last, which may be long
+ * ago. */
 static void
 restart_timer(struct store_follow *f)
 {
-	uv_timer_again(&f->commit.timer);
+	struct store_follow_commit *c = &f->commit;
+
+	c->until_ns = world_mono_ns() + f->timeout_ms * MS_NS;
+	c->last_look = false;
+	uv_timer_start(&c->timer, too_late, f->timeout_ms, 0);
+}
+
+/* The time is over, and there was a turn of the loop since in which an answer could be read. */
+static bool
+is_over(struct store_follow_commit *c)
+{
+	uint64_t now_ns = world_mono_ns();
+
+	if (now_ns < c->until_ns) {
+		uv_timer_start(&c->timer, too_late, (c->until_ns - now_ns) / MS_NS + 1, 0);
+		return false;
+	}
+	if (c->last_look)
+		return true;
+	c->last_look = true;
+	uv_timer_start(&c->timer, too_late, 1, 0);
+	return false;
 }
 
 /* ---- sending ---- */
@@ -232,7 +258,7 @@ too_late(uv_timer_t *timer)
 	bool half = c->phase == STORE_FOLLOW_SENT && c->at > 0 && c->at < c->out.length;
 	struct err err = {0};
 
-	if (c->phase == STORE_FOLLOW_NONE)
+	if (c->phase == STORE_FOLLOW_NONE || !is_over(c))
 		return;
 	store_follow_silent(f, f->calls ? "does not answer" : "cannot be reached", &err);
 	/* What was sent by halves would stand before the next one. */
@@ -269,7 +295,7 @@ store_follow_commit_submit(void *engine, store_done_fn done, void *arg)
 	c->turns = 0;
 	c->phase = STORE_FOLLOW_WAITS;
 	c->wait_for = UINT64_MAX;
-	uv_timer_start(&c->timer, too_late, f->timeout_ms, f->timeout_ms);
+	restart_timer(f);
 	if (store_base_finish(&f->base, &err) < 0)
 		finish(f, &err);
 	else

@@ -31,6 +31,8 @@ struct store_follow_commit {
 	uint64_t wait_for;
 	unsigned turns;
 	uv_timer_t timer;
+	uint64_t until_ns; /* for the answer */
+	bool last_look;    /* it is over, but for what may be there unread */
 };
 
 struct store_follow {
@@ -52,7 +54,8 @@ struct store_follow {
 	unsigned inside;
 	size_t unsent;
 	uint64_t heard_ns;
-	bool looked; /* and not answered */
+	uint64_t tick_ns; /* the last one */
+	bool looked;      /* and not answered */
 	struct store_wire_in in;
 	/* what the writer says */
 	char id[STORE_COPY_ID_BYTES];

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "base/world.h"
 #include "scheduler/store_role.h"
 #include "scheduler/store_wire.h"
 #include "tests/support/prop.h"
@@ -307,6 +308,52 @@ test_without_writer(void **state)
 	assert_int_equal(l->alls, 0);
 	assert_int_equal(l->ends, 1);
 	same_copies(net.writer, l->store);
+}
+
+/* As when a disk does not come back, or others have the machine: no turn of the loop for so long.
+ */
+static void
+stand_still(void)
+{
+	uint64_t until_ns = world_mono_ns() + 3 * (uint64_t)net.timeout_ms * 1000000;
+
+	while (world_mono_ns() < until_ns)
+		usleep(1000);
+}
+
+/* What a node did not hear because it did not listen was not silence of the writer. */
+static void
+test_standing_still(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct contract_end end = {0};
+
+	(void)state;
+	net.timeout_ms = 200;
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	stand_still();
+	uv_run(&net.loop, UV_RUN_NOWAIT);
+	assert_true(pipe_writable(l->store));
+	pipe_settle(&net);
+	/* Likewise a change, that is asked for in a long turn or answered in one. */
+	contract_begin(l->store);
+	contract_put(l->store, STORE_DEPLOYMENT, &d);
+	stand_still();
+	store_submit(l->store, contract_done, &end);
+	uv_run(&net.loop, UV_RUN_NOWAIT);
+	assert_false(end.over);
+	stand_still();
+	uv_run(&net.loop, UV_RUN_NOWAIT);
+	assert_false(end.over);
+	contract_wait(state, &end.over);
+	assert_false(end.failed);
+	assert_true(pipe_writable(l->store));
+	/* But silence is. */
+	l->deaf = true;
+	while (pipe_writable(l->store))
+		pipe_turn(&net);
 }
 
 /* More than the log keeps: a snapshot, which leaves what is this node's own. */
@@ -1122,6 +1169,7 @@ main(void)
 		TEST(test_news),
 		TEST(test_two_at_once),
 		TEST(test_without_writer),
+		TEST(test_standing_still),
 		TEST(test_away_for_long),
 		TEST(test_silent_writer),
 		TEST(test_lost_answer),
