@@ -3,14 +3,16 @@
  * Backups of the store, and back. A backup is written in one turn of the loop, into memory: the
  * store is between two transactions all the while. A restore is one transaction; afterwards nothing
  * that this process holds is right any more, so it ends at once, without a last pass over what it
- * knew, and its successor reads the store anew and answers. The question's number, kept beside the
- * store, tells the successor that it was done.
+ * knew, and its successor reads the store anew and answers. What the transaction itself leaves in
+ * the store tells the successor that it was done: the question's number and what the backup holds;
+ * where the store is shared that is in the cluster's row, for this node's own notes are kept apart.
  */
 #include "scheduler/cluster_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <openssl/sha.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -149,6 +151,33 @@ note_of(const struct cluster_restore *v, char out[NOTE_BYTES])
 	text_format(out, NOTE_BYTES, "%" PRIu64 " %" PRIu32, v->asked.nonce, v->removed);
 }
 
+/* What it is known by in a shared store: this question, and this backup. */
+static void
+mark_of(const struct cluster_restore *v, char out[STORE_RESTORED_BYTES])
+{
+	uint8_t asked[sizeof(v->asked.nonce) + sizeof(v->report.sha256)];
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	memcpy(asked, &v->asked.nonce, sizeof(v->asked.nonce));
+	memcpy(asked + sizeof(v->asked.nonce), v->report.sha256, sizeof(v->report.sha256));
+	SHA256(asked, sizeof(asked), digest);
+	text_hex(digest, sizeof(digest), out, STORE_RESTORED_BYTES);
+}
+
+static int
+put_mark(const struct cluster_restore *v, struct store *s, struct err *err)
+{
+	struct store_cluster row;
+
+	if (v->c->row.id == 0)
+		return err_set(err, ERR_UNREACHABLE,
+			       "this node does not have the cluster's row of the store yet");
+	if (store_get(s, STORE_CLUSTER, v->c->row.id, &row, err) < 0)
+		return -1;
+	mark_of(v, row.restored);
+	return store_put(s, STORE_CLUSTER, &row, err);
+}
+
 /* The transaction that puts it there; where the store is shared, its own comes before. */
 static int
 put_note(struct store *s, const char *text, struct err *err)
@@ -170,7 +199,7 @@ put(void *arg, struct store *s, struct err *err)
 	if (restore_put(v->fd, s, cluster_self(v->c), err) < 0)
 		return -1;
 	if (store_local(s) != s)
-		return 0;
+		return put_mark(v, s, err);
 	note_of(v, note);
 	return store_put_note(s, NOTE, note, err);
 }
@@ -218,9 +247,8 @@ static int
 was_done(struct cluster_restore *v, struct err *err)
 {
 	struct store *local = store_local(v->c->m->store);
-	char note[NOTE_BYTES], *at = note;
+	char note[NOTE_BYTES], *at = note, mark[STORE_RESTORED_BYTES];
 	uint64_t nonce = 0, removed = 0;
-	bool there = false;
 
 	if (store_get_note(local, NOTE, note, sizeof(note), err) < 0)
 		return -1;
@@ -228,9 +256,8 @@ was_done(struct cluster_restore *v, struct err *err)
 	if (!at || !text_u64(first, UINT64_MAX, &nonce) || nonce != v->asked.nonce ||
 	    !text_u64(at, UINT32_MAX, &removed))
 		return 0;
-	if (restore_is_there(v->fd, v->c->m->store, &there, err) < 0)
-		return -1;
-	if (!there)
+	mark_of(v, mark);
+	if (local != v->c->m->store && !text_equal(v->c->row.restored, mark))
 		return 0;
 	v->removed = (uint32_t)removed;
 	return put_note(local, "", err) < 0 ? -1 : 1;

@@ -37,55 +37,6 @@ restore_check(int fd, struct backup_scan *out, struct err *err)
 	return read_all(fd, &none, out, err);
 }
 
-/* ---- is it there? ---- */
-
-struct looking {
-	const struct buf *names; /* of the store's deployments, each with its NUL */
-	bool missing;
-};
-
-static void
-keep_name(void *arg, const void *row)
-{
-	const struct store_deployment *d = row;
-
-	buf_put(arg, d->name, strlen(d->name) + 1);
-}
-
-static int
-look_for(void *arg, const struct store_change *change, const void *row, struct err *err)
-{
-	struct looking *l = arg;
-	size_t at = 0;
-
-	(void)err;
-	if (!row || change->key.kind != STORE_DEPLOYMENT)
-		return 0;
-	const struct store_deployment *d = row;
-	while (at < l->names->length && strcmp((const char *)l->names->data + at, d->name) != 0)
-		at += strlen((const char *)l->names->data + at) + 1;
-	l->missing |= at >= l->names->length;
-	return 0;
-}
-
-int
-restore_is_there(int fd, struct store *s, bool *out, struct err *err)
-{
-	struct buf names;
-	struct looking l = {.names = &names};
-	const struct backup_read_calls calls = {.change = look_for, .arg = &l};
-
-	buf_init(&names, MEM_SCHEDULER, ROWS_BYTES_MAX);
-	int rc = store_each(s, STORE_DEPLOYMENT, 0, 0, keep_name, &names, err);
-	if (rc == 0 && !buf_ok(&names))
-		rc = err_set(err, ERR_NO_MEMORY, "no memory to look for deployments");
-	if (rc == 0)
-		rc = read_all(fd, &calls, NULL, err);
-	buf_fini(&names);
-	*out = !l.missing;
-	return rc;
-}
-
 /* ---- writing ---- */
 
 struct putting {

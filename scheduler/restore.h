@@ -20,7 +20,5 @@ int restore_check(int fd, struct backup_scan *out, struct err *err) MUST_CHECK;
 /* Within a transaction of s, after restore_check: what is wanted there goes, what is in the file
  * comes. self: this node's id, 0 alone. After an error store_abort is what is left to do. */
 int restore_put(int fd, struct store *s, uint32_t self, struct err *err) MUST_CHECK;
-/* Whether all deployments of the file are in the store. */
-int restore_is_there(int fd, struct store *s, bool *out, struct err *err) MUST_CHECK;
 
 #endif

@@ -32,6 +32,7 @@
 
 enum {
 	STORE_INITIAL_BYTES = 768, /* 7 members */
+	STORE_RESTORED_BYTES = 65, /* a SHA-256 as text */
 };
 
 enum store_kind {
@@ -191,6 +192,7 @@ struct store_cluster { /* one row */
 	int64_t created_wall_ns;
 	uint32_t term;   /* how often somebody else was made the writer: of two the higher counts */
 	uint32_t moving; /* to etcd: the writer takes no change any more (voting.h) */
+	char restored[STORE_RESTORED_BYTES]; /* the last restore; cluster_backup.c */
 };
 
 enum store_voter_phase {

@@ -111,8 +111,11 @@ static const char voters[] =
 	" life INTEGER NOT NULL, token INTEGER NOT NULL, client TEXT NOT NULL, peer TEXT NOT NULL,"
 	" members TEXT NOT NULL, since_wall_ns INTEGER NOT NULL);";
 
+/* The last restore, by what it was asked with. */
+static const char restores[] = "ALTER TABLE clusters ADD COLUMN restored TEXT NOT NULL DEFAULT '';";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons, terms, voters,
+	first, copies, jobs, clusters, crons, terms, voters, restores,
 };
 
 size_t

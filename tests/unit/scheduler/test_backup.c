@@ -211,9 +211,6 @@ test_there_and_back(void **state)
 		struct store_node node;
 		assert_int_equal(store_get(b, STORE_NODE, 1, &node, &err), 0);
 		assert_int_equal(node.node, 'o');
-		bool there = false;
-		assert_int_equal(restore_is_there(fd, b, &there, &err), 0);
-		assert_true(there);
 		close(fd);
 		buf_fini(&file);
 		store_free(a);
