@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's etcd, on the node that does the steps: what it writes, orders, asks and believes. */
+#include "scheduler/cluster_inside.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "tests/support/member_world.h"
+
+enum {
+	ABLE = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN,
+	VOTES = ABLE | TIDINGS_VOTER_UP | TIDINGS_VOTER_VOTES,
+};
+
+static void
+look(void)
+{
+	struct cluster *c = &member.c;
+
+	c->voters.look_at_ns = 0;
+	cluster_voters_tick(c, world_mono_ns());
+}
+
+static size_t
+count_rows(enum store_kind kind)
+{
+	struct err err = {0};
+	struct buf rows;
+
+	buf_init(&rows, MEM_BASE, 1 << 20);
+	assert_int_equal(cluster_store_rows(member.model.store, kind, &rows, &err), 0);
+	size_t count = rows.length / store_shape(kind)->row_bytes;
+	buf_fini(&rows);
+	return count;
+}
+
+/* ---- steps ---- */
+
+static void
+test_a_step_is_written(void **state)
+{
+	struct cluster *c = &member.c;
+
+	(void)state;
+	for (uint32_t node = 2; node <= 4; node++)
+		member_says(node, ABLE, 0, 0);
+	uint64_t version = c->row.version;
+	look();
+	member_settle();
+	assert_int_equal(c->voters.rows_count, 1);
+	assert_int_equal(c->voters.rows[0].phase, STORE_VOTER_BEGINS);
+	/* What meets it at the store, though it is about another node, conflicts. */
+	assert_true(c->row.version > version);
+}
+
+/* Others have written a row, and this node has read it, between decision and transaction. */
+static void
+test_rows_of_the_decision(void **state)
+{
+	struct store_voter other = member_voter(4, STORE_VOTER_ADDED);
+
+	(void)state;
+	for (uint32_t node = 2; node <= 4; node++)
+		member_says(node, ABLE, 0, 0);
+	look();
+	assert_false(list_empty(&member.c.changes));
+	member_put(STORE_VOTER, &other);
+	assert_int_equal(member.c.voters.rows_count, 1);
+	member_settle();
+	assert_int_equal(count_rows(STORE_VOTER), 1);
+	assert_int_equal(member.c.voters.rows[0].node, 4);
+}
+
+/* Only what was done is told. */
+static void
+test_no_event_of_nothing(void **state)
+{
+	struct store_voter row = member_voter(2, STORE_VOTER_BEGINS);
+
+	(void)state;
+	member_put(STORE_VOTER, &row);
+	look(); /* it is able no more: another one is to begin */
+	assert_false(list_empty(&member.c.changes));
+	row.since_wall_ns++;
+	member_put(STORE_VOTER, &row);
+	member_settle();
+	assert_int_equal(count_rows(STORE_VOTER), 1);
+	assert_int_equal(member_events("store.member_gone"), 0);
+	look();
+	member_settle();
+	assert_int_equal(count_rows(STORE_VOTER), 0);
+	assert_int_equal(member_events("store.member_gone"), 1);
+}
+
+/* ---- what node is to run ---- */
+
+/* Only who begins begins a cluster: it would be an empty one. */
+static void
+test_who_begins_a_cluster(void **state)
+{
+	struct store_voter row = member_voter(1, STORE_VOTER_BEGINS);
+	const struct msg_etcd_order *order = &member.c.order;
+
+	(void)state;
+	member_put(STORE_VOTER, &row);
+	assert_int_equal(order->run, 1);
+	assert_int_equal(order->existing, 0);
+	row.phase = STORE_VOTER_VOTES;
+	member_put(STORE_VOTER, &row);
+	assert_int_equal(order->run, 1);
+	assert_int_equal(order->life, row.life);
+	assert_int_equal(order->existing, 1);
+}
+
+/* ---- who is believed ---- */
+
+static bool
+asks(uint32_t node)
+{
+	struct cluster_endpoints e;
+	bool found = false;
+	char url[64];
+
+	snprintf(url, sizeof(url), "https://10.0.0.%u:9885", node);
+	cluster_etcd_endpoints(&member.c, &e);
+	for (size_t i = 0; i < e.count; i++)
+		found |= text_equal(e.urls[i], url);
+	return found;
+}
+
+/* What is left of a member, or of an etcd, that was given up is not asked. */
+static void
+test_members_that_are_asked(void **state)
+{
+	struct store_voter goes = member_voter(3, STORE_VOTER_GOES);
+	struct store_cluster row;
+
+	(void)state;
+	member_put(STORE_VOTER, &goes);
+	row = member.c.row;
+	row.term = 2;
+	member_put(STORE_CLUSTER, &row);
+	member.c.etcd = true;
+	member_says(2, VOTES, 5, 2);
+	member_says(3, VOTES, goes.life, 2);
+	member_says(4, VOTES, 5, 1);
+	assert_true(asks(2));
+	assert_true(asks(3));
+	assert_false(asks(4));
+	member_says(3, VOTES, goes.life + 1, 2);
+	assert_false(asks(3));
+	member_says(4, VOTES, 5, 2);
+	assert_true(asks(4));
+	member.c.etcd = false;
+}
+
+/* A follower whose writer is away, with the means to speak to etcd. */
+static void
+follow(struct pipe_link *l)
+{
+	struct cluster *c = &member.c;
+	struct err err = {0};
+
+	pipe_until_writable(&member.net, l->store);
+	l->no_connect = true;
+	pipe_cut(l);
+	member.model.store = l->store;
+	c->serve = NULL;
+	c->follow = l->follow;
+	c->keep.node = 2;
+	cluster_roster_read(c);
+	assert_int_equal(identity_authority_create(&c->keep.authority,
+						   world_wall_ns() / CLUSTER_SECOND_NS, &err),
+			 0);
+	assert_int_equal(identity_keys_new(&c->keep.keys, &err), 0);
+}
+
+/* The members of an etcd that was given up come back and say that the store is theirs. */
+static void
+test_not_back_into_what_was_given_up(void **state)
+{
+	struct cluster *c = &member.c;
+	struct store_cluster row = c->row;
+	uint64_t now = world_mono_ns();
+
+	(void)state;
+	row.term = 3;
+	member_put(STORE_CLUSTER, &row);
+	follow(pipe_add(&member.net));
+	member_says(3, VOTES | TIDINGS_VOTER_ETCD, 5, 2);
+	cluster_move_hear(c, now);
+	cluster_move_hear(c, now + 60 * (uint64_t)CLUSTER_SECOND_NS);
+	assert_false(cluster_over(c));
+	/* Of the same store it is so. */
+	member_says(4, VOTES | TIDINGS_VOTER_ETCD, 5, 3);
+	cluster_move_hear(c, now);
+	assert_false(cluster_over(c));
+	cluster_move_hear(c, now + 60 * (uint64_t)CLUSTER_SECOND_NS);
+	assert_true(cluster_over(c));
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_step_is_written),      TEST(test_rows_of_the_decision),
+		TEST(test_no_event_of_nothing),    TEST(test_who_begins_a_cluster),
+		TEST(test_members_that_are_asked), TEST(test_not_back_into_what_was_given_up),
+	};
+	struct err err = {0};
+
+	if (sqlite_load(&err) < 0) {
+		printf("1..0 # SKIP %s\n", err.what);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
