@@ -9,7 +9,8 @@
  * its own alone, and asks no third one.
  *
  * A line that is broken by a node that does not answer any more is not mended here: who follows a
- * log asks again.
+ * log asks again. Whatever is written to a line may end it, at once: `busy` keeps its owner until
+ * the caller is through with both.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -99,23 +100,33 @@ answer_own_why(struct cluster *c, const struct station_request *q, uint64_t serv
 struct ask {
 	struct list link;
 	struct cluster *c;
-	struct far_line *line;
+	struct far_line *line; /* NULL: it has ended */
 	uint32_t node;
 	struct station_request request;
-	bool answered;
+	bool answered, busy;
 	uint64_t service; /* of a WHY; else 0 */
 	int stream;       /* -1: handed over, or a WHY */
 	struct buf call;
 };
 
 static void
-ask_free(struct ask *a)
+ask_free_if_done(struct ask *a)
 {
+	if (a->line || a->busy)
+		return;
 	list_remove(&a->link);
 	a->c->asks_count--;
 	fd_close(&a->stream);
 	buf_fini(&a->call);
 	mem_free(a);
+}
+
+static void
+ask_end(struct ask *a)
+{
+	if (a->line)
+		far_line_end(a->line);
+	a->line = NULL;
 }
 
 static void
@@ -135,7 +146,10 @@ ask_up(void *arg)
 {
 	struct ask *a = arg;
 
+	a->busy = true;
 	(void)far_line_send(a->line, &a->call);
+	a->busy = false;
+	ask_free_if_done(a);
 }
 
 /* The conductor's rows; false: they are not what a node writes. */
@@ -167,8 +181,7 @@ take_why(struct ask *a, const void *data, size_t bytes)
 		answer_failed(a, &err);
 	}
 	buf_fini(&rows);
-	far_line_end(a->line);
-	ask_free(a);
+	ask_end(a);
 }
 
 static void
@@ -179,20 +192,21 @@ ask_first(void *arg, const struct far_frame *f)
 	const void *rest;
 	size_t bytes;
 
+	a->busy = true;
 	if (!far_wire_get_answer(f->data, f->bytes, &err, &rest, &bytes))
 		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
 	if (!err.kind && a->service) {
 		take_why(a, rest, bytes);
-		return;
-	}
-	if (!err.kind && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
+	} else if (!err.kind && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
+		if (!a->answered)
+			cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
 		a->answered = true;
-		cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
-		return;
+	} else {
+		answer_failed(a, &err);
+		ask_end(a);
 	}
-	answer_failed(a, &err);
-	far_line_end(a->line);
-	ask_free(a);
+	a->busy = false;
+	ask_free_if_done(a);
 }
 
 static void
@@ -203,8 +217,9 @@ ask_ended(void *arg, const struct err *why)
 
 	if (!err.kind)
 		err_set(&err, ERR_UNREACHABLE, "the other node ended the connection");
+	a->line = NULL;
 	answer_failed(a, &err);
-	ask_free(a);
+	ask_free_if_done(a);
 }
 
 static const struct far_line_calls ask_calls = {ask_up, ask_first, ask_ended};
@@ -251,7 +266,7 @@ connect_to(struct cluster *c, struct ask *a, struct err *err)
 		far_line_channel(a->line, channel);
 		return 0;
 	}
-	far_line_end(a->line);
+	ask_end(a);
 	return -1;
 }
 
@@ -278,7 +293,7 @@ ask(struct cluster *c, const struct station_request *q, uint32_t node, const str
 	far_wire_put_call(&a->call, call);
 	if (connect_to(c, a, &err) < 0) {
 		answer_failed(a, &err);
-		ask_free(a);
+		ask_free_if_done(a);
 	}
 }
 
@@ -354,13 +369,13 @@ struct served {
 	struct far_line *line; /* NULL: it has ended */
 	uint32_t node;
 	int stream; /* ours, while the runtime is asked */
-	bool asked;
+	bool asked, busy;
 };
 
 static void
 served_free_if_done(struct served *s)
 {
-	if (s->line || s->asked)
+	if (s->line || s->asked || s->busy)
 		return;
 	list_remove(&s->link);
 	s->c->serves_count--;
@@ -379,14 +394,23 @@ served_answer(struct served *s, const struct err *err, const struct buf *rest)
 	buf_fini(&out);
 }
 
+/* All that it gets. */
 static void
-served_refuse(struct served *s, const struct err *err)
+served_last(struct served *s, const struct err *err, const struct buf *rest)
 {
-	served_answer(s, err, NULL);
+	s->busy = true;
+	served_answer(s, err, rest);
 	if (s->line)
 		far_line_end(s->line);
 	s->line = NULL;
+	s->busy = false;
 	served_free_if_done(s);
+}
+
+static void
+served_refuse(struct served *s, const struct err *err)
+{
+	served_last(s, err, NULL);
 }
 
 static void
@@ -406,9 +430,11 @@ runtime_answered(void *arg, int status, const struct err *failed, const void *bo
 		served_refuse(s, failed);
 		return;
 	}
+	s->busy = true;
 	served_answer(s, NULL, NULL);
-	if (s->line && far_line_open(s->line, fd_take(&s->stream), &err) < 0)
+	if (s->line && far_line_open(s->line, fd_take(&s->stream), &err) < 0 && s->line)
 		far_line_break(s->line, &err);
+	s->busy = false;
 	served_free_if_done(s);
 }
 
@@ -471,13 +497,9 @@ serve_why(struct served *s, uint64_t service)
 	own_why(s->c, service, &rows);
 	for (size_t i = 0; i < rows.length / sizeof(struct msg_why); i++)
 		far_wire_put_why(&out, (const struct msg_why *)(const void *)rows.data + i);
-	served_answer(s, NULL, &out);
+	served_last(s, NULL, &out);
 	buf_fini(&rows);
 	buf_fini(&out);
-	if (s->line)
-		far_line_end(s->line);
-	s->line = NULL;
-	served_free_if_done(s);
 }
 
 static void
@@ -576,7 +598,7 @@ cluster_far_part(struct cluster *c, uint32_t node)
 	list_each (it, next, &c->asks) {
 		struct ask *a = container_of(it, struct ask, link);
 
-		if (a->node == node)
+		if (a->node == node && a->line)
 			far_line_break(a->line, &err);
 	}
 	list_each (it, next, &c->serves) {
@@ -596,8 +618,8 @@ cluster_far_end(struct cluster *c)
 		struct ask *a = container_of(it, struct ask, link);
 
 		/* The successor is given the request again where it was not answered. */
-		far_line_end(a->line);
-		ask_free(a);
+		ask_end(a);
+		ask_free_if_done(a);
 	}
 	list_each (it, next, &c->serves) {
 		struct served *s = container_of(it, struct served, link);

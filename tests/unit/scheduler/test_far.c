@@ -14,6 +14,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "ring/station_private.h"
+#include "scheduler/cluster_inside.h"
 #include "tests/support/channel_node.h"
 #include "tests/support/sweep.h"
 
@@ -211,7 +213,7 @@ struct side {
 };
 
 struct scene {
-	uv_loop_t loop;
+	struct station st; /* its loop alone */
 	uv_timer_t alarm, step;
 	uv_poll_t listener;
 	int listen_fd;
@@ -219,16 +221,19 @@ struct scene {
 	struct channel_node a, b;
 	struct side asks, serves;
 	struct err refuse; /* kind 0: the call is taken */
+	enum far_what what;
+	struct cluster *cluster; /* serves instead of `serves`; NULL */
+	int64_t fail_after;
 	bool late;
 };
 
 static struct identity_authority authority;
 
-#define WAIT(s, condition)                               \
-	do {                                             \
-		while (!(condition) && !(s)->late)       \
-			uv_run(&(s)->loop, UV_RUN_ONCE); \
-		assert_true(condition);                  \
+#define WAIT(s, condition)                                  \
+	do {                                                \
+		while (!(condition) && !(s)->late)          \
+			uv_run(&(s)->st.loop, UV_RUN_ONCE); \
+		assert_true(condition);                     \
 	} while (0)
 
 static void
@@ -257,8 +262,9 @@ go_on(struct side *x, bool taken)
 static void
 on_up(void *arg)
 {
-	const struct far_call call = {.what = FAR_WHY, .service = 77};
 	struct side *x = arg;
+	const struct far_call call = {
+		.what = x->scene->what, .service = 77, .logs = {.replica = 77}};
 	struct buf b;
 
 	x->up = true;
@@ -312,9 +318,40 @@ on_ended(void *arg, const struct err *why)
 static const struct far_line_calls asks = {on_up, on_answer, on_ended};
 static const struct far_line_calls serves = {NULL, on_call, on_ended};
 
+/* From here on memory fails once. */
+static void
+cluster_takes(void *arg, struct channel *c)
+{
+	struct scene *s = arg;
+
+	cluster_far_channel(s->cluster, c);
+	mem_fail_after(s->fail_after);
+}
+
+static void
+is_given_on(void *arg, struct channel *c, const void *data, size_t bytes)
+{
+	(void)arg, (void)c, (void)data, (void)bytes;
+	fail();
+}
+
+static void
+nothing(void *arg, struct channel *c)
+{
+	(void)arg, (void)c;
+}
+
+static void
+broke_first(void *arg, struct channel *c, const struct err *why)
+{
+	(void)arg, (void)c, (void)why;
+}
+
 static void
 arrived(uv_poll_t *poll, int status, int events)
 {
+	static const struct channel_calls taken = {cluster_takes, is_given_on, nothing,
+						   broke_first};
 	struct scene *s = poll->data;
 	struct err err = {0};
 	struct channel *c;
@@ -324,10 +361,15 @@ arrived(uv_poll_t *poll, int status, int events)
 	(void)events;
 	if (fd < 0)
 		return;
-	assert_int_equal(
-		far_line_new(&s->loop, true, "edge-2", &serves, &s->serves, &s->serves.line, &err),
-		0);
-	assert_int_equal(channel_accept(&s->loop, s->a.rules, fd, &far_line_channel_calls,
+	if (s->cluster) {
+		assert_int_equal(channel_accept(&s->st.loop, s->a.rules, fd, &taken, s, &c, &err),
+				 0);
+		return;
+	}
+	assert_int_equal(far_line_new(&s->st.loop, true, "edge-2", &serves, &s->serves,
+				      &s->serves.line, &err),
+			 0);
+	assert_int_equal(channel_accept(&s->st.loop, s->a.rules, fd, &far_line_channel_calls,
 					s->serves.line, &c, &err),
 			 0);
 	far_line_channel(s->serves.line, c);
@@ -346,30 +388,39 @@ wakes(uv_timer_t *timer)
 }
 
 static void
-begin(struct scene *s)
+begin_with(struct scene *s, struct cluster *cluster)
 {
 	struct channel *c;
 	struct err err = {0};
 
 	memset(s, 0, sizeof(*s));
+	s->what = FAR_WHY;
+	s->cluster = cluster;
 	s->asks.scene = s->serves.scene = s;
 	s->asks.user = s->serves.user = -1;
 	channel_node_make(&s->a, 1, &authority, NULL, 0);
 	channel_node_make(&s->b, 2, &authority, NULL, 0);
-	assert_int_equal(uv_loop_init(&s->loop), 0);
-	s->listen_fd = channel_node_listen(&s->loop, &s->listener, arrived, s, &s->address);
-	uv_timer_init(&s->loop, &s->alarm);
-	uv_timer_init(&s->loop, &s->step);
+	assert_int_equal(uv_loop_init(&s->st.loop), 0);
+	s->listen_fd = channel_node_listen(&s->st.loop, &s->listener, arrived, s, &s->address);
+	uv_timer_init(&s->st.loop, &s->alarm);
+	uv_timer_init(&s->st.loop, &s->step);
 	s->alarm.data = s;
 	uv_timer_start(&s->alarm, too_late, 90000, 0);
 	/* Who looks at the other end of a stream is not on the loop. */
 	uv_timer_start(&s->step, wakes, 1, 1);
 	assert_int_equal(
-		far_line_new(&s->loop, false, "edge-1", &asks, &s->asks, &s->asks.line, &err), 0);
-	assert_int_equal(channel_connect(&s->loop, s->b.rules, &s->address, 1, CHANNEL_CALL,
+		far_line_new(&s->st.loop, false, "edge-1", &asks, &s->asks, &s->asks.line, &err),
+		0);
+	assert_int_equal(channel_connect(&s->st.loop, s->b.rules, &s->address, 1, CHANNEL_CALL,
 					 &far_line_channel_calls, s->asks.line, &c, &err),
 			 0);
 	far_line_channel(s->asks.line, c);
+}
+
+static void
+begin(struct scene *s)
+{
+	begin_with(s, NULL);
 }
 
 static void
@@ -393,8 +444,8 @@ finish(struct scene *s)
 	uv_close((uv_handle_t *)&s->listener, NULL);
 	uv_close((uv_handle_t *)&s->alarm, NULL);
 	uv_close((uv_handle_t *)&s->step, NULL);
-	uv_run(&s->loop, UV_RUN_DEFAULT);
-	assert_int_equal(uv_loop_close(&s->loop), 0);
+	uv_run(&s->st.loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&s->st.loop), 0);
 	close(s->listen_fd);
 	channel_node_free(&s->a);
 	channel_node_free(&s->b);
@@ -497,11 +548,11 @@ test_a_slow_reader(void **state)
 	for (size_t at = 0; stuck < 200 && sent < FLOOD_BYTES && !s.late;) {
 		ssize_t n = write(s.serves.user, frame.data + at, frame.length - at);
 
-		uv_run(&s.loop, UV_RUN_NOWAIT);
+		uv_run(&s.st.loop, UV_RUN_NOWAIT);
 		if (mem_used(MEM_SCHEDULER) - before > most)
 			most = mem_used(MEM_SCHEDULER) - before;
 		if (n < 0) {
-			uv_run(&s.loop, UV_RUN_ONCE);
+			uv_run(&s.st.loop, UV_RUN_ONCE);
 			stuck++;
 			continue;
 		}
@@ -516,7 +567,7 @@ test_a_slow_reader(void **state)
 		assert_false(ended);
 		whole += got.length;
 		buf_reset(&got);
-		uv_run(&s.loop, UV_RUN_NOWAIT);
+		uv_run(&s.st.loop, UV_RUN_NOWAIT);
 	}
 	/* The last frame may be half: it waits for its rest. */
 	assert_true(sent - whole < frame.length || whole == sent);
@@ -619,6 +670,45 @@ test_a_hostile_node(void **state)
 	}
 }
 
+/* An answer that cannot be written ends its line within the writing. */
+static void
+test_answers_that_cannot_be_written(void **state)
+{
+	static const enum far_what calls[] = {FAR_LOGS, FAR_WHY};
+	struct cluster_node asker = {.row = {.node = 2}};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		bool failed = true;
+
+		for (int64_t n = 0; failed; n++) {
+			static struct model m;
+			static struct cluster c;
+			struct scene s;
+
+			memset(&c, 0, sizeof(c));
+			list_init(&m.deployments);
+			map_init(&m.replicas, MEM_SCHEDULER);
+			map_init(&c.nodes, MEM_SCHEDULER);
+			assert_int_equal(map_put_u64(&c.nodes, 2, &asker), 0);
+			list_init(&c.asks);
+			list_init(&c.serves);
+			c.m = &m;
+			begin_with(&s, &c);
+			c.st = &s.st;
+			s.what = calls[i];
+			s.fail_after = n;
+			WAIT(&s, s.asks.ended || (s.asks.first && s.asks.answer.kind));
+			failed = mem_failures() > 0;
+			mem_fail_after(-1);
+			cluster_far_end(&c);
+			assert_int_equal(c.serves_count, 0);
+			finish(&s);
+			map_fini(&c.nodes);
+		}
+	}
+}
+
 static void
 test_memory_fails(void **state)
 {
@@ -666,6 +756,7 @@ main(void)
 		cmocka_unit_test(test_who_asked_goes),
 		cmocka_unit_test(test_a_refusal),
 		cmocka_unit_test(test_a_hostile_node),
+		cmocka_unit_test(test_answers_that_cannot_be_written),
 		cmocka_unit_test(test_memory_fails),
 	};
 	struct err err = {0};
