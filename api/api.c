@@ -8,10 +8,11 @@
 
 #include <string.h>
 #include "api/feed.h"
-#include "api/upload.h"
+#include "api/hold.h"
 #include "api/logs.h"
 #include "api/rows.h"
 #include "api/server.h"
+#include "api/upload.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -67,7 +68,7 @@ wake(struct station *st, struct ring_reader *reader)
 	uint16_t role = ring_reader_role(reader);
 
 	(void)st;
-	if (!rows_sync(reader))
+	if (!rows_sync(&server, reader) && !server.stopping)
 		uv_timer_start(&again, on_again, AGAIN_MS, 0);
 	if (role == ROLE_SCHEDULER)
 		drain_log(reader);
@@ -75,6 +76,7 @@ wake(struct station *st, struct ring_reader *reader)
 		feed_wake(&server);
 		logs_wake(&server);
 	}
+	hold_wake(&server);
 }
 
 static void
@@ -115,9 +117,11 @@ static int
 start(struct station *st, struct err *err)
 {
 	uv_timer_t *timers[] = {&again, &tick};
+	const uint64_t *hold_ms = station_arg(st);
 
 	(void)err;
 	server_init(&server, st);
+	hold_init(&server, hold_ms ? *hold_ms : 0);
 	for (size_t i = 0; i < 2; i++) {
 		uv_timer_init(station_loop(st), timers[i]);
 		timers[i]->data = st;

@@ -7,6 +7,8 @@
 
 #include "ring/station.h"
 
+/* The argument of its station: NULL, or for how many milliseconds (uint64_t) calls are held at most
+ * (api/hold.h). */
 extern const struct station_role api_role;
 
 #endif

@@ -6,6 +6,7 @@
 #include "api/call.h"
 
 #include <string.h>
+#include "api/hold.h"
 #include "api/route.h"
 #include "base/text.h"
 #include "spec/problem.h"
@@ -72,6 +73,7 @@ call_abandon(struct call *call)
 {
 	call_ref(call);
 	call->conn = NULL;
+	hold_drop(call);
 	drop_stream(call);
 	call_unref(call);
 }
@@ -151,46 +153,6 @@ find_route(struct call *call, const struct http1_head *head, const char *data)
 		refuse(call, 404, ERR_NOT_FOUND, "there is no such path");
 }
 
-/* Whose tables or answers a path is made of. While that process is being started again, an empty
- * table would read as "there is no such deployment". */
-static uint16_t
-needed_role(const char *pattern)
-{
-	static const struct {
-		const char *prefix;
-		uint16_t role;
-	} needs[] = {
-		{"/v1/deployments", ROLE_SCHEDULER}, {"/v1/services", ROLE_SCHEDULER},
-		{"/v1/routes", ROLE_SCHEDULER},      {"/v1/replicas", ROLE_SCHEDULER},
-		{"/v1/logs", ROLE_SCHEDULER},        {"/v1/operations", ROLE_SCHEDULER},
-		{"/v1/events", ROLE_SCHEDULER},      {"/v1/images", ROLE_RUNTIME},
-		{"/v1/nodes", ROLE_SCHEDULER},       {"/v1/cluster", ROLE_SCHEDULER},
-		{"/v1/certificates", ROLE_SIGNER},
-	};
-
-	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
-		if (text_starts(pattern, needs[i].prefix))
-			return needs[i].role;
-	}
-	return 0;
-}
-
-/* Otherwise it was answered with 503: nothing was done, so the client may simply ask again. */
-static bool
-is_ready(struct call *call)
-{
-	uint16_t role = needed_role(call->route->pattern);
-	struct err err = {0};
-
-	if (!role || station_reader(call->server->station, role, 0))
-		return true;
-	err_set(&err, ERR_UNREACHABLE, "the %s process of this node is being started again",
-		role_name(role));
-	err_fix(&err, "try again in a moment");
-	call_problem(call, &err);
-	return false;
-}
-
 void
 call_begin(struct call *call, const struct http1_head *head, const char *data)
 {
@@ -225,7 +187,7 @@ call_begin(struct call *call, const struct http1_head *head, const char *data)
 		refuse(call, 413, ERR_LIMIT, "the body is too large: at most 1 MiB");
 	if (call->refused.kind)
 		call_problem_status(call, &call->refused, call->refused_status);
-	else if (call->route->body == ROUTE_STREAM && is_ready(call))
+	else if (call->route->body == ROUTE_STREAM && hold_may_go(call))
 		call->route->handle(call);
 }
 
@@ -253,7 +215,7 @@ call_body_end(struct call *call)
 		call_problem_status(call, &call->refused, call->refused_status);
 	else if (call->on_body_end)
 		call->on_body_end(call);
-	else if (is_ready(call))
+	else if (hold_may_go(call))
 		call->route->handle(call);
 	call_unref(call);
 }

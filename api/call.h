@@ -51,6 +51,8 @@ struct call {
 	bool raw;            /* upgraded */
 	bool open;           /* the answer is a stream that has not ended */
 	unsigned asks;
+	struct list held;       /* of its server, while it waits: api/hold.h */
+	uint64_t held_until_ms; /* 0: it does not */
 	struct buf body;
 	struct err refused; /* kind 0: no; what is answered when the request is there */
 	unsigned refused_status;

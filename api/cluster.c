@@ -146,16 +146,9 @@ cluster_put(struct json *j, const char *key, struct server *s)
 void
 cluster_get(struct call *call)
 {
-	struct err err = {0};
 	struct buf b;
 	struct json j;
 
-	if (!cluster_row(call->server)) {
-		err_set(&err, ERR_NOT_FOUND, "the scheduler has not told of its cluster yet");
-		err_fix(&err, "try again in a moment");
-		call_problem(call, &err);
-		return;
-	}
 	call->server->lacked = false;
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	json_init(&j, &b);

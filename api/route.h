@@ -15,6 +15,9 @@ struct route {
 	const char *name;    /* operationId */
 	enum route_body body;
 	void (*handle)(struct call *call); /* ROUTE_STREAM: when the head is there */
+	/* Bits 1 << enum role: it is not handled before their tables are whole (api/hold.h). */
+	uint32_t needs;
+	bool anyway; /* after a while it is, and says what it does not know */
 };
 
 extern const struct route route_table[];

@@ -35,19 +35,31 @@ static const struct {
 	{ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath)},
 };
 
-bool
-rows_sync(struct ring_reader *reader)
+/* A segment that was read. */
+static uint64_t
+mark_of(const struct ring_reader *reader)
 {
-	bool good = true;
+	return ring_reader_generation(reader) + UINT64_C(1);
+}
+
+bool
+rows_sync(struct server *s, struct ring_reader *reader)
+{
+	uint16_t role = ring_reader_role(reader);
+	bool again = false, all = ring_reader_index(reader) == 0;
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		if (tables[i].role != ring_reader_role(reader))
+		if (tables[i].role != role)
 			continue;
-		if (ring_table_sync(reader, tables[i].table, tables[i].bytes, NULL, NULL) ==
-		    RING_AGAIN)
-			good = false;
+		enum ring_status status =
+			ring_table_sync(reader, tables[i].table, tables[i].bytes, NULL, NULL);
+
+		again |= status == RING_AGAIN || status == RING_NO_MEM;
+		all &= status == RING_OK || status == RING_EMPTY;
 	}
-	return good;
+	if (all && role < ROLES_)
+		s->whole[role] = mark_of(reader);
+	return !again;
 }
 
 void
@@ -56,7 +68,26 @@ rows_sync_role(struct server *s, uint16_t role)
 	struct ring_reader *reader = station_reader(s->station, role, 0);
 
 	if (reader)
-		rows_sync(reader);
+		rows_sync(s, reader);
+}
+
+bool
+rows_whole(struct server *s, uint16_t role)
+{
+	struct ring_reader *reader = station_reader(s->station, role, 0);
+	const struct msg_cluster *cluster;
+
+	if (!reader || s->whole[role] != mark_of(reader))
+		return false;
+	switch (role) {
+	case ROLE_SCHEDULER:
+		cluster = ring_table_get(reader, MSG_TABLE_CLUSTER, 1);
+		return cluster && !cluster->listens;
+	case ROLE_SIGNER: /* it shows none before node has given it all files */
+		return ring_table_version(reader, MSG_TABLE_CERTIFICATE) > 1;
+	default:
+		return true;
+	}
 }
 
 const void *

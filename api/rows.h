@@ -13,9 +13,12 @@
 #include "ring/msg.h"
 
 /* Takes what changed in a producer's tables; false when it must be tried again soon. */
-bool rows_sync(struct ring_reader *reader);
+bool rows_sync(struct server *s, struct ring_reader *reader);
 /* Now, from the role's first process: for what was answered a moment ago. */
 void rows_sync_role(struct server *s, uint16_t role);
+/* Whether all that a role's process has to tell is here: what is not in its tables is not there.
+ * False while it is away, and until a new one has told what it begins with. */
+bool rows_whole(struct server *s, uint16_t role);
 /* NULL when absent. */
 const void *rows_get(struct server *s, uint16_t role, uint16_t table, uint64_t key);
 

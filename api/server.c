@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "api/conn.h"
+#include "api/hold.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -140,6 +141,7 @@ server_stop(struct server *s)
 	s->stopping = true;
 	if (s->listener_fd >= 0)
 		uv_poll_stop(&s->listener);
+	hold_stop(s);
 	list_each (it, next, &s->conns) {
 		conn_stop(container_of(it, struct conn, link));
 	}

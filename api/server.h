@@ -42,6 +42,12 @@ struct server {
 	uint64_t spool_id;
 	size_t paging; /* streams that hold a page of old events */
 	bool lacked;   /* a list was cut for want of memory since this was cleared */
+	/* Of the process of each role whose tables have all been read, generation + 1. */
+	uint64_t whole[ROLES_];
+	struct list held; /* calls that wait: api/hold.h */
+	size_t held_count;
+	uint64_t hold_ms;
+	uv_timer_t hold;
 	bool stopping;
 };
 

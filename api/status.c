@@ -448,11 +448,56 @@ warn_nodes(struct warnings *w, struct call *call)
 	rows_fini(&rows);
 }
 
+/* Nobody may read an empty list as "nothing is deployed". */
+static void
+warn_scheduler(struct warnings *w)
+{
+	struct msg_reason reason = {.kind = ERR_UNREACHABLE};
+
+	text_copy(reason.what, sizeof(reason.what),
+		  "it has not told what is deployed, and which nodes there are");
+	text_copy(reason.fix, sizeof(reason.fix), "look again in a moment");
+	warn(w, "", 0, "scheduler", &reason);
+}
+
+static void
+put_deployments(struct json *j, struct call *call)
+{
+	struct rows rows;
+
+	json_array(j, "deployments");
+	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
+		     rows_by_deployment, &rows);
+	for (size_t i = 0; i < rows.count; i++)
+		view_deployment(j, call->server, rows.items[i]);
+	rows_fini(&rows);
+	json_end(j);
+}
+
+static void
+put_warnings(struct json *j, struct call *call, bool told)
+{
+	struct warnings w = {.j = j};
+
+	json_array(j, "warnings");
+	warn_config(&w, call);
+	warn_processes(&w, call);
+	warn_listeners(&w, call);
+	warn_ways(&w, call);
+	if (told) {
+		warn_nodes(&w, call);
+		warn_deployments(&w, call);
+		warn_replicas(&w, call);
+	} else {
+		warn_scheduler(&w);
+	}
+	json_end(j);
+}
+
 void
 status_get(struct call *call)
 {
-	struct warnings w = {0};
-	struct rows rows;
+	bool told = rows_whole(call->server, ROLE_SCHEDULER);
 	struct buf b;
 	struct json j;
 
@@ -464,27 +509,20 @@ status_get(struct call *call)
 	put_datapath(&j, call);
 	put_uplink(&j, call);
 	put_overlay(&j, call);
-	cluster_put(&j, "cluster", call->server);
-	nodes_put(&j, "nodes", call->server);
+	if (told) {
+		cluster_put(&j, "cluster", call->server);
+		nodes_put(&j, "nodes", call->server);
+	} else {
+		json_null(&j, "cluster");
+		json_null(&j, "nodes");
+	}
 	put_processes(&j, call);
 	put_listeners(&j, call);
-	json_array(&j, "deployments");
-	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, NULL, NULL,
-		     rows_by_deployment, &rows);
-	for (size_t i = 0; i < rows.count; i++)
-		view_deployment(&j, call->server, rows.items[i]);
-	rows_fini(&rows);
-	json_end(&j);
-	json_array(&j, "warnings");
-	w.j = &j;
-	warn_config(&w, call);
-	warn_processes(&w, call);
-	warn_listeners(&w, call);
-	warn_ways(&w, call);
-	warn_nodes(&w, call);
-	warn_deployments(&w, call);
-	warn_replicas(&w, call);
-	json_end(&j);
+	if (told)
+		put_deployments(&j, call);
+	else
+		json_null(&j, "deployments");
+	put_warnings(&j, call, told);
 	json_end(&j);
 	if (call->server->lacked) {
 		struct err err = {0};

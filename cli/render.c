@@ -272,7 +272,9 @@ render_status(const json_t *status, const char *deployment, const char *service,
 	put_header(status, r, out);
 	if (!deployment[0])
 		render_status_cluster(status, r, out);
-	if (json_read_count(deployments) == 0) {
+	if (!deployments) {
+		buf_puts(out, "\nWhat is deployed is not known now.\n");
+	} else if (json_read_count(deployments) == 0) {
 		buf_puts(out, "\nNothing is deployed.   zlayer deploy FILE\n");
 	} else {
 		buf_putc(out, '\n');

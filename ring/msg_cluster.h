@@ -87,6 +87,9 @@ struct msg_cluster {   /* key: 1 */
 	char voters_note[128];           /* what is under way, or wanting; "" nothing */
 	int64_t certificate_not_after_s; /* of this node */
 	struct msg_reason trouble;       /* that somebody should look at; kind 0: none */
+	uint32_t listens; /* it has just begun: other nodes' replicas are not all in its tables yet
+			   */
+	uint32_t pad2_;
 };
 
 /* ---- etcd: one process on each node that is to keep a part of the store ---- */

@@ -369,7 +369,7 @@ tick(uv_timer_t *timer)
 	uint32_t own = cluster_facts_own_replicas(c);
 	bool waited = c->waits;
 	c->waits = any_waits(c);
-	c->dirty |= !c->member || own != c->own_replicas || store_is_different(c) ||
+	c->dirty |= !c->member || !c->heard || own != c->own_replicas || store_is_different(c) ||
 		    waited != c->waits || c->waits;
 	c->own_replicas = own;
 }
@@ -426,6 +426,9 @@ cluster_configured(struct cluster *c)
 void
 cluster_turn(struct cluster *c)
 {
+	/* First: what was told since the last turn is in the tables by now. */
+	if (c->member && !c->heard)
+		cluster_roster_listen(c);
 	if (c->member) {
 		if (c->rows_changed)
 			cluster_roster_read(c);

@@ -112,6 +112,7 @@ struct cluster {
 	bool rows_changed;
 	bool admitted_changed; /* entries of gossip about new nodes */
 	uint64_t started_ns;
+	bool heard; /* all others, since then; or they were waited for long enough */
 
 	/* cluster_mesh.c */
 	struct ipam ipam;
@@ -251,6 +252,8 @@ void cluster_roster_tell(void *arg, uint16_t what, uint32_t node, uint64_t token
 			 size_t bytes);
 size_t cluster_roster_count(const struct cluster *c); /* not removed, self counted */
 size_t cluster_roster_live(const struct cluster *c);  /* others that are alive */
+/* Whether all others were heard since this process began (`heard`). Before a turn lets in more. */
+void cluster_roster_listen(struct cluster *c);
 
 /* ---- cluster_facts.c ---- */
 
@@ -284,6 +287,9 @@ int cluster_store_rows(struct store *s, enum store_kind kind, struct buf *out,
 int cluster_feed_open(struct cluster *c, struct store *rows, struct store **out,
 		      struct err *err) MUST_CHECK;
 void cluster_feed_channel(void *arg, struct channel *channel);
+/* There is no way to the writer, but it may be there in a moment: this process has just begun, or
+ * the way was lost just now. */
+bool cluster_feed_comes(const struct cluster *c, uint64_t now_ns);
 /* The writer is there again: no pause before the next try. */
 void cluster_feed_soon(struct cluster *c, uint32_t node);
 void cluster_feed_part(struct cluster *c, uint32_t node);
@@ -395,6 +401,9 @@ void cluster_recover_answer(struct cluster *c, uint64_t now_ns);
 /* ---- cluster_publish.c ---- */
 
 void cluster_publish(struct cluster *c);
+/* Rows were changed: before the answer, for who reads that may look at once. The turn's end does
+ * the rest. */
+void cluster_publish_changed(struct cluster *c);
 void cluster_publish_metrics(struct cluster *c);
 void cluster_publish_member(struct cluster *c, const struct cluster_node *n,
 			    struct msg_member *out);

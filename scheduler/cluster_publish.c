@@ -235,6 +235,7 @@ publish_cluster(struct cluster *c)
 		row.gossip = c->config->listen.gossip.addr;
 	if (c->member) {
 		row.self = c->keep.node;
+		row.listens = !c->heard;
 		row.admission = c->row.admission ? c->row.admission : MSG_ADMISSION_TOKEN;
 		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row.id, sizeof(row.id));
 		row.gossip = c->listen.addr;
@@ -256,6 +257,14 @@ cluster_publish(struct cluster *c)
 	publish_cluster(c);
 	cluster_order_publish(c);
 	station_kick(c->st);
+}
+
+void
+cluster_publish_changed(struct cluster *c)
+{
+	cluster_roster_read(c);
+	cluster_publish(c);
+	c->dirty = true;
 }
 
 /* ---- metrics ---- */

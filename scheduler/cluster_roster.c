@@ -14,6 +14,8 @@
 #include "base/world.h"
 #include "scheduler/event.h"
 
+enum { LISTEN_MS = 3000 };
+
 struct cluster_node *
 cluster_roster_find(const struct cluster *c, uint32_t id)
 {
@@ -430,4 +432,41 @@ cluster_roster_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, con
 		cluster_place_reset(c, node);
 		break;
 	}
+}
+
+/* ---- what a process that has just begun does not know ---- */
+
+static bool
+was_heard(const struct cluster *c, const struct cluster_node *n)
+{
+	if (n->row.removed || n->row.node == c->keep.node)
+		return true;
+	switch (n->state) {
+	case GOSSIP_UNKNOWN:
+		return false;
+	case GOSSIP_ALIVE:
+	case GOSSIP_SUSPECT:
+		return n->has_facts; /* and what it put before those */
+	case GOSSIP_DEAD:
+	case GOSSIP_LEFT:
+		break;
+	}
+	return true;
+}
+
+/* What others have, and what they changed while no process was here, is known when they were heard.
+ * A node may be gone for good: it is not waited for long. */
+void
+cluster_roster_listen(struct cluster *c)
+{
+	struct map_iter it = {0};
+	struct store_status status;
+	bool all;
+
+	store_status(c->m->store, &status);
+	all = status.writable;
+	while (all && map_next(&c->nodes, &it))
+		all = was_heard(c, it.value);
+	c->heard = all || world_mono_ns() - c->started_ns >= LISTEN_MS * UINT64_C(1000000);
+	c->dirty |= c->heard;
 }

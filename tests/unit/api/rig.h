@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_UNIT_API_RIG_H
+#define TESTS_UNIT_API_RIG_H
+
+/* The api role with a scheduler and a runtime that only pretend, and a client of it. Needs root. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { RIG_ANSWER_BYTES = 1 << 20 };
+
+/* What the test says to processes that it is not the parent of. */
+struct rig_control {
+	pid_t api;
+	atomic_bool listens; /* the scheduler has not heard everything */
+	uint64_t hold_ms;
+};
+
+extern struct rig_control *rig_control;
+extern char rig_answer[RIG_ANSWER_BYTES];
+
+/* hold_ms: as in api/api.h; 0: as usual. 0, or -1. */
+int rig_begin(uint64_t hold_ms);
+void rig_end(void);
+/* 'k': the scheduler is killed, 's': another one starts. Returns when that was done. */
+void rig_tell(char order);
+/* The tables have come. */
+void rig_wait_ready(void);
+
+int rig_dial(void);
+/* Sends, reads until the end or until `until` is there. Gives the status, 0 when none came. */
+unsigned rig_talk(const char *request, size_t bytes, const char *until);
+unsigned rig_ask(const char *method, const char *target, const char *extra, const char *body);
+/* In the last answer. */
+bool rig_has(const char *text);
+
+#endif
