@@ -15,7 +15,11 @@
 #include "scheduler/store_copy.h"
 #include "scheduler/store_role.h"
 
-enum { WAIT_FIRST_MS = 100, WAIT_MAX_MS = 5000 };
+enum {
+	WAIT_FIRST_MS = 100,
+	WAIT_MAX_MS = 5000,
+	COMES_MS = 3000, /* so long a change waits for a way that is not there any more, or yet */
+};
 
 /* ---- the writing node: one of each connection ---- */
 
@@ -158,7 +162,21 @@ struct cluster_feed {
 	struct err why;
 	uint32_t node; /* that it goes to */
 	uint64_t at_ns, wait_ms;
+	uint64_t comes_until_ns;
 };
+
+/* What ends a way is most often a process that is started again. */
+static void
+wait_for_it(struct cluster_feed *f)
+{
+	f->comes_until_ns = world_mono_ns() + COMES_MS * UINT64_C(1000000);
+}
+
+bool
+cluster_feed_comes(const struct cluster *c, uint64_t now_ns)
+{
+	return c->feed && now_ns < c->feed->comes_until_ns;
+}
 
 static void
 again_later(struct cluster_feed *f)
@@ -235,6 +253,8 @@ feed_down(void *arg, struct channel *channel, const struct err *why)
 	f->channel = NULL;
 	f->broken = true;
 	f->why = *why;
+	if (f->up)
+		wait_for_it(f);
 	again_later(f);
 }
 
@@ -330,6 +350,7 @@ open_follow(struct cluster *c, struct store *rows, struct store **out, struct er
 		return err_set(err, ERR_NO_MEMORY, "no memory to follow the store");
 	}
 	c->feed->c = c;
+	wait_for_it(c->feed);
 	if (store_follow_open(&options, rows, out, &c->follow, err) == 0)
 		return 0;
 	mem_free(c->feed);

@@ -271,10 +271,12 @@ mode_kept(void *arg, const struct err *err)
 {
 	struct mode *v = arg;
 
-	if (err)
+	if (err) {
 		cluster_refuse(v->c, &v->request, err);
-	else
+	} else {
+		cluster_publish_changed(v->c);
 		cluster_answer(v->c, &v->request, NULL, 0, NULL, 0);
+	}
 	mem_free(v);
 }
 

@@ -182,7 +182,7 @@ kept(void *arg, const struct err *err)
 	if (err) {
 		cluster_refuse(c, &a->request, err);
 	} else {
-		cluster_roster_read(c);
+		cluster_publish_changed(c);
 		const struct cluster_node *n = cluster_roster_find(c, a->node);
 		if (n) {
 			cluster_publish_member(c, n, &row);

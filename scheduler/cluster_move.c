@@ -253,7 +253,9 @@ cluster_holds(struct cluster *c)
 
 	if (!c->member || !c->m || c->over)
 		return c->over;
-	if (!c->voters.hold_until_ns || world_mono_ns() >= c->voters.hold_until_ns)
+	uint64_t now = world_mono_ns();
+
+	if (now >= c->voters.hold_until_ns && !cluster_feed_comes(c, now))
 		return false;
 	store_status(c->m->store, &status);
 	if (status.writable && c->etcd)
