@@ -8,7 +8,7 @@ import struct
 import zl
 from zl import Node, check, equal, service, wait_for
 
-CONFIG = "deploy: { monitor: 1s, health_timeout: 6s }\n"
+CONFIG = "deploy: { monitor: 1s, health_timeout: 20s }\n"
 
 
 def elf_of(machine):
@@ -45,6 +45,26 @@ FAULTS = [
 ]
 
 
+def all_fail(node, code):
+    before = {r["id"] for r in node.cli_json("ps", "shop")["items"]}
+    wrong = []
+    for name, command, extra, words in FAULTS:
+        node.import_image(f"{name}:1", command)
+        for deployment, status in (("shop", 6), ("first", 1)):
+            text = service(image=f"{name}:1", deployment=deployment, extra=extra,
+                           host="web.test" if deployment == "shop" else "first.test")
+            r = node.deploy(text, "--timeout", "120s", status=None)
+            said = r.stdout + r.stderr
+            equal(r.returncode, status, f"{name} of {deployment}:\n{said}")
+            missing = [word for word in words + ["fix"] if word not in said]
+            if missing:
+                wrong.append(f"{name} of {deployment}: {missing} not in:\n{said}")
+            equal(node.curl("/health", "web.test", *code), "200", f"{name}: the old revision")
+        node.cli("rm", "first", "--yes")
+        equal({r["id"] for r in node.cli_json("ps", "shop")["items"]}, before, f"{name}: replicas of the old revision")
+    check(not wrong, "\n".join(wrong))
+
+
 def test_causes():
     with Node(CONFIG) as node:
         node.import_image()
@@ -53,23 +73,8 @@ def test_causes():
         wait_for(lambda: node.curl("/health", "web.test", *code, status=None) == "200", "the good one serves")
         add_file(node, "bin/script", b"#!/bin/nothing\n", 0o755)
         add_file(node, "bin/foreign", elf_of(22), 0o755)
-        before = {r["id"] for r in node.cli_json("ps", "shop")["items"]}
-        wrong = []
-        for name, command, extra, words in FAULTS:
-            node.import_image(f"{name}:1", command)
-            for deployment, status in (("shop", 6), ("first", 1)):
-                text = service(image=f"{name}:1", deployment=deployment, extra=extra,
-                               host="web.test" if deployment == "shop" else "first.test")
-                r = node.deploy(text, "--timeout", "120s", status=None)
-                said = r.stdout + r.stderr
-                equal(r.returncode, status, f"{name} of {deployment}:\n{said}")
-                missing = [word for word in words + ["fix"] if word not in said]
-                if missing:
-                    wrong.append(f"{name} of {deployment}: {missing} not in:\n{said}")
-                equal(node.curl("/health", "web.test", *code), "200", f"{name}: the old revision")
-            node.cli("rm", "first", "--yes")
-            equal({r["id"] for r in node.cli_json("ps", "shop")["items"]}, before, f"{name}: replicas of the old revision")
-        check(not wrong, "\n".join(wrong))
+        with node.impatient():
+            all_fail(node, code)
 
 
 if __name__ == "__main__":

@@ -35,14 +35,17 @@ def order(n, *types):
     return [(e["type"], e.get("service")) for e in events(n) if e["type"] in types]
 
 
-def pair(db_delay="2000", condition="healthy", timeout="40s", on_timeout="fail", db_args=()):
-    args = ", ".join(f'"{a}"' for a in ("-d", db_delay, *db_args))
+def pair(db_gate=False, condition="healthy", timeout="40s", on_timeout="fail", db_args=()):
+    """web depends on db. db_gate: db listens when open_gate() said so, each time that it starts."""
+    program = ["/bin/sh", "-c", 'until test -e /tmp/open; do sleep 0.1; done; exec /bin/server "$@"'] if db_gate \
+        else ["/bin/server"]
+    args = json.dumps([*program, *db_args])
     return f"""version: v1
 deployment: shop
 services:
   db:
     image: {{ name: "test:1" }}
-    command: {{ entrypoint: ["/bin/server", {args}] }}
+    command: {{ entrypoint: {args} }}
     endpoints: [ {{ name: sql, protocol: http, port: 8080 }} ]
     stop_grace_period: 1s
     {HEALTH}
@@ -53,6 +56,10 @@ services:
     stop_grace_period: 1s
     {HEALTH}
 """
+
+
+def open_gate(n, db="shop/db"):
+    wait_for(lambda: n.cli("exec", db, "--", "touch", "/tmp/open", status=None).returncode == 0, "db runs")
 
 
 def all_ready(n, count):
@@ -69,9 +76,10 @@ def settled(n):
 
 def test_depends_keeps_the_order():
     with node() as n:
-        n.deploy(pair(db_delay="4000"), "--detach")
+        n.deploy(pair(db_gate=True), "--detach")
         wait_for(lambda: "it waits for db to be healthy" in n.cli("ps").stdout, "ps says what web waits for")
         check("it waits for db to be healthy" in n.cli("status").stdout, n.cli("status").stdout)
+        open_gate(n)
         wait_for(lambda: all_ready(n, 2), "both are ready")
         seen = order(n, "replica.ready", "replica.started")
         check(seen.index(("replica.ready", "db")) < seen.index(("replica.started", "web")), seen)
@@ -80,7 +88,9 @@ def test_depends_keeps_the_order():
         settled(n)
         n.cli("stop", "shop", "-t", "1s")
         before = len(events(n))
-        n.cli("start", "shop")
+        n.cli("start", "shop", "--detach")
+        open_gate(n)
+        settled(n)
         seen = [(e["type"], e.get("service")) for e in events(n)[before:]]
         check(seen.index(("replica.ready", "db")) < seen.index(("replica.started", "web")), seen)
         check(("depends.waiting", "web") in seen, seen)
@@ -94,7 +104,9 @@ def test_depends_keeps_the_order():
         equal(held["state"], "pending")
         equal(held["conditions"][0], {"type": "Scheduled", "status": False, "reason": "conflict",
                                       "message": "it waits for db to be healthy"})
+        open_gate(n)
         wait_for(lambda: all_ready(n, 2), "both are ready again")
+        wait_for(lambda: ("replica.ready", "web") in [(e["type"], e.get("service")) for e in events(n)[before:]], "the event")
         seen = [(e["type"], e.get("service")) for e in events(n)[before:]]
         check(seen.index(("replica.ready", "db")) < seen.index(("replica.started", "web")), seen)
 
@@ -105,7 +117,8 @@ def test_depends_in_vain():
         equal(r.returncode, 1, r.stderr)
         check("web waited for db in vain" in r.stderr, r.stderr)
         # The same that only warns: web comes up, db decides.
-        r = n.deploy(pair(db_args=["-p", "9"], timeout="1s", on_timeout="warn"), status=None)
+        with n.impatient():
+            r = n.deploy(pair(db_args=["-p", "9"], timeout="1s", on_timeout="warn"), status=None)
         check(("depends.late", "web") in order(n, "depends.late"), order(n, "depends.late"))
         n.deploy(pair(db_args=["-p", "9"], condition="started"), "--detach")
         wait_for(lambda: ("replica.ready", "web") in order(n, "replica.ready"), "web needs db only started")
@@ -142,7 +155,8 @@ def test_history_diff_rollback():
         equal(n.cli("exec", "shop/web", "--", "cat", "/marker").stdout, "second")
 
         # A failed one is not what a roll-back goes to.
-        n.deploy(service(replicas=2, image="test:2").replace("url: /health", "url: /status/500"), status=6)
+        with n.impatient():
+            n.deploy(service(replicas=2, image="test:2").replace("url: /health", "url: /status/500"), status=6)
         r = n.cli("rollback", "--dry-run")
         check("Nothing was changed" in r.stdout and "image test:2 -> test:1" in r.stderr, r.stdout, r.stderr)
         n.cli("rollback", "shop")
@@ -233,7 +247,8 @@ def test_pause_resume_abort():
     with node() as n:
         n.deploy(service())
         bad = service(extra="    update: { on_failure: pause }").replace("url: /health", "url: /status/500")
-        r = n.deploy(bad, status=None)
+        with n.impatient():
+            r = n.deploy(bad, status=None)
         check(r.returncode == 1 and "is paused" in r.stderr, r.returncode, r.stderr)
         equal(n.cli_json("status")["deployments"][0]["state"], "paused")
         equal(len(n.cli_json("ps")["items"]), 2, "both are there to be looked at")
@@ -275,7 +290,9 @@ def address_of(n, name):
 def test_init_steps():
     with node() as n:
         # What the container's own hosts file says is found; the data base listens late.
-        n.deploy(pair("4000").split("  web:")[0].replace("shop", "data"))
+        n.deploy(pair(db_gate=True).split("  web:")[0].replace("shop", "data"), "--detach")
+        open_gate(n, "data/db")
+        settled(n)
         address = address_of(n, "db")
         n.cli("stop", "data", "-t", "1s")
         n.cli("start", "data", "--detach")
@@ -298,7 +315,10 @@ services:
         - {{ id: user, uses: init.run, with: {{ command: "id -u > /job/uid; hostname >> /job/uid; cat /job/tries" }} }}
     {HEALTH}
 """
-        n.deploy(doc)
+        n.deploy(doc, "--detach")
+        wait_for(lambda: "init step wait-db runs" in n.cli("-o", "wide", "ps", "shop").stdout, "the first step waits")
+        open_gate(n, "data/db")
+        settled(n)
         equal(n.cli("exec", "shop/web", "--", "cat", "/job/tries", "/job/uid").stdout, "try\n" * 3 + "0\nweb-1\n")
         seen = [e["text"] for e in events(n, "init.") if e["service"] == "web"]
         for text in ("web.1: init step wait-db is over", "web.1: init step ask-db is over",
@@ -359,17 +379,25 @@ def explained(n, what, status=1):
     return r.stdout
 
 
+def explained_unhealthy(n, what):
+    """Its deploy has failed before the replica has had its grace and its tries."""
+    wait_for(lambda: n.cli("explain", what, status=None).returncode == 1, f"{what} is unhealthy")
+    return explained(n, what)
+
+
 def test_explain():
     with node() as n:
         bad = service().replace("8080", "3000").replace("deployment: shop", "deployment: port")
-        n.deploy(bad.replace("web.test", "port.test"), "--no-rollback", status=None)
-        said = explained(n, "port")
+        with n.impatient():
+            n.deploy(bad.replace("web.test", "port.test"), "--no-rollback", status=None)
+        said = explained_unhealthy(n, "port")
         check("FAIL" in said and "the process listens on port 8080" in said and "fix" in said, said)
 
-        n.deploy(service(deployment="local", host="local.test").replace(
-            "    endpoints:", '    command: { entrypoint: ["/bin/server", "-a", "127.0.0.1"] }\n    endpoints:'),
-            "--no-rollback", status=None)
-        said = explained(n, "local/web")
+        with n.impatient():
+            n.deploy(service(deployment="local", host="local.test").replace(
+                "    endpoints:", '    command: { entrypoint: ["/bin/server", "-a", "127.0.0.1"] }\n    endpoints:'),
+                "--no-rollback", status=None)
+        said = explained_unhealthy(n, "local/web")
         check("127.0.0.1" in said, said)
 
         n.deploy(service(deployment="crash", host="crash.test").replace(
@@ -394,9 +422,10 @@ def test_explain():
         said = explained(n, "exec/web")
         check('cannot run "/bin/nothing"' in said, said)
 
-        n.deploy(service(deployment="answer", host="answer.test").replace("/health", "/status/404"), "--no-rollback",
-                 status=None)
-        said = explained(n, "answer")
+        with n.impatient():
+            n.deploy(service(deployment="answer", host="answer.test").replace("/health", "/status/404"), "--no-rollback",
+                     status=None)
+        said = explained_unhealthy(n, "answer")
         check("404" in said, said)
 
         n.deploy(service(deployment="image", host="image.test", image="absent:1").replace(

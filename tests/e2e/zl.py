@@ -10,9 +10,11 @@ Topology of every test (nothing of the machine is touched):
 A test file defines functions test_NAME(); main(globals()) runs them and speaks TAP.
 """
 
+import atexit
 import contextlib
 import ctypes
 import glob
+import hashlib
 import http.client
 import json
 import os
@@ -21,6 +23,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -204,6 +207,22 @@ def named_by(number, kind):
             for entry in bpftool("map", "dump", "id", str(number)) if "error" not in str(entry.get("value"))]
 
 
+LAYOUTS = {}  # what contents() says -> the layout made of it
+
+
+def contents(folder):
+    """All that an image of a folder depends on."""
+    for where, folders, files in os.walk(folder):
+        for path in (os.path.join(where, n) for n in sorted(folders + files)):
+            s = os.lstat(path)
+            yield path[len(folder):], s.st_mode, s.st_uid, s.st_gid, s.st_rdev
+            if stat.S_ISLNK(s.st_mode):
+                yield os.readlink(path)
+            elif stat.S_ISREG(s.st_mode):
+                with open(path, "rb") as f:
+                    yield hashlib.sha256(f.read()).digest()
+
+
 def describe(pid):
     with contextlib.suppress(OSError):
         return open(f"/proc/{pid}/status").read().split("\n")[0].split()[1] + " " + \
@@ -238,9 +257,29 @@ class Node:
             if "listen:" not in extra:
                 f.write('listen: { http: ["127.0.0.1:8080"], https: ["127.0.0.1:8443"] }\n')
             f.write("dataplane: { uplink: off, interfaces: [] }\n" if "dataplane:" not in extra else "")
-            f.write("deploy: { monitor: 1s, health_timeout: 15s }\n" if "deploy:" not in extra else "")
+            f.write("deploy: { monitor: 100ms, health_timeout: 15s }\n" if "deploy:" not in extra else "")
             f.write(f"tls: {{ certificates: {self.folder}/tls }}\n" if "tls:" not in extra else "")
             f.write(extra.replace("FOLDER", self.folder))
+
+    @contextlib.contextmanager
+    def impatient(self, timeout="3s"):
+        """Meanwhile a replica has only that long to become healthy: for deploys that are to fail."""
+        with open(self.config) as f:
+            patient = f.read()
+        text, found = re.subn(r"health_timeout: \w+", f"health_timeout: {timeout}", patient)
+        text, named = re.subn(r"node: { ", f"node: {{ labels: {{ patience: {timeout} }}, ", text)
+        equal((found, named), (1, 1), patient)
+        self.reload(text, timeout)
+        yield
+        self.reload(patient, None)
+
+    def reload(self, text, label):
+        """The scheduler has the configuration when it tells the node's label "patience"."""
+        with open(self.config, "w") as f:
+            f.write(text)
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: next(n for n in self.get("/v1/nodes")["items"] if n["self"])["labels"].get("patience") == label,
+                 "the configuration is in force")
 
     def __enter__(self):
         try:
@@ -330,12 +369,16 @@ class Node:
     def make_layout(self, name="test:1", command=("/bin/server",)):
         """A layout to import: busybox, tests/e2e/server.c and echo.c."""
         root = os.path.join(self.folder, "root")
-        layout = tempfile.mkdtemp(dir=self.folder)
         os.makedirs(os.path.join(root, "bin"), exist_ok=True)
         shutil.copy(SERVER, os.path.join(root, "bin", "server"))
         shutil.copy(ECHO, os.path.join(root, "bin", "echo-server"))
-        run(os.path.join(SOURCE, "tools", "busybox-image"), layout, name, "--root", root, "--", *command)
-        return layout
+        key = (name, *command, *contents(root))
+        if key not in LAYOUTS:  # half a second of work, and most nodes of a file want the same
+            made = tempfile.mkdtemp(prefix="zlayer-e2e-layout-")
+            atexit.register(shutil.rmtree, made, ignore_errors=True)
+            run(os.path.join(SOURCE, "tools", "busybox-image"), made, name, "--root", root, "--", *command)
+            LAYOUTS[key] = made
+        return shutil.copytree(LAYOUTS[key], tempfile.mkdtemp(dir=self.folder), dirs_exist_ok=True)
 
     # ---- its processes
 
