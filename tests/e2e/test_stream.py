@@ -19,17 +19,19 @@ import threading
 import time
 import urllib.request
 
-from zl import Failure, Node, check, equal, main, wait_for
+from zl import Failure, Node, PROGRAM, check, equal, main, wait_for
 
 HOST = "127.0.0.1"
 CONFIG = """
 listen: { http: ["127.0.0.1:8080"], https: ["127.0.0.1:8443"] }
 dataplane: { uplink: off, interfaces: [], mode: off }
 proxy: { workers: 2 }
+# Without "health" there are 30 s more.
+deploy: { monitor: 100ms, health_timeout: 1s }
 """
 
 
-def document(endpoints, replicas=1, deployment="net", name="echo", extra="", health=""):
+def document(endpoints, replicas=1, deployment="net", name="echo", extra="", health="", update="drain: 5s"):
     lines = "\n".join(f"      - {{ {e} }}" for e in endpoints)
     return f"""version: v1
 deployment: {deployment}
@@ -41,7 +43,7 @@ services:
 {lines}
     scale: {{ mode: fixed, replicas: {replicas} }}
     stop_grace_period: 2s
-    update: {{ drain: 5s, monitor: 1s }}
+    update: {{ {update}, monitor: 100ms }}
     {health}
 {extra}
 """
@@ -514,18 +516,6 @@ def test_port_in_use():
         check(who(7107), "served")
 
 
-def test_udp_probe():
-    def endpoint(expect):
-        return ("name: dgram, protocol: udp, port: 7108, target_port: 7000, expose: public, stream: "
-                f"{{ health_check: {{ type: udp_probe, request: ping, expect: {expect} }} }}",)
-    with node(endpoint("pong")) as n:
-        with udp(7108) as s:
-            equal(ask(s, b"ping"), b"pong", "an answer")
-        r = n.deploy(document(endpoint("other"), extra="    env: { A: b }"), status=None)
-        equal(r.returncode, 6, "rolled back")
-        check("UDP port 7000" in r.stderr, r.stderr)
-
-
 # ---- failures and changes
 
 class Load:
@@ -567,15 +557,33 @@ class Load:
         wait_for(lambda: self.done >= until, f"{count} more echoes")
 
 
+def probed(expect):
+    endpoint = ("name: dgram, protocol: udp, port: 7108, target_port: 7000, expose: public, stream: "
+                f"{{ health_check: {{ type: udp_probe, request: ping, expect: {expect} }} }}")
+    return document((endpoint,), deployment="probed", extra=f"    env: {{ EXPECT: {expect} }}")
+
+
 def test_redeploys_lose_nothing():
+    """Meanwhile another deployment is turned back: what it answers to a probe is not what is expected."""
     with node(replicas=2) as n:
+        n.deploy(probed("pong"))
+        with udp(7108) as s:
+            equal(ask(s, b"ping"), b"pong", "an answer")
+        path = os.path.join(n.folder, "probed.zlayer.yaml")
+        with open(path, "w") as f:
+            f.write(probed("other"))
+        other = subprocess.Popen([PROGRAM, "--socket", n.socket, "deploy", path], stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True)
         echo()
         with Load() as load:
             load.proceed()
             for i in range(4):
-                n.deploy(document((TCP, NAMED, UDP), 2, extra=f"    env: {{ N: n{i} }}"))
+                n.deploy(document((TCP, NAMED, UDP), 2, extra=f"    env: {{ N: n{i} }}", update="drain: 5s, max_surge: 2"))
                 load.proceed(50)
         equal(load.failures[:5], [], f"failures among {load.done}")
+        said = other.communicate(timeout=120)[0]
+        equal(other.returncode, 6, said)
+        check("UDP port 7000" in said, said)
 
 
 def test_replica_killed_under_load():
