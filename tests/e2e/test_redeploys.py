@@ -16,7 +16,7 @@ def h2load():
 
 
 def test_redeploys_lose_nothing():
-    update = "    update: { monitor: 1s, drain: 20s, max_surge: 3 }"
+    update = "    update: { monitor: 100ms, drain: 20s, max_surge: 3 }"
     with Node() as node:
         node.import_image("test:1")
         node.import_image("test:2", ("/bin/server", "-p", "8080"))

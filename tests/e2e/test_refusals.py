@@ -156,7 +156,7 @@ def test_wrong_configuration_changes_nothing():
 
 
 def test_failed_first_deploy():
-    with Node() as node:
+    with Node("deploy: { monitor: 1s, health_timeout: 5s }\n") as node:
         node.import_image("crash:1", ("/bin/server", "-x", "300:3"))
         node.import_image("loopback:1", ("/bin/server", "-a", "127.0.0.1"))
         node.import_image("port:1", ("/bin/server", "-p", "9999"))
