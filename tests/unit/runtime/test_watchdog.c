@@ -37,6 +37,7 @@ let_run(struct kennel *k)
 	assert_int_equal(watchdog_open(&k->w, &err), 0);
 	k->pid = fork();
 	if (k->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		for (;;)
 			pause();
 	}
