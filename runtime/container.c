@@ -21,7 +21,12 @@
 #include "runtime/container_plan.h"
 #include "runtime/container_watch.h"
 
-enum { ARENA_BYTES = 16 << 20, BUSY_MS = 50 };
+enum {
+	ARENA_BYTES = 16 << 20,
+	BUSY_MS = 50,
+	OVERDUE_MS = 500, /* after its monitor and its watchdog (monitor/lease.c) */
+	AGAIN_MS = 1000,
+};
 
 static void on_timer(uv_timer_t *timer);
 
@@ -147,6 +152,7 @@ begin_attempt(struct container *c)
 	c->phase = CONTAINER_PREPARING;
 	c->began_ns = world_mono_ns();
 	c->stop_sent = 0;
+	c->stop_by_ns = 0;
 	c->lease_sent = 0;
 	c->told = (struct control_state){0};
 	c->pulled[0] = '\0';
@@ -265,13 +271,17 @@ stop(struct container *c)
 {
 	uint32_t signal = c->claim.stop_signal != 0 ? c->claim.stop_signal : SIGTERM;
 	uint32_t grace_ms = c->claim.stop_grace_ms;
+	uint64_t by_ns = world_mono_ns() + grace_ms * UINT64_C(1000000);
 	/* Told again when the wish changed: a shorter grace counts. */
 	if (c->stop_sent == grace_ms + 1)
 		return;
-	c->stop_sent = grace_ms + 1;
+	if (c->stop_by_ns == 0 || by_ns < c->stop_by_ns)
+		c->stop_by_ns = by_ns;
 	if (signal > 64)
 		signal = SIGTERM;
-	monitor_link_order(c->monitor, CONTROL_STOP, signal, grace_ms);
+	/* A monitor that stands still takes no more at some time: then with the next step. */
+	if (monitor_link_order(c->monitor, CONTROL_STOP, signal, grace_ms))
+		c->stop_sent = grace_ms + 1;
 	check_stop(c);
 	if (c->row.state == MSG_CONTAINER_RUNNING) {
 		c->row.state = MSG_CONTAINER_STOPPING;
@@ -337,13 +347,41 @@ remove_all(struct container *c)
 	close_container(c);
 }
 
+/* ---- what is overdue ---- */
+
+/* When its monitor is to have ended it; 0: never. */
+static uint64_t
+end_of(const struct container *c)
+{
+	bool claimed = c->claim.leased && c->claim.lease_until_ns != 0;
+	uint64_t lease = claimed ? c->claim.lease_until_ns : c->row.lease_until_ns;
+
+	return lease == 0 || (c->stop_by_ns != 0 && c->stop_by_ns < lease) ? c->stop_by_ns : lease;
+}
+
+/* Its monitor may stand still, or be caught in a write to a dead disk: then it is killed from here.
+ * Nobody is told that it has ended before its monitor has. */
+static void
+look_at_end(struct container *c)
+{
+	uint64_t now = world_mono_ns(), end = end_of(c);
+
+	if (end == 0)
+		return;
+	end += OVERDUE_MS * UINT64_C(1000000);
+	if (now < end) {
+		container_later(c, (end - now) / 1000000 + 1);
+		return;
+	}
+	cgroups_kill(c->host->groups, c->replica);
+	container_later(c, AGAIN_MS);
+}
+
 /* ---- the step ---- */
 
-void
-container_step(struct container *c)
+static void
+step(struct container *c)
 {
-	if (c->closing)
-		return;
 	if (!c->claimed && !c->forgotten)
 		return;
 	uint32_t desired = c->forgotten ? MSG_REMOVE : c->claim.desired;
@@ -379,6 +417,16 @@ container_step(struct container *c)
 			remove_all(c);
 		return;
 	}
+}
+
+void
+container_step(struct container *c)
+{
+	if (c->closing)
+		return;
+	step(c);
+	if (!c->closing && c->monitor != NULL)
+		look_at_end(c);
 }
 
 void

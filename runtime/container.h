@@ -98,6 +98,7 @@ struct container {
 	int pidfd;           /* of the first process, checked; -1 */
 	uint64_t lease_sent; /* the claim's deadline that the monitor was told */
 	uint32_t stop_sent;  /* the claim's desired value that the monitor was told; 0 none */
+	uint64_t stop_by_ns; /* when its grace is over; 0: it is not to stop */
 	bool groups_left;
 	bool closing;
 	uint64_t began_ns;      /* of this attempt */

@@ -57,6 +57,9 @@ take_lease(struct container *c, const struct control_state *state)
 	c->row.lease_until_ns = state->lease_until_ns;
 	c->row.lease_epoch = state->lease_epoch;
 	c->row.lease_over = state->lease_over;
+	/* Its end is looked after from here, too, whether anybody claims it or not. */
+	if (state->lease_until_ns != 0 && c->monitor != NULL)
+		container_later(c, 0);
 }
 
 static void

@@ -76,6 +76,7 @@ struct stage {
 	size_t plans_count;
 	int answered_status;
 	uint64_t asked;
+	uint64_t lease_until_ns; /* of what is claimed */
 };
 
 enum { SCHEDULER, DATAPLANE, OVERLAY, API };
@@ -523,6 +524,8 @@ stage_claim(struct stage *w, const struct plan *plan, enum msg_desired desired, 
 		.desired = desired,
 		.stop_grace_ms = plan->stop_grace_ms,
 		.stop_signal = plan->stop_signal,
+		.leased = w->lease_until_ns != 0,
+		.lease_until_ns = w->lease_until_ns,
 	};
 	assert_true(w->plans_count < PLANS_MAX);
 	struct buf *b = &w->plans[w->plans_count];
@@ -535,6 +538,12 @@ stage_claim(struct stage *w, const struct plan *plan, enum msg_desired desired, 
 	text_copy(claim.service_name, sizeof(claim.service_name), plan->service_name);
 	ring_table_set(w->peers[SCHEDULER].writer, MSG_TABLE_CLAIM, plan->replica, &claim, NULL);
 	kick(w, SCHEDULER);
+}
+
+void
+stage_lease(struct stage *w, uint64_t until_ns)
+{
+	w->lease_until_ns = until_ns;
 }
 
 void

@@ -33,6 +33,8 @@ struct plan *stage_plan(struct stage *w, uint64_t replica, const char *script);
 void stage_claim(struct stage *w, const struct plan *plan, enum msg_desired desired,
 		 uint32_t attempt);
 void stage_unclaim(struct stage *w, uint64_t replica);
+/* What is claimed from now on is leased until then; 0: it is not. */
+void stage_lease(struct stage *w, uint64_t until_ns);
 /* The data path's word on BPF and on one link. */
 void stage_datapath(struct stage *w, bool bpf);
 void stage_attach(struct stage *w, uint64_t replica, uint32_t ifindex);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/fd.h"
 #include "base/text.h"
 #include "base/world.h"
 #include "tests/net/rootfs.h"
@@ -239,6 +241,67 @@ test_stop_in_time_and_not(void **state)
 	stop_and_remove(q, 1);
 }
 
+static pid_t
+parent_of(uint32_t pid)
+{
+	char path[64], line[256];
+	int parent = 0;
+	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	FILE *f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	assert_int_equal(sscanf(strrchr(line, ')') + 1, " %*c %d", &parent), 1);
+	return parent;
+}
+
+/* Is over, whether somebody has reaped it or not. */
+static void
+wait_ended(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 60000), 1);
+	close(pidfd);
+}
+
+/* It hears nothing: the runtime does what it should have done. */
+static void
+test_stop_without_its_monitor(void **state)
+{
+	uint64_t stopped = fresh_replica(), leased = fresh_replica();
+	struct plan *p = stage_plan(w, stopped, "exec sleep 1000");
+	struct plan *q = stage_plan(w, leased, "exec sleep 1000");
+	struct plan *plans[] = {p, q};
+	const struct msg_container *row;
+	pid_t monitors[2];
+	int ends[2];
+	(void)state;
+	p->stop_grace_ms = 100;
+	stage_claim(w, p, MSG_RUN, 1);
+	stage_lease(w, world_mono_ns() + UINT64_C(3600000000000));
+	stage_claim(w, q, MSG_RUN, 1);
+	for (int i = 0; i < 2; i++) {
+		uint32_t pid = stage_wait(w, plans[i]->replica, MSG_CONTAINER_RUNNING, 1)->pid;
+		ends[i] = fd_pidfd_open((pid_t)pid);
+		monitors[i] = parent_of(pid);
+		assert_int_equal(kill(monitors[i], SIGSTOP), 0);
+	}
+	stage_lease(w, 1);
+	stage_claim(w, q, MSG_RUN, 1);
+	stage_lease(w, 0);
+	stage_claim(w, p, MSG_STOP, 1);
+	for (int i = 0; i < 2; i++)
+		wait_ended(ends[i]);
+	assert_int_equal(stage_container(w, stopped)->state, MSG_CONTAINER_STOPPING);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kill(monitors[i], SIGCONT), 0);
+		row = stage_wait(w, plans[i]->replica, MSG_CONTAINER_EXITED, 1);
+		assert_int_equal(row->exit_signal, SIGKILL);
+		assert_int_equal(row->lease_over, i);
+		stop_and_remove(plans[i], 1);
+	}
+}
+
 static void
 test_command_check(void **state)
 {
@@ -445,19 +508,12 @@ test_runtime_dies_and_adopts(void **state)
 	stage_kill(w);
 	assert_int_equal(kill((pid_t)pid, 0), 0);
 	/* One ends by itself while nobody watches, one loses its monitor. */
-	char path[300], line[64];
+	char path[300];
 	snprintf(path, sizeof(path), "%s/data/containers/upper/%llu.1/upper/tmp", stage_scratch(w),
 		 (unsigned long long)ends);
 	rootfs_folder(path);
 	snprintf(path, sizeof(path), "/proc/%u/root/tmp/go", (unsigned)third);
-	snprintf(path, sizeof(path), "/proc/%u/stat", third);
-	FILE *f = fopen(path, "re");
-	unsigned parent = 0;
-	assert_non_null(f);
-	assert_true(fgets(line, sizeof(line), f) != NULL);
-	fclose(f);
-	assert_int_equal(sscanf(strrchr(line, ')') + 1, " %*c %u", &parent), 1);
-	assert_int_equal(kill((pid_t)parent, SIGKILL), 0);
+	assert_int_equal(kill(parent_of(third), SIGKILL), 0);
 	stage_start(w);
 	const struct msg_container *row = stage_wait(w, runs, MSG_CONTAINER_RUNNING, 1);
 	assert_int_equal(row->pid, pid);
@@ -529,6 +585,7 @@ main(void)
 		cmocka_unit_test(test_logs_follow_over_rotation_and_attempts),
 		cmocka_unit_test(test_memory_limit),
 		cmocka_unit_test(test_stop_in_time_and_not),
+		cmocka_unit_test(test_stop_without_its_monitor),
 		cmocka_unit_test(test_command_check),
 		cmocka_unit_test(test_volumes),
 		cmocka_unit_test(test_failures_have_reasons),
