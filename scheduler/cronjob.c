@@ -2,8 +2,7 @@
 /*
  * One cron, from its times to its runs. Each step that must be kept is a transaction of its own,
  * one at a time; the next step follows when memory says that the one before is in the store. What
- * is not kept is found again: a firing that is due, from the run that names it; how far a run is,
- * from the run. Only the end of a run is written once more, so that it outlives the run.
+ * is not kept is found again. What becomes of a time once it is written down is in cronjob_run.c.
  *
  * The wall clock says which times are due, nothing else: waiting is done by the other one, and the
  * wall clock is looked at again at least every LOOK_S, since it may be set.
@@ -11,24 +10,20 @@
 #include "scheduler/cronjob.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "scheduler/capacity.h"
-#include "scheduler/create.h"
+#include "scheduler/cronjob_run.h"
 #include "scheduler/cronjob_write.h"
 #include "scheduler/event.h"
 #include "scheduler/firing.h"
-#include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
-#include "scheduler/request.h"
 
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS INT64_C(1000000000)
 
-enum { LOOK_S = 5, BUSY_MS = 20, AGAIN_MS = 5000, SOON_MS = 1, NEWS_S = 60 };
+enum { LOOK_S = 5, BUSY_MS = 20, AGAIN_MS = 5000, SOON_MS = 1 };
 
 static_assert((int)MSG_FIRING_ON_TIME == FIRING_ON_TIME, "reasons");
 static_assert((int)MSG_FIRING_CAUGHT_UP == FIRING_CAUGHT_UP, "reasons");
@@ -117,19 +112,6 @@ wall_s(const struct model *m)
 	return m->wall_ns / SECOND_NS;
 }
 
-static bool
-runtime_is_known(const struct model *m)
-{
-	return m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
-}
-
-static bool
-is_removed(const struct deployment *d)
-{
-	return d->gone || d->lost ||
-	       (d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE);
-}
-
 const struct doc_service *
 cronjob_in_force(struct model *m, struct service *s)
 {
@@ -138,8 +120,15 @@ cronjob_in_force(struct model *m, struct service *s)
 	return spec && spec->rtype == DOC_RTYPE_CRON ? spec : NULL;
 }
 
-static bool
-is_over(const struct replica *p)
+bool
+cronjob_is_removed(const struct deployment *d)
+{
+	return d->gone || d->lost ||
+	       (d->operation && d->operation->row.kind == MSG_OPERATION_REMOVE);
+}
+
+bool
+cronjob_is_over(const struct replica *p)
 {
 	return p->life.state == MSG_REPLICA_STOPPED || p->life.state == MSG_REPLICA_FAILED;
 }
@@ -149,7 +138,7 @@ cronjob_is_under_way(const struct model *m, const struct replica *p)
 {
 	bool lost = !p->remote && !text_equal(p->row.boot, m->boot) && !p->has_container;
 
-	return p->row.job && !p->life.gone && !is_over(p) && !lost;
+	return p->row.job && !p->life.gone && !cronjob_is_over(p) && !lost;
 }
 
 static uint32_t
@@ -165,22 +154,6 @@ count_runs(const struct model *m, const struct service *s)
 	return count;
 }
 
-static struct cronjob_firing *
-firing_of(const struct service *s, uint64_t id)
-{
-	struct list *it, *next;
-
-	if (!s->cron || !id)
-		return NULL;
-	list_each (it, next, &s->cron->firings) {
-		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
-
-		if (f->row.id == id)
-			return f;
-	}
-	return NULL;
-}
-
 static bool
 is_recorded(const struct cronjob *job, int64_t at_s)
 {
@@ -193,116 +166,7 @@ is_recorded(const struct cronjob *job, int64_t at_s)
 	return false;
 }
 
-/* ---- runs and their firings ---- */
-
-/* The run that was made for a firing after the ones that were lost. */
-static struct replica *
-run_of(const struct service *s, const struct store_firing *f)
-{
-	struct replica *found = NULL;
-	struct list *it, *next;
-
-	list_each (it, next, &s->replicas) {
-		struct replica *p = container_of(it, struct replica, link);
-
-		if (p->row.firing == f->id && p->row.index > f->index)
-			found = p;
-	}
-	return found;
-}
-
-static void
-take_run(struct cronjob_firing *f, const struct replica *p)
-{
-	f->row.state = MSG_FIRING_STARTED;
-	f->row.replica = p->row.id;
-	f->row.index = p->row.index;
-	memset(&f->row.why, 0, sizeof(f->row.why));
-}
-
-static void
-take_end(struct model *m, struct cronjob_firing *f, const struct replica *p)
-{
-	bool lost =
-		p && (p->has_ended ? p->ended.lease_over != 0 : p->reason.kind == ERR_INTERRUPTED);
-	int32_t status = -1;
-
-	f->row.state = lost ? MSG_FIRING_LOST : MSG_FIRING_DONE;
-	f->row.ended_wall_ns = m->wall_ns;
-	f->dirty = true;
-	if (p && p->has_ended) {
-		if (p->ended.state == MSG_CONTAINER_EXITED)
-			status = p->ended.exit_status;
-		f->row.exit_signal = p->ended.exit_signal;
-		if (p->ended.exited_wall_ns)
-			f->row.ended_wall_ns = p->ended.exited_wall_ns;
-	}
-	f->row.exit_status = (uint32_t)status;
-	if (p)
-		f->row.why = p->reason;
-}
-
-static bool
-may_retry(const struct doc_service *spec, const struct service *s, const struct store_firing *f)
-{
-	return spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY && f->tries < CRONJOB_TRIES_MAX &&
-	       !s->cron->row.disabled && !s->cron->row.halted;
-}
-
-/* It is to be run once more, by that node. */
-static void
-retry(struct model *m, struct cronjob_firing *f, uint32_t owner)
-{
-	f->row.state = MSG_FIRING_DUE;
-	f->row.owner = owner;
-	f->row.tries++;
-	memset(&f->row.why, 0, sizeof(f->row.why));
-	f->dirty = true;
-	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
-}
-
-/* Brings the firings up to what is known of their runs. */
-static void
-settle(struct model *m, struct service *s, const struct doc_service *spec)
-{
-	struct list *it, *next;
-
-	list_each (it, next, &s->cron->firings) {
-		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
-		struct replica *p;
-
-		if (f->row.state == MSG_FIRING_DUE && (p = run_of(s, &f->row)))
-			take_run(f, p);
-		/* How a run of another node ended that one says. */
-		if (f->row.state != MSG_FIRING_STARTED ||
-		    (f->row.owner && f->row.owner != m->node_id))
-			continue;
-		p = model_replica(m, f->row.replica);
-		if (p && is_over(p) && p->has_ended && p->ended.lease_over &&
-		    may_retry(spec, s, &f->row))
-			retry(m, f, m->node_id);
-		else if (p ? is_over(p) : f->row.owner == m->node_id)
-			take_end(m, f, p);
-	}
-}
-
-bool
-cronjob_keeps(struct model *m, struct replica *p)
-{
-	struct cronjob_firing *f = firing_of(p->service, p->row.firing);
-	const struct doc_service *spec = f ? cronjob_in_force(m, p->service) : NULL;
-
-	if (!spec || spec->cron.on_loss != DOC_ON_LOSS_RETRY || f->row.replica != p->row.id ||
-	    is_removed(p->service->deployment))
-		return false;
-	if (f->row.state == MSG_FIRING_DUE)
-		return f->dirty;
-	if (f->row.state != MSG_FIRING_STARTED || f->row.tries >= CRONJOB_TRIES_MAX ||
-	    p->life.order != LIFECYCLE_RUN || p->has_container || !runtime_is_known(m))
-		return false;
-	retry(m, f, f->row.owner);
-	return true;
-}
+/* ---- overlap ---- */
 
 const struct replica *
 cronjob_follows(struct model *m, const struct replica *p)
@@ -361,180 +225,6 @@ cronjob_replace(struct model *m, const struct doc_service *spec, struct replica 
 			      p->service->row.name, p->row.index);
 		reconcile_order(m, other, LIFECYCLE_STOP);
 	}
-}
-
-/* ---- starting what is due ---- */
-
-static void
-lose(struct model *m, struct service *s, struct cronjob_firing *f, const struct err *why)
-{
-	char at[48];
-
-	f->row.state = MSG_FIRING_LOST;
-	f->row.ended_wall_ns = m->wall_ns;
-	msg_reason_from(why, &f->row.why);
-	f->dirty = true;
-	text_time(f->row.at_s * SECOND_NS, 0, at, sizeof(at));
-	event_deployment(m, s->deployment, s, "cron.lost", LOG_ERROR, &f->row.why,
-			 "%s was not run for %s", s->row.name, at);
-}
-
-/* 1: another node takes it instead. */
-static int
-find_room(struct model *m, struct service *s, const struct doc_service *spec,
-	  struct cronjob_firing *f, struct err *err)
-{
-	struct capacity_want want = {spec, 1};
-	uint32_t owner;
-
-	if (!m->placing)
-		return capacity_check(m, NULL, s->deployment->row.name, &want, 1, err);
-	if (placing_check_here(m->placing, s, err) == 0)
-		return 0;
-	owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, err);
-	if (!owner || owner == m->node_id)
-		return -1;
-	f->row.owner = owner;
-	f->dirty = true;
-	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
-	return 1;
-}
-
-static int
-make_run(struct model *m, struct service *s, const struct doc_service *spec,
-	 struct cronjob_firing *f, struct err *err)
-{
-	char at[48];
-	int rc = find_room(m, s, spec, f, err);
-
-	if (rc != 0)
-		return rc < 0 ? -1 : 0;
-	request_forget_runs(m, s);
-	struct replica *p = create_run(m, s, NULL, &f->row, err);
-	if (!p)
-		return -1;
-	take_run(f, p);
-	text_time(f->row.at_s * SECOND_NS, 0, at, sizeof(at));
-	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s, for %s", p->row.index,
-		      s->row.name, at);
-	cronjob_replace(m, spec, p);
-	return 0;
-}
-
-/* It may have been recorded by a process that ended then: it was not started, but its time may be
- * over. */
-static bool
-is_stale(const struct model *m, const struct cronjob_firing *f)
-{
-	/* The clock of who recorded it may be another one. */
-	int64_t grace_s = f->found ? FIRING_GRACE_S : NEWS_S;
-
-	return (f->found || f->heard) && m->wall_ns - f->row.recorded_wall_ns > grace_s * SECOND_NS;
-}
-
-static bool
-start_firing(struct model *m, struct service *s, const struct doc_service *spec,
-	     struct cronjob_firing *f)
-{
-	bool retry = spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY;
-	bool first = !f->row.why.kind;
-	struct err err = {0};
-
-	if (!spec || s->cron->row.disabled || s->cron->row.halted) {
-		err_set(&err, ERR_INTERRUPTED, "it was %s before its run began",
-			!spec                   ? "removed"
-			: s->cron->row.disabled ? "disabled"
-						: "stopped");
-		lose(m, s, f, &err);
-		return true;
-	}
-	if (is_stale(m, f) && !retry) {
-		err_set(&err, ERR_INTERRUPTED, "the node ended before its run began");
-		err_fix(&err,
-			"zlayer cron trigger %s/%s; to have such times made up for: "
-			"cron: {on_loss: retry}",
-			s->deployment->row.name, s->row.name);
-		lose(m, s, f, &err);
-		return true;
-	}
-	if (make_run(m, s, spec, f, &err) == 0)
-		return true;
-	if (!retry) {
-		lose(m, s, f, &err);
-		return true;
-	}
-	msg_reason_from(&err, &f->row.why);
-	if (first)
-		log_err(LOG_WARN, "a run of a cron cannot be made yet", &err);
-	s->cron->retry_ns = m->now_ns + AGAIN_MS * MS_NS;
-	model_wake_at(m, s->cron->retry_ns);
-	return false;
-}
-
-static bool
-start_due(struct model *m, struct service *s, const struct doc_service *spec)
-{
-	struct list *it, *next;
-
-	list_each (it, next, &s->cron->firings) {
-		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
-
-		if (f->row.state == MSG_FIRING_DUE && !f->dirty && f->row.owner == m->node_id)
-			return start_firing(m, s, spec, f);
-	}
-	return false;
-}
-
-/* ---- nodes that are gone ---- */
-
-static void
-say_gone(const struct service *s, const struct store_firing *f, struct err *err)
-{
-	err_set(err, ERR_INTERRUPTED, "its node (%u) went away before it was known to have ended",
-		f->owner);
-	err_fix(err,
-		"zlayer cron trigger %s/%s; to have such times run again: cron: {on_loss: retry}",
-		s->deployment->row.name, s->row.name);
-}
-
-/* What became of their runs nobody can say. One at a time: it is written before the next. */
-static bool
-take_from_the_gone(struct model *m, struct service *s, const struct doc_service *spec)
-{
-	struct list *it, *next;
-
-	if (!m->placing || !model_conducts(m, s->deployment))
-		return false;
-	list_each (it, next, &s->cron->firings) {
-		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
-		struct err err = {0};
-
-		if ((f->row.state != MSG_FIRING_DUE && f->row.state != MSG_FIRING_STARTED) ||
-		    f->dirty || !placing_is_gone(m->placing, f->row.owner))
-			continue;
-		if (may_retry(spec, s, &f->row)) {
-			uint32_t owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, &err);
-
-			retry(m, f, owner ? owner : m->node_id);
-		} else {
-			say_gone(s, &f->row, &err);
-			lose(m, s, f, &err);
-		}
-		return true;
-	}
-	return false;
-}
-
-/* The node that is to make the run; when none can, the one that writes it down says why. */
-static uint32_t
-owner_of(struct model *m, const struct service *s, int64_t at_s)
-{
-	struct err ignored = {0};
-	uint32_t owner = 0;
-
-	if (m->placing)
-		owner = placing_pick(m->placing, s, (uint32_t)at_s, &ignored);
-	return owner ? owner : m->node_id;
 }
 
 /* ---- keeping ---- */
@@ -596,7 +286,7 @@ record(struct model *m, struct service *s, const struct firing_step *step)
 		.reason = (uint32_t)step->reason,
 		.skipped = step->skipped,
 		.skipped_more = step->skipped_more,
-		.owner = owner_of(m, s, step->at_s),
+		.owner = cronjob_run_owner(m, s, step->at_s),
 		.recorded_wall_ns = m->wall_ns,
 		.exit_status = (uint32_t)-1,
 	};
@@ -674,12 +364,12 @@ advance(struct model *m, struct service *s, const struct doc_service *spec)
 
 	if (s->cron->unread)
 		return read_again(m, s);
-	settle(m, s, spec);
+	cronjob_run_settle(m, s, spec);
 	if (conducts && row_differs(m, s, spec, &row))
 		return cronjob_write(m, s, &(struct cronjob_change){.row = &row});
-	if (take_from_the_gone(m, s, spec) || is_dirty(s->cron))
+	if (cronjob_run_take_gone(m, s, spec) || is_dirty(s->cron))
 		return cronjob_write(m, s, &(struct cronjob_change){0});
-	if (start_due(m, s, spec))
+	if (cronjob_run_start(m, s, spec))
 		return true;
 	if (!conducts || !spec || s->cron->row.disabled || s->cron->row.halted ||
 	    m->now_ns < s->cron->retry_ns)
@@ -692,7 +382,7 @@ cronjob_look(struct model *m, struct service *s)
 {
 	const struct doc_service *spec;
 
-	if (is_removed(s->deployment))
+	if (cronjob_is_removed(s->deployment))
 		return false;
 	spec = cronjob_in_force(m, s);
 	if (!spec && !s->cron)
@@ -701,7 +391,7 @@ cronjob_look(struct model *m, struct service *s)
 		model_wake_at(m, m->now_ns + AGAIN_MS * MS_NS);
 		return false;
 	}
-	if (!runtime_is_known(m))
+	if (!model_knows_runtime(m))
 		return false;
 	if (store_busy(m->store)) {
 		model_wake_at(m, m->now_ns + BUSY_MS * MS_NS);

@@ -53,12 +53,12 @@ bool cronjob_look(struct model *m, struct service *s);
 
 /* The service as the revision that serves has it, if it is a cron there; else NULL. */
 const struct doc_service *cronjob_in_force(struct model *m, struct service *s);
+/* It and all that belongs to it goes. */
+bool cronjob_is_removed(const struct deployment *d);
+bool cronjob_is_over(const struct replica *p);
 /* Neither ended nor lost with the machine that it ran on. */
 bool cronjob_is_under_way(const struct model *m, const struct replica *p);
 
-/* A run that the machine's end cut off is to be made again, and that is not written yet: it must
- * not be ended before. */
-bool cronjob_keeps(struct model *m, struct replica *p);
 /* The run that has to end before p may start (overlap: replace); NULL: there is none. */
 const struct replica *cronjob_follows(struct model *m, const struct replica *p);
 /* By hand: whether the document lets another run begin now. */

@@ -8,7 +8,7 @@
 
 #include <string.h>
 #include "base/text.h"
-#include "scheduler/cronjob.h"
+#include "scheduler/cronjob_run.h"
 #include "scheduler/event.h"
 #include "scheduler/reconcile.h"
 
@@ -121,8 +121,7 @@ cut_off(struct model *m, struct replica *p)
 {
 	struct err err = {0};
 
-	if (p->life.order != LIFECYCLE_RUN || p->has_container || !m->runtime ||
-	    !ring_table_version(m->runtime, MSG_TABLE_CONTAINER))
+	if (p->life.order != LIFECYCLE_RUN || p->has_container || !model_knows_runtime(m))
 		return;
 	err_set(&err, ERR_INTERRUPTED, "the machine was restarted while run %u was under way",
 		p->row.index);
@@ -162,14 +161,14 @@ look_at_replica(struct model *m, struct replica *p)
 	/* A job that the machine's end may have cut off is not run a second time. */
 	if (p->row.job && !text_equal(p->row.boot, m->boot)) {
 		p->held = true;
-		if (!cronjob_keeps(m, p))
+		if (!cronjob_run_keeps(m, p))
 			cut_off(m, p);
 		return;
 	}
 	if (p->released || p->life.order != LIFECYCLE_RUN || !spec)
 		return;
 	/* Where it is is only remembered: if that is not so, nothing may start meanwhile. */
-	if (!m->runtime || !ring_table_version(m->runtime, MSG_TABLE_CONTAINER)) {
+	if (!model_knows_runtime(m)) {
 		p->held = spec->depends_count > 0;
 		return;
 	}

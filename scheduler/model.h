@@ -230,6 +230,8 @@ void model_close(struct model *m);
 bool model_conducts(const struct model *m, const struct deployment *d);
 /* Other nodes have a part in what is wanted: shared rows are written apart from local ones. */
 bool model_is_shared(const struct model *m);
+/* The runtime has said what runs: before that nothing is known of it. */
+bool model_knows_runtime(const struct model *m);
 /* From the loop: something has changed. */
 void model_stir(struct model *m);
 

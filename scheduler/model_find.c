@@ -80,6 +80,12 @@ model_is_shared(const struct model *m)
 }
 
 bool
+model_knows_runtime(const struct model *m)
+{
+	return m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
+}
+
+bool
 model_conducts(const struct model *m, const struct deployment *d)
 {
 	if (m->placing)

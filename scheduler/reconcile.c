@@ -105,7 +105,7 @@ look_at_container(struct model *m, struct replica *p, struct lifecycle_event *e)
 	struct msg_container *c = &p->container;
 	uint32_t oom_before = p->has_container && c->attempt == p->life.attempt ? c->oom_killed : 0;
 
-	e->runtime_known = m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
+	e->runtime_known = model_knows_runtime(m);
 	if (row) {
 		*c = *row;
 		c->image_digest[sizeof(c->image_digest) - 1] = 0;

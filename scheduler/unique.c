@@ -131,12 +131,6 @@ drop(struct unique *u)
 /* ---- what lives ---- */
 
 static bool
-runtime_is_known(const struct model *m)
-{
-	return m->runtime && ring_table_version(m->runtime, MSG_TABLE_CONTAINER) > 0;
-}
-
-static bool
 lives(const struct replica *p)
 {
 	const struct msg_container *c = &p->container;
@@ -163,7 +157,7 @@ has_stopped(const struct unique *u)
 	bool ended = (p->life.gone && u->seen) || (p->life.order != LIFECYCLE_RUN && has_ended(p) &&
 						   p->container.attempt == p->life.attempt);
 
-	return runtime_is_known(u->m) && !lives(p) && (over || ended);
+	return model_knows_runtime(u->m) && !lives(p) && (over || ended);
 }
 
 /* What its document says; as long as that cannot be read, what was so before. */
@@ -178,7 +172,7 @@ is_unique(struct model *m, struct replica *p)
 		return spec->cron.on_loss == DOC_ON_LOSS_RETRY;
 	if (spec)
 		return spec->scale.unique;
-	return p->unique || !runtime_is_known(m) ||
+	return p->unique || !model_knows_runtime(m) ||
 	       (p->has_container && p->container.lease_until_ns);
 }
 
@@ -530,7 +524,7 @@ look_alone(struct model *m, struct replica *p)
 
 	if (lives(p))
 		return;
-	if (!runtime_is_known(m)) {
+	if (!model_knows_runtime(m)) {
 		p->held = true;
 		return;
 	}
@@ -582,7 +576,7 @@ look_at(struct model *m, struct replica *p)
 			look_alone(m, p);
 		return;
 	}
-	if (!p->unique && runtime_is_known(m))
+	if (!p->unique && model_knows_runtime(m))
 		make(m, p);
 	if (!p->unique) {
 		p->held = true;
