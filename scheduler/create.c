@@ -167,12 +167,12 @@ create_run(struct model *m, struct service *s, const struct words *args,
 		if (p->row.index >= index)
 			index = p->row.index + 1;
 	}
-	/* The run before may have gone with its node: what names a firing is found by its number.
-	 */
+	/* The run before may have gone with its node. */
 	if (firing && index <= firing->index)
 		index = firing->index + 1;
 	text_copy(row.boot, sizeof(row.boot), m->boot);
 	row.firing = firing ? firing->id : 0;
+	row.tries = firing ? firing->tries : 0;
 	row.due_s = firing ? firing->at_s : 0;
 	if (m->placing)
 		row.id = placing_run_id(m->placing);

@@ -15,7 +15,9 @@
  * is due (placing_pick): the firing names it, and that node makes the run and brings the firing to
  * its end. When it is gone, the conductor ends the firing, or (on_loss: retry) gives it to another
  * node. The run there does not begin before the lost one is dead: each such run has a lease
- * (unique.h). A run that its node has killed for want of its lease counts as lost.
+ * (unique.h). A run that its node has killed for want of its lease counts as lost. One that had not
+ * started gives way when its node hears that another one was given the firing, and does not start
+ * before it could have heard.
  * Threading: the loop's.
  */
 
@@ -30,9 +32,11 @@ enum {
 struct cronjob_firing {
 	struct list link;
 	struct store_firing row;
-	bool dirty; /* memory is ahead of the store in what must be kept */
-	bool found; /* it was in the store when this process began, */
-	bool heard; /* or came from another node since */
+	bool dirty;           /* memory is ahead of the store in what must be kept */
+	bool found;           /* it was in the store when this process began, */
+	bool heard;           /* or came from another node since */
+	uint64_t asked_epoch; /* the lease of its run, for which it is written once more, */
+	uint64_t sure_epoch;  /* and with which it was */
 };
 
 struct cronjob {

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From a firing to the end of its run. Only the end of a run is written once more, so that it
- * outlives the run; what lies before is found again: a run names its firing.
+ * outlives the run; what lies before is found again: a run names its firing, and the how-manieth
+ * try of it it is.
+ *
+ * A node that was cut off does not know yet that another one was given its firing, and may have
+ * done it since. So a run that may be made again (cron.on_loss: retry) starts only when its firing
+ * was written once more after its lease was had: that fails if somebody has changed the firing.
  */
 #include "scheduler/cronjob_run.h"
 
@@ -13,12 +18,13 @@
 #include "scheduler/event.h"
 #include "scheduler/firing.h"
 #include "scheduler/placing.h"
+#include "scheduler/reconcile.h"
 #include "scheduler/request.h"
 
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS INT64_C(1000000000)
 
-enum { AGAIN_MS = 5000, SOON_MS = 1, NEWS_S = 60 };
+enum { AGAIN_MS = 5000, ASK_MS = 20, SOON_MS = 1, NEWS_S = 60 };
 
 /* ---- runs and their firings ---- */
 
@@ -38,7 +44,7 @@ firing_of(const struct service *s, uint64_t id)
 	return NULL;
 }
 
-/* The run that was made for a firing after the ones that were lost. */
+/* The run of this node that was made for this try. */
 static struct replica *
 run_of(const struct service *s, const struct store_firing *f)
 {
@@ -48,7 +54,7 @@ run_of(const struct service *s, const struct store_firing *f)
 	list_each (it, next, &s->replicas) {
 		struct replica *p = container_of(it, struct replica, link);
 
-		if (p->row.firing == f->id && p->row.index > f->index)
+		if (p->row.firing == f->id && p->row.tries == f->tries)
 			found = p;
 	}
 	return found;
@@ -86,10 +92,16 @@ take_end(struct model *m, struct cronjob_firing *f, const struct replica *p)
 }
 
 static bool
+retries(const struct doc_service *spec)
+{
+	return spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY;
+}
+
+static bool
 may_retry(const struct doc_service *spec, const struct service *s, const struct store_firing *f)
 {
-	return spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY && f->tries < CRONJOB_TRIES_MAX &&
-	       !s->cron->row.disabled && !s->cron->row.halted;
+	return retries(spec) && f->tries < CRONJOB_TRIES_MAX && !s->cron->row.disabled &&
+	       !s->cron->row.halted;
 }
 
 /* It is to be run once more, by that node. */
@@ -104,21 +116,73 @@ retry(struct model *m, struct cronjob_firing *f, uint32_t owner)
 	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
 }
 
-/* Brings the firings up to what is known of their runs. */
+/* As far as this node knows. */
+static bool
+is_ours(const struct model *m, const struct cronjob_firing *f)
+{
+	return !f->row.owner || f->row.owner == m->node_id;
+}
+
+static bool
+is_for(const struct model *m, const struct cronjob_firing *f, const struct replica *p)
+{
+	return is_ours(m, f) && f->row.tries == p->row.tries &&
+	       (f->row.state == MSG_FIRING_DUE || f->row.state == MSG_FIRING_STARTED);
+}
+
+/* Runs whose firing another node was given, or this one again, or nobody any more. */
+static void
+give_way(struct model *m, struct service *s)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas) {
+		struct replica *p = container_of(it, struct replica, link);
+		const struct cronjob_firing *f = p->remote ? NULL : firing_of(s, p->row.firing);
+		struct err err = {0};
+
+		/* Those that the machine's end cut off are told of elsewhere. */
+		if (!f || f->dirty || p->life.order != LIFECYCLE_RUN || cronjob_is_over(p) ||
+		    !text_equal(p->row.boot, m->boot) || is_for(m, f, p))
+			continue;
+		err_set(&err, ERR_INTERRUPTED, "its time was given to %s meanwhile",
+			is_ours(m, f) ? "another run" : "another node");
+		msg_reason_from(&err, &p->reason);
+		event_replica(m, p, "job.ended", LOG_WARN, &p->reason, "run %u of %s gives way",
+			      p->row.index, s->row.name);
+		reconcile_order(m, p, LIFECYCLE_STOP);
+	}
+}
+
+/* The lease is had: is the firing still this node's? */
+static void
+make_sure(struct model *m, struct cronjob_firing *f, const struct replica *p,
+	  const struct doc_service *spec)
+{
+	if (!model_is_shared(m) || !retries(spec) || !p || !p->lease_epoch ||
+	    f->sure_epoch == p->lease_epoch)
+		return;
+	f->asked_epoch = p->lease_epoch;
+	f->dirty = true;
+}
+
+/* How a run of another node ended that one says. */
 void
 cronjob_run_settle(struct model *m, struct service *s, const struct doc_service *spec)
 {
 	struct list *it, *next;
 
+	if (retries(spec))
+		give_way(m, s);
 	list_each (it, next, &s->cron->firings) {
 		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
 		struct replica *p;
 
+		if (!is_ours(m, f))
+			continue;
 		if (f->row.state == MSG_FIRING_DUE && (p = run_of(s, &f->row)))
 			take_run(f, p);
-		/* How a run of another node ended that one says. */
-		if (f->row.state != MSG_FIRING_STARTED ||
-		    (f->row.owner && f->row.owner != m->node_id))
+		if (f->row.state != MSG_FIRING_STARTED)
 			continue;
 		p = model_replica(m, f->row.replica);
 		if (p && cronjob_is_over(p) && p->has_ended && p->ended.lease_over &&
@@ -126,7 +190,22 @@ cronjob_run_settle(struct model *m, struct service *s, const struct doc_service 
 			retry(m, f, m->node_id);
 		else if (p ? cronjob_is_over(p) : f->row.owner == m->node_id)
 			take_end(m, f, p);
+		else
+			make_sure(m, f, p, spec);
 	}
+}
+
+bool
+cronjob_run_may_begin(struct model *m, const struct replica *p)
+{
+	const struct cronjob_firing *f = firing_of(p->service, p->row.firing);
+
+	if (!f || !retries(cronjob_in_force(m, p->service)) ||
+	    (is_for(m, f, p) && f->sure_epoch == p->lease_epoch))
+		return true;
+	if (f->asked_epoch != p->lease_epoch)
+		model_wake_at(m, m->now_ns + ASK_MS * MS_NS);
+	return false;
 }
 
 bool
@@ -135,7 +214,7 @@ cronjob_run_keeps(struct model *m, struct replica *p)
 	struct cronjob_firing *f = firing_of(p->service, p->row.firing);
 	const struct doc_service *spec = f ? cronjob_in_force(m, p->service) : NULL;
 
-	if (!spec || spec->cron.on_loss != DOC_ON_LOSS_RETRY || f->row.replica != p->row.id ||
+	if (!retries(spec) || f->row.replica != p->row.id || !is_ours(m, f) ||
 	    cronjob_is_removed(p->service->deployment))
 		return false;
 	if (f->row.state == MSG_FIRING_DUE)

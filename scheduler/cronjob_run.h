@@ -19,5 +19,8 @@ uint32_t cronjob_run_owner(struct model *m, const struct service *s, int64_t at_
 /* A run that the machine's end cut off is to be made again, and that is not written yet: it must
  * not be ended before. */
 bool cronjob_run_keeps(struct model *m, struct replica *p);
+/* Of a run with a lease that does not live: its firing was still this node's after the lease was
+ * had. Looks again when that is to be asked. */
+bool cronjob_run_may_begin(struct model *m, const struct replica *p);
 
 #endif

@@ -23,6 +23,7 @@ struct change {
 	struct store_cron row;
 	struct cronjob_firing *fresh; /* ours until memory has it */
 	struct store_firing changed[FIRINGS_MAX];
+	uint64_t asked_epochs[FIRINGS_MAX];
 	size_t count;
 	uint64_t dropped; /* 0: none */
 };
@@ -57,13 +58,14 @@ drop(struct cronjob *job, uint64_t id)
 
 /* It may have changed again since the copy was made. */
 static void
-take_changed(struct cronjob *job, const struct store_firing *row)
+take_changed(struct cronjob *job, const struct store_firing *row, uint64_t asked_epoch)
 {
 	struct cronjob_firing *f = find(job, row->id);
 
 	if (!f)
 		return;
 	f->row.version = row->version;
+	f->sure_epoch = asked_epoch;
 	f->dirty = memcmp(&f->row, row, sizeof(*row)) != 0;
 }
 
@@ -110,7 +112,7 @@ take_over(struct change *w, struct service *s)
 		job->asked = false;
 	}
 	for (size_t i = 0; i < w->count; i++)
-		take_changed(job, &w->changed[i]);
+		take_changed(job, &w->changed[i], w->asked_epochs[i]);
 	if (w->dropped)
 		drop(job, w->dropped);
 	if (w->fresh) {
@@ -163,6 +165,7 @@ put_changed(struct change *w, struct cronjob *job, struct err *err)
 		if (!f->dirty || w->count == FIRINGS_MAX)
 			continue;
 		memcpy(&w->changed[w->count], &f->row, sizeof(f->row));
+		w->asked_epochs[w->count] = f->asked_epoch;
 		if (store_put(w->m->store, STORE_FIRING, &w->changed[w->count++], err) < 0)
 			return -1;
 	}
@@ -289,6 +292,10 @@ read_firing(void *arg, const void *row)
 	if (added) {
 		added->found = before && before->found;
 		added->heard = !before || before->heard;
+	}
+	if (added && before && before->row.version == f->version) {
+		added->asked_epoch = before->asked_epoch;
+		added->sure_epoch = before->sure_epoch;
 	}
 }
 

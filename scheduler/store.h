@@ -124,6 +124,7 @@ struct store_replica {
 	char address[ADDR_TEXT_BYTES]; /* when it was ready last; "" never */
 	char boot[40];                 /* the machine's boot in which that was; a job's: it began */
 	uint32_t job;                  /* a run of a job: ends by itself, and is kept as history */
+	uint32_t tries;                /* of the firing, that were lost before */
 	uint64_t firing;               /* of a cron, that asked for the run; 0: somebody else did */
 	int64_t due_s;                 /* the firing's time */
 };

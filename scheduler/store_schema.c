@@ -114,8 +114,11 @@ static const char voters[] =
 /* The last restore, by what it was asked with. */
 static const char restores[] = "ALTER TABLE clusters ADD COLUMN restored TEXT NOT NULL DEFAULT '';";
 
+/* Which try of its firing a run is. */
+static const char tries[] = "ALTER TABLE replicas ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons, terms, voters, restores,
+	first, copies, jobs, clusters, crons, terms, voters, restores, tries,
 };
 
 size_t

@@ -88,6 +88,7 @@ static const struct store_column replica[] = {
 	U32(store_replica, job),
 	U64(store_replica, firing),
 	I64(store_replica, due_s),
+	U32(store_replica, tries),
 };
 
 static const struct store_column operation[] = {

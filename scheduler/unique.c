@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/cronjob_run.h"
 #include "scheduler/event.h"
 #include "scheduler/store_lease.h"
 #include "scheduler/store_role.h"
@@ -496,6 +497,19 @@ hold(struct unique *u)
 		      p->service->row.name, p->row.index, p->waits.what);
 }
 
+/* Who has the lease may have been cut off when another node was given what it is for. */
+static void
+hold_unsure(struct replica *p)
+{
+	struct err err = {0};
+
+	p->held = true;
+	if (p->waits.kind)
+		return;
+	err_set(&err, ERR_CONFLICT, "it waits until the store has heard that it begins");
+	msg_reason_from(&err, &p->waits);
+}
+
 /* ---- alone ---- */
 
 /* Another one of the same name, which is to be gone before this one begins. */
@@ -589,6 +603,8 @@ look_at(struct model *m, struct replica *p)
 		return;
 	}
 	p->lease_epoch = p->unique->base | p->unique->t.epoch;
+	if (p->row.job && !lives(p) && !cronjob_run_may_begin(m, p))
+		hold_unsure(p);
 }
 
 static void

@@ -320,6 +320,25 @@ test_no_memory(void **state)
 	"    cron: {on_loss: " on_loss "}\n" \
 	"    image: {name: tidy}\n"
 
+#define YEARLY(on_loss)                        \
+	"version: v1\n"                        \
+	"deployment: shop\n"                   \
+	"services:\n"                          \
+	"  tidy:\n"                            \
+	"    rtype: cron\n"                    \
+	"    schedule: \"0 0 0 1 1 * 2199\"\n" \
+	"    cron: {on_loss: " on_loss "}\n"   \
+	"    image: {name: tidy}\n"
+
+static void
+given(void *arg, const struct err *err)
+{
+	bool *ended = arg;
+
+	assert_null(err);
+	*ended = true;
+}
+
 static void
 until_it_runs(const char *text)
 {
@@ -363,6 +382,145 @@ test_a_run_that_is_made_again(void **state)
 	assert_int_equal(w.worlds[0].started, 2);
 	assert_int_equal(newest()->row.at_s, at_s);
 	assert_int_equal(newest()->row.tries, 1);
+	assert_int_equal(newest()->row.state, MSG_FIRING_STARTED);
+	shared_world_end(&w);
+}
+
+/* As the conductor writes it, on the second node. */
+static void
+give(struct store_firing *row)
+{
+	struct store *s = model(1)->store;
+	struct err err = {0};
+	bool ended = false;
+
+	assert_int_equal(store_begin(s, &err), 0);
+	assert_int_equal(store_put(s, STORE_FIRING, row, &err), 0);
+	store_submit(s, given, &ended);
+	shared_world_deliver(&w);
+	assert_true(ended);
+}
+
+static struct store_firing
+due(uint32_t owner)
+{
+	struct service *s = model_service(model_deployment(model(1), "shop"), "tidy");
+
+	return (struct store_firing){
+		.service = s->row.id,
+		.at_s = 1000,
+		.state = MSG_FIRING_DUE,
+		.reason = MSG_FIRING_ON_TIME,
+		.owner = owner,
+		.recorded_wall_ns = model(1)->wall_ns,
+		.exit_status = (uint32_t)-1,
+	};
+}
+
+static void
+two_with_a_cron(const char *text)
+{
+	struct shared_asked asked;
+
+	shared_world_begin(&w);
+	model(0)->node_id = 1;
+	model(1)->node_id = 2;
+	w.conductor = 1;
+	shared_world_pass(&w, 3);
+	shared_apply(&w, 1, "shop", text, &asked);
+	shared_world_pass(&w, 3);
+}
+
+/* It waits to begin when its node is cut off; another node is given its time, and does it. */
+static void
+test_a_run_whose_time_was_given_away(void **state)
+{
+	struct store_firing f;
+	struct shared_lease *lease;
+	char name[32];
+
+	(void)state;
+	two_with_a_cron(YEARLY("retry"));
+	f = due(1);
+	give(&f);
+	snprintf(name, sizeof(name), "run.%llu", (unsigned long long)f.id);
+	lease = shared_lease(&w.log, name);
+	*lease = (struct shared_lease){.epoch = 4, .until_ns = UINT64_MAX};
+	strcpy(lease->name, name);
+	shared_world_pass(&w, 3);
+	assert_true(own(0)->held);
+	assert_int_equal(w.worlds[0].started, 0);
+	w.nodes[0].cut = true;
+	shared_world_pass(&w, 1);
+	f.owner = 2;
+	f.tries = 1;
+	f.state = MSG_FIRING_DONE;
+	give(&f);
+	lease->until_ns = 0;
+	/* The lease comes before the news. */
+	w.nodes[0].cut = false;
+	for (unsigned i = 0; i < 8; i++) {
+		w.worlds[0].now_ns += NODE_S / 4;
+		w.log.now_ns = w.worlds[0].now_ns;
+		node_turn(&w.worlds[0]);
+	}
+	assert_int_equal(lease->epoch, 5);
+	assert_int_equal(w.worlds[0].started, 0);
+	shared_world_pass(&w, 8);
+	assert_int_equal(w.worlds[0].started, 0);
+	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
+	assert_non_null(strstr(own(0)->reason.what, "was given to another node"));
+	assert_int_equal(newest()->row.state, MSG_FIRING_DONE);
+	shared_world_end(&w);
+}
+
+static bool
+forget_one(void *arg, uint64_t key, const void *container)
+{
+	(void)container;
+	ring_table_remove(arg, MSG_TABLE_CONTAINER, key);
+	return true;
+}
+
+/* Its machine began anew while another node had been given its time. */
+static void
+test_a_time_that_is_another_nodes(void **state)
+{
+	struct store_firing f;
+
+	(void)state;
+	two_with_a_cron(YEARLY("retry"));
+	f = due(1);
+	give(&f);
+	shared_world_pass(&w, 5);
+	assert_true(runs(0));
+	f = newest()->row;
+	node_stop(&w.worlds[0]);
+	w.worlds[0].boot = "second";
+	ring_table_each(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, forget_one,
+			w.worlds[0].runtime);
+	node_sync(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+	f.owner = 3;
+	f.tries = 1;
+	f.state = MSG_FIRING_DUE;
+	f.replica = f.index = 0;
+	give(&f);
+	node_start(&w.worlds[0]);
+	model(0)->node_id = 1;
+	shared_world_hook(&w, 0);
+	shared_world_pass(&w, 5);
+	assert_int_equal(newest()->row.owner, 3);
+	assert_int_equal(newest()->row.tries, 1);
+	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
+	assert_int_equal(w.worlds[0].started, 1);
+	/* And to this one again: the run of before is not the one that is asked for. */
+	f = newest()->row;
+	f.owner = 1;
+	f.tries = 2;
+	give(&f);
+	shared_world_pass(&w, 12);
+	assert_int_equal(w.worlds[0].started, 2);
+	assert_int_equal(newest()->row.tries, 2);
 	assert_int_equal(newest()->row.state, MSG_FIRING_STARTED);
 	shared_world_end(&w);
 }
@@ -430,6 +588,8 @@ main(void)
 		cmocka_unit_test(test_old_epochs_are_not_served),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_a_run_that_is_made_again),
+		cmocka_unit_test(test_a_run_whose_time_was_given_away),
+		cmocka_unit_test(test_a_time_that_is_another_nodes),
 		cmocka_unit_test(test_a_run_that_is_made_once),
 		cmocka_unit_test(test_alone),
 	};
