@@ -35,6 +35,7 @@ struct cronjob_firing {
 	bool dirty;           /* memory is ahead of the store in what must be kept */
 	bool found;           /* it was in the store when this process began, */
 	bool heard;           /* or came from another node since */
+	bool waited;          /* for room on this node */
 	uint64_t asked_epoch; /* the lease of its run, for which it is written once more, */
 	uint64_t sure_epoch;  /* and with which it was */
 };

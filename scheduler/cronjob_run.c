@@ -242,22 +242,28 @@ lose(struct model *m, struct service *s, struct cronjob_firing *f, const struct 
 			 "%s was not run for %s", s->row.name, at);
 }
 
-/* 1: another node takes it instead. */
+/* 1: another node takes it instead. One that has none either does not give it on at once: what a
+ * node knows of the room of others is some seconds old. */
 static int
 find_room(struct model *m, struct service *s, const struct doc_service *spec,
 	  struct cronjob_firing *f, struct err *err)
 {
 	struct capacity_want want = {spec, 1};
+	struct msg_reason why;
 	uint32_t owner;
 
 	if (!m->placing)
 		return capacity_check(m, NULL, s->deployment->row.name, &want, 1, err);
 	if (placing_check_here(m->placing, s, err) == 0)
 		return 0;
+	if (f->row.why.kind && !f->waited)
+		return -1;
+	msg_reason_from(err, &why);
 	owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, err);
 	if (!owner || owner == m->node_id)
 		return -1;
 	f->row.owner = owner;
+	f->row.why = why;
 	f->dirty = true;
 	model_wake_at(m, m->now_ns + SOON_MS * MS_NS);
 	return 1;
@@ -327,6 +333,7 @@ start_firing(struct model *m, struct service *s, const struct doc_service *spec,
 		return true;
 	}
 	msg_reason_from(&err, &f->row.why);
+	f->waited = true;
 	if (first)
 		log_err(LOG_WARN, "a run of a cron cannot be made yet", &err);
 	s->cron->retry_ns = m->now_ns + AGAIN_MS * MS_NS;

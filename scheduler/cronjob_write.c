@@ -294,6 +294,7 @@ read_firing(void *arg, const void *row)
 		added->heard = !before || before->heard;
 	}
 	if (added && before && before->row.version == f->version) {
+		added->waited = before->waited;
 		added->asked_epoch = before->asked_epoch;
 		added->sure_epoch = before->sure_epoch;
 	}

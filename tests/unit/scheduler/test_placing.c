@@ -462,6 +462,69 @@ test_times_of_a_node_that_is_gone(void **state)
 	cell_end();
 }
 
+/* A time of the first node's, which may not run it; the second one may. passed_on: it comes from
+ * another one that had no room. */
+static struct cronjob_firing *
+without_room(const char *text, bool passed_on)
+{
+	cell_begin(2);
+	label(2, "disk=ssd");
+	cell_pass(3);
+	cell_apply("shop", text);
+	cell_pass(20);
+	struct model *m = &cell_node(1)->w.m;
+	struct service *s = model_service(model_deployment(m, "shop"), "tidy");
+	struct store_firing firing = {
+		.service = s->row.id,
+		.at_s = 1000,
+		.state = MSG_FIRING_DUE,
+		.reason = MSG_FIRING_ON_TIME,
+		.owner = 1,
+		.recorded_wall_ns = m->wall_ns,
+		.exit_status = (uint32_t)-1,
+	};
+	if (passed_on)
+		firing.why = (struct msg_reason){.kind = ERR_LIMIT, .what = "has no room"};
+	assert_non_null(cronjob_get(s));
+	assert_true(cronjob_write(m, s, &(struct cronjob_change){.fresh = &firing}));
+	cell_pass(2);
+	return container_of(s->cron->firings.prev, struct cronjob_firing, link);
+}
+
+static void
+test_times_without_room(void **state)
+{
+	static const char selector[] = "    node: {selector: {labels: {disk: ssd}}}\n";
+	char skip[512], retry[512];
+	struct cronjob_firing *f;
+
+	(void)state;
+	snprintf(skip, sizeof(skip), "%s%s", CRON("skip"), selector);
+	snprintf(retry, sizeof(retry), "%s%s", CRON("retry"), selector);
+	f = without_room(skip, false);
+	assert_int_equal(f->row.owner, 2);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	assert_non_null(strstr(f->row.why.what, "has no place on edge-1"));
+	cell_end();
+	/* Not on and on, from one to the next. */
+	f = without_room(skip, true);
+	assert_int_equal(f->row.owner, 1);
+	assert_int_equal(f->row.state, MSG_FIRING_LOST);
+	cell_end();
+	f = without_room(retry, true);
+	assert_int_equal(f->row.owner, 1);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	uint64_t writes =
+		model_service(model_deployment(&cell_node(1)->w.m, "shop"), "tidy")->cron->writes;
+	cell_pass(2);
+	assert_int_equal(
+		model_service(model_deployment(&cell_node(1)->w.m, "shop"), "tidy")->cron->writes,
+		writes);
+	cell_pass(4);
+	assert_int_equal(f->row.owner, 2);
+	cell_end();
+}
+
 int
 main(void)
 {
@@ -480,6 +543,7 @@ main(void)
 		cmocka_unit_test(test_a_node_that_lies),
 		cmocka_unit_test(test_runs_find_a_node),
 		cmocka_unit_test(test_times_of_a_node_that_is_gone),
+		cmocka_unit_test(test_times_without_room),
 	};
 
 	if (!node_libraries())
