@@ -33,9 +33,9 @@ struct cronjob_firing {
 	struct list link;
 	struct store_firing row;
 	bool dirty;           /* memory is ahead of the store in what must be kept */
-	bool found;           /* it was in the store when this process began, */
-	bool heard;           /* or came from another node since */
+	bool found;           /* in the store when this process began, and not written since */
 	bool waited;          /* for room on this node */
+	uint64_t since_ns;    /* when this process heard of it, or wrote it */
 	uint64_t asked_epoch; /* the lease of its run, for which it is written once more, */
 	uint64_t sure_epoch;  /* and with which it was */
 };

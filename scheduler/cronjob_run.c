@@ -24,7 +24,7 @@
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS INT64_C(1000000000)
 
-enum { AGAIN_MS = 5000, ASK_MS = 20, SOON_MS = 1, NEWS_S = 60 };
+enum { AGAIN_MS = 5000, ASK_MS = 20, SOON_MS = 1 };
 
 /* ---- runs and their firings ---- */
 
@@ -295,18 +295,26 @@ make_run(struct model *m, struct service *s, const struct doc_service *spec,
 static bool
 is_stale(const struct model *m, const struct cronjob_firing *f)
 {
-	/* The clock of who recorded it may be another one. */
-	int64_t grace_s = f->found ? FIRING_GRACE_S : NEWS_S;
+	return !model_is_shared(m) && f->found &&
+	       m->wall_ns - f->row.recorded_wall_ns > FIRING_GRACE_S * SECOND_NS;
+}
 
-	return (f->found || f->heard) && m->wall_ns - f->row.recorded_wall_ns > grace_s * SECOND_NS;
+/* In a cluster the clock of who recorded it may be another one than this node's. There who conducts
+ * says of a node that was away that its times are lost: so it is written once more, which is not
+ * kept if that was said. */
+static bool
+is_doubtful(const struct model *m, const struct cronjob_firing *f)
+{
+	bool late = m->now_ns - f->since_ns > (uint64_t)(FIRING_GRACE_S * SECOND_NS);
+
+	return model_is_shared(m) && (f->found || (late && !f->waited));
 }
 
 static bool
 start_firing(struct model *m, struct service *s, const struct doc_service *spec,
 	     struct cronjob_firing *f)
 {
-	bool retry = spec && spec->cron.on_loss == DOC_ON_LOSS_RETRY;
-	bool first = !f->row.why.kind;
+	bool retry = retries(spec), first = !f->waited;
 	struct err err = {0};
 
 	if (!spec || s->cron->row.disabled || s->cron->row.halted) {
@@ -324,6 +332,10 @@ start_firing(struct model *m, struct service *s, const struct doc_service *spec,
 			"cron: {on_loss: retry}",
 			s->deployment->row.name, s->row.name);
 		lose(m, s, f, &err);
+		return true;
+	}
+	if (is_doubtful(m, f)) {
+		f->dirty = true;
 		return true;
 	}
 	if (make_run(m, s, spec, f, &err) == 0)

@@ -58,14 +58,17 @@ drop(struct cronjob *job, uint64_t id)
 
 /* It may have changed again since the copy was made. */
 static void
-take_changed(struct cronjob *job, const struct store_firing *row, uint64_t asked_epoch)
+take_changed(struct change *w, struct cronjob *job, size_t i)
 {
+	const struct store_firing *row = &w->changed[i];
 	struct cronjob_firing *f = find(job, row->id);
 
 	if (!f)
 		return;
 	f->row.version = row->version;
-	f->sure_epoch = asked_epoch;
+	f->found = false;
+	f->since_ns = w->m->now_ns;
+	f->sure_epoch = w->asked_epochs[i];
 	f->dirty = memcmp(&f->row, row, sizeof(*row)) != 0;
 }
 
@@ -112,11 +115,12 @@ take_over(struct change *w, struct service *s)
 		job->asked = false;
 	}
 	for (size_t i = 0; i < w->count; i++)
-		take_changed(job, &w->changed[i], w->asked_epochs[i]);
+		take_changed(w, job, i);
 	if (w->dropped)
 		drop(job, w->dropped);
 	if (w->fresh) {
 		tell(w->m, s, &w->fresh->row);
+		w->fresh->since_ns = w->m->now_ns;
 		list_push(&job->firings, &w->fresh->link);
 		job->count++;
 		w->fresh = NULL;
@@ -269,6 +273,7 @@ cronjob_write(struct model *m, struct service *s, const struct cronjob_change *c
 struct reading {
 	struct cronjob *fresh;
 	const struct cronjob *known;
+	uint64_t now_ns;
 	bool no_memory;
 };
 
@@ -289,11 +294,11 @@ read_firing(void *arg, const void *row)
 	struct cronjob_firing *added = cronjob_add(r->fresh, f);
 
 	r->no_memory |= !added;
-	if (added) {
-		added->found = before && before->found;
-		added->heard = !before || before->heard;
-	}
+	if (added)
+		added->since_ns = r->now_ns;
 	if (added && before && before->row.version == f->version) {
+		added->found = before->found;
+		added->since_ns = before->since_ns;
 		added->waited = before->waited;
 		added->asked_epoch = before->asked_epoch;
 		added->sure_epoch = before->sure_epoch;
@@ -304,7 +309,7 @@ int
 cronjob_write_reload(struct model *m, struct service *s, struct err *err)
 {
 	struct cronjob *known = s->cron;
-	struct reading r = {.known = known};
+	struct reading r = {.known = known, .now_ns = m->now_ns};
 	int rc = -1;
 
 	s->cron = NULL;

@@ -525,6 +525,60 @@ test_a_time_that_is_another_nodes(void **state)
 	shared_world_end(&w);
 }
 
+/* What is due is not late because the clocks of two nodes differ. */
+static void
+test_clocks_that_differ(void **state)
+{
+	struct store_firing f;
+
+	(void)state;
+	for (int found = 0; found < 2; found++) {
+		two_with_a_cron(YEARLY("skip"));
+		w.worlds[0].skew_ns = 90 * (int64_t)NODE_S;
+		f = due(1);
+		/* Its process ends before it has begun, and the next one finds it in its copy. */
+		model(0)->runtime = found ? NULL : model(0)->runtime;
+		give(&f);
+		shared_world_pass(&w, 1);
+		if (found) {
+			assert_int_equal(w.worlds[0].started, 0);
+			shared_world_restart(&w, 0);
+			model(0)->node_id = 1;
+		}
+		shared_world_pass(&w, 3);
+		assert_int_equal(w.worlds[0].started, 1);
+		assert_int_equal(newest()->row.state, MSG_FIRING_STARTED);
+		shared_world_end(&w);
+	}
+}
+
+/* It was away for so long that its time was said to be lost: it does not begin it. */
+static void
+test_a_time_that_was_lost_meanwhile(void **state)
+{
+	struct store_firing f;
+
+	(void)state;
+	two_with_a_cron(YEARLY("skip"));
+	f = due(1);
+	model(0)->runtime = NULL;
+	give(&f);
+	shared_world_pass(&w, 1);
+	w.nodes[0].cut = true;
+	shared_world_restart(&w, 0);
+	model(0)->node_id = 1;
+	w.nodes[0].cut = true;
+	shared_world_pass(&w, 3);
+	assert_int_equal(newest()->row.state, MSG_FIRING_DUE);
+	f.state = MSG_FIRING_LOST;
+	give(&f);
+	w.nodes[0].cut = false;
+	shared_world_pass(&w, 3);
+	assert_int_equal(w.worlds[0].started, 0);
+	assert_int_equal(newest()->row.state, MSG_FIRING_LOST);
+	shared_world_end(&w);
+}
+
 /* One that is not, lives on. */
 static void
 test_a_run_that_is_made_once(void **state)
@@ -590,6 +644,8 @@ main(void)
 		cmocka_unit_test(test_a_run_that_is_made_again),
 		cmocka_unit_test(test_a_run_whose_time_was_given_away),
 		cmocka_unit_test(test_a_time_that_is_another_nodes),
+		cmocka_unit_test(test_clocks_that_differ),
+		cmocka_unit_test(test_a_time_that_was_lost_meanwhile),
 		cmocka_unit_test(test_a_run_that_is_made_once),
 		cmocka_unit_test(test_alone),
 	};
