@@ -32,8 +32,8 @@ struct key {
 /* What another node says of a service. */
 struct heard {
 	bool has_figures, has_scale;
-	bool asked; /* since it was taken into account */
-	uint32_t life;
+	bool asked;                /* since it was taken into account */
+	uint32_t life, scale_life; /* of the node, in which it said that */
 	uint64_t heard_ns;
 	struct tidings_figures figures;
 	struct tidings_scale scale;
@@ -154,6 +154,7 @@ placing_figures_entry(struct placing *p, struct placing_peer *n, uint16_t type, 
 		hear_figures(p, h, n, &figures);
 	} else {
 		h->has_scale = true;
+		h->scale_life = n->life;
 		h->scale = scale;
 	}
 	return true;
@@ -170,10 +171,11 @@ placing_figures_reap(struct placing *p, const struct placing_peer *n, bool all)
 		struct key key;
 
 		memcpy(&key, it.key, sizeof(key));
-		if (key.node != n->id || (!all && h->life == n->life))
+		if (key.node != n->id)
 			continue;
-		map_remove(&p->heard, &key, sizeof(key));
-		mem_free(h);
+		h->has_figures &= !all && h->life == n->life;
+		h->has_scale &= !all && h->scale_life == n->life;
+		forget(p, key.node, key.service);
 	}
 }
 

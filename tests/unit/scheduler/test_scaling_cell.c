@@ -262,6 +262,38 @@ test_a_conductor_dies(void **state)
 	cell_end();
 }
 
+/* What a node decided and says again in its new life stays, also when it has no figures. */
+static void
+test_a_decision_of_a_new_life(void **state)
+{
+	uint32_t c, other;
+
+	(void)state;
+	begin(2, "min: 1, max: 3, cooldown: 5s, targets: {rps: 10}");
+	c = conductor();
+	other = another(c);
+	struct placing *p = cell_node(other)->p;
+	uint64_t id = web(other)->row.id;
+	assert_non_null(placing_scale_heard(p, web(other)));
+	/* From now on only this test says what is heard of it. */
+	cell_node(c)->side = 1;
+	placing_reset(p, c);
+	const struct cell_entry *e = cell_entry(cell_node(c), TIDINGS_SCALE, id, false);
+	assert_non_null(e);
+	placing_entry(p, c, TIDINGS_SCALE, id, e->value.data, e->value.bytes);
+	cell_pass(PLACING_REBIRTH_MS / 1000 + 1);
+	assert_non_null(placing_scale_heard(p, web(other)));
+	struct placing_figures seen = {.there = true};
+	placing_figures_each(p, web(other), look, &seen);
+	assert_false(seen.there);
+	/* What it does not say again goes. */
+	placing_reset(p, c);
+	cell_pass(PLACING_REBIRTH_MS / 1000 + 1);
+	assert_null(placing_scale_heard(p, web(other)));
+	cell_node(c)->side = 0;
+	cell_end();
+}
+
 /* Without memory nothing is said, which is not nothing; with some it is said the next time. */
 static void
 test_allocation_failures(void **state)
@@ -296,6 +328,7 @@ main(void)
 		cmocka_unit_test(test_woken_from_any_node),
 		cmocka_unit_test(test_nodes_that_reach_nothing),
 		cmocka_unit_test(test_a_conductor_dies),
+		cmocka_unit_test(test_a_decision_of_a_new_life),
 		cmocka_unit_test(test_allocation_failures),
 	};
 
