@@ -129,6 +129,7 @@ void etcd_read_sort(struct store_change *changes, size_t count);
 void etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, const char *holder,
 		   uint32_t ttl_s, store_lease_fn done, void *arg);
 bool etcd_lease_adopt(void *engine, const char *name, uint64_t epoch);
+uint64_t etcd_lease_mine(void *engine, const char *name);
 void etcd_lease_stop(struct etcd_engine *e);
 
 /* ---- etcd_commit.c ---- */

@@ -445,6 +445,14 @@ etcd_lease_adopt(void *engine, const char *name, uint64_t epoch)
 	return true;
 }
 
+uint64_t
+etcd_lease_mine(void *engine, const char *name)
+{
+	const struct held *h = find(engine, name);
+
+	return h ? h->epoch : 0;
+}
+
 void
 etcd_lease_stop(struct etcd_engine *e)
 {

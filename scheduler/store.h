@@ -324,7 +324,9 @@ struct store_engine {
 	void (*check)(void *engine, store_done_fn done, void *arg);
 	void (*lease)(void *engine, enum store_lease_verb verb, const char *name,
 		      const char *holder, uint32_t ttl_s, store_lease_fn done, void *arg);
-	bool (*adopt)(void *engine, const char *name, uint64_t epoch); /* of a lease; or NULL */
+	/* Of a lease; or NULL, as `lease`. */
+	bool (*adopt)(void *engine, const char *name, uint64_t epoch);
+	uint64_t (*mine)(void *engine, const char *name);
 	struct store *(*local)(void *engine); /* the embedded store beneath */
 };
 

@@ -78,7 +78,7 @@ static const struct store_engine calls = {
 	STORE_BASE_CALLS, /* and its own: */
 	.begin = engine_begin,     .close = engine_close,    .submit = etcd_commit_submit,
 	.status = engine_status,   .check = etcd_sync_check, .lease = etcd_lease_do,
-	.adopt = etcd_lease_adopt,
+	.adopt = etcd_lease_adopt, .mine = etcd_lease_mine,
 };
 
 int

@@ -352,6 +352,7 @@ static const struct store_engine calls = {
 	.check = store_follow_ask_check,
 	.lease = store_follow_ask_lease,
 	.adopt = store_follow_ask_adopt,
+	.mine = store_follow_ask_mine,
 };
 
 int

@@ -130,6 +130,14 @@ store_follow_ask_adopt(void *engine, const char *name, uint64_t epoch)
 	return store_mine_add(&f->mine, name, epoch);
 }
 
+uint64_t
+store_follow_ask_mine(void *engine, const char *name)
+{
+	const struct store_follow *f = engine;
+
+	return store_mine_find(&f->mine, name);
+}
+
 void
 store_follow_ask_leased(struct store_follow *f, uint64_t question, uint64_t epoch,
 			const struct err *err)

@@ -107,6 +107,7 @@ void store_follow_ask_stop(struct store_follow *f);
 void store_follow_ask_down(struct store_follow *f);
 void store_follow_ask_tick(struct store_follow *f);
 bool store_follow_ask_adopt(void *engine, const char *name, uint64_t epoch);
+uint64_t store_follow_ask_mine(void *engine, const char *name);
 void store_follow_ask_leased(struct store_follow *f, uint64_t question, uint64_t epoch,
 			     const struct err *err);
 void store_follow_ask_head(struct store_follow *f, uint64_t question,

@@ -311,16 +311,36 @@ store_lease_adopt(struct store *s, const char *name, uint64_t epoch)
 	return !calls->adopt || calls->adopt(engine, name, epoch);
 }
 
-void
-store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg)
+uint64_t
+store_lease_mine(struct store *s, const char *name)
 {
-	act(s, STORE_LEASE_KEEP, name, "", 0, done, arg);
+	void *engine;
+	const struct store_engine *calls = store_calls(s, &engine);
+
+	return calls->mine ? calls->mine(engine, name) : store_lease_epoch(s, name);
+}
+
+/* Engines know one of each name. */
+void
+store_lease_keep(struct store *s, const char *name, uint64_t epoch, store_lease_fn done, void *arg)
+{
+	struct err err = {0};
+
+	if (epoch == store_lease_mine(s, name)) {
+		act(s, STORE_LEASE_KEEP, name, "", 0, done, arg);
+		return;
+	}
+	err_set(&err, ERR_NOT_FOUND, "%s is not held any more", name);
+	done(arg, 0, &err);
 }
 
 void
-store_lease_drop(struct store *s, const char *name, store_lease_fn done, void *arg)
+store_lease_drop(struct store *s, const char *name, uint64_t epoch, store_lease_fn done, void *arg)
 {
-	act(s, STORE_LEASE_DROP, name, "", 0, done, arg);
+	if (epoch == store_lease_mine(s, name))
+		act(s, STORE_LEASE_DROP, name, "", 0, done, arg);
+	else
+		done(arg, 0, NULL);
 }
 
 int

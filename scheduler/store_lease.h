@@ -27,10 +27,15 @@ void store_lease_take(struct store *s, const char *name, const char *holder, uin
 /* It was taken with that epoch by a process of this node before this one: may be kept and dropped
  * as if this one had, if it is still so. False: no memory. */
 bool store_lease_adopt(struct store *s, const char *name, uint64_t epoch);
-/* From now on for its time to live again. */
-void store_lease_keep(struct store *s, const char *name, store_lease_fn done, void *arg);
-/* It is fine when it was lost. */
-void store_lease_drop(struct store *s, const char *name, store_lease_fn done, void *arg);
+/* From now on for its time to live again. epoch: with which it was taken; when this process has it
+ * with another one, or not at all, it is lost. */
+void store_lease_keep(struct store *s, const char *name, uint64_t epoch, store_lease_fn done,
+		      void *arg);
+/* It is fine when it was lost, likewise. */
+void store_lease_drop(struct store *s, const char *name, uint64_t epoch, store_lease_fn done,
+		      void *arg);
+/* The epoch with which this process has it, as far as it knows; 0: it does not. */
+uint64_t store_lease_mine(struct store *s, const char *name);
 /* Whether somebody else's words may be given to the calls above. */
 bool store_lease_fits(enum store_lease_verb verb, const char *name, const char *holder,
 		      uint32_t ttl_s);

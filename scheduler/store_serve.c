@@ -297,9 +297,9 @@ engine_lease(void *engine, enum store_lease_verb verb, const char *name, const c
 	} else if (!ours) {
 		leased(&l, 0, NULL);
 	} else if (verb == STORE_LEASE_KEEP) {
-		store_lease_keep(rows, name, leased, &l);
+		store_lease_keep(rows, name, epoch, leased, &l);
 	} else {
-		store_lease_drop(rows, name, leased, &l);
+		store_lease_drop(rows, name, epoch, leased, &l);
 	}
 }
 
@@ -309,6 +309,14 @@ engine_adopt(void *engine, const char *name, uint64_t epoch)
 	struct store_serve *s = engine;
 
 	return store_mine_add(&s->mine, name, epoch);
+}
+
+static uint64_t
+engine_mine(void *engine, const char *name)
+{
+	const struct store_serve *s = engine;
+
+	return store_mine_find(&s->mine, name);
 }
 
 /* ---- life ---- */
@@ -402,7 +410,7 @@ static const struct store_engine calls = {
 	STORE_BASE_CALLS, /* and its own: */
 	.begin = engine_begin,   .close = engine_close, .submit = engine_submit,
 	.status = engine_status, .check = engine_check, .lease = engine_lease,
-	.adopt = engine_adopt,
+	.adopt = engine_adopt,   .mine = engine_mine,
 };
 
 int

@@ -384,9 +384,9 @@ lease(struct store_serve_peer *p, struct cursor *in)
 	} else if (!its) {
 		leased(&l, ask.epoch, NULL);
 	} else if (ask.verb == STORE_LEASE_KEEP) {
-		store_lease_keep(rows, ask.name, leased, &l);
+		store_lease_keep(rows, ask.name, ask.epoch, leased, &l);
 	} else {
-		store_lease_drop(rows, ask.name, leased, &l);
+		store_lease_drop(rows, ask.name, ask.epoch, leased, &l);
 	}
 }
 

@@ -96,7 +96,7 @@ answered(void *arg, uint64_t epoch, const struct err *err)
 }
 
 static void
-ask(struct unique *u, enum tenure_input_kind kind, uint32_t question)
+ask(struct unique *u, enum tenure_input_kind kind, uint32_t question, uint64_t epoch)
 {
 	struct ask *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
 	struct store *store = u->m->store;
@@ -111,7 +111,7 @@ ask(struct unique *u, enum tenure_input_kind kind, uint32_t question)
 	if (kind == TENURE_TAKEN || u->moved)
 		store_lease_take(store, u->name, u->m->node, UNIQUE_TTL_S, answered, a);
 	else
-		store_lease_keep(store, u->name, answered, a);
+		store_lease_keep(store, u->name, epoch, answered, a);
 }
 
 static void
@@ -123,10 +123,10 @@ nobody_waits(void *arg, uint64_t epoch, const struct err *err)
 }
 
 static void
-drop(struct unique *u)
+drop(struct unique *u, uint64_t epoch)
 {
 	if (u->m->store && !u->moved)
-		store_lease_drop(u->m->store, u->name, nobody_waits, NULL);
+		store_lease_drop(u->m->store, u->name, epoch, nobody_waits, NULL);
 }
 
 /* ---- what lives ---- */
@@ -210,13 +210,13 @@ feed(struct unique *u, struct tenure_input in)
 	for (unsigned i = 0; i < actions.count; i++) {
 		switch (actions.items[i].verb) {
 		case TENURE_ASK_TAKE:
-			ask(u, TENURE_TAKEN, actions.items[i].question);
+			ask(u, TENURE_TAKEN, actions.items[i].question, 0);
 			break;
 		case TENURE_ASK_KEEP:
-			ask(u, TENURE_KEPT, actions.items[i].question);
+			ask(u, TENURE_KEPT, actions.items[i].question, actions.items[i].epoch);
 			break;
 		case TENURE_ASK_DROP:
-			drop(u);
+			drop(u, actions.items[i].epoch);
 			break;
 		case TENURE_HOLD:
 			memset(&u->why, 0, sizeof(u->why));
@@ -367,7 +367,7 @@ unique_part(struct replica *p)
 	p->unique = NULL;
 	u->p = NULL;
 	if (u->t.state >= TENURE_HELD && p->life.gone && u->seen)
-		drop(u);
+		drop(u, u->t.epoch);
 	if (list_empty(&u->asks))
 		unique_free(u);
 }
@@ -379,7 +379,7 @@ let_go(struct replica *p)
 	struct unique *u = p->unique;
 
 	if (u->t.state >= TENURE_HELD)
-		drop(u);
+		drop(u, u->t.epoch);
 	p->unique = NULL;
 	p->lease_epoch = 0;
 	u->p = NULL;
@@ -404,7 +404,7 @@ sweep(struct model *m)
 			if (!a->answered)
 				continue;
 			if (!a->err.kind && a->kind == TENURE_TAKEN)
-				drop(u);
+				drop(u, a->epoch);
 			ask_free(a);
 		}
 		if (list_empty(&u->asks))

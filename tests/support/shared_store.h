@@ -305,6 +305,12 @@ shared_adopt(void *engine, const char *name, uint64_t epoch)
 	return store_mine_add(&((struct shared_node *)engine)->mine, name, epoch);
 }
 
+static inline uint64_t
+shared_mine(void *engine, const char *name)
+{
+	return store_mine_find(&((struct shared_node *)engine)->mine, name);
+}
+
 static inline void
 shared_close(void *engine)
 {
@@ -343,6 +349,7 @@ static const struct store_engine shared_calls = {
 	.local = shared_local,
 	.lease = shared_lease_do,
 	.adopt = shared_adopt,
+	.mine = shared_mine,
 };
 
 /* name: of the copy's file in the folder, which must be the same for all nodes of a process. */

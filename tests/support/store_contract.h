@@ -407,18 +407,30 @@ contract_lease_done(void *arg, uint64_t epoch, const struct err *err)
 		snprintf(end->why, sizeof(end->why), "%.60s", err->why[0]);
 }
 
+/* Of what was taken with that epoch. */
+static struct contract_lease_end
+contract_lease_of(void **state, struct store *s, enum store_lease_verb verb, const char *name,
+		  uint64_t epoch)
+{
+	struct contract_lease_end end = {0};
+
+	if (verb == STORE_LEASE_KEEP)
+		store_lease_keep(s, name, epoch, contract_lease_done, &end);
+	else
+		store_lease_drop(s, name, epoch, contract_lease_done, &end);
+	contract_wait(state, &end.over);
+	return end;
+}
+
 static struct contract_lease_end
 contract_lease(void **state, struct store *s, enum store_lease_verb verb, const char *name,
 	       uint32_t ttl_s)
 {
 	struct contract_lease_end end = {0};
 
-	if (verb == STORE_LEASE_TAKE)
-		store_lease_take(s, name, "edge-1", ttl_s, contract_lease_done, &end);
-	else if (verb == STORE_LEASE_KEEP)
-		store_lease_keep(s, name, contract_lease_done, &end);
-	else
-		store_lease_drop(s, name, contract_lease_done, &end);
+	if (verb != STORE_LEASE_TAKE)
+		return contract_lease_of(state, s, verb, name, store_lease_mine(s, name));
+	store_lease_take(s, name, "edge-1", ttl_s, contract_lease_done, &end);
 	contract_wait(state, &end.over);
 	return end;
 }
@@ -452,6 +464,13 @@ contract_leases(void **state)
 		end = contract_lease(state, s, STORE_LEASE_TAKE, "job.nightly", 3600);
 		assert_int_equal(end.kind, ERR_NONE);
 		assert_int_equal(end.epoch, epoch);
+		/* Who had it before does neither keep nor end this one. */
+		end = contract_lease_of(state, s, STORE_LEASE_DROP, "job.nightly", epoch - 1);
+		assert_int_equal(end.kind, ERR_NONE);
+		end = contract_lease_of(state, s, STORE_LEASE_KEEP, "job.nightly", epoch - 1);
+		assert_int_equal(end.kind, ERR_NOT_FOUND);
+		end = contract_lease_of(state, s, STORE_LEASE_KEEP, "job.nightly", epoch);
+		assert_int_equal(end.kind, ERR_NONE);
 	}
 	store_free(s);
 }
