@@ -45,7 +45,7 @@ struct upstream {
 	uint8_t interims; /* of this answer */
 	enum http_method method;
 	bool upgrade;
-	bool connected, reused, doubted, reading, closed, keep, shut_wanted, shut;
+	bool connected, reused, doubted, asks_kernel, reading, closed, keep, shut_wanted, shut;
 };
 
 /* ---- the end ---- */
@@ -96,19 +96,21 @@ upstream_drop(struct list *idle)
 	upstream_close(container_of(idle, struct upstream, link));
 }
 
-/* What was sent and is not acknowledged, and what is waited for: the kernel asks for both. */
+/* What was sent and is not acknowledged, and what is waited for: the kernel asks for both. Or not
+ * any more: the next request has no doubt. */
 static void
-ask_kernel(struct upstream *u)
+ask_kernel(struct upstream *u, bool asks)
 {
-	unsigned unanswered_ms = UPSTREAM_DOUBT_S * 1000;
-	int on = 1, tries = UPSTREAM_DOUBT_S;
+	unsigned unanswered_ms = asks ? UPSTREAM_DOUBT_S * 1000 : 0;
+	int on = asks, second = 1, tries = UPSTREAM_DOUBT_S;
 	uv_os_fd_t fd;
 
-	if (uv_fileno((uv_handle_t *)&u->tcp, &fd) < 0)
+	if (u->asks_kernel == asks || uv_fileno((uv_handle_t *)&u->tcp, &fd) < 0)
 		return;
+	u->asks_kernel = asks;
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &second, sizeof(second));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &second, sizeof(second));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof(unanswered_ms));
 }
@@ -140,7 +142,7 @@ upstream_doubt(struct list *connection, enum backend_doubt why)
 	if (why == BACKEND_DEAD && again)
 		stream_give_up(u->stream);
 	else
-		ask_kernel(u);
+		ask_kernel(u, true);
 }
 
 /* ---- reading ---- */
@@ -518,6 +520,7 @@ upstream_release(struct upstream *u, bool keep)
 		return;
 	}
 	upstream_resume(u);
+	ask_kernel(u, false);
 	u->idle_since_ms = worker_now_ms(u->w);
 	list_push_front(&b->idle, &u->link);
 	b->idle_count++;

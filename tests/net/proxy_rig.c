@@ -5,9 +5,9 @@
  *   proxy_rig HTTP_PORT HTTPS_PORT REPLICA_PORT...
  *
  * All on 127.0.0.1. Replicas are numbered from 1. It prints "ready", then obeys lines on standard
- * input: "add PORT", "drain N", "active N", "remove N", "rows" (prints in-flight requests of
- * draining replicas, and the applied versions), "swap" (publishes the routes anew), "metrics",
- * "certificate" (a new one), "records" (the access log so far), "stop MS" and "quit".
+ * input: "add PORT", "drain N", "doubt N", "active N", "remove N", "rows" (prints in-flight
+ * requests of draining replicas, and the applied versions), "swap" (publishes the routes anew),
+ * "metrics", "certificate" (a new one), "records" (the access log so far), "stop MS" and "quit".
  *
  *   rig --leash-- worker (forked)
  *    |  segments of scheduler and signer --> worker
@@ -439,6 +439,8 @@ obey(char *line)
 		set_replica((uint64_t)++replicas, n, MSG_BACKEND_ACTIVE);
 	else if (text_equal(line, "drain"))
 		set_replica(n, 0, MSG_BACKEND_DRAINING);
+	else if (text_equal(line, "doubt"))
+		set_replica(n, 0, MSG_BACKEND_DOUBTED);
 	else if (text_equal(line, "active"))
 		set_replica(n, 0, MSG_BACKEND_ACTIVE);
 	else if (text_equal(line, "remove"))

@@ -645,6 +645,33 @@ def test_replica_dies(rig):
     assert failed <= len(loads), (failed, [x.errors for x in loads])
 
 
+def timers_to(port):
+    """Of the connections to a replica: 2 is the kernel's asking whether its machine is there (Linux: proc_net_tcp)."""
+    with open("/proc/net/tcp") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return [int(x[5].split(":")[0], 16) for x in lines if x[3] == "01" and int(x[2].split(":")[1], 16) == port]
+
+
+def test_doubt_ends_with_the_request(rig):
+    """What the kernel asks while a request waits for a silent node, it does not ask of a connection in the pool."""
+    rig.order("remove 2")
+    rig.order("remove 3")
+    wait_for("applied", lambda: int(rig.applied()[2]) >= 5)
+    assert get(rig, "/who")[0] == 200
+    port, process = rig.replicas[1]
+    wait_for("nothing is asked", lambda: timers_to(port) == [0])
+    process.send_signal(signal.SIGSTOP)
+    with connect(rig) as s:
+        s.sendall(b"GET /who HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        wait_for("in flight", lambda: rig.metric(
+            "zlayer_http_requests_in_flight", service="rig/web", endpoint="http") == 1)
+        rig.order("doubt 1")
+        wait_for("the kernel asks", lambda: timers_to(port) == [2])
+        process.send_signal(signal.SIGCONT)
+        assert read_answer(s)[0] == 200
+    wait_for("it asks no more", lambda: timers_to(port) == [0])
+
+
 def test_no_replica(rig):
     for n in (1, 2, 3):
         rig.order("remove %d" % n)
