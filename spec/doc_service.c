@@ -337,6 +337,27 @@ check_sleep(struct field_ctx *ctx, const struct doc_service *s)
 		   "is 0: a request to a public endpoint wakes it, and there is none");
 }
 
+static bool
+is_run(const struct doc_service *s)
+{
+	return s->rtype != DOC_RTYPE_SERVICE;
+}
+
+/* A run has no size. What says no more than that there is one of it does no harm. */
+static void
+check_size(struct field_ctx *ctx, const struct doc_service *s)
+{
+	bool one = s->scale.mode == DOC_SCALE_FIXED && s->scale.replicas == 1;
+
+	if (!is_run(s) || s->scale.node == NULL || one)
+		return;
+	field_diag(ctx, s->scale.node, "not-for-runs",
+		   s->rtype == DOC_RTYPE_CRON
+			   ? "take scale away; cron: {overlap: allow} lets runs overlap"
+			   : "take scale away; each zlayer job run makes one",
+		   "belongs to services: a %s has no size", rtypes[s->rtype]);
+}
+
 /* Two of a number never live at once: so the old one has to go first. */
 static void
 check_unique(struct field_ctx *ctx, const struct doc_service *s)
@@ -346,7 +367,7 @@ check_unique(struct field_ctx *ctx, const struct doc_service *s)
 
 	if (!s->scale.unique || unique == NULL)
 		return;
-	if (s->rtype != DOC_RTYPE_SERVICE)
+	if (is_run(s))
 		field_diag(ctx, unique, "not-for-runs", NULL,
 			   "belongs to services: a run is made once (cron.on_loss, cron.overlap)");
 	else if (doc_given(s->update.node, "order") && s->update.order == DOC_ORDER_START_FIRST)
@@ -366,6 +387,7 @@ check_service(struct field_ctx *ctx, const struct yaml_node *n, void *section)
 	check_targets(ctx, s);
 	check_placement(ctx, n);
 	check_sleep(ctx, s);
+	check_size(ctx, s);
 	check_unique(ctx, s);
 	fill_check_port(ctx, s);
 	if (!doc_given(s->update.node, "order"))
