@@ -69,17 +69,31 @@ take_run(struct cronjob_firing *f, const struct replica *p)
 	memset(&f->row.why, 0, sizeof(f->row.why));
 }
 
+/* It ended with its machine: what the runtime says of it since is of no process. */
+static bool
+is_cut_off(const struct model *m, const struct replica *p)
+{
+	return !text_equal(p->row.boot, m->boot) && !(p->has_ended && p->ended.started_wall_ns);
+}
+
+static bool
+is_lost(const struct model *m, const struct replica *p)
+{
+	if (is_cut_off(m, p))
+		return true;
+	return p->has_ended ? p->ended.lease_over != 0 : p->reason.kind == ERR_INTERRUPTED;
+}
+
 static void
 take_end(struct model *m, struct cronjob_firing *f, const struct replica *p)
 {
-	bool lost =
-		p && (p->has_ended ? p->ended.lease_over != 0 : p->reason.kind == ERR_INTERRUPTED);
+	bool lost = p && is_lost(m, p);
 	int32_t status = -1;
 
 	f->row.state = lost ? MSG_FIRING_LOST : MSG_FIRING_DONE;
 	f->row.ended_wall_ns = m->wall_ns;
 	f->dirty = true;
-	if (p && p->has_ended) {
+	if (p && p->has_ended && !is_cut_off(m, p)) {
 		if (p->ended.state == MSG_CONTAINER_EXITED)
 			status = p->ended.exit_status;
 		f->row.exit_signal = p->ended.exit_signal;

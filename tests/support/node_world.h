@@ -259,6 +259,10 @@ node_run_claim(void *arg, uint64_t key, const void *row)
 			now = *old;
 			now.state = MSG_CONTAINER_EXITED;
 			ring_table_set(w->runtime, MSG_TABLE_CONTAINER, key, &now, NULL);
+		} else if (!old) {
+			now.state = MSG_CONTAINER_EXITED;
+			now.exited_wall_ns = node_wall(w);
+			ring_table_set(w->runtime, MSG_TABLE_CONTAINER, key, &now, NULL);
 		}
 		return true;
 	}
