@@ -18,7 +18,7 @@
 enum {
 	WAIT_FIRST_MS = 100,
 	WAIT_MAX_MS = 5000,
-	COMES_MS = 3000, /* so long a change waits for a way that is not there any more, or yet */
+	COMES_MS = 6000, /* so long a change waits for a way that is not there any more, or yet */
 };
 
 /* ---- the writing node: one of each connection ---- */

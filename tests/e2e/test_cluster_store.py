@@ -101,6 +101,18 @@ def test_deploy_through_any_node():
                      f"{node.label} knows of it")
             wait_for(lambda node=node: [s for _, _, s in node.replicas()] == ["ready"],
                      f"{node.label} knows its replica: {node.replicas()}")
+        # In the first moments of a scheduler, and of the writer's: the others are heard, and a change finds its way.
+        for killed, asked in ((b, b), (a, b), (a, a)):
+            killed.kill("scheduler")
+            equal([x["name"] for x in asked.get("/v1/replicas")["items"]], ["shop/web.1"], asked.label)
+            states = {m["state"] for m in asked.nodes().values()}
+            check(len(asked.nodes()) == 3 and "new" not in states, asked.label, states)
+            begin, by = time.monotonic(), f"by={killed.label}-{asked.label}"
+            r = asked.cli("node", "label", "edge-3", by, status=None)
+            if r.returncode == 8 and time.monotonic() - begin > 5:
+                continue  # this machine needs longer to start a process than a change waits
+            equal(r.returncode, 0, r.stderr)
+            check(f'by={asked.nodes()["edge-3"]["labels"].get("by")}' == by, "who was asked knows", asked.nodes()["edge-3"])
         d.cli("stop", "shop")
         wait_for(lambda: all(n.get("/v1/deployments/shop")["state"] == "stopped" for n in c.nodes), "stopped everywhere")
         a.cli("start", "shop")

@@ -160,6 +160,7 @@ def test_on_off_and_by_hand():
         # It stays so: over a deploy, the scheduler's death and a restart of the node.
         n.deploy(document("true", extra=KEEPER))
         n.kill("scheduler")
+        equal(cron(n)["state"], "disabled", "asked in the moment of the scheduler's death")
         wait_for(n.ready, "the scheduler is back")
         n.stop()
         n.start()

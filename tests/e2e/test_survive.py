@@ -2,6 +2,7 @@
 """The table "A crash's life" of docs/architecture.md: kill -9 of each process in turn, of node, of all."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -41,6 +42,59 @@ def all_ready(node):
     return len(rows) == 3 and all(r["state"] == "ready" for r in rows)
 
 
+class Asker(threading.Thread):
+    """Asks what is there, again and again: whatever dies meanwhile, what is said is so."""
+
+    def __init__(self, node, paths):
+        super().__init__(daemon=True)
+        self.node, self.paths = node, paths
+        self.over, self.wrong, self.answers = threading.Event(), [], dict.fromkeys(paths, 0)
+
+    def ask(self, path):
+        try:
+            status, body = self.node.get(path, raw=True)
+        except (OSError, http.client.HTTPException):
+            return  # the api itself was killed
+        if status != 503 and not self.paths[path](status, json.loads(body)):
+            self.wrong.append((path, status, body[:2000]))
+        self.answers[path] += status == 200
+
+    def run(self):
+        while not self.over.wait(0.05):
+            for path in self.paths:
+                self.ask(path)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join(60)
+
+
+def asked_over_deaths(node):
+    def three(status, answer):
+        return status == 200 and len(answer["items"]) == 3
+
+    def one(status, answer):
+        return status == 200 and [s["name"] for s in answer["items"]] in (["web"], ["shop"])
+    return Asker(node, {
+        "/v1/replicas": three,
+        "/v1/services": one,
+        "/v1/deployments": one,
+        "/v1/crons": lambda status, answer: status == 200 and answer["items"] == [],
+        "/v1/services/shop/web": lambda status, answer: status == 200 and answer["name"] == "web",
+        "/v1/nodes": lambda status, answer: status == 200 and len(answer["items"]) == 1,
+        "/v1/cluster": lambda status, answer: status == 200 and answer["nodes"]["total"] == 1,
+        "/v1/images": lambda status, answer: status == 200 and len(answer["items"]) == 1,
+        "/v1/certificates": lambda status, answer: status == 200 and len(answer["items"]) >= 1,
+        # The one that does not wait for ever: what is not known is not nothing.
+        "/v1/status": lambda status, answer: status == 200 and (
+            answer["deployments"] is None or len(answer["deployments"][0]["services"]) == 1),
+    })
+
+
 class Here:
     address = "127.0.0.1"
 
@@ -58,12 +112,15 @@ def test_each_role_killed():
     try:
         pids = container_pids(node)
         events = len(node.cli_json("events")["items"])
-        for role in ROLES:
-            old = node.kill(role)
-            wait_for(lambda: old not in node.processes().values() and node.ready(), f"{role} is back")
-            wait_for(lambda: served(node), f"served again after {role} was killed")
-            wait_for(lambda: all_ready(node), f"status is right after {role} was killed")
-            equal(container_pids(node), pids, f"containers after {role} was killed")
+        with asked_over_deaths(node) as asker:
+            for role in ROLES:
+                old = node.kill(role)
+                wait_for(lambda: old not in node.processes().values() and node.ready(), f"{role} is back")
+                wait_for(lambda: served(node), f"served again after {role} was killed")
+                wait_for(lambda: all_ready(node), f"status is right after {role} was killed")
+                equal(container_pids(node), pids, f"containers after {role} was killed")
+        equal(asker.wrong, [], "answers while processes were killed")
+        check(all(asker.answers.values()), "all were answered", asker.answers)
         check(len(node.cli_json("events")["items"]) >= events, "events are kept")
         # What a restarted runtime took over still works.
         equal(node.cli("exec", "shop/web", "--", "sh", "-c", "exit 7", status=None).returncode, 7)
