@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/text.h"
 
 struct folder {
 	char path[64];
@@ -33,7 +34,7 @@ folder_begin(struct folder *f, const char *name)
 {
 	const char *in = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
-	snprintf(f->path, sizeof(f->path), "%s/zlayer-%s-XXXXXX", in, name);
+	text_format(f->path, sizeof(f->path), "%s/zlayer-%s-XXXXXX", in, name);
 	folder_must(mkdtemp(f->path), "make", f->path);
 	f->fd = open(f->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	folder_must(f->fd >= 0, "open", f->path);
@@ -47,7 +48,7 @@ folder_remove_store(const struct folder *f, const char *name)
 	char path[64];
 
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		snprintf(path, sizeof(path), "%s%s", name, ends[i]);
+		text_format(path, sizeof(path), "%s%s", name, ends[i]);
 		unlinkat(f->fd, path, 0);
 	}
 }
