@@ -248,6 +248,10 @@ ct state established,related accept; }; }
             return {name for name, n in node.nodes().items() if n["state"] == "alive"}
         return set()
 
+    def told(self, kind):
+        """Whether a node that runs has told of that (docs/events.md)."""
+        return any(e["type"] == kind for n in self.running() for e in n.get("/v1/events?limit=1000")["items"])
+
     # ---- what goes wrong
 
     @staticmethod

@@ -285,6 +285,7 @@ def test_through_a_cluster():
         r = d.cli("backup", "verify", f"{folder}/b", "-o", "json")
         said = json.loads(r.stdout)
         check(said["node"] == "edge-3" and len(said["cluster"]) == 64 and said["sequence"] > 0, said)
+        wait_for(lambda: c.told("node.backup"), "it is told")
         before = wanted(a)
         a.cli("rm", "shop", "--yes")
         b.deploy(other("blog"))

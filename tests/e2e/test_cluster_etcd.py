@@ -84,6 +84,8 @@ def test_three_nodes_get_it():
                 time.sleep(0.1)
             load.more(100)
         load.judge()
+        for kind in ("store.moving", "store.moved", "store.member"):
+            wait_for(lambda kind=kind: c.told(kind), f"{kind} is told")
         c.off.add(c[3])  # is in no cluster yet
         labelled(c, *set(keys))
         one_store(c)
@@ -148,6 +150,8 @@ def test_a_dead_one_is_replaced():
         c.kill(victim)
         wait_for(lambda: spare.label in voters(c[0]) and victim.label not in voters(c[0]), "another one takes its place",
                  seconds=LONG_S)
+        for kind in ("store.member_goes", "store.member_gone"):
+            wait_for(lambda kind=kind: c.told(kind), f"{kind} is told")
         until_etcd(c)
         label(spare, "new")
         c.start(victim)

@@ -183,6 +183,27 @@ node_end(struct node_world *w)
 	folder_end(&w->folder);
 }
 
+/* How many events of that type there are (docs/events.md). */
+static inline size_t
+node_events(struct node_world *w, const char *type)
+{
+	struct msg_events_op op = {.limit = 1000};
+	struct err err = {0};
+	struct buf out;
+	size_t count = 0;
+
+	buf_init(&out, MEM_SCHEDULER, 4 << 20);
+	NODE_MUST(request_events(&w->m, &op, sizeof(op), &out, &err) == 0);
+	for (size_t at = 0; at < out.length; at += sizeof(struct msg_event)) {
+		struct msg_event e;
+
+		memcpy(&e, out.data + at, sizeof(e));
+		count += strcmp(e.type, type) == 0;
+	}
+	buf_fini(&out);
+	return count;
+}
+
 /* Of main(): false after telling the harness what is missing. */
 static inline bool
 node_libraries(void)

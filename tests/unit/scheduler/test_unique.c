@@ -142,6 +142,7 @@ test_cut_off(void **state)
 	assert_true(runs(0));
 	assert_true(own(1)->held);
 	assert_non_null(strstr(own(1)->waits.what, "it waits for its lease: edge-1 has it"));
+	assert_int_equal(node_events(&w.worlds[1], "replica.lease_waits"), 1);
 	pass(16);
 	assert_false(runs(0));
 	assert_true(runs(1));
