@@ -292,6 +292,9 @@ stop(struct container *c)
 static void
 stopped(struct container *c)
 {
+	/* Not before nothing of it is there: what nobody has a record of may be. */
+	if (!container_clear_groups(c))
+		return;
 	if (c->phase == CONTAINER_ENDED && c->row.attempt == c->attempt && c->row.state != 0)
 		return;
 	container_image_stop(c);
@@ -424,6 +427,10 @@ container_step(struct container *c)
 {
 	if (c->closing)
 		return;
+	if (c->phase == CONTAINER_LOST) {
+		container_watch_lost(c);
+		return;
+	}
 	step(c);
 	if (!c->closing && c->monitor != NULL)
 		look_at_end(c);

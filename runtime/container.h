@@ -64,7 +64,8 @@ enum container_phase {
 	CONTAINER_IDLE,      /* nothing tried yet */
 	CONTAINER_PREPARING, /* until a monitor was started */
 	CONTAINER_STARTED,   /* there is a monitor */
-	CONTAINER_ENDED,     /* attempt `attempt` is over */
+	CONTAINER_LOST,  /* its monitor ended before it: not over while anything is left of it */
+	CONTAINER_ENDED, /* attempt `attempt` is over */
 };
 
 struct check;

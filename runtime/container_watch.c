@@ -171,6 +171,19 @@ lost(struct container *c)
 	log_err(LOG_ERROR, "a monitor is gone", &err);
 }
 
+/* Who hears that it has ended may start the next one elsewhere. */
+void
+container_watch_lost(struct container *c)
+{
+	c->phase = CONTAINER_LOST;
+	if (!container_clear_groups(c))
+		return;
+	c->phase = CONTAINER_ENDED;
+	lost(c);
+	container_publish(c);
+	container_step(c);
+}
+
 /* The attempt is over: what the monitor wrote down counts. */
 static void
 finish(struct container *c)
@@ -180,15 +193,15 @@ finish(struct container *c)
 	check_stop(c);
 	container_measure(c);
 	fd_close(&c->pidfd);
-	c->phase = CONTAINER_ENDED;
 	defer_close int folder = place_container(&c->host->place, c->replica, false, &err);
-	if (folder >= 0 && monitor_link_record(folder, "exit", &state) &&
-	    state.attempt == c->attempt) {
-		container_figures_lines(c, &state);
-		ended(c, &state);
-	} else {
-		lost(c);
+	if (folder < 0 || !monitor_link_record(folder, "exit", &state) ||
+	    state.attempt != c->attempt) {
+		container_watch_lost(c);
+		return;
 	}
+	c->phase = CONTAINER_ENDED;
+	container_figures_lines(c, &state);
+	ended(c, &state);
 	container_publish(c);
 	container_clear_groups(c);
 	container_step(c);
@@ -264,6 +277,8 @@ container_adopt(struct container *c)
 	char path[64];
 	struct err err = {0};
 	struct control_state state;
+	/* Whatever is written down: there may be processes. */
+	c->groups_left = true;
 	if (!container_plan_load(c))
 		log_event(LOG_WARN, "a container has no plan any more",
 			  log_u("replica", c->replica), LOG_END);

@@ -12,6 +12,9 @@
 
 /* Listens to the monitor that was started (c->monitor), or takes note that it has ended already. */
 int container_watch_begin(struct container *c, struct err *err) MUST_CHECK;
+/* Its monitor ended without a word: kills what is left, and takes note that it has ended when
+ * nothing is any more; until then it is CONTAINER_LOST, and this is to be called again. */
+void container_watch_lost(struct container *c);
 /* How the program ended whose place the attempt holds, into the row. */
 void container_watch_last_end(struct container *c);
 

@@ -255,6 +255,25 @@ parent_of(uint32_t pid)
 	return parent;
 }
 
+static unsigned
+uid_of(uint32_t pid)
+{
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%u", pid);
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_uid;
+}
+
+/* Its memory goes before anybody can see that it has ended. */
+static bool
+has_program(uint32_t pid)
+{
+	char path[64], program[256];
+	snprintf(path, sizeof(path), "/proc/%u/exe", pid);
+	return readlink(path, program, sizeof(program)) >= 0;
+}
+
 /* Is over, whether somebody has reaped it or not. */
 static void
 wait_ended(int pidfd)
@@ -496,7 +515,8 @@ test_runtime_dies_and_adopts(void **state)
 	struct plan *p = stage_plan(w, runs, "while :; do echo tick; sleep 0.05; done");
 	struct plan *q =
 		stage_plan(w, ends, "while ! test -f /tmp/go; do sleep 0.02; done; exit 9");
-	struct plan *r = stage_plan(w, killed, "exec sleep 1000");
+	/* Another user by then: the kernel does not end it with its monitor any more. */
+	struct plan *r = stage_plan(w, killed, "exec su app -c 'exec sleep 1000'");
 	(void)state;
 	stage_claim(w, p, MSG_RUN, 1);
 	stage_claim(w, q, MSG_RUN, 1);
@@ -513,6 +533,8 @@ test_runtime_dies_and_adopts(void **state)
 		 (unsigned long long)ends);
 	rootfs_folder(path);
 	snprintf(path, sizeof(path), "/proc/%u/root/tmp/go", (unsigned)third);
+	while (uid_of(third) != 1000)
+		usleep(1000);
 	assert_int_equal(kill(parent_of(third), SIGKILL), 0);
 	stage_start(w);
 	const struct msg_container *row = stage_wait(w, runs, MSG_CONTAINER_RUNNING, 1);
@@ -521,6 +543,8 @@ test_runtime_dies_and_adopts(void **state)
 	row = stage_wait(w, killed, MSG_CONTAINER_EXITED, 1);
 	assert_int_equal(row->exit_signal, SIGKILL);
 	assert_non_null(strstr(row->reason.what, "monitor"));
+	/* And that is not said before it is so. */
+	assert_false(has_program(third));
 	stage_wait(w, ends, MSG_CONTAINER_RUNNING, 1);
 	assert_int_equal(stage_exec(w, runs, "exit 5", false, out, sizeof(out)), 5);
 	/* Now one that ends while there is no runtime. */
