@@ -46,6 +46,7 @@ enum {
 	READ_BYTES = 16384,
 	CAP_KILL_BIT = 5,
 	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
+	DEAF_MS = 20,
 };
 
 struct run {
@@ -426,10 +427,9 @@ loop(struct run *r)
 		};
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
 			p[AT_CLIENTS + i] = (struct pollfd){.fd = r->clients[i], .events = POLLIN};
-		if (poll(p, AT_END, timeout_ms(r)) < 0 && errno != EINTR)
-			return;
+		bool deaf = poll(p, AT_END, timeout_ms(r)) < 0 && errno != EINTR;
 		/* After a sleep before all else: what is heard now may be old. */
-		if (p[AT_LEASE].revents != 0 && lease_look(&r->lease))
+		if ((deaf || p[AT_LEASE].revents != 0) && lease_look(&r->lease))
 			end_lease(r);
 		if (p[AT_REPORT].revents != 0)
 			read_report(r);
@@ -439,7 +439,7 @@ loop(struct run *r)
 			read_pipe(r, &r->err, &pipe_err);
 		log_file_flush(&log_file);
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
-			if (p[AT_CLIENTS + i].revents != 0)
+			if (r->clients[i] >= 0 && (deaf || p[AT_CLIENTS + i].revents != 0))
 				read_client(r, i);
 		if (p[AT_LISTEN].revents != 0)
 			take_client(r);
@@ -447,6 +447,9 @@ loop(struct run *r)
 			kill_all(r);
 		if (p[AT_PID].revents != 0)
 			return;
+		/* The kernel has no memory for it, or no room for so many descriptors any more. */
+		if (deaf)
+			poll(NULL, 0, DEAF_MS);
 	}
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -544,6 +545,30 @@ test_stop(void **state)
 	box_end(&b);
 }
 
+/* The kernel refuses to let it wait: it stops the container when its time has come all the same. */
+static void
+test_stop_by_a_deaf_monitor(void **state)
+{
+	struct box b;
+	struct rlimit few = {.rlim_cur = 1, .rlim_max = 1000}, enough = {1000, 1000};
+	(void)state;
+	box_init(&b, "trap '' TERM; while :; do sleep 0.1; done");
+	box_start(&b);
+	assert_true(box_wait(&b, CONTROL_RUNNING));
+	int container = fd_pidfd_open((pid_t)b.state.pid);
+	assert_true(container >= 0);
+	pid_t monitor = (pid_t)b.state.monitor_pid;
+	assert_int_equal(prlimit(monitor, RLIMIT_NOFILE, &few, NULL), 0);
+	order(&b, CONTROL_STOP, SIGTERM, 100);
+	struct pollfd p = {.fd = container, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 60000), 1);
+	close(container);
+	assert_int_equal(prlimit(monitor, RLIMIT_NOFILE, &enough, NULL), 0);
+	assert_true(box_wait(&b, CONTROL_EXITED));
+	assert_int_equal(b.state.exit_signal, SIGKILL);
+	box_end(&b);
+}
+
 /* ---- leases ---- */
 
 #define MS UINT64_C(1000000)
@@ -954,6 +979,7 @@ main(void)
 		cmocka_unit_test(test_limits_hold),
 		cmocka_unit_test(test_device_rules_of_v2),
 		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_stop_by_a_deaf_monitor),
 		cmocka_unit_test(test_lease),
 		cmocka_unit_test(test_lease_without_its_monitor),
 		cmocka_unit_test(test_watchdog_is_small),
