@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Object files of the static libraries in a build folder, each with its source file."""
 
+import functools
 import os
 import re
 import subprocess
@@ -37,14 +38,24 @@ def objects():
                 yield os.path.join(folder, name), source
 
 
-def symbols(path, *options):
-    """(type, name) of an object's global symbols."""
-    out = subprocess.run(["nm", "--extern-only", *options, path], capture_output=True, text=True,
+@functools.cache
+def all_symbols(*options):
+    """object file -> [(type, name)]: one nm for all, for to start one takes longer than its work."""
+    paths = [path for path, _ in objects()]
+    out = subprocess.run(["nm", "--extern-only", "--print-file-name", *options, *paths], capture_output=True, text=True,
                          check=True).stdout
+    found = {path: [] for path in paths}
     for line in out.split("\n"):
-        words = line.split()
-        if len(words) >= 2:
-            yield words[-2], words[-1]
+        path, colon, rest = line.partition(":")
+        words = rest.split()
+        if colon and len(words) >= 2:
+            found[path].append((words[-2], words[-1]))
+    return found
+
+
+def symbols(path, *options):
+    """[(type, name)] of an object's global symbols."""
+    return all_symbols(*options)[path]
 
 
 def line_of(source, name):
