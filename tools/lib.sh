@@ -89,3 +89,17 @@ for t in read("targets"):
     if t["id"] in needed:
         print(*(os.path.relpath(f, os.path.abspath(folder)) for f in t["filename"]), sep="\n")' "$@"
 }
+
+# Names of all targets that are built by default, but those that only the tests of the given suites need.
+targets_without() {
+	/usr/bin/python3 -c '
+import json, os, sys
+folder, suites = sys.argv[1], set(sys.argv[2:])
+read = lambda what: json.load(open(f"{folder}/meson-info/intro-{what}.json"))
+needed, others = set(), set()
+for t in read("tests"):
+    (needed if suites & {s.split(":")[-1] for s in t["suite"]} else others).update(t["depends"])
+for t in read("targets"):
+    if t["build_by_default"] and t["id"] not in needed - others:
+        print(*(os.path.relpath(f, os.path.abspath(folder)) for f in t["filename"]), sep="\n")' "$@"
+}
