@@ -374,10 +374,30 @@ put_container(struct json *j, const struct msg_container *c)
 	json_end(j);
 }
 
+/* Of a run on another node no more is known here than how it ended; NULL: nor that. */
+static const struct msg_container *
+ended_elsewhere(const struct msg_replica *r, struct msg_container *out)
+{
+	uint32_t signal = r->exit >> MSG_EXIT_SIGNAL_SHIFT & MSG_EXIT_BYTE;
+
+	if (!(r->exit & MSG_EXIT_KNOWN))
+		return NULL;
+	*out = (struct msg_container){
+		.replica = r->id,
+		.attempt = r->attempt,
+		.state = MSG_CONTAINER_EXITED,
+		.exited_wall_ns = r->since_wall_ns,
+		.exit_status = signal ? -1 : (int32_t)(r->exit & MSG_EXIT_BYTE),
+		.exit_signal = signal,
+	};
+	return out;
+}
+
 void
 view_replica(struct json *j, const char *key, struct server *s, const struct msg_replica *r)
 {
 	const struct msg_container *c = rows_get(s, ROLE_RUNTIME, MSG_TABLE_CONTAINER, r->id);
+	struct msg_container ended;
 
 	json_object(j, key);
 	json_u64(j, "id", r->id);
@@ -404,7 +424,7 @@ view_replica(struct json *j, const char *key, struct server *s, const struct msg
 	VIEW_TEXT(j, "node", r->node);
 	json_bool(j, "here", nodes_has_here(s, r));
 	view_reason(j, "reason", &r->reason);
-	put_container(j, c);
+	put_container(j, c ? c : ended_elsewhere(r, &ended));
 	json_end(j);
 }
 

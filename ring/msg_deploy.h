@@ -204,6 +204,9 @@ enum msg_condition { /* bits of msg_replica.conditions */
 		     MSG_READY = 1 << 5,
 };
 
+/* How a process ended, in one word: known, the signal, the status. */
+enum { MSG_EXIT_KNOWN = 1 << 16, MSG_EXIT_SIGNAL_SHIFT = 8, MSG_EXIT_BYTE = 0xff };
+
 struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	uint64_t id;
 	uint64_t service;
@@ -219,9 +222,9 @@ struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	int64_t created_wall_ns;
 	char node[MSG_NAME];
 	struct msg_reason reason;
-	uint32_t job; /* a run of a job */
-	uint32_t pad_;
-	int64_t due_s;        /* the time of a cron that it was made for; 0: made by hand */
+	uint32_t job;  /* a run of a job */
+	uint32_t exit; /* of a run on another node that has ended: MSG_EXIT_*; 0: not known */
+	int64_t due_s; /* the time of a cron that it was made for; 0: made by hand */
 	uint64_t lease_epoch; /* of the lease that it lives with, or had last; 0: none */
 };
 

@@ -155,6 +155,7 @@ struct event {
 struct model_hooks {
 	void *arg;
 	void (*stir)(void *arg);         /* from the loop: time passed, and a pass is needed */
+	void (*pass)(void *arg);         /* now: before somebody is answered; or NULL */
 	void (*cluster_rows)(void *arg); /* of nodes, tickets or the cluster, by other nodes */
 	bool (*conducts)(void *arg, const struct deployment *d);
 	/* Packets of this node come to the containers of that one. */

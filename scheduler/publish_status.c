@@ -34,6 +34,7 @@ put_replica(struct publish_table *t, struct replica *p)
 		.job = p->row.job,
 		.due_s = p->row.due_s,
 		.lease_epoch = p->lease_epoch,
+		.exit = p->exit,
 	};
 
 	if (p->life.state == MSG_REPLICA_READY)

@@ -27,6 +27,18 @@ flags_of(const struct replica *p)
 	       (p->row.job ? TIDINGS_JOB : 0);
 }
 
+/* Its container is this node's alone: the others see no more of it than that. */
+static uint32_t
+exit_of(const struct replica *p)
+{
+	const struct msg_container *c = &p->ended;
+
+	if (!p->row.job || !p->has_ended || c->state != MSG_CONTAINER_EXITED || !c->started_wall_ns)
+		return 0;
+	return MSG_EXIT_KNOWN | (c->exit_signal & MSG_EXIT_BYTE) << MSG_EXIT_SIGNAL_SHIFT |
+	       ((uint32_t)c->exit_status & MSG_EXIT_BYTE);
+}
+
 void
 remote_tell(const struct model *m, const struct replica *p, struct tidings_replica *out)
 {
@@ -50,6 +62,7 @@ remote_tell(const struct model *m, const struct replica *p, struct tidings_repli
 		.since_wall_ns = p->since_wall_ns,
 		.reason = p->waits.kind ? p->waits : p->reason,
 		.lease_epoch = p->lease_epoch,
+		.exit = exit_of(p),
 	};
 	memcpy(out->make, p->row.make, sizeof(out->make));
 	if (!current)
@@ -133,6 +146,7 @@ remote_take(struct model *m, uint32_t node, const char *name, uint64_t id,
 	text_copy(p->node, sizeof(p->node), name);
 	p->claim = t->claim;
 	p->lease_epoch = t->lease_epoch;
+	p->exit = t->exit;
 	take_row(p, t);
 	take_life(m, p, t);
 	take_container(p, id, t);

@@ -19,7 +19,8 @@ enum {
 	DRAINING = 2,
 	WHOLE = 1,
 	LENGTH_MAX = 255,
-	LEASED = 2,    /* from this version on a replica's value has its lease */
+	LEASED = 2,    /* from this version on a replica's value has its lease, */
+	ENDED = 3,     /* and how a run ended */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -292,6 +293,7 @@ tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out)
 	put_bytes(out, r->addr6.ip, sizeof(r->addr6.ip));
 	put_reason(out, &r->reason);
 	put(out, r->lease_epoch, 8);
+	put(out, r->exit, 4);
 }
 
 static bool
@@ -306,10 +308,12 @@ take_reason(struct cursor *c, struct msg_reason *out)
 }
 
 static bool
-take_lease(struct cursor *c, uint8_t version, struct tidings_replica *out)
+take_later(struct cursor *c, uint8_t version, struct tidings_replica *out)
 {
 	if (version >= LEASED)
 		out->lease_epoch = cursor_u64(c);
+	if (version >= ENDED)
+		out->exit = cursor_u32(c);
 	return close_value(c, version);
 }
 
@@ -339,7 +343,7 @@ tidings_take_replica(const void *value, size_t bytes, struct tidings_replica *ou
 	return take_bytes(&c, out->make, sizeof(out->make)) &&
 	       take_bytes(&c, out->addr4.ip, sizeof(out->addr4.ip)) &&
 	       take_bytes(&c, out->addr6.ip, sizeof(out->addr6.ip)) &&
-	       take_reason(&c, &out->reason) && take_lease(&c, version, out) && out->service &&
+	       take_reason(&c, &out->reason) && take_later(&c, version, out) && out->service &&
 	       out->index && out->state >= MSG_REPLICA_PENDING &&
 	       out->state <= MSG_REPLICA_ISOLATED;
 }

@@ -63,7 +63,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 2,
+	TIDINGS_VERSION = 3,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
@@ -138,6 +138,7 @@ struct tidings_replica {
 	struct addr addr4, addr6; /* of its attempt; without port, zero: none */
 	struct msg_reason reason;
 	uint64_t lease_epoch; /* 0: it has none */
+	uint32_t exit;        /* how a run ended: as in struct msg_replica */
 };
 
 /* What a service uses on a node, and what is asked of it there (figures.h). */
