@@ -59,6 +59,9 @@ void cluster_configured(struct cluster *c);
 bool cluster_asked(uint16_t op);
 void cluster_request(struct cluster *c, const struct station_request *q, const void *body,
 		     size_t bytes, int *fds, size_t count);
+/* A run (MSG_OP_RUN) that has its place on that node. */
+void cluster_run_ask(struct cluster *c, const struct station_request *q, const void *body,
+		     size_t bytes, const int *fds, size_t count, uint32_t node);
 /* At the end of each turn of the loop: what callbacks put off, and tables. */
 void cluster_turn(struct cluster *c);
 /* True: the process is to end, so that its successor begins as what the node is now. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one node has alone, for the others: logs and commands of its replicas, and why nodes do not
- * take a service, which its conductor knows. api asks its own scheduler, which asks the other
- * node's over a channel of its own (far_line.h); that one asks its runtime, as its own api would.
+ * What one node has alone, for the others: logs and commands of its replicas, why nodes do not take
+ * a service, which its conductor knows, and room for a run (cluster_run.c). api asks its own
+ * scheduler, which asks the other node's over a channel of its own (far_line.h); that one asks its
+ * runtime, as its own api would.
  *
  * Who may ask is judged where a person asks: by the mode of that node's admin socket. The node that
  * is asked trusts members, who can have it run anything anyway (docs/security.md). It gives what is
@@ -105,7 +106,8 @@ struct ask {
 	struct station_request request;
 	bool answered, busy;
 	uint64_t service; /* of a WHY; else 0 */
-	int stream;       /* -1: handed over, or a WHY */
+	bool run;         /* of a RUN */
+	int stream;       /* -1: handed over, or none */
 	struct buf call;
 };
 
@@ -197,7 +199,11 @@ ask_first(void *arg, const struct far_frame *f)
 		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
 	if (!err.kind && a->service) {
 		take_why(a, rest, bytes);
-	} else if (!err.kind && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
+	} else if (!err.kind && a->run &&
+		   cluster_run_take(a->c, &a->request, a->node, rest, bytes, &err) == 0) {
+		a->answered = true;
+		ask_end(a);
+	} else if (!err.kind && !a->run && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
 		if (!a->answered)
 			cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
 		a->answered = true;
@@ -270,10 +276,9 @@ connect_to(struct cluster *c, struct ask *a, struct err *err)
 	return -1;
 }
 
-/* stream: taken in every case. */
-static void
-ask(struct cluster *c, const struct station_request *q, uint32_t node, const struct far_call *call,
-    int stream)
+void
+cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t node,
+		const struct far_call *call, int stream)
 {
 	struct ask *a = c->asks_count < ASKS_MAX ? mem_zalloc(MEM_SCHEDULER, sizeof(*a)) : NULL;
 	struct err err = {0};
@@ -286,6 +291,7 @@ ask(struct cluster *c, const struct station_request *q, uint32_t node, const str
 	}
 	*a = (struct ask){.c = c, .node = node, .request = *q, .stream = stream};
 	a->service = call->what == FAR_WHY ? call->service : 0;
+	a->run = call->what == FAR_RUN;
 	list_init(&a->link);
 	list_push(&c->asks, &a->link);
 	c->asks_count++;
@@ -321,7 +327,7 @@ ask_exec(struct cluster *c, const struct station_request *q, const struct msg_fa
 		call.words = words.text.data;
 		call.words_bytes = words.text.length;
 		call.exec.argc = (uint32_t)words.count;
-		ask(c, q, far->node, &call, fd_take(&fds[0]));
+		cluster_far_ask(c, q, far->node, &call, fd_take(&fds[0]));
 	}
 	words_fini(&words);
 }
@@ -336,7 +342,7 @@ ask_why(struct cluster *c, const struct station_request *q, uint64_t service)
 	if (!s || !node || node == c->keep.node)
 		answer_own_why(c, q, service, NULL);
 	else
-		ask(c, q, node, &call, -1);
+		cluster_far_ask(c, q, node, &call, -1);
 }
 
 void
@@ -350,7 +356,7 @@ cluster_far_request(struct cluster *c, const struct station_request *q, const vo
 	if (q->op == MSG_OP_FAR_LOGS && bytes == sizeof(*logs) && count == 1) {
 		const struct far_call call = {.what = FAR_LOGS, .logs = logs->logs};
 
-		ask(c, q, logs->node, &call, fd_take(&fds[0]));
+		cluster_far_ask(c, q, logs->node, &call, fd_take(&fds[0]));
 	} else if (q->op == MSG_OP_FAR_EXEC && bytes == sizeof(*exec) && count == 2 &&
 		   MSG_OK(exec->exec.user) && MSG_OK(exec->exec.workdir)) {
 		ask_exec(c, q, exec, fds);
@@ -488,6 +494,20 @@ serve_exec(struct served *s, const struct far_call *call)
 }
 
 static void
+serve_run(struct served *s, const struct far_call *call)
+{
+	struct err err = {0};
+	struct buf out;
+
+	buf_init(&out, MEM_SCHEDULER, FAR_ANSWER_MAX - 64);
+	if (cluster_run_serve(s->c, call, &out, &err) == 0)
+		served_last(s, NULL, &out);
+	else
+		served_refuse(s, &err);
+	buf_fini(&out);
+}
+
+static void
 serve_why(struct served *s, uint64_t service)
 {
 	struct buf rows, out;
@@ -525,6 +545,9 @@ served_first(void *arg, const struct far_frame *f)
 		break;
 	case FAR_WHY:
 		serve_why(s, call.service);
+		return;
+	case FAR_RUN:
+		serve_run(s, &call);
 		return;
 	default:
 		err_set(&err, ERR_UNSUPPORTED, "%s is of an older version and cannot do this",

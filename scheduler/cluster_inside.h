@@ -81,6 +81,8 @@ struct cluster_change {
 	unsigned tries;
 };
 
+struct far_call;
+
 struct cluster {
 	struct station *st;
 	const struct config *config;
@@ -338,9 +340,21 @@ void cluster_order_publish(struct cluster *c);
 void cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
 			 size_t bytes, int *fds, size_t count);
 void cluster_far_channel(void *arg, struct channel *channel);
+/* Of another node, for this request, which is answered. stream: taken in every case. */
+void cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t node,
+		     const struct far_call *call, int stream);
 /* It is sent away, or has left. */
 void cluster_far_part(struct cluster *c, uint32_t node);
 void cluster_far_end(struct cluster *c);
+
+/* ---- cluster_run.c ---- */
+
+/* What another node asks to be run here; rest: of the answer. */
+int cluster_run_serve(struct cluster *c, const struct far_call *call, struct buf *rest,
+		      struct err *err) MUST_CHECK;
+/* What that node answered; answers the request when it is good. */
+int cluster_run_take(struct cluster *c, const struct station_request *q, uint32_t node,
+		     const void *rest, size_t bytes, struct err *err) MUST_CHECK;
 
 /* ---- cluster_join.c, cluster_renew.c ---- */
 

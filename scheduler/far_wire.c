@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "base/text.h"
+#include "scheduler/gossip/gossip.h"
 #include "scheduler/store_wire.h"
 
 /* ---- frames ---- */
@@ -104,6 +105,16 @@ put_exec(struct buf *out, const struct far_call *c)
 	buf_blob(out, c->words, c->words_bytes);
 }
 
+static void
+put_run(struct buf *out, const struct far_call *c)
+{
+	buf_u32(out, c->target.who_uid);
+	buf_u32(out, c->argc);
+	buf_text(out, c->target.deployment);
+	buf_text(out, c->target.service);
+	buf_blob(out, c->words, c->words_bytes);
+}
+
 void
 far_wire_put_call(struct buf *out, const struct far_call *c)
 {
@@ -120,6 +131,9 @@ far_wire_put_call(struct buf *out, const struct far_call *c)
 		break;
 	case FAR_WHY:
 		buf_u64(out, c->service);
+		break;
+	case FAR_RUN:
+		put_run(out, c);
 		break;
 	}
 	end(out, begun);
@@ -138,14 +152,14 @@ get_logs(struct cursor *in, struct msg_logs *l)
 
 /* As many texts as argc says, each with its end. */
 static bool
-words_hold(const struct far_call *c)
+words_hold(const struct far_call *c, uint32_t argc)
 {
 	const uint8_t *words = c->words;
 	uint32_t count = 0;
 
 	for (size_t i = 0; i < c->words_bytes; i++)
 		count += words[i] == 0;
-	return c->words_bytes > 0 && words[c->words_bytes - 1] == 0 && count == c->exec.argc &&
+	return c->words_bytes > 0 && words[c->words_bytes - 1] == 0 && count == argc &&
 	       count <= WORDS_MAX;
 }
 
@@ -161,8 +175,20 @@ get_exec(struct cursor *in, struct far_call *c)
 	    !store_wire_get_text(in, c->exec.workdir, sizeof(c->exec.workdir)))
 		return false;
 	c->words = cursor_blob(in, WORDS_BYTES_MAX, &c->words_bytes);
-	return c->words && words_hold(c) && c->exec.rows <= UINT16_MAX &&
+	return c->words && words_hold(c, c->exec.argc) && c->exec.rows <= UINT16_MAX &&
 	       c->exec.columns <= UINT16_MAX;
+}
+
+static bool
+get_run(struct cursor *in, struct far_call *c)
+{
+	c->target.who_uid = cursor_u32(in);
+	c->argc = cursor_u32(in);
+	if (!store_wire_get_text(in, c->target.deployment, sizeof(c->target.deployment)) ||
+	    !store_wire_get_text(in, c->target.service, sizeof(c->target.service)))
+		return false;
+	c->words = cursor_blob(in, WORDS_BYTES_MAX, &c->words_bytes);
+	return cursor_ok(in) && (c->argc > 0 ? words_hold(c, c->argc) : c->words_bytes == 0);
 }
 
 bool
@@ -186,6 +212,10 @@ far_wire_get_call(const void *data, size_t bytes, struct far_call *out)
 		break;
 	case FAR_WHY:
 		out->service = cursor_u64(&in);
+		break;
+	case FAR_RUN:
+		if (!get_run(&in, out))
+			return false;
 		break;
 	default:
 		return true;
@@ -244,6 +274,27 @@ far_wire_next_why(struct cursor *in, struct msg_why *out, bool *bad)
 	out->memory_free_bytes = cursor_u64(in);
 	*bad = !good || !store_wire_get_text(in, out->text, sizeof(out->text)) || !cursor_ok(in);
 	return !*bad;
+}
+
+void
+far_wire_put_run(struct buf *out, const struct msg_run_answer *run, const void *tidings,
+		 size_t bytes)
+{
+	buf_u64(out, run->replica);
+	buf_u32(out, run->index);
+	buf_blob(out, tidings, bytes);
+}
+
+bool
+far_wire_get_run(const void *data, size_t bytes, struct msg_run_answer *out,
+		 const void **tidings_out, size_t *bytes_out)
+{
+	struct cursor in;
+
+	cursor_init(&in, data, bytes);
+	*out = (struct msg_run_answer){.replica = cursor_u64(&in), .index = cursor_u32(&in)};
+	*tidings_out = cursor_blob(&in, GOSSIP_VALUE_MAX, bytes_out);
+	return cursor_ok(&in) && out->replica && out->index;
 }
 
 /* ---- what passes ---- */

@@ -5,7 +5,7 @@
 /*
  * What two nodes say to each other on a channel of kind CHANNEL_CALL, on which one asks the other
  * for something of that one alone: the log of a replica, a command in it, why nodes do not take a
- * service. Frames of
+ * service, a run of a job. Frames of
  *
  *   u8 kind, u8 0, u16 0, u32 length of what follows, body
  *
@@ -16,9 +16,10 @@
  *             EXEC  u64 replica, u8 tty, u32 rows, u32 columns, u32 argc, text user, text workdir,
  *                   blob of the command (ring/words.h)
  *             WHY   u64 service
+ *             RUN   u32 uid of who asks, u32 argc, text deployment, text service, blob of the words
  *           A later version adds fields at the end; an older one passes over them.
  *   ANSWER  of who was asked, its first one: an error or none (store_wire_put_err), then for WHY
- *           the rows. After an error nothing follows.
+ *           the rows, for RUN the run. After an error nothing follows.
  *   DATA    whole frames of ring/msg.h: to the one that was asked input, sizes and signals, back
  *           output, the exit or lines.
  *   END     nothing more comes from this side.
@@ -36,10 +37,11 @@
 #include "base/err.h"
 #include "ring/msg_cluster.h"
 #include "ring/msg_container.h"
+#include "ring/msg_deploy.h"
 #include "ring/words.h"
 
 enum far_kind { FAR_CALL = 1, FAR_ANSWER, FAR_DATA, FAR_END, FAR_ALIVE };
-enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY };
+enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY, FAR_RUN };
 
 enum {
 	FAR_VERSION = 1,
@@ -64,9 +66,11 @@ struct far_call {
 	enum far_what what;
 	struct msg_logs logs;
 	struct msg_exec exec;
-	const void *words; /* of EXEC: argc texts with their NULs; borrowed */
+	const void *words; /* of EXEC and RUN: argc texts with their NULs; borrowed */
 	size_t words_bytes;
-	uint64_t service; /* of WHY */
+	uint64_t service;            /* of WHY */
+	struct msg_target_op target; /* of RUN: names and who_uid */
+	uint32_t argc;               /* of RUN, may be 0 */
 };
 
 /* A whole frame. */
@@ -84,6 +88,12 @@ bool far_wire_get_answer(const void *data, size_t bytes, struct err *err_out, co
 void far_wire_put_why(struct buf *out, const struct msg_why *row);
 /* False: no further one, or not what a node writes: then *bad is set. */
 bool far_wire_next_why(struct cursor *in, struct msg_why *out, bool *bad);
+
+/* Of a RUN: u64 id, u32 number, blob of what its node says of it by gossip (tidings.h). */
+void far_wire_put_run(struct buf *out, const struct msg_run_answer *run, const void *tidings,
+		      size_t bytes);
+bool far_wire_get_run(const void *data, size_t bytes, struct msg_run_answer *out,
+		      const void **tidings_out, size_t *bytes_out);
 
 /* How many of the bytes are whole frames of ring/msg.h; -1: they are none. */
 long far_wire_whole(const void *data, size_t bytes);

@@ -120,6 +120,7 @@ struct replica {
 	bool loser;            /* another node has the same one */
 	struct unique *unique; /* unique.h; NULL: it needs no lease, or is remote */
 	uint64_t lease_epoch;  /* that it lives with; 0: needs none */
+	uint32_t exit;         /* of another node's: as in struct msg_replica */
 };
 
 struct operation {

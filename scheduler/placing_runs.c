@@ -78,7 +78,6 @@ placing_check_here(struct placing *p, const struct service *s, struct err *err)
 	const struct fleet_node *n = f ? fleet_node(&p->fleet, p->self) : NULL;
 	struct whynot_row row = {.node = n};
 	char one[WHYNOT_TEXT_BYTES];
-	struct candidates pool;
 
 	if (!n)
 		return not_known(s, err);
@@ -90,10 +89,6 @@ placing_check_here(struct placing *p, const struct service *s, struct err *err)
 	whynot_sentence(&p->fleet, f, &row, one, sizeof(one));
 	err_set(err, ERR_LIMIT, "a run of %s has no place on %s", s->row.name, n->name);
 	err_why(err, "%s", one);
-	candidates_find(&p->fleet, f, 0, 1, NULL, 0, &pool);
-	if (pool.count)
-		err_fix(err, "on %s there is one: give the command there",
-			pool.items[0].node->name);
 	return -1;
 }
 

@@ -29,8 +29,9 @@ int request_plan(struct model *m, const void *body, size_t bytes, struct buf *ou
 
 /* ---- request_target.c ---- */
 
+/* When the run has no place on this node: *elsewhere is one that has (0: none has). */
 int request_run(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
-		struct msg_run_answer *answer, struct err *err) MUST_CHECK;
+		struct msg_run_answer *answer, uint32_t *elsewhere, struct err *err) MUST_CHECK;
 
 /* ---- among themselves ---- */
 

@@ -18,7 +18,7 @@
 #include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 
-enum { RUNS_KEPT = 10 };
+enum { RUNS_KEPT = 10, NOW_PART = 1000000 /* ns: for draws that differ */ };
 
 struct target {
 	struct msg_target_op q;
@@ -528,9 +528,29 @@ request_forget_runs(struct model *m, struct service *s)
 	}
 }
 
+/* A cluster has a place where any of its nodes has. */
+static int
+find_place(struct model *m, const struct target *t, const struct doc_service *spec,
+	   uint32_t *elsewhere, struct err *err)
+{
+	struct capacity_want want = {spec, 1};
+	struct err none = {0};
+
+	if (!m->placing)
+		return capacity_check(m, NULL, t->q.deployment, &want, 1, err);
+	if (placing_check_here(m->placing, t->s, err) == 0)
+		return 0;
+	*elsewhere = placing_pick(m->placing, t->s, (uint32_t)(m->now_ns / NOW_PART), &none);
+	if (*elsewhere == m->node_id)
+		*elsewhere = 0;
+	if (none.kind)
+		*err = none;
+	return -1;
+}
+
 static int
 start_run(struct model *m, const struct target *t, const struct words *args,
-	  struct msg_run_answer *answer, struct err *err)
+	  struct msg_run_answer *answer, uint32_t *elsewhere, struct err *err)
 {
 	const struct doc_service *spec = t->s ? serving_doc(m, t) : NULL;
 
@@ -541,10 +561,7 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 	}
 	if (t->d->operation && t->d->operation->row.kind == MSG_OPERATION_REMOVE)
 		return busy(t, err);
-	struct capacity_want want = {spec, 1};
-	if (cronjob_check_run(m, t->s, spec, err) < 0 ||
-	    (m->placing ? placing_check_here(m->placing, t->s, err)
-			: capacity_check(m, NULL, t->q.deployment, &want, 1, err)) < 0)
+	if (cronjob_check_run(m, t->s, spec, err) < 0 || find_place(m, t, spec, elsewhere, err) < 0)
 		return -1;
 	request_forget_runs(m, t->s);
 	struct replica *p = create_run(m, t->s, args, NULL, err);
@@ -560,18 +577,19 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 
 int
 request_run(struct model *m, const void *body, size_t bytes, const int *fds, size_t count,
-	    struct msg_run_answer *answer, struct err *err)
+	    struct msg_run_answer *answer, uint32_t *elsewhere, struct err *err)
 {
 	struct words args;
 	struct target t;
 
 	memset(answer, 0, sizeof(*answer));
+	*elsewhere = 0;
 	if (find_target(m, body, bytes, &t, err) < 0)
 		return -1;
 	words_init(&args, MEM_SCHEDULER);
 	int rc = count > 0 ? words_read(&args, fds[0], err) : 0;
 	if (rc == 0)
-		rc = start_run(m, &t, &args, answer, err);
+		rc = start_run(m, &t, &args, answer, elsewhere, err);
 	words_fini(&args);
 	return rc;
 }

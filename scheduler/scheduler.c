@@ -294,16 +294,19 @@ run_request(struct scheduler *s, const struct station_request *q, const void *bo
 {
 	struct msg_run_answer run;
 	struct err err = {0};
+	uint32_t elsewhere = 0;
 
 	s->model.now_ns = world_mono_ns();
 	s->model.wall_ns = world_wall_ns();
-	if (cluster_may_change(s->cluster, &err) < 0 ||
-	    request_run(&s->model, body, bytes, fds, count, &run, &err) < 0) {
+	if (cluster_may_change(s->cluster, &err) == 0 &&
+	    request_run(&s->model, body, bytes, fds, count, &run, &elsewhere, &err) == 0) {
+		pass(s);
+		station_answer(s->st, q, &run, sizeof(run), NULL, 0);
+	} else if (elsewhere) {
+		cluster_run_ask(s->cluster, q, body, bytes, fds, count, elsewhere);
+	} else {
 		station_answer_err(s->st, q, &err);
-		return;
 	}
-	pass(s);
-	station_answer(s->st, q, &run, sizeof(run), NULL, 0);
 }
 
 static void
@@ -506,6 +509,7 @@ start(struct station *st, struct err *err)
 	s->open = true;
 	s->model.hooks = (struct model_hooks){.arg = s,
 					      .stir = stir,
+					      .pass = pass_before_answer,
 					      .cluster_rows = cluster_rows,
 					      .reaches = reaches,
 					      .doubts = doubts};

@@ -28,6 +28,12 @@ services:
     image: {{ name: "test:1" }}
     command: {{ entrypoint: ["/bin/sh", "-c", "sleep 3600"] }}
     stop_grace_period: 1s
+  words:
+    rtype: job
+    image: {{ name: "test:1" }}
+    command: {{ entrypoint: ["/bin/sh", "-c", "echo $*; exit 7"], args: ["sh"] }}
+    node: {{ selector: {{ labels: {{ run: job }} }} }}
+    stop_grace_period: 1s
 {extra}"""
 
 def firings(node):
@@ -105,11 +111,27 @@ def test_seen_and_cancelled_from_everywhere():
         for node in c.nodes:
             wait_for(lambda node=node: [r["state"] for r in node.cli_json("job", "ls", "shop/long")["items"]] == ["stopped"],
                      f"{node.label} sees that it has ended")
-        # What has no place says why, and where there is one.
-        r = c[0].cli("cron", "trigger", NAME, "--detach", status=None)
-        check(r.returncode != 0 and "label run=job" in r.stderr and "edge-" in r.stderr, r.stdout, r.stderr)
-        c[1].cli("cron", "trigger", NAME, "--detach")
+        # Where it may not be run it is run elsewhere, and its output and its end come here.
+        r = c[0].cli("cron", "trigger", NAME, "--detach")
+        equal([x["node"] == "edge-1" for x in c[0].cli_json("job", "ls", NAME)["items"]], [False], r.stdout)
         wait_for(lambda: lives(folder), "it has run")
+        r = c[0].cli("job", "run", "shop/words", "--", "a b", "-x", status=7)
+        equal(r.stdout, "a b -x\n")
+        where, = [x for x in c[0].cli_json("job", "ls", "shop/words")["items"]]
+        check(where["node"] != "edge-1" and where["container"]["exit_status"] == 7, where)
+        # On and off from any node.
+        for node, verb, enabled in ((c[2], "disable", False), (c[1], "enable", True)):
+            node.cli("cron", verb, NAME)
+            for other in c.nodes:
+                wait_for(lambda: other.cli_json("cron", "ls", NAME)["items"][0]["cron"]["enabled"] == enabled, f"{verb}d everywhere")
+        # What has no place at all says why.
+        for node in c.nodes[1:]:
+            c[0].cli("node", "label", node.label, "run-")
+        def refused():
+            r = c[0].cli("job", "run", "shop/words", status=None)
+            return r if "no node takes a run of words" in r.stderr else None
+        r = wait_for(refused, "nobody may run it")
+        check("label run=job" in r.stderr, r.stderr)
 
 if __name__ == "__main__":
     zl.main(globals())

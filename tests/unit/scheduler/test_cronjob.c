@@ -187,8 +187,9 @@ run_by_hand(struct node_world *w, struct err *err)
 {
 	struct msg_target_op q = {.deployment = "shop", .service = "tidy"};
 	struct msg_run_answer answer;
+	uint32_t elsewhere;
 
-	return request_run(&w->m, &q, sizeof(q), NULL, 0, &answer, err);
+	return request_run(&w->m, &q, sizeof(q), NULL, 0, &answer, &elsewhere, err);
 }
 
 /* ---- times ---- */

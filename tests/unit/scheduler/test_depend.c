@@ -207,9 +207,10 @@ run(struct node_world *w)
 {
 	struct msg_target_op q = {.deployment = "shop", .service = "web"};
 	struct msg_run_answer answer;
+	uint32_t elsewhere;
 	struct err err = {0};
 
-	assert_int_equal(request_run(&w->m, &q, sizeof(q), NULL, 0, &answer, &err), 0);
+	assert_int_equal(request_run(&w->m, &q, sizeof(q), NULL, 0, &answer, &elsewhere, &err), 0);
 	return answer;
 }
 

@@ -46,6 +46,12 @@ test_calls_come_back(void **state)
 		 .words = words,
 		 .words_bytes = sizeof(words)},
 		{.what = FAR_WHY, .service = 12},
+		{.what = FAR_RUN,
+		 .target = {.deployment = "shop", .service = "report", .who_uid = 1000},
+		 .argc = 3,
+		 .words = words,
+		 .words_bytes = sizeof(words)},
+		{.what = FAR_RUN, .target = {.deployment = "shop", .service = "tidy"}, .words = ""},
 	};
 	struct far_frame f;
 	struct far_call c;
@@ -65,6 +71,8 @@ test_calls_come_back(void **state)
 		assert_memory_equal(&c.logs, &calls[i].logs, sizeof(c.logs));
 		assert_memory_equal(&c.exec, &calls[i].exec, sizeof(c.exec));
 		assert_int_equal(c.service, calls[i].service);
+		assert_int_equal(c.argc, calls[i].argc);
+		assert_memory_equal(&c.target, &calls[i].target, sizeof(c.target));
 		assert_int_equal(c.words_bytes, calls[i].words_bytes);
 		if (c.words_bytes)
 			assert_memory_equal(c.words, words, sizeof(words));
@@ -87,7 +95,7 @@ test_calls_that_are_none(void **state)
 				.exec = {.argc = 2},
 				.words = words,
 				.words_bytes = sizeof(words)};
-	struct far_call bad[] = {good, good, good, good};
+	struct far_call bad[] = {good, good, good, good, {.what = FAR_RUN, .words = words}};
 	struct far_call c;
 
 	(void)state;
@@ -95,6 +103,7 @@ test_calls_that_are_none(void **state)
 	bad[1].words_bytes = sizeof(words) - 1; /* one without its end */
 	bad[2].words_bytes = 0;
 	bad[3].exec.rows = 70000;
+	bad[4].words_bytes = sizeof(words); /* words that nobody counts */
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct buf b;
 
@@ -104,6 +113,22 @@ test_calls_that_are_none(void **state)
 		buf_fini(&b);
 	}
 	assert_false(far_wire_get_call("\x00\x01", 2, &c));
+	/* A run is what its node says of it. */
+	struct msg_run_answer run = {.replica = UINT64_C(3) << 32 | 9, .index = 4}, got;
+	const void *tidings;
+	struct buf b;
+	size_t bytes;
+
+	buf_init(&b, MEM_SCHEDULER, 64);
+	far_wire_put_run(&b, &run, "said", 4);
+	assert_true(far_wire_get_run(b.data, b.length, &got, &tidings, &bytes));
+	assert_memory_equal(&got, &run, sizeof(run));
+	assert_memory_equal(tidings, "said", 4);
+	for (size_t n = 0; n < b.length; n++)
+		assert_false(far_wire_get_run(b.data, n, &got, &tidings, &bytes));
+	b.data[8] = 0; /* no number */
+	assert_false(far_wire_get_run(b.data, b.length, &got, &tidings, &bytes));
+	buf_fini(&b);
 	/* What a later version asks for: it is understood that it is not understood. */
 	assert_true(far_wire_get_call("\x02\x63", 2, &c));
 	assert_int_equal(c.what, 0x63);
