@@ -36,18 +36,20 @@ services:
 KEEPER = ("  keeper:\n    image: { name: \"test:1\" }\n    storage: [ { type: named, name: d, target: /data } ]\n"
           "    stop_grace_period: 1s\n")
 LATER = "0 0 0 1 1 * 2199"
+OFTEN = ("  often:\n    rtype: cron\n    schedule: \"* * * * * * *\"\n    cron: { overlap: allow }\n"
+         "    image: { name: \"test:1\" }\n    command: { entrypoint: [\"/bin/sh\", \"-c\", \"true\"] }\n")
 
 
-def cron(n):
-    return n.cli_json("cron", "ls", NAME)["items"][0]["cron"]
+def cron(n, name=NAME):
+    return n.cli_json("cron", "ls", name)["items"][0]["cron"]
 
 
-def runs(n):
-    return n.cli_json("job", "ls", NAME)["items"]
+def runs(n, name=NAME):
+    return n.cli_json("job", "ls", name)["items"]
 
 
-def firings(n):
-    return cron(n)["firings"]
+def firings(n, name=NAME):
+    return cron(n, name)["firings"]
 
 
 @contextlib.contextmanager
@@ -62,8 +64,12 @@ def store(n):
 
 
 def stored(n):
+    """Of all crons, by service."""
+    times = {}
     with store(n) as db:
-        return [at for at, in db.execute("SELECT at_s FROM firings ORDER BY id")]
+        for service, at in db.execute("SELECT name, at_s FROM firings LEFT JOIN services ON services.id = service"):
+            times.setdefault(service, []).append(at)
+    return times
 
 
 def database(n):
@@ -105,7 +111,7 @@ WAITS = "echo $(date +%s) >> /data/ran; while ! test -e /data/go; do sleep 0.1; 
 def test_at_its_times():
     with Node() as n:
         n.import_image()
-        n.deploy(document("echo hello", rules="overlap: allow"))
+        n.deploy(document("echo hello", rules="overlap: allow", extra=OFTEN))
         first = wait_for(lambda: runs(n), "the first run")[0]
         started = seconds(first["due"])
         # As many times as the clock says, each once.
@@ -115,28 +121,28 @@ def test_at_its_times():
         check(4 <= len(times) <= 6, times)
         check(all(at % 2 == 0 for at in times), times)
         once(n)
-        seen = n.cli_json("status")["deployments"][0]["services"][0]
+        seen = [s for s in n.cli_json("status")["deployments"][0]["services"] if s["name"] == "tidy"][0]
         equal((seen["rtype"], seen["cron"]["state"], seen["cron"]["overlap"]), ("cron", "waiting", "allow"))
         check("next in" in n.cli("status").stdout, "status says when")
         listed = n.cli("cron", "ls").stdout.splitlines()
-        check(listed[0].startswith("CRON") and NAME in listed[1] and "waiting" in listed[1], listed)
+        check(listed[0].startswith("CRON") and NAME in listed[2] and "waiting" in listed[2], listed)
         check("hello" in n.cli("job", "logs", first["name"]).stdout, "logs of a run")
         said = n.cli("explain", NAME).stdout
         check("runs next at" in said, said)
         # History is bounded.
-        n.deploy(document("echo hello", schedule="* * * * * * *", rules="overlap: allow"))
-        wait_for(lambda: max(r["index"] for r in runs(n)) >= 22, "some runs more")
-        equal(len(firings(n)), 10)
-        check(len(runs(n)) <= 12, len(runs(n)))
+        n.cli("cron", "disable", NAME)
+        wait_for(lambda: max(r["index"] for r in runs(n, "shop/often")) >= 22, "some runs more")
+        equal(len(firings(n, "shop/often")), 10)
+        check(len(runs(n, "shop/often")) <= 12, len(runs(n, "shop/often")))
         n.cli("scale", NAME + "=2", status=2)
         n.stop()
-        times = stored(n)
+        times = stored(n)["often"]
         equal((len(times), len(set(times))), (20, 20), "twenty are kept")
         n.start()
         n.cli("rm", "shop", "--volumes", "--yes")
         equal(n.cli_json("ps", "-a")["items"], [])
         n.stop()
-        equal(stored(n), [], "nothing is left of it")
+        equal(stored(n), {}, "nothing is left of it")
 
 
 def test_on_off_and_by_hand():
@@ -297,13 +303,13 @@ def test_machine_ends_under_a_run():
     for rules, count in (("on_loss: skip", 1), ("on_loss: retry", 2)):
         with Node() as n:
             n.import_image()
-            n.deploy(document(WAITS, schedule="*/20 * * * * * *", rules=rules, extra=KEEPER))
+            n.deploy(document(WAITS, rules=rules, extra=KEEPER))
             keeper_is_ready(n)
             wait_for(lambda: lines(n, "ran"), "it runs")
             due = [r for r in runs(n) if r["due"]][0]["due"]
             # No other time may come in between.
-            n.cli("cron", "disable", NAME)
-            n.cli("cron", "enable", NAME)
+            n.deploy(document(WAITS, schedule=LATER, rules=rules, extra=KEEPER))
+            equal([r["due"] for r in runs(n) if r["state"] == "starting"], [due], "it goes on")
             restarted(n)
             with another_boot(n):
                 n.start()
