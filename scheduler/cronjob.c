@@ -207,23 +207,40 @@ cronjob_check_run(struct model *m, struct service *s, const struct doc_service *
 	return 0;
 }
 
-void
-cronjob_replace(struct model *m, const struct doc_service *spec, struct replica *p)
+/* The newest one that is under way, on any node. */
+static const struct replica *
+newest_run(const struct model *m, const struct service *s)
 {
+	const struct replica *newest = NULL;
 	struct list *it, *next;
 
-	if (spec->rtype != DOC_RTYPE_CRON || spec->cron.overlap != DOC_OVERLAP_REPLACE)
-		return;
-	list_each (it, next, &p->service->replicas) {
-		struct replica *other = container_of(it, struct replica, link);
+	list_each (it, next, &s->replicas) {
+		const struct replica *p = container_of(it, struct replica, link);
 
-		if (other == p || !cronjob_is_under_way(m, other) ||
-		    other->life.order != LIFECYCLE_RUN)
+		if (cronjob_is_under_way(m, p) && (!newest || p->row.index > newest->row.index))
+			newest = p;
+	}
+	return newest;
+}
+
+void
+cronjob_replace(struct model *m, struct service *s, const struct doc_service *spec)
+{
+	bool replaces =
+		spec && spec->rtype == DOC_RTYPE_CRON && spec->cron.overlap == DOC_OVERLAP_REPLACE;
+	const struct replica *newest = replaces ? newest_run(m, s) : NULL;
+	struct list *it, *next;
+
+	list_each (it, next, &s->replicas) {
+		struct replica *p = container_of(it, struct replica, link);
+
+		if (!newest || p->remote || p->row.index >= newest->row.index ||
+		    !cronjob_is_under_way(m, p) || p->life.order != LIFECYCLE_RUN)
 			continue;
-		event_replica(m, other, "cron.replaced", LOG_WARN, NULL,
-			      "run %u of %s is stopped: run %u takes its place", other->row.index,
-			      p->service->row.name, p->row.index);
-		reconcile_order(m, other, LIFECYCLE_STOP);
+		event_replica(m, p, "cron.replaced", LOG_WARN, NULL,
+			      "run %u of %s is stopped: run %u takes its place", p->row.index,
+			      s->row.name, newest->row.index);
+		reconcile_order(m, p, LIFECYCLE_STOP);
 	}
 }
 
@@ -365,6 +382,7 @@ advance(struct model *m, struct service *s, const struct doc_service *spec)
 	if (s->cron->unread)
 		return read_again(m, s);
 	cronjob_run_settle(m, s, spec);
+	cronjob_replace(m, s, spec);
 	if (conducts && row_differs(m, s, spec, &row))
 		return cronjob_write(m, s, &(struct cronjob_change){.row = &row});
 	if (cronjob_run_take_gone(m, s, spec) || is_dirty(s->cron))

@@ -69,8 +69,8 @@ const struct replica *cronjob_follows(struct model *m, const struct replica *p);
 /* By hand: whether the document lets another run begin now. */
 int cronjob_check_run(struct model *m, struct service *s, const struct doc_service *spec,
 		      struct err *err) MUST_CHECK;
-/* p was made: the others are stopped if the document says so. */
-void cronjob_replace(struct model *m, const struct doc_service *spec, struct replica *p);
+/* What runs on this node is stopped for a newer run of any node, if the document says so. */
+void cronjob_replace(struct model *m, struct service *s, const struct doc_service *spec);
 
 /* Something of a service's cron was changed in the store; service 0: of all. */
 void cronjob_hear(struct model *m, uint64_t service);

@@ -300,7 +300,7 @@ make_run(struct model *m, struct service *s, const struct doc_service *spec,
 	text_time(f->row.at_s * SECOND_NS, 0, at, sizeof(at));
 	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s, for %s", p->row.index,
 		      s->row.name, at);
-	cronjob_replace(m, spec, p);
+	cronjob_replace(m, s, spec);
 	return 0;
 }
 

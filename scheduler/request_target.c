@@ -569,7 +569,7 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 		return -1;
 	event_replica(m, p, "job.started", LOG_INFO, NULL, "run %u of %s", p->row.index,
 		      t->s->row.name);
-	cronjob_replace(m, spec, p);
+	cronjob_replace(m, t->s, spec);
 	answer->replica = p->row.id;
 	answer->index = p->row.index;
 	return 0;

@@ -12,7 +12,9 @@
 #include "base/text.h"
 #include "scheduler/cronjob.h"
 #include "scheduler/publish_parts.h"
+#include "scheduler/remote.h"
 #include "scheduler/sqlite.h"
+#include "scheduler/tidings.h"
 #include "tests/support/node_world.h"
 
 #define EACH_2S "*/2 * * * * * *"
@@ -335,6 +337,37 @@ test_replace(void **state)
 	node_pass(&w, 0);
 	assert_int_equal(w.started, 3);
 	assert_int_equal(count(&w, MSG_FIRING_DONE), 2);
+	end(&w);
+}
+
+/* Another node was given the next time: what runs here is stopped, and that one waits for it. */
+static void
+test_replaced_by_another_node(void **state)
+{
+	uint64_t id = UINT64_C(7) << 32 | 1;
+	struct tidings_replica t;
+	struct node_world w;
+
+	(void)state;
+	begin(&w, EACH_MINUTE, "overlap: replace");
+	node_pass(&w, 40);
+	assert_int_equal(count(&w, MSG_FIRING_STARTED), 1);
+	struct replica *own = container_of(service(&w)->replicas.next, struct replica, link);
+	remote_tell(&w.m, own, &t);
+	t.index = own->row.index + 1;
+	assert_true(remote_take(&w.m, 7, "edge-7", id, &t));
+	node_pass(&w, 2);
+	assert_int_equal(own->life.state, MSG_REPLICA_STOPPED);
+	assert_int_equal(count(&w, MSG_FIRING_DONE), 1);
+	/* For an older one it waits, until that one's node has stopped it. */
+	t.index = 1;
+	assert_true(remote_take(&w.m, 7, "edge-7", id, &t));
+	node_pass(&w, 60);
+	assert_int_equal(w.started, 1);
+	remote_drop(&w.m, 7, id);
+	node_pass(&w, 5);
+	assert_int_equal(w.started, 2);
+	assert_int_equal(count(&w, MSG_FIRING_STARTED), 1);
 	end(&w);
 }
 
@@ -831,6 +864,7 @@ main(void)
 		cmocka_unit_test(test_forbid),
 		cmocka_unit_test(test_allow),
 		cmocka_unit_test(test_replace),
+		cmocka_unit_test(test_replaced_by_another_node),
 		cmocka_unit_test(test_disabled),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_only_crons),
