@@ -105,6 +105,12 @@ def let_go(n, what="go"):
     n.cli("exec", "shop/keeper", "--", "touch", f"/data/{what}")
 
 
+def replaced(n, role):
+    """It dies, and its successor is there: the table of processes shows the dead one for a moment."""
+    old = n.kill(role)
+    wait_for(lambda: old not in n.processes().values() and n.ready(), f"{role} is back")
+
+
 WAITS = "echo $(date +%s) >> /data/ran; while ! test -e /data/go; do sleep 0.1; done"
 
 
@@ -236,8 +242,7 @@ def test_deaths_of_processes():
         keeper_is_ready(n)
         for role in ("scheduler", "scheduler", "runtime", "scheduler", "api"):
             ran = len(lines(n, "ran"))
-            old = n.kill(role)
-            wait_for(lambda: old not in n.processes().values() and n.ready(), f"{role} is back")
+            replaced(n, role)
             wait_for(lambda: len(lines(n, "ran")) > ran, "it goes on")
             once(n)
         # All of node: what it did not see is made up for by one run.
@@ -279,8 +284,7 @@ def test_dies_between_record_and_start():
             said = n.cli("explain", NAME).stdout
             equal("ended before its run began" in said, state == "lost", said)
             # And not once more by another death.
-            n.kill("scheduler")
-            wait_for(n.ready, "the scheduler is back")
+            replaced(n, "scheduler")
             wait_for(lambda: cron(n)["next"], "it has looked")
             equal(lines(n, "ran"), ["x"] if state == "ok" else [])
             equal(len(firings(n)), 1)
