@@ -173,7 +173,7 @@ static void
 make_sure(struct model *m, struct cronjob_firing *f, const struct replica *p,
 	  const struct doc_service *spec)
 {
-	if (!model_is_shared(m) || !retries(spec) || !p || !p->lease_epoch ||
+	if (!model_is_shared(m) || !retries(spec) || !p || p->remote || !p->lease_epoch ||
 	    f->sure_epoch == p->lease_epoch)
 		return;
 	f->asked_epoch = p->lease_epoch;
