@@ -9,10 +9,9 @@ import os
 import signal
 import sqlite3
 import time
-import uuid
 
 import zl
-from test_survive import restarted
+from test_survive import another_boot, restarted
 from zl import Node, check, equal, wait_for
 
 NAME = "shop/tidy"
@@ -288,19 +287,6 @@ def test_dies_between_record_and_start():
             wait_for(lambda: cron(n)["next"], "it has looked")
             equal(lines(n, "ran"), ["x"] if state == "ok" else [])
             equal(len(firings(n)), 1)
-
-
-@contextlib.contextmanager
-def another_boot(n):
-    """As the kernel says after a start of the machine; seen by this test's processes alone."""
-    path, name = "/proc/sys/kernel/random/boot_id", os.path.join(n.folder, "boot_id")
-    with open(name, "w") as f:
-        f.write(str(uuid.uuid4()) + "\n")
-    zl.run("mount", "--bind", name, path)
-    try:
-        yield
-    finally:
-        zl.run("umount", path)
 
 
 def test_machine_ends_under_a_run():

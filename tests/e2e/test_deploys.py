@@ -8,7 +8,7 @@ import signal
 import time
 
 import zl
-from test_survive import restarted
+from test_survive import another_boot, restarted
 from zl import Node, check, equal, service, wait_for
 
 HEALTH = ("health: { start_grace: 1s, interval: 1s, timeout: 1s, retries: 2, "
@@ -98,17 +98,18 @@ def test_depends_keeps_the_order():
         # And after the machine was restarted.
         before = len(events(n))
         restarted(n)
-        n.start()
-        held = wait_for(lambda: [r for r in n.cli_json("ps")["items"] if r["service"] == "web" and r["reason"]],
-                        "web waits")[0]
-        equal(held["state"], "pending")
-        equal(held["conditions"][0], {"type": "Scheduled", "status": False, "reason": "conflict",
-                                      "message": "it waits for db to be healthy"})
-        open_gate(n)
-        wait_for(lambda: all_ready(n, 2), "both are ready again")
-        wait_for(lambda: ("replica.ready", "web") in [(e["type"], e.get("service")) for e in events(n)[before:]], "the event")
-        seen = [(e["type"], e.get("service")) for e in events(n)[before:]]
-        check(seen.index(("replica.ready", "db")) < seen.index(("replica.started", "web")), seen)
+        with another_boot(n):
+            n.start()
+            held = wait_for(lambda: [r for r in n.cli_json("ps")["items"] if r["service"] == "web" and r["reason"]],
+                            "web waits")[0]
+            equal(held["state"], "pending")
+            equal(held["conditions"][0], {"type": "Scheduled", "status": False, "reason": "conflict",
+                                          "message": "it waits for db to be healthy"})
+            open_gate(n)
+            wait_for(lambda: all_ready(n, 2), "both are ready again")
+            wait_for(lambda: ("replica.ready", "web") in [(e["type"], e.get("service")) for e in events(n)[before:]], "the event")
+            seen = [(e["type"], e.get("service")) for e in events(n)[before:]]
+            check(seen.index(("replica.ready", "db")) < seen.index(("replica.started", "web")), seen)
 
 
 def test_depends_in_vain():

@@ -10,6 +10,7 @@ import signal
 import ssl
 import socket
 import threading
+import uuid
 
 import zl
 from wreck import Load
@@ -236,6 +237,19 @@ def restarted(node):
             wait_for(lambda: removed(folder), f"{folder} is removed")
     shutil.rmtree(node.run_folder)
     shutil.rmtree(f"/sys/fs/bpf/zlayer/{node.name}", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def another_boot(n):
+    """As the kernel says after a start of the machine; seen by this test's processes alone."""
+    path, name = "/proc/sys/kernel/random/boot_id", os.path.join(n.folder, "boot_id")
+    with open(name, "w") as f:
+        f.write(str(uuid.uuid4()) + "\n")
+    zl.run("mount", "--bind", name, path)
+    try:
+        yield
+    finally:
+        zl.run("umount", path)
 
 
 def removed(folder):
