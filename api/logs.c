@@ -173,8 +173,8 @@ source_answered(void *arg, int status, const struct err *err, const void *body, 
 		src->state = SOURCE_OPEN;
 		src->opened = true;
 		src->heard_ms = uv_now(s->timer.loop);
-		if (s->follow || s->only)
-			logs_merge_open(s);
+		if ((s->follow || s->only) && !logs_merge_open(s))
+			return;
 		logs_source_read_on(src);
 	} else {
 		if (!s->first_error.kind && status != ERR_NOT_FOUND)
@@ -312,6 +312,8 @@ scan(struct logs_stream *s)
 			s->retry_ms = uv_now(s->timer.loop) + RETRY_MS;
 		}
 	}
+	if (rows.failed)
+		s->retry_ms = uv_now(s->timer.loop) + RETRY_MS;
 	rows_fini(&rows);
 	s->scanning = false;
 }
@@ -406,8 +408,8 @@ begin(struct logs_stream *s)
 	uv_timer_start(&s->timer, on_timer, TICK_MS, TICK_MS);
 	rows_sync_role(s->call->server, ROLE_SCHEDULER);
 	scan(s);
-	if (s->follow && !s->only)
-		logs_merge_open(s);
+	if (s->follow && !s->only && !logs_merge_open(s))
+		return;
 	logs_merge_pump(s);
 }
 

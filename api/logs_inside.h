@@ -95,6 +95,7 @@ void logs_source_take(struct logs_source *src, const struct logs_line *line);
 
 /* Sends what can be sent; may end the stream. */
 void logs_merge_pump(struct logs_stream *s);
-void logs_merge_open(struct logs_stream *s);
+/* The head of the answer; false: the client has left over it, and the stream is gone. */
+bool logs_merge_open(struct logs_stream *s);
 
 #endif

@@ -14,7 +14,19 @@ enum {
 	OUT_MAX = 512 << 10,
 };
 
-static void
+/* False: no memory; nothing was sent. */
+static bool
+send_json(struct logs_stream *s, struct buf *b)
+{
+	bool good = buf_ok(b);
+
+	if (good)
+		call_write(s->call, b->data, b->length);
+	buf_fini(b);
+	return good;
+}
+
+static bool
 send_line(struct logs_stream *s, const struct logs_source *src, const struct logs_line *line)
 {
 	struct buf b;
@@ -32,13 +44,11 @@ send_line(struct logs_stream *s, const struct logs_source *src, const struct log
 	json_textn(&j, "text", line->text, line->bytes);
 	json_end(&j);
 	buf_putc(&b, '\n');
-	if (buf_ok(&b))
-		call_write(s->call, b.data, b.length);
-	buf_fini(&b);
+	return send_json(s, &b);
 }
 
 /* Of a replica whose lines cannot be had; in a stream that has other lines. */
-static void
+static bool
 send_lost(struct logs_stream *s, const char *name, const struct err *err)
 {
 	struct buf b;
@@ -59,9 +69,7 @@ send_lost(struct logs_stream *s, const char *name, const struct err *err)
 	json_end(&j);
 	json_end(&j);
 	buf_putc(&b, '\n');
-	if (buf_ok(&b))
-		call_write(s->call, b.data, b.length);
-	buf_fini(&b);
+	return send_json(s, &b);
 }
 
 /* The source whose line goes next; NULL: none, or one must be waited for (*wait). */
@@ -92,13 +100,14 @@ choose(struct logs_stream *s, struct logs_line *out, bool *wait)
 	return *wait ? NULL : best;
 }
 
-void
+bool
 logs_merge_open(struct logs_stream *s)
 {
-	if (s->opened)
-		return;
-	s->opened = true;
-	call_stream(s->call, "application/x-ndjson");
+	if (!s->opened) {
+		s->opened = true;
+		call_stream(s->call, "application/x-ndjson");
+	}
+	return s->call != NULL;
 }
 
 static bool
@@ -122,19 +131,17 @@ finish(struct logs_stream *s)
 		call_problem(call, &s->first_error);
 		return;
 	}
-	logs_merge_open(s);
-	call_end(call);
+	if (logs_merge_open(s))
+		call_end(call);
 }
 
-/* False: the client has left over it. */
+/* False: the client has left over it, or there is no memory to say so now. */
 static bool
 lose(struct logs_stream *s, const struct logs_source *src)
 {
 	/* Tries that fail in turn are said once. */
 	if (!src->wait_ms && (s->opened || s->count > 1)) {
-		logs_merge_open(s);
-		send_lost(s, src->name, &src->lost);
-		if (!s->call || !s->call->stream)
+		if (!logs_merge_open(s) || !send_lost(s, src->name, &src->lost) || !s->call)
 			return false;
 	} else if (!s->first_error.kind) {
 		s->first_error = src->lost;
@@ -177,9 +184,7 @@ logs_merge_pump(struct logs_stream *s)
 	call_ref(call);
 	while (call->conn && call->stream && (!s->opened || call_room(call)) &&
 	       (src = choose(s, &line, &wait))) {
-		logs_merge_open(s);
-		send_line(s, src, &line);
-		if (!call->stream)
+		if (!logs_merge_open(s) || !send_line(s, src, &line) || !call->stream)
 			break;
 		logs_source_take(src, &line);
 	}
@@ -197,7 +202,7 @@ logs_merge_pump(struct logs_stream *s)
 					buf_reset(&src->in);
 			}
 			drop_ended(s);
-			if (call->stream && list_empty(&s->losts) && all_ended(s) &&
+			if (call->stream && list_empty(&s->losts) && !s->retry_ms && all_ended(s) &&
 			    s->count == 0 && (!s->follow || s->only))
 				finish(s);
 		}

@@ -117,7 +117,9 @@ on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *b)
 	(void)b;
 	if (n == 0 || !src->stream)
 		return;
-	if (n < 0 && n != UV_ENOBUFS) {
+	if (n < 0) {
+		if (n == UV_ENOBUFS)
+			err_set(&src->lost, ERR_NO_MEMORY, "no memory to read this log");
 		logs_source_end(src);
 	} else if (n > 0) {
 		buf_commit(&src->in, (size_t)n);

@@ -236,6 +236,35 @@ test_memory_runs_out(void **state)
 	rig_wait_ready();
 }
 
+/* Lines of a replica that is there: all of them, or a word that they were lost. */
+static void
+test_logs_without_memory(void **state)
+{
+	unsigned whole = 0;
+	int many[60];
+
+	(void)state;
+	rig_wait_ready();
+	/* The library ends a process that has no memory for a descriptor higher than all before. */
+	for (size_t i = 0; i < 60; i++)
+		many[i] = rig_dial();
+	assert_int_equal(rig_ask("GET", "/healthz", "", NULL), 200);
+	for (size_t i = 0; i < 60; i++)
+		close(many[i]);
+	for (unsigned i = 0; i < 41 * 2; i++) {
+		assert_int_equal(kill(rig_control->api, SIGUSR1), 0);
+		if (rig_ask("GET", "/v1/logs?target=shop&tail=5", "", NULL) != 200 ||
+		    !rig_has("\r\n0\r\n\r\n"))
+			continue;
+		whole++;
+		if (rig_has("\"replica\":\"shop/web.1\",\"lost\""))
+			continue;
+		assert_true(rig_has("\"text\":\"first") && rig_has("\"text\":\"second"));
+	}
+	assert_true(whole > 0);
+	rig_wait_ready();
+}
+
 static void
 test_hostile(void **state)
 {
@@ -371,8 +400,8 @@ main(void)
 		cmocka_unit_test(test_openapi),         cmocka_unit_test(test_views),
 		cmocka_unit_test(test_changes),         cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_nodes),           cmocka_unit_test(test_cluster),
-		cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_logs_without_memory),
+		cmocka_unit_test(test_hostile),         cmocka_unit_test(test_keep_alive),
 	};
 
 	if (getuid() != 0) {
