@@ -47,7 +47,8 @@ const char *cluster_name(const struct cluster *c);
 /* Why nothing may be deployed here now: it is about to join. */
 int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 
-/* Changes wait a little: the store is about to move, or to open, or this process to end. */
+/* Changes wait a little: the store is about to move, to open, or to have another leader, or this
+ * process to end. */
 bool cluster_holds(struct cluster *c);
 
 /* Rows NODE, TICKET, VOTER or CLUSTER may be different. */

@@ -33,7 +33,6 @@ enum {
 	AGAIN_MS = 1000,
 	FAREWELL_MS = 2000,
 	HOLD_MS = 6000, /* so long changes wait, and are not refused */
-	OPEN_MS = 3000, /* likewise, for the first answer of etcd */
 	HEARD_MS = 3000,
 	BUSY_MS = 2000,
 };
@@ -243,24 +242,33 @@ cluster_move_begin(struct cluster *c)
 	if (c->serve && c->row.moving && c->recover_term <= c->row.term)
 		store_serve_hold(c->serve, true);
 	if (!v->hold_until_ns)
-		v->hold_until_ns = now + (c->etcd ? OPEN_MS : HOLD_MS) * MS;
+		v->hold_until_ns = now + HOLD_MS * MS;
+}
+
+/* What was a majority just now is most often one that is about to have another leader. */
+static void
+see_store(struct cluster *c, bool writable, uint64_t now_ns)
+{
+	struct cluster_voters *v = &c->voters;
+
+	if (c->etcd && writable)
+		v->hold_until_ns = 1; /* a reason that was there is over */
+	else if (c->etcd && v->was_writable)
+		v->hold_until_ns = now_ns + HOLD_MS * MS;
+	v->was_writable = writable;
 }
 
 bool
 cluster_holds(struct cluster *c)
 {
+	uint64_t now = world_mono_ns();
 	struct store_status status;
 
 	if (!c->member || !c->m || c->over)
 		return c->over;
-	uint64_t now = world_mono_ns();
-
-	if (now >= c->voters.hold_until_ns && !cluster_feed_comes(c, now))
-		return false;
 	store_status(c->m->store, &status);
-	if (status.writable && c->etcd)
-		c->voters.hold_until_ns = 1; /* from now on it is refused at once */
-	return !status.writable;
+	see_store(c, status.writable, now);
+	return !status.writable && (now < c->voters.hold_until_ns || cluster_feed_comes(c, now));
 }
 
 /* ---- the other nodes ---- */

@@ -563,6 +563,7 @@ cluster_voters_tick(struct cluster *c, uint64_t now_ns)
 	store_status(c->m->store, &status);
 	c->dirty |= status.writable != v->writable;
 	v->writable = status.writable;
+	(void)cluster_holds(c); /* from when it is lost, not from when a change comes */
 	cluster_etcd_renew(c);
 	cluster_voters_ask(c, now_ns);
 	cluster_voters_say(c);

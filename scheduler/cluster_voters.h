@@ -61,6 +61,7 @@ struct cluster_voters {
 	/* the move */
 	struct cluster_move *move;
 	uint64_t hold_until_ns; /* changes wait; 0: no reason was seen yet */
+	bool was_writable;      /* the store, when it was asked last whether they wait */
 };
 
 /* ---- cluster_voters.c ---- */

@@ -201,14 +201,41 @@ test_not_back_into_what_was_given_up(void **state)
 	assert_true(cluster_over(c));
 }
 
+/* A majority that is lost may only have no leader for a moment: changes wait, but not for long. */
+static void
+test_changes_wait_for_a_leader(void **state)
+{
+	struct pipe_link *l = pipe_add(&member.net);
+	struct cluster *c = &member.c;
+
+	(void)state;
+	pipe_until_writable(&member.net, l->store);
+	member.model.store = l->store;
+	c->serve = NULL;
+	c->etcd = true;
+	for (int i = 0; i < 2; i++) {
+		assert_false(cluster_holds(c));
+		l->no_connect = true;
+		pipe_cut(l);
+		assert_true(cluster_holds(c));
+		assert_true(c->voters.hold_until_ns > world_mono_ns());
+		c->voters.hold_until_ns = world_mono_ns();
+		assert_false(cluster_holds(c));
+		l->no_connect = false;
+		pipe_until_writable(&member.net, l->store);
+	}
+	c->etcd = false;
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_a_step_is_written),      TEST(test_rows_of_the_decision),
-		TEST(test_no_event_of_nothing),    TEST(test_who_begins_a_cluster),
-		TEST(test_members_that_are_asked), TEST(test_not_back_into_what_was_given_up),
+		TEST(test_a_step_is_written),         TEST(test_rows_of_the_decision),
+		TEST(test_no_event_of_nothing),       TEST(test_who_begins_a_cluster),
+		TEST(test_members_that_are_asked),    TEST(test_not_back_into_what_was_given_up),
+		TEST(test_changes_wait_for_a_leader),
 	};
 	struct err err = {0};
 
