@@ -55,6 +55,17 @@ def in_no_cluster(node):
     return False
 
 
+def nothing_is_left(c):
+    """On a node that leaves: no process, no data, no certificates."""
+    gone = next(n for n in c.nodes[1:] if processes(n))
+    gone.cli("leave", "--force")
+    wait_for(lambda: in_no_cluster(gone), "it is in no cluster")
+    wait_for(lambda: processes(gone) == [], "no etcd runs there")
+    wait_for(lambda: os.listdir(os.path.join(gone.data, "etcd")) == [], "nothing is left of it")
+    check("9885" not in gone.space.run("ss", "-Hlnt").stdout, "nothing listens")
+    equal(os.path.exists(os.path.join(gone.data, "state", "cluster", "etcd")), False)
+
+
 def test_it_comes_back():
     with Cluster(3, etcd=True) as c:
         wait_for_etcd(c)
@@ -99,19 +110,7 @@ def test_it_comes_back():
         c.wait_all_ready()
         wait_for_etcd(c)
         changes(b, 4)
-
-
-def test_nothing_is_left():
-    """On a node that leaves: no process, no data, no certificates."""
-    with Cluster(4, etcd=True) as c:
-        wait_for_etcd(c)
-        gone = next(n for n in c.nodes[1:] if processes(n))
-        gone.cli("leave", "--force")
-        wait_for(lambda: in_no_cluster(gone), "it is in no cluster")
-        wait_for(lambda: processes(gone) == [], "no etcd runs there")
-        wait_for(lambda: os.listdir(os.path.join(gone.data, "etcd")) == [], "nothing is left of it")
-        check("9885" not in gone.space.run("ss", "-Hlnt").stdout, "nothing listens")
-        equal(os.path.exists(os.path.join(gone.data, "state", "cluster", "etcd")), False)
+        nothing_is_left(c)
 
 
 if __name__ == "__main__":
