@@ -31,9 +31,10 @@ def private(number):
     return f"192.168.77.{number}"
 
 
-def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False):
+def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone=""):
     address = private(number) if hidden else f"10.77.0.{number}"
-    return (f"node: {{ name: edge-{number}{', advertise: none' if hidden else ''} }}\n"
+    more = (", advertise: none" if hidden else "") + (f", zone: {zone}" if zone else "")
+    return (f"node: {{ name: edge-{number}{more} }}\n"
             f'listen: {{ http: ["{address}:8080", "127.0.0.1:8080"], '
             f'https: ["{address}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883"'
             f"{'' if etcd else ', store: off'} }}\n"
@@ -44,9 +45,10 @@ def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, extra="", encrypt=False, hidden=False, cluster="", etcd=False):
-        super().__init__(config(number, extra, encrypt, hidden, cluster, etcd), space=space)
+    def __init__(self, number, space, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone=""):
+        super().__init__(config(number, extra, encrypt, hidden, cluster, etcd, zone), space=space)
         self.number = number
+        self.zone = zone
         self.label = f"edge-{number}"
         self.address = private(number) if hidden else f"10.77.0.{number}"
         self.link = f"r{number}" if hidden else f"c{number}"
@@ -134,10 +136,10 @@ class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
     def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=(), cluster="",
-                 etcd=False):
+                 etcd=False, zones=0):
         """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out. cluster:
-        more of that section. etcd: nodes may keep the store in it; without, the first one writes."""
-        self.cluster, self.etcd = cluster, etcd
+        more of that section. etcd: nodes may keep the store in it; without, the first one writes. zones: they are spread over so many."""
+        self.cluster, self.etcd, self.zones = cluster, etcd, zones
         self.count, self.join_all, self.extra, self.encrypt, self.data_mib = count, join, extra, encrypt, data_mib
         self.hidden = hidden
         self.stack = contextlib.ExitStack()
@@ -185,7 +187,8 @@ class Cluster:
             self.connect_behind_router(number, space)
         else:
             self.connect(number, space)
-        node = Member(number, space, self.extra, self.encrypt, number in self.hidden, self.cluster, self.etcd)
+        zone = f"z{number % self.zones}" if self.zones else ""
+        node = Member(number, space, self.extra, self.encrypt, number in self.hidden, self.cluster, self.etcd, zone)
         if self.data_mib:
             os.mkdir(node.data)
             run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)
