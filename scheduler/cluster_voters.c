@@ -214,6 +214,8 @@ make_view(struct cluster *c, uint64_t now_ns, struct view *w)
 
 /* ---- carrying out ---- */
 
+static void look(struct cluster *c);
+
 static void
 done(struct cluster *c, const struct err *err, uint64_t again_ms)
 {
@@ -370,6 +372,8 @@ rows_changed(void *arg, const struct err *err)
 	if (!err)
 		cluster_roster_read(c);
 	done(c, err, REFUSED_MS);
+	if (!err && c->voters.taken)
+		look(c);
 }
 
 static void
@@ -396,6 +400,8 @@ members_changed(void *arg, const struct etcd_members *list, const struct err *er
 	if (list)
 		take_list(c, list);
 	done(c, err, REFUSED_MS);
+	if (list)
+		look(c);
 }
 
 /* ---- the leader is not taken away without a word ---- */
@@ -553,12 +559,30 @@ listed(void *arg, const struct etcd_members *list, const struct err *err)
 	decide(c);
 }
 
+/* At what is to be done next: each second, and after each step that was done. */
+static void
+look(struct cluster *c)
+{
+	struct cluster_voters *v = &c->voters;
+	struct err err = {0};
+
+	if (v->busy || c->over || c->freed || rank(c) < 0)
+		return;
+	if (v->rows_count == 0 || !v->rpc || (c->row.moving && !c->etcd)) {
+		v->has_list = false;
+		decide(c);
+		return;
+	}
+	v->busy = true;
+	if (etcd_members_list(v->rpc, listed, c, &err) < 0)
+		done(c, &err, REFUSED_MS);
+}
+
 void
 cluster_voters_tick(struct cluster *c, uint64_t now_ns)
 {
 	struct cluster_voters *v = &c->voters;
 	struct store_status status;
-	struct err err = {0};
 
 	store_status(c->m->store, &status);
 	c->dirty |= status.writable != v->writable;
@@ -569,16 +593,8 @@ cluster_voters_tick(struct cluster *c, uint64_t now_ns)
 	cluster_voters_say(c);
 	cluster_voters_order(c);
 	cluster_move_hear(c, now_ns);
-	if (v->busy || now_ns < v->look_at_ns || c->over || rank(c) < 0)
-		return;
-	if (v->rows_count == 0 || !v->rpc || (c->row.moving && !c->etcd)) {
-		v->has_list = false;
-		decide(c);
-		return;
-	}
-	v->busy = true;
-	if (etcd_members_list(v->rpc, listed, c, &err) < 0)
-		done(c, &err, REFUSED_MS);
+	if (now_ns >= v->look_at_ns)
+		look(c);
 }
 
 void

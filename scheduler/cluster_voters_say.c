@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "base/world.h"
 
-enum { ASK_MS = 2000 };
+enum { ASK_MS = 2000 /* of a member that votes; others each second, for they are waited for */ };
 
 #define MS UINT64_C(1000000)
 
@@ -192,7 +192,9 @@ cluster_voters_ask(struct cluster *c, uint64_t now_ns)
 		v->has_status = false;
 		return;
 	}
-	if (v->asking || now_ns < v->ask_at_ns)
+	bool calm = v->has_status && row->phase == STORE_VOTER_VOTES;
+
+	if (v->asking || (calm && now_ns < v->ask_at_ns))
 		return;
 	v->ask_at_ns = now_ns + ASK_MS * MS;
 	voting_url(row->client, one.urls[0]);

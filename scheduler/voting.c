@@ -207,6 +207,20 @@ is_second(const struct voting_view *v, const struct store_voter *row)
 	return false;
 }
 
+/* etcd would refuse it, and say so in its log. Clocks of others may be wrong. */
+static bool
+is_too_soon(const struct voting_view *v)
+{
+	for (size_t i = 0; i < v->rows_count; i++) {
+		int64_t age_ns = v->wall_ns - v->rows[i].since_wall_ns;
+
+		if (v->rows[i].phase == STORE_VOTER_VOTES && age_ns >= 0 &&
+		    age_ns < VOTING_CONNECTED_MS * (int64_t)MS)
+			return true;
+	}
+	return false;
+}
+
 /* True: that is the step. */
 static bool
 carry_on(const struct voting_view *v, const struct store_voter *row, struct voting_step *out)
@@ -232,6 +246,8 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 		} else if (m) {
 			put(v, row, STORE_VOTER_LEARNS, out);
 			return voting_initial(v->list, row, out->row.initial);
+		} else if (is_too_soon(v)) {
+			*out = (struct voting_step){.why.why = VOTERS_WHY_LEARNS};
 		}
 		return true;
 	case STORE_VOTER_LEARNS:
@@ -239,7 +255,7 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 			put(v, row, STORE_VOTER_VOTES, out);
 		break;
 	case STORE_VOTER_VOTES:
-		if (m && m->learner)
+		if (m && m->learner && is_settled(v)) /* an old list may say so */
 			put(v, row, STORE_VOTER_LEARNS, out);
 		break;
 	case STORE_VOTER_GOES:

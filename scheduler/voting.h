@@ -29,7 +29,8 @@
 
 enum {
 	VOTING_ROWS_MAX = 16,
-	VOTING_SETTLE_MS = 5000, /* etcd's list has been so for so long: it is not an old one */
+	VOTING_SETTLE_MS = 5000,    /* etcd's list has been so for so long: it is not an old one */
+	VOTING_CONNECTED_MS = 5000, /* etcd adds nobody to voters that know each other for less */
 };
 
 struct voting_place {                 /* of a node, as it says itself */

@@ -53,6 +53,8 @@ test_a_step_is_written(void **state)
 	assert_int_equal(c->voters.rows[0].phase, STORE_VOTER_BEGINS);
 	/* What meets it at the store, though it is about another node, conflicts. */
 	assert_true(c->row.version > version);
+	/* The next one does not wait for the next second. */
+	assert_true(c->voters.look_at_ns > 0);
 }
 
 /* Others have written a row, and this node has read it, between decision and transaction. */
