@@ -323,6 +323,16 @@ going(const struct voting_view *v)
 	return NULL;
 }
 
+static bool
+any_comes(const struct voting_view *v)
+{
+	for (size_t i = 0; i < v->rows_count; i++) {
+		if (v->rows[i].phase < STORE_VOTER_VOTES)
+			return true;
+	}
+	return false;
+}
+
 /* It was to go, and there is no reason any more. Who is not seen may have one. */
 static bool
 is_to_stay(const struct voting_view *v, const struct store_voter *row,
@@ -353,7 +363,8 @@ carry_out(struct voting_view *v, struct voting_step *out)
 	case VOTERS_BEGIN:
 		break;
 	case VOTERS_ADD:
-		if (!row)
+		/* One that etcd does not name may only be missing in an old list. */
+		if (!row && !any_comes(v))
 			(void)put_new(v, why->node, STORE_VOTER_ADDED, out);
 		break;
 	case VOTERS_PROMOTE:

@@ -112,6 +112,29 @@ test_two_on_their_way(void **state)
 	expect(VOTING_ADD, 3);
 }
 
+/* Of two, one is not in etcd's list, which may be old: nobody else is added beside it. */
+static void
+test_one_is_not_named(void **state)
+{
+	(void)state;
+	begin(1);
+	for (uint32_t i = 1; i <= 2; i++) {
+		add_row(i, STORE_VOTER_VOTES);
+		add_member(i, false);
+	}
+	add_row(3, STORE_VOTER_LEARNS);
+	view.list_since_ns = NOW;
+	expect(VOTING_REST, 0);
+	view.list_since_ns = 0;
+	expect(VOTING_DROP, 3);
+	/* A voter that an old list calls a learner is none. */
+	view.rows_count = 2;
+	list.items[1].learner = true;
+	view.list_since_ns = NOW;
+	voting_decide(&view, &step);
+	assert_int_not_equal(step.row.phase, STORE_VOTER_LEARNS);
+}
+
 /* The first one of all has lost what it had: nothing was in it, and another one may begin. */
 static void
 test_the_first_one_is_lost(void **state)
@@ -136,6 +159,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_two_on_their_way),
+		cmocka_unit_test(test_one_is_not_named),
 		cmocka_unit_test(test_the_first_one_is_lost),
 	};
 
