@@ -165,7 +165,17 @@ struct cluster_feed {
 	uint64_t comes_until_ns;
 };
 
-/* What ends a way is most often a process that is started again. */
+/* What ends a way that changes could go is most often a process that is started again. One that was
+ * only opened to be closed again (by a writer that knows this node no more) is not waited for. */
+static bool
+was_a_way(const struct cluster_feed *f)
+{
+	struct store_status status;
+
+	store_status(f->c->m->store, &status);
+	return f->up && status.writable;
+}
+
 static void
 wait_for_it(struct cluster_feed *f)
 {
@@ -253,7 +263,7 @@ feed_down(void *arg, struct channel *channel, const struct err *why)
 	f->channel = NULL;
 	f->broken = true;
 	f->why = *why;
-	if (f->up)
+	if (was_a_way(f))
 		wait_for_it(f);
 	again_later(f);
 }
