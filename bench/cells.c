@@ -113,7 +113,7 @@ shape_of(uint32_t nodes, uint32_t cell)
 static bool
 measure(const struct profile_cells_shape *shape)
 {
-	const struct plan plan = lan_plan(shape->nodes);
+	const struct plan plan = lan_plan(shape->nodes, LAN_AT_ONCE_NS);
 	struct sim *s = sim_new(&plan, profile_cells_bare(shape));
 	const struct facts facts = {.cpu_milli = 8000,
 				    .cpu_free_milli = 8000,

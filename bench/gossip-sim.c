@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The gossip core in cells of many nodes, in the simulator: every figure is simulated. On the LAN
- * of bench/lan.h, all know all at the start, and are left alone for 30 s. In each cell, one after
+ * of bench/lan.h, all know all at the start, and are left alone for 5 s. In each cell, one after
  * the other:
  *
  *   idle     packets and bytes (payload) per second and node, over 20 s without news; and how fast
@@ -21,8 +21,7 @@
 #include "bench/lan.h"
 #include "tests/sim/profile_gossip.h"
 
-/* Who starts late is suspected by who starts early: that is over, and forgotten, after CALM_S. */
-enum { ROUNDS = 10, CRASHES = 3, BURST = 1000, CALM_S = 30 };
+enum { ROUNDS = 10, CRASHES = 3, BURST = 1000, CALM_S = 5 };
 
 struct meter {
 	uint32_t nodes;
@@ -246,7 +245,7 @@ cell(const struct plan *plan, const struct sim_profile *like, struct sim_profile
 static void
 measure(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = lan_plan(nodes);
+	struct plan plan = lan_plan(nodes, LAN_AT_ONCE_NS);
 	struct sim_profile profile;
 	struct sim *s = cell(&plan, profile_gossip_bare(), &profile, check);
 
@@ -279,7 +278,7 @@ all_know_all(struct sim *s)
 static void
 measure_join(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = lan_plan(nodes);
+	struct plan plan = lan_plan(nodes, SIM_S / 2);
 	struct sim_profile profile;
 	struct sim *s = cell(&plan, profile_gossip_cold(), &profile, check);
 	bool all = false;
@@ -295,7 +294,7 @@ measure_join(uint32_t nodes, const struct sim_check *check)
 static void
 measure_false_deaths(uint32_t nodes, const struct sim_check *check)
 {
-	struct plan plan = lan_plan(nodes);
+	struct plan plan = lan_plan(nodes, LAN_AT_ONCE_NS);
 	struct sim_profile profile;
 	struct sim *s;
 
