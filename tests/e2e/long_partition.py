@@ -43,6 +43,8 @@ def parted(seconds, size, small, replicas):
                 healed = time.monotonic()
                 c.wait_all_ready()
                 print(f"# all know each other {time.monotonic() - healed:.1f} s after healing", flush=True)
+                wait_for(lambda: wreck.mistaken(c.nodes) is None, lambda: f"names and endpoints: {wreck.mistaken(c.nodes)}")
+                print(f"# names and endpoints right {time.monotonic() - healed:.1f} s after healing", flush=True)
                 wait_for(lambda: all(wreck.served(n) for n in c.nodes), "all serve")
                 agreed(c.nodes, replicas, "one again")
                 print(f"# no replica twice, the same names everywhere {time.monotonic() - healed:.1f} s after healing", flush=True)

@@ -101,8 +101,11 @@ def test_cut_off():
                 wait_for(lambda: time.monotonic() - cut > 10, "ten seconds")
             with load.fault("healed"):
                 c.heal()
-                took = agreed(c.nodes, 3, "one again")
-                print(f"# one again {took:.1f} s after", flush=True)
+                healed = time.monotonic()
+                wait_for(lambda: wreck.mistaken(c.nodes) is None, lambda: f"names and endpoints: {wreck.mistaken(c.nodes)}")
+                print(f"# names and endpoints right {time.monotonic() - healed:.1f} s after", flush=True)
+                agreed(c.nodes, 3, "one again")
+                print(f"# one again {time.monotonic() - healed:.1f} s after", flush=True)
             load.judge()
         c[2].deploy(service(replicas=4))
         agreed(c.nodes, 4, "a deploy through the one that was cut off")

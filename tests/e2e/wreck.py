@@ -134,7 +134,7 @@ def table(node):
 
 def own(node):
     """[(name, id, address)] of what this node runs, as its own rows tell."""
-    return sorted((r["name"], r["id"], (r["container"] or {}).get("addresses") or []) for r in node.get("/v1/replicas")["items"]
+    return sorted((r["name"], r["id"], (r["container"] or {}).get("address") or "") for r in node.get("/v1/replicas")["items"]
                   if r["here"])
 
 
@@ -183,6 +183,28 @@ def disagreement(nodes, count, service="web"):
         if any(v is None or v != names[nodes[0].label] or len(v) != count for v in names.values()):
             return f"names: {names}"
     except (OSError, zl.Failure, http.client.HTTPException, KeyError) as e:
+        return repr(e)
+    return None
+
+
+def serving(nodes):
+    """id -> address of what is ready on these nodes, as each says of itself."""
+    return {r["id"]: r["container"]["address"] for n in nodes for r in n.get("/v1/replicas")["items"] if r["here"] and r["state"] == "ready"}
+
+
+def mistaken(nodes, service="web"):
+    """What a node has wrong of who serves, by its table or its names: all that serve are there, and nothing else is, but for what
+    came or went while it was asked; None: all is well. A duplicate that still serves is no mistake."""
+    try:
+        before = serving(nodes)
+        said = [(n.label, {r[0] for r in table(n) if r[3] == "ready"}, set(resolve(n, f"{service}.shop.zlayer.internal") or [])) for n in nodes]
+        after = serving(nodes)
+        for label, ids, names in said:
+            if not before.keys() & after.keys() <= ids <= before.keys() | after.keys():
+                return f"{label} has {ids}; those that serve are {before}, then {after}"
+            if not set(before.values()) & set(after.values()) <= names <= set(before.values()) | set(after.values()):
+                return f"{label} names {names}; those that serve are {before}, then {after}"
+    except (OSError, zl.Failure, http.client.HTTPException, KeyError, TypeError) as e:
         return repr(e)
     return None
 
