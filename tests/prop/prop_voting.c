@@ -2,7 +2,8 @@
 /*
  * Nodes that look, decide and act (voting.h) on rows and on an etcd that is a model, while they
  * crash before and after each act, answers are lost, lists are old, what they hear of each other is
- * late, and nodes die, come back, drain and leave. Then all is well for a while.
+ * late, and nodes die, come back, drain and leave; and now and then somebody who does not keep to
+ * voting.h leaves a second row that is on its way in. Then all is well for a while.
  *
  * Always: etcd keeps a majority alive if it had one; two nodes never act on the same rows against
  * each other; the data of a member is thrown away only when etcd does not know it as a voter; the
@@ -51,7 +52,8 @@ static struct {
 	struct store_voter rows[VOTING_ROWS_MAX];
 	size_t count;
 	bool moving, etcd, settled, moved;
-	bool asked; /* the writer has put everything into etcd */
+	bool asked;             /* the writer has put everything into etcd */
+	uint64_t first, second; /* ids of two rows that are on their way in at a time; 0 */
 	/* etcd */
 	bool begun;
 	struct member members[MEMBERS];
@@ -211,6 +213,16 @@ same_rows(const struct store_voter *rows, size_t count)
 	return true;
 }
 
+static bool
+has_both(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < w.count; i++)
+		n += w.rows[i].id == w.first || w.rows[i].id == w.second;
+	return n == 2;
+}
+
 static void
 put_row(const struct store_voter *row)
 {
@@ -233,7 +245,7 @@ put_row(const struct store_voter *row)
 		in += w.rows[i].phase < STORE_VOTER_VOTES;
 		out += w.rows[i].phase == STORE_VOTER_GOES;
 	}
-	must(in <= 1 && out <= 1);
+	must((in <= 1 || (in == 2 && has_both())) && out <= 1);
 }
 
 static void
@@ -470,11 +482,36 @@ fate(uint32_t i)
 }
 
 static void
+leave_second(void)
+{
+	uint32_t node = 1 + (uint32_t)prop_below(&w.random, NODES);
+	const struct store_voter *first = NULL;
+	struct store_voter *at = &w.rows[w.count];
+
+	for (size_t i = 0; i < w.count; i++)
+		if (w.rows[i].phase == STORE_VOTER_ADDED)
+			first = &w.rows[i];
+	if (!first || has_both() || row_at(node) || w.count == VOTING_ROWS_MAX)
+		return;
+	*at = *first;
+	at->id = ++w.row_ids;
+	at->node = node;
+	at->life = prop_u64(&w.random) >> 2 | 1;
+	address(node, 2379, at->client);
+	address(node, 2380, at->peer);
+	w.first = first->id;
+	w.second = at->id;
+	w.count++;
+}
+
+static void
 turn(bool calm)
 {
 	w.now_ns += prop_below(&w.random, calm ? 3000 : 20000) * MS;
 	if (!calm && one_in(6))
 		fate(1 + (uint32_t)prop_below(&w.random, NODES));
+	if (!calm && w.etcd && one_in(3))
+		leave_second();
 	for (uint32_t i = 1; i <= NODES; i++) {
 		if (calm || one_in(2))
 			w.heard[i] = w.nodes[i];
