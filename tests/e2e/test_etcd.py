@@ -37,6 +37,13 @@ def in_etcd(node, voters):
     return False
 
 
+def it_serves(node):
+    """The etcd that runs has told its node so."""
+    with open(node.log) as f:
+        text = f.read()
+    return all(f'"msg":"etcd serves","component":"node","node":"{node.label}","pid":{pid}}}' in text for pid in processes(node))
+
+
 def wait_for_etcd(c, voters=3):
     if not shutil.which("etcd") or "voters" not in c[0].cluster()["store"]:
         raise zl.Skip("no etcd keeps the store here")
@@ -77,6 +84,7 @@ def test_it_comes_back():
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: processes(b) not in ([], [pid]), "another process")
         wait_for_etcd(c)
+        wait_for(lambda: it_serves(b), "it serves")
         equal(lives(b), had, "the same data")
         changes(b, 1)
         # A node that dies leaves it; the next one finds it. So does one that gives way to a newer program.
