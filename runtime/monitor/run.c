@@ -46,6 +46,7 @@ enum {
 	READ_BYTES = 16384,
 	CAP_KILL_BIT = 5,
 	DRAIN_BYTES = 1 << 20, /* more than a pipe ever holds */
+	REST_MAX = 64,         /* orders that one client may have left */
 	DEAF_MS = 20,
 };
 
@@ -294,19 +295,30 @@ obey(struct run *r, int client, const struct control_order *order)
 	}
 }
 
-static void
+/* False: nothing more is there. */
+static bool
 read_client(struct run *r, size_t i)
 {
 	struct control_order order;
 	char packet[256];
 	ssize_t n = recv(r->clients[i], packet, sizeof(packet), MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n <= 0 || !control_order_check(packet, (size_t)n, &order)) {
 		fd_close(&r->clients[i]);
-		return;
+		return false;
 	}
 	obey(r, r->clients[i], &order);
+	return true;
+}
+
+/* What was told before the end says why it ended. */
+static void
+read_rest(struct run *r)
+{
+	for (size_t i = 0; i < CLIENTS_MAX; i++)
+		for (int n = 0; n < REST_MAX && r->clients[i] >= 0 && read_client(r, i); n++)
+			continue;
 }
 
 static void
@@ -440,13 +452,15 @@ loop(struct run *r)
 		log_file_flush(&log_file);
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
 			if (r->clients[i] >= 0 && (deaf || p[AT_CLIENTS + i].revents != 0))
-				read_client(r, i);
+				(void)read_client(r, i);
 		if (p[AT_LISTEN].revents != 0)
 			take_client(r);
 		if (r->kill_at_ns != 0 && world_mono_ns() >= r->kill_at_ns)
 			kill_all(r);
-		if (p[AT_PID].revents != 0)
+		if (p[AT_PID].revents != 0) {
+			read_rest(r);
 			return;
+		}
 		/* The kernel has no memory for it, or no room for so many descriptors any more. */
 		if (deaf)
 			poll(NULL, 0, DEAF_MS);
