@@ -158,12 +158,20 @@ class Cluster:
         """What is only asked for when something went wrong."""
         for node in self.nodes:
             node.show_log()
-        self.stack.close()
+        self.close()
 
     def __exit__(self, kind, *_):
         if kind:
             for node in self.nodes:
                 node.show_log()
+        self.close()
+
+    def close(self):
+        """All nodes end at the same time."""
+        for node in reversed(self.nodes):
+            node.remove_all()
+        for node in self.nodes:
+            node.end()
         self.stack.close()
 
     def make(self):

@@ -248,6 +248,7 @@ class Node:
         self.config = os.path.join(self.folder, "node.yaml")
         self.log = os.path.join(self.folder, "node.log")
         self.process = None
+        self.ending = False
         os.mkdir(os.path.join(self.folder, "tls"))
         self.write_config(config)
 
@@ -444,12 +445,22 @@ class Node:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(seconds)
 
-    def destroy(self):
+    def remove_all(self):
         with contextlib.suppress(Exception):
             for d in self.cli_json("status").get("deployments", []):
                 self.cli("rm", d["name"], "--yes", status=None)
+
+    def end(self):
+        """It begins to, and is not waited for: that is destroy()."""
+        self.ending = True
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def destroy(self):
+        if not self.ending:
+            self.remove_all()
+            self.end()
+        if self.process and self.process.poll() is None:
             try:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
