@@ -172,7 +172,7 @@ def cooldown_kept(changes, seconds):
 
 
 def test_requests_make_it_grow_and_fall_back():
-    with running("min: 1, max: 3, cooldown: 3s, targets: { rps: 2 }") as node:
+    with running("min: 1, max: 3, cooldown: 2s, targets: { rps: 2 }") as node:
         equal(row(node)["desired"], 1)
         with Load(node, clients=3, path="/slow/20") as load:
             wait_for(lambda: settled(node, 3), "as many as allowed")
@@ -186,7 +186,7 @@ def test_requests_make_it_grow_and_fall_back():
         check([c[0] for c in changes][0] == "scale.up" and "requests/s of 2 of each replica" in changes[0][1], changes)
         check("web from 1 to " in changes[0][1], changes)
         equal([c[1].split(":")[0] for c in changes][-2:], ["web from 3 to 2", "web from 2 to 1"])
-        cooldown_kept(changes, 3)
+        cooldown_kept(changes, 2)
         last = row(node)["scale"]["last"]
         equal((last["from"], last["to"]), (2, 1))
         check("half of the targets or less" in last["why"], last)
@@ -200,7 +200,7 @@ def test_requests_make_it_grow_and_fall_back():
 
 
 def test_processor_time_makes_it_grow():
-    with running("min: 1, max: 2, cooldown: 3s, targets: { cpu: 50% }",
+    with running("min: 1, max: 2, cooldown: 2s, targets: { cpu: 50% }",
                  extra="    resources: { cpu: 0.1, memory: 64Mi }\n") as node:
         with Load(node, clients=2, path="/burn/20") as load:
             wait_for(lambda: settled(node, 2), "a second one")

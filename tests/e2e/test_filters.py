@@ -92,15 +92,7 @@ def test_a_volume_keeps_its_node():
 
 def test_reschedule_after():
     """A node that is back in time keeps what it has; one that is not loses it then."""
-    with Cluster(3, extra="") as c:
-        for node in c.nodes:
-            node.write_config(config(node.number).replace("cluster: {", "cluster: { reschedule_after: 25s,"))
-            node.stop()
-        for node in c.nodes:
-            node.start(wait=False)
-        for node in c.nodes:
-            wait_for(node.ready, f"{node.label} is ready")
-        c.wait_all_ready()
+    with Cluster(3, cluster=", reschedule_after: 25s") as c:
         images(c)
         c[0].deploy(service(replicas=3))
         ready(c[0], 3, {"edge-1", "edge-2", "edge-3"})

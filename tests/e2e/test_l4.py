@@ -49,7 +49,7 @@ services:
       - {{ name: dgram, protocol: udp, port: {PLAIN}, target_port: 7000, expose: public{more} }}
 {endpoint}    scale: {{ mode: fixed, replicas: {replicas} }}
     stop_grace_period: 2s
-    update: {{ drain: {drain}, monitor: 1s }}
+    update: {{ drain: {drain}, monitor: 100ms }}
 """
 
 

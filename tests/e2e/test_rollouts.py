@@ -17,7 +17,7 @@ from load import Load, Loop, WebSocket, talk, upload_slowly
 from test_placing import answer, images, ready
 from zl import Node, check, equal, service, stays, wait_for
 
-UPDATE = "    update: { monitor: 1s, drain: 30s }\n"
+UPDATE = "    update: { monitor: 100ms, drain: 30s }\n"
 
 
 def document(replicas, marker="", update=UPDATE, **more):
