@@ -261,17 +261,17 @@ def test_flows_and_time():
             check(f'vip="{address}",port="{NAMED}"' in metrics(), f"flows of {address}")
         wait_for(lambda: samples("zlayer_dataplane_flows", vip=HOST4, port=NAMED) >= 30, "flows are told")
         with kernel_measures(), Load(client) as load:
-            def grows(program):
-                before = seconds(program)
-                wait_for(lambda: seconds(program) > before, f"the time of {program} grows")
+            def all_grow():
+                before = {p: seconds(p) for p in programs}
+                for program in programs:
+                    wait_for(lambda: seconds(program) > before[program], f"the time of {program} grows")
             load.more()
-            for program in programs:
-                grows(program)
+            all_grow()
             before = {p: seconds(p) for p in programs}
             pid = n.kill("dataplane")
             wait_for(lambda: pid not in n.processes().values() and n.ready(), "dataplane is back")
+            all_grow()
             for program in programs:
-                grows(program)
                 check(seconds(program) > before[program], f"the time of {program} goes on")
             wait_for(lambda: samples("zlayer_dataplane_flows", vip=HOST4, port=NAMED) >= 30, "the successor tells flows")
         for s, _ in many:

@@ -594,7 +594,7 @@ def pulled_bytes(node):
 
 def test_memory_of_a_large_layer():
     with Registry() as reg, zl.Node(QUICK) as node:
-        reg.push("big:1", node, files={"srv/data": noise(300 << 20)})
+        reg.push("big:1", node, files={"srv/data": noise(160 << 20)})
         node.cli("image", "pull", f"{reg.host}/big:1")
         for (role, _), pid in node.processes().items():
             if role not in ("fetch", "unpack", "runtime"):
