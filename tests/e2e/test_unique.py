@@ -193,7 +193,8 @@ def test_all_stand_still():
             signalled(new, signal.SIGSTOP)
             stopped |= new
         signalled(named(home, "zlayer-monitor"), signal.SIGKILL)
-        check(not ended(pid), "it ended with its monitor")
+        # Unless all that took so long that its lease is over.
+        check(not ended(pid) or time.time_ns() - since > 4_000_000_000, "it ended with its monitor")
         dies(pid, "its watchdog ends it")
         wait_for(lambda: not named(home, "zlayer-watchdog"), "its watchdog ends with it")
         taken_over(c, folder, other, since)

@@ -125,13 +125,13 @@ test_is_told(void **state)
 {
 	struct kennel k;
 	(void)state;
-	/* Later ones it finds itself. */
+	/* Later ones it finds itself. The first one leaves time to tell of the second. */
 	let_run(&k);
-	uint64_t until = world_mono_ns() + 100 * MS;
+	uint64_t until = world_mono_ns() + 3000 * MS;
 	watchdog_tell(&k.w, until);
 	set_watch(&k);
-	watchdog_tell(&k.w, until + 600 * MS);
-	killed_after(&k, until + 600 * MS + LATE);
+	watchdog_tell(&k.w, until + 300 * MS);
+	killed_after(&k, until + 300 * MS + LATE);
 	/* The first one, and an earlier one, wake it. */
 	let_run(&k);
 	set_watch(&k);
