@@ -113,9 +113,14 @@ void placing_runs_after(struct placing *p);
 
 void placing_ask_before(struct placing *p);
 void placing_ask_after(struct placing *p);
-/* Why each node does not take it, and what would help. */
-void placing_ask_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err);
 /* Says which replicas are placed anew, since that node has died. Before they are dropped. */
 void placing_lost(struct placing *p, uint32_t node);
+
+/* ---- placing_why.c ---- */
+
+/* Why each node does not take it, and what would help. */
+void placing_why_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err);
+/* So many of its replicas have no node; 0: it wants none. Tells it when it begins. */
+void placing_explain(struct placing *p, struct service *s, uint32_t missing);
 
 #endif

@@ -66,7 +66,7 @@ placing_pick(struct placing *p, const struct service *s, uint32_t run, struct er
 	uint32_t node = suspect(p, f, run);
 	if (!node) {
 		err_set(err, ERR_LIMIT, "no node takes a run of %s", s->row.name);
-		placing_ask_say_nodes(p, f, err);
+		placing_why_say_nodes(p, f, err);
 	}
 	return node;
 }
