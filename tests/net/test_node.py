@@ -86,7 +86,7 @@ class Node:
         self.wait_up()
 
     def wait_up(self):
-        wait_for("all processes", lambda: self.all_up())
+        self.rows()
 
     def logged(self):
         with open(self.folder + "/log") as f:
@@ -117,6 +117,13 @@ class Node:
                 all(r["state"] == 2 for r in rows.values()):
             return rows
         return None
+
+    def rows(self):
+        """As processes(), when all are up."""
+        return wait_for("all processes", self.all_up)
+
+    def counted(self, sample):
+        wait_for(sample, lambda: sample in self.page())
 
     def requests(self):
         m = re.search(r"^requests (\d+)$", self.page(), re.M)
@@ -205,7 +212,7 @@ def test_start_and_clean_stop(node):
     assert len(rows) == 6, rows
     pids = {int(get(node.http)) for _ in range(40)}
     assert pids <= {r["pid"] for n, r in rows.items() if n.startswith("proxy")}
-    assert "listener admin" in node.page()
+    node.counted("listener admin")
     node.stop()
     assert not node.remains(), node.remains()
     for row in rows.values():
@@ -214,13 +221,13 @@ def test_start_and_clean_stop(node):
 
 def test_every_role_comes_back(node):
     node.start()
-    before = node.all_up()
+    before = node.rows()
     for name in sorted(before):
         os.kill(before[name]["pid"], signal.SIGKILL)
         wait_for(f"{name} again", lambda: (r := node.all_up()) and
                  r[name]["pid"] != before[name]["pid"] and r[name]["restarts"] == 1)
-        assert node.all_up()[name]["generation"] > before[name]["generation"]
-    assert 'zlayer_process_restarts_total{component="signer",reason="signal"} 1' in node.page()
+        assert node.rows()[name]["generation"] > before[name]["generation"]
+    node.counted('zlayer_process_restarts_total{component="signer",reason="signal"} 1')
 
 
 def test_counters_survive_a_crash(node):
@@ -228,7 +235,7 @@ def test_counters_survive_a_crash(node):
     for _ in range(30):
         get(node.http)
     assert wait_for("counters", lambda: node.requests() == 30)
-    for name, row in node.all_up().items():
+    for name, row in node.rows().items():
         if name.startswith("proxy"):
             os.kill(row["pid"], signal.SIGKILL)
     wait_for("proxies", lambda: (r := node.all_up()) and
@@ -244,14 +251,13 @@ def test_queue_survives_a_worker(node):
     load = Load(node.http)
     try:
         load.more()
-        for name, row in node.all_up().items():
-            if name.startswith("proxy"):
-                os.kill(row["pid"], signal.SIGSTOP)
+        proxies = [row["pid"] for name, row in node.rows().items() if name.startswith("proxy")]
+        for pid in proxies:
+            os.kill(pid, signal.SIGSTOP)
         with socket.create_connection(("127.0.0.1", node.http)) as s:
             s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            for name, row in node.all_up().items():
-                if name.startswith("proxy"):
-                    os.kill(row["pid"], signal.SIGKILL)
+            for pid in proxies:
+                os.kill(pid, signal.SIGKILL)
             s.settimeout(PATIENCE)
             assert s.recv(100).startswith(b"HTTP/1.0 200")
     finally:
@@ -260,11 +266,11 @@ def test_queue_survives_a_worker(node):
 
 def test_silent_role_is_replaced(node):
     node.start()
-    before = node.all_up()["probe.0"]
+    before = node.rows()["probe.0"]
     os.kill(before["pid"], signal.SIGSTOP)
     wait_for("a new probe", lambda: (r := node.all_up()) and
              r["probe.0"]["pid"] != before["pid"])
-    assert 'zlayer_process_restarts_total{component="probe",reason="heartbeat"} 1' in node.page()
+    node.counted('zlayer_process_restarts_total{component="probe",reason="heartbeat"} 1')
 
 
 def test_second_serve_is_refused(node):
@@ -334,7 +340,7 @@ def test_reload(node):
     extra = free_port()
     load = Load(node.http)
     try:
-        before = node.all_up()
+        before = node.rows()
         node.configure(extra="wrong: yes\n")
         node.process.send_signal(signal.SIGHUP)
         wait_for("the refusal", lambda: "the old one stays" in node.logged())
@@ -343,9 +349,9 @@ def test_reload(node):
         wait_for("the new listener", lambda: f":{extra} up=1" in node.page())
         wait_for("an answer", lambda: get(extra).strip().isdigit())
         wait_for("the roles", lambda: '"configuration"' in node.logged())
-        assert 'zlayer_config_reloads_total{result="failure"} 1' in node.page()
-        assert 'zlayer_config_reloads_total{result="success"} 1' in node.page()
-        after = node.all_up()
+        for result in ("failure", "success"):
+            node.counted(f'zlayer_config_reloads_total{{result="{result}"}} 1')
+        after = node.rows()
         assert {n: r["pid"] for n, r in before.items()} == {n: r["pid"] for n, r in after.items()}
     finally:
         load.stop()
@@ -370,7 +376,7 @@ def test_kill_of_node(node):
     load = Load(node.http)
     try:
         load.more()
-        before = node.all_up()
+        before = node.rows()
         old_node = node.process.pid
         node.process.kill()
         node.process.wait()
@@ -387,7 +393,7 @@ def test_kill_of_node(node):
         for row in before.values():
             wait_for("the old ones to leave", lambda: not alive(row["pid"]))
         load.more()
-        after = node.all_up()
+        after = node.rows()
         assert min(r["generation"] for r in after.values()) > \
             max(r["generation"] for r in before.values())
     finally:
@@ -400,7 +406,7 @@ def test_kill_of_node(node):
 
 def test_roles_that_do_not_leave_are_ended(node):
     node.start()
-    probe = node.all_up()["probe.0"]["pid"]
+    probe = node.rows()["probe.0"]["pid"]
     os.kill(probe, signal.SIGSTOP)
     node.process.kill()
     node.process.wait()
@@ -412,7 +418,7 @@ def test_roles_that_do_not_leave_are_ended(node):
 
 def test_proxy_that_does_not_hand_over_is_ended(node):
     node.start()
-    before = {n: r["pid"] for n, r in node.all_up().items() if n.startswith("proxy")}
+    before = {n: r["pid"] for n, r in node.rows().items() if n.startswith("proxy")}
     os.kill(before["proxy.0"], signal.SIGSTOP)
     node.process.kill()
     node.process.wait()
@@ -429,7 +435,7 @@ def test_upgrade(node):
     load = Load(node.http)
     try:
         load.more()
-        before = node.all_up()
+        before = node.rows()
         node.process.send_signal(signal.SIGUSR2)
         after = wait_for("new processes", lambda: (r := node.all_up()) and
                          not {x["pid"] for x in r.values()} & {x["pid"] for x in before.values()}
@@ -456,7 +462,7 @@ def test_upgrade_to_another_file(node):
     node.program = node.folder + "/program"
     shutil.copy(FIXTURE, node.program)
     node.start()
-    before = node.all_up()
+    before = node.rows()
     # One that cannot be run: the running one goes on.
     with open(node.program + ".new", "w") as f:
         f.write("not a program\n")
@@ -483,7 +489,7 @@ def test_upgrade_to_another_file(node):
 
 def test_kill_of_everything(node):
     node.start()
-    rows = node.all_up()
+    rows = node.rows()
     node.process.kill()
     for row in rows.values():
         try:
@@ -522,7 +528,7 @@ def test_service_manager_is_told(node):
 
 def test_stop_twice_is_at_once(node):
     node.start()
-    rows = node.all_up()
+    rows = node.rows()
     os.kill(rows["probe.0"]["pid"], signal.SIGSTOP)
     node.process.send_signal(signal.SIGTERM)
     node.process.send_signal(signal.SIGTERM)
