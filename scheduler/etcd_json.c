@@ -209,6 +209,18 @@ etcd_json_lease(struct buf *out, int64_t lease)
 	json_end(&j);
 }
 
+void
+etcd_json_login(struct buf *out, const char *user, const char *password)
+{
+	struct json j;
+
+	json_init(&j, out);
+	json_object(&j, NULL);
+	json_text(&j, "name", user);
+	json_text(&j, "password", password);
+	json_end(&j);
+}
+
 /* ---- answers ---- */
 
 static int
@@ -423,6 +435,12 @@ etcd_json_refusal(const void *text, size_t bytes, char *why, size_t cap)
 		{"too many requests", ETCD_JSON_NO_QUORUM},
 		{"server stopped", ETCD_JSON_NO_QUORUM},
 		{"context deadline exceeded", ETCD_JSON_NO_QUORUM},
+		{"authentication failed", ETCD_JSON_DENIED},
+		{"CommonName of client", ETCD_JSON_NAMED},
+		{"invalid auth token", ETCD_JSON_STRANGER},
+		{"user name is empty", ETCD_JSON_STRANGER},
+		{"revision of auth store is old", ETCD_JSON_STRANGER},
+		{"authentication is not enabled", ETCD_JSON_NO_USERS},
 	};
 	struct err ignored = {0};
 	json_t *object = json_read_parse(text, bytes, &ignored);
@@ -430,15 +448,33 @@ etcd_json_refusal(const void *text, size_t bytes, char *why, size_t cap)
 	int64_t code = json_read_int(object, "code");
 	const char *message = json_read_text(object, "message");
 
+	if (object)
+		text_printable(message, strlen(message), why, cap);
+	else /* of something before the gateway */
+		text_printable(text, bytes < cap ? bytes : cap - 1, why, cap);
 	if (code == 7 || code == 16) /* gRPC: permission denied, unauthenticated */
 		is = ETCD_JSON_DENIED;
 	else if (code == 14) /* unavailable */
 		is = ETCD_JSON_NO_QUORUM;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strstr(message, known[i].words))
+		if (strstr(why, known[i].words))
 			is = known[i].is;
 	}
-	text_printable(message, strlen(message), why, cap);
 	json_read_free(object);
 	return is;
+}
+
+/* It becomes a header field. */
+bool
+etcd_json_token(const void *text, size_t bytes, char *out, size_t cap)
+{
+	struct err ignored = {0};
+	json_t *object = json_read_parse(text, bytes, &ignored);
+	const char *token = json_read_text(object, "token");
+	bool holds = token[0] && text_copy(out, cap, token);
+
+	for (const char *at = token; holds && *at; at++)
+		holds = *at > ' ' && *at < 0x7f;
+	json_read_free(object);
+	return holds;
 }

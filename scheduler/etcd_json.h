@@ -51,6 +51,7 @@ void etcd_json_delete(struct etcd_json_txn *t, const char *key, const char *end)
 void etcd_json_get(struct etcd_json_txn *t, const struct etcd_json_range *range);
 void etcd_json_end(struct etcd_json_txn *t);
 
+void etcd_json_login(struct buf *out, const char *user, const char *password);
 void etcd_json_watch(struct buf *out, const char *key, const char *end, int64_t revision);
 void etcd_json_lease_grant(struct buf *out, uint32_t ttl_s);
 void etcd_json_lease(struct buf *out, int64_t lease); /* keepalive, revoke */
@@ -101,11 +102,16 @@ enum etcd_json_refusal {
 	ETCD_JSON_TOO_LARGE,
 	ETCD_JSON_NOT_FOUND,
 	ETCD_JSON_DENIED,
+	ETCD_JSON_STRANGER, /* it wants a (new) token */
+	ETCD_JSON_NAMED,    /* it has users, and the client's certificate a name */
+	ETCD_JSON_NO_USERS, /* it knows none: no token is wanted */
 };
 
 /* Of range, txn, lease. */
 int etcd_json_answer(const void *text, size_t bytes, struct arena *a, struct etcd_json_answer *out,
 		     struct err *err) MUST_CHECK;
+/* The token of an answer to etcd_json_login; false: there is none. */
+bool etcd_json_token(const void *text, size_t bytes, char *out, size_t cap) MUST_CHECK;
 /* One line of a watch's stream. */
 int etcd_json_events(const void *text, size_t bytes, struct arena *a, struct etcd_json_events *out,
 		     struct err *err) MUST_CHECK;

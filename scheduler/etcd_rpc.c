@@ -7,65 +7,22 @@
  * Lines of a stream and all ends are told from a timer, outside of libcurl's callbacks, so that
  * whoever is told may do anything.
  */
-#include "scheduler/etcd_rpc.h"
+#include "scheduler/etcd_rpc_inside.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 #include "base/addr.h"
-#include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "wire/json_read.h"
-#include "wire/multi.h"
 
 enum {
 	TIMEOUT_MS = 2000,
 	PAUSE_MS = 100, /* after all members were asked in vain */
-	ATTEMPTS = 3,   /* that a call has time for, when nobody answers */
 	OVERDUE_MS =
 		500, /* past its time libcurl is not waited for: without memory it may forget */
 	BODY_BYTES_MAX = 64 << 20,
-};
-
-struct endpoint {
-	char url[ETCD_RPC_URL_BYTES];
-};
-
-struct etcd_rpc {
-	uv_loop_t *loop;
-	struct multi *multi;
-	struct endpoint endpoints[ETCD_RPC_ENDPOINTS_MAX];
-	size_t endpoints_count;
-	size_t next; /* to be asked first */
-	char *authorities, *certificate, *key;
-	uint32_t timeout_ms;
-	struct list calls;
-};
-
-struct etcd_call {
-	struct list link;
-	struct etcd_rpc *rpc;
-	char path[64];
-	char url[ETCD_RPC_URL_BYTES]; /* of the attempt under way */
-	struct buf body;
-	struct buf answer;
-	CURL *easy; /* of the attempt under way */
-	struct curl_slist *fields;
-	uv_timer_t timer;
-	etcd_rpc_line_fn line; /* a stream */
-	etcd_rpc_done_fn done;
-	void *arg;
-	uint64_t deadline_ms;
-	size_t endpoint;
-	uint64_t attempt_ms;
-	unsigned attempts;
-	unsigned denied;
-	bool lost;
-	bool over; /* a stream: nothing more comes */
-	bool too_long;
-	char error[CURL_ERROR_SIZE];
-	struct err err; /* of the last attempt */
 };
 
 static void attempt(struct etcd_call *c);
@@ -118,6 +75,7 @@ pems_free(struct etcd_rpc *r)
 	mem_free(r->authorities);
 	mem_free(r->certificate);
 	mem_free_zero(r->key);
+	etcd_login_fini(r);
 }
 
 static void
@@ -143,6 +101,10 @@ take_options(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err *e
 		rc = copy_pem(&r->certificate, o->certificate, err);
 	if (rc == 0)
 		rc = copy_pem(&r->key, o->key, err);
+	if (rc == 0)
+		rc = etcd_login_take(r, o, err);
+	r->trust_fix = o->trust_fix ? o->trust_fix
+				    : "both need certificates of the cluster's own authority";
 	return rc;
 }
 
@@ -162,7 +124,18 @@ etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err 
 	r->authorities = fresh.authorities;
 	r->certificate = fresh.certificate;
 	r->key = fresh.key;
+	r->user = fresh.user;
+	r->password = fresh.password;
+	r->trust_fix = fresh.trust_fix;
+	err_clear(&r->none);
+	etcd_login_forget(r);
 	return 0;
+}
+
+void
+etcd_rpc_none(struct etcd_rpc *r, const struct err *why)
+{
+	r->none = *why;
 }
 
 static void finish(void *private, CURLcode code);
@@ -265,6 +238,25 @@ tell(struct etcd_call *c, const struct err *err)
 	buf_fini(&text);
 }
 
+/* One that is not there does not hide that another one does not fit. */
+static void
+say_why(const struct etcd_call *c, const struct err *last, struct err *err)
+{
+	const struct etcd_rpc *r = c->rpc;
+
+	if (c->distrust[0] && !text_equal(c->distrust, last->what))
+		err_why(err, "%s", c->distrust);
+	err_why(err, "%s", last->what);
+	for (unsigned i = 0; i < last->whys; i++)
+		err_why(err, "%s", last->why[i]);
+	if (c->distrust[0])
+		err_fix(err, "%s", r->trust_fix);
+	else
+		err_fix(err, "bring back a majority of: %s%s", r->endpoints[0].url,
+			r->endpoints_count > 1 ? " and the others; what runs goes on meanwhile"
+					       : "");
+}
+
 static void
 give_up(struct etcd_call *c)
 {
@@ -273,6 +265,8 @@ give_up(struct etcd_call *c)
 
 	if (r->endpoints_count == 0) {
 		err_set(&err, ERR_UNREACHABLE, "no member of the store is known yet");
+		if (r->none.kind)
+			err = r->none;
 		tell(c, &err);
 		return;
 	}
@@ -285,15 +279,10 @@ give_up(struct etcd_call *c)
 			r->endpoints_count == 1 ? "the store's member did not answer"
 						: "no majority of the store's members answered",
 			r->timeout_ms / 1000.0);
-		err_why(&err, "%s", last.what);
 	} else {
 		err_set(&err, ERR_UNREACHABLE, "no quorum: none of the store's members is there");
-		err_why(&err, "%s", last.what);
 	}
-	for (unsigned i = 0; i < last.whys; i++)
-		err_why(&err, "%s", last.why[i]);
-	err_fix(&err, "bring back a majority of: %s%s", r->endpoints[0].url,
-		r->endpoints_count > 1 ? " and the others; what runs goes on meanwhile" : "");
+	say_why(c, &last, &err);
 	tell(c, &err);
 }
 
@@ -321,7 +310,7 @@ try_next(struct etcd_call *c)
 	}
 	/* Time does not change certificates. */
 	if (c->denied == c->attempts && c->attempts >= r->endpoints_count &&
-	    c->attempts >= ATTEMPTS) {
+	    c->attempts >= ETCD_RPC_ATTEMPTS) {
 		give_up(c);
 		return;
 	}
@@ -379,7 +368,8 @@ failed_attempt(struct etcd_call *c, CURLcode code)
 		if (code != CURLE_PEER_FAILED_VERIFICATION && !strstr(why, " alert "))
 			err_why(&c->err, "it ends the connection after the handshake");
 		err_why(&c->err, "%s", why);
-		err_fix(&c->err, "both need certificates of the cluster's own authority");
+		err_fix(&c->err, "%s", c->rpc->trust_fix);
+		text_copy(c->distrust, sizeof(c->distrust), c->err.what);
 		return;
 	}
 	c->lost |= sent > 0 && code != CURLE_COULDNT_CONNECT;
@@ -418,8 +408,27 @@ refused_attempt(struct etcd_call *c, long status)
 	case ETCD_JSON_NOT_FOUND:
 		err_set(&c->err, ERR_NOT_FOUND, "the store does not have it");
 		break;
+	case ETCD_JSON_STRANGER:
+		if (c->rpc->user && !c->stranger) {
+			c->stranger = true;
+			etcd_login_forget(c->rpc);
+			return true;
+		}
+		/* fallthrough */
 	case ETCD_JSON_DENIED:
 		err_set(&c->err, ERR_DENIED, "%s does not let this node in", url);
+		err_fix(&c->err, c->rpc->user ? "give it the user and password of one that may "
+						"read and write the store's keys"
+					      : "a user that may read and write the store's keys, "
+						"or none at all");
+		break;
+	case ETCD_JSON_NAMED:
+		err_set(&c->err, ERR_DENIED, "%s does not let this node in", url);
+		err_fix(&c->err, "an etcd that has users takes a client's certificate without a "
+				 "common name (CN) only");
+		break;
+	case ETCD_JSON_NO_USERS:
+		err_set(&c->err, ERR_UNSUPPORTED, "%s knows no users", url);
 		break;
 	case ETCD_JSON_OTHER:
 		err_set(&c->err, ERR_CORRUPT, "%s gives an answer that is none (%ld)", url, status);
@@ -482,8 +491,8 @@ on_lines(uv_timer_t *timer)
 	}
 }
 
-static size_t
-on_body(char *data, size_t size, size_t count, void *arg)
+size_t
+etcd_rpc_body(char *data, size_t size, size_t count, void *arg)
 {
 	struct etcd_call *c = arg;
 
@@ -497,87 +506,6 @@ on_body(char *data, size_t size, size_t count, void *arg)
 }
 
 /* ---- an attempt ---- */
-
-#define SET(option, value)                                                               \
-	do {                                                                             \
-		if (multi_curl.curl_easy_setopt(c->easy, (option), (value)) != CURLE_OK) \
-			return false;                                                    \
-	} while (0)
-
-static bool
-set_trust(struct etcd_call *c)
-{
-	const struct etcd_rpc *r = c->rpc;
-	struct curl_blob blob = {.flags = CURL_BLOB_COPY}; /* they may be renewed meanwhile */
-
-	SET(CURLOPT_CAPATH, NULL);
-	SET(CURLOPT_CAINFO, NULL);
-	if (r->authorities) {
-		blob.data = r->authorities;
-		blob.len = strlen(r->authorities);
-		SET(CURLOPT_CAINFO_BLOB, &blob);
-	}
-	if (r->certificate && r->key) {
-		blob.data = r->certificate;
-		blob.len = strlen(r->certificate);
-		SET(CURLOPT_SSLCERT_BLOB, &blob);
-		blob.data = r->key;
-		blob.len = strlen(r->key);
-		SET(CURLOPT_SSLKEY_BLOB, &blob);
-	}
-	return true;
-}
-
-static bool
-set_time(struct etcd_call *c)
-{
-	const struct etcd_rpc *r = c->rpc;
-	uint64_t now = uv_now(r->loop), most;
-	uint64_t left = c->deadline_ms > now ? c->deadline_ms - now : 1;
-
-	most = r->timeout_ms / (r->endpoints_count == 1 ? ATTEMPTS - 1 : ATTEMPTS);
-	if (most > left)
-		most = left;
-	c->attempt_ms = most;
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(most ? most : 1));
-	if (!c->line)
-		SET(CURLOPT_TIMEOUT_MS, (long)(most ? most : 1));
-	return true;
-}
-
-static bool
-set_all(struct etcd_call *c)
-{
-	char url[ETCD_RPC_URL_BYTES + sizeof(c->path)];
-
-	text_copy(c->url, sizeof(c->url), c->rpc->endpoints[c->endpoint].url);
-	text_format(url, sizeof(url), "%s%s", c->url, c->path);
-	SET(CURLOPT_PRIVATE, c);
-	SET(CURLOPT_ERRORBUFFER, c->error);
-	SET(CURLOPT_URL, url);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_PROXY, "");
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_USERAGENT, "zlayer");
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_TCP_KEEPALIVE, 1L);
-	SET(CURLOPT_TCP_KEEPIDLE, 5L);
-	SET(CURLOPT_TCP_KEEPINTVL, 5L);
-	SET(CURLOPT_WRITEFUNCTION, on_body);
-	SET(CURLOPT_WRITEDATA, c);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.length);
-	SET(CURLOPT_POSTFIELDS, (char *)c->body.data);
-	/* Without the empty one a large body would wait for "100 Continue". */
-	c->fields = multi_curl.curl_slist_append(NULL, "Expect:");
-	struct curl_slist *more =
-		c->fields
-			? multi_curl.curl_slist_append(c->fields, "Content-Type: application/json")
-			: NULL;
-	if (!more)
-		return false;
-	SET(CURLOPT_HTTPHEADER, c->fields);
-	return set_time(c) && set_trust(c);
-}
 
 static void
 overdue(uv_timer_t *timer)
@@ -596,12 +524,14 @@ attempt(struct etcd_call *c)
 		give_up(c);
 		return;
 	}
+	if (etcd_login_first(c))
+		return;
 	c->endpoint %= c->rpc->endpoints_count; /* there may be fewer than before */
 	c->attempts++;
 	c->error[0] = '\0';
 	buf_reset(&c->answer);
 	c->easy = multi_curl.curl_easy_init();
-	if (c->easy && set_all(c) && multi_add(c->rpc->multi, c->easy) == 0) {
+	if (c->easy && etcd_attempt_set(c) && multi_add(c->rpc->multi, c->easy) == 0) {
 		if (!c->line)
 			uv_timer_start(&c->timer, overdue, c->attempt_ms + OVERDUE_MS, 0);
 		return;
@@ -615,12 +545,24 @@ attempt(struct etcd_call *c)
 static void
 on_start(uv_timer_t *timer)
 {
-	attempt(timer->data);
+	struct etcd_call *c = timer->data;
+	struct err err = c->err;
+
+	if (c->refused)
+		tell(c, &err);
+	else
+		attempt(c);
 }
 
-static struct etcd_call *
-start(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_line_fn line,
-      etcd_rpc_done_fn done, void *arg, struct err *err)
+void
+etcd_rpc_again(struct etcd_call *c)
+{
+	uv_timer_start(&c->timer, on_start, 0, 0);
+}
+
+struct etcd_call *
+etcd_rpc_begin(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_line_fn line,
+	       etcd_rpc_done_fn done, void *arg, struct err *err)
 {
 	struct etcd_call *c = buf_ok(body) ? mem_zalloc(MEM_SCHEDULER, sizeof(*c)) : NULL;
 
@@ -648,7 +590,7 @@ start(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_lin
 	uv_update_time(r->loop);
 	c->deadline_ms = uv_now(r->loop) + r->timeout_ms;
 	list_push(&r->calls, &c->link);
-	uv_timer_start(&c->timer, on_start, 0, 0);
+	etcd_rpc_again(c);
 	return c;
 }
 
@@ -656,7 +598,7 @@ struct etcd_call *
 etcd_rpc_call(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_done_fn done,
 	      void *arg, struct err *err)
 {
-	return start(r, path, body, NULL, done, arg, err);
+	return etcd_rpc_begin(r, path, body, NULL, done, arg, err);
 }
 
 struct etcd_call *
@@ -664,5 +606,5 @@ etcd_rpc_stream(struct etcd_rpc *r, const char *path, const struct buf *body, et
 		etcd_rpc_done_fn done, void *arg, struct err *err)
 {
 	assert(line);
-	return start(r, path, body, line, done, arg, err);
+	return etcd_rpc_begin(r, path, body, line, done, arg, err);
 }

@@ -37,7 +37,12 @@ struct etcd_rpc_options {
 	const char *authorities;
 	const char *certificate;
 	const char *key;
+	/* Of an etcd with users; copied. NULL: none. What it gives for them is kept and renewed. */
+	const char *user, *password;
 	uint32_t timeout_ms; /* of a call, with all its attempts; 0: 2 s */
+	/* Where somebody is to look when certificates do not fit. Not copied; NULL: the cluster's
+	 * own authority. */
+	const char *trust_fix;
 };
 
 struct etcd_rpc_answer {
@@ -56,13 +61,15 @@ typedef void (*etcd_rpc_line_fn)(void *arg, const char *text, size_t bytes);
 
 /* Opens libcurl and libjansson; before confinement. */
 int etcd_rpc_load(struct err *err) MUST_CHECK;
-/* Without an endpoint all calls end with ERR_UNREACHABLE. */
+/* Without an endpoint all calls end with ERR_UNREACHABLE, and with `why` of etcd_rpc_none. */
 int etcd_rpc_open(const struct etcd_rpc_options *options, struct etcd_rpc **out,
 		  struct err *err) MUST_CHECK;
 /* Other members or certificates from the next attempt on; loop and time-out stay. As it was on
  * failure. */
 int etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *options,
 		   struct err *err) MUST_CHECK;
+/* Why there is no endpoint. */
+void etcd_rpc_none(struct etcd_rpc *r, const struct err *why);
 /* Calls end without `done`. The loop must turn once more. NULL is fine. */
 void etcd_rpc_close(struct etcd_rpc *r);
 

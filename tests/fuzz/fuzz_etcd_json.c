@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a hostile member of etcd answers: to a call, in a watch, as a refusal, as a list. */
 #include <stdlib.h>
+#include <string.h>
 #include "scheduler/etcd_json.h"
 #include "scheduler/etcd_members.h"
 #include "wire/json_read.h"
@@ -41,6 +42,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (etcd_json_events(data, size, &arena, &events, &err) == 0)
 		look(&events.kvs);
 	etcd_json_refusal(data, size, why, sizeof(why));
+	if (etcd_json_token(data, size, why, sizeof(why)) && (!why[0] || strpbrk(why, " \r\n")))
+		abort();
 	err = (struct err){0};
 	if (etcd_members_read((const char *)data, size, &members, &err) == 0 &&
 	    (members.count == 0 || members.count > ETCD_MEMBERS_MAX || !members.items[0].id))

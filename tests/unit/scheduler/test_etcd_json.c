@@ -178,6 +178,16 @@ test_refusals(void **state)
 		{"{\"message\":\"etcdserver: permission denied\",\"code\":7}", ETCD_JSON_DENIED},
 		{"{\"message\":\"etcdserver: requested lease not found\",\"code\":5}",
 		 ETCD_JSON_NOT_FOUND},
+		{"{\"message\":\"etcdserver: authentication failed, invalid user ID or "
+		 "password\",\"code\":3}",
+		 ETCD_JSON_DENIED},
+		{"{\"message\":\"etcdserver: invalid auth token\",\"code\":16}",
+		 ETCD_JSON_STRANGER},
+		{"{\"message\":\"etcdserver: user name is empty\",\"code\":3}", ETCD_JSON_STRANGER},
+		{"{\"message\":\"etcdserver: authentication is not enabled\",\"code\":9}",
+		 ETCD_JSON_NO_USERS},
+		{"CommonName of client sending a request against gateway will be ignored\n",
+		 ETCD_JSON_NAMED},
 		{"<html>", ETCD_JSON_OTHER},
 		{"", ETCD_JSON_OTHER},
 	};
@@ -188,6 +198,26 @@ test_refusals(void **state)
 		assert_int_equal(
 			etcd_json_refusal(all[i].text, strlen(all[i].text), why, sizeof(why)),
 			all[i].is);
+}
+
+/* It becomes a field of a header: nothing that could end one. */
+static void
+test_token(void **state)
+{
+	static const char *const none[] = {"",
+					   "{}",
+					   "{\"token\":\"\"}",
+					   "{\"token\":\"a b\"}",
+					   "{\"token\":\"a\\r\\nb\"}",
+					   "{\"token\":\"12345678\"}"};
+	static const char good[] = "{\"header\":{},\"token\":\"ab.c\"}";
+	char out[8];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_false(etcd_json_token(none[i], strlen(none[i]), out, sizeof(out)));
+	assert_true(etcd_json_token(good, strlen(good), out, sizeof(out)));
+	assert_string_equal(out, "ab.c");
 }
 
 int
@@ -203,6 +233,7 @@ main(void)
 		TEST(test_events),
 		TEST(test_answers_that_are_none),
 		TEST(test_refusals),
+		TEST(test_token),
 	};
 
 	if (json_read_open(&err) < 0) {

@@ -8,8 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 #include "tests/support/sweep.h"
@@ -158,14 +160,234 @@ test_out_of_memory(void **state)
 	assert_true(fine);
 }
 
+/* ---- users ---- */
+
+/* An etcd of one user: gives token after token, and takes the last one only. */
+struct fake {
+	uv_tcp_t listener;
+	unsigned logins, calls, tokens;
+	const char *password;
+	bool no_users;
+	char url[64];
+};
+static struct fake fake;
+
+struct visitor {
+	uv_tcp_t tcp;
+	uv_write_t write;
+	char in[4096], out[1024];
+	size_t used;
+};
+
+static void
+visitor_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void
+visitor_written(uv_write_t *write, int status)
+{
+	(void)status;
+	uv_close((uv_handle_t *)write->data, visitor_closed);
+}
+
+static void
+say(struct visitor *v, int status, const char *body)
+{
+	snprintf(v->out, sizeof(v->out),
+		 "HTTP/1.1 %d x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", status,
+		 strlen(body), body);
+	uv_buf_t out = uv_buf_init(v->out, (unsigned)strlen(v->out));
+	v->write.data = &v->tcp;
+	uv_write(&v->write, (uv_stream_t *)&v->tcp, &out, 1, visitor_written);
+}
+
+static void
+answer_login(struct visitor *v)
+{
+	char body[128];
+
+	fake.logins++;
+	if (fake.no_users) {
+		say(v, 400, "{\"message\":\"authentication is not enabled\",\"code\":9}");
+	} else if (!strstr(v->in, fake.password) || !strstr(v->in, "\"edge\"")) {
+		say(v, 400, "{\"message\":\"authentication failed, wrong password\",\"code\":3}");
+	} else {
+		snprintf(body, sizeof(body), "{\"token\":\"token-%u\"}", ++fake.tokens);
+		say(v, 200, body);
+	}
+}
+
+static void
+answer_visitor(struct visitor *v)
+{
+	char want[64];
+
+	if (text_starts(v->in, "POST /v3/auth/authenticate ")) {
+		answer_login(v);
+		return;
+	}
+	fake.calls++;
+	snprintf(want, sizeof(want), "Authorization: token-%u\r\n", fake.tokens);
+	if (fake.no_users ? !strstr(v->in, "Authorization") : strstr(v->in, want) != NULL)
+		say(v, 200, "{}");
+	else
+		say(v, 401, "{\"message\":\"invalid auth token\",\"code\":16}");
+}
+
+static void
+visitor_room(uv_handle_t *handle, size_t wanted, uv_buf_t *out)
+{
+	struct visitor *v = handle->data;
+
+	(void)wanted;
+	*out = uv_buf_init(v->in + v->used, (unsigned)(sizeof(v->in) - 1 - v->used));
+}
+
+static void
+visitor_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
+{
+	struct visitor *v = stream->data;
+
+	(void)bytes;
+	if (n < 0) {
+		if (!uv_is_closing((uv_handle_t *)stream))
+			uv_close((uv_handle_t *)stream, visitor_closed);
+		return;
+	}
+	v->used += (size_t)n;
+	v->in[v->used] = '\0';
+	if (v->used && v->in[v->used - 1] == '}') { /* all bodies here end so */
+		uv_read_stop(stream);
+		answer_visitor(v);
+	}
+}
+
+static void
+visitor_came(uv_stream_t *listener, int status)
+{
+	struct visitor *v = calloc(1, sizeof(*v));
+
+	assert_int_equal(status, 0);
+	assert_non_null(v);
+	uv_tcp_init(&loop, &v->tcp);
+	v->tcp.data = v;
+	assert_int_equal(uv_accept(listener, (uv_stream_t *)&v->tcp), 0);
+	uv_read_start((uv_stream_t *)&v->tcp, visitor_room, visitor_read);
+}
+
+static void
+fake_open(void)
+{
+	struct sockaddr_in at;
+	int bytes = sizeof(at);
+
+	memset(&fake, 0, sizeof(fake));
+	fake.password = "\"open\"";
+	uv_tcp_init(&loop, &fake.listener);
+	uv_ip4_addr("127.0.0.1", 0, &at);
+	assert_int_equal(uv_tcp_bind(&fake.listener, (struct sockaddr *)&at, 0), 0);
+	assert_int_equal(uv_listen((uv_stream_t *)&fake.listener, 16, visitor_came), 0);
+	uv_tcp_getsockname(&fake.listener, (struct sockaddr *)&at, &bytes);
+	snprintf(fake.url, sizeof(fake.url), "http://127.0.0.1:%u", ntohs(at.sin_port));
+}
+
+struct told {
+	unsigned over, good;
+	struct err err;
+};
+
+static void
+told(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct told *t = arg;
+
+	t->over++;
+	t->good += !answer->err;
+	if (answer->err)
+		t->err = *answer->err;
+}
+
+/* So many calls at once, to their ends. */
+static struct told
+calls(struct etcd_rpc *r, unsigned count)
+{
+	struct told t = {0};
+	struct err err = {0};
+	struct buf body;
+
+	buf_init(&body, MEM_SCHEDULER, 64);
+	buf_puts(&body, "{}");
+	for (unsigned i = 0; i < count; i++)
+		assert_non_null(etcd_rpc_call(r, "/v3/kv/range", &body, told, &t, &err));
+	buf_fini(&body);
+	while (t.over < count)
+		uv_run(&loop, UV_RUN_ONCE);
+	return t;
+}
+
+static void
+test_users(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = {
+		.loop = &loop,
+		.endpoints = &url,
+		.endpoints_count = 1,
+		.user = "edge",
+		.password = "open",
+		.timeout_ms = 20000,
+	};
+	struct etcd_rpc *r;
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	/* All that begin together wait for one token. */
+	assert_int_equal(calls(r, 3).good, 3);
+	assert_int_equal(fake.logins, 1);
+	assert_int_equal(fake.calls, 3);
+	assert_int_equal(calls(r, 1).good, 1);
+	assert_int_equal(fake.logins, 1);
+	/* It is forgotten there: another one is had, and nobody sees it. */
+	fake.tokens++;
+	assert_int_equal(calls(r, 1).good, 1);
+	assert_int_equal(fake.logins, 2);
+	/* A wrong password. */
+	fake.password = "\"other\"";
+	fake.tokens++;
+	struct told t = calls(r, 2);
+	assert_int_equal(t.good, 0);
+	assert_int_equal(t.err.kind, ERR_DENIED);
+	assert_non_null(strstr(t.err.why[0], "authentication failed"));
+	options.password = "other";
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	assert_int_equal(calls(r, 1).good, 1);
+	/* One that knows no users takes everybody. */
+	fake.no_users = true;
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	assert_int_equal(calls(r, 2).good, 2);
+	/* Nowhere, and why. */
+	options.endpoints_count = 0;
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	err_set(&err, ERR_UNREACHABLE, "nobody says where it is");
+	etcd_rpc_none(r, &err);
+	t = calls(r, 1);
+	assert_string_equal(t.err.what, "nobody says where it is");
+	etcd_rpc_close(r);
+	uv_close((uv_handle_t *)&fake.listener, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+}
+
 int
 main(void)
 {
 	struct err err = {0};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_nobody_there),
-		cmocka_unit_test(test_end_in_the_middle),
+		cmocka_unit_test(test_options),           cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_end_in_the_middle), cmocka_unit_test(test_users),
 		cmocka_unit_test(test_out_of_memory),
 	};
 
