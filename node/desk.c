@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "node/registries.h"
+#include "node/store_files.h"
 #include "node/vault.h"
 
 static void
@@ -108,6 +109,21 @@ login(const struct desk *desk, struct hub_member *member, const struct leash_mes
 	hub_send(member, &answer, &pipe, pipe >= 0 ? 1 : 0);
 }
 
+static void
+store(const struct config_store_etcd *etcd, struct hub_member *member, uint64_t id)
+{
+	struct leash_message answer;
+	int fds[STORE_FILES];
+
+	leash_init(&answer, LEASH_STORE_FILES);
+	answer.from_role = ROLE_NODE;
+	answer.id = id;
+	size_t count = store_files_open(etcd, fds, &answer.a);
+	hub_send(member, &answer, fds, count);
+	for (size_t i = 0; i < count; i++)
+		fd_close(&fds[i]);
+}
+
 void
 desk_asked(const struct desk *desk, struct hub_member *member, const struct leash_message *message,
 	   const int *fds)
@@ -120,6 +136,8 @@ desk_asked(const struct desk *desk, struct hub_member *member, const struct leas
 		registry(desk->registries, member, message);
 	else if (message->kind == LEASH_LOGIN)
 		login(desk, member, message);
+	else if (message->kind == LEASH_STORE)
+		store(desk->store, member, message->id);
 	else if (message->kind == LEASH_KEEP &&
 		 vault_keep(desk->data_fd, message->name, fds[0], &err) < 0)
 		log_err(LOG_ERROR, "a sealed key was not kept", &err);

@@ -61,8 +61,9 @@ role_asked(void *arg, struct hub_member *m, const struct leash_message *message,
 	struct node *n = arg;
 
 	(void)count;
-	desk_asked(&(struct desk){n->inst.data_fd, n->config.runtime.registries, n->logins}, m,
-		   message, fds);
+	desk_asked(&(struct desk){n->inst.data_fd, n->config.runtime.registries,
+				  &n->config.store.etcd, n->logins},
+		   m, message, fds);
 }
 
 static void

@@ -16,8 +16,8 @@
 #include "base/text.h"
 #include "ring/leash.h"
 
-static int
-open_file(const char *path)
+int
+registries_file(const char *path)
 {
 	struct stat sb;
 	defer_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -38,12 +38,12 @@ registries_logins(const char *folder)
 	int fd = -1;
 
 	if (text_format(path, sizeof(path), "%s/config.json", folder))
-		fd = open_file(path);
+		fd = registries_file(path);
 	if (fd < 0 && docker && docker[0] == '/' &&
 	    text_format(path, sizeof(path), "%s/config.json", docker))
-		fd = open_file(path);
+		fd = registries_file(path);
 	for (size_t i = 0; fd < 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
-		fd = open_file(usual[i]);
+		fd = registries_file(usual[i]);
 	return fd;
 }
 
@@ -65,7 +65,7 @@ open_authority(const char *folder, const char *host)
 	if (!registries_is_host(host) ||
 	    !text_format(path, sizeof(path), "%s/certs.d/%s/ca.crt", folder, host))
 		return -1;
-	return open_file(path);
+	return registries_file(path);
 }
 
 static void
@@ -86,7 +86,7 @@ registries_open(const char *folder, const char *host, int fds[REGISTRIES_FILES],
 	*which_out = 0;
 	add(registries_logins(folder), LEASH_REGISTRY_LOGINS, fds, &count, which_out);
 	add(open_authority(folder, host), LEASH_REGISTRY_CA, fds, &count, which_out);
-	add(open_file("/etc/resolv.conf"), LEASH_REGISTRY_RESOLV, fds, &count, which_out);
-	add(open_file("/etc/hosts"), LEASH_REGISTRY_HOSTS, fds, &count, which_out);
+	add(registries_file("/etc/resolv.conf"), LEASH_REGISTRY_RESOLV, fds, &count, which_out);
+	add(registries_file("/etc/hosts"), LEASH_REGISTRY_HOSTS, fds, &count, which_out);
 	return count;
 }

@@ -15,6 +15,8 @@
 
 enum { REGISTRIES_FILES = 4, REGISTRIES_BYTES_MAX = 4 << 20 };
 
+/* A file of root's that is not empty and not too large; -1. */
+int registries_file(const char *path);
 /* config.json alone; -1: there is none. */
 int registries_logins(const char *folder);
 /* HOST[:PORT], and nothing else. */

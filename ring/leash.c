@@ -30,6 +30,7 @@ static const struct {
 	{LEASH_SPOOL, FROM(API), FROM(NODE)},
 	{LEASH_REGISTRY, FROM(FETCH), FROM(NODE)},
 	{LEASH_LOGIN, FROM(FETCH), FROM(NODE)},
+	{LEASH_STORE, FROM(SCHEDULER), FROM(NODE)},
 };
 
 /* Whose segment a role reads. node reads the metric pages of all. */
@@ -68,6 +69,7 @@ static const struct {
 	[LEASH_REGISTRY_FILES] = {0, 4},
 	[LEASH_SOCKETS] = {1, FD_PASS_MAX},
 	[LEASH_LOGIN_PIPE] = {0, 1},
+	[LEASH_STORE_FILES] = {0, 4},
 };
 
 void

@@ -57,6 +57,9 @@ enum leash_kind {
 	/* fetch <-> node */
 	LEASH_LOGIN,      /* asks for the login that a program keeps; name: HOST[:PORT], id */
 	LEASH_LOGIN_PIPE, /* the answer: id; fd: pipe with struct leash_login; none: node cannot */
+	/* scheduler <-> node */
+	LEASH_STORE,       /* asks for the files of store.etcd; id */
+	LEASH_STORE_FILES, /* the answer: id, a = bits of enum leash_store, a fd for each */
 	LEASH_KINDS_,
 };
 
@@ -75,6 +78,16 @@ enum leash_registry {
 	LEASH_REGISTRY_CA = 1 << 1,     /* certificates to trust for this host, PEM */
 	LEASH_REGISTRY_RESOLV = 1 << 2, /* /etc/resolv.conf */
 	LEASH_REGISTRY_HOSTS = 1 << 3,  /* /etc/hosts */
+};
+
+/* Of LEASH_STORE_FILES, in this order. What node.yaml does not name, or cannot be opened, is left
+ * out.
+ */
+enum leash_store {
+	LEASH_STORE_CA = 1 << 0,
+	LEASH_STORE_CERT = 1 << 1,
+	LEASH_STORE_KEY = 1 << 2,
+	LEASH_STORE_PASSWORD = 1 << 3,
 };
 
 /* What comes through the pipe of LEASH_LOGIN_PIPE, from a process that node forked; then `bytes` of

@@ -290,6 +290,7 @@ static const struct field top_fields[] = {
 	CONFIG_SECTION(struct config, overlay, &config_overlay),
 	CONFIG_SECTION(struct config, tls, &tls_table),
 	CONFIG_SECTION(struct config, cluster, &cluster_table),
+	CONFIG_SECTION(struct config, store, &config_store),
 	CONFIG_SECTION(struct config, deploy, &deploy_table),
 	CONFIG_SECTION(struct config, runtime, &runtime_table),
 	CONFIG_SECTION(struct config, proxy, &proxy_table),

@@ -41,6 +41,8 @@ enum {
 	CONFIG_GITOPS_MAX = 8,
 	CONFIG_WORKERS_MAX = 64,
 	CONFIG_PEERS_MAX = 64,
+	CONFIG_ENDPOINTS_MAX = 8,
+	CONFIG_PREFIX_BYTES = 64,
 	CONFIG_UIDS = 256, /* taken from node.uid_base on */
 };
 
@@ -161,6 +163,23 @@ struct config_cluster {
 	uint64_t replace_after_ms;
 };
 
+/* An etcd that is not this cluster's own. */
+struct config_store_etcd {
+	struct config_url endpoints[CONFIG_ENDPOINTS_MAX];
+	uint32_t endpoints_count; /* 0: none */
+	/* files of root's; "" none */
+	char ca[CONFIG_PATH_BYTES];
+	char cert[CONFIG_PATH_BYTES];
+	char key[CONFIG_PATH_BYTES];
+	char user[CONFIG_NAME_BYTES];
+	char password_file[CONFIG_PATH_BYTES];
+	char prefix[CONFIG_PREFIX_BYTES]; /* "/zlayer/" */
+};
+
+struct config_store {
+	struct config_store_etcd etcd;
+};
+
 struct config_deploy {
 	enum doc_order order;
 	uint32_t max_unavailable;
@@ -272,6 +291,7 @@ struct config {
 	struct config_overlay overlay;
 	struct config_tls tls;
 	struct config_cluster cluster;
+	struct config_store store;
 	struct config_deploy deploy;
 	struct config_runtime runtime;
 	struct config_proxy proxy;

@@ -100,6 +100,7 @@ config_finish(struct config *c, struct diag_list *diags)
 	check_listeners(c, diags);
 	check_dashboard(c, diags);
 	config_overlay_check(c, diags);
+	config_store_check(c, diags);
 	check_labels(&c->node, diags);
 	check_cluster(&c->cluster, diags);
 	if (c->runtime.gc.disk_low_percent >= c->runtime.gc.disk_high_percent)

@@ -56,6 +56,8 @@ extern const struct field_table config_observe_metrics;
 extern const struct field_table config_observe_tracing;
 extern const struct field_table config_observe_dashboard;
 extern const struct field config_observe_gitops; /* of a list */
+extern const struct field_table config_store;
+void config_store_check(const struct config *c, struct diag_list *diags);
 extern const struct field_table config_overlay;
 /* What the section must agree on; each report is (diags, path, code, text). */
 void config_overlay_check(const struct config *c, struct diag_list *diags);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include "base/err.h"
 #include "base/fd.h"
+#include "node/store_files.h"
 #include "ring/leash.h"
 
 static char top[] = "/tmp/registries-XXXXXX";
@@ -87,6 +88,34 @@ test_files(void **state)
 	assert_null(content("reg.test:5000", LEASH_REGISTRY_CA));
 }
 
+/* What is named and not there is left out, and what is there keeps its bit. */
+static void
+test_store_files(void **state)
+{
+	struct config_store_etcd etcd = {0};
+	int fds[STORE_FILES];
+	uint64_t which;
+
+	(void)state;
+	assert_int_equal(store_files_open(&etcd, fds, &which), 0);
+	assert_int_equal(which, 0);
+	make_file("config.json", "CA");
+	make_file("ca.crt", "password");
+	snprintf(etcd.ca, sizeof(etcd.ca), "%s/config.json", top);
+	snprintf(etcd.cert, sizeof(etcd.cert), "%s/missing", top);
+	snprintf(etcd.key, sizeof(etcd.key), "%s", top); /* a folder */
+	snprintf(etcd.password_file, sizeof(etcd.password_file), "%s/ca.crt", top);
+	assert_int_equal(store_files_open(&etcd, fds, &which), 2);
+	assert_int_equal(which, LEASH_STORE_CA | LEASH_STORE_PASSWORD);
+	for (size_t i = 0; i < 2; i++) {
+		char text[16] = "";
+
+		assert_true(read(fds[i], text, sizeof(text) - 1) > 0);
+		assert_string_equal(text, i ? "password" : "CA");
+		close(fds[i]);
+	}
+}
+
 static int
 make_top(void **state)
 {
@@ -116,7 +145,8 @@ remove_top(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_files)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),
+					   cmocka_unit_test(test_store_files)};
 
 	return cmocka_run_group_tests(tests, make_top, remove_top);
 }

@@ -113,6 +113,9 @@ static const char full[] =
 	"tls: {minimum_version: \"1.3\", certificates: /srv/tls, self_signed: false, "
 	"expiry_warning: 7d}\n"
 	"cluster: {join: [], encrypt: false, suspect_after: 2s, dead_after: 5s}\n"
+	"store: {etcd: {endpoints: [\"https://10.0.0.7:2379\", \"https://[fd00::8]:2379\"], "
+	"ca: /srv/ca.crt, cert: /srv/c.crt, key: /srv/c.key, user: edge, password_file: "
+	"/srv/password, prefix: /edge/one/}}\n"
 	"deploy: {order: stop-first, max_surge: 2, health_timeout: 5m, keep_revisions: 3}\n"
 	"runtime:\n  state: /srv/zlayer\n  cgroup_parent: /zl\n  mirrors: {docker.io: "
 	"[\"http://127.0.0.1:5000\"]}\n"
@@ -147,6 +150,12 @@ test_full(void **state)
 	assert_int_equal(config.logs.access.exclude_paths_count, 2);
 	assert_int_equal(config.proxy.workers, 4);
 	assert_int_equal(config.runtime.gc.disk_low_percent, 50);
+	assert_int_equal(config.store.etcd.endpoints_count, 2);
+	assert_string_equal(config.store.etcd.endpoints[1].text, "https://[fd00::8]:2379");
+	assert_string_equal(config.store.etcd.ca, "/srv/ca.crt");
+	assert_string_equal(config.store.etcd.key, "/srv/c.key");
+	assert_string_equal(config.store.etcd.user, "edge");
+	assert_string_equal(config.store.etcd.prefix, "/edge/one/");
 }
 
 static void
@@ -261,6 +270,31 @@ test_overlay(void **state)
 	check_bad("cluster: {encrypt: false}\noverlay: {prefix4: 10.200.2.0/24, peers: [" PEER(
 			  "b", "192.0.2.2", "2") "]}",
 		  "overlay.peers: a peer has this node's own prefix");
+}
+
+/* An etcd of others: members are addresses, and what goes together is there together. */
+static void
+test_store(void **state)
+{
+#define ETCD(text) "store: {etcd: {" text "}}"
+	(void)state;
+	check_good(ETCD("endpoints: [\"http://127.0.0.1:2379\"]"));
+	assert_string_equal(config.store.etcd.prefix, "/zlayer/");
+	check_good(ETCD("endpoints: [\"https://10.0.0.7:2379\"], ca: /ca"));
+	check_bad(ETCD("endpoints: [\"https://10.0.0.7:2379\"]"), "store.etcd: ca is missing");
+	check_bad(ETCD("endpoints: [\"http://10.0.0.7:2379\"]"), "store.etcd.endpoints[0]: ");
+	check_bad(ETCD("endpoints: [\"https://etcd.test:2379\"], ca: /ca"),
+		  "store.etcd.endpoints[0]: ");
+	check_bad(ETCD("endpoints: [\"https://10.0.0.7\"], ca: /ca"), "store.etcd.endpoints[0]: ");
+	check_bad(ETCD("endpoints: [\"https://10.0.0.7:2379\"], ca: ca.crt"), "store.etcd.ca: ");
+	check_bad(ETCD("endpoints: [\"http://127.0.0.1:1\"], cert: /c"),
+		  "store.etcd: cert and key");
+	check_bad(ETCD("endpoints: [\"http://127.0.0.1:1\"], user: edge"),
+		  "store.etcd: user and password_file");
+	check_bad(ETCD("ca: /ca"), "store.etcd: endpoints are missing");
+	check_bad(ETCD("endpoints: [\"http://127.0.0.1:1\"], prefix: edge"), "store.etcd.prefix: ");
+	check_bad(ETCD("endpoints: [\"http://127.0.0.1:1\"], prefix: /a//"), "store.etcd.prefix: ");
+#undef ETCD
 }
 
 static void
@@ -414,8 +448,8 @@ main(void)
 		cmocka_unit_test(test_defaults),   cmocka_unit_test(test_full),
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_overlay),    cmocka_unit_test(test_not_available),
-		cmocka_unit_test(test_check),      cmocka_unit_test(test_sweep),
-		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_store),      cmocka_unit_test(test_check),
+		cmocka_unit_test(test_sweep),      cmocka_unit_test(test_load),
 	};
 	struct err err = {0};
 
