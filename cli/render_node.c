@@ -255,6 +255,12 @@ etcd_text(const json_t *store, char *out, size_t cap)
 	long long voters = (long long)json_read_int(store, "voters");
 	size_t used;
 
+	const char *outside = json_read_text(store, "outside");
+
+	if (outside[0]) {
+		text_format(out, cap, "etcd at %s, as node.yaml says", outside);
+		return;
+	}
 	text_copy(out, cap, "etcd");
 	for (size_t i = 0; i < json_read_count(members); i++) {
 		const json_t *m = json_read_at(members, i);

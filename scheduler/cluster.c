@@ -165,6 +165,7 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	c->folder = -1;
 	c->started_ns = world_mono_ns();
 	cluster_keep_init(&c->keep);
+	cluster_outside_open(c);
 	map_init(&c->nodes, MEM_SCHEDULER);
 	drains_init(&c->drains);
 	ipam_init(&c->ipam, 0);
@@ -352,6 +353,7 @@ tick(uv_timer_t *timer)
 	struct cluster *c = timer->data;
 	uint64_t now = world_mono_ns();
 
+	cluster_outside_tick(c, now);
 	if (c->member) {
 		cluster_link_try(c, now);
 		cluster_admit_tick(c, now);
@@ -413,8 +415,10 @@ cluster_configured(struct cluster *c)
 	const struct config_listen *now = &c->config->listen.gossip;
 
 	c->dirty = true;
+	cluster_outside_configured(c);
 	if (!c->member || !c->m)
 		return;
+	cluster_etcd_renew(c);
 	/* Sockets and times are the process's for good: the next one has the new ones. */
 	if (now->on != c->listen.on || (now->on && !addr_equal(&now->addr, &c->listen.addr)) ||
 	    c->suspect_after_ms != c->config->cluster.suspect_after_ms ||
@@ -546,6 +550,7 @@ closed(uv_handle_t *handle)
 	if (c->has_self)
 		envelope_self_fini(&c->self);
 	channel_rules_unref(c->rules);
+	cluster_outside_end(c);
 	cluster_keep_fini(&c->keep);
 	mem_free(c);
 }

@@ -55,6 +55,9 @@ bool cluster_holds(struct cluster *c);
 void cluster_rows_changed(struct cluster *c);
 /* The configuration was taken over anew. */
 void cluster_configured(struct cluster *c);
+/* LEASH_STORE_FILES. */
+void cluster_outside_files(struct cluster *c, const struct leash_message *m, const int *fds,
+			   size_t count);
 /* INVITE, JOIN, LEAVE, MEMBER, ADMIT, BACKUP, RESTORE, RECOVER; FAR_LOGS, FAR_EXEC, WHY. fds as in
  * ring/station.h. */
 bool cluster_asked(uint16_t op);

@@ -15,6 +15,8 @@
 #include "scheduler/store_etcd.h"
 #include "scheduler/voting.h"
 
+#define OUTSIDE (UINT64_C(1) << 63) /* numbers of what is shown there */
+
 /* ---- which members ---- */
 
 static void
@@ -97,6 +99,8 @@ endpoints_of(struct cluster *c, struct store *rows, struct cluster_endpoints *ou
 	struct buf voters;
 
 	memset(out, 0, sizeof(*out));
+	if (c->etcd_outside)
+		return 0; /* node tells later */
 	buf_init(&voters, MEM_SCHEDULER, VOTING_ROWS_MAX * sizeof(struct store_voter));
 	int rc = cluster_store_rows(rows, STORE_VOTER, &voters, err);
 	if (rc == 0)
@@ -111,6 +115,10 @@ cluster_etcd_endpoints(struct cluster *c, struct cluster_endpoints *out)
 {
 	const struct cluster_voters *v = &c->voters;
 
+	if (cluster_outside_is(c)) {
+		cluster_outside_endpoints(c, out);
+		return;
+	}
 	memset(out, 0, sizeof(*out));
 	add_rows(out, c->keep.node, v->rows, v->rows_count);
 	if (c->etcd)
@@ -133,6 +141,22 @@ fill(struct cluster *c, const struct cluster_endpoints *e, const struct cluster_
 		.certificate = tls->certificate,
 		.key = tls->key,
 	};
+	if (cluster_outside_is(c))
+		cluster_outside_fill(c, out);
+}
+
+/* What this node shows to whom it speaks to. */
+static int
+shown(struct cluster *c, struct cluster_tls *out, struct err *err)
+{
+	if (!cluster_outside_is(c))
+		return cluster_tls(c, out, err);
+	if (!cluster_outside_had(c)) {
+		*err = c->outside.why;
+		return -1;
+	}
+	*out = (struct cluster_tls){.number = c->outside.number | OUTSIDE};
+	return 0;
 }
 
 int
@@ -143,7 +167,7 @@ cluster_etcd_rpc(struct cluster *c, struct etcd_rpc **rpc, const struct cluster_
 	struct cluster_tls tls;
 	struct etcd_rpc_options options;
 
-	if (cluster_tls(c, &tls, err) < 0)
+	if (shown(c, &tls, err) < 0)
 		return -1;
 	fill(c, e, &tls, urls, &options);
 	return *rpc ? etcd_rpc_renew(*rpc, &options, err) : etcd_rpc_open(&options, rpc, err);
@@ -151,28 +175,29 @@ cluster_etcd_rpc(struct cluster *c, struct etcd_rpc **rpc, const struct cluster_
 
 /* ---- the store ---- */
 
-static void
-prefix_of(struct cluster *c, char out[STORE_ETCD_PREFIX_BYTES])
+void
+cluster_etcd_prefix(const struct cluster *c, char out[STORE_ETCD_PREFIX_BYTES])
 {
+	const char *before = cluster_outside_is(c) ? c->config->store.etcd.prefix : "/zlayer/";
 	char id[2 * IDENTITY_CLUSTER + 1];
 
 	text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, id, sizeof(id));
-	text_format(out, STORE_ETCD_PREFIX_BYTES, "/zlayer/%.32s/", id);
+	text_format(out, STORE_ETCD_PREFIX_BYTES, "%.63s%.32s/", before, id);
 }
 
 int
-cluster_etcd_open(struct cluster *c, const struct cluster_endpoints *e, struct store *copy,
-		  struct store **out, struct err *err)
+cluster_etcd_open(struct cluster *c, const struct cluster_endpoints *e, bool existing,
+		  struct store *copy, struct store **out, struct err *err)
 {
 	const char *urls[ETCD_RPC_ENDPOINTS_MAX];
 	char prefix[STORE_ETCD_PREFIX_BYTES];
-	struct store_etcd_options options = {.prefix = prefix};
+	struct store_etcd_options options = {.prefix = prefix, .existing = existing};
 	struct cluster_tls tls = {0};
 	struct err none = {0};
 
-	prefix_of(c, prefix);
+	cluster_etcd_prefix(c, prefix);
 	/* Without certificates it can be read, and says why it cannot be changed. */
-	if (cluster_tls(c, &tls, &none) < 0)
+	if (shown(c, &tls, &none) < 0)
 		log_err(LOG_WARN, "this node cannot speak to the store yet", &none);
 	fill(c, e, &tls, urls, &options.rpc);
 	return store_etcd_open(&options, copy, out, err);
@@ -188,7 +213,24 @@ cluster_etcd_store(struct cluster *c, struct store *rows, struct store **out, st
 		return -1;
 	}
 	c->etcd = true;
-	return cluster_etcd_open(c, &e, rows, out, err);
+	return cluster_etcd_open(c, &e, true, rows, out, err);
+}
+
+/* It is not known any more where etcd is, or not yet. */
+static void
+cut_off(struct cluster *c)
+{
+	struct cluster_voters *v = &c->voters;
+	const struct etcd_rpc_options nowhere = {.loop = station_loop(c->st)};
+	struct err err = {0};
+
+	if (!c->etcd || text_equal(v->none, c->outside.why.what))
+		return;
+	text_copy(v->none, sizeof(v->none), c->outside.why.what);
+	memset(&v->endpoints, 0, sizeof(v->endpoints));
+	if (store_etcd_renew(c->m->store, &nowhere, &err) < 0)
+		log_err(LOG_WARN, "the store's members are not forgotten", &err);
+	store_etcd_none(c->m->store, &c->outside.why);
 }
 
 /* Whoever has connections is given what is right now. */
@@ -203,11 +245,16 @@ cluster_etcd_renew(struct cluster *c)
 	struct err err = {0};
 
 	cluster_etcd_endpoints(c, &e);
-	if (e.count == 0 || cluster_tls(c, &tls, &err) < 0 ||
+	if (cluster_outside_is(c) && !cluster_outside_had(c)) {
+		cut_off(c);
+		return;
+	}
+	if (e.count == 0 || shown(c, &tls, &err) < 0 ||
 	    (memcmp(&e, &v->endpoints, sizeof(e)) == 0 && v->tls == tls.number))
 		return;
 	v->endpoints = e;
 	v->tls = tls.number;
+	v->none[0] = '\0';
 	fill(c, &e, &tls, urls, &options);
 	int rc = v->rpc ? etcd_rpc_renew(v->rpc, &options, &err)
 			: etcd_rpc_open(&options, &v->rpc, &err);

@@ -383,6 +383,8 @@ cluster_feed_open(struct cluster *c, struct store *rows, struct store **out, str
 	case STORE_ROLE_FOLLOW:
 		return open_follow(c, rows, out, err);
 	case STORE_ROLE_ETCD:
+	case STORE_ROLE_OUTSIDE:
+		c->etcd_outside = role == STORE_ROLE_OUTSIDE;
 		return cluster_etcd_store(c, rows, out, err);
 	case STORE_ROLE_ALONE:
 		break;

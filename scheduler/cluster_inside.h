@@ -10,6 +10,7 @@
 #include "scheduler/backup.h"
 #include "scheduler/cluster.h"
 #include "scheduler/cluster_keep.h"
+#include "scheduler/cluster_outside.h"
 #include "scheduler/drains.h"
 #include "scheduler/cluster_voters.h"
 #include "scheduler/gossip/gossip.h"
@@ -126,7 +127,9 @@ struct cluster {
 	uv_timer_t again;
 
 	/* cluster_voters*.c, cluster_etcd.c, cluster_move.c */
-	bool etcd; /* the store of this process is etcd's */
+	bool etcd;         /* the store of this process is etcd's, */
+	bool etcd_outside; /* one that node.yaml names */
+	struct cluster_outside outside;
 	struct cluster_voters voters;
 
 	/* cluster_feed.c: at most one of the two; none when the store is etcd's */

@@ -112,12 +112,16 @@ open_other(struct cluster_move *m, struct err *err)
 	struct cluster_endpoints e;
 	struct store *copy;
 
+	if (cluster_outside_is(c) && !cluster_outside_had(c)) {
+		*err = c->outside.why;
+		return -1;
+	}
 	remove_files(options.dirfd);
 	cluster_etcd_endpoints(c, &e);
 	if (store_sqlite_open(&options, &copy, err) < 0)
 		return -1;
 	m->until_ns = world_mono_ns() + PATIENCE_MS * MS;
-	return cluster_etcd_open(c, &e, copy, &m->to, err);
+	return cluster_etcd_open(c, &e, false, copy, &m->to, err);
 }
 
 static void
@@ -285,7 +289,7 @@ cluster_move_told(void *arg)
 /* Of a store that is not older than the one that was recovered: its members may have been given up,
  * and not know it. */
 static bool
-somebody_says_so(const struct cluster *c)
+somebody_says_so(const struct cluster *c, enum store_role *role)
 {
 	uint32_t term = cluster_recover_term(c);
 	struct map_iter it = {0};
@@ -294,19 +298,22 @@ somebody_says_so(const struct cluster *c)
 		const struct cluster_node *n = it.value;
 
 		if (n->has_voter && n->voter.flags & TIDINGS_VOTER_ETCD && n->voter.term >= term &&
-		    !n->row.removed && (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT))
+		    !n->row.removed && (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT)) {
+			*role = n->voter.flags & TIDINGS_VOTER_OUTSIDE ? STORE_ROLE_OUTSIDE
+								       : STORE_ROLE_ETCD;
 			return true;
+		}
 	}
 	return false;
 }
 
 /* What it was told before counts no more; it can be read until etcd's has come. */
 static int
-give_up_following(struct store *rows, struct err *err)
+give_up_following(struct store *rows, enum store_role role, struct err *err)
 {
 	if (store_begin(rows, err) < 0)
 		return -1;
-	if (store_copy_expect(rows, err) == 0 && store_role_put(rows, STORE_ROLE_ETCD, err) == 0)
+	if (store_copy_expect(rows, err) == 0 && store_role_put(rows, role, err) == 0)
 		return store_commit(rows, err);
 	store_abort(rows);
 	return -1;
@@ -316,10 +323,11 @@ void
 cluster_move_hear(struct cluster *c, uint64_t now_ns)
 {
 	struct cluster_voters *v = &c->voters;
+	enum store_role role = STORE_ROLE_ETCD;
 	struct err err = {0};
 
 	if (!c->follow || c->over || store_follow_is_up(c->follow) || cluster_recover_writer(c) ||
-	    !cluster_voters_can(c) || !somebody_says_so(c)) {
+	    !somebody_says_so(c, &role) || (role == STORE_ROLE_ETCD && !cluster_voters_can(c))) {
 		v->heard_ns = 0;
 		return;
 	}
@@ -327,7 +335,7 @@ cluster_move_hear(struct cluster *c, uint64_t now_ns)
 		v->heard_ns = now_ns;
 	if ((c->row.id && now_ns < v->heard_ns + HEARD_MS * MS) || store_busy(c->m->store))
 		return;
-	if (give_up_following(store_local(c->m->store), &err) < 0) {
+	if (give_up_following(store_local(c->m->store), role, &err) < 0) {
 		log_err(LOG_ERROR, "this node cannot follow the store into etcd", &err);
 		return;
 	}

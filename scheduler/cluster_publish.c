@@ -193,6 +193,8 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 		msg_reason_from(&c->unbound, &row->trouble);
 	else if (c->mesh_err.kind)
 		msg_reason_from(&c->mesh_err, &row->trouble);
+	else
+		cluster_outside_trouble(c, &row->trouble);
 }
 
 static void
@@ -240,8 +242,9 @@ publish_cluster(struct cluster *c)
 		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row.id, sizeof(row.id));
 		row.gossip = c->listen.addr;
 		row.certificate_not_after_s = c->not_after_s;
-		put_trouble(c, &row);
 	}
+	put_trouble(c, &row);
+	cluster_outside_where(c, row.outside, sizeof(row.outside));
 	publish_table_begin(&t, c->m, MSG_TABLE_CLUSTER);
 	publish_table_row(&t, 1, &row);
 	publish_table_commit(&t);

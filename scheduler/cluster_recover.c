@@ -354,6 +354,7 @@ put_term(void *arg, struct store *s, struct err *err)
 	row.term = c->recover_term;
 	/* An etcd that was given up, or was on its way: another one begins from nothing. */
 	row.moving = 0;
+	row.outside = 0;
 	if (store_put(s, STORE_CLUSTER, &row, err) < 0 ||
 	    store_drop_through(s, STORE_VOTER, INT64_MAX, err) < 0)
 		return -1;

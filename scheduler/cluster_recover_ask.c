@@ -95,6 +95,25 @@ refuse_newer(struct cluster *c, uint64_t sequence, struct err *err)
 	return err_fix(err, "on %s: zlayer recover --force-single", best->row.name);
 }
 
+/* What another node still reaches is not lost. */
+static int
+refuse_reached(struct cluster *c, struct err *err)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		if (n->row.node == c->keep.node || !is_alive(n) ||
+		    !(n->voter.flags & TIDINGS_VOTER_WRITES))
+			continue;
+		err_set(err, ERR_CONFLICT, "%s reaches the etcd that keeps the store", n->row.name);
+		return err_fix(err, "nothing is to be recovered: zlayer cluster show says why this "
+				    "node does not reach it");
+	}
+	return 0;
+}
+
 /* With etcd: by gossip, which needs no etcd. What cannot be reached from here alone is not lost. */
 static int
 refuse_majority(struct cluster *c, struct err *err)
@@ -105,6 +124,8 @@ refuse_majority(struct cluster *c, struct err *err)
 		err_set(err, ERR_UNREACHABLE, "this node has just begun to look for the others");
 		return err_fix(err, "try again in %d s", LOOK_S);
 	}
+	if (c->etcd_outside)
+		return refuse_reached(c, err);
 	for (size_t i = 0; i < c->voters.rows_count; i++) {
 		const struct store_voter *row = &c->voters.rows[i];
 

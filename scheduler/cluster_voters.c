@@ -154,7 +154,8 @@ put_node(struct cluster *c, const struct cluster_node *n, uint64_t now_ns, struc
 		a.port++;
 		addr_put(&a, place->peer, sizeof(place->peer));
 	}
-	if (node->live && !node->removed && !(said->flags & TIDINGS_VOTER_CAN))
+	if (node->live && !node->removed &&
+	    !(said->flags & (w->v.outside ? TIDINGS_VOTER_NAMES : TIDINGS_VOTER_CAN)))
 		w->v.all_can = false;
 }
 
@@ -192,6 +193,8 @@ make_view(struct cluster *c, uint64_t now_ns, struct view *w)
 		.sealed = c->row.moving,
 		.unsettled = c->etcd && c->row.id && (c->row.moving || c->row.writer),
 		.all_can = true,
+		.outside = cluster_outside_is(c),
+		.empty = cluster_outside_is_empty(c),
 		.nodes = w->nodes,
 		.places = w->places,
 		.rows = own->rows,
@@ -262,6 +265,8 @@ put_cluster(struct cluster *c, struct store *s, bool seal, struct err *err)
 		return c->row.id ? -1 : 1;
 	if (seal ? row.moving : !row.moving && !row.writer)
 		return 1;
+	if (seal)
+		row.outside = cluster_outside_is(c);
 	row.moving = seal;
 	if (!seal)
 		row.writer = 0;
@@ -439,6 +444,12 @@ pass_on(struct cluster *c, uint64_t member)
 }
 
 static void
+probed(struct cluster *c, const struct err *err)
+{
+	done(c, err, CALM_MS);
+}
+
+static void
 carry_out(struct cluster *c)
 {
 	struct cluster_voters *v = &c->voters;
@@ -458,6 +469,9 @@ carry_out(struct cluster *c)
 	case VOTING_SEAL:
 	case VOTING_SETTLE:
 		rc = cluster_store_change(c, change_rows, rows_changed, c, &err);
+		break;
+	case VOTING_PROBE:
+		rc = cluster_outside_probe(c, probed, &err);
 		break;
 	case VOTING_ADD:
 		voting_url(step->row.peer, url);
@@ -489,6 +503,8 @@ rank(const struct cluster *c)
 		return -1; /* rows are about to be other ones */
 	if (!c->etcd)
 		return cluster_writer(c) == c->keep.node && !c->fenced ? 0 : -1;
+	if (cluster_outside_is(c))
+		return cluster_outside_rank(c);
 	for (size_t i = 0; i < v->rows_count; i++) {
 		const struct cluster_node *n = cluster_roster_find(c, v->rows[i].node);
 		bool live = n && (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT);
@@ -568,7 +584,7 @@ look(struct cluster *c)
 
 	if (v->busy || c->over || c->freed || rank(c) < 0)
 		return;
-	if (v->rows_count == 0 || !v->rpc || (c->row.moving && !c->etcd)) {
+	if (v->rows_count == 0 || !v->rpc || (c->row.moving && !c->etcd) || cluster_outside_is(c)) {
 		v->has_list = false;
 		decide(c);
 		return;

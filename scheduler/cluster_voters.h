@@ -10,6 +10,7 @@
  */
 
 #include "scheduler/etcd_members.h"
+#include "scheduler/store_etcd.h"
 #include "scheduler/tidings.h"
 #include "scheduler/voting.h"
 
@@ -58,6 +59,7 @@ struct cluster_voters {
 	uint64_t ask_at_ns;
 	uint64_t heard_ns; /* since when others say that the store is etcd's; 0: they do not */
 	bool writable;     /* the store, as it was shown last */
+	char none[256];    /* what was told why no member is known */
 	/* the move */
 	struct cluster_move *move;
 	uint64_t hold_until_ns; /* changes wait; 0: no reason was seen yet */
@@ -107,13 +109,16 @@ int cluster_move_settle_keep(struct cluster *c, struct err *err) MUST_CHECK;
 
 /* ---- cluster_etcd.c ---- */
 
+/* Of all keys of the store. */
+void cluster_etcd_prefix(const struct cluster *c, char out[STORE_ETCD_PREFIX_BYTES]);
 void cluster_etcd_endpoints(struct cluster *c, struct cluster_endpoints *out);
 /* Opens *rpc, or gives it these members and this node's certificates as they are now. */
 int cluster_etcd_rpc(struct cluster *c, struct etcd_rpc **rpc, const struct cluster_endpoints *e,
 		     struct err *err) MUST_CHECK;
 /* copy, rows: taken over, also on failure. */
-int cluster_etcd_open(struct cluster *c, const struct cluster_endpoints *e, struct store *copy,
-		      struct store **out, struct err *err) MUST_CHECK;
+/* existing: there is a store to be found. */
+int cluster_etcd_open(struct cluster *c, const struct cluster_endpoints *e, bool existing,
+		      struct store *copy, struct store **out, struct err *err) MUST_CHECK;
 int cluster_etcd_store(struct cluster *c, struct store *rows, struct store **out,
 		       struct err *err) MUST_CHECK;
 void cluster_etcd_renew(struct cluster *c);

@@ -85,6 +85,12 @@ flags_of(struct cluster *c, const struct msg_etcd *e, const struct store_voter *
 		flags |= TIDINGS_VOTER_ETCD;
 	if (c->leave)
 		flags |= TIDINGS_VOTER_LEAVING;
+	if (cluster_outside_had(c))
+		flags |= TIDINGS_VOTER_NAMES;
+	if (c->etcd_outside)
+		flags |= TIDINGS_VOTER_OUTSIDE;
+	if (c->etcd && v->writable)
+		flags |= TIDINGS_VOTER_WRITES;
 	return flags;
 }
 
@@ -149,6 +155,9 @@ cluster_voters_note(const struct cluster *c, char *out, size_t cap)
 
 	out[0] = '\0';
 	if (!c->etcd) {
+		cluster_outside_note(c, out, cap);
+		if (out[0] && !c->row.moving)
+			return;
 		note_of_writer(c, out, cap);
 		return;
 	}

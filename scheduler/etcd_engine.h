@@ -79,6 +79,7 @@ struct etcd_engine {
 	uv_loop_t *loop;
 	struct etcd_rpc *rpc;
 	char prefix[STORE_ETCD_PREFIX_BYTES];
+	bool existing; /* it is not for this one to make the store */
 	bool writable;
 	struct err why;
 	struct etcd_commit commit;

@@ -220,6 +220,18 @@ look_at_newest(struct etcd_engine *e, const struct store_entry *newest, int64_t 
 }
 
 static int
+begin_store(struct etcd_engine *e, struct err *err)
+{
+	if (!e->existing) {
+		make(e);
+		return 0;
+	}
+	err_set(err, ERR_NOT_FOUND, "etcd has no store of this cluster");
+	err_why(err, "there is nothing below %s", e->prefix);
+	return err_fix(err, "all nodes are to name the same etcd and the same prefix");
+}
+
+static int
 read_look(struct etcd_engine *e, const struct etcd_rpc_answer *answer, struct arena *arena,
 	  struct err *err)
 {
@@ -233,8 +245,7 @@ read_look(struct etcd_engine *e, const struct etcd_rpc_answer *answer, struct ar
 	if (a.gets[0].count != 1) {
 		if (e->base.copy.id[0])
 			return another(err, "it is empty");
-		make(e);
-		return 0;
+		return begin_store(e, err);
 	}
 	if (get_entry(&a.gets[1], &newest, err) < 0 || check_history(e, &a, &newest, err) < 0)
 		return -1;

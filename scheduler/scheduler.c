@@ -534,8 +534,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 	struct err err = {0};
 
 	(void)st;
-	(void)fds;
-	(void)count;
+	if (m->kind == LEASH_STORE_FILES && scheduler.cluster)
+		cluster_outside_files(scheduler.cluster, m, fds, count);
 	if (m->kind != LEASH_CONFIG)
 		return;
 	if (take_config(&scheduler, &err) < 0)

@@ -194,6 +194,7 @@ struct store_cluster { /* one row */
 	uint32_t term;   /* how often somebody else was made the writer: of two the higher counts */
 	uint32_t moving; /* to etcd: the writer takes no change any more (voting.h) */
 	char restored[STORE_RESTORED_BYTES]; /* the last restore; cluster_backup.c */
+	uint32_t outside; /* that etcd is none of the cluster's own: node.yaml says where it is */
 };
 
 enum store_voter_phase {

@@ -108,6 +108,7 @@ store_etcd_open(const struct store_etcd_options *o, struct store *copy, struct s
 		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
 	}
 	e->loop = o->rpc.loop;
+	e->existing = o->existing;
 	e->ids.stored = 1;
 	list_init(&e->leases);
 	list_init(&e->lease_ops);
@@ -120,6 +121,15 @@ store_etcd_open(const struct store_etcd_options *o, struct store *copy, struct s
 	etcd_commit_init(e);
 	etcd_sync_init(e);
 	return store_new(&calls, e, out, err);
+}
+
+void
+store_etcd_none(struct store *s, const struct err *why)
+{
+	struct etcd_engine *e = store_engine_of(s, &calls);
+
+	assert(e);
+	etcd_rpc_none(e->rpc, why);
 }
 
 int

@@ -22,7 +22,7 @@
 #include "scheduler/store.h"
 
 enum {
-	STORE_ETCD_PREFIX_BYTES = 64,
+	STORE_ETCD_PREFIX_BYTES = 112,
 	STORE_ETCD_OPS_MAX = 100,               /* of one request to etcd, which takes 128 */
 	STORE_ETCD_REQUEST_BYTES_MAX = 1 << 20, /* etcd takes 1.5 MiB */
 	STORE_ETCD_LOG_KEPT = 256,              /* entries */
@@ -35,12 +35,16 @@ int store_etcd_load(struct err *err) MUST_CHECK;
 struct store_etcd_options {
 	struct etcd_rpc_options rpc;
 	const char *prefix; /* of all keys: "/zlayer/NAME/" */
+	/* There is one: what is not there is not made. */
+	bool existing;
 };
 
 /* copy: an embedded store that is empty or was a copy before; taken over, also on failure. The
  * cluster need not be there. */
 int store_etcd_open(const struct store_etcd_options *options, struct store *copy,
 		    struct store **out, struct err *err) MUST_CHECK;
+/* Why no member can be known. */
+void store_etcd_none(struct store *s, const struct err *why);
 /* Other members or certificates from now on. s: one of store_etcd_open. */
 int store_etcd_renew(struct store *s, const struct etcd_rpc_options *rpc,
 		     struct err *err) MUST_CHECK;

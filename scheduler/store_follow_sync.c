@@ -261,11 +261,13 @@ note_move(struct store_copy *c, const char *id, const struct store_entry *entry,
 	bool same = c->head.count == entry->count &&
 		    !memcmp(&c->head.digest, &entry->digest, sizeof(entry->digest));
 
-	if (store_begin(c->rows, err) < 0)
+	enum store_role role;
+
+	if (store_role_moved(c->rows, &role, err) < 0 || store_begin(c->rows, err) < 0)
 		return -1;
 	if ((same ? store_copy_adopt(c->rows, id, entry, revision, err)
 		  : store_copy_expect(c->rows, err)) == 0 &&
-	    store_role_put(c->rows, STORE_ROLE_ETCD, err) == 0)
+	    store_role_put(c->rows, role, err) == 0)
 		return store_commit(c->rows, err);
 	store_abort(c->rows);
 	return -1;

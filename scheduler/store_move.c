@@ -134,6 +134,7 @@ write_notes(struct move *m, struct store *rows, struct err *err)
 {
 	char id[STORE_COPY_ID_BYTES], hash[2 * STORE_SHA256_BYTES + 1], note[NOTE_BYTES];
 	struct store_entry entry;
+	enum store_role role;
 	int64_t revision;
 
 	if (store_copy_read(m->to, id, &entry, &revision, err) < 0)
@@ -141,7 +142,7 @@ write_notes(struct move *m, struct store *rows, struct err *err)
 	text_hex(entry.hash, sizeof(entry.hash), hash, sizeof(hash));
 	text_format(note, sizeof(note), "%" PRIu64 " %s", entry.sequence, hash);
 	if (store_copy_adopt(rows, id, &entry, revision, err) < 0 ||
-	    store_role_put(rows, STORE_ROLE_ETCD, err) < 0)
+	    store_role_moved(rows, &role, err) < 0 || store_role_put(rows, role, err) < 0)
 		return -1;
 	return store_put_note(rows, NOTE_MOVED, note, err);
 }

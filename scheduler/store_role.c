@@ -10,10 +10,9 @@ enum { WORD_BYTES = 32 };
 #define NOTE "cluster.engine"
 
 static const char *const names[] = {
-	[STORE_ROLE_ALONE] = "",
-	[STORE_ROLE_SERVE] = "serve",
-	[STORE_ROLE_FOLLOW] = "follow",
-	[STORE_ROLE_ETCD] = "etcd",
+	[STORE_ROLE_ALONE] = "",          [STORE_ROLE_SERVE] = "serve",
+	[STORE_ROLE_FOLLOW] = "follow",   [STORE_ROLE_ETCD] = "etcd",
+	[STORE_ROLE_OUTSIDE] = "outside",
 };
 
 const char *
@@ -43,4 +42,20 @@ int
 store_role_put(struct store *rows, enum store_role role, struct err *err)
 {
 	return store_put_note(rows, NOTE, store_role_name(role), err);
+}
+
+static void
+take_row(void *arg, const void *row)
+{
+	const struct store_cluster *cluster = row;
+	enum store_role *out = arg;
+
+	*out = cluster->outside ? STORE_ROLE_OUTSIDE : STORE_ROLE_ETCD;
+}
+
+int
+store_role_moved(struct store *rows, enum store_role *out, struct err *err)
+{
+	*out = STORE_ROLE_ETCD;
+	return store_each(rows, STORE_CLUSTER, 0, 0, take_row, out, err);
 }

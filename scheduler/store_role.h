@@ -7,10 +7,11 @@
 #include "scheduler/store.h"
 
 enum store_role {
-	STORE_ROLE_ALONE,  /* no note: the embedded engine */
-	STORE_ROLE_SERVE,  /* store_serve.h */
-	STORE_ROLE_FOLLOW, /* store_follow.h */
-	STORE_ROLE_ETCD,   /* store_etcd.h */
+	STORE_ROLE_ALONE,   /* no note: the embedded engine */
+	STORE_ROLE_SERVE,   /* store_serve.h */
+	STORE_ROLE_FOLLOW,  /* store_follow.h */
+	STORE_ROLE_ETCD,    /* store_etcd.h */
+	STORE_ROLE_OUTSIDE, /* likewise, where node.yaml says */
 };
 
 const char *store_role_name(enum store_role role); /* "" alone */
@@ -18,5 +19,8 @@ const char *store_role_name(enum store_role role); /* "" alone */
 int store_role_get(struct store *rows, enum store_role *out, struct err *err) MUST_CHECK;
 /* Within a transaction. */
 int store_role_put(struct store *rows, enum store_role role, struct err *err) MUST_CHECK;
+
+/* Of a file whose store moves: which of the two row CLUSTER says. */
+int store_role_moved(struct store *rows, enum store_role *out, struct err *err) MUST_CHECK;
 
 #endif

@@ -117,8 +117,11 @@ static const char restores[] = "ALTER TABLE clusters ADD COLUMN restored TEXT NO
 /* Which try of its firing a run is. */
 static const char tries[] = "ALTER TABLE replicas ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;";
 
+/* An etcd that somebody else keeps. */
+static const char outside[] = "ALTER TABLE clusters ADD COLUMN outside INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons, terms, voters, restores, tries,
+	first, copies, jobs, clusters, crons, terms, voters, restores, tries, outside,
 };
 
 size_t

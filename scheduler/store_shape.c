@@ -154,6 +154,7 @@ static const struct store_column cluster[] = {
 	U32(store_cluster, admission),       U32(store_cluster, writer),
 	I64(store_cluster, created_wall_ns), U32(store_cluster, term),
 	U32(store_cluster, moving),          TEXT(store_cluster, restored),
+	U32(store_cluster, outside),
 };
 
 static const struct store_column voter[] = {

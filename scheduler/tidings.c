@@ -20,7 +20,8 @@ enum {
 	WHOLE = 1,
 	LENGTH_MAX = 255,
 	LEASED = 2,    /* from this version on a replica's value has its lease, */
-	ENDED = 3,     /* and how a run ended */
+	ENDED = 3,     /* and how a run ended; */
+	FLAGGED = 4,   /* a voter's has more flags */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -489,13 +490,14 @@ void
 tidings_put_voter(const struct tidings_voter *v, struct tidings_value *out)
 {
 	begin(out);
-	put(out, v->flags, 1);
+	put(out, v->flags & 0xff, 1);
 	put(out, v->life, 8);
 	put_bytes(out, v->client.ip, sizeof(v->client.ip));
 	put(out, v->client.port, 2);
 	put_cut(out, v->version, sizeof(v->version) - 1);
 	put_cut(out, v->reason, sizeof(v->reason) - 1);
 	put(out, v->term, 4);
+	put(out, v->flags >> 8 & 0xff, 1);
 }
 
 bool
@@ -515,5 +517,7 @@ tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *out)
 	if (!TAKE_TEXT(&c, out->version) || !TAKE_TEXT(&c, out->reason))
 		return false;
 	out->term = cursor_u32(&c);
+	if (version >= FLAGGED)
+		out->flags |= (uint32_t)cursor_u8(&c) << 8;
 	return close_value(&c, version);
 }

@@ -24,6 +24,7 @@
  *
  *   VOTER     id 1: 0 version u8  1 flags u8 (enum tidings_voter_flag)  2 life u64
  *             10 client (16 bytes, then u16 port)  28 texts: version of etcd, reason
+ *             then term u32; from version 4 on: u8 more of the flags, those from 256 on
  *
  *   ADDRESSES id 1: the prefixes of its containers, scheduler/ipam.h
  *   FIGURES   id: a service's. 0 version u8  1 flags u8 (1 whole)  2 ready u32  6 waiting u32
@@ -63,7 +64,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 3,
+	TIDINGS_VERSION = 4,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
@@ -172,6 +173,10 @@ enum tidings_voter_flag {
 	TIDINGS_VOTER_ETCD = 1 << 5,    /* the store that this node works on is etcd's */
 	TIDINGS_VOTER_LEAVING = 1 << 6, /* it is about to leave the cluster */
 	TIDINGS_VOTER_VOTES = 1 << 7,   /* its member is no learner (any more) */
+	TIDINGS_VOTER_NAMES =
+		1 << 8, /* its node.yaml names an etcd, and what that takes is there */
+	TIDINGS_VOTER_OUTSIDE = 1 << 9, /* with ETCD: it is one that node.yaml names */
+	TIDINGS_VOTER_WRITES = 1 << 10, /* with ETCD: it takes this node's changes now */
 };
 
 /* What has to do with the store's etcd, of one node. */

@@ -187,7 +187,7 @@ engine_base(const struct model *m)
 
 	if (store_role_get(store_local(m->store), &role, &ignored) < 0)
 		return 0;
-	return role == STORE_ROLE_ETCD ? EPOCH_ETCD : 0;
+	return role == STORE_ROLE_ETCD || role == STORE_ROLE_OUTSIDE ? EPOCH_ETCD : 0;
 }
 
 static void

@@ -445,6 +445,18 @@ look(struct voting_view *v, struct voting_step *out)
 		out->verb = VOTING_SEAL;
 }
 
+/* What was begun of an etcd of these nodes' own holds nothing yet. */
+static void
+go_outside(const struct voting_view *v, struct voting_step *out)
+{
+	if (!v->writer)
+		return;
+	if (v->rows_count)
+		drop(&v->rows[0], out);
+	else if (v->all_can)
+		out->verb = v->empty ? VOTING_SEAL : VOTING_PROBE;
+}
+
 void
 voting_decide(struct voting_view *v, struct voting_step *out)
 {
@@ -457,6 +469,8 @@ voting_decide(struct voting_view *v, struct voting_step *out)
 		out->verb = VOTING_SETTLE;
 	else if (v->sealed)
 		out->verb = v->writer ? VOTING_MOVE : VOTING_REST;
+	else if (v->outside)
+		go_outside(v, out);
 	else if (v->rows_count == 0 && v->writer)
 		begin(v, out);
 	else if (v->list)

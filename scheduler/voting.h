@@ -46,6 +46,8 @@ struct voting_view {
 	bool sealed;     /* row CLUSTER says that it is moving */
 	bool unsettled;  /* the store is etcd's, and row CLUSTER does not say so yet */
 	bool all_can;    /* every node that lives is able to speak to etcd */
+	bool outside;    /* to one that is not kept by these nodes: there are no rows */
+	bool empty;      /* that takes changes, and has nothing of this cluster yet */
 	/* All of the cluster, in the order of ids, each once. standing, standing_ns and caught_up
 	 * are filled in here. places: of the same nodes. */
 	struct voters_node *nodes;
@@ -68,6 +70,7 @@ enum voting_verb {
 	VOTING_ADD,     /* as a learner: row.peer */
 	VOTING_PROMOTE, /* member */
 	VOTING_REMOVE,  /* member */
+	VOTING_PROBE,   /* looks whether it is `empty` */
 	VOTING_SEAL,    /* row CLUSTER is to say that the store moves */
 	VOTING_MOVE,    /* the writer's store into etcd */
 	VOTING_SETTLE,  /* row CLUSTER is to say that the store is etcd's */

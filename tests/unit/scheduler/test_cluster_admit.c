@@ -98,8 +98,10 @@ open_store(void)
 	struct store_sqlite_options options = {.name = "t.db", .busy_ms = 1000};
 	struct store_cluster cluster = {.admission = MSG_ADMISSION_TOKEN, .writer = 1};
 	struct store_node self = {.node = 1, .keeper = 1, .name = "edge-1"};
+	static const struct config nothing;
 	struct err err = {0};
 
+	keeper.c.config = &nothing;
 	strcpy(keeper.path, "/tmp/zl-admit-XXXXXX");
 	assert_non_null(mkdtemp(keeper.path));
 	keeper.folder = open(keeper.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

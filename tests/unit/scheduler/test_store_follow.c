@@ -1141,7 +1141,7 @@ test_roles(void **state)
 	(void)state;
 	assert_int_equal(store_role_get(rows, &role, &err), 0);
 	assert_int_equal(role, STORE_ROLE_ALONE);
-	for (unsigned i = STORE_ROLE_ALONE; i <= STORE_ROLE_ETCD; i++) {
+	for (unsigned i = STORE_ROLE_ALONE; i <= STORE_ROLE_OUTSIDE; i++) {
 		contract_begin(rows);
 		assert_int_equal(store_role_put(rows, i, &err), 0);
 		assert_int_equal(store_commit(rows, &err), 0);

@@ -139,7 +139,8 @@ static struct tidings_voter
 some_voter(void)
 {
 	struct tidings_voter v = {
-		.flags = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN | TIDINGS_VOTER_LEADS,
+		.flags = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN | TIDINGS_VOTER_LEADS |
+			 TIDINGS_VOTER_NAMES | TIDINGS_VOTER_WRITES,
 		.life = 77,
 		.term = 5,
 		.version = "3.4.23",

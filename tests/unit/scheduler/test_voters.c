@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables of single decisions; then a cluster whose nodes die, come back, drain and are sent away
  * while an imaginary etcd does what is decided, and never loses its majority by it. */
-#include "scheduler/voters.h"
+#include "scheduler/voting.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -242,6 +242,57 @@ test_any_course(void **state)
 	assert_int_equal(out.why, VOTERS_WHY_ENOUGH);
 }
 
+/* Into an etcd that is none of the nodes' own: nobody becomes a member of it, what was begun of one
+ * is given up, and nothing is sealed before that one is known to take it. */
+static void
+test_outside(void **state)
+{
+	struct voting_place places[3] = {0};
+	struct store_voter rows[2] = {{.id = 4, .node = 1, .phase = STORE_VOTER_BEGINS},
+				      {.id = 5, .node = 2, .phase = STORE_VOTER_LEARNS}};
+	struct voting_step step;
+
+	(void)state;
+	set("nnn", "");
+	for (unsigned i = 0; i < 32; i++) {
+		struct voting_view v = {
+			.self = 1,
+			.writer = i & 1 ? 1 : 0,
+			.rows = rows,
+			.rows_count = i & 2 ? 2 : 0,
+			.all_can = i & 4,
+			.empty = i & 8,
+			.sealed = i & 16,
+			.outside = true,
+			.nodes = nodes,
+			.places = places,
+			.nodes_count = 3,
+			.now_ns = NOW,
+		};
+		enum voting_verb want = VOTING_REST;
+
+		if (v.writer && v.sealed)
+			want = VOTING_MOVE;
+		else if (v.writer && v.rows_count)
+			want = VOTING_DROP;
+		else if (v.writer && v.all_can)
+			want = v.empty ? VOTING_SEAL : VOTING_PROBE;
+		voting_decide(&v, &step);
+		assert_int_equal(step.verb, want);
+		if (want == VOTING_DROP)
+			assert_int_equal(step.row.id, 4);
+		if (v.writer) { /* another node's */
+			v.self = 2;
+			voting_decide(&v, &step);
+			assert_int_equal(step.verb, VOTING_REST);
+		}
+		v.writer = 0;
+		v.unsettled = true;
+		voting_decide(&v, &step);
+		assert_int_equal(step.verb, VOTING_SETTLE);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -249,6 +300,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_any_course),
+		cmocka_unit_test(test_outside),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
