@@ -364,6 +364,20 @@ put_reason(struct buf *out, const char *label, const json_t *reason, const struc
 	put_line(out, "  fix", json_read_text(reason, "fix"));
 }
 
+static void
+put_member(struct buf *out, const json_t *store)
+{
+	uint64_t bytes = (uint64_t)json_read_int(store, "member_bytes");
+	char size[32], text[128];
+
+	if (!bytes)
+		return;
+	text_human_bytes(bytes, size, sizeof(size));
+	text_format(text, sizeof(text), "this node's part takes %s and is %lld changes behind",
+		    size, (long long)json_read_int(store, "member_behind"));
+	put_line(out, "", text);
+}
+
 void
 render_cluster(const json_t *cluster, const struct render *r, struct buf *out)
 {
@@ -394,6 +408,7 @@ render_cluster(const json_t *cluster, const struct render *r, struct buf *out)
 	}
 	store_text(cluster, text, sizeof(text));
 	put_line(out, "store", text);
+	put_member(out, store);
 	put_line(out, "", json_read_text(store, "note"));
 	text_format(text, sizeof(text), "%lld changes so far",
 		    (long long)json_read_int(store, "sequence"));

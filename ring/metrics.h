@@ -124,6 +124,18 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Age of what another node said of itself when it came here.")                           \
 	X(163, GOSSIP_SUSPICIONS, "zlayer_gossip_suspicions_total", COUNTER, ONE, NO_BOUNDS,      \
 	  "Suspicions that a node is dead, by outcome.")                                          \
+	X(164, STORE_WRITABLE, "zlayer_store_writable", GAUGE, ONE, NO_BOUNDS,                    \
+	  "Whether changes of what is wanted are taken now, by the node's store.")                \
+	X(165, ETCD_HAS_LEADER, "zlayer_etcd_has_leader", GAUGE, ONE, NO_BOUNDS,                  \
+	  "Whether this node's member of the store's etcd knows one that leads.")                 \
+	X(166, ETCD_IS_LEADER, "zlayer_etcd_is_leader", GAUGE, ONE, NO_BOUNDS,                    \
+	  "Whether it leads itself.")                                                             \
+	X(167, ETCD_IS_LEARNER, "zlayer_etcd_is_learner", GAUGE, ONE, NO_BOUNDS,                  \
+	  "Whether it has no vote yet.")                                                          \
+	X(168, ETCD_BEHIND, "zlayer_etcd_behind_entries", GAUGE, ONE, NO_BOUNDS,                  \
+	  "Entries that it knows to be decided and has not applied yet.")                         \
+	X(169, ETCD_DATA, "zlayer_etcd_data_bytes", GAUGE, ONE, NO_BOUNDS,                        \
+	  "Size of its data; etcd takes no change past its quota of 2 GiB.")                      \
 	X(70, HEALTH_CHECKS, "zlayer_health_checks_total", COUNTER, ONE, NO_BOUNDS,               \
 	  "Health checks made, by result.")                                                       \
 	X(72, DNS_QUERIES, "zlayer_dns_queries_total", COUNTER, ONE, NO_BOUNDS,                   \

@@ -84,8 +84,10 @@ struct msg_cluster {   /* key: 1 */
 	uint64_t store_sequence;
 	uint32_t voters; /* members of the store's etcd that vote */
 	uint32_t voters_up;
-	char outside[128];               /* where its etcd is, when it is none of the nodes' own */
-	char voters_note[128];           /* what is under way, or wanting; "" nothing */
+	uint64_t member_bytes;  /* of the data of this node's member; 0: it has none that answers */
+	uint64_t member_behind; /* entries that it has not applied yet */
+	char outside[128];      /* where its etcd is, when it is none of the nodes' own */
+	char voters_note[128];  /* what is under way, or wanting; "" nothing */
 	int64_t certificate_not_after_s; /* of this node */
 	struct msg_reason trouble;       /* that somebody should look at; kind 0: none */
 	uint32_t listens; /* it has just begun: other nodes' replicas are not all in its tables yet

@@ -215,6 +215,12 @@ put_voters(struct cluster *c, struct msg_cluster *row)
 		put_voter(c, n, &member);
 		row->voters_up += member.voter_up;
 	}
+	if (c->voters.has_status) {
+		const struct etcd_member_status *own = &c->voters.status;
+
+		row->member_bytes = own->data_bytes;
+		row->member_behind = own->index > own->applied ? own->index - own->applied : 0;
+	}
 	cluster_voters_note(c, row->voters_note, sizeof(row->voters_note));
 }
 
@@ -356,12 +362,42 @@ count_ages(struct cluster *c, const struct gossip_counters *now)
 			   (now->age_sum_us - c->counted.age_sum_us) * 1000, __ATOMIC_RELAXED);
 }
 
+static void
+set_gauge(struct cluster *c, enum metrics_id id, bool shown, int64_t value)
+{
+	struct metric_series *s = metrics_get(c->m->metrics, id, NULL);
+
+	if (shown)
+		metric_set(s, value);
+	else
+		metric_hide(s);
+}
+
+/* Of this node's own member; without one there is nothing to be seen. */
+static void
+show_store(struct cluster *c)
+{
+	const struct etcd_member_status *e = &c->voters.status;
+	bool has = c->voters.has_status;
+	struct store_status store;
+
+	store_status(c->m->store, &store);
+	set_gauge(c, METRICS_STORE_WRITABLE, true, !c->member || !store.shared || store.writable);
+	set_gauge(c, METRICS_ETCD_HAS_LEADER, has, e->leader != 0);
+	set_gauge(c, METRICS_ETCD_IS_LEADER, has, e->leader == e->member);
+	set_gauge(c, METRICS_ETCD_IS_LEARNER, has, e->learner);
+	set_gauge(c, METRICS_ETCD_BEHIND, has,
+		  e->index > e->applied ? (int64_t)(e->index - e->applied) : 0);
+	set_gauge(c, METRICS_ETCD_DATA, has, (int64_t)e->data_bytes);
+}
+
 void
 cluster_publish_metrics(struct cluster *c)
 {
 	if (!c->m || !c->m->metrics)
 		return;
 	count_members(c);
+	show_store(c);
 	if (!c->gossip)
 		return;
 	const struct gossip_counters *now = gossip_counters(c->gossip);

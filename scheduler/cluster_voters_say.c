@@ -143,7 +143,9 @@ note_of_writer(const struct cluster *c, char *out, size_t cap)
 		text_format(out, cap, "etcd is being set up: %zu of %d members", v->rows_count,
 			    VOTERS_FEW);
 	else if (v->step.asked && v->step.why.why == VOTERS_WHY_FEW)
-		text_format(out, cap, "with etcd on %d nodes any of them could take changes",
+		text_format(out, cap,
+			    "with etcd on %d nodes any of them could take changes: apt-get "
+			    "install etcd-server",
 			    VOTERS_FEW);
 }
 

@@ -51,6 +51,21 @@ def wait_for_etcd(c, voters=3):
         wait_for(lambda node=node: in_etcd(node, voters), f"{node.label}: the store is in etcd, with {voters} voters", seconds=180)
 
 
+def gauges(node):
+    """name -> value of what it says of the store and its part of it."""
+    lines = node.space.run("curl", "-s", "http://127.0.0.1:9883/metrics").stdout.splitlines()
+    return {name: float(value) for name, _, value in (line.partition(" ") for line in lines)
+            if name.startswith(("zlayer_etcd_", "zlayer_store_"))}
+
+
+def says_how_it_is(c):
+    """One leads, all know it, none is behind for long."""
+    all_of = [gauges(node) for node in c.nodes]
+    return sum(g.get("zlayer_etcd_is_leader", 9) for g in all_of) == 1 and all(
+        g["zlayer_etcd_has_leader"] == 1 and g["zlayer_etcd_is_learner"] == 0 and g["zlayer_etcd_behind_entries"] == 0 and
+        g["zlayer_etcd_data_bytes"] > 0 and g["zlayer_store_writable"] == 1 for g in all_of)
+
+
 def changes(node, value):
     """A change of the store through this node."""
     node.cli("node", "label", node.label, f"turn={value}")
@@ -78,6 +93,8 @@ def test_it_comes_back():
         wait_for_etcd(c)
         for node in c.nodes:
             equal(len(processes(node)), 1, node.label)
+        wait_for(lambda: says_how_it_is(c), "their metrics", seconds=60)
+        check("this node's part takes" in c[0].cli("cluster", "show").stdout)
         # Killed, it is there again, with what it had.
         b = c[1]
         (pid,), had = processes(b), lives(b)

@@ -138,6 +138,13 @@ def refused(node, words):
     wait_for(says, f"{node.label} says: {words}", seconds=60)
 
 
+def takes_changes(node, value):
+    """As its metrics say it; there is no member of etcd here to be seen."""
+    lines = node.space.run("curl", "-s", "http://127.0.0.1:9883/metrics").stdout.splitlines()
+    check(not any(line.startswith("zlayer_etcd_") for line in lines), lines)
+    return f"zlayer_store_writable {value}" in lines
+
+
 def reload(node):
     node.process.send_signal(signal.SIGHUP)
 
@@ -180,12 +187,14 @@ def test_it_moves_there_and_lives_with_it():
             etcd.kill()
             refused(a, "no quorum")
             refused(b, "no quorum")
+            wait_for(lambda: takes_changes(b, 0), "the metric says so")
             r = b.deploy(service(replicas=2), status=8)
             check("no quorum" in r.stderr, r.stderr)
             equal(answer(a), "200")
             etcd.start()
             until_outside(a, b)
             label(a, "back")
+            wait_for(lambda: takes_changes(b, 1), "the metric says so")
             # One more node, and what goes wrong on one only.
             c.off.discard(late)
             c.join(late, by=b)
