@@ -74,6 +74,14 @@ struct etcd_ids {
 	struct etcd_call *call;
 };
 
+/* A lease of etcd's that is to be kept. */
+struct etcd_keep {
+	struct list link;
+	int64_t lease;
+	/* ttl_s 0: there is none any more. The last word about it. */
+	void (*done)(struct etcd_keep *k, int64_t ttl_s, const struct err *err);
+};
+
 struct etcd_engine {
 	struct store_base base;
 	uv_loop_t *loop;
@@ -88,6 +96,9 @@ struct etcd_engine {
 	struct etcd_ids ids;
 	struct list leases;    /* that this process has */
 	struct list lease_ops; /* under way */
+	struct list keeps;     /* struct etcd_keep that wait to go together */
+	struct list batches;   /* that are asked for */
+	uv_timer_t keep_timer;
 	struct etcd_call *sweep;
 	int64_t sweep_before; /* revision */
 	bool swept;
@@ -132,6 +143,12 @@ void etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, c
 bool etcd_lease_adopt(void *engine, const char *name, uint64_t epoch);
 uint64_t etcd_lease_mine(void *engine, const char *name);
 void etcd_lease_stop(struct etcd_engine *e);
+
+/* ---- etcd_keep.c ---- */
+void etcd_keep_init(struct etcd_engine *e);
+void etcd_keep_ask(struct etcd_engine *e, struct etcd_keep *k);
+/* Nobody is told any more. */
+void etcd_keep_stop(struct etcd_engine *e);
 
 /* ---- etcd_commit.c ---- */
 void etcd_commit_init(struct etcd_engine *e);

@@ -54,7 +54,7 @@ void etcd_json_end(struct etcd_json_txn *t);
 void etcd_json_login(struct buf *out, const char *user, const char *password);
 void etcd_json_watch(struct buf *out, const char *key, const char *end, int64_t revision);
 void etcd_json_lease_grant(struct buf *out, uint32_t ttl_s);
-void etcd_json_lease(struct buf *out, int64_t lease); /* keepalive, revoke */
+void etcd_json_lease(struct buf *out, int64_t lease); /* keepalive (also several), revoke */
 
 /* ---- answers ---- */
 

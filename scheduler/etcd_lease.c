@@ -7,6 +7,8 @@
  * What is put carries a number drawn for this try, so that a try whose answer was lost knows itself
  * again. A lease of etcd's whose try failed is left to end by itself.
  *
+ * Many are kept with one request (etcd_keep.c).
+ *
  * Of one that an earlier process took only the epoch is known: on which lease of etcd's it hangs is
  * looked up before it is kept or dropped.
  */
@@ -36,6 +38,7 @@ struct op {
 	struct list link;
 	struct etcd_engine *e;
 	struct etcd_call *call;
+	struct etcd_keep keep;
 	char name[NAME_BYTES];
 	char holder[VALUE_BYTES / 2];
 	uint32_t ttl_s;
@@ -314,18 +317,12 @@ not_ours(struct op *o)
 }
 
 static void
-kept(void *arg, const struct etcd_rpc_answer *answer)
+kept(struct etcd_keep *k, int64_t ttl_s, const struct err *err)
 {
-	struct etcd_json_answer a;
-	struct arena arena;
-	struct op *o = arg;
+	struct op *o = container_of(k, struct op, keep);
 
-	bool fine = take_answer(o, answer, &arena, &a);
-	arena_fini(&arena);
-	if (!fine)
-		return;
-	if (a.ttl_s > 0)
-		end(o, NULL);
+	if (err || ttl_s > 0)
+		end(o, err);
 	else
 		not_ours(o);
 }
@@ -391,12 +388,13 @@ with_lease(struct op *o)
 		return;
 	}
 	o->epoch = h->epoch;
-	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
-	etcd_json_lease(&body, h->lease);
 	if (o->verb == STORE_LEASE_KEEP) {
-		call(o, "/v3/lease/keepalive", &body, kept);
+		o->keep = (struct etcd_keep){.lease = h->lease, .done = kept};
+		etcd_keep_ask(o->e, &o->keep);
 		return;
 	}
+	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
+	etcd_json_lease(&body, h->lease);
 	forget(h);
 	call(o, "/v3/lease/revoke", &body, dropped);
 }

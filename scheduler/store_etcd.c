@@ -66,10 +66,12 @@ engine_close(void *engine)
 	etcd_sync_stop(e);
 	etcd_spread_stop(e);
 	etcd_ids_stop(e);
+	etcd_keep_stop(e);
 	etcd_lease_stop(e);
 	etcd_rpc_close(e->rpc);
 	store_copy_close(&e->base.copy);
-	e->closing = 2;
+	e->closing = 3;
+	uv_close((uv_handle_t *)&e->keep_timer, handle_closed);
 	uv_close((uv_handle_t *)&e->sync.timer, handle_closed);
 	uv_close((uv_handle_t *)&e->commit.timer, handle_closed);
 }
@@ -120,6 +122,7 @@ store_etcd_open(const struct store_etcd_options *o, struct store *copy, struct s
 	}
 	etcd_commit_init(e);
 	etcd_sync_init(e);
+	etcd_keep_init(e);
 	return store_new(&calls, e, out, err);
 }
 

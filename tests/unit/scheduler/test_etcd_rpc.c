@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What needs no member: options, nobody there, the end in the middle, no memory. The rest is in
  * tests/net/test_store_etcd.c. */
-#include "scheduler/etcd_rpc.h"
+#include "scheduler/etcd_engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -165,7 +165,7 @@ test_out_of_memory(void **state)
 /* An etcd of one user: gives token after token, and takes the last one only. */
 struct fake {
 	uv_tcp_t listener;
-	unsigned logins, calls, tokens;
+	unsigned logins, calls, tokens, keeps;
 	const char *password;
 	bool no_users;
 	char url[64];
@@ -219,6 +219,28 @@ answer_login(struct visitor *v)
 	}
 }
 
+/* A line for each lease; 13 is lost, about 14 nothing is said. */
+static void
+answer_keeps(struct visitor *v)
+{
+	char body[1024] = "";
+
+	fake.calls++;
+	for (const char *at = strstr(v->in, "{\"ID\":\""); at; at = strstr(at + 1, "{\"ID\":\"")) {
+		unsigned long id = strtoul(at + 7, NULL, 10);
+		size_t used = strlen(body);
+
+		fake.keeps++;
+		if (id != 14)
+			snprintf(
+				body + used, sizeof(body) - used,
+				"{\"result\":{\"header\":{\"cluster_id\":\"1\",\"revision\":\"1\"},"
+				"\"ID\":\"%lu\"%s}}\n",
+				id, id == 13 ? "" : ",\"TTL\":\"10\"");
+	}
+	say(v, 200, body);
+}
+
 static void
 answer_visitor(struct visitor *v)
 {
@@ -226,6 +248,10 @@ answer_visitor(struct visitor *v)
 
 	if (text_starts(v->in, "POST /v3/auth/authenticate ")) {
 		answer_login(v);
+		return;
+	}
+	if (text_starts(v->in, "POST /v3/lease/keepalive ")) {
+		answer_keeps(v);
 		return;
 	}
 	fake.calls++;
@@ -258,10 +284,11 @@ visitor_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
 	}
 	v->used += (size_t)n;
 	v->in[v->used] = '\0';
-	if (v->used && v->in[v->used - 1] == '}') { /* all bodies here end so */
-		uv_read_stop(stream);
-		answer_visitor(v);
-	}
+	const char *length = strstr(v->in, "Content-Length: "), *body = strstr(v->in, "\r\n\r\n");
+	if (!length || !body || strlen(body + 4) < strtoul(length + 16, NULL, 10))
+		return;
+	uv_read_stop(stream);
+	answer_visitor(v);
 }
 
 static void
@@ -381,13 +408,89 @@ test_users(void **state)
 	uv_run(&loop, UV_RUN_DEFAULT);
 }
 
+/* ---- leases ---- */
+
+struct keep {
+	struct etcd_keep keep;
+	bool over;
+	int64_t ttl_s;
+	enum err_kind error;
+};
+
+static void
+keep_told(struct etcd_keep *k, int64_t ttl_s, const struct err *err)
+{
+	struct keep *keep = container_of(k, struct keep, keep);
+
+	assert_false(keep->over);
+	keep->over = true;
+	keep->ttl_s = ttl_s;
+	keep->error = err ? err->kind : ERR_NONE;
+}
+
+static bool
+all_over(const struct keep *keeps, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!keeps[i].over)
+			return false;
+	return true;
+}
+
+/* Those that are asked for together go with one request, and each is told its own answer. */
+static void
+test_many_leases_one_request(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = {
+		.loop = &loop, .endpoints = &url, .endpoints_count = 1, .timeout_ms = 20000};
+	struct keep keeps[6] = {0};
+	struct etcd_engine e = {.loop = &loop};
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &e.rpc, &err), 0);
+	etcd_keep_init(&e);
+	for (size_t i = 0; i < 6; i++) {
+		keeps[i].keep = (struct etcd_keep){.lease = (int64_t)i + 10, .done = keep_told};
+		etcd_keep_ask(&e, &keeps[i].keep);
+	}
+	while (!all_over(keeps, 6))
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(fake.calls, 1);
+	assert_int_equal(fake.keeps, 6);
+	for (size_t i = 0; i < 6; i++) {
+		assert_int_equal(keeps[i].ttl_s, i == 3 || i == 4 ? 0 : 10);
+		assert_int_equal(keeps[i].error, i == 4 ? ERR_UNREACHABLE : ERR_NONE);
+	}
+	/* Nobody there: each hears of it. The end in the middle: nobody does. */
+	uv_close((uv_handle_t *)&fake.listener, NULL);
+	keeps[0].over = keeps[1].over = false;
+	options.endpoints_count = 0;
+	assert_int_equal(etcd_rpc_renew(e.rpc, &options, &err), 0);
+	etcd_keep_ask(&e, &keeps[0].keep);
+	while (!keeps[0].over)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(keeps[0].error, ERR_UNREACHABLE);
+	etcd_keep_ask(&e, &keeps[1].keep);
+	etcd_keep_stop(&e);
+	uv_close((uv_handle_t *)&e.keep_timer, NULL);
+	etcd_rpc_close(e.rpc);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_false(keeps[1].over);
+}
+
 int
 main(void)
 {
 	struct err err = {0};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_options),           cmocka_unit_test(test_nobody_there),
-		cmocka_unit_test(test_end_in_the_middle), cmocka_unit_test(test_users),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_end_in_the_middle),
+		cmocka_unit_test(test_users),
+		cmocka_unit_test(test_many_leases_one_request),
 		cmocka_unit_test(test_out_of_memory),
 	};
 
