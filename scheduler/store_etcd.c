@@ -133,6 +133,10 @@ store_etcd_none(struct store *s, const struct err *why)
 
 	assert(e);
 	etcd_rpc_none(e->rpc, why);
+	/* What is open still ends, too. */
+	etcd_rpc_cancel(e->sync.watch);
+	e->sync.watch = NULL;
+	etcd_sync_look(e, 0);
 }
 
 int

@@ -43,7 +43,8 @@ struct store_etcd_options {
  * cluster need not be there. */
 int store_etcd_open(const struct store_etcd_options *options, struct store *copy,
 		    struct store **out, struct err *err) MUST_CHECK;
-/* Why no member can be known. */
+/* No member can be known, and why: nothing is read from those that were, either. Comes after a
+ * renewal without endpoints. */
 void store_etcd_none(struct store *s, const struct err *why);
 /* Other members or certificates from now on. s: one of store_etcd_open. */
 int store_etcd_renew(struct store *s, const struct etcd_rpc_options *rpc,
