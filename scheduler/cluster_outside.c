@@ -16,15 +16,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "scheduler/store_etcd.h"
 
 enum {
 	FILE_BYTES = 256 << 10,
 	ASK_AGAIN_MS = 2000, /* while they are not here */
 	ASK_LATER_MS = 30000,
-	EMPTY_MS = 5000,
-	BODY_BYTES = 4096,
-	ANSWER_BYTES = 64 << 10,
 };
 
 #define MS UINT64_C(1000000)
@@ -105,9 +101,10 @@ void
 cluster_outside_configured(struct cluster *c)
 {
 	c->outside.ask_at_ns = 0;
+	c->outside.empty_until_ns = 0; /* it may be another one */
 	not_here(c);
 	/* Of all keys, for good. */
-	if (c->etcd && c->etcd_outside &&
+	if (c->etcd && c->etcd_outside && is_named(c) &&
 	    !text_equal(c->outside.prefix, c->config->store.etcd.prefix))
 		cluster_renew_process(c);
 }
@@ -266,83 +263,6 @@ cluster_outside_rank(const struct cluster *c)
 			  (n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT);
 	}
 	return before;
-}
-
-/* ---- before the store is sealed ---- */
-
-bool
-cluster_outside_is_empty(const struct cluster *c)
-{
-	return world_mono_ns() < c->outside.empty_until_ns;
-}
-
-static int
-read_probe(struct cluster *c, const struct etcd_rpc_answer *answer, struct err *err)
-{
-	struct etcd_json_answer a;
-	struct arena arena;
-
-	if (answer->err) {
-		*err = *answer->err;
-		return -1;
-	}
-	arena_init(&arena, MEM_SCHEDULER, ANSWER_BYTES);
-	int rc = etcd_json_answer(answer->text, answer->bytes, &arena, &a, err);
-	if (rc == 0 && !a.succeeded) {
-		char prefix[STORE_ETCD_PREFIX_BYTES];
-
-		cluster_etcd_prefix(c, prefix);
-		err_set(err, ERR_CONFLICT, "etcd has a store of this cluster already");
-		err_why(err, "there are keys below %s", prefix);
-		rc = err_fix(err,
-			     "if nobody needs it: etcdctl del --prefix %s; or take store.etcd out "
-			     "of node.yaml",
-			     prefix);
-	}
-	arena_fini(&arena);
-	return rc;
-}
-
-static void
-probed(void *arg, const struct etcd_rpc_answer *answer)
-{
-	struct cluster *c = arg;
-	struct err err = {0};
-	int rc = read_probe(c, answer, &err);
-
-	if (rc == 0)
-		c->outside.empty_until_ns = world_mono_ns() + EMPTY_MS * MS;
-	c->outside.probed(c, rc < 0 ? &err : NULL);
-}
-
-/* Deleting what is not there takes the right to write, and changes nothing. */
-int
-cluster_outside_probe(struct cluster *c, void (*done)(struct cluster *c, const struct err *err),
-		      struct err *err)
-{
-	char prefix[STORE_ETCD_PREFIX_BYTES], key[STORE_ETCD_PREFIX_BYTES + 16];
-	struct etcd_json_txn t;
-	struct buf body;
-
-	cluster_etcd_renew(c);
-	if (!cluster_outside_had(c) || !c->voters.rpc) {
-		*err = c->outside.why;
-		return err->kind ? -1 : err_set(err, ERR_UNREACHABLE, "etcd is not known yet");
-	}
-	cluster_etcd_prefix(c, prefix);
-	c->outside.probed = done;
-	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
-	etcd_json_txn(&t, &body);
-	text_format(key, sizeof(key), "%sid", prefix);
-	etcd_json_if_absent(&t, key);
-	etcd_json_then(&t);
-	text_format(key, sizeof(key), "%sprobe", prefix);
-	etcd_json_delete(&t, key, NULL);
-	etcd_json_end(&t);
-	const struct etcd_call *call =
-		etcd_rpc_call(c->voters.rpc, "/v3/kv/txn", &body, probed, c, err);
-	buf_fini(&body);
-	return call ? 0 : -1;
 }
 
 /* ---- for people ---- */

@@ -50,7 +50,8 @@ void cluster_outside_fill(const struct cluster *c, struct etcd_rpc_options *out)
 
 /* How many nodes come before this one when something is to be done to the store. */
 int cluster_outside_rank(const struct cluster *c);
-/* Looks whether etcd takes changes and has nothing of this cluster yet; `done` later. */
+/* Looks whether etcd takes changes and has nothing of this cluster yet, and makes the prefix this
+ * cluster's; `done` later. */
 int cluster_outside_probe(struct cluster *c, void (*done)(struct cluster *c, const struct err *err),
 			  struct err *err) MUST_CHECK;
 /* It was so a moment ago. */

@@ -20,7 +20,8 @@ from zl import Skip, check, equal, run, service, wait_for
 
 ADDRESS = "10.77.0.254"  # of the test itself
 URL = f"https://{ADDRESS}:2379"
-SECTION = ("store: {{ etcd: {{ endpoints: [\"https://10.77.0.253:2379\", \"" + URL + "\"], ca: {folder}/ca.crt, cert: {folder}/client.crt, "
+NOBODY = f"https://{ADDRESS}:2378"
+SECTION = ("store: {{ etcd: {{ endpoints: [\"" + NOBODY + "\", \"" + URL + "\"], ca: {folder}/ca.crt, cert: {folder}/client.crt, "
            "key: {folder}/client.key, user: edge, password_file: {folder}/password, prefix: /edge/ }} }}\n")
 
 
@@ -74,7 +75,7 @@ class Outside:
                  "--advertise-client-urls", URL, "--listen-peer-urls", "http://127.0.0.1:2380",
                  "--initial-advertise-peer-urls", "http://127.0.0.1:2380", "--initial-cluster", "one=http://127.0.0.1:2380",
                  "--cert-file", f"{self.folder}/server.crt", "--key-file", f"{self.folder}/server.key", "--client-cert-auth",
-                 "--trusted-ca-file", f"{self.folder}/ca.crt"],
+                 "--trusted-ca-file", f"{self.folder}/ca.crt", "--heartbeat-interval", "50", "--election-timeout", "500"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine, "GOMAXPROCS": "1"})
         wait_for(self.answers, "etcd answers")
@@ -95,12 +96,18 @@ class Outside:
             self.process.wait()
         self.process = None
 
-    def ask(self, path, body):
+    def ask(self, path, body, token=None):
         context = ssl.create_default_context(cafile=f"{self.folder}/ca.crt")
         context.load_cert_chain(f"{self.folder}/client.crt", f"{self.folder}/client.key")
-        q = urllib.request.Request(URL + path, data=json.dumps(body).encode())
+        q = urllib.request.Request(URL + path, data=json.dumps(body).encode(), headers={"Authorization": token} if token else {})
         with urllib.request.urlopen(q, context=context, timeout=20) as r:
             return json.load(r)
+
+    def give_up(self, key):
+        """As its operator does it."""
+        token = self.ask("/v3/auth/authenticate", {"name": "root", "password": "keep out"})["token"]
+        gone = self.ask("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()}, token)
+        equal(gone["deleted"], "1")
 
     def users(self):
         """root, whom etcd wants, and edge."""
@@ -122,7 +129,7 @@ def store(node):
 
 def outside(node):
     s = store(node)
-    return s.get("engine") == "etcd" and s["writable"] and s["voters"] == 0 and "10.77.0.25" in (s["outside"] or "")
+    return s.get("engine") == "etcd" and s["writable"] and s["voters"] == 0 and ADDRESS in (s["outside"] or "")
 
 
 def until_outside(*nodes):
@@ -149,8 +156,8 @@ def reload(node):
     node.process.send_signal(signal.SIGHUP)
 
 
-def label(node, key):
-    wait_for(lambda: node.cli("node", "label", "edge-1", f"{key}=1", status=None).returncode == 0, f"a change through {node.label}")
+def label(node, key, name="edge-1"):
+    wait_for(lambda: node.cli("node", "label", name, f"{key}=1", status=None).returncode == 0, f"a change through {node.label}")
 
 
 def labelled(nodes, *keys):
@@ -165,6 +172,7 @@ def test_it_moves_there_and_lives_with_it():
             c.off.add(late)
             etcd.start()
             etcd.users()
+            alone_there(etcd, late)
             etcd.kill()
             # Alone it is not used yet. Without etcd nothing is sealed: changes are taken as before.
             trouble = a.cluster()["trouble"]
@@ -175,10 +183,17 @@ def test_it_moves_there_and_lives_with_it():
             wait_for(lambda: "none of the store's members" in json.dumps(a.cluster()["trouble"]), "edge-1 says why it does not move",
                      seconds=60)
             label(b, "before")
+            # The prefix is that other cluster's, until somebody who may says that it is gone.
             etcd.start()
+            wait_for(lambda: "is another cluster's" in json.dumps(a.cluster()["trouble"]), "edge-1 says whose it is", seconds=60)
+            text = a.cli("status").stdout
+            check("etcdctl del /edge/cluster" in text, text)
+            check("is another cluster's" in a.cli("explain", "edge-1").stdout)
+            etcd.give_up("/edge/cluster")
             until_outside(a, b)
+            check("in the etcd at https://" in a.cli("explain", "edge-1").stdout)
             text = b.cli("cluster", "show").stdout
-            check("etcd at https://10.77.0.253:2379 and 1 more, as node.yaml says" in text, text)
+            check(f"etcd at {NOBODY} and 1 more, as node.yaml says" in text, text)
             labelled((a, b), "before")
             b.deploy(service(replicas=1))
             ready(a, 1)
@@ -187,6 +202,8 @@ def test_it_moves_there_and_lives_with_it():
             etcd.kill()
             refused(a, "no quorum")
             refused(b, "no quorum")
+            for command in (("status",), ("explain", "edge-2"), ("cluster", "show")):
+                check("no quorum" in b.cli(*command, status=None).stdout, command)
             wait_for(lambda: takes_changes(b, 0), "the metric says so")
             r = b.deploy(service(replicas=2), status=8)
             check("no quorum" in r.stderr, r.stderr)
@@ -196,9 +213,9 @@ def test_it_moves_there_and_lives_with_it():
             label(a, "back")
             wait_for(lambda: takes_changes(b, 1), "the metric says so")
             # One more node, and what goes wrong on one only.
+            comes_back(c)
             c.off.discard(late)
-            c.join(late, by=b)
-            until_outside(late)
+            joins(c, late, b)
             label(late, "late")
             labelled(c.nodes, "before", "back", "late")
             r = a.cli("recover", "--force-single", "--yes", status=None)
@@ -207,6 +224,28 @@ def test_it_moves_there_and_lives_with_it():
             label(late, "again")
             labelled(c.nodes, "again")
             equal(len({store(n)["sequence"] for n in c.nodes if store(n)}), 1)
+            is_left(c)
+
+
+def alone_there(etcd, node):
+    """A cluster of one that has its store there; then a node like any other again. What it was keeps its prefix, until somebody says
+    that it is gone."""
+    node.cli("invite")
+    until_outside(node)
+    label(node, "alone", name=node.label)
+    check(f"store: etcd at {NOBODY}" in node.cli("status").stdout)
+    node.cli("leave", "--force")
+    wait_for(lambda: node.cluster()["self"] is None, f"{node.label} is in no cluster")
+
+
+def joins(c, node, by):
+    """With another prefix first: nothing is made where nothing is."""
+    config = zl_config(node)
+    put_config(node, config.replace("/edge/", "/edge/two/"))
+    c.join(node, by=by)
+    refused(node, "etcd has no store of this cluster")
+    put_config(node, config)
+    until_outside(node)
 
 
 def goes_wrong(c, etcd, node):
@@ -216,31 +255,56 @@ def goes_wrong(c, etcd, node):
         shutil.copy(os.path.join(etcd.folder, name), own)
     config = zl_config(node)
     good = config.replace(etcd.folder + "/", own + "/")
-    for name, wrong, words in (("password", "open barley\n", "does not let this node in"),
-                               ("client.crt", etcd.read("named.crt"), "common name"),
-                               ("ca.crt", etcd.read("other.crt"), "do not trust each other")):
-        right = etcd.read(name)
-        with open(os.path.join(own, name), "w") as f:
-            f.write(wrong)
-        if name == "client.crt":
-            shutil.copy(os.path.join(etcd.folder, "named.key"), os.path.join(own, "client.key"))
-        put_config(node, good)
-        refused(node, words)
-        with open(os.path.join(own, name), "w") as f:
-            f.write(right)
-        shutil.copy(os.path.join(etcd.folder, "client.key"), own)
+    put_config(node, good)
+    right = {name: etcd.read(name) for name in os.listdir(own)}
+    for wrong, words in (({"password": "open barley\n"}, "does not let this node in"),
+                         ({"client.crt": etcd.read("named.crt"), "client.key": etcd.read("named.key")}, "common name"),
+                         ({"ca.crt": etcd.read("other.crt")}, "do not trust each other")):
+        for name, text in {**right, **wrong}.items():
+            with open(os.path.join(own, name), "w") as f:
+                f.write(text)
         reload(node)
-        until_outside(node)
-    # Another prefix: nothing is made where nothing is. No section at all.
-    put_config(node, good.replace("/edge/", "/edge/two/"))
-    refused(node, "not the one that this node has a copy of")
-    put_config(node, "\n".join(line for line in good.split("\n") if not line.startswith("store:")))
+        refused(node, words)
+    # No section at all: what was open is closed, too.
+    put_config(node, without(config))
     refused(node, "does not say where the etcd is")
+    label(c.nodes[0], "unseen")
+    labelled(c.nodes[1:2], "unseen")
+    check("unseen" not in node.nodes()["edge-1"]["labels"], node.nodes())
     r = node.cli("recover", "--force-single", "--yes", status=None)
     check(r.returncode != 0, r.stdout)
     put_config(node, config)
     until_outside(node)
-    until_outside(*c.nodes)
+    labelled((node,), "unseen")
+
+
+def comes_back(c):
+    """A backup is restored where the store is, from any node."""
+    b = c.nodes[1]
+    path = os.path.join(b.folder, "backup")
+    b.cli("backup", path)
+    b.cli("restore", "--replace", path)
+    until_outside(*c.running())
+
+
+def is_left(c):
+    """Out of every node.yaml: one node's copy is the store from then on, and the others follow it."""
+    a = c.nodes[0]
+    for node in c.nodes:
+        put_config(node, without(zl_config(node)))
+    for node in c.nodes:
+        refused(node, "does not say where the etcd is")
+    wait_for(lambda: a.cli("recover", "--force-single", "--yes", status=None).returncode == 0, "edge-1's copy is the store", seconds=60)
+    for node in c.nodes:
+        wait_for(lambda node=node: store(node).get("engine") in ("writer", "follower") and store(node)["writable"] and
+                 not store(node)["outside"], f"{node.label} has left etcd", seconds=60)
+    label(c.nodes[1], "left")
+    labelled(c.nodes, "left", "again")
+    equal(answer(a), "200")
+
+
+def without(config):
+    return "\n".join(line for line in config.split("\n") if not line.startswith("store:"))
 
 
 def zl_config(node):
