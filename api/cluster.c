@@ -95,6 +95,7 @@ put_store(struct json *j, struct server *s, const struct msg_cluster *c)
 	json_u64(j, "voters", c->voters);
 	json_u64(j, "voters_up", c->voters_up);
 	json_u64(j, "member_bytes", c->member_bytes);
+	json_u64(j, "member_quota_bytes", c->member_quota);
 	json_u64(j, "member_behind", c->member_behind);
 	VIEW_TEXT(j, "outside", c->outside);
 	VIEW_TEXT(j, "note", c->voters_note);

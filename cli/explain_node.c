@@ -28,12 +28,44 @@ explain_membership(struct explain *w, const json_t *n)
 	explain_end(w);
 }
 
+/* Its part of the store's etcd, if it has one. store: as the node that is asked has it. */
+static void
+explain_etcd(struct explain *w, const json_t *n, const json_t *store)
+{
+	const json_t *etcd = json_read_get(n, "etcd");
+	const char *state = json_read_text(etcd, "state");
+	bool votes = strcmp(state, "votes") == 0, up = json_read_bool(etcd, "up");
+	uint64_t bytes = (uint64_t)json_read_int(store, "member_bytes");
+	char size[32], quota[32], more[EXPLAIN_LIST_BYTES];
+
+	if (!state[0] || strcmp(state, "none") == 0)
+		return;
+	explain_begin(w, up || !votes ? "ok" : "warn", "etcd", "%s",
+		      !votes ? "it is about to keep the store, or not to"
+		      : !up  ? "its part of the store does not answer"
+		      : json_read_bool(etcd, "leads")
+			      ? "it keeps the store, and leads those that do"
+			      : "it keeps the store");
+	explain_say(w, "why", json_read_text(etcd, "reason"));
+	if (json_read_bool(n, "self") && bytes) {
+		text_human_bytes(bytes, size, sizeof(size));
+		text_human_bytes((uint64_t)json_read_int(store, "member_quota_bytes"), quota,
+				 sizeof(quota));
+		text_format(more, sizeof(more), "%s of %s, %lld changes behind", size, quota,
+			    (long long)json_read_int(store, "member_behind"));
+		explain_say(w, "size", more);
+	}
+	explain_end(w);
+}
+
 static void
 explain_store(struct explain *w, const json_t *n)
 {
 	struct err err = {0};
 	json_t *cluster = explain_ask(w, "/v1/cluster", &err);
 	const json_t *store = json_read_get(cluster, "store");
+	const char *outside = json_read_text(store, "outside");
+	const json_t *trouble = json_read_get(cluster, "trouble");
 	long long has = (long long)json_read_int(n, "store_sequence");
 	long long here = (long long)json_read_int(store, "sequence");
 
@@ -45,7 +77,16 @@ explain_store(struct explain *w, const json_t *n)
 	} else if (cluster && has && has < here) {
 		explain_begin(w, "warn", "store", "it has %lld of %lld changes so far", has, here);
 		explain_end(w);
+	} else if (outside[0]) {
+		explain_begin(w, "ok", "store", "in the etcd at %s", outside);
+		explain_end(w);
 	}
+	if (json_read_bool(n, "self") && json_read_text(trouble, "what")[0]) {
+		explain_begin(w, "warn", "cluster", "%s", json_read_text(trouble, "what"));
+		explain_reason(w, trouble);
+		explain_end(w);
+	}
+	explain_etcd(w, n, store);
 	json_read_free(cluster);
 }
 

@@ -246,16 +246,14 @@ counts_text(const json_t *cluster, char *out, size_t cap)
 	}
 }
 
-/* What the engine means for who wants to change something. */
 /* "etcd on edge-1 (leads), edge-2, edge-3 (down): changes need 2 of 3". */
 static void
 etcd_text(const json_t *store, char *out, size_t cap)
 {
 	const json_t *members = json_read_array(store, "members");
+	const char *outside = json_read_text(store, "outside");
 	long long voters = (long long)json_read_int(store, "voters");
 	size_t used;
-
-	const char *outside = json_read_text(store, "outside");
 
 	if (outside[0]) {
 		text_format(out, cap, "etcd at %s, as node.yaml says", outside);
@@ -279,6 +277,7 @@ etcd_text(const json_t *store, char *out, size_t cap)
 			    voters);
 }
 
+/* What the engine means for who wants to change something. */
 static void
 store_text(const json_t *cluster, char *out, size_t cap)
 {
@@ -333,6 +332,12 @@ render_status_cluster(const json_t *status, const struct render *r, struct buf *
 	if (json_read_text(json_read_get(cluster, "store"), "writer")[0] && has_unique(status))
 		buf_puts(out, ", and what is unique ends on them after 8 s");
 	buf_putc(out, '\n');
+	text_copy(text, sizeof(text), json_read_text(json_read_get(cluster, "store"), "note"));
+	if (text[0]) {
+		buf_puts(out, "       ");
+		render_put_safe(out, text);
+		buf_putc(out, '\n');
+	}
 }
 
 void
@@ -368,13 +373,16 @@ static void
 put_member(struct buf *out, const json_t *store)
 {
 	uint64_t bytes = (uint64_t)json_read_int(store, "member_bytes");
-	char size[32], text[128];
+	char size[32], quota[32], text[128];
 
 	if (!bytes)
 		return;
 	text_human_bytes(bytes, size, sizeof(size));
-	text_format(text, sizeof(text), "this node's part takes %s and is %lld changes behind",
-		    size, (long long)json_read_int(store, "member_behind"));
+	text_human_bytes((uint64_t)json_read_int(store, "member_quota_bytes"), quota,
+			 sizeof(quota));
+	text_format(text, sizeof(text),
+		    "this node's part takes %s of %s and is %lld changes behind", size, quota,
+		    (long long)json_read_int(store, "member_behind"));
 	put_line(out, "", text);
 }
 

@@ -33,7 +33,7 @@
 #include "node/process.h"
 #include "node/program.h"
 
-enum { FILES_MAX = 65536, TASKS_MAX = 512, REPORT_FD = 64, QUOTA_MIB = 2048 };
+enum { FILES_MAX = 65536, TASKS_MAX = 512, REPORT_FD = 64 };
 
 /* ---- the order ---- */
 
@@ -134,7 +134,7 @@ etcd_spawn_words(const struct msg_etcd_order *o, const struct addr *listen, cons
 	word(w, "--pre-vote=true");
 	word(w, "--auto-compaction-mode=revision");
 	word(w, "--auto-compaction-retention=%d", ETCD_SPAWN_KEPT_REVISIONS);
-	word(w, "--quota-backend-bytes=%llu", (unsigned long long)QUOTA_MIB << 20);
+	word(w, "--quota-backend-bytes=%llu", (unsigned long long)MSG_ETCD_QUOTA_MIB << 20);
 	word(w, "--snapshot-count=10000");
 	word(w, "--max-snapshots=2");
 	word(w, "--max-wals=2");

@@ -85,9 +85,10 @@ struct msg_cluster {   /* key: 1 */
 	uint32_t voters; /* members of the store's etcd that vote */
 	uint32_t voters_up;
 	uint64_t member_bytes;  /* of the data of this node's member; 0: it has none that answers */
+	uint64_t member_quota;  /* bytes, past which it takes no change; 0 likewise */
 	uint64_t member_behind; /* entries that it has not applied yet */
 	char outside[128];      /* where its etcd is, when it is none of the nodes' own */
-	char voters_note[128];  /* what is under way, or wanting; "" nothing */
+	char voters_note[256];  /* what is under way, or wanting; "" nothing */
 	int64_t certificate_not_after_s; /* of this node */
 	struct msg_reason trouble;       /* that somebody should look at; kind 0: none */
 	uint32_t listens; /* it has just begun: other nodes' replicas are not all in its tables yet
@@ -126,6 +127,8 @@ struct msg_etcd_order {
 	 * to etcd when the text is another one. "": there are none yet, it does not start. */
 	char files[MSG_ETCD_FILES];
 };
+
+enum { MSG_ETCD_QUOTA_MIB = 2048 }; /* past which a member takes no change */
 
 enum msg_etcd_state {
 	MSG_ETCD_ABSENT = 1, /* none is ordered */

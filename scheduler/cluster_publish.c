@@ -219,6 +219,7 @@ put_voters(struct cluster *c, struct msg_cluster *row)
 		const struct etcd_member_status *own = &c->voters.status;
 
 		row->member_bytes = own->data_bytes;
+		row->member_quota = (uint64_t)MSG_ETCD_QUOTA_MIB << 20;
 		row->member_behind = own->index > own->applied ? own->index - own->applied : 0;
 	}
 	cluster_voters_note(c, row->voters_note, sizeof(row->voters_note));

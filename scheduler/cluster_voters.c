@@ -23,6 +23,7 @@ enum {
 	CALM_MS = 5000, /* while all is as it should be */
 	RANK_MS = 6000, /* so long each of those before this one has for a step */
 	REFUSED_MS = 1000,
+	PROBE_MS = 2000, /* of an etcd that does not take the store yet */
 };
 
 #define MS UINT64_C(1000000)
@@ -446,7 +447,7 @@ pass_on(struct cluster *c, uint64_t member)
 static void
 probed(struct cluster *c, const struct err *err)
 {
-	done(c, err, CALM_MS);
+	done(c, err, PROBE_MS);
 }
 
 static void
@@ -551,7 +552,8 @@ decide(struct cluster *c)
 		v->step_since_ns = now;
 	v->step = step;
 	remember_rows(v);
-	if (step.verb != VOTING_REST || step.why.why != VOTERS_WHY_ENOUGH)
+	if (step.verb != VOTING_REST || step.why.why != VOTERS_WHY_ENOUGH ||
+	    (cluster_outside_is(c) && !c->etcd))
 		v->look_at_ns = now + SOON_MS * MS;
 	if (step.verb == VOTING_MOVE)
 		cluster_move_go(c);
@@ -601,8 +603,10 @@ cluster_voters_tick(struct cluster *c, uint64_t now_ns)
 	struct store_status status;
 
 	store_status(c->m->store, &status);
-	c->dirty |= status.writable != v->writable;
+	c->dirty |=
+		status.writable != v->writable || memcmp(&status.why, &v->why, sizeof(v->why)) != 0;
 	v->writable = status.writable;
+	v->why = status.why;
 	(void)cluster_holds(c); /* from when it is lost, not from when a change comes */
 	cluster_etcd_renew(c);
 	cluster_voters_ask(c, now_ns);

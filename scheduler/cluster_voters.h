@@ -58,7 +58,8 @@ struct cluster_voters {
 	bool has_status, asking;
 	uint64_t ask_at_ns;
 	uint64_t heard_ns; /* since when others say that the store is etcd's; 0: they do not */
-	bool writable;     /* the store, as it was shown last */
+	bool writable;     /* the store, as it was shown last; */
+	struct err why;    /* why it was not */
 	char none[256];    /* what was told why no member is known */
 	/* the move */
 	struct cluster_move *move;
@@ -78,7 +79,7 @@ const struct store_voter *cluster_voters_row(const struct cluster *c, uint32_t n
 /* ---- cluster_voters_say.c ---- */
 
 /* What is under way, or wanting, for people; "" nothing. */
-void cluster_voters_note(const struct cluster *c, char *out, size_t cap);
+void cluster_voters_note(struct cluster *c, char *out, size_t cap);
 
 /* Puts what this node says of itself, if that is different. */
 void cluster_voters_say(struct cluster *c);

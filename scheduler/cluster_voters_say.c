@@ -99,6 +99,8 @@ cluster_voters_of(struct cluster *c, struct tidings_voter *out)
 {
 	const struct msg_etcd *e = cluster_etcd_state(c);
 	const struct store_voter *row = cluster_voters_row(c, c->keep.node);
+	char what[sizeof(e->reason.what) + 1], rest[sizeof(e->reason.fix) + 1];
+	const char *more;
 
 	memset(out, 0, sizeof(*out));
 	out->flags = flags_of(c, e, row);
@@ -109,9 +111,13 @@ cluster_voters_of(struct cluster *c, struct tidings_voter *out)
 	own_address(c, e, &out->client);
 	text_ncopy(out->version, sizeof(out->version), e->version,
 		   strnlen(e->version, sizeof(e->version)));
-	if (e->reason.kind)
-		text_ncopy(out->reason, sizeof(out->reason), e->reason.what,
-			   strnlen(e->reason.what, sizeof(e->reason.what)));
+	if (!e->reason.kind)
+		return;
+	text_ncopy(what, sizeof(what), e->reason.what,
+		   strnlen(e->reason.what, sizeof(e->reason.what)));
+	more = e->reason.fix[0] ? e->reason.fix : e->reason.why;
+	text_ncopy(rest, sizeof(rest), more, strnlen(more, sizeof(e->reason.fix)));
+	text_format(out->reason, sizeof(out->reason), "%s%s%s", what, rest[0] ? ": " : "", rest);
 }
 
 void
@@ -132,8 +138,38 @@ cluster_voters_say(struct cluster *c)
 
 /* ---- for people ---- */
 
+/* What is wanting, as every node knows it; and why, of one that has none. */
 static void
-note_of_writer(const struct cluster *c, char *out, size_t cap)
+note_of_few(struct cluster *c, char *out, size_t cap)
+{
+	struct tidings_voter said, none = {0};
+	struct map_iter it = {0};
+	const char *name = "";
+	unsigned able = 0;
+
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+		bool self = n->row.node == c->keep.node;
+
+		said = n->voter;
+		if (self)
+			cluster_voters_of(c, &said);
+		if (n->row.removed || (!self && n->state != GOSSIP_ALIVE))
+			continue;
+		able += (said.flags & TIDINGS_VOTER_ABLE) != 0;
+		if (said.flags & TIDINGS_VOTER_ABLE || !said.reason[0] || (none.reason[0] && !self))
+			continue;
+		none = said;
+		name = n->row.name;
+	}
+	if (able < VOTERS_FEW)
+		text_format(
+			out, cap, "with etcd on %d nodes any of them could take changes%s%s%s%s",
+			VOTERS_FEW, name[0] ? "; " : "", name, name[0] ? ": " : "", none.reason);
+}
+
+static void
+note_of_writer(struct cluster *c, char *out, size_t cap)
 {
 	const struct cluster_voters *v = &c->voters;
 
@@ -142,15 +178,12 @@ note_of_writer(const struct cluster *c, char *out, size_t cap)
 	else if (v->rows_count)
 		text_format(out, cap, "etcd is being set up: %zu of %d members", v->rows_count,
 			    VOTERS_FEW);
-	else if (v->step.asked && v->step.why.why == VOTERS_WHY_FEW)
-		text_format(out, cap,
-			    "with etcd on %d nodes any of them could take changes: apt-get "
-			    "install etcd-server",
-			    VOTERS_FEW);
+	else
+		note_of_few(c, out, cap);
 }
 
 void
-cluster_voters_note(const struct cluster *c, char *out, size_t cap)
+cluster_voters_note(struct cluster *c, char *out, size_t cap)
 {
 	const struct cluster_voters *v = &c->voters;
 	char name[CLUSTER_RECOVER_NAME];

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that are a cluster: tickets, members, what each knows of the others, and how it ends."""
 
+import contextlib
 import json
+import os
 import subprocess
+import tempfile
 
 import zl
 from cluster import Cluster
-from zl import check, equal, service, wait_for
+from zl import check, equal, run, service, wait_for
 
 
 def test_a_node_alone():
@@ -29,9 +32,28 @@ def test_a_node_alone():
         check("nonsense" not in r.stderr + node.tail(200), "a ticket was repeated")
 
 
+@contextlib.contextmanager
+def without_etcd():
+    """As on a machine where it is not installed: what is called etcd cannot be run, in the mounts of this test."""
+    with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(tempfile.NamedTemporaryFile())
+        os.chmod(plain.name, 0o644)
+        for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"):
+            path = os.path.join(folder, "etcd")
+            if os.path.exists(path):
+                run("mount", "--bind", plain.name, path)
+                stack.callback(run, "umount", path)
+        yield
+
+
 def test_three_nodes():
-    with Cluster(3) as c:
+    with without_etcd(), Cluster(3, etcd=True) as c:
         a, b, d = c
+        # Each says what is to be installed, and where.
+        for node in c.nodes:
+            wait_for(lambda node=node: "with etcd on 3 nodes any of them could take changes; edge-" in node.cli("status").stdout and
+                     "etcd is not installed: apt-get install etcd-server" in node.cli("status").stdout, f"{node.label} says so")
+        wait_for(lambda: "apt-get install etcd-server" in a.cli("node", "show", "edge-3").stdout, "edge-1 knows it of edge-3")
         for node in c.nodes:
             equal({n["name"]: n["self"] for n in node.nodes().values()},
                   {m.label: m is node for m in c.nodes}, node.label)

@@ -4,6 +4,7 @@ renewed while it runs, and nothing of it is left where it is not wanted any more
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 
@@ -94,7 +95,11 @@ def test_it_comes_back():
         for node in c.nodes:
             equal(len(processes(node)), 1, node.label)
         wait_for(lambda: says_how_it_is(c), "their metrics", seconds=60)
-        check("this node's part takes" in c[0].cli("cluster", "show").stdout)
+        text = c[0].cli("cluster", "show").stdout
+        check(re.search(r"this node's part takes \d.* of 2 GiB and is \d+ changes behind", text), text)
+        text = [c[0].cli("explain", node.label).stdout for node in c.nodes]
+        check(all("it keeps the store" in t for t in text) and sum("leads" in t for t in text) == 1, text)
+        check("of 2 GiB, " in text[0] and "of 2 GiB, " not in text[1], text)
         # Killed, it is there again, with what it had.
         b = c[1]
         (pid,), had = processes(b), lives(b)

@@ -136,7 +136,8 @@ test_cluster(void **state)
 	assert_true(rig_has(
 		"\"self\":1,\"admission\":\"token\",\"store\":{\"engine\":\"writer\",\"writer\":"
 		"\"edge-1\",\"writable\":true,\"why\":null,\"sequence\":9,\"members\":[],"
-		"\"voters\":0,\"voters_up\":0,\"member_bytes\":0,\"member_behind\":0,"
+		"\"voters\":0,\"voters_up\":0,\"member_bytes\":0,\"member_quota_bytes\":0,\"member_"
+		"behind\":0,"
 		"\"outside\":null,\"note\":null},\"nodes\":{\"total\":2,"
 		"\"new\":0,\"alive\":1,\"suspect\":0,\"unreachable\":1,\"left\":0}"));
 	assert_int_equal(rig_ask("GET", "/v1/status", "", NULL), 200);

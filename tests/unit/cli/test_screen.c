@@ -186,7 +186,7 @@ static const char etcd_text[] =
 	"{\"id\":\"4a1f09bc4a1f09bc\",\"self\":1,\"admission\":\"token\",\"store\":{\"engine\":"
 	"\"etcd\","
 	"\"writer\":null,\"writable\":true,\"sequence\":7,\"voters\":3,\"voters_up\":2,"
-	"\"member_bytes\":42991616,\"member_behind\":3,\"note\":"
+	"\"member_bytes\":42991616,\"member_quota_bytes\":2147483648,\"member_behind\":3,\"note\":"
 	"\"no other node can run "
 	"etcd\",\"members\":[{\"name\":\"edge-2\",\"votes\":true,\"up\":true,"
 	"\"leads\":true},{\"name\":\"edge-1\",\"votes\":true,\"up\":true,\"leads\":false},{"
@@ -212,13 +212,14 @@ test_members_of_the_store(void **state)
 	assert_true(text_untime("2026-11-22T00:00:00Z", &r.now_wall_ns));
 	buf_init(&out, MEM_CLI, 1 << 20);
 	render_cluster(cluster, &r, &out);
-	assert_non_null(strstr(buf_cstr(&out),
-			       "  store     etcd on edge-2 (leads), edge-1, edge-3 (down), edge-4 "
-			       "(learns): changes need 2 of 3\n"
-			       "            this node's part takes 41 MiB and is 3 changes "
-			       "behind\n"
-			       "            no other node can run etcd\n"
-			       "            7 changes so far\n"));
+	assert_non_null(
+		strstr(buf_cstr(&out),
+		       "  store     etcd on edge-2 (leads), edge-1, edge-3 (down), edge-4 "
+		       "(learns): changes need 2 of 3\n"
+		       "            this node's part takes 41 MiB of 2 GiB and is 3 changes "
+		       "behind\n"
+		       "            no other node can run etcd\n"
+		       "            7 changes so far\n"));
 	buf_reset(&out);
 	render_node(node, &r, &out);
 	assert_non_null(strstr(buf_cstr(&out), "  etcd      votes for 60m, down\n"
