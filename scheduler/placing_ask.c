@@ -55,7 +55,8 @@ placing_conducts(struct placing *p, const struct deployment *d)
 	return hears_all(p) && map_put_u64(&p->conducted, d->row.id, p) == 0;
 }
 
-/* Another one conducts, or it is no more. */
+/* Another one conducts, or it is no more; or another revision is asked for by now: who asks for
+ * that counts what is there first. */
 void
 placing_ask_before(struct placing *p)
 {
@@ -64,12 +65,15 @@ placing_ask_before(struct placing *p)
 	list_each (it, next, &p->core.coordinator.works) {
 		struct coordinator_work *w = container_of(it, struct coordinator_work, link);
 		struct service *s = model_service_by_id(p->m, w->service->id);
+		uint32_t revision = s && placing_conducts(p, s->deployment)
+					    ? placing_asked_revision(s->deployment)
+					    : 0;
 
-		if (s && placing_conducts(p, s->deployment))
-			continue;
-		while (w->asks_count) {
-			coordinator_unask(&p->core.coordinator, w->service->id, w->asks[0].slot,
-					  w->asks[0].revision);
+		for (size_t i = w->asks_count; i-- > 0;) {
+			if (w->asks[i].revision == revision)
+				continue;
+			coordinator_unask(&p->core.coordinator, w->service->id, w->asks[i].slot,
+					  w->asks[i].revision);
 			p->stirred = true;
 		}
 	}

@@ -253,6 +253,29 @@ test_a_deploy_without_a_place_ends(void **state)
 	cell_end();
 }
 
+/* What was asked for to move replicas is not what the next revision waits for. */
+static void
+test_a_deploy_while_replicas_want_to_move(void **state)
+{
+	char text[sizeof(picky)];
+
+	(void)state;
+	cell_begin(3);
+	label(1, "disk=ssd");
+	cell_pass(3);
+	cell_apply("shop", picky);
+	settled(2);
+	/* No other node may have them. */
+	label(1, "disk=hdd");
+	cell_pass(5);
+	snprintf(text, sizeof(text), "%s", picky);
+	memcpy(strstr(text, "replicas: 2"), "replicas: 1", 11);
+	cell_apply("shop", text);
+	settled(1);
+	assert_int_equal(node_deployment(&cell_node(conductor())->w, "shop")->revision, 2);
+	cell_end();
+}
+
 static void
 test_a_partition_heals(void **state)
 {
@@ -536,6 +559,7 @@ main(void)
 		cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_no_node_takes_it),
 		cmocka_unit_test(test_a_deploy_without_a_place_ends),
+		cmocka_unit_test(test_a_deploy_while_replicas_want_to_move),
 		cmocka_unit_test(test_a_partition_heals),
 		cmocka_unit_test(test_an_update_over_nodes),
 		cmocka_unit_test(test_a_full_node),
