@@ -292,7 +292,7 @@ def test_limits():
     with Node() as node:
         sleeper(node)
         node.deploy(document(
-            plain("cpu", "    env: { NAME: cpu }\n    resources: { cpu: 0.5 }\n"),
+            plain("cpu", "    env: { NAME: cpu }\n    resources: { cpu: 0.1 }\n"),
             plain("pids", "    env: { NAME: pids }\n    resources: { pids: 12 }\n"),
         ))
         stat = cgroup_file(node, first_pid(node, "cpu"), "cpu", "cpu.stat", "cpu.stat")
