@@ -503,28 +503,33 @@ request_target(struct model *m, uint16_t op, const void *body, size_t bytes, str
 
 /* ---- jobs ---- */
 
+static bool
+has_run(const struct replica *p)
+{
+	return p->life.order != LIFECYCLE_REMOVE &&
+	       (p->life.state == MSG_REPLICA_STOPPED || p->life.state == MSG_REPLICA_FAILED);
+}
+
+/* Of those of all nodes the newest are kept; each node removes its own. */
 void
 request_forget_runs(struct model *m, struct service *s)
 {
-	for (;;) {
-		struct replica *oldest = NULL;
-		struct list *it, *next;
-		size_t count = 0;
+	struct list *it, *next, *at, *after;
 
-		list_each (it, next, &s->replicas) {
-			struct replica *p = container_of(it, struct replica, link);
+	list_each (it, next, &s->replicas) {
+		struct replica *p = container_of(it, struct replica, link);
+		size_t newer = 0;
 
-			if (p->life.order == LIFECYCLE_REMOVE ||
-			    (p->life.state != MSG_REPLICA_STOPPED &&
-			     p->life.state != MSG_REPLICA_FAILED))
-				continue;
-			count++;
-			if (!oldest || p->row.index < oldest->row.index)
-				oldest = p;
+		if (p->remote || !has_run(p))
+			continue;
+		list_each (at, after, &s->replicas) {
+			const struct replica *q = container_of(at, struct replica, link);
+
+			newer += has_run(q) && q->row.index > p->row.index;
 		}
-		if (count < RUNS_KEPT)
-			return;
-		reconcile_order(m, oldest, LIFECYCLE_REMOVE);
+		/* One more comes. */
+		if (newer + 1 >= RUNS_KEPT)
+			reconcile_order(m, p, LIFECYCLE_REMOVE);
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "scheduler/cronjob_write.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/remote.h"
+#include "scheduler/request.h"
 #include "tests/support/cell_world.h"
 
 static const char web[] = "version: v1\n"
@@ -419,6 +420,59 @@ test_runs_find_a_node(void **state)
 	cell_end();
 }
 
+static const char once[] = "version: v1\n"
+			   "deployment: shop\n"
+			   "services:\n"
+			   "  once:\n"
+			   "    rtype: job\n"
+			   "    image: {name: once}\n";
+
+static struct service *
+once_of(uint32_t id)
+{
+	return model_service(model_deployment(&cell_node(id)->w.m, "shop"), "once");
+}
+
+/* Of all nodes' runs the newest are kept, whoever had the oldest. */
+static void
+test_runs_of_all_nodes_are_forgotten(void **state)
+{
+	enum { RUNS = 30, KEPT = 10 };
+	struct err err = {0};
+
+	(void)state;
+	cell_begin(2);
+	cell_pass(3);
+	cell_apply("shop", once);
+	cell_pass(20);
+	for (uint32_t n = 0; n < RUNS; n++) {
+		/* The first ones are all another's than those that follow. */
+		uint32_t id = n < KEPT || n % 3 == 0 ? 1 : 2;
+		struct model *m = &cell_node(id)->w.m;
+
+		request_forget_runs(m, once_of(id));
+		struct replica *run = create_run(m, once_of(id), NULL, NULL, &err);
+		assert_non_null(run);
+		cell_pass(3);
+		reconcile_order(m, run, LIFECYCLE_STOP);
+		cell_pass(3);
+	}
+	for (uint32_t id = 1; id <= 2; id++) {
+		size_t count = 0, newest = 0;
+
+		for (struct list *it = once_of(id)->replicas.next; it != &once_of(id)->replicas;
+		     it = it->next) {
+			const struct replica *p = container_of(it, struct replica, link);
+
+			count++;
+			newest += p->row.index > RUNS - KEPT + 1;
+		}
+		assert_int_equal(newest, KEPT - 1);
+		assert_in_range(count, KEPT - 1, KEPT + 2);
+	}
+	cell_end();
+}
+
 #define CRON(on_loss)                          \
 	"version: v1\n"                        \
 	"deployment: shop\n"                   \
@@ -565,6 +619,7 @@ main(void)
 		cmocka_unit_test(test_a_full_node),
 		cmocka_unit_test(test_a_node_that_lies),
 		cmocka_unit_test(test_runs_find_a_node),
+		cmocka_unit_test(test_runs_of_all_nodes_are_forgotten),
 		cmocka_unit_test(test_times_of_a_node_that_is_gone),
 		cmocka_unit_test(test_times_without_room),
 	};
