@@ -13,6 +13,7 @@
 
 #include <string.h>
 #include <unistd.h>
+#include "api/events.h"
 #include "api/route.h"
 #include "api/rows.h"
 #include "api/view.h"
@@ -22,10 +23,8 @@
 #include "wire/sse.h"
 
 enum {
-	ANSWER_MAX = 32 << 20,
 	PAGE_EVENTS = 1000,
 	PAGES_MAX = 8, /* at a time, of all streams */
-	EVENTS_DEFAULT = 200,
 	FEEDS_MAX = 128,
 	MESSAGE_MAX = 64 << 10,
 };
@@ -33,7 +32,9 @@ enum {
 struct feed {
 	struct list link;
 	struct call *call;
-	bool started; /* `last` is right */
+	struct events_live *live; /* of other nodes; NULL: none of them */
+	bool others;              /* none of this node's */
+	bool started;             /* `last` is right */
 	uint64_t last;
 	uint64_t operation; /* 0: all events */
 	char deployment[MSG_NAME];
@@ -69,6 +70,7 @@ feed_free(struct call *call)
 	struct feed *f = call->stream;
 
 	list_remove(&f->link);
+	events_live_free(f->live);
 	page_drop(f);
 	map_fini(&f->sent);
 	mem_free(f);
@@ -144,7 +146,7 @@ send_message(struct feed *f, const char *id, const char *name, const struct buf 
 static void
 send_event(struct feed *f, const struct msg_event *e)
 {
-	char id[24];
+	char id[24], own[MSG_NAME];
 	struct buf b;
 	struct json j;
 
@@ -152,7 +154,8 @@ send_event(struct feed *f, const struct msg_event *e)
 		return;
 	buf_init(&b, MEM_API, MESSAGE_MAX);
 	json_init(&j, &b);
-	view_event(&j, e);
+	events_own_node(f->call->server, own);
+	view_event(&j, own, e);
 	text_format(id, sizeof(id), "%llu", (unsigned long long)e->id);
 	send_message(f, id, "event", &b);
 	buf_fini(&b);
@@ -401,8 +404,10 @@ pump(struct feed *f)
 	call_ref(call);
 	if (f->operation)
 		send_rows(f);
-	while (call->conn && call->stream && call_room(call) && send_next(f))
+	while (call->conn && call->stream && call_room(call) && !f->others && send_next(f))
 		continue;
+	if (call->conn && call->stream && f->live)
+		events_live_pump(f->live);
 	if (call->conn && call->stream) {
 		f->pumping = false;
 		if (f->operation && !f->dirty)
@@ -545,62 +550,34 @@ feed_operation_stream(struct call *call)
 	pump(f);
 }
 
+/* False: it was answered. */
+static bool
+take_others(struct call *call, struct feed *f)
+{
+	const struct msg_member *only;
+	struct err err = {0};
+	int64_t after = 0;
+
+	if (!call_query_time(call, "after", &after) || !events_query_node(call, &only))
+		return false;
+	f->others = only && !only->self;
+	if (only && only->self)
+		return true;
+	f->live = events_live_new(call, only ? only->node : 0, after);
+	if (f->live)
+		return true;
+	err_set(&err, ERR_NO_MEMORY, "no memory for an event stream");
+	call_problem(call, &err);
+	return false;
+}
+
 void
 feed_events_stream(struct call *call)
 {
 	struct feed *f = feed_open(call);
 
-	if (!f || !take_since(call, f))
+	if (!f || !take_since(call, f) || !take_others(call, f))
 		return;
 	call_stream(call, "text/event-stream");
 	pump(f);
-}
-
-static void
-events_answered(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
-{
-	struct err err = {0};
-	struct msg_event e;
-	struct buf page, b;
-	struct json j;
-
-	(void)body, (void)bytes;
-	buf_init(&page, MEM_API, PAGE_EVENTS * sizeof(e));
-	buf_init(&b, MEM_API, ANSWER_MAX);
-	if (count != 1 || !fd_is_sealed(fds[0]) || fd_read_all(fds[0], &page, &err) < 0) {
-		call_damaged(call, "scheduler");
-	} else {
-		json_init(&j, &b);
-		json_object(&j, NULL);
-		json_array(&j, "items");
-		for (size_t at = 0; at + sizeof(e) <= page.length; at += sizeof(e)) {
-			memcpy(&e, page.data + at, sizeof(e));
-			if (bus_event_ok(&e))
-				view_event(&j, &e);
-		}
-		json_end(&j);
-		json_end(&j);
-		call_json(call, 200, NULL, &b);
-	}
-	buf_fini(&page);
-	buf_fini(&b);
-}
-
-void
-feed_events(struct call *call)
-{
-	uint64_t since = 0, limit = EVENTS_DEFAULT;
-	struct err err = {0};
-
-	if (!call_query_u64(call, "since", INT64_MAX, &since) ||
-	    !call_query_u64(call, "limit", PAGE_EVENTS, &limit))
-		return;
-	if (limit == 0) {
-		err_set(&err, ERR_INVALID, "limit must be 1 to %d", PAGE_EVENTS);
-		call_problem(call, &err);
-		return;
-	}
-	struct msg_events_op op = {.since = since, .limit = (uint32_t)limit};
-	call_ask(call, ROLE_SCHEDULER, MSG_OP_EVENTS, &op, sizeof(op), NULL, 0, CALL_ASK_MS,
-		 events_answered);
 }

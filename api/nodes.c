@@ -62,9 +62,8 @@ nodes_get(struct server *s, uint32_t node)
 	return rows_get(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, node);
 }
 
-/* By name, or by its id in decimal. */
-static const struct msg_member *
-find(struct server *s, char *text)
+const struct msg_member *
+nodes_find(struct server *s, char *text)
 {
 	const struct msg_member *m = rows_first(s, MSG_TABLE_MEMBER, is_named, text);
 	uint64_t id;
@@ -235,7 +234,7 @@ answer_node(struct call *call, const struct msg_member *m)
 static const struct msg_member *
 of_path(struct call *call)
 {
-	const struct msg_member *m = find(call->server, call->param[0]);
+	const struct msg_member *m = nodes_find(call->server, call->param[0]);
 	struct err err = {0};
 
 	if (m)

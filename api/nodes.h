@@ -15,6 +15,8 @@ void nodes_collect(struct server *s, struct rows *out);
 void nodes_put(struct json *j, const char *key, struct server *s);
 /* NULL when there is none of that id. */
 const struct msg_member *nodes_get(struct server *s, uint32_t node);
+/* By name, or by its id in decimal; NULL. */
+const struct msg_member *nodes_find(struct server *s, char *text);
 /* Whether a replica is this node's: what it runs, and its logs, are nowhere else. */
 bool nodes_has_here(struct server *s, const struct msg_replica *r);
 /* The id of the node that has a replica; 0: this one, or one that is not known (any more). */

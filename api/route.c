@@ -88,7 +88,7 @@ const struct route route_table[] = {
 	{HTTP_GET, "/v1/operations/{id}", "getOperation", ROUTE_NO_BODY, feed_operation, SCHEDULER},
 	{HTTP_GET, "/v1/operations/{id}/stream", "streamOperation", ROUTE_NO_BODY,
 	 feed_operation_stream, SCHEDULER},
-	{HTTP_GET, "/v1/events", "listEvents", ROUTE_NO_BODY, feed_events, SCHEDULER},
+	{HTTP_GET, "/v1/events", "listEvents", ROUTE_NO_BODY, events_list, SCHEDULER},
 	{HTTP_GET, "/v1/events/stream", "streamEvents", ROUTE_NO_BODY, feed_events_stream,
 	 SCHEDULER},
 	{HTTP_GET, "/v1/images", "listImages", ROUTE_NO_BODY, images_list, RUNTIME},

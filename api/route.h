@@ -71,11 +71,12 @@ void logs_replica(struct call *call);
 void logs_target(struct call *call);
 /* exec.c */
 void exec_open(struct call *call);
+/* events.c */
+void events_list(struct call *call);
 /* feed.c */
 void feed_operations(struct call *call);
 void feed_operation(struct call *call);
 void feed_operation_stream(struct call *call);
-void feed_events(struct call *call);
 void feed_events_stream(struct call *call);
 /* images.c */
 void images_list(struct call *call);

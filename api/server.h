@@ -40,8 +40,9 @@ struct server {
 	struct list logs;   /* log streams: api/logs.h */
 	struct list spools; /* uploads that wait for a file: api/upload.h */
 	uint64_t spool_id;
-	size_t paging; /* streams that hold a page of old events */
-	bool lacked;   /* a list was cut for want of memory since this was cleared */
+	size_t paging;     /* streams that hold a page of old events */
+	size_t event_asks; /* under way to other nodes: api/events.h */
+	bool lacked;       /* a list was cut for want of memory since this was cleared */
 	/* Of the process of each role whose tables have all been read, generation + 1. */
 	uint64_t whole[ROLES_];
 	struct list held; /* calls that wait: api/hold.h */

@@ -451,10 +451,11 @@ view_operation(struct json *j, const struct msg_operation *o)
 }
 
 void
-view_event(struct json *j, const struct msg_event *e)
+view_event(struct json *j, const char *node, const struct msg_event *e)
 {
 	json_object(j, NULL);
 	json_u64(j, "id", e->id);
+	json_text(j, "node", node[0] ? node : NULL);
 	view_time(j, "ts", e->wall_ns);
 	VIEW_TEXT(j, "type", e->type);
 	json_text(j, "severity", NAME_OF(severities, e->severity));

@@ -21,7 +21,8 @@ void view_deployment(struct json *j, struct server *s, const struct msg_deployme
 void view_service(struct json *j, struct server *server, const struct msg_service *s);
 void view_replica(struct json *j, const char *key, struct server *s, const struct msg_replica *r);
 void view_operation(struct json *j, const struct msg_operation *o);
-void view_event(struct json *j, const struct msg_event *e);
+/* node: whose it is; "" in no cluster. */
+void view_event(struct json *j, const char *node, const struct msg_event *e);
 void view_image(struct json *j, const struct msg_image *i);
 void view_certificate(struct json *j, const struct msg_certificate *c);
 void view_route(struct json *j, const struct msg_route *r);

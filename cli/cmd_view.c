@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `status`, `ps`, `events`, `image ls`: what the node tells, as a screen or as it is. */
+/* `status`, `ps`, `image ls`: what the node tells, as a screen or as it is. */
 #include "cli/cmd.h"
 
 #include <signal.h>
@@ -12,10 +12,7 @@
 #include "cli/client.h"
 #include "cli/render.h"
 #include "cli/target.h"
-#include "cli/when.h"
-#include "ring/events.h"
 #include "wire/json_read.h"
-#include "wire/sse.h"
 
 enum { WATCH_MS = 1000 };
 
@@ -220,148 +217,4 @@ int
 cmd_node_ls(struct cli *cli)
 {
 	return show_list(cli, "/v1/nodes", render_nodes);
-}
-
-/* ---- events ---- */
-
-static bool
-wanted(const struct cli *cli, const json_t *event, int64_t since_wall_ns)
-{
-	const char *type = cli->args.value[FLAG_TYPE];
-	const char *is = json_read_text(event, "type");
-	int64_t at = 0;
-
-	if (type && !events_filter(type, is))
-		return false;
-	text_untime(json_read_text(event, "ts"), &at);
-	return at >= since_wall_ns;
-}
-
-static void
-show_event(const struct cli *cli, const json_t *event, const char *text, size_t bytes)
-{
-	struct render r = how(cli);
-	struct buf out;
-
-	if (cli_machine(cli)) {
-		cli_out_json(cli, text, bytes);
-		if (cli->output == CLI_YAML)
-			printf("---\n");
-		return;
-	}
-	buf_init(&out, MEM_CLI, 64 << 10);
-	render_event(event, &r, &out);
-	cli_out_buf(&out);
-	buf_fini(&out);
-}
-
-/* An event stream to its end: 0 when the node ended it, -1 with err. */
-static int
-read_stream(const struct cli *cli, struct client *c, struct sse *sse, int64_t since_wall_ns,
-	    struct err *err)
-{
-	char data[8192];
-
-	for (;;) {
-		long n = client_read(c, data, sizeof(data), err);
-		size_t at = 0, used;
-
-		if (n <= 0)
-			return (int)n;
-		while (at < (size_t)n) {
-			enum sse_result r = sse_feed(sse, data + at, (size_t)n - at, &used);
-
-			at += used;
-			if (r == SSE_TOO_LONG)
-				return err_set(err, ERR_LIMIT, "an event is too long");
-			if (r != SSE_EVENT)
-				continue;
-			struct err ignored = {0};
-			json_t *event =
-				json_read_parse(buf_cstr(&sse->data), sse->data.length, &ignored);
-			if (event && wanted(cli, event, since_wall_ns))
-				show_event(cli, event, buf_cstr(&sse->data), sse->data.length);
-			json_read_free(event);
-		}
-		if (cli_flush(err) < 0)
-			return -1;
-	}
-}
-
-static int
-follow_events(const struct cli *cli, int64_t since_wall_ns)
-{
-	const struct timespec turn = {.tv_nsec = 250000000};
-	char last[SSE_NAME_BYTES] = "";
-	struct err err = {0};
-	int misses = 0;
-
-	for (;;) {
-		struct client c;
-		struct sse sse;
-		struct client_request request = {
-			.method = "GET",
-			.target = since_wall_ns ? "/v1/events/stream?since=0" : "/v1/events/stream",
-			.last_event_id = last[0] ? last : NULL};
-
-		err_clear(&err);
-		sse_init(&sse, MEM_CLI, 1 << 20);
-		int rc = client_open(&c, cli, &request, &err);
-		if (rc == 0) {
-			misses = 0;
-			rc = read_stream(cli, &c, &sse, since_wall_ns, &err);
-		}
-		if (sse.id[0])
-			text_copy(last, sizeof(last), sse.id);
-		client_close(&c);
-		sse_fini(&sse);
-		if (rc < 0 && (err.kind != ERR_UNREACHABLE || ++misses > 40))
-			return cli_fail(cli, &err);
-		nanosleep(&turn, NULL);
-	}
-}
-
-int
-cmd_events(struct cli *cli)
-{
-	struct err err = {0};
-	struct buf answer;
-	int64_t since = 0;
-	int status = 0;
-
-	if (cli->args.given[FLAG_TYPE] && events_filter_check(cli->args.value[FLAG_TYPE], &err) < 0)
-		return cli_fail(cli, &err);
-	if (cli->args.given[FLAG_SINCE] &&
-	    when_parse(cli->args.value[FLAG_SINCE], world_wall_ns(), &since, &err) < 0)
-		return cli_fail(cli, &err);
-	if (cli->args.given[FLAG_FOLLOW])
-		return follow_events(cli, since);
-	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
-	json_t *root = NULL;
-	/* With a filter: all that the node can tell, and not the last ones of all kinds. */
-	bool filtered = since || cli->args.given[FLAG_TYPE];
-	if (client_get(cli, filtered ? "/v1/events?limit=1000" : "/v1/events", &answer, &err) < 0 ||
-	    !(root = json_read_parse(buf_cstr(&answer), answer.length, &err)))
-		status = cli_fail(cli, &err);
-	else if (cli_machine(cli) && !cli->args.given[FLAG_TYPE] && !since)
-		status = cli_out_json(cli, buf_cstr(&answer), answer.length);
-	const json_t *items = json_read_array(root, "items");
-	for (size_t i = 0; i < json_read_count(items); i++) {
-		const json_t *event = json_read_at(items, i);
-
-		if (!wanted(cli, event, since))
-			continue;
-		if (!cli_machine(cli)) {
-			show_event(cli, event, NULL, 0);
-		} else if (cli->args.given[FLAG_TYPE] || since) {
-			char *one = json_read_dump(event);
-
-			if (one)
-				show_event(cli, event, one, strlen(one));
-			mem_free(one);
-		}
-	}
-	json_read_free(root);
-	buf_fini(&answer);
-	return status;
 }

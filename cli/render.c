@@ -459,6 +459,10 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 		       sizeof(type));
 	render_put_safe(out, json_read_text(event, "ts"));
 	buf_puts(out, "  ");
+	if (json_read_text(event, "node")[0]) {
+		render_put_safe(out, json_read_text(event, "node"));
+		buf_puts(out, "  ");
+	}
 	grid_text(out, r->colour,
 		  strcmp(severity, "error") == 0  ? GRID_RED
 		  : strcmp(severity, "warn") == 0 ? GRID_YELLOW

@@ -171,9 +171,10 @@ enum msg_op {
 	MSG_OP_RESTORE, /* struct msg_restore, fd: the file; answer msg_restored */
 	MSG_OP_RECOVER, /* struct msg_recover, maybe a fd: keys; answer msg_recovered */
 	/* api -> scheduler: what another node has alone */
-	MSG_OP_FAR_LOGS, /* struct msg_far_logs, fd: stream */
-	MSG_OP_FAR_EXEC, /* struct msg_far_exec, fds: stream, the command (ring/words.h) */
-	MSG_OP_WHY,      /* struct msg_why_op; answer msg_why_answer, fd */
+	MSG_OP_FAR_LOGS,   /* struct msg_far_logs, fd: stream */
+	MSG_OP_FAR_EXEC,   /* struct msg_far_exec, fds: stream, the command (ring/words.h) */
+	MSG_OP_WHY,        /* struct msg_why_op; answer msg_why_answer, fd */
+	MSG_OP_FAR_EVENTS, /* struct msg_far_events; answer as MSG_OP_EVENTS, as much as fits */
 };
 
 #endif

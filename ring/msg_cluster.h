@@ -261,6 +261,13 @@ struct msg_far_logs { /* fd: the stream */
 	uint32_t pad_;
 	struct msg_logs logs;
 };
+struct msg_far_events { /* of that node alone, with its ids */
+	uint32_t node;
+	uint32_t wait; /* an answer comes when there are some, or after a while without */
+	uint64_t since;
+	uint32_t limit;
+	uint32_t pad_;
+};
 struct msg_far_exec { /* fds: the stream, the command (ring/words.h) */
 	uint32_t node;
 	uint32_t pad_;

@@ -365,6 +365,7 @@ tick(uv_timer_t *timer)
 		cluster_facts_put(c);
 		cluster_voters_tick(c, now);
 		cluster_mesh_look(c);
+		cluster_far_tick(c, now);
 		look_after_rows(c);
 	}
 	cluster_publish_metrics(c);
@@ -490,7 +491,7 @@ cluster_asked(uint16_t op)
 {
 	return (op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT) ||
 	       (op >= MSG_OP_BACKUP && op <= MSG_OP_RECOVER) || op == MSG_OP_FAR_LOGS ||
-	       op == MSG_OP_FAR_EXEC || op == MSG_OP_WHY;
+	       op == MSG_OP_FAR_EXEC || op == MSG_OP_WHY || op == MSG_OP_FAR_EVENTS;
 }
 
 void
@@ -527,6 +528,7 @@ cluster_request(struct cluster *c, const struct station_request *q, const void *
 	case MSG_OP_FAR_LOGS:
 	case MSG_OP_FAR_EXEC:
 	case MSG_OP_WHY:
+	case MSG_OP_FAR_EVENTS:
 		cluster_far_request(c, q, body, bytes, fds, count);
 		break;
 	default:

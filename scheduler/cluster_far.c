@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What one node has alone, for the others: logs and commands of its replicas, why nodes do not take
- * a service, which its conductor knows, and room for a run (cluster_run.c). api asks its own
+ * a service, which its conductor knows, its events (cluster_events.c), and room for a run
+ * (cluster_run.c). api asks its own
  * scheduler, which asks the other node's over a channel of its own (far_line.h); that one asks its
  * runtime, as its own api would.
  *
@@ -23,6 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "ring/words.h"
 #include "scheduler/far_line.h"
 #include "scheduler/placing.h"
@@ -32,6 +34,7 @@ enum {
 	SERVES_MAX = 192, /* for all other nodes */
 	SERVES_OF_NODE_MAX = 64,
 	RUNTIME_MS = 8000,
+	EVENTS_WAIT_MS = 8000, /* less than FAR_LINE_FIRST_MS */
 	WHY_ROWS_MAX = 1024,
 	WHY_BYTES_MAX = WHY_ROWS_MAX * sizeof(struct msg_why),
 	SINCE_BYTES = 40,
@@ -107,6 +110,7 @@ struct ask {
 	bool answered, busy;
 	uint64_t service; /* of a WHY; else 0 */
 	bool run;         /* of a RUN */
+	bool events;      /* of an EVENTS */
 	int stream;       /* -1: handed over, or none */
 	struct buf call;
 };
@@ -186,6 +190,19 @@ take_why(struct ask *a, const void *data, size_t bytes)
 	ask_end(a);
 }
 
+static int
+take_events(struct ask *a, const void *data, size_t bytes, struct err *err)
+{
+	defer_close int fd = cluster_events_take(data, bytes, err);
+
+	if (fd < 0)
+		return -1;
+	a->answered = true;
+	cluster_answer(a->c, &a->request, NULL, 0, &fd, 1);
+	ask_end(a);
+	return 0;
+}
+
 static void
 ask_first(void *arg, const struct far_frame *f)
 {
@@ -199,11 +216,14 @@ ask_first(void *arg, const struct far_frame *f)
 		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
 	if (!err.kind && a->service) {
 		take_why(a, rest, bytes);
+	} else if (!err.kind && a->events && take_events(a, rest, bytes, &err) == 0) {
+		; /* it is over */
 	} else if (!err.kind && a->run &&
 		   cluster_run_take(a->c, &a->request, a->node, rest, bytes, &err) == 0) {
 		a->answered = true;
 		ask_end(a);
-	} else if (!err.kind && !a->run && far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
+	} else if (!err.kind && !a->run && !a->events &&
+		   far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
 		if (!a->answered)
 			cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
 		a->answered = true;
@@ -292,6 +312,7 @@ cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t nod
 	*a = (struct ask){.c = c, .node = node, .request = *q, .stream = stream};
 	a->service = call->what == FAR_WHY ? call->service : 0;
 	a->run = call->what == FAR_RUN;
+	a->events = call->what == FAR_EVENTS;
 	list_init(&a->link);
 	list_push(&c->asks, &a->link);
 	c->asks_count++;
@@ -352,6 +373,7 @@ cluster_far_request(struct cluster *c, const struct station_request *q, const vo
 	const struct msg_far_logs *logs = body;
 	const struct msg_far_exec *exec = body;
 	const struct msg_why_op *why = body;
+	const struct msg_far_events *events = body;
 
 	if (q->op == MSG_OP_FAR_LOGS && bytes == sizeof(*logs) && count == 1) {
 		const struct far_call call = {.what = FAR_LOGS, .logs = logs->logs};
@@ -360,6 +382,13 @@ cluster_far_request(struct cluster *c, const struct station_request *q, const vo
 	} else if (q->op == MSG_OP_FAR_EXEC && bytes == sizeof(*exec) && count == 2 &&
 		   MSG_OK(exec->exec.user) && MSG_OK(exec->exec.workdir)) {
 		ask_exec(c, q, exec, fds);
+	} else if (q->op == MSG_OP_FAR_EVENTS && bytes == sizeof(*events)) {
+		const struct far_call call = {
+			.what = FAR_EVENTS,
+			.wait = events->wait != 0,
+			.events = {.since = events->since, .limit = events->limit}};
+
+		cluster_far_ask(c, q, events->node, &call, -1);
 	} else if (q->op == MSG_OP_WHY && bytes == sizeof(*why) && why->service) {
 		ask_why(c, q, why->service);
 	} else {
@@ -376,6 +405,8 @@ struct served {
 	uint32_t node;
 	int stream; /* ours, while the runtime is asked */
 	bool asked, busy;
+	uint64_t wait_until_ns; /* for events; 0: it does not */
+	struct msg_events_op events;
 };
 
 static void
@@ -508,6 +539,35 @@ serve_run(struct served *s, const struct far_call *call)
 }
 
 static void
+serve_events(struct served *s)
+{
+	struct err err = {0};
+	struct buf out;
+
+	s->wait_until_ns = 0;
+	buf_init(&out, MEM_SCHEDULER, FAR_ANSWER_MAX - 64);
+	if (cluster_events_give(s->c, &s->events, &out, &err) == 0)
+		served_last(s, NULL, &out);
+	else
+		served_refuse(s, &err);
+	buf_fini(&out);
+}
+
+void
+cluster_far_tick(struct cluster *c, uint64_t now_ns)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &c->serves) {
+		struct served *s = container_of(it, struct served, link);
+
+		if (s->wait_until_ns && s->line &&
+		    (now_ns >= s->wait_until_ns || cluster_events_has(c, s->events.since)))
+			serve_events(s);
+	}
+}
+
+static void
 serve_why(struct served *s, uint64_t service)
 {
 	struct buf rows, out;
@@ -548,6 +608,13 @@ served_first(void *arg, const struct far_frame *f)
 		return;
 	case FAR_RUN:
 		serve_run(s, &call);
+		return;
+	case FAR_EVENTS:
+		s->events = call.events;
+		if (call.wait && !cluster_events_has(s->c, call.events.since))
+			s->wait_until_ns = world_mono_ns() + (uint64_t)EVENTS_WAIT_MS * 1000000;
+		else
+			serve_events(s);
 		return;
 	default:
 		err_set(&err, ERR_UNSUPPORTED, "%s is of an older version and cannot do this",

@@ -339,7 +339,7 @@ void cluster_order_publish(struct cluster *c);
 
 /* ---- cluster_far.c ---- */
 
-/* FAR_LOGS, FAR_EXEC, WHY. */
+/* FAR_LOGS, FAR_EXEC, WHY, FAR_EVENTS. */
 void cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
 			 size_t bytes, int *fds, size_t count);
 void cluster_far_channel(void *arg, struct channel *channel);
@@ -349,6 +349,18 @@ void cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_
 /* It is sent away, or has left. */
 void cluster_far_part(struct cluster *c, uint32_t node);
 void cluster_far_end(struct cluster *c);
+/* Whoever waits for events. */
+void cluster_far_tick(struct cluster *c, uint64_t now_ns);
+
+/* ---- cluster_events.c ---- */
+
+/* There are some above that id. */
+bool cluster_events_has(const struct cluster *c, uint64_t since);
+/* As they are sent, the newest that fit. */
+int cluster_events_give(struct cluster *c, const struct msg_events_op *op, struct buf *out,
+			struct err *err) MUST_CHECK;
+/* What another node sent, as a sealed file of struct msg_event; -1. */
+int cluster_events_take(const void *data, size_t bytes, struct err *err) MUST_CHECK;
 
 /* ---- cluster_run.c ---- */
 

@@ -135,6 +135,11 @@ far_wire_put_call(struct buf *out, const struct far_call *c)
 	case FAR_RUN:
 		put_run(out, c);
 		break;
+	case FAR_EVENTS:
+		buf_u64(out, c->events.since);
+		buf_u32(out, c->events.limit);
+		buf_u8(out, c->wait);
+		break;
 	}
 	end(out, begun);
 }
@@ -217,6 +222,11 @@ far_wire_get_call(const void *data, size_t bytes, struct far_call *out)
 		if (!get_run(&in, out))
 			return false;
 		break;
+	case FAR_EVENTS:
+		out->events.since = cursor_u64(&in);
+		out->events.limit = cursor_u32(&in);
+		out->wait = cursor_u8(&in) != 0;
+		break;
 	default:
 		return true;
 	}
@@ -274,6 +284,73 @@ far_wire_next_why(struct cursor *in, struct msg_why *out, bool *bad)
 	out->memory_free_bytes = cursor_u64(in);
 	*bad = !good || !store_wire_get_text(in, out->text, sizeof(out->text)) || !cursor_ok(in);
 	return !*bad;
+}
+
+static void
+put_reason(struct buf *out, const struct msg_reason *r)
+{
+	buf_u32(out, r->kind);
+	if (!r->kind)
+		return;
+	buf_u32(out, r->code);
+	buf_text(out, r->what);
+	buf_text(out, r->why);
+	buf_text(out, r->why2);
+	buf_text(out, r->fix);
+}
+
+void
+far_wire_put_event(struct buf *out, const struct msg_event *e)
+{
+	buf_u64(out, e->id);
+	buf_u64(out, (uint64_t)e->wall_ns);
+	buf_text(out, e->type);
+	buf_text(out, e->deployment);
+	buf_text(out, e->service);
+	buf_u32(out, e->index);
+	buf_u32(out, e->revision);
+	buf_u64(out, e->replica);
+	buf_u64(out, e->operation);
+	buf_u32(out, e->severity);
+	buf_text(out, e->text);
+	put_reason(out, &e->reason);
+}
+
+#define GET_TEXT(in, field) store_wire_get_text((in), (field), sizeof(field))
+
+static bool
+get_reason(struct cursor *in, struct msg_reason *r)
+{
+	r->kind = cursor_u32(in);
+	if (!r->kind)
+		return true;
+	r->code = cursor_u32(in);
+	return r->kind < ERR_KINDS_ && GET_TEXT(in, r->what) && GET_TEXT(in, r->why) &&
+	       GET_TEXT(in, r->why2) && GET_TEXT(in, r->fix);
+}
+
+static bool
+get_event(struct cursor *in, struct msg_event *out)
+{
+	out->id = cursor_u64(in);
+	out->wall_ns = (int64_t)cursor_u64(in);
+	if (!GET_TEXT(in, out->type) || !GET_TEXT(in, out->deployment) ||
+	    !GET_TEXT(in, out->service))
+		return false;
+	out->index = cursor_u32(in);
+	out->revision = cursor_u32(in);
+	out->replica = cursor_u64(in);
+	out->operation = cursor_u64(in);
+	out->severity = cursor_u32(in);
+	return GET_TEXT(in, out->text) && get_reason(in, &out->reason) && cursor_ok(in) && out->id;
+}
+
+bool
+far_wire_next_event(struct cursor *in, struct msg_event *out, bool *bad)
+{
+	*out = (struct msg_event){0};
+	*bad = cursor_left(in) > 0 && !get_event(in, out);
+	return !*bad && out->id;
 }
 
 void

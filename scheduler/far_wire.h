@@ -5,7 +5,7 @@
 /*
  * What two nodes say to each other on a channel of kind CHANNEL_CALL, on which one asks the other
  * for something of that one alone: the log of a replica, a command in it, why nodes do not take a
- * service, a run of a job. Frames of
+ * service, a run of a job, its events. Frames of
  *
  *   u8 kind, u8 0, u16 0, u32 length of what follows, body
  *
@@ -17,9 +17,10 @@
  *                   blob of the command (ring/words.h)
  *             WHY   u64 service
  *             RUN   u32 uid of who asks, u32 argc, text deployment, text service, blob of the words
+ *             EVENTS u64 since, u32 limit, u8 wait
  *           A later version adds fields at the end; an older one passes over them.
  *   ANSWER  of who was asked, its first one: an error or none (store_wire_put_err), then for WHY
- *           the rows, for RUN the run. After an error nothing follows.
+ *           and EVENTS the rows, for RUN the run. After an error nothing follows.
  *   DATA    whole frames of ring/msg.h: to the one that was asked input, sizes and signals, back
  *           output, the exit or lines.
  *   END     nothing more comes from this side.
@@ -41,7 +42,7 @@
 #include "ring/words.h"
 
 enum far_kind { FAR_CALL = 1, FAR_ANSWER, FAR_DATA, FAR_END, FAR_ALIVE };
-enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY, FAR_RUN };
+enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY, FAR_RUN, FAR_EVENTS };
 
 enum {
 	FAR_VERSION = 1,
@@ -71,6 +72,8 @@ struct far_call {
 	uint64_t service;            /* of WHY */
 	struct msg_target_op target; /* of RUN: names and who_uid */
 	uint32_t argc;               /* of RUN, may be 0 */
+	struct msg_events_op events; /* of EVENTS */
+	bool wait;                   /* of EVENTS: for some above `since` */
 };
 
 /* A whole frame. */
@@ -88,6 +91,13 @@ bool far_wire_get_answer(const void *data, size_t bytes, struct err *err_out, co
 void far_wire_put_why(struct buf *out, const struct msg_why *row);
 /* False: no further one, or not what a node writes: then *bad is set. */
 bool far_wire_next_why(struct cursor *in, struct msg_why *out, bool *bad);
+
+/* Rows of an EVENTS, one after the other: u64 id, i64 time, texts type, deployment, service, u32
+ * index, u32 revision, u64 replica, u64 operation, u32 severity, text, u32 kind of the reason, and
+ * if that is not 0: u32 code, texts what, why, why2, fix. */
+void far_wire_put_event(struct buf *out, const struct msg_event *e);
+/* False: no further one, or not what a node writes: then *bad is set. */
+bool far_wire_next_event(struct cursor *in, struct msg_event *out, bool *bad);
 
 /* Of a RUN: u64 id, u32 number, blob of what its node says of it by gossip (tidings.h). */
 void far_wire_put_run(struct buf *out, const struct msg_run_answer *run, const void *tidings,

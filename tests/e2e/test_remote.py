@@ -35,12 +35,12 @@ def start(node, *args, **options):
 
 
 class Follow:
-    """`logs -f`, into a file."""
+    """`logs -f`, or `events -f`, into a file."""
 
-    def __init__(self, node, *args):
+    def __init__(self, node, *args, command="logs"):
         self.path = os.path.join(node.folder, f"follow.{time.monotonic_ns()}")
         with open(self.path, "wb") as f:
-            self.process = start(node, "logs", "-f", *args, stdout=f, stderr=subprocess.STDOUT)
+            self.process = start(node, command, "-f", *args, stdout=f, stderr=subprocess.STDOUT)
 
     def lines(self):
         with open(self.path, encoding="utf-8", errors="replace") as f:
@@ -163,6 +163,29 @@ def test_logs():
         wait_for(lambda: any(r["name"] == far and r["restarts"] and r["state"] == "ready"
                              for r in c[0].get("/v1/replicas")["items"]), "it is started again")
         check("the-first-life" in c[0].cli("logs", "--previous", far).stdout, "--previous")
+        what_all_said(c)
+
+
+def what_all_said(c):
+    """Events of both nodes from each: by time; of one alone with its name."""
+    for node in c.nodes:
+        answer = node.get("/v1/events?limit=1000")
+        times = [e["ts"] for e in answer["items"]]
+        equal(times, sorted(times))
+        equal(answer["away"], [])
+        for name in ("edge-1", "edge-2"):
+            check(any(e["node"] == name and e["type"] == "replica.ready" for e in answer["items"]), name, answer)
+        for other in c.nodes:
+            own = other.get("/v1/events?since=0&limit=1000")["items"]
+            wait_for(lambda own=own, node=node, other=other: own == node.get(f"/v1/events?node={other.label}&limit=1000")["items"][:len(own)],
+                     f"{node.label} tells what {other.label} said")
+            lines = node.cli("events", "--node", other.label, "--type", "replica.ready").stdout.splitlines()
+            check(lines and all(f"  {other.label}  replica.ready  shop/web." in line for line in lines), lines)
+    check("no node" in c[0].cli("events", "--node", "edge-9", status=4).stderr)
+    f = Follow(c[0], "--since", "1h", "--node", "edge-2", command="events")
+    f.wait("edge-2  replica.ready  shop/web.")
+    f.end()
+    check(not any("  edge-1  " in line for line in f.lines()), f.lines())
 
 
 def rss(node, role):
@@ -219,6 +242,9 @@ def test_a_cut():
         p = start(c[0], "exec", far, "--", "sh", "-c", "echo there; exec sleep 987", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                   text=True)
         equal(p.stdout.readline(), "there\n")
+        e = Follow(c[0], "--since", "1h", command="events")
+        e.wait("edge-1  replica.ready  shop/web.")
+        e.wait("edge-2  replica.ready  shop/web.")
         c.partition(c[0], c[1])
         f.wait("it goes on when that is back")
         out, err = p.communicate(timeout=60)
@@ -230,8 +256,17 @@ def test_a_cut():
         # Nobody waits for a node that is known to be away.
         wait_for(lambda: c[0].nodes()["edge-2"]["state"] == "unreachable", "it is known")
         say(c[1], far, "meanwhile")
+        # What the other one said cannot be had, and that is said; it comes when it is back, and what it said comes then, once.
+        e.wait("edge-2 is left out: ")
+        r = c[0].cli("events")
+        check("edge-2 is left out: " in r.stderr and "  edge-1  node.dead" in r.stdout, r.stderr, r.stdout)
+        check("edge-2 is not reachable" in c[0].cli("events", "--node", "edge-2", status=8).stderr)
         c.heal()
         c.wait_all_ready()
+        e.wait("  edge-2  node.dead")
+        e.end()
+        equal(len([line for line in e.lines() if "  edge-2  node.dead" in line]), 1)
+        equal(len(set(e.lines())), len(e.lines()))
         say(c[1], far, "after")
         if any(r[0] == far and r[1] == "edge-2" for r in c[1].replicas()):
             f.wait("after")
@@ -293,7 +328,7 @@ def events(c, kind):
 
 def node_events(node):
     with contextlib.suppress(zl.Failure, OSError):
-        return node.get("/v1/events")["items"]
+        return node.get("/v1/events?since=0")["items"]
     return []
 
 

@@ -196,6 +196,30 @@ answer_events(struct station *st, const struct station_request *r, const struct 
 	fd_close(&fd);
 }
 
+/* edge-2 said something before this node's first event and something with its second. */
+static void
+answer_far_events(struct station *st, const struct station_request *r,
+		  const struct msg_far_events *op)
+{
+	struct msg_event list[2];
+	struct err err = {0};
+
+	if (op->node != 20 || atomic_load(&rig_control->away)) {
+		err_set(&err, ERR_UNREACHABLE, "edge-2 is not reachable");
+		station_answer_err(st, r, &err);
+		return;
+	}
+	if (op->wait)
+		return; /* nothing comes */
+	for (uint64_t i = 0; i < 2; i++) {
+		make_event(41 + i, &list[i]);
+		list[i].wall_ns = 1000000000 + (i ? 2 : 0);
+	}
+	int fd = fd_memfd_sealed("events", list, sizeof(list));
+	station_answer(st, r, NULL, 0, &fd, 1);
+	fd_close(&fd);
+}
+
 /* A node that remembers what it was told before as its zone: "label gpu, ". */
 static void
 answer_member(struct station *st, const struct station_request *r, const struct msg_node_op *op)
@@ -265,6 +289,9 @@ scheduler_request(struct station *st, const struct station_request *r, const voi
 	switch (r->op) {
 	case MSG_OP_EVENTS:
 		answer_events(st, r, body);
+		return;
+	case MSG_OP_FAR_EVENTS:
+		answer_far_events(st, r, body);
 		return;
 	case MSG_OP_APPLY:
 		if (apply->has_expect && apply->expect_revision != 1) {

@@ -16,6 +16,7 @@ enum { RIG_ANSWER_BYTES = 1 << 20 };
 struct rig_control {
 	pid_t api;
 	atomic_bool listens; /* the scheduler has not heard everything */
+	atomic_bool away;    /* edge-2 cannot be asked */
 	uint64_t hold_ms;
 };
 

@@ -203,6 +203,60 @@ test_streams(void **state)
 	assert_true(rig_has("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
+static bool
+in_order(const char *const *texts, size_t count)
+{
+	const char *at = rig_answer;
+
+	for (size_t i = 0; i < count && at; i++)
+		at = strstr(at, texts[i]);
+	return at != NULL;
+}
+
+/* Of all nodes by time, of one by its name, and who is away. */
+static void
+test_events_of_all_nodes(void **state)
+{
+	static const char *const order[] = {
+		"{\"id\":41,\"node\":\"edge-2\"", "{\"id\":1,\"node\":\"edge-1\"",
+		"{\"id\":2,\"node\":\"edge-1\"",  "{\"id\":42,\"node\":\"edge-2\"",
+		"{\"id\":3,\"node\":\"edge-1\"",  "\"away\":[]"};
+	static const char late[] = "GET /v1/events/stream?after=1970-01-01T00:00:01.000000001Z "
+				   "HTTP/1.1\r\nhost: x\r\n\r\n";
+	static const char one[] = "GET /v1/events/stream?after=1970-01-01T00:00:01Z&node=edge-2 "
+				  "HTTP/1.1\r\nhost: x\r\nlast-event-id: 0\r\n\r\n";
+	static const char away[] = "event: away\ndata: {\"node\":\"edge-2\",\"reason\":{";
+
+	(void)state;
+	rig_wait_ready();
+	assert_int_equal(rig_ask("GET", "/v1/events", "", NULL), 200);
+	assert_true(in_order(order, sizeof(order) / sizeof(order[0])));
+	/* The newest of all; ids are of one node. */
+	assert_int_equal(rig_ask("GET", "/v1/events?limit=1", "", NULL), 200);
+	assert_false(rig_has("edge-2"));
+	assert_int_equal(rig_ask("GET", "/v1/events?since=0", "", NULL), 200);
+	assert_false(rig_has("edge-2"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-1", "", NULL), 200);
+	assert_true(rig_has("\"id\":3,") && !rig_has("edge-2"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2", "", NULL), 200);
+	assert_true(rig_has("\"newest\":42") && !rig_has("edge-1"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-3", "", NULL), 404);
+	/* As they come. */
+	assert_int_equal(rig_talk(late, strlen(late), "\"id\":42,"), 200);
+	assert_false(rig_has("\"id\":41,") || rig_has("id: 42"));
+	assert_int_equal(rig_talk(one, strlen(one), "\"id\":42,"), 200);
+	assert_true(rig_has("\"id\":42,") && !rig_has("edge-1"));
+	/* One that is away is named and left out. */
+	atomic_store(&rig_control->away, true);
+	assert_int_equal(rig_ask("GET", "/v1/events", "", NULL), 200);
+	assert_true(rig_has("\"away\":[{\"node\":\"edge-2\",\"reason\":{") &&
+		    rig_has("edge-2 is not reachable") && rig_has("\"id\":1,") && !rig_has(":42,"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2", "", NULL), 503);
+	assert_int_equal(rig_talk(late, strlen(late), away), 200);
+	assert_true(rig_has(away));
+	atomic_store(&rig_control->away, false);
+}
+
 /* Without memory an answer is whole, an error, or cut; never a list that lacks something. */
 static void
 test_memory_runs_out(void **state)
@@ -399,11 +453,17 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_openapi),         cmocka_unit_test(test_views),
-		cmocka_unit_test(test_changes),         cmocka_unit_test(test_streams),
-		cmocka_unit_test(test_nodes),           cmocka_unit_test(test_cluster),
-		cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_logs_without_memory),
-		cmocka_unit_test(test_hostile),         cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_openapi),
+		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_events_of_all_nodes),
+		cmocka_unit_test(test_nodes),
+		cmocka_unit_test(test_cluster),
+		cmocka_unit_test(test_memory_runs_out),
+		cmocka_unit_test(test_logs_without_memory),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_keep_alive),
 	};
 
 	if (getuid() != 0) {

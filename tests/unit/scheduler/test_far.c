@@ -52,6 +52,7 @@ test_calls_come_back(void **state)
 		 .words = words,
 		 .words_bytes = sizeof(words)},
 		{.what = FAR_RUN, .target = {.deployment = "shop", .service = "tidy"}, .words = ""},
+		{.what = FAR_EVENTS, .wait = true, .events = {.since = 77, .limit = 1000}},
 	};
 	struct far_frame f;
 	struct far_call c;
@@ -72,6 +73,8 @@ test_calls_come_back(void **state)
 		assert_memory_equal(&c.exec, &calls[i].exec, sizeof(c.exec));
 		assert_int_equal(c.service, calls[i].service);
 		assert_int_equal(c.argc, calls[i].argc);
+		assert_int_equal(c.wait, calls[i].wait);
+		assert_memory_equal(&c.events, &calls[i].events, sizeof(c.events));
 		assert_memory_equal(&c.target, &calls[i].target, sizeof(c.target));
 		assert_int_equal(c.words_bytes, calls[i].words_bytes);
 		if (c.words_bytes)
@@ -189,6 +192,56 @@ put_frame(struct buf *b, enum msg_frame type, const void *data, size_t bytes)
 	buf_u8(b, 0);
 	buf_u16(b, 0);
 	buf_blob(b, data, bytes);
+}
+
+static void
+test_events_come_back(void **state)
+{
+	const struct msg_event events[] = {
+		{.id = 7, .wall_ns = 1, .type = "node.dead", .text = "edge-3 is dead"},
+		{.id = 8,
+		 .wall_ns = -2,
+		 .type = "replica.exited",
+		 .deployment = "shop",
+		 .service = "web",
+		 .index = 3,
+		 .revision = 4,
+		 .replica = 5,
+		 .operation = 6,
+		 .severity = 2,
+		 .text = "web.3",
+		 .reason = {ERR_CONFLICT, 9, "it ended", "exit 1", "again", "look"}},
+	};
+	struct msg_event e;
+	struct cursor in;
+	struct buf b;
+	bool bad;
+
+	(void)state;
+	buf_init(&b, MEM_SCHEDULER, FAR_ANSWER_MAX);
+	for (size_t i = 0; i < 2; i++)
+		far_wire_put_event(&b, &events[i]);
+	cursor_init(&in, b.data, b.length);
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(far_wire_next_event(&in, &e, &bad));
+		assert_memory_equal(&e, &events[i], sizeof(e));
+	}
+	assert_false(far_wire_next_event(&in, &e, &bad));
+	assert_false(bad);
+	/* Cut short anywhere within the second. */
+	cursor_init(&in, b.data, b.length);
+	assert_true(far_wire_next_event(&in, &e, &bad));
+	size_t first = b.length - cursor_left(&in);
+	for (size_t n = first + 1; n < b.length; n++) {
+		cursor_init(&in, b.data + first, n - first);
+		assert_false(far_wire_next_event(&in, &e, &bad));
+		assert_true(bad);
+	}
+	b.data[0] = 0; /* no id */
+	cursor_init(&in, b.data, b.length);
+	assert_false(far_wire_next_event(&in, &e, &bad));
+	assert_true(bad);
+	buf_fini(&b);
 }
 
 static void
@@ -774,6 +827,7 @@ main(void)
 		cmocka_unit_test(test_calls_come_back),
 		cmocka_unit_test(test_calls_that_are_none),
 		cmocka_unit_test(test_answers_come_back),
+		cmocka_unit_test(test_events_come_back),
 		cmocka_unit_test(test_what_may_pass),
 		cmocka_unit_test(test_both_ways_and_the_end),
 		cmocka_unit_test(test_a_slow_reader),

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `events`: what changed, on all nodes of the cluster. A node that cannot be asked is named on
+ * standard error, and left out until it is back. A stream that breaks is gone on with: this node's
+ * from the last id, the others' from the newest time that was seen.
+ */
+#include "cli/cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/text.h"
+#include "base/world.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/render.h"
+#include "cli/when.h"
+#include "ring/events.h"
+#include "wire/json_read.h"
+#include "wire/sse.h"
+
+enum { TARGET_BYTES = 256, TIME_BYTES = 40 };
+
+struct events {
+	const struct cli *cli;
+	int64_t since_wall_ns;
+	char node[80];             /* of the query: "&node=NAME"; "" all */
+	char last[SSE_NAME_BYTES]; /* id of this node's newest event; "" not known */
+	int64_t newest_wall_ns;    /* of all nodes' */
+};
+
+static bool
+is_filtered(const struct events *e)
+{
+	return e->since_wall_ns || e->cli->args.given[FLAG_TYPE];
+}
+
+static bool
+is_wanted(struct events *e, const json_t *event)
+{
+	const char *type = e->cli->args.value[FLAG_TYPE];
+	const char *is = json_read_text(event, "type");
+	int64_t at = 0;
+
+	text_untime(json_read_text(event, "ts"), &at);
+	if (at > e->newest_wall_ns)
+		e->newest_wall_ns = at;
+	return !(type && !events_filter(type, is)) && at >= e->since_wall_ns;
+}
+
+static void
+show(const struct events *e, const json_t *event, const char *text, size_t bytes)
+{
+	struct render r = {.now_wall_ns = world_wall_ns(), .colour = e->cli->colour_out};
+	struct buf out;
+
+	if (cli_machine(e->cli)) {
+		cli_out_json(e->cli, text, bytes);
+		if (e->cli->output == CLI_YAML)
+			printf("---\n");
+		return;
+	}
+	buf_init(&out, MEM_CLI, 64 << 10);
+	render_event(event, &r, &out);
+	cli_out_buf(&out);
+	buf_fini(&out);
+}
+
+static void
+show_away(const json_t *away)
+{
+	const json_t *reason = json_read_get(away, "reason");
+	const char *why = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
+	const char *node = json_read_text(away, "node");
+	struct buf out;
+
+	buf_init(&out, MEM_CLI, 4096);
+	render_put_safe(&out, node[0] ? node : "the cluster");
+	buf_puts(&out, node[0] ? " is left out: " : " is not here as a whole: ");
+	render_put_safe(&out, json_read_text(reason, "what"));
+	if (why[0]) {
+		buf_puts(&out, ": ");
+		render_put_safe(&out, why);
+	}
+	fprintf(stderr, "zlayer: %s\n", buf_cstr(&out));
+	buf_fini(&out);
+}
+
+static void
+show_lost(const json_t *lost)
+{
+	struct buf out;
+
+	buf_init(&out, MEM_CLI, 4096);
+	render_put_safe(&out, json_read_text(lost, "node"));
+	fprintf(stderr, "zlayer: events are lost, with ids from %lld to %lld%s%s\n",
+		(long long)json_read_int(lost, "from"), (long long)json_read_int(lost, "to"),
+		out.length ? ", of " : "", out.length ? buf_cstr(&out) : "");
+	buf_fini(&out);
+}
+
+/* ---- a stream ---- */
+
+static void
+take_message(struct events *e, struct sse *sse)
+{
+	struct err ignored = {0};
+	const char *text = buf_cstr(&sse->data);
+	json_t *message = json_read_parse(text, sse->data.length, &ignored);
+
+	if (message && strcmp(sse->event, "away") == 0)
+		show_away(message);
+	else if (message && strcmp(sse->event, "lost") == 0)
+		show_lost(message);
+	else if (message && is_wanted(e, message))
+		show(e, message, text, sse->data.length);
+	json_read_free(message);
+}
+
+/* To its end: 0 when the node ended it, -1 with err. */
+static int
+read_stream(struct events *e, struct client *c, struct sse *sse, struct err *err)
+{
+	char data[8192];
+
+	for (;;) {
+		long n = client_read(c, data, sizeof(data), err);
+		size_t at = 0, used;
+
+		if (n <= 0)
+			return (int)n;
+		while (at < (size_t)n) {
+			enum sse_result r = sse_feed(sse, data + at, (size_t)n - at, &used);
+
+			at += used;
+			if (r == SSE_TOO_LONG)
+				return err_set(err, ERR_LIMIT, "an event is too long");
+			if (r == SSE_EVENT)
+				take_message(e, sse);
+		}
+		if (cli_flush(err) < 0)
+			return -1;
+	}
+}
+
+static void
+target_of_stream(const struct events *e, char out[TARGET_BYTES])
+{
+	char time[TIME_BYTES] = "";
+
+	if (e->newest_wall_ns)
+		text_time(e->newest_wall_ns, 9, time, sizeof(time));
+	text_format(out, TARGET_BYTES, "/v1/events/stream?%s%s%s", time[0] ? "after=" : "", time,
+		    e->node);
+}
+
+static int
+follow(struct events *e)
+{
+	const struct timespec turn = {.tv_nsec = 250000000};
+	char target[TARGET_BYTES];
+	struct err err = {0};
+	int misses = 0;
+
+	for (;;) {
+		struct client c;
+		struct sse sse;
+		struct client_request request = {.method = "GET",
+						 .target = target,
+						 .last_event_id = e->last[0] ? e->last : NULL};
+
+		target_of_stream(e, target);
+		err_clear(&err);
+		sse_init(&sse, MEM_CLI, 1 << 20);
+		int rc = client_open(&c, e->cli, &request, &err);
+		if (rc == 0) {
+			misses = 0;
+			rc = read_stream(e, &c, &sse, &err);
+		}
+		if (sse.id[0])
+			text_copy(e->last, sizeof(e->last), sse.id);
+		client_close(&c);
+		sse_fini(&sse);
+		if (rc < 0 && (err.kind != ERR_UNREACHABLE || ++misses > 40))
+			return cli_fail(e->cli, &err);
+		nanosleep(&turn, NULL);
+	}
+}
+
+/* ---- what was ---- */
+
+static void
+show_one(const struct events *e, const json_t *event)
+{
+	char *text = cli_machine(e->cli) ? json_read_dump(event) : NULL;
+
+	if (text || !cli_machine(e->cli))
+		show(e, event, text, text ? strlen(text) : 0);
+	mem_free(text);
+}
+
+/* Each by itself, unless a program wants all as they are. */
+static int
+show_past(struct events *e)
+{
+	bool whole = cli_machine(e->cli) && !is_filtered(e);
+	char target[TARGET_BYTES];
+	struct err err = {0};
+	struct buf answer;
+	int status = 0;
+
+	/* With a filter: all that there is to tell, and not the last ones of all kinds. */
+	text_format(target, sizeof(target), "/v1/events?limit=%d%s", is_filtered(e) ? 1000 : 200,
+		    e->node);
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	json_t *root = NULL;
+	if (client_get(e->cli, target, &answer, &err) < 0 ||
+	    !(root = json_read_parse(buf_cstr(&answer), answer.length, &err)))
+		status = cli_fail(e->cli, &err);
+	else if (whole)
+		status = cli_out_json(e->cli, buf_cstr(&answer), answer.length);
+	const json_t *items = json_read_array(root, "items"), *away = json_read_array(root, "away");
+	for (size_t i = 0; !whole && i < json_read_count(items); i++) {
+		if (is_wanted(e, json_read_at(items, i)))
+			show_one(e, json_read_at(items, i));
+	}
+	for (size_t i = 0; !whole && i < json_read_count(away); i++)
+		show_away(json_read_at(away, i));
+	text_format(e->last, sizeof(e->last), "%lld", (long long)json_read_int(root, "newest"));
+	json_read_free(root);
+	buf_fini(&answer);
+	return status;
+}
+
+int
+cmd_events(struct cli *cli)
+{
+	struct events e = {.cli = cli};
+	const char *node = cli->args.value[FLAG_NODE];
+	struct err err = {0};
+
+	if (cli->args.given[FLAG_TYPE] && events_filter_check(cli->args.value[FLAG_TYPE], &err) < 0)
+		return cli_fail(cli, &err);
+	if (cli->args.given[FLAG_SINCE] &&
+	    when_parse(cli->args.value[FLAG_SINCE], world_wall_ns(), &e.since_wall_ns, &err) < 0)
+		return cli_fail(cli, &err);
+	if (node && !text_is_label(node)) {
+		err_set(&err, ERR_INVALID, "\"%.64s\" is not the name of a node", node);
+		err_fix(&err, "zlayer node ls shows those that there are");
+		return cli_fail(cli, &err);
+	}
+	if (node)
+		text_format(e.node, sizeof(e.node), "&node=%s", node);
+	if (!cli->args.given[FLAG_FOLLOW])
+		return show_past(&e);
+	if (e.since_wall_ns) {
+		int status = show_past(&e);
+
+		if (status == 0 && cli_flush(&err) < 0)
+			status = cli_fail(cli, &err);
+		if (status != 0)
+			return status;
+	}
+	return follow(&e);
+}
