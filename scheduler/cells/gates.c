@@ -305,12 +305,16 @@ say(struct cells *c, unsigned tier, uint32_t node, uint8_t kind, const struct un
 	c->counters.hellos_sent++;
 }
 
-/* A gate that is known, and a node that it began with, in turn. */
+/* A gate that is known, and a node that it began with, in turn; now and then who says the summary
+ * of an older round. */
 static uint32_t
 whom(struct cells *c, unsigned tier, const struct unit *u)
 {
 	uint32_t gate = u->record.gates[u->tries / 2 % SUMMARY_GATES];
 
+	if (u->tries % 4 == 2 && u->summary &&
+	    summary_record_newer(&u->record, &u->summary->record))
+		gate = u->summary->record.gates[0];
 	if (u->tries % 2 == 0 && gate != 0)
 		return gate;
 	for (size_t i = 0; MUTANT(125, false, i < c->config.seeds_count); i++) {
@@ -401,6 +405,22 @@ gates_hello(struct cells *c, const struct step_input *in)
 
 /* ---- all of it ---- */
 
+/* To the speaker of the own region, who may have forgotten a round of another one's. */
+static void
+remind(struct cells *c)
+{
+	const struct tier *t = &c->tiers[2];
+
+	for (size_t i = 0; i < t->count; i++) {
+		const struct unit *u = &t->units[i];
+
+		if (u->id != t->own &&
+		    (u->state == CELLS_LOST ||
+		     (u->summary && summary_record_newer(&u->record, &u->summary->record))))
+			put_record(c, 2, &u->record, 1);
+	}
+}
+
 static void
 publish(struct cells *c, unsigned tier)
 {
@@ -417,6 +437,8 @@ publish(struct cells *c, unsigned tier)
 	if (own && !t->speaker && own->summary &&
 	    (own->behind || summary_record_newer(&own->record, &own->summary->record)))
 		put_record(c, tier, &own->record, tier - 1);
+	if (tier == 2 && !t->speaker)
+		remind(c);
 }
 
 void

@@ -288,6 +288,56 @@ test_world(void **state)
 	sim_free(s);
 }
 
+/* 1 and 3 are region 1, 2 and 4 region 2; 1 and 4 speak. 4 is away, and 2 speaks in its place until
+ * it dies; 4 comes back without memory and begins with a round that was there before. Of those who
+ * could tell it so the one that speaks, 1, has forgotten, too: 3 has to tell that. */
+static void
+test_a_forgotten_round(void **state)
+{
+	const struct profile_cells_shape shape = {.nodes = 4, .cells = 2, .regions = 2};
+	struct plan plan = {
+		.seed = 1,
+		.nodes = 4,
+		.safety_ns = 600 * SIM_S,
+		.socket_bytes = 212992,
+		.wire_low = 1,
+		.wire_high = 1,
+		.link = {.near_ns = 50000, .zones = 1},
+	};
+	const struct plan_item items[] = {
+		{.kind = PLAN_CRASH, .at_ns = 20 * SIM_S, .node = 4, .for_ns = 60 * SIM_S},
+		{.kind = PLAN_CRASH, .at_ns = 40 * SIM_S, .node = 2, .for_ns = PLAN_FOR_EVER},
+		{.kind = PLAN_CRASH, .at_ns = 60 * SIM_S, .node = 1, .for_ns = SIM_MS},
+	};
+	const struct facts facts = {.cpu_milli = 1000, .cpu_free_milli = 1000, .open = true};
+	struct cells_unit u;
+	struct cells *c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(items) / sizeof(items[0]); i++)
+		sim_plan_add(&plan, items[i]);
+	struct sim *s = sim_new(&plan, profile_cells_bare(&shape));
+	for (uint32_t node = 1; node <= shape.nodes; node++)
+		sim_local_in(s, node, SIM_S, PROFILE_CELLS_FACTS, 0, &facts, sizeof(facts));
+	sim_run(s, 70 * SIM_S);
+	c = profile_cells_core(sim_core(s, 3));
+	cells_unit_at(c, 2, 1, &u);
+	assert_int_equal(u.unit, 2);
+	assert_int_equal(u.record.gates[0], 2);
+	sim_run(s, 120 * SIM_S);
+	for (uint32_t node = 1; node <= 3; node += 2) {
+		c = profile_cells_core(sim_core(s, node));
+		for (size_t i = 0; i < cells_units(c, 2); i++) {
+			cells_unit_at(c, 2, i, &u);
+			if (u.unit == 2)
+				assert_int_equal(u.record.gates[0], 4);
+		}
+		assert_int_equal(cells_units(c, 2), 2);
+	}
+	sim_free(s);
+	sim_plan_fini(&plan);
+}
+
 static void
 test_memory(void **state)
 {
@@ -331,10 +381,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_alone),           cmocka_unit_test(test_liars),
-		cmocka_unit_test(test_foreign_gossip),  cmocka_unit_test(test_too_many_units),
-		cmocka_unit_test(test_world),           cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_memory_of_steps),
+		cmocka_unit_test(test_alone),          cmocka_unit_test(test_liars),
+		cmocka_unit_test(test_foreign_gossip), cmocka_unit_test(test_too_many_units),
+		cmocka_unit_test(test_world),          cmocka_unit_test(test_a_forgotten_round),
+		cmocka_unit_test(test_memory),         cmocka_unit_test(test_memory_of_steps),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
