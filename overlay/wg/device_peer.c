@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Peers come, change and go. A change is looked at before anything is done, so that what it asks
+ * too much of is refused as a whole.
+ */
+#include <assert.h>
+#include <string.h>
+#include "overlay/wg/device_core.h"
+
+static int
+no_memory(struct err *err)
+{
+	return err_set(err, ERR_NO_MEMORY, "no memory for a WireGuard peer");
+}
+
+static struct device_peer *
+new_peer(struct device *d, const uint8_t public_key[PRIMITIVE_KEY], struct err *err)
+{
+	struct device_peer *p = mem_zalloc(MEM_OVERLAY, sizeof(*p));
+
+	if (!p) {
+		no_memory(err);
+		return NULL;
+	}
+	timers_init(&p->timers);
+	heap_item_init(&p->deadline);
+	memcpy(p->key.public_key, public_key, PRIMITIVE_KEY);
+	if (!cookie_maker_set(&d->primitive, &p->cookie, public_key) ||
+	    heap_set(&d->deadlines, &p->deadline, TIMERS_NEVER) < 0)
+		goto failed;
+	if (map_put(&d->peers, public_key, PRIMITIVE_KEY, p, NULL) < 0)
+		goto failed;
+	if (d->has_identity)
+		noise_peer_set(&p->key, &d->identity, public_key);
+	list_push(&d->all, &p->all);
+	return p;
+failed:
+	heap_remove(&d->deadlines, &p->deadline);
+	mem_free_zero(p);
+	no_memory(err);
+	return NULL;
+}
+
+void
+device_remove(struct device *d, struct device_peer *peer)
+{
+	device_drop_handshake(d, peer);
+	device_drop_sessions(d, peer);
+	allowed_remove_peer(&d->allowed, peer);
+	heap_remove(&d->deadlines, &peer->deadline);
+	map_remove(&d->peers, peer->key.public_key, PRIMITIVE_KEY);
+	list_remove(&peer->all);
+	d->calls.gone(d->calls.arg, peer);
+	mem_free_zero(peer);
+}
+
+void
+device_remove_all(struct device *d)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &d->all)
+		device_remove(d, container_of(it, struct device_peer, all));
+}
+
+/* ---- a change ---- */
+
+static void
+count_prefix(void *arg, const struct addr_prefix *prefix)
+{
+	size_t *count = arg;
+
+	(void)prefix;
+	(*count)++;
+}
+
+/* Those that it takes from other peers are counted twice: the limit is far away. */
+static int
+check_prefixes(const struct device *d, const struct device_peer *p, const struct device_change *c,
+	       struct err *err)
+{
+	size_t more = 0, fewer = 0;
+
+	for (size_t i = 0; i < c->prefixes_count; i++)
+		more += !c->prefixes[i].remove;
+	if (p && c->replace_prefixes)
+		allowed_each(&d->allowed, p, count_prefix, &fewer);
+	if (d->allowed.count - fewer + more <= ALLOWED_PREFIXES_MAX)
+		return 0;
+	return err_set(err, ERR_LIMIT, "more than %d prefixes of WireGuard peers",
+		       ALLOWED_PREFIXES_MAX);
+}
+
+static int
+set_prefixes(struct device *d, struct device_peer *p, const struct device_change *c,
+	     struct err *err)
+{
+	if (c->replace_prefixes)
+		allowed_remove_peer(&d->allowed, p);
+	for (size_t i = 0; i < c->prefixes_count; i++) {
+		const struct device_prefix *prefix = &c->prefixes[i];
+
+		if (prefix->remove)
+			allowed_remove(&d->allowed, &prefix->prefix, p);
+		else if (allowed_set(&d->allowed, &prefix->prefix, p, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* What begins to be kept alive is so at once. */
+static void
+apply(struct device *d, struct device_peer *p, const struct device_change *c, const struct world *w)
+{
+	bool was_kept = p->timers.persistent_s > 0 && p->has_endpoint;
+
+	if (c->psk)
+		memcpy(p->key.psk, c->psk, PRIMITIVE_KEY);
+	if (c->endpoint) {
+		p->endpoint = *c->endpoint;
+		p->has_endpoint = true;
+	}
+	if (c->has_keepalive && c->keepalive_s != p->timers.persistent_s)
+		timers_persist(&p->timers, c->keepalive_s, w->mono_ns);
+	if (p->timers.persistent_s > 0 && p->has_endpoint && !was_kept)
+		device_keepalive(d, p, w);
+	device_arm(d, p);
+}
+
+int
+device_change(struct device *d, const struct device_change *c, const struct world *w,
+	      struct device_peer **out, struct err *err)
+{
+	struct device_peer *p = device_find(d, c->public_key);
+	bool self = d->has_identity &&
+		    memcmp(c->public_key, d->identity.public_key, PRIMITIVE_KEY) == 0;
+	bool made = false;
+
+	*out = NULL;
+	if (c->remove) {
+		if (p)
+			device_remove(d, p);
+		return 0;
+	}
+	if (!p && (c->update_only || self))
+		return 0;
+	if (check_prefixes(d, p, c, err) < 0)
+		return -1;
+	if (!p) {
+		if (device_count(d) >= DEVICE_PEERS_MAX)
+			return err_set(err, ERR_LIMIT, "more than %d WireGuard peers",
+				       DEVICE_PEERS_MAX);
+		p = new_peer(d, c->public_key, err);
+		if (!p)
+			return -1;
+		made = true;
+	}
+	if (set_prefixes(d, p, c, err) < 0) {
+		if (made)
+			device_remove(d, p);
+		return -1;
+	}
+	apply(d, p, c, w);
+	*out = p;
+	return 0;
+}
