@@ -153,13 +153,34 @@ primitive_public(const uint8_t private_key[PRIMITIVE_KEY], uint8_t out[PRIMITIVE
 	return ok;
 }
 
+/* The library works out the public half of a private key, which costs as much as the exchange,
+ * unless it is given one. Nobody asks this key for it, so any will do. */
+static EVP_PKEY *
+key_for_exchange(const uint8_t private_key[PRIMITIVE_KEY])
+{
+	uint8_t key[PRIMITIVE_KEY], any[PRIMITIVE_KEY] = {9};
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, any, sizeof(any)),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, key, sizeof(key)),
+		OSSL_PARAM_construct_end()};
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "X25519", NULL);
+	EVP_PKEY *made = NULL;
+
+	memcpy(key, private_key, sizeof(key));
+	if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
+	    EVP_PKEY_fromdata(ctx, &made, EVP_PKEY_KEYPAIR, params) != 1)
+		made = NULL;
+	EVP_PKEY_CTX_free(ctx);
+	mem_wipe(key, sizeof(key));
+	return made;
+}
+
 bool
 primitive_dh(const uint8_t private_key[PRIMITIVE_KEY], const uint8_t public_key[PRIMITIVE_KEY],
 	     uint8_t out[PRIMITIVE_KEY])
 {
 	size_t bytes = PRIMITIVE_KEY;
-	EVP_PKEY *own =
-		EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, PRIMITIVE_KEY);
+	EVP_PKEY *own = key_for_exchange(private_key);
 	EVP_PKEY *other =
 		EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, public_key, PRIMITIVE_KEY);
 	EVP_PKEY_CTX *ctx = own && other ? EVP_PKEY_CTX_new(own, NULL) : NULL;
