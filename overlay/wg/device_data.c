@@ -42,7 +42,7 @@ device_sent(struct device *d, struct device_peer *peer, const struct world *w, u
 	peer->tx_bytes += bytes;
 	timers_sent(&peer->timers, w->mono_ns);
 	if (data)
-		timers_sent_data(&peer->timers, w);
+		timers_sent_data(&peer->timers, w->mono_ns);
 	device_arm(d, peer);
 	if (peer->slots.current && session_sent_enough(peer->slots.current, w->mono_ns))
 		device_begin(d, peer, w, false);

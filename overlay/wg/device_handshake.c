@@ -81,7 +81,7 @@ add_session(struct device *d, struct device_peer *p, const struct noise_keys *ke
 	session_slots_add(&p->slots, s, &gone);
 	device_let_go(d, p, &gone);
 	d->calls.keys(d->calls.arg, p, s, DEVICE_KEYS_NEW);
-	timers_derived(&p->timers, w->mono_ns);
+	timers_derived(&p->timers, w);
 	return true;
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One short function for each event. A time that is set again is moved, unless it says that the
- * first one counts. */
+/*
+ * One short function for each event. A time that is set again is moved, unless it says that the
+ * first one counts. Randomness is asked for with handshakes only, not with packets: it may cost a
+ * system call.
+ */
 #include "overlay/wg/timers.h"
 
 static const uint64_t second = 1000000000, millisecond = 1000000;
@@ -129,9 +132,10 @@ timers_responded(struct timers *t, uint64_t now_ns)
 }
 
 void
-timers_derived(struct timers *t, uint64_t now_ns)
+timers_derived(struct timers *t, const struct world *w)
 {
-	set(t, TIMERS_FORGET, now_ns, TIMERS_FORGET_S);
+	set(t, TIMERS_FORGET, w->mono_ns, TIMERS_FORGET_S);
+	t->jitter_ns = jitter(w);
 }
 
 void
@@ -180,10 +184,10 @@ timers_received(struct timers *t, uint64_t now_ns)
 }
 
 void
-timers_sent_data(struct timers *t, const struct world *w)
+timers_sent_data(struct timers *t, uint64_t now_ns)
 {
 	if (!is_set(t, TIMERS_NEW_HANDSHAKE))
-		set(t, TIMERS_NEW_HANDSHAKE, w->mono_ns + jitter(w),
+		set(t, TIMERS_NEW_HANDSHAKE, now_ns + t->jitter_ns,
 		    TIMERS_KEEPALIVE_S + TIMERS_REKEY_TIMEOUT_S);
 }
 

@@ -54,6 +54,7 @@ struct timers {
 	uint64_t at[TIMERS_KINDS_];
 	uint64_t initiated_ns; /* last initiation or response of this end */
 	uint64_t trying_ns;    /* since then */
+	uint64_t jitter_ns;    /* of new handshakes, drawn with each session */
 	uint16_t persistent_s; /* 0: none */
 	bool initiated;
 	bool last_minute; /* a handshake was begun because packets still came with old keys */
@@ -72,13 +73,13 @@ void timers_initiated(struct timers *t, const struct world *w);
 /* It may not go yet: it will when it may, unless the other end's handshake is completed before. */
 void timers_postponed(struct timers *t, const struct world *w);
 void timers_responded(struct timers *t, uint64_t now_ns);
-void timers_derived(struct timers *t, uint64_t now_ns);  /* there are new keys */
-void timers_completed(struct timers *t);                 /* and both ends have them */
+void timers_derived(struct timers *t, const struct world *w); /* there are new keys */
+void timers_completed(struct timers *t);                      /* and both ends have them */
 void timers_identity_changed(struct timers *t);          /* the next initiation may go at once */
 void timers_sent(struct timers *t, uint64_t now_ns);     /* any packet that proves who sent it */
 void timers_received(struct timers *t, uint64_t now_ns); /* such a one */
 /* Besides: with a text in it. */
-void timers_sent_data(struct timers *t, const struct world *w);
+void timers_sent_data(struct timers *t, uint64_t now_ns);
 void timers_received_data(struct timers *t, uint64_t now_ns);
 /* 0: off. */
 void timers_persist(struct timers *t, uint16_t seconds, uint64_t now_ns);
