@@ -25,7 +25,7 @@
 enum {
 	MERGE_PACKETS_MAX = 256, /* at once; four buffers of UDP_GRO */
 	MERGE_BYTES_MAX = 65535, /* of a joined packet */
-	MERGE_UDP_MAX = 64,      /* datagrams of UDP in one: what Linux takes before 6.9 */
+	MERGE_UDP_MAX = 64,      /* datagrams of UDP in one: what older kernels take */
 	MERGE_LOOK_MAX = 16,     /* runs that are looked at for one to go on with */
 };
 

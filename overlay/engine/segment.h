@@ -26,7 +26,7 @@
 enum {
 	SEGMENT_HEAD = 16,
 	SEGMENT_TAIL = 16,
-	SEGMENT_RUN_MAX = 64,      /* datagrams: what Linux takes at once before 6.9 */
+	SEGMENT_RUN_MAX = 64,      /* datagrams: what older kernels take at once */
 	SEGMENT_RUN_BYTES = 65507, /* of IPv4's greatest datagram */
 	SEGMENT_TCP_MIN = 8,       /* payload bytes, as Linux: else one write is 65,000 packets */
 	SEGMENT_UDP_MAX = 128,     /* datagrams of one packet */
