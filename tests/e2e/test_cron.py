@@ -17,7 +17,7 @@ from zl import Node, check, equal, wait_for
 NAME = "shop/tidy"
 
 
-def document(command, schedule="*/2 * * * * * *", rules="", extra=""):
+def document(command, schedule="*/2 * * * * * *", rules="", extra="", grace="1s"):
     return f"""version: v1
 deployment: shop
 services:
@@ -28,7 +28,7 @@ services:
     image: {{ name: "test:1" }}
     command: {{ entrypoint: ["/bin/sh", "-c", "{command}"] }}
     storage: [ {{ type: named, name: d, target: /data }} ]
-    stop_grace_period: 1s
+    stop_grace_period: {grace}
 {extra}"""
 
 
@@ -217,7 +217,7 @@ def test_replace():
         n.import_image()
         n.deploy(document("trap 'echo end >> /data/ran; exit 0' TERM; echo begin >> /data/ran; "
                           "while :; do sleep 0.1; done", schedule="*/3 * * * * * *", rules="overlap: replace",
-                          extra=KEEPER))
+                          extra=KEEPER, grace="20s"))
         keeper_is_ready(n)
         wait_for(lambda: lines(n, "ran").count("end") >= 3, "runs take each other's place")
         ran = lines(n, "ran")
