@@ -261,7 +261,7 @@ ct state established,related accept; }; }
 
     def told(self, kind):
         """Whether a node that runs has told of that (docs/events.md)."""
-        return any(e["type"] == kind for n in self.running() for e in n.get("/v1/events?limit=1000")["items"])
+        return any(e["type"] == kind for n in self.running() for e in n.get("/v1/events?since=0&limit=1000")["items"])
 
     # ---- what goes wrong
 

@@ -43,8 +43,8 @@ def test_three_have_the_key():
         check("admits others" not in a.cli("node", "show", "edge-4").stdout)
         for node in c.nodes:
             if node is not c[2]:
-                wait_for(lambda node=node: "edge-3 is to have the authority's key" in node.cli("events", "--type", "node").stdout,
-                         "events tell of it")
+                wait_for(lambda node=node: "edge-3 is to have the authority's key" in
+                         node.cli("events", "--type", "node", "--node", node.label).stdout, "events tell of it")
             equal(node.cluster()["trouble"], None, node.label)
             for folder, _, files in os.walk(os.path.join(node.data, "state")):
                 for name in files:

@@ -195,7 +195,7 @@ def conductor(c):
     told = []
     for node in c.running():
         with contextlib.suppress(Exception):
-            items = node.get("/v1/events?limit=1000")["items"]
+            items = node.get("/v1/events?since=0&limit=1000")["items"]
             told += [(e["ts"], node) for e in items if e["type"] == "deploy.committed"]
     return max(told, key=lambda t: t[0])[1] if told else None
 
