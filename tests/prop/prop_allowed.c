@@ -24,7 +24,7 @@ draw(struct prop *p, struct addr_prefix *out)
 
 	*out = (struct addr_prefix){0};
 	for (unsigned i = 0; i < 16; i++)
-		out->base.ip[i] = prop_below(p, 3) ? 0 : (uint8_t)(1u << prop_below(p, 8));
+		out->base.ip[i] = (uint8_t)(prop_below(p, 3) ? 0 : 1u << prop_below(p, 8));
 	out->base.ip[0] = 0xfd;
 	if (v4) {
 		memset(out->base.ip, 0, 10);
