@@ -96,6 +96,7 @@ events_read(const int *fds, size_t count, struct buf *out)
 struct part {
 	struct all *all;
 	char name[MSG_NAME];
+	bool far; /* another node's, and asked for */
 	struct buf events;
 	struct err err;
 };
@@ -237,6 +238,7 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 	struct all *a = p->all;
 
 	(void)body, (void)bytes;
+	a->call->server->event_list_asks -= p->far;
 	if (status != 0)
 		p->err = *err;
 	else if (!events_read(fds, count, &p->events))
@@ -263,6 +265,8 @@ ask(struct part *p, uint32_t node, uint32_t limit)
 		rc = station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_EVENTS, &own, sizeof(own), NULL, 0,
 				 CALL_ASK_MS, answered, p, &p->err);
 	p->all->waits += rc == 0;
+	p->far = node != 0 && rc == 0;
+	p->all->call->server->event_list_asks += p->far;
 }
 
 static void
@@ -286,6 +290,13 @@ ask_all(struct call *call, uint32_t limit)
 	events_own_node(call->server, own);
 	events_nodes(call->server, &rows);
 	size_t others = rows.count < EVENTS_NODES_MAX ? rows.count : EVENTS_NODES_MAX;
+	if (call->server->event_list_asks + others > EVENTS_LIST_ASKS_MAX) {
+		rows_fini(&rows);
+		err_set(&err, ERR_LIMIT, "too many lists of all nodes' events are asked for now");
+		err_fix(&err, "try again in a moment; ?node=NAME asks one node");
+		call_problem_status(call, &err, 503);
+		return;
+	}
 	uint32_t each = (uint32_t)(EVENTS_TOGETHER / (others + 1));
 	struct all *a =
 		rows.failed ? NULL

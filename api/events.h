@@ -11,7 +11,11 @@
 
 #include "api/rows.h"
 
-enum { EVENTS_NODES_MAX = 64, EVENTS_ASKS_MAX = 96 /* that wait at a time, of all streams */ };
+enum {
+	EVENTS_NODES_MAX = 64,
+	EVENTS_ASKS_MAX = 96,      /* under way at a time, of all streams */
+	EVENTS_LIST_ASKS_MAX = 64, /* of all lists */
+};
 
 /* This node's name; "" when it is in no cluster. */
 void events_own_node(struct server *s, char out[MSG_NAME]);

@@ -5,8 +5,11 @@
  * was away. Nobody is asked while the client does not read. Of a node that was not heard yet those
  * count that are later than the stream.
  *
- * Messages are "event", without an id (ids that a client gives back are this node's), "lost" and
- * "away": a node that cannot be asked, said once until it is back.
+ * So many may be asked at a time by all streams, and each stream has its share of that. With more
+ * nodes than its share it asks them in turn, and then none of them waits with its answer.
+ *
+ * Messages are "event", without an id (ids that a client gives back are this node's), "lost" (from
+ * 0: how many is not known) and "away": a node that cannot be asked, said once until it is back.
  */
 #include "api/events.h"
 
@@ -21,6 +24,8 @@ enum {
 	EVENTS_MAX = 1000,
 	FIRST_MAX = 100, /* of a node that is new here */
 	AGAIN_MS = 2000,
+	SOON_MS = 250, /* after an answer with something */
+	IDLE_MS = 1000,
 	LOOK_MS = 500,
 };
 
@@ -28,9 +33,11 @@ struct events_live {
 	struct call *call;
 	uint32_t only; /* 0: all */
 	int64_t after_wall_ns;
+	bool resumed; /* the client has said since when */
+	bool told_many;
 	uint64_t look_at_ms;
 	struct list nodes;
-	size_t count;
+	size_t count, asking;
 };
 
 struct node {
@@ -54,7 +61,9 @@ events_live_new(struct call *call, uint32_t only, int64_t after_wall_ns)
 	l->call = call;
 	l->only = only;
 	l->after_wall_ns = after_wall_ns ? after_wall_ns : world_wall_ns();
+	l->resumed = after_wall_ns != 0;
 	list_init(&l->nodes);
+	call->server->event_streams++;
 	return l;
 }
 
@@ -63,6 +72,7 @@ node_drop(struct node *n)
 {
 	list_remove(&n->link);
 	n->live->count--;
+	n->live->asking -= n->asking;
 	n->live = NULL;
 	if (!n->asking)
 		mem_free(n);
@@ -78,6 +88,7 @@ events_live_free(struct events_live *l)
 	list_each (it, next, &l->nodes) {
 		node_drop(container_of(it, struct node, link));
 	}
+	l->call->server->event_streams--;
 	mem_free(l);
 }
 
@@ -126,8 +137,9 @@ send_lost(const struct node *n, uint64_t from, uint64_t to)
 	send_message(n->live, "lost", &b);
 }
 
+/* name "": of the cluster. */
 static void
-send_away(const struct node *n, const struct err *err)
+send_away(struct events_live *l, const char *name, const struct err *err)
 {
 	struct msg_reason reason;
 	struct buf b;
@@ -137,31 +149,48 @@ send_away(const struct node *n, const struct err *err)
 	buf_init(&b, MEM_API, MESSAGE_MAX);
 	json_init(&j, &b);
 	json_object(&j, NULL);
-	json_text(&j, "node", n->name);
+	json_text(&j, "node", name);
 	view_reason(&j, "reason", &reason);
 	json_end(&j);
-	send_message(n->live, "away", &b);
+	send_message(l, "away", &b);
 }
 
 /* ---- answers ---- */
 
-/* The client may leave over any of them, and the stream with it. */
+/* What is told first of a node may not be all that it said since. */
 static void
+look_for_gap(struct node *n, const struct msg_event *first)
+{
+	if (!n->heard && first->id > 1 && first->wall_ns > n->live->after_wall_ns)
+		send_lost(n, 0, first->id - 1);
+	else if (n->heard && n->last > 0 && first->id > n->last + 1)
+		send_lost(n, n->last + 1, first->id - 1);
+}
+
+/* The client may leave over any of them, and the stream with it. True: there was something new. */
+static bool
 take(struct node *n, const struct buf *events)
 {
 	const struct msg_event *e = (const void *)events->data;
 	size_t count = events->length / sizeof(*e);
+	uint64_t before = n->last;
 
+	/* Its store was lost, and its ids begin again. */
+	if (count > 0 && e[count - 1].id < n->last) {
+		n->last = before = 0;
+		n->heard = false;
+	}
 	for (size_t i = 0; i < count && n->live; i++) {
 		if (e[i].id <= n->last)
 			continue;
-		if (n->heard && e[i].id > n->last + 1 && n->last > 0)
-			send_lost(n, n->last + 1, e[i].id - 1);
+		if (n->last == before || e[i].id > n->last + 1)
+			look_for_gap(n, &e[i]);
 		n->last = e[i].id;
 		if (n->live && (n->heard || e[i].wall_ns > n->live->after_wall_ns))
 			send_event(n, &e[i]);
 	}
 	n->heard = true;
+	return n->last != before;
 }
 
 static void
@@ -186,17 +215,24 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 	else if (!events_read(fds, count, &events))
 		err_set(&bad, ERR_CORRUPT, "what %s said is damaged", n->name);
 	struct call *call = n->live->call;
+	uint64_t wait_ms = AGAIN_MS;
 	call_ref(call);
 	if (bad.kind) {
-		n->due_ms = uv_now(station_loop(n->server->station)) + AGAIN_MS;
 		if (!n->away)
-			send_away(n, &bad);
+			send_away(n->live, n->name, &bad);
 		n->away = true;
 	} else {
 		n->away = false;
-		take(n, &events);
+		wait_ms = take(n, &events) ? SOON_MS : IDLE_MS;
 	}
 	buf_fini(&events);
+	n->due_ms = uv_now(station_loop(n->server->station)) + wait_ms;
+	if (n->live) {
+		n->live->asking--;
+		/* The others first. */
+		list_remove(&n->link);
+		list_push(&n->live->nodes, &n->link);
+	}
 	n->asking = false;
 	if (n->live)
 		events_live_pump(n->live);
@@ -207,13 +243,22 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 
 /* ---- asking ---- */
 
+static size_t
+share_of(const struct events_live *l)
+{
+	size_t streams = l->call->server->event_streams;
+
+	return streams < EVENTS_ASKS_MAX ? EVENTS_ASKS_MAX / streams : 1;
+}
+
 static void
 ask(struct node *n)
 {
+	bool more = n->heard || n->away || n->live->resumed;
 	const struct msg_far_events op = {.node = n->node,
 					  .since = n->last,
-					  .limit = n->heard ? EVENTS_MAX : FIRST_MAX,
-					  .wait = n->heard};
+					  .limit = more ? EVENTS_MAX : FIRST_MAX,
+					  .wait = n->heard && n->live->count <= share_of(n->live)};
 	struct err err = {0};
 
 	if (station_ask(n->server->station, ROLE_SCHEDULER, 0, MSG_OP_FAR_EVENTS, &op, sizeof(op),
@@ -222,6 +267,7 @@ ask(struct node *n)
 		return;
 	}
 	n->asking = true;
+	n->live->asking++;
 	n->server->event_asks++;
 }
 
@@ -254,6 +300,17 @@ add(struct events_live *l, const struct msg_member *m)
 	l->count++;
 }
 
+static void
+say_too_many(struct events_live *l, size_t nodes)
+{
+	struct err many = {0};
+
+	err_set(&many, ERR_LIMIT, "%zu nodes are not followed", nodes);
+	err_fix(&many, "?node=NAME follows one");
+	l->told_many = true;
+	send_away(l, "", &many);
+}
+
 /* Nodes come and go. */
 static void
 look(struct events_live *l)
@@ -277,6 +334,8 @@ look(struct events_live *l)
 		if ((!l->only || m->node == l->only) && !find(l, m->node))
 			add(l, m);
 	}
+	if (!l->only && rows.count > EVENTS_NODES_MAX && !l->told_many)
+		say_too_many(l, rows.count - EVENTS_NODES_MAX);
 	rows_fini(&rows);
 }
 
@@ -296,7 +355,9 @@ events_live_pump(struct events_live *l)
 	list_each (it, next, &l->nodes) {
 		struct node *n = container_of(it, struct node, link);
 
-		if (!n->asking && now >= n->due_ms && s->event_asks < EVENTS_ASKS_MAX)
+		if (l->asking >= share_of(l) || s->event_asks >= EVENTS_ASKS_MAX)
+			return;
+		if (!n->asking && now >= n->due_ms)
 			ask(n);
 	}
 }

@@ -41,7 +41,9 @@ struct server {
 	struct list spools; /* uploads that wait for a file: api/upload.h */
 	uint64_t spool_id;
 	size_t paging;     /* streams that hold a page of old events */
-	size_t event_asks; /* under way to other nodes: api/events.h */
+	size_t event_asks; /* of streams, under way to other nodes: api/events.h */
+	size_t event_streams;
+	size_t event_list_asks; /* of lists, likewise */
 	bool lacked;       /* a list was cut for want of memory since this was cleared */
 	/* Of the process of each role whose tables have all been read, generation + 1. */
 	uint64_t whole[ROLES_];

@@ -2,7 +2,7 @@
 /*
  * `events`: what changed, on all nodes of the cluster. A node that cannot be asked is named on
  * standard error, and left out until it is back. A stream that breaks is gone on with: this node's
- * from the last id, the others' from the newest time that was seen.
+ * from the last id, the others' from when it began, without what was seen before.
  */
 #include "cli/cmd.h"
 
@@ -19,20 +19,68 @@
 #include "wire/json_read.h"
 #include "wire/sse.h"
 
-enum { TARGET_BYTES = 256, TIME_BYTES = 40 };
+enum { TARGET_BYTES = 256, TIME_BYTES = 40, NODE_BYTES = 64, PLACES_MAX = 1024 };
+
+/* How far the events of a node have been seen. */
+struct place {
+	char node[NODE_BYTES];
+	int64_t id, wall_ns;
+};
 
 struct events {
 	const struct cli *cli;
 	int64_t since_wall_ns;
 	char node[80];             /* of the query: "&node=NAME"; "" all */
 	char last[SSE_NAME_BYTES]; /* id of this node's newest event; "" not known */
-	int64_t newest_wall_ns;    /* of all nodes' */
+	int64_t after_wall_ns;     /* what came later is asked for again when a stream breaks */
+	struct place *places;
+	size_t places_count, places_room;
 };
 
 static bool
 is_filtered(const struct events *e)
 {
 	return e->since_wall_ns || e->cli->args.given[FLAG_TYPE];
+}
+
+static struct place *
+place_of(struct events *e, const char *node)
+{
+	for (size_t i = 0; i < e->places_count; i++) {
+		if (text_equal(e->places[i].node, node))
+			return &e->places[i];
+	}
+	if (e->places_count == e->places_room) {
+		size_t room = e->places_room ? 2 * e->places_room : 16;
+		struct place *more = room <= PLACES_MAX
+					     ? mem_resize(MEM_CLI, e->places, room, sizeof(*more))
+					     : NULL;
+
+		if (!more)
+			return NULL;
+		e->places = more;
+		e->places_room = room;
+	}
+	struct place *p = &e->places[e->places_count++];
+	*p = (struct place){.id = 0};
+	text_copy(p->node, sizeof(p->node), node);
+	return p;
+}
+
+/* It was seen before the stream broke. Ids of a node whose store was lost begin again, later. */
+static bool
+is_known(struct events *e, const json_t *event, int64_t wall_ns)
+{
+	struct place *p = place_of(e, json_read_text(event, "node"));
+	int64_t id = json_read_int(event, "id");
+
+	if (!p)
+		return false;
+	if (id <= p->id && wall_ns <= p->wall_ns)
+		return true;
+	p->id = id;
+	p->wall_ns = wall_ns;
+	return false;
 }
 
 static bool
@@ -43,9 +91,11 @@ is_wanted(struct events *e, const json_t *event)
 	int64_t at = 0;
 
 	text_untime(json_read_text(event, "ts"), &at);
-	if (at > e->newest_wall_ns)
-		e->newest_wall_ns = at;
-	return !(type && !events_filter(type, is)) && at >= e->since_wall_ns;
+	/* The nodes' clocks count, and not the one here. */
+	if (e->after_wall_ns && at < e->after_wall_ns)
+		e->after_wall_ns = at;
+	return !is_known(e, event, at) && !(type && !events_filter(type, is)) &&
+	       at >= e->since_wall_ns;
 }
 
 static void
@@ -87,15 +137,27 @@ show_away(const json_t *away)
 }
 
 static void
-show_lost(const json_t *lost)
+show_lost(struct events *e, const json_t *lost)
 {
+	const struct place *p = place_of(e, json_read_text(lost, "node"));
+	int64_t from = json_read_int(lost, "from"), to = json_read_int(lost, "to");
 	struct buf out;
 
+	/* They are lost for who has not seen them. */
+	if (p && p->id >= to)
+		return;
+	if (p && p->id >= from)
+		from = p->id > 0 ? p->id + 1 : 0;
 	buf_init(&out, MEM_CLI, 4096);
-	render_put_safe(&out, json_read_text(lost, "node"));
-	fprintf(stderr, "zlayer: events are lost, with ids from %lld to %lld%s%s\n",
-		(long long)json_read_int(lost, "from"), (long long)json_read_int(lost, "to"),
-		out.length ? ", of " : "", out.length ? buf_cstr(&out) : "");
+	if (from > 0)
+		buf_printf(&out, "with ids from %lld to %lld", (long long)from, (long long)to);
+	else
+		buf_printf(&out, "up to the one with id %lld", (long long)to);
+	if (json_read_text(lost, "node")[0]) {
+		buf_puts(&out, ", of ");
+		render_put_safe(&out, json_read_text(lost, "node"));
+	}
+	fprintf(stderr, "zlayer: events are lost, %s\n", buf_cstr(&out));
 	buf_fini(&out);
 }
 
@@ -111,7 +173,7 @@ take_message(struct events *e, struct sse *sse)
 	if (message && strcmp(sse->event, "away") == 0)
 		show_away(message);
 	else if (message && strcmp(sse->event, "lost") == 0)
-		show_lost(message);
+		show_lost(e, message);
 	else if (message && is_wanted(e, message))
 		show(e, message, text, sse->data.length);
 	json_read_free(message);
@@ -148,8 +210,8 @@ target_of_stream(const struct events *e, char out[TARGET_BYTES])
 {
 	char time[TIME_BYTES] = "";
 
-	if (e->newest_wall_ns)
-		text_time(e->newest_wall_ns, 9, time, sizeof(time));
+	if (e->after_wall_ns)
+		text_time(e->after_wall_ns, 9, time, sizeof(time));
 	text_format(out, TARGET_BYTES, "/v1/events/stream?%s%s%s", time[0] ? "after=" : "", time,
 		    e->node);
 }
@@ -158,6 +220,7 @@ static int
 follow(struct events *e)
 {
 	const struct timespec turn = {.tv_nsec = 250000000};
+	const int64_t began = world_wall_ns();
 	char target[TARGET_BYTES];
 	struct err err = {0};
 	int misses = 0;
@@ -170,6 +233,8 @@ follow(struct events *e)
 						 .last_event_id = e->last[0] ? e->last : NULL};
 
 		target_of_stream(e, target);
+		if (!e->after_wall_ns)
+			e->after_wall_ns = began;
 		err_clear(&err);
 		sse_init(&sse, MEM_CLI, 1 << 20);
 		int rc = client_open(&c, e->cli, &request, &err);
@@ -251,15 +316,15 @@ cmd_events(struct cli *cli)
 	}
 	if (node)
 		text_format(e.node, sizeof(e.node), "&node=%s", node);
-	if (!cli->args.given[FLAG_FOLLOW])
-		return show_past(&e);
-	if (e.since_wall_ns) {
-		int status = show_past(&e);
+	e.after_wall_ns = e.since_wall_ns;
+	int status = e.since_wall_ns || !cli->args.given[FLAG_FOLLOW] ? show_past(&e) : 0;
 
+	if (cli->args.given[FLAG_FOLLOW]) {
 		if (status == 0 && cli_flush(&err) < 0)
 			status = cli_fail(cli, &err);
-		if (status != 0)
-			return status;
+		if (status == 0)
+			status = follow(&e);
 	}
-	return follow(&e);
+	mem_free(e.places);
+	return status;
 }

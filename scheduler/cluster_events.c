@@ -20,7 +20,7 @@ enum {
 bool
 cluster_events_has(const struct cluster *c, uint64_t since)
 {
-	return c->m->next_event - 1 > since;
+	return c->m->next_event - 1 != since;
 }
 
 /* The first of those that fit together with all that follow. */
@@ -46,10 +46,14 @@ int
 cluster_events_give(struct cluster *c, const struct msg_events_op *op, struct buf *out,
 		    struct err *err)
 {
+	struct msg_events_op asked = *op;
 	struct buf rows;
 
+	/* Ids of another life of this node's file. */
+	if (asked.since > c->m->next_event - 1)
+		asked.since = 0;
 	buf_init(&rows, MEM_SCHEDULER, ROWS_BYTES_MAX);
-	int rc = request_events(c->m, op, sizeof(*op), &rows, err);
+	int rc = request_events(c->m, &asked, sizeof(asked), &rows, err);
 	if (rc == 0) {
 		const struct msg_event *events = (const void *)rows.data;
 		size_t count = rows.length / sizeof(*events);

@@ -35,6 +35,8 @@ enum {
 	SERVES_OF_NODE_MAX = 64,
 	RUNTIME_MS = 8000,
 	EVENTS_WAIT_MS = 8000, /* less than FAR_LINE_FIRST_MS */
+	WAITS_MAX = 64,        /* for events, of all serves */
+	WAITS_OF_NODE_MAX = 16,
 	WHY_ROWS_MAX = 1024,
 	WHY_BYTES_MAX = WHY_ROWS_MAX * sizeof(struct msg_why),
 	SINCE_BYTES = 40,
@@ -582,6 +584,21 @@ serve_why(struct served *s, uint64_t service)
 	buf_fini(&out);
 }
 
+/* Who follows events must not keep others from logs and commands: beyond that they ask again. */
+static bool
+may_wait(const struct served *s)
+{
+	size_t all = 0, of_node = 0;
+
+	for (struct list *it = s->c->serves.next; it != &s->c->serves; it = it->next) {
+		const struct served *other = container_of(it, struct served, link);
+
+		all += other->wait_until_ns != 0;
+		of_node += other->wait_until_ns != 0 && other->node == s->node;
+	}
+	return all < WAITS_MAX && of_node < WAITS_OF_NODE_MAX;
+}
+
 static void
 served_first(void *arg, const struct far_frame *f)
 {
@@ -611,7 +628,7 @@ served_first(void *arg, const struct far_frame *f)
 		return;
 	case FAR_EVENTS:
 		s->events = call.events;
-		if (call.wait && !cluster_events_has(s->c, call.events.since))
+		if (call.wait && !cluster_events_has(s->c, call.events.since) && may_wait(s))
 			s->wait_until_ns = world_mono_ns() + (uint64_t)EVENTS_WAIT_MS * 1000000;
 		else
 			serve_events(s);

@@ -225,6 +225,11 @@ test_events_of_all_nodes(void **state)
 				   "HTTP/1.1\r\nhost: x\r\n\r\n";
 	static const char one[] = "GET /v1/events/stream?after=1970-01-01T00:00:01Z&node=edge-2 "
 				  "HTTP/1.1\r\nhost: x\r\nlast-event-id: 0\r\n\r\n";
+	static const char early[] = "GET /v1/events/stream?after=1970-01-01T00:00:00.5Z "
+				    "HTTP/1.1\r\nhost: x\r\n\r\n";
+	static const char *const gap[] = {
+		"event: lost\ndata: {\"node\":\"edge-2\",\"from\":0,\"to\":40}", "\"id\":41,",
+		"\"id\":42,"};
 	static const char away[] = "event: away\ndata: {\"node\":\"edge-2\",\"reason\":{";
 
 	(void)state;
@@ -246,6 +251,9 @@ test_events_of_all_nodes(void **state)
 	assert_false(rig_has("\"id\":41,") || rig_has("id: 42"));
 	assert_int_equal(rig_talk(one, strlen(one), "\"id\":42,"), 200);
 	assert_true(rig_has("\"id\":42,") && !rig_has("edge-1"));
+	/* What it still has begins later than was asked for. */
+	assert_int_equal(rig_talk(early, strlen(early), "\"id\":42,"), 200);
+	assert_true(in_order(gap, sizeof(gap) / sizeof(gap[0])));
 	/* One that is away is named and left out. */
 	atomic_store(&rig_control->away, true);
 	assert_int_equal(rig_ask("GET", "/v1/events", "", NULL), 200);
