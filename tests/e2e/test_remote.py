@@ -44,13 +44,18 @@ class Way:
 
     def open(self):
         self.process = subprocess.Popen(["socat", f"UNIX-LISTEN:{self.path},fork,unlink-early", f"UNIX-CONNECT:{self.node.socket}"],
-                                        start_new_session=True)
+                                        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path), "the way is open")
 
     def cut(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         os.unlink(self.path)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.cut()
 
 
 class Follow:
@@ -251,7 +256,7 @@ def test_a_slow_reader():
 
 def test_a_cut():
     """The way is lost in the middle: a followed log goes on after it, a command ends and says why."""
-    with two() as (c, by):
+    with two() as (c, by), contextlib.closing(Way(c[0])) as way:
         far = by["edge-2"]
         f = Follow(c[0], "shop")
         f.wait(f"{far.split('/')[1]}  ready on port 8080")
@@ -261,7 +266,6 @@ def test_a_cut():
         p = start(c[0], "exec", far, "--", "sh", "-c", "echo there; exec sleep 987", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                   text=True)
         equal(p.stdout.readline(), "there\n")
-        way = Way(c[0])
         e = Follow(c[0], "--since", "1h", command="events", socket=way.path)
         e.wait("edge-1  replica.ready  shop/web.")
         e.wait("edge-2  replica.ready  shop/web.")
@@ -291,7 +295,6 @@ def test_a_cut():
         way.open()
         e.wait("  edge-2  node.dead")
         e.end()
-        way.cut()
         said = [line for line in e.lines() if not line.startswith("zlayer: ")]
         equal(len([line for line in said if "  edge-2  node.dead" in line]), 1)
         equal(len(set(said)), len(said))
