@@ -17,7 +17,7 @@
 #include "overlay/wg/uapi_socket.h"
 #include "tests/support/wg_setup.h"
 
-enum { LINE_MAX_BYTES = 512 };
+enum { LINE_MAX_BYTES = 512, IDLE_MS = 120000 };
 
 static struct setup device;
 static uv_loop_t loop;
@@ -115,7 +115,7 @@ was_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 int
 main(int argc, char **argv)
 {
-	struct uapi_socket_device d = {.get = get, .set = set};
+	struct uapi_socket_device d = {.get = get, .set = set, .idle_ms = IDLE_MS};
 	struct err err = {0};
 
 	must(argc == 3, "usage: uapi_rig FOLDER NAME");

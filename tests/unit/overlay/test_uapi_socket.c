@@ -23,7 +23,13 @@
 
 #define KEY_A "0101010101010101010101010101010101010101010101010101010101010101"
 
-enum { TEXT_MAX = 1 << 16, MANY = 8000, LINES_OF_PEER = 8, TURNS_MAX = 200000 };
+enum {
+	TEXT_MAX = 1 << 16,
+	MANY = 8000,
+	LINES_OF_PEER = 8,
+	TURNS_MAX = 200000,
+	PATIENT_MS = 120000, /* of idleness, where that is not what is tested */
+};
 
 static struct folder folder;
 static struct setup device;
@@ -166,7 +172,7 @@ test_set_and_get(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	say(fd, "set=1\nlisten_port=7\nprivate_key=" KEY_A "\n\n");
 	check_says(fd, "errno=0\n\n");
@@ -183,7 +189,7 @@ test_in_pieces(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	for (size_t i = 0; i < sizeof(text) - 1; i++) {
 		assert_int_equal(send(fd, text + i, 1, MSG_NOSIGNAL), 1);
@@ -203,7 +209,7 @@ test_many_at_once(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	say(fd, "set=1\nlisten_port=1\n\nset=1\nx\n\nget=1\n\n");
 	shutdown(fd, SHUT_WR);
@@ -219,7 +225,7 @@ test_refused(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	refuse = EADDRINUSE;
 	say(fd, "set=1\nlisten_port=7\n\n");
@@ -238,7 +244,7 @@ test_garbage(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	say(fd, "GET / HTTP/1.1\n\n");
 	check_says(fd, "errno=-71\n\n");
@@ -253,7 +259,7 @@ test_gone_in_the_middle(void **state)
 	int fd;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	fd = call();
 	say(fd, "set=1\nlisten_port=7\n");
 	close(fd);
@@ -280,7 +286,7 @@ test_long_answer(void **state)
 		memcpy(key, &n, sizeof(n));
 		wg_setup_peer(&device, key);
 	}
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	idle = call();
 	say(idle, "get=1\n\nget=1\n\n");
 	fd = call();
@@ -350,7 +356,7 @@ test_full(void **state)
 	char text[TEXT_MAX];
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	for (size_t i = 0; i < UAPI_SOCKET_CONNECTIONS_MAX; i++) {
 		fds[i] = call();
 		say(fds[i], "get=1\n\n");
@@ -382,7 +388,7 @@ test_mode_and_file(void **state)
 	struct stat st;
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	umask(mask);
 	assert_int_equal(fstatat(folder.fd, "wg0.sock", &st, AT_SYMLINK_NOFOLLOW), 0);
 	assert_true(S_ISSOCK(st.st_mode));
@@ -419,7 +425,7 @@ test_left_behind(void **state)
 	text_format(at.sun_path, sizeof(at.sun_path), "%s/wg0.sock", folder.path);
 	assert_int_equal(bind(dead, (struct sockaddr *)&at, sizeof(at)), 0);
 	close(dead);
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	assert_null(uapi_socket_open(&loop, folder.fd, "wg0", &d, &err));
 	assert_int_equal(err.kind, ERR_CONFLICT);
 	fd = call();
@@ -435,7 +441,7 @@ test_close(void **state)
 	int fds[3];
 
 	(void)state;
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	for (int i = 0; i < 3; i++)
 		fds[i] = call();
 	say(fds[0], "get=1\n\n");
@@ -476,7 +482,7 @@ test_no_memory_for_a_request(void **state)
 
 	(void)state;
 	wg_setup_peer(&device, (const uint8_t[SETUP_KEY]){1});
-	open_socket(0);
+	open_socket(PATIENT_MS);
 	for (int n = 0; n < 40; n++) {
 		char text[TEXT_MAX];
 
