@@ -10,7 +10,7 @@
 #include <string.h>
 #include "base/mem.h"
 
-enum { KEY_BITS = 128, WORD_BITS = 64, DEPTH_MAX = KEY_BITS + 1 };
+enum { KEY_BITS = 128, WORD_BITS = 64, DEPTH_MAX = KEY_BITS + 1, V4_HEAD = 0xffff };
 
 struct key {
 	uint64_t word[2];
@@ -114,10 +114,11 @@ allowed_fini(struct allowed *a)
 	allowed_init(a);
 }
 
+/* Of a key without host bits: what is wider than all of IPv4 is IPv6. */
 static struct allowed_node **
-root_of(struct allowed *a, const struct addr *address)
+root_of(struct allowed *a, const struct key *k)
 {
-	return addr_is_v4(address) ? &a->root4 : &a->root6;
+	return k->word[0] == 0 && k->word[1] >> 32 == V4_HEAD ? &a->root4 : &a->root6;
 }
 
 static struct allowed_node *
@@ -196,7 +197,7 @@ allowed_set(struct allowed *a, const struct addr_prefix *prefix, void *peer, str
 		return err_set(err, ERR_LIMIT, "more than %d prefixes of peers",
 			       ALLOWED_PREFIXES_MAX);
 	k = cut(k, prefix->bits);
-	return put(a, root_of(a, &prefix->base), &k, prefix->bits, peer, err);
+	return put(a, root_of(a, &k), &k, prefix->bits, peer, err);
 }
 
 /* One that stands for nobody and parts nothing is taken out. True: it was. */
@@ -216,7 +217,7 @@ bool
 allowed_remove(struct allowed *a, const struct addr_prefix *prefix, const void *peer)
 {
 	struct key k = cut(key_of(prefix->base.ip), prefix->bits);
-	struct allowed_node **at = root_of(a, &prefix->base), **above = NULL;
+	struct allowed_node **at = root_of(a, &k), **above = NULL;
 
 	while (*at && (*at)->bits < prefix->bits && has(*at, &k)) {
 		above = at;
@@ -293,7 +294,7 @@ allowed_find4(const struct allowed *a, const uint8_t ip[4])
 	uint32_t v;
 
 	memcpy(&v, ip, sizeof(v));
-	struct key k = {{0, UINT64_C(0xffff) << 32 | __builtin_bswap32(v)}};
+	struct key k = {{0, (uint64_t)V4_HEAD << 32 | __builtin_bswap32(v)}};
 	return find(a->root4, &k);
 }
 

@@ -26,7 +26,7 @@ enum { ALLOWED_PREFIXES_MAX = 65536 };
 
 void allowed_init(struct allowed *a);
 void allowed_fini(struct allowed *a);
-/* Host bits are cleared. peer: not NULL. ERR_LIMIT, ERR_NO_MEMORY: nothing has changed. */
+/* Host bits are cleared; the family is that of what is left. peer: not NULL. ERR_LIMIT, ERR_NO_MEMORY: nothing has changed. */
 int allowed_set(struct allowed *a, const struct addr_prefix *prefix, void *peer,
 		struct err *err) MUST_CHECK;
 /* Only if it is that peer's. False: it was not. */
