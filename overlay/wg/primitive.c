@@ -196,7 +196,7 @@ primitive_dh(const uint8_t private_key[PRIMITIVE_KEY], const uint8_t public_key[
 	return ok;
 }
 
-/* ---- sealed boxes ---- */
+/* ---- sealed boxes: the context forgets the key of each ---- */
 
 static void
 put_u32(uint8_t *at, uint32_t v)
@@ -225,18 +225,19 @@ seal(struct primitive *p, const uint8_t *key, const uint8_t nonce[NONCE],
      struct primitive_bytes also, struct primitive_bytes text, uint8_t *out)
 {
 	int n;
+	bool ok = EVP_EncryptInit_ex2(p->aead, p->chacha_poly, key, nonce, NULL) == 1 &&
+		  (!also.length ||
+		   EVP_EncryptUpdate(p->aead, NULL, &n, also.data, (int)also.length) == 1) &&
+		  (!text.length ||
+		   EVP_EncryptUpdate(p->aead, out, &n, text.data, (int)text.length) == 1) &&
+		  EVP_EncryptFinal_ex(p->aead, out + text.length, &n) == 1 &&
+		  EVP_CIPHER_CTX_ctrl(p->aead, EVP_CTRL_AEAD_GET_TAG, PRIMITIVE_TAG,
+				      out + text.length) == 1;
 
-	if (EVP_EncryptInit_ex2(p->aead, p->chacha_poly, key, nonce, NULL) == 1 &&
-	    (!also.length ||
-	     EVP_EncryptUpdate(p->aead, NULL, &n, also.data, (int)also.length) == 1) &&
-	    (!text.length ||
-	     EVP_EncryptUpdate(p->aead, out, &n, text.data, (int)text.length) == 1) &&
-	    EVP_EncryptFinal_ex(p->aead, out + text.length, &n) == 1 &&
-	    EVP_CIPHER_CTX_ctrl(p->aead, EVP_CTRL_AEAD_GET_TAG, PRIMITIVE_TAG, out + text.length) ==
-		    1)
-		return true;
-	mem_wipe(out, text.length + PRIMITIVE_TAG);
-	return false;
+	EVP_CIPHER_CTX_reset(p->aead);
+	if (!ok)
+		mem_wipe(out, text.length + PRIMITIVE_TAG);
+	return ok;
 }
 
 static bool
@@ -250,15 +251,16 @@ unseal(struct primitive *p, const uint8_t *key, const uint8_t nonce[NONCE],
 	if (sealed.length < PRIMITIVE_TAG)
 		return false;
 	memcpy(tag, (const uint8_t *)sealed.data + length, PRIMITIVE_TAG);
-	if (EVP_DecryptInit_ex2(p->aead, p->chacha_poly, key, nonce, NULL) == 1 &&
-	    (!also.length ||
-	     EVP_DecryptUpdate(p->aead, NULL, &n, also.data, (int)also.length) == 1) &&
-	    (!length || EVP_DecryptUpdate(p->aead, out, &n, sealed.data, (int)length) == 1) &&
-	    EVP_CIPHER_CTX_ctrl(p->aead, EVP_CTRL_AEAD_SET_TAG, PRIMITIVE_TAG, tag) == 1 &&
-	    EVP_DecryptFinal_ex(p->aead, out + length, &n) == 1)
-		return true;
-	mem_wipe(out, length);
-	return false;
+	bool ok = EVP_DecryptInit_ex2(p->aead, p->chacha_poly, key, nonce, NULL) == 1 &&
+		  (!also.length ||
+		   EVP_DecryptUpdate(p->aead, NULL, &n, also.data, (int)also.length) == 1) &&
+		  (!length || EVP_DecryptUpdate(p->aead, out, &n, sealed.data, (int)length) == 1) &&
+		  EVP_CIPHER_CTX_ctrl(p->aead, EVP_CTRL_AEAD_SET_TAG, PRIMITIVE_TAG, tag) == 1 &&
+		  EVP_DecryptFinal_ex(p->aead, out + length, &n) == 1;
+	EVP_CIPHER_CTX_reset(p->aead);
+	if (!ok)
+		mem_wipe(out, length);
+	return ok;
 }
 
 bool

@@ -10,6 +10,7 @@
  *
  * All that answers false failed within the library for want of memory, unless it says otherwise;
  * what it was to write is wiped then.
+ * What it sealed and opened with is wiped, too, when that is done.
  * Threading: a struct primitive has one owner; it holds OpenSSL's contexts, so that nothing is
  * looked up by name in a handshake.
  */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 enum { TEXT_MAX = 512 };
@@ -228,6 +229,29 @@ test_seal(void **state)
 }
 
 /* draft-irtf-cfrg-xchacha-03, sections 2.2.1 and A.3.1. */
+/* A key that is done with is not kept in the library's context. */
+static void
+test_forgets_keys(void **state)
+{
+	const uint8_t key[PRIMITIVE_KEY] = {1};
+	const struct primitive_bytes none = {0};
+	uint8_t sealed[4 + PRIMITIVE_TAG], text[4];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct primitive_bytes box = {sealed, sizeof(sealed)};
+
+		assert_true(primitive_seal(&p, key, 7, none, (struct primitive_bytes){"text", 4},
+					   sealed));
+		assert_null(EVP_CIPHER_CTX_get0_cipher(p.aead));
+		assert_true(primitive_open(&p, key, 7, none, box, text));
+		assert_memory_equal(text, "text", 4);
+		assert_null(EVP_CIPHER_CTX_get0_cipher(p.aead));
+		assert_false(primitive_open(&p, key, 8, none, box, text));
+		assert_null(EVP_CIPHER_CTX_get0_cipher(p.aead));
+	}
+}
+
 static void
 test_xchacha(void **state)
 {
@@ -268,7 +292,8 @@ main(void)
 		TEST(test_curve_vectors), TEST(test_curve_again_and_again),
 		TEST(test_small_order),   TEST(test_hash),
 		TEST(test_mac),           TEST(test_kdf),
-		TEST(test_seal),          TEST(test_xchacha),
+		TEST(test_seal),          TEST(test_forgets_keys),
+		TEST(test_xchacha),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
