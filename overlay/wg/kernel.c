@@ -254,13 +254,23 @@ collect(const struct setup *is, const struct setup *change, struct setup *out)
 }
 
 static int
+collected(enum setup_rc rc, const char *name, struct err *err)
+{
+	if (rc == SETUP_OK)
+		return 0;
+	if (rc == SETUP_TOO_MUCH)
+		return err_set(err, ERR_LIMIT, "too many prefixes are to be removed from %s", name);
+	return err_set(err, ERR_NO_MEMORY, "no memory for a change of %s", name);
+}
+
+static int
 remove_prefixes(struct kernel *k, const char *name, const struct setup *change, struct err *err)
 {
 	struct setup is = {0}, away = {0};
 	int rc = kernel_get(k, name, &is, err);
 
-	if (rc == 0 && collect(&is, change, &away) != SETUP_OK)
-		rc = err_set(err, ERR_NO_MEMORY, "no memory for a change of %s", name);
+	if (rc == 0)
+		rc = collected(collect(&is, change, &away), name, err);
 	if (rc == 0 && away.prefixes_count > 0) {
 		rc = say(k, name, &away, err);
 		away.peers[0].remove = true;

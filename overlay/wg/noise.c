@@ -352,11 +352,11 @@ noise_consume_response(struct primitive *p, const struct noise_identity *id,
 		       struct noise_keys *keys_out)
 {
 	uint8_t key[PRIMITIVE_KEY];
-	struct noise copy = *n;
 
 	*keys_out = (struct noise_keys){.initiator = true};
 	if (n->state != NOISE_INITIATED || noise_u32(packet + R_RECEIVER) != n->local)
 		return false;
+	struct noise copy = *n;
 	bool ok = read_response(p, id, peer, packet, &copy, key, keys_out);
 	keys_out->local = n->local;
 	keys_out->remote = noise_u32(packet + SENDER);

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 #include "base/map.h"
+#include "overlay/wg/primitive.h"
 #include "overlay/wg/setup.h"
 
 enum { PLACE_BYTES = 17 };
@@ -107,7 +108,7 @@ static bool
 same_private_key(const uint8_t a[SETUP_KEY], const uint8_t b[SETUP_KEY])
 {
 	return setup_key_is_zero(a) == setup_key_is_zero(b) && (a[0] & 0xf8) == (b[0] & 0xf8) &&
-	       memcmp(a + 1, b + 1, SETUP_KEY - 2) == 0 &&
+	       primitive_equal(a + 1, b + 1, SETUP_KEY - 2) &&
 	       (a[SETUP_KEY - 1] & 0x3f) == (b[SETUP_KEY - 1] & 0x3f);
 }
 
@@ -160,7 +161,7 @@ diff_words(const struct setup_peer *is, const struct setup_peer *want, struct se
 
 	if (new)
 		is = &none;
-	if (want->has_psk && memcmp(is->psk, want->psk, SETUP_KEY) != 0) {
+	if (want->has_psk && !primitive_equal(is->psk, want->psk, SETUP_KEY)) {
 		out->has_psk = true;
 		memcpy(out->psk, want->psk, SETUP_KEY);
 	}
