@@ -111,6 +111,7 @@ allowed_fini(struct allowed *a)
 {
 	free_all(a->root4);
 	free_all(a->root6);
+	allowed_release(a);
 	allowed_init(a);
 }
 
@@ -122,15 +123,17 @@ root_of(struct allowed *a, const struct key *k)
 }
 
 static struct allowed_node *
-node_new(const struct key *k, unsigned bits, void *peer)
+node_new(struct allowed *a, const struct key *k, unsigned bits, void *peer)
 {
-	struct allowed_node *n = mem_zalloc(MEM_OVERLAY, sizeof(*n));
+	struct allowed_node *n = a->spare;
 
-	if (n) {
-		n->key = cut(*k, bits);
-		n->bits = (uint8_t)bits;
-		n->peer = peer;
-	}
+	if (n)
+		a->spare = n->below[0];
+	else
+		n = mem_alloc(MEM_OVERLAY, sizeof(*n));
+	if (n)
+		*n = (struct allowed_node){
+			.key = cut(*k, bits), .bits = (uint8_t)bits, .peer = peer};
 	return n;
 }
 
@@ -140,13 +143,43 @@ no_memory(struct err *err)
 	return err_set(err, ERR_NO_MEMORY, "no memory for the addresses of a peer");
 }
 
+/* A prefix needs a node, and perhaps one more where its path parts from another one's. */
+int
+allowed_reserve(struct allowed *a, size_t prefixes, struct err *err)
+{
+	assert(!a->spare && prefixes <= ALLOWED_PREFIXES_MAX);
+	for (size_t i = 0; i < 2 * prefixes; i++) {
+		struct allowed_node *n = mem_zalloc(MEM_OVERLAY, sizeof(*n));
+
+		if (!n) {
+			allowed_release(a);
+			return no_memory(err);
+		}
+		n->below[0] = a->spare;
+		a->spare = n;
+	}
+	return 0;
+}
+
+void
+allowed_release(struct allowed *a)
+{
+	while (a->spare) {
+		struct allowed_node *n = a->spare;
+
+		a->spare = n->below[0];
+		mem_free(n);
+	}
+}
+
 /* Between *at and what is above it: the new one, and where the two part unless that is in it. */
 static int
-put_above(struct allowed_node **at, const struct key *k, unsigned bits, void *peer, struct err *err)
+put_above(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned bits,
+	  void *peer, struct err *err)
 {
 	struct allowed_node *old = *at, *fork = NULL;
 	unsigned same = common(&old->key, k);
-	struct allowed_node *n = node_new(k, bits, peer);
+	struct allowed_node *n = node_new(a, k, bits, peer);
 
 	if (!n)
 		return no_memory(err);
@@ -155,7 +188,7 @@ put_above(struct allowed_node **at, const struct key *k, unsigned bits, void *pe
 		*at = n;
 		return 0;
 	}
-	fork = node_new(k, same, NULL);
+	fork = node_new(a, k, same, NULL);
 	if (!fork) {
 		mem_free(n);
 		return no_memory(err);
@@ -178,9 +211,9 @@ put(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned b
 		return 0;
 	}
 	if (*at) {
-		if (put_above(at, k, bits, peer, err) < 0)
+		if (put_above(a, at, k, bits, peer, err) < 0)
 			return -1;
-	} else if (!(*at = node_new(k, bits, peer))) {
+	} else if (!(*at = node_new(a, k, bits, peer))) {
 		return no_memory(err);
 	}
 	a->count++;

@@ -19,6 +19,7 @@ struct allowed_node;
 
 struct allowed {
 	struct allowed_node *root4, *root6;
+	struct allowed_node *spare; /* reserved */
 	size_t count;
 };
 
@@ -26,9 +27,14 @@ enum { ALLOWED_PREFIXES_MAX = 65536 };
 
 void allowed_init(struct allowed *a);
 void allowed_fini(struct allowed *a);
-/* Host bits are cleared; the family is that of what is left. peer: not NULL. ERR_LIMIT, ERR_NO_MEMORY: nothing has changed. */
+/* Host bits are cleared; the family is that of what is left. peer: not NULL. ERR_LIMIT,
+ * ERR_NO_MEMORY: nothing has changed. */
 int allowed_set(struct allowed *a, const struct addr_prefix *prefix, void *peer,
 		struct err *err) MUST_CHECK;
+/* The next so many prefixes are set without fail for want of memory, until what is left of it is
+ * released. ERR_NO_MEMORY: nothing is reserved. */
+int allowed_reserve(struct allowed *a, size_t prefixes, struct err *err) MUST_CHECK;
+void allowed_release(struct allowed *a);
 /* Only if it is that peer's. False: it was not. */
 bool allowed_remove(struct allowed *a, const struct addr_prefix *prefix, const void *peer);
 void allowed_remove_peer(struct allowed *a, const void *peer);

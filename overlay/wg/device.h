@@ -165,8 +165,7 @@ struct device_change { /* of one peer */
 };
 /* The peer is made when there is none. *out: it, or NULL when there is none afterwards; one with
  * this device's own key is passed over. A prefix that another peer had is taken from it.
- * ERR_LIMIT: nothing has changed. ERR_NO_MEMORY: likewise for a new peer; of one that was there
- * some of the prefixes may be set. */
+ * ERR_LIMIT, ERR_NO_MEMORY: nothing has changed. */
 int device_change(struct device *d, const struct device_change *c, const struct world *w,
 		  struct device_peer **out, struct err *err) MUST_CHECK;
 void device_remove(struct device *d, struct device_peer *peer);

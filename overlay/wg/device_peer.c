@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers come, change and go. A change is looked at before anything is done, so that what it asks
- * too much of is refused as a whole.
+ * Peers come, change and go. A change is looked at before anything is done, and what it needs is
+ * reserved, so that it is refused as a whole or done.
  */
 #include <assert.h>
 #include <string.h>
@@ -16,8 +16,13 @@ no_memory(struct err *err)
 static struct device_peer *
 new_peer(struct device *d, const uint8_t public_key[PRIMITIVE_KEY], struct err *err)
 {
-	struct device_peer *p = mem_zalloc(MEM_OVERLAY, sizeof(*p));
+	struct device_peer *p;
 
+	if (device_count(d) >= DEVICE_PEERS_MAX) {
+		err_set(err, ERR_LIMIT, "more than %d WireGuard peers", DEVICE_PEERS_MAX);
+		return NULL;
+	}
+	p = mem_zalloc(MEM_OVERLAY, sizeof(*p));
 	if (!p) {
 		no_memory(err);
 		return NULL;
@@ -74,27 +79,38 @@ count_prefix(void *arg, const struct addr_prefix *prefix)
 	(*count)++;
 }
 
+static size_t
+added(const struct device_change *c)
+{
+	size_t more = 0;
+
+	for (size_t i = 0; i < c->prefixes_count; i++)
+		more += !c->prefixes[i].remove;
+	return more;
+}
+
 /* Those that it takes from other peers are counted twice: the limit is far away. */
 static int
 check_prefixes(const struct device *d, const struct device_peer *p, const struct device_change *c,
 	       struct err *err)
 {
-	size_t more = 0, fewer = 0;
+	size_t fewer = 0;
 
-	for (size_t i = 0; i < c->prefixes_count; i++)
-		more += !c->prefixes[i].remove;
 	if (p && c->replace_prefixes)
 		allowed_each(&d->allowed, p, count_prefix, &fewer);
-	if (d->allowed.count - fewer + more <= ALLOWED_PREFIXES_MAX)
+	if (d->allowed.count - fewer + added(c) <= ALLOWED_PREFIXES_MAX)
 		return 0;
 	return err_set(err, ERR_LIMIT, "more than %d prefixes of WireGuard peers",
 		       ALLOWED_PREFIXES_MAX);
 }
 
-static int
-set_prefixes(struct device *d, struct device_peer *p, const struct device_change *c,
-	     struct err *err)
+/* Checked and reserved. */
+static void
+set_prefixes(struct device *d, struct device_peer *p, const struct device_change *c)
 {
+	struct err err = {0};
+	int r = 0;
+
 	if (c->replace_prefixes)
 		allowed_remove_peer(&d->allowed, p);
 	for (size_t i = 0; i < c->prefixes_count; i++) {
@@ -102,10 +118,11 @@ set_prefixes(struct device *d, struct device_peer *p, const struct device_change
 
 		if (prefix->remove)
 			allowed_remove(&d->allowed, &prefix->prefix, p);
-		else if (allowed_set(&d->allowed, &prefix->prefix, p, err) < 0)
-			return -1;
+		else
+			r = allowed_set(&d->allowed, &prefix->prefix, p, &err);
+		assert(r == 0);
 	}
-	return 0;
+	(void)r;
 }
 
 /* What begins to be kept alive is so at once. */
@@ -134,7 +151,6 @@ device_change(struct device *d, const struct device_change *c, const struct worl
 	struct device_peer *p = device_find(d, c->public_key);
 	bool self = d->has_identity &&
 		    memcmp(c->public_key, d->identity.public_key, PRIMITIVE_KEY) == 0;
-	bool made = false;
 
 	*out = NULL;
 	if (c->remove) {
@@ -144,22 +160,15 @@ device_change(struct device *d, const struct device_change *c, const struct worl
 	}
 	if (!p && (c->update_only || self))
 		return 0;
-	if (check_prefixes(d, p, c, err) < 0)
+	if (check_prefixes(d, p, c, err) < 0 || allowed_reserve(&d->allowed, added(c), err) < 0)
 		return -1;
-	if (!p) {
-		if (device_count(d) >= DEVICE_PEERS_MAX)
-			return err_set(err, ERR_LIMIT, "more than %d WireGuard peers",
-				       DEVICE_PEERS_MAX);
+	if (!p)
 		p = new_peer(d, c->public_key, err);
-		if (!p)
-			return -1;
-		made = true;
-	}
-	if (set_prefixes(d, p, c, err) < 0) {
-		if (made)
-			device_remove(d, p);
+	if (p)
+		set_prefixes(d, p, c);
+	allowed_release(&d->allowed);
+	if (!p)
 		return -1;
-	}
 	apply(d, p, c, w);
 	*out = p;
 	return 0;

@@ -439,7 +439,7 @@ test_change_without_memory(void **state)
 
 	(void)state;
 	memset(two, 0, sizeof(two));
-	wg_inner(8, &two[0].prefix);
+	wg_inner(2, &two[0].prefix); /* b's */
 	wg_inner(9, &two[1].prefix);
 	sweep_each(run)
 	{
@@ -449,8 +449,53 @@ test_change_without_memory(void **state)
 
 		assert_int_equal(r < 0, sweep_failed());
 		assert_int_equal(device_count(a->device), r < 0 ? 1 : 2);
-		if (r == 0)
+		assert_int_equal(prefixes_of(a, to_b), r < 0 ? 1 : 0);
+		if (r == 0) {
 			device_remove(a->device, peer);
+			mem_fail_after(-1);
+			change(a, (struct device_change){.prefixes = two, .prefixes_count = 1},
+			       b->public_key);
+		}
+	}
+	assert_ptr_equal(allowed_find(&a->device->allowed, &two[0].prefix.base), to_b);
+}
+
+/* Neither what it had nor what another one has. */
+static void
+test_prefixes_without_memory(void **state)
+{
+	const uint8_t other[PRIMITIVE_KEY] = {1};
+	struct device_prefix had, two[2];
+	struct device_change c = {.prefixes = two, .prefixes_count = 2, .replace_prefixes = true};
+	struct device_change back = {
+		.prefixes = &had, .prefixes_count = 1, .replace_prefixes = true};
+
+	(void)state;
+	memset(&had, 0, sizeof(had));
+	memset(two, 0, sizeof(two));
+	wg_inner(2, &had.prefix);
+	wg_inner(8, &two[0].prefix);
+	wg_inner(9, &two[1].prefix);
+	struct device_peer *o =
+		change(a, (struct device_change){.prefixes = two, .prefixes_count = 1}, other);
+	memcpy(c.public_key, b->public_key, PRIMITIVE_KEY);
+	sweep_each(run)
+	{
+		struct device_peer *peer;
+		struct err err = {0};
+		int r = device_change(a->device, &c, wg_world(&wire), &peer, &err);
+
+		assert_int_equal(r < 0, sweep_failed());
+		assert_ptr_equal(allowed_find(&a->device->allowed, &had.prefix.base),
+				 r < 0 ? to_b : NULL);
+		assert_ptr_equal(allowed_find(&a->device->allowed, &two[0].prefix.base),
+				 r < 0 ? o : to_b);
+		if (r == 0) {
+			mem_fail_after(-1);
+			change(a, back, b->public_key);
+			change(a, (struct device_change){.prefixes = two, .prefixes_count = 1},
+			       other);
+		}
 	}
 }
 
@@ -497,6 +542,7 @@ main(void)
 		WG_TEST(test_bytes_of_a_peer),
 		WG_TEST(test_new_without_memory),
 		WG_TEST(test_change_without_memory),
+		WG_TEST(test_prefixes_without_memory),
 		WG_TEST(test_handshake_without_memory),
 	};
 
