@@ -80,6 +80,7 @@ static void
 forget_secret(struct device *d, struct device_peer *p)
 {
 	mem_wipe(p->key.shared, sizeof(p->key.shared));
+	p->key.state = NOISE_SHARED_UNKNOWN;
 	d->calls.give_up(d->calls.arg, p);
 }
 

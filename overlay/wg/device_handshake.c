@@ -20,7 +20,7 @@ static const int64_t stamp_step_ns = 1 << 24; /* what noise_timestamp() leaves o
 bool
 device_reachable(const struct device *d, const struct device_peer *p)
 {
-	return d->has_identity && p->key.usable && p->has_endpoint;
+	return d->has_identity && p->key.state != NOISE_SHARED_NEVER && p->has_endpoint;
 }
 
 void
@@ -128,7 +128,8 @@ write_initiation(struct device *d, struct device_peer *p, const struct world *w,
 	uint8_t random[PRIMITIVE_KEY], timestamp[NOISE_TIMESTAMP];
 	uint32_t number;
 
-	if (!draw_number(d, w, &number) || map_put_u64(&d->handshakes, number, p) < 0)
+	if (!noise_peer_ready(&p->key, &d->identity) || !draw_number(d, w, &number) ||
+	    map_put_u64(&d->handshakes, number, p) < 0)
 		return false;
 	world_random(w, random, sizeof(random));
 	stamp(p, w, timestamp);
@@ -223,8 +224,9 @@ answer(struct device *d, const struct world *w, const struct addr *from, const u
 	struct device_peer *p = device_find(d, claim->public_key);
 	if (!p)
 		return DEVICE_UNKNOWN;
-	if (!p->key.usable ||
-	    !noise_consume_initiation(&d->primitive, &p->key, data, claim, n, timestamp))
+	if (!noise_peer_ready(&p->key, &d->identity))
+		return p->key.state == NOISE_SHARED_NEVER ? DEVICE_FORGED : DEVICE_NO_MEMORY;
+	if (!noise_consume_initiation(&d->primitive, &p->key, data, claim, n, timestamp))
 		return DEVICE_FORGED;
 	enum device_result r = admit(p, w, timestamp);
 	if (r != DEVICE_OK)

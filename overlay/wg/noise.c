@@ -103,7 +103,26 @@ noise_peer_set(struct noise_peer *peer, const struct noise_identity *id,
 	       const uint8_t public_key[PRIMITIVE_KEY])
 {
 	memmove(peer->public_key, public_key, PRIMITIVE_KEY);
-	peer->usable = primitive_dh(id->private_key, public_key, peer->shared);
+	peer->state = NOISE_SHARED_UNKNOWN;
+	noise_peer_ready(peer, id);
+}
+
+bool
+noise_peer_ready(struct noise_peer *peer, const struct noise_identity *id)
+{
+	if (peer->state != NOISE_SHARED_UNKNOWN)
+		return peer->state == NOISE_SHARED_KNOWN;
+	switch (primitive_exchange(id->private_key, peer->public_key, peer->shared)) {
+	case PRIMITIVE_EXCHANGE_DONE:
+		peer->state = NOISE_SHARED_KNOWN;
+		return true;
+	case PRIMITIVE_EXCHANGE_ZERO:
+		peer->state = NOISE_SHARED_NEVER;
+		return false;
+	case PRIMITIVE_EXCHANGE_NO_MEMORY:
+		break;
+	}
+	return false;
 }
 
 void
@@ -211,7 +230,7 @@ noise_initiate(struct primitive *p, const struct noise_identity *id, const struc
 	uint8_t key[PRIMITIVE_KEY];
 
 	noise_clear(n);
-	if (!peer->usable)
+	if (peer->state != NOISE_SHARED_KNOWN)
 		return false;
 	memcpy(n->ephemeral, random, PRIMITIVE_KEY);
 	primitive_clamp(n->ephemeral);
@@ -251,7 +270,8 @@ noise_consume_initiation(struct primitive *p, const struct noise_peer *peer, con
 {
 	uint8_t timestamp[NOISE_TIMESTAMP];
 
-	if (!peer->usable || !mix_secret(p, &claim->half, peer->shared, claim->key) ||
+	if (peer->state != NOISE_SHARED_KNOWN ||
+	    !mix_secret(p, &claim->half, peer->shared, claim->key) ||
 	    !get_sealed(p, &claim->half, claim->key, packet + I_TIMESTAMP, SEALED_TIMESTAMP,
 			timestamp))
 		return false;

@@ -44,11 +44,17 @@ struct noise_identity { /* this end; wipe it when it is done with */
 	uint8_t public_key[PRIMITIVE_KEY];
 };
 
+enum noise_shared {
+	NOISE_SHARED_UNKNOWN, /* not computed, or there was no memory for it */
+	NOISE_SHARED_KNOWN,
+	NOISE_SHARED_NEVER, /* a point of small order; no handshake with it ends well */
+};
+
 struct noise_peer { /* that of the other end that stays */
 	uint8_t public_key[PRIMITIVE_KEY];
 	uint8_t shared[PRIMITIVE_KEY]; /* of the two static keys */
 	uint8_t psk[PRIMITIVE_KEY];    /* zeros: none */
-	bool usable; /* false: a point of small order; no handshake with it ends well */
+	enum noise_shared state;
 };
 
 enum noise_state {
@@ -85,12 +91,15 @@ bool noise_identity_set(struct noise_identity *id, const uint8_t private_key[PRI
 /* After either key was changed. */
 void noise_peer_set(struct noise_peer *peer, const struct noise_identity *id,
 		    const uint8_t public_key[PRIMITIVE_KEY]);
+/* Before a handshake: computes what is still unknown. False: there is no memory, or no handshake.
+ */
+bool noise_peer_ready(struct noise_peer *peer, const struct noise_identity *id);
 /* Ends a handshake and wipes it. */
 void noise_clear(struct noise *n);
 
-/* A new handshake takes the place of one under way. random: 32 bytes for the ephemeral key.
- * timestamp: as tai64n_put() writes it, greater than that of any before. out: NOISE_INITIATION
- * bytes, of which the last NOISE_MACS are left alone. */
+/* Only with a peer that is ready. A new handshake takes the place of one under way. random: 32
+ * bytes for the ephemeral key. timestamp: as tai64n_put() writes it, greater than that of any
+ * before. out: NOISE_INITIATION bytes, of which the last NOISE_MACS are left alone. */
 bool noise_initiate(struct primitive *p, const struct noise_identity *id,
 		    const struct noise_peer *peer, uint32_t local,
 		    const uint8_t random[PRIMITIVE_KEY], const uint8_t timestamp[NOISE_TIMESTAMP],

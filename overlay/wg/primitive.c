@@ -175,25 +175,35 @@ key_for_exchange(const uint8_t private_key[PRIMITIVE_KEY])
 	return made;
 }
 
-bool
-primitive_dh(const uint8_t private_key[PRIMITIVE_KEY], const uint8_t public_key[PRIMITIVE_KEY],
-	     uint8_t out[PRIMITIVE_KEY])
+/* With both keys in place nothing is allocated any more: what fails then is the result. */
+enum primitive_exchange
+primitive_exchange(const uint8_t private_key[PRIMITIVE_KEY],
+		   const uint8_t public_key[PRIMITIVE_KEY], uint8_t out[PRIMITIVE_KEY])
 {
+	enum primitive_exchange r = PRIMITIVE_EXCHANGE_NO_MEMORY;
 	size_t bytes = PRIMITIVE_KEY;
 	EVP_PKEY *own = key_for_exchange(private_key);
 	EVP_PKEY *other =
 		EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, public_key, PRIMITIVE_KEY);
 	EVP_PKEY_CTX *ctx = own && other ? EVP_PKEY_CTX_new(own, NULL) : NULL;
-	bool ok = ctx && EVP_PKEY_derive_init(ctx) == 1 &&
-		  EVP_PKEY_derive_set_peer(ctx, other) == 1 &&
-		  EVP_PKEY_derive(ctx, out, &bytes) == 1 && bytes == PRIMITIVE_KEY;
 
+	if (ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, other) == 1)
+		r = EVP_PKEY_derive(ctx, out, &bytes) == 1 && bytes == PRIMITIVE_KEY
+			    ? PRIMITIVE_EXCHANGE_DONE
+			    : PRIMITIVE_EXCHANGE_ZERO;
 	EVP_PKEY_CTX_free(ctx);
 	EVP_PKEY_free(own);
 	EVP_PKEY_free(other);
-	if (!ok)
+	if (r != PRIMITIVE_EXCHANGE_DONE)
 		mem_wipe(out, PRIMITIVE_KEY);
-	return ok;
+	return r;
+}
+
+bool
+primitive_dh(const uint8_t private_key[PRIMITIVE_KEY], const uint8_t public_key[PRIMITIVE_KEY],
+	     uint8_t out[PRIMITIVE_KEY])
+{
+	return primitive_exchange(private_key, public_key, out) == PRIMITIVE_EXCHANGE_DONE;
 }
 
 /* ---- sealed boxes: the context forgets the key of each ---- */

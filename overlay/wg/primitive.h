@@ -62,7 +62,16 @@ bool primitive_kdf(struct primitive *p, const uint8_t chaining[PRIMITIVE_HASH],
 /* As RFC 7748 has it: of 32 random bytes. */
 void primitive_clamp(uint8_t key[PRIMITIVE_KEY]);
 bool primitive_public(const uint8_t private_key[PRIMITIVE_KEY], uint8_t out[PRIMITIVE_KEY]);
-/* False too when the result is zero: a point of small order. */
+
+enum primitive_exchange {
+	PRIMITIVE_EXCHANGE_DONE,
+	PRIMITIVE_EXCHANGE_NO_MEMORY,
+	PRIMITIVE_EXCHANGE_ZERO, /* the result is: a point of small order */
+};
+enum primitive_exchange primitive_exchange(const uint8_t private_key[PRIMITIVE_KEY],
+					   const uint8_t public_key[PRIMITIVE_KEY],
+					   uint8_t out[PRIMITIVE_KEY]);
+/* The same, where it does not matter why it failed. */
 bool primitive_dh(const uint8_t private_key[PRIMITIVE_KEY], const uint8_t public_key[PRIMITIVE_KEY],
 		  uint8_t out[PRIMITIVE_KEY]);
 

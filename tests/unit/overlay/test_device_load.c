@@ -460,6 +460,19 @@ test_change_without_memory(void **state)
 	assert_ptr_equal(allowed_find(&a->device->allowed, &two[0].prefix.base), to_b);
 }
 
+/* What two static keys have in common is computed when it is needed: by who begins, by who answers.
+ */
+static void
+test_shared_later(void **state)
+{
+	(void)state;
+	to_b->key.state = to_a->key.state = NOISE_SHARED_UNKNOWN;
+	memset(to_b->key.shared, 0, PRIMITIVE_KEY);
+	memset(to_a->key.shared, 0, PRIMITIVE_KEY);
+	meet();
+	assert_int_equal(to_a->key.state, NOISE_SHARED_KNOWN);
+}
+
 /* Neither what it had nor what another one has. */
 static void
 test_prefixes_without_memory(void **state)
@@ -543,6 +556,7 @@ main(void)
 		WG_TEST(test_new_without_memory),
 		WG_TEST(test_change_without_memory),
 		WG_TEST(test_prefixes_without_memory),
+		WG_TEST(test_shared_later),
 		WG_TEST(test_handshake_without_memory),
 	};
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/world.h"
 
@@ -16,6 +18,32 @@ struct end {
 	struct noise noise;
 	struct noise_keys keys;
 };
+
+static bool no_memory; /* for the library */
+
+static void *
+library_malloc(size_t bytes, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return no_memory ? NULL : malloc(bytes);
+}
+
+static void *
+library_realloc(void *data, size_t bytes, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return no_memory ? NULL : realloc(data, bytes);
+}
+
+static void
+library_free(void *data, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(data);
+}
 
 static struct primitive p;
 static struct end alice, bob;
@@ -240,9 +268,27 @@ test_unusable_peer(void **state)
 
 	(void)state;
 	noise_peer_set(&alice.peer, &alice.id, zero);
-	assert_false(alice.peer.usable);
+	assert_int_equal(alice.peer.state, NOISE_SHARED_NEVER);
+	assert_false(noise_peer_ready(&alice.peer, &alice.id));
 	assert_false(begin(&alice, 1000));
 	assert_int_equal(alice.noise.state, NOISE_IDLE);
+}
+
+/* That is not for good. */
+static void
+test_peer_without_memory(void **state)
+{
+	(void)state;
+	no_memory = true;
+	noise_peer_set(&alice.peer, &alice.id, bob.id.public_key);
+	bool ready = noise_peer_ready(&alice.peer, &alice.id);
+	no_memory = false;
+	assert_false(ready);
+	assert_int_equal(alice.peer.state, NOISE_SHARED_UNKNOWN);
+	assert_false(begin(&alice, 1000));
+	assert_true(noise_peer_ready(&alice.peer, &alice.id));
+	assert_true(begin(&alice, 1000));
+	assert_memory_equal(alice.peer.shared, bob.peer.shared, PRIMITIVE_KEY);
 }
 
 static void
@@ -303,9 +349,12 @@ main(void)
 		TEST(test_strangers),
 		TEST(test_both_begin),
 		TEST(test_unusable_peer),
+		TEST(test_peer_without_memory),
 		TEST(test_timestamps),
 		TEST(test_types),
 	};
 
+	if (CRYPTO_set_mem_functions(library_malloc, library_realloc, library_free) != 1)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,6 +112,7 @@ test_small_order(void **state)
 	assert_false(primitive_dh(k, zero, out));
 	assert_memory_equal(out, zero, sizeof(zero));
 	assert_false(primitive_dh(k, one, out));
+	assert_int_equal(primitive_exchange(k, one, out), PRIMITIVE_EXCHANGE_ZERO);
 }
 
 /* RFC 7693, appendix B. */
