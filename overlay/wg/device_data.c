@@ -94,6 +94,20 @@ confirm(struct device *d, struct device_peer *p, const struct session *s, const 
 	return true;
 }
 
+/*
+ * Both began at the same time, and each sends with what it began itself. Who answers the next
+ * handshake lets go of its previous session, so what the other end sends with must not be that one:
+ * the end with the smaller key sends with what comes from the other one. It goes on to do so until
+ * the next handshake, lest a packet that was late leave the two with one each.
+ */
+static void
+follow(struct device *d, struct device_peer *p, const struct session *s)
+{
+	if (memcmp(d->identity.public_key, p->key.public_key, PRIMITIVE_KEY) < 0 &&
+	    session_slots_follow(&p->slots, s))
+		d->calls.keys(d->calls.arg, p, p->slots.current, DEVICE_KEYS_CURRENT);
+}
+
 /* The last chance of who only receives: its answers would not come through any more. */
 static void
 renew(struct device *d, struct device_peer *p, const struct world *w)
@@ -119,6 +133,8 @@ device_received(struct device *d, const struct session *s, const struct world *w
 	if (data)
 		timers_received_data(&p->timers, w->mono_ns);
 	bool confirmed = confirm(d, p, s, w);
+	if (!confirmed)
+		follow(d, p, s);
 	renew(d, p, w);
 	device_arm(d, p);
 	if (confirmed && d->calls.staged(d->calls.arg, p) > 0)

@@ -5,7 +5,7 @@
  *
  * The two ends of a handshake are kept apart: one that this end began goes on while it answers one
  * of the other end. When both begin at the same time both come to an end, and each sends with what
- * it began itself.
+ * it began itself until one of them follows the other (device_data.c).
  */
 #include <assert.h>
 #include <string.h>

@@ -172,6 +172,7 @@ session_slots_add(struct session_slots *slots, struct session *s, struct session
 {
 	*gone = (struct session_gone){0};
 	leave(&slots->previous, gone);
+	slots->crossed = s->keys.initiator && slots->next;
 	if (!s->keys.initiator) {
 		leave(&slots->next, gone);
 		slots->next = s;
@@ -199,6 +200,19 @@ session_slots_confirm(struct session_slots *slots, const struct session *s,
 	slots->previous = slots->current;
 	slots->current = slots->next;
 	slots->next = NULL;
+	slots->crossed = false;
+	return true;
+}
+
+bool
+session_slots_follow(struct session_slots *slots, const struct session *s)
+{
+	struct session *theirs = slots->previous;
+
+	if (!s || !slots->crossed || s != theirs)
+		return false;
+	slots->previous = slots->current;
+	slots->current = theirs;
 	return true;
 }
 
@@ -209,6 +223,7 @@ session_slots_clear(struct session_slots *slots, struct session_gone *gone)
 	leave(&slots->previous, gone);
 	leave(&slots->current, gone);
 	leave(&slots->next, gone);
+	slots->crossed = false;
 }
 
 void

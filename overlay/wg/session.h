@@ -43,6 +43,8 @@ struct session {
 
 struct session_slots {
 	struct session *previous, *current, *next;
+	bool crossed; /* both ends began at a time: the previous one may be what the other sends
+			 with for as long as it lives */
 };
 
 /* Those that left the slots: the caller has their references now. */
@@ -95,6 +97,9 @@ void session_slots_add(struct session_slots *slots, struct session *s, struct se
  * now. */
 bool session_slots_confirm(struct session_slots *slots, const struct session *s,
 			   struct session_gone *gone);
+/* A packet that came with s, where the other end decides what both send with after they crossed:
+ * true when the previous and the current one have changed places. */
+bool session_slots_follow(struct session_slots *slots, const struct session *s);
 void session_slots_clear(struct session_slots *slots, struct session_gone *gone);
 /* Nothing more is sent with any of them; what comes is still taken. */
 void session_slots_stop(struct session_slots *slots);

@@ -103,6 +103,52 @@ test_both_begin(void **state)
 	assert_true(to_b->timers.at[TIMERS_RETRANSMIT] == TIMERS_NEVER);
 }
 
+/* Both begin; later the one that speaks goes on while new keys are made. Gives how many handshake
+ * messages that took. */
+static unsigned
+cross_and_rekey(struct wg_node *from, struct device_peer *peer, struct wg_node *to)
+{
+	unsigned messages = 0;
+
+	wg_say(a, to_b);
+	wg_say(b, to_a);
+	wg_deliver_all(&wire);
+	assert_true(says(a, to_b, b));
+	assert_true(says(b, to_a, a));
+	/* Both send with the same one, and only one has begun it. */
+	assert_int_equal(to_b->slots.current->keys.local, to_a->slots.current->keys.remote);
+	assert_int_equal(to_b->slots.current->keys.remote, to_a->slots.current->keys.local);
+	assert_int_equal(to_b->slots.current->keys.initiator + to_a->slots.current->keys.initiator,
+			 1);
+	wg_jump(&wire, SESSION_REKEY_AFTER_S * wg_second);
+	uint64_t first = wg_say(from, peer);
+	for (size_t n = wire.count; n > 0; n--) {
+		messages += wire.packets[0]->handshake;
+		wg_deliver(&wire);
+	}
+	uint64_t second = wg_say(from, peer);
+	struct wg_packet *late = wg_pick(&wire, wire.count - 1);
+	assert_int_equal(wg_give(to, late), DEVICE_OK);
+	free(late);
+	assert_true(wg_got(to, first));
+	assert_true(wg_got(to, second));
+	wg_deliver_all(&wire);
+	assert_true(says(a, to_b, b));
+	assert_true(says(b, to_a, a));
+	return messages;
+}
+
+static void
+test_crossed_then_new_keys(void **state)
+{
+	(void)state;
+	unsigned messages = cross_and_rekey(a, to_b, b);
+	wg_pair_teardown(state);
+	wg_pair_setup(state);
+	/* It is one of the two that begins. */
+	assert_int_equal(messages + cross_and_rekey(b, to_a, a), 1);
+}
+
 /* The other end's handshake serves as well. */
 static void
 test_own_handshake_ends(void **state)
@@ -370,6 +416,7 @@ main(void)
 		WG_TEST(test_what_is_told),
 		WG_TEST(test_nothing_staged),
 		WG_TEST(test_both_begin),
+		WG_TEST(test_crossed_then_new_keys),
 		WG_TEST(test_own_handshake_ends),
 		WG_TEST(test_replayed_initiation),
 		WG_TEST(test_initiations_too_fast),

@@ -278,6 +278,43 @@ test_confirmed_over_another(void **state)
 }
 
 static void
+test_crossed(void **state)
+{
+	struct session *a = make(false), *b = make(true), *c = make(false);
+	struct session_slots slots = {0};
+	struct session_gone gone;
+
+	(void)state;
+	session_slots_add(&slots, a, &gone);
+	assert_false(session_slots_follow(&slots, a));
+	session_slots_add(&slots, b, &gone);
+	assert_false(session_slots_follow(&slots, b));
+	assert_false(session_slots_follow(&slots, NULL));
+	assert_true(session_slots_follow(&slots, a));
+	assert_ptr_equal(slots.current, a);
+	assert_ptr_equal(slots.previous, b);
+	assert_true(session_sends(a, born));
+	/* That was late: the other end says something else now. */
+	assert_true(session_slots_follow(&slots, b));
+	assert_ptr_equal(slots.current, b);
+	/* Over with the next one. */
+	session_slots_add(&slots, c, &gone);
+	let_go(&gone);
+	assert_true(session_slots_confirm(&slots, c, &gone));
+	assert_false(session_slots_follow(&slots, b));
+	session_slots_clear(&slots, &gone);
+	let_go(&gone);
+	/* Nor is one that simply came before. */
+	slots.current = make(true);
+	b = slots.current;
+	session_slots_add(&slots, make(true), &gone);
+	assert_ptr_equal(slots.previous, b);
+	assert_false(session_slots_follow(&slots, b));
+	session_slots_clear(&slots, &gone);
+	let_go(&gone);
+}
+
+static void
 test_memory(void **state)
 {
 	(void)state;
@@ -306,6 +343,7 @@ main(void)
 		cmocka_unit_test(test_began),
 		cmocka_unit_test(test_answered),
 		cmocka_unit_test(test_confirmed_over_another),
+		cmocka_unit_test(test_crossed),
 		cmocka_unit_test(test_memory),
 	};
 
