@@ -10,7 +10,7 @@
  *   forged    an initiation without a right first MAC is refused; likewise
  *   load      under load an initiation is answered by a cookie
  *   account   a batch that was sent and one that was received are noted, timers included, with
- *             DEVICE_PEERS_MAX peers; the peer moves a place in a heap of as many each time
+ *             SETUP_PEERS_MAX peers; the peer moves a place in a heap of as many each time
  *
  * bench-wg [--json] [--handshakes N]
  */
@@ -243,7 +243,7 @@ fill(struct device *d)
 {
 	uint8_t key[PRIMITIVE_KEY];
 
-	while (device_count(d) < DEVICE_PEERS_MAX) {
+	while (device_count(d) < SETUP_PEERS_MAX) {
 		world_random(&world, key, sizeof(key));
 		know(d, key, &(struct addr){.port = 1});
 	}
@@ -288,7 +288,7 @@ run(bool json)
 	fill(server.device);
 	bench_print(json, &(struct bench_row){"wg", "account", "ns CPU",
 					      account(&server, to_client, PEERS), "heap moves",
-					      heap_moves(DEVICE_PEERS_MAX), false});
+					      heap_moves(SETUP_PEERS_MAX), false});
 	for (size_t i = 0; i < PEERS; i++)
 		device_free(clients[i].device);
 	device_free(server.device);

@@ -16,6 +16,7 @@
  * Staged packets, those that wait for a handshake, are the caller's: at most DEVICE_STAGED_MAX for
  * each peer, the oldest go first.
  *
+ * A device has at most SETUP_PEERS_MAX peers and ALLOWED_PREFIXES_MAX prefixes of them.
  * Peers are borrowed pointers, valid until they are removed (`gone`).
  * Threading: one owner (or a lock), for all of a device. Sessions may leave it: session_ref().
  */
@@ -25,9 +26,9 @@
 #include "base/world.h"
 #include "overlay/wg/allowed.h"
 #include "overlay/wg/session.h"
+#include "overlay/wg/setup.h"
 
 enum {
-	DEVICE_PEERS_MAX = 16384,
 	DEVICE_STAGED_MAX = 128,
 	DEVICE_QUEUE_LOADED = 512, /* handshake messages that wait: from then on it is under load */
 	DEVICE_LOADED_MS = 1000,   /* and for so long after that */

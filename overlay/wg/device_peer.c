@@ -18,8 +18,8 @@ new_peer(struct device *d, const uint8_t public_key[PRIMITIVE_KEY], struct err *
 {
 	struct device_peer *p;
 
-	if (device_count(d) >= DEVICE_PEERS_MAX) {
-		err_set(err, ERR_LIMIT, "more than %d WireGuard peers", DEVICE_PEERS_MAX);
+	if (device_count(d) >= SETUP_PEERS_MAX) {
+		err_set(err, ERR_LIMIT, "more than %d WireGuard peers", SETUP_PEERS_MAX);
 		return NULL;
 	}
 	p = mem_zalloc(MEM_OVERLAY, sizeof(*p));

@@ -22,7 +22,7 @@
 
 enum {
 	SETUP_KEY = 32,
-	SETUP_PEERS_MAX = 10000,
+	SETUP_PEERS_MAX = 16384,    /* that a device may have, of whatever kind */
 	SETUP_PREFIXES_MAX = 65536, /* of all peers */
 };
 
