@@ -44,7 +44,7 @@ struct server {
 	size_t event_asks; /* of streams, under way to other nodes: api/events.h */
 	size_t event_streams;
 	size_t event_list_asks; /* of lists, likewise */
-	bool lacked;       /* a list was cut for want of memory since this was cleared */
+	bool lacked;            /* a list was cut for want of memory since this was cleared */
 	/* Of the process of each role whose tables have all been read, generation + 1. */
 	uint64_t whole[ROLES_];
 	struct list held; /* calls that wait: api/hold.h */
