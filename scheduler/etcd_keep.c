@@ -12,7 +12,7 @@
 
 enum {
 	GATHER_MS = 200,
-	BATCH_MAX = 256,
+	BATCH_MAX = 32, /* etcd answers one after the other, and within a call's time */
 	BODY_BYTES = 32 << 10,
 	ANSWER_BYTES = 256 << 10,
 };
@@ -77,7 +77,8 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 
 	b->call = NULL;
 	arena_init(&arena, MEM_SCHEDULER, ANSWER_BYTES);
-	for (size_t at = 0; !answer->err && at < answer->bytes;) {
+	/* A line that came is true, whatever came after it. */
+	for (size_t at = 0; at < answer->bytes;) {
 		const char *line = answer->text + at;
 		const char *stop = memchr(line, '\n', answer->bytes - at);
 		size_t bytes = stop ? (size_t)(stop - line) : answer->bytes - at;

@@ -2,7 +2,8 @@
 /*
  * An etcd with users: for a name and a password it gives a token, which every call shows. Calls
  * that have none wait for the one that asks for it. etcd forgets tokens: a call that is refused for
- * that asks for a new one once, and is made again.
+ * that asks for a new one once, and is made again. Each look at a password is dear to etcd: one
+ * that it refused is not shown again for REFUSED_MS, and whoever calls is told what it said.
  */
 #include "scheduler/etcd_rpc_inside.h"
 
@@ -10,7 +11,10 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-enum { BODY_BYTES = 4096 };
+enum {
+	BODY_BYTES = 4096,
+	REFUSED_MS = 3000,
+};
 
 static void
 go_on(struct etcd_rpc *r, const struct err *err)
@@ -45,6 +49,10 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 		r->token[0] = '\0';
 		err_set(&err, ERR_CORRUPT, "etcd gave a token that is none");
 	}
+	if (err.kind && err.kind != ERR_UNREACHABLE && err.kind != ERR_TIMEOUT) {
+		r->login_err = err;
+		r->login_err_ms = uv_now(r->loop);
+	}
 	go_on(r, err.kind ? &err : NULL);
 }
 
@@ -65,6 +73,12 @@ ask(struct etcd_rpc *r, struct err *err)
 	return 0;
 }
 
+static bool
+refused_lately(const struct etcd_rpc *r)
+{
+	return r->login_err.kind && uv_now(r->loop) - r->login_err_ms < REFUSED_MS;
+}
+
 bool
 etcd_login_first(struct etcd_call *c)
 {
@@ -73,7 +87,9 @@ etcd_login_first(struct etcd_call *c)
 	if (c->bare || !r->user || r->token[0] || r->no_users)
 		return false;
 	c->waits = true;
-	if (r->login || ask(r, &c->err) == 0)
+	if (refused_lately(r))
+		c->err = r->login_err;
+	else if (r->login || ask(r, &c->err) == 0)
 		return true;
 	c->waits = false;
 	c->refused = true;
@@ -96,6 +112,40 @@ etcd_login_take(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err
 	r->user = mem_strdup(MEM_SCHEDULER, o->user);
 	r->password = mem_strdup(MEM_SCHEDULER, o->password ? o->password : "");
 	return r->user && r->password ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the store");
+}
+
+static bool
+same_place(const struct etcd_rpc *a, const struct etcd_rpc *b)
+{
+	if (!a->user || !b->user || !text_equal(a->user, b->user) ||
+	    a->endpoints_count != b->endpoints_count)
+		return false;
+	for (size_t i = 0; i < a->endpoints_count; i++) {
+		if (!text_equal(a->endpoints[i].url, b->endpoints[i].url))
+			return false;
+	}
+	return true;
+}
+
+void
+etcd_login_renew(struct etcd_rpc *r, struct etcd_rpc *fresh)
+{
+	/* A token outlives the password that it was given for. */
+	if (same_place(r, fresh))
+		memcpy(fresh->token, r->token, sizeof(fresh->token));
+	etcd_login_fini(r);
+	r->user = fresh->user;
+	r->password = fresh->password;
+	memcpy(r->token, fresh->token, sizeof(r->token));
+	mem_wipe(fresh->token, sizeof(fresh->token));
+	r->no_users = false;
+	err_clear(&r->login_err);
+	if (!r->login)
+		return;
+	/* It shows what was. */
+	etcd_rpc_cancel(r->login);
+	r->login = NULL;
+	go_on(r, NULL);
 }
 
 void

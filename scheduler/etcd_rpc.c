@@ -75,13 +75,13 @@ pems_free(struct etcd_rpc *r)
 	mem_free(r->authorities);
 	mem_free(r->certificate);
 	mem_free_zero(r->key);
-	etcd_login_fini(r);
 }
 
 static void
 rpc_free(struct etcd_rpc *r)
 {
 	pems_free(r);
+	etcd_login_fini(r);
 	mem_free(r);
 }
 
@@ -115,8 +115,10 @@ etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err 
 
 	if (take_options(&fresh, o, err) < 0) {
 		pems_free(&fresh);
+		etcd_login_fini(&fresh);
 		return -1;
 	}
+	etcd_login_renew(r, &fresh);
 	pems_free(r);
 	memcpy(r->endpoints, fresh.endpoints, sizeof(r->endpoints));
 	r->endpoints_count = fresh.endpoints_count;
@@ -124,11 +126,8 @@ etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *o, struct err 
 	r->authorities = fresh.authorities;
 	r->certificate = fresh.certificate;
 	r->key = fresh.key;
-	r->user = fresh.user;
-	r->password = fresh.password;
 	r->trust_fix = fresh.trust_fix;
 	err_clear(&r->none);
-	etcd_login_forget(r);
 	return 0;
 }
 
@@ -177,9 +176,20 @@ drop_attempt(struct etcd_call *c)
 		multi_curl.curl_easy_cleanup(c->easy);
 		c->easy = NULL;
 	}
+	for (struct curl_slist *field = c->fields; field; field = field->next)
+		mem_wipe(field->data, strlen(field->data)); /* one is the token */
 	if (c->fields)
 		multi_curl.curl_slist_free_all(c->fields);
 	c->fields = NULL;
+}
+
+/* secret: there is a password in it, or a token. */
+static void
+drop_text(struct buf *b, bool secret)
+{
+	if (secret && b->data)
+		mem_wipe(b->data, b->capacity);
+	buf_fini(b);
 }
 
 static void
@@ -195,8 +205,8 @@ etcd_rpc_cancel(struct etcd_call *c)
 		return;
 	drop_attempt(c);
 	list_remove(&c->link);
-	buf_fini(&c->body);
-	buf_fini(&c->answer);
+	drop_text(&c->body, c->bare);
+	drop_text(&c->answer, c->bare);
 	uv_close((uv_handle_t *)&c->timer, call_closed);
 }
 
@@ -227,15 +237,20 @@ tell(struct etcd_call *c, const struct err *err)
 	etcd_rpc_done_fn done = c->done;
 	struct err kept;
 	void *arg = c->arg;
+	bool secret = c->bare;
 
 	if (err) {
 		kept = *err;
+		/* What is certain of the last attempt is not of those before. */
+		if (c->lost && !c->bare &&
+		    (err->kind == ERR_UNREACHABLE || err->kind == ERR_DENIED))
+			kept.kind = ERR_TIMEOUT;
 		answer.err = &kept;
 	}
 	buf_init(&c->answer, MEM_SCHEDULER, 0);
 	etcd_rpc_cancel(c);
 	done(arg, &answer);
-	buf_fini(&text);
+	drop_text(&text, secret);
 }
 
 /* One that is not there does not hide that another one does not fit. */

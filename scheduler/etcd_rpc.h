@@ -47,8 +47,8 @@ struct etcd_rpc_options {
 
 struct etcd_rpc_answer {
 	/* NULL: text is an answer of success. ERR_UNREACHABLE: certainly not done; ERR_TIMEOUT: it
-	 * may have been done; ERR_DENIED: certificates; ERR_NO_SPACE, ERR_LIMIT, ERR_NOT_FOUND;
-	 * ERR_CONFLICT: a revision that is compacted. */
+	 * may have been done; ERR_DENIED: certificates or users, not done; ERR_NO_SPACE, ERR_LIMIT,
+	 * ERR_NOT_FOUND; ERR_CONFLICT: a revision that is compacted. */
 	const struct err *err;
 	bool lost; /* an earlier attempt may have been done, whatever this answer says */
 	const char *text;
@@ -64,8 +64,8 @@ int etcd_rpc_load(struct err *err) MUST_CHECK;
 /* Without an endpoint all calls end with ERR_UNREACHABLE, and with `why` of etcd_rpc_none. */
 int etcd_rpc_open(const struct etcd_rpc_options *options, struct etcd_rpc **out,
 		  struct err *err) MUST_CHECK;
-/* Other members or certificates from the next attempt on; loop and time-out stay. As it was on
- * failure. */
+/* Other members, certificates or users from the next attempt on; loop and time-out stay, and what
+ * the same members gave the same user. As it was on failure. */
 int etcd_rpc_renew(struct etcd_rpc *r, const struct etcd_rpc_options *options,
 		   struct err *err) MUST_CHECK;
 /* Why there is no endpoint. */

@@ -31,6 +31,8 @@ struct etcd_rpc {
 	char *user, *password;
 	char token[ETCD_RPC_TOKEN_BYTES]; /* "" none */
 	bool no_users;                    /* etcd knows none */
+	struct err login_err;             /* the last refusal; kind 0: none */
+	uint64_t login_err_ms;            /* when */
 	struct etcd_call *login;          /* asks for a token */
 	uint32_t timeout_ms;
 	struct list calls;
@@ -84,6 +86,8 @@ bool etcd_login_first(struct etcd_call *c);
 void etcd_login_forget(struct etcd_rpc *r);
 int etcd_login_take(struct etcd_rpc *r, const struct etcd_rpc_options *o,
 		    struct err *err) MUST_CHECK;
+/* The user and password of `fresh`, whose members are not r's yet. */
+void etcd_login_renew(struct etcd_rpc *r, struct etcd_rpc *fresh);
 void etcd_login_fini(struct etcd_rpc *r);
 
 #endif

@@ -243,7 +243,7 @@ read_look(struct etcd_engine *e, const struct etcd_rpc_answer *answer, struct ar
 	if (a.gets_count != 3)
 		return err_set(err, ERR_CORRUPT, "etcd gave an answer that is none");
 	if (a.gets[0].count != 1) {
-		if (e->base.copy.id[0])
+		if (e->base.copy.id[0] && !e->existing)
 			return another(err, "it is empty");
 		return begin_store(e, err);
 	}

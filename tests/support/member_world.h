@@ -27,10 +27,14 @@ static struct member_world {
 	uint8_t answer[RING_BODY_MAX];
 	int answer_fd; /* -1: none */
 	struct err refused;
+	struct leash_message sent;
+	unsigned sends;
 } member;
 
 uv_loop_t *__wrap_station_loop(struct station *st);
 int __wrap_station_folder(const struct station *st, size_t i);
+int __wrap_station_send(struct station *st, struct leash_message *m, const int *fds, size_t count,
+			struct err *err);
 void __wrap_station_answer(struct station *st, const struct station_request *q, const void *body,
 			   size_t bytes, const int *fds, size_t count);
 void __wrap_station_answer_err(struct station *st, const struct station_request *q,
@@ -49,6 +53,19 @@ __wrap_station_folder(const struct station *st, size_t i)
 	(void)st;
 	(void)i;
 	return member.folder;
+}
+
+int
+__wrap_station_send(struct station *st, struct leash_message *m, const int *fds, size_t count,
+		    struct err *err)
+{
+	(void)st;
+	(void)fds;
+	(void)count;
+	(void)err;
+	member.sends++;
+	member.sent = *m;
+	return 0;
 }
 
 void

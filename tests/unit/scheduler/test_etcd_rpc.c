@@ -166,6 +166,8 @@ test_out_of_memory(void **state)
 struct fake {
 	uv_tcp_t listener;
 	unsigned logins, calls, tokens, keeps;
+	unsigned lose; /* so many calls are heard and not answered, nor is the token known then */
+	bool cut;      /* after the first two leases */
 	const char *password;
 	bool no_users;
 	char url[64];
@@ -175,7 +177,7 @@ static struct fake fake;
 struct visitor {
 	uv_tcp_t tcp;
 	uv_write_t write;
-	char in[4096], out[1024];
+	char in[4096], out[8192];
 	size_t used;
 };
 
@@ -193,14 +195,20 @@ visitor_written(uv_write_t *write, int status)
 }
 
 static void
-say(struct visitor *v, int status, const char *body)
+say_of(struct visitor *v, int status, const char *body, size_t bytes)
 {
 	snprintf(v->out, sizeof(v->out),
 		 "HTTP/1.1 %d x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", status,
-		 strlen(body), body);
+		 bytes, body);
 	uv_buf_t out = uv_buf_init(v->out, (unsigned)strlen(v->out));
 	v->write.data = &v->tcp;
 	uv_write(&v->write, (uv_stream_t *)&v->tcp, &out, 1, visitor_written);
+}
+
+static void
+say(struct visitor *v, int status, const char *body)
+{
+	say_of(v, status, body, strlen(body));
 }
 
 static void
@@ -223,7 +231,8 @@ answer_login(struct visitor *v)
 static void
 answer_keeps(struct visitor *v)
 {
-	char body[1024] = "";
+	char body[6144] = "";
+	unsigned said = 0;
 
 	fake.calls++;
 	for (const char *at = strstr(v->in, "{\"ID\":\""); at; at = strstr(at + 1, "{\"ID\":\"")) {
@@ -231,6 +240,8 @@ answer_keeps(struct visitor *v)
 		size_t used = strlen(body);
 
 		fake.keeps++;
+		if (fake.cut && ++said > 2)
+			continue;
 		if (id != 14)
 			snprintf(
 				body + used, sizeof(body) - used,
@@ -238,7 +249,9 @@ answer_keeps(struct visitor *v)
 				"\"ID\":\"%lu\"%s}}\n",
 				id, id == 13 ? "" : ",\"TTL\":\"10\"");
 	}
-	say(v, 200, body);
+	if (fake.cut) /* more is promised than comes */
+		strcat(body, "{\"result\":{\"ID\":\"");
+	say_of(v, 200, body, strlen(body) + fake.cut);
 }
 
 static void
@@ -250,11 +263,24 @@ answer_visitor(struct visitor *v)
 		answer_login(v);
 		return;
 	}
+	if (text_starts(v->in, "POST /v3/kv/txn ")) { /* three gets of nothing */
+		say(v, 200,
+		    "{\"header\":{\"cluster_id\":\"1\",\"revision\":\"1\"},\"succeeded\":true,"
+		    "\"responses\":["
+		    "{\"response_range\":{}},{\"response_range\":{}},{\"response_range\":{}}]}");
+		return;
+	}
 	if (text_starts(v->in, "POST /v3/lease/keepalive ")) {
 		answer_keeps(v);
 		return;
 	}
 	fake.calls++;
+	if (fake.lose) {
+		fake.lose--;
+		fake.tokens++;
+		uv_close((uv_handle_t *)&v->tcp, visitor_closed);
+		return;
+	}
 	snprintf(want, sizeof(want), "Authorization: token-%u\r\n", fake.tokens);
 	if (fake.no_users ? !strstr(v->in, "Authorization") : strstr(v->in, want) != NULL)
 		say(v, 200, "{}");
@@ -320,8 +346,29 @@ fake_open(void)
 	snprintf(fake.url, sizeof(fake.url), "http://127.0.0.1:%u", ntohs(at.sin_port));
 }
 
+static void
+fake_close(void)
+{
+	uv_close((uv_handle_t *)&fake.listener, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+}
+
+/* Of the user that the fake knows. */
+static struct etcd_rpc_options
+edge(const char *const *url)
+{
+	return (struct etcd_rpc_options){
+		.loop = &loop,
+		.endpoints = url,
+		.endpoints_count = 1,
+		.user = "edge",
+		.password = "open",
+		.timeout_ms = 20000,
+	};
+}
+
 struct told {
-	unsigned over, good;
+	unsigned over, good, lost;
 	struct err err;
 };
 
@@ -332,6 +379,7 @@ told(void *arg, const struct etcd_rpc_answer *answer)
 
 	t->over++;
 	t->good += !answer->err;
+	t->lost += answer->lost;
 	if (answer->err)
 		t->err = *answer->err;
 }
@@ -408,6 +456,153 @@ test_users(void **state)
 	uv_run(&loop, UV_RUN_DEFAULT);
 }
 
+/* What may have been done is in doubt, also when nobody lets this node in afterwards. */
+static void
+test_doubt_outlives_a_refused_login(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	assert_int_equal(calls(r, 1).good, 1);
+	fake.lose = 1;
+	fake.password = "\"other\"";
+	struct told t = calls(r, 1);
+	assert_int_equal(fake.logins, 2);
+	assert_int_equal(t.lost, 1);
+	assert_int_equal(t.err.kind, ERR_TIMEOUT);
+	assert_non_null(strstr(t.err.what, "does not let this node in"));
+	/* One that was never sent is certainly not done. */
+	t = calls(r, 1);
+	assert_int_equal(t.lost, 0);
+	assert_int_equal(t.err.kind, ERR_DENIED);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
+/* Or when it is not known any more where etcd is. */
+static void
+test_doubt_outlives_the_members(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct told t = {0};
+	struct err err = {0};
+	struct buf body;
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	fake.lose = 1;
+	buf_init(&body, MEM_SCHEDULER, 64);
+	buf_puts(&body, "{}");
+	assert_non_null(etcd_rpc_call(r, "/v3/kv/range", &body, told, &t, &err));
+	buf_fini(&body);
+	while (!fake.calls)
+		uv_run(&loop, UV_RUN_ONCE);
+	options.endpoints_count = 0;
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	while (!t.over)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(t.lost, 1);
+	assert_int_equal(t.err.kind, ERR_TIMEOUT);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
+/* A new password that etcd does not know yet takes nothing away. */
+static void
+test_token_outlives_its_password(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	assert_int_equal(calls(r, 1).good, 1);
+	options.password = "other";
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	assert_int_equal(calls(r, 1).good, 1);
+	assert_int_equal(fake.logins, 1);
+	/* Another user's it is not, nor another etcd's. */
+	options.user = "verge";
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	assert_int_equal(calls(r, 1).err.kind, ERR_DENIED);
+	assert_int_equal(fake.logins, 2);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
+/* Each login is dear to etcd. */
+static void
+test_refused_password_is_not_shown_again(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	fake.password = "\"other\"";
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	assert_int_equal(calls(r, 1).err.kind, ERR_DENIED);
+	/* On a slow machine it may be time for another one. */
+	for (unsigned i = 0; i < 50; i++) {
+		struct told t = calls(r, 1);
+
+		assert_int_equal(t.err.kind, ERR_DENIED);
+		assert_non_null(strstr(t.err.why[0], "authentication failed"));
+	}
+	assert_true(fake.logins < 25);
+	/* What is corrected counts at once. */
+	unsigned logins = fake.logins;
+	options.password = "other";
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	assert_int_equal(calls(r, 1).good, 1);
+	assert_int_equal(fake.logins, logins + 1);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
+/* One that is asked for with what was is not waited for. */
+static void
+test_renewed_while_it_logs_in(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct told t = {0};
+	struct err err = {0};
+	struct buf body;
+
+	(void)state;
+	fake_open();
+	fake.password = "\"other\"";
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	buf_init(&body, MEM_SCHEDULER, 64);
+	buf_puts(&body, "{}");
+	assert_non_null(etcd_rpc_call(r, "/v3/kv/range", &body, told, &t, &err));
+	buf_fini(&body);
+	while (!fake.logins)
+		uv_run(&loop, UV_RUN_ONCE);
+	options.password = "other";
+	assert_int_equal(etcd_rpc_renew(r, &options, &err), 0);
+	while (!t.over)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(t.good, 1);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
 /* ---- leases ---- */
 
 struct keep {
@@ -481,6 +676,121 @@ test_many_leases_one_request(void **state)
 	assert_false(keeps[1].over);
 }
 
+static void
+ask_keeps(struct etcd_engine *e, struct keep *keeps, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		keeps[i] = (struct keep){.keep = {.lease = (int64_t)i + 100, .done = keep_told}};
+		etcd_keep_ask(e, &keeps[i].keep);
+	}
+}
+
+/* An answer that ends too early is one of those whose lines came; and not too many go at once. */
+static void
+test_part_of_an_answer(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct keep keeps[40];
+	struct etcd_engine e = {.loop = &loop};
+	struct err err = {0};
+
+	(void)state;
+	options.user = NULL;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &e.rpc, &err), 0);
+	etcd_keep_init(&e);
+	ask_keeps(&e, keeps, 40);
+	while (!all_over(keeps, 40))
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(fake.calls, 2);
+	assert_int_equal(fake.keeps, 40);
+	for (size_t i = 0; i < 40; i++)
+		assert_int_equal(keeps[i].ttl_s, 10);
+
+	fake.calls = 0;
+	fake.cut = true;
+	ask_keeps(&e, keeps, 5);
+	while (!fake.calls)
+		uv_run(&loop, UV_RUN_ONCE);
+	options.endpoints_count = 0; /* the call is not made again */
+	assert_int_equal(etcd_rpc_renew(e.rpc, &options, &err), 0);
+	while (!all_over(keeps, 5))
+		uv_run(&loop, UV_RUN_ONCE);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(keeps[i].ttl_s, i < 2 ? 10 : 0);
+		assert_int_equal(keeps[i].error, i < 2 ? ERR_NONE : ERR_TIMEOUT);
+	}
+	etcd_keep_stop(&e);
+	uv_close((uv_handle_t *)&e.keep_timer, NULL);
+	etcd_rpc_close(e.rpc);
+	fake_close();
+}
+
+/* ---- an empty etcd ---- */
+
+/* Where another etcd or prefix is named by mistake, the copy is not what is wrong. */
+static void
+test_nothing_there_is_no_reason_to_move_the_copy(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_engine e = {.loop = &loop, .existing = true, .prefix = "/other/"};
+	struct err err = {0};
+
+	(void)state;
+	options.user = NULL;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &e.rpc, &err), 0);
+	text_copy(e.base.copy.id, sizeof(e.base.copy.id), "0123456789abcdef0123456789abcdef");
+	etcd_sync_init(&e);
+	while (!e.why.kind)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_string_equal(e.why.what, "etcd has no store of this cluster");
+	assert_null(strstr(e.why.fix, "move"));
+	etcd_sync_stop(&e);
+	uv_close((uv_handle_t *)&e.sync.timer, NULL);
+	etcd_rpc_close(e.rpc);
+	fake_close();
+}
+
+/* ---- secrets ---- */
+
+void __real_mem_wipe(void *p, size_t bytes);
+void __wrap_mem_wipe(void *p, size_t bytes);
+
+static unsigned wiped_passwords, wiped_answers, wiped_fields;
+
+void
+__wrap_mem_wipe(void *p, size_t bytes)
+{
+	wiped_passwords += memmem(p, bytes, "\"open\"", 6) != NULL;
+	wiped_answers += memmem(p, bytes, "\"token-1\"", 9) != NULL;
+	wiped_fields += memmem(p, bytes, "Authorization: token-1", 22) != NULL;
+	__real_mem_wipe(p, bytes);
+}
+
+/* Who asks, and the call; what came; what is shown, and libcurl's list of it. */
+static void
+test_secrets_are_wiped(void **state)
+{
+	const char *url = fake.url;
+	struct etcd_rpc_options options = edge(&url);
+	struct etcd_rpc *r;
+	struct err err = {0};
+
+	(void)state;
+	fake_open();
+	assert_int_equal(etcd_rpc_open(&options, &r, &err), 0);
+	wiped_passwords = wiped_answers = wiped_fields = 0;
+	assert_int_equal(calls(r, 1).good, 1);
+	assert_int_equal(wiped_passwords, 2);
+	assert_int_equal(wiped_answers, 1);
+	assert_int_equal(wiped_fields, 2);
+	etcd_rpc_close(r);
+	fake_close();
+}
+
 int
 main(void)
 {
@@ -490,7 +800,15 @@ main(void)
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_end_in_the_middle),
 		cmocka_unit_test(test_users),
+		cmocka_unit_test(test_doubt_outlives_a_refused_login),
+		cmocka_unit_test(test_doubt_outlives_the_members),
+		cmocka_unit_test(test_token_outlives_its_password),
+		cmocka_unit_test(test_refused_password_is_not_shown_again),
+		cmocka_unit_test(test_renewed_while_it_logs_in),
 		cmocka_unit_test(test_many_leases_one_request),
+		cmocka_unit_test(test_part_of_an_answer),
+		cmocka_unit_test(test_nothing_there_is_no_reason_to_move_the_copy),
+		cmocka_unit_test(test_secrets_are_wiped),
 		cmocka_unit_test(test_out_of_memory),
 	};
 
