@@ -252,14 +252,19 @@ cluster_etcd_renew(struct cluster *c)
 	if (e.count == 0 || shown(c, &tls, &err) < 0 ||
 	    (memcmp(&e, &v->endpoints, sizeof(e)) == 0 && v->tls == tls.number))
 		return;
-	v->endpoints = e;
-	v->tls = tls.number;
-	v->none[0] = '\0';
 	fill(c, &e, &tls, urls, &options);
 	int rc = v->rpc ? etcd_rpc_renew(v->rpc, &options, &err)
 			: etcd_rpc_open(&options, &v->rpc, &err);
 	if (rc == 0 && c->etcd)
 		rc = store_etcd_renew(c->m->store, &options, &err);
-	if (rc < 0)
-		log_err(LOG_WARN, "the store's members are not known to all of this node", &err);
+	if (rc < 0) { /* once: it is tried again and again */
+		if (!text_equal(v->none, err.what))
+			log_err(LOG_WARN, "the store's members are not known to all of this node",
+				&err);
+		text_copy(v->none, sizeof(v->none), err.what);
+		return;
+	}
+	v->endpoints = e;
+	v->tls = tls.number;
+	v->none[0] = '\0';
 }

@@ -5,8 +5,9 @@
  * and whether every node that lives names one too; then its store is sealed and moved as into
  * an etcd of the cluster's own (cluster_move.c).
  *
- * Files are asked for again and again, so that a renewed certificate counts. One that cannot be
- * read any more changes nothing: what was read before is used on.
+ * Files are asked for again and again, so that a renewed certificate counts, and soon when etcd
+ * does not let this node in. One that cannot be read any more changes nothing: what was read before
+ * is used on.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -19,7 +20,7 @@
 
 enum {
 	FILE_BYTES = 256 << 10,
-	ASK_AGAIN_MS = 2000, /* while they are not here */
+	ASK_AGAIN_MS = 2000, /* while they are not here, or not right */
 	ASK_LATER_MS = 30000,
 };
 
@@ -42,7 +43,7 @@ cluster_outside_is(const struct cluster *c)
 bool
 cluster_outside_had(const struct cluster *c)
 {
-	return is_named(c) && c->outside.number != 0;
+	return is_named(c) && c->outside.here;
 }
 
 /* ---- files ---- */
@@ -62,9 +63,9 @@ not_here(struct cluster *c)
 	struct cluster_outside *o = &c->outside;
 
 	if (!is_named(c)) {
-		o->number = 0;
+		o->here = false;
 		not_named(&o->why);
-	} else if (!o->number) {
+	} else if (!o->here) {
 		memset(&o->why, 0, sizeof(o->why));
 		err_set(&o->why, ERR_UNREACHABLE, "the files of store.etcd are not here yet");
 	}
@@ -76,6 +77,7 @@ cluster_outside_open(struct cluster *c)
 	for (size_t i = 0; i < CLUSTER_OUTSIDE_FILES; i++)
 		buf_init(&c->outside.files[i], MEM_SCHEDULER, FILE_BYTES);
 	text_copy(c->outside.prefix, sizeof(c->outside.prefix), c->config->store.etcd.prefix);
+	c->outside.named = c->config->store.etcd;
 	not_here(c);
 }
 
@@ -100,13 +102,28 @@ cluster_outside_end(struct cluster *c)
 void
 cluster_outside_configured(struct cluster *c)
 {
-	c->outside.ask_at_ns = 0;
-	c->outside.empty_until_ns = 0; /* it may be another one */
+	struct cluster_outside *o = &c->outside;
+
+	o->asked_ns = 0;
+	o->empty_until_ns = 0; /* it may be another one */
+	if (memcmp(&o->named, &c->config->store.etcd, sizeof(o->named)) != 0) {
+		o->named = c->config->store.etcd;
+		o->number++;
+	}
 	not_here(c);
 	/* Of all keys, for good. */
 	if (c->etcd && c->etcd_outside && is_named(c) &&
-	    !text_equal(c->outside.prefix, c->config->store.etcd.prefix))
+	    !text_equal(o->prefix, c->config->store.etcd.prefix))
 		cluster_renew_process(c);
+}
+
+/* etcd does not let this node in: a password or a certificate may be new. */
+static bool
+is_denied(const struct cluster *c)
+{
+	const struct cluster_voters *v = &c->voters;
+
+	return c->etcd ? !v->writable && v->why.kind == ERR_DENIED : v->step_err.kind == ERR_DENIED;
 }
 
 void
@@ -116,9 +133,11 @@ cluster_outside_tick(struct cluster *c, uint64_t now_ns)
 	struct leash_message m;
 	struct err err = {0};
 
-	if (!is_named(c) || now_ns < o->ask_at_ns)
+	uint64_t pause_ms = o->here && !is_denied(c) ? ASK_LATER_MS : ASK_AGAIN_MS;
+
+	if (!is_named(c) || (o->asked_ns && now_ns - o->asked_ns < pause_ms * MS))
 		return;
-	o->ask_at_ns = now_ns + (o->number ? ASK_LATER_MS : ASK_AGAIN_MS) * MS;
+	o->asked_ns = now_ns;
 	leash_init(&m, LEASH_STORE);
 	m.to_role = ROLE_NODE;
 	m.id = ++o->asked;
@@ -162,7 +181,7 @@ same(const struct buf *a, const struct buf *b)
 static void
 take(struct cluster_outside *o, struct buf fresh[CLUSTER_OUTSIDE_FILES])
 {
-	bool changed = o->number == 0;
+	bool changed = !o->here;
 
 	for (size_t i = 0; i < CLUSTER_OUTSIDE_FILES; i++) {
 		struct buf was = o->files[i];
@@ -172,6 +191,7 @@ take(struct cluster_outside *o, struct buf fresh[CLUSTER_OUTSIDE_FILES])
 		fresh[i] = was;
 	}
 	o->number += changed;
+	o->here = true;
 	err_clear(&o->why);
 }
 
@@ -200,7 +220,7 @@ cluster_outside_files(struct cluster *c, const struct leash_message *m, const in
 	}
 	if (rc == 0)
 		take(o, fresh);
-	else if (!o->number)
+	else if (!o->here)
 		o->why = err;
 	for (size_t i = 0; i < CLUSTER_OUTSIDE_FILES; i++) {
 		wipe(&fresh[i]);

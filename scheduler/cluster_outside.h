@@ -26,10 +26,12 @@ struct cluster_endpoints;
 /* A part of struct cluster. */
 struct cluster_outside {
 	struct buf files[CLUSTER_OUTSIDE_FILES]; /* NUL behind; empty: not named */
-	uint64_t number;                         /* of what they hold; 0: they are not here */
-	struct err why;                          /* then */
-	uint64_t asked, ask_at_ns;
-	uint64_t empty_until_ns; /* etcd was seen to have nothing of this cluster */
+	bool here;                               /* they were read */
+	uint64_t number;                         /* of what is shown there; never less */
+	struct err why;                          /* they are not here */
+	struct config_store_etcd named;          /* that number is about */
+	uint64_t asked, asked_ns;                /* 0: at once */
+	uint64_t empty_until_ns;                 /* etcd was seen to have nothing of this cluster */
 	char prefix[CONFIG_PREFIX_BYTES];
 	void (*probed)(struct cluster *c, const struct err *err);
 };

@@ -109,6 +109,11 @@ class Outside:
         gone = self.ask("/v3/kv/deleterange", {"key": base64.b64encode(key.encode()).decode()}, token)
         equal(gone["deleted"], "1")
 
+    def forget(self):
+        """The tokens of edge: a change of its password does that, also to what it is."""
+        token = self.ask("/v3/auth/authenticate", {"name": "root", "password": "keep out"})["token"]
+        self.ask("/v3/auth/user/changepw", {"name": "edge", "password": "open sesame"}, token)
+
     def users(self):
         """root, whom etcd wants, and edge."""
         b64 = lambda text: base64.b64encode(text.encode()).decode()
@@ -137,9 +142,10 @@ def until_outside(*nodes):
         wait_for(lambda node=node: outside(node), f"{node.label}: the store is outside", seconds=60)
 
 
-def refused(node, words):
+def refused(node, words, meanwhile=lambda: None):
     """It takes no change, and says why."""
     def says():
+        meanwhile()
         s = store(node)
         return s.get("writable") is False and words in json.dumps(s["why"])
     wait_for(says, f"{node.label} says: {words}", seconds=60)
@@ -264,7 +270,7 @@ def goes_wrong(c, etcd, node):
             with open(os.path.join(own, name), "w") as f:
                 f.write(text)
         reload(node)
-        refused(node, words)
+        refused(node, words, etcd.forget)  # with a token it would go on
     # No section at all: what was open is closed, too.
     put_config(node, without(config))
     refused(node, "does not say where the etcd is")

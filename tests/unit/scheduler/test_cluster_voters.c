@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sys/mman.h>
+#include "scheduler/etcd_rpc_inside.h"
 #include "tests/support/member_world.h"
 
 enum {
@@ -229,19 +231,120 @@ test_changes_wait_for_a_leader(void **state)
 	c->etcd = false;
 }
 
+/* ---- an etcd that node.yaml names ---- */
+
+/* Node answers with a password. */
+static void
+password_comes(const char *password)
+{
+	struct leash_message m;
+	int fds[1] = {memfd_create("password", MFD_CLOEXEC)};
+
+	assert_true(fds[0] >= 0);
+	assert_int_equal(write(fds[0], password, strlen(password)), strlen(password));
+	assert_int_equal(lseek(fds[0], 0, SEEK_SET), 0);
+	leash_init(&m, LEASH_STORE);
+	m.id = member.sent.id;
+	m.a = 1 << 3;
+	cluster_outside_files(&member.c, &m, fds, 1);
+	fd_close(&fds[0]);
+}
+
+static void
+name_outside(void)
+{
+	struct config_store_etcd *e = &member.config.store.etcd;
+
+	text_copy(e->endpoints[0].text, sizeof(e->endpoints[0].text), "http://127.0.0.1:1");
+	e->endpoints_count = 1;
+	text_copy(e->user, sizeof(e->user), "egde");
+	text_copy(e->password_file, sizeof(e->password_file), "/password");
+	cluster_outside_open(&member.c);
+	cluster_outside_tick(&member.c, world_mono_ns());
+	assert_int_equal(member.sent.kind, LEASH_STORE);
+}
+
+static void
+end_outside(void)
+{
+	etcd_rpc_close(member.c.voters.rpc);
+	member.c.voters.rpc = NULL;
+	cluster_outside_end(&member.c);
+}
+
+/* What is corrected in node.yaml or in a file counts without a new process. */
+static void
+test_corrected_outside(void **state)
+{
+	struct cluster *c = &member.c;
+	struct config_store_etcd *e = &member.config.store.etcd;
+	struct config_store_etcd nowhere = {0}, there;
+
+	(void)state;
+	name_outside();
+	password_comes("open\n");
+	assert_non_null(c->voters.rpc);
+	assert_string_equal(c->voters.rpc->user, "egde");
+	assert_string_equal(c->voters.rpc->password, "open");
+	text_copy(e->user, sizeof(e->user), "edge");
+	cluster_configured(c);
+	assert_string_equal(c->voters.rpc->user, "edge");
+	/* Named no more, and again: what was read for the other is not the same. */
+	there = *e;
+	*e = nowhere;
+	cluster_configured(c);
+	assert_false(cluster_outside_had(c));
+	*e = there;
+	cluster_configured(c);
+	assert_false(cluster_outside_had(c));
+	cluster_outside_tick(c, world_mono_ns());
+	password_comes("shut\n");
+	assert_string_equal(c->voters.rpc->password, "shut");
+	end_outside();
+}
+
+/* A password that etcd does not take any more may be a new one in a moment. */
+static void
+test_asked_for_soon_when_denied(void **state)
+{
+	struct cluster *c = &member.c;
+	uint64_t second = CLUSTER_SECOND_NS, now;
+
+	(void)state;
+	name_outside();
+	password_comes("open\n");
+	now = world_mono_ns();
+	cluster_outside_tick(c, now + 5 * second);
+	assert_int_equal(member.sends, 1);
+	c->etcd = c->etcd_outside = true;
+	c->voters.why.kind = ERR_DENIED;
+	cluster_outside_tick(c, now + 5 * second);
+	assert_int_equal(member.sends, 2);
+	cluster_outside_tick(c, now + 6 * second);
+	assert_int_equal(member.sends, 2);
+	cluster_outside_tick(c, now + 7 * second);
+	assert_int_equal(member.sends, 3);
+	c->voters.writable = true;
+	cluster_outside_tick(c, now + 20 * second);
+	assert_int_equal(member.sends, 3);
+	c->etcd = c->etcd_outside = false;
+	end_outside();
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_a_step_is_written),         TEST(test_rows_of_the_decision),
-		TEST(test_no_event_of_nothing),       TEST(test_who_begins_a_cluster),
-		TEST(test_members_that_are_asked),    TEST(test_not_back_into_what_was_given_up),
-		TEST(test_changes_wait_for_a_leader),
+		TEST(test_a_step_is_written),          TEST(test_rows_of_the_decision),
+		TEST(test_no_event_of_nothing),        TEST(test_who_begins_a_cluster),
+		TEST(test_members_that_are_asked),     TEST(test_not_back_into_what_was_given_up),
+		TEST(test_changes_wait_for_a_leader),  TEST(test_corrected_outside),
+		TEST(test_asked_for_soon_when_denied),
 	};
 	struct err err = {0};
 
-	if (sqlite_load(&err) < 0) {
+	if (sqlite_load(&err) < 0 || etcd_rpc_load(&err) < 0) {
 		printf("1..0 # SKIP %s\n", err.what);
 		return 0;
 	}
