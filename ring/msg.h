@@ -12,14 +12,14 @@
  * with a bounded length) before treating a char array as a string, and check every index and enum.
  *
  * Who writes what:
- *   node           process, listener, node, uplink, underlay, edge, etcd
+ *   node           process, listener, node, uplink, underlay, tunnel, edge, etcd
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, cron, member, cluster, mesh, etcd_order; events
+ *                  pin, cron, member, cluster, mesh, identity, etcd_order; events
  *   runtime        container, veth, image, result (command checks)
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain, demand
  *   probe          result
- *   overlay        prefix, peer
+ *   overlay        prefix, peer, sealed
  *   signer         certificate
  *   proxy          applied, drain, demand; access records
  *
@@ -78,6 +78,9 @@ enum msg_table {
 	MSG_TABLE_FIGURES,
 	MSG_TABLE_ETCD_ORDER,
 	MSG_TABLE_ETCD,
+	MSG_TABLE_TUNNEL,
+	MSG_TABLE_SEALED,
+	MSG_TABLE_IDENTITY,
 	MSG_TABLES_,
 };
 

@@ -99,6 +99,44 @@ struct msg_prefix {            /* key: 1 */
 	uint32_t pad_;
 };
 
+enum { MSG_KEY = 32 }; /* bytes of an X25519 key; zeros: none */
+
+/* How packets for the containers of another node may go. */
+enum msg_way {
+	MSG_WAY_PLAIN = 1 << 0,  /* VXLAN: table underlay */
+	MSG_WAY_SEALED = 1 << 1, /* WireGuard: table tunnel */
+};
+
+enum msg_backend_kind {
+	MSG_BACKEND_ENGINE = 1, /* ours: a TUN device, whose queues overlay has */
+	MSG_BACKEND_KERNEL,     /* the kernel's WireGuard, set up by node as overlay wants it */
+};
+
+enum msg_tunnel_state {
+	MSG_TUNNEL_OFF = 1, /* in no cluster, or listen.overlay is off */
+	MSG_TUNNEL_UP,
+	MSG_TUNNEL_FAILED,
+};
+
+/* The device of encrypted traffic in the fabric; its UDP socket is in the machine's network. */
+struct msg_tunnel { /* key: 1 */
+	uint32_t state;
+	uint32_t ifindex; /* in the fabric; 0: there is none */
+	uint32_t backend;
+	uint32_t queues;    /* of the TUN device */
+	struct addr listen; /* the UDP socket's */
+	struct msg_reason reason;
+};
+
+/* What overlay encrypts with: others learn it through the scheduler. */
+struct msg_sealed {                /* key: 1 */
+	uint8_t key[MSG_KEY];      /* public */
+	uint8_t next_key[MSG_KEY]; /* public, of the key that follows; zeros: none is announced */
+	uint32_t serves;           /* 1: peers can be served */
+	uint32_t peers;            /* with a handshake within the last three minutes */
+	struct msg_reason reason;  /* serves is 0: why */
+};
+
 /* The addresses of the cluster's nodes, as its scheduler has heard. */
 struct msg_mesh { /* key: node id */
 	uint32_t node;
@@ -107,6 +145,10 @@ struct msg_mesh { /* key: node id */
 	struct addr address; /* port 0; what its packets come from and go to */
 	struct addr_prefix v4;
 	struct addr_prefix v6;
+	uint8_t key[MSG_KEY];      /* zeros: it has said none */
+	uint8_t next_key[MSG_KEY]; /* zeros: it changes none */
+	uint32_t port;             /* of its WireGuard; 0: it is not to be sent to first */
+	uint32_t ways;             /* bits of enum msg_way: what both ends allow */
 };
 
 struct msg_peer { /* key: id, the same for the same name */
@@ -115,6 +157,30 @@ struct msg_peer { /* key: id, the same for the same name */
 	struct addr address; /* port 0; what its packets come from and go to */
 	struct addr_prefix v4;
 	struct addr_prefix v6;
+	uint32_t ways; /* bits of enum msg_way that can be gone now */
+	uint32_t mtu; /* of packets to its containers by the sealed way; 0: as the table prefix says
+		       */
+};
+
+/* What an address is, wherever in the cluster its container runs. */
+enum msg_identity_flag {
+	/* the overlay of the service's own replicas */
+	MSG_IDENTITY_SERVICE_ON = 1 << 0,
+	MSG_IDENTITY_SERVICE_SEALED = 1 << 1,
+	MSG_IDENTITY_SERVICE_ISOLATED = 1 << 2,
+	/* the overlay of all services of the deployment */
+	MSG_IDENTITY_GLOBAL_ON = 1 << 3,
+	MSG_IDENTITY_GLOBAL_SEALED = 1 << 4,
+	MSG_IDENTITY_GLOBAL_ISOLATED = 1 << 5,
+};
+
+struct msg_identity {      /* key: replica */
+	struct addr addr4; /* port 0 */
+	struct addr addr6;
+	uint64_t deployment;
+	uint64_t service;
+	uint32_t node;
+	uint32_t flags; /* bits of enum msg_identity_flag */
 };
 
 #endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_ENGINE_ENGINE_H
+#define OVERLAY_ENGINE_ENGINE_H
+
+/*
+ * Our WireGuard: the queues of a TUN device on one side, UDP sockets on the other, a device
+ * (wg/device.h) between them, and threads that carry. Each queue has a thread that reads it, cuts
+ * what it reads into datagrams (segment.h), seals and sends them; each receiver takes datagrams
+ * from the sockets, opens them, joins what belongs together (merge.h) and writes to its queue. A
+ * peer's packets stay in order. Handshakes, timers and changes are one thread's, under a lock that
+ * data takes only once per super-packet.
+ *
+ * Needs no capability, and of the kernel only what acts on its descriptors: it runs in a process
+ * that can make neither TUN devices nor bound sockets.
+ *
+ * Threading: the functions here may be called by any one thread at a time; none waits for the
+ * network. No thread of the engine calls out.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "overlay/engine/tun.h"
+#include "overlay/wg/setup.h"
+
+enum {
+	ENGINE_QUEUES_MAX = 16,
+	ENGINE_STAGED_BYTES_MAX = 4 << 20, /* of all packets that wait for handshakes */
+};
+
+struct engine;
+
+struct engine_config {
+	struct tun queues[ENGINE_QUEUES_MAX]; /* open; the engine's when engine_new succeeds */
+	size_t queues_count;
+	int udp4, udp6;      /* bound sockets, likewise; -1: not this family, but not both */
+	uint32_t mtu;        /* of the TUN device */
+	const char *aead;    /* of the table by name (aead.h); NULL: the fastest that passes */
+	bool no_gso, no_gro; /* for tests: as on a kernel without them */
+};
+
+/* Nothing is sent before there is a peer. */
+struct engine *engine_new(const struct engine_config *config, struct err *err) MUST_CHECK;
+/* Ends the threads, wipes all keys, closes queues and sockets. NULL is fine. */
+void engine_free(struct engine *e);
+
+/* All of the change or nothing. ERR_LIMIT, ERR_NO_MEMORY. */
+int engine_change(struct engine *e, const struct setup *change, struct err *err) MUST_CHECK;
+/* out: initialised and empty; has secrets. */
+int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHECK;
+/* `next` is the key that the owner of `now` changes to: as soon as it has a session with `next`, it
+ * has the prefixes, the preshared key and the keepalive of `now`, without a packet lost between.
+ * Neither needs to be a peer yet; next NULL: forget that. At most 64 at a time (ERR_LIMIT). */
+int engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next,
+		  struct err *err) MUST_CHECK;
+/* Packets to this peer are not longer; those that are, are answered as a router does (RFC 1191,
+ * 8201). 0: the TUN's. */
+int engine_set_peer_mtu(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu,
+			struct err *err) MUST_CHECK;
+
+enum engine_count {
+	ENGINE_IN_PACKETS,  /* of containers, opened and written */
+	ENGINE_OUT_PACKETS, /* sealed and sent */
+	ENGINE_HANDSHAKES,  /* completed, either way */
+	ENGINE_COOKIES,     /* sent: it was under load */
+	/* dropped */
+	ENGINE_DROP_MALFORMED,   /* no datagram of the protocol */
+	ENGINE_DROP_FORGED,      /* a wrong key, or changed on its way */
+	ENGINE_DROP_UNKNOWN,     /* of no session or peer that there is */
+	ENGINE_DROP_REPLAYED,    /* was here before, or far too late */
+	ENGINE_DROP_SOURCE,      /* an inner address that is not that peer's */
+	ENGINE_DROP_LIMITED,     /* too many handshakes from there */
+	ENGINE_DROP_NO_PEER,     /* to an address that is nobody's */
+	ENGINE_DROP_UNREACHABLE, /* a peer without an endpoint, or that did not answer */
+	ENGINE_DROP_TOO_BIG,     /* for that peer's path */
+	ENGINE_DROP_STAGED,      /* too many waited for a handshake */
+	ENGINE_DROP_TUN,         /* the TUN device did not take it */
+	ENGINE_DROP_SOCKET,      /* the socket did not take it */
+	ENGINE_COUNTS,
+};
+void engine_counts(const struct engine *e, uint64_t out[ENGINE_COUNTS]);
+const char *engine_count_name(enum engine_count which); /* for metrics: "handshakes" .. */
+const char *engine_aead(const struct engine *e);
+
+#endif
