@@ -183,4 +183,62 @@ struct msg_identity {      /* key: replica */
 	uint32_t flags; /* bits of enum msg_identity_flag */
 };
 
+/* ---- what the data path has seen ---- */
+
+enum msg_flow_verdict { MSG_FLOW_FORWARDED = 1, MSG_FLOW_DROPPED };
+
+/* Where a packet went, or would have gone; 0: it was dropped before that was known. */
+enum msg_flow_way {
+	MSG_FLOW_LOCAL = 1, /* to a container of this node */
+	MSG_FLOW_PLAIN,     /* to or from another node: VXLAN */
+	MSG_FLOW_SEALED,    /* to or from another node: WireGuard */
+	MSG_FLOW_STACK,     /* to the fabric's stack: proxies, the name server, the world */
+};
+
+/* Where it was seen. */
+enum msg_flow_place {
+	MSG_FLOW_VETH = 1, /* out of a container of this node */
+	MSG_FLOW_VXLAN,    /* in from another node, plain */
+	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
+	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
+};
+
+/* One end of a packet. Numbers are 0 for what is no replica's, or of one not known yet. */
+struct msg_flow_end {
+	struct addr addr; /* with the port; 0: neither TCP nor UDP, or not the first fragment */
+	uint64_t replica;
+	uint64_t service;
+	uint64_t deployment;
+	uint32_t node;
+	uint32_t pad_;
+};
+
+/*
+ * Record MSG_RECORD_FLOW of dataplane: a packet that was dropped, or the first packet of a flow
+ * that was let through. Drops are always told, but only so many in a second; flows that are let
+ * through only while somebody observes (table observe), and only those that the programs remember
+ * to have begun: both are samples. `lost` says how many more there were before this one.
+ */
+struct msg_flow {
+	int64_t wall_ns;
+	uint32_t verdict; /* enum msg_flow_verdict */
+	uint32_t reason;  /* enum flow_reason (ring/flow_reason.h): FLOW_PASSED when forwarded */
+	uint32_t way;     /* enum msg_flow_way */
+	uint32_t place;   /* enum msg_flow_place */
+	uint32_t ifindex; /* in the fabric */
+	uint32_t length;  /* bytes of the packet from its IP header on, of all its segments */
+	uint8_t protocol; /* IPPROTO_; 0: not IP */
+	uint8_t tcp_flags;
+	uint16_t pad_;
+	uint32_t lost;
+	uint64_t peer; /* id of the other node in table peer; 0: none, or not known */
+	struct msg_flow_end source, destination;
+};
+
+/* Published by whoever wants to see flows that are let through (scheduler, api): until then. It is
+ * renewed while the wish stands, and ends by itself with whoever had it. */
+struct msg_observe { /* key: 1 */
+	uint64_t until_mono_ns;
+};
+
 #endif
