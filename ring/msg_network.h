@@ -174,8 +174,14 @@ enum msg_identity_flag {
 	MSG_IDENTITY_GLOBAL_ISOLATED = 1 << 5,
 };
 
-struct msg_identity {      /* key: replica */
-	struct addr addr4; /* port 0 */
+/* Present when all that the cluster runs has been heard: an address that is in no row is nobody's
+ * then. Without it (a scheduler that has just begun) rows are only added and changed, and what has
+ * gone from the table may yet come back: it is not to be forgotten. */
+#define MSG_IDENTITY_WHOLE UINT64_MAX
+
+struct msg_identity {      /* key: replica; MSG_IDENTITY_WHOLE, of which only node is given */
+	struct addr addr4; /* port 0; both zero: a replica of this node whose addresses are those of
+			      its row in table veth, and is here before its claim */
 	struct addr addr6;
 	uint64_t deployment;
 	uint64_t service;

@@ -373,7 +373,8 @@ tick(uv_timer_t *timer)
 	bool waited = c->waits;
 	c->waits = any_waits(c);
 	c->dirty |= !c->member || !c->heard || own != c->own_replicas || store_is_different(c) ||
-		    waited != c->waits || c->waits;
+		    waited != c->waits || c->waits || c->nameless != c->m->nameless;
+	c->nameless = c->m->nameless;
 	c->own_replicas = own;
 }
 

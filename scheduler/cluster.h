@@ -87,6 +87,10 @@ bool cluster_address(struct cluster *c, uint32_t node, struct addr *out);
 uint32_t cluster_writer(const struct cluster *c);
 /* Containers of that node can be reached from here. */
 bool cluster_reaches(const struct cluster *c, uint32_t node);
+/* Its containers have that address, as it says, and no other node has it. */
+bool cluster_owns(const struct cluster *c, uint32_t node, const struct addr *a);
+/* All others have said what they run, or were waited for long enough. */
+bool cluster_heard(const struct cluster *c);
 /* It gave no answer when it was asked last, and is not given up yet. */
 bool cluster_doubts(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */

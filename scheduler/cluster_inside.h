@@ -186,6 +186,7 @@ struct cluster {
 	bool dirty;            /* the tables */
 	bool waits;            /* replicas of a dead node do, for it */
 	uint32_t own_replicas; /* at the last look */
+	size_t nameless;       /* likewise: the model's */
 	bool seen_writable;    /* the store, then */
 	uint64_t seen_sequence;
 	bool over;

@@ -30,7 +30,8 @@ read_own(struct cluster *c)
 static void
 read_other(struct cluster *c, const struct cluster_node *n)
 {
-	struct ipam_prefixes says;
+	const struct ipam_node *was = ipam_peer(&c->ipam, n->row.node);
+	struct ipam_prefixes says, before = was ? was->prefixes : (struct ipam_prefixes){0};
 	struct gossip_entry e;
 	struct addr address;
 
@@ -46,6 +47,9 @@ read_other(struct cluster *c, const struct cluster_node *n)
 	     ipam_address(&c->ipam, n->row.node, &address) < 0))
 		log_event(LOG_WARN, "no memory for the addresses of a node",
 			  log_s("node", n->row.name), LOG_END);
+	was = ipam_peer(&c->ipam, n->row.node);
+	if (was && memcmp(&was->prefixes, &before, sizeof(before)) != 0)
+		model_stir(c->m); /* what its replicas say of their addresses counts now */
 }
 
 static void
@@ -192,4 +196,19 @@ cluster_reaches(const struct cluster *c, uint32_t node)
 	const struct cluster_node *n = cluster_roster_find(c, node);
 
 	return c->member && n && between(c, n) && ipam_peer(&c->ipam, node);
+}
+
+bool
+cluster_owns(const struct cluster *c, uint32_t node, const struct addr *a)
+{
+	const struct ipam_node *peer = c->member ? ipam_peer(&c->ipam, node) : NULL;
+
+	return peer && (addr_in_prefix(a, &peer->prefixes.v4) ||
+			(peer->prefixes.v6.bits && addr_in_prefix(a, &peer->prefixes.v6)));
+}
+
+bool
+cluster_heard(const struct cluster *c)
+{
+	return !c->member || c->heard;
 }

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "ring/metrics.h"
+#include "scheduler/publish_parts.h"
 #include "scheduler/publish_table.h"
 
 _Static_assert((int)GOSSIP_AGE_BOUNDS < (int)METRIC_BOUNDS, "ages fit a histogram");
@@ -183,6 +184,19 @@ engine_of(const struct cluster *c, const struct store_status *status)
 }
 
 static void
+put_nameless(size_t count, struct msg_reason *out)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_LIMIT, "%zu replicas of the cluster are cut off from those of this node",
+		count);
+	err_why(&err, "the data path knows at most %d replicas by their addresses",
+		PUBLISH_IDENTITIES_MAX);
+	err_fix(&err, "run fewer replicas, or divide the cluster");
+	msg_reason_from(&err, out);
+}
+
+static void
 put_trouble(const struct cluster *c, struct msg_cluster *row)
 {
 	if (c->fenced)
@@ -193,6 +207,8 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 		msg_reason_from(&c->unbound, &row->trouble);
 	else if (c->mesh_err.kind)
 		msg_reason_from(&c->mesh_err, &row->trouble);
+	else if (c->m->nameless)
+		put_nameless(c->m->nameless, &row->trouble);
 	else
 		cluster_outside_trouble(c, &row->trouble);
 }

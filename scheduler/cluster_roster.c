@@ -469,4 +469,6 @@ cluster_roster_listen(struct cluster *c)
 		all = was_heard(c, it.value);
 	c->heard = all || world_mono_ns() - c->started_ns >= LISTEN_MS * UINT64_C(1000000);
 	c->dirty |= c->heard;
+	if (c->heard)
+		model_stir(c->m); /* the table identity is whole now */
 }

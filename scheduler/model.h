@@ -163,6 +163,10 @@ struct model_hooks {
 	bool (*reaches)(void *arg, uint32_t node);
 	/* That node does not answer just now. */
 	bool (*doubts)(void *arg, uint32_t node);
+	/* It is an address of that node's containers. */
+	bool (*owns)(void *arg, uint32_t node, const struct addr *a);
+	/* What the others run has been heard. */
+	bool (*heard)(void *arg);
 };
 
 struct placing;
@@ -221,6 +225,7 @@ struct model {
 	uint64_t passes;
 	bool settled; /* backends and routes have been published */
 	uint64_t settle_by_ns;
+	size_t nameless; /* replicas that found no place in the table identity */
 };
 
 /* The store becomes the model's, also on failure. */

@@ -3,8 +3,9 @@
 #define SCHEDULER_PUBLISH_H
 
 /*
- * The scheduler's tables, made from the model: deployment, service, replica, operation, claim,
- * probe, route, backend, stream. Each is changed in one transaction, and only where it differs.
+ * The scheduler's tables, made from the model: deployment, service, replica, operation, identity,
+ * claim, probe, route, backend, stream. Each is changed in one transaction, and only where it
+ * differs.
  *
  * After a restart of the process all tables are whole before anybody reads them: replicas that were
  * ready are taken to be where they were (model.c). After a restart of the machine that is not

@@ -9,7 +9,10 @@
 
 #include "scheduler/model.h"
 
-enum { PUBLISH_FIGURES_MAX = 2048 /* rows of figures: services times nodes */ };
+enum {
+	PUBLISH_FIGURES_MAX = 2048,     /* rows of figures: services times nodes */
+	PUBLISH_IDENTITIES_MAX = 16384, /* replicas of the whole cluster */
+};
 
 /* publish_status.c: deployment, service, replica, operation. */
 void publish_status(struct model *m);
@@ -19,10 +22,15 @@ void publish_cron(struct model *m);
 bool publish_cron_trouble(struct model *m, struct service *s, struct msg_reason *out);
 /* publish_figures.c: figures. */
 void publish_figures(struct model *m);
+/* publish_identity.c: identity, before the claims: no container speaks before it is known who it
+ * is. */
+void publish_identity(struct model *m);
 /* publish_work.c: pin, claim, probe. */
 void publish_work(struct model *m);
 /* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */
 void publish_traffic(struct model *m);
+/* Whether all that was in balancing before a restart has been seen again. */
+bool publish_traffic_settled(struct model *m);
 /* Where a service is reached from outside: of its first public endpoint, http before tcp and udp.
  */
 void publish_traffic_url(const struct model *m, const struct doc_service *spec, char *out,

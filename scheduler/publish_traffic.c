@@ -255,9 +255,8 @@ note_draining(struct publish_table *t, struct replica *p)
 		p->draining_version = ring_table_own_version(t->m->writer, MSG_TABLE_BACKEND);
 }
 
-/* Whether all that was in balancing before a restart has been seen again. */
-static bool
-settled(struct model *m)
+bool
+publish_traffic_settled(struct model *m)
 {
 	struct map_iter it = {0};
 	bool waiting = false;
@@ -283,7 +282,7 @@ publish_traffic(struct model *m)
 {
 	struct publish_table t;
 
-	if (!settled(m))
+	if (!publish_traffic_settled(m))
 		return;
 	/* New backends before what leads to them; routes last: they say that all is there. */
 	publish_table_begin(&t, m, MSG_TABLE_BACKEND);

@@ -44,6 +44,7 @@ remote_tell(const struct model *m, const struct replica *p, struct tidings_repli
 {
 	const struct msg_container *c = &p->container;
 	bool current = p->has_container && c->attempt == p->life.attempt;
+	static const struct addr none;
 
 	(void)m;
 	*out = (struct tidings_replica){
@@ -63,12 +64,11 @@ remote_tell(const struct model *m, const struct replica *p, struct tidings_repli
 		.reason = p->waits.kind ? p->waits : p->reason,
 		.lease_epoch = p->lease_epoch,
 		.exit = exit_of(p),
+		/* They outlive attempts, and the others must know whose they are between two. */
+		.addr4 = p->has_container ? c->addr4 : none,
+		.addr6 = p->has_container ? c->addr6 : none,
 	};
 	memcpy(out->make, p->row.make, sizeof(out->make));
-	if (!current)
-		return;
-	out->addr4 = c->addr4;
-	out->addr6 = c->addr6;
 }
 
 /* ---- heard ---- */

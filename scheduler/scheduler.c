@@ -481,6 +481,22 @@ doubts(void *arg, uint32_t node)
 	return cluster_doubts(s->cluster, node);
 }
 
+static bool
+owns(void *arg, uint32_t node, const struct addr *a)
+{
+	const struct scheduler *s = arg;
+
+	return cluster_owns(s->cluster, node, a);
+}
+
+static bool
+heard(void *arg)
+{
+	const struct scheduler *s = arg;
+
+	return cluster_heard(s->cluster);
+}
+
 static int
 start(struct station *st, struct err *err)
 {
@@ -512,7 +528,9 @@ start(struct station *st, struct err *err)
 					      .pass = pass_before_answer,
 					      .cluster_rows = cluster_rows,
 					      .reaches = reaches,
-					      .doubts = doubts};
+					      .doubts = doubts,
+					      .owns = owns,
+					      .heard = heard};
 	intake_init(&s->intake, &s->model,
 		    &(struct intake_out){s, pass_before_answer, answer_change, holds});
 	s->model.node_id = cluster_self(s->cluster);

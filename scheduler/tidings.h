@@ -136,7 +136,7 @@ struct tidings_replica {
 	int64_t since_wall_ns;
 	int64_t ready_wall_ns; /* since when it is ready; 0: it is not */
 	uint8_t make[32];
-	struct addr addr4, addr6; /* of its attempt; without port, zero: none */
+	struct addr addr4, addr6; /* without port, zero: none (yet) */
 	struct msg_reason reason;
 	uint64_t lease_epoch; /* 0: it has none */
 	uint32_t exit;        /* how a run ended: as in struct msg_replica */

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is behind an address: a row for each replica of the cluster, with the overlays that its
+ * packets may take (docs/decisions/016-sealed-and-plain.md).
+ *
+ * The overlays are those of model_spec: they are no part of what a replica is made of, so that a
+ * revision that changes nothing else counts for the replicas that run from the moment it is
+ * deployed; a replica that is yet to be replaced keeps those that it was made with. A document that
+ * cannot be had leaves the row as it is.
+ *
+ * A node speaks for addresses of its own prefix only: what it says of others is not published.
+ * Replicas of this node stand in the table before they are claimed, at first without addresses:
+ * the data path has those from the runtime itself, and a container does not start before.
+ *
+ * When there are more than PUBLISH_IDENTITIES_MAX, this node's come first, then those that stand
+ * in the table already; what is left out is dropped by the data path as nobody's, and said.
+ */
+#include "scheduler/publish_parts.h"
+
+#include "base/log.h"
+#include "scheduler/publish_table.h"
+
+struct pass {
+	struct publish_table t;
+	size_t count, left_out;
+};
+
+static uint32_t
+flags_of(const struct doc_overlays *o)
+{
+	return (o->service.enabled ? MSG_IDENTITY_SERVICE_ON : 0u) |
+	       (o->service.encrypted ? MSG_IDENTITY_SERVICE_SEALED : 0u) |
+	       (o->service.isolated ? MSG_IDENTITY_SERVICE_ISOLATED : 0u) |
+	       (o->global.enabled ? MSG_IDENTITY_GLOBAL_ON : 0u) |
+	       (o->global.encrypted ? MSG_IDENTITY_GLOBAL_SEALED : 0u) |
+	       (o->global.isolated ? MSG_IDENTITY_GLOBAL_ISOLATED : 0u);
+}
+
+/* The address, or none when it is not for that replica's node to give. */
+static struct addr
+owned(const struct model *m, const struct replica *p, const struct addr *a)
+{
+	static const struct addr none;
+
+	if (addr_is_zero(a) ||
+	    (p->remote && m->hooks.owns && !m->hooks.owns(m->hooks.arg, p->node_id, a)))
+		return none;
+	return *a;
+}
+
+/* False: there is nothing to be said of it (yet). */
+static bool
+make_row(struct model *m, struct replica *p, struct msg_identity *out)
+{
+	const struct msg_identity *before =
+		ring_table_own(m->writer, MSG_TABLE_IDENTITY, p->row.id);
+	const struct doc_service *spec;
+
+	*out = (struct msg_identity){
+		.deployment = p->service->deployment->row.id,
+		.service = p->service->row.id,
+		.node = p->remote ? p->node_id : m->node_id,
+	};
+	if (p->remote || p->has_container) {
+		out->addr4 = owned(m, p, &p->container.addr4);
+		out->addr6 = owned(m, p, &p->container.addr6);
+	}
+	out->addr4.port = out->addr6.port = 0;
+	if (addr_is_zero(&out->addr4) && addr_is_zero(&out->addr6) &&
+	    (p->remote || !lifecycle_claim(&p->life)))
+		return false;
+	spec = model_spec(m, p);
+	if (!spec && !before)
+		return false;
+	out->flags = spec ? flags_of(&spec->network.overlays) : before->flags;
+	return true;
+}
+
+static void
+put(struct pass *pass, struct replica *p)
+{
+	struct msg_identity row;
+
+	if (!make_row(pass->t.m, p, &row))
+		return;
+	if (pass->count >= PUBLISH_IDENTITIES_MAX) {
+		pass->left_out++;
+		return;
+	}
+	pass->count++;
+	publish_table_row(&pass->t, p->row.id, &row);
+}
+
+static void
+put_own(struct publish_table *t, struct replica *p)
+{
+	if (!p->remote)
+		put(container_of(t, struct pass, t), p);
+}
+
+static void
+put_known(struct publish_table *t, struct replica *p)
+{
+	if (p->remote && map_get_u64(t->before, p->row.id))
+		put(container_of(t, struct pass, t), p);
+}
+
+static void
+put_new(struct publish_table *t, struct replica *p)
+{
+	if (p->remote && !map_get_u64(t->before, p->row.id))
+		put(container_of(t, struct pass, t), p);
+}
+
+static void
+tell(struct model *m, size_t left_out)
+{
+	if (left_out && !m->nameless)
+		log_event(LOG_ERROR,
+			  "there are more replicas than the data path can know: those that are "
+			  "left out are cut off",
+			  log_u("left_out", left_out), log_u("max", PUBLISH_IDENTITIES_MAX),
+			  LOG_END);
+	m->nameless = left_out;
+}
+
+/* The runtime has said what runs here, the nodes what runs there. */
+static bool
+is_whole(struct model *m)
+{
+	return publish_traffic_settled(m) && (!m->hooks.heard || m->hooks.heard(m->hooks.arg));
+}
+
+void
+publish_identity(struct model *m)
+{
+	const struct msg_identity whole = {.node = m->node_id};
+	struct pass pass = {0};
+
+	publish_table_begin(&pass.t, m, MSG_TABLE_IDENTITY);
+	publish_table_replicas(&pass.t, put_own);
+	publish_table_replicas(&pass.t, put_known);
+	publish_table_replicas(&pass.t, put_new);
+	if (is_whole(m))
+		publish_table_row(&pass.t, MSG_IDENTITY_WHOLE, &whole);
+	publish_table_commit(&pass.t);
+	tell(m, pass.left_out);
+}
