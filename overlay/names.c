@@ -30,6 +30,8 @@ names_free(struct names *n)
 	mem_free(n->by_id.items);
 	mem_free(n->by_addr.items);
 	mem_free(n->nodes.items);
+	mem_free(n->nodes_by_addr.items);
+	mem_free(n->prefixes.items);
 	mem_free(n);
 }
 
@@ -87,7 +89,7 @@ void
 names_add_node(struct names *n, const char *name, const struct addr *addr4,
 	       const struct addr *addr6)
 {
-	struct names_host h = {.addr4 = *addr4, .addr6 = *addr6};
+	struct names_host h = {.addr4 = *addr4, .addr6 = *addr6, .turn = (uint32_t)n->nodes.count};
 
 	if (!text_is_label(name) || n->nodes.count == NAMES_NODES_MAX)
 		return;
@@ -96,10 +98,14 @@ names_add_node(struct names *n, const char *name, const struct addr *addr4,
 }
 
 void
-names_set_prefixes(struct names *n, const struct addr_prefix *v4, const struct addr_prefix *v6)
+names_add_prefix(struct names *n, const struct addr_prefix *prefix)
 {
-	n->v4 = *v4;
-	n->v6 = *v6;
+	bool v4 = addr_is_v4(&prefix->base);
+	unsigned bits = prefix->bits;
+
+	if (v4 ? bits <= 96 || bits > 128 || bits % 8 != 0 : bits == 0 || bits > 128 || bits % 4)
+		return;
+	push(n, &n->prefixes, prefix, sizeof(*prefix));
 }
 
 /* ---- order ---- */
@@ -136,6 +142,8 @@ by_place(const void *a, const void *b)
 
 	if (x->service != y->service)
 		return x->service < y->service ? -1 : 1;
+	if (x->replica.local != y->replica.local)
+		return x->replica.local ? -1 : 1;
 	if (x->replica.index != y->replica.index)
 		return x->replica.index < y->replica.index ? -1 : 1;
 	return compare_u64(x->replica.id, y->replica.id);
@@ -145,8 +153,26 @@ static int
 by_address(const void *a, const void *b)
 {
 	const struct names_key *x = a, *y = b;
+	int c = memcmp(x->addr.ip, y->addr.ip, sizeof(x->addr.ip));
 
-	return memcmp(x->addr.ip, y->addr.ip, sizeof(x->addr.ip));
+	return c ? c : compare_u64(x->replica, y->replica);
+}
+
+static int
+by_host_name(const void *a, const void *b)
+{
+	const struct names_host *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
+
+	return c ? c : compare_u64(x->turn, y->turn);
+}
+
+static int
+by_base(const void *a, const void *b)
+{
+	const struct addr_prefix *x = a, *y = b;
+
+	return memcmp(x->base.ip, y->base.ip, sizeof(x->base.ip));
 }
 
 static void
@@ -157,10 +183,11 @@ sort(struct names_array *a, size_t bytes, int (*compare)(const void *a, const vo
 }
 
 static const struct names_key *
-find_key(const struct names_array *a, const struct names_key *key,
-	 int (*compare)(const void *a, const void *b))
+find_id(const struct names_array *a, uint64_t id)
 {
-	return a->count ? bsearch(key, a->items, a->count, sizeof(*key), compare) : NULL;
+	struct names_key key = {.id = id};
+
+	return a->count ? bsearch(&key, a->items, a->count, sizeof(key), by_service_id) : NULL;
 }
 
 /* Replicas of services that are not there are dropped. */
@@ -178,8 +205,7 @@ place_replicas(struct names *n)
 	}
 	sort(&ids, sizeof(struct names_key), by_service_id);
 	for (size_t i = 0; i < n->replicas.count && !n->failed; i++) {
-		struct names_key key = {.id = entries[i].replica.service};
-		const struct names_key *found = find_key(&ids, &key, by_service_id);
+		const struct names_key *found = find_id(&ids, entries[i].replica.service);
 
 		if (!found)
 			continue;
@@ -192,6 +218,15 @@ place_replicas(struct names *n)
 }
 
 static void
+index_addr(struct names *n, struct names_array *a, const struct addr *addr, size_t i)
+{
+	struct names_key key = {.addr = *addr, .replica = (uint32_t)i};
+
+	if (!addr_is_zero(addr))
+		push(n, a, &key, sizeof(key));
+}
+
+static void
 index_replica(struct names *n, size_t i)
 {
 	const struct names_entry *e = names_entry_at(n, i);
@@ -200,13 +235,29 @@ index_replica(struct names *n, size_t i)
 
 	if (s->count++ == 0)
 		s->first = (uint32_t)i;
+	s->local += e->replica.local;
 	push(n, &n->by_id, &key, sizeof(key));
-	key.addr = e->replica.addr4;
-	if (!addr_is_zero(&key.addr))
-		push(n, &n->by_addr, &key, sizeof(key));
-	key.addr = e->replica.addr6;
-	if (!addr_is_zero(&key.addr))
-		push(n, &n->by_addr, &key, sizeof(key));
+	index_addr(n, &n->by_addr, &e->replica.addr4, i);
+	index_addr(n, &n->by_addr, &e->replica.addr6, i);
+}
+
+static void
+place_nodes(struct names *n)
+{
+	struct names_host *hosts = n->nodes.items;
+	size_t kept = 0;
+
+	sort(&n->nodes, sizeof(struct names_host), by_host_name);
+	for (size_t i = 0; i < n->nodes.count; i++)
+		if (kept == 0 || strcmp(hosts[kept - 1].name, hosts[i].name) != 0)
+			hosts[kept++] = hosts[i];
+	n->nodes.count = kept;
+	for (size_t i = 0; i < n->nodes.count; i++) {
+		index_addr(n, &n->nodes_by_addr, &names_host_at(n, i)->addr4, i);
+		index_addr(n, &n->nodes_by_addr, &names_host_at(n, i)->addr6, i);
+	}
+	sort(&n->nodes_by_addr, sizeof(struct names_key), by_address);
+	sort(&n->prefixes, sizeof(struct addr_prefix), by_base);
 }
 
 bool
@@ -218,6 +269,7 @@ names_finish(struct names *n)
 		index_replica(n, i);
 	sort(&n->by_id, sizeof(struct names_key), by_service_id);
 	sort(&n->by_addr, sizeof(struct names_key), by_address);
+	place_nodes(n);
 	n->done = !n->failed;
 	return n->done;
 }
@@ -244,13 +296,99 @@ names_lower(const struct names *n, const char *deployment, const char *name)
 	return low;
 }
 
+/* The first key that is not below an address. */
+static size_t
+lower_addr(const struct names_array *a, const struct addr *addr)
+{
+	const struct names_key *keys = a->items;
+	size_t low = 0, high = a->count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (memcmp(keys[mid].addr.ip, addr->ip, sizeof(addr->ip)) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* With this address; of several the first. */
+static const struct names_key *
+find_addr(const struct names_array *a, const struct addr *addr)
+{
+	const struct names_key *keys = a->items;
+	size_t at = lower_addr(a, addr);
+
+	return at < a->count && addr_equal_ip(&keys[at].addr, addr) ? &keys[at] : NULL;
+}
+
 const struct names_entry *
 names_entry_of(const struct names *n, const struct addr *addr)
 {
-	struct names_key key = {.addr = *addr};
-	const struct names_key *found = find_key(&n->by_addr, &key, by_address);
+	const struct names_key *found = find_addr(&n->by_addr, addr);
 
 	return found ? names_entry_at(n, found->replica) : NULL;
+}
+
+bool
+names_any_in(const struct names *n, const struct addr_prefix *prefix)
+{
+	const struct names_array *arrays[] = {&n->by_addr, &n->nodes_by_addr};
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct names_key *keys = arrays[i]->items;
+		size_t at = lower_addr(arrays[i], &prefix->base);
+
+		if (at < arrays[i]->count && addr_in_prefix(&keys[at].addr, prefix))
+			return true;
+	}
+	return false;
+}
+
+const struct names_host *
+names_host_find(const struct names *n, const char *name)
+{
+	size_t low = 0, high = n->nodes.count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (strcmp(names_host_at(n, mid)->name, name) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < n->nodes.count && strcmp(names_host_at(n, low)->name, name) == 0
+		       ? names_host_at(n, low)
+		       : NULL;
+}
+
+const struct names_host *
+names_host_of(const struct names *n, const struct addr *addr)
+{
+	const struct names_key *found = find_addr(&n->nodes_by_addr, addr);
+
+	return found ? names_host_at(n, found->replica) : NULL;
+}
+
+const struct addr_prefix *
+names_prefix_of(const struct names *n, const struct addr *addr)
+{
+	size_t low = 0, high = n->prefixes.count; /* the last one whose base is not above */
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (memcmp(names_prefix_at(n, mid)->base.ip, addr->ip, sizeof(addr->ip)) <= 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low > 0 && addr_in_prefix(addr, names_prefix_at(n, low - 1))
+		       ? names_prefix_at(n, low - 1)
+		       : NULL;
 }
 
 bool
@@ -266,8 +404,7 @@ names_find(const struct names *n, const struct addr *addr, uint64_t *replica_out
 void
 names_set_running(struct names *n, uint64_t replica, bool running)
 {
-	struct names_key key = {.id = replica};
-	const struct names_key *found = find_key(&n->by_id, &key, by_service_id);
+	const struct names_key *found = find_id(&n->by_id, replica);
 
 	if (found)
 		((struct names_entry *)n->replicas.items + found->replica)->replica.running =

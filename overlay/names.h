@@ -18,7 +18,7 @@
 
 enum {
 	NAMES_TTL_S = 3, /* of every answer, negative ones too */
-	NAMES_NODES_MAX = 256,
+	NAMES_NODES_MAX = 4096,
 };
 
 struct names;
@@ -34,6 +34,7 @@ struct names_replica {
 	uint64_t id;
 	uint64_t service;
 	uint32_t index;           /* N of "web.N" */
+	bool local;               /* on this node: answered with before those of others */
 	bool ready;               /* in balancing */
 	bool running;             /* its container is not known to have ended */
 	struct addr addr4, addr6; /* zero: none */
@@ -44,9 +45,10 @@ void names_add_replica(struct names *n, const struct names_replica *replica);
  */
 void names_add_node(struct names *n, const char *name, const struct addr *addr4,
 		    const struct addr *addr6);
-/* Addresses that nobody else can name: questions for their names are answered here. */
-void names_set_prefixes(struct names *n, const struct addr_prefix *v4,
-			const struct addr_prefix *v6);
+/* Addresses that nobody but the nodes can name, this node's and its peers': questions for their
+ * names are answered here. Of IPv4 the prefix ends between two bytes, of IPv6 between two digits;
+ * any other is passed over. Prefixes do not overlap. */
+void names_add_prefix(struct names *n, const struct addr_prefix *prefix);
 /* The book can be read from now on. False: out of memory, it is of no use. */
 bool names_finish(struct names *n);
 

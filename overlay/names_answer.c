@@ -8,15 +8,17 @@
  *   web.shop.zlayer.internal            the same without regard to the asker
  *   2.web.shop.zlayer.internal, _http._tcp.web.shop.zlayer.internal
  *   edge-1.node.zlayer.internal         a node's own address in the overlay: this one, its peers
- *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal, for the node's own prefixes;
- *                                       edge-1.node.zlayer.internal, for any node's own address
+ *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal; edge-1.node.zlayer.internal for
+ *                                       a node's own address
  *
  * Who asks is known by the source address. "service" is the network of a service's own replicas,
  * "global" that of all services of the deployment; a container has one address for both, so that
  * the two names of a service have the same answer. Only ready replicas are answered with, by the
- * address that was found ready: IPv4. A name
- * that exists without an answer of the type gets none and the zone's SOA (RFC 2308), one that does
- * not exist NXDOMAIN and the SOA. The zones "service", "global" and "zlayer.internal" are nobody
+ * address that was found ready: IPv4. Those of this node stand first, both parts take turns.
+ *
+ * A name that exists without an answer of the type gets none and the zone's SOA (RFC 2308), and so
+ * does one above others (RFC 8020); one that does not exist NXDOMAIN and the SOA. The zones
+ * "service", "global", "zlayer.internal" and those of the nodes' prefixes (RFC 6303) are nobody
  * else's: a name in them is never forwarded.
  */
 #include <stdlib.h>
@@ -24,7 +26,7 @@
 #include "base/text.h"
 #include "overlay/names_book.h"
 
-enum { LABELS_MAX = 8 };
+enum { LABELS_MAX = 128, ARPA4_LABELS = 6, ARPA6_LABELS = 34 };
 
 enum kind {
 	NOWHERE, /* no such name */
@@ -38,8 +40,8 @@ enum kind {
 
 struct target {
 	enum kind kind;
-	const char *zone;               /* whose SOA a negative answer has */
-	char suffix[2 * MSG_NAME + 20]; /* what stands behind "N." in names of replicas */
+	size_t zone_labels; /* of the question's name: whose SOA a negative answer has */
+	char suffix[2 * MSG_NAME + 20]; /* of an ENDPOINT: what stands behind "N." in its targets */
 	const struct names_service *service;
 	const struct names_host *node;
 	const struct names_entry *pointer;
@@ -47,8 +49,11 @@ struct target {
 	uint32_t endpoint;
 };
 
+/* A name's labels in lower case, each ended by a NUL; one that holds a NUL is none of ours and is
+ * an empty text. */
 struct labels {
-	char text[LABELS_MAX][DNS_LABEL_MAX + 1];
+	char text[DNS_NAME_MAX + 1];
+	uint8_t at[LABELS_MAX];
 	size_t count;
 };
 
@@ -61,29 +66,40 @@ struct reply {
 
 /* ---- which name ---- */
 
-/* False: too many labels, or bytes that no name of ours has. */
-static bool
+/* out: zero. */
+static void
 take_labels(const struct dns_name *name, struct labels *out)
 {
-	out->count = dns_name_labels(name);
-	if (out->count > LABELS_MAX)
-		return false;
-	for (size_t i = 0; i < out->count; i++)
-		if (!dns_name_label(name, i, out->text[i], sizeof(out->text[i])))
-			return false;
-	return true;
+	size_t at = 0;
+
+	while (name->bytes[at] != 0) {
+		size_t n = name->bytes[at++];
+		bool holds = true;
+
+		for (size_t i = at; i < at + n; i++) {
+			uint8_t c = name->bytes[i];
+
+			out->text[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+			holds &= c != 0;
+		}
+		out->at[out->count++] = (uint8_t)(holds ? at : DNS_NAME_MAX);
+		at += n;
+		out->text[at] = '\0';
+	}
 }
 
-static bool
-ends_with(const struct dns_name *name, const char *a, const char *b)
+static const char *
+label(const struct labels *l, size_t i)
 {
-	size_t count = dns_name_labels(name);
-	char label[DNS_LABEL_MAX + 1];
+	return l->text + l->at[i];
+}
 
-	return count >= (a ? 2 : 1) && dns_name_label(name, count - 1, label, sizeof(label)) &&
-	       strcmp(label, b) == 0 &&
-	       (!a ||
-		(dns_name_label(name, count - 2, label, sizeof(label)) && strcmp(label, a) == 0));
+/* Whether it ends with "a.b", or with "b" when a is NULL. */
+static bool
+ends_with(const struct labels *l, const char *a, const char *b)
+{
+	return l->count >= (a ? 2 : 1) && strcmp(label(l, l->count - 1), b) == 0 &&
+	       (!a || strcmp(label(l, l->count - 2), a) == 0);
 }
 
 static const struct names_service *
@@ -125,18 +141,18 @@ take_index(const char *text, uint32_t *out)
 }
 
 static uint32_t
-protocol_of(const char *label)
+protocol_of(const char *text)
 {
-	return strcmp(label, "_tcp") == 0   ? IPPROTO_TCP
-	       : strcmp(label, "_udp") == 0 ? IPPROTO_UDP
-					    : 0;
+	return strcmp(text, "_tcp") == 0   ? IPPROTO_TCP
+	       : strcmp(text, "_udp") == 0 ? IPPROTO_UDP
+					   : 0;
 }
 
 static bool
-find_endpoint(const struct names_service *s, const char *label, uint32_t protocol, uint32_t *out)
+find_endpoint(const struct names_service *s, const char *text, uint32_t protocol, uint32_t *out)
 {
 	for (uint32_t i = 0; i < s->endpoints_count; i++) {
-		if (label[0] == '_' && strcmp(label + 1, s->endpoints[i].name) == 0 &&
+		if (text[0] == '_' && strcmp(text + 1, s->endpoints[i].name) == 0 &&
 		    s->endpoints[i].protocol == protocol) {
 			*out = i;
 			return true;
@@ -153,16 +169,17 @@ of_service(const struct names *n, const struct labels *l, size_t count, struct t
 
 	if (count == 0)
 		return SERVICE;
-	protocol = protocol_of(l->text[count - 1]);
+	protocol = protocol_of(label(l, count - 1));
 	if (count == 1 && protocol) {
 		for (uint32_t i = 0; i < t->service->endpoints_count; i++)
 			if (t->service->endpoints[i].protocol == protocol)
 				return EMPTY;
 		return NOWHERE;
 	}
-	if (count == 1 && take_index(l->text[0], &t->index) && has_index(n, t->service, t->index))
+	if (count == 1 && take_index(label(l, 0), &t->index) && has_index(n, t->service, t->index))
 		return REPLICA;
-	if (count == 2 && protocol && find_endpoint(t->service, l->text[0], protocol, &t->endpoint))
+	if (count == 2 && protocol &&
+	    find_endpoint(t->service, label(l, 0), protocol, &t->endpoint))
 		return ENDPOINT;
 	return NOWHERE;
 }
@@ -172,26 +189,22 @@ static void
 find_absolute(const struct names *n, const struct labels *l, struct target *t)
 {
 	size_t count = l->count - 2;
-	const char *deployment = count > 0 ? l->text[count - 1] : "";
+	const char *deployment = count > 0 ? label(l, count - 1) : "";
 
-	t->zone = "zlayer.internal";
+	t->zone_labels = 2;
 	if (count == 0) {
 		t->kind = EMPTY;
 	} else if (strcmp(deployment, "node") == 0) {
-		t->kind = count == 1 ? EMPTY : NOWHERE;
-		for (size_t i = 0; count == 2 && !t->node && i < n->nodes.count; i++) {
-			if (strcmp(names_host_at(n, i)->name, l->text[0]) != 0)
-				continue;
-			t->node = names_host_at(n, i);
-			t->kind = NODE;
-		}
+		t->node = count == 2 ? names_host_find(n, label(l, 0)) : NULL;
+		t->kind = count == 1 ? EMPTY : t->node ? NODE : NOWHERE;
 	} else if (count == 1) {
 		t->kind = has_deployment(n, deployment) ? EMPTY : NOWHERE;
 	} else {
-		t->service = find_service(n, deployment, l->text[count - 2]);
-		text_format(t->suffix, sizeof(t->suffix), "%s.%s.zlayer.internal",
-			    l->text[count - 2], deployment);
+		t->service = find_service(n, deployment, label(l, count - 2));
 		t->kind = t->service ? of_service(n, l, count - 2, t) : NOWHERE;
+		if (t->kind == ENDPOINT)
+			text_format(t->suffix, sizeof(t->suffix), "%s.%s.zlayer.internal",
+				    t->service->name, deployment);
 	}
 }
 
@@ -202,85 +215,89 @@ find_relative(const struct names *n, const struct labels *l, const char *deploym
 {
 	size_t count = l->count - 1;
 
+	t->zone_labels = 1;
 	if (count == 0) {
 		t->kind = EMPTY;
 		return;
 	}
-	t->service = find_service(n, deployment, l->text[count - 1]);
-	text_format(t->suffix, sizeof(t->suffix), "%s.%s", l->text[count - 1], t->zone);
+	t->service = find_service(n, deployment, label(l, count - 1));
 	t->kind = t->service ? of_service(n, l, count - 1, t) : NOWHERE;
+	if (t->kind == ENDPOINT)
+		text_format(t->suffix, sizeof(t->suffix), "%s.%s", t->service->name,
+			    label(l, count));
 }
 
 /* ---- addresses as names ---- */
 
-static bool
-arpa4(const struct dns_name *name, struct addr *out)
+/* The digits of an address from the right end of a name, as many as hold: the prefix that they are
+ * of. Gives the number of labels that were read. */
+static size_t
+arpa4(const struct labels *l, struct addr_prefix *out)
 {
-	uint8_t ip[4];
-	char label[DNS_LABEL_MAX + 1];
+	uint8_t ip[4] = {0};
+	size_t got = 0;
+	uint32_t be;
 
-	for (size_t i = 0; i < 4; i++) {
+	for (; got < 4 && got + 2 < l->count; got++) {
+		const char *text = label(l, l->count - 3 - got);
 		uint64_t v;
 
-		if (!dns_name_label(name, i, label, sizeof(label)) || !text_u64(label, 255, &v))
-			return false;
-		ip[3 - i] = (uint8_t)v;
+		if ((text[0] == '0' && text[1] != '\0') || !text_u64(text, 255, &v))
+			break;
+		ip[got] = (uint8_t)v;
 	}
-	uint32_t be;
 	memcpy(&be, ip, sizeof(be));
-	addr_from_v4_be(be, 0, out);
-	return true;
+	addr_from_v4_be(be, 0, &out->base);
+	out->bits = (uint8_t)(96 + 8 * got);
+	return got + 2;
 }
 
-static bool
-arpa6(const struct dns_name *name, struct addr *out)
+static size_t
+arpa6(const struct labels *l, struct addr_prefix *out)
 {
-	char label[DNS_LABEL_MAX + 1];
+	static const char digits[] = "0123456789abcdef";
+	size_t got = 0;
 
-	memset(out, 0, sizeof(*out));
-	for (size_t i = 0; i < 32; i++) {
-		if (!dns_name_label(name, i, label, sizeof(label)) || label[1] != '\0')
-			return false;
-		const char *digits = "0123456789abcdef", *d = strchr(digits, label[0]);
+	for (; got < 32 && got + 2 < l->count; got++) {
+		const char *text = label(l, l->count - 3 - got);
+		const char *d = text[0] != '\0' && text[1] == '\0' ? strchr(digits, text[0]) : NULL;
+
 		if (!d)
-			return false;
-		out->ip[15 - i / 2] |= (uint8_t)((d - digits) << (i % 2 * 4));
+			break;
+		out->base.ip[got / 2] |= (uint8_t)((d - digits) << (got % 2 ? 0 : 4));
 	}
-	return true;
+	out->bits = (uint8_t)(4 * got);
+	return got + 2;
 }
 
-static const struct names_host *
-node_of(const struct names *n, const struct addr *at)
-{
-	for (size_t i = 0; i < n->nodes.count && !addr_is_zero(at); i++)
-		if (addr_equal_ip(&names_host_at(n, i)->addr4, at) ||
-		    addr_equal_ip(&names_host_at(n, i)->addr6, at))
-			return names_host_at(n, i);
-	return NULL;
-}
-
-/* Whose address it is, when it is a node's or in one of this node's prefixes. */
+/* Whose address it is, when it is in one of the nodes' prefixes or a node's. */
 static bool
-find_pointer(const struct names *n, const struct dns_name *name, struct target *t)
+find_pointer(const struct names *n, const struct labels *l, struct target *t)
 {
-	size_t count = dns_name_labels(name);
-	const struct addr_prefix *ours;
-	struct addr at;
+	struct addr_prefix at = {0};
+	bool v4 = ends_with(l, "in-addr", "arpa");
+	size_t whole = v4 ? ARPA4_LABELS : ARPA6_LABELS;
 
-	if (count == 6 && ends_with(name, "in-addr", "arpa") && arpa4(name, &at)) {
-		t->zone = "in-addr.arpa";
-		ours = &n->v4;
-	} else if (count == 34 && ends_with(name, "ip6", "arpa") && arpa6(name, &at)) {
-		t->zone = "ip6.arpa";
-		ours = &n->v6;
-	} else {
+	if (!v4 && !ends_with(l, "ip6", "arpa"))
 		return false;
-	}
-	t->pointer = names_entry_of(n, &at);
-	t->node = t->pointer ? NULL : node_of(n, &at);
-	if (!t->node && !(ours->bits > 0 && addr_in_prefix(&at, ours)))
+	size_t got = v4 ? arpa4(l, &at) : arpa6(l, &at);
+	if (addr_is_v4(&at.base) != v4)
 		return false;
-	t->kind = t->pointer || t->node ? POINTER : NOWHERE;
+	const struct addr_prefix *ours = names_prefix_of(n, &at.base);
+	bool full = got == whole && l->count == whole;
+	t->pointer = full ? names_entry_of(n, &at.base) : NULL;
+	t->node = full && !t->pointer ? names_host_of(n, &at.base) : NULL;
+	if (ours && at.bits >= ours->bits)
+		t->zone_labels = 2 + (v4 ? (ours->bits - 96u) / 8 : ours->bits / 4u);
+	else if (t->node)
+		t->zone_labels = whole;
+	else
+		return false;
+	t->kind = t->pointer || t->node ? POINTER
+		  : l->count == t->zone_labels ||
+				  (got == l->count && got < whole && names_any_in(n, &at))
+			  ? EMPTY
+			  : NOWHERE;
 	return true;
 }
 
@@ -364,18 +381,26 @@ put_targets(struct reply *r, const struct target *t)
 	r->w->cut = cut;
 }
 
+/* Those from `first` on, beginning with another one each time. */
+static void
+put_part(struct reply *r, const struct target *t, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count && !r->w->cut; i++) {
+		const struct names_entry *e =
+			names_entry_at(r->n, first + (r->turn % count + i) % count);
+
+		if (is_up(e, t))
+			put_replica(r, e, t);
+	}
+}
+
 static void
 put_service(struct reply *r, const struct target *t)
 {
 	const struct names_service *s = t->service;
 
-	for (uint32_t i = 0; i < s->count && !r->w->cut; i++) {
-		const struct names_entry *e =
-			names_entry_at(r->n, s->first + (r->turn % s->count + i) % s->count);
-
-		if (is_up(e, t))
-			put_replica(r, e, t);
-	}
+	put_part(r, t, s->first, s->local);
+	put_part(r, t, s->first + s->local, s->count - s->local);
 	if (t->kind == ENDPOINT)
 		put_targets(r, t);
 }
@@ -404,9 +429,15 @@ put_pointer(struct reply *r, const struct target *t)
 static void
 put_soa(struct reply *r, const struct target *t, enum dns_section section)
 {
+	const struct dns_name *asked = &r->question->name;
 	struct dns_name zone, server, mailbox;
+	size_t at = 0;
 
-	if (dns_name_parse(t->zone, &zone) && dns_name_parse("dns.zlayer.internal", &server) &&
+	for (size_t above = dns_name_labels(asked) - t->zone_labels; above > 0; above--)
+		at += 1u + asked->bytes[at];
+	zone.length = (uint8_t)(asked->length - at);
+	memcpy(zone.bytes, asked->bytes + at, zone.length);
+	if (dns_name_parse("dns.zlayer.internal", &server) &&
 	    dns_name_parse("hostmaster.zlayer.internal", &mailbox))
 		(void)dns_write_soa(r->w, section, &zone, NAMES_TTL_S, &server, &mailbox, 1,
 				    NAMES_TTL_S);
@@ -415,8 +446,6 @@ put_soa(struct reply *r, const struct target *t, enum dns_section section)
 static enum dns_rcode
 put_target(struct reply *r, const struct target *t)
 {
-	struct dns_name zone;
-
 	switch (t->kind) {
 	case SERVICE:
 	case REPLICA:
@@ -431,8 +460,8 @@ put_target(struct reply *r, const struct target *t)
 		put_pointer(r, t);
 		break;
 	case EMPTY:
-		if (r->question->type == DNS_TYPE_SOA && dns_name_parse(t->zone, &zone) &&
-		    dns_name_equal(&zone, &r->question->name))
+		if (r->question->type == DNS_TYPE_SOA &&
+		    dns_name_labels(&r->question->name) == t->zone_labels)
 			put_soa(r, t, DNS_ANSWER);
 		break;
 	case NOWHERE:
@@ -448,25 +477,19 @@ names_answer(const struct names *n, const struct addr *asker, unsigned turn,
 	     const struct dns_question *question, struct dns_write *w, enum dns_rcode *rcode_out)
 {
 	struct reply r = {.n = n, .question = question, .w = w, .turn = turn};
-	const struct dns_name *name = &question->name;
 	struct target t = {.kind = NOWHERE};
-	struct labels l;
+	struct labels l = {0};
 
-	t.zone = ends_with(name, NULL, "service")  ? "service"
-		 : ends_with(name, NULL, "global") ? "global"
-						   : NULL;
-	if (t.zone) {
+	take_labels(&question->name, &l);
+	if (ends_with(&l, NULL, "service") || ends_with(&l, NULL, "global")) {
 		const struct names_entry *e = names_entry_of(n, asker);
 
 		if (!e)
 			return NAMES_REFUSED;
-		if (take_labels(name, &l))
-			find_relative(n, &l, names_service_at(n, e->service)->deployment, &t);
-	} else if (ends_with(name, "zlayer", "internal")) {
-		t.zone = "zlayer.internal";
-		if (take_labels(name, &l))
-			find_absolute(n, &l, &t);
-	} else if (!find_pointer(n, name, &t)) {
+		find_relative(n, &l, names_service_at(n, e->service)->deployment, &t);
+	} else if (ends_with(&l, "zlayer", "internal")) {
+		find_absolute(n, &l, &t);
+	} else if (!find_pointer(n, &l, &t)) {
 		return NAMES_FOREIGN;
 	}
 	*rcode_out = put_target(&r, &t);

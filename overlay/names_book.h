@@ -14,9 +14,10 @@ struct names_service {
 	uint32_t endpoints_count;
 	struct msg_service_endpoint endpoints[MSG_ENDPOINTS_MAX];
 	uint32_t first, count; /* its replicas */
+	uint32_t local;        /* of them, of this node: they stand first */
 };
 
-struct names_key { /* an address or a replica's id, and the replica */
+struct names_key { /* an address or a replica's id, and the replica; or a node's, and the node */
 	uint64_t id;
 	struct addr addr;
 	uint32_t replica;
@@ -30,6 +31,7 @@ struct names_entry {
 struct names_host {
 	char name[MSG_NAME];
 	struct addr addr4, addr6;
+	uint32_t turn; /* of two with one name the lower counts */
 };
 
 struct names_array {
@@ -38,12 +40,13 @@ struct names_array {
 };
 
 struct names {
-	struct names_array services; /* struct names_service, by deployment, name */
-	struct names_array replicas; /* struct names_entry, by service, index, id */
-	struct names_array by_id;    /* struct names_key */
-	struct names_array by_addr;  /* struct names_key */
-	struct names_array nodes;    /* struct names_host */
-	struct addr_prefix v4, v6;
+	struct names_array services;      /* struct names_service, by deployment, name */
+	struct names_array replicas;      /* struct names_entry, by service, index, id */
+	struct names_array by_id;         /* struct names_key */
+	struct names_array by_addr;       /* struct names_key */
+	struct names_array nodes;         /* struct names_host, by name */
+	struct names_array nodes_by_addr; /* struct names_key */
+	struct names_array prefixes;      /* struct addr_prefix, by base */
 	bool failed, done;
 };
 
@@ -65,10 +68,23 @@ names_host_at(const struct names *n, size_t i)
 	return (const struct names_host *)n->nodes.items + i;
 }
 
+static inline const struct addr_prefix *
+names_prefix_at(const struct names *n, size_t i)
+{
+	return (const struct addr_prefix *)n->prefixes.items + i;
+}
+
 /* The index of the first service that is not below (deployment, name); name "" for the first of the
  * deployment. */
 size_t names_lower(const struct names *n, const char *deployment, const char *name);
 /* The replica with this address; NULL: none. */
 const struct names_entry *names_entry_of(const struct names *n, const struct addr *addr);
+/* Whether an address of a replica or a node is in it. */
+bool names_any_in(const struct names *n, const struct addr_prefix *prefix);
+/* The node with this name, or this address; NULL: none. */
+const struct names_host *names_host_find(const struct names *n, const char *name);
+const struct names_host *names_host_of(const struct names *n, const struct addr *addr);
+/* The prefix of ours that this address is in; NULL: none. */
+const struct addr_prefix *names_prefix_of(const struct names *n, const struct addr *addr);
 
 #endif

@@ -444,6 +444,7 @@ add_replica(void *arg, uint64_t key, const void *bytes)
 	const struct building *b = arg;
 	const struct msg_replica *row = bytes;
 	const struct msg_backend *backend = ring_table_get(b->scheduler, MSG_TABLE_BACKEND, key);
+	const struct msg_identity *identity = ring_table_get(b->scheduler, MSG_TABLE_IDENTITY, key);
 	const struct container *c = map_get_u64(&ns.containers, key);
 	struct names_replica r = {
 		.id = key, .service = row->service, .index = row->index, .running = true};
@@ -452,11 +453,15 @@ add_replica(void *arg, uint64_t key, const void *bytes)
 		r.addr4 = c->addr4;
 		r.addr6 = c->addr6;
 		r.running = c->running;
+		r.local = true;
+	} else if (identity) {
+		r.addr4 = identity->addr4;
+		r.addr6 = identity->addr6;
 	}
 	if (backend) {
 		r.ready = backend->state != MSG_BACKEND_DRAINING;
 		memcpy(r.ports, backend->ports, sizeof(r.ports));
-		if (!c && addr_is_v4(&backend->addr))
+		if (!c && addr_is_zero(&r.addr4) && addr_is_v4(&backend->addr))
 			r.addr4 = backend->addr;
 	}
 	names_add_replica(b->names, &r);
@@ -482,7 +487,8 @@ forget_containers(struct ring_reader *scheduler)
 static void
 add_nodes(struct names *names)
 {
-	names_set_prefixes(names, &ns.prefix.v4, &ns.prefix.v6);
+	names_add_prefix(names, &ns.prefix.v4);
+	names_add_prefix(names, &ns.prefix.v6);
 	names_add_node(names, ns.node, &ns.prefix.service4, &ns.prefix.service6);
 	peers_add_names(ns.overlay, names);
 }
@@ -563,8 +569,10 @@ sync_scheduler(struct ring_reader *r)
 				       NULL) == RING_OK;
 	bool backend = ring_table_sync(r, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL,
 				       NULL) == RING_OK;
+	bool identity = ring_table_sync(r, MSG_TABLE_IDENTITY, sizeof(struct msg_identity), NULL,
+					NULL) == RING_OK;
 
-	return service || replica || backend;
+	return service || replica || backend || identity;
 }
 
 void

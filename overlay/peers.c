@@ -170,5 +170,7 @@ peers_add_names(const struct config_overlay *overlay, struct names *names)
 		struct addr own4 = prefix_own(&p->prefix4), own6 = prefix_own(&p->prefix6);
 
 		names_add_node(names, p->name, &own4, &own6);
+		names_add_prefix(names, &p->prefix4);
+		names_add_prefix(names, &p->prefix6);
 	}
 }

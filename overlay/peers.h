@@ -22,7 +22,7 @@ void peers_gather(const struct config *config, const struct ring_reader *schedul
 		  struct config_overlay *out);
 /* Makes the table say so, in one change. True when it said something else. */
 bool peers_publish(struct ring_writer *w, const struct config_overlay *overlay);
-/* Their names, for their own addresses in their prefixes. */
+/* Their names, for their own addresses in their prefixes, and the prefixes. */
 void peers_add_names(const struct config_overlay *overlay, struct names *names);
 /* The prefix that the scheduler wants this node to have. False: as it is. */
 bool peers_wish(const struct ring_reader *scheduler, struct addr_prefix *out);

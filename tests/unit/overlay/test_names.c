@@ -42,6 +42,7 @@ replica(struct names *n, uint64_t id, uint64_t of, uint32_t index, bool ready, u
 	struct names_replica r = {.id = id,
 				  .service = of,
 				  .index = index,
+				  .local = last >> 8 == 7,
 				  .ready = ready,
 				  .running = true,
 				  .ports = {8080, (uint16_t)(9000 + index)}};
@@ -59,17 +60,22 @@ static struct names *
 book(void)
 {
 	struct names *n = names_new();
-	struct addr_prefix v4, v6;
+	struct addr_prefix v4, v6, peer_v4, peer_v6;
 	struct addr own4 = ip("10.200.7.1"), own6 = ip("fd00::1");
 	struct addr peer4 = ip("10.200.9.1"), peer6 = ip("fd00:9::1"), none = {0};
 
 	if (!n)
 		return NULL;
 	assert_true(addr_parse_prefix("10.200.7.0/24", &v4) && addr_parse_prefix("fd00::/64", &v6));
+	assert_true(addr_parse_prefix("10.200.9.0/24", &peer_v4) &&
+		    addr_parse_prefix("fd00:9::/64", &peer_v6));
 	service(n, 9, "shop", "web");
 	service(n, 2, "shop", "db");
 	service(n, 5, "blog", "web");
-	names_set_prefixes(n, &v4, &v6);
+	names_add_prefix(n, &peer_v6);
+	names_add_prefix(n, &v4);
+	names_add_prefix(n, &peer_v4);
+	names_add_prefix(n, &v6);
 	names_add_node(n, "edge-1", &own4, &own6);
 	names_add_node(n, "edge-9", &peer4, &peer6);
 	names_add_node(n, "edge-v4", &peer4, &none);
@@ -90,7 +96,8 @@ struct seen {
 	enum dns_rcode rcode;
 	bool cut;
 	unsigned answers, authorities, additional;
-	char text[512]; /* of the answers, in their order */
+	char text[512];       /* of the answers, in their order */
+	struct dns_name zone; /* of the authority */
 };
 
 static void
@@ -112,7 +119,8 @@ put_data(const struct dns_walk *walk, const struct dns_record *r, const uint8_t 
 }
 
 static struct seen
-ask(const struct names *n, const char *asker, const char *text, uint16_t type)
+ask_in_turn(const struct names *n, const char *asker, const char *text, uint16_t type,
+	    unsigned turn)
 {
 	static unsigned char m[DNS_UDP_BYTES];
 	struct dns_query q = {.question = {.type = type, .class = DNS_CLASS_IN}};
@@ -126,7 +134,7 @@ ask(const struct names *n, const char *asker, const char *text, uint16_t type)
 	assert_true(dns_name_parse(text, &q.question.name));
 	dns_write_begin(&w, m, sizeof(m));
 	dns_write_question(&w, &q);
-	seen.answer = names_answer(n, &from, 0, &q.question, &w, &seen.rcode);
+	seen.answer = names_answer(n, &from, turn, &q.question, &w, &seen.rcode);
 	if (seen.answer != NAMES_ANSWERED)
 		return seen;
 	seen.cut = w.cut;
@@ -139,9 +147,17 @@ ask(const struct names *n, const char *asker, const char *text, uint16_t type)
 		assert_true(r.ttl <= 5);
 		if (i < seen.answers)
 			put_data(&walk, &r, m, seen.text, sizeof(seen.text));
+		else if (r.type == DNS_TYPE_SOA)
+			seen.zone = r.name;
 	}
 	assert_true(dns_walk_done(&walk));
 	return seen;
+}
+
+static struct seen
+ask(const struct names *n, const char *asker, const char *text, uint16_t type)
+{
+	return ask_in_turn(n, asker, text, type, 0);
 }
 
 #define SHOP "10.200.7.11"
@@ -251,10 +267,15 @@ test_who_asks(void **state)
 					      "internal",
 					      "a.internal",
 					      "zlayer.org",
-					      "7.200.10.in-addr.arpa",
+					      "200.10.in-addr.arpa",
+					      "in-addr.arpa",
+					      "ip6.arpa",
+					      "arpa",
+					      "0.d.f.ip6.arpa",
+					      "x.200.10.in-addr.arpa",
 					      "global.test",
 					      "1.8.200.10.in-addr.arpa",
-					      "2.9.200.10.in-addr.arpa",
+					      "2.10.200.10.in-addr.arpa",
 					      "0.0.0.0.in-addr.arpa",
 					      "1.2.arpa",
 					      ""};
@@ -279,6 +300,115 @@ test_who_asks(void **state)
 	assert_int_equal(ask(n, SHOP, "web.global", DNS_TYPE_A).authorities, 1);
 	names_set_running(n, 101, true);
 	assert_string_equal(ask(n, SHOP, "web.global", DNS_TYPE_A).text, "7.11 ");
+	names_free(n);
+}
+
+#define OWN6 "0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa"
+#define PEER6 "0.0.0.0.0.0.0.0.9.0.0.0.0.0.d.f.ip6.arpa"
+
+/* All of the zone of a prefix is ours, with its SOA; names above others are there. */
+static void
+test_reverse_zones(void **state)
+{
+	static const struct {
+		const char *name, *zone;
+		enum dns_rcode want;
+	} cases[] = {
+		{"7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NOERROR},
+		{"9.200.10.IN-ADDR.arpa", "9.200.10.in-addr.arpa", DNS_NOERROR},
+		{"99.7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{"99.9.200.10.in-addr.arpa", "9.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{"07.7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{"256.7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{"x.7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{"1.12.7.200.10.in-addr.arpa", "7.200.10.in-addr.arpa", DNS_NXDOMAIN},
+		{OWN6, OWN6, DNS_NOERROR},
+		{"0." OWN6, OWN6, DNS_NOERROR},
+		{"7.0.0.0.0.0.0.0.0.0.0.0.0.0." OWN6, OWN6, DNS_NOERROR},
+		{"8.0.0.0.0.0.0.0.0.0.0.0.0.0." OWN6, OWN6, DNS_NXDOMAIN},
+		{"1." OWN6, OWN6, DNS_NXDOMAIN},
+		{"g." OWN6, OWN6, DNS_NXDOMAIN},
+		{"00." OWN6, OWN6, DNS_NXDOMAIN},
+		{"0." PEER6, PEER6, DNS_NOERROR},
+		{"1." PEER6, PEER6, DNS_NXDOMAIN},
+	};
+	struct names *n = book();
+	struct seen s;
+
+	(void)state;
+	assert_non_null(n);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		s = ask(n, SHOP, cases[i].name, DNS_TYPE_PTR);
+		assert_int_equal(s.answer, NAMES_ANSWERED);
+		assert_int_equal(s.rcode, cases[i].want);
+		assert_int_equal(s.answers, 0);
+		assert_int_equal(s.authorities, 1);
+		struct dns_name zone;
+		assert_true(dns_name_parse(cases[i].zone, &zone));
+		assert_true(dns_name_equal(&s.zone, &zone));
+	}
+	assert_int_equal(ask(n, SHOP, "7.200.10.in-addr.arpa", DNS_TYPE_SOA).answers, 1);
+	names_free(n);
+}
+
+/* Prefixes that do not end where a name can are no zones. */
+static void
+test_prefixes_that_cannot(void **state)
+{
+	static const char *const bad[] = {"10.200.16.0/20", "0.0.0.0/0", "fd00:1::/62", "::/0"};
+	struct names *n = names_new();
+
+	(void)state;
+	assert_non_null(n);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct addr_prefix p;
+
+		assert_true(addr_parse_prefix(bad[i], &p));
+		names_add_prefix(n, &p);
+	}
+	assert_true(names_finish(n));
+	assert_int_equal(ask(n, SHOP, "1.16.200.10.in-addr.arpa", DNS_TYPE_PTR).answer,
+			 NAMES_FOREIGN);
+	assert_int_equal(ask(n, SHOP, "0.1.0.0.0.0.0.d.f.ip6.arpa", DNS_TYPE_PTR).answer,
+			 NAMES_FOREIGN);
+	names_free(n);
+}
+
+/* Replicas of this node (10.200.7.x) and of others in one service. */
+static void
+test_local_first(void **state)
+{
+	static const char *const want[] = {
+		"7.2 7.5 9.1 9.3 9.4 ",
+		"7.5 7.2 9.3 9.4 9.1 ",
+		"7.2 7.5 9.4 9.1 9.3 ",
+		"7.5 7.2 9.1 9.3 9.4 ",
+	};
+	struct names *n = names_new();
+
+	(void)state;
+	assert_non_null(n);
+	service(n, 1, "shop", "web");
+	replica(n, 11, 1, 1, true, 0x901);
+	replica(n, 12, 1, 2, true, 0x702);
+	replica(n, 13, 1, 3, true, 0x903);
+	replica(n, 14, 1, 4, true, 0x904);
+	replica(n, 15, 1, 5, true, 0x705);
+	assert_true(names_finish(n));
+	for (unsigned turn = 0; turn < 4; turn++) {
+		assert_string_equal(
+			ask_in_turn(n, "10.200.7.2", "web.global", DNS_TYPE_A, turn).text,
+			want[turn]);
+	}
+	/* From there, and of one of there. */
+	assert_string_equal(ask(n, "fd00::903", "4.web.service", DNS_TYPE_A).text, "9.4 ");
+	assert_string_equal(ask(n, "10.200.7.2", "_http._tcp.web.service", DNS_TYPE_SRV).text,
+			    "2.web.service:8080 5.web.service:8080 1.web.service:8080 "
+			    "3.web.service:8080 4.web.service:8080 ");
+	/* Who is not ready here is no reason to wait: others answer. */
+	names_set_running(n, 12, false);
+	names_set_running(n, 15, false);
+	assert_string_equal(ask(n, "10.200.7.2", "web.global", DNS_TYPE_A).text, "9.1 9.3 9.4 ");
 	names_free(n);
 }
 
@@ -348,6 +478,8 @@ main(void)
 		cmocka_unit_test(test_forms),         cmocka_unit_test(test_nothing_there),
 		cmocka_unit_test(test_who_asks),      cmocka_unit_test(test_many),
 		cmocka_unit_test(test_rows_that_lie), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_reverse_zones), cmocka_unit_test(test_prefixes_that_cannot),
+		cmocka_unit_test(test_local_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
