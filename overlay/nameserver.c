@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The name server's own part: tables into names, datagrams in and out, who may ask what.
+ * The name server's own part: tables into names, who may ask what and how often.
  *
  * Who is served. Only questions to the node's own address in the overlay are looked at. Names of
  * ours are told to everybody in the fabric; only containers of this node may ask for others, so
@@ -15,18 +15,17 @@
  */
 #include "overlay/nameserver.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "overlay/names.h"
+#include "overlay/answer.h"
 #include "overlay/nameserver_query.h"
+#include "overlay/nameserver_udp.h"
 #include "overlay/peers.h"
 #include "ring/metrics.h"
 
@@ -34,7 +33,7 @@ enum {
 	UNSAID = 1, /* the version of a table that its producer has not committed yet */
 	REBUILD_MS = 10,
 	UDP_MAX = 4,
-	BATCH = 64, /* datagrams a turn */
+	BATCHES = 2, /* a turn */
 };
 
 enum result {
@@ -137,20 +136,10 @@ nameserver_query_is_own(const struct addr *to)
 	return addr_equal_ip(to, &ns.prefix.service4) || addr_equal_ip(to, &ns.prefix.service6);
 }
 
-static size_t
-empty_answer(const struct dns_query *q, enum dns_rcode rcode, uint8_t *out, size_t cap)
-{
-	struct dns_write w;
-
-	dns_write_begin(&w, out, cap);
-	dns_write_question(&w, q);
-	return dns_write_end(&w, q, DNS_RA, rcode);
-}
-
 size_t
 nameserver_query_failed(const struct forward_asker *asker, uint8_t *out, size_t cap)
 {
-	return empty_answer(&asker->query, DNS_SERVFAIL, out, cap);
+	return answer_empty(&asker->query, DNS_SERVFAIL, out, cap);
 }
 
 /* Another name than ours. */
@@ -174,189 +163,70 @@ send_on(struct forward_asker *asker, bool tcp, bool ours, uint8_t *out, size_t c
 	} else {
 		count(tcp, SERVFAIL);
 	}
-	*length = empty_answer(q, rcode, out, cap);
-	return NAMESERVER_ANSWER;
-}
-
-static enum nameserver_query
-look_up(struct forward_asker *asker, bool tcp, bool ours, uint8_t *out, size_t cap, size_t *length)
-{
-	const struct dns_query *q = &asker->query;
-	enum dns_rcode rcode = DNS_REFUSED;
-	enum names_answer answer = NAMES_REFUSED;
-	struct dns_write w;
-
-	if (q->question.class != DNS_CLASS_IN) {
-		count(tcp, REFUSED);
-		*length = empty_answer(q, DNS_REFUSED, out, cap);
-		return NAMESERVER_ANSWER;
-	}
-	if (!tcp && cap > q->udp_bytes)
-		cap = q->udp_bytes;
-	dns_write_begin(&w, out, cap);
-	dns_write_question(&w, q);
-	if (ns.names)
-		answer = names_answer(ns.names, &asker->from, ns.turn++, &q->question, &w, &rcode);
-	if (answer == NAMES_FOREIGN)
-		return send_on(asker, tcp, ours, out, cap, length);
-	count(tcp, answer == NAMES_REFUSED ? REFUSED
-		   : rcode == DNS_NXDOMAIN ? NXDOMAIN
-		   : w.counts[1] || w.cut  ? ANSWERED
-					   : NODATA);
-	unsigned flags = DNS_RA | (answer == NAMES_ANSWERED ? DNS_AA : 0u) | (w.cut ? DNS_TC : 0u);
-	*length = dns_write_end(&w, q, flags, rcode);
+	*length = answer_empty(q, rcode, out, cap);
 	return NAMESERVER_ANSWER;
 }
 
 enum nameserver_query
 nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t bytes,
-		 uint8_t *out, size_t cap, size_t *length)
+		 uint8_t *out, size_t cap, size_t *length_out)
 {
+	static const enum result results[] = {
+		[ANSWER_RECORDS] = ANSWERED,    [ANSWER_NODATA] = NODATA,
+		[ANSWER_NXDOMAIN] = NXDOMAIN,   [ANSWER_REFUSED] = REFUSED,
+		[ANSWER_MALFORMED] = MALFORMED, [ANSWER_DROP] = DROPPED,
+	};
 	struct container *c = container_of_asker(&asker->from);
-	enum dns_read rc = dns_read_query(data, bytes, &asker->query);
+	struct answer_asker who = {.from = asker->from, .tcp = tcp};
 
 	if (!take_token(c ? c : &ns.others)) {
 		count(tcp, LIMITED);
 		return NAMESERVER_NOTHING;
 	}
-	switch (rc) {
-	case DNS_READ_OK:
-		return look_up(asker, tcp, c != NULL, out, cap, length);
-	case DNS_READ_DROP:
-		count(tcp, DROPPED);
-		return NAMESERVER_NOTHING;
-	case DNS_READ_FORMERR:
-		*length = dns_write_error(out, cap, &asker->query, DNS_FORMERR);
-		break;
-	case DNS_READ_NOTIMP:
-		*length = dns_write_error(out, cap, &asker->query, DNS_NOTIMP);
-		break;
-	case DNS_READ_BADVERS:
-		*length = empty_answer(&asker->query, DNS_BADVERS, out, cap);
-		break;
-	}
-	count(tcp, MALFORMED);
-	return NAMESERVER_ANSWER;
+	who.turn = ns.turn++;
+	enum answer answer =
+		answer_query(ns.names, &who, data, bytes, &asker->query, out, cap, length_out);
+	if (answer == ANSWER_FOREIGN)
+		return send_on(asker, tcp, c != NULL, out, cap, length_out);
+	count(tcp, results[answer]);
+	return answer == ANSWER_DROP ? NAMESERVER_NOTHING : NAMESERVER_ANSWER;
 }
 
 /* ---- datagrams ---- */
 
-/* Room for the address that a datagram was sent to, or is to be sent from. */
-union control {
-	struct cmsghdr head;
-	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-};
-
-static void
-set_address(uint8_t *in6, const struct addr *a)
+static size_t
+on_datagram(void *arg, struct forward_asker *asker, const void *data, size_t bytes, uint8_t *out)
 {
-	memcpy(in6, a->ip, sizeof(a->ip));
-}
+	size_t length = 0;
 
-static bool
-destination(struct msghdr *m, struct addr *out)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-			struct in_pktinfo info;
-
-			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			addr_from_v4_be(info.ipi_addr.s_addr, 0, out);
-			return true;
-		}
-		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-			struct in6_pktinfo info;
-
-			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			memset(out, 0, sizeof(*out));
-			memcpy(out->ip, &info.ipi6_addr, sizeof(out->ip));
-			return true;
-		}
-	}
-	return false;
-}
-
-/* From the address that was asked: there may be others in the fabric. */
-static void
-send_datagram(int fd, const struct forward_asker *asker, const void *data, size_t bytes)
-{
-	struct sockaddr_storage to;
-	union control control = {.bytes = {0}};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
-	struct msghdr m = {.msg_name = &to,
-			   .msg_namelen = addr_to_sockaddr(&asker->from, &to),
-			   .msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = &control};
-
-	if (addr_is_v4(&asker->to)) {
-		struct in_pktinfo info = {.ipi_spec_dst.s_addr = addr_v4_be(&asker->to)};
-
-		control.head.cmsg_level = IPPROTO_IP;
-		control.head.cmsg_type = IP_PKTINFO;
-		control.head.cmsg_len = CMSG_LEN(sizeof(info));
-		m.msg_controllen = CMSG_SPACE(sizeof(info));
-		memcpy(CMSG_DATA(&control.head), &info, sizeof(info));
-	} else {
-		struct in6_pktinfo info = {0};
-
-		set_address(info.ipi6_addr.s6_addr, &asker->to);
-		control.head.cmsg_level = IPPROTO_IPV6;
-		control.head.cmsg_type = IPV6_PKTINFO;
-		control.head.cmsg_len = CMSG_LEN(sizeof(info));
-		m.msg_controllen = CMSG_SPACE(sizeof(info));
-		memcpy(CMSG_DATA(&control.head), &info, sizeof(info));
-	}
-	/* Lost is lost: it is asked again. */
-	(void)sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static bool
-read_datagram(struct udp *u)
-{
-	static uint8_t in[4096], out[DNS_EDNS_BYTES];
-	struct forward_asker asker = {.way = u};
-	struct sockaddr_storage from;
-	union control control;
-	struct iovec iov = {.iov_base = in, .iov_len = sizeof(in)};
-	struct msghdr m = {.msg_name = &from,
-			   .msg_namelen = sizeof(from),
-			   .msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = &control,
-			   .msg_controllen = sizeof(control)};
-	size_t length;
-	ssize_t n = recvmsg(u->fd, &m, MSG_DONTWAIT);
-
-	if (n < 0)
-		return errno != EAGAIN;
-	if (m.msg_flags & MSG_TRUNC || !destination(&m, &asker.to) ||
-	    !nameserver_query_is_own(&asker.to) ||
-	    !addr_from_sockaddr((struct sockaddr *)&from, m.msg_namelen, &asker.from) ||
-	    asker.from.port == 0) {
+	(void)arg;
+	if (!nameserver_query_is_own(&asker->to))
 		count(false, DROPPED);
-		return true;
-	}
-	if (nameserver_query(&asker, false, in, (size_t)n, out, sizeof(out), &length) ==
-	    NAMESERVER_ANSWER)
-		send_datagram(u->fd, &asker, out, length);
-	return true;
+	else if (nameserver_query(asker, false, data, bytes, out, DNS_EDNS_BYTES, &length) !=
+		 NAMESERVER_ANSWER)
+		length = 0;
+	return length;
 }
 
 static void
 udp_ready(uv_poll_t *poll, int status, int events)
 {
+	struct udp *u = poll->data;
+
 	(void)status;
 	(void)events;
-	for (int i = 0; i < BATCH; i++)
-		if (!read_datagram(poll->data))
+	for (int i = 0; i < BATCHES; i++) {
+		struct nameserver_udp_read done = nameserver_udp_read(u->fd, u, on_datagram, NULL);
+
+		metric_add(ns.counts[false][DROPPED], done.useless);
+		if (done.count < NAMESERVER_UDP_BATCH)
 			break;
+	}
 }
 
 static void
 udp_listen(int fd)
 {
-	static const int on = 1;
 	struct udp *u = &ns.udp[ns.udp_count];
 
 	if (ns.udp_count == UDP_MAX || uv_poll_init(station_loop(ns.st), &u->poll, fd) < 0) {
@@ -366,8 +236,7 @@ udp_listen(int fd)
 	ns.udp_count++;
 	u->fd = fd;
 	u->poll.data = u;
-	(void)setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
+	nameserver_udp_prepare(fd);
 	uv_poll_start(&u->poll, UV_READABLE, udp_ready);
 }
 
@@ -383,9 +252,10 @@ answered(void *arg, const struct forward_asker *asker, void *message, size_t byt
 	if (asker->serial != 0)
 		nameserver_tcp_answered(asker, message, bytes);
 	else if (message)
-		send_datagram(u->fd, asker, message, bytes);
+		nameserver_udp_send(u->fd, asker, message, bytes);
 	else
-		send_datagram(u->fd, asker, out, nameserver_query_failed(asker, out, sizeof(out)));
+		nameserver_udp_send(u->fd, asker, out,
+				    nameserver_query_failed(asker, out, sizeof(out)));
 }
 
 /* ---- the book ---- */
