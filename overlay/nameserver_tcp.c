@@ -79,20 +79,28 @@ written(uv_write_t *write, int status)
 		go_on(c);
 }
 
+/* Most of the time the socket takes all of it; what it does not is kept until it does. */
 static void
 send_message(struct conn *c, const void *message, size_t bytes)
 {
-	c->out = mem_alloc(MEM_OVERLAY, bytes + 2);
+	uint8_t head[2] = {(uint8_t)(bytes >> 8), (uint8_t)bytes};
+	uv_buf_t bufs[] = {uv_buf_init((char *)head, sizeof(head)),
+			   uv_buf_init((char *)(uintptr_t)message, (unsigned)bytes)};
+	int n = uv_try_write((uv_stream_t *)&c->tcp, bufs, 2);
+	size_t sent = n > 0 ? (size_t)n : 0, all = sizeof(head) + bytes;
+
+	if (sent == all)
+		return;
+	c->out = n >= 0 || n == UV_EAGAIN ? mem_alloc(MEM_OVERLAY, all) : NULL;
 	if (!c->out) {
 		conn_close(c);
 		return;
 	}
-	c->out[0] = (uint8_t)(bytes >> 8);
-	c->out[1] = (uint8_t)bytes;
-	memcpy(c->out + 2, message, bytes);
-	uv_buf_t buf = uv_buf_init((char *)c->out, (unsigned)bytes + 2);
+	memcpy(c->out, head, sizeof(head));
+	memcpy(c->out + sizeof(head), message, bytes);
+	uv_buf_t rest = uv_buf_init((char *)c->out + sent, (unsigned)(all - sent));
 	c->write.data = c;
-	if (uv_write(&c->write, (uv_stream_t *)&c->tcp, &buf, 1, written) < 0)
+	if (uv_write(&c->write, (uv_stream_t *)&c->tcp, &rest, 1, written) < 0)
 		conn_close(c);
 }
 
@@ -184,6 +192,7 @@ nameserver_tcp_answered(const struct forward_asker *asker, void *message, size_t
 			send_message(c, message, bytes);
 		else
 			send_message(c, out, nameserver_query_failed(asker, out, sizeof(out)));
+		go_on(c);
 		return;
 	}
 }
