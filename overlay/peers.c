@@ -39,6 +39,7 @@ row_of(const struct config_peer *from, struct msg_peer *out)
 	out->address = from->address;
 	out->v4 = from->prefix4;
 	out->v6 = from->prefix6;
+	out->ways = MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
 }
 
 struct gathering {

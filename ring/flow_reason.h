@@ -3,9 +3,31 @@
 #define RING_FLOW_REASON_H
 
 /*
- * Why the data path drops a packet: one list for its programs in the kernel, for their counters
- * (label "reason" of zlayer_dataplane_drops_total) and for whoever shows a drop. Nothing is
- * included: programs for the kernel use it too. Numbers are kept: new ones go to the end.
+ * What the data path's programs in the kernel, their counters and whoever shows a flow must agree
+ * on. Nothing is included: programs for the kernel use it too. Numbers are kept: new ones go to the
+ * end.
+ */
+
+enum msg_flow_verdict { MSG_FLOW_FORWARDED = 1, MSG_FLOW_DROPPED };
+
+/* Where a packet went, or would have gone; 0: it was dropped before that was known. */
+enum msg_flow_way {
+	MSG_FLOW_LOCAL = 1, /* to a container of this node */
+	MSG_FLOW_PLAIN,     /* to or from another node: VXLAN */
+	MSG_FLOW_SEALED,    /* to or from another node: WireGuard */
+	MSG_FLOW_STACK,     /* to the fabric's stack: proxies, the name server, the world */
+};
+
+/* Where it was seen. */
+enum msg_flow_place {
+	MSG_FLOW_VETH = 1, /* out of a container of this node */
+	MSG_FLOW_VXLAN,    /* in from another node, plain */
+	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
+	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
+};
+
+/*
+ * Why a packet is dropped: label "reason" of zlayer_dataplane_drops_total, and a sentence.
  *
  *   X(NAME, "label", "sentence")
  */

@@ -7,6 +7,7 @@
  * attached, what overlay has chosen. The rules are those of ring/msg.h.
  */
 
+#include "ring/flow_reason.h"
 #include "ring/msg_base.h"
 
 enum msg_uplink_state {
@@ -105,7 +106,11 @@ enum { MSG_KEY = 32 }; /* bytes of an X25519 key; zeros: none */
 enum msg_way {
 	MSG_WAY_PLAIN = 1 << 0,  /* VXLAN: table underlay */
 	MSG_WAY_SEALED = 1 << 1, /* WireGuard: table tunnel */
+	/* Both ends have `cluster.encrypt: false`: what need not be sealed goes plain. */
+	MSG_WAY_TRUSTED = 1 << 2,
 };
+
+enum { MSG_PEERS_MAX = 1024 }; /* rows of table peer, and of mesh */
 
 enum msg_backend_kind {
 	MSG_BACKEND_ENGINE = 1, /* ours: a TUN device, whose queues overlay has */
@@ -191,24 +196,6 @@ struct msg_identity {      /* key: replica; MSG_IDENTITY_WHOLE, of which only no
 
 /* ---- what the data path has seen ---- */
 
-enum msg_flow_verdict { MSG_FLOW_FORWARDED = 1, MSG_FLOW_DROPPED };
-
-/* Where a packet went, or would have gone; 0: it was dropped before that was known. */
-enum msg_flow_way {
-	MSG_FLOW_LOCAL = 1, /* to a container of this node */
-	MSG_FLOW_PLAIN,     /* to or from another node: VXLAN */
-	MSG_FLOW_SEALED,    /* to or from another node: WireGuard */
-	MSG_FLOW_STACK,     /* to the fabric's stack: proxies, the name server, the world */
-};
-
-/* Where it was seen. */
-enum msg_flow_place {
-	MSG_FLOW_VETH = 1, /* out of a container of this node */
-	MSG_FLOW_VXLAN,    /* in from another node, plain */
-	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
-	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
-};
-
 /* One end of a packet. Numbers are 0 for what is no replica's, or of one not known yet. */
 struct msg_flow_end {
 	struct addr addr; /* with the port; 0: neither TCP nor UDP, or not the first fragment */
@@ -228,7 +215,7 @@ struct msg_flow_end {
 struct msg_flow {
 	int64_t wall_ns;
 	uint32_t verdict; /* enum msg_flow_verdict */
-	uint32_t reason;  /* enum flow_reason (ring/flow_reason.h): FLOW_PASSED when forwarded */
+	uint32_t reason;  /* enum flow_reason: FLOW_PASSED when forwarded */
 	uint32_t way;     /* enum msg_flow_way */
 	uint32_t place;   /* enum msg_flow_place */
 	uint32_t ifindex; /* in the fabric */

@@ -41,8 +41,10 @@ note(void *arg, uint64_t key, const void *row)
 	s->ids[s->count++] = key;
 	strcat(s->names, p ? p->name : "-");
 	strcat(s->names, ",");
-	if (p)
+	if (p) {
 		assert_int_equal(p->id, key);
+		assert_int_equal(p->ways, MSG_WAY_PLAIN | MSG_WAY_TRUSTED);
+	}
 }
 
 static struct seen
