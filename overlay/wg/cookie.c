@@ -53,6 +53,17 @@ cookie_for(struct primitive *p, const struct cookie_checker *c, const struct add
 	return primitive_mac(p, BYTES(c->secret, sizeof(c->secret)), BYTES(source, SOURCE), out);
 }
 
+/* said: bytes before the MACs. */
+static bool
+mac1_is_right(struct primitive *p, const uint8_t key[PRIMITIVE_HASH], const uint8_t *packet,
+	      size_t said)
+{
+	uint8_t mac[PRIMITIVE_MAC];
+
+	return primitive_mac(p, BYTES(key, PRIMITIVE_HASH), BYTES(packet, said), mac) &&
+	       primitive_equal(mac, packet + said, PRIMITIVE_MAC);
+}
+
 enum cookie_verdict
 cookie_check(struct primitive *p, struct cookie_checker *c, const uint8_t *packet, size_t bytes,
 	     const struct addr *from, const struct world *world)
@@ -60,8 +71,7 @@ cookie_check(struct primitive *p, struct cookie_checker *c, const uint8_t *packe
 	uint8_t mac[PRIMITIVE_MAC], cookie[COOKIE_BYTES];
 	size_t said = bytes - NOISE_MACS;
 
-	if (!primitive_mac(p, BYTES(c->mac1_key, PRIMITIVE_HASH), BYTES(packet, said), mac) ||
-	    !primitive_equal(mac, packet + said, PRIMITIVE_MAC))
+	if (!mac1_is_right(p, c->mac1_key, packet, said))
 		return COOKIE_REFUSED;
 	refresh(c, world);
 	said += PRIMITIVE_MAC;
@@ -96,6 +106,13 @@ cookie_maker_set(struct primitive *p, struct cookie_maker *m,
 {
 	*m = (struct cookie_maker){0};
 	return keys_of(p, public_key, m->mac1_key, m->cookie_key);
+}
+
+bool
+cookie_is_for(struct primitive *p, const struct cookie_maker *m, const uint8_t *packet,
+	      size_t bytes)
+{
+	return mac1_is_right(p, m->mac1_key, packet, bytes - NOISE_MACS);
 }
 
 bool

@@ -53,6 +53,9 @@ bool cookie_reply(struct primitive *p, struct cookie_checker *c, const uint8_t *
 
 bool cookie_maker_set(struct primitive *p, struct cookie_maker *m,
 		      const uint8_t public_key[PRIMITIVE_KEY]);
+/* Whether a message, an initiation or a response, is for that peer, as its first MAC says. */
+bool cookie_is_for(struct primitive *p, const struct cookie_maker *m, const uint8_t *packet,
+		   size_t bytes);
 /* Writes the last NOISE_MACS bytes of a message. */
 bool cookie_stamp(struct primitive *p, struct cookie_maker *m, uint8_t *packet, size_t bytes,
 		  uint64_t now_ns);
