@@ -99,6 +99,20 @@ next_bytes(const struct segment *s)
 	return (s->cut ? s->inner.payload : 0) + (left < s->size ? left : s->size);
 }
 
+uint32_t
+segment_left(const struct segment *s)
+{
+	uint32_t left = left_of(s);
+
+	return s->done ? 0 : left ? (left + s->size - 1) / s->size : 1;
+}
+
+uint32_t
+segment_longest(const struct segment *s)
+{
+	return next_bytes(s);
+}
+
 enum segment_result
 segment_begin(struct segment *s, const struct virtio_net_hdr *header, const uint8_t *packet,
 	      size_t bytes, uint32_t mtu)

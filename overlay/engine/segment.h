@@ -61,6 +61,9 @@ enum segment_result segment_begin(struct segment *s, const struct virtio_net_hdr
 				  const uint8_t *packet, size_t bytes, uint32_t mtu);
 /* Writes the next run; out has room for SEGMENT_RUN_BYTES. False: there is none. */
 bool segment_next(struct segment *s, uint8_t *out, struct segment_run *run);
+/* How many packets are still to be made, and how long the longest is. */
+uint32_t segment_left(const struct segment *s);
+uint32_t segment_longest(const struct segment *s);
 /* Bytes of datagram i, and of all. */
 uint32_t segment_bytes(const struct segment_run *run, uint32_t i);
 uint32_t segment_run_bytes(const struct segment_run *run);

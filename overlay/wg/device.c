@@ -229,6 +229,12 @@ device_peer_state(const struct device_peer *peer, struct device_peer_state *out)
 	memcpy(out->psk, peer->key.psk, PRIMITIVE_KEY);
 }
 
+const struct addr *
+device_peer_endpoint(const struct device_peer *peer)
+{
+	return peer->has_endpoint ? &peer->endpoint : NULL;
+}
+
 const struct allowed *
 device_allowed(const struct device *d)
 {

@@ -169,6 +169,10 @@ struct device_change { /* of one peer */
  * ERR_LIMIT, ERR_NO_MEMORY: nothing has changed. */
 int device_change(struct device *d, const struct device_change *c, const struct world *w,
 		  struct device_peer **out, struct err *err) MUST_CHECK;
+/* The next changes, which add no more than so many prefixes to peers that there are already, cannot
+ * fail, until device_release(). ERR_LIMIT, ERR_NO_MEMORY: nothing is reserved. */
+int device_reserve(struct device *d, size_t prefixes, struct err *err) MUST_CHECK;
+void device_release(struct device *d);
 void device_remove(struct device *d, struct device_peer *peer);
 void device_remove_all(struct device *d);
 
@@ -189,6 +193,7 @@ struct device_peer *device_find(const struct device *d, const uint8_t public_key
 struct device_peer *device_next(const struct device *d, const struct device_peer *peer);
 size_t device_count(const struct device *d);
 void device_peer_state(const struct device_peer *peer, struct device_peer_state *out);
+const struct addr *device_peer_endpoint(const struct device_peer *peer); /* NULL: unknown */
 /* Prefixes of a peer: allowed_each() of this, with the peer. */
 const struct allowed *device_allowed(const struct device *d);
 /* False: there is none. */

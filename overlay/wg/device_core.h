@@ -30,6 +30,7 @@ struct device {
 	struct map sessions;   /* by number */
 	struct list all;
 	struct heap deadlines;
+	bool reserved; /* prefixes, for more than one change */
 	uint64_t loaded_until_ns;
 	size_t mtu;
 };

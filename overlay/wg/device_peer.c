@@ -89,6 +89,13 @@ added(const struct device_change *c)
 	return more;
 }
 
+static int
+too_many_prefixes(struct err *err)
+{
+	return err_set(err, ERR_LIMIT, "more than %d prefixes of WireGuard peers",
+		       ALLOWED_PREFIXES_MAX);
+}
+
 /* Those that it takes from other peers are counted twice: the limit is far away. */
 static int
 check_prefixes(const struct device *d, const struct device_peer *p, const struct device_change *c,
@@ -100,8 +107,25 @@ check_prefixes(const struct device *d, const struct device_peer *p, const struct
 		allowed_each(&d->allowed, p, count_prefix, &fewer);
 	if (d->allowed.count - fewer + added(c) <= ALLOWED_PREFIXES_MAX)
 		return 0;
-	return err_set(err, ERR_LIMIT, "more than %d prefixes of WireGuard peers",
-		       ALLOWED_PREFIXES_MAX);
+	return too_many_prefixes(err);
+}
+
+int
+device_reserve(struct device *d, size_t prefixes, struct err *err)
+{
+	if (prefixes > ALLOWED_PREFIXES_MAX - d->allowed.count)
+		return too_many_prefixes(err);
+	if (allowed_reserve(&d->allowed, prefixes, err) < 0)
+		return -1;
+	d->reserved = true;
+	return 0;
+}
+
+void
+device_release(struct device *d)
+{
+	allowed_release(&d->allowed);
+	d->reserved = false;
 }
 
 /* Checked and reserved. */
@@ -160,13 +184,17 @@ device_change(struct device *d, const struct device_change *c, const struct worl
 	}
 	if (!p && (c->update_only || self))
 		return 0;
-	if (check_prefixes(d, p, c, err) < 0 || allowed_reserve(&d->allowed, added(c), err) < 0)
+	bool reserved = d->reserved;
+	if (check_prefixes(d, p, c, err) < 0)
+		return -1;
+	if (!reserved && allowed_reserve(&d->allowed, added(c), err) < 0)
 		return -1;
 	if (!p)
 		p = new_peer(d, c->public_key, err);
 	if (p)
 		set_prefixes(d, p, c);
-	allowed_release(&d->allowed);
+	if (!reserved)
+		allowed_release(&d->allowed);
 	if (!p)
 		return -1;
 	apply(d, p, c, w);
