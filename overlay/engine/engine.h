@@ -27,6 +27,7 @@
 enum {
 	ENGINE_QUEUES_MAX = 16,
 	ENGINE_STAGED_BYTES_MAX = 4 << 20, /* of all packets that wait for handshakes */
+	ENGINE_SUCCESSIONS_MAX = 64,       /* keys that others are to follow */
 };
 
 struct engine;
@@ -34,28 +35,38 @@ struct engine;
 struct engine_config {
 	struct tun queues[ENGINE_QUEUES_MAX]; /* open; the engine's when engine_new succeeds */
 	size_t queues_count;
-	int udp4, udp6;      /* bound sockets, likewise; -1: not this family, but not both */
-	uint32_t mtu;        /* of the TUN device */
-	const char *aead;    /* of the table by name (aead.h); NULL: the fastest that passes */
-	bool no_gso, no_gro; /* for tests: as on a kernel without them */
+	int udp4, udp6;   /* bound sockets, likewise; -1: not this family, but not both */
+	uint32_t mtu;     /* of the TUN device */
+	const char *aead; /* of the table by name (aead.h); NULL: the fastest that passes */
+	/* For tests: as on a kernel without them, and how much later it is than the clocks say (a
+	 * change of it is seen at the next engine_change); NULL: not at all. */
+	bool no_gso, no_gro;
+	const _Atomic uint64_t *ahead_ns;
 };
 
-/* Nothing is sent before there is a peer. */
+/* Nothing is sent before there is a peer. NULL: ERR_INVALID, ERR_NO_MEMORY, what the system says;
+ * descriptors are still the caller's then, with options set. */
 struct engine *engine_new(const struct engine_config *config, struct err *err) MUST_CHECK;
 /* Ends the threads, wipes all keys, closes queues and sockets. NULL is fine. */
 void engine_free(struct engine *e);
 
-/* All of the change or nothing. ERR_LIMIT, ERR_NO_MEMORY. */
+/* All of the change or nothing. A peer that is new and has an endpoint is spoken to at once, all of
+ * them are after a new private key. With replace_peers one that is named again keeps its sessions
+ * and its endpoint. The port is the sockets': another one is ERR_UNSUPPORTED. A peer that both goes
+ * and comes is ERR_INVALID. ERR_LIMIT, ERR_NO_MEMORY; ERR_DENIED: a mark without the capability. */
 int engine_change(struct engine *e, const struct setup *change, struct err *err) MUST_CHECK;
 /* out: initialised and empty; has secrets. */
 int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHECK;
-/* `next` is the key that the owner of `now` changes to: as soon as it has a session with `next`, it
- * has the prefixes, the preshared key and the keepalive of `now`, without a packet lost between.
- * Neither needs to be a peer yet; next NULL: forget that. At most 64 at a time (ERR_LIMIT). */
+/* `next` is the key that the owner of `now` changes to: as soon as there is a session with `next`,
+ * that one has the prefixes, the preshared key and the keepalive of `now`, without a packet lost
+ * between, and this call is done with. Until then `next` is a peer with the preshared key of `now`
+ * that engine_state does not tell of, unless a change names it. Neither needs to be a peer yet;
+ * next NULL: forget that. ERR_LIMIT, ERR_NO_MEMORY. */
 int engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next,
 		  struct err *err) MUST_CHECK;
 /* Packets to this peer are not longer; those that are, are answered as a router does (RFC 1191,
- * 8201). 0: the TUN's. */
+ * 8201; of large ones that are to be cut what counts is the pieces). 0: the TUN's. ERR_NOT_FOUND,
+ * ERR_INVALID: less than TUN_MTU_MIN. */
 int engine_set_peer_mtu(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu,
 			struct err *err) MUST_CHECK;
 

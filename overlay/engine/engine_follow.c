@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Successions: the owner of a key changes to another one. Until it has, both are peers, the next
+ * one without a prefix. With the first session of the next one the prefixes move, and with them the
+ * packets that waited; what is still on its way with the old key is taken as its owner's own.
+ */
+#include "overlay/engine/engine_inside.h"
+
+#include <string.h>
+#include "base/mem.h"
+
+struct prefixes {
+	struct device_prefix *list;
+	size_t count, room;
+};
+
+static void
+count_prefix(void *arg, const struct addr_prefix *prefix)
+{
+	struct prefixes *p = arg;
+
+	(void)prefix;
+	p->room++;
+}
+
+static void
+copy_prefix(void *arg, const struct addr_prefix *prefix)
+{
+	struct prefixes *p = arg;
+
+	p->list[p->count++] = (struct device_prefix){.prefix = *prefix};
+}
+
+static bool
+prefixes_of(const struct engine *e, const struct device_peer *peer, struct prefixes *out)
+{
+	*out = (struct prefixes){0};
+	allowed_each(device_allowed(e->device), peer, count_prefix, out);
+	if (out->room == 0)
+		return true;
+	out->list = mem_array(MEM_OVERLAY, out->room, sizeof(*out->list));
+	if (!out->list)
+		return false;
+	allowed_each(device_allowed(e->device), peer, copy_prefix, out);
+	return true;
+}
+
+/* False: no memory, nothing has changed. */
+static bool
+move(struct engine *e, struct device_peer *now, struct device_peer *next, const struct world *w)
+{
+	struct device_change taken = {.update_only = true, .has_keepalive = true},
+			     left = {.update_only = true, .has_keepalive = true};
+	struct device_peer_state state;
+	struct device_peer *peer;
+	struct prefixes prefixes;
+	struct err err = {0};
+
+	if (!prefixes_of(e, now, &prefixes))
+		return false;
+	device_peer_state(now, &state);
+	memcpy(left.public_key, state.public_key, SETUP_KEY);
+	taken.psk = state.psk;
+	taken.keepalive_s = state.keepalive_s;
+	taken.prefixes = prefixes.list;
+	taken.prefixes_count = prefixes.count;
+	memcpy(taken.public_key, engine_peer_of(next)->key, SETUP_KEY);
+	bool ok = device_change(e->device, &taken, w, &peer, &err) == 0;
+	if (ok && device_change(e->device, &left, w, &peer, &err) < 0)
+		ok = false;
+	mem_wipe(&state, sizeof(state));
+	mem_free(prefixes.list);
+	return ok;
+}
+
+/* True: that is done with. */
+static bool
+succeed(struct engine *e, const struct engine_succession *s)
+{
+	struct engine_peer *now = engine_peer_of(device_find(e->device, s->now));
+	struct engine_peer *next = engine_peer_of(device_find(e->device, s->next));
+	struct world w;
+
+	if (!now || !next)
+		return false;
+	engine_world(e, &w);
+	engine_table_begin(e);
+	bool moved = move(e, now->peer, next->peer, &w);
+	if (moved) {
+		struct engine_peer *before = next->before;
+
+		next->before = engine_peer_ref(now);
+		next->mtu = now->mtu;
+		next->heir = false;
+		engine_peer_unref(before);
+	}
+	engine_table_end(e);
+	if (moved) {
+		engine_staged_move(now, next);
+		engine_staged_send(e, next);
+	}
+	return moved;
+}
+
+void
+engine_succeed(struct engine *e)
+{
+	e->succession_due = false;
+	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
+		struct engine_succession *s = &e->successions[i];
+
+		if (!s->due)
+			continue;
+		if (succeed(e, s))
+			*s = (struct engine_succession){0};
+		else
+			e->succession_due = true;
+	}
+}
+
+/* ---- asking for it ---- */
+
+static struct engine_succession *
+find(struct engine *e, const uint8_t now[SETUP_KEY])
+{
+	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
+		if (e->successions[i].used && memcmp(e->successions[i].now, now, SETUP_KEY) == 0)
+			return &e->successions[i];
+	return NULL;
+}
+
+static struct engine_succession *
+find_free(struct engine *e)
+{
+	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
+		if (!e->successions[i].used)
+			return &e->successions[i];
+	return NULL;
+}
+
+/* An heir that nobody else knows of goes. */
+static void
+forget(struct engine *e, struct engine_succession *s)
+{
+	struct device_peer *next = device_find(e->device, s->next);
+
+	if (next && engine_peer_of(next)->heir)
+		device_remove(e->device, next);
+	*s = (struct engine_succession){0};
+}
+
+static int
+follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t next[SETUP_KEY],
+       struct err *err)
+{
+	struct engine_succession *s = find(e, now);
+
+	if (s && memcmp(s->next, next, SETUP_KEY) == 0)
+		return 0;
+	if (s)
+		forget(e, s);
+	s = find_free(e);
+	if (!s)
+		return err_set(err, ERR_LIMIT, "more than %d keys are to be followed",
+			       ENGINE_SUCCESSIONS_MAX);
+	s->used = true;
+	memcpy(s->now, now, SETUP_KEY);
+	memcpy(s->next, next, SETUP_KEY);
+	return 0;
+}
+
+int
+engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next, struct err *err)
+{
+	static const struct setup nothing;
+	struct engine_succession *s;
+	int rc = 0;
+
+	engine_lock(e);
+	if (next)
+		rc = follow(e, now, next, err);
+	engine_unlock(e);
+	/* Any change sees to it that the peer is there. */
+	if (next && rc == 0)
+		rc = engine_change(e, &nothing, err);
+	if (next && rc == 0)
+		return 0;
+	engine_lock(e);
+	s = find(e, now);
+	if (s)
+		forget(e, s);
+	engine_unlock(e);
+	return rc;
+}
