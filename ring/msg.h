@@ -14,15 +14,14 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, tunnel, edge, etcd
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, cron, member, cluster, mesh, identity, observe, etcd_order; events
- *   runtime        container, veth, image, result (command checks)
+ *                  pin, cron, member, cluster, mesh, identity, etcd_order; events
+ *   runtime        container, veth, image, result (command checks), attachment
  *   fetch          transfer
- *   dataplane      attached, datapath, applied (when it balances), drain, demand; flows
+ *   dataplane      attached, datapath, applied (when it balances), drain, demand
  *   probe          result
  *   overlay        prefix, peer, sealed
  *   signer         certificate
  *   proxy          applied, drain, demand; access records
- *   api            observe
  *
  * Keys are u64, never 0; what the key is stands at each row.
  *
@@ -30,6 +29,7 @@
  * below; who has to do with one subject only may include that one.
  */
 
+#include "ring/msg_attachment.h"
 #include "ring/msg_base.h"
 #include "ring/msg_claim.h"
 #include "ring/msg_cluster.h"
@@ -82,11 +82,11 @@ enum msg_table {
 	MSG_TABLE_TUNNEL,
 	MSG_TABLE_SEALED,
 	MSG_TABLE_IDENTITY,
-	MSG_TABLE_OBSERVE,
+	MSG_TABLE_ATTACHMENT,
 	MSG_TABLES_,
 };
 
-enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS, MSG_RECORD_FLOW };
+enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS };
 
 /*
  * Answer status: 0, or an enum err_kind with a struct err as body (see msg_err_body).
@@ -108,7 +108,10 @@ enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS, MSG_RECORD_FLOW };
  *   EXEC FAR_EXEC      runs the command again; the first run's stream has ended with its process
  *   FETCH_BLOB         passes records that say where they belong: what the reader has is dropped
  *   FAR_LOGS WHY       only read
+ *   ATTACH             finds its own, and says conflict
+ *   DETACH             of what is gone: removed 0
  *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
+ *   ATTACH_CHECK ATTACH_READY   only read
  */
 enum {
 	MSG_OP_FD = 0x8000,
@@ -180,6 +183,11 @@ enum msg_op {
 	MSG_OP_FAR_EXEC,   /* struct msg_far_exec, fds: stream, the command (ring/words.h) */
 	MSG_OP_WHY,        /* struct msg_why_op; answer msg_why_answer, fd */
 	MSG_OP_FAR_EVENTS, /* struct msg_far_events; answer as MSG_OP_EVENTS, as much as fits */
+	/* api -> runtime: containers of others */
+	MSG_OP_ATTACH,       /* struct msg_attach; answer msg_attach_answer */
+	MSG_OP_DETACH,       /* struct msg_attach_key; answer msg_detached */
+	MSG_OP_ATTACH_CHECK, /* struct msg_attach; answer msg_attach_answer, or what is not whole */
+	MSG_OP_ATTACH_READY, /* none; answer none, or why nothing can be attached now */
 };
 
 #endif

@@ -25,34 +25,52 @@ save_addresses(struct container_host *host, struct err *err)
 }
 
 int
-container_link_make(struct container *c, struct err *err)
+container_link_take_addresses(struct container_host *host, uint64_t id, struct addr *addr4_out,
+			      struct addr *addr6_out, struct err *err)
 {
 	const struct address_pool_entry *entry;
-	struct net_link_info info;
 	bool fresh;
-	if (address_pool_take(&c->host->pool, c->replica, world_wall_ns(), &entry, &fresh, err) < 0)
+	if (address_pool_take(&host->pool, id, world_wall_ns(), &entry, &fresh, err) < 0)
 		return -1;
-	/* On disk before anybody can see it. */
-	if (fresh && save_addresses(c->host, err) < 0) {
-		address_pool_release(&c->host->pool, c->replica, 0);
+	if (fresh && save_addresses(host, err) < 0) {
+		address_pool_release(&host->pool, id, 0);
 		return -1;
 	}
+	*addr4_out = entry->addr4;
+	*addr6_out = entry->addr6;
+	return 0;
+}
+
+void
+container_link_free_addresses(struct container_host *host, uint64_t id)
+{
+	struct err err = {0};
+	if (address_pool_release(&host->pool, id, world_wall_ns()) &&
+	    save_addresses(host, &err) < 0)
+		log_err(LOG_WARN, "a freed address is not noted", &err);
+}
+
+int
+container_link_make(struct container *c, struct err *err)
+{
+	struct addr addr4, addr6;
+	struct net_link_info info;
+	if (container_link_take_addresses(c->host, c->replica, &addr4, &addr6, err) < 0)
+		return -1;
 	struct net_config config = {
 		.replica = c->replica,
-		.addr4 = entry->addr4,
-		.addr6 = entry->addr6,
+		.addr4 = addr4,
+		.addr6 = addr6,
 		.gateway4 = c->host->prefix.gateway4,
 		.gateway6 = c->host->prefix.gateway6,
 		.mtu = c->host->prefix.mtu,
 	};
 	if (net_make(c->host->net, &config, &info, err) < 0)
 		return -1;
-	c->row.addr4 = entry->addr4;
-	c->row.addr6 = entry->addr6;
-	c->veth = (struct msg_veth){.replica = c->replica,
-				    .ifindex = info.ifindex,
-				    .addr4 = entry->addr4,
-				    .addr6 = entry->addr6};
+	c->row.addr4 = addr4;
+	c->row.addr6 = addr6;
+	c->veth = (struct msg_veth){
+		.replica = c->replica, .ifindex = info.ifindex, .addr4 = addr4, .addr6 = addr6};
 	memcpy(c->veth.mac, info.mac, 6);
 	memcpy(c->veth.host_mac, info.host_mac, 6);
 	bool changed = false;
@@ -79,27 +97,36 @@ container_link_show(struct container *c)
 
 /* With BPF the container's link must be attached before it may speak; without, the fabric's routes
  * do. */
+enum container_link_verdict
+container_link_verdict(const struct container_host *host, uint64_t id, uint32_t ifindex,
+		       struct err *err)
+{
+	const struct ring_reader *r = host->dataplane;
+	if (r == NULL)
+		return CONTAINER_LINK_WAITS;
+	const struct msg_datapath *path = ring_table_get(r, MSG_TABLE_DATAPATH, 1);
+	if (path != NULL && path->bpf == 0)
+		return CONTAINER_LINK_PASSES;
+	const struct msg_attached *row = ring_table_get(r, MSG_TABLE_ATTACHED, id);
+	if (row == NULL || row->ifindex != ifindex)
+		return CONTAINER_LINK_WAITS;
+	if (row->hook != 0)
+		return CONTAINER_LINK_PASSES;
+	msg_reason_to(&row->reason, err);
+	return CONTAINER_LINK_REFUSED;
+}
+
 bool
 container_link_attached(const struct container *c)
 {
-	const struct ring_reader *r = c->host->dataplane;
-	if (r == NULL)
-		return false;
-	const struct msg_datapath *path = ring_table_get(r, MSG_TABLE_DATAPATH, 1);
-	if (path != NULL && path->bpf == 0)
-		return true;
-	const struct msg_attached *row = ring_table_get(r, MSG_TABLE_ATTACHED, c->replica);
-	return row != NULL && row->ifindex == c->veth.ifindex && row->hook != 0;
+	struct err err = {0};
+	return container_link_verdict(c->host, c->replica, c->veth.ifindex, &err) ==
+	       CONTAINER_LINK_PASSES;
 }
 
 void
 container_link_remove(struct container *c)
 {
-	struct container_host *h = c->host;
-	struct err err = {0};
-
-	net_remove(h->net, c->replica);
-	if (address_pool_release(&h->pool, c->replica, world_wall_ns()) &&
-	    save_addresses(h, &err) < 0)
-		log_err(LOG_WARN, "a freed address is not noted", &err);
+	net_remove(c->host->net, c->replica);
+	container_link_free_addresses(c->host, c->replica);
 }

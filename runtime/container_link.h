@@ -6,6 +6,20 @@
 
 #include "runtime/container.h"
 
+/* The addresses of what has this number, from the pool: on disk before anybody can see them. */
+int container_link_take_addresses(struct container_host *host, uint64_t id, struct addr *addr4_out,
+				  struct addr *addr6_out, struct err *err) MUST_CHECK;
+void container_link_free_addresses(struct container_host *host, uint64_t id);
+
+enum container_link_verdict {
+	CONTAINER_LINK_WAITS, /* the data path has not looked at it yet */
+	CONTAINER_LINK_PASSES,
+	CONTAINER_LINK_REFUSED, /* err says why */
+};
+/* Whether the data path lets packets through this link. */
+enum container_link_verdict container_link_verdict(const struct container_host *host, uint64_t id,
+						   uint32_t ifindex, struct err *err);
+
 /* Makes what is not there yet. The host has a prefix. */
 int container_link_make(struct container *c, struct err *err) MUST_CHECK;
 /* After a restart: the link of a container that runs is told again. */

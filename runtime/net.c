@@ -31,6 +31,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "runtime/mount_call.h"
+#include "runtime/net_guest.h"
 #include "runtime/net_link.h"
 #include "runtime/net_source.h"
 
@@ -278,8 +279,8 @@ find_namespace(struct net *net, uint64_t replica, struct err *err)
 
 /* ---- the pair ---- */
 
-static void
-link_name(uint64_t replica, char out[IFNAMSIZ])
+void
+net_link_name(uint64_t replica, char out[IFNAMSIZ])
 {
 	/* An id has at most 56 bits: 14 digits and the v are 15. */
 	snprintf(out, IFNAMSIZ, "v%" PRIx64, replica & ((UINT64_C(1) << 56) - 1));
@@ -296,12 +297,19 @@ link_mac(uint64_t replica, uint8_t first, uint8_t out[6])
 		out[i] = (uint8_t)(hash >> (8 * i));
 }
 
+static const char *
+device_of(const struct net_config *c)
+{
+	return c->guest != NULL ? c->guest->device : "eth0";
+}
+
 static int
 make_pair(struct net *net, const struct net_config *c, int ns, struct net_link_info *out,
 	  struct err *err)
 {
-	struct net_link_veth v = {.peer = "eth0", .peer_ns = ns, .mtu = c->mtu, .gso_max = GSO_MAX};
-	link_name(c->replica, v.name);
+	struct net_link_veth v = {.peer_ns = ns, .mtu = c->mtu, .gso_max = GSO_MAX};
+	text_copy(v.peer, sizeof(v.peer), device_of(c));
+	net_link_name(c->replica, v.name);
 	memcpy(v.mac, out->host_mac, 6);
 	memcpy(v.peer_mac, out->mac, 6);
 	if (net_link_find(net->fabric_sock, v.name, &out->ifindex, err) == 0)
@@ -331,18 +339,28 @@ set_gro(const char *name, struct err *err)
 	return 0;
 }
 
+static void
+write_device_sysctl(const char *device, const char *name, const char *value)
+{
+	char path[64];
+	text_format(path, sizeof(path), "ipv6/conf/%s/%s", device, name);
+	write_sysctl(path, value);
+}
+
 static int
-prepare_inside(int ns, struct err *err)
+prepare_inside(int ns, const struct net_config *c, struct err *err)
 {
 	struct net_stay stay;
 	if (net_enter(ns, &stay, err) < 0)
 		return -1;
-	write_sysctl("ipv6/conf/eth0/accept_ra", "0");
-	write_sysctl("ipv6/conf/eth0/accept_dad", "0");
-	/* Programs that are not root may take port 80: there is nobody else here. */
-	write_sysctl("ipv4/ip_unprivileged_port_start", "0");
-	write_sysctl("ipv4/ping_group_range", "0 2147483647");
-	int done = set_gro("eth0", err);
+	write_device_sysctl(device_of(c), "accept_ra", "0");
+	write_device_sysctl(device_of(c), "accept_dad", "0");
+	if (c->guest == NULL) {
+		/* Programs that are not root may take port 80: there is nobody else here. */
+		write_sysctl("ipv4/ip_unprivileged_port_start", "0");
+		write_sysctl("ipv4/ping_group_range", "0 2147483647");
+	}
+	int done = set_gro(device_of(c), err);
 	net_leave(&stay);
 	return done;
 }
@@ -361,11 +379,13 @@ static int
 set_inside(int ns, const struct net_config *c, const struct net_link_info *info, struct err *err)
 {
 	uint32_t lo, eth;
-	if (prepare_inside(ns, err) < 0)
+	if (prepare_inside(ns, c, err) < 0)
 		return -1;
 	defer_close int sock = net_link_socket(ns, err);
-	if (sock < 0 || net_link_find(sock, "lo", &lo, err) < 0 || net_link_up(sock, lo, err) < 0 ||
-	    net_link_find(sock, "eth0", &eth, err) < 0 || net_link_up(sock, eth, err) < 0)
+	if (sock < 0 ||
+	    (c->guest == NULL &&
+	     (net_link_find(sock, "lo", &lo, err) < 0 || net_link_up(sock, lo, err) < 0)) ||
+	    net_link_find(sock, device_of(c), &eth, err) < 0 || net_link_up(sock, eth, err) < 0)
 		return -1;
 	if (add_family_inside(sock, eth, &c->addr4, &c->gateway4, info->host_mac, err) < 0)
 		return -1;
@@ -379,7 +399,7 @@ set_reverse_path(struct net *net, uint64_t replica, struct err *err)
 {
 	struct net_stay stay;
 	char link[IFNAMSIZ], name[64];
-	link_name(replica, link);
+	net_link_name(replica, link);
 	text_format(name, sizeof(name), "ipv4/conf/%s/rp_filter", link);
 	if (net_enter(net->fabric, &stay, err) < 0)
 		return -1;
@@ -408,14 +428,43 @@ set_fabric_side(struct net *net, const struct net_config *c, const struct net_li
 	return 0;
 }
 
+static void
+link_macs(uint64_t replica, struct net_link_info *out)
+{
+	link_mac(replica, 0x02, out->mac);
+	link_mac(replica, 0x06, out->host_mac);
+}
+
+int
+net_find(const struct net *net, uint64_t replica, struct net_link_info *out, struct err *err)
+{
+	char name[IFNAMSIZ];
+	*out = (struct net_link_info){0};
+	link_macs(replica, out);
+	net_link_name(replica, name);
+	return net_link_find(net->fabric_sock, name, &out->ifindex, err);
+}
+
+int
+net_fabric(const struct net *net)
+{
+	return net->fabric;
+}
+
+int
+net_fabric_socket(const struct net *net)
+{
+	return net->fabric_sock;
+}
+
 int
 net_make(struct net *net, const struct net_config *config, struct net_link_info *out,
 	 struct err *err)
 {
 	*out = (struct net_link_info){0};
-	link_mac(config->replica, 0x02, out->mac);
-	link_mac(config->replica, 0x06, out->host_mac);
-	defer_close int ns = find_namespace(net, config->replica, err);
+	link_macs(config->replica, out);
+	defer_close int ns = config->guest != NULL ? net_guest_enter(config->guest, err)
+						   : find_namespace(net, config->replica, err);
 	if (ns < 0 || make_pair(net, config, ns, out, err) < 0 ||
 	    set_inside(ns, config, out, err) < 0)
 		return -1;
@@ -430,7 +479,7 @@ net_remove(struct net *net, uint64_t replica)
 	char name[24], path[64], link[IFNAMSIZ];
 	struct err err = {0};
 	uint32_t index;
-	link_name(replica, link);
+	net_link_name(replica, link);
 	if (net_link_find(net->fabric_sock, link, &index, &err) == 0 &&
 	    net_link_remove(net->fabric_sock, index, &err) < 0)
 		log_err(LOG_WARN, "a container's link stays", &err);

@@ -11,6 +11,7 @@
  * Threading: the loop's thread: namespaces are entered and left by it.
  */
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/addr.h"
@@ -28,6 +29,8 @@ void net_leave(struct net_stay *stay);
  * kernel's answers; -1 with err. */
 int net_socket(int ns, int protocol, struct err *err);
 
+struct net_guest;
+
 struct net_config {
 	uint64_t replica;
 	struct addr addr4;
@@ -35,6 +38,7 @@ struct net_config {
 	struct addr gateway4;
 	struct addr gateway6;
 	uint32_t mtu;
+	const struct net_guest *guest; /* NULL: a namespace of its own, eth0 */
 };
 
 struct net_link_info {
@@ -56,11 +60,20 @@ void net_check_sources(struct net *net, bool on);
  * node had before, are taken away. */
 int net_own(struct net *net, const struct addr *addr4, const struct addr *addr6,
 	    struct err *err) MUST_CHECK;
-/* Makes what is missing of a replica's network; all of it again is harmless. */
+/* Makes what is missing of a replica's network; all of it again is harmless. A guest's must not
+ * have such a device or a default route yet: ERR_CONFLICT. */
 int net_make(struct net *net, const struct net_config *config, struct net_link_info *out,
 	     struct err *err) MUST_CHECK;
 /* The namespace; -1 with err. */
 int net_namespace(struct net *net, uint64_t replica, struct err *err);
+/* The link that a replica has in the fabric; ERR_NOT_FOUND when it has none. */
+int net_find(const struct net *net, uint64_t replica, struct net_link_info *out,
+	     struct err *err) MUST_CHECK;
+/* The name of that link. */
+void net_link_name(uint64_t replica, char out[IFNAMSIZ]);
+/* The fabric's namespace, and a netlink socket in it; borrowed. */
+int net_fabric(const struct net *net);
+int net_fabric_socket(const struct net *net);
 void net_remove(struct net *net, uint64_t replica);
 /* Visits the replicas that have a namespace or a link. A replica may come twice. */
 void net_each(struct net *net, void (*visit)(void *arg, uint64_t replica), void *arg);

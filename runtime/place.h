@@ -6,6 +6,7 @@
  * Where the runtime keeps what. In its part of the data folder (containers/, survives a reboot):
  *   claims/<replica>                                  the plan, as the scheduler encoded it
  *   addresses                                         who has which address
+ *   attachments                                       containers of others, attachment_book.h
  *   exits/<replica>/exit                              how the last attempt ended
  *   logs/<deployment>/<service>/<index>-<replica>/    log, log.1 ...
  *   anonymous/<replica>/<n>/                          volumes without a name: go with the replica

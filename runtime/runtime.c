@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/world.h"
 #include "ring/role.h"
+#include "runtime/attachments.h"
 #include "runtime/container.h"
 #include "runtime/helper.h"
 #include "runtime/net_link.h"
@@ -42,6 +43,7 @@ enum {
 };
 
 static struct container_host host;
+static struct attachments *attachments;
 static uv_timer_t tick;
 static struct ring_reader *scheduler;
 
@@ -50,7 +52,8 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 {
 	static const struct ring_table_layout tables[] = {
 		{MSG_TABLE_CONTAINER, 1, sizeof(struct msg_container), CONTAINERS_MAX},
-		{MSG_TABLE_VETH, 1, sizeof(struct msg_veth), CONTAINERS_MAX},
+		{MSG_TABLE_VETH, 1, sizeof(struct msg_veth), CONTAINERS_MAX + MSG_ATTACHMENTS_MAX},
+		{MSG_TABLE_ATTACHMENT, 1, sizeof(struct msg_attachment), MSG_ATTACHMENTS_MAX},
 		{MSG_TABLE_IMAGE, 1, sizeof(struct msg_image), IMAGES_MAX},
 		{MSG_TABLE_RESULT, 1, sizeof(struct msg_result), CONTAINERS_MAX},
 	};
@@ -179,7 +182,8 @@ static void
 note_stray(void *arg, uint64_t replica)
 {
 	struct sweep *s = arg;
-	if (container_find(&host, replica) == NULL && s->count < CONTAINERS_MAX)
+	if (container_find(&host, replica) == NULL && !attachments_has(attachments, replica) &&
+	    s->count < CONTAINERS_MAX)
 		s->replicas[s->count++] = replica;
 }
 
@@ -260,6 +264,7 @@ on_tick(uv_timer_t *timer)
 	while (map_next(&host.containers, &it))
 		look_after(it.value, now, tick_number);
 	image_pull_tick(host.pulls);
+	attachments_sweep(attachments);
 }
 
 static int
@@ -268,7 +273,7 @@ start(struct station *st, struct err *err)
 	host.st = st;
 	host.loop = station_loop(st);
 	map_init(&host.containers, MEM_RUNTIME);
-	if (open_all(st, err) < 0)
+	if (open_all(st, err) < 0 || attachments_open(&host, &attachments, err) < 0)
 		return -1;
 	image_ops_publish(host.ops);
 	place_each(host.place.data, "claims", pick_up, NULL);
@@ -384,6 +389,7 @@ sync_reader(struct ring_reader *r)
 		ring_table_sync(r, MSG_TABLE_ATTACHED, sizeof(struct msg_attached), on_ignored,
 				NULL);
 		step_all();
+		attachments_step(attachments);
 		break;
 	case ROLE_OVERLAY:
 		ring_table_sync(r, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), on_prefix, NULL);
@@ -456,7 +462,8 @@ on_request(struct station *st, const struct station_request *request, const void
 	struct err err = {0};
 	if (helper_request(&host, request, body, bytes, fds, count) ||
 	    image_ops_request(host.ops, request, body, bytes, fds, count) ||
-	    image_ask_request(host.asks, request, body, bytes))
+	    image_ask_request(host.asks, request, body, bytes) ||
+	    attachments_request(attachments, request, body, bytes))
 		return;
 	err_set(&err, ERR_UNSUPPORTED, "the runtime does not know request %u", request->op);
 	station_answer_err(st, request, &err);
