@@ -97,6 +97,12 @@ void cluster_invite(struct call *call);
 void cluster_join(struct call *call);
 void cluster_leave(struct call *call);
 void cluster_admission(struct call *call);
+/* attachments.c */
+void attachments_list(struct call *call);
+void attachments_add(struct call *call);
+void attachments_check(struct call *call);
+void attachments_remove(struct call *call);
+void attachments_ready(struct call *call);
 /* backup.c */
 void backup_make(struct call *call);
 void backup_restore(struct call *call);

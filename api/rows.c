@@ -24,6 +24,7 @@ static const struct {
 	{ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster)},
 	{ROLE_RUNTIME, MSG_TABLE_CONTAINER, sizeof(struct msg_container)},
 	{ROLE_RUNTIME, MSG_TABLE_IMAGE, sizeof(struct msg_image)},
+	{ROLE_RUNTIME, MSG_TABLE_ATTACHMENT, sizeof(struct msg_attachment)},
 	{ROLE_SIGNER, MSG_TABLE_CERTIFICATE, sizeof(struct msg_certificate)},
 	{ROLE_NODE, MSG_TABLE_PROCESS, sizeof(struct msg_process)},
 	{ROLE_NODE, MSG_TABLE_LISTENER, sizeof(struct msg_listener)},
