@@ -55,6 +55,7 @@ int cmd_node_undrain(struct cli *cli);
 int cmd_node_rm(struct cli *cli);
 int cmd_validate(struct cli *cli);
 int cmd_spec_dump(struct cli *cli);
+int cmd_cni(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_completion(struct cli *cli);
 

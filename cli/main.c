@@ -2,7 +2,8 @@
 /*
  * The one program. Three ways in: `zlayer role NAME INDEX` is a process of a node and works only
  * when node started it (descriptor 3 is a leash), `zlayer serve` is the node, everything else is
- * the command line.
+ * the command line. Container engines start their plugins without any words, by the name of a file:
+ * as `zlayer-cni` this program is `zlayer cni`.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,11 +46,23 @@ run_role(const char *name)
 	_exit(station_main(role, LEASH_FD, NULL));
 }
 
+static bool
+is_plugin(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return strcmp(slash ? slash + 1 : path, "zlayer-cni") == 0;
+}
+
 int
 main(int argc, char **argv)
 {
+	static char program[] = "zlayer", command[] = "cni";
+	char *plugin[] = {program, command, NULL};
 	unsigned roles[ROLE_TABLE_MAX];
 
+	if (argc == 1 && is_plugin(argv[0]))
+		return cli_main(2, plugin);
 	if (argc >= 3 && strcmp(argv[1], "role") == 0)
 		return run_role(argv[2]);
 	if (argc >= 2 && strcmp(argv[1], "serve") == 0)

@@ -186,6 +186,8 @@ const struct table_command table_commands[] = {
 	 NULL, cmd_validate, NO_FLAGS},
 	{document, "spec dump", "[FILE]", "the document with every default filled in", 0, 1, false,
 	 OPERAND_FILE, NULL, cmd_spec_dump, NO_FLAGS},
+	{other, "cni", "", "the CNI plugin, for podman, containerd and others", 0, 0, false,
+	 OPERAND_NONE, NULL, cmd_cni, NO_FLAGS},
 	{other, "version", "", "versions of the command line and of the node", 0, 0, false,
 	 OPERAND_NONE, NULL, cmd_version, NO_FLAGS},
 	{other, "completion", "SHELL", "completions for bash, zsh or fish", 1, 1, false,
