@@ -36,7 +36,7 @@ static const struct {
 /* Whose segment a role reads. node reads the metric pages of all. */
 static const unsigned reads[ROLES_] = {
 	[ROLE_NODE] = ~0u,
-	[ROLE_DATAPLANE] = FROM(RUNTIME) | FROM(SCHEDULER) | FROM(OVERLAY) | FROM(NODE),
+	[ROLE_DATAPLANE] = FROM(RUNTIME) | FROM(SCHEDULER) | FROM(OVERLAY) | FROM(NODE) | FROM(API),
 	[ROLE_PROXY] = FROM(SCHEDULER) | FROM(SIGNER),
 	[ROLE_SIGNER] = FROM(PROXY) | FROM(SCHEDULER) | FROM(NODE),
 	[ROLE_SCHEDULER] = FROM(API) | FROM(RUNTIME) | FROM(PROBE) | FROM(PROXY) | FROM(OVERLAY) |

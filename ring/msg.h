@@ -14,14 +14,15 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, tunnel, edge, etcd
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, cron, member, cluster, mesh, identity, etcd_order; events
+ *                  pin, cron, member, cluster, mesh, identity, observe, etcd_order; events
  *   runtime        container, veth, image, result (command checks), attachment
  *   fetch          transfer
- *   dataplane      attached, datapath, applied (when it balances), drain, demand
+ *   dataplane      attached, datapath, applied (when it balances), drain, demand; flows
  *   probe          result
  *   overlay        prefix, peer, sealed
  *   signer         certificate
  *   proxy          applied, drain, demand; access records
+ *   api            observe
  *
  * Keys are u64, never 0; what the key is stands at each row.
  *
@@ -82,11 +83,12 @@ enum msg_table {
 	MSG_TABLE_TUNNEL,
 	MSG_TABLE_SEALED,
 	MSG_TABLE_IDENTITY,
+	MSG_TABLE_OBSERVE,
 	MSG_TABLE_ATTACHMENT,
 	MSG_TABLES_,
 };
 
-enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS };
+enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS, MSG_RECORD_FLOW };
 
 /*
  * Answer status: 0, or an enum err_kind with a struct err as body (see msg_err_body).

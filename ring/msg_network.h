@@ -7,6 +7,7 @@
  * attached, what overlay has chosen. The rules are those of ring/msg.h.
  */
 
+#include "ring/flow_reason.h"
 #include "ring/msg_base.h"
 
 enum msg_uplink_state {
@@ -105,7 +106,11 @@ enum { MSG_KEY = 32 }; /* bytes of an X25519 key; zeros: none */
 enum msg_way {
 	MSG_WAY_PLAIN = 1 << 0,  /* VXLAN: table underlay */
 	MSG_WAY_SEALED = 1 << 1, /* WireGuard: table tunnel */
+	/* Both ends have `cluster.encrypt: false`: what need not be sealed goes plain. */
+	MSG_WAY_TRUSTED = 1 << 2,
 };
+
+enum { MSG_PEERS_MAX = 1024 }; /* rows of table peer, and of mesh */
 
 enum msg_backend_kind {
 	MSG_BACKEND_ENGINE = 1, /* ours: a TUN device, whose queues overlay has */
@@ -174,13 +179,59 @@ enum msg_identity_flag {
 	MSG_IDENTITY_GLOBAL_ISOLATED = 1 << 5,
 };
 
-struct msg_identity {      /* key: replica */
-	struct addr addr4; /* port 0 */
+/* Present when all that the cluster runs has been heard: an address that is in no row is nobody's
+ * then. Without it (a scheduler that has just begun) rows are only added and changed, and what has
+ * gone from the table may yet come back: it is not to be forgotten. */
+#define MSG_IDENTITY_WHOLE UINT64_MAX
+
+struct msg_identity {      /* key: replica; MSG_IDENTITY_WHOLE, of which only node is given */
+	struct addr addr4; /* port 0; both zero: a replica of this node whose addresses are those of
+			      its row in table veth, and is here before its claim */
 	struct addr addr6;
 	uint64_t deployment;
 	uint64_t service;
 	uint32_t node;
 	uint32_t flags; /* bits of enum msg_identity_flag */
+};
+
+/* ---- what the data path has seen ---- */
+
+/* One end of a packet. Numbers are 0 for what is no replica's, or of one not known yet. */
+struct msg_flow_end {
+	struct addr addr; /* with the port; 0: neither TCP nor UDP, or not the first fragment */
+	uint64_t replica;
+	uint64_t service;
+	uint64_t deployment;
+	uint32_t node;
+	uint32_t pad_;
+};
+
+/*
+ * Record MSG_RECORD_FLOW of dataplane: a packet that was dropped, or the first packet of a flow
+ * that was let through. Drops are always told, but only so many in a second; flows that are let
+ * through only while somebody observes (table observe), and only those that the programs remember
+ * to have begun: both are samples. `lost` says how many more there were before this one.
+ */
+struct msg_flow {
+	int64_t wall_ns;
+	uint32_t verdict; /* enum msg_flow_verdict */
+	uint32_t reason;  /* enum flow_reason: FLOW_PASSED when forwarded */
+	uint32_t way;     /* enum msg_flow_way */
+	uint32_t place;   /* enum msg_flow_place */
+	uint32_t ifindex; /* in the fabric */
+	uint32_t length;  /* bytes of the packet from its IP header on, of all its segments */
+	uint8_t protocol; /* IPPROTO_; 0: not IP */
+	uint8_t tcp_flags;
+	uint16_t pad_;
+	uint32_t lost;
+	uint64_t peer; /* id of the other node in table peer; 0: none, or not known */
+	struct msg_flow_end source, destination;
+};
+
+/* Published by whoever wants to see flows that are let through (scheduler, api): until then. It is
+ * renewed while the wish stands, and ends by itself with whoever had it. */
+struct msg_observe { /* key: 1 */
+	uint64_t until_mono_ns;
 };
 
 #endif

@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers of others on a node's mesh: the CNI plugin, called as container engines call it (environment, JSON on
+standard input), with network namespaces that `ip netns` makes, and with podman.
+
+Topology:
+
+    namespace "g1" (an engine's container)        fabric of the node         container of a replica
+      eth0 10.200.x.2/32  ------------ v<id> ------ routes, tc_veth ------ v<id> ---- eth0 10.200.x.3/32
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import zl
+from test_cycles import fabric_links, footprint
+from zl import Node, Space, check, equal, service, wait_for
+
+VERSIONS = ["0.4.0", "1.0.0", "1.1.0"]
+CYCLES = 100
+SERVES = """
+import http.server, socket
+class Server(http.server.HTTPServer):
+    address_family = socket.AF_INET6  # and IPv4 with it
+Server(("::", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+class Guest:
+    """A container as far as a network knows: a namespace with a path."""
+
+    count = 0
+
+    def __init__(self):
+        Guest.count += 1
+        self.name = f"zl-cni-{os.getpid()}-{Guest.count}"
+        self.id = f"c{Guest.count:04d}" + "ab" * 30
+        self.path = f"/run/netns/{self.name}"
+        self.there = False
+        self.make()
+
+    def make(self):
+        zl.run("ip", "netns", "add", self.name)
+        self.there = True
+
+    def remove(self):
+        if self.there:
+            zl.run("ip", "netns", "del", self.name)
+            self.there = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    def run(self, *command, **options):
+        return zl.run("ip", "netns", "exec", self.name, *command, **options)
+
+    def ip(self, *args):
+        return [x for x in json.loads(self.run("ip", "-j", *args).stdout or "[]") if x]
+
+    def curl(self, url):
+        return self.run("curl", "-gsS", "--max-time", "10", url, check=False).stdout
+
+    def ask(self, name, server):
+        return self.run("busybox", "nslookup", "-type=a", name, server, check=False).stdout
+
+    @contextlib.contextmanager
+    def serving(self, folder):
+        with subprocess.Popen(["ip", "netns", "exec", self.name, "/usr/bin/python3", "-c", SERVES], cwd=folder,
+                              stderr=subprocess.DEVNULL) as p:
+            try:
+                yield
+            finally:
+                p.kill()
+
+
+class Plugin:
+    def __init__(self, node, network="mesh", version="1.1.0", **conf):
+        self.folder = tempfile.mkdtemp(prefix="zlayer-cni-")
+        self.program = os.path.join(self.folder, "zlayer-cni")
+        os.symlink(zl.PROGRAM, self.program)  # as it is installed
+        self.conf = {"cniVersion": version, "name": network, "type": "zlayer-cni", "instance": node.name, **conf}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.folder)
+
+    def raw(self, environment, text):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CNI_")}
+        r = subprocess.run([self.program], input=text, capture_output=True, text=True, timeout=120,
+                           env={**clean, "CNI_PATH": self.folder, **environment})
+        return r.returncode, json.loads(r.stdout) if r.stdout else None
+
+    def call(self, verb, guest=None, interface="eth0", code=0, netns=None, args=None, **more):
+        """The answer; code: of the error that is to come."""
+        environment = {"CNI_COMMAND": verb}
+        if guest:
+            environment.update(CNI_CONTAINERID=guest.id, CNI_IFNAME=interface,
+                               CNI_NETNS=guest.path if netns is None else netns)
+        if args:
+            environment["CNI_ARGS"] = args
+        status, answer = self.raw(environment, json.dumps({**self.conf, **more}))
+        if code:
+            equal((status, answer and answer.get("code")), (1, code), f"{verb}: {answer}")
+            check(answer["msg"], answer)
+        else:
+            equal(status, 0, f"{verb}: {answer}")
+        return answer
+
+
+def address(result, version=4):
+    return next(i["address"].split("/")[0] for i in result["ips"] if (":" in i["address"]) == (version == 6))
+
+
+def attached(node):
+    return {(a["network"], a["container"], a["interface"]): a for a in node.get("/v1/attachments")["items"]}
+
+
+def reached(guest, url, text="health"):
+    wait_for(lambda: text in guest.curl(url), f"{url} is reached: {guest.curl(url)!r}")
+
+
+def replica_of(node):
+    return next(r for r in node.cli_json("ps")["items"])
+
+
+# ---- the protocol
+
+
+def test_versions_and_errors():
+    with Node() as node, Plugin(node) as p, Guest() as g:
+        for version in VERSIONS:
+            _, answer = p.raw({"CNI_COMMAND": "VERSION"}, json.dumps({"cniVersion": version}))
+            equal(answer, {"cniVersion": version, "supportedVersions": VERSIONS})
+        equal(p.raw({"CNI_COMMAND": "VERSION"}, "")[1]["supportedVersions"], VERSIONS)
+        p.call("STATUS")
+
+        good = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": g.id, "CNI_NETNS": g.path, "CNI_IFNAME": "eth0"}
+        for change, code in [({"CNI_COMMAND": ""}, 4), ({"CNI_COMMAND": "add"}, 4), ({"CNI_CONTAINERID": ""}, 4),
+                             ({"CNI_CONTAINERID": "../x"}, 4), ({"CNI_CONTAINERID": "x" * 128}, 4), ({"CNI_NETNS": ""}, 4),
+                             ({"CNI_NETNS": "relative"}, 4), ({"CNI_IFNAME": "a/b"}, 4), ({"CNI_IFNAME": "x" * 16}, 4),
+                             ({"CNI_ARGS": "novalue"}, 4), ({"CNI_ARGS": "ZLAYER_NAME=Not_A_Label"}, 4),
+                             ({"CNI_NETNS": "/run/netns/none-such"}, 3), ({"CNI_NETNS": "/etc/passwd"}, 7),
+                             ({"CNI_NETNS": "/dev/zero"}, 7), ({"CNI_NETNS": f"/proc/{node.process.pid}/ns/net"}, 7),
+                             ({"CNI_NETNS": "/proc/self/ns/mnt"}, 7),
+                             ({"CNI_NETNS": f"{node.run_folder}/netns/fabric"}, 7)]:
+            status, answer = p.raw({**good, **change}, json.dumps(p.conf))
+            equal((status, answer["code"]), (1, code), f"{change}: {answer}")
+        for text, code in [("", 6), ("{", 6), ("[]", 6), ('{"cniVersion":1}', 1), ("[" * 3000, 6),
+                           (json.dumps({**p.conf, "cniVersion": "0.2.0"}), 1),
+                           (json.dumps({**p.conf, "name": ""}), 7), (json.dumps({**p.conf, "name": "a b"}), 4),
+                           (json.dumps({**p.conf, "ipam": {"type": "host-local"}}), 2),
+                           (json.dumps({**p.conf, "runtimeConfig": {"ips": ["10.0.0.1/8"]}}), 2),
+                           (json.dumps({**p.conf, "names": "yes"}), 7),
+                           (json.dumps({**p.conf, "socket": "/x"}), 7),  # beside "instance"
+                           (json.dumps({**p.conf, "instance": "A"}), 7),
+                           (json.dumps({**p.conf, "prevResult": {"ips": []}}), 7),
+                           (json.dumps({**p.conf, "instance": "nobody"}), 11),
+                           (json.dumps({**p.conf, "args": {"x": "y" * (1 << 20)}}), 5)]:
+            status, answer = p.raw(good, text)
+            equal((status, answer["code"]), (1, code), f"{text[:200]}: {answer}")
+            check(answer["msg"] and answer["cniVersion"] in VERSIONS, answer)
+        p.call("GC", code=7)
+        p.call("GC", code=1, cniVersion="1.0.0", **{"cni.dev/valid-attachments": []})
+        p.call("STATUS", code=1, cniVersion="0.4.0")
+        p.call("STATUS", code=50, instance="nobody")
+        p.call("CHECK", g, code=7)  # without what it is to be compared with
+        equal(attached(node), {}, "nothing of all this is attached")
+        equal(fabric_links(node), ["lo"])
+        equal(g.ip("link", "show", "up"), [], "the namespace is as it was")
+
+
+# ---- one container
+
+
+def look_inside(guest, result):
+    device = guest.ip("address", "show", "eth0")[0]
+    equal(sorted(f"{a['local']}/{a['prefixlen']}" for a in device["addr_info"] if a["scope"] == "global"),
+          sorted(i["address"] for i in result["ips"]))
+    mine = next(i for i in result["interfaces"] if i["name"] == "eth0")
+    equal((mine["sandbox"], mine["mac"]), (guest.path, device["address"]))
+    for family in ("-4", "-6"):
+        route = guest.ip(family, "route", "show", "default")[0]
+        gateway = next(r["gw"] for r in result["routes"] if (":" in r["dst"]) == (family == "-6"))
+        equal((route["gateway"], route["dev"]), (gateway, "eth0"))
+    return device
+
+
+def a_life(node, version):
+    with Plugin(node, version=version) as p, Guest() as g:
+        result = p.call("ADD", g, args="IgnoreUnknown=1;K8S_POD_NAME=guest")
+        equal(result["cniVersion"], version)
+        equal([i.get("version") for i in result["ips"]], ["4", "6"] if version == "0.4.0" else [None, None])
+        device = look_inside(g, result)
+        equal([i.get("mtu") for i in result["interfaces"] if i["name"] == "eth0"],
+              [device["mtu"] if version == "1.1.0" else None])
+        row = attached(node)["mesh", g.id, "eth0"]
+        equal((row["netns"], row["name"], row["addr4"]), (g.path, "guest", address(result)))
+        server = result["dns"]["nameservers"][0]
+
+        # A replica and the container reach each other, by both families.
+        r = replica_of(node)["container"]
+        reached(g, f"http://{r['address']}:8080/health")
+        wait_for(lambda: r["address"] in g.ask("web.shop.zlayer.internal", server), "the replica's name")
+        with open(os.path.join(p.folder, "it"), "w") as f:
+            f.write("a guest's file")
+        with g.serving(p.folder):
+            inside = Space(r["pid"])
+            for host in (address(result), f"[{address(result, 6)}]"):
+                wait_for(lambda: inside.run("curl", "-gsS", "--max-time", "10", f"http://{host}:8000/it",  # noqa: B023
+                                            check=False).stdout == "a guest's file", f"the guest is reached at {host}")
+
+        p.call("CHECK", g, prevResult=result)
+        p.call("CHECK", g, code=101, prevResult={**result, "ips": []})
+        p.call("CHECK", g, code=101, prevResult={**result, "interfaces": []})
+        p.call("ADD", g, code=101)  # twice
+        p.call("ADD", g, interface="eth1", code=101)  # it has a default route
+        equal(len(attached(node)), 1)
+        look_inside(g, result)
+        p.call("DEL", g, prevResult=result)
+        equal(attached(node), {})
+        equal([d["ifname"] for d in g.ip("link")], ["lo"])
+        p.call("DEL", g)  # twice
+        p.call("CHECK", g, code=3, prevResult=result)
+        p.call("DEL", g, netns="")
+        again = p.call("ADD", g)
+        check(address(again) != address(result), "an address rests before somebody else has it")
+        equal(attached(node)["mesh", g.id, "eth0"]["name"], None)
+        p.call("DEL", g)
+
+
+def test_a_life():
+    with Node() as node:
+        node.import_image()
+        node.deploy(service())
+        for version in VERSIONS:
+            a_life(node, version)
+
+
+def test_check_finds_what_is_missing():
+    with Node() as node, Plugin(node) as p:
+        for harm in (["ip", "address", "flush", "dev", "eth0", "scope", "global"], ["ip", "link", "set", "eth0", "down"],
+                     ["ip", "route", "del", "default"], ["ip", "-6", "route", "del", "default"],
+                     ["ip", "link", "set", "eth0", "address", "02:00:00:00:00:01"]):
+            with Guest() as g:
+                result = p.call("ADD", g)
+                p.call("CHECK", g, prevResult=result)
+                g.run(*harm)
+                p.call("CHECK", g, code=101, prevResult=result)
+                p.call("DEL", g)
+        with Guest() as g:
+            result = p.call("ADD", g)
+            fabric = f"--net={node.run_folder}/netns/fabric"
+            zl.run("nsenter", fabric, "ip", "route", "del", address(result))
+            p.call("CHECK", g, code=101, prevResult=result)
+            with Guest() as other:
+                p.call("CHECK", g, code=101, prevResult=result, netns=other.path)
+
+
+# ---- many
+
+
+def test_at_once():
+    with Node() as node, Plugin(node) as p, contextlib.ExitStack() as stack:
+        guests = [stack.enter_context(Guest()) for _ in range(16)]
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            results = list(pool.map(lambda g: p.call("ADD", g), guests))
+            equal(len({address(r) for r in results}), 16)
+            equal(len({address(r, 6) for r in results}), 16)
+            equal(len(attached(node)), 16)
+            # They reach each other.
+            for g, other in zip(guests, guests[1:]):
+                with other.serving(p.folder):
+                    reached(g, f"http://{address(results[guests.index(other)])}:8000/", "zlayer-cni")
+            list(pool.map(lambda g: p.call("DEL", g), guests))
+        equal(attached(node), {})
+        # One key, many at a time: one of them has it.
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            tries = list(pool.map(lambda _: p.raw({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": guests[0].id, "CNI_IFNAME": "eth0",
+                                                   "CNI_NETNS": guests[0].path}, json.dumps(p.conf)), range(8)))
+        equal(sorted(status for status, _ in tries), [0] + 7 * [1])
+        equal({answer["code"] for status, answer in tries if status}, {101})
+
+
+def test_garbage():
+    with Node() as node, Plugin(node) as p, Plugin(node, network="other") as q, contextlib.ExitStack() as stack:
+        a, b, c, d = (stack.enter_context(Guest()) for _ in range(4))
+        for g in (a, b, c):
+            p.call("ADD", g)
+        q.call("ADD", d)
+        p.call("GC", **{"cni.dev/valid-attachments": [{"containerID": a.id, "ifname": "eth0"},
+                                                      {"containerID": b.id, "ifname": "eth1"}]})
+        equal(set(attached(node)), {("mesh", a.id, "eth0"), ("other", d.id, "eth0")})
+        equal([link["ifname"] for link in b.ip("link")], ["lo"])
+        p.call("GC", **{"cni.dev/valid-attachments": []})
+        equal(set(attached(node)), {("other", d.id, "eth0")})
+        equal([x["network"] for x in node.get("/v1/attachments?network=other")["items"]], ["other"])
+        equal(node.get("/v1/attachments?network=mesh")["items"], [])
+
+
+# ---- what dies
+
+
+def test_it_stays():
+    with Node() as node, Plugin(node) as p, Guest() as g, Guest() as gone:
+        node.import_image()
+        node.deploy(service())
+        result, other = p.call("ADD", g), p.call("ADD", gone)
+        url = f"http://{replica_of(node)['container']['address']}:8080/health"
+        reached(g, url)
+        rows = attached(node)
+
+        for role in ("runtime", "dataplane", "api"):
+            old = node.kill(role)
+            wait_for(lambda: old not in node.processes().values() and node.ready(), f"a new {role}")  # noqa: B023
+            wait_for(lambda: attached(node) == rows, "they are told again")
+            reached(g, url)
+            wait_for(lambda: p.raw({"CNI_COMMAND": "CHECK", "CNI_CONTAINERID": g.id, "CNI_NETNS": g.path,
+                                    "CNI_IFNAME": "eth0"}, json.dumps({**p.conf, "prevResult": result}))[0] == 0,
+                     f"it is whole after the death of {role}")
+
+        # The node is killed; one container ends meanwhile, and its engine says so to nobody.
+        node.process.send_signal(signal.SIGKILL)
+        node.process.wait()
+        wait_for(lambda: p.raw({"CNI_COMMAND": "STATUS"}, json.dumps(p.conf))[1]["code"] == 50, "it is down")
+        p.call("DEL", gone, code=11, prevResult=other)
+        gone.remove()
+        p.call("DEL", gone, prevResult=other)
+        reached(g, url)  # packets do not need the node
+        node.start()
+        wait_for(lambda: set(attached(node)) == {("mesh", g.id, "eth0")}, lambda: f"the other is swept: {attached(node)}")
+        equal(attached(node)["mesh", g.id, "eth0"], rows["mesh", g.id, "eth0"])
+        reached(g, url)
+        p.call("CHECK", g, prevResult=result)
+
+        # Stopped and started, as by a system's manager.
+        node.stop()
+        node.start()
+        equal(attached(node)["mesh", g.id, "eth0"], rows["mesh", g.id, "eth0"])
+        p.call("CHECK", g, prevResult=result)
+        p.call("DEL", g)
+        equal(attached(node), {})
+
+
+def test_a_namespace_that_goes():
+    with Node() as node, Plugin(node) as p, Guest() as g:
+        p.call("ADD", g)
+        links = len(fabric_links(node))
+        g.remove()
+        wait_for(lambda: attached(node) == {}, "it is swept")
+        equal(len(fabric_links(node)), links - 1)
+        p.call("DEL", g)
+        g.make()
+        p.call("ADD", g)
+        p.call("DEL", g)
+
+
+def test_cycles():
+    with Node() as node, Plugin(node) as p, Guest() as stays, Guest() as g:
+        p.call("ADD", stays)
+
+        def cycle():
+            p.call("ADD", g)
+            p.call("DEL", g)
+
+        def addresses():
+            with open(os.path.join(node.data, "containers", "addresses")) as f:
+                return sum(line.endswith(" 0\n") for line in f)  # in use
+
+        def state():
+            return {"links": fabric_links(node), "rows": len(attached(node)), "addresses": addresses(),
+                    "routes": len(zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "ip", "route").stdout.split("\n")),
+                    "pins": sorted(os.path.basename(f) for f in node.traces()["pins"]), "bpf": node.bpf()}
+        for _ in range(5):
+            cycle()
+        before, memory = state(), footprint(node)
+        for _ in range(CYCLES):
+            cycle()
+        wait_for(lambda: state() == before, lambda: f"all is as before: {before}, {state()}")
+        for who, (fds, kib) in footprint(node).items():
+            check(fds - memory[who][0] < CYCLES / 2, who, "descriptors", memory[who][0], fds)
+            check(kib - memory[who][1] < 6144, who, "KiB", memory[who][1], kib)
+
+
+# ---- a real engine
+
+
+class Podman:
+    """Podman with CNI and folders of its own."""
+
+    def __init__(self, plugin):
+        self.folder = tempfile.mkdtemp(prefix="zlayer-podman-")
+        self.file("50-mesh.conflist", json.dumps({"cniVersion": "1.0.0", "name": "mesh", "plugins": [
+            {k: v for k, v in plugin.conf.items() if k not in ("name", "cniVersion")}]}))
+        conf = self.file("containers.conf", f"""
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[network]
+network_backend = "cni"
+network_config_dir = "{self.folder}"
+cni_plugin_dirs = ["{plugin.folder}"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+""")
+        self.environment = {**os.environ, "CONTAINERS_CONF": conf, "HOME": self.folder}
+        # crun takes no machine that has controllers in both versions of cgroups; it need not see them.
+        hybrid = "/sys/fs/cgroup/unified/cgroup.controllers"
+        if os.path.exists(hybrid) and open(hybrid).read().strip():
+            zl.run("mount", "--bind", "/dev/null", hybrid)  # in this test's own mount namespace
+        self.rootfs = os.path.join(self.folder, "rootfs")
+        os.makedirs(os.path.join(self.rootfs, "bin"))
+        shutil.copy(shutil.which("busybox"), os.path.join(self.rootfs, "bin", "busybox"))
+
+    def file(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def __call__(self, *args, good=True):
+        r = zl.run("podman", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir",
+                      f"{self.folder}/tmp", "--storage-driver", "vfs", *args, env=self.environment, check=False)
+        check(r.returncode == 0 or not good, f"podman {' '.join(args)}: {r.returncode} {r.stderr}")
+        return r
+
+    def start(self, name, *command):
+        self("run", "-d", "--network", "mesh", "--name", name, "--cgroups=disabled", "--rootfs", self.rootfs,
+             "/bin/busybox", *command)
+
+    def __enter__(self):
+        r = self("run", "--rm", "--network", "none", "--cgroups=disabled", "--rootfs", self.rootfs, "/bin/busybox", "true",
+                 good=False)
+        if r.returncode:
+            self.__exit__()
+            raise zl.Skip(f"podman runs no container here: {r.stderr.strip()[:200]}")
+        return self
+
+    def __exit__(self, *_):
+        self("rm", "-fa", "-t", "0", good=False)
+        for line in open("/proc/self/mountinfo").read().split("\n"):
+            if self.folder in line:
+                zl.run("umount", "-l", line.split()[4], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def test_podman():
+    if not shutil.which("podman"):
+        raise zl.Skip("podman is not installed")
+    with Node() as node, Plugin(node) as p, Podman(p) as podman:
+        node.import_image()
+        node.deploy(service())
+        replica = replica_of(node)["container"]
+        podman.start("web", "httpd", "-f", "-p", "8000", "-h", "/bin")
+        podman.start("idle", "sleep", "1000")
+        rows = {a["name"]: a for a in attached(node).values()}
+        equal(set(rows), {"web", "idle"})
+        inside = Space(int(podman("inspect", "-f", "{{.State.Pid}}", "idle").stdout))
+        equal(inside.run("curl", "-sS", "--max-time", "20", f"http://{replica['address']}:8080/health").stdout, "health\n",
+              "podman's container reaches a replica")
+        server = podman("exec", "idle", "/bin/busybox", "cat", "/etc/resolv.conf").stdout.split()[1]
+        check(replica["address"] in inside.run("busybox", "nslookup", "-type=a", "web.shop.zlayer.internal", server).stdout,
+              "its name server", server)
+        for who in (rows["web"]["addr4"], f"[{rows['web']['addr6']}]"):
+            got = Space(replica["pid"]).run("curl", "-gsS", "--max-time", "20", "-o", "/dev/null", "-w", "%{size_download}",
+                                            f"http://{who}:8000/busybox").stdout
+            equal(int(got), os.path.getsize(shutil.which("busybox")), "a replica reaches podman's container")
+        # What the engine shows of it.
+        shown = json.loads(podman("inspect", "web").stdout)[0]["NetworkSettings"]["Networks"]["mesh"]
+        equal(shown["IPAddress"], rows["web"]["addr4"])
+        podman("stop", "-t", "0", "idle")
+        wait_for(lambda: {a["name"] for a in attached(node).values()} == {"web"}, "the other one is gone")
+        podman("rm", "-f", "-t", "0", "web")
+        equal(attached(node), {})
+
+
+if __name__ == "__main__":
+    zl.main(globals())
