@@ -39,6 +39,20 @@ set_room(int fd)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 }
 
+/* Datagrams are never cut into fragments, here or on the way, and what the kernel believes of the
+ * path is not asked: how large they may be is found out by probes (overlay/probe.h). */
+static int
+set_whole(const struct udp *u)
+{
+	static const int probe4 = IP_PMTUDISC_PROBE, probe6 = IPV6_PMTUDISC_PROBE, on = 1;
+
+	if (!u->v6)
+		return setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe4, sizeof(probe4));
+	if (setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe6, sizeof(probe6)) < 0)
+		return -1;
+	return setsockopt(u->fd, IPPROTO_IPV6, IPV6_DONTFRAG, &on, sizeof(on));
+}
+
 int
 udp_set_fwmark(const struct udp *u, uint32_t fwmark)
 {
@@ -56,6 +70,10 @@ udp_adopt(struct udp *u, int fd, const struct udp_config *c, struct err *err)
 	if ((c->v6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on))
 		   : setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on))) < 0) {
 		err_sys(err, errno, "cannot ask a socket for the addresses of its datagrams");
+		goto refused;
+	}
+	if (set_whole(u) < 0) {
+		err_sys(err, errno, "cannot keep a socket's datagrams whole");
 		goto refused;
 	}
 	if (c->fwmark && udp_set_fwmark(u, c->fwmark) < 0) {

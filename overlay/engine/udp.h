@@ -8,6 +8,9 @@
  * it lacks is found out while running, and datagrams then go one by one in batches (sendmmsg,
  * recvmmsg). Nothing of that is seen from outside.
  *
+ * Datagrams are never fragmented: one that is larger than the device takes is EMSGSIZE, one that is
+ * too large further on is lost.
+ *
  * A peer is answered from the address that it sent to (IP_PKTINFO, RFC 3542), as long as that is
  * ours ("sticky source").
  * Threading: any number of threads may send and receive at once, each receiver with an inbox of its

@@ -482,6 +482,30 @@ test_room(void **state)
 	close_both();
 }
 
+static int
+option_of(const struct udp *u, int level, int name)
+{
+	socklen_t length = sizeof(int);
+	int value = -1;
+
+	assert_int_equal(getsockopt(u->fd, level, name, &value, &length), 0);
+	return value;
+}
+
+/* That it holds on a path is seen where there is one: tests/net. */
+static void
+test_whole(void **state)
+{
+	(void)state;
+	open_both(false, true, true);
+	assert_int_equal(option_of(&sender, IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_PROBE);
+	close_both();
+	open_both(true, true, true);
+	assert_int_equal(option_of(&sender, IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_PROBE);
+	assert_int_equal(option_of(&sender, IPPROTO_IPV6, IPV6_DONTFRAG), 1);
+	close_both();
+}
+
 static void
 test_adopted(void **state)
 {
@@ -570,6 +594,7 @@ main(void)
 		cmocka_unit_test(test_handshakes_are_marked),
 		cmocka_unit_test(test_nothing_there),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_adopted),
 		cmocka_unit_test(test_fwmark),
 		cmocka_unit_test(test_no_memory),
