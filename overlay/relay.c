@@ -37,6 +37,7 @@ struct node {
 	uint32_t id;
 	size_t flows; /* in `to` */
 	struct addr at;
+	void *user;
 	bool heard, wanted;
 	uint64_t heard_ns;
 	struct bucket bytes, handshakes;
@@ -279,7 +280,7 @@ relay_set_nodes(struct relay *r, const uint8_t (*keys)[PRIMITIVE_KEY], size_t co
 }
 
 bool
-relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr *at,
+relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr *at, void *user,
 	    uint64_t now_ns)
 {
 	struct node *n = map_get(&r->by_key, key, PRIMITIVE_KEY);
@@ -296,6 +297,7 @@ relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr
 			((struct node *)before)->heard = false; /* it is there no longer */
 	}
 	n->at = *at;
+	n->user = user;
 	n->heard = true;
 	n->heard_ns = now_ns;
 	return true;
@@ -387,7 +389,7 @@ response(struct relay *r, uint64_t now_ns, struct node *from, const uint8_t *dat
 
 enum relay_verdict
 relay_take(struct relay *r, uint64_t now_ns, const struct addr *from, const uint8_t *data,
-	   size_t bytes, struct addr *to_out)
+	   size_t bytes, struct relay_to *out)
 {
 	struct place p = place_of(from);
 	struct node *n = map_get(&r->by_address, &p, PLACE_BYTES), *to = NULL;
@@ -413,7 +415,7 @@ relay_take(struct relay *r, uint64_t now_ns, const struct addr *from, const uint
 	    !take_tokens(&n->bytes, now_ns, bytes, RELAY_BYTES, RELAY_BYTES_BURST))
 		v = RELAY_LIMITED;
 	if (v == RELAY_FORWARD)
-		*to_out = to->at;
+		*out = (struct relay_to){to->at, to->user};
 	return v;
 }
 

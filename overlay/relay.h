@@ -38,7 +38,7 @@ enum {
 
 enum relay_verdict {
 	RELAY_OWN,     /* from no node that is relayed, or nothing to pass on: the device's */
-	RELAY_FORWARD, /* to *to_out, as it is */
+	RELAY_FORWARD, /* as it is */
 	/* dropped */
 	RELAY_UNKNOWN, /* for nobody who is relayed, or of no handshake that passed */
 	RELAY_ABSENT,  /* for one that was not heard of late */
@@ -59,10 +59,15 @@ int relay_set_nodes(struct relay *r, const uint8_t (*keys)[PRIMITIVE_KEY], size_
  * said again within RELAY_PRESENT_MS for as long as that is so, and at once when `at` changes.
  * False: it is none that is relayed, or there is no memory. */
 bool relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr *at,
-		 uint64_t now_ns);
-/* One datagram that the device has no use for. */
+		 void *user, uint64_t now_ns);
+struct relay_to {
+	struct addr at;
+	void *user;
+};
+/* One datagram that the device has no use for; or a run of data of one session, of which `data` is
+ * the first and `bytes` the sum. *out: with RELAY_FORWARD. */
 enum relay_verdict relay_take(struct relay *r, uint64_t now_ns, const struct addr *from,
-			      const uint8_t *data, size_t bytes, struct addr *to_out);
+			      const uint8_t *data, size_t bytes, struct relay_to *out);
 /* Forgets flows whose time is over: each minute or so. */
 void relay_tick(struct relay *r, uint64_t now_ns);
 

@@ -28,7 +28,8 @@ record(uint8_t what, uint8_t time, const uint8_t *data, size_t size)
 {
 	unsigned from = 1 + (what & WHO) % 2;
 	bool stranger = (what & WHO) == WHO;
-	struct addr places[3], to = {0};
+	struct relay_to to = {0};
+	struct addr places[3];
 	uint8_t *exact;
 
 	wg_jump(&rw.wire, time * 1000 * wg_ms);
@@ -36,7 +37,7 @@ record(uint8_t what, uint8_t time, const uint8_t *data, size_t size)
 		rw_outside(&rw, n, &rw.node[3]->addr, &places[n]);
 		if (what & HEARD)
 			prop_check(relay_heard(rw.relay[3], rw.node[n]->public_key, &places[n],
-					       rw_now(&rw)));
+					       NULL, rw_now(&rw)));
 	}
 	places[0] = places[from];
 	places[0].port = (uint16_t)(places[0].port + 7);
@@ -51,9 +52,9 @@ record(uint8_t what, uint8_t time, const uint8_t *data, size_t size)
 					  exact, size, &to);
 	prop_check(v < RELAY_VERDICTS);
 	prop_check(v == RELAY_OWN || !stranger);
-	prop_check((v == RELAY_FORWARD) == !addr_is_zero(&to));
-	prop_check(v != RELAY_FORWARD || addr_equal(&to, &places[3 - from]) ||
-		   addr_equal(&to, &places[from]));
+	prop_check((v == RELAY_FORWARD) == !addr_is_zero(&to.at));
+	prop_check(v != RELAY_FORWARD || addr_equal(&to.at, &places[3 - from]) ||
+		   addr_equal(&to.at, &places[from]));
 	mem_free(exact);
 }
 

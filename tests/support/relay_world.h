@@ -102,7 +102,7 @@ rw_look(struct rw *rw, unsigned relay)
 		const struct session *s = p->slots.current;
 
 		if (s && p->has_endpoint && session_receives(s, rw_now(rw)))
-			(void)relay_heard(rw->relay[relay], p->key.public_key, &p->endpoint,
+			(void)relay_heard(rw->relay[relay], p->key.public_key, &p->endpoint, p,
 					  rw_now(rw));
 	}
 }
@@ -110,13 +110,13 @@ rw_look(struct rw *rw, unsigned relay)
 static inline enum relay_verdict
 rw_relay(struct rw *rw, unsigned relay, const struct wg_packet *p)
 {
-	struct addr to;
+	struct relay_to to;
 	enum relay_verdict v =
 		relay_take(rw->relay[relay], rw_now(rw), &p->from, p->data, p->bytes, &to);
 
 	rw->verdicts[v]++;
 	if (v == RELAY_FORWARD)
-		wg_put(rw->node[relay], &to, p->data, p->bytes, p->handshake, p->retry);
+		wg_put(rw->node[relay], &to.at, p->data, p->bytes, p->handshake, p->retry);
 	return v;
 }
 

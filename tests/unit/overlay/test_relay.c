@@ -292,13 +292,13 @@ test_not_there(void **state)
 	p = initiation_of(1, 2);
 	wg_jump(&rw.wire, RELAY_PRESENT_MS * wg_ms);
 	assert_int_equal(take(&p, &mine), RELAY_OWN); /* nor is who sends it */
-	assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &mine, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &mine, NULL, rw_now(&rw)));
 	assert_int_equal(take(&p, &mine), RELAY_ABSENT);
 	struct addr theirs;
 	outside(2, &theirs);
-	assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs, NULL, rw_now(&rw)));
 	assert_int_equal(take(&p, &mine), RELAY_FORWARD);
-	assert_false(relay_heard(rw.relay[3], rw.node[4]->public_key, &theirs, rw_now(&rw)));
+	assert_false(relay_heard(rw.relay[3], rw.node[4]->public_key, &theirs, NULL, rw_now(&rw)));
 }
 
 static void
@@ -359,7 +359,8 @@ test_stolen_number(void **state)
 		.ip = {[10] = 0xff, [11] = 0xff, [12] = 203, [14] = 113, [15] = 9}, .port = 7};
 	uint8_t keys[3][PRIMITIVE_KEY];
 	struct err err = {0};
-	struct addr mine, to;
+	struct addr mine, theirs;
+	struct relay_to to;
 	struct wg_packet p;
 
 	(void)state;
@@ -368,25 +369,26 @@ test_stolen_number(void **state)
 	memcpy(keys[2], rw.node[4]->public_key, PRIMITIVE_KEY); /* hostile */
 	assert_int_equal(
 		relay_set_nodes(rw.relay[3], (const uint8_t(*)[PRIMITIVE_KEY])keys, 3, &err), 0);
-	assert_true(relay_heard(rw.relay[3], keys[2], &elsewhere, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], keys[2], &elsewhere, NULL, rw_now(&rw)));
 	meet();
 	outside(1, &mine);
 	p = initiation_of(1, 2);
 	assert_int_equal(take(&p, &mine), RELAY_FORWARD);
 	assert_int_equal(take(&p, &elsewhere), RELAY_UNKNOWN); /* the same number, as its own */
 	/* The answer goes to whom it is for. */
-	outside(2, &to);
+	outside(2, &theirs);
 	noise_put_u32(p.data + 8, noise_u32(p.data + 4));
 	noise_put_u32(p.data, NOISE_TYPE_RESPONSE);
 	noise_put_u32(p.data + 4, 77);
-	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &to, p.data, NOISE_RESPONSE, &to),
+	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &theirs, p.data, NOISE_RESPONSE, &to),
 			 RELAY_FORWARD);
-	assert_true(addr_equal(&to, &mine));
+	assert_true(addr_equal(&to.at, &mine));
+	assert_ptr_equal(to.user, rw.peer[3][1]);
 	/* When its time is over it is anybody's. */
 	wg_jump(&rw.wire, RELAY_FLOW_MS * wg_ms);
-	assert_true(relay_heard(rw.relay[3], keys[2], &elsewhere, rw_now(&rw)));
-	outside(2, &to);
-	assert_true(relay_heard(rw.relay[3], keys[1], &to, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], keys[2], &elsewhere, NULL, rw_now(&rw)));
+	outside(2, &theirs);
+	assert_true(relay_heard(rw.relay[3], keys[1], &theirs, NULL, rw_now(&rw)));
 	p = initiation_of(1, 2);
 	assert_int_equal(take(&p, &elsewhere), RELAY_FORWARD);
 }
@@ -394,7 +396,8 @@ test_stolen_number(void **state)
 static void
 test_same_place(void **state)
 {
-	struct addr one, two, to;
+	struct addr one, two;
+	struct relay_to to;
 	struct wg_packet p;
 
 	(void)state;
@@ -402,16 +405,17 @@ test_same_place(void **state)
 	outside(1, &one);
 	outside(2, &two);
 	/* 2 is where 1 was: nobody is 1 there any more. */
-	assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &one, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &one, NULL, rw_now(&rw)));
 	p = initiation_of(2, 1);
 	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &two, p.data, p.bytes, &to),
 			 RELAY_OWN);
 	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &one, p.data, p.bytes, &to),
 			 RELAY_ABSENT);
-	assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &two, rw_now(&rw)));
+	assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &two, &two, rw_now(&rw)));
 	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &one, p.data, p.bytes, &to),
 			 RELAY_FORWARD);
-	assert_true(addr_equal(&to, &two));
+	assert_true(addr_equal(&to.at, &two));
+	assert_ptr_equal(to.user, &two);
 }
 
 /* ---- limits ---- */
@@ -448,14 +452,14 @@ test_bytes_limited(void **state)
 {
 	enum { BYTES = 65507 };
 	static uint8_t big[BYTES];
-	struct addr mine, theirs, to;
+	struct addr mine;
+	struct relay_to to;
 	uint64_t passed = 0;
 	struct wg_packet p;
 
 	(void)state;
 	meet();
 	outside(1, &mine);
-	outside(2, &theirs);
 	rw_says(&rw, 1, 2);
 	wg_say(rw.node[1], rw.peer[1][2]);
 	p = *rw.wire.packets[0];
@@ -493,9 +497,9 @@ test_flows_limited(void **state)
 
 		if (i % RELAY_HANDSHAKES == 0) {
 			wg_jump(&rw.wire, wg_second);
-			assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &mine,
+			assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &mine, NULL,
 						rw_now(&rw)));
-			assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs,
+			assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs, NULL,
 						rw_now(&rw)));
 		}
 		noise_put_u32(p.data + 4, i);
@@ -533,7 +537,8 @@ static void
 test_memory(void **state)
 {
 	static const uint64_t seeds[3] = {1, 2, 3};
-	struct addr at[2], to;
+	struct addr at[2];
+	struct relay_to to;
 	uint8_t keys[2][PRIMITIVE_KEY];
 	struct wg_packet p;
 
@@ -553,8 +558,8 @@ test_memory(void **state)
 		if (r) {
 			int rc = relay_set_nodes(r, (const uint8_t(*)[PRIMITIVE_KEY])keys, 2, &err);
 			assert_int_equal(relay_nodes(r), rc == 0 ? 2 : 0);
-			ok = rc == 0 && relay_heard(r, keys[0], &at[0], 5) &&
-			     relay_heard(r, keys[1], &at[1], 5);
+			ok = rc == 0 && relay_heard(r, keys[0], &at[0], NULL, 5) &&
+			     relay_heard(r, keys[1], &at[1], NULL, 5);
 			if (ok && relay_take(r, 5, &at[0], p.data, p.bytes, &to) != RELAY_FORWARD)
 				ok = false;
 			if (rc == 0 && !ok)
