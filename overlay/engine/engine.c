@@ -221,6 +221,7 @@ init_locks(struct engine *e)
 	pthread_rwlock_init(&e->table, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	turn_init(&e->turn);
+	engine_relay_init(&e->relay);
 }
 
 static struct engine *
@@ -311,6 +312,7 @@ engine_free(struct engine *e)
 	if (!e)
 		return;
 	stop(e);
+	engine_relay_fini(&e->relay);
 	device_free(e->device);
 	for (size_t i = 0; i < e->queues_count; i++) {
 		if (e->outs[i])
@@ -367,6 +369,7 @@ engine_count_name(enum engine_count which)
 		[ENGINE_OUT_PACKETS] = "out_packets",
 		[ENGINE_HANDSHAKES] = "handshakes",
 		[ENGINE_COOKIES] = "cookies",
+		[ENGINE_RELAYED] = "relayed",
 		[ENGINE_DROP_MALFORMED] = "malformed",
 		[ENGINE_DROP_FORGED] = "forged",
 		[ENGINE_DROP_UNKNOWN] = "unknown",
@@ -377,6 +380,7 @@ engine_count_name(enum engine_count which)
 		[ENGINE_DROP_UNREACHABLE] = "unreachable",
 		[ENGINE_DROP_TOO_BIG] = "too_big",
 		[ENGINE_DROP_STAGED] = "staged",
+		[ENGINE_DROP_ABSENT] = "absent",
 		[ENGINE_DROP_TUN] = "tun",
 		[ENGINE_DROP_SOCKET] = "socket",
 	};

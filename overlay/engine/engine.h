@@ -65,16 +65,23 @@ int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHEC
 int engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next,
 		  struct err *err) MUST_CHECK;
 /* Packets to this peer are not longer; those that are, are answered as a router does (RFC 1191,
- * 8201; of large ones that are to be cut what counts is the pieces). 0: the TUN's. ERR_NOT_FOUND,
- * ERR_INVALID: less than TUN_MTU_MIN. */
+ * 8201; of large ones that are to be cut what counts is the pieces). Probes (overlay/prober.h) go
+ * all the same. 0: the TUN's. ERR_NOT_FOUND, ERR_INVALID: less than TUN_MTU_MIN. */
 int engine_set_peer_mtu(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu,
 			struct err *err) MUST_CHECK;
+
+/* What the peers with these keys send to each other by way of this one's sockets is passed on, as
+ * it is (overlay/relay.h); instead of what was said before. None, or one: nothing is. ERR_LIMIT,
+ * ERR_NO_MEMORY: as it was. */
+int engine_relay(struct engine *e, const uint8_t (*keys)[SETUP_KEY], size_t count,
+		 struct err *err) MUST_CHECK;
 
 enum engine_count {
 	ENGINE_IN_PACKETS,  /* of containers, opened and written */
 	ENGINE_OUT_PACKETS, /* sealed and sent */
 	ENGINE_HANDSHAKES,  /* completed, either way */
 	ENGINE_COOKIES,     /* sent: it was under load */
+	ENGINE_RELAYED,     /* datagrams of others that were passed on */
 	/* dropped */
 	ENGINE_DROP_MALFORMED,   /* no datagram of the protocol */
 	ENGINE_DROP_FORGED,      /* a wrong key, or changed on its way */
@@ -86,6 +93,7 @@ enum engine_count {
 	ENGINE_DROP_UNREACHABLE, /* a peer without an endpoint, or that did not answer */
 	ENGINE_DROP_TOO_BIG,     /* for that peer's path */
 	ENGINE_DROP_STAGED,      /* too many waited for a handshake */
+	ENGINE_DROP_ABSENT,      /* to be passed on to one that is not there */
 	ENGINE_DROP_TUN,         /* the TUN device did not take it */
 	ENGINE_DROP_SOCKET,      /* the socket did not take it */
 	ENGINE_COUNTS,

@@ -329,6 +329,7 @@ engine_change(struct engine *e, const struct setup *change, struct err *err)
 	if (rc == 0)
 		apply(e, change, &w);
 	finish(e, rc < 0);
+	engine_relay_resolve(e);
 	engine_unlock(e);
 	engine_wake(e);
 	return rc;

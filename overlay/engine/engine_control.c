@@ -71,6 +71,14 @@ count_result(struct engine *e, enum device_result result)
 		engine_count(&e->counts, which[result], 1);
 }
 
+/* What is not for this end may be for another. */
+static bool
+passed_on(struct engine *e, const struct engine_letter *l, enum device_result result)
+{
+	return (result == DEVICE_FORGED || result == DEVICE_UNKNOWN) &&
+	       engine_relay_take(e, &e->counts, &l->from, l->data, l->bytes, l->bytes);
+}
+
 static bool
 read_letters(struct engine *e)
 {
@@ -85,10 +93,12 @@ read_letters(struct engine *e)
 		engine_world(e, &w);
 		e->heard_from = &letter.from;
 		e->heard_at = &letter.to;
-		count_result(e, device_receive(e->device, &w, &letter.from, letter.data,
-					       letter.bytes, left));
+		enum device_result r = device_receive(e->device, &w, &letter.from, letter.data,
+						      letter.bytes, left);
 		e->heard_from = NULL;
 		engine_unlock(e);
+		if (!passed_on(e, &letter, r))
+			count_result(e, r);
 	}
 	return left > 0;
 }

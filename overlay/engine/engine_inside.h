@@ -13,14 +13,16 @@
  *   engine_seal.c     sealing and sending, in batches
  *   engine_out.c      threads that read the TUN
  *   engine_in.c       threads that read the sockets
+ *   engine_relay.c    what is passed on between others
  *   engine_open.c     opening, checking and writing what these read
  *
- * Three locks, taken in this order:
+ * Four locks, taken in this order:
  *
  *   lock     the device and all that is its user's: staged packets, successions. Held for as long
  *            as a handshake takes to compute: threads of data do not wait for it while they carry,
  *            they keep sums of what they did and hand them over when they come to rest, at times
  *            when nobody has the lock, or when something changes by them.
+ *   relay    what is passed on between others: one at a time.
  *   table    a read-write lock: whose an address is, which session a datagram is for, and of each
  *            peer what is needed to send to it. Read once per super-packet, written with `lock`
  *            held.
@@ -38,6 +40,7 @@
 #include "overlay/engine/too_big.h"
 #include "overlay/engine/turn.h"
 #include "overlay/engine/udp.h"
+#include "overlay/relay.h"
 #include "overlay/wg/aead.h"
 #include "overlay/wg/device.h"
 
@@ -195,6 +198,15 @@ struct engine_succession {
 	bool due; /* there is a session with next */
 };
 
+struct engine_relay { /* with its lock */
+	pthread_mutex_t lock;
+	struct relay *core; /* NULL: nobody was ever to be relayed */
+	uint8_t (*keys)[SETUP_KEY];
+	struct engine_peer **peers; /* of each key, counted; NULL: there is none now */
+	size_t count;
+	uint64_t looked_ns; /* where they are; 0: is to be done */
+};
+
 struct engine {
 	/* constant */
 	const struct aead_way *way;
@@ -230,6 +242,8 @@ struct engine {
 	struct engine_key *buckets[ENGINE_BUCKETS];
 
 	struct engine_letters letters;
+	struct engine_relay relay;
+	atomic_bool relays; /* there is somebody to relay between */
 
 	pthread_t threads[2 * ENGINE_QUEUES_MAX + 1];
 	size_t threads_count;
@@ -282,6 +296,20 @@ bool engine_peer_session(struct engine *e, uint32_t number, const struct udp_rec
 /* ---- engine_change.c ---- */
 
 void engine_succeed(struct engine *e); /* with the lock held: those that are due */
+
+/* ---- engine_relay.c ---- */
+
+void engine_relay_init(struct engine_relay *r);
+void engine_relay_fini(struct engine_relay *r);
+/* With the lock held: peers may have come or gone. */
+void engine_relay_resolve(struct engine *e);
+/* A datagram of no session or handshake of ours, or a run of one session's data; false: nor is it
+ * anybody's that is relayed. Done with and counted otherwise. */
+bool engine_relay_take(struct engine *e, struct engine_counts *counts, const struct addr *from,
+		       const uint8_t *data, uint32_t bytes, uint32_t stride);
+/* The same for data, from datagram `at` on: gives how many of them are done with. */
+unsigned engine_relay_run(struct engine *e, struct engine_counts *counts,
+			  const struct udp_received *r, unsigned at);
 
 /* ---- engine_control.c ---- */
 

@@ -22,7 +22,8 @@ of_span(const struct engine_opened *o, const struct udp_received *r, uint32_t nu
 	return o->spans_count > 0 && s->received == r && s->session->keys.local == number;
 }
 
-static void
+/* False: of no session. */
+static bool
 add_data(struct engine_opened *o, const struct udp_received *r, uint8_t *data, uint32_t bytes)
 {
 	uint32_t number = noise_u32(data + 4);
@@ -30,10 +31,8 @@ add_data(struct engine_opened *o, const struct udp_received *r, uint8_t *data, u
 	if (!of_span(o, r, number)) {
 		struct engine_span *s = &o->spans[o->spans_count];
 
-		if (!engine_peer_session(o->e, number, r, s)) {
-			engine_count(o->counts, ENGINE_DROP_UNKNOWN, 1);
-			return;
-		}
+		if (!engine_peer_session(o->e, number, r, s))
+			return false;
 		s->first = o->jobs_count;
 		o->spans_count++;
 	}
@@ -43,6 +42,18 @@ add_data(struct engine_opened *o, const struct udp_received *r, uint8_t *data, u
 		.length = bytes - NOISE_OVERHEAD,
 		.counter = noise_u64(data + 8),
 	};
+	return true;
+}
+
+/* Of no session: gives how many. */
+static unsigned
+pass_on(struct engine_opened *o, const struct udp_received *r, unsigned at)
+{
+	unsigned count = engine_relay_run(o->e, o->counts, r, at);
+
+	if (count == 0)
+		engine_count(o->counts, ENGINE_DROP_UNKNOWN, 1);
+	return count ? count : 1;
 }
 
 unsigned
@@ -59,7 +70,8 @@ engine_open_add(struct engine_opened *o, const struct udp_received *r, unsigned 
 			engine_count(o->counts, ENGINE_DROP_MALFORMED, 1);
 			break;
 		case NOISE_TYPE_DATA:
-			add_data(o, r, data, bytes);
+			if (!add_data(o, r, data, bytes))
+				at += pass_on(o, r, at) - 1;
 			break;
 		default:
 			engine_letter_put(o->e, o->counts, r, data, bytes);
