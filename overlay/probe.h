@@ -97,8 +97,9 @@ struct probe_message {
 
 /* Writes PROBE_BYTES. */
 void probe_put(const struct probe_message *m, uint8_t out[PROBE_BYTES]);
-/* A UDP payload, and the bytes of IP and UDP before it: a probe must be as long as it says. False:
- * none of ours, *out is left alone. */
+/* A UDP payload of so many bytes, of which no more than PROBE_BYTES are read, and the bytes of IP
+ * and UDP before it: a probe must be as long as it says. False: none of ours, *out is left alone.
+ */
 bool probe_take(const uint8_t *data, size_t bytes, size_t headers, struct probe_message *out);
 
 #endif
