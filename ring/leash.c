@@ -31,6 +31,7 @@ static const struct {
 	{LEASH_REGISTRY, FROM(FETCH), FROM(NODE)},
 	{LEASH_LOGIN, FROM(FETCH), FROM(NODE)},
 	{LEASH_STORE, FROM(SCHEDULER), FROM(NODE)},
+	{LEASH_PAIRS, FROM(SCHEDULER), FROM(OVERLAY)},
 };
 
 /* Whose segment a role reads. node reads the metric pages of all. */
@@ -70,6 +71,8 @@ static const struct {
 	[LEASH_SOCKETS] = {1, FD_PASS_MAX},
 	[LEASH_LOGIN_PIPE] = {0, 1},
 	[LEASH_STORE_FILES] = {0, 4},
+	[LEASH_TUNNEL] = {0, LEASH_TUNNEL_QUEUES_MAX},
+	[LEASH_PAIRS] = {1, 1},
 };
 
 void

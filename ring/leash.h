@@ -60,6 +60,11 @@ enum leash_kind {
 	/* scheduler <-> node */
 	LEASH_STORE,       /* asks for the files of store.etcd; id */
 	LEASH_STORE_FILES, /* the answer: id, a = bits of enum leash_store, a fd for each */
+	/* node -> overlay */
+	LEASH_TUNNEL, /* the queues of the TUN device of sealed traffic, instead of earlier ones;
+			 none: it is gone. name: the device's; a = its MTU, b = what it offloads */
+	/* scheduler -> node -> overlay */
+	LEASH_PAIRS, /* fd: sealed memfd, array of struct leash_pair: of all nodes of the cluster */
 	LEASH_KINDS_,
 };
 
@@ -100,6 +105,13 @@ struct leash_login {
 	char fix[256];
 };
 enum { LEASH_LOGIN_BYTES_MAX = 64 << 10 };
+
+/* What this node and another one alone can know: the preshared key of their sealed traffic. */
+struct leash_pair {
+	uint32_t node;
+	uint8_t key[MSG_KEY];
+};
+enum { LEASH_TUNNEL_QUEUES_MAX = 4 };
 
 struct leash_message {
 	uint32_t magic;
