@@ -113,26 +113,22 @@ exchange(const struct envelope_self *self, const uint8_t public_key[ENVELOPE_KEY
 	return ok ? 0 : -1;
 }
 
-/* The key of what `from` sends to `to` in its session. */
+enum { INFO_TEXT = 16, INFO_BYTES = INFO_TEXT + 16 };
+
+/* HKDF of the shared secret; what for stands in info. */
 static int
-derive(const struct envelope_self *self, const struct envelope_peer *peer, uint32_t from,
-       uint32_t to, uint64_t session, uint8_t key[ENVELOPE_KEY])
+derive(const struct envelope_self *self, uint8_t shared[ENVELOPE_KEY], uint8_t info[INFO_BYTES],
+       uint8_t key[ENVELOPE_KEY])
 {
-	uint8_t info[16 + 16] = "zlayer-gossip-1";
-	uint8_t shared[ENVELOPE_KEY]; /* OpenSSL's parameters are not const */
-	uint8_t salt[sizeof(self->cluster)];
+	uint8_t salt[sizeof(self->cluster)]; /* OpenSSL's parameters are not const */
 	char digest[] = "SHA256";
 
-	put_u32(info + 16, from);
-	put_u32(info + 20, to);
-	put_u64(info + 24, session);
-	memcpy(shared, peer->shared, sizeof(shared));
 	memcpy(salt, self->cluster, sizeof(salt));
 	const OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, shared, sizeof(shared)),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, shared, ENVELOPE_KEY),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, salt, sizeof(salt)),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, sizeof(info)),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, INFO_BYTES),
 		OSSL_PARAM_construct_end(),
 	};
 	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
@@ -141,8 +137,50 @@ derive(const struct envelope_self *self, const struct envelope_peer *peer, uint3
 
 	EVP_KDF_CTX_free(ctx);
 	EVP_KDF_free(kdf);
-	mem_wipe(shared, sizeof(shared));
 	return ok ? 0 : -1;
+}
+
+/* The key of what `from` sends to `to` in its session. */
+static int
+derive_session(const struct envelope_self *self, const struct envelope_peer *peer, uint32_t from,
+	       uint32_t to, uint64_t session, uint8_t key[ENVELOPE_KEY])
+{
+	uint8_t info[INFO_BYTES] = "zlayer-gossip-1";
+	uint8_t shared[ENVELOPE_KEY];
+
+	put_u32(info + INFO_TEXT, from);
+	put_u32(info + INFO_TEXT + 4, to);
+	put_u64(info + INFO_TEXT + 8, session);
+	memcpy(shared, peer->shared, sizeof(shared));
+	int rc = derive(self, shared, info, key);
+	mem_wipe(shared, sizeof(shared));
+	return rc;
+}
+
+static int
+unusable(struct err *err, uint32_t node)
+{
+	err_set(err, ERR_INVALID, "the key of node %u is not usable", node);
+	return err_why(err, "it is no point of X25519 that a key can be agreed on with");
+}
+
+int
+envelope_pair_key(const struct envelope_self *self, uint32_t node,
+		  const uint8_t public_key[ENVELOPE_KEY], const char *purpose,
+		  uint8_t out[ENVELOPE_KEY], struct err *err)
+{
+	uint8_t shared[ENVELOPE_KEY], info[INFO_BYTES] = {0};
+	bool lower = self->node < node;
+
+	assert(node != 0 && node != self->node && strlen(purpose) < INFO_TEXT);
+	memcpy(info, purpose, strlen(purpose));
+	put_u32(info + INFO_TEXT, lower ? self->node : node);
+	put_u32(info + INFO_TEXT + 4, lower ? node : self->node);
+	if (exchange(self, public_key, shared) < 0)
+		return unusable(err, node);
+	int rc = derive(self, shared, info, out);
+	mem_wipe(shared, sizeof(shared));
+	return rc == 0 ? 0 : crypto_failed(err);
 }
 
 int
@@ -152,11 +190,9 @@ envelope_peer_init(struct envelope_peer *peer, const struct envelope_self *self,
 	assert(node != 0 && node != self->node);
 	memset(peer, 0, sizeof(*peer));
 	peer->node = node;
-	if (exchange(self, public_key, peer->shared) < 0) {
-		err_set(err, ERR_INVALID, "the key of node %u is not usable", node);
-		return err_why(err, "it is no point of X25519 that a key can be agreed on with");
-	}
-	if (derive(self, peer, self->node, node, self->session, peer->send_key) < 0) {
+	if (exchange(self, public_key, peer->shared) < 0)
+		return unusable(err, node);
+	if (derive_session(self, peer, self->node, node, self->session, peer->send_key) < 0) {
 		envelope_peer_fini(peer);
 		return crypto_failed(err);
 	}
@@ -269,7 +305,7 @@ envelope_open(const struct envelope_self *self, struct envelope_peer *peer, cons
 		return ENVELOPE_REPLAYED;
 	if (session == peer->session)
 		memcpy(key, peer->receive_key, sizeof(key));
-	else if (derive(self, peer, peer->node, self->node, session, key) < 0)
+	else if (derive_session(self, peer, peer->node, self->node, session, key) < 0)
 		return ENVELOPE_FORGED;
 	size_t inner = bytes - ENVELOPE_OVERHEAD;
 	bool right = decrypt(self, key, p, inner, out);

@@ -86,6 +86,13 @@ int envelope_peer_init(struct envelope_peer *peer, const struct envelope_self *s
 		       const uint8_t public_key[ENVELOPE_KEY], struct err *err) MUST_CHECK;
 void envelope_peer_fini(struct envelope_peer *peer);
 
+/* A key that the two nodes alone can compute, the same at both, for one purpose (at most 15 bytes
+ * of text) other than these datagrams: of the same secret, salted likewise, bound to purpose and
+ * ids. Errors as above. */
+int envelope_pair_key(const struct envelope_self *self, uint32_t node,
+		      const uint8_t public_key[ENVELOPE_KEY], const char *purpose,
+		      uint8_t out[ENVELOPE_KEY], struct err *err) MUST_CHECK;
+
 /* Who says it is from; 0 when it is malformed or not for self. */
 uint32_t envelope_from(const struct envelope_self *self, const void *packet, size_t bytes);
 /* out has room for bytes + ENVELOPE_OVERHEAD. -1 only when the crypto library fails. */

@@ -274,6 +274,35 @@ test_keys(void **state)
 	assert_memory_not_equal(zero, one, 32);
 }
 
+/* Computed likewise, of X25519, HMAC and nothing else. */
+static void
+test_pair_key(void **state)
+{
+	static const uint8_t want[] = {
+		0xfb, 0x1f, 0x88, 0x0d, 0xac, 0x92, 0x44, 0x58, 0x38, 0xc2, 0xca,
+		0x52, 0x78, 0x22, 0xb8, 0x19, 0xbb, 0x9f, 0x11, 0x71, 0x3c, 0x11,
+		0x3a, 0x46, 0xac, 0xef, 0xd6, 0xd5, 0x4b, 0xce, 0x35, 0x73,
+	};
+	static const uint8_t zero[32];
+	struct pair *p = pair_new();
+	uint8_t a[32], b[32];
+	struct err err = {0};
+
+	(void)state;
+	const uint8_t *of_a = p->a.self.public_key, *of_b = p->b.self.public_key;
+	assert_int_equal(envelope_pair_key(&p->a.self, 9, of_b, "a purpose", a, &err), 0);
+	assert_memory_equal(a, want, sizeof(a));
+	assert_int_equal(envelope_pair_key(&p->b.self, 7, of_a, "a purpose", b, &err), 0);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_int_equal(envelope_pair_key(&p->b.self, 7, of_a, "another one", b, &err), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(envelope_pair_key(&p->b.self, 8, of_a, "a purpose", b, &err), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(envelope_pair_key(&p->a.self, 9, zero, "a purpose", a, &err), -1);
+	assert_int_equal(err.kind, ERR_INVALID);
+	pair_free(p);
+}
+
 int
 main(void)
 {
@@ -286,6 +315,7 @@ main(void)
 		cmocka_unit_test(test_sessions_only_go_up),
 		cmocka_unit_test(test_not_for_us),
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_pair_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
