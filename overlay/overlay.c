@@ -31,7 +31,13 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.rows_max = 4,
 	};
 	out->tables[1] = peers_layout();
-	out->tables_count = 2;
+	out->tables[2] = (struct ring_table_layout){
+		.table = MSG_TABLE_SEALED,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_sealed),
+		.rows_max = 1,
+	};
+	out->tables_count = 3;
 	out->metric_series = 96;
 }
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_KEYS_H
+#define OVERLAY_KEYS_H
+
+/*
+ * The private keys of this node's sealed traffic: the one in use, and, while it is being changed,
+ * the one that follows. A change is announced first, and made when the others have had KEYS_HOLD_S
+ * to hear of it: then each of them waits for the new key already. What is to be done at any moment
+ * follows from the file alone, so a process may die between any two steps.
+ *
+ * The file, mode 0600: "key HEX SECONDS\n", since when; then maybe "next HEX SECONDS\n", since when
+ * it was announced. No I/O here, and no clock.
+ * Threading: plain values, to be wiped (keys_wipe).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/world.h"
+
+enum {
+	KEYS_BYTES = 32,
+	KEYS_TEXT_BYTES = 256,
+	/* Gossip tells all of 10,000 nodes within 10 s (docs/gossip.md). */
+	KEYS_HOLD_S = 20,
+};
+
+struct keys {
+	uint8_t key[KEYS_BYTES];
+	int64_t since_s; /* of 1970 */
+	uint8_t next[KEYS_BYTES];
+	int64_t next_since_s; /* 0: there is none */
+};
+
+void keys_make(const struct world *world, struct keys *out);
+void keys_wipe(struct keys *k);
+
+/* out: room for KEYS_TEXT_BYTES; a secret. */
+void keys_put(const struct keys *k, char *out);
+/* ERR_CORRUPT when it is not that. */
+int keys_parse(const char *text, struct keys *out, struct err *err) MUST_CHECK;
+
+enum keys_step {
+	KEYS_STAY,
+	KEYS_ANNOUNCED, /* there is a next one: keep it, then say it */
+	KEYS_CHANGED,   /* the next one is the one in use: keep it, then use it */
+};
+/* asked: somebody wants another one now. every_s: how old a key becomes; 0: as old as it likes. A
+ * clock that was set back never hurries a change, nor holds one up that was announced. */
+enum keys_step keys_turn(struct keys *k, const struct world *world, bool asked, uint64_t every_s);
+/* Seconds until keys_turn may have something to do. */
+uint64_t keys_due_s(const struct keys *k, const struct world *world, uint64_t every_s);
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keys' file, and when a key is changed. */
+#include "overlay/keys.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { START_S = 1700000000, DAY_S = 86400 };
+#define SECOND_NS INT64_C(1000000000)
+
+static struct world_seeded w;
+
+static struct keys
+begin(void)
+{
+	struct keys k;
+
+	world_seeded_init(&w, 5, 0, START_S * SECOND_NS);
+	keys_make(&w.world, &k);
+	return k;
+}
+
+static void
+pass(int64_t seconds)
+{
+	w.world.wall_ns += seconds * SECOND_NS;
+}
+
+static void
+test_made(void **state)
+{
+	struct keys k = begin(), other;
+
+	(void)state;
+	keys_make(&w.world, &other);
+	assert_memory_not_equal(k.key, other.key, KEYS_BYTES);
+	assert_int_equal(k.key[0] & 7, 0); /* as RFC 7748 has it */
+	assert_int_equal(k.key[31] & 0xc0, 0x40);
+	assert_int_equal(k.since_s, START_S);
+	assert_int_equal(k.next_since_s, 0);
+}
+
+static void
+test_file(void **state)
+{
+	char text[KEYS_TEXT_BYTES];
+	struct keys k = begin(), again;
+	struct err err = {0};
+
+	(void)state;
+	keys_put(&k, text);
+	assert_int_equal(keys_parse(text, &again, &err), 0);
+	assert_memory_equal(&k, &again, sizeof(k));
+	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	keys_put(&k, text);
+	assert_int_equal(keys_parse(text, &again, &err), 0);
+	assert_memory_equal(&k, &again, sizeof(k));
+}
+
+static void
+test_damaged(void **state)
+{
+	char text[KEYS_TEXT_BYTES], damaged[KEYS_TEXT_BYTES];
+	struct keys k = begin(), out;
+	static const struct keys empty;
+
+	(void)state;
+	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	keys_put(&k, text);
+	size_t first = (size_t)(strchr(text, '\n') - text) + 1;
+	/* Cut anywhere but between the two lines. */
+	for (size_t n = 0; n < strlen(text); n++) {
+		struct err err = {0};
+
+		memcpy(damaged, text, n);
+		damaged[n] = '\0';
+		if (n == first) {
+			assert_int_equal(keys_parse(damaged, &out, &err), 0);
+			continue;
+		}
+		assert_int_equal(keys_parse(damaged, &out, &err), -1);
+		assert_int_equal(err.kind, ERR_CORRUPT);
+		assert_true(err.fix[0] != '\0');
+		assert_memory_equal(&out, &empty, sizeof(out));
+	}
+	static const char *const wrong[] = {"more\n", "\n", "next 00 1\n", "key "};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct err err = {0};
+
+		snprintf(damaged, sizeof(damaged), "%s%s", text, wrong[i]);
+		assert_int_equal(keys_parse(damaged, &out, &err), -1);
+	}
+	for (size_t n = 0; n < first - 1; n++) {
+		struct err err = {0};
+
+		memcpy(damaged, text, sizeof(text));
+		damaged[n] = 'x';
+		assert_int_equal(keys_parse(damaged, &out, &err), -1);
+	}
+}
+
+static void
+test_asked_for(void **state)
+{
+	struct keys k = begin();
+	uint8_t first[KEYS_BYTES], second[KEYS_BYTES];
+
+	(void)state;
+	memcpy(first, k.key, sizeof(first));
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	memcpy(second, k.next, sizeof(second));
+	assert_memory_equal(k.key, first, sizeof(first));
+	/* Asked again it is the same change. */
+	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_STAY);
+	assert_memory_equal(k.next, second, sizeof(second));
+	assert_int_equal(keys_due_s(&k, &w.world, 0), KEYS_HOLD_S);
+	pass(KEYS_HOLD_S - 1);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	pass(1);
+	assert_int_equal(keys_due_s(&k, &w.world, 0), 0);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_CHANGED);
+	assert_memory_equal(k.key, second, sizeof(second));
+	assert_int_equal(k.next_since_s, 0);
+	assert_int_equal(k.since_s, START_S + KEYS_HOLD_S);
+	for (int i = 0; i < KEYS_BYTES; i++)
+		assert_int_equal(k.next[i], 0);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+}
+
+static void
+test_by_age(void **state)
+{
+	struct keys k = begin();
+
+	(void)state;
+	pass(30 * DAY_S - 1);
+	assert_int_equal(keys_due_s(&k, &w.world, 30 * DAY_S), 1);
+	assert_int_equal(keys_turn(&k, &w.world, false, 30 * DAY_S), KEYS_STAY);
+	pass(1);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, false, 30 * DAY_S), KEYS_ANNOUNCED);
+}
+
+static void
+test_clock_set_back(void **state)
+{
+	struct keys k = begin();
+
+	(void)state;
+	pass(-DAY_S);
+	assert_int_equal(keys_turn(&k, &w.world, false, 10), KEYS_STAY);
+	pass(DAY_S);
+	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	pass(-DAY_S);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	pass(KEYS_HOLD_S);
+	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_CHANGED);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_made),    cmocka_unit_test(test_file),
+		cmocka_unit_test(test_damaged), cmocka_unit_test(test_asked_for),
+		cmocka_unit_test(test_by_age),  cmocka_unit_test(test_clock_set_back),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("keys", tests, NULL, NULL);
+}
