@@ -43,7 +43,10 @@ struct cluster_node {
 	struct tidings_load load;
 	bool has_voter;
 	struct tidings_voter voter;
-	uint64_t mark; /* of the look at the rows that saw it last */
+	bool has_pair;
+	uint8_t pair[ENVELOPE_KEY];    /* cluster_seal.c: of this node and that one */
+	uint8_t pair_of[ENVELOPE_KEY]; /* made with this key of it */
+	uint64_t mark;                 /* of the look at the rows that saw it last */
 };
 
 /* Something that keepers are asked for, until they give it. */
@@ -119,7 +122,13 @@ struct cluster {
 
 	/* cluster_mesh.c */
 	struct ipam ipam;
-	struct err mesh_err; /* two nodes have the same addresses */
+	struct err mesh_err;      /* two nodes have the same addresses */
+	uint64_t no_way_since_ns; /* to a node that is alive; 0: there is to all */
+
+	/* cluster_seal.c */
+	struct ipam_ways ways; /* of this node */
+	uint64_t pairs_digest; /* of what overlay has; 0: nothing */
+	uint32_t pairs_generation;
 
 	/* cluster_store.c */
 	struct list changes;
@@ -276,6 +285,15 @@ uint32_t cluster_facts_own_replicas(const struct cluster *c);
 
 /* Reads who has which addresses, says its own, publishes where packets go. */
 void cluster_mesh_look(struct cluster *c);
+
+/* ---- cluster_seal.c ---- */
+
+/* Reads what overlay encrypts with, into c->ways. */
+void cluster_seal_read(struct cluster *c);
+/* Gives overlay the preshared keys of all pairs, when it has not got them. */
+void cluster_seal_pairs(struct cluster *c);
+/* Why this node's overlay serves no sealed traffic; false: it does, or has said nothing yet. */
+bool cluster_seal_why(const struct cluster *c, struct err *err);
 
 /* ---- cluster_store.c ---- */
 

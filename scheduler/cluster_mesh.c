@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "scheduler/publish_table.h"
 
 static void
@@ -32,6 +33,7 @@ read_other(struct cluster *c, const struct cluster_node *n)
 {
 	const struct ipam_node *was = ipam_peer(&c->ipam, n->row.node);
 	struct ipam_prefixes says, before = was ? was->prefixes : (struct ipam_prefixes){0};
+	struct ipam_ways ways;
 	struct gossip_entry e;
 	struct addr address;
 
@@ -41,8 +43,8 @@ read_other(struct cluster *c, const struct cluster_node *n)
 	}
 	bool known = c->gossip &&
 		     gossip_get(c->gossip, n->row.node, TIDINGS_ADDRESSES, TIDINGS_ONE, &e) &&
-		     ipam_take(e.value, e.bytes, &says);
-	if ((known && ipam_says(&c->ipam, n->row.node, &says) < 0) ||
+		     ipam_take(e.value, e.bytes, &says, &ways);
+	if ((known && ipam_says(&c->ipam, n->row.node, &says, &ways) < 0) ||
 	    (cluster_address(c, n->row.node, &address) &&
 	     ipam_address(&c->ipam, n->row.node, &address) < 0))
 		log_event(LOG_WARN, "no memory for the addresses of a node",
@@ -59,20 +61,9 @@ say(struct cluster *c)
 
 	if (!c->gossip)
 		return;
-	ipam_put(&c->ipam.own, value);
+	ipam_put(&c->ipam.own, &c->ways, value);
 	c->put |= gossip_put(c->gossip, TIDINGS_ADDRESSES, TIDINGS_ONE, value, sizeof(value)) ==
 		  GOSSIP_OK;
-}
-
-static void
-say_unencrypted(struct err *err)
-{
-	err_set(err, ERR_UNSUPPORTED, "containers of other nodes are not reached from here");
-	err_why(err, "traffic between nodes is not encrypted in this version, and cluster.encrypt "
-		     "is true: each node serves from its own replicas alone");
-	err_fix(err,
-		"on a network that is trusted: cluster: { encrypt: false } in the node.yaml of "
-		"each node");
 }
 
 static void
@@ -89,6 +80,60 @@ say_hidden(struct err *err)
 		"`node.advertise` an address");
 }
 
+/* Bits of enum msg_way: how packets go between containers of that node and of this one, both ways.
+ */
+static uint32_t
+between(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+
+	if (!peer || n->row.removed || c->config->node.advertise_none || cluster_link_hidden(n))
+		return 0;
+	return ipam_between(&c->ways, &peer->ways);
+}
+
+/* One that is alive, has said where its containers are, and is reached by no way. */
+static const struct cluster_node *
+find_unreached(const struct cluster *c)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		if (n->row.node != c->keep.node && n->state == GOSSIP_ALIVE &&
+		    !cluster_link_hidden(n) && ipam_peer(&c->ipam, n->row.node) && !between(c, n))
+			return n;
+	}
+	return NULL;
+}
+
+static void
+say_no_way(const struct cluster *c, const struct cluster_node *n, struct err *err)
+{
+	if (cluster_seal_why(c, err))
+		return;
+	err_set(err, ERR_UNSUPPORTED, "containers of %s are not reached from here", n->row.name);
+	err_why(err, "it says no key for sealed traffic, and without encryption both nodes must "
+		     "have cluster: { encrypt: false }");
+	err_fix(err, "look at zlayer status on %s", n->row.name);
+}
+
+/* Who has just started has not said its keys yet. */
+static void
+set_no_way(struct cluster *c)
+{
+	enum { PATIENCE_S = 10 };
+	const struct cluster_node *n = find_unreached(c);
+
+	if (!n)
+		c->no_way_since_ns = 0;
+	else if (!c->no_way_since_ns)
+		c->no_way_since_ns = world_mono_ns();
+	else if (world_mono_ns() - c->no_way_since_ns > (uint64_t)PATIENCE_S * CLUSTER_SECOND_NS)
+		say_no_way(c, n, &c->mesh_err);
+}
+
 static void
 set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 {
@@ -97,10 +142,10 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 
 	err_clear(&c->mesh_err);
 	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL) {
-		if (c->config->cluster.encrypt && cluster_roster_count(c) > 1)
-			say_unencrypted(&c->mesh_err);
-		else if (c->config->node.advertise_none && cluster_roster_count(c) > 1)
+		if (c->config->node.advertise_none && cluster_roster_count(c) > 1)
 			say_hidden(&c->mesh_err);
+		else
+			set_no_way(c);
 		return;
 	}
 	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));
@@ -120,12 +165,21 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 			c->keep.name);
 }
 
-/* Whether packets go between containers of that node and of this one, both ways. */
-static bool
-between(const struct cluster *c, const struct cluster_node *n)
+static void
+put_peer(const struct cluster *c, const struct cluster_node *n, struct msg_mesh *row)
 {
-	return !c->config->cluster.encrypt && !c->config->node.advertise_none &&
-	       !cluster_link_hidden(n);
+	const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+
+	row->address = peer->address;
+	row->address.port = 0;
+	row->v4 = peer->prefixes.v4;
+	row->v6 = peer->prefixes.v6;
+	row->ways = between(c, n);
+	if (!(row->ways & MSG_WAY_SEALED))
+		return;
+	row->port = peer->ways.port;
+	memcpy(row->key, peer->ways.key, sizeof(row->key));
+	memcpy(row->next_key, peer->ways.next_key, sizeof(row->next_key));
 }
 
 static void
@@ -139,19 +193,15 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 	publish_table_begin(&t, c->m, MSG_TABLE_MESH);
 	while (c->member && map_next(&c->nodes, &it) && count < CLUSTER_MESH_MAX) {
 		const struct cluster_node *n = it.value;
-		const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
 		struct msg_mesh row = {.node = n->row.node};
 
 		if (n->row.node == c->keep.node) {
 			row.self = 1;
 			row.v4 = *wish;
-		} else if (!peer || n->row.removed || !between(c, n)) {
+		} else if (!between(c, n)) {
 			continue;
 		} else {
-			row.address = peer->address;
-			row.address.port = 0;
-			row.v4 = peer->prefixes.v4;
-			row.v6 = peer->prefixes.v6;
+			put_peer(c, n, &row);
 		}
 		text_copy(row.name, sizeof(row.name), n->row.name);
 		publish_table_row(&t, row.node, &row);
@@ -175,6 +225,7 @@ cluster_mesh_look(struct cluster *c)
 	if (!c->member)
 		return;
 	read_own(c);
+	cluster_seal_read(c);
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
@@ -188,6 +239,7 @@ cluster_mesh_look(struct cluster *c)
 		say(c);
 	set_trouble(c, verdict, rival);
 	publish(c, &wish);
+	cluster_seal_pairs(c);
 }
 
 bool
@@ -195,7 +247,7 @@ cluster_reaches(const struct cluster *c, uint32_t node)
 {
 	const struct cluster_node *n = cluster_roster_find(c, node);
 
-	return c->member && n && between(c, n) && ipam_peer(&c->ipam, node);
+	return c->member && n && between(c, n);
 }
 
 bool

@@ -9,7 +9,7 @@
 #include <string.h>
 #include "base/mem.h"
 
-enum { VERSION = 1, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96, THIRD = 14 };
+enum { VERSION = 2, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96, THIRD = 14 };
 
 void
 ipam_init(struct ipam *m, uint32_t self)
@@ -61,13 +61,15 @@ ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
 }
 
 int
-ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes)
+ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes,
+	  const struct ipam_ways *ways)
 {
 	struct ipam_node *n = node_of(m, node);
 
 	if (!n)
 		return -1;
 	n->prefixes = prefixes ? *prefixes : (struct ipam_prefixes){0};
+	n->ways = prefixes && ways ? *ways : (struct ipam_ways){0};
 	return 0;
 }
 
@@ -150,37 +152,86 @@ ipam_peer(const struct ipam *m, uint32_t node)
 	return n;
 }
 
+static bool
+is_zero(const uint8_t key[MSG_KEY])
+{
+	static const uint8_t zero[MSG_KEY];
+
+	return memcmp(key, zero, sizeof(zero)) == 0;
+}
+
+uint32_t
+ipam_between(const struct ipam_ways *own, const struct ipam_ways *other)
+{
+	uint32_t ways = 0;
+
+	if (!other->said)
+		return own->trusted && own->plain ? MSG_WAY_PLAIN | MSG_WAY_TRUSTED : 0;
+	if (own->trusted && other->trusted && own->plain && other->plain)
+		ways |= MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
+	if (!is_zero(own->key) && !is_zero(other->key) && (own->port || other->port))
+		ways |= MSG_WAY_SEALED;
+	return ways;
+}
+
 /* ---- the entry ---- */
 
+/* Offsets of what version 2 added; bits of WAYS are those of enum msg_way. */
+enum { WAYS = 23, PORT = 24, KEY = 26, NEXT_KEY = 58 };
+
 void
-ipam_put(const struct ipam_prefixes *p, uint8_t out[IPAM_VALUE_BYTES])
+ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w, uint8_t out[IPAM_VALUE_BYTES])
 {
 	out[0] = VERSION;
 	memcpy(out + 1, p->v4.base.ip + 12, 4);
 	out[5] = V4_BITS;
 	memcpy(out + 6, p->v6.base.ip, 16);
 	out[22] = V6_BITS;
+	out[WAYS] = (uint8_t)((w->plain ? MSG_WAY_PLAIN : 0) | (w->trusted ? MSG_WAY_TRUSTED : 0));
+	out[PORT] = (uint8_t)w->port;
+	out[PORT + 1] = (uint8_t)(w->port >> 8);
+	memcpy(out + KEY, w->key, MSG_KEY);
+	memcpy(out + NEXT_KEY, w->next_key, MSG_KEY);
+}
+
+/* RFC 1918, 6598, 4193: it becomes a route, so nothing that is not private. */
+static bool
+is_private(const uint8_t v4[4], uint8_t v6)
+{
+	return (v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xf0) == 16) ||
+		(v4[0] == 192 && v4[1] == 168) || (v4[0] == 100 && (v4[1] & 0xc0) == 64)) &&
+	       (v6 & 0xfe) == 0xfc;
+}
+
+static void
+take_ways(const uint8_t *at, struct ipam_ways *out)
+{
+	out->said = true;
+	out->plain = at[WAYS] & MSG_WAY_PLAIN;
+	out->trusted = at[WAYS] & MSG_WAY_TRUSTED;
+	out->port = (uint16_t)(at[PORT] | at[PORT + 1] << 8);
+	memcpy(out->key, at + KEY, MSG_KEY);
+	memcpy(out->next_key, at + NEXT_KEY, MSG_KEY);
 }
 
 bool
-ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out)
+ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out, struct ipam_ways *ways)
 {
 	static const uint8_t zero[16];
 	const uint8_t *at = value;
 
 	memset(out, 0, sizeof(*out));
-	if (bytes < IPAM_VALUE_BYTES || at[0] < VERSION || at[5] != V4_BITS || at[22] != V6_BITS ||
-	    at[4] != 0 || memcmp(at + 14, zero, 8) != 0)
-		return false;
-	/* Nothing that is not private: it becomes a route. RFC 1918, 6598, 4193. */
-	if (!(at[1] == 10 || (at[1] == 172 && (at[2] & 0xf0) == 16) ||
-	      (at[1] == 192 && at[2] == 168) || (at[1] == 100 && (at[2] & 0xc0) == 64)) ||
-	    (at[6] & 0xfe) != 0xfc)
+	memset(ways, 0, sizeof(*ways));
+	if (bytes < IPAM_VALUE_V1_BYTES || at[0] == 0 || at[5] != V4_BITS || at[22] != V6_BITS ||
+	    at[4] != 0 || memcmp(at + 14, zero, 8) != 0 || !is_private(at + 1, at[6]) ||
+	    (at[0] > 1 && bytes < IPAM_VALUE_BYTES))
 		return false;
 	out->v4.base.ip[10] = out->v4.base.ip[11] = 0xff;
 	memcpy(out->v4.base.ip + 12, at + 1, 4);
 	out->v4.bits = V4_MAPPED + V4_BITS;
 	memcpy(out->v6.base.ip, at + 6, 16);
 	out->v6.bits = V6_BITS;
+	if (at[0] > 1)
+		take_ways(at, ways);
 	return true;
 }

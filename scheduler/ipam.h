@@ -9,9 +9,12 @@
  * the other one takes a free one, when it has no containers yet, or is in trouble until it has
  * none. Prefixes of nodes that are dead or have left stay theirs: they come back with them.
  *
- * The value of the entry: 0 version u8 (1), 1 IPv4 base (4), 5 bits u8 (24), 6 IPv6 base (16), 22
- * bits u8 (64); a later version may add to its end.
- * No I/O, no clock. Threading: one owner.
+ * With the prefixes stands by which ways packets may come to them (docs/decisions/016).
+ *
+ * The value of the entry: 0 version u8 (2), 1 IPv4 base (4), 5 bits u8 (24), 6 IPv6 base (16), 22
+ * bits u8 (64); from version 2 on: 23 ways u8 (1 plain, 4 trusted: as enum msg_way), 24 port u16
+ * and 26 key (32) of its WireGuard, 58 the key that follows (32), little endian, zeros for what
+ * there is not; a later version may add to its end. No I/O, no clock. Threading: one owner.
  */
 
 #include <stdbool.h>
@@ -19,10 +22,12 @@
 #include <stdint.h>
 #include "base/addr.h"
 #include "base/map.h"
+#include "ring/msg_network.h"
 
 enum {
 	IPAM_NODES_MAX = 16384,
-	IPAM_VALUE_BYTES = 23,
+	IPAM_VALUE_BYTES = 90,
+	IPAM_VALUE_V1_BYTES = 23,
 };
 
 struct ipam_prefixes {
@@ -30,10 +35,21 @@ struct ipam_prefixes {
 	struct addr_prefix v6; /* /64 */
 };
 
+/* What else a node says of how it can be reached. */
+struct ipam_ways {
+	bool said;            /* false: it is of a version that says none of this */
+	bool plain;           /* it takes VXLAN */
+	bool trusted;         /* its `cluster.encrypt` is false */
+	uint16_t port;        /* of its WireGuard; 0: it is not to be sent to first */
+	uint8_t key[MSG_KEY]; /* zeros: it serves none */
+	uint8_t next_key[MSG_KEY];
+};
+
 struct ipam_node {
 	uint32_t node;
 	struct addr address; /* zero: not known; the port is without meaning */
 	struct ipam_prefixes prefixes;
+	struct ipam_ways ways;
 };
 
 struct ipam {
@@ -51,8 +67,8 @@ void ipam_fini(struct ipam *m);
 int ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
 	__attribute__((warn_unused_result));
 /* NULL: it says nothing (any more). */
-int ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes)
-	__attribute__((warn_unused_result));
+int ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes,
+	      const struct ipam_ways *ways) __attribute__((warn_unused_result));
 void ipam_forget(struct ipam *m, uint32_t node);
 void ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers);
 
@@ -69,8 +85,13 @@ enum ipam_verdict ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_
 /* Where packets for a node's containers go; NULL: not known, or its prefix is another one's. */
 const struct ipam_node *ipam_peer(const struct ipam *m, uint32_t node);
 
-void ipam_put(const struct ipam_prefixes *p, uint8_t out[IPAM_VALUE_BYTES]);
+/* Bits of enum msg_way: what both ends allow. Who says nothing of it is gone to as always: plain,
+ * if this end trusts the network. */
+uint32_t ipam_between(const struct ipam_ways *own, const struct ipam_ways *other);
+
+void ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w,
+	      uint8_t out[IPAM_VALUE_BYTES]);
 /* False: not what a node writes. */
-bool ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out);
+bool ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out, struct ipam_ways *ways);
 
 #endif

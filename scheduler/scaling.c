@@ -342,20 +342,16 @@ has_one(const struct model *m, const struct service *s, uint32_t node)
 }
 
 static void
-say_stranded(const struct model *m, const struct service *s, const struct scaling_waits *w,
-	     struct msg_reason *out)
+say_stranded(const struct service *s, const struct scaling_waits *w, struct msg_reason *out)
 {
 	struct err err = {0};
 
 	err_set(&err, ERR_LIMIT, "requests wait at %s, which reaches no replica of %s", w->names,
 		s->row.name);
-	if (m->config->cluster.encrypt)
-		err_why(&err, "traffic between nodes is not encrypted in this version, and "
-			      "cluster.encrypt is true: each node serves from its own replicas");
 	err_why(&err, "%s has as many replicas as it may (scale.max: %u)", s->row.name,
 		s->scaling->rule.max);
-	err_fix(&err, "let scale.max be larger, or, on a network that is trusted, cluster: "
-		      "{ encrypt: false } in the node.yaml of each node");
+	err_fix(&err,
+		"let scale.max be larger; zlayer status there says why it reaches no other node");
 	msg_reason_from(&err, out);
 }
 
@@ -386,7 +382,7 @@ serve_stranded(struct model *m, struct service *s)
 	}
 	if (s->row.desired >= x->rule.max) {
 		x->reason = MSG_SCALE_HELD;
-		say_stranded(m, s, &w, &x->held);
+		say_stranded(s, &w, &x->held);
 		return false;
 	}
 	if (!obey(m, s, &v))

@@ -188,6 +188,7 @@ wake(struct station *st, struct ring_reader *r)
 		break;
 	case ROLE_OVERLAY:
 		look(s, r, MSG_TABLE_PREFIX, sizeof(struct msg_prefix));
+		look(s, r, MSG_TABLE_SEALED, sizeof(struct msg_sealed));
 		break;
 	case ROLE_NODE:
 		look_at_node(s, r);

@@ -95,13 +95,17 @@ thing(const uint8_t *data, size_t bytes)
 static void
 addresses(const uint8_t *data, size_t bytes)
 {
-	struct ipam_prefixes p;
+	struct ipam_prefixes p, q;
+	struct ipam_ways w, v;
 	uint8_t again[IPAM_VALUE_BYTES];
 
-	if (!ipam_take(data, bytes, &p))
+	if (!ipam_take(data, bytes, &p, &w))
 		return;
-	ipam_put(&p, again);
-	assert(memcmp(again + 1, data + 1, sizeof(again) - 1) == 0);
+	ipam_put(&p, &w, again);
+	assert(memcmp(again + 1, data + 1, IPAM_VALUE_V1_BYTES - 1) == 0);
+	assert(ipam_take(again, sizeof(again), &q, &v) && memcmp(&p, &q, sizeof(p)) == 0);
+	assert(!w.said || memcmp(&w, &v, sizeof(w)) == 0);
+	(void)ipam_between(&w, &v);
 }
 
 static void

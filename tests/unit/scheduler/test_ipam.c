@@ -43,7 +43,7 @@ says(struct ipam *m, uint32_t node, unsigned third)
 	struct addr a = address(node);
 
 	assert_int_equal(ipam_address(m, node, &a), 0);
-	assert_int_equal(ipam_says(m, node, &p), 0);
+	assert_int_equal(ipam_says(m, node, &p, NULL), 0);
 }
 
 static void
@@ -157,7 +157,7 @@ test_full(void **state)
 	for (uint32_t i = 1; i <= 254; i++)
 		says(&m, i, i);
 	assert_int_equal(judge(&m), IPAM_FULL);
-	assert_int_equal(ipam_says(&m, 77, NULL), 0);
+	assert_int_equal(ipam_says(&m, 77, NULL, NULL), 0);
 	assert_int_equal(judge(&m), IPAM_CHANGE);
 	assert_int_equal(wish.base.ip[14], 77);
 	ipam_fini(&m);
@@ -167,25 +167,89 @@ static void
 test_value(void **state)
 {
 	struct ipam_prefixes p = prefixes(7), q;
+	struct ipam_ways none = {0}, w;
 	uint8_t value[IPAM_VALUE_BYTES + 1] = {0};
 
 	(void)state;
-	ipam_put(&p, value);
-	assert_true(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	ipam_put(&p, &none, value);
+	assert_true(ipam_take(value, IPAM_VALUE_BYTES, &q, &w));
 	assert_memory_equal(&p, &q, sizeof(p));
-	assert_true(ipam_take(value, sizeof(value), &q)); /* a later version's */
-	assert_false(ipam_take(value, IPAM_VALUE_BYTES - 1, &q));
+	assert_true(ipam_take(value, sizeof(value), &q, &w)); /* a later version's */
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES - 1, &q, &w));
 	value[1] = 8; /* 8.200.7.0/24 is somebody's */
-	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q, &w));
 	value[1] = 10;
 	value[4] = 1; /* a bit of a host */
-	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q, &w));
 	value[4] = 0;
 	value[5] = 8;
-	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q, &w));
 	value[5] = 24;
 	value[6] = 0x20; /* 2000::/3 */
-	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q));
+	assert_false(ipam_take(value, IPAM_VALUE_BYTES, &q, &w));
+}
+
+/* What the first version wrote is understood, and what the second writes by the first: it took the
+ * same bytes and asked for no more than these. */
+static void
+test_value_of_versions(void **state)
+{
+	struct ipam_prefixes p = prefixes(7), q;
+	struct ipam_ways is = {.said = true,
+			       .plain = true,
+			       .port = 9882,
+			       .key = {1, 2, 3},
+			       .next_key = {4, 5}},
+			 w;
+	uint8_t value[IPAM_VALUE_BYTES];
+
+	(void)state;
+	ipam_put(&p, &is, value);
+	assert_true(ipam_take(value, sizeof(value), &q, &w));
+	assert_memory_equal(&p, &q, sizeof(p));
+	assert_memory_equal(&is, &w, sizeof(w));
+	is.plain = false;
+	is.trusted = true;
+	ipam_put(&p, &is, value);
+	assert_true(ipam_take(value, sizeof(value), &q, &w));
+	assert_memory_equal(&is, &w, sizeof(w));
+	value[0] = 1;
+	assert_true(ipam_take(value, IPAM_VALUE_V1_BYTES, &q, &w));
+	assert_memory_equal(&p, &q, sizeof(p));
+	assert_false(w.said);
+	assert_false(ipam_take(value, IPAM_VALUE_V1_BYTES - 1, &q, &w));
+	value[0] = 0;
+	assert_false(ipam_take(value, sizeof(value), &q, &w));
+}
+
+static void
+test_ways(void **state)
+{
+	const struct ipam_ways old = {0};
+	const struct ipam_ways sealed = {.said = true, .plain = true, .port = 1, .key = {1}};
+	const struct ipam_ways hidden = {.said = true, .plain = true, .key = {2}};
+	const struct ipam_ways trusted = {
+		.said = true, .plain = true, .trusted = true, .port = 1, .key = {3}};
+	const struct ipam_ways no_vxlan = {.said = true, .trusted = true, .port = 1, .key = {4}};
+	const struct ipam_ways no_key = {.said = true, .plain = true, .trusted = true, .port = 1};
+	const uint32_t plain = MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
+
+	(void)state;
+	assert_int_equal(ipam_between(&sealed, &sealed), MSG_WAY_SEALED);
+	assert_int_equal(ipam_between(&trusted, &trusted), plain | MSG_WAY_SEALED);
+	/* One that does not trust the network is enough, at either end. */
+	assert_int_equal(ipam_between(&sealed, &trusted), MSG_WAY_SEALED);
+	assert_int_equal(ipam_between(&trusted, &sealed), MSG_WAY_SEALED);
+	assert_int_equal(ipam_between(&no_key, &sealed), 0);
+	assert_int_equal(ipam_between(&sealed, &no_key), 0);
+	assert_int_equal(ipam_between(&no_key, &trusted), plain);
+	assert_int_equal(ipam_between(&trusted, &no_vxlan), MSG_WAY_SEALED);
+	/* Somebody must be the first. */
+	assert_int_equal(ipam_between(&sealed, &hidden), MSG_WAY_SEALED);
+	assert_int_equal(ipam_between(&hidden, &hidden), 0);
+	/* Of an older version: as that one does it. */
+	assert_int_equal(ipam_between(&trusted, &old), plain);
+	assert_int_equal(ipam_between(&sealed, &old), 0);
 }
 
 static void
@@ -211,7 +275,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alone),     cmocka_unit_test(test_two_have_it),
 		cmocka_unit_test(test_many_come), cmocka_unit_test(test_full),
-		cmocka_unit_test(test_value),     cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_value),     cmocka_unit_test(test_value_of_versions),
+		cmocka_unit_test(test_ways),      cmocka_unit_test(test_no_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
