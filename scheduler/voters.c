@@ -57,39 +57,15 @@ voters_of_zone(const struct look *l, uint64_t zone)
 	return found;
 }
 
-/* Zones of the nodes that could be voters; counted up to the limit that matters. */
-static unsigned
-zones_able(const struct look *l, unsigned *nodes_out)
-{
-	uint64_t seen[VOTERS_MANY_ZONES];
-	unsigned zones = 0;
-
-	*nodes_out = 0;
-	for (size_t i = 0; i < l->count; i++) {
-		const struct voters_node *n = &l->nodes[i];
-		bool known = false;
-
-		if (!n->able || !n->live || n->removed)
-			continue;
-		++*nodes_out;
-		for (unsigned k = 0; k < zones; k++)
-			known |= seen[k] == n->zone;
-		if (!known && zones < VOTERS_MANY_ZONES)
-			seen[zones++] = n->zone;
-	}
-	return zones;
-}
-
 static unsigned
 wanted(const struct look *l)
 {
-	unsigned nodes;
-	unsigned zones = zones_able(l, &nodes);
+	unsigned able = 0;
 
-	if (nodes >= VOTERS_MANY_NODES && zones >= VOTERS_MANY_ZONES)
-		return VOTERS_MANY;
+	for (size_t i = 0; i < l->count; i++)
+		able += l->nodes[i].able && l->nodes[i].live && !l->nodes[i].removed;
 	/* What once was five is not made three again: that would be a removal without a cause. */
-	return l->out->voters > VOTERS_FEW ? VOTERS_MANY : VOTERS_FEW;
+	return able >= VOTERS_MANY || l->out->voters > VOTERS_FEW ? VOTERS_MANY : VOTERS_FEW;
 }
 
 /* A voter that should go: sent away before dead before drained, then by id. */

@@ -7,8 +7,8 @@
  * in, at most one change comes out. It remembers nothing, so any node may ask it, and after any
  * crash the next answer goes on from what etcd's list of members says.
  *
- *   - etcd begins when VOTERS_FEW nodes are able to run it; there are 3 voters, or 5 from
- *     VOTERS_MANY_NODES nodes in VOTERS_MANY_ZONES zones on;
+ *   - etcd begins when VOTERS_FEW nodes are able to run it; there are 3 voters, or 5 as soon as so
+ *     many nodes are able: so any one of three, and any two of five nodes may die;
  *   - a new member is a learner first and becomes a voter when it has caught up; one change at a
  *     time;
  *   - a voter that has been dead for long (VOTERS_REPLACE_MS) is replaced while a majority lives
@@ -31,8 +31,6 @@
 enum {
 	VOTERS_FEW = 3,
 	VOTERS_MANY = 5,
-	VOTERS_MANY_NODES = 7,          /* that are able; */
-	VOTERS_MANY_ZONES = 3,          /* in so many zones */
 	VOTERS_SETTLE_MS = 10000,       /* a node has been alive so long before it is chosen */
 	VOTERS_REPLACE_MS = 600000,     /* a voter has been dead so long, by default */
 	VOTERS_LEARN_MS = 300000,       /* a learner that has not caught up by then is given up */

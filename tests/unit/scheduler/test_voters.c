@@ -70,7 +70,7 @@ test_table(void **state)
 	expect("vLn", "", VOTERS_PROMOTE, 2, VOTERS_WHY_GROW);
 	expect("vvn", "", VOTERS_ADD, 3, VOTERS_WHY_GROW);
 	expect("vvv", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
-	expect("vvvnnn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvvn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
 	/* Dead: nothing for a while, then it goes, then another one is added. */
 	expect("vvwn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
 	expect("vvVn", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
@@ -95,11 +95,19 @@ test_table(void **state)
 	/* Learners that are of no use. */
 	expect("vvvL", "", VOTERS_REMOVE, 4, VOTERS_WHY_ENOUGH);
 	expect("vvx", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
-	/* Five from seven nodes in three zones on. */
-	expect("vvvnnnn", "abcabca", VOTERS_ADD, 4, VOTERS_WHY_GROW);
-	expect("vvvnnnn", "abababa", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	/* Five from five nodes on; who cannot, is dead or was sent away is none of them. */
+	expect("vvvnn", "aaaaa", VOTERS_ADD, 4, VOTERS_WHY_GROW);
+	expect("vvvn-", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvvnN", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvwnn", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvvLn", "", VOTERS_PROMOTE, 4, VOTERS_WHY_GROW);
+	expect("vvvLN", "", VOTERS_REMOVE, 4, VOTERS_WHY_ENOUGH);
+	expect("vvvvn", "", VOTERS_ADD, 5, VOTERS_WHY_GROW);
+	expect("vvvvN", "", VOTERS_REST, 0, VOTERS_WHY_NO_NODE);
 	expect("vvvvvnn", "abcabca", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
 	expect("vvvvv", "abcab", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvvww", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
+	expect("vvvVVn", "", VOTERS_REMOVE, 4, VOTERS_WHY_DEAD);
 	/* The zone with the fewest. */
 	expect("vvnn", "abab", VOTERS_ADD, 3, VOTERS_WHY_GROW);
 	expect("vvnn", "aaab", VOTERS_ADD, 4, VOTERS_WHY_GROW);
