@@ -11,13 +11,15 @@
 #include <string.h>
 #include "base/fd.h"
 #include "base/mem.h"
+#include "scheduler/news.h"
 
-enum { FDS_MAX = 2 };
+enum { FDS_MAX = 2, TRIES_MAX = 5 };
 
 /* Not begun yet. */
 struct waiting {
 	struct list link;
 	struct station_request q;
+	unsigned tries;
 	int fds[FDS_MAX];
 	size_t fds_count;
 	size_t bytes;
@@ -49,11 +51,15 @@ waiting_free(struct waiting *w)
 	mem_free(w);
 }
 
-/* It was refused because of what is over in a moment, and nothing was changed. */
+/* It was refused because of what is over in a moment, or another change came first: it is worked
+ * out again from what is there then. Nothing was changed. */
 static bool
 begin_again(struct intake *i, struct asked *a)
 {
-	if (!a->failed || a->err.kind != ERR_UNREACHABLE || !a->again || i->closing || !holds(i))
+	if (!a->failed || !a->again || i->closing)
+		return false;
+	if (!(a->err.kind == ERR_UNREACHABLE && holds(i)) &&
+	    !(a->r.overtaken && a->again->tries < TRIES_MAX))
 		return false;
 	list_init(&a->again->link);
 	list_push_front(&i->waiting, &a->again->link);
@@ -140,7 +146,7 @@ copy(const struct station_request *q, const void *body, size_t bytes, const int 
 
 static void
 begin(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
-      const int *fds, size_t count)
+      const int *fds, size_t count, unsigned tries)
 {
 	struct asked *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
 	struct err err = {0};
@@ -153,8 +159,13 @@ begin(struct intake *i, const struct station_request *q, const void *body, size_
 	a->i = i;
 	a->q = *q;
 	a->r.done = ended;
-	if (i->out.holds)
+	/* What others have changed is on this machine, and perhaps not in memory yet. */
+	if (model_is_shared(i->m)) {
+		news_read(i->m);
 		a->again = copy(q, body, bytes, fds, count, &err);
+	}
+	if (a->again)
+		a->again->tries = tries + 1;
 	request_change(i->m, q->op, body, bytes, fds, count, &a->r);
 	answer_ended(i);
 }
@@ -207,7 +218,7 @@ intake_take(struct intake *i, const struct station_request *q, const void *body,
 	struct err err = {0};
 
 	if (!must_wait(i))
-		begin(i, q, body, bytes, fds, count);
+		begin(i, q, body, bytes, fds, count, 0);
 	else if (keep(i, q, body, bytes, fds, count, &err) < 0)
 		i->out.answer(i->out.arg, q, &err, NULL, 0);
 }
@@ -238,7 +249,7 @@ intake_run(struct intake *i, uint64_t now_ns)
 	while (i->count && !store_busy(i->m->store) && !holds(i)) {
 		struct waiting *w = container_of(i->waiting.next, struct waiting, link);
 
-		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count);
+		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count, w->tries);
 		drop(i, w);
 	}
 }

@@ -8,6 +8,7 @@
  * transaction after the other: what is asked for meanwhile waits in its order, until its deadline.
  * A store that cannot be changed now makes nobody wait: the request is refused at once, unless it
  * is known to be different in a moment (`holds`); one that was refused in that moment waits, too.
+ * One that another node's change came before is begun again, some times.
  * Threading: the loop's.
  */
 

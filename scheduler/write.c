@@ -106,6 +106,7 @@ ended(void *arg, const struct err *why)
 	if (why) {
 		err = *why;
 		err_where(&err, "%s", w->name);
+		r->overtaken = why->kind == ERR_CONFLICT;
 	} else {
 		news_own(w->m, w->deployment);
 		tell(w);

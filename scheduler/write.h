@@ -20,6 +20,8 @@ struct request {
 		struct msg_apply_answer applied;
 		struct msg_target_answer target;
 	} answer;
+	/* It failed because another change came first; asked for again it may succeed. */
+	bool overtaken;
 	/* Once: err NULL: answer is filled in. May free the request. */
 	void (*done)(struct request *r, const struct err *err);
 };

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "scheduler/intake.h"
 #include "scheduler/news.h"
+#include "scheduler/news.h"
 #include "scheduler/save.h"
 #include "tests/support/shared_world.h"
 #include "tests/support/sweep.h"
@@ -163,6 +164,8 @@ test_requests_wait_for_their_turn(void **state)
 	ask_scale(&i, 5, 2);
 	ask_scale(&i, 6, 3);
 	ask_scale(&i, 7, 4);
+	if (got.bad)
+		print_error("%s %s\n", got.err.what, got.err.whys ? got.err.why[0] : "");
 	assert_int_equal(got.good + got.bad, 0);
 	assert_int_equal(intake_due_ns(&i), 60);
 	intake_run(&i, 1);
@@ -229,6 +232,100 @@ test_a_request_that_finds_no_memory(void **state)
 	shared_world_deliver(&s);
 	intake_run(&i, 1);
 	assert_int_equal(got.good, 1);
+	shared_world_end(&s);
+}
+
+static void
+touched(void *arg, const struct err *err)
+{
+	*(bool *)arg = !err;
+}
+
+/* As a conductor may write at any moment. */
+static void
+touch(struct shared_world *s, unsigned n, bool *done)
+{
+	struct store_deployment row = shop(s, n)->row;
+	struct store *store = model_of(s, n)->store;
+	struct err err = {0};
+
+	*done = false;
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put(store, STORE_DEPLOYMENT, &row, &err), 0);
+	store_submit(store, touched, done);
+}
+
+/* Another node's change is kept first, or has come and was not read yet: it is worked out again,
+ * and whoever asked notices nothing. */
+static void
+test_who_was_overtaken_begins_again(void **state)
+{
+	struct answers got = {0};
+	struct shared_world s;
+	struct intake i;
+	bool done;
+
+	(void)state;
+	shared_world_begin(&s);
+	deploy(&s, 0, "web:1", 1);
+	intake_init(&i, model_of(&s, 0), &(struct intake_out){&got, count_pass, count_answer});
+	touch(&s, 1, &done);
+	ask_scale(&i, 7, 3);
+	assert_true(shared_step(&s.nodes[1]) && done);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	assert_int_equal(got.good + got.bad, 0);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	assert_int_equal(got.good, 1);
+	shared_world_pass(&s, 30);
+	assert_int_equal(replicas(&s, 0) + replicas(&s, 1), 3);
+	touch(&s, 1, &done);
+	shared_world_deliver(&s);
+	assert_true(done);
+	ask_scale(&i, 8, 2);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	assert_int_equal(got.good, 2);
+	assert_int_equal(got.bad, 0);
+	shared_world_pass(&s, 30);
+	assert_int_equal(replicas(&s, 0) + replicas(&s, 1), 2);
+	same(&s);
+	intake_close(&i);
+	shared_world_end(&s);
+}
+
+/* Not for ever: others that always come first. */
+static void
+test_who_is_always_overtaken_is_told(void **state)
+{
+	struct answers got = {0};
+	struct shared_world s;
+	struct intake i;
+	unsigned times = 0;
+	bool done;
+
+	(void)state;
+	shared_world_begin(&s);
+	deploy(&s, 0, "web:1", 1);
+	intake_init(&i, model_of(&s, 0), &(struct intake_out){&got, count_pass, count_answer});
+	touch(&s, 1, &done);
+	ask_scale(&i, 7, 3);
+	for (; got.bad == 0 && times < 20; times++) {
+		assert_true(shared_step(&s.nodes[1]));
+		shared_world_deliver(&s);
+		assert_int_equal(got.good, 0);
+		news_all(model_of(&s, 1)); /* its own is no news */
+		touch(&s, 1, &done);
+		intake_run(&i, 1);
+	}
+	assert_int_equal(times, 5);
+	assert_int_equal(got.err.kind, ERR_CONFLICT);
+	shared_world_deliver(&s);
+	news_all(model_of(&s, 1));
+	shared_world_pass(&s, 30);
+	same(&s);
+	intake_close(&i);
 	shared_world_end(&s);
 }
 
@@ -763,6 +860,8 @@ main(void)
 		cmocka_unit_test(test_an_answer_comes_when_it_is_kept),
 		cmocka_unit_test(test_requests_wait_for_their_turn),
 		cmocka_unit_test(test_a_request_that_finds_no_memory),
+		cmocka_unit_test(test_who_was_overtaken_begins_again),
+		cmocka_unit_test(test_who_is_always_overtaken_is_told),
 		cmocka_unit_test(test_nobody_waits_for_a_store_that_is_away),
 		cmocka_unit_test(test_a_transaction_at_the_end),
 		cmocka_unit_test(test_every_node_can_be_asked),
