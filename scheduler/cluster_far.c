@@ -35,6 +35,7 @@ enum {
 	SERVES_OF_NODE_MAX = 64,
 	RUNTIME_MS = 8000,
 	EVENTS_WAIT_MS = 8000, /* less than FAR_LINE_FIRST_MS */
+	EVENTS_NOW_MS = 4000,  /* for those that there are: a list of all waits for the last node */
 	WAITS_MAX = 64,        /* for events, of all serves */
 	WAITS_OF_NODE_MAX = 16,
 	WHY_ROWS_MAX = 1024,
@@ -113,6 +114,7 @@ struct ask {
 	uint64_t service; /* of a WHY; else 0 */
 	bool run;         /* of a RUN */
 	bool events;      /* of an EVENTS */
+	bool waits;       /* of one that is answered when there are some */
 	int stream;       /* -1: handed over, or none */
 	struct buf call;
 };
@@ -289,6 +291,8 @@ connect_to(struct cluster *c, struct ask *a, struct err *err)
 		return no_way(n, a->node, err);
 	if (far_line_new(station_loop(c->st), false, n->row.name, &ask_calls, a, &a->line, err) < 0)
 		return -1;
+	if (a->events && !a->waits)
+		far_line_patience(a->line, EVENTS_NOW_MS);
 	if (channel_connect(station_loop(c->st), c->rules, &address, a->node, CHANNEL_CALL,
 			    &far_line_channel_calls, a->line, &channel, err) == 0) {
 		far_line_channel(a->line, channel);
@@ -315,6 +319,7 @@ cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t nod
 	a->service = call->what == FAR_WHY ? call->service : 0;
 	a->run = call->what == FAR_RUN;
 	a->events = call->what == FAR_EVENTS;
+	a->waits = call->wait;
 	list_init(&a->link);
 	list_push(&c->asks, &a->link);
 	c->asks_count++;

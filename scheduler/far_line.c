@@ -48,7 +48,7 @@ struct far_line {
 	struct buf wire;         /* of the channel, no whole frame yet */
 	struct buf in;           /* of the stream, no whole frame yet */
 	struct buf to, sending;  /* to the stream */
-	uint64_t begun_ms, heard_ms, said_ms;
+	uint64_t begun_ms, heard_ms, said_ms, first_ms;
 };
 
 /* ---- ends ---- */
@@ -518,7 +518,7 @@ tick(uv_timer_t *timer)
 
 	if (!l->channel)
 		return;
-	if (!l->heard_first && now - l->begun_ms > FAR_LINE_FIRST_MS) {
+	if (!l->heard_first && now - l->begun_ms > l->first_ms) {
 		broken_because(l, ERR_TIMEOUT, "it did not answer in time");
 		return;
 	}
@@ -555,10 +555,17 @@ far_line_new(uv_loop_t *loop, bool serves, const char *who, const struct far_lin
 	uv_timer_init(loop, &l->timer);
 	l->timer.data = l;
 	l->handles = 1;
+	l->first_ms = FAR_LINE_FIRST_MS;
 	l->begun_ms = l->heard_ms = l->said_ms = uv_now(loop);
 	uv_timer_start(&l->timer, tick, TICK_MS, TICK_MS);
 	*out = l;
 	return 0;
+}
+
+void
+far_line_patience(struct far_line *l, uint64_t first_ms)
+{
+	l->first_ms = first_ms;
 }
 
 void

@@ -24,7 +24,7 @@
 
 enum {
 	FAR_LINE_HIGH = 256 << 10,
-	FAR_LINE_FIRST_MS = 12000, /* to the first frame of the other side */
+	FAR_LINE_FIRST_MS = 12000, /* to the first frame of the other side, by default */
 	FAR_LINE_ALIVE_MS = 3000,
 	FAR_LINE_SILENT_MS = 10000,
 };
@@ -48,6 +48,8 @@ int far_line_new(uv_loop_t *loop, bool serves, const char *who, const struct far
 /* Its channel, for channel_connect or channel_give; then far_line_channel says which it is. */
 extern const struct channel_calls far_line_channel_calls;
 void far_line_channel(struct far_line *l, struct channel *c);
+/* The first frame is waited for so long. */
+void far_line_patience(struct far_line *l, uint64_t first_ms);
 /* False: the line has ended, and `ended` was called. */
 bool far_line_send(struct far_line *l, const struct buf *frame);
 /* What passes from now on. fd, a stream socket, is taken in every case; on failure the line can

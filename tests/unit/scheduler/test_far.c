@@ -787,6 +787,32 @@ test_answers_that_cannot_be_written(void **state)
 	}
 }
 
+/* Nobody answers: who does not want to wait for long is told first. */
+static void
+test_patience(void **state)
+{
+	struct side patient = {.user = -1};
+	struct err err = {0};
+	struct channel *c;
+	struct scene s;
+
+	(void)state;
+	begin(&s);
+	uv_poll_stop(&s.listener);
+	far_line_patience(s.asks.line, 0);
+	assert_int_equal(
+		far_line_new(&s.st.loop, false, "edge-1", &asks, &patient, &patient.line, &err), 0);
+	assert_int_equal(channel_connect(&s.st.loop, s.b.rules, &s.address, 1, CHANNEL_CALL,
+					 &far_line_channel_calls, patient.line, &c, &err),
+			 0);
+	far_line_channel(patient.line, c);
+	WAIT(&s, s.asks.ended);
+	assert_int_equal(s.asks.why.kind, ERR_TIMEOUT);
+	assert_false(patient.ended);
+	far_line_end(patient.line);
+	finish(&s);
+}
+
 static void
 test_memory_fails(void **state)
 {
@@ -836,6 +862,7 @@ main(void)
 		cmocka_unit_test(test_a_refusal),
 		cmocka_unit_test(test_a_hostile_node),
 		cmocka_unit_test(test_answers_that_cannot_be_written),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_memory_fails),
 	};
 	struct err err = {0};
