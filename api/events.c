@@ -325,27 +325,41 @@ ask_all(struct call *call, uint32_t limit)
 
 /* ---- one, or all ---- */
 
+/* Another node that is asked for those above its newest takes the id for one of another life, and
+ * gives what it has: as a stream wants it, and a list does not. */
+static size_t
+first_above(const struct msg_event *events, size_t count, uint64_t since)
+{
+	size_t i = 0;
+
+	while (i < count && events[i].id <= since)
+		i++;
+	return i;
+}
+
 /* Of one node, whose name is kept where a parameter would be. */
 static void
 one_answered(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	struct buf page, b;
 	struct json j;
+	uint64_t since = 0;
 
 	(void)body, (void)bytes;
 	buf_init(&page, MEM_API, EVENTS_MAX * sizeof(struct msg_event));
-	bool good = events_read(fds, count, &page);
+	bool good =
+		events_read(fds, count, &page) && call_query_u64(call, "since", INT64_MAX, &since);
 	if (call_answer_begin(call, "scheduler", good, ANSWER_MAX, &b, &j)) {
 		const struct msg_event *events = (const void *)page.data;
-		size_t n = page.length / sizeof(*events);
+		size_t n = page.length / sizeof(*events), first = first_above(events, n, since);
 
 		json_array(&j, "items");
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = first; i < n; i++)
 			view_event(&j, call->param[0], &events[i]);
 		json_end(&j);
 		json_array(&j, "away");
 		json_end(&j);
-		json_u64(&j, "newest", n ? events[n - 1].id : 0);
+		json_u64(&j, "newest", n > first ? events[n - 1].id : 0);
 		json_end(&j);
 		call_json(call, 200, NULL, &b);
 	}

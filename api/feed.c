@@ -7,7 +7,8 @@
  * more are told as an event "lost".
  *
  * The stream of an operation has three kinds of messages: "operation" and "replica" (how it is now,
- * whenever that changes, without an id) and "event" (with one); "result" ends it.
+ * whenever that changes, without an id) and "event" (with one); "result" ends it. The stream of an
+ * operation that is so old that it is forgotten ends without.
  */
 #include "api/feed.h"
 
@@ -357,8 +358,13 @@ send_rows(struct feed *f)
 	struct rows rows;
 	bool all = true;
 
-	if (!f->dirty || !o)
+	if (!f->dirty)
 		return true;
+	if (!o) {
+		/* Forgotten, unless all rows are only on their way. */
+		f->dirty = !rows_whole(f->call->server, ROLE_SCHEDULER);
+		return true;
+	}
 	text_ncopy(f->deployment, sizeof(f->deployment), o->deployment_name,
 		   strnlen(o->deployment_name, sizeof(o->deployment_name) - 1));
 	send_operation(f, o, "operation");

@@ -32,7 +32,7 @@
 #include "base/text.h"
 #include "base/world.h"
 
-enum { REPLICA = 77, OPERATION = 5 };
+enum { REPLICA = 77, OPERATION = 5, OPERATION_LONG };
 
 struct rig_control *rig_control;
 
@@ -88,16 +88,16 @@ emit(struct station *st)
 }
 
 static void
-set_operation(struct station *st, uint32_t state)
+set_operation(struct station *st, uint64_t id, uint32_t state)
 {
-	struct msg_operation o = {.id = OPERATION, .deployment = 1, .kind = MSG_OPERATION_DEPLOY};
+	struct msg_operation o = {.id = id, .deployment = 1, .kind = MSG_OPERATION_DEPLOY};
 
 	o.state = state;
 	o.revision = 2;
 	o.previous_revision = 1;
 	o.started_wall_ns = 1;
 	text_copy(o.deployment_name, sizeof(o.deployment_name), "shop");
-	ring_table_set(station_writer(st), MSG_TABLE_OPERATION, OPERATION, &o, NULL);
+	ring_table_set(station_writer(st), MSG_TABLE_OPERATION, id, &o, NULL);
 	station_kick(st);
 }
 
@@ -130,17 +130,21 @@ make_cluster(struct ring_writer *w)
 	ring_table_set(w, MSG_TABLE_MEMBER, 20, &m, NULL);
 }
 
-/* Until it has heard everything. */
+/* Until it has heard everything; and what it is to forget. */
 static void
 look_around(uv_timer_t *timer)
 {
+	static bool heard;
 	struct station *st = timer->data;
 
-	if (atomic_load(&rig_control->listens))
-		return;
-	make_cluster(station_writer(st));
-	station_kick(st);
-	uv_timer_stop(timer);
+	if (!heard && !atomic_load(&rig_control->listens)) {
+		heard = true;
+		make_cluster(station_writer(st));
+		station_kick(st);
+	}
+	if (atomic_load(&rig_control->forgets) &&
+	    ring_table_remove(station_writer(st), MSG_TABLE_OPERATION, OPERATION_LONG))
+		station_kick(st);
 }
 
 static int
@@ -176,7 +180,8 @@ scheduler_start(struct station *st, struct err *err)
 	uv_timer_start(&listens, look_around, 1, 1);
 	for (int i = 0; i < 3; i++)
 		emit(st);
-	set_operation(st, MSG_OPERATION_DONE);
+	set_operation(st, OPERATION, MSG_OPERATION_DONE);
+	set_operation(st, OPERATION_LONG, MSG_OPERATION_RUNNING);
 	return 0;
 }
 

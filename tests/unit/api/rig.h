@@ -17,6 +17,7 @@ struct rig_control {
 	pid_t api;
 	atomic_bool listens; /* the scheduler has not heard everything */
 	atomic_bool away;    /* edge-2 cannot be asked */
+	atomic_bool forgets; /* operation 6, which is under way until then */
 	uint64_t hold_ms;
 };
 

@@ -203,6 +203,44 @@ test_streams(void **state)
 	assert_true(rig_has("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
+/* Adds to the last answer until that is there, or the end; false: it was the end. */
+static bool
+read_on(int fd, const char *until)
+{
+	size_t length = strlen(rig_answer);
+	ssize_t n;
+
+	while (!rig_has(until)) {
+		n = recv(fd, rig_answer + length, sizeof(rig_answer) - 1 - length, 0);
+		assert_true(n >= 0);
+		if (n == 0)
+			return false;
+		length += (size_t)n;
+		rig_answer[length] = 0;
+	}
+	return true;
+}
+
+/* So old that it is not kept any more: nobody waits for its end. */
+static void
+test_a_stream_of_what_is_forgotten(void **state)
+{
+	static const char stream[] = "GET /v1/operations/6/stream HTTP/1.1\r\nhost: x\r\n"
+				     "connection: close\r\n\r\n";
+	int fd;
+
+	(void)state;
+	rig_wait_ready();
+	fd = rig_dial();
+	rig_answer[0] = 0;
+	assert_int_equal(send(fd, stream, strlen(stream), MSG_NOSIGNAL), (ssize_t)strlen(stream));
+	assert_true(read_on(fd, "event: operation\n"));
+	atomic_store(&rig_control->forgets, true);
+	assert_false(read_on(fd, "event: result\n"));
+	close(fd);
+	assert_int_equal(rig_ask("GET", "/v1/operations/6/stream", "", NULL), 404);
+}
+
 static bool
 in_order(const char *const *texts, size_t count)
 {
@@ -245,6 +283,10 @@ test_events_of_all_nodes(void **state)
 	assert_true(rig_has("\"id\":3,") && !rig_has("edge-2"));
 	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2", "", NULL), 200);
 	assert_true(rig_has("\"newest\":42") && !rig_has("edge-1"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2&since=41", "", NULL), 200);
+	assert_true(rig_has("\"newest\":42") && rig_has("\"id\":42,") && !rig_has("\"id\":41,"));
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2&since=42", "", NULL), 200);
+	assert_true(rig_has("\"items\":[]") && rig_has("\"newest\":0"));
 	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-3", "", NULL), 404);
 	/* As they come. */
 	assert_int_equal(rig_talk(late, strlen(late), "\"id\":42,"), 200);
@@ -465,6 +507,7 @@ main(void)
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_a_stream_of_what_is_forgotten),
 		cmocka_unit_test(test_events_of_all_nodes),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_cluster),
