@@ -98,6 +98,18 @@ def test_tickets():
         d.cli("rm", "shop", "--yes")
         d.cli("join", "-", input=answer["ticket"])
         c.wait_all_ready()
+        # Open: one that was used up is good again; no other word is.
+        d.cli("leave", "--yes")
+        wait_for(lambda: d.ready() and d.cluster()["self"] is None, "it goes on alone")
+        r = d.cli("join", "-", input=ticket, status=None)
+        check(r.returncode not in (0, 8), r.returncode, r.stderr)
+        a.cli("cluster", "admission", "open")
+        wait_for(lambda: b.cluster()["admission"] == "open", "all know it")
+        other = ticket[:-8] + ("A" if ticket[-8] != "A" else "B") + ticket[-7:]
+        r = d.cli("join", "-", input=other, status=None)
+        check(r.returncode not in (0, 8), r.returncode, r.stderr)
+        d.cli("join", "-", input=ticket)
+        c.wait_all_ready()
         for node in c.nodes:
             log = open(node.log).read()
             check(ticket not in log and answer["ticket"] not in log, "a ticket is in the log")

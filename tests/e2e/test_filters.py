@@ -73,6 +73,92 @@ def test_devices():
             wait_for(lambda node=node: reasons(node) == want, f"{node.label} says why")
 
 
+def of(node, deployment):
+    return sorted(where for _, where, state in node.replicas(deployment) if state == "ready")
+
+
+def test_a_node_for_itself():
+    """node.mode: one that finds no node says why of each, and goes to the next one that joins; nothing else moves for it."""
+    with Cluster(4, join=False) as c:
+        c.join(*c[1:3])
+        c.off.add(c[3])
+        c.wait_all_ready()
+        images(c)
+        deploy(c[0], "    node: { mode: dedicated }", replicas=4)
+        wait_for(lambda: of(c[0], "shop") == ["edge-1", "edge-2", "edge-3"], "one on each of three nodes")
+        want = {n.label: "has a replica of web already (node.mode dedicated)" for n in c.running()}
+        for node in c.running():
+            wait_for(lambda node=node: reasons(node) == want, f"{node.label} says why")
+            check("node.mode dedicated" in node.cli("explain", "shop/web", status=None).stdout, "explain says it, too")
+        before = {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"] if r["state"] == "ready"}
+        c.off.discard(c[3])
+        c.join(c[3])
+        c.wait_all_ready()
+        ready(c[3], 4, {"edge-1", "edge-2", "edge-3", "edge-4"})
+        check(before <= {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"]}, "one has moved")
+        # Who wants a node for itself finds none where others are, and is found by nobody where it is.
+        alone = service(deployment="solo", host="solo.test", extra="    node: { mode: exclusive }")
+        c[1].cli("deploy", "--detach", "-", input=alone)
+        answer = "/v1/services/solo/web/nodes"
+
+        def why(node):
+            return {i["node"]: i["why"] for i in node.get(answer)["items"] if i["why"]}
+        occupied = {n.label: "runs others, and web wants a node for itself" for n in c.nodes}
+        wait_for(lambda: not of(c[1], "solo") and why(c[1]) == occupied, "all are occupied")
+        c[2].cli("scale", "shop/web=3", "--force")
+        wait_for(lambda: len(of(c[0], "solo")) == 1, "the one that is free is its own")
+        where, = of(c[0], "solo")
+        equal(sorted([where, *of(c[0], "shop")]), [n.label for n in c.nodes])
+        c[3].cli("scale", "shop/web=4", "--force", "--detach", status=None)
+        want = {n.label: "has a replica of web already (node.mode dedicated)" for n in c.nodes if n.label != where} | \
+            {where: "runs a service that has the node for itself"}
+        wait_for(lambda: reasons(c[0]) == want, lambda: f"nobody takes the fourth: {reasons(c[0])}")
+
+
+def test_room():
+    """What is reserved on a node is not given twice, whoever asks; the first that leaves makes room for who waits."""
+    with Cluster(2) as c:
+        images(c)
+        mib = c[0].nodes()["edge-1"]["memory_bytes"] * 6 // 10 >> 20
+        large = f"    resources: {{ memory: {mib}Mi }}"
+        deploy(c[0], large, replicas=3)
+        wait_for(lambda: of(c[1], "shop") == ["edge-1", "edge-2"], "one on each of two nodes")
+        for node in c.nodes:
+            wait_for(lambda node=node: len(reasons(node) or {}) == 2 and all(w.startswith("needs memory") and "short" in w
+                                                                            for w in reasons(node).values()), f"{node.label} says why")
+        c[1].cli("deploy", "--detach", "-", input=service(deployment="more", host="more.test", extra=large))
+        wait_for(lambda: {i["node"] for i in c[1].get("/v1/services/more/web/nodes")["items"] if "needs memory" in i["why"]} ==
+                 {"edge-1", "edge-2"}, "another one waits, too")
+        c[0].cli("rm", "shop", "--yes")
+        wait_for(lambda: len(of(c[0], "more")) == 1, "it has its room", seconds=90)
+
+
+def test_zones_and_taints():
+    """node.spread: zone makes up for zones of different size; a taint sends away all who do not tolerate it, one at a time."""
+    with Cluster(3, zones=2) as c:  # edge-2 is alone in its zone
+        images(c)
+        deploy(c[0], "    node: { spread: zone }", replicas=6)
+        ready(c[1], 6)
+        equal(of(c[1], "shop").count("edge-2"), 3, of(c[1], "shop"))
+        gone(c)
+        deploy(c[1], "", replicas=6)
+        ready(c[0], 6)
+        equal([of(c[0], "shop").count(n.label) for n in c.nodes], [2, 2, 2])
+        stay = {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"] if r["node"] != "edge-2"}
+        c[2].cli("node", "taint", "edge-2", "only=db")
+        for node in c.nodes:
+            ready(node, 6, {"edge-1", "edge-3"})
+        check(stay <= {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"]}, "others have moved")
+        # Without it nothing goes back: there is no cause.
+        before = {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"]}
+        c[2].cli("node", "taint", "edge-2", "only-")
+        wait_for(lambda: not c[0].nodes()["edge-2"]["taints"], "it is free")
+        c[0].cli("scale", "shop/web=7", "--force")
+        ready(c[1], 7)
+        after = {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"]}
+        check(before <= after and {where for _, where in after - before} == {"edge-2"}, before, after)
+
+
 def test_a_volume_keeps_its_node():
     with Cluster(2) as c:
         images(c)

@@ -3,9 +3,10 @@
 
 import subprocess
 
+import wreck
 import zl
 from cluster import Cluster
-from zl import check, equal, run, service, wait_for
+from zl import check, equal, run, service, stays, wait_for
 
 
 def ready(node, count, where=None):
@@ -131,6 +132,50 @@ def test_every_node_serves():
             wait_for(lambda node=node: answer(node) == "200", f"{node.label} serves again")
         for _ in range(10):
             equal([answer(n) for n in left], ["200", "200"])
+
+
+DB = ('    command: { entrypoint: ["/bin/sh", "-c", "echo 503 > /tmp/health; exec /bin/server"] }\n'
+      "    node: { selector: { labels: { on: db } } }\n")
+
+
+def test_depends_and_health_over_nodes():
+    """A service waits for one of another node; what is unhealthy on a node is given nothing by any of them, and names leave it out."""
+    with Cluster(2) as c:
+        images(c)
+        c[0].cli("node", "label", "edge-1", "on=db")
+        web = service(replicas=2, extra="    depends: [ { service: db, condition: healthy, timeout: 120s } ]\n")
+        text = service(name="db", host="db.test", extra=DB) + web[web.index("  web:"):]
+        c[1].cli("deploy", "--detach", "-", input=text)
+
+        def there(node):
+            return {name for name, _, _ in node.replicas("shop")}
+        wait_for(lambda: "shop/db.1" in there(c[1]), "db is begun")
+        wait_for(lambda: c.told("depends.waiting"), "web waits, and that is told")
+        stays(lambda: there(c[1]) == {"shop/db.1"}, "web waits", 3)
+        # Its node's command comes from the other one.
+        wait_for(lambda: c[1].cli("exec", "shop/db.1", "--", "sh", "-c", "echo 200 > /tmp/health", status=None).returncode == 0, "it is told")
+        for node in c.nodes:
+            wait_for(lambda node=node: of_service(node, "web") == {"edge-1": "ready", "edge-2": "ready"}, f"{node.label}: one on each")
+            wait_for(lambda node=node: len(names(node)) == 2, f"{node.label} names both")
+            wait_for(lambda node=node: answer(node) == "200", f"{node.label} serves")
+        sick = next(name for name, where, _ in c[0].replicas("shop/web") if where == "edge-2")
+        c[0].cli("exec", sick, "--", "sh", "-c", "echo 503 > /tmp/health")
+        for node in c.nodes:
+            wait_for(lambda node=node: len(names(node)) == 1, f"{node.label} names one")
+        wait_for(lambda: [answer(n) for n in c.nodes] == ["200", "200"], "both serve")
+        # It answers its own /health with 503: nobody is sent there.
+        equal([answer(n) for n in c.nodes * 10], ["200"] * 20)
+        wait_for(lambda: c[0].cli("exec", sick, "--", "sh", "-c", "echo 200 > /tmp/health", status=None).returncode == 0, "it is told")
+        for node in c.nodes:
+            wait_for(lambda node=node: len(names(node)) == 2, f"{node.label} names both again")
+
+
+def of_service(node, name):
+    return {where: state for _, where, state in node.replicas(f"shop/{name}")}
+
+
+def names(node):
+    return wreck.resolve(node, "web.shop.zlayer.internal") or []
 
 
 if __name__ == "__main__":
