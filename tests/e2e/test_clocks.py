@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wall clocks that jump, and machines that were off for longer than their certificates are good: tests/support/clock.c is the
+wall clock of each node, and what only goes forward goes on as it is."""
+
+import contextlib
+import os
+import struct
+import subprocess
+import tempfile
+
+import zl
+from cluster import Cluster
+from test_unique import beating, beats, lives, spread
+from wreck import Load, agreed, begin, restarts
+from zl import BUILD, Skip, check, equal, run, service, stays, wait_for
+
+LIBRARY = os.path.join(BUILD, "tests", "e2e", "libclock.so")
+FOLDER = "/etc/zlayer-e2e-clocks"
+HOUR_S, DAY_S = 3600, 86400
+LONGER_THAN_A_LEASE_S = 12
+
+
+@contextlib.contextmanager
+def clocks():
+    """Before the first node starts: from then on each of them has a clock of its own."""
+    if "libasan" in run("ldd", zl.PROGRAM).stdout:
+        raise Skip("the sanitizer wants to be loaded before any other library")
+    with tempfile.TemporaryDirectory() as top:
+        run("mount", "-t", "tmpfs", "clocks", top)
+        for name in ("upper", "work"):
+            os.mkdir(os.path.join(top, name), 0o755)
+        run("mount", "-t", "overlay", "clocks", "-o", f"lowerdir=/etc,upperdir={top}/upper,workdir={top}/work", "/etc")
+        try:
+            os.mkdir(FOLDER, 0o755)
+            with open("/etc/ld.so.preload", "w") as f:
+                f.write(LIBRARY + "\n")
+            yield
+        finally:
+            os.unlink("/etc/ld.so.preload")
+            run("umount", "-l", "/etc")
+            run("umount", "-l", top)
+
+
+def set_clocks(nodes, seconds):
+    for node in nodes:
+        path = os.path.join(FOLDER, node.name)
+        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
+            f.write(struct.pack("=q", seconds * 10 ** 9))
+        os.chmod(path, 0o644)
+
+
+class Clocks(Cluster):
+    """Its nodes have clocks from the first moment on."""
+
+    def add(self, number):
+        super().add(number)
+        set_clocks(self.nodes[-1:], 0)
+
+
+def at(node, *command):
+    """What a program in that node's cgroup gets."""
+    return run("sh", "-c", f'echo $$ >"$(find /sys/fs/cgroup -path "*/zlayer/{node.name}/*" -name cgroup.procs | head -n 1)" && '
+               'exec "$@"', "sh", *command).stdout
+
+
+def until_s(node):
+    """When its certificate ends."""
+    with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
+        return subprocess.run(["date", "-ud", node.cluster()["certificate_not_after"], "+%s"], capture_output=True, text=True).stdout
+    return ""
+
+
+def test_jumps():
+    """An hour ahead, and behind, and back: of a node, and of the one that takes the changes. Nothing moves, nothing lives twice."""
+    with clocks(), beats() as folder, Clocks(3) as c:
+        begin(c, 3)
+        with Load(c[0]) as load:
+            before = restarts(c[0])
+            for node in (c[2], c[0]):
+                for seconds in (HOUR_S, -HOUR_S // 2, 0):
+                    goals = [n.heard("ack") + 6 for n in c.nodes]
+                    with load.fault(f"{node.label}'s clock set to {seconds} s ahead"):
+                        set_clocks([node], seconds)
+
+                        def nobody_is_lost():
+                            check(all("unreachable" not in {m["state"] for m in n.nodes().values()} for n in c.nodes))
+                            return all(n.heard("ack") >= goal for n, goal in zip(c.nodes, goals))
+                        wait_for(nobody_is_lost, "probes go on")
+                    equal(restarts(c[0]), before, "nothing has moved")
+                    c[1].cli("node", "label", "edge-2", f"ahead={seconds}")
+                    for n in c.nodes:
+                        wait_for(lambda n=n: n.nodes()["edge-2"]["labels"] == {"ahead": str(seconds)}, f"{n.label} knows of a change")
+            load.judge()
+        c[0].cli("rm", "shop", "--yes")
+        wait_for(lambda: not any(n.replicas() for n in c.nodes), "all of it is gone")
+        home, _ = spread(c, folder)
+        for node in (home, c[0]):
+            for seconds in (HOUR_S, -HOUR_S // 2):
+                set_clocks([node], seconds)
+                stays(lambda: len(lives(folder)) == 1, "it keeps its lease", LONGER_THAN_A_LEASE_S, every=0.5)
+            set_clocks([node], 0)
+        check(beating(folder), "it lives")
+
+
+def test_slept():
+    """A node that is no keeper is off for longer than its certificate is good; then all of them for more than a year."""
+    with clocks(), Clocks(4) as c:
+        begin(c, 3)
+        check(c[1].nodes()["edge-4"]["keeper"] is False, "it would give itself a certificate")
+        now = int(at(c[1], "date", "+%s"))
+        c.kill(c[3])
+        ended = until_s(c[1])
+        for days in (8, 16):
+            set_clocks(c.nodes, days * DAY_S)
+            for node in c.running():
+                wait_for(lambda node=node: int(until_s(node) or 0) > now + (days + 13) * DAY_S, f"{node.label} has another certificate",
+                         seconds=90)
+        check(int(at(c[1], "date", "+%s")) > int(ended), "what edge-4 has has ended")
+        agreed(c.running(), 3, "all is well without it")
+        c.start(c[3])
+        c.wait_all_ready()
+        wait_for(lambda: int(until_s(c[3]) or 0) > now + 29 * DAY_S, "it has another certificate, too", seconds=90)
+        c[3].deploy(service(replicas=4))
+        agreed(c.nodes, 4, "a deploy through it")
+        for node in c.nodes:
+            c.kill(node)
+        set_clocks(c.nodes, 500 * DAY_S)
+        for node in c.nodes:
+            run("ip", "link", "set", node.link, "up")
+            c.off.discard(node)
+            node.start(wait=False)
+        for node in c.nodes:
+            wait_for(node.ready, f"{node.label} is ready")
+        c.wait_all_ready()
+        for node in c.nodes:
+            wait_for(lambda node=node: int(until_s(node) or 0) > now + 513 * DAY_S, f"{node.label} has another certificate", seconds=90)
+        agreed(c.nodes, 4, "what was wanted is there again")
+        c[1].deploy(service(replicas=3))
+        agreed(c.nodes, 3, "a deploy")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
