@@ -209,6 +209,17 @@ def test_processor_time_makes_it_grow():
         wait_for(lambda: settled(node, 1), "one again")
 
 
+def test_memory_makes_it_grow():
+    with running("min: 1, max: 2, cooldown: 2s, targets: { memory: 50% }", extra="    resources: { memory: 96Mi }\n") as node:
+        wait_for(lambda: row(node)["scale"]["decision"] in ("fits", "idle"), "it was judged")
+        equal(row(node)["desired"], 1)
+        check(node.curl("/memory/60"), "an answer")
+        wait_for(lambda: settled(node, 2), "a second one")
+        check("memory " in events(node)[0][1] and "of 50% of each replica" in events(node)[0][1], events(node))
+        node.cli("restart", "shop/web")
+        wait_for(lambda: settled(node, 1), "what it had taken is free: one again")
+
+
 def test_without_targets_it_stays():
     with running("min: 1, max: 3, cooldown: 1s") as node:
         with Load(node, clients=3) as load:
