@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Twenty nodes: they join, know of each other's deaths, survive losses and partitions, and serve.
+"""Twenty nodes, with the store in etcd on five of them: they join, know of each other's deaths, survive losses and partitions, take
+deploys, and serve.
 
     tools/test cluster-long
 """
@@ -8,11 +9,11 @@ import random
 import threading
 import time
 
-import wreck
 import zl
 from cluster import Cluster
+from test_cluster_etcd import etcd_here, one_store, store, until_etcd, voters
 from wreck import Load, agreed, begin, restarts
-from zl import check, equal, run, stays, wait_for
+from zl import check, equal, run, service, stays, wait_for
 
 COUNT = 20
 REPLICAS = 10
@@ -52,13 +53,29 @@ def cut_and_kill(c, victims):
     return took
 
 
+def deployed(c, by, replicas):
+    """Through any node, while most of those that keep the store are there; refused with the reason otherwise."""
+    kept = voters(by)
+    gone = kept & {n.label for n in c.off}
+    if 2 * len(gone) < len(kept):
+        wait_for(lambda: store(by).get("writable"), f"{by.label} takes changes")
+        by.deploy(service(replicas=replicas))
+        return replicas
+    r = by.deploy(service(replicas=replicas), status=8)
+    check("quorum" in r.stderr, r.stderr)
+    return None
+
+
 def test_twenty():
-    with Cluster(COUNT, join=False) as c:
+    etcd_here()
+    with Cluster(COUNT, join=False, etcd=True) as c:
         began = time.monotonic()
         ticket = c[0].cli("invite", "--uses", str(COUNT)).stdout.strip()
         at_once(lambda n: n.cli("join", "-", input=ticket), c[1:])
         c.wait_all_ready()
         print(f"# {COUNT} nodes are a cluster {time.monotonic() - began:.1f} s after the invitation", flush=True)
+        until_etcd(c, 5)
+        print(f"# etcd on five of them {time.monotonic() - began:.1f} s after the invitation", flush=True)
         began = time.monotonic()
         begin(c, REPLICAS, by=7)
         print(f"# {REPLICAS} replicas, known to all, {time.monotonic() - began:.1f} s after", flush=True)
@@ -67,17 +84,25 @@ def test_twenty():
         draw = random.Random(20)
         witness = c[4]
         with Load(witness) as load:
+            size = REPLICAS
             for count in (1, 1, 3, 6):
-                victims = draw.sample([n for n in c.nodes if n not in (c[0], witness)], count)
+                victims = draw.sample([n for n in c.nodes if n is not witness], count)
                 names = ", ".join(v.label for v in victims)
                 with load.fault(f"{names} killed"):
                     print(f"# known to all {cut_and_kill(c, victims):.1f} s after", flush=True)
-                    agreed(c.running(), REPLICAS, "elsewhere")
+                    agreed(c.running(), size, "elsewhere")
+                    by = draw.choice(c.running())
+                    size = deployed(c, by, size + 1) or size
+                    agreed(c.running(), size, f"deployed through {by.label}")
                 with load.fault(f"{names} back"):
                     at_once(c.start, victims)
                     c.wait_all_ready()
-                    agreed(c.nodes, REPLICAS, "all the same")
+                    until_etcd(c, 5)
+                    agreed(c.nodes, size, "all the same")
             load.judge()
+        c[11].deploy(service(replicas=REPLICAS))
+        agreed(c.nodes, REPLICAS, "as before")
+        one_store(c)
         parted(c, draw)
         lossy(c)
 

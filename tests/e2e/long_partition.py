@@ -11,15 +11,18 @@ import time
 import wreck
 import zl
 from cluster import Cluster
+from test_cluster_etcd import etcd_here, until_etcd
 from test_unique import beating, beats, lives, spread
 from wreck import Load, agreed, begin, restarts
 from zl import check, equal, service, stays, wait_for
 
 
-def parted(seconds, size, small, replicas):
-    """The small part is cut off for so long; clients come to either part."""
-    with Cluster(size) as c:
+def parted(seconds, size, small, replicas, etcd=False):
+    """The small part is cut off for so long; clients come to either part. With etcd the other part takes changes meanwhile."""
+    with Cluster(size, etcd=etcd) as c:
         begin(c, replicas)
+        if etcd:
+            until_etcd(c, size)
         minority = [c[i] for i in small]
         majority = [n for n in c.nodes if n not in minority]
         name = f"{', '.join(n.label for n in minority)} of {size} cut off for {seconds} s"
@@ -32,6 +35,12 @@ def parted(seconds, size, small, replicas):
                 print(f"# missed after {time.monotonic() - cut:.1f} s", flush=True)
                 for part in (majority, minority):
                     agreed(part, replicas, "each part has all replicas")
+                if etcd:
+                    for node in majority:
+                        wait_for(lambda node=node: node.cli("node", "label", "edge-2", f"by={node.number}", status=None).returncode == 0,
+                                 f"a change through {node.label}")
+                    r = minority[0].cli("node", "label", "edge-2", "by=nobody", status=8)
+                    check("quorum" in r.stderr, r.stderr)
                 print(f"# both parts complete after {time.monotonic() - cut:.1f} s", flush=True)
                 stays(lambda: not any(c.alive(n) & {m.label for m in others} for n, others in
                                       ((majority[0], minority), (minority[0], majority))),
@@ -69,8 +78,18 @@ def test_two_of_five_for_a_minute():
     parted(60, 5, [3, 4], 5)
 
 
+def test_two_of_five_in_etcd():
+    etcd_here()
+    parted(60, 5, [0, 1], 5, etcd=True)
+
+
 def test_ten_minutes():
     parted(600, 3, [2], 3)
+
+
+def test_ten_minutes_in_etcd():
+    etcd_here()
+    parted(600, 3, [0], 3, etcd=True)
 
 
 def test_changes_of_one_part():
@@ -166,25 +185,36 @@ def test_flapping():
         print(f"# {len(set(after) - set(before))} of 3 replicas have moved", flush=True)
 
 
-def test_unique_through_cuts():
+def through_cuts(etcd, seconds, lengths):
     """What is unique never lives twice, whichever way and however long its node is cut off."""
     draw = random.Random(4)
-    with beats() as folder, Cluster(3) as c:
+    with beats() as folder, Cluster(3, etcd=etcd) as c:
+        if etcd:
+            until_etcd(c)
         spread(c, folder)
         began = time.monotonic()
 
         def one_lives():
             lives(folder)  # says so when two lived at once
             return True
-        while time.monotonic() - began < 240:
-            node = draw.choice(c.nodes[1:])
+        while time.monotonic() - began < seconds:
+            node = draw.choice(c.nodes if etcd else c.nodes[1:])
             c.impair(node, draw.choice(("in", "out", "both")), cut=1)
-            stays(one_lives, "one lives", draw.choice((1, 3, 8, 20, 40)), every=0.5)
+            stays(one_lives, "one lives", draw.choice(lengths), every=0.5)
             c.heal()
             stays(one_lives, "one lives", draw.choice((1, 3, 10)), every=0.5)
         c.wait_all_ready()
-        wait_for(lambda: beating(folder), "it lives")
+        wait_for(lambda: beating(folder), "it lives", seconds=90)
         print(f"# it has lived {len(lives(folder))} times, one after the other", flush=True)
+
+
+def test_unique_through_cuts():
+    through_cuts(False, 240, (1, 3, 8, 20, 40))
+
+
+def test_unique_through_cuts_in_etcd():
+    etcd_here()
+    through_cuts(True, 300, (1, 3, 8, 20, 60))
 
 
 def test_bad_line_for_five_minutes():

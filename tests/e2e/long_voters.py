@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who keeps the store, where it takes minutes: five of seven nodes in three zones, etcds that are killed while the store moves to
-them, and a store that is recovered from one node's copy when etcd's majority is lost for good.
+"""Who keeps the store, where it takes minutes: five of seven nodes in three zones, any two of five nodes that die, etcds that are
+killed while the store moves to them, and a store that is recovered from one node's copy when etcd's majority is lost for good.
 
     tools/test cluster-long
 """
 
 import contextlib
+import itertools
 import os
 import random
 import signal
+import threading
 import time
 
 import zl
 from cluster import Cluster
 from test_cluster_etcd import LONG_S, etcd_here, in_etcd, label, labelled, leads, one_store, store, until_etcd, voters
 from test_etcd import processes
-from zl import check, wait_for
+from wreck import Load, agreed, begin
+from zl import check, service, wait_for
 
 
 def test_five_of_seven():
@@ -44,6 +47,42 @@ def test_five_of_seven():
         check(zones_of(voters(rest[0])) == [1, 2, 2], voters(rest[0]))
         labelled(c, *(f"without-two-{n.number}" for n in rest))
         one_store(c)
+
+
+def test_any_two_of_five():
+    """Each pair at once, under load on another node's address: a deploy through each survivor, and one store afterwards."""
+    etcd_here()
+    with Cluster(5, etcd=True) as c:
+        begin(c, 5)
+        until_etcd(c, 5)
+        sizes = itertools.cycle((4, 6, 5))
+        for pair in itertools.combinations(c.nodes, 2):
+            left = [n for n in c.nodes if n not in pair]
+            names = " and ".join(n.label for n in pair)
+            with Load(left[-1]) as load:
+                with load.fault(f"{names} killed, a deploy through each of the others"):
+                    threads = [threading.Thread(target=c.kill, args=[n]) for n in pair]
+                    for t in threads:
+                        t.start()
+                    for t in threads:
+                        t.join()
+                    began = time.monotonic()
+                    leads(left[0], {n.label for n in left})
+                    for node in left:
+                        wait_for(lambda node=node: store(node).get("writable"), f"{node.label} takes changes")
+                    print(f"# changes are taken by all of the others {time.monotonic() - began:.1f} s after", flush=True)
+                    for node in left:
+                        size = next(sizes)
+                        node.deploy(service(replicas=size))
+                        agreed(left, size, f"deployed through {node.label}")
+                with load.fault(f"{names} back"):
+                    for node in pair:
+                        c.start(node)
+                    c.wait_all_ready()
+                    until_etcd(c, 5)
+                    agreed(c.nodes, size, f"{names} are back")
+                load.judge()
+            one_store(c)
 
 
 def test_etcd_killed_while_it_moves():
