@@ -41,7 +41,8 @@ static const char *const mode_names[] = {
 static void
 xdp_path(enum msg_xdp mode, uint32_t ifindex, char out[PIN_BYTES])
 {
-	text_format(out, PIN_BYTES, "%d/" XDP_PIN "%s-%u", TC_VETH_ABI, mode_names[mode], ifindex);
+	text_format(out, PIN_BYTES, "%d/" XDP_PIN "%s-%u", TC_VETH_FOLDER, mode_names[mode],
+		    ifindex);
 }
 
 static int
@@ -61,7 +62,7 @@ open_pin(const char *name, struct err *err)
 
 	if (load(err) < 0)
 		return -1;
-	text_format(path, sizeof(path), "%d/%s", TC_VETH_ABI, name);
+	text_format(path, sizeof(path), "%d/%s", TC_VETH_FOLDER, name);
 	int fd = libbpf.bpf_obj_get(path);
 	if (fd < 0)
 		return err_sys(err, -fd, "cannot find the balancer's program");
@@ -222,7 +223,7 @@ attach_uplink(uint32_t ifindex, struct err *err)
 
 	if (program < 0)
 		return -1;
-	text_format(pin, sizeof(pin), "%d/" TC_PIN, TC_VETH_ABI);
+	text_format(pin, sizeof(pin), "%d/" TC_PIN, TC_VETH_FOLDER);
 	if (hook_attach(&hook, program, (int)ifindex, pin, err) < 0)
 		return -1;
 	fd_close(&hook.link_fd); /* the pin holds it */
@@ -260,7 +261,7 @@ forget_links(const struct msg_edge *kept, bool keep_uplink)
 	char folder[16];
 	struct dirent *entry;
 
-	text_format(folder, sizeof(folder), "%d", TC_VETH_ABI);
+	text_format(folder, sizeof(folder), "%d", TC_VETH_FOLDER);
 	DIR *dir = opendir(folder);
 	while (dir && (entry = readdir(dir)) != NULL) {
 		bool xdp = text_starts(entry->d_name, XDP_PIN);

@@ -16,33 +16,42 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
+#include "dataplane/identities.h"
+#include "dataplane/packets.h"
 #include "dataplane/program.h"
 #include "dataplane/skel.h"
 #include "dataplane/tunnel.h"
 #include "dataplane/veth.h"
+#include "dataplane/telling.h"
 #include "ring/metrics.h"
 #include "spec/config.h"
 
-enum { VETHS_MAX = 4096, DRAIN_ROWS = 256, SWEEP_MS = 30000, COUNT_MS = 5000 };
+enum {
+	VETHS_MAX = 4096,
+	DRAIN_ROWS = 256,
+	SWEEP_MS = 30000,
+	COUNT_MS = 5000,
+	LOG_BYTES = 1 << 20, /* some thousand flows */
+};
 
 struct dataplane {
 	struct station *st;
 	struct veth *veth;         /* NULL: BPF is not in force */
 	struct tunnel *tunnel;     /* NULL: as well */
+	struct identities *ids;    /* NULL: as well */
+	struct telling *telling;   /* NULL: as well */
 	struct balancer *balancer; /* NULL: as well */
 	struct lb *left;           /* by a predecessor, for the balancer */
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
-	uint64_t counted[TC_VETH_COUNTS];
-	bool has_counted;
-	struct program_time times[3]; /* of programs of tc_veth */
+	struct packets packets;
 };
 
-static struct dataplane dataplane = {
-	.times = {{.name = "tc_veth_in"}, {.name = "tc_vxlan_in"}, {.name = "tc_vxlan_out"}}};
+static struct dataplane dataplane;
 
 /* ---- tables ---- */
 
@@ -54,7 +63,7 @@ publish_datapath(void)
 	row.bpf = dataplane.veth != NULL;
 	row.generation = station_welcome(dataplane.st)->generation;
 	text_format(row.pin, sizeof(row.pin), "/sys/fs/bpf/zlayer/%s/%d",
-		    station_welcome(dataplane.st)->instance, TC_VETH_ABI);
+		    station_welcome(dataplane.st)->instance, TC_VETH_FOLDER);
 	if (!dataplane.veth)
 		msg_reason_from(&dataplane.why_not, &row.reason);
 	if (dataplane.balancer)
@@ -107,7 +116,7 @@ changed(void *arg, uint64_t key, const void *bytes)
 		err = dataplane.why_not;
 	else if (row->replica != key || row->ifindex == 0)
 		err_set(&err, ERR_CORRUPT, "a row of runtime's veths does not hold");
-	else if (veth_add(dataplane.veth, row, &hook, &err) < 0)
+	else if (veth_add(dataplane.veth, row, identities_get(dataplane.ids, key), &hook, &err) < 0)
 		log_err(LOG_ERROR, "a container's device is not attached", &err);
 	else if (dataplane.balancer)
 		balancer_veth(dataplane.balancer, key, row);
@@ -117,36 +126,59 @@ changed(void *arg, uint64_t key, const void *bytes)
 /* ---- the way to other nodes ---- */
 
 struct peers {
-	const struct msg_peer *rows[TUNNEL_PEERS_MAX];
+	struct ring_reader *scheduler;
+	struct tunnel_row rows[TUNNEL_PEERS_MAX];
 	size_t count;
 };
+
+struct member {
+	const struct msg_peer *peer;
+	bool found;
+};
+
+static bool
+is_of(void *arg, uint64_t key, const void *row)
+{
+	const struct msg_mesh *mesh = row;
+	struct member *m = arg;
+
+	(void)key;
+	m->found = !mesh->self && mesh->v4.bits == m->peer->v4.bits &&
+		   addr_equal_ip(&mesh->v4.base, &m->peer->v4.base);
+	return !m->found;
+}
 
 static bool
 add_peer(void *arg, uint64_t key, const void *row)
 {
 	struct peers *p = arg;
+	struct member m = {.peer = row};
 
 	(void)key;
-	p->rows[p->count++] = row;
+	if (p->scheduler)
+		ring_table_each(p->scheduler, MSG_TABLE_MESH, is_of, &m);
+	p->rows[p->count++] = (struct tunnel_row){.peer = row, .member = m.found};
 	return p->count < TUNNEL_PEERS_MAX;
 }
 
 static void
-sync_peers(struct ring_reader *overlay)
+sync_peers(void)
 {
-	struct peers peers = {.count = 0};
+	static struct peers peers;
+	struct ring_reader *overlay = station_reader(dataplane.st, ROLE_OVERLAY, 0);
 	struct err err = {0};
 
-	if (ring_table_sync(overlay, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL) !=
-	    RING_OK)
+	if (!overlay || ring_table_version(overlay, MSG_TABLE_PEER) == 0)
 		return;
+	peers.count = 0;
+	peers.scheduler = station_reader(dataplane.st, ROLE_SCHEDULER, 0);
 	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
 	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
 		log_err(LOG_ERROR, "the data path does not know all peers", &err);
 }
 
 static void
-sync_device(void)
+sync_devices(void)
 {
 	struct ring_reader *overlay = station_reader(dataplane.st, ROLE_OVERLAY, 0);
 	struct ring_reader *node = station_reader(dataplane.st, ROLE_NODE, 0);
@@ -156,10 +188,113 @@ sync_device(void)
 	if (!overlay || !node || ring_table_version(node, MSG_TABLE_UNDERLAY) == 0 ||
 	    ring_table_version(overlay, MSG_TABLE_PREFIX) == 0)
 		return;
-	const struct msg_underlay *underlay = ring_table_get(node, MSG_TABLE_UNDERLAY, 1);
-	if (underlay && tunnel_device(dataplane.tunnel, underlay,
-				      ring_table_get(overlay, MSG_TABLE_PREFIX, 1), &err) < 0)
+	const struct tunnel_devices devices = {
+		.underlay = ring_table_get(node, MSG_TABLE_UNDERLAY, 1),
+		.tunnel = ring_table_get(node, MSG_TABLE_TUNNEL, 1),
+		.prefix = ring_table_get(overlay, MSG_TABLE_PREFIX, 1),
+	};
+	if (tunnel_devices(dataplane.tunnel, &devices, &err) < 0)
 		log_err(LOG_ERROR, "the data path to other nodes is not in force", &err);
+}
+
+/* ---- whose addresses are ---- */
+
+static void
+identity_changed(void *arg, uint64_t key, const void *row)
+{
+	static struct log_few few;
+	struct err err = {0};
+
+	(void)arg;
+	if (identities_change(dataplane.ids, key, row, &err) < 0 && log_few(&few, world_mono_ns()))
+		log_err(LOG_ERROR, "the data path does not know what a replica is", &err);
+}
+
+static void
+sync_identities(struct ring_reader *scheduler)
+{
+	struct err err = {0};
+
+	identities_begin(dataplane.ids, ring_reader_generation(scheduler));
+	if (ring_table_sync(scheduler, MSG_TABLE_IDENTITY, sizeof(struct msg_identity),
+			    identity_changed, NULL) != RING_OK)
+		return;
+	if (identities_settle(dataplane.ids,
+			      ring_table_get(scheduler, MSG_TABLE_IDENTITY, MSG_IDENTITY_WHOLE),
+			      &err) < 0)
+		log_err(LOG_ERROR, "the data path does not know what all replicas are", &err);
+}
+
+/* ---- who observes ---- */
+
+static uint64_t
+wish_of(uint16_t role)
+{
+	struct ring_reader *reader = station_reader(dataplane.st, role, 0);
+	const struct msg_observe *row =
+		reader ? ring_table_get(reader, MSG_TABLE_OBSERVE, 1) : NULL;
+
+	return row ? row->until_mono_ns : 0;
+}
+
+static void
+sync_observe(struct ring_reader *reader)
+{
+	uint64_t scheduler, api;
+	struct err err = {0};
+
+	if (ring_table_sync(reader, MSG_TABLE_OBSERVE, sizeof(struct msg_observe), NULL, NULL) !=
+	    RING_OK)
+		return;
+	scheduler = wish_of(ROLE_SCHEDULER);
+	api = wish_of(ROLE_API);
+	if (telling_observe(dataplane.telling, scheduler > api ? scheduler : api, &err) < 0)
+		log_err(LOG_ERROR, "flows are not told", &err);
+}
+
+static void
+flow_told(void *arg, const struct msg_flow *flow)
+{
+	struct ring_writer *w = station_writer(dataplane.st);
+
+	(void)arg;
+	ring_log_put(w, MSG_RECORD_FLOW, 1, flow, sizeof(*flow));
+	ring_log_publish(w);
+	station_kick(dataplane.st);
+}
+
+static void
+wake_tunnel(unsigned role, struct ring_reader *reader)
+{
+	enum ring_status status;
+
+	switch (role) {
+	case ROLE_OVERLAY:
+		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
+		if (ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL) ==
+		    RING_OK)
+			sync_peers();
+		sync_devices();
+		return;
+	case ROLE_NODE:
+		status = ring_table_sync(reader, MSG_TABLE_UNDERLAY, sizeof(struct msg_underlay),
+					 NULL, NULL);
+		if (ring_table_sync(reader, MSG_TABLE_TUNNEL, sizeof(struct msg_tunnel), NULL,
+				    NULL) == RING_OK ||
+		    status == RING_OK)
+			sync_devices();
+		return;
+	case ROLE_SCHEDULER:
+		if (ring_table_sync(reader, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL) ==
+		    RING_OK)
+			sync_peers();
+		sync_identities(reader);
+		sync_observe(reader);
+		return;
+	case ROLE_API:
+		sync_observe(reader);
+		return;
+	}
 }
 
 static void
@@ -172,17 +307,8 @@ wake(struct station *st, struct ring_reader *reader)
 		ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed, NULL);
 	else if (dataplane.balancer)
 		balancer_wake(dataplane.balancer, reader);
-	if (!dataplane.tunnel)
-		return;
-	if (role == ROLE_OVERLAY) {
-		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
-		sync_peers(reader);
-		sync_device();
-	} else if (role == ROLE_NODE &&
-		   ring_table_sync(reader, MSG_TABLE_UNDERLAY, sizeof(struct msg_underlay), NULL,
-				   NULL) == RING_OK) {
-		sync_device();
-	}
+	if (dataplane.tunnel)
+		wake_tunnel(role, reader);
 }
 
 /* ---- what a runtime that came back no longer has ---- */
@@ -230,59 +356,16 @@ peer(struct station *st, struct ring_reader *reader)
 
 /* ---- counters ---- */
 
-static struct metric_series *
-series_of(enum tc_veth_count which)
-{
-	static const struct {
-		enum metrics_id id;
-		const char *label, *value;
-	} names[TC_VETH_COUNTS] = {
-		[TC_VETH_REDIRECTED] = {METRICS_DATAPLANE_PACKETS, "verdict", "redirect"},
-		[TC_VETH_PASSED] = {METRICS_DATAPLANE_PACKETS, "verdict", "pass"},
-		[TC_VETH_DROP_SOURCE] = {METRICS_DATAPLANE_DROPS, "reason", "source"},
-		[TC_VETH_DROP_SHORT] = {METRICS_DATAPLANE_DROPS, "reason", "short"},
-		[TC_VETH_DROP_UNKNOWN_LINK] = {METRICS_DATAPLANE_DROPS, "reason", "unknown_link"},
-	};
-	struct metric_labels labels = {0};
-
-	metric_label(&labels, "interface", "veth");
-	metric_label(&labels, names[which].label, names[which].value);
-	return metrics_get(station_metrics(dataplane.st), names[which].id, &labels);
-}
-
-static void
-count_times(void)
-{
-	const struct tc_veth *loaded = veth_loaded(dataplane.veth);
-	const struct bpf_program *const programs[] = {
-		loaded->progs.tc_veth_in, loaded->progs.tc_vxlan_in, loaded->progs.tc_vxlan_out};
-
-	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
-		program_count(&dataplane.times[i], libbpf.bpf_program__fd(programs[i]),
-			      station_metrics(dataplane.st));
-}
-
-/* The map outlives this process: only what was added since the last look is counted here, so that
- * node's sum over generations counts every packet once. */
 static void
 count(uv_timer_t *timer)
 {
-	uint64_t now[TC_VETH_COUNTS];
+	struct metric_page *page = station_metrics(dataplane.st);
 	struct err err = {0};
 
 	(void)timer;
-	tunnel_count(dataplane.tunnel, station_metrics(dataplane.st));
-	count_times();
-	if (veth_counts(dataplane.veth, now, &err) < 0) {
+	tunnel_count(dataplane.tunnel, page);
+	if (packets_look(&dataplane.packets, dataplane.veth, page, &err) < 0)
 		log_err(LOG_WARN, "packets are not counted", &err);
-		return;
-	}
-	for (unsigned i = 0; i < TC_VETH_COUNTS; i++) {
-		if (dataplane.has_counted && now[i] > dataplane.counted[i])
-			metric_add(series_of(i), now[i] - dataplane.counted[i]);
-		dataplane.counted[i] = now[i];
-	}
-	dataplane.has_counted = true;
 }
 
 /* ---- the role ---- */
@@ -322,6 +405,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.rows_max = MSG_STREAM_PORTS_MAX,
 	};
 	out->tables_count = 5;
+	out->log_bytes = LOG_BYTES;
 	out->metric_series = 1024 + 3 * TUNNEL_PEERS_MAX;
 }
 
@@ -367,7 +451,10 @@ open_role(struct station *st, struct err *err)
 	}
 	adopt_balancer(st);
 	dataplane.tunnel = tunnel_new(dataplane.veth);
-	return dataplane.tunnel ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for the data path");
+	dataplane.ids = identities_new(dataplane.veth);
+	if (!dataplane.tunnel || !dataplane.ids)
+		return err_set(err, ERR_NO_MEMORY, "no memory for the data path");
+	return telling_open(dataplane.veth, &dataplane.telling, err);
 }
 
 static int
@@ -379,19 +466,17 @@ start(struct station *st, struct err *err)
 			balancer_new(st, dataplane.veth, dataplane.left, publish_datapath);
 		if (!dataplane.balancer)
 			return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
+		if (telling_start(dataplane.telling, station_loop(st), flow_told, NULL, err) < 0)
+			return -1;
 	}
 	publish_datapath();
 	uv_timer_init(station_loop(st), &dataplane.sweep);
 	uv_timer_init(station_loop(st), &dataplane.counter);
 	if (dataplane.veth)
 		uv_timer_start(&dataplane.counter, count, 0, COUNT_MS);
-	for (unsigned i = 0; i < TC_VETH_COUNTS; i++)
-		metric_add(series_of(i), 0);
-	for (size_t i = 0; i < sizeof(dataplane.times) / sizeof(dataplane.times[0]); i++)
-		program_begin(station_metrics(st), dataplane.times[i].name);
+	packets_begin(&dataplane.packets, station_metrics(st));
 	program_begin(station_metrics(st), "xdp_root");
 	program_begin(station_metrics(st), "tc_uplink");
-	tunnel_begin_metrics(station_metrics(st));
 	return 0;
 }
 

@@ -20,7 +20,7 @@
 #include "base/text.h"
 #include "dataplane/lb_private.h"
 
-enum { STALE_KEYS = 1024, KEY_BYTES_MAX = 32, VALUE_BYTES_MAX = 32 };
+enum { VALUE_BYTES_MAX = 32 };
 
 int
 lb_fail(struct err *err, int rc, const char *what)
@@ -85,38 +85,12 @@ lb_put(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err)
 	return 0;
 }
 
-/* Keys are collected before any is deleted: deleting the key that the kernel continues from would
- * begin anew. */
-static size_t
-stale_keys(int fd, const struct lb_rows *rows, uint8_t (*out)[KEY_BYTES_MAX])
-{
-	uint8_t key[KEY_BYTES_MAX];
-	size_t count = 0;
-
-	for (void *from = NULL; count < STALE_KEYS; from = key) {
-		if (libbpf.bpf_map_get_next_key(fd, from, key) < 0)
-			break;
-		if (!lb_rows_have(rows, key))
-			memcpy(out[count++], key, rows->key_bytes);
-	}
-	return count;
-}
-
 int
 lb_prune(struct lb *lb, enum lb_set set, struct lb_rows *rows, struct err *err)
 {
-	static uint8_t stale[STALE_KEYS][KEY_BYTES_MAX];
-	int fd = libbpf.bpf_map__fd(map_of(lb, set));
-	size_t count;
-
 	if (rows->failed)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer's maps");
-	lb_rows_sort(rows);
-	do {
-		count = stale_keys(fd, rows, stale);
-		for (size_t i = 0; i < count; i++)
-			(void)libbpf.bpf_map_delete_elem(fd, stale[i]);
-	} while (count == STALE_KEYS);
+	lb_rows_prune(rows, libbpf.bpf_map__fd(map_of(lb, set)));
 	return 0;
 }
 

@@ -44,6 +44,10 @@ struct lb_rows {
 };
 
 void lb_rows_init(struct lb_rows *rows, enum lb_set set);
+/* Of any other map. */
+void lb_rows_of(struct lb_rows *rows, size_t key_bytes, size_t value_bytes);
+/* Takes out of the map, a descriptor, what is no row's key; only when no row failed. Sorts. */
+void lb_rows_prune(struct lb_rows *rows, int map);
 void lb_rows_fini(struct lb_rows *rows);
 /* A second row of the same key is passed over. */
 void lb_rows_add(struct lb_rows *rows, const void *key, const void *value);

@@ -4,10 +4,13 @@
  * that they are sorted in place; a row for which there was no memory is remembered, and nothing is
  * written then.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
 #include "dataplane/lb_private.h"
+
+enum { STALE_KEYS = 1024, KEY_BYTES_MAX = 32 };
 
 static const struct {
 	size_t key_bytes, value_bytes;
@@ -22,12 +25,16 @@ static const struct {
 };
 
 void
+lb_rows_of(struct lb_rows *rows, size_t key_bytes, size_t value_bytes)
+{
+	assert(key_bytes <= KEY_BYTES_MAX);
+	*rows = (struct lb_rows){.key_bytes = key_bytes, .value_bytes = value_bytes};
+}
+
+void
 lb_rows_init(struct lb_rows *rows, enum lb_set set)
 {
-	*rows = (struct lb_rows){
-		.key_bytes = sets[set].key_bytes,
-		.value_bytes = sets[set].value_bytes,
-	};
+	lb_rows_of(rows, sets[set].key_bytes, sets[set].value_bytes);
 }
 
 void
@@ -60,7 +67,9 @@ lb_rows_add(struct lb_rows *rows, const void *key, const void *value)
 		rows->capacity = more;
 	}
 	memcpy(rows->bytes + rows->count * each, key, rows->key_bytes);
-	memcpy(rows->bytes + rows->count * each + rows->key_bytes, value, rows->value_bytes);
+	if (rows->value_bytes)
+		memcpy(rows->bytes + rows->count * each + rows->key_bytes, value,
+		       rows->value_bytes);
 	rows->count++;
 }
 
@@ -96,4 +105,35 @@ lb_rows_have(const struct lb_rows *rows, const void *key)
 			low = middle + 1;
 	}
 	return false;
+}
+
+/* Keys are collected before any is deleted: deleting the key that the kernel continues from would
+ * begin anew. */
+static size_t
+stale_keys(int fd, const struct lb_rows *rows, uint8_t (*out)[KEY_BYTES_MAX])
+{
+	uint8_t key[KEY_BYTES_MAX];
+	size_t count = 0;
+
+	for (void *from = NULL; count < STALE_KEYS; from = key) {
+		if (libbpf.bpf_map_get_next_key(fd, from, key) < 0)
+			break;
+		if (!lb_rows_have(rows, key))
+			memcpy(out[count++], key, rows->key_bytes);
+	}
+	return count;
+}
+
+void
+lb_rows_prune(struct lb_rows *rows, int map)
+{
+	static uint8_t stale[STALE_KEYS][KEY_BYTES_MAX];
+	size_t count;
+
+	lb_rows_sort(rows);
+	do {
+		count = stale_keys(map, rows, stale);
+		for (size_t i = 0; i < count; i++)
+			(void)libbpf.bpf_map_delete_elem(map, stale[i]);
+	} while (count == STALE_KEYS);
 }

@@ -42,7 +42,11 @@
 	X(bpf_tc_query)                          \
 	X(bpf_xdp_query_id)                      \
 	X(libbpf_num_possible_cpus)              \
-	X(libbpf_set_print)
+	X(libbpf_set_print)                      \
+	X(ring_buffer__consume)                  \
+	X(ring_buffer__epoll_fd)                 \
+	X(ring_buffer__free)                     \
+	X(ring_buffer__new)
 
 DL_DECLARE(libbpf, LIBBPF_CALLS);
 

@@ -34,7 +34,7 @@ load(struct err *err)
 static void
 pin_path(uint32_t map, uint32_t ifindex, char out[PIN_BYTES])
 {
-	text_format(out, PIN_BYTES, "%d/" PIN "%u-%u", TC_VETH_ABI, map, ifindex);
+	text_format(out, PIN_BYTES, "%d/" PIN "%u-%u", TC_VETH_FOLDER, map, ifindex);
 }
 
 static uint32_t
@@ -236,7 +236,7 @@ open_pins(void)
 {
 	char folder[16];
 
-	text_format(folder, sizeof(folder), "%d", TC_VETH_ABI);
+	text_format(folder, sizeof(folder), "%d", TC_VETH_FOLDER);
 	return opendir(folder);
 }
 

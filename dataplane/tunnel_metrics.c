@@ -1,47 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tunnel's counters as metrics. The maps outlive this process: only what was added since the
- * last look is counted, so that node's sum over generations counts every packet once. When a peer
- * was last seen is known to a few seconds: the looks are so far apart.
+ * The bytes of peers' plain packets as metrics. The maps outlive this process: only what was added
+ * since the last look is counted, so that node's sum over generations counts every packet once.
+ * When a peer was last seen is known to a few seconds: the looks are so far apart.
  */
 #include <string.h>
 #include "base/world.h"
 #include "dataplane/tunnel_private.h"
 #include "ring/metrics.h"
-
-static struct metric_series *
-series_of(struct metric_page *page, enum tc_overlay_count which)
-{
-	static const struct {
-		enum metrics_id id;
-		const char *interface, *label, *value;
-	} names[TC_OVERLAY_COUNTS] = {
-		[TC_OVERLAY_SENT] = {METRICS_DATAPLANE_PACKETS, "veth", "verdict", "tunnel"},
-		[TC_OVERLAY_DELIVERED] = {METRICS_DATAPLANE_PACKETS, "vxlan", "verdict",
-					  "redirect"},
-		[TC_OVERLAY_PASSED] = {METRICS_DATAPLANE_PACKETS, "vxlan", "verdict", "pass"},
-		[TC_OVERLAY_SENT_STACK] = {METRICS_DATAPLANE_PACKETS, "fabric", "verdict",
-					   "tunnel"},
-		[TC_OVERLAY_DROP_TUNNEL] = {METRICS_DATAPLANE_DROPS, "vxlan", "reason", "tunnel"},
-		[TC_OVERLAY_DROP_PEER] = {METRICS_DATAPLANE_DROPS, "vxlan", "reason", "peer"},
-		[TC_OVERLAY_DROP_SOURCE] = {METRICS_DATAPLANE_DROPS, "vxlan", "reason", "source"},
-		[TC_OVERLAY_DROP_DESTINATION] = {METRICS_DATAPLANE_DROPS, "vxlan", "reason",
-						 "destination"},
-		[TC_OVERLAY_DROP_SHORT] = {METRICS_DATAPLANE_DROPS, "vxlan", "reason", "short"},
-	};
-	struct metric_labels labels = {0};
-
-	metric_label(&labels, "interface", names[which].interface);
-	metric_label(&labels, names[which].label, names[which].value);
-	return metrics_get(page, names[which].id, &labels);
-}
-
-void
-tunnel_begin_metrics(struct metric_page *page)
-{
-	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++)
-		metric_add(series_of(page, i), 0);
-}
 
 static void
 add_bytes(struct metric_page *page, const char *peer, const char *direction, uint64_t bytes)
@@ -84,16 +50,6 @@ count_peer(struct tunnel *t, struct tunnel_peer *p, struct metric_page *page)
 void
 tunnel_count(struct tunnel *t, struct metric_page *page)
 {
-	uint64_t now[TC_OVERLAY_COUNTS];
-
-	if (tunnel_counts(t, now) < 0)
-		return;
-	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++) {
-		if (t->has_counted)
-			metric_add(series_of(page, i), added(t->counted[i], now[i]));
-		t->counted[i] = now[i];
-	}
-	t->has_counted = true;
 	for (size_t i = 0; i < t->peers_count; i++)
 		count_peer(t, &t->peers[i], page);
 }

@@ -16,12 +16,11 @@ struct tunnel_peer {
 
 struct tunnel {
 	struct veth *veth;
-	struct hook in, out;
-	int ifindex; /* 0: no hooks */
-	struct tunnel_peer peers[TUNNEL_PEERS_MAX];
+	struct hook in, out;                        /* of the VXLAN device */
+	struct hook sealed;                         /* of the device of sealed traffic, ingress */
+	int ifindex, sealed_on;                     /* 0: no hooks */
+	struct tunnel_peer peers[TUNNEL_PEERS_MAX]; /* by id */
 	size_t peers_count;
-	uint64_t counted[TC_OVERLAY_COUNTS];
-	bool has_counted;
 };
 
 #endif

@@ -1,172 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loading of tc_veth and its bookkeeping. The kernel's maps are the truth that survives; what is
- * kept here is only which replica has which hook and addresses, and is made again from the veth
- * table after a restart.
+ * One hook per container, and its addresses with what they are. The kernel's maps are the truth
+ * that survives; what is kept here is only which replica has which hook and addresses, and is made
+ * again from the veth table after a restart.
  */
-#include "dataplane/veth.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/text.h"
-#include "dataplane/bpf/tc_veth.h"
-#include "dataplane/hook.h"
-#include "dataplane/skel.h"
+#include "dataplane/bpf/tc_event.h"
+#include "dataplane/veth_private.h"
 
-struct port {
-	uint64_t replica;
-	struct hook hook;
-	uint32_t addr4;
-	struct tc_veth_key6 addr6;
-	bool has4, has6;
-};
-
-struct veth {
-	struct tc_veth *skel;
-	struct map ports; /* replica -> struct port */
-	char folder[16];
-	uint64_t *per_cpu;
-	int cpus;
-};
-
-static int
-quiet(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	char line[512];
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	int n = vsnprintf(line, sizeof(line), fmt, args);
-	line[strcspn(line, "\n")] = 0;
-	if (n > 0 && line[0])
-		log_event(LOG_DEBUG, "libbpf", log_s("text", line), LOG_END);
-	return n;
-}
-
-static int
-fail(struct err *err, int rc, const char *what)
-{
-	err_sys(err, rc < 0 ? -rc : errno, "%s", what);
-	return err_fix(err, "BPF programs need CAP_BPF and CAP_NET_ADMIN, and a kernel with BPF; "
-			    "zlayer works without them through the kernel's routes");
-}
-
-static void
-map_path(const struct veth *v, const char *name, char *out, size_t cap)
-{
-	text_format(out, cap, "%s/%s", v->folder, name);
-}
-
-struct named_map {
-	const char *name;
-	struct bpf_map *map;
-};
-
-enum { MAPS = 11, FORGET_KEYS = 512 };
-
-static void
-list_maps(const struct veth *v, struct named_map out[MAPS])
-{
-	out[0] = (struct named_map){"local4", v->skel->maps.local4};
-	out[1] = (struct named_map){"local6", v->skel->maps.local6};
-	out[2] = (struct named_map){"sources", v->skel->maps.sources};
-	out[3] = (struct named_map){"counts", v->skel->maps.counts};
-	out[4] = (struct named_map){"chain", v->skel->maps.chain};
-	out[5] = (struct named_map){"peers4", v->skel->maps.peers4};
-	out[6] = (struct named_map){"peers6", v->skel->maps.peers6};
-	out[7] = (struct named_map){"remotes", v->skel->maps.remotes};
-	out[8] = (struct named_map){"peer_bytes", v->skel->maps.peer_bytes};
-	out[9] = (struct named_map){"overlay_self", v->skel->maps.overlay_self};
-	out[10] = (struct named_map){"overlay_counts", v->skel->maps.overlay_counts};
-}
-
-/* A predecessor's map serves on, contents and all. */
-static int
-adopt_maps(struct veth *v, struct err *err)
-{
-	struct named_map maps[MAPS];
-	char path[64];
-
-	list_maps(v, maps);
-	for (size_t i = 0; i < MAPS; i++) {
-		map_path(v, maps[i].name, path, sizeof(path));
-		int fd = libbpf.bpf_obj_get(path);
-		if (fd < 0)
-			continue;
-		int rc = libbpf.bpf_map__reuse_fd(maps[i].map, fd);
-		fd_close(&fd);
-		if (rc < 0)
-			return fail(err, rc, "cannot take over a pinned map");
-	}
-	return 0;
-}
-
-static int
-pin_maps(struct veth *v, struct err *err)
-{
-	struct named_map maps[MAPS];
-	char path[64];
-
-	list_maps(v, maps);
-	for (size_t i = 0; i < MAPS; i++) {
-		map_path(v, maps[i].name, path, sizeof(path));
-		int rc = libbpf.bpf_obj_pin(libbpf.bpf_map__fd(maps[i].map), path);
-		if (rc < 0 && rc != -EEXIST)
-			return fail(err, rc, "cannot pin a map");
-	}
-	return 0;
-}
-
-static int
-load(struct veth *v, uid_t owner, struct err *err)
-{
-	if (mkdir(v->folder, 0700) < 0 && errno != EEXIST)
-		return fail(err, -errno, "cannot make the folder for BPF pins");
-	if (chown(v->folder, owner, (gid_t)-1) < 0)
-		return fail(err, -errno, "cannot hand over the folder for BPF pins");
-	v->skel = tc_veth__open();
-	if (!v->skel)
-		return fail(err, -errno, "cannot open the program for containers' devices");
-	if (adopt_maps(v, err) < 0)
-		return -1;
-	int rc = tc_veth__load(v->skel);
-	if (rc < 0)
-		return fail(err, rc, "the kernel refuses the program for containers' devices");
-	return pin_maps(v, err);
-}
-
-int
-veth_open(uid_t owner, struct veth **out, struct err *err)
-{
-	struct veth *v;
-
-	if (dl_load_libbpf(err) < 0)
-		return -1;
-	libbpf.libbpf_set_print(quiet);
-	v = mem_zalloc(MEM_DATAPLANE, sizeof(*v));
-	if (!v)
-		return err_set(err, ERR_NO_MEMORY, "no memory for the data path");
-	map_init(&v->ports, MEM_DATAPLANE);
-	text_format(v->folder, sizeof(v->folder), "%d", TC_VETH_ABI);
-	v->cpus = libbpf.libbpf_num_possible_cpus();
-	v->per_cpu =
-		v->cpus > 0 ? mem_array(MEM_DATAPLANE, (size_t)v->cpus, sizeof(uint64_t)) : NULL;
-	if (!v->per_cpu)
-		err_set(err, ERR_NO_MEMORY, "no memory for the data path");
-	if (!v->per_cpu || load(v, owner, err) < 0) {
-		veth_close(v);
-		return -1;
-	}
-	*out = v;
-	return 0;
-}
+enum { FORGET_KEYS = 512 };
 
 static void
 port_free(struct port *p)
@@ -200,7 +49,7 @@ put(struct bpf_map *map, const void *key, const void *value, struct err *err)
 
 	if (rc == -E2BIG || rc == -ENOSPC)
 		return err_set(err, ERR_LIMIT, "a map of the data path is full");
-	return rc < 0 ? fail(err, rc, "cannot write a map of the data path") : 0;
+	return rc < 0 ? veth_fail(err, rc, "cannot write a map of the data path") : 0;
 }
 
 static void
@@ -223,8 +72,8 @@ drop_local(struct bpf_map *map, const void *key, uint32_t link)
 static int
 put_addresses(struct veth *v, struct port *p, const struct msg_veth *row, struct err *err)
 {
-	struct tc_veth_local local = {.ifindex = row->ifindex};
-	struct tc_veth_source source = {0};
+	struct tc_veth_local local = {.ifindex = row->ifindex, .identity = p->identity};
+	struct tc_veth_source source = {.identity = p->identity};
 	struct port old = *p;
 
 	memcpy(local.mac, row->mac, sizeof(local.mac));
@@ -260,11 +109,40 @@ drop_addresses(struct veth *v, const struct port *p)
 	drop(v->skel->maps.sources, &link);
 }
 
+/* What a predecessor wrote holds until somebody says what it is now. */
+static void
+set_identity(struct veth *v, struct port *p, uint32_t link, const struct tc_identity *identity)
+{
+	int sources = libbpf.bpf_map__fd(v->skel->maps.sources);
+	struct tc_veth_source old;
+
+	if (identity)
+		p->identity = *identity;
+	else if (!p->identity.flags && libbpf.bpf_map_lookup_elem(sources, &link, &old) == 0 &&
+		 old.identity.replica == p->replica)
+		p->identity = old.identity;
+}
+
+static int
+attach(struct veth *v, struct port *p, const struct msg_veth *row, struct err *err)
+{
+	char pin[64];
+
+	text_format(pin, sizeof(pin), "%s/veth-%llu", v->folder, (unsigned long long)row->replica);
+	fd_close(&p->hook.link_fd);
+	if (put_addresses(v, p, row, err) == 0 &&
+	    hook_attach(&p->hook, veth_program(v), (int)row->ifindex, pin, err) == 0)
+		return 0;
+	p->hook.ifindex = (int)row->ifindex;
+	veth_remove(v, row->replica);
+	return -1;
+}
+
 int
-veth_add(struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out, struct err *err)
+veth_add(struct veth *v, const struct msg_veth *row, const struct tc_identity *identity,
+	 enum msg_hook *hook_out, struct err *err)
 {
 	struct port *p = map_get_u64(&v->ports, row->replica);
-	char pin[64];
 
 	if (p && p->hook.ifindex != (int)row->ifindex) {
 		veth_remove(v, row->replica);
@@ -281,17 +159,47 @@ veth_add(struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out, st
 		p->hook.link_fd = -1;
 		p->hook.ifindex = (int)row->ifindex;
 	}
-	text_format(pin, sizeof(pin), "%s/veth-%llu", v->folder, (unsigned long long)row->replica);
-	fd_close(&p->hook.link_fd);
-	if (put_addresses(v, p, row, err) < 0 ||
-	    hook_attach(&p->hook, libbpf.bpf_program__fd(v->skel->progs.tc_veth_in),
-			(int)row->ifindex, pin, err) < 0) {
-		p->hook.ifindex = (int)row->ifindex;
-		veth_remove(v, row->replica);
+	set_identity(v, p, row->ifindex, identity);
+	if (attach(v, p, row, err) < 0)
 		return -1;
-	}
 	*hook_out = p->hook.kind;
 	return 0;
+}
+
+/* Only what is there is written: an address may have gone over to another container. */
+static int
+put_identity(struct bpf_map *map, const void *key, uint32_t link,
+	     const struct tc_identity *identity, struct err *err)
+{
+	struct tc_veth_local local;
+
+	if (libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(map), key, &local) < 0 ||
+	    local.ifindex != link)
+		return 0;
+	local.identity = *identity;
+	return put(map, key, &local, err);
+}
+
+int
+veth_identify(struct veth *v, uint64_t replica, const struct tc_identity *identity, struct err *err)
+{
+	struct port *p = map_get_u64(&v->ports, replica);
+	struct tc_veth_source source;
+	uint32_t link;
+
+	if (!p)
+		return 0;
+	link = (uint32_t)p->hook.ifindex;
+	p->identity = *identity;
+	if (p->has4 && put_identity(v->skel->maps.local4, &p->addr4, link, identity, err) < 0)
+		return -1;
+	if (p->has6 && put_identity(v->skel->maps.local6, &p->addr6, link, identity, err) < 0)
+		return -1;
+	if (libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(v->skel->maps.sources), &link, &source) <
+	    0)
+		return 0;
+	source.identity = *identity;
+	return put(v->skel->maps.sources, &link, &source, err);
 }
 
 void
@@ -383,6 +291,7 @@ veth_forget_others(struct veth *v)
 	forget_entries(v, v->skel->maps.local6, false);
 	forget_entries(v, v->skel->maps.sources, true);
 	forget_pins(v);
+	veth_forget_older(v);
 }
 
 int
@@ -390,37 +299,13 @@ veth_counts(struct veth *v, uint64_t *out, struct err *err)
 {
 	int fd = libbpf.bpf_map__fd(v->skel->maps.counts);
 
-	for (uint32_t key = 0; key < TC_VETH_COUNTS; key++) {
+	for (uint32_t key = 0; key < TC_COUNTS; key++) {
 		int rc = libbpf.bpf_map_lookup_elem(fd, &key, v->per_cpu);
 		if (rc < 0)
-			return fail(err, rc, "cannot read the counters of the data path");
+			return veth_fail(err, rc, "cannot read the counters of the data path");
 		out[key] = 0;
 		for (int cpu = 0; cpu < v->cpus; cpu++)
 			out[key] += v->per_cpu[cpu];
 	}
 	return 0;
-}
-
-int
-veth_program(const struct veth *v)
-{
-	return libbpf.bpf_program__fd(v->skel->progs.tc_veth_in);
-}
-
-int
-veth_chain(const struct veth *v)
-{
-	return libbpf.bpf_map__fd(v->skel->maps.chain);
-}
-
-struct tc_veth *
-veth_loaded(const struct veth *v)
-{
-	return v->skel;
-}
-
-const char *
-veth_folder(const struct veth *v)
-{
-	return v->folder;
 }

@@ -3,14 +3,15 @@
 #define DATAPLANE_VETH_H
 
 /*
- * The program tc_veth with its maps and one hook per container. Maps are pinned below the working
- * folder as <abi>/NAME, links as <abi>/veth-REPLICA: a process that dies leaves forwarding as it
- * is, its successor takes all of it over. Threading: one owner; calls do not block.
+ * The programs of tc_veth.bpf.c with their maps, and one hook per container. Maps are pinned below
+ * the working folder as 1/tc2-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
+ * as it is, its successor takes all of it over. Threading: one owner; calls do not block.
  */
 
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
+#include "dataplane/bpf/tc_judge.h"
 #include "ring/msg.h"
 
 struct veth;
@@ -20,20 +21,27 @@ struct veth;
 int veth_open(uid_t owner, struct veth **out, struct err *err) MUST_CHECK;
 void veth_close(struct veth *v); /* pins stay */
 
-/* Addresses into the maps first, then the hook: no packet meets a program that does not know it. */
-int veth_add(struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out,
-	     struct err *err) MUST_CHECK;
+/* Addresses into the maps first, then the hook: no packet meets a program that does not know it.
+ * identity: NULL when nobody has said it; then what a predecessor wrote of this replica stays. */
+int veth_add(struct veth *v, const struct msg_veth *row, const struct tc_identity *identity,
+	     enum msg_hook *hook_out, struct err *err) MUST_CHECK;
+/* What a replica is from now on. Harmless when it has no hook. */
+int veth_identify(struct veth *v, uint64_t replica, const struct tc_identity *identity,
+		  struct err *err) MUST_CHECK;
 void veth_remove(struct veth *v, uint64_t replica);
 /* Calls back with every replica that has a hook (the callback may remove it). */
 void veth_each(struct veth *v, void (*visit)(void *arg, uint64_t replica), void *arg);
 
 /* Drops what a predecessor left of containers that are no longer there: entries of the maps for
- * links that no replica here has, pins of their hooks. Only when every replica is known again. */
+ * links that no replica here has, pins of their hooks, maps of another number. Only when every
+ * replica is known again. */
 void veth_forget_others(struct veth *v);
 
-/* Sum over CPUs of each counter of enum tc_veth_count. */
+/* Sum over CPUs of each counter (TC_COUNTS: dataplane/bpf/tc_event.h). */
 int veth_counts(struct veth *v, uint64_t *out, struct err *err) MUST_CHECK;
-/* The loaded programs and maps, for dataplane/tunnel.c. */
+/* Puts a program where others go on (enum tc_stage); -1: takes it away. 0, or as libbpf says. */
+int veth_stage(struct veth *v, uint32_t stage, int program);
+/* The loaded programs and maps, for the other files of this folder. */
 struct tc_veth;
 struct tc_veth *veth_loaded(const struct veth *v);
 /* The program's descriptor: tests run packets through it. */

@@ -3,172 +3,33 @@
 #define DATAPLANE_BPF_TC_OVERLAY_BPF_H
 
 /*
- * Between nodes: one VXLAN device (RFC 7348) that is told of each packet where to go.
+ * Between nodes, plain: one VXLAN device (RFC 7348) that is told of each packet where to go.
  *
- *   tc_veth_in      a container's packet for a peer's prefix: tunnel key set, redirected to the
- *                   device; super-packets stay whole
  *   tc_vxlan_out    the device's egress: what the fabric's stack sends (proxies, ICMP errors) gets
- *                   its tunnel key here; what has one already is known by its mark
+ *                   its tunnel key here; what has one already is known by its mark. To a peer that
+ *                   is not trusted the stack sends nothing plain
  *   tc_vxlan_in     the device's ingress: the outer source must be a peer, the inner source in that
- *                   peer's prefix; then into the container, or to the stack when it is for the
- *                   node's own address or too large for the container's link (the stack answers
- *                   with the ICMP error)
- *
- * Included once, by tc_veth.bpf.c, whose maps of local containers it uses.
+ *                   peer's prefix, and nothing may want it sealed; then into the container, or to
+ *                   the stack when it is for the node's own address or too large for the
+ *                   container's link (the stack answers with the ICMP error)
  */
 
-#include "dataplane/bpf/tc_overlay.h"
-
-enum {
-	OVERLAY_MARK = 0x5a4c0001, /* on the way from tc_veth_in to tc_vxlan_out only */
-	OVERLAY_TTL = 64,
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, TC_OVERLAY_PREFIXES_MAX);
-	__type(key, struct tc_overlay_key4);
-	__type(value, struct tc_overlay_peer);
-} peers4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, TC_OVERLAY_PREFIXES_MAX);
-	__type(key, struct tc_overlay_key6);
-	__type(value, struct tc_overlay_peer);
-} peers6 SEC(".maps");
-
-/* Outer address -> id. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TC_OVERLAY_PEERS_MAX);
-	__type(key, struct tc_overlay_addr);
-	__type(value, __u64);
-} remotes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, TC_OVERLAY_PEERS_MAX);
-	__type(key, __u64);
-	__type(value, struct tc_overlay_bytes);
-} peer_bytes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tc_overlay_self);
-} overlay_self SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TC_OVERLAY_COUNTS);
-	__type(key, __u32);
-	__type(value, __u64);
-} overlay_counts SEC(".maps");
-
-static __always_inline int
-overlay_count(enum tc_overlay_count which, int verdict)
-{
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&overlay_counts, &key);
-
-	if (n)
-		(*n)++;
-	return verdict;
-}
-
-static __always_inline const struct tc_overlay_self *
-overlay_me(void)
-{
-	__u32 key = 0;
-
-	return bpf_map_lookup_elem(&overlay_self, &key);
-}
-
-static __always_inline const struct tc_overlay_peer *
-overlay_peer4(__u32 addr)
-{
-	struct tc_overlay_key4 key = {.bits = 32};
-
-	__builtin_memcpy(key.addr, &addr, sizeof(key.addr));
-	return bpf_map_lookup_elem(&peers4, &key);
-}
-
-static __always_inline const struct tc_overlay_peer *
-overlay_peer6(const struct in6_addr *addr)
-{
-	struct tc_overlay_key6 key = {.bits = 128};
-
-	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
-	return bpf_map_lookup_elem(&peers6, &key);
-}
+#include "dataplane/bpf/tc_enter.h"
 
 /* ---- out ---- */
 
 static __always_inline int
-overlay_is_v4(const struct tc_overlay_addr *a)
-{
-	const __u32 *w = (const __u32 *)a->addr;
-
-	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff);
-}
-
-static __always_inline int
-overlay_wrap(struct __sk_buff *skb, const struct tc_overlay_self *me,
-	     const struct tc_overlay_peer *to)
-{
-	const __u32 *remote = (const __u32 *)to->remote.addr;
-	const __u32 *local = (const __u32 *)me->local.addr;
-	struct tc_overlay_bytes *bytes;
-	struct bpf_tunnel_key key;
-	__u64 id = to->id, flags = 0;
-
-	__builtin_memset(&key, 0, sizeof(key));
-	key.tunnel_id = me->vni;
-	key.tunnel_ttl = OVERLAY_TTL;
-	if (overlay_is_v4(&to->remote)) {
-		key.remote_ipv4 = bpf_ntohl(remote[3]);
-		key.local_ipv4 = overlay_is_v4(&me->local) ? bpf_ntohl(local[3]) : 0;
-		flags = BPF_F_ZERO_CSUM_TX;
-	} else {
-		__builtin_memcpy(key.remote_ipv6, remote, sizeof(key.remote_ipv6));
-		if (!overlay_is_v4(&me->local))
-			__builtin_memcpy(key.local_ipv6, local, sizeof(key.local_ipv6));
-		flags = BPF_F_TUNINFO_IPV6;
-	}
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) < 0)
-		return -1;
-	bytes = bpf_map_lookup_elem(&peer_bytes, &id);
-	if (bytes)
-		bytes->sent += skb->len;
-	return 0;
-}
-
-/* From a container. Gives the verdict, or -1 when there is no device. */
-static __always_inline int
-overlay_send(struct __sk_buff *skb, const struct tc_overlay_peer *to)
-{
-	const struct tc_overlay_self *me = overlay_me();
-
-	if (!me || !me->ifindex)
-		return -1;
-	if (overlay_wrap(skb, me, to) < 0)
-		return overlay_count(TC_OVERLAY_DROP_TUNNEL, TC_ACT_SHOT);
-	skb->mark = OVERLAY_MARK;
-	return overlay_count(TC_OVERLAY_SENT, (int)bpf_redirect(me->ifindex, 0));
-}
-
-static __always_inline int
 overlay_send_stack(struct __sk_buff *skb, const struct tc_overlay_peer *to)
 {
+	struct tc_note n = {.place = MSG_FLOW_FABRIC, .way = MSG_FLOW_PLAIN, .at = TC_AT_IP};
 	const struct tc_overlay_self *me = overlay_me();
 
-	if (!me || !to || overlay_wrap(skb, me, to) < 0)
-		return overlay_count(TC_OVERLAY_DROP_DESTINATION, TC_ACT_SHOT);
-	return overlay_count(TC_OVERLAY_SENT_STACK, TC_ACT_OK);
+	n.reason = to && !(to->flags & TC_PEER_TRUSTED) ? FLOW_NO_WAY : FLOW_DESTINATION;
+	if (!me || !to || n.reason == FLOW_NO_WAY || overlay_wrap(skb, me, to) < 0)
+		return tc_drop(skb, &n);
+	n.reason = FLOW_PASSED;
+	n.peer = to->id;
+	return tc_pass(skb, &n, TC_ACT_OK);
 }
 
 SEC("tc")
@@ -229,106 +90,36 @@ overlay_ends(struct __sk_buff *skb, const struct tc_overlay_self *me, struct tc_
 	} else {
 		return -1;
 	}
-	return key.tunnel_id == me->vni ? 0 : -1;
-}
-
-static __always_inline int
-overlay_to_stack(struct __sk_buff *skb)
-{
-	bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
-	return overlay_count(TC_OVERLAY_PASSED, TC_ACT_OK);
-}
-
-/* Without what a header may have in addition: a link that is a little too narrow says so itself. */
-static __always_inline int
-overlay_too_large(struct __sk_buff *skb, __u32 mtu, __u32 head)
-{
-	__u32 bytes = skb->gso_size ? skb->gso_size + head : skb->len - sizeof(struct ethhdr);
-
-	return bytes > mtu;
-}
-
-static __always_inline int
-overlay_deliver(struct __sk_buff *skb, const struct tc_veth_local *to)
-{
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac, ETH_ALEN, 0) < 0)
-		return overlay_count(TC_OVERLAY_DROP_SHORT, TC_ACT_SHOT);
-	return overlay_count(TC_OVERLAY_DELIVERED, (int)bpf_redirect_peer(to->ifindex, 0));
-}
-
-static __always_inline int
-overlay_in4(struct __sk_buff *skb, const struct tc_overlay_self *me, __u64 id)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + sizeof(struct ethhdr);
-	const struct tc_overlay_peer *peer;
-	const struct tc_veth_local *to;
-	__u32 addr;
-
-	if ((void *)(ip + 1) > end)
-		return overlay_count(TC_OVERLAY_DROP_SHORT, TC_ACT_SHOT);
-	peer = overlay_peer4(ip->saddr);
-	if (!peer || peer->id != id)
-		return overlay_count(TC_OVERLAY_DROP_SOURCE, TC_ACT_SHOT);
-	addr = ip->daddr;
-	to = bpf_map_lookup_elem(&local4, &addr);
-	if (to && !overlay_too_large(skb, me->mtu, 40))
-		return overlay_deliver(skb, to);
-	if (to || (addr == me->own4 && addr))
-		return overlay_to_stack(skb);
-	return overlay_count(TC_OVERLAY_DROP_DESTINATION, TC_ACT_SHOT);
-}
-
-static __always_inline int
-overlay_in6(struct __sk_buff *skb, const struct tc_overlay_self *me, __u64 id)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
-	const struct tc_overlay_peer *peer;
-	const struct tc_veth_local *to;
-	struct tc_veth_key6 key;
-
-	if ((void *)(ip + 1) > end)
-		return overlay_count(TC_OVERLAY_DROP_SHORT, TC_ACT_SHOT);
-	peer = overlay_peer6(&ip->saddr);
-	if (!peer || peer->id != id)
-		return overlay_count(TC_OVERLAY_DROP_SOURCE, TC_ACT_SHOT);
-	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
-	to = bpf_map_lookup_elem(&local6, &key);
-	if (to && !overlay_too_large(skb, me->mtu, 60))
-		return overlay_deliver(skb, to);
-	if (to || same6(&ip->daddr, me->own6))
-		return overlay_to_stack(skb);
-	return overlay_count(TC_OVERLAY_DROP_DESTINATION, TC_ACT_SHOT);
+	return me->ifindex && key.tunnel_id == me->vni ? 0 : -1;
 }
 
 SEC("tc")
 int
 tc_vxlan_in(struct __sk_buff *skb)
 {
-	const struct tc_overlay_self *me = overlay_me();
+	struct enter e = {.me = overlay_me(), .note = {.place = MSG_FLOW_VXLAN, .at = TC_AT_IP}};
 	struct tc_overlay_addr from, to;
 	struct tc_overlay_bytes *bytes;
 	__u64 *found, id;
 
-	if (!me || overlay_ends(skb, me, &from, &to) < 0)
-		return overlay_count(TC_OVERLAY_DROP_TUNNEL, TC_ACT_SHOT);
-	if (!overlay_any(&me->local) && !overlay_same(&me->local, &to))
-		return overlay_count(TC_OVERLAY_DROP_TUNNEL, TC_ACT_SHOT);
+	if (!e.me || overlay_ends(skb, e.me, &from, &to) < 0)
+		return enter_drop(skb, &e, FLOW_TUNNEL);
+	if (!overlay_any(&e.me->local) && !overlay_same(&e.me->local, &to))
+		return enter_drop(skb, &e, FLOW_TUNNEL);
 	found = bpf_map_lookup_elem(&remotes, &from);
 	if (!found)
-		return overlay_count(TC_OVERLAY_DROP_PEER, TC_ACT_SHOT);
-	id = *found;
+		return enter_drop(skb, &e, FLOW_PEER);
+	e.note.peer = id = *found;
 	bytes = bpf_map_lookup_elem(&peer_bytes, &id);
 	if (bytes)
 		bytes->received += skb->len;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
-		return overlay_in4(skb, me, id);
+		return enter4(skb, &e);
 	case bpf_htons(ETH_P_IPV6):
-		return overlay_in6(skb, me, id);
+		return enter6(skb, &e);
 	default:
-		return overlay_count(TC_OVERLAY_DROP_SOURCE, TC_ACT_SHOT);
+		return enter_drop(skb, &e, FLOW_SOURCE);
 	}
 }
 

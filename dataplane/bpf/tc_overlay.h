@@ -6,7 +6,10 @@
 
 #include <linux/types.h>
 
-enum { TC_OVERLAY_PEERS_MAX = 64, TC_OVERLAY_PREFIXES_MAX = 1024 };
+enum {
+	TC_OVERLAY_PEERS_MAX = 1024, /* as MSG_PEERS_MAX */
+	TC_OVERLAY_PREFIXES_MAX = TC_OVERLAY_PEERS_MAX,
+};
 
 /* Keys of longest-prefix tables: bits, then the address. */
 struct tc_overlay_key4 {
@@ -24,10 +27,23 @@ struct tc_overlay_addr {
 	__u8 addr[16];
 };
 
+/* Bits as of enum msg_way; the last one is our own. */
+enum tc_peer_flag {
+	TC_PEER_PLAIN = 1 << 0,
+	TC_PEER_SEALED = 1 << 1,
+	TC_PEER_TRUSTED = 1 << 2,
+	TC_PEER_MEMBER = 1 << 8, /* of the cluster: its replicas have identities */
+};
+
 /* Where a prefix is. */
 struct tc_overlay_peer {
 	__u64 id;
 	struct tc_overlay_addr remote;
+	__u32 flags;
+	__u32 mtu;  /* of the sealed way; 0: as of this node's containers */
+	__u32 own4; /* the node's own address there: its proxies, its name server */
+	__u32 pad_;
+	__u8 own6[16];
 };
 
 struct tc_overlay_bytes {
@@ -35,27 +51,16 @@ struct tc_overlay_bytes {
 	__u64 sent;
 };
 
-/* The only element of map overlay_self. All zero: there is no device. */
+/* The only element of map overlay_self. */
 struct tc_overlay_self {
-	__u32 ifindex; /* the VXLAN device */
+	__u32 ifindex; /* the VXLAN device; 0: there is none */
 	__u32 vni;
 	__u32 mtu;  /* of containers */
 	__u32 own4; /* the node's own address in its prefix */
 	__u8 own6[16];
 	struct tc_overlay_addr local; /* all zero: any */
-};
-
-enum tc_overlay_count {
-	TC_OVERLAY_SENT,             /* from a container's device into the tunnel */
-	TC_OVERLAY_DELIVERED,        /* straight into a container */
-	TC_OVERLAY_PASSED,           /* to the fabric's stack */
-	TC_OVERLAY_SENT_STACK,       /* from the fabric's stack into the tunnel */
-	TC_OVERLAY_DROP_TUNNEL,      /* not by a tunnel, or of another VNI or to another address */
-	TC_OVERLAY_DROP_PEER,        /* from an outer address that is no peer's */
-	TC_OVERLAY_DROP_SOURCE,      /* an inner source that is not that peer's */
-	TC_OVERLAY_DROP_DESTINATION, /* for nobody here, or (out) for no peer */
-	TC_OVERLAY_DROP_SHORT,       /* headers cut */
-	TC_OVERLAY_COUNTS,
+	__u32 tunnel;                 /* the device of sealed traffic; 0: there is none */
+	__u32 pad_;
 };
 
 #endif

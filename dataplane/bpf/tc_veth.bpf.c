@@ -5,87 +5,20 @@
  *   not IP             to the stack (neighbour discovery, ARP)
  *   foreign source     dropped: a container speaks with its own addresses only
  *   to a container of
- *   this node          MAC set, redirected into that container's namespace (bpf_redirect_peer): no
- *                      route, no bridge, no second pass through the stack; super-packets stay whole
- *   to a container of
- *   another node       into the tunnel: tc_overlay.bpf.h
- *   anything else      what the balancer put into `chain` (tc_back: replies to its clients), and
- *                      to the fabric's stack
+ *   this node          dropped when their overlays say so (tc_judge.h); else MAC set, redirected
+ *                      into that container's namespace (bpf_redirect_peer): no route, no bridge, no
+ *                      second pass through the stack; super-packets stay whole
+ *   anything else      tc_away (tc_away.h): to another node, plain or sealed, or what the balancer
+ *                      put into `chain` (tc_back: replies to its clients), and the fabric's stack
  *
- * Works from Linux 5.10 (bpf_redirect_peer). Takes no time stamp and keeps no state per flow.
+ * The programs between nodes stand in tc_overlay.bpf.h (plain) and tc_sealed.h. Works from Linux
+ * 5.10 (bpf_redirect_peer, ring buffers). Keeps no state per flow, but while somebody observes.
  */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/pkt_cls.h>
-#include <stddef.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-#include "dataplane/bpf/tc_veth.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TC_VETH_LOCAL_MAX);
-	__type(key, __u32);
-	__type(value, struct tc_veth_local);
-} local4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TC_VETH_LOCAL_MAX);
-	__type(key, struct tc_veth_key6);
-	__type(value, struct tc_veth_local);
-} local6 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TC_VETH_SOURCES_MAX);
-	__type(key, __u32);
-	__type(value, struct tc_veth_source);
-} sources SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TC_VETH_COUNTS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counts SEC(".maps");
-
-/* Slot 0: where packets to the world go first; empty while nothing is balanced. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} chain SEC(".maps");
-
-static __always_inline int
-count(enum tc_veth_count which, int verdict)
-{
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&counts, &key);
-
-	if (n)
-		(*n)++;
-	return verdict;
-}
-
-static __always_inline int
-deliver(struct __sk_buff *skb, const struct tc_veth_local *to)
-{
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac, ETH_ALEN, 0) < 0)
-		return count(TC_VETH_DROP_SHORT, TC_ACT_SHOT);
-	return count(TC_VETH_REDIRECTED, (int)bpf_redirect_peer(to->ifindex, 0));
-}
-
-static __always_inline int
-leave(struct __sk_buff *skb)
-{
-	bpf_tail_call(skb, &chain, 0);
-	return count(TC_VETH_PASSED, TC_ACT_OK);
-}
+#include "dataplane/bpf/tc_maps.h"
+#include "dataplane/bpf/tc_away.h"
+#include "dataplane/bpf/tc_overlay.bpf.h"
+#include "dataplane/bpf/tc_sealed.h"
+#include "dataplane/bpf/tc_tell.h"
 
 /* Link-local sources and the unspecified one are neighbour discovery (RFC 4861): the stack's. */
 static __always_inline int
@@ -96,22 +29,38 @@ is_discovery_source(const struct in6_addr *a)
 }
 
 static __always_inline int
-same6(const struct in6_addr *a, const __u8 *b)
+drop(struct __sk_buff *skb, enum flow_reason reason)
 {
-	const __u32 *w = (const __u32 *)b;
-
-	return a->s6_addr32[0] == w[0] && a->s6_addr32[1] == w[1] && a->s6_addr32[2] == w[2] &&
-	       a->s6_addr32[3] == w[3];
+	return tc_drop_at(skb, MSG_FLOW_VETH, reason);
 }
 
-#include "dataplane/bpf/tc_overlay.bpf.h"
+static __always_inline int
+pass(struct __sk_buff *skb)
+{
+	tc_count(TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_STACK));
+	return TC_ACT_OK;
+}
 
 static __always_inline int
-elsewhere(struct __sk_buff *skb, const struct tc_overlay_peer *peer)
+deliver(struct __sk_buff *skb, const struct tc_identity *from, const struct tc_veth_local *to)
 {
-	int verdict = peer ? overlay_send(skb, peer) : -1;
+	struct tc_note n = {.place = MSG_FLOW_VETH, .way = MSG_FLOW_LOCAL, .at = TC_AT_IP};
 
-	return verdict >= 0 ? verdict : leave(skb);
+	if (tc_is_known(from) && tc_is_known(&to->identity) &&
+	    tc_judge(from, &to->identity) == TC_ISOLATED)
+		return drop(skb, FLOW_ISOLATED);
+	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac, ETH_ALEN, 0) < 0)
+		return drop(skb, FLOW_SHORT);
+	return tc_pass(skb, &n, (int)bpf_redirect_peer(to->ifindex, 0));
+}
+
+/* Those of this node that nobody knows. */
+static __always_inline int
+are_strangers(const struct tc_identity *a, const void *from, const struct tc_identity *b,
+	      const void *to, __u32 bytes)
+{
+	return (!tc_is_known(a) && tc_is_stranger(from, bytes)) ||
+	       (!tc_is_known(b) && tc_is_stranger(to, bytes));
 }
 
 static __always_inline int
@@ -123,14 +72,18 @@ from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
 	__u32 addr;
 
 	if ((void *)(ip + 1) > end)
-		return count(TC_VETH_DROP_SHORT, TC_ACT_SHOT);
+		return drop(skb, FLOW_SHORT);
 	if (ip->saddr != source->addr4)
-		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
+		return drop(skb, FLOW_SOURCE);
 	addr = ip->daddr;
 	to = bpf_map_lookup_elem(&local4, &addr);
-	if (to)
-		return deliver(skb, to);
-	return elsewhere(skb, overlay_peer4(addr));
+	if (!to) {
+		bpf_tail_call(skb, &stages, TC_STAGE_AWAY);
+		return tc_leave(skb);
+	}
+	if (are_strangers(&source->identity, &source->addr4, &to->identity, &addr, 4))
+		return drop(skb, FLOW_UNKNOWN);
+	return deliver(skb, &source->identity, to);
 }
 
 static __always_inline int
@@ -142,16 +95,20 @@ from_v6(struct __sk_buff *skb, const struct tc_veth_source *source)
 	struct tc_veth_key6 key;
 
 	if ((void *)(ip + 1) > end)
-		return count(TC_VETH_DROP_SHORT, TC_ACT_SHOT);
+		return drop(skb, FLOW_SHORT);
 	if (is_discovery_source(&ip->saddr))
-		return count(TC_VETH_PASSED, TC_ACT_OK);
+		return pass(skb);
 	if (!source->has6 || !same6(&ip->saddr, source->addr6))
-		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
+		return drop(skb, FLOW_SOURCE);
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	to = bpf_map_lookup_elem(&local6, &key);
-	if (to)
-		return deliver(skb, to);
-	return elsewhere(skb, overlay_peer6(&ip->daddr));
+	if (!to) {
+		bpf_tail_call(skb, &stages, TC_STAGE_AWAY);
+		return tc_leave(skb);
+	}
+	if (are_strangers(&source->identity, source->addr6, &to->identity, key.addr, 16))
+		return drop(skb, FLOW_UNKNOWN);
+	return deliver(skb, &source->identity, to);
 }
 
 SEC("tc")
@@ -162,16 +119,16 @@ tc_veth_in(struct __sk_buff *skb)
 	const struct tc_veth_source *source = bpf_map_lookup_elem(&sources, &link);
 
 	if (!source)
-		return count(TC_VETH_DROP_UNKNOWN_LINK, TC_ACT_SHOT);
+		return drop(skb, FLOW_UNKNOWN_LINK);
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
 		return from_v4(skb, source);
 	case bpf_htons(ETH_P_IPV6):
 		return from_v6(skb, source);
 	case bpf_htons(ETH_P_ARP):
-		return count(TC_VETH_PASSED, TC_ACT_OK);
+		return pass(skb);
 	default:
-		return count(TC_VETH_DROP_SOURCE, TC_ACT_SHOT);
+		return drop(skb, FLOW_SOURCE);
 	}
 }
 

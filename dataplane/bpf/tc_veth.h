@@ -3,17 +3,24 @@
 #define DATAPLANE_BPF_TC_VETH_H
 
 /*
- * What the program on a container's veth and its loader share: keys and values of its maps, and the
- * counters. Only fixed-width types of linux/types.h; addresses in network order.
+ * What the programs on containers' devices and their loader share: keys and values of maps. Only
+ * fixed-width types of linux/types.h; addresses in network order.
  */
 
 #include <linux/types.h>
+#include "dataplane/bpf/tc_judge.h"
 
 enum {
-	TC_VETH_ABI = 1, /* a change of any struct here is another ABI: other pins */
+	TC_VETH_FOLDER = 1, /* where pins are; names of maps carry the number of what is in them */
+	TC_VETH_ABI = 2,    /* a change of any struct of tc_*.h is another ABI: other maps */
 	TC_VETH_LOCAL_MAX = 16384,
 	TC_VETH_SOURCES_MAX = 8192,
+	TC_IDENTITIES_MAX = 32768, /* addresses of replicas of other nodes, of each family */
+	TC_STRANGERS_MAX = 4096,
 };
+
+/* For so long an address may be nobody's. */
+#define TC_STRANGER_NS 5000000000ULL
 
 struct tc_veth_key6 {
 	__u8 addr[16];
@@ -23,7 +30,8 @@ struct tc_veth_key6 {
 struct tc_veth_local {
 	__u32 ifindex; /* host end of its veth */
 	__u8 mac[6];   /* of the container's end */
-	__u8 pad_[2];
+	__u8 pad_[6];
+	struct tc_identity identity;
 };
 
 /* Which addresses may come out of a veth (key: ifindex of the host end). */
@@ -31,15 +39,17 @@ struct tc_veth_source {
 	__u32 addr4;
 	__u32 has6;
 	__u8 addr6[16];
+	struct tc_identity identity;
 };
 
-enum tc_veth_count {
-	TC_VETH_REDIRECTED,        /* straight into the other container */
-	TC_VETH_PASSED,            /* to the fabric's stack */
-	TC_VETH_DROP_SOURCE,       /* a source address that is not the container's */
-	TC_VETH_DROP_SHORT,        /* headers cut */
-	TC_VETH_DROP_UNKNOWN_LINK, /* the veth is not in the map of sources */
-	TC_VETH_COUNTS,
+/* The only element of map `scene`. */
+struct tc_scene {
+	__u32 whole; /* all identities of the cluster are known: others are nobody */
+	__u32 epoch; /* of who observes: a flow is told once in each */
 };
+
+/* Slots of map `stages`: programs that others go on with. TC_STAGE_SEEN is empty while nobody
+ * observes. */
+enum tc_stage { TC_STAGE_AWAY, TC_STAGE_DROPPED, TC_STAGE_SEEN, TC_STAGE_TOO_LARGE, TC_STAGES };
 
 #endif

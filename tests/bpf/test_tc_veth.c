@@ -19,10 +19,18 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "dataplane/bpf/tc_veth.h"
+#include "dataplane/bpf/tc_event.h"
 #include "dataplane/hook.h"
 #include "dataplane/libbpf.h"
 #include "tests/support/bpf_world.h"
+
+/* What moves, of the programs' counters. */
+enum {
+	REDIRECTED = TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_LOCAL),
+	PASSED = TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_STACK),
+	DROP_SOURCE = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_SOURCE),
+	DROP_UNKNOWN_LINK = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_UNKNOWN_LINK),
+};
 
 enum { LOOPBACK = 1, INSTRUCTIONS_MAX = 2000, RANDOM_BYTES = 256 };
 
@@ -46,8 +54,8 @@ open_with_rows(uint32_t other_link)
 	assert_true(addr_parse_ip("10.200.7.3", &other.addr4));
 	assert_true(addr_parse_ip("fd00::3", &other.addr6));
 	memcpy(other.mac, other_mac, 6);
-	assert_int_equal(veth_add(v, &self, &hook, &err), 0);
-	assert_int_equal(veth_add(v, &other, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &self, NULL, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &other, NULL, &hook, &err), 0);
 	return v;
 }
 
@@ -72,16 +80,16 @@ run(struct veth *v, const struct packet *in, struct packet *out)
 }
 
 static void
-expect(struct veth *v, struct packet in, int verdict, enum tc_veth_count counter, bool redirected)
+expect(struct veth *v, struct packet in, int verdict, int counter, bool redirected)
 {
-	uint64_t before[TC_VETH_COUNTS], after[TC_VETH_COUNTS];
+	uint64_t before[TC_COUNTS], after[TC_COUNTS];
 	struct packet out;
 	struct err err = {0};
 
 	assert_int_equal(veth_counts(v, before, &err), 0);
 	assert_int_equal(run(v, &in, &out), verdict);
 	assert_int_equal(veth_counts(v, after, &err), 0);
-	for (unsigned i = 0; i < TC_VETH_COUNTS; i++)
+	for (int i = 0; i < TC_COUNTS; i++)
 		assert_int_equal(after[i], before[i] + (i == counter));
 	assert_int_equal(out.length, in.length);
 	if (redirected)
@@ -96,23 +104,23 @@ test_verdicts(void **state)
 	struct packet arp = {.length = 64};
 
 	(void)state;
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, make("10.200.7.2", "192.0.2.1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, make("fd00::2", "2001:db8::1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, make("10.200.7.9", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
-	expect(v, make("fd00::9", "fd00::3"), TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, REDIRECTED, true);
+	expect(v, make("10.200.7.2", "192.0.2.1"), TC_ACT_OK, PASSED, false);
+	expect(v, make("fd00::2", "2001:db8::1"), TC_ACT_OK, PASSED, false);
+	expect(v, make("10.200.7.9", "10.200.7.3"), TC_ACT_SHOT, DROP_SOURCE, false);
+	expect(v, make("fd00::9", "fd00::3"), TC_ACT_SHOT, DROP_SOURCE, false);
 	/* Neighbour discovery is the stack's. */
-	expect(v, make("fe80::2", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, make("::", "ff02::1"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("fe80::2", "ff02::1"), TC_ACT_OK, PASSED, false);
+	expect(v, make("::", "ff02::1"), TC_ACT_OK, PASSED, false);
 	packet_put16(arp.bytes + 12, ETH_P_ARP);
-	expect(v, arp, TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, arp, TC_ACT_OK, PASSED, false);
 	packet_put16(arp.bytes + 12, 0x88cc);
-	expect(v, arp, TC_ACT_SHOT, TC_VETH_DROP_SOURCE, false);
+	expect(v, arp, TC_ACT_SHOT, DROP_SOURCE, false);
 	veth_remove(v, 2);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
 	veth_remove(v, 1);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_SHOT, TC_VETH_DROP_UNKNOWN_LINK, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_SHOT, DROP_UNKNOWN_LINK, false);
 	veth_close(v);
 }
 
@@ -149,16 +157,16 @@ test_successor_takes_over(void **state)
 {
 	uint32_t a0 = if_nametoindex("a0");
 	struct veth *v = open_with_rows(a0);
-	uint64_t before[TC_VETH_COUNTS], after[TC_VETH_COUNTS];
+	uint64_t before[TC_COUNTS], after[TC_COUNTS];
 	struct err err = {0};
 
 	(void)state;
 	assert_int_equal(veth_counts(v, before, &err), 0);
 	veth_close(v);
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	assert_int_equal(veth_counts(v, after, &err), 0);
-	assert_int_equal(after[TC_VETH_REDIRECTED], before[TC_VETH_REDIRECTED] + 1);
+	assert_int_equal(after[REDIRECTED], before[REDIRECTED] + 1);
 	if (access("1/veth-2", F_OK) == 0) { /* tcx */
 		int old = libbpf.bpf_obj_get("1/veth-2");
 		struct msg_veth row = {.replica = 2, .ifindex = a0};
@@ -167,7 +175,7 @@ test_successor_takes_over(void **state)
 		assert_true(old >= 0);
 		close(old);
 		assert_true(addr_parse_ip("10.200.7.3", &row.addr4));
-		assert_int_equal(veth_add(v, &row, &hook, &err), 0);
+		assert_int_equal(veth_add(v, &row, NULL, &hook, &err), 0);
 		assert_int_equal(hook, MSG_HOOK_TCX);
 	}
 	veth_remove(v, 2);
@@ -192,11 +200,11 @@ test_forgets_what_a_predecessor_left(void **state)
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
 	assert_true(addr_parse_ip("fd00::2", &self.addr6));
-	assert_int_equal(veth_add(v, &self, &hook, &err), 0);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	assert_int_equal(veth_add(v, &self, NULL, &hook, &err), 0);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	veth_forget_others(v);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, make("fd00::2", "fd00::3"), TC_ACT_OK, TC_VETH_PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_OK, PASSED, false);
 	assert_int_equal(access("1/veth-2", F_OK), -1);
 	assert_int_equal(access("1/veth-1", F_OK), pinned ? 0 : -1);
 	veth_remove(v, 1);
@@ -221,14 +229,14 @@ test_address_changes_hands(void **state)
 	memcpy(heir.mac, other_mac, 6);
 	assert_true(addr_parse_ip("10.200.7.3", &heir.addr4));
 	assert_true(addr_parse_ip("fd00::3", &heir.addr6));
-	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &heir, NULL, &hook, &err), 0);
 	veth_remove(v, 2);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
-	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
+	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	assert_true(addr_parse_ip("10.200.7.4", &heir.addr4));
-	assert_int_equal(veth_add(v, &heir, &hook, &err), 0);
-	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, TC_VETH_PASSED, false);
-	expect(v, make("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, TC_VETH_REDIRECTED, true);
+	assert_int_equal(veth_add(v, &heir, NULL, &hook, &err), 0);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
+	expect(v, make("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, REDIRECTED, true);
 	veth_remove(v, 3);
 	veth_remove(v, 1);
 	veth_close(v);
@@ -249,14 +257,14 @@ test_gone_device(void **state)
 	assert_int_equal(system("ip link add g0 type veth peer name g1"), 0);
 	row.ifindex = if_nametoindex("g0");
 	assert_true(addr_parse_ip("10.200.7.5", &row.addr4));
-	assert_int_equal(veth_add(v, &row, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &row, NULL, &hook, &err), 0);
 	assert_int_equal(system("ip link del g0"), 0);
-	assert_int_equal(veth_add(v, &row, &hook, &err), -1);
+	assert_int_equal(veth_add(v, &row, NULL, &hook, &err), -1);
 	assert_int_not_equal(err.kind, ERR_NONE);
 	assert_int_equal(system("ip link add g0 type veth peer name g1"), 0);
 	row.ifindex = if_nametoindex("g0");
 	err_clear(&err);
-	assert_int_equal(veth_add(v, &row, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &row, NULL, &hook, &err), 0);
 	veth_remove(v, 5);
 	veth_close(v);
 }

@@ -19,29 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "base/text.h"
 #include "base/world.h"
-#include "dataplane/libbpf.h"
-#include "tests/support/bpf_world.h"
+#include "tests/bpf/tunnel_rig.h"
 
-enum { LOOPBACK = 1, PORT = 4789, VNI = 7, MARK = 0x5a4c0001, INSTRUCTIONS_MAX = 4000 };
-
-static struct veth *veth;
-static struct tunnel *tunnel;
-
-/* ---- what the programs know ---- */
-
-static struct msg_peer
-peer(uint64_t id, const char *address, const char *v4, const char *v6)
-{
-	struct msg_peer p = {.id = id};
-
-	text_format(p.name, sizeof(p.name), "peer-%u", (unsigned)id);
-	assert_true(addr_parse_ip(address, &p.address));
-	assert_true(addr_parse_prefix(v4, &p.v4));
-	assert_true(addr_parse_prefix(v6, &p.v6));
-	return p;
-}
+enum { INSTRUCTIONS_MAX = 4000 };
 
 static void
 put_peers(size_t count)
@@ -50,7 +31,7 @@ put_peers(size_t count)
 		peer(11, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64"),
 		peer(12, "2001:db8::9", "10.200.9.0/24", "fd00:9::/64"),
 	};
-	const struct msg_peer *rows[] = {&all[0], &all[1]};
+	const struct tunnel_row rows[] = {{.peer = &all[0]}, {.peer = &all[1]}};
 	struct err err = {0};
 
 	assert_int_equal(tunnel_peers(tunnel, rows, count, &err), 0);
@@ -67,78 +48,10 @@ put_device(bool there, const char *listen)
 	assert_true(addr_parse(listen, &u.listen));
 	assert_true(addr_parse_ip("10.200.7.1", &p.service4));
 	assert_true(addr_parse_ip("fd00:7::1", &p.service6));
-	if (tunnel_device(tunnel, &u, &p, &err) < 0)
+	const struct tunnel_devices devices = {.underlay = &u, .prefix = &p};
+	if (tunnel_devices(tunnel, &devices, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_int_equal(err.kind, ERR_NONE);
-}
-
-/* link: of a container. LOOPBACK, where test runs come from, for what leaves it; another one for
- * what comes in by sockets, since a container's device takes nothing from 127.0.0.1. */
-static void
-open_all(uint32_t link)
-{
-	struct msg_veth self = {.replica = 1, .ifindex = link};
-	struct err err = {0};
-	enum msg_hook hook;
-
-	if (veth_open(getuid(), &veth, &err) < 0)
-		err_print(&err, "test", stderr);
-	assert_non_null(veth);
-	tunnel = tunnel_new(veth);
-	assert_non_null(tunnel);
-	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
-	assert_true(addr_parse_ip("fd00:7::2", &self.addr6));
-	if (veth_add(veth, &self, &hook, &err) < 0)
-		err_print(&err, "test", stderr);
-	assert_int_equal(err.kind, ERR_NONE);
-}
-
-static void
-close_all(void)
-{
-	tunnel_free(tunnel);
-	veth_remove(veth, 1);
-	veth_close(veth);
-}
-
-/* ---- running ---- */
-
-static int
-run(int program, const struct packet *in, uint32_t mark)
-{
-	static struct packet out;
-	struct __sk_buff context = {.mark = mark};
-	int verdict = bpf_world_run(program, in, &context, &out);
-
-	assert_true(verdict >= 0);
-	return verdict;
-}
-
-static struct packet
-make(const char *from, const char *to, uint16_t payload)
-{
-	struct packet_spec spec = {.from = from,
-				   .to = to,
-				   .from_port = 4000,
-				   .to_port = 7000,
-				   .protocol = IPPROTO_UDP,
-				   .payload = payload};
-
-	return packet_make(&spec);
-}
-
-static void
-expect(int program, const char *from, const char *to, uint32_t mark, int verdict,
-       enum tc_overlay_count counter)
-{
-	uint64_t before[TC_OVERLAY_COUNTS], after[TC_OVERLAY_COUNTS];
-	struct packet p = make(from, to, 100);
-
-	assert_int_equal(tunnel_counts(tunnel, before), 0);
-	assert_int_equal(run(program, &p, mark), verdict);
-	assert_int_equal(tunnel_counts(tunnel, after), 0);
-	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++)
-		assert_int_equal(after[i], before[i] + (i == counter));
 }
 
 /* ---- what leaves ---- */
@@ -155,20 +68,20 @@ test_out_of_containers(void **state)
 	put_peers(2);
 	put_device(false, "0.0.0.0:4789");
 	/* No device: the stack's, as ever. */
-	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_OK, LEFT);
 	put_device(true, "0.0.0.0:4789");
 	assert_int_equal(tunnel_bytes(tunnel, 11, &before), 0);
-	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
-	expect(program, "fd00:7::2", "fd00:8::5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	expect(program, "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, SENT);
+	expect(program, "fd00:7::2", "fd00:8::5", 0, TC_ACT_REDIRECT, SENT);
 	assert_int_equal(tunnel_bytes(tunnel, 11, &after), 0);
 	assert_int_equal(after.sent - before.sent, 14 + 20 + 8 + 100 + 14 + 40 + 8 + 100);
 	/* A peer behind IPv6. */
-	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
+	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_REDIRECT, SENT);
 	/* No peer's; and nobody else's source gets out by a tunnel. */
-	expect(program, "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
-	expect(program, "10.200.7.3", "10.200.8.5", 0, TC_ACT_SHOT, TC_OVERLAY_COUNTS);
+	expect(program, "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, LEFT);
+	expect(program, "10.200.7.3", "10.200.8.5", 0, TC_ACT_SHOT, DROP_FOREIGN);
 	put_peers(1);
-	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(program, "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, LEFT);
 	put_device(false, "0.0.0.0:4789");
 	close_all();
 }
@@ -184,12 +97,12 @@ test_out_of_the_stack(void **state)
 	put_peers(2);
 	put_device(true, "0.0.0.0:4789");
 	program = tunnel_program_out(tunnel);
-	expect(program, "10.200.7.1", "10.200.8.5", 0, TC_ACT_OK, TC_OVERLAY_SENT_STACK);
-	expect(program, "fd00:7::1", "fd00:9::5", 0, TC_ACT_OK, TC_OVERLAY_SENT_STACK);
-	expect(program, "10.200.7.1", "10.200.10.5", 0, TC_ACT_SHOT, TC_OVERLAY_DROP_DESTINATION);
+	expect(program, "10.200.7.1", "10.200.8.5", 0, TC_ACT_OK, SENT_STACK);
+	expect(program, "fd00:7::1", "fd00:9::5", 0, TC_ACT_OK, SENT_STACK);
+	expect(program, "10.200.7.1", "10.200.10.5", 0, TC_ACT_SHOT, DROP_NO_PEER);
 	/* What has its key goes on; discovery has nobody to go to. */
-	expect(program, "10.200.7.2", "10.200.10.5", MARK, TC_ACT_OK, TC_OVERLAY_COUNTS);
-	expect(program, "fe80::1", "ff02::2", 0, TC_ACT_SHOT, TC_OVERLAY_COUNTS);
+	expect(program, "10.200.7.2", "10.200.10.5", MARK, TC_ACT_OK, TC_COUNTS);
+	expect(program, "fe80::1", "ff02::2", 0, TC_ACT_SHOT, TC_COUNTS);
 	p = make("10.200.7.1", "10.200.8.5", 0);
 	p.bytes[12] = 0x12;
 	assert_int_equal(run(program, &p, 0), TC_ACT_SHOT);
@@ -198,58 +111,6 @@ test_out_of_the_stack(void **state)
 }
 
 /* ---- what comes in ---- */
-
-static void
-send_vxlan(const char *outer, uint32_t vni, const struct packet *inner)
-{
-	struct sockaddr_in from = {.sin_family = AF_INET};
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(PORT)};
-	uint8_t datagram[2200] = {8, 0, 0, 0};
-	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	datagram[4] = (uint8_t)(vni >> 16);
-	datagram[5] = (uint8_t)(vni >> 8);
-	datagram[6] = (uint8_t)vni;
-	memcpy(datagram + 8, inner->bytes, inner->length);
-	inet_pton(AF_INET, outer, &from.sin_addr);
-	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
-	assert_int_equal(bind(sock, (void *)&from, sizeof(from)), 0);
-	assert_int_equal(sendto(sock, datagram, 8 + inner->length, 0, (void *)&to, sizeof(to)),
-			 8 + inner->length);
-	close(sock);
-}
-
-static void
-wait_for_count(enum tc_overlay_count which, uint64_t want)
-{
-	const struct timespec moment = {.tv_nsec = 1000000};
-	uint64_t now[TC_OVERLAY_COUNTS];
-
-	for (int turn = 0; turn < 20000; turn++) {
-		assert_int_equal(tunnel_counts(tunnel, now), 0);
-		if (now[which] >= want)
-			break;
-		nanosleep(&moment, NULL); /* a counter wakes nobody */
-	}
-	if (now[which] != want)
-		fail_msg("counter %d is %llu, not %llu", (int)which, (unsigned long long)now[which],
-			 (unsigned long long)want);
-}
-
-static void
-comes(const char *outer, uint32_t vni, const char *from, const char *to, uint16_t payload,
-      enum tc_overlay_count counter)
-{
-	uint64_t before[TC_OVERLAY_COUNTS], after[TC_OVERLAY_COUNTS];
-	struct packet p = make(from, to, payload);
-
-	assert_int_equal(tunnel_counts(tunnel, before), 0);
-	send_vxlan(outer, vni, &p);
-	wait_for_count(counter, before[counter] + 1);
-	assert_int_equal(tunnel_counts(tunnel, after), 0);
-	for (unsigned i = 0; i < TC_OVERLAY_COUNTS; i++)
-		assert_int_equal(after[i], before[i] + (i == counter));
-}
 
 static void
 test_in(void **state)
@@ -262,35 +123,35 @@ test_in(void **state)
 	put_peers(2);
 	put_device(true, "0.0.0.0:4789");
 	assert_int_equal(tunnel_bytes(tunnel, 11, &before), 0);
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
-	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::2", 100, TC_OVERLAY_DELIVERED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
+	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::2", 100, DELIVERED);
 	assert_int_equal(tunnel_bytes(tunnel, 11, &after), 0);
 	assert_int_equal(after.received - before.received, 14 + 28 + 100 + 14 + 48 + 100);
 	/* The node's own address, and what is too large for a container's link. */
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.1", 100, TC_OVERLAY_PASSED);
-	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::1", 100, TC_OVERLAY_PASSED);
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 28, TC_OVERLAY_DELIVERED);
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 27, TC_OVERLAY_PASSED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.1", 100, PASSED);
+	comes("127.0.0.1", VNI, "fd00:8::5", "fd00:7::1", 100, PASSED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 28, DELIVERED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 1420 - 27, PASSED);
 	/* A stranger; another number; a source of nobody, of another peer, of our own. */
-	comes("127.0.0.2", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_PEER);
-	comes("127.0.0.1", VNI + 1, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_TUNNEL);
-	comes("127.0.0.1", VNI, "10.200.10.5", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
-	comes("127.0.0.1", VNI, "10.200.9.5", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
-	comes("127.0.0.1", VNI, "fd00:9::5", "fd00:7::2", 100, TC_OVERLAY_DROP_SOURCE);
-	comes("127.0.0.1", VNI, "10.200.7.2", "10.200.7.2", 100, TC_OVERLAY_DROP_SOURCE);
-	comes("127.0.0.1", VNI, "10.200.8.5", "192.0.2.1", 100, TC_OVERLAY_DROP_DESTINATION);
-	comes("127.0.0.1", VNI, "fd00:8::5", "ff02::1", 100, TC_OVERLAY_DROP_DESTINATION);
-	uint64_t count[TC_OVERLAY_COUNTS];
-	assert_int_equal(tunnel_counts(tunnel, count), 0);
+	comes("127.0.0.2", VNI, "10.200.8.5", "10.200.7.2", 100, DROP_PEER);
+	comes("127.0.0.1", VNI + 1, "10.200.8.5", "10.200.7.2", 100, DROP_TUNNEL);
+	comes("127.0.0.1", VNI, "10.200.10.5", "10.200.7.2", 100, DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.9.5", "10.200.7.2", 100, DROP_SOURCE);
+	comes("127.0.0.1", VNI, "fd00:9::5", "fd00:7::2", 100, DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.7.2", "10.200.7.2", 100, DROP_SOURCE);
+	comes("127.0.0.1", VNI, "10.200.8.5", "192.0.2.1", 100, DROP_DESTINATION);
+	comes("127.0.0.1", VNI, "fd00:8::5", "ff02::1", 100, DROP_DESTINATION);
+	uint64_t count[TC_COUNTS];
+	counts(count);
 	arp.bytes[12] = 0x08;
 	arp.bytes[13] = 0x06;
 	send_vxlan("127.0.0.1", VNI, &arp);
-	wait_for_count(TC_OVERLAY_DROP_SOURCE, count[TC_OVERLAY_DROP_SOURCE] + 1);
+	wait_for_count(DROP_SOURCE, count[DROP_SOURCE] + 1);
 	/* An address to listen on that it was not for. */
 	put_device(true, "127.0.0.9:4789");
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DROP_TUNNEL);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DROP_TUNNEL);
 	put_device(true, "127.0.0.1:4789");
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
 	put_device(false, "0.0.0.0:4789");
 	close_all();
 }
@@ -302,8 +163,7 @@ test_in_without_a_tunnel(void **state)
 	open_all(LOOPBACK);
 	put_peers(2);
 	put_device(true, "0.0.0.0:4789");
-	expect(tunnel_program_in(tunnel), "10.200.8.5", "10.200.7.2", 0, TC_ACT_SHOT,
-	       TC_OVERLAY_DROP_TUNNEL);
+	expect(tunnel_program_in(tunnel), "10.200.8.5", "10.200.7.2", 0, TC_ACT_SHOT, DROP_TUNNEL);
 	put_device(false, "0.0.0.0:4789");
 	close_all();
 }
@@ -327,7 +187,7 @@ test_random(void **state)
 		int verdict = run(tunnel_program_out(tunnel), &p, 0);
 		assert_true(verdict == TC_ACT_OK || verdict == TC_ACT_SHOT);
 	}
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
 	put_device(false, "0.0.0.0:4789");
 	close_all();
 }
@@ -337,26 +197,25 @@ test_random(void **state)
 static void
 test_successor(void **state)
 {
-	uint64_t before[TC_OVERLAY_COUNTS];
+	uint64_t before[TC_COUNTS];
 	struct packet p = make("10.200.8.5", "10.200.7.2", 100);
 
 	(void)state;
 	open_all(if_nametoindex("a0"));
 	put_peers(2);
 	put_device(true, "0.0.0.0:4789");
-	assert_int_equal(tunnel_counts(tunnel, before), 0);
+	counts(before);
 	tunnel_free(tunnel);
 	veth_close(veth);
 	send_vxlan("127.0.0.1", VNI, &p);
 	open_all(if_nametoindex("a0"));
-	wait_for_count(TC_OVERLAY_DELIVERED, before[TC_OVERLAY_DELIVERED] + 1);
-	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_OK,
-	       TC_OVERLAY_SENT_STACK);
+	wait_for_count(DELIVERED, before[DELIVERED] + 1);
+	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_OK, SENT_STACK);
 	put_device(true, "0.0.0.0:4789");
 	put_peers(1);
 	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_SHOT,
-	       TC_OVERLAY_DROP_DESTINATION);
-	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, TC_OVERLAY_DELIVERED);
+	       DROP_NO_PEER);
+	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
 	put_device(false, "0.0.0.0:4789");
 	assert_int_equal(access("1/vxlan-in", F_OK), -1);
 	assert_int_equal(access("1/vxlan-out", F_OK), -1);
@@ -372,7 +231,8 @@ test_rows_that_lie(void **state)
 		peer(12, "127.0.0.2", "10.200.9.0/24", "fd00:9::/64"),
 		peer(13, "127.0.0.3", "10.200.10.0/24", "fd00:10::/64"),
 	};
-	const struct msg_peer *rows[] = {&lies[0], &lies[1], &lies[2]};
+	const struct tunnel_row rows[] = {
+		{.peer = &lies[0]}, {.peer = &lies[1]}, {.peer = &lies[2]}};
 	struct err err = {0};
 
 	(void)state;
@@ -381,9 +241,9 @@ test_rows_that_lie(void **state)
 	memset(lies[2].name, 'x', sizeof(lies[2].name));
 	assert_int_equal(tunnel_peers(tunnel, rows, 3, &err), 0);
 	put_device(true, "0.0.0.0:4789");
-	expect(veth_program(veth), "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, TC_OVERLAY_SENT);
-	expect(veth_program(veth), "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
-	expect(veth_program(veth), "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, TC_OVERLAY_COUNTS);
+	expect(veth_program(veth), "10.200.7.2", "10.200.8.5", 0, TC_ACT_REDIRECT, SENT);
+	expect(veth_program(veth), "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, LEFT);
+	expect(veth_program(veth), "10.200.7.2", "10.200.10.5", 0, TC_ACT_OK, LEFT);
 	put_device(false, "0.0.0.0:4789");
 	close_all();
 }
@@ -402,11 +262,7 @@ static int
 prepare(void **state)
 {
 	(void)state;
-	return bpf_world_enter(
-		"ip link add a0 type veth peer name b0 && "
-		"ip link set a0 up && ip link set b0 up && ip link add vxlan type vxlan external "
-		"dstport 4789 && "
-		"echo 1 > /proc/sys/net/ipv6/conf/vxlan/addr_gen_mode && ip link set vxlan up");
+	return bpf_world_enter(RIG_LINKS);
 }
 
 int
