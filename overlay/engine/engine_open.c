@@ -17,9 +17,9 @@
 static bool
 of_span(const struct engine_opened *o, const struct udp_received *r, uint32_t number)
 {
-	const struct engine_span *s = &o->spans[o->spans_count - 1];
+	const struct engine_span *s = o->spans_count > 0 ? &o->spans[o->spans_count - 1] : NULL;
 
-	return o->spans_count > 0 && s->received == r && s->session->keys.local == number;
+	return s && s->received == r && s->session->keys.local == number;
 }
 
 /* False: of no session. */

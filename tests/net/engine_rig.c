@@ -431,6 +431,108 @@ engine_rig_reach(const struct engine_rig_end *from, const struct engine_rig_end 
 			fail_msg("%u cannot reach %u", from->number, to->number);
 }
 
+/* ---- load ---- */
+
+enum { LOAD_BYTES = 900, LOAD_WINDOW = 48, LOAD_MS = 2, LOAD_LATE_MS = 3000 };
+
+struct engine_rig_load {
+	int from, to;
+	struct sockaddr_storage at;
+	socklen_t at_bytes;
+	pthread_t sender, receiver;
+	_Atomic uint64_t sent, got, disorder, expected;
+	_Atomic bool stop, end;
+};
+
+/* Who waits for one that is lost waits no longer than a moment. */
+static void *
+load_send(void *arg)
+{
+	struct engine_rig_load *l = arg;
+	uint8_t data[LOAD_BYTES];
+	uint64_t lost = 0;
+
+	fill(data, 0, sizeof(data));
+	while (!l->stop) {
+		uint64_t number = l->sent, until = world_mono_ns() + second / 10;
+
+		while (number - l->got - lost >= LOAD_WINDOW && world_mono_ns() < until)
+			poll(NULL, 0, LOAD_MS);
+		if (number - l->got - lost >= LOAD_WINDOW)
+			lost = number - l->got;
+		memcpy(data, &number, sizeof(number));
+		l->sent++;
+		(void)!sendto(l->from, data, sizeof(data), 0, (struct sockaddr *)&l->at,
+			      l->at_bytes);
+	}
+	return NULL;
+}
+
+static void *
+load_receive(void *arg)
+{
+	struct engine_rig_load *l = arg;
+	uint8_t data[LOAD_BYTES];
+	uint64_t number;
+
+	while (!l->end) {
+		if (!await_readable(l->to, LOAD_MS))
+			continue;
+		must(recv(l->to, data, sizeof(data), 0) == sizeof(data), "recv");
+		memcpy(&number, data, sizeof(number));
+		l->got++;
+		if (number < l->expected)
+			l->disorder++;
+		else
+			l->expected = number + 1;
+	}
+	return NULL;
+}
+
+struct engine_rig_load *
+engine_rig_load(const struct engine_rig_end *from, const struct engine_rig_end *to)
+{
+	struct engine_rig_load *l = calloc(1, sizeof(*l));
+
+	assert_non_null(l);
+	l->from = engine_rig_socket(from, SOCK_DGRAM, 4);
+	l->to = engine_rig_socket(to, SOCK_DGRAM, 4);
+	l->at_bytes = engine_rig_inner(to, 4, engine_rig_port_of(l->to), &l->at);
+	must(pthread_create(&l->sender, NULL, load_send, l) == 0, "pthread_create");
+	must(pthread_create(&l->receiver, NULL, load_receive, l) == 0, "pthread_create");
+	return l;
+}
+
+void
+engine_rig_load_more(const struct engine_rig_load *l, uint64_t count)
+{
+	uint64_t least = l->got + count, until = deadline();
+
+	while (l->got < least) {
+		if (world_mono_ns() > until)
+			fail_msg("the load does not go on");
+		poll(NULL, 0, LOAD_MS);
+	}
+}
+
+uint64_t
+engine_rig_load_stop(struct engine_rig_load *l, uint64_t *disorder_out)
+{
+	l->stop = true;
+	must(pthread_join(l->sender, NULL) == 0, "pthread_join");
+	uint64_t until = world_mono_ns() + LOAD_LATE_MS * (second / 1000);
+	while (l->got < l->sent && world_mono_ns() < until)
+		poll(NULL, 0, LOAD_MS);
+	l->end = true;
+	must(pthread_join(l->receiver, NULL) == 0, "pthread_join");
+	uint64_t lost = l->sent - l->got;
+	*disorder_out = l->disorder;
+	close(l->from);
+	close(l->to);
+	free(l);
+	return lost;
+}
+
 /* ---- the cable ---- */
 
 struct engine_rig_tap {

@@ -74,7 +74,7 @@ int engine_rig_socket(const struct engine_rig_end *end, int type, int version);
 uint16_t engine_rig_port_of(int fd);
 socklen_t engine_rig_inner(const struct engine_rig_end *end, int version, uint16_t port,
 			   struct sockaddr_storage *out);
-/* Bytes by TCP from one to the other (0 .. negative: no limit but *stop), compared as they come. */
+/* Bytes by TCP from one to the other, compared as they come. */
 void engine_rig_tcp(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
 		    uint64_t bytes);
 /* One datagram of UDP there and back again; false: lost. */
@@ -83,6 +83,16 @@ bool engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_
 /* Echoes, again and again, until one comes back. */
 void engine_rig_reach(const struct engine_rig_end *from, const struct engine_rig_end *to,
 		      int version);
+
+/* Numbered datagrams all the time, some of them always on their way. */
+struct engine_rig_load;
+
+struct engine_rig_load *engine_rig_load(const struct engine_rig_end *from,
+					const struct engine_rig_end *to);
+/* Waits until so many more have come. */
+void engine_rig_load_more(const struct engine_rig_load *l, uint64_t count);
+/* Stops it. Gives how many were lost; *disorder_out: how many were overtaken. */
+uint64_t engine_rig_load_stop(struct engine_rig_load *l, uint64_t *disorder_out);
 
 /* ---- the cable ---- */
 
