@@ -24,7 +24,7 @@
 #include "overlay/engine/udp.h"
 #include "overlay/wg/noise.h"
 
-enum { CHUNK = 1 << 16, SENT_AT_ONCE = 7919, TAP_BYTES = 64 << 20, ECHO_MS = 1000 };
+enum { CHUNK = 1 << 16, SENT_AT_ONCE = 7919, TAP_BYTES = 64 << 20, ECHO_MS = 20000, TRY_MS = 250 };
 
 static const uint64_t second = 1000000000;
 
@@ -394,9 +394,9 @@ await_readable(int fd, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
-bool
-engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
-		size_t bytes)
+static bool
+echo_within(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
+	    size_t bytes, int ms)
 {
 	static uint8_t sent[CHUNK], got[CHUNK];
 	defer_close int one = engine_rig_socket(from, SOCK_DGRAM, version);
@@ -406,7 +406,7 @@ engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *
 
 	fill(sent, 0, bytes);
 	if (sendto(one, sent, bytes, 0, (struct sockaddr *)&at, length) != (ssize_t)bytes ||
-	    !await_readable(other, ECHO_MS))
+	    !await_readable(other, ms))
 		return false;
 	length = sizeof(at);
 	must(recvfrom(other, got, sizeof(got), 0, (struct sockaddr *)&at, &length) ==
@@ -414,11 +414,28 @@ engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *
 	     "another length");
 	must(memcmp(sent, got, bytes) == 0, "another datagram");
 	if (sendto(other, sent, bytes, 0, (struct sockaddr *)&at, length) != (ssize_t)bytes ||
-	    !await_readable(one, ECHO_MS))
+	    !await_readable(one, ms))
 		return false;
 	must(recv(one, got, sizeof(got), 0) == (ssize_t)bytes, "another length came back");
 	must(memcmp(sent, got, bytes) == 0, "another datagram came back");
 	return true;
+}
+
+bool
+engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
+		size_t bytes)
+{
+	return echo_within(from, to, version, bytes, ECHO_MS);
+}
+
+void
+engine_rig_send(const struct engine_rig_end *from, const struct engine_rig_end *to)
+{
+	defer_close int fd = engine_rig_socket(from, SOCK_DGRAM, 4);
+	struct sockaddr_storage at;
+	socklen_t bytes = engine_rig_inner(to, 4, 9, &at);
+
+	must(sendto(fd, "x", 1, 0, (struct sockaddr *)&at, bytes) == 1, "sendto");
 }
 
 void
@@ -426,7 +443,7 @@ engine_rig_reach(const struct engine_rig_end *from, const struct engine_rig_end 
 {
 	uint64_t until = deadline();
 
-	while (!engine_rig_echo(from, to, version, 100))
+	while (!echo_within(from, to, version, 100, TRY_MS))
 		if (world_mono_ns() > until)
 			fail_msg("%u cannot reach %u", from->number, to->number);
 }

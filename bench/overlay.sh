@@ -1,0 +1,7 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Traffic between two nodes: the bare cable, VXLAN, WireGuard of others, and our engine.
+. "$(dirname "$0")/../tools/lib.sh"
+need bench
+[ "$(id -u)" = 0 ] || die "needs root: namespaces and TUN devices"
+exec unshare -n -m -- /usr/bin/python3 -B "$(dirname "$0")/overlay.py" "$@"
