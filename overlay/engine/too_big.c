@@ -72,7 +72,7 @@ may6(const uint8_t *packet, const struct inner *in)
 	static const uint8_t nobody[16];
 	const uint8_t *from = packet + INNER_IP6_SOURCE;
 
-	if (from[0] == 0xff || memcmp(from, nobody, sizeof(nobody)) == 0 || in->fragment)
+	if (from[0] == 0xff || memcmp(from, nobody, sizeof(nobody)) == 0)
 		return false;
 	return in->protocol != IPPROTO_ICMPV6 ||
 	       (in->length > in->l4 && packet[in->l4] & ICMP6_INFOMSG_MASK);

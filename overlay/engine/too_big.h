@@ -8,10 +8,10 @@
  * The answer has the address that the packet was for as its source: the tunnel has none of its own,
  * and who sent the packet has a way to that one.
  *
- * Not answered, as RFC 1122 3.2.2 and RFC 4443 2.4 (e) have it: errors, fragments but the first,
- * what is for many or from nobody. Packets of IPv4 that may be fragmented are answered like others:
- * we do not fragment, and senders learn from it all the same.
- * Threading: pure.
+ * Not answered, as RFC 1122 3.2.2 and RFC 4443 2.4 (e) have it: errors, what is from nobody; of
+ * IPv4 fragments but the first, and what is for many. Packets of IPv4 that may be fragmented are
+ * answered like others: we do not fragment, and senders learn from it all the same. Threading:
+ * pure.
  */
 
 #include "overlay/engine/inner.h"

@@ -310,6 +310,39 @@ test_too_many_prefixes(void **state)
 	mem_free(many);
 }
 
+/* Of what was reserved all changes may take. */
+static void
+test_reserved_prefixes(void **state)
+{
+	struct device_prefix one = {.prefix = {.bits = 128}};
+	struct device_change c = {.prefixes = &one, .prefixes_count = 1};
+	struct device_peer *peer;
+	struct err err = {0};
+
+	(void)state;
+	memcpy(c.public_key, b->public_key, PRIMITIVE_KEY);
+	assert_int_equal(device_reserve(a->device, ALLOWED_PREFIXES_MAX, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+	mem_fail_after(1);
+	assert_int_equal(device_reserve(a->device, 8, &err), -1);
+	mem_fail_after(-1);
+	assert_int_equal(err.kind, ERR_NO_MEMORY);
+	assert_int_equal(device_reserve(a->device, 8, &err), 0);
+	mem_fail_after(0);
+	for (unsigned i = 0; i < 8; i++) {
+		addr_from_v4_be(htonl(0x0a640000 + i), 0, &one.prefix.base);
+		assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), 0);
+	}
+	assert_int_equal(mem_failures(), 0);
+	mem_fail_after(-1);
+	device_release(a->device);
+	assert_int_equal(prefixes_of(a, to_b), 9);
+	/* Without a reservation each takes what it needs. */
+	addr_from_v4_be(htonl(0x0a650000), 0, &one.prefix.base);
+	assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), 0);
+	assert_int_equal(prefixes_of(a, to_b), 10);
+}
+
 static void
 test_psk(void **state)
 {
@@ -548,6 +581,7 @@ main(void)
 		WG_TEST(test_own_key),
 		WG_TEST(test_peers),
 		WG_TEST(test_prefixes),
+		WG_TEST(test_reserved_prefixes),
 		WG_TEST(test_too_many_prefixes),
 		WG_TEST(test_psk),
 		WG_TEST(test_bad_key),

@@ -45,6 +45,8 @@ check(const struct offload *o)
 	struct segment s;
 
 	assert_int_equal(segment_begin(&s, &header, large, bytes, MTU), SEGMENT_OK);
+	assert_int_equal(segment_left(&s), offload_pieces(o));
+	assert_int_equal(segment_longest(&s), offload_piece(o, 0, expected));
 	for (memset(out, FILL, sizeof(out)); segment_next(&s, out, &run);
 	     memset(out, FILL, sizeof(out))) {
 		uint32_t total = segment_run_bytes(&run);
@@ -56,6 +58,7 @@ check(const struct offload *o)
 				       offload_piece(o, made, expected));
 		assert_true(all(out + total, sizeof(out) - total, FILL));
 		runs++;
+		assert_int_equal(segment_left(&s), offload_pieces(o) - made);
 	}
 	assert_false(segment_next(&s, out, &run));
 	assert_int_equal(made, offload_pieces(o));
