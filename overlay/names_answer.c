@@ -429,18 +429,18 @@ put_pointer(struct reply *r, const struct target *t)
 static void
 put_soa(struct reply *r, const struct target *t, enum dns_section section)
 {
+	static const struct dns_name server = {.length = 21, .bytes = "\3dns\6zlayer\10internal"};
+	static const struct dns_name mailbox = {.length = 28,
+						.bytes = "\12hostmaster\6zlayer\10internal"};
 	const struct dns_name *asked = &r->question->name;
-	struct dns_name zone, server, mailbox;
+	struct dns_name zone;
 	size_t at = 0;
 
 	for (size_t above = dns_name_labels(asked) - t->zone_labels; above > 0; above--)
 		at += 1u + asked->bytes[at];
 	zone.length = (uint8_t)(asked->length - at);
 	memcpy(zone.bytes, asked->bytes + at, zone.length);
-	if (dns_name_parse("dns.zlayer.internal", &server) &&
-	    dns_name_parse("hostmaster.zlayer.internal", &mailbox))
-		(void)dns_write_soa(r->w, section, &zone, NAMES_TTL_S, &server, &mailbox, 1,
-				    NAMES_TTL_S);
+	(void)dns_write_soa(r->w, section, &zone, NAMES_TTL_S, &server, &mailbox, 1, NAMES_TTL_S);
 }
 
 static enum dns_rcode

@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "overlay/allowance.h"
 #include "overlay/answer.h"
 #include "overlay/nameserver_query.h"
 #include "overlay/nameserver_udp.h"
@@ -61,7 +62,7 @@ struct container {
 	uint64_t replica;
 	struct addr addr4, addr6;
 	bool running;
-	uint64_t tokens, filled_ns;
+	struct allowance allowance;
 };
 
 struct udp {
@@ -77,7 +78,7 @@ static struct {
 	struct names *names;
 	struct forward *forward;
 	struct map containers;   /* replica -> struct container */
-	struct container others; /* the rate of who is none */
+	struct allowance others; /* of all who are none */
 	struct udp udp[UDP_MAX];
 	size_t udp_count;
 	int waiting[2 * UDP_MAX]; /* listeners that are not read yet */
@@ -104,28 +105,6 @@ container_of_asker(const struct addr *from)
 	return ns.names && names_find(ns.names, from, &replica)
 		       ? map_get_u64(&ns.containers, replica)
 		       : NULL;
-}
-
-static bool
-take_token(struct container *c)
-{
-	enum { SECOND = 1000000000 };
-	uint64_t now = world_mono_ns();
-	uint64_t more = (now - c->filled_ns) / (SECOND / NAMESERVER_RATE);
-
-	if (c->filled_ns == 0 || more >= NAMESERVER_BURST) {
-		c->tokens = NAMESERVER_BURST;
-		c->filled_ns = now;
-	} else if (more > 0) {
-		c->tokens += more;
-		if (c->tokens > NAMESERVER_BURST)
-			c->tokens = NAMESERVER_BURST;
-		c->filled_ns += more * (SECOND / NAMESERVER_RATE);
-	}
-	if (c->tokens == 0)
-		return false;
-	c->tokens--;
-	return true;
 }
 
 /* ---- one query ---- */
@@ -179,7 +158,7 @@ nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t
 	struct container *c = container_of_asker(&asker->from);
 	struct answer_asker who = {.from = asker->from, .tcp = tcp};
 
-	if (!take_token(c ? c : &ns.others)) {
+	if (!allowance_take(c ? &c->allowance : &ns.others, world_mono_ns())) {
 		count(tcp, LIMITED);
 		return NAMESERVER_NOTHING;
 	}

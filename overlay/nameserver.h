@@ -15,8 +15,6 @@
 #include "spec/config.h"
 
 enum {
-	NAMESERVER_RATE = 2000, /* questions a second of one container */
-	NAMESERVER_BURST = 4000,
 	NAMESERVER_SETTLE_MS = 3000, /* for the tables of others; then what is known is told */
 	NAMESERVER_CONNECTIONS_MAX = 128,
 	NAMESERVER_CONNECTIONS_PER_SOURCE = 8,

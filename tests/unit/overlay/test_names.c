@@ -100,6 +100,27 @@ struct seen {
 	struct dns_name zone; /* of the authority */
 };
 
+/* The two names before its 20 bytes of numbers, the first one compressed or not. */
+static void
+put_soa(const uint8_t *m, size_t bytes, const struct dns_record *r, char *out, size_t cap)
+{
+	struct dns_walk walk = {.message = m, .bytes = bytes};
+	struct dns_record part = *r;
+	char text[DNS_NAME_TEXT];
+	struct dns_name name;
+
+	for (size_t end = 1; end <= r->data_bytes - 20; end++) {
+		size_t length = strlen(out);
+
+		part.data_bytes = r->data_at + end - part.data_at;
+		if (!dns_walk_name(&walk, &part, 0, &name))
+			continue;
+		dns_name_put(&name, text, sizeof(text));
+		text_format(out + length, cap - length, "%s ", text);
+		part.data_at += part.data_bytes;
+	}
+}
+
 static void
 put_data(const struct dns_walk *walk, const struct dns_record *r, const uint8_t *m, char *out,
 	 size_t cap)
@@ -110,6 +131,8 @@ put_data(const struct dns_walk *walk, const struct dns_record *r, const uint8_t 
 
 	if (r->type == DNS_TYPE_A)
 		text_format(out + at, cap - at, "%u.%u ", m[r->data_at + 2], m[r->data_at + 3]);
+	else if (r->type == DNS_TYPE_SOA)
+		put_soa(walk->message, walk->bytes, r, out + at, cap - at);
 	else if (dns_walk_name(walk, r, r->type == DNS_TYPE_SRV ? 6 : 0, &name)) {
 		dns_name_put(&name, text, sizeof(text));
 		text_format(out + at, cap - at, "%s:%u ", text,
@@ -257,6 +280,7 @@ test_nothing_there(void **state)
 	}
 	s = ask(n, SHOP, "zlayer.internal", DNS_TYPE_SOA);
 	assert_int_equal(s.answers, 1);
+	assert_string_equal(s.text, "dns.zlayer.internal hostmaster.zlayer.internal ");
 	names_free(n);
 }
 
