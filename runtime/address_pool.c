@@ -146,12 +146,40 @@ usable(const struct address_pool *p, uint32_t host, uint32_t hosts, struct addr 
 	return host >= 2 && host < hosts - 1 && !addr_equal_ip(out, &p->reserved);
 }
 
-static bool
-rested(const struct address_pool_entry *e, int64_t now)
+/* For how long, in seconds; a clock that was set back has rested enough. -1: it is in use. */
+static int64_t
+rested_s(const struct address_pool_entry *e, int64_t now)
 {
-	return e->freed_wall_ns != 0 &&
-	       (now - e->freed_wall_ns > (int64_t)ADDRESS_POOL_REST_S * 1000000000 ||
-		now < e->freed_wall_ns);
+	if (e->freed_wall_ns == 0)
+		return -1;
+	return now < e->freed_wall_ns ? INT64_MAX : (now - e->freed_wall_ns) / 1000000000;
+}
+
+/* The first one from where the last search ended that is nobody's or has rested; if there is none,
+ * the one that has rested longest. */
+static bool
+choose(const struct address_pool *p, int64_t now, uint32_t hosts, uint32_t *host_out)
+{
+	int64_t longest = ADDRESS_POOL_REST_LEAST_S;
+	bool found = false;
+	struct addr a;
+
+	for (uint32_t i = 0; i < hosts; i++) {
+		uint32_t host = (p->next + i) % hosts;
+
+		if (!usable(p, host, hosts, &a))
+			continue;
+		const struct address_pool_entry *e = map_get_u64(&p->hosts, key_of(&a));
+		int64_t rested = e != NULL ? rested_s(e, now) : INT64_MAX;
+		if (rested > longest) {
+			longest = rested;
+			*host_out = host;
+			found = true;
+		}
+		if (rested > ADDRESS_POOL_REST_S)
+			break;
+	}
+	return found;
 }
 
 static bool
@@ -159,20 +187,15 @@ find_free(struct address_pool *p, int64_t now, struct addr *out, uint32_t *host_
 {
 	unsigned bits = 128U - p->v4.bits;
 	uint32_t hosts = 1U << (bits > HOST_BITS_MAX ? HOST_BITS_MAX : bits);
-	for (uint32_t i = 0; i < hosts; i++) {
-		uint32_t host = (p->next + i) % hosts;
-		if (!usable(p, host, hosts, out))
-			continue;
-		struct address_pool_entry *e = map_get_u64(&p->hosts, key_of(out));
-		if (e != NULL && !rested(e, now))
-			continue;
-		if (e != NULL)
-			forget(p, e);
-		p->next = host + 1;
-		*host_out = host;
-		return true;
-	}
-	return false;
+
+	if (!choose(p, now, hosts, host_out))
+		return false;
+	(void)usable(p, *host_out, hosts, out);
+	struct address_pool_entry *e = map_get_u64(&p->hosts, key_of(out));
+	if (e != NULL)
+		forget(p, e);
+	p->next = *host_out + 1;
+	return true;
 }
 
 int

@@ -5,7 +5,9 @@
 /*
  * Which replica has which address: out of the node's prefix, one v4 and one v6 address with the
  * same host number each. An address is never given twice; one that was freed rests for a while, so
- * that nobody who still remembers it talks to another replica. I/O-free: load and save are text.
+ * that nobody who still remembers it talks to another replica. Where none has rested so long, the
+ * one that has rested longest is given, but not before names of it are forgotten everywhere
+ * (NAMES_TTL_S is 3). I/O-free: load and save are text.
  * Threading: one owner.
  */
 
@@ -17,7 +19,11 @@
 #include "base/err.h"
 #include "base/map.h"
 
-enum { ADDRESS_POOL_REST_S = 120, ADDRESS_POOL_TEXT_MAX = 8 << 20 };
+enum {
+	ADDRESS_POOL_REST_S = 120,
+	ADDRESS_POOL_REST_LEAST_S = 10, /* when there is no other */
+	ADDRESS_POOL_TEXT_MAX = 8 << 20,
+};
 
 struct address_pool_entry {
 	uint64_t replica;

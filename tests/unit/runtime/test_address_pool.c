@@ -65,6 +65,39 @@ test_giving(void **state)
 	address_pool_fini(&p);
 }
 
+/* When more come and go than the prefix has room for, an address rests shorter, never too short. */
+static void
+test_scarce(void **state)
+{
+	struct address_pool p;
+	char a[ADDR_TEXT_BYTES];
+	(void)state;
+	address_pool_init(&p);
+	prefix(&p, "10.200.7.0/29", NULL);
+	for (uint64_t i = 1; i <= 4; i++)
+		assert_int_equal(take(&p, i, second, a), 1);
+	assert_true(address_pool_release(&p, 3, 20 * second)); /* .5 */
+	assert_true(address_pool_release(&p, 2, 22 * second)); /* .4 */
+	assert_true(address_pool_release(&p, 4, 24 * second)); /* .6 */
+	assert_int_equal(take(&p, 5, (20 + ADDRESS_POOL_REST_LEAST_S) * second, a), -1);
+	/* All three have rested a little: the longest. */
+	assert_int_equal(take(&p, 5, 40 * second, a), 1);
+	assert_string_equal(a, "10.200.7.5");
+	assert_int_equal(take(&p, 6, 40 * second, a), 1);
+	assert_string_equal(a, "10.200.7.4");
+	/* One that has rested fully goes before one that rests longer, and in turn. */
+	assert_true(address_pool_release(&p, 5, 41 * second));
+	assert_int_equal(take(&p, 7, (42 + ADDRESS_POOL_REST_S) * second, a), 1);
+	assert_string_equal(a, "10.200.7.5");
+	assert_int_equal(take(&p, 8, (42 + ADDRESS_POOL_REST_S) * second, a), 1);
+	assert_string_equal(a, "10.200.7.6");
+	assert_int_equal(take(&p, 9, (42 + ADDRESS_POOL_REST_S) * second, a), -1);
+	/* A clock that was set back keeps nobody waiting. */
+	assert_true(address_pool_release(&p, 8, 400 * second));
+	assert_int_equal(take(&p, 9, 300 * second, a), 1);
+	address_pool_fini(&p);
+}
+
 static void
 test_restart(void **state)
 {
@@ -118,6 +151,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_giving),
+		cmocka_unit_test(test_scarce),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_new_prefix),
 	};
