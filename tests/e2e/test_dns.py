@@ -563,4 +563,5 @@ def test_end():
     equal(w.node.traces()["run"], [])
 
 
-zl.main(globals())
+if __name__ == "__main__":
+    zl.main(globals())
