@@ -25,6 +25,7 @@
 #include "ring/role.h"
 #include "runtime/attachments.h"
 #include "runtime/container.h"
+#include "runtime/container_link.h"
 #include "runtime/helper.h"
 #include "runtime/net_link.h"
 
@@ -213,7 +214,7 @@ sweep_strays(void)
 			  LOG_END);
 		net_remove(host.net, s.replicas[i]);
 		remove_group(s.replicas[i]);
-		address_pool_release(&host.pool, s.replicas[i], world_wall_ns());
+		container_link_free_addresses(&host, s.replicas[i]);
 		place_delete_uppers(&host.place, s.replicas[i], 0);
 	}
 }

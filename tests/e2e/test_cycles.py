@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fifty times deploy and rm, with endpoints in the proxy and in XDP: links, mounts, cgroups, BPF maps and programs,
-files, descriptors and memory come back."""
+"""A hundred times deploy and rm, with endpoints in the proxy and in XDP: links, addresses, mounts, cgroups, BPF maps with
+their entries and programs, files, descriptors and memory come back. And in a cluster, on all of its nodes."""
 
 import glob
 import json
 import os
 import re
 
+import dnsmsg
+import test_dns
 import zl
+from cluster import Cluster
 from test_l4 import a_world, config
-from zl import Node, check, equal, service, wait_for
+from test_mesh import meshed, own
+from test_placing import images, ready
+from zl import Node, Space, check, equal, service, wait_for
 
-CYCLES = 50
+CYCLES = 100
+CLUSTER_CYCLES = 20
 WARM_UP = 5
 
 
@@ -19,6 +25,21 @@ def fabric_links(node):
     path = f"{node.run_folder}/netns/fabric"
     r = zl.run("nsenter", f"--net={path}", "ip", "-j", "link", check=False)
     return sorted(link["ifname"] for link in json.loads(r.stdout or "[]"))
+
+
+def addresses(node):
+    """replica -> address, of those that are in use."""
+    path, = glob.glob(f"{node.data}/**/addresses", recursive=True)
+    with open(path) as f:
+        rows = [line.split() for line in f]
+    return {replica: (v4, v6) for replica, v4, v6, freed in rows if freed == "0"}
+
+
+def entries(node):
+    """name -> entries, of the node's maps that have one for each of something."""
+    return {m["name"]: len(zl.bpftool("map", "dump", "id", str(m["id"]))) for m in zl.bpftool("-f", "map")
+            if m["type"] in ("hash", "lpm_trie", "devmap_hash") and
+            any(f"/zlayer/{node.name}/" in pin for pin in m.get("pinned", []))}
 
 
 def files(node):
@@ -74,10 +95,11 @@ def test_cycles():
             cycle(node)
 
         def state():
-            return {"links": fabric_links(node), "groups": groups(node), "mounts": mounts(node),
+            return {"links": fabric_links(node), "addresses": addresses(node), "groups": groups(node), "mounts": mounts(node),
                     "files": sorted(files(node)), "rows": sorted(r["name"] for r in node.cli_json("ps", "-a")["items"]),
                     "own": len(node.pids())}
-        before, memory = state(), footprint(node)
+        before, memory, kept = state(), footprint(node), entries(node)
+        check(kept and len(before["addresses"]) == 2, kept, before["addresses"])
         for _ in range(CYCLES):
             cycle(node)
         wait_for(lambda: groups(node) == before["groups"], "cgroups are gone")
@@ -85,6 +107,7 @@ def test_cycles():
         for what in before:
             equal(after[what], before[what], what)
         wait_for(lambda: node.bpf() == bpf, f"BPF maps and programs are gone: {bpf}")
+        wait_for(lambda: entries(node) == kept, lambda: f"entries of maps: {entries(node)}, before {kept}")
         now = footprint(node)
         for who, (fds, kib) in now.items():
             if who not in memory:
@@ -92,6 +115,66 @@ def test_cycles():
             check(fds - memory[who][0] < CYCLES / 2, who, "descriptors", memory[who][0], fds)
             # api keeps the last events, a bounded number.
             check(kib - memory[who][1] < 6144, who, "KiB", memory[who][1], kib)
+
+
+def test_orphans():
+    """What a start that was cut off has left, of a replica that nobody knows, is swept by the next runtime."""
+    with Node() as node:
+        node.import_image()
+        node.deploy(service())
+        before = fabric_links(node), addresses(node)
+        orphan = 0xabc123
+        zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "ip", "link", "add", f"v{orphan:x}", "type", "veth", "peer",
+               "name", "nobody")
+        path, = glob.glob(f"{node.data}/**/addresses", recursive=True)
+        (mine, _), = before[1].values()
+        free = mine.rsplit(".", 1)[0] + ".200"
+        with open(path, "a") as f:
+            f.write(f"{orphan} {free} - 0\n")
+        check(f"v{orphan:x}" in fabric_links(node) and str(orphan) in addresses(node), "the orphan is there")
+        node.kill("runtime")
+        wait_for(lambda: (fabric_links(node), addresses(node)) == before,
+                 lambda: f"{fabric_links(node)}, {addresses(node)}, before {before}")
+        equal([r["state"] for r in node.cli_json("ps")["items"]], ["ready"], "the one that is known")
+
+
+def exists(node, name):
+    """Whether the node's name server, asked from its fabric, knows the name."""
+    server = own(node).replace(".0/24", ".1")
+    reply = Space(node.processes()["overlay", 0]).call(test_dns.udp, server, dnsmsg.query(name), 5, 4)
+    return reply is not None and dnsmsg.Message(reply).rcode == dnsmsg.NOERROR
+
+
+def test_cluster_cycles():
+    """Each node has a replica; what it knows of the other's comes back, too."""
+    with Cluster(2) as c:
+        images(c)
+        c[0].deploy(service(replicas=2, deployment="stays", host="stays.test"))
+        for node in c.nodes:
+            ready(node, 2, {"edge-1", "edge-2"})
+        wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
+
+        def cycle_all():
+            c[1].deploy(service(replicas=2))
+            for node in c.nodes:
+                ready(node, 4, {"edge-1", "edge-2"})
+                wait_for(lambda: exists(node, "web.shop.zlayer.internal"), f"its name at {node.label}")
+            c[0].cli("rm", "shop", "--yes", "-t", "1s")
+            for node in c.nodes:
+                ready(node, 2)
+                wait_for(lambda: not exists(node, "web.shop.zlayer.internal"), f"no name at {node.label}")
+
+        def state(node):
+            return {"links": fabric_links(node), "addresses": addresses(node), "entries": entries(node),
+                    "groups": groups(node)}
+        cycle_all()
+        before = {node.label: state(node) for node in c.nodes}
+        check(all(len(s["addresses"]) == 1 and s["entries"] for s in before.values()), before)
+        for _ in range(CLUSTER_CYCLES):
+            cycle_all()
+        for node in c.nodes:
+            wait_for(lambda: state(node) == before[node.label],
+                     lambda: f"{node.label}: {state(node)}, before {before[node.label]}")
 
 
 if __name__ == "__main__":
