@@ -160,6 +160,14 @@ was_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	go_on(c);
 }
 
+static bool
+read_on(struct conn *c)
+{
+	int rc = uv_read_start((uv_stream_t *)&c->tcp, give_memory, was_read);
+
+	return rc == 0 || rc == UV_EALREADY;
+}
+
 /* Reads, or answers what was read, or waits. */
 static void
 go_on(struct conn *c)
@@ -171,7 +179,7 @@ go_on(struct conn *c)
 		return;
 	if (c->waiting || c->out)
 		uv_read_stop((uv_stream_t *)&c->tcp);
-	else if (c->ended || uv_read_start((uv_stream_t *)&c->tcp, give_memory, was_read) < 0)
+	else if (c->ended || !read_on(c))
 		conn_close(c);
 }
 

@@ -6,6 +6,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import os
 import pickle
 import random
@@ -13,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -334,6 +336,56 @@ def test_transport():
     # By IPv6 too.
     v6 = w.ask("edge-1.node.zlayer.internal", AAAA).data(AAAA)[0]
     equal(sorted(Message(inside(w.pid, lambda: udp(v6, query("web.global")))).data()), web)
+
+
+def test_one_connection():
+    """A question in pieces, and another one when the first was answered."""
+    w = setup()
+
+    def ask():
+        got = []
+        with socket.create_connection((w.server, 53), timeout=20) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for i in range(3):
+                m = query("web.shop.zlayer.internal", ident=i)
+                for byte in struct.pack(">H", len(m)) + m:
+                    s.sendall(bytes([byte]))
+                    wait_for(lambda: unsent(s) == 0, "the other side has it")
+                got.append(dnsmsg.read_stream(s))
+        return got
+    equal([Message(m).id for m in inside(w.pid, ask)], [0, 1, 2])
+
+
+def unsent(s):
+    """Bytes that the other side has not acknowledged."""
+    return struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def test_slow_reader():
+    """Questions one after the other by TCP, of a client that reads late and little at a time: all are answered, in their order."""
+    w = setup()
+    count = 2500
+
+    def ask():
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            s.settimeout(60)
+            s.connect((w.server, 53))
+            messages = [query("web.shop.zlayer.internal", ident=i) for i in range(count)]
+            sender = threading.Thread(target=s.sendall, args=(b"".join(struct.pack(">H", len(m)) + m for m in messages),))
+            sender.start()
+            wait_for(lambda: len(s.recv(65536, socket.MSG_PEEK)) >= 1000, "what the client's socket takes")
+            ids, data = [], b""
+            while len(ids) < count and (piece := s.recv(1500)):
+                data += piece
+                while len(data) >= 2 and len(data) >= 2 + (length := struct.unpack_from(">H", data)[0]):
+                    m = Message(data[2:2 + length])
+                    check(len(m.data()) == 3, m.data())
+                    ids.append(m.id)
+                    data = data[2 + length:]
+            sender.join()
+            return ids
+    equal(inside(w.pid, ask), list(range(count)))
 
 
 def test_garbage():
