@@ -129,8 +129,7 @@ def test_replicas_elsewhere():
             equal(w.ask(node, f"{number}.web.service").data(), [address], f"{full} at {node.label}")
             equal(w.ask(node, name).data(), [address])
             equal(w.ask(node, reverse(address), PTR).data(PTR), [name], f"{address} of {home.label} at {node.label}")
-            if home is node:
-                equal(w.ask(node, reverse(address6), PTR).data(PTR), [name])
+            equal(w.ask(node, reverse(address6), PTR).data(PTR), [name], f"{address6} of {home.label} at {node.label}")
 
 
 def test_nodes_and_their_addresses():
