@@ -58,7 +58,8 @@ enum {
 	ENGINE_OPENED = 512,           /* datagrams that are opened together */
 	ENGINE_SPANS = 64,             /* of different peers or buffers among them */
 	ENGINE_SUMS = 8,
-	ENGINE_SUMS_MS = 10, /* for so long sums are kept at most, unless the lock is taken */
+	ENGINE_SUMS_MS = 10, /* for so long sums are kept, and longer while the lock is taken */
+	ENGINE_SUMS_LATE_MS = 100, /* but no longer than that */
 };
 
 struct engine_counts {

@@ -119,10 +119,9 @@ engine_out(void *out)
 			continue;
 		}
 		carry(o, (size_t)n);
-		if (o->sealer.used >= ENGINE_BATCH_BYTES) {
+		if (o->sealer.used >= ENGINE_BATCH_BYTES)
 			engine_seal_flush(o->e, &o->sealer);
-			engine_sums_try(o->e, &o->sums);
-		}
+		engine_sums_try(o->e, &o->sums);
 	}
 	engine_seal_flush(o->e, &o->sealer);
 	engine_sums_tell(o->e, &o->sums);

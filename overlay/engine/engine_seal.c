@@ -58,20 +58,23 @@ engine_sums_add(struct engine *e, struct engine_sums *s, const struct engine_sum
 	s->items[i].to = more->to;
 }
 
+/* The time is asked each time: what waited may have been sent within, at a later one. */
 static void
-tell(struct engine *e, const struct engine_sum *sum, const struct world *w)
+tell(struct engine *e, const struct engine_sum *sum)
 {
 	struct engine_peer *p = sum->peer;
+	struct world w;
 
 	if (!p->peer)
 		return;
+	engine_world(e, &w);
 	if (!sum->session) {
-		device_sent(e->device, p->peer, w, sum->bytes, sum->data);
+		device_sent(e->device, p->peer, &w, sum->bytes, sum->data);
 		return;
 	}
 	e->heard_from = &sum->from;
 	e->heard_at = &sum->to;
-	if (device_received(e->device, sum->session, w, &sum->from, sum->bytes, sum->data))
+	if (device_received(e->device, sum->session, &w, &sum->from, sum->bytes, sum->data))
 		engine_peer_sync(e, p);
 	e->heard_from = NULL;
 }
@@ -80,11 +83,8 @@ tell(struct engine *e, const struct engine_sum *sum, const struct world *w)
 static void
 tell_all(struct engine *e, struct engine_sums *s)
 {
-	struct world w;
-
-	engine_world(e, &w);
 	for (unsigned i = 0; i < s->count; i++)
-		tell(e, &s->items[i], &w);
+		tell(e, &s->items[i]);
 	engine_unlock(e);
 	for (unsigned i = 0; i < s->count; i++) {
 		engine_peer_unref(s->items[i].peer);
@@ -106,10 +106,14 @@ void
 engine_sums_try(struct engine *e, struct engine_sums *s)
 {
 	static const uint64_t ms = 1000000;
+	uint64_t kept_ns = s->count > 0 ? engine_now(e) - s->since_ns : 0;
 
-	if (s->count > 0 && engine_now(e) - s->since_ns >= ENGINE_SUMS_MS * ms &&
-	    pthread_mutex_trylock(&e->lock) == 0)
+	if (kept_ns < ENGINE_SUMS_MS * ms)
+		return;
+	if (pthread_mutex_trylock(&e->lock) == 0)
 		tell_all(e, s);
+	else if (kept_ns >= ENGINE_SUMS_LATE_MS * ms)
+		engine_sums_tell(e, s);
 }
 
 /* ---- adding ---- */
@@ -269,14 +273,11 @@ static void
 tell_sent(struct engine *e, struct engine_sealer *s, struct engine_peer *peer, uint64_t bytes)
 {
 	const struct engine_sum sum = {.peer = peer, .bytes = bytes, .data = true};
-	struct world w;
 
-	if (s->sums) {
+	if (s->sums)
 		engine_sums_add(e, s->sums, &sum);
-	} else {
-		engine_world(e, &w);
-		tell(e, &sum, &w);
-	}
+	else
+		tell(e, &sum);
 }
 
 static void

@@ -88,10 +88,11 @@ engine_staged_send(struct engine *e, struct engine_peer *p)
 	struct engine_route route;
 	struct world w;
 
-	engine_world(e, &w);
 	engine_peer_sync(e, p);
-	while (p->staged_count > 0 &&
-	       device_wants_send(e->device, p->peer, &w, &session) == DEVICE_OK) {
+	while (p->staged_count > 0) {
+		engine_world(e, &w);
+		if (device_wants_send(e->device, p->peer, &w, &session) != DEVICE_OK)
+			break;
 		struct staged *s = take_first(e, p);
 
 		engine_route_fill(p, &route);
