@@ -19,7 +19,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "dataplane/identities.h"
+#include "dataplane/telling.h"
 #include "tests/bpf/tunnel_rig.h"
+#include "tests/support/sweep.h"
 
 enum { INSTRUCTIONS_MAX = 12000, MEMBER = 11, BY_HAND = 12, HERE = 1, THERE = 2, BESIDE = 3 };
 
@@ -568,6 +570,35 @@ test_successor(void **state)
 	end();
 }
 
+/* Maps of a program of another number go when all devices have ours; those of the balancer, whose
+ * pins are in the same folder, stay. */
+static void
+test_older_pins(void **state)
+{
+	static const char *const names[] = {"local4", "overlay_counts", "tc1-seen", "edge1-vips4",
+					    "tc2-seen"};
+
+	(void)state;
+	begin(LOOPBACK);
+	for (int i = 0; i < 4; i++) {
+		char path[64];
+
+		text_format(path, sizeof(path), "1/%s", names[i]);
+		assert_int_equal(
+			libbpf.bpf_obj_pin(libbpf.bpf_map__fd(veth_loaded(veth)->maps.seen), path),
+			0);
+	}
+	veth_forget_others(veth);
+	for (int i = 0; i < 5; i++) {
+		char path[64];
+
+		text_format(path, sizeof(path), "1/%s", names[i]);
+		assert_int_equal(access(path, F_OK), i < 3 ? -1 : 0);
+	}
+	assert_int_equal(unlink("1/edge1-vips4"), 0);
+	end();
+}
+
 /* Rows are another process's. */
 static void
 test_rows_that_lie(void **state)
@@ -604,6 +635,55 @@ test_rows_that_lie(void **state)
 	row.flags = OPENLY;
 	assert_int_equal(identities_change(ids, BESIDE, &row, &err), 0);
 	goes_there(TC_ACT_REDIRECT, SENT);
+	end();
+}
+
+/* Said, and nothing is half there: what was known before holds. */
+static void
+test_no_memory(void **state)
+{
+	struct msg_identity row = {.deployment = 2, .service = 10, .flags = DEFAULT};
+	struct msg_peer p = peer(MEMBER, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64");
+	const struct tunnel_row peers = {.peer = &p, .member = true};
+
+	(void)state;
+	begin(LOOPBACK);
+	put_here(DEFAULT);
+	put_there(1, 10, DEFAULT);
+	p.ways = BOTH;
+	assert_true(addr_parse_ip("10.200.8.7", &row.addr4));
+	assert_true(addr_parse_ip("fd00:8::7", &row.addr6));
+	sweep_each(s)
+	{
+		struct identities *other = identities_new(veth);
+		struct err err = {0};
+		int rc = other ? identities_change(other, BESIDE, &row, &err) : -1;
+
+		if (rc == 0)
+			rc = identities_settle(other, true, &err);
+		assert_int_equal(rc < 0, sweep_failed());
+		identities_free(other);
+	}
+	sweep_each(s)
+	{
+		struct tunnel *other = tunnel_new(veth);
+		struct err err = {0};
+		int rc = other ? tunnel_peers(other, &peers, 1, &err) : -1;
+
+		assert_int_equal(rc < 0, sweep_failed());
+		tunnel_free(other);
+	}
+	sweep_each(s)
+	{
+		struct telling *telling = NULL;
+		struct err err = {0};
+		int rc = telling_open(veth, &telling, &err);
+
+		assert_int_equal(rc < 0, sweep_failed());
+		telling_free(telling);
+	}
+	put_there(1, 10, DEFAULT);
+	goes_there(TC_ACT_REDIRECT, SEALED);
 	end();
 }
 
@@ -651,7 +731,9 @@ main(void)
 		cmocka_unit_test(test_frame_in_container),
 		cmocka_unit_test(test_another_device),
 		cmocka_unit_test(test_successor),
+		cmocka_unit_test(test_older_pins),
 		cmocka_unit_test(test_rows_that_lie),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_instruction_budget),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;

@@ -191,6 +191,11 @@ def test_containers_of_two_nodes():
             wait_for(lambda: metric(a, "zlayer_overlay_bytes_total", peer="b", direction="transmit") > 2 * big,
                      "bytes are counted")
             check(metric(a, "zlayer_overlay_peer_last_seen_timestamp_seconds", peer="b") > time.time() - 600)
+            # Nobody is judged wrongly: peers by hand have no identities, and their containers pass all the same.
+            for node in (a, b):
+                for reason in ("isolated", "unknown", "unsealed", "no_way", "too_large", "source"):
+                    equal(metric(node, "zlayer_dataplane_drops_total", reason=reason), 0.0, f"dropped as {reason}")
+                equal(metric(node, "zlayer_dataplane_packets_total", verdict="sealed"), 0.0, "sealed packets")
             said = overlay(a)
             equal((said["prefix4"], said["mtu"], [p["name"] for p in said["peers"]]), ("10.200.7.0/24", 1420, ["b"]),
                   "what status says")
