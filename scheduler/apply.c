@@ -77,7 +77,7 @@ check_limits(const struct doc *doc, struct err *err)
 /* ---- what is there ---- */
 
 static int
-check_state(struct apply *a, struct err *err)
+check_state(struct apply *a, struct request *r, struct err *err)
 {
 	const struct msg_apply *q = a->request;
 	uint32_t newest = a->d ? a->d->row.newest : 0;
@@ -92,6 +92,7 @@ check_state(struct apply *a, struct err *err)
 		return err_fix(err, "see what changed: zlayer history %s", q->name);
 	}
 	if (a->d && a->d->operation && !q->dry_run) {
+		r->busy = true;
 		err_set(err, ERR_CONFLICT, "something else is being done with %s", q->name);
 		return err_fix(err, "wait for it: zlayer status %s", q->name);
 	}
@@ -363,7 +364,7 @@ go(struct apply *a, struct request *r, struct err *err)
 		if (!a->serving)
 			return -1;
 	}
-	if (check_limits(a->doc, err) < 0 || check_state(a, err) < 0 ||
+	if (check_limits(a->doc, err) < 0 || check_state(a, r, err) < 0 ||
 	    places_check(a->m, a->d, a->doc, err) < 0 || make_parts(a, err) < 0 ||
 	    check_capacity(a, err) < 0 || tell_changes(a, answer, err) < 0)
 		return -1;

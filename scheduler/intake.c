@@ -15,11 +15,15 @@
 
 enum { FDS_MAX = 2, TRIES_MAX = 5 };
 
+#define MS UINT64_C(1000000)
+
 /* Not begun yet. */
 struct waiting {
 	struct list link;
 	struct station_request q;
 	unsigned tries;
+	uint64_t at_ns;    /* not before */
+	uint64_t until_ns; /* so long for what is being done to be over; 0: that was not so yet */
 	int fds[FDS_MAX];
 	size_t fds_count;
 	size_t bytes;
@@ -51,15 +55,30 @@ waiting_free(struct waiting *w)
 	mem_free(w);
 }
 
+/* What is being done may be over: whoever asked has heard of that elsewhere, and this node not yet.
+ */
+static bool
+may_be_over(struct asked *a, uint64_t now_ns)
+{
+	struct waiting *w = a->again;
+
+	if (!a->r.busy)
+		return false;
+	if (!w->until_ns)
+		w->until_ns = now_ns + INTAKE_BUSY_MS * MS;
+	w->at_ns = now_ns + INTAKE_AGAIN_MS * MS;
+	return w->at_ns <= w->until_ns;
+}
+
 /* It was refused because of what is over in a moment, or another change came first: it is worked
  * out again from what is there then. Nothing was changed. */
 static bool
-begin_again(struct intake *i, struct asked *a)
+begin_again(struct intake *i, struct asked *a, uint64_t now_ns)
 {
 	if (!a->failed || !a->again || i->closing)
 		return false;
 	if (!(a->err.kind == ERR_UNREACHABLE && holds(i)) &&
-	    !(a->r.overtaken && a->again->tries < TRIES_MAX))
+	    !(a->r.overtaken && a->again->tries < TRIES_MAX) && !may_be_over(a, now_ns))
 		return false;
 	list_init(&a->again->link);
 	list_push_front(&i->waiting, &a->again->link);
@@ -83,7 +102,7 @@ answer(struct intake *i, struct asked *a)
 }
 
 static void
-answer_ended(struct intake *i)
+answer_ended(struct intake *i, uint64_t now_ns)
 {
 	struct list *it, *next;
 	bool passed = i->closing;
@@ -92,7 +111,7 @@ answer_ended(struct intake *i)
 		struct asked *a = container_of(it, struct asked, link);
 
 		list_remove(&a->link);
-		if (begin_again(i, a))
+		if (begin_again(i, a, now_ns))
 			continue;
 		if (!a->failed && !passed)
 			i->out.pass(i->out.arg);
@@ -146,7 +165,7 @@ copy(const struct station_request *q, const void *body, size_t bytes, const int 
 
 static void
 begin(struct intake *i, const struct station_request *q, const void *body, size_t bytes,
-      const int *fds, size_t count, unsigned tries)
+      const int *fds, size_t count, const struct waiting *before, uint64_t now_ns)
 {
 	struct asked *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
 	struct err err = {0};
@@ -164,10 +183,12 @@ begin(struct intake *i, const struct station_request *q, const void *body, size_
 		news_read(i->m);
 		a->again = copy(q, body, bytes, fds, count, &err);
 	}
-	if (a->again)
-		a->again->tries = tries + 1;
+	if (a->again) {
+		a->again->tries = before ? before->tries + 1 : 1;
+		a->again->until_ns = before ? before->until_ns : 0;
+	}
 	request_change(i->m, q->op, body, bytes, fds, count, &a->r);
-	answer_ended(i);
+	answer_ended(i, now_ns);
 }
 
 /* ---- waiting ---- */
@@ -218,7 +239,7 @@ intake_take(struct intake *i, const struct station_request *q, const void *body,
 	struct err err = {0};
 
 	if (!must_wait(i))
-		begin(i, q, body, bytes, fds, count, 0);
+		begin(i, q, body, bytes, fds, count, NULL, i->m->now_ns);
 	else if (keep(i, q, body, bytes, fds, count, &err) < 0)
 		i->out.answer(i->out.arg, q, &err, NULL, 0);
 }
@@ -241,16 +262,32 @@ expire(struct intake *i, uint64_t now_ns)
 	}
 }
 
+static struct waiting *
+next(const struct intake *i, uint64_t now_ns)
+{
+	struct list *it, *after;
+
+	list_each (it, after, &i->waiting) {
+		struct waiting *w = container_of(it, struct waiting, link);
+
+		if (w->at_ns <= now_ns)
+			return w;
+	}
+	return NULL;
+}
+
 void
 intake_run(struct intake *i, uint64_t now_ns)
 {
-	answer_ended(i);
-	expire(i, now_ns);
-	while (i->count && !store_busy(i->m->store) && !holds(i)) {
-		struct waiting *w = container_of(i->waiting.next, struct waiting, link);
+	struct waiting *w;
 
-		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count, w->tries);
-		drop(i, w);
+	answer_ended(i, now_ns);
+	expire(i, now_ns);
+	while (!store_busy(i->m->store) && !holds(i) && (w = next(i, now_ns))) {
+		list_remove(&w->link);
+		i->count--;
+		begin(i, &w->q, w->body, w->bytes, w->fds, w->fds_count, w, now_ns);
+		waiting_free(w);
 	}
 }
 
@@ -264,9 +301,10 @@ intake_due_ns(const struct intake *i)
 		return 0;
 	list_each (it, next, &i->waiting) {
 		const struct waiting *w = container_of(it, struct waiting, link);
+		uint64_t at_ns = w->at_ns ? w->at_ns : w->q.deadline_mono_ns;
 
-		if (!due_ns || w->q.deadline_mono_ns < due_ns)
-			due_ns = w->q.deadline_mono_ns;
+		if (!due_ns || at_ns < due_ns)
+			due_ns = at_ns;
 	}
 	return due_ns;
 }
@@ -287,7 +325,7 @@ intake_close(struct intake *i)
 	struct list *it, *next;
 
 	i->closing = true;
-	answer_ended(i);
+	answer_ended(i, 0);
 	list_each (it, next, &i->waiting)
 		drop(i, container_of(it, struct waiting, link));
 }

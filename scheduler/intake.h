@@ -8,7 +8,9 @@
  * transaction after the other: what is asked for meanwhile waits in its order, until its deadline.
  * A store that cannot be changed now makes nobody wait: the request is refused at once, unless it
  * is known to be different in a moment (`holds`); one that was refused in that moment waits, too.
- * One that another node's change came before is begun again, some times.
+ * One that another node's change came before is begun again, some times. One that is refused
+ * because something is being done with its deployment is so, too, for INTAKE_BUSY_MS: that may be
+ * over, and only this node has not heard of it yet.
  * Threading: the loop's.
  */
 
@@ -16,7 +18,11 @@
 #include "ring/station.h"
 #include "scheduler/request.h"
 
-enum { INTAKE_WAITING_MAX = 64 }; /* requests that wait for a shared store */
+enum {
+	INTAKE_WAITING_MAX = 64, /* requests that wait for a shared store */
+	INTAKE_BUSY_MS = 1500,
+	INTAKE_AGAIN_MS = 25,
+};
 
 struct intake_out {
 	void *arg;
@@ -48,7 +54,7 @@ void intake_take(struct intake *i, const struct station_request *q, const void *
 /* Answers what has ended or has waited too long, and begins what can begin. Call whenever the loop
  * has turned: never from within the store. */
 void intake_run(struct intake *i, uint64_t now_ns);
-/* The first deadline of what waits; 0: nothing does. */
+/* When something is due of what waits; 0: nothing does. */
 uint64_t intake_due_ns(const struct intake *i);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -22,11 +23,14 @@ request_malformed(struct err *err)
 	return err_set(err, ERR_CORRUPT, "a request has another form than agreed");
 }
 
-/* Sealed: anything else could make this process wait for its writer. */
+/* Sealed: anything else could make this process wait for its writer. From its beginning: a request
+ * may be begun again. */
 static int
 read_sealed(int fd, struct buf *out, struct err *err)
 {
-	return fd_is_sealed(fd) ? fd_read_all(fd, out, err) : request_malformed(err);
+	if (!fd_is_sealed(fd) || lseek(fd, 0, SEEK_SET) < 0)
+		return request_malformed(err);
+	return fd_read_all(fd, out, err);
 }
 
 static int

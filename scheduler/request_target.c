@@ -47,9 +47,12 @@ find_target(struct model *m, const void *body, size_t bytes, struct target *t, s
 	return 0;
 }
 
+/* r: NULL of a run. */
 static int
-busy(const struct target *t, struct err *err)
+busy(const struct target *t, struct request *r, struct err *err)
 {
+	if (r)
+		r->busy = true;
 	err_set(err, ERR_CONFLICT, "something else is being done with %s", t->d->row.name);
 	return err_fix(err, "wait for it: zlayer status %s", t->d->row.name);
 }
@@ -186,7 +189,7 @@ scale(struct model *m, struct target *t, struct request *r, struct err *err)
 		return err_set(err, ERR_INVALID, "name the service to scale: %s/SERVICE",
 			       t->q.deployment);
 	if (t->d->operation)
-		return busy(t, err);
+		return busy(t, r, err);
 	const struct doc_service *spec = serving_doc(m, t);
 	if (spec && spec->rtype != DOC_RTYPE_SERVICE)
 		return err_set(err, ERR_INVALID, "%s/%s is a %s: it has no size", t->q.deployment,
@@ -312,7 +315,7 @@ halt(struct model *m, struct target *t, bool stop, struct request *r, struct err
 			   {0}};
 
 	if (t->d->operation)
-		return busy(t, err);
+		return busy(t, r, err);
 	if (model_conducts(m, t->d) && !has_index(t))
 		return no_replica(t, err);
 	/* What sleeps has no replica: the deployment alone remembers that it is stopped. And who
@@ -336,7 +339,7 @@ restart(struct model *m, struct target *t, struct request *r, struct err *err)
 	struct change c = {MSG_OPERATION_RESTART, t->d->row, NULL, "restart.started", {0}};
 
 	if (t->d->operation)
-		return busy(t, err);
+		return busy(t, r, err);
 	if (model_conducts(m, t->d) && !has_index(t))
 		return no_replica(t, err);
 	if (!c.d.revision || c.d.target != c.d.revision || t->d->rollout.phase != ROLLOUT_IDLE)
@@ -565,7 +568,7 @@ start_run(struct model *m, const struct target *t, const struct words *args,
 		return err_fix(err, "zlayer status %s shows what there is", t->q.deployment);
 	}
 	if (t->d->operation && t->d->operation->row.kind == MSG_OPERATION_REMOVE)
-		return busy(t, err);
+		return busy(t, NULL, err);
 	if (cronjob_check_run(m, t->s, spec, err) < 0 || find_place(m, t, spec, elsewhere, err) < 0)
 		return -1;
 	request_forget_runs(m, t->s);

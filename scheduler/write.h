@@ -22,6 +22,8 @@ struct request {
 	} answer;
 	/* It failed because another change came first; asked for again it may succeed. */
 	bool overtaken;
+	/* It was refused because something is being done; in a cluster that may be over already. */
+	bool busy;
 	/* Once: err NULL: answer is filled in. May free the request. */
 	void (*done)(struct request *r, const struct err *err);
 };

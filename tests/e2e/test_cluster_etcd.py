@@ -125,6 +125,10 @@ def test_three_nodes_get_it():
         for node in c.running():
             label(node, f"by-{node.number}")
         labelled(c, "by-1", "by-2", "by-3")
+        # Each through another node than the one before, which has just heard that that one is done, or not yet.
+        for turn in range(12):
+            c[turn % 3].deploy(service(replicas=1 + turn % 2))
+        ready(c[0], 2)
         text = c[1].cli("cluster", "show").stdout
         check("etcd on" in text and "(leads)" in text and "changes need 2 of 3" in text, text)
         check("takes changes" not in c[2].cli("status").stdout)

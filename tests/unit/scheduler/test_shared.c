@@ -5,9 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "base/fd.h"
 #include "base/log.h"
 #include "scheduler/intake.h"
-#include "scheduler/news.h"
 #include "scheduler/news.h"
 #include "scheduler/save.h"
 #include "tests/support/shared_world.h"
@@ -144,7 +144,8 @@ ask_scale(struct intake *i, uint64_t id, uint32_t replicas)
 {
 	struct msg_target_op body = {
 		.deployment = "shop", .service = "web", .replicas = replicas, .force = 1};
-	struct station_request q = {.op = MSG_OP_SCALE, .id = id, .deadline_mono_ns = id * 10};
+	struct station_request q = {
+		.op = MSG_OP_SCALE, .id = id, .deadline_mono_ns = id * 10 * NODE_S};
 
 	intake_take(i, &q, &body, sizeof(body), NULL, 0);
 }
@@ -164,18 +165,18 @@ test_requests_wait_for_their_turn(void **state)
 	ask_scale(&i, 5, 2);
 	ask_scale(&i, 6, 3);
 	ask_scale(&i, 7, 4);
-	if (got.bad)
-		print_error("%s %s\n", got.err.what, got.err.whys ? got.err.why[0] : "");
 	assert_int_equal(got.good + got.bad, 0);
-	assert_int_equal(intake_due_ns(&i), 60);
-	intake_run(&i, 1);
+	assert_true(intake_due_ns(&i) == 60 * NODE_S);
+	intake_run(&i, 1 * NODE_S);
 	assert_int_equal(i.count, 2);
 	shared_world_deliver(&s);
 	assert_int_equal(got.good, 0);
 	/* The next one meets the first. */
-	intake_run(&i, 1);
+	intake_run(&i, 1 * NODE_S);
 	assert_int_equal(got.good, 1);
 	assert_int_equal(got.passes, 1);
+	assert_int_equal(got.bad, 0);
+	intake_run(&i, 3 * NODE_S);
 	assert_int_equal(got.bad, 2);
 	assert_int_equal(got.err.kind, ERR_CONFLICT);
 	assert_int_equal(i.count, 0);
@@ -184,14 +185,14 @@ test_requests_wait_for_their_turn(void **state)
 	/* Too late. */
 	ask_scale(&i, 8, 1);
 	ask_scale(&i, 9, 3);
-	intake_run(&i, 89);
+	intake_run(&i, 89 * NODE_S);
 	assert_int_equal(i.count, 1);
-	intake_run(&i, 90);
+	intake_run(&i, 90 * NODE_S);
 	assert_int_equal(i.count, 0);
 	assert_int_equal(got.last, 9);
 	assert_int_equal(got.err.kind, ERR_TIMEOUT);
 	shared_world_deliver(&s);
-	intake_run(&i, 89);
+	intake_run(&i, 89 * NODE_S);
 	assert_int_equal(got.last, 8);
 	shared_world_pass(&s, 15);
 	assert_int_equal(replicas(&s, 0), 1);
@@ -255,6 +256,19 @@ touch(struct shared_world *s, unsigned n, bool *done)
 	store_submit(store, touched, done);
 }
 
+static void
+ask_apply(struct intake *i, uint64_t id, const char *text)
+{
+	struct msg_apply body = {.name = "shop"};
+	struct station_request q = {
+		.op = MSG_OP_APPLY, .id = id, .deadline_mono_ns = id * 10 * NODE_S};
+	int fd = fd_memfd_sealed("document", text, strlen(text));
+
+	assert_true(fd >= 0);
+	intake_take(i, &q, &body, sizeof(body), &fd, 1);
+	fd_close(&fd);
+}
+
 /* Another node's change is kept first, or has come and was not read yet: it is worked out again,
  * and whoever asked notices nothing. */
 static void
@@ -290,6 +304,67 @@ test_who_was_overtaken_begins_again(void **state)
 	assert_int_equal(got.bad, 0);
 	shared_world_pass(&s, 30);
 	assert_int_equal(replicas(&s, 0) + replicas(&s, 1), 2);
+	/* A document comes with it, and is read again. */
+	touch(&s, 1, &done);
+	ask_apply(&i, 9, document("web:2", 1));
+	assert_true(shared_step(&s.nodes[1]) && done);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	assert_int_equal(got.bad, 0);
+	assert_int_equal(got.good, 3);
+	shared_world_pass(&s, 30);
+	assert_int_equal(shop(&s, 0)->row.revision, 2);
+	same(&s);
+	intake_close(&i);
+	shared_world_end(&s);
+}
+
+/* Something is being done with it, as far as this node knows: that may be over, and is waited for.
+ */
+static void
+test_what_may_be_over_is_waited_for(void **state)
+{
+	const uint64_t ms = 1000000, id = 1000000;
+	struct answers got = {0};
+	struct shared_asked b;
+	struct shared_world s;
+	struct intake i;
+
+	(void)state;
+	shared_world_begin(&s);
+	deploy(&s, 0, "web:1", 1);
+	intake_init(&i, model_of(&s, 0), &(struct intake_out){&got, count_pass, count_answer});
+	shared_apply(&s, 1, "shop", document("web:2", 1), &b);
+	shared_world_deliver(&s);
+	assert_true(b.over && !b.failed);
+	uint64_t now_ns = model_of(&s, 0)->now_ns;
+	ask_scale(&i, id, 3);
+	intake_run(&i, now_ns);
+	assert_int_equal(got.good + got.bad, 0);
+	assert_true(intake_due_ns(&i) == now_ns + INTAKE_AGAIN_MS * ms);
+	shared_world_pass(&s, 30);
+	assert_null(shop(&s, 0)->operation);
+	intake_run(&i, now_ns + INTAKE_AGAIN_MS * ms);
+	shared_world_deliver(&s);
+	intake_run(&i, now_ns + INTAKE_AGAIN_MS * ms);
+	assert_int_equal(got.good, 1);
+	/* One that is not over. */
+	shared_world_pass(&s, 30);
+	shared_apply(&s, 1, "shop", document("web:3", 3), &b);
+	shared_world_deliver(&s);
+	assert_true(b.over && !b.failed);
+	now_ns = model_of(&s, 0)->now_ns;
+	ask_scale(&i, id, 2);
+	for (uint64_t at = 0; at < INTAKE_BUSY_MS; at += INTAKE_AGAIN_MS) {
+		intake_run(&i, now_ns + at * ms);
+		assert_int_equal(got.bad, 0);
+	}
+	intake_run(&i, now_ns + INTAKE_BUSY_MS * ms);
+	assert_int_equal(got.bad, 1);
+	assert_string_equal(got.err.what, "something else is being done with shop");
+	shared_world_pass(&s, 30);
 	same(&s);
 	intake_close(&i);
 	shared_world_end(&s);
@@ -862,6 +937,7 @@ main(void)
 		cmocka_unit_test(test_a_request_that_finds_no_memory),
 		cmocka_unit_test(test_who_was_overtaken_begins_again),
 		cmocka_unit_test(test_who_is_always_overtaken_is_told),
+		cmocka_unit_test(test_what_may_be_over_is_waited_for),
 		cmocka_unit_test(test_nobody_waits_for_a_store_that_is_away),
 		cmocka_unit_test(test_a_transaction_at_the_end),
 		cmocka_unit_test(test_every_node_can_be_asked),
