@@ -4,10 +4,10 @@
  * wakes up unless there is a packet, a change, or a timer that is due.
  *
  * System calls, all of them, for who confines the process: readv, writev (TUN), recvmmsg, sendmmsg,
- * poll, ppoll, futex, read and write (of eventfd), clock_gettime, getrandom, sched_yield; brk,
+ * poll, ppoll, restart_syscall, futex, read and write (of eventfd), clock_gettime, getrandom; brk,
  * mmap, munmap, mremap, madvise (memory). While it begins or ends besides: eventfd2, close, fcntl,
- * setsockopt, getsockopt, getsockname, clone3 (clone), rt_sigprocmask, set_robust_list, rseq,
- * mprotect, exit; when the mark of packets is changed, setsockopt.
+ * setsockopt, getsockopt, getsockname, clone3 (clone), rt_sigprocmask, rt_sigaction, mprotect,
+ * set_robust_list, rseq, exit; when the mark of packets is changed, setsockopt.
  */
 #include "overlay/engine/engine_inside.h"
 

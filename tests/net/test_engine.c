@@ -8,10 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -252,6 +255,51 @@ test_successor_begins(void **state)
 	assert_true(engine_rig_echo(&rig.b, &rig.a, 4, 100));
 }
 
+/* How often threads other than this one have gone to sleep so far. */
+static uint64_t
+sleeps(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *d;
+	uint64_t sum = 0;
+
+	assert_non_null(tasks);
+	while ((d = readdir(tasks))) {
+		unsigned long long count;
+		char path[300], line[128];
+
+		if (d->d_name[0] == '.' || atoi(d->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", d->d_name);
+		FILE *f = fopen(path, "r");
+		assert_non_null(f);
+		while (fgets(line, sizeof(line), f))
+			if (sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1)
+				sum += count;
+		fclose(f);
+	}
+	closedir(tasks);
+	return sum;
+}
+
+/* Without packets there is a second in which no thread wakes up: nothing is asked regularly. */
+static void
+test_rest(void **state)
+{
+	const struct engine_rig_options o = {.offload = TUN_USO, .queues = 2};
+	uint64_t until = world_mono_ns() + ENGINE_RIG_WAIT_S * UINT64_C(1000000000), before;
+
+	(void)state;
+	engine_rig_open(&rig, &o);
+	engine_rig_reach(&rig.a, &rig.b, 4);
+	do {
+		assert_true(world_mono_ns() < until);
+		before = sleeps();
+		poll(NULL, 0, 1000);
+	} while (sleeps() != before);
+	assert_true(engine_rig_echo(&rig.a, &rig.b, 4, 100));
+}
+
 static void
 open_parts(struct engine_config *c)
 {
@@ -324,6 +372,7 @@ main(void)
 		TEST(test_mtu_of_a_peer),
 		TEST(test_end_under_load),
 		TEST(test_successor_begins),
+		TEST(test_rest),
 		TEST(test_start_without_memory),
 	};
 
