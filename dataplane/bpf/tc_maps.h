@@ -46,13 +46,13 @@ MAP(scene, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_scene);
 MAP(seen, BPF_MAP_TYPE_LRU_HASH, TC_SEEN_MAX, struct tc_flow, __u32);
 MAP(overlay_self, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_overlay_self);
 /* Outer address -> id. */
-MAP(remotes, BPF_MAP_TYPE_HASH, TC_OVERLAY_PEERS_MAX, struct tc_overlay_addr, __u64);
-MAP(peer_bytes, BPF_MAP_TYPE_PERCPU_HASH, TC_OVERLAY_PEERS_MAX, __u64, struct tc_overlay_bytes);
+MAP(remotes, BPF_MAP_TYPE_HASH, TC_OVERLAY_ENTRIES_MAX, struct tc_overlay_addr, __u64);
+MAP(peer_bytes, BPF_MAP_TYPE_PERCPU_HASH, TC_OVERLAY_ENTRIES_MAX, __u64, struct tc_overlay_bytes);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, TC_OVERLAY_PREFIXES_MAX);
+	__uint(max_entries, TC_OVERLAY_ENTRIES_MAX);
 	__type(key, struct tc_overlay_key4);
 	__type(value, struct tc_overlay_peer);
 } peers4 SEC(".maps");
@@ -60,7 +60,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, TC_OVERLAY_PREFIXES_MAX);
+	__uint(max_entries, TC_OVERLAY_ENTRIES_MAX);
 	__type(key, struct tc_overlay_key6);
 	__type(value, struct tc_overlay_peer);
 } peers6 SEC(".maps");

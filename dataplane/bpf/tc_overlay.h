@@ -8,7 +8,8 @@
 
 enum {
 	TC_OVERLAY_PEERS_MAX = 1024, /* as MSG_PEERS_MAX */
-	TC_OVERLAY_PREFIXES_MAX = TC_OVERLAY_PEERS_MAX,
+	/* Of the maps of peers: those that come stand there before those that go are taken out. */
+	TC_OVERLAY_ENTRIES_MAX = 2 * TC_OVERLAY_PEERS_MAX,
 };
 
 /* Keys of longest-prefix tables: bits, then the address. */
