@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "node/fabric.h"
 #include "node/portuser.h"
+#include "overlay/engine/udp.h"
 
 enum { BACKLOG = 4096, DOMAIN_PORT = 53 };
 
@@ -98,7 +99,7 @@ want(struct listeners *l, const char *name, const struct addr *addr, unsigned ro
 	item->addr = *addr;
 	item->role = role;
 	item->local = addr_is_zero(addr) && addr->port == 0 && text_equal(name, "admin");
-	item->inside = role == ROLE_OVERLAY;
+	item->inside = text_starts(name, "dns-");
 	item->sockets = role == ROLE_PROXY ? l->workers : 1;
 	item->stream = text_equal(name, "tcp") || text_equal(name, "udp");
 	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
@@ -133,21 +134,39 @@ drop_stale(struct listeners *l, listeners_gone_fn gone, void *arg)
 	l->count = kept;
 }
 
+static bool
+has_v6(void)
+{
+	defer_close int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0;
+}
+
 /* On any address of the fabric: which one is the node's own is overlay's to decide, and to check.
  */
 static void
 want_names(struct listeners *l)
 {
 	struct addr any = {.port = DOMAIN_PORT};
-	defer_close int v6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (v6 >= 0) {
+	if (has_v6()) {
 		(void)want(l, "dns-udp", &any, ROLE_OVERLAY);
 		(void)want(l, "dns-tcp", &any, ROLE_OVERLAY);
 	}
 	addr_from_v4_be(INADDR_ANY, DOMAIN_PORT, &any);
 	(void)want(l, "dns-udp", &any, ROLE_OVERLAY);
 	(void)want(l, "dns-tcp", &any, ROLE_OVERLAY);
+}
+
+/* "0.0.0.0" is any address, of both families: each has a socket of its own. */
+static void
+want_sealed(struct listeners *l, const struct config_listen *overlay)
+{
+	struct addr any = {.port = overlay->addr.port};
+
+	(void)want(l, "overlay", &overlay->addr, ROLE_OVERLAY);
+	if (addr_is_v4(&overlay->addr) && addr_v4_be(&overlay->addr) == INADDR_ANY && has_v6())
+		(void)want(l, "overlay", &any, ROLE_OVERLAY);
 }
 
 void
@@ -168,7 +187,18 @@ listeners_plan(struct listeners *l, const struct config *config)
 		want(l, "metrics", &c->metrics.addr, ROLE_OBSERVABILITY);
 	if (l->fabric >= 0)
 		want_names(l);
+	if (l->sealed && c->overlay.on)
+		want_sealed(l, &c->overlay);
 	drop_stale(l, NULL, NULL);
+}
+
+const struct listener *
+listeners_named(const struct listeners *l, const char *name)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (text_equal(l->items[i].name, name))
+			return &l->items[i];
+	return NULL;
 }
 
 struct addresses {
@@ -267,7 +297,8 @@ listeners_streams(struct listeners *l, const struct config *config,
 static bool
 is_udp(const char *name)
 {
-	return text_equal(name, "udp") || text_equal(name, "dns-udp");
+	return text_equal(name, "udp") || text_equal(name, "dns-udp") ||
+	       text_equal(name, "overlay");
 }
 
 /* A socket from elsewhere: is it one that connections are accepted from, or a bound udp one? */
@@ -344,7 +375,7 @@ inet_socket(const struct addr *addr, bool share, bool udp)
 static int
 inet_listener(struct listener *item, bool share)
 {
-	bool udp = text_equal(item->name, "udp");
+	bool udp = is_udp(item->name);
 	struct sockaddr_storage ss;
 	socklen_t length = sizeof(ss);
 	defer_close int fd = inet_socket(&item->addr, share, udp);
@@ -353,6 +384,8 @@ inet_listener(struct listener *item, bool share)
 	    getsockname(fd, (struct sockaddr *)&ss, &length) < 0 ||
 	    !addr_from_sockaddr((struct sockaddr *)&ss, length, &item->addr))
 		return -1;
+	if (text_equal(item->name, "overlay"))
+		udp_set_room(fd);
 	return fd_take(&fd);
 }
 
@@ -444,7 +477,7 @@ explain(struct listener *item, int code)
 		      item->local ? "the admin socket" : at, item->name);
 	if (code != EADDRINUSE || item->local || item->inside)
 		return;
-	if (portuser_find(&item->want, text_equal(item->name, "udp"), user, sizeof(user)))
+	if (portuser_find(&item->want, is_udp(item->name), user, sizeof(user)))
 		(void)err_why(&item->reason, "%s listens there", user);
 	if (item->stream)
 		(void)err_fix(&item->reason,

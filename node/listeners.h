@@ -5,8 +5,9 @@
 /*
  * The listening sockets of a node. http, https, and the tcp and udp ports of public endpoints: one
  * per address and proxy worker (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics
- * for role observability; dns-udp and dns-tcp for role overlay. node opens them in its own network
- * namespace (those of overlay in the fabric's, where they answer nobody but containers) and keeps a
+ * for role observability; dns-udp and dns-tcp for role overlay, and, in a cluster, overlay: the UDP
+ * sockets of sealed traffic. node opens them in its own network
+ * namespace (those of names in the fabric's, where they answer nobody but containers) and keeps a
  * duplicate of each, so that connections and questions wait while a role is replaced. An address
  * that cannot be had does not stop the others: it is tried again and shown with the reason
  * (MSG_TABLE_LISTENER). Threading: one owner.
@@ -24,7 +25,7 @@
 
 enum {
 	LISTENERS_STREAMS_MAX = 2 * MSG_STREAM_PORTS_MAX, /* ports times addresses */
-	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 7 + LISTENERS_STREAMS_MAX,
+	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 9 + LISTENERS_STREAMS_MAX,
 	LISTENERS_NAME = 32,
 };
 
@@ -47,7 +48,8 @@ struct listener {
 struct listeners {
 	const struct instance *inst;
 	unsigned workers;
-	int fabric; /* the namespace, borrowed; -1: there is none, and no name server */
+	int fabric;  /* the namespace, borrowed; -1: there is none, and no name server */
+	bool sealed; /* listen.overlay is wanted: the node is in a cluster. For the next plan */
 	struct listener items[LISTENERS_MAX];
 	size_t count;
 };
@@ -74,6 +76,8 @@ typedef void (*listeners_gone_fn)(void *arg, const char *name, const struct addr
 void listeners_streams(struct listeners *l, const struct config *config,
 		       const struct listeners_port *ports, size_t count, listeners_gone_fn gone,
 		       void *arg);
+/* The first of that name; NULL: there is none. */
+const struct listener *listeners_named(const struct listeners *l, const char *name);
 /* A socket that was open before: given. It serves when it listens and the plan has its name and
  * address, and is closed otherwise; one of an endpoint is kept until listeners_streams says what is
  * wanted. role: whose word the name is; ROLE_NODE for our own (an

@@ -155,6 +155,7 @@ process_spawned(void *arg, struct unit *u)
 	if (u->role->role == ROLE_OVERLAY) {
 		resolver_send_sockets(u->member);
 		resolver_send_file(u->member);
+		wgdev_tell(n->wgdev, u->member);
 	}
 }
 
@@ -239,6 +240,7 @@ upgrade(struct node *n)
 	if (retired_save(n->inst.run_fd, ring_writer_metrics(n->own), &err) < 0)
 		log_err(LOG_WARN, "counters of node are lost in this upgrade", &err);
 	upgrade_fill(up, &n->inst, &n->env, supervise_units(n->supervise));
+	wgdev_put(n->wgdev, up);
 	log_event(LOG_INFO, "running the program again", LOG_END);
 	if (upgrade_exec(up, n->argc, n->argv, &err) < 0)
 		log_err(LOG_ERROR, "no upgrade: the running program goes on", &err);
@@ -293,16 +295,27 @@ find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
 	return ring_table_get(reader, table, 1);
 }
 
+/* By which way the fabric's own packets go to it: decided by both ends (ring/msg_network.h). */
 static bool
-add_peer(void *arg, uint64_t key, const void *row)
+add_peer(void *arg, uint64_t key, const void *data)
 {
 	struct node *n = arg;
+	const struct msg_peer *row = data;
 	struct config_overlay *o = &n->peers;
+	struct config_peer peer;
 
 	(void)key;
-	if (o->peers_count < CONFIG_PEERS_MAX &&
-	    outside_peer(&n->config, row, &o->peers[o->peers_count]))
-		o->peers_count++;
+	if (!outside_peer(&n->config, row, &peer))
+		return true;
+	if ((row->ways & (MSG_WAY_SEALED | MSG_WAY_TRUSTED)) == MSG_WAY_SEALED &&
+	    n->sealed.count < WGROUTES_PEERS_MAX) {
+		n->sealed.peers[n->sealed.count].v4 = peer.prefix4;
+		n->sealed.peers[n->sealed.count++].v6 = peer.prefix6;
+	}
+	if (!(row->ways & MSG_WAY_TRUSTED))
+		memset(&peer.prefix4, 0, sizeof(peer.prefix4)); /* no route: node/underlay.h */
+	if ((row->ways & MSG_WAY_PLAIN) && o->peers_count < CONFIG_PEERS_MAX)
+		o->peers[o->peers_count++] = peer;
 	return true;
 }
 
@@ -312,6 +325,12 @@ by_name(const void *a, const void *b)
 	return strcmp(((const struct config_peer *)a)->name, ((const struct config_peer *)b)->name);
 }
 
+static int
+by_prefix(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(((struct wgroutes *)NULL)->peers[0]));
+}
+
 /* With the peers that overlay names; with those of before while it is not there. */
 static const struct config_overlay *
 find_peers(struct node *n)
@@ -319,13 +338,17 @@ find_peers(struct node *n)
 	struct ring_reader *reader = reader_of(n, ROLE_OVERLAY);
 	struct config_overlay before = n->peers;
 
+	n->sealed.ifindex = wgdev_index(n->wgdev);
 	n->peers = n->config.overlay;
 	n->peers.peers_count = 0;
 	memset(n->peers.peers, 0, sizeof(n->peers.peers));
 	if (reader) {
+		memset(&n->sealed.peers, 0, sizeof(n->sealed.peers));
+		n->sealed.count = 0;
 		ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL);
 		ring_table_each(reader, MSG_TABLE_PEER, add_peer, n);
 		qsort(n->peers.peers, n->peers.peers_count, sizeof(n->peers.peers[0]), by_name);
+		qsort(n->sealed.peers, n->sealed.count, sizeof(n->sealed.peers[0]), by_prefix);
 	} else {
 		memcpy(n->peers.peers, before.peers, sizeof(n->peers.peers));
 		n->peers.peers_count = before.peers_count;
@@ -352,6 +375,40 @@ find_order(struct node *n)
 	return find_row(n, ROLE_SCHEDULER, MSG_TABLE_ETCD_ORDER, sizeof(struct msg_etcd_order));
 }
 
+/* ---- sealed traffic ---- */
+
+static void
+tell_overlay(struct node *n)
+{
+	struct list *it, *tmp;
+
+	list_each (it, tmp, supervise_units(n->supervise)) {
+		struct unit *u = container_of(it, struct unit, link);
+
+		if (u->role->role == ROLE_OVERLAY && u->member)
+			wgdev_tell(n->wgdev, u->member);
+	}
+}
+
+/* A node in no cluster has nobody to send to. While the scheduler is away it is as it was. */
+static void
+tick_sealed(struct node *n)
+{
+	const struct msg_cluster *row =
+		find_row(n, ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster));
+
+	if (row && n->listeners.sealed != (row->self != 0)) {
+		n->listeners.sealed = row->self != 0;
+		listeners_plan(&n->listeners, &n->config);
+		n->listen_wait = 0;
+		node_open_listeners(n);
+		publish_listeners(n->own, &n->listeners);
+		hub_kick(n->hub);
+	}
+	if (wgdev_tick(n->wgdev, n->listeners.sealed, &n->config, &n->listeners))
+		tell_overlay(n);
+}
+
 static void
 tick_event(uv_timer_t *timer)
 {
@@ -365,8 +422,10 @@ tick_event(uv_timer_t *timer)
 		node_open_listeners(n);
 	if (n->upgrade_waits)
 		upgrade(n);
+	if (n->wgdev && !n->stopping)
+		tick_sealed(n);
 	if (n->outside && !n->stopping)
-		outside_tick(n->outside, &n->config, find_prefix(n), find_peers(n));
+		outside_tick(n->outside, &n->config, find_prefix(n), find_peers(n), &n->sealed);
 	if (n->edge && !n->stopping)
 		edge_tick(n->edge, &n->config, find_datapath(n));
 	if (n->etcd)

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/world.h"
 #include "node/collect.h"
 #include "node/fabric.h"
@@ -107,9 +108,10 @@ open_supervisor(struct node *n, const unsigned *roles, size_t count, struct err 
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	n->certs = certs_new(&n->loop, n->config.tls.certificates, node_certificates_changed, n);
 	n->outside = outside_new(&n->loop, n->own, n->hub, &n->inst, n->fabric);
+	n->wgdev = wgdev_new(n->own, n->hub, &n->inst, n->fabric);
 	n->edge = edge_new(&n->loop, n->own, n->hub, &n->inst);
 	n->logins = login_program_new(&n->loop);
-	if (!n->outside || !n->edge || !n->logins)
+	if (!n->outside || !n->wgdev || !n->edge || !n->logins)
 		return err_set(err, ERR_NO_MEMORY, "no memory to serve");
 	return etcd_new(&n->loop, n->own, n->hub, &n->inst, &n->cgroup, &n->etcd, err);
 }
@@ -160,8 +162,18 @@ take_upgrade(struct node *n, const struct upgrade *up)
 	n->env.generation_next = up->generation_next;
 	n->env.generation_end = up->generation_end;
 	hub_set_tickets(n->hub, up->tickets);
-	for (uint32_t i = 0; i < up->sockets_count; i++)
-		listeners_adopt(&n->listeners, ROLE_NODE, up->sockets[i].name, up->sockets[i].fd);
+	for (uint32_t i = 0; i < up->sockets_count; i++) {
+		const struct upgrade_socket *s = &up->sockets[i];
+
+		if (wgdev_adopt(n->wgdev, s->name, s->fd))
+			continue;
+		/* It was in a cluster; whether it is the scheduler will say. */
+		if (text_equal(s->name, "overlay") && !n->listeners.sealed) {
+			n->listeners.sealed = true;
+			listeners_plan(&n->listeners, &n->config);
+		}
+		listeners_adopt(&n->listeners, ROLE_NODE, s->name, s->fd);
+	}
 	for (uint32_t i = 0; i < up->units_count; i++)
 		take_unit(n, &up->units[i]);
 }
@@ -239,6 +251,7 @@ node_close(struct node *n)
 	if (!stay && outside_remove(n->outside, &outside) < 0)
 		log_err(LOG_WARN, "the uplink is not removed", &outside);
 	outside_free(n->outside);
+	wgdev_free(n->wgdev);
 	login_program_free(n->logins);
 	edge_free(n->edge);
 	etcd_free(n->etcd);

@@ -23,6 +23,7 @@
 #include "node/streams.h"
 #include "node/supervise.h"
 #include "node/usage.h"
+#include "node/wgdev.h"
 #include "spec/config.h"
 
 enum { NODE_SIGNALS = 4 };
@@ -34,6 +35,7 @@ struct node {
 	struct options options;
 	struct config config;
 	struct config_overlay peers; /* the configuration's overlay with the peers there are */
+	struct wgroutes sealed;      /* those that are gone to by wgdev */
 	int config_fd;
 	struct instance inst;
 	struct cgroup cgroup;
@@ -47,6 +49,7 @@ struct node {
 	struct supervise *supervise;
 	struct certs *certs;
 	struct outside *outside;
+	struct wgdev *wgdev;
 	struct login_program *logins;
 	struct edge *edge;
 	struct etcd *etcd;

@@ -29,6 +29,7 @@ enum {
 struct answer {
 	struct uplink_found uplink;
 	struct underlay_found underlay;
+	struct err sealed; /* routes by that device: why there are none */
 };
 
 struct outside {
@@ -37,6 +38,8 @@ struct outside {
 	struct hub *hub;
 	struct uplink_wanted wanted;
 	struct underlay_wanted underlay;
+	struct wgroutes sealed;
+	bool sealed_missing;         /* some of its routes are */
 	enum msg_uplink_state state; /* 0: not looked yet */
 	unsigned underlay_missing;   /* looks that ended so, one after the other */
 	bool underlay_up;            /* as it was applied last */
@@ -97,6 +100,9 @@ apply(struct outside *o, struct answer *found, bool removes)
 					      : MSG_UPLINK_OFF;
 	}
 	underlay_apply(&o->underlay, &found->underlay);
+	/* After the other way: a peer may have gone from that one to this one. */
+	if (!removes && wgroutes_apply(FABRIC_FD, &o->sealed, &found->sealed) == 0)
+		err_clear(&found->sealed);
 	return true;
 }
 
@@ -179,6 +185,10 @@ take_found(struct outside *o, const struct answer *found)
 		found->underlay.state == MSG_UNDERLAY_FAILED ? o->underlay_missing + 1 : 0;
 	o->underlay_up = found->underlay.state == MSG_UNDERLAY_UP;
 	o->underlay.more &= o->underlay_up;
+	if (found->sealed.kind && !o->sealed_missing)
+		log_err(LOG_WARN, "proxies do not reach all containers of other nodes",
+			&found->sealed);
+	o->sealed_missing = found->sealed.kind != 0;
 	publish(o, &found->uplink);
 	publish_underlay(o, &found->underlay);
 }
@@ -187,7 +197,8 @@ static void
 take_failure(struct outside *o, const struct err *err)
 {
 	o->found = (struct answer){.uplink = {.state = MSG_UPLINK_FAILED, .err = *err},
-				   .underlay = {.state = MSG_UNDERLAY_FAILED, .err = *err}};
+				   .underlay = {.state = MSG_UNDERLAY_FAILED, .err = *err},
+				   .sealed = *err};
 	take_found(o, &o->found);
 }
 
@@ -220,7 +231,7 @@ look(struct outside *o)
 
 static void
 want(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
-     const struct config_overlay *overlay)
+     const struct config_overlay *overlay, const struct wgroutes *sealed)
 {
 	struct uplink_wanted w = o->wanted;
 	struct underlay_wanted u = {
@@ -230,8 +241,10 @@ want(struct outside *o, const struct config *config, const struct msg_prefix *pr
 	w.always = !config->dataplane.interfaces_auto && config->dataplane.interfaces_count > 0;
 	w.v4 = prefix->v4;
 	w.v6 = prefix->v6;
-	if (memcmp(&w, &o->wanted, sizeof(w)) == 0 && !underlay_differs(&u, &o->underlay))
+	bool other = memcmp(sealed, &o->sealed, sizeof(*sealed)) != 0;
+	if (memcmp(&w, &o->wanted, sizeof(w)) == 0 && !underlay_differs(&u, &o->underlay) && !other)
 		return;
+	o->sealed = *sealed;
 	/* What waits to be applied counts as not applied. */
 	u.more = o->underlay_up && !o->changed && !errand_runs(o->errand) &&
 		 underlay_grows(&o->underlay, &u);
@@ -248,9 +261,12 @@ is_due(const struct outside *o)
 	if (o->underlay_missing &&
 	    o->waited_s >= (o->underlay_missing <= MISSING_QUICK ? MISSING_QUICK_S : MISSING_S))
 		return true;
+	if (o->sealed_missing && o->waited_s >= MISSING_S)
+		return true;
 	switch (o->state) {
 	case MSG_UPLINK_OFF:
-		return o->changed || (o->underlay.overlay.peers_count && o->waited_s >= STANDING_S);
+		return o->changed || ((o->underlay.overlay.peers_count || o->sealed.count) &&
+				      o->waited_s >= STANDING_S);
 	case MSG_UPLINK_UP:
 		return o->changed || o->waited_s >= STANDING_S;
 	default:
@@ -314,7 +330,7 @@ outside_peer(const struct config *config, const struct msg_peer *row, struct con
 
 void
 outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
-	     const struct config_overlay *peers)
+	     const struct config_overlay *peers, const struct wgroutes *sealed)
 {
 	o->waited_s++;
 	if (!prefix)
@@ -329,7 +345,7 @@ outside_tick(struct outside *o, const struct config *config, const struct msg_pr
 		return;
 	}
 	o->refused = false;
-	want(o, config, prefix, peers);
+	want(o, config, prefix, peers, sealed);
 	if (!errand_runs(o->errand) && is_due(o))
 		look(o);
 }

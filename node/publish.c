@@ -25,8 +25,9 @@ publish_new(uint32_t generation, struct ring_writer **out, struct err *err)
 			   {MSG_TABLE_UPLINK, 1, sizeof(struct msg_uplink), 1},
 			   {MSG_TABLE_UNDERLAY, 1, sizeof(struct msg_underlay), 1},
 			   {MSG_TABLE_EDGE, 1, sizeof(struct msg_edge), 1},
-			   {MSG_TABLE_ETCD, 1, sizeof(struct msg_etcd), 1}},
-		.tables_count = 7,
+			   {MSG_TABLE_ETCD, 1, sizeof(struct msg_etcd), 1},
+			   {MSG_TABLE_TUNNEL, 1, sizeof(struct msg_tunnel), 1}},
+		.tables_count = 8,
 		.metric_series = PUBLISH_SERIES,
 	};
 

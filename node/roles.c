@@ -39,7 +39,7 @@ static const struct roles_entry entries[ROLES_COUNT] = {
 	 .folders_count = 3,
 	 .folders = {{ROLES_BPF, "", RW}, {ROLES_SYS, "kernel/btf", R}, {ROLES_SYS, "devices/system/cpu", R}}},
 	{ROLE_OVERLAY, ROLES_FABRIC, .uid = 2, .start = 2, .replace = 8, .landlock = true,
-	 .filter = FILTER_BASE | FILTER_FILES | FILTER_CLIENT | FILTER_SERVER,
+	 .filter = FILTER_BASE | FILTER_SHARE | FILTER_FILES | FILTER_CLIENT | FILTER_SERVER,
 	 .files_max = 1024, .tasks_max = 32,
 	 .folders_count = 1, .folders = {{ROLES_DATA, "overlay", RW}}},
 	{ROLE_SIGNER, ROLES_NONE, .uid = 3, .start = 3, .replace = 7, .landlock = true,

@@ -189,6 +189,8 @@ make_routes(struct making *m, struct err *err)
 		return err_fix(err, "is UDP port %u of this machine taken? see listen.vxlan",
 			       m->wanted->listen.addr.port);
 	for (uint32_t i = 0; i < o->peers_count; i++) {
+		if (!o->peers[i].prefix4.bits)
+			continue;
 		if (make_route(m, "169.254.1.3", &o->peers[i].prefix4, err) < 0 ||
 		    (v6 && make_route(m, "fe80::3", &o->peers[i].prefix6, err) < 0))
 			return err_where(err, "peer %s", o->peers[i].name);

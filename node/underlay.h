@@ -19,7 +19,8 @@
 struct underlay_wanted {
 	int fabric; /* borrowed */
 	struct config_listen listen;
-	struct config_overlay overlay;
+	struct config_overlay overlay; /* a peer without a prefix4 has no route: only what a
+					  program sends there goes this way */
 	bool more; /* peers only came since it was applied with success: nothing is taken down */
 };
 

@@ -314,24 +314,49 @@ net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct
 	return ask(sock, &r, "set a route", err);
 }
 
+static struct rtmsg *
+begin_prefix(struct request *r, uint16_t type, uint16_t flags, const struct addr_prefix *to)
+{
+	struct rtmsg *m = begin(r, type, flags, sizeof(*m));
+
+	m->rtm_family = family_of(&to->base);
+	m->rtm_dst_len = (unsigned char)(addr_is_v4(&to->base) ? to->bits - 96 : to->bits);
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_type = RTN_UNICAST;
+	put_ip(&r->u.head, RTA_DST, &to->base);
+	return m;
+}
+
 int
 net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
 			  const struct addr *gateway, struct err *err)
 {
 	struct request r = {0};
-	struct nlmsghdr *h = &r.u.head;
-	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
-	m->rtm_family = family_of(gateway);
-	m->rtm_dst_len = (unsigned char)(addr_is_v4(gateway) ? to->bits - 96 : to->bits);
-	m->rtm_table = RT_TABLE_MAIN;
-	m->rtm_protocol = RTPROT_STATIC;
-	m->rtm_scope = RT_SCOPE_UNIVERSE;
-	m->rtm_type = RTN_UNICAST;
-	m->rtm_flags = RTNH_F_ONLINK;
-	put_ip(h, RTA_DST, &to->base);
-	put_ip(h, RTA_GATEWAY, gateway);
-	net_link_mnl.mnl_attr_put_u32(h, RTA_OIF, index);
+	struct rtmsg *m = begin_prefix(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, to);
+
+	m->rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+	m->rtm_flags = gateway ? RTNH_F_ONLINK : 0;
+	if (gateway)
+		put_ip(&r.u.head, RTA_GATEWAY, gateway);
+	net_link_mnl.mnl_attr_put_u32(&r.u.head, RTA_OIF, index);
 	return ask(sock, &r, "set the route of a prefix", err);
+}
+
+int
+net_link_remove_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
+			     struct err *err)
+{
+	struct request r = {0};
+	struct rtmsg *m = begin_prefix(&r, RTM_DELROUTE, 0, to);
+
+	m->rtm_scope = RT_SCOPE_NOWHERE; /* whichever it has */
+	net_link_mnl.mnl_attr_put_u32(&r.u.head, RTA_OIF, index);
+	if (ask(sock, &r, "remove the route of a prefix", err) == 0)
+		return 0;
+	if (err->code == ESRCH)
+		err->kind = ERR_NOT_FOUND;
+	return -1;
 }
 
 int
@@ -389,7 +414,8 @@ struct listing {
 	void (*visit_alias)(void *arg, const char *name, uint32_t index, const char *alias);
 	void (*visit_index)(void *arg, uint32_t index);
 	void (*visit_address)(void *arg, const struct addr *a);
-	uint32_t index;                   /* of the link whose addresses are wanted */
+	void (*visit_prefix)(void *arg, const struct addr_prefix *to);
+	uint32_t index;                   /* of the link whose addresses or routes are wanted */
 	const struct addr_prefix *prefix; /* that is routed to */
 	void *arg;
 };
@@ -503,6 +529,42 @@ net_link_each_way(int sock, const struct addr_prefix *to, void (*visit)(void *ar
 	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
 	m->rtm_family = family_of(&to->base);
 	talk(sock, &r, take_way, &list);
+}
+
+static void
+take_prefix(void *arg, const struct nlmsghdr *h)
+{
+	const struct listing *list = arg;
+	const struct rtmsg *m = net_link_mnl.mnl_nlmsg_get_payload(h);
+	unsigned skip = m->rtm_family == AF_INET ? 12 : 0;
+	const struct nlattr *dst = find_attr(h, sizeof(*m), RTA_DST);
+	const struct nlattr *out = find_attr(h, sizeof(*m), RTA_OIF);
+	struct addr_prefix to = {.bits = (uint8_t)(m->rtm_dst_len + skip * 8)};
+	uint32_t index;
+
+	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_table != RT_TABLE_MAIN ||
+	    m->rtm_protocol != RTPROT_STATIC || dst == NULL || out == NULL ||
+	    net_link_mnl.mnl_attr_get_payload_len(dst) != 16 - skip)
+		return;
+	memcpy(&index, net_link_mnl.mnl_attr_get_payload(out), sizeof(index));
+	if (index != list->index)
+		return;
+	if (skip)
+		to.base.ip[10] = to.base.ip[11] = 0xff;
+	memcpy(to.base.ip + skip, net_link_mnl.mnl_attr_get_payload(dst), 16 - skip);
+	list->visit_prefix(list->arg, &to);
+}
+
+void
+net_link_each_prefix(int sock, int family, uint32_t index,
+		     void (*visit)(void *arg, const struct addr_prefix *to), void *arg)
+{
+	struct request r = {0};
+	struct listing list = {.visit_prefix = visit, .index = index, .arg = arg};
+	struct rtmsg *m = begin(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*m));
+
+	m->rtm_family = (unsigned char)family;
+	talk(sock, &r, take_prefix, &list);
 }
 
 static void

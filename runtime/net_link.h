@@ -57,9 +57,17 @@ void net_link_each_address(int sock, uint32_t index, void (*visit)(void *arg, co
 /* To one address over the link; gateway NULL: directly. to NULL: the default route. */
 int net_link_add_route(int sock, uint32_t index, const struct addr *to, const struct addr *gateway,
 		       struct err *err) MUST_CHECK;
-/* To a prefix (host bits zero, bits 96 for all of IPv4) by a gateway that is on the link. */
+/* To a prefix (host bits zero, bits 96 for all of IPv4) by a gateway that is on the link; gateway
+ * NULL: by the link itself, which has no neighbours. */
 int net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
 			      const struct addr *gateway, struct err *err) MUST_CHECK;
+/* ERR_NOT_FOUND: there is none by that link. */
+int net_link_remove_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
+				 struct err *err) MUST_CHECK;
+/* Visits the prefixes to which somebody has set a route by that link (family AF_INET or AF_INET6).
+ */
+void net_link_each_prefix(int sock, int family, uint32_t index,
+			  void (*visit)(void *arg, const struct addr_prefix *to), void *arg);
 /* A permanent neighbour. */
 int net_link_add_neighbour(int sock, uint32_t index, const struct addr *a, const uint8_t mac[6],
 			   struct err *err) MUST_CHECK;

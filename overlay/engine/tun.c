@@ -67,6 +67,21 @@ tun_open(struct tun *t, int fd, const char *name, enum tun_offload most, struct 
 	return 0;
 }
 
+int
+tun_adopt(struct tun *t, int fd, enum tun_offload most, struct err *err)
+{
+	struct ifreq request = {0};
+
+	*t = (struct tun){.fd = -1};
+	if (ioctl(fd, TUNGETIFF, &request) < 0)
+		return err_sys(err, errno, "this is no queue of a TUN device");
+	memcpy(t->name, request.ifr_name, sizeof(t->name));
+	if (set_offload(t, fd, most, err) < 0)
+		return -1;
+	t->fd = fd;
+	return 0;
+}
+
 void
 tun_close(struct tun *t)
 {

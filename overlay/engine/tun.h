@@ -44,6 +44,8 @@ struct tun {
  * what the kernel lacks is left out. Offloads are the device's: each queue asks for the same. */
 int tun_open(struct tun *t, int fd, const char *name, enum tun_offload most,
 	     struct err *err) MUST_CHECK;
+/* A queue that was opened so earlier, by a program that this one follows. Errors as above. */
+int tun_adopt(struct tun *t, int fd, enum tun_offload most, struct err *err) MUST_CHECK;
 void tun_close(struct tun *t);
 /* In the network namespace of the caller. TUN_MTU_MIN to TUN_MTU_MAX. */
 int tun_set_mtu(const struct tun *t, uint32_t mtu, struct err *err) MUST_CHECK;

@@ -27,16 +27,26 @@ struct udp_inbox {
 	uint8_t data[UDP_INBOX_MAX][UDP_INBOX_BYTES];
 };
 
-/* The kernel gives what it may when the administrator's limit cannot be passed. */
+/* The kernel gives what it may when the administrator's limit cannot be passed. What somebody gave
+ * who could pass it is not taken back. */
 static void
-set_room(int fd)
+set_one(int fd, int force, int plain)
 {
 	static const int room = UDP_KERNEL_BYTES;
+	int has = 0;
+	socklen_t length = sizeof(has);
 
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	if (getsockopt(fd, SOL_SOCKET, plain, &has, &length) == 0 && has >= room)
+		return;
+	if (setsockopt(fd, SOL_SOCKET, force, &room, sizeof(room)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, plain, &room, sizeof(room));
+}
+
+void
+udp_set_room(int fd)
+{
+	set_one(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+	set_one(fd, SO_SNDBUFFORCE, SO_SNDBUF);
 }
 
 /* Datagrams are never cut into fragments, here or on the way, and what the kernel believes of the
@@ -80,7 +90,7 @@ udp_adopt(struct udp *u, int fd, const struct udp_config *c, struct err *err)
 		err_sys(err, errno, "cannot mark a socket's packets with %u", c->fwmark);
 		goto refused;
 	}
-	set_room(fd);
+	udp_set_room(fd);
 	u->gso = !c->no_gso && getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &length) == 0;
 	u->gro = !c->no_gro && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) == 0;
 	return 0;

@@ -50,6 +50,8 @@ struct udp_config {
 int udp_open(struct udp *u, const struct udp_config *c, struct err *err) MUST_CHECK;
 /* The same with a bound socket that somebody else opened: u's when this succeeds. */
 int udp_adopt(struct udp *u, int fd, const struct udp_config *c, struct err *err) MUST_CHECK;
+/* The kernel's buffers of a socket; more than the administrator's limit takes CAP_NET_ADMIN. */
+void udp_set_room(int fd);
 void udp_close(struct udp *u);
 uint16_t udp_port(const struct udp *u);
 /* 0: none. -1 with errno: CAP_NET_ADMIN is needed. */

@@ -358,15 +358,11 @@ start(struct uapi_socket *s, uv_loop_t *loop, int fd, struct err *err)
 	return 0;
 }
 
-struct uapi_socket *
-uapi_socket_open(uv_loop_t *loop, int folder, const char *name,
-		 const struct uapi_socket_device *device, struct err *err)
+static struct uapi_socket *
+socket_new(const struct uapi_socket_device *device, const char *name, struct err *err)
 {
-	if (!name_ok(name)) {
-		(void)err_set(err, ERR_INVALID, "\"%s\" is no name of an interface", name);
-		return NULL;
-	}
 	struct uapi_socket *s = mem_zalloc(MEM_OVERLAY, sizeof(*s));
+
 	if (!s) {
 		(void)err_set(err, ERR_NO_MEMORY, "no memory for the socket of %s", name);
 		return NULL;
@@ -375,6 +371,25 @@ uapi_socket_open(uv_loop_t *loop, int folder, const char *name,
 	s->device = *device;
 	if (s->device.idle_ms == 0)
 		s->device.idle_ms = UAPI_SOCKET_IDLE_MS;
+	s->folder = -1;
+	return s;
+}
+
+static int
+check_name(const char *name, struct err *err)
+{
+	return name_ok(name) ? 0
+			     : err_set(err, ERR_INVALID, "\"%s\" is no name of an interface", name);
+}
+
+struct uapi_socket *
+uapi_socket_open(uv_loop_t *loop, int folder, const char *name,
+		 const struct uapi_socket_device *device, struct err *err)
+{
+	struct uapi_socket *s = check_name(name, err) == 0 ? socket_new(device, name, err) : NULL;
+
+	if (!s)
+		return NULL;
 	s->folder = fcntl(folder, F_DUPFD_CLOEXEC, 0);
 	int fd = s->folder < 0 ? err_sys(err, errno, "cannot keep the folder of %s", s->file)
 			       : bind_file(s->folder, s->file, err);
@@ -386,12 +401,47 @@ uapi_socket_open(uv_loop_t *loop, int folder, const char *name,
 	return start(s, loop, fd, err) == 0 ? s : NULL;
 }
 
+/* The folder is as wireguard-go and wg-quick make it. */
+int
+uapi_socket_bind(const char *name, struct err *err)
+{
+	char file[UAPI_SOCKET_NAME_MAX + sizeof(".sock")];
+
+	if (check_name(name, err) < 0)
+		return -1;
+	if (mkdir(UAPI_SOCKET_FOLDER, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, errno, "cannot make the folder %s", UAPI_SOCKET_FOLDER);
+	defer_close int folder = open(UAPI_SOCKET_FOLDER, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (folder < 0)
+		return err_sys(err, errno, "cannot open the folder %s", UAPI_SOCKET_FOLDER);
+	text_format(file, sizeof(file), "%s.sock", name);
+	defer_close int fd = bind_file(folder, file, err);
+	if (fd < 0)
+		return -1;
+	if (listen(fd, BACKLOG) < 0)
+		return err_sys(err, errno, "cannot listen at %s", file);
+	return fd_take(&fd);
+}
+
+struct uapi_socket *
+uapi_socket_adopt(uv_loop_t *loop, int fd, const struct uapi_socket_device *device, struct err *err)
+{
+	struct uapi_socket *s = socket_new(device, "wg", err);
+
+	if (!s) {
+		fd_close(&fd);
+		return NULL;
+	}
+	return start(s, loop, fd, err) == 0 ? s : NULL;
+}
+
 void
 uapi_socket_close(struct uapi_socket *s)
 {
 	if (!s)
 		return;
-	(void)unlinkat(s->folder, s->file, 0);
+	if (s->folder >= 0)
+		(void)unlinkat(s->folder, s->file, 0);
 	for (size_t i = 0; i < UAPI_SOCKET_CONNECTIONS_MAX; i++)
 		if (s->conns[i].socket)
 			conn_close(&s->conns[i]);

@@ -31,6 +31,15 @@ struct uapi_socket_device {
 
 struct uapi_socket;
 
+#define UAPI_SOCKET_FOLDER "/var/run/wireguard"
+/* In two steps, by a process that may make that folder and one that serves: a descriptor that
+ * listens at NAME.sock in it. -1: as uapi_socket_open. */
+int uapi_socket_bind(const char *name, struct err *err) MUST_CHECK;
+/* fd: taken, also on failure. Its name stays when it is closed. */
+struct uapi_socket *uapi_socket_adopt(uv_loop_t *loop, int fd,
+				      const struct uapi_socket_device *device,
+				      struct err *err) MUST_CHECK;
+
 /* folder: borrowed for the call. The device is copied. NULL: ERR_INVALID (no such name),
  * ERR_CONFLICT (somebody answers there; a socket that nobody has open any more is replaced). */
 struct uapi_socket *uapi_socket_open(uv_loop_t *loop, int folder, const char *name,

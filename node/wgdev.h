@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODE_WGDEV_H
+#define NODE_WGDEV_H
+
+/*
+ * What sealed traffic needs that overlay cannot make: a TUN device in the fabric, and the socket
+ * at which wg(8) finds it. overlay is given duplicates of the queues; node keeps them, so that the
+ * device, its routes and the packets in it stay while overlay is replaced, and go with node. The
+ * UDP sockets are listeners (node/listeners.h).
+ * Threading: the loop's thread. Making the device waits for a child that enters the fabric.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "node/hub.h"
+#include "node/instance.h"
+#include "node/listeners.h"
+#include "node/upgrade.h"
+#include "spec/config.h"
+
+#define WGDEV_IN_FABRIC "sealed"
+
+struct wgdev;
+
+/* own, hub, inst: borrowed. fabric: its namespace, borrowed. NULL: out of memory. */
+struct wgdev *wgdev_new(struct ring_writer *own, struct hub *hub, const struct instance *inst,
+			int fabric);
+/* Closes all: the device goes when overlay is gone too. NULL is fine. */
+void wgdev_free(struct wgdev *w);
+
+/* Once a second. wanted: the node is in a cluster. True: what overlay was told is not right any
+ * more, wgdev_tell is to be called for it. */
+bool wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
+		const struct listeners *listeners);
+/* Hands a process of overlay all there is. */
+void wgdev_tell(struct wgdev *w, struct hub_member *overlay);
+/* In the fabric; 0: there is none. */
+uint32_t wgdev_index(const struct wgdev *w);
+
+/* Over an upgrade of node: what there is, appended to the sockets of `up`; and back: takes the
+ * descriptor when the name is one of these. */
+void wgdev_put(const struct wgdev *w, struct upgrade *up);
+bool wgdev_adopt(struct wgdev *w, const char *name, int fd);
+
+#endif
