@@ -132,6 +132,48 @@ test_taken_port_is_named_and_others_serve(void **state)
 	assert_true(listeners_all_up(&l));
 }
 
+/* Only in a cluster; any address is any address of both families; what is not wanted goes. */
+static void
+test_sealed(void **state)
+{
+	int type = 0;
+	socklen_t length = sizeof(type);
+
+	(void)state;
+	config.listen.overlay.on = true;
+	assert_true(addr_parse("127.0.0.1:0", &config.listen.overlay.addr));
+	want("127.0.0.1:0");
+	assert_null(named("overlay"));
+	l.sealed = true;
+	listeners_plan(&l, &config);
+	assert_true(listeners_open(&l));
+	const struct listener *udp = listeners_named(&l, "overlay");
+	assert_true(udp && udp->up && !udp->inside && udp->sockets == 1 && udp->addr.port != 0);
+	assert_int_equal(udp->role, ROLE_OVERLAY);
+	assert_int_equal(getsockopt(udp->fds[0], SOL_SOCKET, SO_TYPE, &type, &length), 0);
+	assert_int_equal(type, SOCK_DGRAM);
+	/* Over an upgrade: the same socket. */
+	struct listeners next;
+	struct addr at = udp->addr;
+	listeners_init(&next, &inst, WORKERS);
+	next.sealed = true;
+	listeners_plan(&next, &config);
+	listeners_adopt(&next, ROLE_NODE, "overlay", dup(udp->fds[0]));
+	assert_true(listeners_open(&next));
+	assert_true(addr_equal(&listeners_named(&next, "overlay")->addr, &at));
+	listeners_fini(&next);
+	assert_true(addr_parse("0.0.0.0:0", &config.listen.overlay.addr));
+	listeners_plan(&l, &config);
+	size_t count = 0;
+	for (size_t i = 0; i < l.count; i++)
+		count += text_equal(l.items[i].name, "overlay");
+	defer_close int v6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(count, v6 >= 0 ? 2 : 1);
+	config.listen.overlay.on = false;
+	listeners_plan(&l, &config);
+	assert_null(named("overlay"));
+}
+
 static void
 test_plan_keeps_what_stays(void **state)
 {
@@ -337,6 +379,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_taken_port_is_named_and_others_serve, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_plan_keeps_what_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sealed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_every_socket_is_adopted, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_adopted_sockets_serve, set_up, tear_down),
