@@ -100,11 +100,18 @@ gather_count(struct gather *g, unsigned metric, const char *labels, uint64_t n)
 		to->values[0] += n;
 }
 
+/* A time that several processes tell is the latest of them. */
 static void
 add_values(struct gather_series *to, const uint64_t values[METRIC_VALUES])
 {
-	for (size_t v = 0; v < METRIC_VALUES; v++)
-		to->values[v] += values[v];
+	bool latest = to->metric == METRICS_OVERLAY_LAST_SEEN;
+
+	for (size_t v = 0; v < METRIC_VALUES; v++) {
+		if (!latest)
+			to->values[v] += values[v];
+		else if (to->values[v] < values[v])
+			to->values[v] = values[v];
+	}
 }
 
 static void

@@ -11,12 +11,15 @@
 #include <string.h>
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "overlay/nameserver.h"
 #include "overlay/peers.h"
 #include "overlay/prefix.h"
+#include "overlay/sealed.h"
 
 static const char file[] = "prefix";
-static struct config_overlay overlay; /* as configured, with the peers of the cluster */
+static struct station *station;
+static struct peers peers;
 static struct prefix prefix;
 static const char cluster4_text[] = "10.200.0.0/16";
 
@@ -31,14 +34,9 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.rows_max = 4,
 	};
 	out->tables[1] = peers_layout();
-	out->tables[2] = (struct ring_table_layout){
-		.table = MSG_TABLE_SEALED,
-		.version = 1,
-		.row_bytes = sizeof(struct msg_sealed),
-		.rows_max = 1,
-	};
+	out->tables[2] = sealed_layout();
 	out->tables_count = 3;
-	out->metric_series = 96;
+	out->metric_series = 160 + 4 * PEERS_MAX;
 }
 
 static int
@@ -104,6 +102,16 @@ apply_config(const struct config *config, int folder, struct prefix *p, struct e
 	return memcmp(&before, p, sizeof(*p)) == 0 ? 0 : keep_prefix(folder, p, err);
 }
 
+/* Another one can be reached in another way. */
+static void
+publish_peers(void)
+{
+	if (!peers_publish(station_writer(station), &peers, sealed_reaches))
+		return;
+	station_kick(station);
+	nameserver_peers();
+}
+
 static int
 start(struct station *st, struct err *err)
 {
@@ -111,6 +119,7 @@ start(struct station *st, struct err *err)
 	struct msg_prefix row;
 	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
 
+	station = st;
 	if (load_prefix(station_folder(st, 0), &prefix, err) < 0 ||
 	    apply_config(config, station_folder(st, 0), &prefix, err) < 0)
 		return -1;
@@ -119,24 +128,24 @@ start(struct station *st, struct err *err)
 		row.mtu = config->overlay.mtu - PREFIX_ROOM;
 	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
 		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
-	peers_gather(config, NULL, &overlay);
-	peers_publish(station_writer(st), &overlay);
+	peers_gather(config, NULL, &peers);
+	if (sealed_start(st, &peers, publish_peers, err) < 0)
+		return -1;
+	peers_publish(station_writer(st), &peers, sealed_reaches);
 	station_kick(st);
 	addr_put_prefix(&prefix.v4, v4, sizeof(v4));
 	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
 	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
 		  log_s("v6", v6), LOG_END);
-	return nameserver_start(st, &row, &overlay, err);
+	return nameserver_start(st, &row, &peers.overlay, err);
 }
 
 static void
 look_at_peers(struct station *st)
 {
-	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &overlay);
-	if (!peers_publish(station_writer(st), &overlay))
-		return;
-	station_kick(st);
-	nameserver_peers();
+	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &peers);
+	sealed_look();
+	publish_peers();
 }
 
 /* What node.yaml says is never changed for anybody. */
@@ -177,7 +186,23 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 {
 	if (m->kind == LEASH_CONFIG)
 		look_at_peers(st);
-	nameserver_message(m, fds, count);
+	sealed_message(m, fds, count);
+	if (m->kind != LEASH_LISTENER || text_starts(m->name, "dns-"))
+		nameserver_message(m, fds, count);
+}
+
+static void
+leave(struct station *st)
+{
+	sealed_end();
+	station_leave(st, 0);
+}
+
+static void
+stop(struct station *st, uint64_t grace_ms)
+{
+	(void)grace_ms;
+	leave(st);
 }
 
 const struct station_role overlay_role = {
@@ -187,4 +212,6 @@ const struct station_role overlay_role = {
 	.peer = wake,
 	.wake = wake,
 	.message = message,
+	.stop = stop,
+	.orphaned = leave,
 };

@@ -43,8 +43,7 @@ row_of(const struct config_peer *from, struct msg_peer *out)
 }
 
 struct gathering {
-	struct config_overlay *out;
-	uint32_t by_hand;
+	struct peers *out;
 };
 
 static bool
@@ -66,52 +65,73 @@ row_holds(const struct msg_mesh *row)
 	       row->v6.bits == 64;
 }
 
+static void
+peer_of(const struct msg_mesh *row, struct config_peer *out)
+{
+	memset(out, 0, sizeof(*out));
+	text_copy(out->name, sizeof(out->name), row->name);
+	out->address = row->address;
+	out->address.port = 0;
+	out->prefix4 = row->v4;
+	out->prefix6 = row->v6;
+}
+
 /* In the order of names, so that the same peers are the same list. */
+static void
+add_row(struct peers *p, const struct msg_mesh *row)
+{
+	size_t at = 0, room = PEERS_MAX - p->by_hand;
+
+	while (at < p->mesh_count && strcmp(p->mesh[at].name, row->name) < 0)
+		at++;
+	if (at == room)
+		return;
+	if (p->mesh_count < room)
+		p->mesh_count++;
+	memmove(&p->mesh[at + 1], &p->mesh[at], (p->mesh_count - at - 1) * sizeof(p->mesh[0]));
+	p->mesh[at] = *row;
+}
+
 static bool
 add_mesh(void *arg, uint64_t key, const void *data)
 {
 	struct gathering *g = arg;
 	const struct msg_mesh *row = data;
-	struct config_overlay *o = g->out;
-	uint32_t at = g->by_hand;
 
 	(void)key;
-	if (row->self || !row_holds(row) || named(o, g->by_hand, row->name))
-		return true;
-	while (at < o->peers_count && strcmp(o->peers[at].name, row->name) < 0)
-		at++;
-	if (at == PEERS_MAX)
-		return true;
-	if (o->peers_count < PEERS_MAX)
-		o->peers_count++;
-	memmove(&o->peers[at + 1], &o->peers[at], (o->peers_count - at - 1) * sizeof(o->peers[0]));
-	memset(&o->peers[at], 0, sizeof(o->peers[at]));
-	text_copy(o->peers[at].name, sizeof(o->peers[at].name), row->name);
-	o->peers[at].address = row->address;
-	o->peers[at].address.port = 0;
-	o->peers[at].prefix4 = row->v4;
-	o->peers[at].prefix6 = row->v6;
+	if (row->self)
+		g->out->rotate_wall_s = row->rotate_wall_s;
+	else if (row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
+		add_row(g->out, row);
 	return true;
 }
 
-void
-peers_gather(const struct config *config, const struct ring_reader *scheduler,
-	     struct config_overlay *out)
+/* What was said before, beside what the configuration has now. */
+static void
+keep_mesh(const struct peers *before, struct peers *out)
 {
-	struct config_overlay made = {0};
+	out->rotate_wall_s = before->rotate_wall_s;
+	for (size_t i = 0; i < before->mesh_count; i++)
+		if (!named(&out->overlay, out->by_hand, before->mesh[i].name))
+			add_row(out, &before->mesh[i]);
+}
+
+void
+peers_gather(const struct config *config, const struct ring_reader *scheduler, struct peers *out)
+{
+	static struct peers made;
 	struct gathering g = {.out = &made};
 
+	memset(&made, 0, sizeof(made));
 	if (config)
-		made = config->overlay;
-	g.by_hand = made.peers_count;
-	if (scheduler) {
+		made.overlay = config->overlay;
+	made.by_hand = made.overlay.peers_count;
+	if (scheduler)
 		ring_table_each(scheduler, MSG_TABLE_MESH, add_mesh, &g);
-	} else {
-		for (uint32_t i = 0; i < out->peers_count && made.peers_count < PEERS_MAX; i++) {
-			if (!named(&made, made.peers_count, out->peers[i].name))
-				made.peers[made.peers_count++] = out->peers[i];
-		}
-	}
+	else
+		keep_mesh(out, &made);
+	for (size_t i = 0; i < made.mesh_count; i++)
+		peer_of(&made.mesh[i], &made.overlay.peers[made.overlay.peers_count++]);
 	*out = made;
 }
 
@@ -135,30 +155,51 @@ peers_wish(const struct ring_reader *scheduler, struct addr_prefix *out)
 	return addr_is_v4(&out->base) && out->bits == 120;
 }
 
+static void
+forget(struct ring_writer *w, const struct config_overlay *o, const uint64_t *published,
+       uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		bool stays = false;
+
+		for (uint32_t k = 0; k < o->peers_count && !stays; k++)
+			stays = id_of(o->peers[k].name) == published[i];
+		if (!stays)
+			ring_table_remove(w, MSG_TABLE_PEER, published[i]);
+	}
+}
+
+/* Peers by hand are reached as the network is, and say that it is trusted. */
+static uint32_t
+ways_of(const struct peers *p, uint32_t i, bool (*sealed)(uint32_t node))
+{
+	if (i < p->by_hand)
+		return MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
+	const struct msg_mesh *row = &p->mesh[i - p->by_hand];
+
+	if ((row->ways & MSG_WAY_SEALED) && !sealed(row->node))
+		return row->ways & ~(uint32_t)MSG_WAY_SEALED;
+	return row->ways;
+}
+
 bool
-peers_publish(struct ring_writer *w, const struct config_overlay *overlay)
+peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node))
 {
 	static uint64_t published[PEERS_MAX];
 	static uint32_t published_count;
-	uint32_t count = overlay->peers_count;
+	const struct config_overlay *o = &p->overlay;
 	uint64_t version = ring_table_own_version(w, MSG_TABLE_PEER);
 	struct msg_peer row;
 
 	ring_table_begin(w, MSG_TABLE_PEER);
-	for (uint32_t i = 0; i < published_count; i++) {
-		bool stays = false;
-
-		for (uint32_t k = 0; k < count && !stays; k++)
-			stays = id_of(overlay->peers[k].name) == published[i];
-		if (!stays)
-			ring_table_remove(w, MSG_TABLE_PEER, published[i]);
-	}
-	for (uint32_t i = 0; i < count; i++) {
-		row_of(&overlay->peers[i], &row);
+	forget(w, o, published, published_count);
+	for (uint32_t i = 0; i < o->peers_count; i++) {
+		row_of(&o->peers[i], &row);
+		row.ways = ways_of(p, i, sealed);
 		(void)ring_table_set(w, MSG_TABLE_PEER, row.id, &row, NULL);
 		published[i] = row.id;
 	}
-	published_count = count;
+	published_count = o->peers_count;
 	ring_table_commit(w, MSG_TABLE_PEER);
 	return ring_table_own_version(w, MSG_TABLE_PEER) != version;
 }

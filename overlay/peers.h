@@ -15,13 +15,23 @@
 
 enum { PEERS_MAX = CONFIG_PEERS_MAX };
 
+struct peers {
+	struct config_overlay overlay; /* as configured, with those of the cluster behind */
+	uint32_t by_hand;              /* how many of its peers are the configuration's */
+	/* What the scheduler says of the others, in the same order. */
+	struct msg_mesh mesh[PEERS_MAX];
+	size_t mesh_count;
+	int64_t rotate_wall_s; /* struct msg_mesh, self */
+};
+
 struct ring_table_layout peers_layout(void);
 /* Who they are now. config may be NULL, scheduler too (it has not said anything yet: `out` keeps
  * the peers of the cluster that it had). More than PEERS_MAX are left out: the later names. */
 void peers_gather(const struct config *config, const struct ring_reader *scheduler,
-		  struct config_overlay *out);
-/* Makes the table say so, in one change. True when it said something else. */
-bool peers_publish(struct ring_writer *w, const struct config_overlay *overlay);
+		  struct peers *out);
+/* Makes the table say so, in one change. sealed: whether packets for a node of the cluster can be
+ * sealed now. True when it said something else. */
+bool peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node));
 /* Their names, for their own addresses in their prefixes, and the prefixes. */
 void peers_add_names(const struct config_overlay *overlay, struct names *names);
 /* The prefix that the scheduler wants this node to have. False: as it is. */

@@ -154,6 +154,7 @@ struct msg_mesh { /* key: node id */
 	uint8_t next_key[MSG_KEY]; /* zeros: it changes none */
 	uint32_t port;             /* of its WireGuard; 0: it is not to be sent to first */
 	uint32_t ways;             /* bits of enum msg_way: what both ends allow */
+	int64_t rotate_wall_s; /* self: when another key was asked for last; 0: not since a start */
 };
 
 struct msg_peer { /* key: id, the same for the same name */

@@ -40,7 +40,7 @@ enum {
 	CONFIG_FORWARD_MAX = 4,
 	CONFIG_GITOPS_MAX = 8,
 	CONFIG_WORKERS_MAX = 64,
-	CONFIG_PEERS_MAX = 64,
+	CONFIG_PEERS_MAX = 256,
 	CONFIG_ENDPOINTS_MAX = 8,
 	CONFIG_PREFIX_BYTES = 64,
 	CONFIG_UIDS = 256, /* taken from node.uid_base on */
@@ -132,6 +132,7 @@ struct config_overlay {
 	struct addr_prefix prefix6; /* /64 */
 	uint32_t mtu;               /* of the network between the nodes */
 	uint32_t vni;
+	uint64_t rotate_ms; /* how old a key of sealed traffic becomes; 0: as old as it likes */
 	struct config_peer peers[CONFIG_PEERS_MAX];
 	uint32_t peers_count;
 	uint32_t pad_;

@@ -28,7 +28,6 @@ struct line {
 	}
 
 static const struct line lines[] = {
-	WORDS("listen.overlay", "0.0.0.0:9882|off"),
 	WORDS("tls.acme.enabled", "false"),
 	WORDS("tls.acme.directory", ""),
 	WORDS("tls.acme.email", ""),

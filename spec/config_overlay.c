@@ -130,6 +130,7 @@ static const struct field overlay_fields[] = {
 	/* Containers get 80 less, and at least IPv6's least. */
 	CONFIG_NUMBER(overlay, mtu, 1360, 65535, 1500),
 	CONFIG_NUMBER(overlay, vni, 1, 16777215, 9884),
+	CONFIG_DURATION(overlay, rotate_ms, "rotate", 0, UINT64_C(30) * 86400000),
 	CONFIG_LIST(overlay, peers, &peer_item, CONFIG_PEERS_MAX),
 };
 const struct field_table config_overlay = {.what = "overlay", FIELD_TABLE(overlay_fields)};

@@ -13,6 +13,21 @@
 #include "ring/msg.h"
 
 static struct config config;
+static struct peers peers;
+
+static bool
+sealed(uint32_t node)
+{
+	return node == 1;
+}
+
+/* Those of the configuration. */
+static bool
+publish(struct ring_writer *w)
+{
+	peers_gather(&config, NULL, &peers);
+	return peers_publish(w, &peers, sealed);
+}
 
 static void
 add(const char *name, const char *address, const char *v4, const char *v6)
@@ -71,25 +86,25 @@ test_rows(void **state)
 	(void)state;
 	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
 	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
-	assert_false(peers_publish(w, &config.overlay));
+	assert_false(publish(w));
 	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
 	add("c", "2001:db8::3", "10.200.3.0/24", "fd00:3::/64");
-	assert_true(peers_publish(w, &config.overlay));
-	assert_false(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
+	assert_false(publish(w));
 	s = look(r);
 	assert_int_equal(s.count, 2);
 	uint64_t c = strncmp(s.names, "c", 1) == 0 ? s.ids[0] : s.ids[1];
 	/* The first one goes: the second keeps its id though its place has changed. */
 	config.overlay.peers[0] = config.overlay.peers[1];
 	config.overlay.peers_count = 1;
-	assert_true(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
 	s = look(r);
 	assert_int_equal(s.count, 1);
 	assert_string_equal(s.names, "-,");
 	assert_int_not_equal(s.ids[0], c);
 	assert_non_null(ring_table_get(r, MSG_TABLE_PEER, c));
 	config.overlay.peers_count = 0;
-	assert_true(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
 	s = look(r);
 	assert_int_equal(s.ids[0], c);
 	ring_reader_free(r);
@@ -118,7 +133,8 @@ test_cluster(void **state)
 				     .generation = 1,
 				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
 				     .tables_count = 1};
-	static struct config_overlay out;
+	static struct peers p;
+	const struct config_overlay *out = &p.overlay;
 	struct ring_writer *w;
 	struct ring_reader *r;
 	struct addr_prefix wish;
@@ -135,24 +151,24 @@ test_cluster(void **state)
 	put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
 	put_mesh(w, 5, "wide", "192.0.2.5", "10.0.0.0/8", "fd00:5::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-	peers_gather(&config, r, &out);
-	assert_int_equal(out.peers_count, 3);
-	assert_string_equal(out.peers[0].name, "m");
-	assert_int_equal(out.peers[0].address.ip[15], 9); /* by hand */
-	assert_string_equal(out.peers[1].name, "a");
-	assert_string_equal(out.peers[2].name, "z");
+	peers_gather(&config, r, &p);
+	assert_int_equal(out->peers_count, 3);
+	assert_string_equal(out->peers[0].name, "m");
+	assert_int_equal(out->peers[0].address.ip[15], 9); /* by hand */
+	assert_string_equal(out->peers[1].name, "a");
+	assert_string_equal(out->peers[2].name, "z");
 	assert_false(peers_wish(r, &wish));
 	put_mesh(w, 4, "own", "192.0.2.4", "10.200.4.0/24", "fd00:4::/64", true);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	assert_true(peers_wish(r, &wish));
 	assert_int_equal(wish.base.ip[14], 4);
-	peers_gather(&config, NULL, &out);
-	assert_int_equal(out.peers_count, 3);
+	peers_gather(&config, NULL, &p);
+	assert_int_equal(out->peers_count, 3);
 	config.overlay.peers_count = 0;
-	peers_gather(&config, r, &out);
-	assert_int_equal(out.peers_count, 3);
-	assert_string_equal(out.peers[1].name, "m");
-	assert_int_equal(out.peers[1].address.ip[15], 3);
+	peers_gather(&config, r, &p);
+	assert_int_equal(out->peers_count, 3);
+	assert_string_equal(out->peers[1].name, "m");
+	assert_int_equal(out->peers[1].address.ip[15], 3);
 	ring_reader_free(r);
 	ring_writer_free(w);
 }
@@ -174,18 +190,18 @@ test_most(void **state)
 	config.overlay.peers_count = 0;
 	for (unsigned i = 0; i < PEERS_MAX; i++) {
 		text_format(name, sizeof(name), "n%u", i);
-		text_format(address, sizeof(address), "192.0.2.%u", i + 1);
-		text_format(v4, sizeof(v4), "10.200.%u.0/24", i + 1);
+		text_format(address, sizeof(address), "192.0.%u.%u", i / 128, 1 + i % 128);
+		text_format(v4, sizeof(v4), "10.%u.%u.0/24", i / 128, i % 128);
 		text_format(v6, sizeof(v6), "fd00:%x::/64", i + 1);
 		add(name, address, v4, v6);
 	}
-	assert_true(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		config.overlay.peers[i].name[0] = 'm'; /* all others at once */
-	assert_true(peers_publish(w, &config.overlay));
-	assert_false(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
+	assert_false(publish(w));
 	config.overlay.peers_count = 0;
-	assert_true(peers_publish(w, &config.overlay));
+	assert_true(publish(w));
 	ring_writer_free(w);
 }
 

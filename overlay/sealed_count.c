@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Differences of the engine's counters, which begin at 0 with each engine, into metrics that do
+ * not. What goes in the clear is counted by the data path. */
+#include "overlay/sealed_count.h"
+
+#include <string.h>
+#include "base/mem.h"
+#include "base/world.h"
+#include "ring/metrics.h"
+
+enum { LIVE_S = 180, SECOND = 1000000000 };
+
+struct seen {
+	uint64_t rx, tx;
+	bool stays;
+};
+
+static const char *
+direction_of(enum engine_count which)
+{
+	return which == ENGINE_IN_PACKETS ? "receive" : "transmit";
+}
+
+static struct metric_series *
+series_of(struct metric_page *page, enum engine_count which)
+{
+	struct metric_labels labels = {0};
+
+	if (which == ENGINE_HANDSHAKES)
+		return metrics_get(page, METRICS_OVERLAY_HANDSHAKES, NULL);
+	if (which == ENGINE_COOKIES)
+		return metrics_get(page, METRICS_OVERLAY_COOKIES, NULL);
+	if (which < ENGINE_HANDSHAKES) {
+		metric_label(&labels, "direction", direction_of(which));
+		return metrics_get(page, METRICS_OVERLAY_PACKETS, &labels);
+	}
+	metric_label(&labels, "reason", engine_count_name(which));
+	return metrics_get(page, METRICS_OVERLAY_DROPS, &labels);
+}
+
+void
+sealed_count_init(struct sealed_count *c, struct metric_page *page)
+{
+	memset(c, 0, sizeof(*c));
+	c->page = page;
+	map_init(&c->bytes, MEM_OVERLAY);
+	for (unsigned i = 0; i < ENGINE_COUNTS; i++)
+		metric_add(series_of(page, (enum engine_count)i), 0);
+}
+
+void
+sealed_count_reset(struct sealed_count *c)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&c->bytes, &it)) {
+		mem_free(it.value);
+		map_remove(&c->bytes, it.key, it.key_bytes);
+	}
+	memset(c->counted, 0, sizeof(c->counted));
+	c->live = 0;
+}
+
+void
+sealed_count_fini(struct sealed_count *c)
+{
+	sealed_count_reset(c);
+	map_fini(&c->bytes);
+}
+
+/* ---- peers ---- */
+
+static const struct msg_mesh *
+row_of(const struct peers *peers, const struct setup_peer *p)
+{
+	for (size_t i = 0; i < peers->mesh_count; i++) {
+		const struct msg_mesh *row = &peers->mesh[i];
+
+		if (memcmp(row->key, p->public_key, SETUP_KEY) == 0 ||
+		    memcmp(row->next_key, p->public_key, SETUP_KEY) == 0)
+			return row;
+	}
+	return NULL;
+}
+
+static struct seen *
+seen_of(struct sealed_count *c, const uint8_t key[SETUP_KEY])
+{
+	struct seen *s = map_get(&c->bytes, key, SETUP_KEY);
+
+	if (s)
+		return s;
+	s = mem_zalloc(MEM_OVERLAY, sizeof(*s));
+	if (s && map_put(&c->bytes, key, SETUP_KEY, s, NULL) < 0) {
+		mem_free(s);
+		s = NULL;
+	}
+	return s;
+}
+
+static void
+add_bytes(struct sealed_count *c, const char *name, const char *direction, uint64_t bytes)
+{
+	struct metric_labels labels = {0};
+
+	metric_label(&labels, "peer", name);
+	metric_label(&labels, "direction", direction);
+	metric_add(metrics_get(c->page, METRICS_OVERLAY_BYTES, &labels), bytes);
+}
+
+static uint64_t
+added(uint64_t before, uint64_t now)
+{
+	return now > before ? now - before : 0;
+}
+
+static void
+count_peer(struct sealed_count *c, const struct setup_peer *p, const struct msg_mesh *row)
+{
+	struct metric_labels labels = {0};
+	struct seen *s = seen_of(c, p->public_key);
+
+	if (!s)
+		return;
+	uint64_t received = added(s->rx, p->rx_bytes);
+
+	add_bytes(c, row->name, "receive", received);
+	add_bytes(c, row->name, "transmit", added(s->tx, p->tx_bytes));
+	metric_label(&labels, "peer", row->name);
+	if (received)
+		metric_set(metrics_get(c->page, METRICS_OVERLAY_LAST_SEEN, &labels),
+			   world_wall_ns() / SECOND);
+	s->rx = p->rx_bytes;
+	s->tx = p->tx_bytes;
+	s->stays = true;
+}
+
+static void
+forget(struct sealed_count *c)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&c->bytes, &it)) {
+		struct seen *s = it.value;
+
+		if (!s->stays) {
+			mem_free(s);
+			map_remove(&c->bytes, it.key, it.key_bytes);
+		} else {
+			s->stays = false;
+		}
+	}
+}
+
+void
+sealed_count_take(struct sealed_count *c, const struct setup *is, const struct engine *e,
+		  const struct peers *peers)
+{
+	uint64_t now[ENGINE_COUNTS];
+	int64_t wall_s = world_wall_ns() / SECOND;
+
+	engine_counts(e, now);
+	for (unsigned i = 0; i < ENGINE_COUNTS; i++)
+		metric_add(series_of(c->page, (enum engine_count)i), added(c->counted[i], now[i]));
+	memcpy(c->counted, now, sizeof(now));
+	c->live = 0;
+	for (size_t i = 0; i < is->peers_count; i++) {
+		const struct setup_peer *p = &is->peers[i];
+		const struct msg_mesh *row = row_of(peers, p);
+
+		c->live += p->handshake_s && wall_s - p->handshake_s < LIVE_S;
+		if (row)
+			count_peer(c, p, row);
+	}
+	forget(c);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows and pairs into a setup. Rows are another process's, and other nodes' word: each is checked,
+ * and one that does not hold, or has a key that an earlier one has, is left out. */
+#include "overlay/sealed_setup.h"
+
+#include <string.h>
+#include "base/mem.h"
+
+struct pair {
+	uint8_t key[SETUP_KEY];
+	struct addr said; /* zero: nothing yet */
+	bool stays;
+};
+
+static void
+pair_free(struct pair *p)
+{
+	mem_wipe(p, sizeof(*p));
+	mem_free(p);
+}
+
+void
+sealed_pairs_init(struct sealed_pairs *p)
+{
+	map_init(&p->nodes, MEM_OVERLAY);
+}
+
+void
+sealed_pairs_fini(struct sealed_pairs *p)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->nodes, &it))
+		pair_free(it.value);
+	map_fini(&p->nodes);
+}
+
+static struct pair *
+pair_of(struct sealed_pairs *p, uint32_t node)
+{
+	struct pair *pair = map_get_u64(&p->nodes, node);
+
+	if (pair)
+		return pair;
+	pair = mem_zalloc(MEM_OVERLAY, sizeof(*pair));
+	if (pair && map_put_u64(&p->nodes, node, pair) < 0) {
+		mem_free(pair);
+		pair = NULL;
+	}
+	return pair;
+}
+
+static void
+sweep(struct sealed_pairs *p)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->nodes, &it)) {
+		struct pair *pair = it.value;
+
+		if (!pair->stays) {
+			map_remove(&p->nodes, it.key, it.key_bytes);
+			pair_free(pair);
+		} else {
+			pair->stays = false;
+		}
+	}
+}
+
+int
+sealed_pairs_take(struct sealed_pairs *p, const void *data, size_t bytes, struct err *err)
+{
+	size_t count = bytes / sizeof(struct leash_pair);
+	struct leash_pair one;
+
+	if (bytes % sizeof(one) != 0)
+		return err_set(err, ERR_CORRUPT, "these are no keys of pairs");
+	if (count > SEALED_SETUP_NODES_MAX)
+		return err_set(err, ERR_LIMIT, "keys of more than %d other nodes",
+			       SEALED_SETUP_NODES_MAX);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(&one, (const uint8_t *)data + i * sizeof(one), sizeof(one));
+		struct pair *pair = one.node ? pair_of(p, one.node) : NULL;
+
+		if (pair) {
+			memcpy(pair->key, one.key, sizeof(pair->key));
+			pair->stays = true;
+		} else if (one.node) {
+			mem_wipe(&one, sizeof(one));
+			sweep(p);
+			return err_set(err, ERR_NO_MEMORY, "no memory for the keys of pairs");
+		}
+	}
+	mem_wipe(&one, sizeof(one));
+	sweep(p);
+	return 0;
+}
+
+bool
+sealed_pairs_has(const struct sealed_pairs *p, uint32_t node)
+{
+	return map_get_u64(&p->nodes, node) != NULL;
+}
+
+void
+sealed_pairs_forget_places(struct sealed_pairs *p)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&p->nodes, &it))
+		((struct pair *)it.value)->said = (struct addr){0};
+}
+
+/* ---- the setup ---- */
+
+bool
+sealed_setup_row_holds(const struct msg_mesh *row)
+{
+	return !row->self && row->node && (row->ways & MSG_WAY_SEALED) &&
+	       !setup_key_is_zero(row->key) && !addr_is_zero(&row->address) &&
+	       row->port <= UINT16_MAX && addr_is_v4(&row->v4.base) && row->v4.bits == 96 + 24 &&
+	       !addr_is_v4(&row->v6.base) && row->v6.bits == 64;
+}
+
+static int
+refused(enum setup_rc rc, struct err *err)
+{
+	if (rc == SETUP_OK)
+		return 0;
+	return rc == SETUP_NO_MEMORY
+		       ? err_set(err, ERR_NO_MEMORY, "no memory for the peers of sealed traffic")
+		       : err_set(err, ERR_LIMIT, "more peers than sealed traffic may have");
+}
+
+/* Whether the owner of row->key has changed to the next one already, and the device has seen it. */
+static bool
+has_followed(const struct setup *is, const struct msg_mesh *row)
+{
+	const struct setup_peer *next =
+		setup_key_is_zero(row->next_key) ? NULL : setup_find(is, row->next_key);
+
+	return next && next->prefixes_count > 0;
+}
+
+static void
+say_place(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pair *pair,
+	  struct setup_peer *peer)
+{
+	struct addr at = row->address;
+
+	at.port = (uint16_t)row->port;
+	if (!at.port ||
+	    (addr_equal(&at, &pair->said) && setup_find(in->is, peer->public_key) != NULL))
+		return;
+	peer->has_endpoint = true;
+	peer->endpoint = at;
+	pair->said = at;
+}
+
+static enum setup_rc
+add_peer(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pair *pair,
+	 struct setup *out)
+{
+	bool followed = has_followed(in->is, row);
+	const uint8_t *key = followed ? row->next_key : row->key;
+	struct setup_peer *peer;
+	enum setup_rc rc;
+
+	if (setup_find(out, key) || (followed && setup_find(out, row->key)))
+		return SETUP_OK;
+	/* What is under way with the former key is its owner's: it stays until it is not said. */
+	if (followed && (rc = setup_add_peer(out, row->key, &peer)) != SETUP_OK)
+		return rc;
+	rc = setup_add_peer(out, key, &peer);
+	if (rc != SETUP_OK)
+		return rc;
+	memcpy(peer->psk, pair->key, sizeof(peer->psk));
+	peer->has_psk = peer->has_keepalive = true;
+	peer->keepalive_s = in->dials_out ? SEALED_SETUP_KEEPALIVE_S : 0;
+	say_place(in, row, pair, peer);
+	rc = setup_add_prefix(out, peer, &row->v4, false);
+	return rc == SETUP_OK ? setup_add_prefix(out, peer, &row->v6, false) : rc;
+}
+
+int
+sealed_setup_make(const struct sealed_setup_in *in, struct sealed_pairs *pairs, struct setup *out,
+		  struct err *err)
+{
+	out->has_private_key = true;
+	memcpy(out->private_key, in->private_key, SETUP_KEY);
+	for (size_t i = 0; i < in->rows_count; i++) {
+		const struct msg_mesh *row = &in->rows[i];
+		struct pair *pair = map_get_u64(&pairs->nodes, row->node);
+
+		if (!pair || !sealed_setup_row_holds(row))
+			continue;
+		if (refused(add_peer(in, row, pair, out), err) < 0)
+			return -1;
+	}
+	return 0;
+}
