@@ -119,7 +119,7 @@ bool cluster_keeper(const struct cluster *c);
 
 enum {
 	CLUSTER_MEMBERS_SHOWN_MAX = 1024, /* rows of the table of members */
-	CLUSTER_MESH_MAX = 128, /* rows of the table mesh; overlay takes CONFIG_PEERS_MAX */
+	CLUSTER_MESH_MAX = 512, /* rows of the table mesh; overlay takes CONFIG_PEERS_MAX */
 };
 
 #endif

@@ -146,6 +146,9 @@ change_row(const struct ask *a, const struct cluster_node *n, struct store_node 
 			return -1;
 		row->removed = STORE_NODE_SENT_AWAY;
 		return 0;
+	case MSG_NODE_ROTATE:
+		row->rotate_wall_s = world_wall_ns() / CLUSTER_SECOND_NS;
+		return 0;
 	}
 	return err_set(err, ERR_INVALID, "the request is malformed");
 }
@@ -218,7 +221,7 @@ check(const struct msg_node_op *op, struct err *err)
 {
 	bool has_key = op->verb <= MSG_NODE_UNTAINT;
 
-	if (op->verb < MSG_NODE_LABEL || op->verb > MSG_NODE_REMOVE || !MSG_OK(op->node) ||
+	if (op->verb < MSG_NODE_LABEL || op->verb > MSG_NODE_ROTATE || !MSG_OK(op->node) ||
 	    !MSG_OK(op->key) || !MSG_OK(op->value))
 		return err_set(err, ERR_INVALID, "the request is malformed");
 	if (has_key && !key_fits(op->key)) {

@@ -198,6 +198,7 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 		if (n->row.node == c->keep.node) {
 			row.self = 1;
 			row.v4 = *wish;
+			row.rotate_wall_s = n->row.rotate_wall_s;
 		} else if (!between(c, n)) {
 			continue;
 		} else {

@@ -38,11 +38,11 @@ cluster_seal_read(struct cluster *c)
 									: 0;
 	/* While overlay is replaced its keys stay: its successor has the same. One that is about to
 	 * serve has no row yet. */
-	if (!row || (!row->serves && !row->reason.kind))
+	if (listen->overlay.on && (!row || (!row->serves && !row->reason.kind)))
 		return;
 	memset(w->key, 0, sizeof(w->key));
 	memset(w->next_key, 0, sizeof(w->next_key));
-	if (!row->serves)
+	if (!row || !row->serves || !listen->overlay.on)
 		return;
 	memcpy(w->key, row->key, sizeof(w->key));
 	memcpy(w->next_key, row->next_key, sizeof(w->next_key));
@@ -59,9 +59,15 @@ cluster_seal_why(const struct cluster *c, struct err *err)
 		err_fix(err, "give `listen.overlay` an address in node.yaml, then reload");
 		return true;
 	}
-	if (!row || row->serves || !row->reason.kind)
+	const struct msg_tunnel *t =
+		c->m->supervisor ? ring_table_get(c->m->supervisor, MSG_TABLE_TUNNEL, 1) : NULL;
+	if (row && row->serves)
 		return false;
-	msg_reason_to(&row->reason, err);
+	err_set(err, ERR_UNSUPPORTED, "this node has no sealed way to the others");
+	if (t && t->reason.kind)
+		err_why(err, "%s", t->reason.what);
+	else if (row && row->reason.kind)
+		err_why(err, "%s", row->reason.what);
 	return true;
 }
 

@@ -167,11 +167,14 @@ ipam_between(const struct ipam_ways *own, const struct ipam_ways *other)
 
 	if (!other->said)
 		return own->trusted && own->plain ? MSG_WAY_PLAIN | MSG_WAY_TRUSTED : 0;
-	if (own->trusted && other->trusted && own->plain && other->plain)
-		ways |= MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
+	if (own->plain && other->plain)
+		ways |= MSG_WAY_PLAIN;
+	if (ways && own->trusted && other->trusted)
+		ways |= MSG_WAY_TRUSTED;
 	if (!is_zero(own->key) && !is_zero(other->key) && (own->port || other->port))
 		ways |= MSG_WAY_SEALED;
-	return ways;
+	/* Plain alone is for what says so of itself; all else would be cut off. */
+	return ways & (MSG_WAY_SEALED | MSG_WAY_TRUSTED) ? ways : 0;
 }
 
 /* ---- the entry ---- */

@@ -85,8 +85,8 @@ enum ipam_verdict ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_
 /* Where packets for a node's containers go; NULL: not known, or its prefix is another one's. */
 const struct ipam_node *ipam_peer(const struct ipam *m, uint32_t node);
 
-/* Bits of enum msg_way: what both ends allow. Who says nothing of it is gone to as always: plain,
- * if this end trusts the network. */
+/* Bits of enum msg_way: what both ends allow; 0: there is no way for what says nothing of itself.
+ * Who says nothing of its ways is gone to as always: plain, if this end trusts the network. */
 uint32_t ipam_between(const struct ipam_ways *own, const struct ipam_ways *other);
 
 void ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w,

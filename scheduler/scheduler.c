@@ -158,6 +158,7 @@ look_at_node(struct scheduler *s, struct ring_reader *r)
 	look(s, r, MSG_TABLE_NODE, sizeof(struct msg_node));
 	look(s, r, MSG_TABLE_LISTENER, sizeof(struct msg_listener));
 	look(s, r, MSG_TABLE_ETCD, sizeof(struct msg_etcd));
+	look(s, r, MSG_TABLE_TUNNEL, sizeof(struct msg_tunnel));
 	const struct msg_node *node = ring_table_get(r, MSG_TABLE_NODE, 1);
 	if (!node || !node->cpus || node->cpus > 65536 || !node->memory_bytes)
 		return;

@@ -176,6 +176,7 @@ struct store_node { /* of the cluster: kept when it was sent away, so that nothi
 	int64_t admitted_wall_ns;
 	char labels[MSG_PAIRS]; /* set by hand: they go before those of its node.yaml */
 	char taints[MSG_PAIRS];
+	int64_t rotate_wall_s; /* another key of sealed traffic was asked for; 0: never */
 };
 
 struct store_ticket { /* kept without a use left: who asks again with the same key is answered */

@@ -120,8 +120,12 @@ static const char tries[] = "ALTER TABLE replicas ADD COLUMN tries INTEGER NOT N
 /* An etcd that somebody else keeps. */
 static const char outside[] = "ALTER TABLE clusters ADD COLUMN outside INTEGER NOT NULL DEFAULT 0;";
 
+/* Another key of a node's sealed traffic. */
+static const char rotations[] =
+	"ALTER TABLE nodes ADD COLUMN rotate_wall_s INTEGER NOT NULL DEFAULT 0;";
+
 static const char *const migrations[] = {
-	first, copies, jobs, clusters, crons, terms, voters, restores, tries, outside,
+	first, copies, jobs, clusters, crons, terms, voters, restores, tries, outside, rotations,
 };
 
 size_t

@@ -141,6 +141,7 @@ static const struct store_column node[] = {
 	I64(store_node, admitted_wall_ns),
 	TEXT(store_node, labels),
 	TEXT(store_node, taints),
+	I64(store_node, rotate_wall_s),
 };
 
 static const struct store_column ticket[] = {
