@@ -321,6 +321,18 @@ nodes_undrain(struct call *call)
 }
 
 void
+nodes_rotate(struct call *call)
+{
+	const struct msg_member *m = of_path(call);
+	struct msg_node_op op = {.verb = MSG_NODE_ROTATE};
+
+	if (!m)
+		return;
+	name_it(&op, m);
+	ask(call, &op, answered);
+}
+
+void
 nodes_delete(struct call *call)
 {
 	const struct msg_member *m = of_path(call);

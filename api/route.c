@@ -23,6 +23,8 @@ const struct route route_table[] = {
 	{HTTP_PATCH, "/v1/nodes/{node}", "changeNode", ROUTE_BODY, nodes_patch, SCHEDULER},
 	{HTTP_DELETE, "/v1/nodes/{node}", "removeNode", ROUTE_NO_BODY, nodes_delete, SCHEDULER},
 	{HTTP_POST, "/v1/nodes/{node}/drain", "drainNode", ROUTE_BODY, nodes_drain, SCHEDULER},
+	{HTTP_POST, "/v1/nodes/{node}/rotate-key", "rotateNodeKey", ROUTE_NO_BODY, nodes_rotate,
+	 SCHEDULER},
 	{HTTP_POST, "/v1/nodes/{node}/undrain", "undrainNode", ROUTE_NO_BODY, nodes_undrain,
 	 SCHEDULER},
 	{HTTP_GET, "/v1/cluster", "getCluster", ROUTE_NO_BODY, cluster_get, SCHEDULER},

@@ -91,6 +91,7 @@ void nodes_patch(struct call *call);
 void nodes_delete(struct call *call);
 void nodes_drain(struct call *call);
 void nodes_undrain(struct call *call);
+void nodes_rotate(struct call *call);
 /* cluster.c */
 void cluster_get(struct call *call);
 void cluster_invite(struct call *call);

@@ -31,6 +31,8 @@ static const struct {
 	{ROLE_NODE, MSG_TABLE_NODE, sizeof(struct msg_node)},
 	{ROLE_NODE, MSG_TABLE_UPLINK, sizeof(struct msg_uplink)},
 	{ROLE_NODE, MSG_TABLE_UNDERLAY, sizeof(struct msg_underlay)},
+	{ROLE_NODE, MSG_TABLE_TUNNEL, sizeof(struct msg_tunnel)},
+	{ROLE_OVERLAY, MSG_TABLE_SEALED, sizeof(struct msg_sealed)},
 	{ROLE_OVERLAY, MSG_TABLE_PREFIX, sizeof(struct msg_prefix)},
 	{ROLE_OVERLAY, MSG_TABLE_PEER, sizeof(struct msg_peer)},
 	{ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath)},

@@ -183,6 +183,32 @@ put_uplink(struct json *j, struct call *call)
 	json_end(j);
 }
 
+/* By which way what nothing else decides about goes: proxies' packets, for one. */
+static const char *
+way_of(uint32_t ways)
+{
+	if (ways & MSG_WAY_TRUSTED)
+		return "plain";
+	return ways & MSG_WAY_SEALED ? "sealed" : NULL;
+}
+
+/* Whether there is a peer that is gone to so. */
+static bool
+goes(struct call *call, const char *way)
+{
+	struct rows rows;
+	bool some = false;
+
+	rows_collect(call->server, ROLE_OVERLAY, MSG_TABLE_PEER, NULL, NULL, NULL, &rows);
+	for (size_t i = 0; i < rows.count && !some; i++) {
+		const char *is = way_of(((const struct msg_peer *)rows.items[i])->ways);
+
+		some = is && strcmp(is, way) == 0;
+	}
+	rows_fini(&rows);
+	return some;
+}
+
 static void
 put_peers(struct json *j, struct call *call)
 {
@@ -202,9 +228,41 @@ put_peers(struct json *j, struct call *call)
 		json_text(j, "prefix4", text);
 		addr_put_prefix(&p->v6, text, sizeof(text));
 		json_text(j, "prefix6", text);
+		json_text(j, "way", way_of(p->ways));
 		json_end(j);
 	}
 	rows_fini(&rows);
+	json_end(j);
+}
+
+/* Whether, and how, traffic to other nodes is sealed. */
+static void
+put_sealed(struct json *j, struct call *call)
+{
+	static const char *const states[] = {
+		[MSG_TUNNEL_OFF] = "off",
+		[MSG_TUNNEL_UP] = "up",
+		[MSG_TUNNEL_FAILED] = "failed",
+	};
+	const struct msg_tunnel *t = rows_get(call->server, ROLE_NODE, MSG_TABLE_TUNNEL, 1);
+	const struct msg_sealed *s = rows_get(call->server, ROLE_OVERLAY, MSG_TABLE_SEALED, 1);
+	char address[ADDR_TEXT_BYTES], key[64];
+
+	if (!t || t->state == 0 || t->state > MSG_TUNNEL_FAILED) {
+		json_null(j, "sealed");
+		return;
+	}
+	bool serves = s && s->serves;
+	json_object(j, "sealed");
+	json_text(j, "state",
+		  t->state == MSG_TUNNEL_UP && !serves ? states[MSG_TUNNEL_FAILED]
+						       : states[t->state]);
+	addr_put(&t->listen, address, sizeof(address));
+	json_text(j, "address", t->listen.port ? address : NULL);
+	text_base64(serves ? s->key : (const uint8_t[MSG_KEY]){0}, MSG_KEY, key, sizeof(key));
+	json_text(j, "key", serves ? key : NULL);
+	json_u64(j, "peers", s ? s->peers : 0);
+	view_reason(j, "reason", t->reason.kind || !s ? &t->reason : &s->reason);
 	json_end(j);
 }
 
@@ -222,6 +280,8 @@ put_overlay(struct json *j, struct call *call)
 		rows_get(call->server, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, 1);
 	bool known = u && u->state && u->state <= MSG_UNDERLAY_FAILED;
 	bool no_program = known && u->state == MSG_UNDERLAY_UP && d && !d->bpf;
+	bool plain = known && (u->state == MSG_UNDERLAY_FAILED || goes(call, "plain"));
+	bool sealed = goes(call, "sealed");
 	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
 
 	if (!p) {
@@ -231,11 +291,16 @@ put_overlay(struct json *j, struct call *call)
 	addr_put_prefix(&p->v4, v4, sizeof(v4));
 	addr_put_prefix(&p->v6, v6, sizeof(v6));
 	json_object(j, "overlay");
-	json_text(j, "state", no_program ? "failed" : known ? states[u->state] : "off");
+	json_text(j, "state",
+		  no_program ? "failed"
+		  : plain    ? states[u->state]
+		  : sealed   ? "wireguard"
+			     : "off");
 	json_text(j, "prefix4", v4);
 	json_text(j, "prefix6", v6);
 	json_u64(j, "mtu", p->mtu);
 	put_peers(j, call);
+	put_sealed(j, call);
 	if (known)
 		view_reason(j, "reason", no_program ? &d->reason : &u->reason);
 	else
@@ -409,6 +474,10 @@ warn_ways(struct warnings *w, struct call *call)
 		warn(w, "", 0, "uplink", &u->reason);
 	if (o && o->state == MSG_UNDERLAY_FAILED && o->reason.kind)
 		warn(w, "", 0, "overlay", &o->reason);
+	const struct msg_tunnel *t = rows_get(call->server, ROLE_NODE, MSG_TABLE_TUNNEL, 1);
+	/* A socket that is not had is said of its listener. */
+	if (t && t->state == MSG_TUNNEL_FAILED && !t->ifindex && t->reason.kind)
+		warn(w, "", 0, "overlay", &t->reason);
 }
 
 static void

@@ -52,6 +52,7 @@ int cmd_node_label(struct cli *cli);
 int cmd_node_taint(struct cli *cli);
 int cmd_node_drain(struct cli *cli);
 int cmd_node_undrain(struct cli *cli);
+int cmd_node_rotate(struct cli *cli);
 int cmd_node_rm(struct cli *cli);
 int cmd_validate(struct cli *cli);
 int cmd_spec_dump(struct cli *cli);

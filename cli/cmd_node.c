@@ -291,6 +291,25 @@ cmd_node_undrain(struct cli *cli)
 	return 0;
 }
 
+/* ---- keys ---- */
+
+int
+cmd_node_rotate(struct cli *cli)
+{
+	char path[PATH_BYTES];
+	struct err err = {0};
+	json_t *node = NULL;
+
+	if (path_of(cli, "/rotate-key", path, &err) < 0 ||
+	    !(node = ask(cli, "POST", path, NULL, &err)))
+		return cli_fail(cli, &err);
+	if (talks(cli))
+		printf("%s makes another key, tells the others, and then uses it.\n",
+		       cli->args.operands[0]);
+	json_read_free(node);
+	return 0;
+}
+
 /* ---- rm ---- */
 
 int

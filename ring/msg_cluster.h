@@ -234,6 +234,7 @@ enum msg_node_verb {
 	MSG_NODE_DRAIN,     /* seconds: until replicas are stopped anyway; 0: never */
 	MSG_NODE_UNDRAIN,
 	MSG_NODE_REMOVE, /* force: also when it is alive or has replicas */
+	MSG_NODE_ROTATE, /* it makes another key of its sealed traffic, and uses that */
 };
 
 struct msg_node_op {

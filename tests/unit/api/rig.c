@@ -233,7 +233,7 @@ answer_member(struct station *st, const struct station_request *r, const struct 
 		[MSG_NODE_LABEL] = "label",   [MSG_NODE_UNLABEL] = "unlabel",
 		[MSG_NODE_TAINT] = "taint",   [MSG_NODE_UNTAINT] = "untaint",
 		[MSG_NODE_DRAIN] = "drain",   [MSG_NODE_UNDRAIN] = "undrain",
-		[MSG_NODE_REMOVE] = "remove",
+		[MSG_NODE_REMOVE] = "remove", [MSG_NODE_ROTATE] = "rotate",
 	};
 	static struct msg_member m = {.node = 20, .state = MSG_MEMBER_DEAD, .name = "edge-2"};
 	struct err err = {0};
