@@ -164,7 +164,7 @@ def test_nothing_is_cut():
 
 def test_nodes_that_serve_only_their_own():
     """Without a way between containers of different nodes: each node has one all the time, old or new."""
-    with Cluster(3, encrypt=True) as c:
+    with Cluster(3, encrypt=True, sealed=False) as c:
         images(c)
         c[0].deploy(document(3))
         ready(c[2], 3, {"edge-1", "edge-2", "edge-3"})

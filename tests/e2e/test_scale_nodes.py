@@ -78,8 +78,8 @@ def test_woken_by_any_node():
 
 
 def test_nodes_that_reach_only_their_own():
-    """cluster.encrypt without encryption: each node that is asked gets a replica of its own, up to scale.max."""
-    with Cluster(3, encrypt=True) as c:
+    """No way between the nodes: each node that is asked gets a replica of its own, up to scale.max."""
+    with Cluster(3, encrypt=True, sealed=False) as c:
         images(c)
         c[0].deploy(document("min: 0, max: 2, cooldown: 8s"))
         wait_for(lambda: asleep(c[0]) and asleep(c[1]), "it sleeps", seconds=120)

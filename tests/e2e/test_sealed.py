@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traffic between nodes is sealed unless both of them say otherwise, whatever happens to who seals it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import zl
+from cluster import Cluster
+from load import Load
+from test_mesh import known, overlay, own, pings
+from test_overlay import metric
+from test_placing import answer, images, ready
+from zl import check, equal, run, service, wait_for
+
+MARKER = "zlayer-payload-marker-7f3a"
+
+
+def sealed(node):
+    return (overlay(node) or {}).get("sealed") or {}
+
+
+def ways(node):
+    """name -> how what nothing else decides about goes there."""
+    return {p["name"]: p["way"] for p in overlay(node)["peers"]}
+
+
+def all_sealed(nodes):
+    return all(ways(a) == {b.label: "sealed" for b in nodes if b is not a} and
+               sealed(a)["peers"] == len(nodes) - 1 for a in nodes)
+
+
+def uapi(node):
+    """The device as wg(8) sees it: what stands before the first peer, and each peer."""
+    said = run("wg", "show", interface(node), "dump").stdout.splitlines()
+    return said[0].split("\t"), {line.split("\t")[0]: line.split("\t") for line in said[1:]}
+
+
+def interface(node):
+    """Long names of instances are hashed: it is known by its key."""
+    key = sealed(node)["key"]
+    for name in os.listdir("/run/wireguard"):
+        if run("wg", "show", name[:-5], "public-key", check=False).stdout.strip() == key:
+            return name[:-5]
+    raise zl.Failure(f"wg shows no device of {node.label}")
+
+
+class Bytes:
+    """What passes a node's interface, as it is."""
+
+    def __init__(self, node):
+        self.process = subprocess.Popen(["nsenter", f"--net=/proc/{node.space.pid}/ns/net", "--", "tcpdump", "-i", "under0", "-s", "0",
+                                         "--immediate-mode", "-U", "-w", "-", "udp"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for line in self.process.stderr:
+            if b"listening on" in line:
+                break
+        self.parts = []
+        self.reader = threading.Thread(target=lambda: self.parts.extend(iter(lambda: self.process.stdout.read1(65536), b"")), daemon=True)
+        self.reader.start()
+
+    def size(self):
+        return sum(len(p) for p in self.parts)
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+        self.reader.join()
+        return b"".join(self.parts)
+
+
+def ask(node, marker=MARKER):
+    return run("curl", "-sk", "--max-time", "20", "-H", f"X-Marker: {marker}", "--resolve", f"web.test:8443:{node.address}", "-o",
+               "/dev/null", "-w", "%{http_code}", "https://web.test:8443/health", check=False).stdout
+
+
+def traffic(node):
+    """What passes while requests are served there by a replica of another node."""
+    seen = Bytes(node)
+    for _ in range(20):
+        equal(ask(node), "200")
+    wait_for(lambda: seen.size() > 20000, "it is seen")
+    return seen.end()
+
+
+def served_by_another(c):
+    """One replica; a node that is not its own, which serves it."""
+    images(c)
+    c[0].deploy(service(replicas=1))
+    (_, where, _), = ready(c[0], 1)
+    other = next(n for n in c.nodes if n.label != where)
+    for node in c.nodes:
+        wait_for(lambda node=node: answer(node) == "200", f"{node.label} serves")
+    return other, next(n for n in c.nodes if n.label == where)
+
+
+def test_every_node_serves():
+    with Cluster(3, encrypt=True) as c:
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        for a in c.nodes:
+            check(not a.cluster()["trouble"], a.cluster()["trouble"])
+            for b in c.nodes:
+                wait_for(lambda: a is b or pings(a, b), f"{a.label} reaches {b.label}")
+        other, _ = served_by_another(c)
+        check(MARKER.encode() not in traffic(other), "nothing of it can be read")
+        # Those who look after it see it.
+        (_, public, port, _), peers = uapi(other)
+        equal((public, port), (sealed(other)["key"], "9882"), "what wg shows")
+        equal(set(peers), {sealed(n)["key"] for n in c.nodes if n is not other}, "peers that wg shows")
+        for n in c.nodes:
+            if n is not other:
+                check(own(n) in peers[sealed(n)["key"]][3], peers)
+        secret = run("wg", "set", interface(other), "private-key", "/dev/zero", check=False)
+        check(secret.returncode != 0 and uapi(other)[0][1] == public, "nobody changes it there")
+        for n in c.nodes:
+            if n is not other:
+                wait_for(lambda n=n: metric(other, "zlayer_overlay_bytes_total", peer=n.label, direction="receive") > 0 and
+                         metric(other, "zlayer_overlay_peer_last_seen_timestamp_seconds", peer=n.label) > 0, "it is counted")
+        check(metric(other, "zlayer_overlay_packets_total", direction="transmit") >= 20)
+
+
+def test_in_the_clear_where_both_want_it():
+    with Cluster(2) as c:
+        wait_for(lambda: all(set(ways(n).values()) == {"plain"} for n in c.nodes), "both ends trust the network")
+        other, _ = served_by_another(c)
+        check(MARKER.encode() in traffic(other), "what is not sealed can be read")
+        # One of them wants it sealed: that is enough.
+        change(c[0], "encrypt: false", "encrypt: true")
+        wait_for(lambda: all_sealed(c.nodes) and {overlay(n)["state"] for n in c.nodes} == {"wireguard"}, "both ends seal")
+        wait_for(lambda: ask(other) == "200", "it serves")
+        wait_for(lambda: MARKER.encode() not in traffic(other), "nothing of it can be read any more")
+
+
+def change(node, what, to):
+    with open(node.config) as f:
+        text = f.read()
+    check(what in text, what, text)
+    with open(node.config, "w") as f:
+        f.write(text.replace(what, to))
+    node.process.send_signal(signal.SIGHUP)
+
+
+def device_mtu(node):
+    space = zl.Space(node.processes()["probe", 0])
+    return next((link["mtu"] for link in json.loads(space.run("ip", "-j", "link").stdout) if link["ifname"] == "sealed"), None)
+
+
+def test_whatever_happens():
+    """Under load: overlay is killed, its key is changed, the configuration is read again, node is replaced."""
+    with Cluster(3, encrypt=True) as c:
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        other, its = served_by_another(c)
+        with Load(other, address=other.address) as load:
+            for node in (other, its):
+                before = load.done
+                pid = node.processes()["overlay", 0]
+                os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: node.processes().get(("overlay", 0), pid) != pid, "it is there again")
+                wait_for(lambda: sealed(node).get("state") == "up" and sealed(node)["peers"] == 2, "it seals again")
+                wait_for(lambda: load.done > before + 20, "requests go on")
+            old = sealed(its)["key"]
+            other.cli("node", "rotate-key", its.label)
+            new = wait_for(lambda: sealed(its)["key"] != old and sealed(its)["key"], "another key", seconds=90)
+            for node in c.nodes:
+                if node is not its:
+                    wait_for(lambda node=node: set(uapi(node)[1]) >= {new} and old not in uapi(node)[1], f"{node.label} follows")
+                    wait_for(lambda node=node: int(uapi(node)[1][new][4]) > 0, "with a session")
+            before = load.done
+            wait_for(lambda: load.done > before + 20, "requests go on")
+            change(other, "dataplane:", "overlay: { mtu: 1400 }\ndataplane:")
+            wait_for(lambda: device_mtu(other) == 1320, "the device has another MTU")
+            before = load.done
+            wait_for(lambda: sealed(other)["state"] == "up" and load.done > before + 20, "requests go on")
+            generations = its.processes()
+            its.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: its.processes().get(("overlay", 0)) not in (None, generations["overlay", 0]), "its successor")
+            wait_for(lambda: sealed(its).get("state") == "up" and sealed(its)["peers"] == 2, "it seals again")
+            equal(sealed(its)["key"], new, "the key stays")
+            before = load.done
+            wait_for(lambda: load.done > before + 20, "requests go on")
+        equal(load.failed, [], f"of {load.done} requests")
+
+
+def test_keys_are_kept_and_checked():
+    with Cluster(2, encrypt=True) as c:
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        key = sealed(c[1])["key"]
+        path = os.path.join(c[1].data, "overlay", "keys")
+        equal(os.stat(path).st_mode & 0o777, 0o600)
+        with open(path) as f:
+            text = f.read()
+        check(re.fullmatch(r"key [0-9a-f]{64} \d+\n", text), "the file")
+        c[1].stop()
+        c[1].start()
+        wait_for(lambda: all_sealed(c.nodes), "sealed again")
+        equal(sealed(c[1])["key"], key, "over a restart")
+        # In a cluster no more: no device, no port.
+        c[1].cli("leave")
+        wait_for(lambda: sealed(c[1]).get("state") == "off" and device_mtu(c[1]) is None, "nothing is left")
+        wait_for(lambda: ":9882" not in c[1].space.run("ss", "-uln").stdout, "its port is closed")
+        wait_for(lambda: not known(c[0]), "it is forgotten")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
