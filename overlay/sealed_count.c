@@ -15,10 +15,14 @@ struct seen {
 	bool stays;
 };
 
+/* NULL: these are no packets that went somewhere. */
 static const char *
 direction_of(enum engine_count which)
 {
-	return which == ENGINE_IN_PACKETS ? "receive" : "transmit";
+	return which == ENGINE_IN_PACKETS    ? "receive"
+	       : which == ENGINE_OUT_PACKETS ? "transmit"
+	       : which == ENGINE_RELAYED     ? "relay"
+					     : NULL;
 }
 
 static struct metric_series *
@@ -30,7 +34,7 @@ series_of(struct metric_page *page, enum engine_count which)
 		return metrics_get(page, METRICS_OVERLAY_HANDSHAKES, NULL);
 	if (which == ENGINE_COOKIES)
 		return metrics_get(page, METRICS_OVERLAY_COOKIES, NULL);
-	if (which < ENGINE_HANDSHAKES) {
+	if (direction_of(which)) {
 		metric_label(&labels, "direction", direction_of(which));
 		return metrics_get(page, METRICS_OVERLAY_PACKETS, &labels);
 	}
