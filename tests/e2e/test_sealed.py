@@ -8,12 +8,14 @@ import signal
 import subprocess
 import threading
 
+import test_uplink
 import zl
 from cluster import Cluster
 from load import Load
 from test_mesh import known, overlay, own, pings
-from test_overlay import metric
+from test_overlay import addresses, metric
 from test_placing import answer, images, ready
+from test_uplink import can_connect, serve, tcp_to, udp_to
 from zl import check, equal, run, service, wait_for
 
 MARKER = "zlayer-payload-marker-7f3a"
@@ -30,7 +32,7 @@ def ways(node):
 
 def all_sealed(nodes):
     return all(ways(a) == {b.label: "sealed" for b in nodes if b is not a} and
-               sealed(a)["peers"] == len(nodes) - 1 for a in nodes)
+               sealed(a).get("peers") == len(nodes) - 1 for a in nodes)
 
 
 def uapi(node):
@@ -121,6 +123,26 @@ def test_every_node_serves():
         check(metric(other, "zlayer_overlay_packets_total", direction="transmit") >= 20)
 
 
+def test_containers():
+    """Replicas of different nodes reach each other, with both families, of every size."""
+    with Cluster(2, encrypt=True) as c:
+        images(c)
+        c[0].deploy(service(replicas=2))
+        ready(c[0], 2, {"edge-1", "edge-2"})
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        one, two = (zl.Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes)
+        for container in (one, two):
+            container.serve(serve)
+        wait_for(lambda: one.call(can_connect, addresses(two)[0]), "the first packet gets through")
+        for here, there in ((one, two), (two, one)):
+            for mine, theirs in zip(addresses(here), addresses(there)):
+                equal(here.call(tcp_to, theirs, 100), (mine, 100), "TCP")
+                equal(here.call(udp_to, theirs), mine, "UDP")
+                equal(here.call(udp_to, theirs, 5000), mine, "UDP in pieces")
+                check(test_uplink.pings(here, theirs), "no ping to", theirs)
+                equal(here.call(tcp_to, theirs, 16 << 20, 120), (mine, 16 << 20), "a big transfer")
+
+
 def test_in_the_clear_where_both_want_it():
     with Cluster(2) as c:
         wait_for(lambda: all(set(ways(n).values()) == {"plain"} for n in c.nodes), "both ends trust the network")
@@ -162,7 +184,10 @@ def test_whatever_happens():
                 wait_for(lambda: load.done > before + 20, "requests go on")
             old = sealed(its)["key"]
             other.cli("node", "rotate-key", its.label)
-            new = wait_for(lambda: sealed(its)["key"] != old and sealed(its)["key"], "another key", seconds=90)
+            # Announced is as good as done, whoever dies.
+            wait_for(lambda: "next " in keys(its), "it has announced another key")
+            os.kill(its.processes()["overlay", 0], signal.SIGKILL)
+            new = wait_for(lambda: sealed(its).get("key") not in (None, old) and sealed(its)["key"], "another key", seconds=90)
             for node in c.nodes:
                 if node is not its:
                     wait_for(lambda node=node: set(uapi(node)[1]) >= {new} and old not in uapi(node)[1], f"{node.label} follows")
@@ -172,7 +197,7 @@ def test_whatever_happens():
             change(other, "dataplane:", "overlay: { mtu: 1400 }\ndataplane:")
             wait_for(lambda: device_mtu(other) == 1320, "the device has another MTU")
             before = load.done
-            wait_for(lambda: sealed(other)["state"] == "up" and load.done > before + 20, "requests go on")
+            wait_for(lambda: sealed(other).get("state") == "up" and load.done > before + 20, "requests go on")
             generations = its.processes()
             its.process.send_signal(signal.SIGUSR2)
             wait_for(lambda: its.processes().get(("overlay", 0)) not in (None, generations["overlay", 0]), "its successor")
@@ -183,19 +208,26 @@ def test_whatever_happens():
         equal(load.failed, [], f"of {load.done} requests")
 
 
+def keys(node):
+    with open(os.path.join(node.data, "overlay", "keys")) as f:
+        return f.read()
+
+
 def test_keys_are_kept_and_checked():
     with Cluster(2, encrypt=True) as c:
         wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
         key = sealed(c[1])["key"]
         path = os.path.join(c[1].data, "overlay", "keys")
         equal(os.stat(path).st_mode & 0o777, 0o600)
-        with open(path) as f:
-            text = f.read()
-        check(re.fullmatch(r"key [0-9a-f]{64} \d+\n", text), "the file")
+        check(re.fullmatch(r"key [0-9a-f]{64} \d+\n", keys(c[1])), "the file")
         c[1].stop()
         c[1].start()
         wait_for(lambda: all_sealed(c.nodes), "sealed again")
         equal(sealed(c[1])["key"], key, "over a restart")
+        # By age.
+        change(c[1], "dataplane:", "overlay: { rotate: 1s }\ndataplane:")
+        new = wait_for(lambda: sealed(c[1]).get("key") not in (None, key) and sealed(c[1])["key"], "another key", seconds=90)
+        wait_for(lambda: new in uapi(c[0])[1] and pings(c[0], c[1]), "it is followed")
         # In a cluster no more: no device, no port.
         c[1].cli("leave")
         wait_for(lambda: sealed(c[1]).get("state") == "off" and device_mtu(c[1]) is None, "nothing is left")
