@@ -23,7 +23,7 @@ const struct route route_table[] = {
 	{HTTP_PATCH, "/v1/nodes/{node}", "changeNode", ROUTE_BODY, nodes_patch, SCHEDULER},
 	{HTTP_DELETE, "/v1/nodes/{node}", "removeNode", ROUTE_NO_BODY, nodes_delete, SCHEDULER},
 	{HTTP_POST, "/v1/nodes/{node}/drain", "drainNode", ROUTE_BODY, nodes_drain, SCHEDULER},
-	{HTTP_POST, "/v1/nodes/{node}/rotate-key", "rotateNodeKey", ROUTE_NO_BODY, nodes_rotate,
+	{HTTP_POST, "/v1/nodes/{node}/rotate", "rotateNode", ROUTE_NO_BODY, nodes_rotate,
 	 SCHEDULER},
 	{HTTP_POST, "/v1/nodes/{node}/undrain", "undrainNode", ROUTE_NO_BODY, nodes_undrain,
 	 SCHEDULER},

@@ -172,7 +172,7 @@ const struct table_command table_commands[] = {
 	 cmd_node_taint, NO_FLAGS},
 	{cluster, "node drain", "NODE", "move what it runs to other nodes", 1, 1, false,
 	 OPERAND_NODE, NULL, cmd_node_drain, FLAGS(FLAG_GRACE, FLAG_WAIT)},
-	{cluster, "node rotate-key", "NODE", "give its sealed traffic another key", 1, 1, false,
+	{cluster, "node rotate", "NODE", "give its sealed traffic another key", 1, 1, false,
 	 OPERAND_NODE, NULL, cmd_node_rotate, NO_FLAGS},
 	{cluster, "node undrain", "NODE", "let it take replicas again", 1, 1, false, OPERAND_NODE,
 	 NULL, cmd_node_undrain, NO_FLAGS},

@@ -233,12 +233,14 @@ cluster_mesh_look(struct cluster *c)
 		if (n->row.node != c->keep.node)
 			read_other(c, n);
 	}
+	enum err_kind before = c->mesh_err.kind;
 	enum ipam_verdict verdict = ipam_judge(&c->ipam, &rival, &wish);
 	if (verdict != IPAM_CHANGE)
 		memset(&wish, 0, sizeof(wish));
 	if (verdict != IPAM_UNKNOWN && verdict != IPAM_CHANGE)
 		say(c);
 	set_trouble(c, verdict, rival);
+	c->dirty |= c->mesh_err.kind != before;
 	publish(c, &wish);
 	cluster_seal_pairs(c);
 }

@@ -183,7 +183,7 @@ def test_whatever_happens():
                 wait_for(lambda: sealed(node).get("state") == "up" and sealed(node)["peers"] == 2, "it seals again")
                 wait_for(lambda: load.done > before + 20, "requests go on")
             old = sealed(its)["key"]
-            other.cli("node", "rotate-key", its.label)
+            other.cli("node", "rotate", its.label)
             # Announced is as good as done, whoever dies.
             wait_for(lambda: "next " in keys(its), "it has announced another key")
             os.kill(its.processes()["overlay", 0], signal.SIGKILL)

@@ -104,7 +104,7 @@ test_nodes(void **state)
 	assert_int_equal(rig_ask("POST", "/v1/nodes/edge-2/drain", "", "{\"second\": 30}"), 400);
 	assert_int_equal(rig_ask("POST", "/v1/nodes/edge-2/undrain", "", NULL), 200);
 	assert_true(rig_has("\"20.undrain.\":"));
-	assert_int_equal(rig_ask("POST", "/v1/nodes/edge-2/rotate-key", "", NULL), 200);
+	assert_int_equal(rig_ask("POST", "/v1/nodes/edge-2/rotate", "", NULL), 200);
 	assert_true(rig_has("\"20.rotate.\":"));
 	assert_int_equal(rig_ask("DELETE", "/v1/nodes/edge-2?force=true", "", NULL), 200);
 	assert_true(rig_has("\"20.remove.\":\".0.1\""));

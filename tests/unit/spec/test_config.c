@@ -241,6 +241,7 @@ test_overlay(void **state)
 	assert_int_equal(config.overlay.peers[0].prefix4.bits, 120);
 	assert_int_equal(config.overlay.prefix6.bits, 64);
 	assert_int_equal(config.overlay.vni, 7);
+	assert_true(config.overlay.rotate_ms == UINT64_C(30) * 86400000);
 	/* Bytes from elsewhere. */
 	config.overlay.peers[1].prefix4.bits = 119;
 	assert_null(config_check(&config, sizeof(config)));
@@ -253,6 +254,9 @@ test_overlay(void **state)
 		  "overlay.prefix6: a prefix here is an IPv6 /64");
 	check_bad("overlay: {vni: 16777216}", "overlay.vni: ");
 	check_bad("overlay: {mtu: 1300}", "overlay.mtu: ");
+	check_good("overlay: {rotate: 0s}\nlisten: {overlay: \"192.0.2.1:1\"}");
+	assert_true(config.overlay.rotate_ms == 0 && config.listen.overlay.addr.port == 1);
+	check_bad("overlay: {rotate: often}", "overlay.rotate: ");
 	check_bad("overlay: {peers: [{name: b}]}", "overlay.peers[0].address: is required");
 	check_bad("overlay: {peers: [" PEER("b", "b.test", "2") "]}", "overlay.peers[0].address: ");
 	check_bad("overlay: {peers: [" PEER("b", "0.0.0.0", "2") "]}",
@@ -301,7 +305,6 @@ static void
 test_not_available(void **state)
 {
 	static const char *const cases[] = {
-		"listen: {overlay: \"0.0.0.0:1\"}",
 		"tls: {expiry_warning: 1h}",
 		"runtime: {gc: {disk_high: 90%}}",
 		"runtime: {gc: {disk_low: 60%}}",
