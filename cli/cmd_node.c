@@ -300,8 +300,7 @@ cmd_node_rotate(struct cli *cli)
 	struct err err = {0};
 	json_t *node = NULL;
 
-	if (path_of(cli, "/rotate", path, &err) < 0 ||
-	    !(node = ask(cli, "POST", path, NULL, &err)))
+	if (path_of(cli, "/rotate", path, &err) < 0 || !(node = ask(cli, "POST", path, NULL, &err)))
 		return cli_fail(cli, &err);
 	if (talks(cli))
 		printf("%s makes another key, tells the others, and then uses it.\n",

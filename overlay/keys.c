@@ -11,7 +11,7 @@
 
 _Static_assert((int)KEYS_BYTES == (int)PRIMITIVE_KEY, "X25519's");
 
-enum { SECOND = 1000000000, HEX_BYTES = 2 * KEYS_BYTES, NEVER_S = 1 << 30 };
+enum { SECOND = 1000000000, HEX_BYTES = 2 * KEYS_BYTES };
 
 static int64_t
 now_s(const struct world *world)
@@ -136,15 +136,9 @@ keys_turn(struct keys *k, const struct world *world, bool asked, uint64_t every_
 }
 
 uint64_t
-keys_due_s(const struct keys *k, const struct world *world, uint64_t every_s)
+keys_due_s(const struct keys *k, const struct world *world)
 {
-	int64_t left;
+	int64_t left = KEYS_HOLD_S - age_s(world, k->next_since_s);
 
-	if (k->next_since_s)
-		left = KEYS_HOLD_S - age_s(world, k->next_since_s);
-	else if (every_s == 0)
-		return NEVER_S;
-	else
-		left = (int64_t)every_s - age_s(world, k->since_s);
-	return left < 0 ? 0 : left > NEVER_S ? NEVER_S : (uint64_t)left;
+	return left < 0 ? 0 : left > KEYS_HOLD_S ? KEYS_HOLD_S : (uint64_t)left;
 }

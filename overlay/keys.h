@@ -49,7 +49,7 @@ enum keys_step {
 /* asked: somebody wants another one now. every_s: how old a key becomes; 0: as old as it likes. A
  * clock that was set back never hurries a change, nor holds one up that was announced. */
 enum keys_step keys_turn(struct keys *k, const struct world *world, bool asked, uint64_t every_s);
-/* Seconds until keys_turn may have something to do. */
-uint64_t keys_due_s(const struct keys *k, const struct world *world, uint64_t every_s);
+/* Seconds until one that is announced is to be used. */
+uint64_t keys_due_s(const struct keys *k, const struct world *world);
 
 #endif

@@ -46,11 +46,15 @@ static struct {
 	size_t sockets_count;
 	struct engine *engine;
 	struct uapi_socket *uapi;
-	bool dirty; /* the engine is not of what there is now */
+	bool dirty;  /* the engine is not of what there is now */
+	bool unable; /* so it was at the last look already: no socket, or no queue */
 	struct err err;
 	uv_timer_t settle, tick;
 	struct sealed_count count;
 } s;
+
+static void settle(uv_timer_t *timer);
+static void tick(uv_timer_t *timer);
 
 static const struct config *
 configuration(void)
@@ -145,7 +149,7 @@ failed(const struct err *err)
 	if (!text_equal(s.err.what, err->what))
 		log_err(LOG_WARN, "sealed traffic is not as it should be; it is tried again", err);
 	s.err = *err;
-	uv_timer_start(&s.settle, s.settle.timer_cb, AGAIN_MS, 0);
+	uv_timer_start(&s.settle, settle, AGAIN_MS, 0);
 }
 
 static int
@@ -174,8 +178,12 @@ follow(struct err *err)
 		bool next = !setup_key_is_zero(row->next_key);
 
 		if (sealed_setup_row_holds(row) && sealed_pairs_has(&s.pairs, row->node) &&
-		    engine_follow(s.engine, row->key, next ? row->next_key : NULL, err) < 0)
-			return -1;
+		    engine_follow(s.engine, row->key, next ? row->next_key : NULL, err) < 0) {
+			/* Those that find no room are met when they have changed. */
+			if (err->kind != ERR_LIMIT)
+				return -1;
+			err_clear(err);
+		}
 	}
 	return 0;
 }
@@ -215,6 +223,21 @@ sealed_look(void)
 }
 
 /* ---- the engine ---- */
+
+/* What is to be looked after by time: figures while there is an engine, a key that is announced. */
+static void
+schedule(void)
+{
+	struct world world;
+
+	world_real(&world);
+	if (s.engine)
+		uv_timer_start(&s.tick, tick, TICK_MS, 0);
+	else if (s.keys.next_since_s)
+		uv_timer_start(&s.tick, tick, (keys_due_s(&s.keys, &world) + 1) * 1000, 0);
+	else
+		uv_timer_stop(&s.tick);
+}
 
 static void
 end_engine(void)
@@ -272,6 +295,20 @@ make_engine(struct err *err)
 	return -1;
 }
 
+/* A socket may come in a moment, for the one that was taken: others are not told at once. */
+static void
+say_unable(void)
+{
+	if (s.queues_count && s.unable) {
+		err_set(&s.err, ERR_UNREACHABLE, "there is no socket for sealed traffic");
+		err_why(&s.err, "its address cannot be had: see the listener \"overlay\"");
+		publish();
+	} else if (s.queues_count) {
+		uv_timer_start(&s.settle, settle, AGAIN_MS, 0);
+	}
+	s.unable = true;
+}
+
 static void
 settle(uv_timer_t *timer)
 {
@@ -292,8 +329,13 @@ settle(uv_timer_t *timer)
 	if (s.engine && !was)
 		log_event(LOG_INFO, "traffic to other nodes can be sealed",
 			  log_s("cipher", engine_aead(s.engine)), LOG_END);
+	if (able)
+		s.unable = false;
+	else
+		say_unable();
 	if (able || was)
 		publish();
+	schedule();
 	s.changed();
 }
 
@@ -353,6 +395,7 @@ tick(uv_timer_t *timer)
 
 	(void)timer;
 	turn_keys();
+	schedule();
 	if (!s.engine)
 		return;
 	setup_init(&is);
@@ -534,7 +577,7 @@ sealed_start(struct station *st, const struct peers *peers, void (*changed)(void
 	sealed_count_init(&s.count, station_metrics(st));
 	uv_timer_init(station_loop(st), &s.settle);
 	uv_timer_init(station_loop(st), &s.tick);
-	uv_timer_start(&s.tick, tick, TICK_MS, TICK_MS);
+	schedule();
 	return 0;
 }
 

@@ -18,7 +18,7 @@
 #include "ring/msg_network.h"
 
 enum {
-	SEALED_SETUP_NODES_MAX = 1024,
+	SEALED_SETUP_NODES_MAX = LEASH_PAIRS_MAX,
 	SEALED_SETUP_KEEPALIVE_S = 25, /* of a node that others cannot send to first */
 };
 

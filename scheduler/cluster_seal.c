@@ -134,6 +134,7 @@ cluster_seal_pairs(struct cluster *c)
 
 	if (!overlay || !c->has_self || room == 0)
 		return;
+	room = room < LEASH_PAIRS_MAX ? room : LEASH_PAIRS_MAX;
 	struct leash_pair *pairs = mem_array(MEM_SCHEDULER, room, sizeof(*pairs));
 	if (!pairs)
 		return; /* once more in a second */
