@@ -450,7 +450,7 @@ engine_rig_reach(const struct engine_rig_end *from, const struct engine_rig_end 
 
 /* ---- load ---- */
 
-enum { LOAD_BYTES = 900, LOAD_WINDOW = 48, LOAD_MS = 2, LOAD_LATE_MS = 3000 };
+enum { LOAD_BYTES = 900, LOAD_WINDOW = 48, LOAD_MS = 2, LOAD_LATE_S = 8 };
 
 struct engine_rig_load {
 	int from, to;
@@ -461,7 +461,8 @@ struct engine_rig_load {
 	_Atomic bool stop, end;
 };
 
-/* Who waits for one that is lost waits no longer than a moment. */
+/* More are not on their way than wait for a handshake, however slow the machine: only after a while
+ * without a sign of them are they taken to be lost. */
 static void *
 load_send(void *arg)
 {
@@ -471,7 +472,7 @@ load_send(void *arg)
 
 	fill(data, 0, sizeof(data));
 	while (!l->stop) {
-		uint64_t number = l->sent, until = world_mono_ns() + second / 10;
+		uint64_t number = l->sent, until = world_mono_ns() + LOAD_LATE_S * second;
 
 		while (number - l->got - lost >= LOAD_WINDOW && world_mono_ns() < until)
 			poll(NULL, 0, LOAD_MS);
@@ -537,9 +538,13 @@ engine_rig_load_stop(struct engine_rig_load *l, uint64_t *disorder_out)
 {
 	l->stop = true;
 	must(pthread_join(l->sender, NULL) == 0, "pthread_join");
-	uint64_t until = world_mono_ns() + LOAD_LATE_MS * (second / 1000);
-	while (l->got < l->sent && world_mono_ns() < until)
+	uint64_t seen = l->got, until = world_mono_ns() + LOAD_LATE_S * second;
+	while (l->got < l->sent && world_mono_ns() < until) {
 		poll(NULL, 0, LOAD_MS);
+		if (l->got != seen)
+			until = world_mono_ns() + LOAD_LATE_S * second;
+		seen = l->got;
+	}
 	l->end = true;
 	must(pthread_join(l->receiver, NULL) == 0, "pthread_join");
 	uint64_t lost = l->sent - l->got;
