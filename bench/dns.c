@@ -61,7 +61,11 @@ struct question {
 };
 
 static struct question questions[FORMS][QUESTIONS];
+enum { OURS, KNOT, DNSMASQ, SERVERS };
+
 static char folder[] = "/tmp/zlayer-bench-XXXXXX";
+static pid_t self, started[SERVERS];
+static size_t started_count;
 
 static void
 must(bool holds, const char *what)
@@ -263,8 +267,10 @@ start(const char *name, uint16_t port, const char *const *argv)
 
 	s.pid = fork();
 	must(s.pid >= 0, "fork");
-	if (s.pid > 0)
+	if (s.pid > 0) {
+		started[started_count++] = s.pid;
 		return s;
+	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pin(0);
 	if (!argv)
@@ -416,8 +422,6 @@ wait_until_up(const struct server *s, struct client *clients)
 
 /* ---- rows ---- */
 
-enum { OURS, KNOT, DNSMASQ, SERVERS };
-
 static const char *const knot[] = {"knotd", "-c", "knot.conf", NULL};
 static const char *const dnsmasq[] = {"dnsmasq", "--keep-in-foreground", "--conf-file=dnsmasq.conf",
 				      NULL};
@@ -481,10 +485,23 @@ measure_servers(bool json, size_t rounds, uint64_t ms)
 			median[i] = bench_quantile(cpu[f][i], rounds, 0.5);
 		print_form(json, f, servers, median);
 	}
-	for (size_t i = 0; i < SERVERS; i++) {
-		kill(servers[i].pid, SIGKILL);
-		(void)waitpid(servers[i].pid, NULL, 0);
+}
+
+/* Also when something failed: dnsmasq would stay. */
+static void
+clean_up(void)
+{
+	char command[64];
+
+	if (getpid() != self)
+		return;
+	for (size_t i = 0; i < started_count; i++) {
+		kill(started[i], SIGKILL);
+		(void)waitpid(started[i], NULL, 0);
 	}
+	text_format(command, sizeof(command), "rm -rf %s", folder);
+	if (chdir("/") < 0 || system(command) != 0)
+		fprintf(stderr, "bench-dns: cannot remove %s\n", folder);
 }
 
 static void
@@ -530,7 +547,6 @@ main(int argc, char **argv)
 	size_t rounds = ROUNDS;
 	uint64_t ms = 500;
 	bool json = false;
-	char command[64];
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0)
@@ -545,11 +561,11 @@ main(int argc, char **argv)
 	pin(1);
 	must(unshare(CLONE_NEWNET) == 0 && system("ip link set lo up") == 0, "needs root");
 	must(mkdtemp(folder) != NULL && chdir(folder) == 0, folder);
+	self = getpid();
+	must(atexit(clean_up) == 0, "atexit");
 	make_questions();
 	write_files();
 	measure_core(json, rounds);
 	measure_servers(json, rounds, ms);
-	must(chdir("/") == 0, "/");
-	text_format(command, sizeof(command), "rm -rf %s", folder);
-	return system(command) == 0 ? 0 : 1;
+	return 0;
 }
