@@ -21,12 +21,14 @@ is_cni_name(const char *text)
 	return true;
 }
 
-/* dev_valid_name() of the kernel. */
+/* dev_valid_name() of the kernel, and no name that its settings have for all devices. */
 static bool
 is_link_name(const char *text)
 {
-	if (text[0] == '\0' || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
-		return false;
+	static const char *const others[] = {"", ".", "..", "all", "default"};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (strcmp(text, others[i]) == 0)
+			return false;
 	for (const char *c = text; *c != '\0'; c++)
 		if (!isgraph((unsigned char)*c) || *c == '/' || *c == ':' || *c == '%')
 			return false;
@@ -48,7 +50,9 @@ msg_attach_key_check(const struct msg_attach_key *key, struct err *err)
 	}
 	if (!is_link_name(key->interface)) {
 		err_set(err, ERR_INVALID, "\"%s\" cannot be an interface's name", key->interface);
-		return err_fix(err, "1 to 15 printable characters without / : and %%");
+		return err_fix(
+			err,
+			"1 to 15 printable characters without / : and %%, and not all or default");
 	}
 	return 0;
 }

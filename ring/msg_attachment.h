@@ -16,6 +16,15 @@ enum {
 	MSG_LINK = 16,          /* IFNAMSIZ */
 };
 
+/* Set in the id of every attachment, and in no replica's: both are keys of the same tables. */
+#define MSG_ATTACHMENT_BIT (UINT64_C(1) << 55)
+
+static inline bool
+msg_attachment_id(uint64_t id)
+{
+	return id >> 55 == 1;
+}
+
 /* Which one: a container is attached to a network once by each name of an interface in it. */
 struct msg_attach_key {
 	char network[MSG_NAME];

@@ -92,7 +92,7 @@ parse_line(const char *line, struct msg_attachment *out)
 	out->key = a.key;
 	text_copy(out->name, sizeof(out->name), a.name);
 	text_copy(out->netns, sizeof(out->netns), a.netns);
-	return out->id != 0 && out->id >> 56 == 0 && msg_attach_check(&a, &err) == 0;
+	return msg_attachment_id(out->id) && msg_attach_check(&a, &err) == 0;
 }
 
 int

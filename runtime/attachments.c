@@ -22,8 +22,6 @@
 
 enum { MARGIN_MS = 1000 };
 #define MARGIN_NS (MARGIN_MS * UINT64_C(1000000))
-/* Replicas' ids are chosen elsewhere: ours are told from them by a bit, and looked up besides. */
-#define ID_BIT (UINT64_C(1) << 55)
 
 static const char file[] = "attachments";
 
@@ -234,9 +232,8 @@ choose_id(const struct attachments *all)
 	uint64_t id;
 	world_real(&world);
 	do {
-		id = (world_random_u64(&world) & (ID_BIT - 1)) | ID_BIT;
-	} while (attachment_book_get(&all->book, id) != NULL ||
-		 container_find(all->host, id) != NULL);
+		id = (world_random_u64(&world) & (MSG_ATTACHMENT_BIT - 1)) | MSG_ATTACHMENT_BIT;
+	} while (attachment_book_get(&all->book, id) != NULL);
 	return id;
 }
 
@@ -420,6 +417,17 @@ pick_up_all(struct attachments *all, struct err *err)
 	return 0;
 }
 
+/* Who reads the table knows from its version that all is in it, also when that is nothing. */
+static int
+mark(struct attachments *all, struct err *err)
+{
+	static const struct msg_attachment nothing;
+	if (set_row(all, MSG_TABLE_ATTACHMENT, MSG_ATTACHMENT_BIT, &nothing, err) < 0)
+		return -1;
+	ring_table_remove(station_writer(all->host->st), MSG_TABLE_ATTACHMENT, MSG_ATTACHMENT_BIT);
+	return 0;
+}
+
 int
 attachments_open(struct container_host *host, struct attachments **out, struct err *err)
 {
@@ -428,7 +436,7 @@ attachments_open(struct container_host *host, struct attachments **out, struct e
 		return err_set(err, ERR_NO_MEMORY, "no memory for attachments");
 	all->host = host;
 	attachment_book_init(&all->book);
-	if (load(all, err) < 0 || pick_up_all(all, err) < 0) {
+	if (load(all, err) < 0 || pick_up_all(all, err) < 0 || mark(all, err) < 0) {
 		attachments_close(all);
 		return -1;
 	}

@@ -54,7 +54,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	static const struct ring_table_layout tables[] = {
 		{MSG_TABLE_CONTAINER, 1, sizeof(struct msg_container), CONTAINERS_MAX},
 		{MSG_TABLE_VETH, 1, sizeof(struct msg_veth), CONTAINERS_MAX + MSG_ATTACHMENTS_MAX},
-		{MSG_TABLE_ATTACHMENT, 1, sizeof(struct msg_attachment), MSG_ATTACHMENTS_MAX},
+		{MSG_TABLE_ATTACHMENT, 1, sizeof(struct msg_attachment), MSG_ATTACHMENTS_MAX + 1},
 		{MSG_TABLE_IMAGE, 1, sizeof(struct msg_image), IMAGES_MAX},
 		{MSG_TABLE_RESULT, 1, sizeof(struct msg_result), CONTAINERS_MAX},
 	};

@@ -14,7 +14,7 @@
 static struct msg_attachment
 row(uint64_t id, const char *network, const char *container, const char *interface)
 {
-	struct msg_attachment r = {.id = id, .created_wall_ns = 7};
+	struct msg_attachment r = {.id = id | MSG_ATTACHMENT_BIT, .created_wall_ns = 7};
 
 	text_copy(r.key.network, sizeof(r.key.network), network);
 	text_copy(r.key.container, sizeof(r.key.container), container);
@@ -49,12 +49,12 @@ test_finding(void **state)
 	assert_non_null(add(&b, 3, "mesh", "d", "eth0"));
 	assert_non_null(add(&b, 4, "other", "c", "eth0"));
 	assert_ptr_equal(attachment_book_find(&b, &key), a);
-	assert_ptr_equal(attachment_book_get(&b, 1), a);
-	attachment_book_remove(&b, 1);
+	assert_ptr_equal(attachment_book_get(&b, 1 | MSG_ATTACHMENT_BIT), a);
+	attachment_book_remove(&b, 1 | MSG_ATTACHMENT_BIT);
 	assert_null(attachment_book_find(&b, &key));
-	assert_null(attachment_book_get(&b, 1));
-	assert_non_null(attachment_book_get(&b, 4));
-	attachment_book_remove(&b, 1);
+	assert_null(attachment_book_get(&b, 1 | MSG_ATTACHMENT_BIT));
+	assert_non_null(attachment_book_get(&b, 4 | MSG_ATTACHMENT_BIT));
+	attachment_book_remove(&b, 1 | MSG_ATTACHMENT_BIT);
 	attachment_book_fini(&b);
 }
 
@@ -94,11 +94,11 @@ test_text(void **state)
 	attachment_book_save(&b, &text);
 	assert_int_equal(attachment_book_load(&c, buf_cstr(&text), &err), 0);
 	assert_int_equal(map_count(&c.entries), 2);
-	const struct attachment *got = attachment_book_get(&c, 1);
+	const struct attachment *got = attachment_book_get(&c, 1 | MSG_ATTACHMENT_BIT);
 	assert_non_null(got);
 	assert_true(got->whole);
 	assert_memory_equal(&got->row, &a->row, sizeof(got->row));
-	assert_string_equal(attachment_book_get(&c, 2)->row.name, "");
+	assert_string_equal(attachment_book_get(&c, 2 | MSG_ATTACHMENT_BIT)->row.name, "");
 	buf_fini(&text);
 	attachment_book_fini(&b);
 	attachment_book_fini(&c);
@@ -108,20 +108,20 @@ static void
 test_damage(void **state)
 {
 	static const char *const lines =
-		"1 mesh c eth0 - 7 /run/netns/a\n"
-		"1 mesh d eth0 - 7 /run/netns/a\n"                 /* the id is known */
-		"2 mesh c eth0 - 7 /run/netns/a\n"                 /* so is the key */
-		"0 mesh e eth0 - 7 /run/netns/a\n"                 /* no id */
-		"72057594037927936 mesh e eth0 - 7 /run/netns/a\n" /* of more than 56 bits */
-		"3 me/sh e eth0 - 7 /run/netns/a\n"
-		"3 mesh e e/0 - 7 /run/netns/a\n"
-		"3 mesh e eth0 Upper 7 /run/netns/a\n"
-		"3 mesh e eth0 - 7 relative\n"
-		"3 mesh e eth0 - 7\n"
-		"3 mesh e eth0\n"
+		"36028797018963969 mesh c eth0 - 7 /run/netns/a\n"
+		"36028797018963969 mesh d eth0 - 7 /run/netns/a\n"  /* the id is known */
+		"36028797018963970 mesh c eth0 - 7 /run/netns/a\n"  /* so is the key */
+		"5 mesh e eth0 - 7 /run/netns/a\n"                  /* of a replica */
+		"108086391056891905 mesh e eth0 - 7 /run/netns/a\n" /* of more than 56 bits */
+		"36028797018963971 me/sh e eth0 - 7 /run/netns/a\n"
+		"36028797018963971 mesh e e/0 - 7 /run/netns/a\n"
+		"36028797018963971 mesh e eth0 Upper 7 /run/netns/a\n"
+		"36028797018963971 mesh e eth0 - 7 relative\n"
+		"36028797018963971 mesh e eth0 - 7\n"
+		"36028797018963971 mesh e eth0\n"
 		"\n\x01\xff garbage\n"
-		"3 mesh e eth0-longer-than-one - 7 /run/netns/a\n"
-		"4 mesh f eth0 - 7 /run/netns/a"; /* cut where it holds */
+		"36028797018963971 mesh e eth0-longer-than-one - 7 /run/netns/a\n"
+		"36028797018963972 mesh f eth0 - 7 /run/netns/a"; /* cut where it holds */
 	struct attachment_book b;
 	struct err err = {0};
 
@@ -129,8 +129,9 @@ test_damage(void **state)
 	attachment_book_init(&b);
 	assert_int_equal(attachment_book_load(&b, lines, &err), 0);
 	assert_int_equal(map_count(&b.entries), 2);
-	assert_string_equal(attachment_book_get(&b, 1)->row.key.container, "c");
-	assert_non_null(attachment_book_get(&b, 4));
+	assert_string_equal(attachment_book_get(&b, 1 | MSG_ATTACHMENT_BIT)->row.key.container,
+			    "c");
+	assert_non_null(attachment_book_get(&b, 4 | MSG_ATTACHMENT_BIT));
 	attachment_book_fini(&b);
 }
 
@@ -145,8 +146,8 @@ test_memory(void **state)
 
 		attachment_book_init(&b);
 		int done = attachment_book_load(&b,
-						"1 mesh c eth0 - 7 /run/netns/a\n"
-						"2 mesh d eth0 - 7 /run/netns/a\n",
+						"36028797018963969 mesh c eth0 - 7 /run/netns/a\n"
+						"36028797018963970 mesh d eth0 - 7 /run/netns/a\n",
 						&err);
 
 		assert_int_equal(done < 0, sweep_failed());
