@@ -285,6 +285,8 @@ uint32_t cluster_facts_own_replicas(const struct cluster *c);
 
 /* Reads who has which addresses, says its own, publishes where packets go. */
 void cluster_mesh_look(struct cluster *c);
+/* cluster_guests.c: tells the others of this node's containers of others. */
+void cluster_guests_say(struct cluster *c);
 
 /* ---- cluster_seal.c ---- */
 

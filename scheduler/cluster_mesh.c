@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/publish_parts.h"
 #include "scheduler/publish_table.h"
 
 static void
@@ -24,7 +25,7 @@ read_own(struct cluster *c)
 		const struct ipam_prefixes own = {row->v4, row->v6};
 
 		ipam_own(&c->ipam, &own, c->config->overlay.prefix4.bits != 0,
-			 map_count(&c->m->replicas) > 0);
+			 map_count(&c->m->replicas) > 0 || publish_identity_guests(c->m) > 0);
 	}
 }
 
@@ -239,6 +240,7 @@ cluster_mesh_look(struct cluster *c)
 		memset(&wish, 0, sizeof(wish));
 	if (verdict != IPAM_UNKNOWN && verdict != IPAM_CHANGE)
 		say(c);
+	cluster_guests_say(c);
 	set_trouble(c, verdict, rival);
 	c->dirty |= c->mesh_err.kind != before;
 	publish(c, &wish);

@@ -152,6 +152,10 @@ struct event {
 	struct store_event row;
 };
 
+struct tidings_guest;
+typedef void (*model_guest_fn)(void *arg, uint32_t node, uint64_t id,
+			       const struct tidings_guest *guest);
+
 /* All with the same arg; each may be NULL. */
 struct model_hooks {
 	void *arg;
@@ -165,6 +169,8 @@ struct model_hooks {
 	bool (*doubts)(void *arg, uint32_t node);
 	/* It is an address of that node's containers. */
 	bool (*owns)(void *arg, uint32_t node, const struct addr *a);
+	/* Containers of others on other nodes, as these say; addresses only of a node's own. */
+	void (*guests)(void *arg, model_guest_fn visit, void *visit_arg);
 	/* What the others run has been heard. */
 	bool (*heard)(void *arg);
 };

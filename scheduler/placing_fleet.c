@@ -374,7 +374,7 @@ placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, cons
 		take_thing(p, n, id, value, bytes);
 	else if (type == TIDINGS_FIGURES || type == TIDINGS_SCALE)
 		take_figures(p, n, type, id, value, bytes);
-	else
+	else if (type != TIDINGS_GUEST) /* of those the gossip itself is asked */
 		return;
 	p->link.stir(p->link.arg);
 }

@@ -12,13 +12,19 @@
  * Replicas of this node stand in the table before they are claimed, at first without addresses:
  * the data path has those from the runtime itself, and a container does not start before.
  *
+ * Containers of others (ring/msg_attachment.h) stand in it, too: those of this node as its runtime
+ * says, those of the others as they say by gossip.
+ *
  * When there are more than PUBLISH_IDENTITIES_MAX, this node's come first, then those that stand
  * in the table already; what is left out is dropped by the data path as nobody's, and said.
  */
 #include "scheduler/publish_parts.h"
 
+#include <string.h>
 #include "base/log.h"
+#include "base/text.h"
 #include "scheduler/publish_table.h"
+#include "scheduler/tidings.h"
 
 struct pass {
 	struct publish_table t;
@@ -112,6 +118,116 @@ put_new(struct publish_table *t, struct replica *p)
 		put(container_of(t, struct pass, t), p);
 }
 
+/* ---- containers of others ---- */
+
+/* A network of containers of others is a service of a deployment of its own, with the overlays
+ * that a document has when it says nothing of them: the same number on all nodes. */
+static uint64_t
+network_id(const char *network)
+{
+	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 2};
+
+	return map_siphash(key, network, strlen(network)) | UINT64_C(1) << 63;
+}
+
+static void
+put_guest(void *arg, uint32_t node, uint64_t id, const struct tidings_guest *guest)
+{
+	struct pass *pass = arg;
+	uint64_t network = network_id(guest->network);
+	const struct msg_identity row = {
+		.addr4 = guest->addr4,
+		.addr6 = guest->addr6,
+		.deployment = network,
+		.service = network,
+		.node = node,
+		.flags = MSG_IDENTITY_SERVICE_ON | MSG_IDENTITY_SERVICE_SEALED |
+			 MSG_IDENTITY_SERVICE_ISOLATED | MSG_IDENTITY_GLOBAL_ON |
+			 MSG_IDENTITY_GLOBAL_SEALED,
+	};
+
+	if (!msg_attachment_id(id))
+		return;
+	if (pass->count >= PUBLISH_IDENTITIES_MAX) {
+		pass->left_out++;
+		return;
+	}
+	pass->count++;
+	publish_table_row(&pass->t, id, &row);
+}
+
+static bool
+put_own_guest(void *arg, uint64_t id, const void *bytes)
+{
+	struct pass *pass = arg;
+	const struct msg_attachment *row = bytes;
+	struct tidings_guest guest = {.addr4 = row->addr4, .addr6 = row->addr6};
+
+	if (!MSG_OK(row->key.network))
+		return true;
+	text_copy(guest.network, sizeof(guest.network), row->key.network);
+	put_guest(pass, pass->t.m->node_id, id, &guest);
+	return true;
+}
+
+static bool
+knows_guests(const struct model *m)
+{
+	return m->runtime && ring_table_version(m->runtime, MSG_TABLE_ATTACHMENT) > 0;
+}
+
+/* A runtime that is started again has not lost them: their packets pass meanwhile. */
+static void
+keep_guests(struct pass *pass)
+{
+	const struct model *m = pass->t.m;
+	uint64_t ids[MSG_ATTACHMENTS_MAX];
+	struct map_iter it = {0};
+	size_t count = 0;
+
+	while (map_next(pass->t.before, &it) && count < MSG_ATTACHMENTS_MAX) {
+		const struct msg_identity *row;
+
+		memcpy(&ids[count], it.key, sizeof(ids[count]));
+		row = ring_table_own(m->writer, MSG_TABLE_IDENTITY, ids[count]);
+		count += msg_attachment_id(ids[count]) && row && row->node == m->node_id;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct msg_identity row = *(const struct msg_identity *)ring_table_own(
+			m->writer, MSG_TABLE_IDENTITY, ids[i]);
+
+		pass->count++;
+		publish_table_row(&pass->t, ids[i], &row);
+	}
+}
+
+static void
+put_own_guests(struct pass *pass)
+{
+	if (knows_guests(pass->t.m))
+		ring_table_each(pass->t.m->runtime, MSG_TABLE_ATTACHMENT, put_own_guest, pass);
+	else
+		keep_guests(pass);
+}
+
+static bool
+count_guest(void *arg, uint64_t id, const void *row)
+{
+	(void)id, (void)row;
+	++*(size_t *)arg;
+	return true;
+}
+
+size_t
+publish_identity_guests(const struct model *m)
+{
+	size_t count = 0;
+
+	if (knows_guests(m))
+		ring_table_each(m->runtime, MSG_TABLE_ATTACHMENT, count_guest, &count);
+	return count;
+}
+
 static void
 tell(struct model *m, size_t left_out)
 {
@@ -139,8 +255,11 @@ publish_identity(struct model *m)
 
 	publish_table_begin(&pass.t, m, MSG_TABLE_IDENTITY);
 	publish_table_replicas(&pass.t, put_own);
+	put_own_guests(&pass);
 	publish_table_replicas(&pass.t, put_known);
 	publish_table_replicas(&pass.t, put_new);
+	if (m->hooks.guests)
+		m->hooks.guests(m->hooks.arg, put_guest, &pass);
 	if (is_whole(m))
 		publish_table_row(&pass.t, MSG_IDENTITY_WHOLE, &whole);
 	publish_table_commit(&pass.t);

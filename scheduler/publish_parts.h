@@ -25,6 +25,8 @@ void publish_figures(struct model *m);
 /* publish_identity.c: identity, before the claims: no container speaks before it is known who it
  * is. */
 void publish_identity(struct model *m);
+/* How many containers of others this node has, as far as it knows. */
+size_t publish_identity_guests(const struct model *m);
 /* publish_work.c: pin, claim, probe. */
 void publish_work(struct model *m);
 /* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */

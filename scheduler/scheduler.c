@@ -177,6 +177,7 @@ wake(struct station *st, struct ring_reader *r)
 		look(s, r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
 		look(s, r, MSG_TABLE_RESULT, sizeof(struct msg_result));
 		look(s, r, MSG_TABLE_IMAGE, sizeof(struct msg_image));
+		look(s, r, MSG_TABLE_ATTACHMENT, sizeof(struct msg_attachment));
 		break;
 	case ROLE_PROBE:
 		look(s, r, MSG_TABLE_RESULT, sizeof(struct msg_result));
@@ -491,6 +492,14 @@ owns(void *arg, uint32_t node, const struct addr *a)
 	return cluster_owns(s->cluster, node, a);
 }
 
+static void
+guests(void *arg, model_guest_fn visit, void *visit_arg)
+{
+	const struct scheduler *s = arg;
+
+	cluster_guests(s->cluster, visit, visit_arg);
+}
+
 static bool
 heard(void *arg)
 {
@@ -532,6 +541,7 @@ start(struct station *st, struct err *err)
 					      .reaches = reaches,
 					      .doubts = doubts,
 					      .owns = owns,
+					      .guests = guests,
 					      .heard = heard};
 	intake_init(&s->intake, &s->model,
 		    &(struct intake_out){s, pass_before_answer, answer_change, holds});

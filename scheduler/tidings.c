@@ -392,6 +392,31 @@ tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDING
 	       out[0] && close_value(&c, version) && rendezvous_text(out) == id;
 }
 
+/* ---- guests ---- */
+
+void
+tidings_put_guest(const struct tidings_guest *g, struct tidings_value *out)
+{
+	begin(out);
+	put_bytes(out, g->addr4.ip, sizeof(g->addr4.ip));
+	put_bytes(out, g->addr6.ip, sizeof(g->addr6.ip));
+	put_cut(out, g->network, sizeof(g->network) - 1);
+}
+
+bool
+tidings_take_guest(const void *value, size_t bytes, struct tidings_guest *out)
+{
+	struct cursor c;
+	uint8_t version;
+
+	memset(out, 0, sizeof(*out));
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	return take_bytes(&c, out->addr4.ip, sizeof(out->addr4.ip)) &&
+	       take_bytes(&c, out->addr6.ip, sizeof(out->addr6.ip)) &&
+	       TAKE_TEXT(&c, out->network) && out->network[0] && close_value(&c, version);
+}
+
 /* ---- figures ---- */
 
 void

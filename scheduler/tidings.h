@@ -33,6 +33,8 @@
  *   SCALE     id: a service's, by its conductor. 0 version u8  1 decision u8  2 known u8 (bits)
  *             3 from u32  7 to u32  11 changed i64  19 means (u64 each)  43 why (a text)
  *             reason as of REPLICA
+ *   GUEST     id: of a container of others (ring/msg_attachment.h). 0 version u8  1 addr4 (16)
+ *             17 addr6 (16)  33 its network (a text)
  *   WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
  *
  * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
@@ -61,6 +63,7 @@ enum tidings_type {
 	TIDINGS_SCALE,
 	TIDINGS_WRITER,
 	TIDINGS_VOTER,
+	TIDINGS_GUEST,
 };
 
 enum {
@@ -189,6 +192,12 @@ struct tidings_voter {
 	char reason[160];   /* why it is not able, or its member is not up */
 };
 
+/* Who a container of others on that node is. */
+struct tidings_guest {
+	struct addr addr4, addr6; /* without port, zero: none */
+	char network[MSG_NAME];
+};
+
 /* ERR_LIMIT when the texts take more than an entry may: labels and taints are to be fewer. */
 int tidings_put_facts(const struct tidings_facts *f, struct tidings_value *out,
 		      struct err *err) MUST_CHECK;
@@ -199,6 +208,7 @@ void tidings_put_replica(const struct tidings_replica *r, struct tidings_value *
 /* False: it is empty or too large for an entry. */
 bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *out);
 bool tidings_put_thing(const char *thing, struct tidings_value *out);
+void tidings_put_guest(const struct tidings_guest *g, struct tidings_value *out);
 void tidings_put_writer(uint32_t term, struct tidings_value *out); /* not 0 */
 void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
 /* Texts are cut as those of a replica. */
@@ -217,6 +227,7 @@ bool tidings_take_replica(const void *value, size_t bytes, struct tidings_replic
 const void *tidings_take_admitted(const void *value, size_t bytes, size_t *bytes_out);
 bool tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *out);
 bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
+bool tidings_take_guest(const void *value, size_t bytes, struct tidings_guest *out);
 bool tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out);
 bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);
 bool tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out);

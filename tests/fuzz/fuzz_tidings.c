@@ -163,6 +163,19 @@ voter(const uint8_t *data, size_t bytes)
 	assert(memcmp(&again.client, &r.client, sizeof(r.client)) == 0);
 }
 
+static void
+guest(const uint8_t *data, size_t bytes)
+{
+	struct tidings_guest g, again;
+	struct tidings_value v;
+
+	if (!tidings_take_guest(data, bytes, &g))
+		return;
+	tidings_put_guest(&g, &v);
+	assert(tidings_take_guest(v.data, v.bytes, &again));
+	assert(memcmp(&again, &g, sizeof(g)) == 0 && g.network[0]);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -172,10 +185,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		[TIDINGS_ADMITTED] = admitted,   [TIDINGS_THING] = thing,
 		[TIDINGS_ADDRESSES] = addresses, [TIDINGS_FIGURES] = figures,
 		[TIDINGS_SCALE] = scale,         [TIDINGS_WRITER] = writer,
-		[TIDINGS_VOTER] = voter,
+		[TIDINGS_VOTER] = voter,         [TIDINGS_GUEST] = guest,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_VOTER)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_GUEST)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;

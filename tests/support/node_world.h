@@ -138,6 +138,7 @@ node_begin_with(struct node_world *w, struct store *(*opens)(struct node_world *
 		{MSG_TABLE_CONTAINER, 1, sizeof(struct msg_container), 256},
 		{MSG_TABLE_RESULT, 1, sizeof(struct msg_result), 256},
 		{MSG_TABLE_IMAGE, 1, sizeof(struct msg_image), 16},
+		{MSG_TABLE_ATTACHMENT, 1, sizeof(struct msg_attachment), 16},
 	};
 	static const struct ring_table_layout probe[] = {
 		{MSG_TABLE_RESULT, 1, sizeof(struct msg_result), 256},
@@ -154,7 +155,7 @@ node_begin_with(struct node_world *w, struct store *(*opens)(struct node_world *
 	config_defaults(&w->config);
 	w->now_ns = 1000 * NODE_S;
 	w->boot = "first";
-	w->runtime = node_writer(ROLE_RUNTIME, runtime, 3);
+	w->runtime = node_writer(ROLE_RUNTIME, runtime, 4);
 	w->probe = node_writer(ROLE_PROBE, probe, 1);
 	w->proxy = node_writer(ROLE_PROXY, proxy, 3);
 	w->runtime_r = node_reader(w->runtime);

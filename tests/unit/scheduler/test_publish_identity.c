@@ -247,6 +247,91 @@ test_a_node_speaks_for_its_own(void **state)
 	node_end(&w);
 }
 
+/* ---- containers of others ---- */
+
+static const uint64_t guest_id = MSG_ATTACHMENT_BIT | 5;
+
+static void
+attach(uint64_t id, const char *network, const char *addr4)
+{
+	struct msg_attachment row = {.id = id};
+
+	text_copy(row.key.network, sizeof(row.key.network), network);
+	assert_true(addr_parse_ip(addr4, &row.addr4));
+	assert_int_equal(ring_table_set(w.runtime, MSG_TABLE_ATTACHMENT, id, &row, NULL), RING_OK);
+	node_sync(w.runtime_r, MSG_TABLE_ATTACHMENT, sizeof(row));
+}
+
+static void
+test_guests(void **state)
+{
+	(void)state;
+	begin();
+	node_pass(&w, 10);
+	assert_int_equal(publish_identity_guests(&w.m), 0);
+	attach(guest_id, "mesh", "10.200.3.9");
+	attach(guest_id + 1, "mesh", "10.200.3.10");
+	attach(guest_id + 2, "other", "10.200.3.11");
+	publish_identity(&w.m);
+	assert_int_equal(publish_identity_guests(&w.m), 3);
+	const struct msg_identity *row = identity(guest_id);
+	assert_non_null(row);
+	assert_addr(&row->addr4, "10.200.3.9");
+	assert_int_equal(row->node, 3);
+	assert_int_equal(row->flags, USUAL);
+	assert_true(row->deployment == identity(guest_id + 1)->deployment);
+	assert_true(row->deployment != identity(guest_id + 2)->deployment);
+	assert_true(row->deployment != own()->service->deployment->row.id);
+	/* A runtime that is away, and one that has not said yet what it has, have lost none. */
+	w.m.runtime = NULL;
+	publish_identity(&w.m);
+	assert_non_null(identity(guest_id));
+	assert_non_null(identity(guest_id + 2));
+	w.m.runtime = w.runtime_r;
+	ring_table_remove(w.runtime, MSG_TABLE_ATTACHMENT, guest_id);
+	node_sync(w.runtime_r, MSG_TABLE_ATTACHMENT, sizeof(struct msg_attachment));
+	publish_identity(&w.m);
+	assert_null(identity(guest_id));
+	assert_non_null(identity(guest_id + 1));
+	node_end(&w);
+}
+
+static void
+guests(void *arg, model_guest_fn visit, void *visit_arg)
+{
+	struct tidings_guest g = {.network = "mesh"};
+
+	assert_true(addr_parse_ip("10.200.7.9", &g.addr4));
+	if (*(const bool *)arg)
+		visit(visit_arg, 7, guest_id, &g);
+	/* A key that a replica could have. */
+	visit(visit_arg, 7, far_id, &g);
+}
+
+static void
+test_guests_of_other_nodes(void **state)
+{
+	bool there = true;
+
+	(void)state;
+	begin();
+	w.m.hooks.arg = &there;
+	w.m.hooks.guests = guests;
+	attach(guest_id + 1, "mesh", "10.200.3.9");
+	publish_identity(&w.m);
+	const struct msg_identity *row = identity(guest_id);
+	assert_non_null(row);
+	assert_int_equal(row->node, 7);
+	assert_addr(&row->addr4, "10.200.7.9");
+	assert_true(row->deployment == identity(guest_id + 1)->deployment);
+	assert_null(identity(far_id));
+	there = false;
+	publish_identity(&w.m);
+	assert_null(identity(guest_id));
+	assert_non_null(identity(guest_id + 1));
+	node_end(&w);
+}
+
 /* ---- all of them ---- */
 
 static bool
@@ -329,6 +414,8 @@ main(void)
 		cmocka_unit_test(test_between_two_attempts),
 		cmocka_unit_test(test_of_other_nodes),
 		cmocka_unit_test(test_a_node_speaks_for_its_own),
+		cmocka_unit_test(test_guests),
+		cmocka_unit_test(test_guests_of_other_nodes),
 		cmocka_unit_test(test_whole_when_all_were_heard),
 		cmocka_unit_test(test_too_many),
 	};

@@ -289,6 +289,28 @@ test_nobody_speaks_for_others(void **state)
 }
 
 static void
+test_guests(void **state)
+{
+	struct tidings_guest g = {.network = "mesh.1"}, again;
+	struct tidings_value v;
+
+	(void)state;
+	assert_true(addr_parse_ip("10.200.7.2", &g.addr4));
+	assert_true(addr_parse_ip("fd00::2", &g.addr6));
+	tidings_put_guest(&g, &v);
+	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	assert_memory_equal(&g, &again, sizeof(g));
+	assert_false(tidings_take_guest(v.data, v.bytes - 1, &again));
+	v.data[v.bytes++] = 7;
+	assert_false(tidings_take_guest(v.data, v.bytes, &again));
+	v.data[0] = TIDINGS_VERSION + 1;
+	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	g.network[0] = 0;
+	tidings_put_guest(&g, &v);
+	assert_false(tidings_take_guest(v.data, v.bytes, &again));
+}
+
+static void
 test_certificates(void **state)
 {
 	uint8_t der[GOSSIP_VALUE_MAX] = {0x30, 0x82};
@@ -360,6 +382,8 @@ test_corpus(void **state)
 	write_input(folder, "scale", TIDINGS_SCALE, &v);
 	tidings_put_writer(7, &v);
 	write_input(folder, "writer", TIDINGS_WRITER, &v);
+	tidings_put_guest(&(struct tidings_guest){.network = "mesh"}, &v);
+	write_input(folder, "guest", TIDINGS_GUEST, &v);
 	struct tidings_voter o = some_voter();
 	tidings_put_voter(&o, &v);
 	write_input(folder, "voter", TIDINGS_VOTER, &v);
@@ -376,6 +400,7 @@ main(void)
 		cmocka_unit_test(test_labels_that_have_no_room),
 		cmocka_unit_test(test_long_reasons),
 		cmocka_unit_test(test_nobody_speaks_for_others),
+		cmocka_unit_test(test_guests),
 		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_corpus),
 	};
