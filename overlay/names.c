@@ -32,6 +32,7 @@ names_free(struct names *n)
 	mem_free(n->nodes.items);
 	mem_free(n->nodes_by_addr.items);
 	mem_free(n->prefixes.items);
+	mem_free(n->guests.items);
 	mem_free(n);
 }
 
@@ -260,6 +261,47 @@ place_nodes(struct names *n)
 	sort(&n->prefixes, sizeof(struct addr_prefix), by_base);
 }
 
+void
+names_add_guest(struct names *n, const struct msg_attachment *row)
+{
+	struct names_guest g = {.addr4 = row->addr4, .addr6 = row->addr6};
+
+	if (!MSG_OK(row->key.network) || !MSG_OK(row->name) || !text_is_label(row->key.network) ||
+	    !text_is_label(row->name))
+		return;
+	text_copy(g.network, sizeof(g.network), row->key.network);
+	text_copy(g.name, sizeof(g.name), row->name);
+	push(n, &n->guests, &g, sizeof(g));
+}
+
+static int
+by_guest(const void *a, const void *b)
+{
+	const struct names_guest *x = a, *y = b;
+	int c = strcmp(x->network, y->network);
+
+	return c ? c : strcmp(x->name, y->name);
+}
+
+size_t
+names_guest_lower(const struct names *n, const char *network, const char *name)
+{
+	size_t low = 0, high = n->guests.count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(names_guest_at(n, mid)->network, network);
+
+		if (c == 0)
+			c = strcmp(names_guest_at(n, mid)->name, name);
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
 bool
 names_finish(struct names *n)
 {
@@ -270,6 +312,7 @@ names_finish(struct names *n)
 	sort(&n->by_id, sizeof(struct names_key), by_service_id);
 	sort(&n->by_addr, sizeof(struct names_key), by_address);
 	place_nodes(n);
+	sort(&n->guests, sizeof(struct names_guest), by_guest);
 	n->done = !n->failed;
 	return n->done;
 }

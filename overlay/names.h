@@ -45,6 +45,9 @@ void names_add_replica(struct names *n, const struct names_replica *replica);
  */
 void names_add_node(struct names *n, const char *name, const struct addr *addr4,
 		    const struct addr *addr6);
+/* A container of others on this node (ring/msg_attachment.h), if it and its network have names that
+ * are labels. Of two with one name both count. */
+void names_add_guest(struct names *n, const struct msg_attachment *row);
 /* Addresses that nobody but the nodes can name, this node's and its peers': questions for their
  * names are answered here. Of IPv4 the prefix ends between two bytes, of IPv6 between two digits;
  * any other is passed over. Prefixes do not overlap. */

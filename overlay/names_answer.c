@@ -7,6 +7,7 @@
  *   _http._tcp.web.service              SRV: port of the endpoint "http" of each ready replica
  *   web.shop.zlayer.internal            the same without regard to the asker
  *   2.web.shop.zlayer.internal, _http._tcp.web.shop.zlayer.internal
+ *   db.pods.cni.zlayer.internal         a container of others on this node, in its network pods
  *   edge-1.node.zlayer.internal         a node's own address in the overlay: this one, its peers
  *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal; edge-1.node.zlayer.internal for
  *                                       a node's own address
@@ -35,6 +36,7 @@ enum kind {
 	REPLICA,
 	ENDPOINT,
 	NODE,
+	GUEST,
 	POINTER,
 };
 
@@ -44,6 +46,7 @@ struct target {
 	char suffix[2 * MSG_NAME + 20]; /* of an ENDPOINT: what stands behind "N." in its targets */
 	const struct names_service *service;
 	const struct names_host *node;
+	size_t guest; /* the first of its name */
 	const struct names_entry *pointer;
 	uint32_t index; /* of a replica */
 	uint32_t endpoint;
@@ -184,6 +187,30 @@ of_service(const struct names *n, const struct labels *l, size_t count, struct t
 	return NOWHERE;
 }
 
+/* [[name] network] "cni" zlayer internal: a deployment of that name has what is no network. */
+static bool
+find_guest(const struct names *n, const struct labels *l, size_t count, struct target *t)
+{
+	const char *network = count > 1 ? label(l, count - 2) : "";
+
+	if (count > 3 || n->guests.count == 0)
+		return false;
+	t->guest = names_guest_lower(n, network, "");
+	if (count > 1 && (t->guest == n->guests.count ||
+			  strcmp(names_guest_at(n, t->guest)->network, network) != 0))
+		return false;
+	t->kind = EMPTY;
+	if (count < 3)
+		return true;
+	t->guest = names_guest_lower(n, network, label(l, 0));
+	t->kind = t->guest < n->guests.count &&
+				  strcmp(names_guest_at(n, t->guest)->network, network) == 0 &&
+				  strcmp(names_guest_at(n, t->guest)->name, label(l, 0)) == 0
+			  ? GUEST
+			  : NOWHERE;
+	return true;
+}
+
 /* [...] service deployment zlayer internal */
 static void
 find_absolute(const struct names *n, const struct labels *l, struct target *t)
@@ -197,6 +224,8 @@ find_absolute(const struct names *n, const struct labels *l, struct target *t)
 	} else if (strcmp(deployment, "node") == 0) {
 		t->node = count == 2 ? names_host_find(n, label(l, 0)) : NULL;
 		t->kind = count == 1 ? EMPTY : t->node ? NODE : NOWHERE;
+	} else if (strcmp(deployment, "cni") == 0 && find_guest(n, l, count, t)) {
+		return;
 	} else if (count == 1) {
 		t->kind = has_deployment(n, deployment) ? EMPTY : NOWHERE;
 	} else {
@@ -406,6 +435,21 @@ put_service(struct reply *r, const struct target *t)
 }
 
 static void
+put_guests(struct reply *r, const struct target *t)
+{
+	const struct names_guest *first = names_guest_at(r->n, t->guest);
+
+	for (size_t i = t->guest; i < r->n->guests.count; i++) {
+		const struct names_guest *g = names_guest_at(r->n, i);
+
+		if (strcmp(g->network, first->network) != 0 || strcmp(g->name, first->name) != 0)
+			break;
+		put_addresses(r, DNS_ANSWER, &r->question->name, &g->addr4, &g->addr6,
+			      r->question->type);
+	}
+}
+
+static void
 put_pointer(struct reply *r, const struct target *t)
 {
 	char text[DNS_NAME_TEXT];
@@ -455,6 +499,9 @@ put_target(struct reply *r, const struct target *t)
 	case NODE:
 		put_addresses(r, DNS_ANSWER, &r->question->name, &t->node->addr4, &t->node->addr6,
 			      r->question->type);
+		break;
+	case GUEST:
+		put_guests(r, t);
 		break;
 	case POINTER:
 		put_pointer(r, t);

@@ -39,6 +39,11 @@ struct names_array {
 	size_t count, capacity;
 };
 
+struct names_guest { /* a container of others */
+	char network[MSG_NAME], name[MSG_NAME];
+	struct addr addr4, addr6;
+};
+
 struct names {
 	struct names_array services;      /* struct names_service, by deployment, name */
 	struct names_array replicas;      /* struct names_entry, by service, index, id */
@@ -47,6 +52,7 @@ struct names {
 	struct names_array nodes;         /* struct names_host, by name */
 	struct names_array nodes_by_addr; /* struct names_key */
 	struct names_array prefixes;      /* struct addr_prefix, by base */
+	struct names_array guests;        /* struct names_guest, by network, name */
 	bool failed, done;
 };
 
@@ -74,6 +80,14 @@ names_prefix_at(const struct names *n, size_t i)
 	return (const struct addr_prefix *)n->prefixes.items + i;
 }
 
+static inline const struct names_guest *
+names_guest_at(const struct names *n, size_t i)
+{
+	return (const struct names_guest *)n->guests.items + i;
+}
+
+/* As names_lower, of guests; name "" for the first of the network. */
+size_t names_guest_lower(const struct names *n, const char *network, const char *name);
 /* The index of the first service that is not below (deployment, name); name "" for the first of the
  * deployment. */
 size_t names_lower(const struct names *n, const char *deployment, const char *name);

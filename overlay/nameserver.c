@@ -333,6 +333,14 @@ forget_containers(struct ring_reader *scheduler)
 	}
 }
 
+static bool
+add_guest(void *arg, uint64_t key, const void *row)
+{
+	(void)key;
+	names_add_guest(arg, row);
+	return true;
+}
+
 static void
 add_nodes(struct names *names)
 {
@@ -346,12 +354,15 @@ static void
 rebuild(uv_timer_t *timer)
 {
 	struct building b = {names_new(), station_reader(ns.st, ROLE_SCHEDULER, 0)};
+	const struct ring_reader *runtime = station_reader(ns.st, ROLE_RUNTIME, 0);
 
 	if (b.names && b.scheduler && ring_table_version(b.scheduler, MSG_TABLE_BACKEND) > UNSAID) {
 		forget_containers(b.scheduler);
 		add_nodes(b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
+		if (runtime)
+			ring_table_each(runtime, MSG_TABLE_ATTACHMENT, add_guest, b.names);
 		if (names_finish(b.names)) {
 			names_free(ns.names);
 			ns.names = b.names;
@@ -437,6 +448,8 @@ nameserver_wake(struct ring_reader *reader)
 		changed = ring_table_sync(reader, MSG_TABLE_CONTAINER, sizeof(struct msg_container),
 					  on_container, NULL) == RING_OK;
 		ns.runtime_seen |= changed;
+		changed |= ring_table_sync(reader, MSG_TABLE_ATTACHMENT,
+					   sizeof(struct msg_attachment), NULL, NULL) == RING_OK;
 		break;
 	case ROLE_NODE:
 		changed = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), on_node,

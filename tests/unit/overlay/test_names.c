@@ -85,6 +85,7 @@ book(void)
 	replica(n, 105, 5, 1, true, 0x70f);
 	replica(n, 101, 9, 1, true, 0x70b);
 	replica(n, 199, 77, 1, true, 0x7ff); /* of no service */
+	names_add_guest(n, &(struct msg_attachment){.key = {.network = "pods"}, .name = "db"});
 	if (names_finish(n))
 		return n;
 	names_free(n);
@@ -483,6 +484,56 @@ test_rows_that_lie(void **state)
 }
 
 static void
+guest(struct names *n, const char *network, const char *name, const char *addr4)
+{
+	struct msg_attachment row = {.addr4 = ip(addr4), .addr6 = ip("fd00::9")};
+
+	text_copy(row.key.network, sizeof(row.key.network), network);
+	text_copy(row.name, sizeof(row.name), name);
+	names_add_guest(n, &row);
+}
+
+static void
+test_guests(void **state)
+{
+	struct names *n = names_new();
+	const char *asker = "10.200.7.11";
+
+	(void)state;
+	assert_non_null(n);
+	service(n, 9, "cni", "web");
+	replica(n, 101, 9, 1, true, 0x70b);
+	guest(n, "pods", "web", "10.200.7.21");
+	guest(n, "pods", "db", "10.200.7.20");
+	guest(n, "pods", "web", "10.200.7.22");
+	guest(n, "other", "web", "10.200.7.23");
+	guest(n, "a.b", "web", "10.200.7.24"); /* no label */
+	guest(n, "pods", "", "10.200.7.25");   /* has no name */
+	assert_true(names_finish(n));
+	assert_string_equal(ask(n, asker, "db.pods.cni.zlayer.internal", DNS_TYPE_A).text, "7.20 ");
+	assert_int_equal(ask(n, asker, "db.pods.cni.zlayer.internal", DNS_TYPE_AAAA).answers, 1);
+	assert_int_equal(ask(n, asker, "db.pods.cni.zlayer.internal", DNS_TYPE_ANY).answers, 2);
+	assert_int_equal(ask(n, asker, "web.pods.cni.zlayer.internal", DNS_TYPE_A).answers, 2);
+	assert_string_equal(ask(n, asker, "web.other.cni.zlayer.internal", DNS_TYPE_A).text,
+			    "7.23 ");
+	struct seen s = ask(n, asker, "db.pods.cni.zlayer.internal", DNS_TYPE_TXT);
+	assert_int_equal(s.rcode, DNS_NOERROR);
+	assert_int_equal(s.authorities, 1);
+	assert_int_equal(ask(n, asker, "pods.cni.zlayer.internal", DNS_TYPE_A).rcode, DNS_NOERROR);
+	assert_int_equal(ask(n, asker, "cni.zlayer.internal", DNS_TYPE_A).rcode, DNS_NOERROR);
+	assert_int_equal(ask(n, asker, "x.pods.cni.zlayer.internal", DNS_TYPE_A).rcode,
+			 DNS_NXDOMAIN);
+	assert_int_equal(ask(n, asker, "x.db.pods.cni.zlayer.internal", DNS_TYPE_A).rcode,
+			 DNS_NXDOMAIN);
+	assert_int_equal(ask(n, asker, "db.none.cni.zlayer.internal", DNS_TYPE_A).rcode,
+			 DNS_NXDOMAIN);
+	/* A deployment may be called so. */
+	assert_string_equal(ask(n, asker, "web.cni.zlayer.internal", DNS_TYPE_A).text, "7.11 ");
+	assert_string_equal(ask(n, asker, "1.web.cni.zlayer.internal", DNS_TYPE_A).text, "7.11 ");
+	names_free(n);
+}
+
+static void
 test_no_memory(void **state)
 {
 	(void)state;
@@ -499,10 +550,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),         cmocka_unit_test(test_nothing_there),
-		cmocka_unit_test(test_who_asks),      cmocka_unit_test(test_many),
-		cmocka_unit_test(test_rows_that_lie), cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_reverse_zones), cmocka_unit_test(test_prefixes_that_cannot),
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_nothing_there),
+		cmocka_unit_test(test_who_asks),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_rows_that_lie),
+		cmocka_unit_test(test_guests),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_reverse_zones),
+		cmocka_unit_test(test_prefixes_that_cannot),
 		cmocka_unit_test(test_local_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
