@@ -158,8 +158,8 @@ take_version(struct cni_request *r, const struct failure *f)
 			return 0;
 		}
 	}
-	/* Who asks for versions need not know one. */
-	if (r->verb == CNI_VERSION && !text[0])
+	/* Who asks for versions need not know one, or knows later ones. */
+	if (r->verb == CNI_VERSION)
 		return 0;
 	fail(f, CNI_BAD_VERSION, ERR_UNSUPPORTED, "cniVersion \"%.40s\" is not supported", text);
 	return err_fix(f->err, "0.4.0, 1.0.0 or 1.1.0");
