@@ -18,7 +18,9 @@ import subprocess
 import tempfile
 
 import zl
+from cluster import Cluster
 from test_cycles import fabric_links, footprint
+from test_mesh import meshed
 from zl import Node, Space, check, equal, service, wait_for
 
 VERSIONS = ["0.4.0", "1.0.0", "1.1.0"]
@@ -211,6 +213,7 @@ def a_life(node, version):
         r = replica_of(node)["container"]
         reached(g, f"http://{r['address']}:8080/health")
         wait_for(lambda: r["address"] in g.ask("web.shop.zlayer.internal", server), "the replica's name")
+        wait_for(lambda: address(result) in g.ask("guest.mesh.cni.zlayer.internal", server), "its own name")
         with open(os.path.join(p.folder, "it"), "w") as f:
             f.write("a guest's file")
         with g.serving(p.folder):
@@ -305,6 +308,18 @@ def test_garbage():
         equal(set(attached(node)), {("other", d.id, "eth0")})
         equal([x["network"] for x in node.get("/v1/attachments?network=other")["items"]], ["other"])
         equal(node.get("/v1/attachments?network=mesh")["items"], [])
+
+
+def test_on_two_nodes():
+    with Cluster(2) as c, Plugin(c[0]) as p, Plugin(c[1]) as q, Guest() as a, Guest() as b:
+        wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
+        near, far = p.call("ADD", a), q.call("ADD", b)
+        for guest, host in ((a, address(far)), (b, address(near))):
+            other = b if guest is a else a
+            with other.serving(p.folder):
+                reached(guest, f"http://{host}:8000/", "zlayer-cni")
+        p.call("DEL", a)
+        q.call("DEL", b)
 
 
 # ---- what dies
