@@ -26,31 +26,41 @@ before(const struct ranked *a, const struct ranked *b)
 	return a->rank != b->rank ? a->rank > b->rank : a->id > b->id;
 }
 
+static bool
+is_present(const struct relay_candidate *list, size_t count, uint64_t id)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (list[i].id == id)
+			return list[i].present;
+	}
+	return false;
+}
+
 uint64_t
 relay_choice_take(struct relay_choice *c, uint64_t self, uint64_t peer,
 		  const struct relay_candidate *list, size_t count, uint64_t heard_ns,
 		  uint64_t now_ns)
 {
-	const struct ranked now = {c->relay ? rank(self, peer, c->relay) : 0, c->relay};
+	bool there = c->relay && is_present(list, count, c->relay);
 	uint64_t alive_ns = heard_ns > c->since_ns ? heard_ns : c->since_ns;
-	struct ranked first = {0}, next = {0};
-	bool there = false;
+	struct ranked now = {0}, first = {0}, next = {0};
 
+	if (there && now_ns - alive_ns < RELAY_CHOICE_SILENT_MS * UINT64_C(1000000))
+		return c->relay;
+	if (there)
+		now = (struct ranked){rank(self, peer, c->relay), c->relay};
 	for (size_t i = 0; i < count; i++) {
 		const struct ranked r = {rank(self, peer, list[i].id), list[i].id};
 
 		if (!list[i].present)
 			continue;
-		there |= r.id == c->relay;
 		if (!first.id || before(&r, &first))
 			first = r;
-		if (c->relay && before(&now, &r) && (!next.id || before(&r, &next)))
+		if (there && before(&now, &r) && (!next.id || before(&r, &next)))
 			next = r;
 	}
-	if (there && now_ns - alive_ns < RELAY_CHOICE_SILENT_MS * UINT64_C(1000000))
-		return c->relay;
 	/* One that is gone says nothing about the others; one that is silent was tried. */
-	c->relay = there && next.id ? next.id : first.id;
+	c->relay = next.id ? next.id : first.id;
 	c->since_ns = now_ns;
 	return c->relay;
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_RELAYED_H
+#define OVERLAY_RELAYED_H
+
+/*
+ * Where this node, which only dials out, sends what is for others that only dial out, too: to a
+ * relay of its choice for each of them (docs/decisions/018, overlay/relay_choice.h). What the
+ * device has received says who is there.
+ *
+ * No I/O, no clock. Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include "base/map.h"
+#include "overlay/wg/setup.h"
+#include "ring/msg_network.h"
+
+struct relayed {
+	struct map nodes; /* id -> own */
+};
+
+void relayed_init(struct relayed *r);
+void relayed_fini(struct relayed *r);
+
+/* Looks at what came from each node since the last time: to be called at least each few seconds.
+ * rows: all other nodes. Those who are not among them are forgotten. Without memory for one of
+ * them it is as if it were silent. */
+void relayed_note(struct relayed *r, const struct setup *is, const struct msg_mesh *rows,
+		  size_t count, uint64_t now_ns);
+/* The endpoint to use for a node; one that others can send to first has its own. False: nobody who
+ * could pass on is there. self: this node's id. */
+bool relayed_place(struct relayed *r, uint32_t self, const struct msg_mesh *rows, size_t count,
+		   const struct msg_mesh *row, uint64_t now_ns, struct addr *out);
+
+/* Of a node that others can send to: the keys of those between whom it passes on, old and next
+ * ones. out: 2 * count. Gives how many. */
+size_t relayed_keys(const struct msg_mesh *rows, size_t count, uint8_t (*out)[SETUP_KEY]);
+
+#endif
