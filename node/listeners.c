@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "node/fabric.h"
 #include "node/portuser.h"
+#include "overlay/prober.h"
 #include "overlay/engine/udp.h"
 
 enum { BACKLOG = 4096, DOMAIN_PORT = 53 };
@@ -99,7 +100,7 @@ want(struct listeners *l, const char *name, const struct addr *addr, unsigned ro
 	item->addr = *addr;
 	item->role = role;
 	item->local = addr_is_zero(addr) && addr->port == 0 && text_equal(name, "admin");
-	item->inside = text_starts(name, "dns-");
+	item->inside = text_starts(name, "dns-") || text_equal(name, "probe");
 	item->sockets = role == ROLE_PROXY ? l->workers : 1;
 	item->stream = text_equal(name, "tcp") || text_equal(name, "udp");
 	for (unsigned i = 0; i < ROLE_PROXIES_MAX; i++)
@@ -158,6 +159,16 @@ want_names(struct listeners *l)
 	(void)want(l, "dns-tcp", &any, ROLE_OVERLAY);
 }
 
+/* Between the nodes' own addresses, which are of IPv4 in any case. */
+static void
+want_probes(struct listeners *l)
+{
+	struct addr any;
+
+	addr_from_v4_be(INADDR_ANY, PROBER_PORT, &any);
+	(void)want(l, "probe", &any, ROLE_OVERLAY);
+}
+
 /* "0.0.0.0" is any address, of both families: each has a socket of its own. */
 static void
 want_sealed(struct listeners *l, const struct config_listen *overlay)
@@ -185,8 +196,10 @@ listeners_plan(struct listeners *l, const struct config *config)
 		want(l, "api", &c->api.addr, ROLE_API);
 	if (c->metrics.on && config->metrics.enabled)
 		want(l, "metrics", &c->metrics.addr, ROLE_OBSERVABILITY);
-	if (l->fabric >= 0)
+	if (l->fabric >= 0) {
 		want_names(l);
+		want_probes(l);
+	}
 	if (l->sealed && c->overlay.on)
 		want_sealed(l, &c->overlay);
 	drop_stale(l, NULL, NULL);
@@ -298,7 +311,7 @@ static bool
 is_udp(const char *name)
 {
 	return text_equal(name, "udp") || text_equal(name, "dns-udp") ||
-	       text_equal(name, "overlay");
+	       text_equal(name, "probe") || text_equal(name, "overlay");
 }
 
 /* A socket from elsewhere: is it one that connections are accepted from, or a bound udp one? */

@@ -5,12 +5,12 @@
 /*
  * The listening sockets of a node. http, https, and the tcp and udp ports of public endpoints: one
  * per address and proxy worker (SO_REUSEPORT); admin (a unix socket) and api for role api; metrics
- * for role observability; dns-udp and dns-tcp for role overlay, and, in a cluster, overlay: the UDP
- * sockets of sealed traffic. node opens them in its own network
- * namespace (those of names in the fabric's, where they answer nobody but containers) and keeps a
- * duplicate of each, so that connections and questions wait while a role is replaced. An address
- * that cannot be had does not stop the others: it is tried again and shown with the reason
- * (MSG_TABLE_LISTENER). Threading: one owner.
+ * for role observability; dns-udp, dns-tcp and probe for role overlay, and, in a cluster, overlay:
+ * the UDP sockets of sealed traffic. node opens them in its own network namespace (those of names
+ * in the fabric's, where they answer nobody but containers) and keeps a duplicate of each, so that
+ * connections and questions wait while a role is replaced. An address that cannot be had does not
+ * stop the others: it is tried again and shown with the reason (MSG_TABLE_LISTENER). Threading: one
+ * owner.
  */
 
 #include <stdbool.h>
@@ -25,7 +25,7 @@
 
 enum {
 	LISTENERS_STREAMS_MAX = 2 * MSG_STREAM_PORTS_MAX, /* ports times addresses */
-	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 9 + LISTENERS_STREAMS_MAX,
+	LISTENERS_MAX = 2 * CONFIG_LISTENERS_MAX + 10 + LISTENERS_STREAMS_MAX,
 	LISTENERS_NAME = 32,
 };
 

@@ -15,6 +15,7 @@
 #include "overlay/nameserver.h"
 #include "overlay/peers.h"
 #include "overlay/prefix.h"
+#include "overlay/probing.h"
 #include "overlay/sealed.h"
 
 static const char file[] = "prefix";
@@ -106,10 +107,18 @@ apply_config(const struct config *config, int folder, struct prefix *p, struct e
 static void
 publish_peers(void)
 {
-	if (!peers_publish(station_writer(station), &peers, sealed_reaches))
+	if (!peers_publish(station_writer(station), &peers, sealed_reaches, probing_mtu))
 		return;
 	station_kick(station);
 	nameserver_peers();
+}
+
+/* Another size fits the way to one of them. */
+static void
+look_at_sizes(void)
+{
+	sealed_look();
+	publish_peers();
 }
 
 static int
@@ -131,7 +140,9 @@ start(struct station *st, struct err *err)
 	peers_gather(config, NULL, &peers);
 	if (sealed_start(st, &peers, publish_peers, err) < 0)
 		return -1;
-	peers_publish(station_writer(st), &peers, sealed_reaches);
+	probing_start(st, &row.service4, row.mtu, look_at_sizes);
+	probing_peers(&peers);
+	peers_publish(station_writer(st), &peers, sealed_reaches, probing_mtu);
 	station_kick(st);
 	addr_put_prefix(&prefix.v4, v4, sizeof(v4));
 	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
@@ -144,6 +155,7 @@ static void
 look_at_peers(struct station *st)
 {
 	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &peers);
+	probing_peers(&peers);
 	sealed_look();
 	publish_peers();
 }
@@ -186,6 +198,7 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 {
 	if (m->kind == LEASH_CONFIG)
 		look_at_peers(st);
+	probing_message(m, fds);
 	sealed_message(m, fds, count);
 	if (m->kind != LEASH_LISTENER || text_starts(m->name, "dns-"))
 		nameserver_message(m, fds, count);
@@ -194,6 +207,7 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 static void
 leave(struct station *st)
 {
+	probing_end();
 	sealed_end();
 	station_leave(st, 0);
 }

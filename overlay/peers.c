@@ -22,8 +22,8 @@ peers_layout(void)
 	};
 }
 
-static uint64_t
-id_of(const char *name)
+uint64_t
+peers_id(const char *name)
 {
 	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 5};
 
@@ -34,7 +34,7 @@ static void
 row_of(const struct config_peer *from, struct msg_peer *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->id = id_of(from->name);
+	out->id = peers_id(from->name);
 	text_copy(out->name, sizeof(out->name), from->name);
 	out->address = from->address;
 	out->v4 = from->prefix4;
@@ -92,6 +92,13 @@ add_row(struct peers *p, const struct msg_mesh *row)
 	p->mesh[at] = *row;
 }
 
+static void
+take_self(struct peers *p, const struct msg_mesh *row)
+{
+	p->self = row->node;
+	p->rotate_wall_s = row->rotate_wall_s;
+}
+
 static bool
 add_mesh(void *arg, uint64_t key, const void *data)
 {
@@ -100,7 +107,7 @@ add_mesh(void *arg, uint64_t key, const void *data)
 
 	(void)key;
 	if (row->self)
-		g->out->rotate_wall_s = row->rotate_wall_s;
+		take_self(g->out, row);
 	else if (row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
 		add_row(g->out, row);
 	return true;
@@ -111,6 +118,7 @@ static void
 keep_mesh(const struct peers *before, struct peers *out)
 {
 	out->rotate_wall_s = before->rotate_wall_s;
+	out->self = before->self;
 	for (size_t i = 0; i < before->mesh_count; i++)
 		if (!named(&out->overlay, out->by_hand, before->mesh[i].name))
 			add_row(out, &before->mesh[i]);
@@ -163,10 +171,16 @@ forget(struct ring_writer *w, const struct config_overlay *o, const uint64_t *pu
 		bool stays = false;
 
 		for (uint32_t k = 0; k < o->peers_count && !stays; k++)
-			stays = id_of(o->peers[k].name) == published[i];
+			stays = peers_id(o->peers[k].name) == published[i];
 		if (!stays)
 			ring_table_remove(w, MSG_TABLE_PEER, published[i]);
 	}
+}
+
+bool
+peers_probed_sealed(uint32_t ways)
+{
+	return (ways & MSG_WAY_SEALED) && !(ways & MSG_WAY_TRUSTED);
 }
 
 /* Peers by hand are reached as the network is, and say that it is trusted. */
@@ -183,7 +197,8 @@ ways_of(const struct peers *p, uint32_t i, bool (*sealed)(uint32_t node))
 }
 
 bool
-peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node))
+peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node),
+	      uint32_t (*mtu)(uint64_t id))
 {
 	static uint64_t published[PEERS_MAX];
 	static uint32_t published_count;
@@ -196,6 +211,7 @@ peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint3
 	for (uint32_t i = 0; i < o->peers_count; i++) {
 		row_of(&o->peers[i], &row);
 		row.ways = ways_of(p, i, sealed);
+		row.mtu = peers_probed_sealed(row.ways) ? mtu(row.id) : 0;
 		(void)ring_table_set(w, MSG_TABLE_PEER, row.id, &row, NULL);
 		published[i] = row.id;
 	}

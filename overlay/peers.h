@@ -21,6 +21,7 @@ struct peers {
 	/* What the scheduler says of the others, in the same order. */
 	struct msg_mesh mesh[PEERS_MAX];
 	size_t mesh_count;
+	uint32_t self;         /* this node's id; 0: it is in no cluster */
 	int64_t rotate_wall_s; /* struct msg_mesh, self */
 };
 
@@ -30,8 +31,13 @@ struct ring_table_layout peers_layout(void);
 void peers_gather(const struct config *config, const struct ring_reader *scheduler,
 		  struct peers *out);
 /* Makes the table say so, in one change. sealed: whether packets for a node of the cluster can be
- * sealed now. True when it said something else. */
-bool peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node));
+ * sealed now; mtu: what is known of a peer's path, or 0. True when it said something else. */
+bool peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node),
+		   uint32_t (*mtu)(uint64_t id));
+/* The id in that table. */
+uint64_t peers_id(const char *name);
+/* Probes go as this node's own packets do: of these ways, sealed. */
+bool peers_probed_sealed(uint32_t ways);
 /* Their names, for their own addresses in their prefixes, and the prefixes. */
 void peers_add_names(const struct config_overlay *overlay, struct names *names);
 /* The prefix that the scheduler wants this node to have. False: as it is. */

@@ -181,6 +181,13 @@ prober_set_peers(struct prober *p, const struct prober_peer *peers, size_t count
 	return 0;
 }
 
+static void
+tell(const struct prober *p, const struct peer *peer, bool another)
+{
+	p->calls.found(p->calls.arg, peer->as.id, probe_mtu(&peer->probe), peer->probe.rtt_ns,
+		       another);
+}
+
 void
 prober_set_max(struct prober *p, uint32_t max, uint64_t now_ns)
 {
@@ -192,8 +199,7 @@ prober_set_max(struct prober *p, uint32_t max, uint64_t now_ns)
 		struct peer *peer = p->by_id[i];
 
 		probe_set_max(&peer->probe, max, now_ns);
-		p->calls.found(p->calls.arg, peer->as.id, probe_mtu(&peer->probe),
-			       peer->probe.rtt_ns);
+		tell(p, peer, true);
 	}
 	p->next_ns = p->count ? now_ns : UINT64_MAX;
 }
@@ -231,8 +237,7 @@ tick_peer(struct prober *p, struct peer *peer, const struct world *w)
 	for (size_t i = 0; i < count; i++)
 		ask(p, peer, &sends[i]);
 	if (mtu != probe_mtu(&peer->probe))
-		p->calls.found(p->calls.arg, peer->as.id, probe_mtu(&peer->probe),
-			       peer->probe.rtt_ns);
+		tell(p, peer, true);
 }
 
 void
@@ -304,11 +309,12 @@ prober_receive(struct prober *p, uint64_t now_ns, const struct addr *from, const
 		answer(p, peer, now_ns, &m);
 		return;
 	}
+	uint32_t mtu = probe_mtu(&peer->probe);
 	if (!probe_answered(&peer->probe, now_ns, m.token, m.size))
 		return;
 	if (probe_deadline(&peer->probe) < p->next_ns)
 		p->next_ns = probe_deadline(&peer->probe);
-	p->calls.found(p->calls.arg, peer->as.id, probe_mtu(&peer->probe), peer->probe.rtt_ns);
+	tell(p, peer, probe_mtu(&peer->probe) != mtu);
 }
 
 uint32_t

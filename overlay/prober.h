@@ -30,8 +30,9 @@ struct prober_calls {
 	/* A datagram to a peer's port: PROBE_BYTES, and zeros up to bytes. */
 	void (*send)(void *arg, const struct addr *to, const uint8_t head[PROBE_BYTES],
 		     size_t bytes);
-	/* What is known of a peer is another thing now. rtt_ns 0: not known. */
-	void (*found)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns);
+	/* What is known of a peer is another thing now: its round trip (0: not known), and, if
+	 * `another`, its MTU. */
+	void (*found)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another);
 };
 
 struct prober_peer {

@@ -43,11 +43,11 @@ send_one(void *arg, const struct addr *to, const uint8_t head[PROBE_BYTES], size
 }
 
 static void
-found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns)
+found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 {
 	struct prober_udp *u = arg;
 
-	u->found(u->arg, id, mtu, rtt_ns);
+	u->found(u->arg, id, mtu, rtt_ns, another);
 }
 
 struct prober_udp *

@@ -12,7 +12,7 @@
 
 struct prober_udp;
 
-typedef void (*prober_udp_fn)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns);
+typedef void (*prober_udp_fn)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another);
 
 /* fd: IPv4, bound; taken when this succeeds. own: what probes are sent from. NULL with *err. */
 struct prober_udp *prober_udp_new(int fd, const struct addr *own, uint32_t max, prober_udp_fn found,

@@ -22,6 +22,8 @@
 #include "base/world.h"
 #include "overlay/engine/engine.h"
 #include "overlay/keys.h"
+#include "overlay/probing.h"
+#include "overlay/relayed.h"
 #include "overlay/sealed_count.h"
 #include "overlay/sealed_setup.h"
 #include "overlay/wg/primitive.h"
@@ -39,6 +41,8 @@ static struct {
 	uint8_t public_key[KEYS_BYTES], next_public[KEYS_BYTES];
 	int64_t asked_s; /* when a change of the key was asked for last: that was heeded */
 	struct sealed_pairs pairs;
+	struct relayed relayed;
+	uint64_t relay_digest; /* of whom the engine relays between */
 	struct tun queues[LEASH_TUNNEL_QUEUES_MAX];
 	size_t queues_count;
 	uint32_t mtu;
@@ -188,10 +192,75 @@ follow(struct err *err)
 	return 0;
 }
 
+/* ---- nodes that only dial out (docs/decisions/018) ---- */
+
+static bool
+dials_out(void)
+{
+	const struct config *config = configuration();
+
+	return config && config->node.advertise_none;
+}
+
+/* Of each of the mesh's rows. */
+static const struct addr *
+places(void)
+{
+	static struct addr out[PEERS_MAX];
+	const struct peers *p = s.peers;
+	uint64_t now_ns = world_mono_ns();
+
+	memset(out, 0, sizeof(out));
+	for (size_t i = 0; i < p->mesh_count; i++)
+		if (!p->mesh[i].port)
+			(void)relayed_place(&s.relayed, p->self, p->mesh, p->mesh_count,
+					    &p->mesh[i], now_ns, &out[i]);
+	return out;
+}
+
+/* One that only dials out itself has nothing to pass on: they do not come to it. */
+static int
+relay(struct err *err)
+{
+	static uint8_t keys[2 * PEERS_MAX][SETUP_KEY];
+	static const uint64_t seed[2] = {UINT64_C(0x7a6c61796572), 9};
+	size_t count = dials_out() ? 0 : relayed_keys(s.peers->mesh, s.peers->mesh_count, keys);
+	uint64_t digest = map_siphash(seed, keys, count * sizeof(keys[0])) | 1;
+
+	if (digest == s.relay_digest)
+		return 0;
+	if (engine_relay(s.engine, (const uint8_t(*)[SETUP_KEY])keys, count, err) < 0)
+		return -1;
+	s.relay_digest = digest;
+	return 0;
+}
+
+static void
+set_size(const uint8_t key[SETUP_KEY], uint32_t mtu)
+{
+	struct err err = {0};
+
+	if (engine_set_peer_mtu(s.engine, key, mtu, &err) < 0 && err.kind != ERR_NOT_FOUND)
+		log_err(LOG_WARN, "what fits the path to another node is not heeded", &err);
+}
+
+/* Of the key that is used, and of the one that follows it. Not every row is a peer. */
+static void
+set_sizes(void)
+{
+	for (size_t i = 0; i < s.peers->mesh_count; i++) {
+		const struct msg_mesh *row = &s.peers->mesh[i];
+		uint32_t mtu =
+			peers_probed_sealed(row->ways) ? probing_mtu(peers_id(row->name)) : 0;
+
+		set_size(row->key, mtu);
+		set_size(row->next_key, mtu);
+	}
+}
+
 static int
 look(struct err *err)
 {
-	const struct config *config = configuration();
 	struct setup is, want;
 
 	setup_init(&is);
@@ -201,13 +270,18 @@ look(struct err *err)
 					   .rows = s.peers->mesh,
 					   .rows_count = s.peers->mesh_count,
 					   .is = &is,
-					   .dials_out = config && config->node.advertise_none};
+					   .dials_out = dials_out(),
+					   .places = dials_out() ? places() : NULL};
 	if (rc == 0)
 		rc = sealed_setup_make(&in, &s.pairs, &want, err);
 	if (rc == 0)
 		rc = change_engine(&is, &want, err);
 	if (rc == 0)
 		rc = follow(err);
+	if (rc == 0)
+		rc = relay(err);
+	if (rc == 0)
+		set_sizes();
 	setup_fini(&is);
 	setup_fini(&want);
 	return rc;
@@ -244,6 +318,7 @@ end_engine(void)
 {
 	engine_free(s.engine);
 	s.engine = NULL;
+	s.relay_digest = 0;
 	sealed_pairs_forget_places(&s.pairs);
 	sealed_count_reset(&s.count);
 }
@@ -399,9 +474,13 @@ tick(uv_timer_t *timer)
 	if (!s.engine)
 		return;
 	setup_init(&is);
-	if (engine_state(s.engine, &is, &err) == 0)
+	if (engine_state(s.engine, &is, &err) == 0) {
 		sealed_count_take(&s.count, &is, s.engine, s.peers);
+		relayed_note(&s.relayed, &is, s.peers->mesh, s.peers->mesh_count, world_mono_ns());
+	}
 	setup_fini(&is);
+	if (dials_out())
+		sealed_look(); /* a relay may have come or gone */
 	publish();
 }
 
@@ -572,6 +651,7 @@ sealed_start(struct station *st, const struct peers *peers, void (*changed)(void
 	s.peers = peers;
 	s.changed = changed;
 	sealed_pairs_init(&s.pairs);
+	relayed_init(&s.relayed);
 	if (load_keys(err) < 0 || make_public(err) < 0)
 		return -1;
 	sealed_count_init(&s.count, station_metrics(st));
@@ -590,5 +670,6 @@ sealed_end(void)
 	close_sockets();
 	sealed_count_fini(&s.count);
 	sealed_pairs_fini(&s.pairs);
+	relayed_fini(&s.relayed);
 	keys_wipe(&s.keys);
 }

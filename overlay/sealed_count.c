@@ -34,6 +34,8 @@ series_of(struct metric_page *page, enum engine_count which)
 		return metrics_get(page, METRICS_OVERLAY_HANDSHAKES, NULL);
 	if (which == ENGINE_COOKIES)
 		return metrics_get(page, METRICS_OVERLAY_COOKIES, NULL);
+	if (which == ENGINE_RELAYED)
+		return metrics_get(page, METRICS_OVERLAY_RELAYED, NULL);
 	if (direction_of(which)) {
 		metric_label(&labels, "direction", direction_of(which));
 		return metrics_get(page, METRICS_OVERLAY_PACKETS, &labels);

@@ -149,6 +149,8 @@ say_place(const struct sealed_setup_in *in, const struct msg_mesh *row, struct p
 	struct addr at = row->address;
 
 	at.port = (uint16_t)row->port;
+	if (!at.port && in->places)
+		at = in->places[row - in->rows];
 	if (!at.port ||
 	    (addr_equal(&at, &pair->said) && setup_find(in->is, peer->public_key) != NULL))
 		return;
@@ -176,7 +178,7 @@ add_peer(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pa
 		return rc;
 	memcpy(peer->psk, pair->key, sizeof(peer->psk));
 	peer->has_psk = peer->has_keepalive = true;
-	peer->keepalive_s = in->dials_out ? SEALED_SETUP_KEEPALIVE_S : 0;
+	peer->keepalive_s = in->dials_out || !row->port ? SEALED_SETUP_KEEPALIVE_S : 0;
 	say_place(in, row, pair, peer);
 	rc = setup_add_prefix(out, peer, &row->v4, false);
 	return rc == SETUP_OK ? setup_add_prefix(out, peer, &row->v6, false) : rc;

@@ -19,7 +19,7 @@
 
 enum {
 	SEALED_SETUP_NODES_MAX = LEASH_PAIRS_MAX,
-	SEALED_SETUP_KEEPALIVE_S = 25, /* of a node that others cannot send to first */
+	SEALED_SETUP_KEEPALIVE_S = 25, /* where one of the two cannot be sent to first */
 };
 
 /* What is known of each other node beside its row. */
@@ -46,6 +46,9 @@ struct sealed_setup_in {
 	size_t rows_count;
 	const struct setup *is; /* how the device is now */
 	bool dials_out; /* others cannot send to this node first: it keeps their way to it open */
+	/* Of each row: where one that only dials out is sent to, by way of another (zero:
+	 * nowhere). NULL: there are none. */
+	const struct addr *places;
 };
 
 /* out: initialised. Places are said of peers that the device does not have, and of those that were

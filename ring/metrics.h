@@ -102,6 +102,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Bytes of containers' packets to and from another node, by peer and direction.")        \
 	X(141, OVERLAY_LAST_SEEN, "zlayer_overlay_peer_last_seen_timestamp_seconds", GAUGE, ONE,  \
 	  NO_BOUNDS, "When packets last came from another node.")                                 \
+	X(142, OVERLAY_RTT, "zlayer_overlay_peer_rtt_seconds", GAUGE, NANO, NO_BOUNDS,            \
+	  "Round trip to another node and back, smoothed, by peer.")                              \
 	X(143, OVERLAY_PACKETS, "zlayer_overlay_packets_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Packets of containers that were sealed and opened, by direction.")                     \
 	X(144, OVERLAY_DROPS, "zlayer_overlay_drops_total", COUNTER, ONE, NO_BOUNDS,              \
@@ -110,6 +112,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Handshakes of sealed traffic that were completed.")                                    \
 	X(146, OVERLAY_COOKIES, "zlayer_overlay_cookies_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Handshakes of sealed traffic that were put off under load.")                           \
+	X(147, OVERLAY_RELAYED, "zlayer_overlay_relayed_total", COUNTER, ONE, NO_BOUNDS,          \
+	  "Sealed datagrams that were passed on between nodes that only dial out.")               \
 	X(150, DATAPLANE_BYTES, "zlayer_dataplane_bytes_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Bytes seen by the balancer's programs, by interface and verdict.")                     \
 	X(151, DATAPLANE_MAP_ENTRIES, "zlayer_dataplane_map_entries", GAUGE, ONE, NO_BOUNDS,      \

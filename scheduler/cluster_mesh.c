@@ -37,6 +37,7 @@ read_other(struct cluster *c, const struct cluster_node *n)
 	struct ipam_ways ways;
 	struct gossip_entry e;
 	struct addr address;
+	bool placed;
 
 	if (n->row.removed) {
 		ipam_forget(&c->ipam, n->row.node);
@@ -45,9 +46,16 @@ read_other(struct cluster *c, const struct cluster_node *n)
 	bool known = c->gossip &&
 		     gossip_get(c->gossip, n->row.node, TIDINGS_ADDRESSES, TIDINGS_ONE, &e) &&
 		     ipam_take(e.value, e.bytes, &says, &ways);
+	/* One that only dials out has no address that is good for anything: that of its prefix
+	 * stands for it, from which nothing comes but by the tunnel. */
+	if (known && cluster_link_hidden(n)) {
+		address = says.v6.base;
+		placed = true;
+	} else {
+		placed = cluster_address(c, n->row.node, &address);
+	}
 	if ((known && ipam_says(&c->ipam, n->row.node, &says, &ways) < 0) ||
-	    (cluster_address(c, n->row.node, &address) &&
-	     ipam_address(&c->ipam, n->row.node, &address) < 0))
+	    (placed && ipam_address(&c->ipam, n->row.node, &address) < 0))
 		log_event(LOG_WARN, "no memory for the addresses of a node",
 			  log_s("node", n->row.name), LOG_END);
 	was = ipam_peer(&c->ipam, n->row.node);
@@ -67,18 +75,24 @@ say(struct cluster *c)
 		  GOSSIP_OK;
 }
 
-static void
-say_hidden(struct err *err)
+/* One whose WireGuard passes on between this node and n, of which neither can be sent to first
+ * (docs/decisions/018). Which one it is, overlay finds out. */
+static const struct ipam_node *
+find_relay(const struct cluster *c, const struct cluster_node *n)
 {
-	err_set(err, ERR_UNSUPPORTED,
-		"containers of other nodes are not reached from here, nor from there those of this "
-		"one");
-	err_why(err,
-		"`node.advertise` is none: others cannot send to this node, and in this version "
-		"what containers say is passed on by no third one");
-	err_fix(err,
-		"place what others serve on nodes that they reach (zlayer node taint), or give "
-		"`node.advertise` an address");
+	static const uint8_t none[MSG_KEY];
+	struct map_iter it = {0};
+
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *third = it.value;
+		const struct ipam_node *at = ipam_peer(&c->ipam, third->row.node);
+
+		if (third != n && third->row.node != c->keep.node && !third->row.removed &&
+		    third->state == GOSSIP_ALIVE && !cluster_link_hidden(third) && at &&
+		    at->ways.port && memcmp(at->ways.key, none, sizeof(none)) != 0)
+			return at;
+	}
+	return NULL;
 }
 
 /* Bits of enum msg_way: how packets go between containers of that node and of this one, both ways.
@@ -87,10 +101,20 @@ static uint32_t
 between(const struct cluster *c, const struct cluster_node *n)
 {
 	const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+	struct ipam_ways own = c->ways;
+	uint32_t every = UINT32_MAX;
 
-	if (!peer || n->row.removed || c->config->node.advertise_none || cluster_link_hidden(n))
+	if (!peer || n->row.removed)
 		return 0;
-	return ipam_between(&c->ways, &peer->ways);
+	/* Nothing but a handshake finds the way to who is behind a NAT. */
+	if (c->config->node.advertise_none || cluster_link_hidden(n))
+		every = MSG_WAY_SEALED;
+	if (c->config->node.advertise_none && cluster_link_hidden(n)) {
+		const struct ipam_node *relay = find_relay(c, n);
+
+		own.port = relay ? relay->ways.port : 0;
+	}
+	return ipam_between(&own, &peer->ways) & every;
 }
 
 /* One that is alive, has said where its containers are, and is reached by no way. */
@@ -103,7 +127,7 @@ find_unreached(const struct cluster *c)
 		const struct cluster_node *n = it.value;
 
 		if (n->row.node != c->keep.node && n->state == GOSSIP_ALIVE &&
-		    !cluster_link_hidden(n) && ipam_peer(&c->ipam, n->row.node) && !between(c, n))
+		    ipam_peer(&c->ipam, n->row.node) && !between(c, n))
 			return n;
 	}
 	return NULL;
@@ -115,6 +139,13 @@ say_no_way(const struct cluster *c, const struct cluster_node *n, struct err *er
 	if (cluster_seal_why(c, err))
 		return;
 	err_set(err, ERR_UNSUPPORTED, "containers of %s are not reached from here", n->row.name);
+	if (c->config->node.advertise_none && cluster_link_hidden(n) && !find_relay(c, n)) {
+		err_why(err, "`node.advertise` is none on both: neither can send to the other, and "
+			     "there is no third node that passes on");
+		err_fix(err,
+			"have a node in the cluster that both reach, with `listen.overlay` on");
+		return;
+	}
 	err_why(err, "it says no key for sealed traffic, and without encryption both nodes must "
 		     "have cluster: { encrypt: false }");
 	err_fix(err, "look at zlayer status on %s", n->row.name);
@@ -143,10 +174,7 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 
 	err_clear(&c->mesh_err);
 	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL) {
-		if (c->config->node.advertise_none && cluster_roster_count(c) > 1)
-			say_hidden(&c->mesh_err);
-		else
-			set_no_way(c);
+		set_no_way(c);
 		return;
 	}
 	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));

@@ -37,12 +37,13 @@ static struct end {
 } ends[ENDS];
 
 static void
-found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns)
+found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 {
 	struct end *e = arg;
 	struct err err = {0};
 
 	assert_int_equal(id, e->other->number);
+	assert_true(another || e->mtu == mtu || !e->mtu);
 	e->mtu = mtu;
 	e->rtt_ns = rtt_ns;
 	assert_int_equal(engine_set_peer_mtu(e->end->engine, e->other->public_key, mtu, &err), 0);

@@ -21,12 +21,18 @@ sealed(uint32_t node)
 	return node == 1;
 }
 
+static uint32_t
+mtu(uint64_t id)
+{
+	return id == peers_id("b") ? 1376 : 1420;
+}
+
 /* Those of the configuration. */
 static bool
 publish(struct ring_writer *w)
 {
 	peers_gather(&config, NULL, &peers);
-	return peers_publish(w, &peers, sealed);
+	return peers_publish(w, &peers, sealed, mtu);
 }
 
 static void
@@ -59,6 +65,7 @@ note(void *arg, uint64_t key, const void *row)
 	if (p) {
 		assert_int_equal(p->id, key);
 		assert_int_equal(p->ways, MSG_WAY_PLAIN | MSG_WAY_TRUSTED);
+		assert_int_equal(p->mtu, 0); /* of the sealed way, which there is none */
 	}
 }
 
@@ -69,6 +76,42 @@ look(struct ring_reader *r)
 
 	ring_table_sync(r, MSG_TABLE_PEER, sizeof(struct msg_peer), note, &s);
 	return s;
+}
+
+/* What probes found out counts where they were sealed. */
+static void
+test_sizes(void **state)
+{
+	static const uint32_t ways[] = {MSG_WAY_SEALED, MSG_WAY_SEALED | MSG_WAY_PLAIN,
+					MSG_WAY_SEALED | MSG_WAY_PLAIN | MSG_WAY_TRUSTED,
+					MSG_WAY_PLAIN | MSG_WAY_TRUSTED};
+	static const uint32_t sizes[] = {1376, 1376, 0, 0};
+	struct ring_layout layout = {.role = ROLE_OVERLAY,
+				     .generation = 1,
+				     .tables = {peers_layout()},
+				     .tables_count = 1};
+	struct ring_writer *w;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	config.overlay.peers_count = 0;
+	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
+	peers = (struct peers){.overlay = config.overlay, .mesh_count = 1};
+	for (unsigned i = 0; i < 4; i++) {
+		const struct msg_peer *row;
+
+		peers.mesh[0] = (struct msg_mesh){.node = 1, .ways = ways[i]};
+		(void)peers_publish(w, &peers, sealed, mtu);
+		row = ring_table_own(w, MSG_TABLE_PEER, peers_id("b"));
+		assert_non_null(row);
+		assert_int_equal(row->ways, ways[i]);
+		assert_int_equal(row->mtu, sizes[i]);
+	}
+	config.overlay.peers_count = 0;
+	peers = (struct peers){0};
+	(void)peers_publish(w, &peers, sealed, mtu);
+	ring_writer_free(w);
 }
 
 static void
@@ -237,9 +280,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_cluster),
-		cmocka_unit_test(test_most),
+		cmocka_unit_test(test_sizes),   cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_cluster), cmocka_unit_test(test_most),
 		cmocka_unit_test(test_names),
 	};
 

@@ -57,11 +57,12 @@ send_mail(void *arg, const struct addr *to, const uint8_t head[PROBE_BYTES], siz
 }
 
 static void
-note(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns)
+note(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 {
 	unsigned node = (unsigned)(uintptr_t)arg;
 
 	assert_true(id - 100 < NODES && mtu == prober_mtu(nodes[node], id));
+	assert_true(another || !found[node][id - 100] || found[node][id - 100] == mtu);
 	found[node][id - 100] = mtu;
 	rtt[node][id - 100] = rtt_ns;
 }

@@ -85,8 +85,9 @@ test_peers(void **state)
 	assert_int_equal(p->prefixes_count, 2);
 	assert_memory_equal(&p->prefixes[0].at, &rows[0].v4, sizeof(rows[0].v4));
 	assert_memory_equal(&p->prefixes[1].at, &rows[0].v6, sizeof(rows[0].v6));
-	/* It comes by itself. */
+	/* It comes by itself, and its way here is kept open from both ends. */
 	assert_false(setup_find(&s, rows[1].key)->has_endpoint);
+	assert_int_equal(setup_find(&s, rows[1].key)->keepalive_s, SEALED_SETUP_KEEPALIVE_S);
 	setup_fini(&s);
 	make(rows, 3, &none, true, &pairs, &s);
 	assert_int_equal(setup_find(&s, rows[0].key)->keepalive_s, SEALED_SETUP_KEEPALIVE_S);
@@ -124,6 +125,50 @@ test_places(void **state)
 	sealed_pairs_forget_places(&pairs);
 	make(&row, 1, &is, false, &pairs, &s);
 	assert_true(setup_find(&s, row.key)->has_endpoint);
+	setup_fini(&s);
+	setup_fini(&is);
+	sealed_pairs_fini(&pairs);
+}
+
+/* Of two that only dial out each is sent to by way of a third one; which may be another one later.
+ */
+static void
+test_by_way_of_another(void **state)
+{
+	struct msg_mesh rows[] = {mesh(1), mesh(2)};
+	struct addr places[2] = {{.port = 0}};
+	struct sealed_pairs pairs;
+	struct setup none, is, s;
+	struct sealed_setup_in in = {.private_key = own_key,
+				     .rows = rows,
+				     .rows_count = 2,
+				     .is = &none,
+				     .dials_out = true,
+				     .places = places};
+	struct err err = {0};
+
+	(void)state;
+	setup_init(&none);
+	setup_init(&is);
+	setup_init(&s);
+	sealed_pairs_init(&pairs);
+	give(&pairs, 2);
+	rows[1].port = 0;
+	assert_int_equal(sealed_setup_make(&in, &pairs, &is, &err), 0);
+	assert_false(setup_find(&is, rows[1].key)->has_endpoint); /* nobody passes on yet */
+	places[1] = rows[0].address;
+	places[1].port = 9882;
+	in.is = &is;
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_true(addr_equal(&setup_find(&s, rows[1].key)->endpoint, &places[1]));
+	assert_false(setup_find(&s, rows[0].key)->has_endpoint); /* as it was */
+	setup_fini(&s);
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_false(setup_find(&s, rows[1].key)->has_endpoint); /* said once */
+	setup_fini(&s);
+	places[1].port = 9999;
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_int_equal(setup_find(&s, rows[1].key)->endpoint.port, 9999);
 	setup_fini(&s);
 	setup_fini(&is);
 	sealed_pairs_fini(&pairs);
@@ -253,9 +298,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_peers),    cmocka_unit_test(test_places),
-		cmocka_unit_test(test_followed), cmocka_unit_test(test_rows_that_do_not_hold),
-		cmocka_unit_test(test_pairs),    cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_peers),
+		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_by_way_of_another),
+		cmocka_unit_test(test_followed),
+		cmocka_unit_test(test_rows_that_do_not_hold),
+		cmocka_unit_test(test_pairs),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
