@@ -36,6 +36,7 @@
 #include "ring/msg_cluster.h"
 #include "ring/msg_container.h"
 #include "ring/msg_deploy.h"
+#include "ring/msg_flows.h"
 #include "ring/msg_image.h"
 #include "ring/msg_network.h"
 #include "ring/msg_node.h"
@@ -112,7 +113,7 @@ enum msg_record { MSG_RECORD_EVENT = 1, MSG_RECORD_ACCESS, MSG_RECORD_FLOW };
  *   FAR_LOGS WHY       only read
  *   ATTACH             finds its own, and says conflict
  *   DETACH             of what is gone: removed 0
- *   DOCUMENT REVISIONS EVENTS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
+ *   DOCUMENT REVISIONS EVENTS FLOWS PLAN LOGS SIGN FETCH_IMAGE IMAGE_RESOLVE   only read
  *   ATTACH_CHECK ATTACH_READY   only read
  */
 enum {
@@ -190,6 +191,8 @@ enum msg_op {
 	MSG_OP_DETACH,       /* struct msg_attach_key; answer msg_detached */
 	MSG_OP_ATTACH_CHECK, /* struct msg_attach; answer msg_attach_answer, or what is not whole */
 	MSG_OP_ATTACH_READY, /* none; answer none, or why nothing can be attached now */
+	/* api -> scheduler: what data paths have seen */
+	MSG_OP_FLOWS, /* struct msg_flows_op; answer fd: ring/msg_flows.h */
 };
 
 #endif

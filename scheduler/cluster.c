@@ -492,7 +492,8 @@ cluster_asked(uint16_t op)
 {
 	return (op >= MSG_OP_INVITE && op <= MSG_OP_ADMIT) ||
 	       (op >= MSG_OP_BACKUP && op <= MSG_OP_RECOVER) || op == MSG_OP_FAR_LOGS ||
-	       op == MSG_OP_FAR_EXEC || op == MSG_OP_WHY || op == MSG_OP_FAR_EVENTS;
+	       op == MSG_OP_FAR_EXEC || op == MSG_OP_WHY || op == MSG_OP_FAR_EVENTS ||
+	       op == MSG_OP_FLOWS;
 }
 
 void
@@ -530,6 +531,7 @@ cluster_request(struct cluster *c, const struct station_request *q, const void *
 	case MSG_OP_FAR_EXEC:
 	case MSG_OP_WHY:
 	case MSG_OP_FAR_EVENTS:
+	case MSG_OP_FLOWS:
 		cluster_far_request(c, q, body, bytes, fds, count);
 		break;
 	default:
@@ -555,6 +557,7 @@ closed(uv_handle_t *handle)
 	channel_rules_unref(c->rules);
 	cluster_outside_end(c);
 	cluster_keep_fini(&c->keep);
+	flows_fini(&c->flows);
 	mem_free(c);
 }
 

@@ -98,6 +98,9 @@ bool cluster_doubts(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */
 bool cluster_has(const struct cluster *c, uint32_t node);
 
+/* What the data path has told (ring/flow.h) since the last time. */
+void cluster_flows_take(struct cluster *c, struct ring_reader *dataplane);
+
 /* ---- etcd ---- */
 
 /* With what this node calls the cluster's etcd (etcd_rpc.h), PEM. Borrowed until the loop's next

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What one node has alone, for the others: logs and commands of its replicas, why nodes do not take
- * a service, which its conductor knows, its events (cluster_events.c), and room for a run
+ * a service, which its conductor knows, its events (cluster_events.c), what its data path has seen
+ * (cluster_flows.c), and room for a run
  * (cluster_run.c). api asks its own
  * scheduler, which asks the other node's over a channel of its own (far_line.h); that one asks its
  * runtime, as its own api would.
@@ -34,9 +35,9 @@ enum {
 	SERVES_MAX = 192, /* for all other nodes */
 	SERVES_OF_NODE_MAX = 64,
 	RUNTIME_MS = 8000,
-	EVENTS_WAIT_MS = 8000, /* less than FAR_LINE_FIRST_MS */
-	EVENTS_NOW_MS = 4000,  /* for those that there are: a list of all waits for the last node */
-	WAITS_MAX = 64,        /* for events, of all serves */
+	ROWS_WAIT_MS = 8000, /* less than FAR_LINE_FIRST_MS */
+	ROWS_NOW_MS = 4000,  /* for those that there are: a list of all waits for the last node */
+	WAITS_MAX = 64,      /* for events or flows, of all serves */
 	WAITS_OF_NODE_MAX = 16,
 	WHY_ROWS_MAX = 1024,
 	WHY_BYTES_MAX = WHY_ROWS_MAX * sizeof(struct msg_why),
@@ -113,9 +114,9 @@ struct ask {
 	bool answered, busy;
 	uint64_t service; /* of a WHY; else 0 */
 	bool run;         /* of a RUN */
-	bool events;      /* of an EVENTS */
-	bool waits;       /* of one that is answered when there are some */
-	int stream;       /* -1: handed over, or none */
+	enum far_what what;
+	bool waits; /* of one that is answered when there are some */
+	int stream; /* -1: handed over, or none */
 	struct buf call;
 };
 
@@ -194,10 +195,18 @@ take_why(struct ask *a, const void *data, size_t bytes)
 	ask_end(a);
 }
 
-static int
-take_events(struct ask *a, const void *data, size_t bytes, struct err *err)
+/* Rows that are answered with as a file. */
+static bool
+wants_rows(const struct ask *a)
 {
-	defer_close int fd = cluster_events_take(data, bytes, err);
+	return a->what == FAR_EVENTS || a->what == FAR_FLOWS;
+}
+
+static int
+take_file(struct ask *a, const void *data, size_t bytes, struct err *err)
+{
+	defer_close int fd = a->what == FAR_EVENTS ? cluster_events_take(data, bytes, err)
+						   : cluster_flows_take_far(data, bytes, err);
 
 	if (fd < 0)
 		return -1;
@@ -220,13 +229,13 @@ ask_first(void *arg, const struct far_frame *f)
 		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
 	if (!err.kind && a->service) {
 		take_why(a, rest, bytes);
-	} else if (!err.kind && a->events && take_events(a, rest, bytes, &err) == 0) {
+	} else if (!err.kind && wants_rows(a) && take_file(a, rest, bytes, &err) == 0) {
 		; /* it is over */
 	} else if (!err.kind && a->run &&
 		   cluster_run_take(a->c, &a->request, a->node, rest, bytes, &err) == 0) {
 		a->answered = true;
 		ask_end(a);
-	} else if (!err.kind && !a->run && !a->events &&
+	} else if (!err.kind && !a->run && !wants_rows(a) &&
 		   far_line_open(a->line, fd_take(&a->stream), &err) == 0) {
 		if (!a->answered)
 			cluster_answer(a->c, &a->request, NULL, 0, NULL, 0);
@@ -291,8 +300,8 @@ connect_to(struct cluster *c, struct ask *a, struct err *err)
 		return no_way(n, a->node, err);
 	if (far_line_new(station_loop(c->st), false, n->row.name, &ask_calls, a, &a->line, err) < 0)
 		return -1;
-	if (a->events && !a->waits)
-		far_line_patience(a->line, EVENTS_NOW_MS);
+	if (wants_rows(a) && !a->waits)
+		far_line_patience(a->line, ROWS_NOW_MS);
 	if (channel_connect(station_loop(c->st), c->rules, &address, a->node, CHANNEL_CALL,
 			    &far_line_channel_calls, a->line, &channel, err) == 0) {
 		far_line_channel(a->line, channel);
@@ -318,8 +327,8 @@ cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t nod
 	*a = (struct ask){.c = c, .node = node, .request = *q, .stream = stream};
 	a->service = call->what == FAR_WHY ? call->service : 0;
 	a->run = call->what == FAR_RUN;
-	a->events = call->what == FAR_EVENTS;
-	a->waits = call->wait;
+	a->what = call->what;
+	a->waits = call->what == FAR_FLOWS ? call->flows.wait != 0 : call->wait;
 	list_init(&a->link);
 	list_push(&c->asks, &a->link);
 	c->asks_count++;
@@ -373,6 +382,23 @@ ask_why(struct cluster *c, const struct station_request *q, uint64_t service)
 		cluster_far_ask(c, q, node, &call, -1);
 }
 
+static void
+ask_flows(struct cluster *c, const struct station_request *q, const struct msg_flows_op *op)
+{
+	const struct far_call call = {.what = FAR_FLOWS, .flows = *op};
+	struct err err = {0};
+
+	if (op->node && op->node != c->m->node_id) {
+		cluster_far_ask(c, q, op->node, &call, -1);
+		return;
+	}
+	defer_close int fd = cluster_flows_own(c, op, &err);
+	if (fd < 0)
+		cluster_refuse(c, q, &err);
+	else
+		cluster_answer(c, q, NULL, 0, &fd, 1);
+}
+
 void
 cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
 		    size_t bytes, int *fds, size_t count)
@@ -381,6 +407,7 @@ cluster_far_request(struct cluster *c, const struct station_request *q, const vo
 	const struct msg_far_exec *exec = body;
 	const struct msg_why_op *why = body;
 	const struct msg_far_events *events = body;
+	const struct msg_flows_op *flows = body;
 
 	if (q->op == MSG_OP_FAR_LOGS && bytes == sizeof(*logs) && count == 1) {
 		const struct far_call call = {.what = FAR_LOGS, .logs = logs->logs};
@@ -396,6 +423,8 @@ cluster_far_request(struct cluster *c, const struct station_request *q, const vo
 			.events = {.since = events->since, .limit = events->limit}};
 
 		cluster_far_ask(c, q, events->node, &call, -1);
+	} else if (q->op == MSG_OP_FLOWS && bytes == sizeof(*flows) && flows_op_ok(flows)) {
+		ask_flows(c, q, flows);
 	} else if (q->op == MSG_OP_WHY && bytes == sizeof(*why) && why->service) {
 		ask_why(c, q, why->service);
 	} else {
@@ -412,8 +441,10 @@ struct served {
 	uint32_t node;
 	int stream; /* ours, while the runtime is asked */
 	bool asked, busy;
-	uint64_t wait_until_ns; /* for events; 0: it does not */
+	uint64_t wait_until_ns; /* for events or flows; 0: it does not */
+	enum far_what what;
 	struct msg_events_op events;
+	struct msg_flows_op flows;
 };
 
 static void
@@ -545,15 +576,30 @@ serve_run(struct served *s, const struct far_call *call)
 	buf_fini(&out);
 }
 
+/* There is something to be given to who waits. */
+static bool
+has_rows(const struct served *s)
+{
+	return s->what == FAR_FLOWS ? cluster_flows_has(s->c, &s->flows)
+				    : cluster_events_has(s->c, s->events.since);
+}
+
+static int
+give_rows(const struct served *s, struct buf *out, struct err *err)
+{
+	return s->what == FAR_FLOWS ? cluster_flows_give(s->c, &s->flows, out, err)
+				    : cluster_events_give(s->c, &s->events, out, err);
+}
+
 static void
-serve_events(struct served *s)
+serve_rows(struct served *s)
 {
 	struct err err = {0};
 	struct buf out;
 
 	s->wait_until_ns = 0;
 	buf_init(&out, MEM_SCHEDULER, FAR_ANSWER_MAX - 64);
-	if (cluster_events_give(s->c, &s->events, &out, &err) == 0)
+	if (give_rows(s, &out, &err) == 0)
 		served_last(s, NULL, &out);
 	else
 		served_refuse(s, &err);
@@ -568,9 +614,8 @@ cluster_far_tick(struct cluster *c, uint64_t now_ns)
 	list_each (it, next, &c->serves) {
 		struct served *s = container_of(it, struct served, link);
 
-		if (s->wait_until_ns && s->line &&
-		    (now_ns >= s->wait_until_ns || cluster_events_has(c, s->events.since)))
-			serve_events(s);
+		if (s->wait_until_ns && s->line && (now_ns >= s->wait_until_ns || has_rows(s)))
+			serve_rows(s);
 	}
 }
 
@@ -589,7 +634,7 @@ serve_why(struct served *s, uint64_t service)
 	buf_fini(&out);
 }
 
-/* Who follows events must not keep others from logs and commands: beyond that they ask again. */
+/* Who follows them must not keep others from logs and commands: beyond that they ask again. */
 static bool
 may_wait(const struct served *s)
 {
@@ -602,6 +647,20 @@ may_wait(const struct served *s)
 		of_node += other->wait_until_ns != 0 && other->node == s->node;
 	}
 	return all < WAITS_MAX && of_node < WAITS_OF_NODE_MAX;
+}
+
+static void
+serve_or_wait(struct served *s, const struct far_call *call)
+{
+	bool wait = call->what == FAR_FLOWS ? call->flows.wait != 0 : call->wait;
+
+	s->what = call->what;
+	s->events = call->events;
+	s->flows = call->flows;
+	if (wait && !has_rows(s) && may_wait(s))
+		s->wait_until_ns = world_mono_ns() + (uint64_t)ROWS_WAIT_MS * 1000000;
+	else
+		serve_rows(s);
 }
 
 static void
@@ -632,11 +691,8 @@ served_first(void *arg, const struct far_frame *f)
 		serve_run(s, &call);
 		return;
 	case FAR_EVENTS:
-		s->events = call.events;
-		if (call.wait && !cluster_events_has(s->c, call.events.since) && may_wait(s))
-			s->wait_until_ns = world_mono_ns() + (uint64_t)EVENTS_WAIT_MS * 1000000;
-		else
-			serve_events(s);
+	case FAR_FLOWS:
+		serve_or_wait(s, &call);
 		return;
 	default:
 		err_set(&err, ERR_UNSUPPORTED, "%s is of an older version and cannot do this",

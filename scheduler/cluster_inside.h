@@ -13,6 +13,7 @@
 #include "scheduler/cluster_outside.h"
 #include "scheduler/drains.h"
 #include "scheduler/cluster_voters.h"
+#include "scheduler/flows.h"
 #include "scheduler/gossip/gossip.h"
 #include "scheduler/ipam.h"
 #include "scheduler/petition.h"
@@ -167,6 +168,9 @@ struct cluster {
 	struct msg_etcd_order order;
 	struct cluster_order_mark order_mark;
 	uint64_t order_at_ns, turn_at_ns;
+
+	/* cluster_flows.c: of this node's data path */
+	struct flows flows;
 
 	/* cluster_far.c */
 	struct list asks, serves;
@@ -360,7 +364,7 @@ void cluster_order_publish(struct cluster *c);
 
 /* ---- cluster_far.c ---- */
 
-/* FAR_LOGS, FAR_EXEC, WHY, FAR_EVENTS. */
+/* FAR_LOGS, FAR_EXEC, WHY, FAR_EVENTS, FLOWS. */
 void cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,
 			 size_t bytes, int *fds, size_t count);
 void cluster_far_channel(void *arg, struct channel *channel);
@@ -370,7 +374,7 @@ void cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_
 /* It is sent away, or has left. */
 void cluster_far_part(struct cluster *c, uint32_t node);
 void cluster_far_end(struct cluster *c);
-/* Whoever waits for events. */
+/* Whoever waits for events or flows. */
 void cluster_far_tick(struct cluster *c, uint64_t now_ns);
 
 /* ---- cluster_events.c ---- */
@@ -382,6 +386,17 @@ int cluster_events_give(struct cluster *c, const struct msg_events_op *op, struc
 			struct err *err) MUST_CHECK;
 /* What another node sent, as a sealed file of struct msg_event; -1. */
 int cluster_events_take(const void *data, size_t bytes, struct err *err) MUST_CHECK;
+
+/* ---- cluster_flows.c ---- */
+
+/* There are some above op->since; a wish to observe is one from now on. */
+bool cluster_flows_has(struct cluster *c, const struct msg_flows_op *op);
+/* This node's, as they are sent. */
+int cluster_flows_give(struct cluster *c, const struct msg_flows_op *op, struct buf *out,
+		       struct err *err) MUST_CHECK;
+/* This node's, or what another node sent, as a sealed file of struct msg_flow_row; -1. */
+int cluster_flows_own(struct cluster *c, const struct msg_flows_op *op, struct err *err) MUST_CHECK;
+int cluster_flows_take_far(const void *data, size_t bytes, struct err *err) MUST_CHECK;
 
 /* ---- cluster_run.c ---- */
 

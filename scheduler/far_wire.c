@@ -140,6 +140,9 @@ far_wire_put_call(struct buf *out, const struct far_call *c)
 		buf_u32(out, c->events.limit);
 		buf_u8(out, c->wait);
 		break;
+	case FAR_FLOWS:
+		far_wire_put_flows_op(out, &c->flows);
+		break;
 	}
 	end(out, begun);
 }
@@ -226,6 +229,10 @@ far_wire_get_call(const void *data, size_t bytes, struct far_call *out)
 		out->events.since = cursor_u64(&in);
 		out->events.limit = cursor_u32(&in);
 		out->wait = cursor_u8(&in) != 0;
+		break;
+	case FAR_FLOWS:
+		if (!far_wire_get_flows_op(&in, &out->flows))
+			return false;
 		break;
 	default:
 		return true;

@@ -5,7 +5,7 @@
 /*
  * What two nodes say to each other on a channel of kind CHANNEL_CALL, on which one asks the other
  * for something of that one alone: the log of a replica, a command in it, why nodes do not take a
- * service, a run of a job, its events. Frames of
+ * service, a run of a job, its events, what its data path has seen. Frames of
  *
  *   u8 kind, u8 0, u16 0, u32 length of what follows, body
  *
@@ -18,9 +18,11 @@
  *             WHY   u64 service
  *             RUN   u32 uid of who asks, u32 argc, text deployment, text service, blob of the words
  *             EVENTS u64 since, u32 limit, u8 wait
+ *             FLOWS u64 since, u32 limit, u8 wait, u8 observe, u8 verdict, texts deployment,
+ *                   service, peer
  *           A later version adds fields at the end; an older one passes over them.
- *   ANSWER  of who was asked, its first one: an error or none (store_wire_put_err), then for WHY
- *           and EVENTS the rows, for RUN the run. After an error nothing follows.
+ *   ANSWER  of who was asked, its first one: an error or none (store_wire_put_err), then for
+ *           WHY, EVENTS and FLOWS the rows, for RUN the run. After an error nothing follows.
  *   DATA    whole frames of ring/msg.h: to the one that was asked input, sizes and signals, back
  *           output, the exit or lines.
  *   END     nothing more comes from this side.
@@ -39,10 +41,11 @@
 #include "ring/msg_cluster.h"
 #include "ring/msg_container.h"
 #include "ring/msg_deploy.h"
+#include "ring/msg_flows.h"
 #include "ring/words.h"
 
 enum far_kind { FAR_CALL = 1, FAR_ANSWER, FAR_DATA, FAR_END, FAR_ALIVE };
-enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY, FAR_RUN, FAR_EVENTS };
+enum far_what { FAR_LOGS = 1, FAR_EXEC, FAR_WHY, FAR_RUN, FAR_EVENTS, FAR_FLOWS };
 
 enum {
 	FAR_VERSION = 1,
@@ -74,6 +77,7 @@ struct far_call {
 	uint32_t argc;               /* of RUN, may be 0 */
 	struct msg_events_op events; /* of EVENTS */
 	bool wait;                   /* of EVENTS: for some above `since` */
+	struct msg_flows_op flows;   /* of FLOWS */
 };
 
 /* A whole frame. */
@@ -98,6 +102,17 @@ bool far_wire_next_why(struct cursor *in, struct msg_why *out, bool *bad);
 void far_wire_put_event(struct buf *out, const struct msg_event *e);
 /* False: no further one, or not what a node writes: then *bad is set. */
 bool far_wire_next_event(struct cursor *in, struct msg_event *out, bool *bad);
+
+/* Of a FLOWS, in far_wire_flow.c; what is asked is checked (flows_op_ok). */
+void far_wire_put_flows_op(struct buf *out, const struct msg_flows_op *op);
+bool far_wire_get_flows_op(struct cursor *in, struct msg_flows_op *out);
+/* Its rows, one after the other, the mark last: u64 id, i64 time, u8 verdict, u32 reason, u8 way,
+ * u8 place, u32 ifindex, u32 length, u8 protocol, u8 flags of TCP, u32 lost, u64 peer, the two ends
+ * (address of 16 bytes, u16 port, u64 replica, u64 service, u64 deployment, u32 node, texts
+ * deployment, service, node, u32 index), text peer. */
+void far_wire_put_flow(struct buf *out, const struct msg_flow_row *row);
+/* False: no further one, or not what a node writes: then *bad is set. */
+bool far_wire_next_flow(struct cursor *in, struct msg_flow_row *out, bool *bad);
 
 /* Of a RUN: u64 id, u32 number, blob of what its node says of it by gossip (tidings.h). */
 void far_wire_put_run(struct buf *out, const struct msg_run_answer *run, const void *tidings,

@@ -182,8 +182,10 @@ wake(struct station *st, struct ring_reader *r)
 	case ROLE_PROBE:
 		look(s, r, MSG_TABLE_RESULT, sizeof(struct msg_result));
 		break;
-	case ROLE_PROXY:
 	case ROLE_DATAPLANE:
+		cluster_flows_take(s->cluster, r);
+		/* fallthrough */
+	case ROLE_PROXY:
 		look(s, r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
 		look(s, r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
 		look(s, r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));

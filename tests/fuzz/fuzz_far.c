@@ -18,7 +18,7 @@ a_call(const struct far_frame *f)
 
 	if (!far_wire_get_call(f->data, f->bytes, &call))
 		return;
-	if (call.what < FAR_LOGS || (call.what > FAR_WHY && call.what != FAR_EVENTS))
+	if (call.what < FAR_LOGS || call.what > FAR_FLOWS || call.what == FAR_RUN)
 		return;
 	buf_init(&b, MEM_CLI, FAR_HEAD + FAR_CALL_MAX);
 	far_wire_put_call(&b, &call);
@@ -28,6 +28,7 @@ a_call(const struct far_frame *f)
 	assert(memcmp(&again.logs, &call.logs, sizeof(call.logs)) == 0);
 	assert(memcmp(&again.exec, &call.exec, sizeof(call.exec)) == 0);
 	assert(memcmp(&again.events, &call.events, sizeof(call.events)) == 0);
+	assert(memcmp(&again.flows, &call.flows, sizeof(call.flows)) == 0);
 	assert(again.wait == call.wait);
 	assert(again.service == call.service && again.words_bytes == call.words_bytes);
 	buf_fini(&b);
@@ -72,6 +73,25 @@ events(const void *data, size_t bytes)
 }
 
 static void
+flows(const void *data, size_t bytes)
+{
+	struct msg_flow_row row, again;
+	struct cursor in, back;
+	struct buf b;
+	bool bad;
+
+	cursor_init(&in, data, bytes);
+	while (far_wire_next_flow(&in, &row, &bad)) {
+		buf_init(&b, MEM_CLI, 4096);
+		far_wire_put_flow(&b, &row);
+		cursor_init(&back, b.data, b.length);
+		assert(far_wire_next_flow(&back, &again, &bad));
+		assert(memcmp(&row, &again, sizeof(row)) == 0);
+		buf_fini(&b);
+	}
+}
+
+static void
 an_answer(const struct far_frame *f)
 {
 	struct err err;
@@ -83,6 +103,7 @@ an_answer(const struct far_frame *f)
 	assert(err.kind < ERR_KINDS_ && count <= f->bytes);
 	rows(rest, count);
 	events(rest, count);
+	flows(rest, count);
 }
 
 int

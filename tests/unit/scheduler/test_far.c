@@ -53,6 +53,15 @@ test_calls_come_back(void **state)
 		 .words_bytes = sizeof(words)},
 		{.what = FAR_RUN, .target = {.deployment = "shop", .service = "tidy"}, .words = ""},
 		{.what = FAR_EVENTS, .wait = true, .events = {.since = 77, .limit = 1000}},
+		{.what = FAR_FLOWS,
+		 .flows = {.since = 78,
+			   .limit = 999,
+			   .wait = 1,
+			   .observe = 1,
+			   .verdict = MSG_FLOW_DROPPED,
+			   .deployment = "shop",
+			   .service = "web",
+			   .peer = "edge-2"}},
 	};
 	struct far_frame f;
 	struct far_call c;
@@ -75,6 +84,7 @@ test_calls_come_back(void **state)
 		assert_int_equal(c.argc, calls[i].argc);
 		assert_int_equal(c.wait, calls[i].wait);
 		assert_memory_equal(&c.events, &calls[i].events, sizeof(c.events));
+		assert_memory_equal(&c.flows, &calls[i].flows, sizeof(c.flows));
 		assert_memory_equal(&c.target, &calls[i].target, sizeof(c.target));
 		assert_int_equal(c.words_bytes, calls[i].words_bytes);
 		if (c.words_bytes)
@@ -86,6 +96,29 @@ test_calls_come_back(void **state)
 		assert_false(far_wire_get_call(b.data + FAR_HEAD, b.length - FAR_HEAD, &c));
 		b.data[FAR_HEAD] = FAR_VERSION + 1;
 		assert_true(far_wire_get_call(b.data + FAR_HEAD, b.length - FAR_HEAD, &c));
+		buf_fini(&b);
+	}
+}
+
+/* What is asked for is in range, or it is no question. */
+static void
+test_flows_that_nobody_asks_for(void **state)
+{
+	struct far_call good = {.what = FAR_FLOWS, .flows = {.limit = 1}},
+			bad[] = {good, good, good};
+	struct far_frame f;
+	struct far_call c;
+	struct buf b;
+
+	(void)state;
+	bad[0].flows.limit = 0;
+	bad[1].flows.limit = MSG_FLOWS_GIVEN_MAX + 1;
+	bad[2].flows.verdict = MSG_FLOW_DROPPED + 1;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		buf_init(&b, MEM_SCHEDULER, FAR_HEAD + FAR_CALL_MAX);
+		far_wire_put_call(&b, &bad[i]);
+		assert_int_equal(far_wire_next(b.data, b.length, &f), 1);
+		assert_false(far_wire_get_call(f.data, f.bytes, &c));
 		buf_fini(&b);
 	}
 }
@@ -851,6 +884,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_come_back),
+		cmocka_unit_test(test_flows_that_nobody_asks_for),
 		cmocka_unit_test(test_calls_that_are_none),
 		cmocka_unit_test(test_answers_come_back),
 		cmocka_unit_test(test_events_come_back),
