@@ -5,6 +5,7 @@
  */
 #include "api/events.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/cluster.h"
@@ -91,6 +92,52 @@ events_read(const int *fds, size_t count, struct buf *out)
 	return true;
 }
 
+/* ---- the kind ---- */
+
+static int
+ask_events(struct station *st, const struct events_ask *q, station_answer_fn done, void *arg,
+	   struct err *err)
+{
+	const struct msg_events_op own = {.since = q->since, .limit = q->limit};
+	const struct msg_far_events far = {
+		.node = q->node, .wait = q->wait, .since = q->since, .limit = q->limit};
+
+	if (q->node)
+		return station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_FAR_EVENTS, &far, sizeof(far),
+				   NULL, 0, CALL_ASK_MS, done, arg, err);
+	return station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_EVENTS, &own, sizeof(own), NULL, 0,
+			   CALL_ASK_MS, done, arg, err);
+}
+
+static uint64_t
+event_id(const void *row)
+{
+	return ((const struct msg_event *)row)->id;
+}
+
+static int64_t
+event_wall_ns(const void *row)
+{
+	return ((const struct msg_event *)row)->wall_ns;
+}
+
+static void
+event_view(struct json *j, const char *node, const void *row)
+{
+	view_event(j, node, row);
+}
+
+const struct events_kind events_kind = {
+	.message = "event",
+	.row_bytes = sizeof(struct msg_event),
+	.rows_max = EVENTS_MAX,
+	.ask = ask_events,
+	.read = events_read,
+	.id = event_id,
+	.wall_ns = event_wall_ns,
+	.view = event_view,
+};
+
 /* ---- asking all ---- */
 
 struct part {
@@ -103,6 +150,8 @@ struct part {
 
 struct all {
 	struct call *call;
+	const struct events_kind *kind;
+	char filter[EVENTS_FILTER_MAX];
 	uint32_t limit;
 	size_t waits; /* for so many answers */
 	size_t count;
@@ -112,7 +161,9 @@ struct all {
 
 struct shown {
 	const struct part *part;
-	const struct msg_event *event;
+	const void *row;
+	int64_t wall_ns;
+	uint64_t id;
 };
 
 static void
@@ -128,11 +179,11 @@ by_time(const void *a, const void *b)
 {
 	const struct shown *x = a, *y = b;
 
-	if (x->event->wall_ns != y->event->wall_ns)
-		return x->event->wall_ns < y->event->wall_ns ? -1 : 1;
+	if (x->wall_ns != y->wall_ns)
+		return x->wall_ns < y->wall_ns ? -1 : 1;
 	if (x->part != y->part)
 		return x->part < y->part ? -1 : 1;
-	return (x->event->id > y->event->id) - (x->event->id < y->event->id);
+	return (x->id > y->id) - (x->id < y->id);
 }
 
 static void
@@ -147,19 +198,28 @@ put_away(struct json *j, const char *name, const struct err *err)
 	json_end(j);
 }
 
-static size_t
-events_of(const struct part *p)
+static const void *
+row_of(const struct part *p, size_t i)
 {
-	return p->events.length / sizeof(struct msg_event);
+	return p->events.data + i * p->all->kind->row_bytes;
 }
 
-/* Its id; 0: there is none. */
+/* Without the mark. */
+static size_t
+rows_of(const struct part *p)
+{
+	size_t count = p->events.length / p->all->kind->row_bytes;
+
+	return count > 0 && p->all->kind->marks ? count - 1 : count;
+}
+
+/* The id of its newest; 0: there is none. */
 static uint64_t
 newest_of(const struct part *p)
 {
-	const struct msg_event *events = (const void *)p->events.data;
+	size_t count = p->events.length / p->all->kind->row_bytes;
 
-	return events_of(p) ? events[events_of(p) - 1].id : 0;
+	return count ? p->all->kind->id(row_of(p, count - 1)) : 0;
 }
 
 static void
@@ -170,7 +230,7 @@ put_all(struct json *j, const struct all *a, const struct shown *shown, size_t c
 	json_object(j, NULL);
 	json_array(j, "items");
 	for (size_t i = count > a->limit ? count - a->limit : 0; i < count; i++)
-		view_event(j, shown[i].part->name, shown[i].event);
+		a->kind->view(j, shown[i].part->name, shown[i].row);
 	json_end(j);
 	json_array(j, "away");
 	for (size_t i = 1; i < a->count; i++) {
@@ -196,15 +256,16 @@ answer(struct all *a)
 	struct buf b;
 
 	for (size_t i = 0; i < a->count; i++)
-		total += events_of(&a->parts[i]);
+		total += rows_of(&a->parts[i]);
 	shown = mem_array(MEM_API, total + 1, sizeof(*shown));
 	buf_init(&b, MEM_API, ANSWER_MAX);
 	for (size_t i = 0; shown && i < a->count; i++) {
-		for (size_t k = 0; k < events_of(&a->parts[i]); k++)
-			shown[at++] = (struct shown){
-				&a->parts[i],
-				(const struct msg_event *)(const void *)a->parts[i].events.data +
-					k};
+		for (size_t k = 0; k < rows_of(&a->parts[i]); k++) {
+			const void *row = row_of(&a->parts[i], k);
+
+			shown[at++] = (struct shown){&a->parts[i], row, a->kind->wall_ns(row),
+						     a->kind->id(row)};
+		}
 	}
 	if (shown) {
 		qsort(shown, at, sizeof(*shown), by_time);
@@ -241,7 +302,7 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 	a->call->server->event_list_asks -= p->far;
 	if (status != 0)
 		p->err = *err;
-	else if (!events_read(fds, count, &p->events))
+	else if (!a->kind->read(fds, count, &p->events))
 		err_set(&p->err, ERR_CORRUPT, "what %s said is damaged",
 			p->name[0] ? p->name : "the scheduler");
 	if (p->err.kind)
@@ -253,20 +314,13 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 static void
 ask(struct part *p, uint32_t node, uint32_t limit)
 {
-	const struct msg_events_op own = {.limit = limit};
-	const struct msg_far_events far = {.node = node, .limit = limit};
-	struct station *st = p->all->call->server->station;
-	int rc;
+	struct server *s = p->all->call->server;
+	const struct events_ask q = {.node = node, .limit = limit, .filter = p->all->filter};
+	int rc = p->all->kind->ask(s->station, &q, answered, p, &p->err);
 
-	if (node)
-		rc = station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_FAR_EVENTS, &far, sizeof(far), NULL,
-				 0, CALL_ASK_MS, answered, p, &p->err);
-	else
-		rc = station_ask(st, ROLE_SCHEDULER, 0, MSG_OP_EVENTS, &own, sizeof(own), NULL, 0,
-				 CALL_ASK_MS, answered, p, &p->err);
 	p->all->waits += rc == 0;
 	p->far = node != 0 && rc == 0;
-	p->all->call->server->event_list_asks += p->far;
+	s->event_list_asks += p->far;
 }
 
 static void
@@ -276,43 +330,56 @@ add_part(struct all *a, const char *name, uint32_t node, uint32_t limit)
 
 	p->all = a;
 	text_ncopy(p->name, sizeof(p->name), name, strnlen(name, MSG_NAME - 1));
-	buf_init(&p->events, MEM_API, EVENTS_MAX * sizeof(struct msg_event));
+	buf_init(&p->events, MEM_API, a->kind->rows_max * a->kind->row_bytes);
 	ask(p, node, limit);
 }
 
-static void
-ask_all(struct call *call, uint32_t limit)
+void
+events_list_all(struct call *call, const struct events_kind *kind, const struct msg_member *only,
+		const void *filter, size_t filter_bytes, uint32_t limit)
 {
+	struct msg_member one;
 	char own[MSG_NAME];
 	struct rows rows;
 	struct err err = {0};
 
+	if (only)
+		one = *only; /* rows move */
 	events_own_node(call->server, own);
 	events_nodes(call->server, &rows);
+	if (only)
+		rows.count = 0;
 	size_t others = rows.count < EVENTS_NODES_MAX ? rows.count : EVENTS_NODES_MAX;
 	if (call->server->event_list_asks + others > EVENTS_LIST_ASKS_MAX) {
 		rows_fini(&rows);
-		err_set(&err, ERR_LIMIT, "too many lists of all nodes' events are asked for now");
+		err_set(&err, ERR_LIMIT, "too many lists of all nodes are asked for now");
 		err_fix(&err, "try again in a moment; ?node=NAME asks one node");
 		call_problem_status(call, &err, 503);
 		return;
 	}
+	assert(filter_bytes <= EVENTS_FILTER_MAX);
 	uint32_t each = (uint32_t)(EVENTS_TOGETHER / (others + 1));
 	struct all *a =
 		rows.failed ? NULL
 			    : mem_zalloc(MEM_API, sizeof(*a) + (others + 1) * sizeof(a->parts[0]));
 	if (!a) {
 		rows_fini(&rows);
-		err_set(&err, ERR_NO_MEMORY, "no memory for the events of all nodes");
+		err_set(&err, ERR_NO_MEMORY, "no memory for what all nodes say");
 		call_problem(call, &err);
 		return;
 	}
 	a->call = call;
+	a->kind = kind;
 	a->limit = limit;
+	if (filter)
+		memcpy(a->filter, filter, filter_bytes);
 	a->left_out = rows.count - others;
 	call_ref(call);
 	a->waits = 1; /* until all are asked */
-	add_part(a, own, 0, limit);
+	if (only && !one.self)
+		add_part(a, one.name, one.node, limit);
+	else
+		add_part(a, own, 0, limit);
 	for (size_t i = 0; i < others; i++) {
 		const struct msg_member *m = rows.items[i];
 
@@ -403,5 +470,5 @@ events_list(struct call *call)
 	if (m || since != UINT64_MAX || !own[0]) /* ids are of one node */
 		ask_one(call, m, since == UINT64_MAX ? 0 : since, (uint32_t)limit);
 	else
-		ask_all(call, (uint32_t)limit);
+		events_list_all(call, &events_kind, NULL, NULL, 0, (uint32_t)limit);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Events of other nodes as they come. Each is asked for those above the last id that came from it,
- * and answers when there are some, or after a while without: so nothing is lost, however long it
- * was away. Nobody is asked while the client does not read. Of a node that was not heard yet those
- * count that are later than the stream.
+ * Events of other nodes as they come, or flows of all. Each is asked for those above the last id
+ * that came from it, and answers when there are some, or after a while without: so nothing is lost,
+ * however long it was away. Nobody is asked while the client does not read. Of a node that was not
+ * heard yet those count that are later than the stream.
  *
  * So many may be asked at a time by all streams, and each stream has its share of that. With more
  * nodes than its share it asks them in turn, and then none of them waits with its answer.
@@ -13,6 +13,7 @@
  */
 #include "api/events.h"
 
+#include <assert.h>
 #include <string.h>
 #include "api/view.h"
 #include "base/text.h"
@@ -31,7 +32,10 @@ enum {
 
 struct events_live {
 	struct call *call;
+	const struct events_kind *kind;
+	char filter[EVENTS_FILTER_MAX];
 	uint32_t only; /* 0: all */
+	bool own;      /* this node, too */
 	int64_t after_wall_ns;
 	bool resumed; /* the client has said since when */
 	bool told_many;
@@ -44,7 +48,7 @@ struct node {
 	struct list link;
 	struct events_live *live; /* NULL: the stream is gone */
 	struct server *server;
-	uint32_t node;
+	uint32_t node; /* 0: this one */
 	char name[MSG_NAME];
 	bool asking, heard, away;
 	uint64_t last;
@@ -52,16 +56,21 @@ struct node {
 };
 
 struct events_live *
-events_live_new(struct call *call, uint32_t only, int64_t after_wall_ns)
+events_live_new(struct call *call, const struct events_live_options *o)
 {
 	struct events_live *l = mem_zalloc(MEM_API, sizeof(*l));
 
 	if (!l)
 		return NULL;
+	assert(o->filter_bytes <= sizeof(l->filter));
 	l->call = call;
-	l->only = only;
-	l->after_wall_ns = after_wall_ns ? after_wall_ns : world_wall_ns();
-	l->resumed = after_wall_ns != 0;
+	l->kind = o->kind;
+	if (o->filter)
+		memcpy(l->filter, o->filter, o->filter_bytes);
+	l->only = o->only ? o->only->node : 0;
+	l->own = o->kind->own && (!o->only || o->only->self);
+	l->after_wall_ns = o->after_wall_ns ? o->after_wall_ns : world_wall_ns();
+	l->resumed = o->after_wall_ns != 0;
 	list_init(&l->nodes);
 	call->server->event_streams++;
 	return l;
@@ -110,19 +119,20 @@ send_message(struct events_live *l, const char *name, struct buf *data)
 }
 
 static void
-send_event(const struct node *n, const struct msg_event *e)
+send_row(const struct node *n, const void *row)
 {
 	struct buf b;
 	struct json j;
 
 	buf_init(&b, MEM_API, MESSAGE_MAX);
 	json_init(&j, &b);
-	view_event(&j, n->name, e);
-	send_message(n->live, "event", &b);
+	n->live->kind->view(&j, n->name, row);
+	send_message(n->live, n->live->kind->message, &b);
 }
 
+/* Between two ids, or so many. */
 static void
-send_lost(const struct node *n, uint64_t from, uint64_t to)
+send_lost(const struct node *n, uint64_t from, uint64_t to, uint64_t count)
 {
 	struct buf b;
 	struct json j;
@@ -131,8 +141,12 @@ send_lost(const struct node *n, uint64_t from, uint64_t to)
 	json_init(&j, &b);
 	json_object(&j, NULL);
 	json_text(&j, "node", n->name);
-	json_u64(&j, "from", from);
-	json_u64(&j, "to", to);
+	if (count) {
+		json_u64(&j, "count", count);
+	} else {
+		json_u64(&j, "from", from);
+		json_u64(&j, "to", to);
+	}
 	json_end(&j);
 	send_message(n->live, "lost", &b);
 }
@@ -162,9 +176,9 @@ static void
 look_for_gap(struct node *n, const struct msg_event *first)
 {
 	if (!n->heard && first->id > 1 && first->wall_ns > n->live->after_wall_ns)
-		send_lost(n, 0, first->id - 1);
+		send_lost(n, 0, first->id - 1, 0);
 	else if (n->heard && n->last > 0 && first->id > n->last + 1)
-		send_lost(n, n->last + 1, first->id - 1);
+		send_lost(n, n->last + 1, first->id - 1, 0);
 }
 
 /* The client may leave over any of them, and the stream with it. True: there was something new. */
@@ -187,10 +201,28 @@ take(struct node *n, const struct buf *events)
 			look_for_gap(n, &e[i]);
 		n->last = e[i].id;
 		if (n->live && (n->heard || e[i].wall_ns > n->live->after_wall_ns))
-			send_event(n, &e[i]);
+			send_row(n, &e[i]);
 	}
 	n->heard = true;
 	return n->last != before;
+}
+
+/* Likewise, where a mark says how far the answer goes. */
+static bool
+take_marked(struct node *n, const struct buf *rows)
+{
+	const struct events_kind *kind = n->live->kind;
+	size_t count = rows->length / kind->row_bytes;
+	const uint8_t *mark = rows->data + (count - 1) * kind->row_bytes;
+	bool more = n->heard && kind->id(mark) != n->last;
+
+	if (n->heard && kind->lost(mark))
+		send_lost(n, 0, 0, kind->lost(mark));
+	for (size_t i = 0; i + 1 < count && n->live && n->heard; i++)
+		send_row(n, rows->data + i * kind->row_bytes);
+	n->last = kind->id(mark);
+	n->heard = true;
+	return more;
 }
 
 static void
@@ -209,10 +241,11 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 			mem_free(n);
 		return;
 	}
-	buf_init(&events, MEM_API, EVENTS_MAX * sizeof(struct msg_event));
+	const struct events_kind *kind = n->live->kind;
+	buf_init(&events, MEM_API, kind->rows_max * kind->row_bytes);
 	if (status != 0)
 		bad = *err;
-	else if (!events_read(fds, count, &events))
+	else if (!kind->read(fds, count, &events))
 		err_set(&bad, ERR_CORRUPT, "what %s said is damaged", n->name);
 	struct call *call = n->live->call;
 	uint64_t wait_ms = AGAIN_MS;
@@ -223,7 +256,10 @@ answered(void *arg, int status, const struct err *err, const void *body, size_t 
 		n->away = true;
 	} else {
 		n->away = false;
-		wait_ms = take(n, &events) ? SOON_MS : IDLE_MS;
+		bool first =
+			kind->marks && !n->heard; /* only how far it is: no wait before the rest */
+		bool news = kind->marks ? take_marked(n, &events) : take(n, &events);
+		wait_ms = first ? 0 : news ? SOON_MS : IDLE_MS;
 	}
 	buf_fini(&events);
 	n->due_ms = uv_now(station_loop(n->server->station)) + wait_ms;
@@ -254,15 +290,18 @@ share_of(const struct events_live *l)
 static void
 ask(struct node *n)
 {
-	bool more = n->heard || n->away || n->live->resumed;
-	const struct msg_far_events op = {.node = n->node,
-					  .since = n->last,
-					  .limit = more ? EVENTS_MAX : FIRST_MAX,
-					  .wait = n->heard && n->live->count <= share_of(n->live)};
+	const struct events_live *l = n->live;
+	bool more = n->heard || n->away || l->resumed;
+	const struct events_ask q = {
+		.node = n->node,
+		.since = l->kind->marks && !n->heard ? EVENTS_NONE : n->last,
+		.limit = more ? EVENTS_MAX : FIRST_MAX,
+		.wait = n->heard && l->count <= share_of(l),
+		.filter = l->filter,
+	};
 	struct err err = {0};
 
-	if (station_ask(n->server->station, ROLE_SCHEDULER, 0, MSG_OP_FAR_EVENTS, &op, sizeof(op),
-			NULL, 0, CALL_ASK_MS, answered, n, &err) < 0) {
+	if (l->kind->ask(n->server->station, &q, answered, n, &err) < 0) {
 		n->due_ms = uv_now(station_loop(n->server->station)) + AGAIN_MS;
 		return;
 	}
@@ -286,7 +325,7 @@ find(struct events_live *l, uint32_t id)
 }
 
 static void
-add(struct events_live *l, const struct msg_member *m)
+add(struct events_live *l, uint32_t id, const char *name)
 {
 	struct node *n = mem_zalloc(MEM_API, sizeof(*n));
 
@@ -294,8 +333,8 @@ add(struct events_live *l, const struct msg_member *m)
 		return; /* the next look tries again */
 	n->live = l;
 	n->server = l->call->server;
-	n->node = m->node;
-	text_ncopy(n->name, sizeof(n->name), m->name, strnlen(m->name, MSG_NAME - 1));
+	n->node = id;
+	text_ncopy(n->name, sizeof(n->name), name, strnlen(name, MSG_NAME - 1));
 	list_push(&l->nodes, &n->link);
 	l->count++;
 }
@@ -317,22 +356,27 @@ look(struct events_live *l)
 {
 	struct server *s = l->call->server;
 	struct list *it, *next;
+	char own[MSG_NAME];
 	struct rows rows;
 
 	if (!rows_whole(s, ROLE_SCHEDULER))
 		return;
+	events_own_node(s, own);
+	if (l->own && !find(l, 0))
+		add(l, 0, own);
 	list_each (it, next, &l->nodes) {
 		struct node *n = container_of(it, struct node, link);
 
-		if (!rows_get(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, n->node))
+		if (n->node && !rows_get(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, n->node))
 			node_drop(n);
 	}
 	events_nodes(s, &rows);
-	for (size_t i = 0; i < rows.count && l->count < EVENTS_NODES_MAX; i++) {
+	size_t most = l->own ? EVENTS_NODES_MAX + 1 : EVENTS_NODES_MAX;
+	for (size_t i = 0; i < rows.count && l->count < most; i++) {
 		const struct msg_member *m = rows.items[i];
 
 		if ((!l->only || m->node == l->only) && !find(l, m->node))
-			add(l, m);
+			add(l, m->node, m->name);
 	}
 	if (!l->only && rows.count > EVENTS_NODES_MAX && !l->told_many)
 		say_too_many(l, rows.count - EVENTS_NODES_MAX);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "api/events.h"
+#include "api/flows.h"
 #include "api/route.h"
 #include "api/rows.h"
 #include "api/view.h"
@@ -558,10 +559,23 @@ feed_operation_stream(struct call *call)
 
 /* False: it was answered. */
 static bool
+open_live(struct feed *f, const struct events_live_options *options)
+{
+	struct err err = {0};
+
+	f->live = events_live_new(f->call, options);
+	if (f->live)
+		return true;
+	err_set(&err, ERR_NO_MEMORY, "no memory for an event stream");
+	call_problem(f->call, &err);
+	return false;
+}
+
+/* Likewise. */
+static bool
 take_others(struct call *call, struct feed *f)
 {
 	const struct msg_member *only;
-	struct err err = {0};
 	int64_t after = 0;
 
 	if (!call_query_time(call, "after", &after) || !events_query_node(call, &only))
@@ -569,12 +583,8 @@ take_others(struct call *call, struct feed *f)
 	f->others = only && !only->self;
 	if (only && only->self)
 		return true;
-	f->live = events_live_new(call, only ? only->node : 0, after);
-	if (f->live)
-		return true;
-	err_set(&err, ERR_NO_MEMORY, "no memory for an event stream");
-	call_problem(call, &err);
-	return false;
+	return open_live(f, &(struct events_live_options){
+				    .kind = &events_kind, .only = only, .after_wall_ns = after});
 }
 
 void
@@ -583,6 +593,28 @@ feed_events_stream(struct call *call)
 	struct feed *f = feed_open(call);
 
 	if (!f || !take_since(call, f) || !take_others(call, f))
+		return;
+	call_stream(call, "text/event-stream");
+	pump(f);
+}
+
+void
+feed_flows_stream(struct call *call)
+{
+	const struct msg_member *only;
+	struct msg_flows_op filter;
+
+	if (!flows_query(call, &filter) || !events_query_node(call, &only))
+		return;
+	filter.observe = filter.verdict != MSG_FLOW_DROPPED;
+	struct feed *f = feed_open(call);
+	if (!f)
+		return;
+	f->others = true;
+	if (!open_live(f, &(struct events_live_options){.kind = &flows_kind,
+							.only = only,
+							.filter = &filter,
+							.filter_bytes = sizeof(filter)}))
 		return;
 	call_stream(call, "text/event-stream");
 	pump(f);

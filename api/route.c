@@ -93,6 +93,8 @@ const struct route route_table[] = {
 	{HTTP_GET, "/v1/events", "listEvents", ROUTE_NO_BODY, events_list, SCHEDULER},
 	{HTTP_GET, "/v1/events/stream", "streamEvents", ROUTE_NO_BODY, feed_events_stream,
 	 SCHEDULER},
+	{HTTP_GET, "/v1/flows", "listFlows", ROUTE_NO_BODY, flows_list, SCHEDULER},
+	{HTTP_GET, "/v1/flows/stream", "streamFlows", ROUTE_NO_BODY, feed_flows_stream, SCHEDULER},
 	{HTTP_GET, "/v1/images", "listImages", ROUTE_NO_BODY, images_list, RUNTIME},
 	{HTTP_POST, "/v1/images", "importImage", ROUTE_STREAM, images_post, RUNTIME},
 	{HTTP_POST, "/v1/images/pull", "pullImage", ROUTE_NO_BODY, images_pull, RUNTIME},

@@ -73,11 +73,14 @@ void logs_target(struct call *call);
 void exec_open(struct call *call);
 /* events.c */
 void events_list(struct call *call);
+/* flows.c */
+void flows_list(struct call *call);
 /* feed.c */
 void feed_operations(struct call *call);
 void feed_operation(struct call *call);
 void feed_operation_stream(struct call *call);
 void feed_events_stream(struct call *call);
+void feed_flows_stream(struct call *call);
 /* images.c */
 void images_list(struct call *call);
 void images_post(struct call *call);

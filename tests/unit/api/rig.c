@@ -31,6 +31,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "ring/flow.h"
 
 enum { REPLICA = 77, OPERATION = 5, OPERATION_LONG };
 
@@ -225,6 +226,57 @@ answer_far_events(struct station *st, const struct station_request *r,
 	fd_close(&fd);
 }
 
+/* Of either node the flows first, and one more that comes later. What was asked for comes back in
+ * them: the service as the source, the peer, and `observed` as the destination's node. */
+static void
+make_flow(const struct msg_flows_op *op, uint64_t id, struct msg_flow_row *out)
+{
+	*out = (struct msg_flow_row){.id = id};
+	out->flow.wall_ns = (int64_t)(1000000000 + id % 40);
+	out->flow.verdict = op->verdict ? op->verdict : MSG_FLOW_DROPPED;
+	out->flow.reason = out->flow.verdict == MSG_FLOW_DROPPED ? FLOW_ISOLATED : FLOW_PASSED;
+	out->flow.way = MSG_FLOW_SEALED;
+	out->flow.place = MSG_FLOW_VETH;
+	out->flow.protocol = 6;
+	out->flow.length = 60;
+	(void)addr_parse("10.200.1.5:40000", &out->flow.source.addr);
+	(void)addr_parse("[fd00::7]:5432", &out->flow.destination.addr);
+	out->flow.source.deployment = out->flow.destination.deployment = 1;
+	out->flow.source.service = 2;
+	out->flow.destination.service = 3;
+	out->source.index = 1;
+	text_copy(out->source.deployment, MSG_NAME, op->deployment[0] ? op->deployment : "shop");
+	text_copy(out->source.service, MSG_NAME, op->service[0] ? op->service : "web");
+	text_copy(out->destination.node, MSG_NAME, op->observe ? "observed" : "");
+	text_copy(out->peer, MSG_NAME, op->peer);
+}
+
+static void
+answer_flows(struct station *st, const struct station_request *r, const struct msg_flows_op *op)
+{
+	const uint64_t first = op->node ? 41 : 2;
+	struct msg_flow_row rows[3];
+	struct err err = {0};
+	size_t n = 0;
+
+	if ((op->node && op->node != 20) || (op->node && atomic_load(&rig_control->away))) {
+		err_set(&err, ERR_UNREACHABLE, "edge-2 is not reachable");
+		station_answer_err(st, r, &err);
+		return;
+	}
+	uint64_t newest = op->since == first || op->since == first + 1 ? first + 1 : first;
+	for (uint64_t id = op->since ? first + 1 : first; id <= newest; id++)
+		if (op->since == UINT64_MAX || id > op->since)
+			make_flow(op, id, &rows[n++]);
+	if (op->since == UINT64_MAX)
+		n = 0;
+	rows[n] = (struct msg_flow_row){.id = newest};
+	rows[n++].flow.lost = op->since == first ? 9 : 0;
+	int fd = fd_memfd_sealed("flows", rows, n * sizeof(rows[0]));
+	station_answer(st, r, NULL, 0, &fd, 1);
+	fd_close(&fd);
+}
+
 /* A node that remembers what it was told before as its zone: "label gpu, ". */
 static void
 answer_member(struct station *st, const struct station_request *r, const struct msg_node_op *op)
@@ -297,6 +349,9 @@ scheduler_request(struct station *st, const struct station_request *r, const voi
 		return;
 	case MSG_OP_FAR_EVENTS:
 		answer_far_events(st, r, body);
+		return;
+	case MSG_OP_FLOWS:
+		answer_flows(st, r, body);
 		return;
 	case MSG_OP_APPLY:
 		if (apply->has_expect && apply->expect_revision != 1) {

@@ -309,6 +309,70 @@ test_events_of_all_nodes(void **state)
 	atomic_store(&rig_control->away, false);
 }
 
+/* Likewise; this node is one of those that are asked, also for what comes. */
+static void
+test_flows_of_all_nodes(void **state)
+{
+	static const char *const order[] = {"{\"items\":[{\"id\":41,\"node\":\"edge-2\"",
+					    "{\"id\":2,\"node\":\"edge-1\"", "\"away\":[]"};
+	static const char *const whole[] = {
+		"\"verdict\":\"dropped\",\"reason\":\"isolated\",\"text\":\"",
+		"\"rule\":\"network.overlays.global.enabled\",\"protocol\":\"tcp\"",
+		"\"source\":{\"address\":\"10.200.1.5\",\"port\":40000,\"deployment\":\"shop\","
+		"\"service\":\"web\",\"index\":1}",
+		"\"destination\":{\"address\":\"fd00::7\",\"port\":5432}",
+		"\"way\":\"sealed\",\"seen\":\"veth\",\"bytes\":60,\"peer\":null}"};
+	static const char stream[] = "GET /v1/flows/stream HTTP/1.1\r\nhost: x\r\n\r\n";
+	static const char dropped[] =
+		"GET /v1/flows/stream?verdict=dropped&service=blog/db&node=edge-2&peer=edge-1 "
+		"HTTP/1.1\r\nhost: x\r\n\r\n";
+	static const char *const far[] = {"event: lost\ndata: {\"node\":\"edge-2\",\"count\":9}",
+					  "event: flow\ndata: {\"id\":42,\"node\":\"edge-2\"",
+					  "\"deployment\":\"blog\",\"service\":\"db\"",
+					  "\"peer\":\"edge-1\"}"};
+	static const char away[] = "event: away\ndata: {\"node\":\"edge-2\",\"reason\":{";
+
+	(void)state;
+	rig_wait_ready();
+	assert_int_equal(rig_ask("GET", "/v1/flows", "", NULL), 200);
+	assert_true(in_order(order, sizeof(order) / sizeof(order[0])));
+	assert_true(in_order(whole, sizeof(whole) / sizeof(whole[0])));
+	assert_false(rig_has("observed"));
+	assert_int_equal(rig_ask("GET", "/v1/flows?limit=1", "", NULL), 200);
+	assert_true(rig_has("\"id\":2,") && !rig_has("\"id\":41,"));
+	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-2&verdict=forwarded", "", NULL), 200);
+	assert_true(rig_has("\"id\":41,") && !rig_has("edge-1") &&
+		    rig_has("\"verdict\":\"forwarded\",\"protocol\""));
+	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-1&service=db&peer=edge-7", "", NULL),
+			 200);
+	assert_true(rig_has("\"service\":\"db\"") && rig_has("\"peer\":\"edge-7\"") &&
+		    !rig_has("edge-2"));
+	static const char *const wrong[] = {"verdict=maybe", "service=a/b/c", "service=/b",
+					    "peer=-",        "limit=0",       "limit=1001"};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char target[64];
+
+		snprintf(target, sizeof(target), "/v1/flows?%s", wrong[i]);
+		assert_int_equal(rig_ask("GET", target, "", NULL), 400);
+	}
+	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-3", "", NULL), 404);
+	/* As they come: not what was before. */
+	assert_int_equal(rig_talk(stream, strlen(stream), "\"id\":3,"), 200);
+	assert_true(rig_has("\"id\":3,\"node\":\"edge-1\"") && rig_has("observed"));
+	assert_false(rig_has("\"id\":2,") || rig_has("\"id\":41,"));
+	/* Who wants drops alone makes nobody tell more. */
+	assert_int_equal(rig_talk(dropped, strlen(dropped), "\"id\":42,"), 200);
+	assert_true(in_order(far, sizeof(far) / sizeof(far[0])));
+	assert_false(rig_has("observed") || rig_has("\"node\":\"edge-1\""));
+	atomic_store(&rig_control->away, true);
+	assert_int_equal(rig_ask("GET", "/v1/flows", "", NULL), 200);
+	assert_true(rig_has("\"away\":[{\"node\":\"edge-2\"") && rig_has("\"id\":2,"));
+	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-2", "", NULL), 503);
+	assert_int_equal(rig_talk(stream, strlen(stream), away), 200);
+	assert_true(rig_has(away));
+	atomic_store(&rig_control->away, false);
+}
+
 /* Without memory an answer is whole, an error, or cut; never a list that lacks something. */
 static void
 test_memory_runs_out(void **state)
@@ -511,6 +575,7 @@ main(void)
 		cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_a_stream_of_what_is_forgotten),
 		cmocka_unit_test(test_events_of_all_nodes),
+		cmocka_unit_test(test_flows_of_all_nodes),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_cluster),
 		cmocka_unit_test(test_memory_runs_out),
