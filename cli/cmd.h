@@ -31,6 +31,7 @@ int cmd_cron_enable(struct cli *cli);
 int cmd_cron_disable(struct cli *cli);
 int cmd_explain(struct cli *cli);
 int cmd_events(struct cli *cli);
+int cmd_observe(struct cli *cli);
 int cmd_image_ls(struct cli *cli);
 int cmd_image_import(struct cli *cli);
 int cmd_image_rm(struct cli *cli);

@@ -8,18 +8,18 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "base/text.h"
 #include "base/world.h"
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/render.h"
+#include "cli/stream.h"
 #include "cli/when.h"
 #include "ring/events.h"
 #include "wire/json_read.h"
 #include "wire/sse.h"
 
-enum { TARGET_BYTES = 256, TIME_BYTES = 40, NODE_BYTES = 64, PLACES_MAX = 1024 };
+enum { TIME_BYTES = 40, NODE_BYTES = 64, PLACES_MAX = 1024 };
 
 /* How far the events of a node have been seen. */
 struct place {
@@ -32,7 +32,8 @@ struct events {
 	int64_t since_wall_ns;
 	char node[80];             /* of the query: "&node=NAME"; "" all */
 	char last[SSE_NAME_BYTES]; /* id of this node's newest event; "" not known */
-	int64_t after_wall_ns;     /* what came later is asked for again when a stream breaks */
+	int64_t began_wall_ns;
+	int64_t after_wall_ns; /* what came later is asked for again when a stream breaks */
 	struct place *places;
 	size_t places_count, places_room;
 };
@@ -117,26 +118,6 @@ show(const struct events *e, const json_t *event, const char *text, size_t bytes
 }
 
 static void
-show_away(const json_t *away)
-{
-	const json_t *reason = json_read_get(away, "reason");
-	const char *why = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
-	const char *node = json_read_text(away, "node");
-	struct buf out;
-
-	buf_init(&out, MEM_CLI, 4096);
-	render_put_safe(&out, node[0] ? node : "the cluster");
-	buf_puts(&out, node[0] ? " is left out: " : " is not here as a whole: ");
-	render_put_safe(&out, json_read_text(reason, "what"));
-	if (why[0]) {
-		buf_puts(&out, ": ");
-		render_put_safe(&out, why);
-	}
-	fprintf(stderr, "zlayer: %s\n", buf_cstr(&out));
-	buf_fini(&out);
-}
-
-static void
 show_lost(struct events *e, const json_t *lost)
 {
 	const struct place *p = place_of(e, json_read_text(lost, "node"));
@@ -164,92 +145,42 @@ show_lost(struct events *e, const json_t *lost)
 /* ---- a stream ---- */
 
 static void
-take_message(struct events *e, struct sse *sse)
+take_message(void *arg, const char *name, const json_t *message, const char *text, size_t bytes)
 {
-	struct err ignored = {0};
-	const char *text = buf_cstr(&sse->data);
-	json_t *message = json_read_parse(text, sse->data.length, &ignored);
+	struct events *e = arg;
 
-	if (message && strcmp(sse->event, "away") == 0)
-		show_away(message);
-	else if (message && strcmp(sse->event, "lost") == 0)
+	if (strcmp(name, "away") == 0)
+		stream_show_away(message);
+	else if (strcmp(name, "lost") == 0)
 		show_lost(e, message);
-	else if (message && is_wanted(e, message))
-		show(e, message, text, sse->data.length);
-	json_read_free(message);
+	else if (is_wanted(e, message))
+		show(e, message, text, bytes);
 }
 
-/* To its end: 0 when the node ended it, -1 with err. */
-static int
-read_stream(struct events *e, struct client *c, struct sse *sse, struct err *err)
-{
-	char data[8192];
-
-	for (;;) {
-		long n = client_read(c, data, sizeof(data), err);
-		size_t at = 0, used;
-
-		if (n <= 0)
-			return (int)n;
-		while (at < (size_t)n) {
-			enum sse_result r = sse_feed(sse, data + at, (size_t)n - at, &used);
-
-			at += used;
-			if (r == SSE_TOO_LONG)
-				return err_set(err, ERR_LIMIT, "an event is too long");
-			if (r == SSE_EVENT)
-				take_message(e, sse);
-		}
-		if (cli_flush(err) < 0)
-			return -1;
-	}
-}
-
+/* The first time it begins now. */
 static void
-target_of_stream(const struct events *e, char out[TARGET_BYTES])
+put_target(void *arg, char out[STREAM_TARGET_BYTES])
 {
+	struct events *e = arg;
 	char time[TIME_BYTES] = "";
 
 	if (e->after_wall_ns)
 		text_time(e->after_wall_ns, 9, time, sizeof(time));
-	text_format(out, TARGET_BYTES, "/v1/events/stream?%s%s%s", time[0] ? "after=" : "", time,
-		    e->node);
+	else
+		e->after_wall_ns = e->began_wall_ns;
+	text_format(out, STREAM_TARGET_BYTES, "/v1/events/stream?%s%s%s", time[0] ? "after=" : "",
+		    time, e->node);
 }
 
 static int
 follow(struct events *e)
 {
-	const struct timespec turn = {.tv_nsec = 250000000};
-	const int64_t began = world_wall_ns();
-	char target[TARGET_BYTES];
-	struct err err = {0};
-	int misses = 0;
+	struct stream stream = {
+		.cli = e->cli, .arg = e, .target = put_target, .message = take_message};
 
-	for (;;) {
-		struct client c;
-		struct sse sse;
-		struct client_request request = {.method = "GET",
-						 .target = target,
-						 .last_event_id = e->last[0] ? e->last : NULL};
-
-		target_of_stream(e, target);
-		if (!e->after_wall_ns)
-			e->after_wall_ns = began;
-		err_clear(&err);
-		sse_init(&sse, MEM_CLI, 1 << 20);
-		int rc = client_open(&c, e->cli, &request, &err);
-		if (rc == 0) {
-			misses = 0;
-			rc = read_stream(e, &c, &sse, &err);
-		}
-		if (sse.id[0])
-			text_copy(e->last, sizeof(e->last), sse.id);
-		client_close(&c);
-		sse_fini(&sse);
-		if (rc < 0 && (err.kind != ERR_UNREACHABLE || ++misses > 40))
-			return cli_fail(e->cli, &err);
-		nanosleep(&turn, NULL);
-	}
+	text_copy(stream.last, sizeof(stream.last), e->last);
+	e->began_wall_ns = world_wall_ns();
+	return stream_follow(&stream);
 }
 
 /* ---- what was ---- */
@@ -269,7 +200,7 @@ static int
 show_past(struct events *e)
 {
 	bool whole = cli_machine(e->cli) && !is_filtered(e);
-	char target[TARGET_BYTES];
+	char target[STREAM_TARGET_BYTES];
 	struct err err = {0};
 	struct buf answer;
 	int status = 0;
@@ -290,7 +221,7 @@ show_past(struct events *e)
 			show_one(e, json_read_at(items, i));
 	}
 	for (size_t i = 0; !whole && i < json_read_count(away); i++)
-		show_away(json_read_at(away, i));
+		stream_show_away(json_read_at(away, i));
 	text_format(e->last, sizeof(e->last), "%lld", (long long)json_read_int(root, "newest"));
 	json_read_free(root);
 	buf_fini(&answer);

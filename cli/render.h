@@ -27,6 +27,8 @@ void render_nodes(const json_t *nodes, const struct render *r, struct buf *out);
 void render_node(const json_t *node, const struct render *r, struct buf *out);
 void render_cluster(const json_t *cluster, const struct render *r, struct buf *out);
 void render_event(const json_t *event, const struct render *r, struct buf *out);
+/* One of GET /v1/flows, in a line. */
+void render_flow(const json_t *flow, const struct render *r, struct buf *out);
 
 /* ---- for screens that are made of several parts ---- */
 
