@@ -67,13 +67,14 @@ take_endpoints(const struct msg_service *row, struct names_service *out)
 void
 names_add_service(struct names *n, const struct msg_service *row)
 {
-	struct names_service s = {.id = row->id};
+	struct names_service s = {.id = row->id, .deployment_id = row->deployment};
 
 	if (!MSG_OK(row->deployment_name) || !MSG_OK(row->name) ||
 	    !text_is_label(row->deployment_name) || !text_is_label(row->name))
 		return;
 	text_copy(s.deployment, sizeof(s.deployment), row->deployment_name);
 	text_copy(s.name, sizeof(s.name), row->name);
+	s.overlays = row->overlays & MSG_IDENTITY_SAID ? row->overlays : (uint32_t)IDENTITY_USUAL;
 	take_endpoints(row, &s);
 	push(n, &n->services, &s, sizeof(s));
 }

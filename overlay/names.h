@@ -39,6 +39,7 @@ struct names_replica {
 	bool running;             /* its container is not known to have ended */
 	struct addr addr4, addr6; /* zero: none */
 	uint16_t ports[MSG_ENDPOINTS_MAX];
+	uint32_t overlays; /* of its identity, with MSG_IDENTITY_SAID; 0: those of the service */
 };
 void names_add_replica(struct names *n, const struct names_replica *replica);
 /* A node and its own address in the overlay, this one first: of two with one name the first counts.
@@ -68,6 +69,7 @@ enum names_answer {
 };
 
 /* Answers a question in w, in which the question already stands. asker: the source of the query;
+ * a container learns only names and replicas that it may reach (ring/identity.h), anybody else all;
  * turn: any number, another one for each query, rotates the records. *rcode_out is set with
  * NAMES_ANSWERED; w->cut means that not all records fit. */
 enum names_answer names_answer(const struct names *n, const struct addr *asker, unsigned turn,

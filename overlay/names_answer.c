@@ -14,8 +14,10 @@
  *
  * Who asks is known by the source address. "service" is the network of a service's own replicas,
  * "global" that of all services of the deployment; a container has one address for both, so that
- * the two names of a service have the same answer. Only ready replicas are answered with, by the
- * address that was found ready: IPv4. Those of this node stand first, both parts take turns.
+ * the two names of a service have the same answer. A name is there only if that network of the
+ * service is on, and the asker may reach it by any way; an asker that is no container finds all.
+ * Only ready replicas that the asker may reach are answered with, by the address that was found
+ * ready: IPv4. Those of this node stand first, both parts take turns.
  *
  * A name that exists without an answer of the type gets none and the zone's SOA (RFC 2308), and so
  * does one above others (RFC 8020); one that does not exist NXDOMAIN and the SOA. The zones
@@ -62,10 +64,44 @@ struct labels {
 
 struct reply {
 	const struct names *n;
+	const struct names_entry *asker; /* NULL: no container */
 	const struct dns_question *question;
 	struct dns_write *w;
 	unsigned turn;
 };
+
+/* ---- who may know of whom ---- */
+
+static struct identity
+identity_of(const struct names *n, const struct names_entry *e)
+{
+	const struct names_service *s = names_service_at(n, e->service);
+	uint32_t own = e->replica.overlays;
+
+	return (struct identity){s->deployment_id, s->id,
+				 own & MSG_IDENTITY_SAID ? own : s->overlays};
+}
+
+static bool
+reaches_service(const struct names *n, const struct names_entry *asker,
+		const struct names_service *s)
+{
+	const struct identity there = {s->deployment_id, s->id, s->overlays};
+
+	if (!asker)
+		return true;
+	const struct identity here = identity_of(n, asker);
+	return identity_reaches(&here, &there);
+}
+
+static bool
+reaches(const struct names *n, const struct names_entry *asker, const struct names_entry *e)
+{
+	if (!asker || asker == e)
+		return true;
+	const struct identity here = identity_of(n, asker), there = identity_of(n, e);
+	return identity_reaches(&here, &there);
+}
 
 /* ---- which name ---- */
 
@@ -213,7 +249,8 @@ find_guest(const struct names *n, const struct labels *l, size_t count, struct t
 
 /* [...] service deployment zlayer internal */
 static void
-find_absolute(const struct names *n, const struct labels *l, struct target *t)
+find_absolute(const struct names *n, const struct names_entry *asker, const struct labels *l,
+	      struct target *t)
 {
 	size_t count = l->count - 2;
 	const char *deployment = count > 0 ? label(l, count - 1) : "";
@@ -230,6 +267,8 @@ find_absolute(const struct names *n, const struct labels *l, struct target *t)
 		t->kind = has_deployment(n, deployment) ? EMPTY : NOWHERE;
 	} else {
 		t->service = find_service(n, deployment, label(l, count - 2));
+		if (t->service && !reaches_service(n, asker, t->service))
+			t->service = NULL;
 		t->kind = t->service ? of_service(n, l, count - 2, t) : NOWHERE;
 		if (t->kind == ENDPOINT)
 			text_format(t->suffix, sizeof(t->suffix), "%s.%s.zlayer.internal",
@@ -239,10 +278,13 @@ find_absolute(const struct names *n, const struct labels *l, struct target *t)
 
 /* [...] service "global" */
 static void
-find_relative(const struct names *n, const struct labels *l, const char *deployment,
+find_relative(const struct names *n, const struct names_entry *asker, const struct labels *l,
 	      struct target *t)
 {
+	const char *deployment = names_service_at(n, asker->service)->deployment;
 	size_t count = l->count - 1;
+	uint32_t network = strcmp(label(l, count), "global") == 0 ? MSG_IDENTITY_GLOBAL_ON
+								  : MSG_IDENTITY_SERVICE_ON;
 
 	t->zone_labels = 1;
 	if (count == 0) {
@@ -250,6 +292,9 @@ find_relative(const struct names *n, const struct labels *l, const char *deploym
 		return;
 	}
 	t->service = find_service(n, deployment, label(l, count - 1));
+	if (t->service &&
+	    (!(t->service->overlays & network) || !reaches_service(n, asker, t->service)))
+		t->service = NULL;
 	t->kind = t->service ? of_service(n, l, count - 1, t) : NOWHERE;
 	if (t->kind == ENDPOINT)
 		text_format(t->suffix, sizeof(t->suffix), "%s.%s", t->service->name,
@@ -301,7 +346,8 @@ arpa6(const struct labels *l, struct addr_prefix *out)
 
 /* Whose address it is, when it is in one of the nodes' prefixes or a node's. */
 static bool
-find_pointer(const struct names *n, const struct labels *l, struct target *t)
+find_pointer(const struct names *n, const struct names_entry *asker, const struct labels *l,
+	     struct target *t)
 {
 	struct addr_prefix at = {0};
 	bool v4 = ends_with(l, "in-addr", "arpa");
@@ -316,6 +362,8 @@ find_pointer(const struct names *n, const struct labels *l, struct target *t)
 	bool full = got == whole && l->count == whole;
 	t->pointer = full ? names_entry_of(n, &at.base) : NULL;
 	t->node = full && !t->pointer ? names_host_of(n, &at.base) : NULL;
+	if (t->pointer && !reaches(n, asker, t->pointer))
+		t->pointer = NULL;
 	if (ours && at.bits >= ours->bits)
 		t->zone_labels = 2 + (v4 ? (ours->bits - 96u) / 8 : ours->bits / 4u);
 	else if (t->node)
@@ -368,10 +416,10 @@ put_ready(struct reply *r, enum dns_section section, const struct dns_name *owne
 }
 
 static bool
-is_up(const struct names_entry *e, const struct target *t)
+is_up(const struct reply *r, const struct names_entry *e, const struct target *t)
 {
 	return e->replica.ready && e->replica.running &&
-	       (t->kind != REPLICA || e->replica.index == t->index);
+	       (t->kind != REPLICA || e->replica.index == t->index) && reaches(r->n, r->asker, e);
 }
 
 static void
@@ -404,7 +452,7 @@ put_targets(struct reply *r, const struct target *t)
 		const struct names_entry *e = names_entry_at(r->n, t->service->first + i);
 
 		text_format(text, sizeof(text), "%u.%s", e->replica.index, t->suffix);
-		if (is_up(e, t) && e->replica.ports[t->endpoint] && dns_name_parse(text, &owner))
+		if (is_up(r, e, t) && e->replica.ports[t->endpoint] && dns_name_parse(text, &owner))
 			put_ready(r, DNS_ADDITIONAL, &owner, &e->replica, DNS_TYPE_ANY);
 	}
 	r->w->cut = cut;
@@ -418,7 +466,7 @@ put_part(struct reply *r, const struct target *t, uint32_t first, uint32_t count
 		const struct names_entry *e =
 			names_entry_at(r->n, first + (r->turn % count + i) % count);
 
-		if (is_up(e, t))
+		if (is_up(r, e, t))
 			put_replica(r, e, t);
 	}
 }
@@ -523,20 +571,19 @@ enum names_answer
 names_answer(const struct names *n, const struct addr *asker, unsigned turn,
 	     const struct dns_question *question, struct dns_write *w, enum dns_rcode *rcode_out)
 {
-	struct reply r = {.n = n, .question = question, .w = w, .turn = turn};
+	const struct names_entry *e = names_entry_of(n, asker);
+	struct reply r = {.n = n, .asker = e, .question = question, .w = w, .turn = turn};
 	struct target t = {.kind = NOWHERE};
 	struct labels l = {0};
 
 	take_labels(&question->name, &l);
 	if (ends_with(&l, NULL, "service") || ends_with(&l, NULL, "global")) {
-		const struct names_entry *e = names_entry_of(n, asker);
-
 		if (!e)
 			return NAMES_REFUSED;
-		find_relative(n, &l, names_service_at(n, e->service)->deployment, &t);
+		find_relative(n, e, &l, &t);
 	} else if (ends_with(&l, "zlayer", "internal")) {
-		find_absolute(n, &l, &t);
-	} else if (!find_pointer(n, &l, &t)) {
+		find_absolute(n, e, &l, &t);
+	} else if (!find_pointer(n, e, &l, &t)) {
 		return NAMES_FOREIGN;
 	}
 	*rcode_out = put_target(&r, &t);

@@ -6,9 +6,12 @@
  * arrays are sorted, see names.c. Indexes, not pointers: they were made while arrays grew. */
 
 #include "overlay/names.h"
+#include "ring/identity.h"
 
 struct names_service {
 	uint64_t id;
+	uint64_t deployment_id;
+	uint32_t overlays; /* bits of enum msg_identity_flag */
 	char deployment[MSG_NAME];
 	char name[MSG_NAME];
 	uint32_t endpoints_count;

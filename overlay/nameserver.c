@@ -307,6 +307,8 @@ add_replica(void *arg, uint64_t key, const void *bytes)
 		r.addr4 = identity->addr4;
 		r.addr6 = identity->addr6;
 	}
+	if (identity)
+		r.overlays = identity->flags | MSG_IDENTITY_SAID;
 	if (backend) {
 		r.ready = backend->state != MSG_BACKEND_DRAINING;
 		memcpy(r.ports, backend->ports, sizeof(r.ports));

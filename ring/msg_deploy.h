@@ -105,7 +105,7 @@ struct msg_service { /* key: id from the store */
 	int64_t scale_changed_wall_ns;
 	char scale_why[MSG_TEXT]; /* of that */
 	uint32_t unique;          /* never two live replicas of a number: each has a lease */
-	uint32_t pad3_;
+	uint32_t overlays; /* bits of enum msg_identity_flag, with MSG_IDENTITY_SAID; 0: not said */
 };
 
 enum msg_figures_flags {

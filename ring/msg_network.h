@@ -178,6 +178,7 @@ enum msg_identity_flag {
 	MSG_IDENTITY_GLOBAL_ON = 1 << 3,
 	MSG_IDENTITY_GLOBAL_SEALED = 1 << 4,
 	MSG_IDENTITY_GLOBAL_ISOLATED = 1 << 5,
+	MSG_IDENTITY_SAID = 1 << 6, /* in rows that may also say nothing of it */
 };
 
 /* Present when all that the cluster runs has been heard: an address that is in no row is nobody's

@@ -31,8 +31,8 @@ struct pass {
 	size_t count, left_out;
 };
 
-static uint32_t
-flags_of(const struct doc_overlays *o)
+uint32_t
+publish_identity_flags(const struct doc_overlays *o)
 {
 	return (o->service.enabled ? MSG_IDENTITY_SERVICE_ON : 0u) |
 	       (o->service.encrypted ? MSG_IDENTITY_SERVICE_SEALED : 0u) |
@@ -78,7 +78,7 @@ make_row(struct model *m, struct replica *p, struct msg_identity *out)
 	spec = model_spec(m, p);
 	if (!spec && !before)
 		return false;
-	out->flags = spec ? flags_of(&spec->network.overlays) : before->flags;
+	out->flags = spec ? publish_identity_flags(&spec->network.overlays) : before->flags;
 	return true;
 }
 

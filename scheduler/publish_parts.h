@@ -27,6 +27,8 @@ void publish_figures(struct model *m);
 void publish_identity(struct model *m);
 /* How many containers of others this node has, as far as it knows. */
 size_t publish_identity_guests(const struct model *m);
+/* Bits of enum msg_identity_flag. */
+uint32_t publish_identity_flags(const struct doc_overlays *o);
 /* publish_work.c: pin, claim, probe. */
 void publish_work(struct model *m);
 /* publish_traffic.c: backend, stream, route; nothing while settled is not true (publish.h). */

@@ -2,6 +2,7 @@
 /* A book with two deployments: every form of name, who may ask, what is cut, and memory that runs
  * out. */
 #include "overlay/names.h"
+#include "ring/identity.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -458,6 +459,110 @@ test_many(void **state)
 	names_free(n);
 }
 
+/* ---- networks that are off, or closed ---- */
+
+static void
+service_of(struct names *n, uint64_t id, uint64_t deployment, const char *name, uint32_t overlays)
+{
+	struct msg_service row = {.id = id, .deployment = deployment, .overlays = overlays};
+
+	text_copy(row.deployment_name, sizeof(row.deployment_name),
+		  deployment == 1 ? "shop" : "blog");
+	text_copy(row.name, sizeof(row.name), name);
+	names_add_service(n, &row);
+}
+
+static struct names *
+book_of_networks(void)
+{
+	const uint32_t said = MSG_IDENTITY_SAID, usual = (uint32_t)IDENTITY_USUAL | said;
+	const uint32_t on = MSG_IDENTITY_SERVICE_ON | said;
+	struct names_replica without = {.id = 17,
+					.service = 1,
+					.index = 2,
+					.ready = true,
+					.running = true,
+					.addr4 = ip("10.200.9.17"),
+					.overlays = said};
+	struct names *n = names_new();
+	struct addr_prefix v4;
+
+	assert_non_null(n);
+	assert_true(addr_parse_prefix("10.200.9.0/24", &v4));
+	names_add_prefix(n, &v4);
+	service_of(n, 1, 1, "web", 0); /* not said: as usual */
+	service_of(n, 2, 1, "db", usual & ~(uint32_t)MSG_IDENTITY_SERVICE_ON);
+	service_of(n, 3, 1, "cache", on | MSG_IDENTITY_SERVICE_ISOLATED);
+	service_of(n, 4, 1, "open", on);
+	service_of(n, 5, 2, "web", usual);
+	service_of(n, 6, 2, "shut", usual | MSG_IDENTITY_GLOBAL_ISOLATED);
+	for (uint32_t i = 1; i <= 6; i++)
+		replica(n, 10 + i, i, 1, true, 0x90a + i);
+	names_add_replica(n, &without);
+	assert_true(names_finish(n));
+	return n;
+}
+
+/* A name is there for who may reach it by a network that is on. */
+static void
+test_networks(void **state)
+{
+	static const struct {
+		unsigned asker;          /* 10.200.9.N */
+		const char *name, *want; /* "": there is no such name */
+	} cases[] = {
+		{11, "web.service", "9.11 "}, /* the second replica has neither network */
+		{11, "2.web.service", NULL},
+		{11, "web.global", "9.11 "},
+		{17, "web.service", ""},
+		{11, "db.service", ""},
+		{11, "db.global", "9.12 "},
+		{12, "db.service", ""},
+		{12, "db.global", "9.12 "},
+		{11, "cache.service", ""},
+		{11, "cache.global", ""},
+		{11, "1.cache.service", ""},
+		{11, "cache.shop.zlayer.internal", ""},
+		{13, "cache.service", "9.13 "},
+		{13, "cache.global", ""},
+		{13, "web.global", ""},
+		{13, "web.service", ""},
+		{13, "web.shop.zlayer.internal", ""},
+		{11, "open.service", "9.14 "},
+		{11, "open.global", ""},
+		{13, "open.service", "9.14 "},
+		{15, "web.shop.zlayer.internal", "9.11 "},
+		{15, "db.shop.zlayer.internal", "9.12 "},
+		{15, "open.shop.zlayer.internal", ""},
+		{15, "shut.global", "9.16 "},
+		{16, "web.blog.zlayer.internal", "9.15 "},
+		{16, "web.shop.zlayer.internal", ""},
+		{11, "shut.blog.zlayer.internal", ""},
+		{200, "cache.shop.zlayer.internal", "9.13 "}, /* no container */
+	};
+	struct names *n = book_of_networks();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char asker[32];
+
+		text_format(asker, sizeof(asker), "10.200.9.%u", cases[i].asker);
+		struct seen s = ask(n, asker, cases[i].name, DNS_TYPE_A);
+		const char *want = cases[i].want ? cases[i].want : "";
+		bool there = !cases[i].want || want[0];
+		if (strcmp(s.text, want) != 0 || s.rcode != (there ? DNS_NOERROR : DNS_NXDOMAIN))
+			fail_msg("%s asks %s: \"%s\", code %d", asker, cases[i].name, s.text,
+				 s.rcode);
+	}
+	assert_int_equal(ask(n, "10.200.9.11", "13.9.200.10.in-addr.arpa", DNS_TYPE_PTR).rcode,
+			 DNS_NXDOMAIN);
+	assert_int_equal(ask(n, "10.200.9.13", "13.9.200.10.in-addr.arpa", DNS_TYPE_PTR).answers,
+			 1);
+	assert_int_equal(ask(n, "10.200.9.11", "14.9.200.10.in-addr.arpa", DNS_TYPE_PTR).answers,
+			 1);
+	names_free(n);
+}
+
 static void
 test_rows_that_lie(void **state)
 {
@@ -560,6 +665,7 @@ main(void)
 		cmocka_unit_test(test_reverse_zones),
 		cmocka_unit_test(test_prefixes_that_cannot),
 		cmocka_unit_test(test_local_first),
+		cmocka_unit_test(test_networks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RING_IDENTITY_H
+#define RING_IDENTITY_H
+
+/* Who may send to whom (docs/decisions/016-sealed-and-plain.md), as far as overlays say it. The
+ * data path judges packets by the same rules (dataplane/bpf/tc_judge.h). Pure functions. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "ring/msg_network.h"
+
+enum {
+	/* What a document says that says nothing. */
+	IDENTITY_USUAL = MSG_IDENTITY_SERVICE_ON | MSG_IDENTITY_SERVICE_SEALED |
+			 MSG_IDENTITY_SERVICE_ISOLATED | MSG_IDENTITY_GLOBAL_ON |
+			 MSG_IDENTITY_GLOBAL_SEALED,
+};
+
+struct identity {
+	uint64_t deployment;
+	uint64_t service;
+	uint32_t flags; /* bits of enum msg_identity_flag */
+};
+
+/* The same both ways: a packet does not say who began. */
+bool identity_reaches(const struct identity *a, const struct identity *b);
+
+#endif
