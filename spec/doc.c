@@ -143,6 +143,7 @@ parse(struct doc *doc, struct yaml_node *root, struct diag_list *diags)
 		return;
 	doc_graph_check(&ctx, doc);
 	doc_edge_check(&ctx, doc);
+	doc_network_check(&ctx, doc);
 }
 
 /* What is stored is the dump, and it is read again: it must fit as well. The cap is so far above

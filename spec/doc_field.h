@@ -142,6 +142,8 @@ bool doc_env_split(struct field_ctx *ctx, const struct yaml_node *n, const char 
 /* What concerns several sections, after all of them were read. Called in this order. */
 void doc_graph_check(struct field_ctx *ctx, struct doc *doc); /* depends; sets start_order */
 void doc_edge_check(struct field_ctx *ctx, struct doc *doc);  /* endpoints, ports, routes */
+/* Names that overlays take away. */
+void doc_network_check(struct field_ctx *ctx, const struct doc *doc);
 /* Update order where the document does not say. */
 enum doc_order doc_placement_order(const struct doc_service *s, enum doc_order otherwise);
 

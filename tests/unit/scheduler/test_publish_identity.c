@@ -166,7 +166,7 @@ test_between_two_attempts(void **state)
 	node_end(&w);
 }
 
-/* ---- other nodes' ---- */
+/* ---- the networks of a document ---- */
 
 static struct tidings_replica
 told(const char *addr4, const char *addr6)
@@ -179,6 +179,59 @@ told(const char *addr4, const char *addr6)
 	assert_true(!addr6 || addr_parse_ip(addr6, &t.addr6));
 	return t;
 }
+
+static void
+test_switches(void **state)
+{
+	static const struct {
+		const char *overlays;
+		uint32_t flags;
+	} cases[] = {
+		{"{overlays: {service: {enabled: false}}}", USUAL & ~MSG_IDENTITY_SERVICE_ON},
+		{"{overlays: {service: {encrypted: false}}}", USUAL & ~MSG_IDENTITY_SERVICE_SEALED},
+		{"{overlays: {service: {isolated: false}}}",
+		 USUAL & ~MSG_IDENTITY_SERVICE_ISOLATED},
+		{"{overlays: {global: {enabled: false}}}", USUAL & ~MSG_IDENTITY_GLOBAL_ON},
+		{"{overlays: {global: {encrypted: false}}}", USUAL & ~MSG_IDENTITY_GLOBAL_SEALED},
+		{"{overlays: {global: {isolated: true}}}", USUAL | MSG_IDENTITY_GLOBAL_ISOLATED},
+		{"", USUAL},
+	};
+	struct tidings_replica t;
+
+	(void)state;
+	begin();
+	node_pass(&w, 10);
+	uint64_t id = own()->row.id;
+	t = told("10.200.7.2", NULL);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		/* At once, for all replicas, and none is made again. */
+		deploy("web:1", cases[i].overlays);
+		reconcile_run(&w.m, w.now_ns, node_wall(&w));
+		assert_int_equal(identity(id)->flags, cases[i].flags);
+		assert_true(remote_take(&w.m, 7, "edge-7", far_id, &t));
+		publish_identity(&w.m);
+		assert_int_equal(identity(far_id)->flags, cases[i].flags);
+		remote_drop(&w.m, 7, far_id);
+		node_pass(&w, 10);
+		assert_int_equal(node_deployment(&w, "shop")->revision, i + 2);
+		const struct msg_service *s =
+			ring_table_own(w.m.writer, MSG_TABLE_SERVICE, own()->service->row.id);
+		assert_int_equal(s->overlays, cases[i].flags | MSG_IDENTITY_SAID);
+	}
+	assert_true(own()->row.id == id);
+	assert_int_equal(w.started, 1);
+	/* What is yet to be replaced keeps what it was made with. */
+	w.behaviour[node_deployment(&w, "shop")->revision + 1] = NODE_SLOW;
+	deploy("web:2", "{overlays: {global: {isolated: true}}}");
+	node_pass(&w, 2);
+	uint64_t next = own()->row.id;
+	assert_true(next != id);
+	assert_int_equal(identity(id)->flags, USUAL);
+	assert_int_equal(identity(next)->flags, USUAL | MSG_IDENTITY_GLOBAL_ISOLATED);
+	node_end(&w);
+}
+
+/* ---- other nodes' ---- */
 
 static void
 test_of_other_nodes(void **state)
@@ -412,6 +465,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_row_before_the_container),
 		cmocka_unit_test(test_between_two_attempts),
+		cmocka_unit_test(test_switches),
 		cmocka_unit_test(test_of_other_nodes),
 		cmocka_unit_test(test_a_node_speaks_for_its_own),
 		cmocka_unit_test(test_guests),

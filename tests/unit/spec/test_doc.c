@@ -186,6 +186,12 @@ test_everything(void **state)
 	assert_true(web->cap_drop == DOC_CAPS_ALL);
 	assert_int_equal(web->storage[3].mode, 0700);
 	assert_int_equal(web->stop_signal, 2);
+	/* What one overlay says changes nothing else of it, and nothing of the other. */
+	assert_false(web->network.overlays.service.encrypted);
+	assert_true(web->network.overlays.service.enabled &&
+		    web->network.overlays.service.isolated);
+	assert_true(web->network.overlays.global.enabled && web->network.overlays.global.encrypted);
+	assert_false(web->network.overlays.global.isolated);
 	assert_string_equal(web->command.workdir, "/srv");
 	assert_true(web->command.has_entrypoint && web->command.entrypoint.count == 0);
 	assert_int_equal(web->resources.ulimits[0].hard, UINT64_MAX);
