@@ -10,7 +10,6 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "dataplane/bpf/tc_veth.h"
 #include "dataplane/lb_private.h"
 
 struct named_map {
@@ -74,18 +73,6 @@ adopt_map(struct lb *lb, const struct named_map *m, uint32_t max_flows, struct e
 	int rc = libbpf.bpf_map__reuse_fd(m->map, fd);
 	lb->adopted |= m->map == lb->skel->maps.chain;
 	return rc < 0 ? lb_fail(err, rc, "cannot take over a pinned map of the balancer") : 0;
-}
-
-/* One of the programs on containers' devices, which have been loaded before. */
-static int
-share_map(struct lb *lb, const char *name, struct bpf_map *map, struct err *err)
-{
-	char path[LB_PIN_BYTES];
-
-	text_format(path, sizeof(path), "%s/" TC_VETH_PIN "%s", lb->folder, name);
-	defer_close int fd = libbpf.bpf_obj_get(path);
-	int rc = fd < 0 ? fd : libbpf.bpf_map__reuse_fd(map, fd);
-	return rc < 0 ? lb_fail(err, rc, "cannot take over what drops are told by") : 0;
 }
 
 static int
@@ -192,9 +179,6 @@ load(struct lb *lb, uint32_t max_flows, struct err *err)
 	for (size_t i = 0; i < MAPS; i++)
 		if (adopt_map(lb, &maps[i], max_flows, err) < 0)
 			return -1;
-	if (share_map(lb, "events", lb->skel->maps.events, err) < 0 ||
-	    share_map(lb, "allowances", lb->skel->maps.allowances, err) < 0)
-		return -1;
 	int rc = be_alike(lb);
 	if (rc == 0)
 		rc = edge__load(lb->skel);

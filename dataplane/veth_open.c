@@ -16,6 +16,8 @@
 #include "base/text.h"
 #include "dataplane/veth_private.h"
 
+#define PIN "tc2-"
+
 _Static_assert(TC_VETH_ABI == 2, "the pins are named by it");
 
 enum { MAPS = 18 };
@@ -45,7 +47,7 @@ veth_fail(struct err *err, int rc, const char *what)
 static void
 map_path(const struct veth *v, const char *name, char *out, size_t cap)
 {
-	text_format(out, cap, "%s/" TC_VETH_PIN "%s", v->folder, name);
+	text_format(out, cap, "%s/" PIN "%s", v->folder, name);
 }
 
 struct named_map {
@@ -185,7 +187,7 @@ is_older(const char *name)
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
 		if (text_equal(name, first[i]))
 			return true;
-	return text_starts(name, "tc") && !text_starts(name, TC_VETH_PIN);
+	return text_starts(name, "tc") && !text_starts(name, PIN);
 }
 
 void

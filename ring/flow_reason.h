@@ -24,7 +24,6 @@ enum msg_flow_place {
 	MSG_FLOW_VXLAN,    /* in from another node, plain */
 	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
 	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
-	MSG_FLOW_EDGE,     /* in from the world, for a tcp or udp endpoint */
 };
 
 /*

@@ -40,40 +40,6 @@ is_refused(const struct edge_vip *vip, const void *source, __u32 bytes)
 	return vip->flags & EDGE_VIP_ALLOW && !bpf_map_lookup_elem(&allowed, &from);
 }
 
-/* As the programs on containers' devices tell of what they drop (tc_tell.h). bytes: of an address.
- */
-static __always_inline void
-tell_denied(struct xdp_md *ctx, const void *from, const void *to, __u32 bytes,
-	    const struct edge_head *h, const struct edge_l4 *l4)
-{
-	struct tc_allowance *allowed = tc_allow(TC_BUDGET_DROPS, TC_DROPS_A_SECOND);
-	struct tc_event *e = allowed ? bpf_ringbuf_reserve(&events, sizeof(*e), 0) : 0;
-
-	if (!e) {
-		if (allowed)
-			allowed->lost++;
-		return;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->mono_ns = bpf_ktime_get_ns();
-	if (bytes == 4)
-		e->from[10] = e->from[11] = e->to[10] = e->to[11] = 0xff;
-	__builtin_memcpy(e->from + 16 - bytes, from, bytes);
-	__builtin_memcpy(e->to + 16 - bytes, to, bytes);
-	e->ifindex = ctx->ingress_ifindex;
-	e->length = h->length;
-	e->lost = allowed->lost;
-	e->from_port = l4->source;
-	e->to_port = l4->dest;
-	e->verdict = MSG_FLOW_DROPPED;
-	e->reason = FLOW_DENIED;
-	e->place = MSG_FLOW_EDGE;
-	e->protocol = (__u8)h->protocol;
-	e->tcp_flags = h->protocol == IPPROTO_TCP ? l4->flags : 0;
-	allowed->lost = 0;
-	bpf_ringbuf_submit(e, 0);
-}
-
 /*
  * What the client came by, where replies have something else by default; and where they have not,
  * but an older flow of the same ports has left a note. Only the first packet of a flow may say
@@ -191,10 +157,8 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	vip = bpf_map_lookup_elem(&vips4, &key);
 	if (!vip)
 		return pass(ctx);
-	if (is_refused(vip, &ip->saddr, 4)) {
-		tell_denied(ctx, &ip->saddr, &ip->daddr, 4, &h, l4);
+	if (is_refused(vip, &ip->saddr, 4))
 		return drop(ctx, EDGE_DROP_DENIED);
-	}
 	flow.source = ip->saddr;
 	flow.dest = ip->daddr;
 	flow.source_port = l4->source;
@@ -292,10 +256,8 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	vip = bpf_map_lookup_elem(&vips6, &key);
 	if (!vip)
 		return pass(ctx);
-	if (is_refused(vip, &ip->saddr, 16)) {
-		tell_denied(ctx, &ip->saddr, &ip->daddr, 16, &h, l4);
+	if (is_refused(vip, &ip->saddr, 16))
 		return drop(ctx, EDGE_DROP_DENIED);
-	}
 	__builtin_memcpy(flow.source, &ip->saddr, 16);
 	__builtin_memcpy(flow.dest, &ip->daddr, 16);
 	flow.source_port = l4->source;

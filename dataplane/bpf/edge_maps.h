@@ -8,7 +8,6 @@
 #include <bpf/bpf_helpers.h>
 #include "dataplane/bpf/edge.h"
 #include "dataplane/bpf/edge_chain.h"
-#include "dataplane/bpf/tc_events.bpf.h"
 
 #define EDGE_MAP(name, kind, entries, key_type, value_type) \
 	struct {                                            \

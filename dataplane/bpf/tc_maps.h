@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include "dataplane/bpf/tc_events.bpf.h"
+#include "dataplane/bpf/tc_event.h"
 #include "dataplane/bpf/tc_overlay.h"
 #include "dataplane/bpf/tc_veth.h"
 
@@ -43,6 +43,7 @@ MAP(identities6, BPF_MAP_TYPE_HASH, TC_IDENTITIES_MAX, struct tc_veth_key6, stru
 /* Since when an address is seen that is nobody's. */
 MAP(strangers, BPF_MAP_TYPE_LRU_HASH, TC_STRANGERS_MAX, struct tc_overlay_addr, __u64);
 MAP(scene, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_scene);
+MAP(allowances, BPF_MAP_TYPE_PERCPU_ARRAY, TC_BUDGETS, __u32, struct tc_allowance);
 MAP(seen, BPF_MAP_TYPE_LRU_HASH, TC_SEEN_MAX, struct tc_flow, __u32);
 MAP(overlay_self, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_overlay_self);
 /* Outer address -> id. */
@@ -64,6 +65,11 @@ struct {
 	__type(key, struct tc_overlay_key6);
 	__type(value, struct tc_overlay_peer);
 } peers6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TC_EVENTS_BYTES);
+} events SEC(".maps");
 
 /* ---- the control block ---- */
 
@@ -149,6 +155,28 @@ tc_drop_at(struct __sk_buff *skb, enum msg_flow_place place, enum flow_reason re
 	struct tc_note n = {.place = place, .reason = reason, .at = TC_AT_IP};
 
 	return tc_drop(skb, &n);
+}
+
+/* So many in a second, on each CPU. */
+static __always_inline struct tc_allowance *
+tc_allow(enum tc_budget which, __u32 a_second)
+{
+	__u32 key = which;
+	struct tc_allowance *a = bpf_map_lookup_elem(&allowances, &key);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!a)
+		return 0;
+	if (now - a->since_ns >= 1000000000) {
+		a->since_ns = now;
+		a->used = 0;
+	}
+	if (a->used >= a_second) {
+		a->lost++;
+		return 0;
+	}
+	a->used++;
+	return a;
 }
 
 /* ---- whose ---- */

@@ -10,8 +10,6 @@
 #include <linux/types.h>
 #include "dataplane/bpf/tc_judge.h"
 
-#define TC_VETH_PIN "tc2-" /* what names of maps begin with */
-
 enum {
 	TC_VETH_FOLDER = 1, /* where pins are; names of maps carry the number of what is in them */
 	TC_VETH_ABI = 2,    /* a change of any struct of tc_*.h is another ABI: other maps */

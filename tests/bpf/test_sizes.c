@@ -533,7 +533,7 @@ test_events_that_lie(void **state)
 	e.reason = FLOW_REASONS_;
 	assert_false(telling_flow_of(&e, 0, &f));
 	e = good;
-	e.place = MSG_FLOW_EDGE + 1;
+	e.place = TC_PLACES;
 	assert_false(telling_flow_of(&e, 0, &f));
 	e.place = 0;
 	assert_false(telling_flow_of(&e, 0, &f));

@@ -32,7 +32,7 @@ test_names(void **state)
 	all_differ(flow_reason_text, FLOW_PASSED, FLOW_REASONS_);
 	all_differ(flow_verdict_name, MSG_FLOW_FORWARDED, MSG_FLOW_DROPPED + 1);
 	all_differ(flow_way_name, MSG_FLOW_LOCAL, MSG_FLOW_STACK + 1);
-	all_differ(flow_place_name, MSG_FLOW_VETH, MSG_FLOW_EDGE + 1);
+	all_differ(flow_place_name, MSG_FLOW_VETH, MSG_FLOW_FABRIC + 1);
 	assert_null(flow_verdict_name(0));
 	assert_null(flow_way_name(0));
 	assert_null(flow_place_name(0));
