@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the overlays of a document's services make impossible: an overlay that is off and open at a
- * time, and steps before the start that wait for a name which is not there for them. A name is
- * there when its network is on at the service, and the one that asks may reach it: by the global
+ * What the overlays of a document's services make impossible: what is said of an overlay
+ * that is off, and steps before the start that wait for a name which is not there for them. A name
+ * is there when its network is on at the service, and the one that asks may reach it: by the global
  * network, if both are in it, or else by that of a service that is open to others. What is of other
  * deployments is not known here.
  */
@@ -99,19 +99,45 @@ check_steps(struct field_ctx *ctx, const struct doc *doc, const struct doc_servi
 	}
 }
 
+static void
+check_key(struct field_ctx *ctx, const struct doc_overlay *o, const char *key, bool said,
+	  const char *what)
+{
+	char fix[64];
+
+	if (!said)
+		return;
+	text_format(fix, sizeof(fix), "enabled: true, or leave `%s` out", key);
+	field_diag(ctx, yaml_node_get(o->node, key), "no-effect", fix, "%s", what);
+}
+
+/* What is said of a network that is off, other than what it has anyhow. */
+static void
+check_off(struct field_ctx *ctx, const struct doc_overlays *o)
+{
+	if (o->service.node && !o->service.enabled) {
+		check_key(ctx, &o->service, "isolated", !o->service.isolated,
+			  "a network that is off cannot be open to others");
+		check_key(ctx, &o->service, "encrypted", !o->service.encrypted,
+			  "a network that is off has nothing to send in the clear");
+	}
+	if (o->global.node && !o->global.enabled) {
+		check_key(ctx, &o->global, "isolated", o->global.isolated,
+			  "a network that is off keeps nobody out");
+		check_key(ctx, &o->global, "encrypted", !o->global.encrypted,
+			  "a network that is off has nothing to send in the clear");
+	}
+}
+
 void
 doc_network_check(struct field_ctx *ctx, const struct doc *doc)
 {
 	for (size_t i = 0; i < doc->services_count; i++) {
 		const struct doc_service *s = &doc->services[i];
-		const struct doc_overlay *own = &s->network.overlays.service;
 
 		if (!s->name)
 			continue;
-		if (own->node && !own->enabled && !own->isolated)
-			field_diag(ctx, yaml_node_get(own->node, "isolated"), "no-effect",
-				   "enabled: true, or leave `isolated` out",
-				   "a network that is off cannot be open to others");
+		check_off(ctx, &s->network.overlays);
 		check_steps(ctx, doc, s);
 	}
 }
