@@ -33,6 +33,7 @@ names_free(struct names *n)
 	mem_free(n->nodes_by_addr.items);
 	mem_free(n->prefixes.items);
 	mem_free(n->guests.items);
+	mem_free(n->visitors.items);
 	mem_free(n);
 }
 
@@ -262,13 +263,26 @@ place_nodes(struct names *n)
 	sort(&n->prefixes, sizeof(struct addr_prefix), by_base);
 }
 
+static void
+add_visitor(struct names *n, const struct addr *addr, uint64_t id, const struct identity *who)
+{
+	const struct names_visitor v = {.addr = *addr, .id = id, .who = *who};
+
+	if (!addr_is_zero(addr))
+		push(n, &n->visitors, &v, sizeof(v));
+}
+
 void
 names_add_guest(struct names *n, const struct msg_attachment *row)
 {
 	struct names_guest g = {.addr4 = row->addr4, .addr6 = row->addr6};
 
-	if (!MSG_OK(row->key.network) || !MSG_OK(row->name) || !text_is_label(row->key.network) ||
-	    !text_is_label(row->name))
+	if (!MSG_OK(row->key.network))
+		return;
+	g.who = identity_of_network(row->key.network);
+	add_visitor(n, &g.addr4, row->id, &g.who);
+	add_visitor(n, &g.addr6, row->id, &g.who);
+	if (!MSG_OK(row->name) || !text_is_label(row->key.network) || !text_is_label(row->name))
 		return;
 	text_copy(g.network, sizeof(g.network), row->key.network);
 	text_copy(g.name, sizeof(g.name), row->name);
@@ -282,6 +296,15 @@ by_guest(const void *a, const void *b)
 	int c = strcmp(x->network, y->network);
 
 	return c ? c : strcmp(x->name, y->name);
+}
+
+static int
+by_visitor(const void *a, const void *b)
+{
+	const struct names_visitor *x = a, *y = b;
+	int c = memcmp(x->addr.ip, y->addr.ip, sizeof(x->addr.ip));
+
+	return c ? c : compare_u64(x->id, y->id);
 }
 
 size_t
@@ -314,6 +337,7 @@ names_finish(struct names *n)
 	sort(&n->by_addr, sizeof(struct names_key), by_address);
 	place_nodes(n);
 	sort(&n->guests, sizeof(struct names_guest), by_guest);
+	sort(&n->visitors, sizeof(struct names_visitor), by_visitor);
 	n->done = !n->failed;
 	return n->done;
 }
@@ -376,6 +400,24 @@ names_entry_of(const struct names *n, const struct addr *addr)
 	return found ? names_entry_at(n, found->replica) : NULL;
 }
 
+const struct names_visitor *
+names_visitor_of(const struct names *n, const struct addr *addr)
+{
+	const struct names_visitor *visitors = n->visitors.items;
+	size_t low = 0, high = n->visitors.count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (memcmp(visitors[mid].addr.ip, addr->ip, sizeof(addr->ip)) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < n->visitors.count && addr_equal_ip(&visitors[low].addr, addr) ? &visitors[low]
+										   : NULL;
+}
+
 bool
 names_any_in(const struct names *n, const struct addr_prefix *prefix)
 {
@@ -436,13 +478,14 @@ names_prefix_of(const struct names *n, const struct addr *addr)
 }
 
 bool
-names_find(const struct names *n, const struct addr *addr, uint64_t *replica_out)
+names_find(const struct names *n, const struct addr *addr, uint64_t *id_out)
 {
 	const struct names_entry *e = names_entry_of(n, addr);
+	const struct names_visitor *v = e ? NULL : names_visitor_of(n, addr);
 
-	if (e)
-		*replica_out = e->replica.id;
-	return e != NULL;
+	if (e || v)
+		*id_out = e ? e->replica.id : v->id;
+	return e || v;
 }
 
 void

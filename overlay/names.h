@@ -46,8 +46,8 @@ void names_add_replica(struct names *n, const struct names_replica *replica);
  */
 void names_add_node(struct names *n, const char *name, const struct addr *addr4,
 		    const struct addr *addr6);
-/* A container of others on this node (ring/msg_attachment.h), if it and its network have names that
- * are labels. Of two with one name both count. */
+/* A container of others on this node (ring/msg_attachment.h). It has a name if its own and that of
+ * its network are labels. Of two with one name both count. */
 void names_add_guest(struct names *n, const struct msg_attachment *row);
 /* Addresses that nobody but the nodes can name, this node's and its peers': questions for their
  * names are answered here. Of IPv4 the prefix ends between two bytes, of IPv6 between two digits;
@@ -59,19 +59,20 @@ bool names_finish(struct names *n);
 /* A replica's container has ended, or runs again: its addresses are left out, or not. */
 void names_set_running(struct names *n, uint64_t replica, bool running);
 
-/* The container with this address. False: none of ours. */
-bool names_find(const struct names *n, const struct addr *addr, uint64_t *replica_out);
+/* The container of this node with this address: a replica's id or that of an attachment. False:
+ * none. */
+bool names_find(const struct names *n, const struct addr *addr, uint64_t *id_out);
 
 enum names_answer {
 	NAMES_ANSWERED, /* the answer stands in w, but for dns_write_end() */
 	NAMES_FOREIGN,  /* not ours to answer: to be forwarded */
-	NAMES_REFUSED,  /* a name that is relative to the asker, who is no container of ours */
+	NAMES_REFUSED,  /* a name that is relative to the asker, who is no replica of ours */
 };
 
 /* Answers a question in w, in which the question already stands. asker: the source of the query;
- * a container learns only names and replicas that it may reach (ring/identity.h), anybody else all;
- * turn: any number, another one for each query, rotates the records. *rcode_out is set with
- * NAMES_ANSWERED; w->cut means that not all records fit. */
+ * a container, one of others too, learns only names and addresses that it may reach
+ * (ring/identity.h), anybody else all; turn: any number, another one for each query, rotates the
+ * records. *rcode_out is set with NAMES_ANSWERED; w->cut means that not all records fit. */
 enum names_answer names_answer(const struct names *n, const struct addr *asker, unsigned turn,
 			       const struct dns_question *question, struct dns_write *w,
 			       enum dns_rcode *rcode_out);

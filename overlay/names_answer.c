@@ -15,7 +15,9 @@
  * Who asks is known by the source address. "service" is the network of a service's own replicas,
  * "global" that of all services of the deployment; a container has one address for both, so that
  * the two names of a service have the same answer. A name is there only if that network of the
- * service is on, and the asker may reach it by any way; an asker that is no container finds all.
+ * service is on, and the asker may reach it by any way; what the asker may not reach is answered as
+ * what does not exist. Containers of others ask as what they are, of their network; an asker that
+ * is no container finds all.
  * Only ready replicas that the asker may reach are answered with, by the address that was found
  * ready: IPv4. Those of this node stand first, both parts take turns.
  *
@@ -62,9 +64,15 @@ struct labels {
 	size_t count;
 };
 
+struct asker {
+	bool known; /* a container, ours or of others */
+	struct identity who;
+	const struct names_entry *entry; /* NULL: no replica */
+};
+
 struct reply {
 	const struct names *n;
-	const struct names_entry *asker; /* NULL: no container */
+	const struct asker *asker;
 	const struct dns_question *question;
 	struct dns_write *w;
 	unsigned turn;
@@ -82,25 +90,38 @@ identity_of(const struct names *n, const struct names_entry *e)
 				 own & MSG_IDENTITY_SAID ? own : s->overlays};
 }
 
-static bool
-reaches_service(const struct names *n, const struct names_entry *asker,
-		const struct names_service *s)
+static struct asker
+asker_of(const struct names *n, const struct addr *from)
 {
-	const struct identity there = {s->deployment_id, s->id, s->overlays};
+	const struct names_entry *e = names_entry_of(n, from);
+	const struct names_visitor *v = e ? NULL : names_visitor_of(n, from);
+	struct asker asker = {.known = e || v, .entry = e};
 
-	if (!asker)
-		return true;
-	const struct identity here = identity_of(n, asker);
-	return identity_reaches(&here, &there);
+	if (asker.known)
+		asker.who = e ? identity_of(n, e) : v->who;
+	return asker;
 }
 
 static bool
-reaches(const struct names *n, const struct names_entry *asker, const struct names_entry *e)
+reaches_service(const struct asker *asker, const struct names_service *s)
 {
-	if (!asker || asker == e)
-		return true;
-	const struct identity here = identity_of(n, asker), there = identity_of(n, e);
-	return identity_reaches(&here, &there);
+	const struct identity there = {s->deployment_id, s->id, s->overlays};
+
+	return !asker->known || identity_reaches(&asker->who, &there);
+}
+
+static bool
+reaches_guest(const struct asker *asker, const struct names_guest *g)
+{
+	return !asker->known || identity_reaches(&asker->who, &g->who);
+}
+
+static bool
+reaches(const struct names *n, const struct asker *asker, const struct names_entry *e)
+{
+	const struct identity there = identity_of(n, e);
+
+	return !asker->known || asker->entry == e || identity_reaches(&asker->who, &there);
 }
 
 /* ---- which name ---- */
@@ -150,12 +171,19 @@ find_service(const struct names *n, const char *deployment, const char *name)
 	return s && strcmp(s->deployment, deployment) == 0 && strcmp(s->name, name) == 0 ? s : NULL;
 }
 
+/* Another one than the asker's that the asker may reach nothing of is none. */
 static bool
-has_deployment(const struct names *n, const char *deployment)
+has_deployment(const struct names *n, const struct asker *asker, const char *deployment)
 {
-	size_t i = names_lower(n, deployment, "");
+	for (size_t i = names_lower(n, deployment, ""); i < n->services.count; i++) {
+		const struct names_service *s = names_service_at(n, i);
 
-	return i < n->services.count && strcmp(names_service_at(n, i)->deployment, deployment) == 0;
+		if (strcmp(s->deployment, deployment) != 0)
+			return false;
+		if (s->deployment_id == asker->who.deployment || reaches_service(asker, s))
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -223,17 +251,29 @@ of_service(const struct names *n, const struct labels *l, size_t count, struct t
 	return NOWHERE;
 }
 
+/* Whether there is a network of this name that the asker may reach; NULL: any. */
+static bool
+has_network(const struct names *n, const struct asker *asker, const char *network)
+{
+	for (size_t i = network ? names_guest_lower(n, network, "") : 0; i < n->guests.count; i++) {
+		const struct names_guest *g = names_guest_at(n, i);
+
+		if (network && strcmp(g->network, network) != 0)
+			return false;
+		if (reaches_guest(asker, g))
+			return true;
+	}
+	return false;
+}
+
 /* [[name] network] "cni" zlayer internal: a deployment of that name has what is no network. */
 static bool
-find_guest(const struct names *n, const struct labels *l, size_t count, struct target *t)
+find_guest(const struct names *n, const struct asker *asker, const struct labels *l, size_t count,
+	   struct target *t)
 {
-	const char *network = count > 1 ? label(l, count - 2) : "";
+	const char *network = count > 1 ? label(l, count - 2) : NULL;
 
-	if (count > 3 || n->guests.count == 0)
-		return false;
-	t->guest = names_guest_lower(n, network, "");
-	if (count > 1 && (t->guest == n->guests.count ||
-			  strcmp(names_guest_at(n, t->guest)->network, network) != 0))
+	if (count > 3 || !has_network(n, asker, network))
 		return false;
 	t->kind = EMPTY;
 	if (count < 3)
@@ -249,7 +289,7 @@ find_guest(const struct names *n, const struct labels *l, size_t count, struct t
 
 /* [...] service deployment zlayer internal */
 static void
-find_absolute(const struct names *n, const struct names_entry *asker, const struct labels *l,
+find_absolute(const struct names *n, const struct asker *asker, const struct labels *l,
 	      struct target *t)
 {
 	size_t count = l->count - 2;
@@ -261,13 +301,13 @@ find_absolute(const struct names *n, const struct names_entry *asker, const stru
 	} else if (strcmp(deployment, "node") == 0) {
 		t->node = count == 2 ? names_host_find(n, label(l, 0)) : NULL;
 		t->kind = count == 1 ? EMPTY : t->node ? NODE : NOWHERE;
-	} else if (strcmp(deployment, "cni") == 0 && find_guest(n, l, count, t)) {
+	} else if (strcmp(deployment, "cni") == 0 && find_guest(n, asker, l, count, t)) {
 		return;
 	} else if (count == 1) {
-		t->kind = has_deployment(n, deployment) ? EMPTY : NOWHERE;
+		t->kind = has_deployment(n, asker, deployment) ? EMPTY : NOWHERE;
 	} else {
 		t->service = find_service(n, deployment, label(l, count - 2));
-		if (t->service && !reaches_service(n, asker, t->service))
+		if (t->service && !reaches_service(asker, t->service))
 			t->service = NULL;
 		t->kind = t->service ? of_service(n, l, count - 2, t) : NOWHERE;
 		if (t->kind == ENDPOINT)
@@ -278,10 +318,10 @@ find_absolute(const struct names *n, const struct names_entry *asker, const stru
 
 /* [...] service "global" */
 static void
-find_relative(const struct names *n, const struct names_entry *asker, const struct labels *l,
+find_relative(const struct names *n, const struct asker *asker, const struct labels *l,
 	      struct target *t)
 {
-	const char *deployment = names_service_at(n, asker->service)->deployment;
+	const char *deployment = names_service_at(n, asker->entry->service)->deployment;
 	size_t count = l->count - 1;
 	uint32_t network = strcmp(label(l, count), "global") == 0 ? MSG_IDENTITY_GLOBAL_ON
 								  : MSG_IDENTITY_SERVICE_ON;
@@ -293,7 +333,7 @@ find_relative(const struct names *n, const struct names_entry *asker, const stru
 	}
 	t->service = find_service(n, deployment, label(l, count - 1));
 	if (t->service &&
-	    (!(t->service->overlays & network) || !reaches_service(n, asker, t->service)))
+	    (!(t->service->overlays & network) || !reaches_service(asker, t->service)))
 		t->service = NULL;
 	t->kind = t->service ? of_service(n, l, count - 1, t) : NOWHERE;
 	if (t->kind == ENDPOINT)
@@ -346,7 +386,7 @@ arpa6(const struct labels *l, struct addr_prefix *out)
 
 /* Whose address it is, when it is in one of the nodes' prefixes or a node's. */
 static bool
-find_pointer(const struct names *n, const struct names_entry *asker, const struct labels *l,
+find_pointer(const struct names *n, const struct asker *asker, const struct labels *l,
 	     struct target *t)
 {
 	struct addr_prefix at = {0};
@@ -571,19 +611,19 @@ enum names_answer
 names_answer(const struct names *n, const struct addr *asker, unsigned turn,
 	     const struct dns_question *question, struct dns_write *w, enum dns_rcode *rcode_out)
 {
-	const struct names_entry *e = names_entry_of(n, asker);
-	struct reply r = {.n = n, .asker = e, .question = question, .w = w, .turn = turn};
+	const struct asker who = asker_of(n, asker);
+	struct reply r = {.n = n, .asker = &who, .question = question, .w = w, .turn = turn};
 	struct target t = {.kind = NOWHERE};
 	struct labels l = {0};
 
 	take_labels(&question->name, &l);
 	if (ends_with(&l, NULL, "service") || ends_with(&l, NULL, "global")) {
-		if (!e)
+		if (!who.entry)
 			return NAMES_REFUSED;
-		find_relative(n, e, &l, &t);
+		find_relative(n, &who, &l, &t);
 	} else if (ends_with(&l, "zlayer", "internal")) {
-		find_absolute(n, e, &l, &t);
-	} else if (!find_pointer(n, e, &l, &t)) {
+		find_absolute(n, &who, &l, &t);
+	} else if (!find_pointer(n, &who, &l, &t)) {
 		return NAMES_FOREIGN;
 	}
 	*rcode_out = put_target(&r, &t);

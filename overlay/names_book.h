@@ -42,9 +42,16 @@ struct names_array {
 	size_t count, capacity;
 };
 
-struct names_guest { /* a container of others */
+struct names_guest { /* a container of others that has a name */
 	char network[MSG_NAME], name[MSG_NAME];
 	struct addr addr4, addr6;
+	struct identity who;
+};
+
+struct names_visitor { /* an address of any container of others */
+	struct addr addr;
+	uint64_t id;
+	struct identity who;
 };
 
 struct names {
@@ -56,6 +63,7 @@ struct names {
 	struct names_array nodes_by_addr; /* struct names_key */
 	struct names_array prefixes;      /* struct addr_prefix, by base */
 	struct names_array guests;        /* struct names_guest, by network, name */
+	struct names_array visitors;      /* struct names_visitor, by address */
 	bool failed, done;
 };
 
@@ -96,6 +104,8 @@ size_t names_guest_lower(const struct names *n, const char *network, const char 
 size_t names_lower(const struct names *n, const char *deployment, const char *name);
 /* The replica with this address; NULL: none. */
 const struct names_entry *names_entry_of(const struct names *n, const struct addr *addr);
+/* The container of others with this address; NULL: none. */
+const struct names_visitor *names_visitor_of(const struct names *n, const struct addr *addr);
 /* Whether an address of a replica or a node is in it. */
 bool names_any_in(const struct names *n, const struct addr_prefix *prefix);
 /* The node with this name, or this address; NULL: none. */

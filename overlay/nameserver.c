@@ -3,14 +3,15 @@
  * The name server's own part: tables into names, who may ask what and how often.
  *
  * Who is served. Only questions to the node's own address in the overlay are looked at. Names of
- * ours are told to everybody in the fabric; only containers of this node may ask for others, so
- * that a resolver of the machine that sends our questions back is refused: a loop ends at its first
- * turn. A container has a rate; what is above it is dropped and counted, and its neighbours do not
- * notice.
+ * ours are told to everybody in the fabric; only containers of this node, those of other
+ * engines with them, may ask for others, so that a resolver of the machine that sends our questions
+ * back is refused: a loop ends at its first turn. A container has a rate; what is above it is
+ * dropped and counted, and its neighbours do not notice.
  *
  * Tables. A scheduler or runtime that comes again publishes bit by bit: until its table of backends
  * was committed once, the book made before stays, and the addresses of containers are kept as long
- * as the scheduler has the replica (ids are never used twice). That a container ended is taken from
+ * as the scheduler has the replica (ids are never used twice). Containers of others stay until a
+ * runtime that knows all of them has them no more. That a container ended is taken from
  * the runtime at once, without waiting for the scheduler's judgement.
  */
 #include "overlay/nameserver.h"
@@ -65,6 +66,11 @@ struct container {
 	struct allowance allowance;
 };
 
+struct guest { /* a container of others */
+	struct msg_attachment row;
+	struct allowance allowance;
+};
+
 struct udp {
 	uv_poll_t poll;
 	int fd;
@@ -78,6 +84,7 @@ static struct {
 	struct names *names;
 	struct forward *forward;
 	struct map containers;   /* replica -> struct container */
+	struct map guests;       /* attachment -> struct guest */
 	struct allowance others; /* of all who are none */
 	struct udp udp[UDP_MAX];
 	size_t udp_count;
@@ -97,14 +104,19 @@ count(bool tcp, enum result result)
 
 /* ---- rates ---- */
 
-static struct container *
-container_of_asker(const struct addr *from)
+/* NULL: no container of this node. */
+static struct allowance *
+allowance_of(const struct addr *from)
 {
-	uint64_t replica;
+	struct container *c;
+	struct guest *g;
+	uint64_t id;
 
-	return ns.names && names_find(ns.names, from, &replica)
-		       ? map_get_u64(&ns.containers, replica)
-		       : NULL;
+	if (!ns.names || !names_find(ns.names, from, &id))
+		return NULL;
+	if (msg_attachment_id(id))
+		return (g = map_get_u64(&ns.guests, id)) != NULL ? &g->allowance : NULL;
+	return (c = map_get_u64(&ns.containers, id)) != NULL ? &c->allowance : NULL;
 }
 
 /* ---- one query ---- */
@@ -155,10 +167,10 @@ nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t
 		[ANSWER_NXDOMAIN] = NXDOMAIN,   [ANSWER_REFUSED] = REFUSED,
 		[ANSWER_MALFORMED] = MALFORMED, [ANSWER_DROP] = DROPPED,
 	};
-	struct container *c = container_of_asker(&asker->from);
+	struct allowance *own = allowance_of(&asker->from);
 	struct answer_asker who = {.from = asker->from, .tcp = tcp};
 
-	if (!allowance_take(c ? &c->allowance : &ns.others, world_mono_ns())) {
+	if (!allowance_take(own ? own : &ns.others, world_mono_ns())) {
 		count(tcp, LIMITED);
 		return NAMESERVER_NOTHING;
 	}
@@ -166,7 +178,7 @@ nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t
 	enum answer answer =
 		answer_query(ns.names, &who, data, bytes, &asker->query, out, cap, length_out);
 	if (answer == ANSWER_FOREIGN)
-		return send_on(asker, tcp, c != NULL, out, cap, length_out);
+		return send_on(asker, tcp, own != NULL, out, cap, length_out);
 	count(tcp, results[answer]);
 	return answer == ANSWER_DROP ? NAMESERVER_NOTHING : NAMESERVER_ANSWER;
 }
@@ -335,12 +347,23 @@ forget_containers(struct ring_reader *scheduler)
 	}
 }
 
-static bool
-add_guest(void *arg, uint64_t key, const void *row)
+/* A runtime that is started again has all of them in its table once it has said anything. */
+static void
+add_guests(struct names *names, const struct ring_reader *runtime)
 {
-	(void)key;
-	names_add_guest(arg, row);
-	return true;
+	bool whole = runtime && ring_table_version(runtime, MSG_TABLE_ATTACHMENT) > UNSAID;
+	struct map_iter it = {0};
+
+	while (map_next(&ns.guests, &it)) {
+		struct guest *g = it.value;
+
+		if (!whole || ring_table_get(runtime, MSG_TABLE_ATTACHMENT, g->row.id)) {
+			names_add_guest(names, &g->row);
+			continue;
+		}
+		map_remove_u64(&ns.guests, g->row.id);
+		mem_free(g);
+	}
 }
 
 static void
@@ -363,8 +386,7 @@ rebuild(uv_timer_t *timer)
 		add_nodes(b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
-		if (runtime)
-			ring_table_each(runtime, MSG_TABLE_ATTACHMENT, add_guest, b.names);
+		add_guests(b.names, runtime);
 		if (names_finish(b.names)) {
 			names_free(ns.names);
 			ns.names = b.names;
@@ -412,6 +434,24 @@ on_container(void *arg, uint64_t key, const void *bytes)
 }
 
 static void
+on_attachment(void *arg, uint64_t key, const void *bytes)
+{
+	const struct msg_attachment *row = bytes;
+	struct guest *g = map_get_u64(&ns.guests, key);
+
+	(void)arg;
+	if (!row || row->id != key)
+		return; /* forgotten with the next book */
+	if (!g && (g = mem_zalloc(MEM_OVERLAY, sizeof(*g))) != NULL &&
+	    map_put_u64(&ns.guests, key, g) < 0) {
+		mem_free(g);
+		g = NULL;
+	}
+	if (g)
+		g->row = *row;
+}
+
+static void
 on_node(void *arg, uint64_t key, const void *bytes)
 {
 	const struct msg_node *row = bytes;
@@ -450,8 +490,9 @@ nameserver_wake(struct ring_reader *reader)
 		changed = ring_table_sync(reader, MSG_TABLE_CONTAINER, sizeof(struct msg_container),
 					  on_container, NULL) == RING_OK;
 		ns.runtime_seen |= changed;
-		changed |= ring_table_sync(reader, MSG_TABLE_ATTACHMENT,
-					   sizeof(struct msg_attachment), NULL, NULL) == RING_OK;
+		changed |=
+			ring_table_sync(reader, MSG_TABLE_ATTACHMENT, sizeof(struct msg_attachment),
+					on_attachment, NULL) == RING_OK;
 		break;
 	case ROLE_NODE:
 		changed = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), on_node,
@@ -549,6 +590,7 @@ nameserver_start(struct station *st, const struct msg_prefix *prefix,
 	ns.overlay = overlay;
 	text_copy(ns.node, sizeof(ns.node), station_welcome(st)->node);
 	map_init(&ns.containers, MEM_OVERLAY);
+	map_init(&ns.guests, MEM_OVERLAY);
 	open_counts();
 	ns.forward = forward_new(st, answered, NULL);
 	if (!ns.forward)

@@ -22,6 +22,10 @@ struct identity {
 	uint32_t flags; /* bits of enum msg_identity_flag */
 };
 
+/* Of a network of containers of others (ring/msg_attachment.h): a service of a deployment of its
+ * own, with what is usual; the same numbers on all nodes. */
+struct identity identity_of_network(const char *network);
+
 /* The same both ways: a packet does not say who began. */
 bool identity_reaches(const struct identity *a, const struct identity *b);
 

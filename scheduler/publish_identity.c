@@ -23,6 +23,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "ring/identity.h"
 #include "scheduler/publish_table.h"
 #include "scheduler/tidings.h"
 
@@ -120,30 +121,18 @@ put_new(struct publish_table *t, struct replica *p)
 
 /* ---- containers of others ---- */
 
-/* A network of containers of others is a service of a deployment of its own, with the overlays
- * that a document has when it says nothing of them: the same number on all nodes. */
-static uint64_t
-network_id(const char *network)
-{
-	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 2};
-
-	return map_siphash(key, network, strlen(network)) | UINT64_C(1) << 63;
-}
-
 static void
 put_guest(void *arg, uint32_t node, uint64_t id, const struct tidings_guest *guest)
 {
 	struct pass *pass = arg;
-	uint64_t network = network_id(guest->network);
+	const struct identity who = identity_of_network(guest->network);
 	const struct msg_identity row = {
 		.addr4 = guest->addr4,
 		.addr6 = guest->addr6,
-		.deployment = network,
-		.service = network,
+		.deployment = who.deployment,
+		.service = who.service,
 		.node = node,
-		.flags = MSG_IDENTITY_SERVICE_ON | MSG_IDENTITY_SERVICE_SEALED |
-			 MSG_IDENTITY_SERVICE_ISOLATED | MSG_IDENTITY_GLOBAL_ON |
-			 MSG_IDENTITY_GLOBAL_SEALED,
+		.flags = who.flags,
 	};
 
 	if (!msg_attachment_id(id))

@@ -20,6 +20,7 @@ import tempfile
 import zl
 from cluster import Cluster
 from test_cycles import fabric_links, footprint
+from test_dns import RESOLVER, Upstream
 from test_mesh import meshed
 from zl import Node, Space, check, equal, service, wait_for
 
@@ -239,6 +240,59 @@ def a_life(node, version):
         check(address(again) != address(result), "an address rests before somebody else has it")
         equal(attached(node)["mesh", g.id, "eth0"]["name"], None)
         p.call("DEL", g)
+
+
+@contextlib.contextmanager
+def resolver():
+    """A resolver of the machine that knows the world, for nodes that are started meanwhile."""
+    upstream = Upstream()
+    with tempfile.NamedTemporaryFile("w") as f:
+        f.write(f"nameserver {RESOLVER}\n")
+        f.flush()
+        zl.run("mount", "--bind", f.name, "/etc/resolv.conf")
+        try:
+            yield upstream
+        finally:
+            zl.run("umount", "/etc/resolv.conf")
+
+
+def test_names_of_the_world():
+    """Containers of others are sent on for, with a name of their own and without, also when runtime begins anew."""
+    with resolver() as upstream, Node() as node, Plugin(node) as p, Guest() as named, Guest() as nameless:
+        result = p.call("ADD", named, args="ZLAYER_NAME=guest")
+        server = result["dns"]["nameservers"][0]
+        p.call("ADD", nameless)
+        for i, g in enumerate((named, nameless)):
+            wait_for(lambda: "192.0.2.7" in g.ask(f"g{i}.up.test", server), "a name of the world")  # noqa: B023
+        check({"g0.up.test", "g1.up.test"} <= {name for name, *_ in upstream.seen}, upstream.seen)
+        old = node.kill("runtime")
+        wait_for(lambda: old not in node.processes().values() and node.ready(), "a new runtime")
+        wait_for(lambda: "192.0.2.7" in named.ask("again.up.test", server), "a name after the death of runtime")
+        wait_for(lambda: address(result) in nameless.ask("guest.mesh.cni.zlayer.internal", server), "its own name")
+
+
+def test_names_of_the_isolated():
+    """A deployment that keeps others out has no names for a container of others, and finds none of it."""
+    shut = service(deployment="alone", host="alone.test", extra="    network: { overlays: { global: { isolated: true } } }")
+    with Node() as node, Plugin(node) as p, Guest() as g:
+        node.import_image()
+        node.deploy(service())
+        node.deploy(shut)
+        result = p.call("ADD", g, args="ZLAYER_NAME=guest")
+        server = result["dns"]["nameservers"][0]
+        replicas = {r["name"]: r["container"] for r in node.cli_json("ps")["items"]}
+        shop, alone = (Space(replicas[f"{d}/web.1"]["pid"]) for d in ("shop", "alone"))
+
+        def asked(space, name):
+            return space.run("busybox", "nslookup", "-type=a", name, server, check=False).stdout
+
+        own = "guest.mesh.cni.zlayer.internal"
+        wait_for(lambda: address(result) in asked(shop, own), "its name for who may reach it")
+        wait_for(lambda: replicas["shop/web.1"]["address"] in g.ask("web.shop.zlayer.internal", server), "a name")
+        wait_for(lambda: replicas["alone/web.1"]["address"] in asked(alone, "web.alone.zlayer.internal"), "its own name")
+        for text in (asked(alone, own), g.ask("web.alone.zlayer.internal", server), g.ask("alone.zlayer.internal", server),
+                     asked(shop, "alone.zlayer.internal"), asked(shop, "web.alone.zlayer.internal")):
+            check("NXDOMAIN" in text, text)
 
 
 def test_a_life():

@@ -462,12 +462,25 @@ test_many(void **state)
 /* ---- networks that are off, or closed ---- */
 
 static void
+guest(struct names *n, const char *network, const char *name, const char *addr4)
+{
+	struct msg_attachment row = {.addr4 = ip(addr4), .addr6 = ip("fd00::9")};
+
+	row.id = MSG_ATTACHMENT_BIT | row.addr4.ip[15];
+	text_copy(row.key.network, sizeof(row.key.network), network);
+	text_copy(row.name, sizeof(row.name), name);
+	names_add_guest(n, &row);
+}
+
+static void
 service_of(struct names *n, uint64_t id, uint64_t deployment, const char *name, uint32_t overlays)
 {
 	struct msg_service row = {.id = id, .deployment = deployment, .overlays = overlays};
 
 	text_copy(row.deployment_name, sizeof(row.deployment_name),
-		  deployment == 1 ? "shop" : "blog");
+		  deployment == 1   ? "shop"
+		  : deployment == 2 ? "blog"
+				    : "alone");
 	text_copy(row.name, sizeof(row.name), name);
 	names_add_service(n, &row);
 }
@@ -496,8 +509,13 @@ book_of_networks(void)
 	service_of(n, 4, 1, "open", on);
 	service_of(n, 5, 2, "web", usual);
 	service_of(n, 6, 2, "shut", usual | MSG_IDENTITY_GLOBAL_ISOLATED);
+	service_of(n, 7, 3, "shut", usual | MSG_IDENTITY_GLOBAL_ISOLATED);
 	for (uint32_t i = 1; i <= 6; i++)
 		replica(n, 10 + i, i, 1, true, 0x90a + i);
+	replica(n, 18, 7, 1, true, 0x912);
+	guest(n, "pods", "a", "10.200.9.30");
+	guest(n, "pods", "", "10.200.9.31");
+	guest(n, "a.b", "b", "10.200.9.32"); /* no label */
 	names_add_replica(n, &without);
 	assert_true(names_finish(n));
 	return n;
@@ -589,16 +607,6 @@ test_rows_that_lie(void **state)
 }
 
 static void
-guest(struct names *n, const char *network, const char *name, const char *addr4)
-{
-	struct msg_attachment row = {.addr4 = ip(addr4), .addr6 = ip("fd00::9")};
-
-	text_copy(row.key.network, sizeof(row.key.network), network);
-	text_copy(row.name, sizeof(row.name), name);
-	names_add_guest(n, &row);
-}
-
-static void
 test_guests(void **state)
 {
 	struct names *n = names_new();
@@ -638,6 +646,63 @@ test_guests(void **state)
 	names_free(n);
 }
 
+/* Containers of others ask as what they are, not as the node: one that has no name, too. What
+ * keeps other deployments out is to them, and they to it, as if it were not there. */
+static void
+test_guests_and_isolation(void **state)
+{
+	static const struct {
+		const char *asker, *name,
+			*want; /* NULL: there, without an address; "": not there */
+	} cases[] = {
+		{"10.200.9.30", "web.shop.zlayer.internal", "9.11 "},
+		{"10.200.9.30", "shop.zlayer.internal", NULL},
+		{"10.200.9.30", "cache.shop.zlayer.internal", ""},
+		{"10.200.9.30", "1.cache.shop.zlayer.internal", ""},
+		{"10.200.9.30", "open.shop.zlayer.internal", ""},
+		{"10.200.9.30", "shut.alone.zlayer.internal", ""},
+		{"10.200.9.30", "alone.zlayer.internal", ""},
+		{"10.200.9.31", "cache.shop.zlayer.internal", ""},
+		{"10.200.9.31", "a.pods.cni.zlayer.internal", "9.30 "},
+		{"10.200.9.32", "a.pods.cni.zlayer.internal", "9.30 "},
+		{"10.200.9.11", "a.pods.cni.zlayer.internal", "9.30 "},
+		{"10.200.9.11", "alone.zlayer.internal", ""},
+		{"10.200.9.13", "a.pods.cni.zlayer.internal", ""},
+		{"10.200.9.13", "pods.cni.zlayer.internal", ""},
+		{"10.200.9.13", "cni.zlayer.internal", ""},
+		{"10.200.9.13", "shop.zlayer.internal", NULL},
+		{"10.200.9.18", "a.pods.cni.zlayer.internal", ""},
+		{"10.200.9.18", "shop.zlayer.internal", ""},
+		{"10.200.9.18", "alone.zlayer.internal", NULL},
+		{"10.200.9.1", "a.pods.cni.zlayer.internal", "9.30 "},
+		{"10.200.9.1", "alone.zlayer.internal", NULL},
+	};
+	struct names *n = book_of_networks();
+	struct addr nameless = ip("10.200.9.31"), none = ip("10.200.9.33");
+	uint64_t id = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct seen s = ask(n, cases[i].asker, cases[i].name, DNS_TYPE_A);
+		const char *want = cases[i].want ? cases[i].want : "";
+		bool there = !cases[i].want || want[0];
+		if (strcmp(s.text, want) != 0 || s.rcode != (there ? DNS_NOERROR : DNS_NXDOMAIN))
+			fail_msg("%s asks %s: \"%s\", code %d", cases[i].asker, cases[i].name,
+				 s.text, s.rcode);
+	}
+	assert_int_equal(ask(n, "10.200.9.30", "13.9.200.10.in-addr.arpa", DNS_TYPE_PTR).rcode,
+			 DNS_NXDOMAIN);
+	assert_int_equal(ask(n, "10.200.9.30", "11.9.200.10.in-addr.arpa", DNS_TYPE_PTR).answers,
+			 1);
+	assert_int_equal(ask(n, "10.200.9.30", "web.global", DNS_TYPE_A).answer, NAMES_REFUSED);
+	assert_int_equal(ask(n, "10.200.9.31", "example.org", DNS_TYPE_A).answer, NAMES_FOREIGN);
+	/* Whose allowance it is. */
+	assert_true(names_find(n, &nameless, &id));
+	assert_true(id == (MSG_ATTACHMENT_BIT | 31));
+	assert_false(names_find(n, &none, &id));
+	names_free(n);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -661,6 +726,7 @@ main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_rows_that_lie),
 		cmocka_unit_test(test_guests),
+		cmocka_unit_test(test_guests_and_isolation),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_reverse_zones),
 		cmocka_unit_test(test_prefixes_that_cannot),
