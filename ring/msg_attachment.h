@@ -11,9 +11,9 @@
 #include "ring/msg_base.h"
 
 enum {
-	MSG_ATTACHMENTS_MAX = 512,
-	MSG_CONTAINER_ID = 128, /* an id of a container engine, and NUL */
-	MSG_LINK = 16,          /* IFNAMSIZ */
+	MSG_ATTACHMENTS_MAX = 512, /* addresses are fewer: a /24, shared with replicas */
+	MSG_CONTAINER_ID = 128,    /* an id of a container engine, and NUL */
+	MSG_LINK = 16,             /* IFNAMSIZ */
 };
 
 /* Set in the id of every attachment, and in no replica's: both are keys of the same tables. */

@@ -217,7 +217,7 @@ address_pool_take(struct address_pool *p, uint64_t replica, int64_t now_wall_ns,
 		forget(p, e);
 	if (!find_free(p, now_wall_ns, &fresh.addr4, &host)) {
 		err_set(err, ERR_LIMIT, "no container address is free on this node");
-		return err_fix(err, "run fewer replicas here, or give the node a larger prefix");
+		return err_fix(err, "run fewer containers here: a node has about 250 addresses");
 	}
 	if (p->v6.bits != 0) {
 		fresh.addr6 = p->v6.base;
