@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
@@ -292,6 +293,15 @@ publish(struct wgdev *w, bool on, const struct listener *udp)
 		hub_kick(w->hub);
 }
 
+/* Somebody may delete it in the fabric: its queues stay, and lead nowhere. */
+static bool
+is_gone(const struct wgdev *w)
+{
+	struct ifreq request = {0};
+
+	return w->count && ioctl(w->queues[0], TUNGETIFF, &request) < 0;
+}
+
 bool
 wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
 	   const struct listeners *listeners)
@@ -307,8 +317,11 @@ wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
 		close_socket(w);
 		err_clear(&w->err);
 	} else {
+		changed = is_gone(w);
+		if (changed)
+			close_device(w);
 		if (w->mtu != mtu && !w->wait)
-			changed = make_device(w, mtu);
+			changed |= make_device(w, mtu);
 		if (w->socket < 0 && !w->socket_wait)
 			changed |= make_socket(w);
 	}
