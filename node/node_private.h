@@ -36,6 +36,7 @@ struct node {
 	struct config config;
 	struct config_overlay peers; /* the configuration's overlay with the peers there are */
 	struct wgroutes sealed;      /* those that are gone to by wgdev */
+	struct wgroutes were_sealed; /* as it was a tick ago */
 	int config_fd;
 	struct instance inst;
 	struct cgroup cgroup;

@@ -92,7 +92,10 @@ apply(struct outside *o, struct answer *found, bool removes)
 	o->wanted.fabric = o->underlay.fabric = FABRIC_FD;
 	o->wanted.runs_fd = RUNS_FD;
 	if (!removes) {
-		uplink_apply(&o->wanted, &found->uplink);
+		/* Without it the uplink would take what is for other nodes. */
+		found->uplink = (struct uplink_found){.state = MSG_UPLINK_FAILED};
+		if (wgroutes_refuse(FABRIC_FD, &o->sealed, &found->uplink.err) == 0)
+			uplink_apply(&o->wanted, &found->uplink);
 	} else {
 		o->underlay.listen.on = false;
 		found->uplink.state = uplink_remove(&o->wanted, &found->uplink.err) < 0

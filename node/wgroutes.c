@@ -41,6 +41,14 @@ take(void *arg, const struct addr_prefix *to)
 	m->failed |= map_put(&m->there, place, sizeof(place), p, NULL) < 0;
 }
 
+/* There is no IPv6 here, or not on this device. */
+static bool
+has_no_v6(const struct err *err)
+{
+	return err->code == EAFNOSUPPORT || err->code == EOPNOTSUPP || err->code == EACCES ||
+	       err->code == ENODEV;
+}
+
 static int
 add(struct making *m, const struct addr_prefix *to, bool optional, struct err *err)
 {
@@ -52,9 +60,8 @@ add(struct making *m, const struct addr_prefix *to, bool optional, struct err *e
 		return 0;
 	if (net_link_add_prefix_route(m->sock, m->wanted->ifindex, to, NULL, &own) == 0)
 		return 0;
-	if (optional && (own.code == EAFNOSUPPORT || own.code == EOPNOTSUPP || own.code == EACCES ||
-			 own.code == ENODEV))
-		return 0; /* there is no IPv6 here, or not on this device */
+	if (optional && has_no_v6(&own))
+		return 0;
 	*err = own;
 	return -1;
 }
@@ -100,4 +107,33 @@ wgroutes_apply(int fabric, const struct wgroutes *wanted, struct err *err)
 	map_fini(&m.there);
 	fd_close(&m.sock);
 	return rc < 0 ? err_where(err, "the sealed way to other nodes") : 0;
+}
+
+static int
+refuse(int sock, const struct wgroutes *w, struct err *err)
+{
+	if (w->cluster.bits && net_link_refuse_prefix(sock, &w->cluster, err) < 0)
+		return -1;
+	for (uint32_t i = 0; i < w->members_count; i++) {
+		struct err own = {0};
+
+		if (net_link_refuse_prefix(sock, &w->members[i].v4, err) < 0)
+			return -1;
+		if (net_link_refuse_prefix(sock, &w->members[i].v6, &own) < 0 && !has_no_v6(&own)) {
+			*err = own;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int
+wgroutes_refuse(int fabric, const struct wgroutes *wanted, struct err *err)
+{
+	if (net_link_open(err) < 0)
+		return -1;
+	defer_close int sock = net_link_socket(fabric, err);
+	if (sock < 0 || refuse(sock, wanted, err) < 0)
+		return err_where(err, "what is for other nodes and has no way to them");
+	return 0;
 }

@@ -6,6 +6,10 @@
  * Routes of the fabric by the device of sealed traffic (node/wgdev.h): one for each prefix of a
  * peer that the fabric's own packets, those of proxies and probes, reach by it. The kernel's list
  * is the truth: what is there and not wanted goes, whoever made it.
+ *
+ * And what is for other nodes but has no way to them, at least not now, must not take the uplink,
+ * which would send it in plain to the world: it is refused, after every other route. What was
+ * refused once stays so as long as the fabric.
  * Runs where node/uplink.h runs. Threading: one thread.
  */
 
@@ -16,15 +20,22 @@
 
 enum { WGROUTES_PEERS_MAX = 1024 };
 
+struct wgroutes_peer {
+	struct addr_prefix v4, v6;
+};
+
 struct wgroutes {
 	uint32_t ifindex; /* of the device, in the fabric; 0: there is none, nor a route */
 	uint32_t count;
-	struct {
-		struct addr_prefix v4, v6;
-	} peers[WGROUTES_PEERS_MAX];
+	struct wgroutes_peer peers[WGROUTES_PEERS_MAX];
+	struct addr_prefix cluster; /* of all nodes' containers, IPv4; bits 0: not known */
+	uint32_t members_count;
+	struct wgroutes_peer members[WGROUTES_PEERS_MAX]; /* of the cluster, by whatever way */
 };
 
 /* fabric: its namespace. A kernel without IPv6 has no routes of it. */
 int wgroutes_apply(int fabric, const struct wgroutes *wanted, struct err *err) MUST_CHECK;
+/* To be called before there is a default route. */
+int wgroutes_refuse(int fabric, const struct wgroutes *wanted, struct err *err) MUST_CHECK;
 
 #endif

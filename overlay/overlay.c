@@ -22,7 +22,6 @@ static const char file[] = "prefix";
 static struct station *station;
 static struct peers peers;
 static struct prefix prefix;
-static const char cluster4_text[] = "10.200.0.0/16";
 
 static void
 layout(const struct leash_welcome *welcome, struct ring_layout *out)
@@ -56,7 +55,7 @@ make_prefix(int folder, struct prefix *out, struct err *err)
 	struct world world;
 
 	world_real(&world);
-	if (!addr_parse_prefix(cluster4_text, &cluster4))
+	if (!addr_parse_prefix(MSG_CLUSTER4, &cluster4))
 		return err_set(err, ERR_INTERNAL, "the cluster's prefix is wrong");
 	prefix_choose(&world, &cluster4, out);
 	return keep_prefix(folder, out, err);

@@ -41,7 +41,7 @@
 DL_DECLARE(net_link_mnl, NET_LINK_MNL_CALLS);
 DL_DEFINE(net_link_mnl, "libmnl.so.0", NET_LINK_MNL_CALLS)
 
-enum { REQUEST_BYTES = 4096, ANSWER_BYTES = 32768 };
+enum { REQUEST_BYTES = 4096, ANSWER_BYTES = 32768, LAST_METRIC = 1 << 30 };
 
 struct request {
 	union {
@@ -341,6 +341,18 @@ net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to
 		put_ip(&r.u.head, RTA_GATEWAY, gateway);
 	net_link_mnl.mnl_attr_put_u32(&r.u.head, RTA_OIF, index);
 	return ask(sock, &r, "set the route of a prefix", err);
+}
+
+int
+net_link_refuse_prefix(int sock, const struct addr_prefix *to, struct err *err)
+{
+	struct request r = {0};
+	struct rtmsg *m = begin_prefix(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, to);
+
+	m->rtm_scope = RT_SCOPE_UNIVERSE;
+	m->rtm_type = RTN_UNREACHABLE;
+	net_link_mnl.mnl_attr_put_u32(&r.u.head, RTA_PRIORITY, LAST_METRIC);
+	return ask(sock, &r, "refuse a prefix", err);
 }
 
 int

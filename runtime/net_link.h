@@ -61,6 +61,9 @@ int net_link_add_route(int sock, uint32_t index, const struct addr *to, const st
  * NULL: by the link itself, which has no neighbours. */
 int net_link_add_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
 			      const struct addr *gateway, struct err *err) MUST_CHECK;
+/* What no other route takes to that prefix, or a part of it, goes nowhere: its sender is told that
+ * it is unreachable. */
+int net_link_refuse_prefix(int sock, const struct addr_prefix *to, struct err *err) MUST_CHECK;
 /* ERR_NOT_FOUND: there is none by that link. */
 int net_link_remove_prefix_route(int sock, uint32_t index, const struct addr_prefix *to,
 				 struct err *err) MUST_CHECK;

@@ -114,8 +114,9 @@ away_go(struct __sk_buff *skb, struct away *a, enum tc_judgement judged)
 		return away_plain(skb, a);
 	if (a->peer->flags & TC_PEER_SEALED && a->me->tunnel)
 		return away_sealed(skb, a);
-	/* Without a device between nodes it is the stack's, as ever. */
-	return must ? away_drop(skb, a, FLOW_NO_WAY) : tc_leave_seen(skb);
+	/* Without a device between nodes what is for one by hand is the stack's, as ever. */
+	return must || a->peer->flags & TC_PEER_MEMBER ? away_drop(skb, a, FLOW_NO_WAY)
+						       : tc_leave_seen(skb);
 }
 
 /* The node itself, its proxies and its name server, is nobody's: always sealed. */

@@ -233,6 +233,9 @@ test_way_by_peer(void **state)
 	put_here(OPENLY);
 	put_there(1, 10, OPENLY);
 	goes_there(TC_ACT_REDIRECT, SEALED);
+	/* The stack has no way either, but to the world. */
+	put_devices(false, false);
+	goes_there(TC_ACT_SHOT, OUT_NO_WAY);
 	put_devices(true, true);
 	goes_there(TC_ACT_REDIRECT, SENT);
 	/* Their proxies and name server are nobody's. */

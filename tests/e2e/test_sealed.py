@@ -208,6 +208,25 @@ def test_whatever_happens():
         equal(load.failed, [], f"of {load.done} requests")
 
 
+def routes(node, *what):
+    return zl.Space(node.processes()["probe", 0]).run("ip", "-j", *what).stdout
+
+
+def test_nothing_takes_another_way():
+    """Neither while overlay is replaced nor when the device is deleted: other nodes' prefixes are refused without it."""
+    with Cluster(2, encrypt=True) as c:
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        one, two = c.nodes
+        served_by_another(c)
+        wait_for(lambda: "/64" in routes(one, "-6", "route", "show", "type", "unreachable") and
+                 "10.200.0.0/16" in routes(one, "route", "show", "type", "unreachable"), "it is refused")
+        index = json.loads(routes(one, "link", "show", "sealed"))[0]["ifindex"]
+        zl.Space(one.processes()["probe", 0]).ip("link", "delete", "sealed")
+        wait_for(lambda: device_mtu(one) and json.loads(routes(one, "link", "show", "sealed"))[0]["ifindex"] != index,
+                 "there is another device")
+        wait_for(lambda: pings(one, two) and all(ask(n) == "200" for n in c.nodes), "it carries")
+
+
 def keys(node):
     with open(os.path.join(node.data, "overlay", "keys")) as f:
         return f.read()

@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -286,6 +287,34 @@ def test_comes_and_goes():
             now = traces()
             equal((now["links"], now["rules"], now["settings"]), ([], before["rules"], before["settings"]), "what is left")
             check(not container.call(can_connect, WORLD4), "a container reaches the world without an uplink")
+
+
+def refused_to(address):
+    try:
+        tcp_to(address)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def test_what_is_for_other_nodes_stays_inside():
+    """Nobody has told of a node that has the address: its packets would tell the world what nodes say to each other."""
+    nobody = "10.200.99.9"
+    with a_world() as (world, far):
+        # Whoever listens there must not get it.
+        world.ip("address", "add", nobody + "/32", "dev", "lo")
+        with a_node(UPLINK + "overlay: { prefix4: 10.200.7.0/24 }\n") as (node, container):
+            nft("table ip watch { chain seen { type filter hook prerouting priority -400; "
+                'iifname "zl-*" ip daddr 10.200.0.0/16 counter; }\n}\n')
+            try:
+                equal(container.call(refused_to, nobody), errno.EHOSTUNREACH, "what a container is told")
+                fabric = run("nsenter", f"--net={node.run_folder}/netns/fabric", "--", "busybox", "ping", "-4", "-c", "1", nobody,
+                             check=False)
+                check(fabric.returncode != 0, "the fabric reaches", nobody)
+                check("counter packets 0 " in run("nft", "list", "table", "ip", "watch").stdout, "it came out")
+                check_reaches(container)
+            finally:
+                run("nft", "delete", "table", "ip", "watch")
 
 
 def test_two_nodes_share_the_machine():
