@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "ring/identity.h"
 
 enum {
 	DEFAULT = TC_SERVICE_ON | TC_SERVICE_SEALED | TC_SERVICE_ISOLATED | TC_GLOBAL_ON |
@@ -27,8 +28,12 @@ judge(enum relation r, uint32_t a_flags, uint32_t b_flags)
 	struct tc_identity b = {.deployment = r == STRANGE ? 2 : 1,
 				.service = r == SAME_SERVICE ? 10 : 11,
 				.flags = b_flags};
+	const struct identity a_named = {a.deployment, a.service, a_flags};
+	const struct identity b_named = {b.deployment, b.service, b_flags};
 	enum tc_judgement there = tc_judge(&a, &b);
 
+	/* Names are for who may send: the same rule stands in ring/identity.c. */
+	assert_int_equal(identity_reaches(&a_named, &b_named), there != TC_ISOLATED);
 	assert_int_equal(tc_judge(&b, &a), there);
 	return there;
 }
