@@ -24,7 +24,14 @@
 #include "overlay/engine/udp.h"
 #include "overlay/wg/noise.h"
 
-enum { CHUNK = 1 << 16, SENT_AT_ONCE = 7919, TAP_BYTES = 64 << 20, ECHO_MS = 20000, TRY_MS = 250 };
+enum {
+	CHUNK = 1 << 16,
+	SENT_AT_ONCE = 7919,
+	TAP_BYTES = 64 << 20,
+	ECHO_MS = 20000,
+	SECOND_MS = 1000,
+	TRY_MS = 250
+};
 
 static const uint64_t second = 1000000000;
 
@@ -426,6 +433,13 @@ engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *
 		size_t bytes)
 {
 	return echo_within(from, to, version, bytes, ECHO_MS);
+}
+
+bool
+engine_rig_try(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
+	       size_t bytes)
+{
+	return echo_within(from, to, version, bytes, SECOND_MS);
 }
 
 void

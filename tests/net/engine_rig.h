@@ -80,6 +80,10 @@ void engine_rig_tcp(const struct engine_rig_end *from, const struct engine_rig_e
 /* One datagram of UDP there and back again; false: lost. */
 bool engine_rig_echo(const struct engine_rig_end *from, const struct engine_rig_end *to,
 		     int version, size_t bytes);
+/* The same for where it may well be lost: who waits for it waits a moment, not for a slow machine.
+ */
+bool engine_rig_try(const struct engine_rig_end *from, const struct engine_rig_end *to, int version,
+		    size_t bytes);
 /* One that nobody takes. */
 void engine_rig_send(const struct engine_rig_end *from, const struct engine_rig_end *to);
 /* Echoes, again and again, until one comes back. */

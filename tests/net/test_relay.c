@@ -193,7 +193,7 @@ static void
 reach(unsigned from, unsigned to, int version)
 {
 	for (unsigned i = 0; i < ENGINE_RIG_WAIT_S; i++) {
-		if (engine_rig_echo(&ends[from], &ends[to], version, 100))
+		if (engine_rig_try(&ends[from], &ends[to], version, 100))
 			return;
 		pass(6);
 	}
@@ -249,7 +249,7 @@ test_fail_over(void **state)
 	reach(1, 2, 4);
 	engine_free(ends[3].engine);
 	ends[3].engine = NULL;
-	assert_false(engine_rig_echo(&ends[1], &ends[2], 4, 100));
+	assert_false(engine_rig_try(&ends[1], &ends[2], 4, 100));
 	use(4);
 	reach(1, 2, 4);
 	reach(2, 1, 4);
@@ -289,9 +289,9 @@ test_no_open_relay(void **state)
 				      (const uint8_t(*)[SETUP_KEY])ends[1].public_key, 1, &err),
 			 0);
 	uint64_t relayed = engine_rig_count(&ends[3], ENGINE_RELAYED);
-	assert_false(engine_rig_echo(&ends[1], &ends[2], 4, 100));
+	assert_false(engine_rig_try(&ends[1], &ends[2], 4, 100));
 	pass(200);
-	assert_false(engine_rig_echo(&ends[1], &ends[2], 4, 100));
+	assert_false(engine_rig_try(&ends[1], &ends[2], 4, 100));
 	engine_rig_await(&ends[3], ENGINE_DROP_FORGED, before + 1); /* their handshakes */
 	assert_int_equal(engine_rig_count(&ends[3], ENGINE_RELAYED), relayed);
 	reach(1, 3, 4);
