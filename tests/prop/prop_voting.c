@@ -511,7 +511,7 @@ leave_second(void)
 static void
 turn(bool calm)
 {
-	w.now_ns += prop_below(&w.random, calm ? 3000 : 20000) * MS;
+	w.now_ns += prop_below(&w.random, calm ? 10000 : 20000) * MS;
 	if (!calm && one_in(6))
 		fate(1 + (uint32_t)prop_below(&w.random, NODES));
 	if (!calm && w.etcd && one_in(3))
