@@ -6,7 +6,10 @@
  * about numbers cuts nobody off but himself, and a flow that is in use is not taken over.
  *
  * A node's first MACs are tried one by one to find for whom an initiation is: the key of each is
- * computed when the node is made, so that a try is one short hash.
+ * computed when the node is made, so that a try is one short hash. Until one fits, anybody may have
+ * sent it in that node's name: only what fits counts as a handshake of the node, and what fits
+ * nobody has a small allowance. When that is used up those are still tried that the node speaks
+ * with, so that forgers do not end what goes on.
  */
 #include "overlay/relay.h"
 
@@ -40,7 +43,7 @@ struct node {
 	void *user;
 	bool heard, wanted;
 	uint64_t heard_ns;
-	struct bucket bytes, handshakes;
+	struct bucket bytes, handshakes, strays;
 };
 
 struct flow {
@@ -303,6 +306,17 @@ relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr
 	return true;
 }
 
+void
+relay_gone(struct relay *r, const uint8_t key[PRIMITIVE_KEY])
+{
+	struct node *n = map_get(&r->by_key, key, PRIMITIVE_KEY);
+
+	if (!n)
+		return;
+	leave_place(r, n);
+	n->user = NULL;
+}
+
 static bool
 is_present(const struct node *n, uint64_t now_ns)
 {
@@ -331,16 +345,30 @@ take_tokens(struct bucket *b, uint64_t now_ns, uint64_t cost, uint64_t rate, uin
 	return true;
 }
 
-/* For whom a message with a first MAC is. */
+/* For whom of those that it speaks with, the last ones first, an initiation is. */
 static struct node *
-receiver_of(struct relay *r, const struct node *from, const uint8_t *data, size_t bytes)
+known_receiver_of(struct relay *r, const struct node *from, const uint8_t *data)
+{
+	struct list *it = from->to.prev;
+
+	for (unsigned i = 0; i < RELAY_KNOWN_TRIES && it != &from->to; i++, it = it->prev) {
+		struct node *n = container_of(it, struct flow, by_to)->from;
+
+		if (n != from && cookie_is_for(&r->primitive, &n->maker, data, NOISE_INITIATION))
+			return n;
+	}
+	return NULL;
+}
+
+static struct node *
+receiver_of(struct relay *r, const struct node *from, const uint8_t *data)
 {
 	struct list *it, *next;
 
 	list_each (it, next, &r->all) {
 		struct node *n = container_of(it, struct node, all);
 
-		if (n != from && cookie_is_for(&r->primitive, &n->maker, data, bytes))
+		if (n != from && cookie_is_for(&r->primitive, &n->maker, data, NOISE_INITIATION))
 			return n;
 	}
 	return NULL;
@@ -350,11 +378,18 @@ static enum relay_verdict
 initiation(struct relay *r, uint64_t now_ns, struct node *from, const uint8_t *data,
 	   struct node **to_out)
 {
+	struct node *to = known_receiver_of(r, from, data);
+
+	if (!to) {
+		if (!take_tokens(&from->strays, now_ns, 1, RELAY_STRAYS, RELAY_STRAYS_BURST))
+			return RELAY_LIMITED;
+		to = receiver_of(r, from, data);
+		if (!to)
+			return RELAY_UNKNOWN;
+		from->strays.tokens++; /* it was none */
+	}
 	if (!take_tokens(&from->handshakes, now_ns, 1, RELAY_HANDSHAKES, RELAY_HANDSHAKES_BURST))
 		return RELAY_LIMITED;
-	struct node *to = receiver_of(r, from, data, NOISE_INITIATION);
-	if (!to)
-		return RELAY_UNKNOWN;
 	*to_out = to;
 	if (!is_present(to, now_ns))
 		return RELAY_ABSENT;

@@ -34,6 +34,9 @@ enum {
 	RELAY_BYTES_BURST = 16 << 20,
 	RELAY_HANDSHAKES = 100, /* initiations, likewise */
 	RELAY_HANDSHAKES_BURST = 500,
+	RELAY_STRAYS = 20, /* initiations for nobody, likewise: who sends them may be anybody */
+	RELAY_STRAYS_BURST = 100,
+	RELAY_KNOWN_TRIES = 16, /* flows whose other end an initiation is for, most likely */
 };
 
 enum relay_verdict {
@@ -60,6 +63,9 @@ int relay_set_nodes(struct relay *r, const uint8_t (*keys)[PRIMITIVE_KEY], size_
  * False: it is none that is relayed, or there is no memory. */
 bool relay_heard(struct relay *r, const uint8_t key[PRIMITIVE_KEY], const struct addr *at,
 		 void *user, uint64_t now_ns);
+/* It is not known any more where a node is, and `user` is not used again: until relay_heard(). Its
+ * flows wait for that, as long as they may. */
+void relay_gone(struct relay *r, const uint8_t key[PRIMITIVE_KEY]);
 struct relay_to {
 	struct addr at;
 	void *user;

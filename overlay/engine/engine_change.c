@@ -345,7 +345,7 @@ engine_set_peer_mtu(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu
 			       TUN_MTU_MIN);
 	engine_lock(e);
 	p = engine_peer_of(device_find(e->device, key));
-	if (p) {
+	if (p && p->mtu != mtu) {
 		engine_table_begin(e);
 		p->mtu = mtu;
 		engine_table_end(e);

@@ -166,6 +166,7 @@ engine_control(void *arg)
 		uint64_t deadline_ns = tick(e);
 
 		more |= begin_fresh(e);
+		engine_relay_tick(e);
 		if (!more)
 			rest(e, deadline_ns);
 	}

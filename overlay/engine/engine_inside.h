@@ -206,6 +206,7 @@ struct engine_relay { /* with its lock */
 	struct engine_peer **peers; /* of each key, counted; NULL: there is none now */
 	size_t count;
 	uint64_t looked_ns; /* where they are; 0: is to be done */
+	uint64_t ticked_ns;
 };
 
 struct engine {
@@ -304,6 +305,8 @@ void engine_relay_init(struct engine_relay *r);
 void engine_relay_fini(struct engine_relay *r);
 /* With the lock held: peers may have come or gone. */
 void engine_relay_resolve(struct engine *e);
+/* Forgets flows that are over, once in a minute; nothing wakes up for that. */
+void engine_relay_tick(struct engine *e);
 /* A datagram of no session or handshake of ours, or a run of one session's data; false: nor is it
  * anybody's that is relayed. Done with and counted otherwise. */
 bool engine_relay_take(struct engine *e, struct engine_counts *counts, const struct addr *from,

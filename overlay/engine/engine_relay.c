@@ -12,7 +12,9 @@
 #include <string.h>
 #include "base/mem.h"
 
-enum { LOOK_MS = 1000 };
+enum { LOOK_MS = 1000, TICK_MS = 60000 };
+
+static const uint64_t ms = 1000000;
 
 _Static_assert(2 * LOOK_MS <= RELAY_PRESENT_MS, "who is there must be seen to be there");
 
@@ -54,6 +56,8 @@ engine_relay_resolve(struct engine *e)
 		struct engine_peer *p = engine_peer_of(device_find(e->device, r->keys[i]));
 		struct engine_peer *before = r->peers[i];
 
+		if (before && p != before)
+			relay_gone(r->core, r->keys[i]); /* it has no count of its own */
 		r->peers[i] = p ? engine_peer_ref(p) : NULL;
 		engine_peer_unref(before);
 	}
@@ -122,6 +126,20 @@ engine_relay(struct engine *e, const uint8_t (*keys)[SETUP_KEY], size_t count, s
 	return rc;
 }
 
+void
+engine_relay_tick(struct engine *e)
+{
+	struct engine_relay *r = &e->relay;
+
+	pthread_mutex_lock(&r->lock);
+	uint64_t now_ns = engine_now(e);
+	if (r->core && now_ns - r->ticked_ns >= TICK_MS * ms) {
+		r->ticked_ns = now_ns;
+		relay_tick(r->core, now_ns);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
 /* ---- where they are ---- */
 
 /* With the table held. */
@@ -142,7 +160,6 @@ is_there(const struct engine_peer *p, uint64_t now_ns)
 static void
 look(struct engine *e, uint64_t now_ns)
 {
-	static const uint64_t ms = 1000000;
 	struct engine_relay *r = &e->relay;
 
 	if (r->looked_ns && now_ns - r->looked_ns < LOOK_MS * ms)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/world.h"
+#include "overlay/engine/engine_inside.h"
 #include "overlay/relay.h"
 #include "tests/net/engine_rig.h"
 
@@ -298,6 +299,57 @@ test_no_open_relay(void **state)
 }
 
 static void
+test_peer_goes(void **state)
+{
+	struct setup change = {0};
+	struct setup_peer *peer;
+
+	(void)state;
+	use(3);
+	reach(1, 2, 4);
+	uint64_t absent = engine_rig_count(&ends[3], ENGINE_DROP_ABSENT);
+	assert_int_equal(setup_add_peer(&change, ends[2].public_key, &peer), SETUP_OK);
+	peer->remove = true;
+	engine_rig_change(&ends[3], &change);
+	setup_fini(&change);
+	uint64_t relayed = engine_rig_count(&ends[3], ENGINE_RELAYED);
+	engine_rig_send(&ends[1], &ends[2]);
+	engine_rig_await(&ends[3], ENGINE_DROP_ABSENT, absent + 1);
+	assert_int_equal(engine_rig_count(&ends[3], ENGINE_RELAYED), relayed);
+	introduce(3, 2, NULL);
+	pass(130); /* new sessions */
+	reach(1, 2, 4);
+}
+
+static size_t
+flows_of(unsigned i)
+{
+	struct engine_relay *r = &ends[i].engine->relay;
+
+	pthread_mutex_lock(&r->lock);
+	size_t count = relay_flows(r->core);
+	pthread_mutex_unlock(&r->lock);
+	return count;
+}
+
+static void
+test_silent_flows_end(void **state)
+{
+	(void)state;
+	use(3);
+	reach(1, 2, 4);
+	assert_true(flows_of(3) > 0);
+	for (unsigned i = 1; i <= HIDDEN; i++) {
+		engine_free(ends[i].engine);
+		ends[i].engine = NULL;
+	}
+	pass(RELAY_FLOW_MS / 1000);
+	uint64_t until = world_mono_ns() + ENGINE_RIG_WAIT_S * UINT64_C(1000000000);
+	while (flows_of(3) > 0)
+		assert_true(world_mono_ns() < until);
+}
+
+static void
 test_limit(void **state)
 {
 	static uint8_t keys[RELAY_NODES_MAX + 1][SETUP_KEY];
@@ -323,6 +375,7 @@ main(void)
 		RELAY_TEST(test_through),       RELAY_TEST(test_rekey),
 		RELAY_TEST(test_fail_over),     RELAY_TEST(test_another_address),
 		RELAY_TEST(test_no_open_relay), RELAY_TEST(test_limit),
+		RELAY_TEST(test_peer_goes),     RELAY_TEST(test_silent_flows_end),
 	};
 
 	if (system("nft list ruleset >/dev/null 2>&1") != 0) {

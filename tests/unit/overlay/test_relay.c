@@ -351,6 +351,40 @@ test_removed(void **state)
 	assert_int_equal(take(&p, &mine), RELAY_OWN);
 }
 
+/* Whose session is ended: what was heard of it is not used again. */
+static void
+test_gone(void **state)
+{
+	struct addr mine, theirs;
+	struct relay_to to = {.user = NULL};
+	struct wg_packet p;
+	size_t flows;
+	int other;
+
+	(void)state;
+	meet();
+	outside(1, &mine);
+	outside(2, &theirs);
+	p = initiation_of(1, 2);
+	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &mine, p.data, p.bytes, &to),
+			 RELAY_FORWARD);
+	assert_ptr_equal(to.user, rw.peer[3][2]);
+	flows = relay_flows(rw.relay[3]);
+	relay_gone(rw.relay[3], rw.node[2]->public_key);
+	relay_gone(rw.relay[3], rw.node[2]->public_key);
+	relay_gone(rw.relay[3], rw.node[4]->public_key); /* nobody that it knows */
+	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &mine, p.data, p.bytes, &to),
+			 RELAY_ABSENT);
+	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &theirs, p.data, p.bytes, &to),
+			 RELAY_OWN);
+	/* Of its next session; what went on goes on. */
+	assert_int_equal(relay_flows(rw.relay[3]), flows);
+	assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs, &other, rw_now(&rw)));
+	assert_int_equal(relay_take(rw.relay[3], rw_now(&rw), &mine, p.data, p.bytes, &to),
+			 RELAY_FORWARD);
+	assert_ptr_equal(to.user, &other);
+}
+
 /* A number that somebody else has is not taken from him. */
 static void
 test_stolen_number(void **state)
@@ -420,6 +454,17 @@ test_same_place(void **state)
 
 /* ---- limits ---- */
 
+/* An initiation of 1 with this number of its own, for whom it is as before. */
+static void
+number(struct wg_packet *p, unsigned to, uint32_t number)
+{
+	struct cookie_maker maker = rw.peer[1][to]->cookie;
+
+	noise_put_u32(p->data + 4, number);
+	assert_true(cookie_stamp(&rw.node[1]->device->primitive, &maker, p->data, NOISE_INITIATION,
+				 rw_now(&rw)));
+}
+
 static void
 test_handshakes_limited(void **state)
 {
@@ -435,7 +480,7 @@ test_handshakes_limited(void **state)
 	outside(1, &mine);
 	p = initiation_of(1, 2);
 	for (unsigned i = 0; i < 2 * RELAY_HANDSHAKES_BURST; i++) {
-		noise_put_u32(p.data + 4, i);
+		number(&p, 2, i);
 		passed += take(&p, &mine) != RELAY_LIMITED;
 	}
 	assert_int_equal(passed, RELAY_HANDSHAKES_BURST);
@@ -444,6 +489,50 @@ test_handshakes_limited(void **state)
 	for (unsigned i = passed = 0; i < 2 * RELAY_HANDSHAKES; i++)
 		passed += take(&p, &mine) != RELAY_LIMITED;
 	assert_int_equal(passed, RELAY_HANDSHAKES);
+}
+
+/* Whoever can forge a node's address cannot make its handshakes be dropped. */
+static void
+test_forgeries_limited(void **state)
+{
+	static const struct addr elsewhere = {
+		.ip = {[10] = 0xff, [11] = 0xff, [12] = 203, [14] = 113, [15] = 9}, .port = 7};
+	uint8_t keys[3][PRIMITIVE_KEY];
+	struct err err = {0};
+	struct addr mine;
+	struct wg_packet p, forged, fresh;
+	unsigned tried = 0;
+
+	(void)state;
+	memcpy(keys[0], rw.node[1]->public_key, PRIMITIVE_KEY);
+	memcpy(keys[1], rw.node[2]->public_key, PRIMITIVE_KEY);
+	memcpy(keys[2], rw.node[4]->public_key, PRIMITIVE_KEY);
+	assert_int_equal(
+		relay_set_nodes(rw.relay[3], (const uint8_t(*)[PRIMITIVE_KEY])keys, 3, &err), 0);
+	meet();
+	outside(1, &mine);
+	assert_true(relay_heard(rw.relay[3], keys[2], &elsewhere, NULL, rw_now(&rw)));
+	forged = p = initiation_of(1, 2);
+	fresh = initiation_of(1, 4); /* with whom it did not speak yet */
+	/* What is for somebody does not count as a forgery. */
+	for (unsigned i = 0; i < 2 * RELAY_STRAYS_BURST; i++) {
+		number(i % 2 ? &p : &fresh, i % 2 ? 2 : 4, i);
+		assert_int_equal(take(i % 2 ? &p : &fresh, &mine), RELAY_FORWARD);
+	}
+	forged.data[NOISE_INITIATION - NOISE_MACS] ^= 1;
+	for (unsigned i = 0; i < 2 * RELAY_HANDSHAKES_BURST; i++)
+		tried += take(&forged, &mine) == RELAY_UNKNOWN;
+	assert_int_equal(tried, RELAY_STRAYS_BURST);
+	assert_int_equal(take(&p, &mine), RELAY_FORWARD);
+	/* None of them was a handshake of the node. */
+	for (unsigned i = 2 * RELAY_STRAYS_BURST + 1; i < RELAY_HANDSHAKES_BURST; i++)
+		assert_int_equal(take(&p, &mine), RELAY_FORWARD);
+	assert_int_equal(take(&p, &mine), RELAY_LIMITED);
+	wg_clear(&rw.wire);
+	wg_jump(&rw.wire, wg_second);
+	for (unsigned i = tried = 0; i < 2 * RELAY_STRAYS; i++)
+		tried += take(&forged, &mine) == RELAY_UNKNOWN;
+	assert_int_equal(tried, RELAY_STRAYS);
 }
 
 /* Data of a flow, as much as it takes. */
@@ -493,8 +582,6 @@ test_flows_limited(void **state)
 	outside(2, &theirs);
 	p = initiation_of(1, 2);
 	for (uint32_t i = 1; i <= RELAY_NODE_FLOWS_MAX + 100; i++) {
-		struct cookie_maker maker = rw.peer[1][2]->cookie;
-
 		if (i % RELAY_HANDSHAKES == 0) {
 			wg_jump(&rw.wire, wg_second);
 			assert_true(relay_heard(rw.relay[3], rw.node[1]->public_key, &mine, NULL,
@@ -502,9 +589,7 @@ test_flows_limited(void **state)
 			assert_true(relay_heard(rw.relay[3], rw.node[2]->public_key, &theirs, NULL,
 						rw_now(&rw)));
 		}
-		noise_put_u32(p.data + 4, i);
-		assert_true(cookie_stamp(&rw.node[1]->device->primitive, &maker, p.data,
-					 NOISE_INITIATION, rw_now(&rw)));
+		number(&p, 2, i);
 		assert_int_equal(take(&p, &mine), RELAY_FORWARD);
 		wg_clear(&rw.wire);
 	}
@@ -595,9 +680,11 @@ main(void)
 		RELAY_TEST(test_not_there),
 		RELAY_TEST(test_not_for_anybody),
 		RELAY_TEST(test_removed),
+		RELAY_TEST(test_gone),
 		RELAY_TEST(test_stolen_number),
 		RELAY_TEST(test_same_place),
 		RELAY_TEST(test_handshakes_limited),
+		RELAY_TEST(test_forgeries_limited),
 		RELAY_TEST(test_bytes_limited),
 		RELAY_TEST(test_flows_limited),
 		RELAY_TEST(test_nodes_limited),
