@@ -16,7 +16,9 @@ enum { SECOND = 1000000000, HEX_BYTES = 2 * KEYS_BYTES };
 static int64_t
 now_s(const struct world *world)
 {
-	return world->wall_ns / SECOND;
+	int64_t s = world->wall_ns / SECOND;
+
+	return s > 0 ? s : 1; /* 0 says that there is none */
 }
 
 static void
@@ -42,6 +44,8 @@ keys_wipe(struct keys *k)
 
 /* ---- the file ---- */
 
+static const char heeded[] = "heeded ";
+
 static void
 put_line(const char *name, const uint8_t key[KEYS_BYTES], int64_t since_s, char *out, size_t cap)
 {
@@ -61,31 +65,43 @@ keys_put(const struct keys *k, char *out)
 	used = strlen(out);
 	if (k->next_since_s)
 		put_line("next", k->next, k->next_since_s, out + used, KEYS_TEXT_BYTES - used);
+	used = strlen(out);
+	if (k->heeded_s)
+		text_format(out + used, KEYS_TEXT_BYTES - used, "%s%" PRId64 "\n", heeded,
+			    k->heeded_s);
 }
 
-/* "name HEX SECONDS\n": *at moves behind it. */
+/* "SECONDS\n": *at moves behind it. */
+static bool
+take_seconds(const char **at, int64_t *out_s)
+{
+	const char *end = strchr(*at, '\n');
+	char number[24];
+	uint64_t value;
+
+	if (!end || (size_t)(end - *at) >= sizeof(number))
+		return false;
+	text_ncopy(number, sizeof(number), *at, (size_t)(end - *at));
+	if (!text_u64(number, INT64_MAX, &value) || value == 0)
+		return false;
+	*out_s = (int64_t)value;
+	*at = end + 1;
+	return true;
+}
+
+/* "name HEX SECONDS\n": likewise. */
 static bool
 take_line(const char **at, const char *name, uint8_t key[KEYS_BYTES], int64_t *since_s)
 {
-	char number[24];
-
 	if (!text_starts(*at, name))
 		return false;
 	const char *hex = *at + strlen(name);
 	const char *end = strchr(hex, '\n');
-	uint64_t value;
 	if (!end || end - hex < HEX_BYTES + 2 || hex[HEX_BYTES] != ' ' ||
 	    text_unhex(hex, HEX_BYTES, key, KEYS_BYTES) != KEYS_BYTES)
 		return false;
-	size_t length = (size_t)(end - hex) - HEX_BYTES - 1;
-	if (length >= sizeof(number))
-		return false;
-	text_ncopy(number, sizeof(number), hex + HEX_BYTES + 1, length);
-	if (!text_u64(number, INT64_MAX, &value) || value == 0)
-		return false;
-	*since_s = (int64_t)value;
-	*at = end + 1;
-	return true;
+	*at = hex + HEX_BYTES + 1;
+	return take_seconds(at, since_s);
 }
 
 int
@@ -95,8 +111,12 @@ keys_parse(const char *text, struct keys *out, struct err *err)
 
 	memset(out, 0, sizeof(*out));
 	bool good = take_line(&at, "key ", out->key, &out->since_s);
-	if (good && *at)
+	if (good && text_starts(at, "next "))
 		good = take_line(&at, "next ", out->next, &out->next_since_s);
+	if (good && text_starts(at, heeded)) {
+		at += strlen(heeded);
+		good = take_seconds(&at, &out->heeded_s);
+	}
 	if (good && !*at)
 		return 0;
 	keys_wipe(out);
@@ -112,27 +132,53 @@ age_s(const struct world *world, int64_t since_s)
 	return now_s(world) - since_s;
 }
 
-enum keys_step
-keys_turn(struct keys *k, const struct world *world, bool asked, uint64_t every_s)
+/* True: it was ahead. */
+static bool
+bring_back(const struct world *world, int64_t *since_s)
 {
-	int64_t age = age_s(world, k->next_since_s);
+	if (age_s(world, *since_s) >= 0)
+		return false;
+	*since_s = now_s(world);
+	return true;
+}
 
-	if (!k->next_since_s) {
-		if (!asked && (every_s == 0 || age_s(world, k->since_s) < (int64_t)every_s))
-			return KEYS_STAY;
-		make(world, k->next);
-		k->next_since_s = now_s(world);
-		return KEYS_ANNOUNCED;
-	}
-	if (age < 0)
-		k->next_since_s = now_s(world);
-	if (age < KEYS_HOLD_S)
-		return KEYS_STAY;
+/* True: one that was not heeded yet; it is now. */
+static bool
+take_request(struct keys *k, int64_t asked_s)
+{
+	if (asked_s <= 0 || asked_s == k->heeded_s)
+		return false;
+	k->heeded_s = asked_s;
+	return true;
+}
+
+static void
+change(struct keys *k, const struct world *world)
+{
 	memcpy(k->key, k->next, KEYS_BYTES);
 	k->since_s = now_s(world);
 	mem_wipe(k->next, KEYS_BYTES);
 	k->next_since_s = 0;
-	return KEYS_CHANGED;
+}
+
+enum keys_step
+keys_turn(struct keys *k, const struct world *world, int64_t asked_s, uint64_t every_s)
+{
+	bool mended = bring_back(world, &k->since_s);
+	bool asked = take_request(k, asked_s);
+
+	if (k->next_since_s) {
+		mended |= bring_back(world, &k->next_since_s) | asked;
+		if (age_s(world, k->next_since_s) < KEYS_HOLD_S)
+			return mended ? KEYS_MENDED : KEYS_STAY;
+		change(k, world);
+		return KEYS_CHANGED;
+	}
+	if (!asked && (every_s == 0 || age_s(world, k->since_s) < (int64_t)every_s))
+		return mended ? KEYS_MENDED : KEYS_STAY;
+	make(world, k->next);
+	k->next_since_s = now_s(world);
+	return KEYS_ANNOUNCED;
 }
 
 uint64_t

@@ -9,7 +9,7 @@
  * follows from the file alone, so a process may die between any two steps.
  *
  * The file, mode 0600: "key HEX SECONDS\n", since when; then maybe "next HEX SECONDS\n", since when
- * it was announced. No I/O here, and no clock.
+ * it was announced; then maybe "heeded SECONDS\n". No I/O here, and no clock.
  * Threading: plain values, to be wiped (keys_wipe).
  */
 
@@ -31,6 +31,7 @@ struct keys {
 	int64_t since_s; /* of 1970 */
 	uint8_t next[KEYS_BYTES];
 	int64_t next_since_s; /* 0: there is none */
+	int64_t heeded_s;     /* the request for another key that was heeded last; 0: none */
 };
 
 void keys_make(const struct world *world, struct keys *out);
@@ -45,10 +46,15 @@ enum keys_step {
 	KEYS_STAY,
 	KEYS_ANNOUNCED, /* there is a next one: keep it, then say it */
 	KEYS_CHANGED,   /* the next one is the one in use: keep it, then use it */
+	KEYS_MENDED,    /* the keys are the same, what is said of them is not: keep it */
 };
-/* asked: somebody wants another one now. every_s: how old a key becomes; 0: as old as it likes. A
- * clock that was set back never hurries a change, nor holds one up that was announced. */
-enum keys_step keys_turn(struct keys *k, const struct world *world, bool asked, uint64_t every_s);
+/* asked_s: the request for another key, as told; it is by some other node's clock, so it is another
+ * request when it is not the one that was heeded, earlier or later; 0 or less: there was none. What
+ * comes while a change is announced is for that change. every_s: how old a key becomes; 0: as old
+ * as it likes. Times that have not come yet are of a clock that was set back since: they count from
+ * now on, which holds up nothing for longer than KEYS_HOLD_S or every_s. */
+enum keys_step keys_turn(struct keys *k, const struct world *world, int64_t asked_s,
+			 uint64_t every_s);
 /* Seconds until one that is announced is to be used. */
 uint64_t keys_due_s(const struct keys *k, const struct world *world);
 

@@ -39,7 +39,6 @@ static struct {
 	void (*changed)(void);
 	struct keys keys;
 	uint8_t public_key[KEYS_BYTES], next_public[KEYS_BYTES];
-	int64_t asked_s; /* when a change of the key was asked for last: that was heeded */
 	struct sealed_pairs pairs;
 	struct relayed relayed;
 	uint64_t relay_digest; /* of whom the engine relays between */
@@ -431,30 +430,36 @@ every_s(void)
 	return config ? config->overlay.rotate_ms / 1000 : 0;
 }
 
-/* Kept first: a key that was announced or used is never unknown to a successor. */
+static void
+keys_turned(enum keys_step step, struct err *err)
+{
+	if (make_public(err) == 0)
+		log_event(LOG_INFO,
+			  step == KEYS_CHANGED ? "the key of sealed traffic was changed"
+					       : "the key of sealed traffic is about to be "
+						 "changed: the others hear of it",
+			  LOG_END);
+	sealed_look();
+	if (s.engine)
+		publish();
+}
+
+/* Kept first: a key that was announced or used is never unknown to a successor, and a request that
+ * was not kept as heeded comes again. */
 static void
 turn_keys(void)
 {
 	struct keys next = s.keys;
 	struct world world;
 	struct err err = {0};
-	int64_t asked = s.peers->rotate_wall_s;
 
 	world_real(&world);
-	enum keys_step step = keys_turn(&next, &world, asked > s.asked_s && asked > next.since_s,
-					s.engine ? every_s() : 0);
-	s.asked_s = asked > s.asked_s ? asked : s.asked_s;
+	enum keys_step step =
+		keys_turn(&next, &world, s.peers->rotate_wall_s, s.engine ? every_s() : 0);
 	if (step != KEYS_STAY && keep_keys(&next, &err) == 0) {
 		s.keys = next;
-		if (make_public(&err) == 0)
-			log_event(LOG_INFO,
-				  step == KEYS_CHANGED ? "the key of sealed traffic was changed"
-						       : "the key of sealed traffic is about to be "
-							 "changed: the others hear of it",
-				  LOG_END);
-		sealed_look();
-		if (s.engine)
-			publish();
+		if (step != KEYS_MENDED)
+			keys_turned(step, &err);
 	}
 	if (err.kind)
 		log_err(LOG_WARN, "the key of sealed traffic is not changed; it is tried again",

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { START_S = 1700000000, DAY_S = 86400 };
+enum { START_S = 1700000000, DAY_S = 86400, ASKED_S = START_S - 7 };
 #define SECOND_NS INT64_C(1000000000)
 
 static struct world_seeded w;
@@ -56,7 +56,7 @@ test_file(void **state)
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
-	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
@@ -70,16 +70,17 @@ test_damaged(void **state)
 	static const struct keys empty;
 
 	(void)state;
-	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	size_t first = (size_t)(strchr(text, '\n') - text) + 1;
-	/* Cut anywhere but between the two lines. */
+	size_t second = first + (size_t)(strchr(text + first, '\n') - (text + first)) + 1;
+	/* Cut anywhere but between lines. */
 	for (size_t n = 0; n < strlen(text); n++) {
 		struct err err = {0};
 
 		memcpy(damaged, text, n);
 		damaged[n] = '\0';
-		if (n == first) {
+		if (n == first || n == second) {
 			assert_int_equal(keys_parse(damaged, &out, &err), 0);
 			continue;
 		}
@@ -88,7 +89,8 @@ test_damaged(void **state)
 		assert_true(err.fix[0] != '\0');
 		assert_memory_equal(&out, &empty, sizeof(out));
 	}
-	static const char *const wrong[] = {"more\n", "\n", "next 00 1\n", "key "};
+	static const char *const wrong[] = {"more\n", "\n",         "next 00 1\n",
+					    "key ",   "heeded 1\n", "heeded "};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		struct err err = {0};
 
@@ -112,25 +114,25 @@ test_asked_for(void **state)
 
 	(void)state;
 	memcpy(first, k.key, sizeof(first));
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
 	memcpy(second, k.next, sizeof(second));
 	assert_memory_equal(k.key, first, sizeof(first));
 	/* Asked again it is the same change. */
-	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_STAY);
 	assert_memory_equal(k.next, second, sizeof(second));
 	assert_int_equal(keys_due_s(&k, &w.world), KEYS_HOLD_S);
 	pass(KEYS_HOLD_S - 1);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
 	pass(1);
 	assert_int_equal(keys_due_s(&k, &w.world), 0);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_CHANGED);
 	assert_memory_equal(k.key, second, sizeof(second));
 	assert_int_equal(k.next_since_s, 0);
 	assert_int_equal(k.since_s, START_S + KEYS_HOLD_S);
 	for (int i = 0; i < KEYS_BYTES; i++)
 		assert_int_equal(k.next[i], 0);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
 }
 
 static void
@@ -140,10 +142,58 @@ test_by_age(void **state)
 
 	(void)state;
 	pass(30 * DAY_S - 1);
-	assert_int_equal(keys_turn(&k, &w.world, false, 30 * DAY_S), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S), KEYS_STAY);
 	pass(1);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, false, 30 * DAY_S), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S), KEYS_ANNOUNCED);
+}
+
+/* What a process before this version kept. */
+static void
+test_file_of_before(void **state)
+{
+	char text[KEYS_TEXT_BYTES];
+	struct keys k = begin(), again;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	keys_put(&k, text);
+	strstr(text, "heeded ")[0] = '\0';
+	assert_int_equal(keys_parse(text, &again, &err), 0);
+	assert_int_equal(again.heeded_s, 0);
+	assert_int_equal(again.next_since_s, k.next_since_s);
+}
+
+/* The one who asks has another clock; what was heeded is known to a successor. */
+static void
+test_requests(void **state)
+{
+	char text[KEYS_TEXT_BYTES];
+	struct keys k = begin(), again;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, -5, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0), KEYS_ANNOUNCED);
+	pass(KEYS_HOLD_S);
+	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0), KEYS_CHANGED);
+	keys_put(&k, text);
+	assert_int_equal(keys_parse(text, &again, &err), 0);
+	assert_memory_equal(&k, &again, sizeof(k));
+	assert_int_equal(keys_turn(&again, &w.world, START_S - DAY_S, 0), KEYS_STAY);
+	/* Another one, of a clock that is further behind. */
+	assert_int_equal(keys_turn(&again, &w.world, START_S - 2 * DAY_S, 0), KEYS_ANNOUNCED);
+	/* One more is for the same change, and heeded with it. */
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_MENDED);
+	pass(KEYS_HOLD_S);
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_STAY);
+	/* It could not be kept: the copy is dropped, the request is there as before. */
+	struct keys copy = again;
+	assert_int_equal(keys_turn(&copy, &w.world, START_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S, 0), KEYS_ANNOUNCED);
 }
 
 static void
@@ -153,22 +203,38 @@ test_clock_set_back(void **state)
 
 	(void)state;
 	pass(-DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, false, 10), KEYS_STAY);
-	pass(DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, true, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_MENDED);
+	assert_int_equal(k.since_s, START_S - DAY_S);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_STAY);
+	pass(10); /* not a day and ten seconds */
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_ANNOUNCED);
 	pass(-DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_STAY);
-	pass(KEYS_HOLD_S);
-	assert_int_equal(keys_turn(&k, &w.world, false, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_MENDED);
+	assert_int_equal(k.next_since_s, START_S - 2 * DAY_S + 10);
+	assert_int_equal(keys_due_s(&k, &w.world), KEYS_HOLD_S);
+	pass(KEYS_HOLD_S - 1);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	pass(1);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_CHANGED);
+	/* A clock that knows nothing: what is written can be read again. */
+	char text[KEYS_TEXT_BYTES];
+	struct keys again;
+	struct err err = {0};
+	w.world.wall_ns = 0;
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	keys_put(&k, text);
+	assert_int_equal(keys_parse(text, &again, &err), 0);
+	assert_memory_equal(&k, &again, sizeof(k));
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_made),    cmocka_unit_test(test_file),
-		cmocka_unit_test(test_damaged), cmocka_unit_test(test_asked_for),
-		cmocka_unit_test(test_by_age),  cmocka_unit_test(test_clock_set_back),
+		cmocka_unit_test(test_made),           cmocka_unit_test(test_file),
+		cmocka_unit_test(test_damaged),        cmocka_unit_test(test_asked_for),
+		cmocka_unit_test(test_file_of_before), cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_by_age),         cmocka_unit_test(test_clock_set_back),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
