@@ -583,7 +583,7 @@ cluster_free(struct cluster *c)
 	cluster_link_end(c);
 	cluster_place_end(c);
 	while (map_next(&c->nodes, &it))
-		mem_free(it.value);
+		mem_free_zero(it.value);
 	map_fini(&c->nodes);
 	fd_close(&c->folder);
 	uv_close((uv_handle_t *)&c->again, closed);

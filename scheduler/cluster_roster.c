@@ -173,6 +173,8 @@ take_row(struct cluster *c, const struct store_node *row)
 		tell_removed(c, n);
 	if (row->removed) {
 		n->announced = true;
+		n->has_pair = false;
+		mem_wipe(n->pair, sizeof(n->pair));
 		cluster_link_part(c, n);
 		if (row->node == c->keep.node && !c->leave) {
 			err_set(&c->renewal_err, ERR_DENIED,
@@ -206,7 +208,7 @@ read_nodes(struct cluster *c, struct buf *rows)
 			continue;
 		cluster_link_part(c, n);
 		map_remove(&c->nodes, it.key, it.key_bytes);
-		mem_free(n);
+		mem_free_zero(n);
 	}
 }
 
