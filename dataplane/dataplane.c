@@ -143,8 +143,14 @@ is_of(void *arg, uint64_t key, const void *row)
 	struct member *m = arg;
 
 	(void)key;
-	m->found = !mesh->self && mesh->v4.bits == m->peer->v4.bits &&
-		   addr_equal_ip(&mesh->v4.base, &m->peer->v4.base);
+	if (mesh->self)
+		return true;
+	if (mesh->v4.bits == 0) /* as before */
+		m->found = MSG_OK(mesh->name) && MSG_OK(m->peer->name) &&
+			   text_equal(mesh->name, m->peer->name);
+	else
+		m->found = mesh->v4.bits == m->peer->v4.bits &&
+			   addr_equal_ip(&mesh->v4.base, &m->peer->v4.base);
 	return !m->found;
 }
 
@@ -157,7 +163,8 @@ add_peer(void *arg, uint64_t key, const void *row)
 	(void)key;
 	if (p->scheduler)
 		ring_table_each(p->scheduler, MSG_TABLE_MESH, is_of, &m);
-	p->rows[p->count++] = (struct tunnel_row){.peer = row, .member = m.found};
+	p->rows[p->count++] = (struct tunnel_row){
+		.peer = row, .member = m.found, .member_as_before = !p->scheduler};
 	return p->count < TUNNEL_PEERS_MAX;
 }
 
@@ -172,6 +179,8 @@ sync_peers(void)
 		return;
 	peers.count = 0;
 	peers.scheduler = station_reader(dataplane.st, ROLE_SCHEDULER, 0);
+	if (peers.scheduler && ring_table_version(peers.scheduler, MSG_TABLE_MESH) <= 1)
+		peers.scheduler = NULL; /* it has not said yet who is a member */
 	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
 	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
 		log_err(LOG_ERROR, "the data path does not know all peers", &err);

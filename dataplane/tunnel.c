@@ -116,6 +116,17 @@ value_of(const struct tunnel_row *row)
 	return p;
 }
 
+static uint32_t
+member_before(struct tunnel *t, const struct tc_overlay_key4 *key, uint64_t id)
+{
+	struct tc_overlay_peer was;
+	int fd = libbpf.bpf_map__fd(loaded(t)->maps.peers4);
+
+	if (libbpf.bpf_map_lookup_elem(fd, key, &was) < 0 || was.id != id)
+		return 0;
+	return was.flags & TC_PEER_MEMBER;
+}
+
 static int
 put_peer(struct tunnel *t, const struct tunnel_row *row, struct keys *keys, struct err *err)
 {
@@ -127,6 +138,8 @@ put_peer(struct tunnel *t, const struct tunnel_row *row, struct keys *keys, stru
 
 	memcpy(key4.addr, row->peer->v4.base.ip + 12, sizeof(key4.addr));
 	memcpy(key6.addr, row->peer->v6.base.ip, sizeof(key6.addr));
+	if (row->member_as_before)
+		value.flags |= member_before(t, &key4, value.id);
 	lb_rows_add(&keys->v4, &key4, NULL);
 	lb_rows_add(&keys->v6, &key6, NULL);
 	lb_rows_add(&keys->remotes, &value.remote, NULL);

@@ -24,6 +24,7 @@ struct tunnel;
 struct tunnel_row {
 	const struct msg_peer *peer;
 	bool member; /* of the cluster: what its containers are is said in table identity */
+	bool member_as_before; /* nobody says now: what the maps have of it counts */
 };
 
 /* What stands between nodes; NULL or of index 0: it does not. */

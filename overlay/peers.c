@@ -43,6 +43,7 @@ row_of(const struct config_peer *from, struct msg_peer *out)
 }
 
 struct gathering {
+	const struct peers *before;
 	struct peers *out;
 };
 
@@ -76,12 +77,38 @@ peer_of(const struct msg_mesh *row, struct config_peer *out)
 	out->prefix6 = row->v6;
 }
 
+static bool
+overlap(const struct msg_mesh *a, const struct msg_mesh *b)
+{
+	return a->node != b->node &&
+	       (addr_prefix_overlap(&a->v4, &b->v4) || addr_prefix_overlap(&a->v6, &b->v6));
+}
+
+/* What was known of one may have become another's since: the lower id has it, as the scheduler
+ * judges. False: this row is not the one that has. */
+static bool
+make_room(struct peers *p, const struct msg_mesh *row)
+{
+	size_t stay = 0;
+
+	for (size_t i = 0; i < p->mesh_count; i++)
+		if (overlap(&p->mesh[i], row) && p->mesh[i].node < row->node)
+			return false;
+	for (size_t i = 0; i < p->mesh_count; i++)
+		if (!overlap(&p->mesh[i], row))
+			p->mesh[stay++] = p->mesh[i];
+	p->mesh_count = stay;
+	return true;
+}
+
 /* In the order of names, so that the same peers are the same list. */
 static void
 add_row(struct peers *p, const struct msg_mesh *row)
 {
 	size_t at = 0, room = PEERS_MAX - p->by_hand;
 
+	if (!make_room(p, row))
+		return;
 	while (at < p->mesh_count && strcmp(p->mesh[at].name, row->name) < 0)
 		at++;
 	if (at == room)
@@ -99,6 +126,18 @@ take_self(struct peers *p, const struct msg_mesh *row)
 	p->rotate_wall_s = row->rotate_wall_s;
 }
 
+/* One of whom the scheduler has not heard yet. */
+static void
+keep_row(struct gathering *g, uint32_t node)
+{
+	const struct peers *before = g->before;
+
+	for (size_t i = 0; i < before->mesh_count; i++)
+		if (before->mesh[i].node == node &&
+		    !named(&g->out->overlay, g->out->by_hand, before->mesh[i].name))
+			add_row(g->out, &before->mesh[i]);
+}
+
 static bool
 add_mesh(void *arg, uint64_t key, const void *data)
 {
@@ -108,6 +147,8 @@ add_mesh(void *arg, uint64_t key, const void *data)
 	(void)key;
 	if (row->self)
 		take_self(g->out, row);
+	else if (row->v4.bits == 0)
+		keep_row(g, row->node);
 	else if (row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
 		add_row(g->out, row);
 	return true;
@@ -128,13 +169,13 @@ void
 peers_gather(const struct config *config, const struct ring_reader *scheduler, struct peers *out)
 {
 	static struct peers made;
-	struct gathering g = {.out = &made};
+	struct gathering g = {.before = out, .out = &made};
 
 	memset(&made, 0, sizeof(made));
 	if (config)
 		made.overlay = config->overlay;
 	made.by_hand = made.overlay.peers_count;
-	if (scheduler)
+	if (scheduler && ring_table_version(scheduler, MSG_TABLE_MESH) > 1)
 		ring_table_each(scheduler, MSG_TABLE_MESH, add_mesh, &g);
 	else
 		keep_mesh(out, &made);

@@ -26,8 +26,9 @@ struct peers {
 };
 
 struct ring_table_layout peers_layout(void);
-/* Who they are now. config may be NULL, scheduler too (it has not said anything yet: `out` keeps
- * the peers of the cluster that it had). More than PEERS_MAX are left out: the later names. */
+/* Who they are now. config may be NULL, scheduler too; while that has not said anything, and of
+ * those of whom it says so, `out` keeps the peers of the cluster that it had. More than PEERS_MAX
+ * are left out: the later names. */
 void peers_gather(const struct config *config, const struct ring_reader *scheduler,
 		  struct peers *out);
 /* Makes the table say so, in one change. sealed: whether packets for a node of the cluster can be

@@ -146,6 +146,8 @@ struct msg_sealed {                /* key: 1 */
 };
 
 /* The addresses of the cluster's nodes, as its scheduler has heard. */
+/* Nothing is said of the mesh while the version of the table is 1 or less: all is as before. A row
+ * that is not of this node and has v4 of bits 0: that one is as before. */
 struct msg_mesh { /* key: node id */
 	uint32_t node;
 	uint32_t self; /* this node: v4 is what it is to have from now on; bits 0: as it is */

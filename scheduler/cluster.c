@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "scheduler/placing.h"
+#include "scheduler/publish_table.h"
 #include "scheduler/store_copy.h"
 #include "scheduler/store_role.h"
 
@@ -387,8 +388,10 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 	c->dead_after_ms = c->config->cluster.dead_after_ms;
 	c->dirty = true;
 	uv_timer_start(&c->tick, tick, 0, CLUSTER_TICK_MS);
-	if (!c->member)
+	if (!c->member) {
+		publish_table_mark(m, MSG_TABLE_MESH);
 		return 0;
+	}
 	ipam_init(&c->ipam, c->keep.node);
 	if (cluster_roster_self(c, err) < 0 || cluster_link_rules(c, err) < 0)
 		return -1;

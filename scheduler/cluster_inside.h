@@ -128,6 +128,7 @@ struct cluster {
 
 	/* cluster_seal.c */
 	struct ipam_ways ways; /* of this node */
+	bool ways_read;        /* its overlay has been there once */
 	uint64_t pairs_digest; /* of what overlay has; 0: nothing */
 	uint32_t pairs_generation;
 
@@ -300,6 +301,8 @@ void cluster_seal_read(struct cluster *c);
 void cluster_seal_pairs(struct cluster *c);
 /* Why this node's overlay serves no sealed traffic; false: it does, or has said nothing yet. */
 bool cluster_seal_why(const struct cluster *c, struct err *err);
+/* This process has not seen yet what this node's overlay says of its key. */
+bool cluster_seal_waits(const struct cluster *c);
 
 /* ---- cluster_store.c ---- */
 

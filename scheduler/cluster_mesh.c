@@ -4,6 +4,10 @@
  * ADDRESSES), this one keeps its own apart from theirs (ipam.h), and overlay learns from the table
  * mesh where packets for the others go. Who has just changed its prefix says so only when it has
  * it.
+ *
+ * A process that has just begun has not heard where the others are, and what it does not know ends
+ * no way that works: it says nothing before it knows who is in the cluster, and of a node that it
+ * has not heard of, that all is as before.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -177,12 +181,15 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 		set_no_way(c);
 		return;
 	}
-	addr_put_prefix(&c->ipam.own.v4, text, sizeof(text));
+	bool by4 = !n || ipam_rival4(&c->ipam, rival);
+	addr_put_prefix(by4 ? &c->ipam.own.v4 : &c->ipam.own.v6, text, sizeof(text));
 	err_set(&c->mesh_err, ERR_CONFLICT,
 		"%s gives its containers the addresses of this node's (%s)",
 		n ? n->row.name : "another node", text);
 	err_why(&c->mesh_err, "containers of this node are not reached from other nodes");
-	if (verdict == IPAM_FULL)
+	if (!by4)
+		err_fix(&c->mesh_err, "give one of the two another overlay.prefix6 in node.yaml");
+	else if (verdict == IPAM_FULL)
 		err_fix(&c->mesh_err,
 			"give the nodes prefixes by hand: overlay.prefix4 in node.yaml");
 	else if (c->config->overlay.prefix4.bits)
@@ -211,6 +218,13 @@ put_peer(const struct cluster *c, const struct cluster_node *n, struct msg_mesh 
 	memcpy(row->next_key, peer->ways.next_key, sizeof(row->next_key));
 }
 
+/* Whether this process has not been told yet how it is with that node, or with this one. */
+static bool
+is_untold(const struct cluster *c, const struct cluster_node *n)
+{
+	return !n->row.removed && (!ipam_knows(&c->ipam, n->row.node) || cluster_seal_waits(c));
+}
+
 static void
 publish(struct cluster *c, const struct addr_prefix *wish)
 {
@@ -228,10 +242,10 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 			row.self = 1;
 			row.v4 = *wish;
 			row.rotate_wall_s = n->row.rotate_wall_s;
-		} else if (!between(c, n)) {
-			continue;
-		} else {
+		} else if (between(c, n) && !is_untold(c, n)) {
 			put_peer(c, n, &row);
+		} else if (!is_untold(c, n)) {
+			continue;
 		}
 		text_copy(row.name, sizeof(row.name), n->row.name);
 		publish_table_row(&t, row.node, &row);
@@ -243,6 +257,16 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 	station_kick(c->st);
 	if (c->m->hooks.stir)
 		c->m->hooks.stir(c->m->hooks.arg); /* others can be served from here, or not */
+}
+
+/* The rows of a store that is not there yet may be few. */
+static bool
+knows_members(const struct cluster *c)
+{
+	struct store_status status;
+
+	store_status(c->m->store, &status);
+	return c->heard || status.writable;
 }
 
 void
@@ -271,7 +295,8 @@ cluster_mesh_look(struct cluster *c)
 	cluster_guests_say(c);
 	set_trouble(c, verdict, rival);
 	c->dirty |= c->mesh_err.kind != before;
-	publish(c, &wish);
+	if (knows_members(c))
+		publish(c, &wish);
 	cluster_seal_pairs(c);
 }
 

@@ -36,6 +36,7 @@ cluster_seal_read(struct cluster *c)
 	w->trusted = !c->config->cluster.encrypt;
 	w->port = listen->overlay.on && !c->config->node.advertise_none ? listen->overlay.addr.port
 									: 0;
+	c->ways_read |= !cluster_seal_waits(c);
 	/* While overlay is replaced its keys stay: its successor has the same. One that is about to
 	 * serve has no row yet. */
 	if (listen->overlay.on && (!row || (!row->serves && !row->reason.kind)))
@@ -46,6 +47,15 @@ cluster_seal_read(struct cluster *c)
 		return;
 	memcpy(w->key, row->key, sizeof(w->key));
 	memcpy(w->next_key, row->next_key, sizeof(w->next_key));
+}
+
+bool
+cluster_seal_waits(const struct cluster *c)
+{
+	const struct ring_reader *overlay = station_reader(c->st, ROLE_OVERLAY, 0);
+
+	return c->config->listen.overlay.on &&
+	       (!overlay || ring_table_version(overlay, MSG_TABLE_SEALED) == 0) && !c->ways_read;
 }
 
 bool

@@ -89,9 +89,21 @@ ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool conta
 
 /* ---- judging ---- */
 
-/* The lowest node that has it, but `but`; 0 none. */
+static bool
+overlap(const struct addr_prefix *a, const struct addr_prefix *b)
+{
+	return a->bits && b->bits && addr_prefix_overlap(a, b);
+}
+
+static bool
+any_overlaps(const struct ipam_prefixes *a, const struct ipam_prefixes *b)
+{
+	return overlap(&a->v4, &b->v4) || overlap(&a->v6, &b->v6);
+}
+
+/* The lowest node that has one of them, but `but`; 0 none. */
 static uint32_t
-holder(const struct ipam *m, const struct addr_prefix *v4, uint32_t but)
+holder(const struct ipam *m, const struct ipam_prefixes *of, uint32_t but)
 {
 	struct map_iter it = {0};
 	uint32_t found = 0;
@@ -99,8 +111,7 @@ holder(const struct ipam *m, const struct addr_prefix *v4, uint32_t but)
 	while (map_next(&m->nodes, &it)) {
 		const struct ipam_node *n = it.value;
 
-		if (n->node != but && n->prefixes.v4.bits &&
-		    addr_prefix_overlap(&n->prefixes.v4, v4) && (!found || n->node < found))
+		if (n->node != but && any_overlaps(&n->prefixes, of) && (!found || n->node < found))
 			found = n->node;
 	}
 	return found;
@@ -113,10 +124,12 @@ find_free(const struct ipam *m, struct addr_prefix *out)
 	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 7};
 	uint64_t start = map_siphash(key, &m->self, sizeof(m->self));
 
-	*out = m->own.v4;
+	struct ipam_prefixes next = {.v4 = m->own.v4};
+
 	for (unsigned i = 0; i < 254; i++) {
-		out->base.ip[THIRD] = (uint8_t)(1 + (start + i) % 254);
-		if (!addr_prefix_overlap(out, &m->own.v4) && !holder(m, out, 0))
+		next.v4.base.ip[THIRD] = (uint8_t)(1 + (start + i) % 254);
+		*out = next.v4;
+		if (!addr_prefix_overlap(out, &m->own.v4) && !holder(m, &next, 0))
 			return true;
 	}
 	return false;
@@ -128,12 +141,35 @@ ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish)
 	*rival = 0;
 	if (!m->own.v4.bits)
 		return IPAM_UNKNOWN;
-	*rival = holder(m, &m->own.v4, 0);
-	if (!*rival || *rival > m->self)
-		return IPAM_GOOD;
+	const struct ipam_prefixes own4 = {.v4 = m->own.v4}, own6 = {.v6 = m->own.v6};
+	uint32_t rival6 = holder(m, &own6, 0);
+
+	*rival = holder(m, &own4, 0);
+	if (!*rival || *rival > m->self) {
+		if (rival6 && (!*rival || rival6 < *rival))
+			*rival = rival6;
+		/* One of 2^40 is nobody else's by chance: it is never changed for anybody. */
+		return rival6 && rival6 < m->self ? IPAM_TROUBLE : IPAM_GOOD;
+	}
 	if (m->fixed || m->containers)
 		return IPAM_TROUBLE;
 	return find_free(m, wish) ? IPAM_CHANGE : IPAM_FULL;
+}
+
+bool
+ipam_rival4(const struct ipam *m, uint32_t rival)
+{
+	const struct ipam_node *n = map_get_u64(&m->nodes, rival);
+
+	return n && overlap(&n->prefixes.v4, &m->own.v4);
+}
+
+bool
+ipam_knows(const struct ipam *m, uint32_t node)
+{
+	const struct ipam_node *n = map_get_u64(&m->nodes, node);
+
+	return n && n->prefixes.v4.bits && !addr_is_zero(&n->address);
 }
 
 const struct ipam_node *
@@ -141,13 +177,13 @@ ipam_peer(const struct ipam *m, uint32_t node)
 {
 	const struct ipam_node *n = map_get_u64(&m->nodes, node);
 
-	if (!n || !n->prefixes.v4.bits || addr_is_zero(&n->address))
+	if (!ipam_knows(m, node))
 		return NULL;
-	uint32_t other = holder(m, &n->prefixes.v4, node);
+	uint32_t other = holder(m, &n->prefixes, node);
 	if (other && other < node)
 		return NULL;
 	/* A lower one of two keeps it; so this node's own goes before a higher one's. */
-	if (m->own.v4.bits && addr_prefix_overlap(&m->own.v4, &n->prefixes.v4) && m->self < node)
+	if (any_overlaps(&m->own, &n->prefixes) && m->self < node)
 		return NULL;
 	return n;
 }

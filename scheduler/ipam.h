@@ -5,9 +5,9 @@
 /*
  * Whose containers have which addresses: the prefixes of all nodes of a cluster, as they say them
  * of themselves (gossip entry MESH), and what follows: where packets for each go, and whether this
- * node may keep its own. Of two nodes with the same IPv4 prefix the one with the lower id has it;
- * the other one takes a free one, when it has no containers yet, or is in trouble until it has
- * none. Prefixes of nodes that are dead or have left stay theirs: they come back with them.
+ * node may keep its own. Of two nodes with the same prefix the one with the lower id has it; the
+ * other one takes a free one, when it is the IPv4 prefix and it has no containers yet, or is in
+ * trouble. Prefixes of nodes that are dead or have left stay theirs: they come back with them.
  *
  * With the prefixes stands by which ways packets may come to them (docs/decisions/016).
  *
@@ -81,6 +81,11 @@ enum ipam_verdict {
 };
 /* rival: who has it, too; 0 nobody. wish: only with IPAM_CHANGE. */
 enum ipam_verdict ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish);
+/* Whether it is the IPv4 prefix that this rival has, too. */
+bool ipam_rival4(const struct ipam *m, uint32_t rival);
+
+/* Whether it is known what it says of its prefixes, and where it is. */
+bool ipam_knows(const struct ipam *m, uint32_t node);
 
 /* Where packets for a node's containers go; NULL: not known, or its prefix is another one's. */
 const struct ipam_node *ipam_peer(const struct ipam *m, uint32_t node);

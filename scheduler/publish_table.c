@@ -54,7 +54,10 @@ publish_table_commit(struct publish_table *t)
 void
 publish_table_mark(struct model *m, uint16_t id)
 {
-	static const struct msg_route nothing;
+	static const union {
+		struct msg_route route;
+		struct msg_mesh mesh;
+	} nothing;
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_backend), "as long as any row here");
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_stream), "as long as any row here");
 	_Static_assert(sizeof(nothing) >= sizeof(struct msg_claim), "as long as any row here");

@@ -216,6 +216,68 @@ test_cluster(void **state)
 	ring_writer_free(w);
 }
 
+/* A scheduler that has just begun takes nobody away of whom it has not heard. */
+static void
+test_scheduler_begins(void **state)
+{
+	struct ring_layout layout = {.role = ROLE_SCHEDULER,
+				     .generation = 1,
+				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
+				     .tables_count = 1};
+	const struct msg_mesh untold = {.node = 2, .name = "b"};
+	static struct peers p;
+	const struct config_overlay *out = &p.overlay;
+	struct ring_writer *w;
+	struct ring_reader *r;
+	struct err err = {0};
+
+	(void)state;
+	config.overlay.peers_count = 0;
+	memset(&p, 0, sizeof(p));
+	for (unsigned generation = 1; generation <= 2; generation++) {
+		layout.generation = generation;
+		assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+		assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+		peers_gather(&config, r, &p);
+		assert_int_equal(out->peers_count, generation == 1 ? 0 : 2);
+		put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
+		if (generation == 1)
+			put_mesh(w, 2, "b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
+		else
+			assert_int_equal(ring_table_set(w, MSG_TABLE_MESH, 2, &untold, NULL),
+					 RING_OK);
+		put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
+		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+		peers_gather(&config, r, &p);
+		assert_int_equal(out->peers_count, 2);
+		assert_string_equal(out->peers[1].name, "b");
+		assert_int_equal(out->peers[1].address.ip[15], 2);
+		if (generation == 1) {
+			ring_reader_free(r);
+			ring_writer_free(w);
+		}
+	}
+	/* What is kept gives way to nobody above it, and to one below. */
+	put_mesh(w, 3, "c", "192.0.2.3", "10.200.2.0/24", "fd00:3::/64", false);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	peers_gather(&config, r, &p);
+	assert_int_equal(out->peers_count, 2);
+	assert_string_equal(out->peers[1].name, "b");
+	put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:2::/64", false);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	peers_gather(&config, r, &p);
+	assert_string_equal(out->peers[0].name, "a");
+	assert_false(out->peers_count > 1 && strcmp(out->peers[1].name, "b") == 0);
+	ring_table_remove(w, MSG_TABLE_MESH, 2); /* it is no member any more */
+	ring_table_remove(w, MSG_TABLE_MESH, 3);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	peers_gather(&config, r, &p);
+	assert_int_equal(out->peers_count, 1);
+	ring_reader_free(r);
+	ring_writer_free(w);
+}
+
 /* A full list has room. */
 static void
 test_most(void **state)
@@ -281,8 +343,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),   cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_cluster), cmocka_unit_test(test_most),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_cluster), cmocka_unit_test(test_scheduler_begins),
+		cmocka_unit_test(test_most),    cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

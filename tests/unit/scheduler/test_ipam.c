@@ -110,6 +110,38 @@ test_two_have_it(void **state)
 	ipam_fini(&high);
 }
 
+/* Nor does one get another's packets by its IPv6 prefix. */
+static void
+test_two_have_the_same_v6(void **state)
+{
+	struct ipam_prefixes own6 = prefixes(7), theirs = prefixes(8);
+	struct addr a = address(3);
+	struct ipam m;
+
+	(void)state;
+	theirs.v6 = own6.v6;
+	ipam_init(&m, 2);
+	ipam_own(&m, &own6, false, false);
+	says(&m, 1, 6);
+	assert_false(ipam_knows(&m, 3));
+	assert_int_equal(ipam_address(&m, 3, &a), 0);
+	assert_int_equal(ipam_says(&m, 3, &theirs, NULL), 0);
+	assert_true(ipam_knows(&m, 3));
+	assert_null(ipam_peer(&m, 3)); /* it is this node's */
+	assert_int_equal(judge(&m), IPAM_GOOD);
+	assert_int_equal(rival, 3);
+	assert_false(ipam_rival4(&m, 3));
+	theirs.v6 = prefixes(6).v6;
+	assert_int_equal(ipam_says(&m, 3, &theirs, NULL), 0);
+	assert_null(ipam_peer(&m, 3)); /* it is the first one's */
+	assert_non_null(ipam_peer(&m, 1));
+	theirs.v6 = own6.v6;
+	assert_int_equal(ipam_says(&m, 1, &theirs, NULL), 0);
+	assert_int_equal(judge(&m), IPAM_TROUBLE); /* the lower one's, not this node's */
+	assert_int_equal(rival, 1);
+	ipam_fini(&m);
+}
+
 static void
 test_many_come(void **state)
 {
@@ -276,10 +308,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_alone),     cmocka_unit_test(test_two_have_it),
-		cmocka_unit_test(test_many_come), cmocka_unit_test(test_full),
-		cmocka_unit_test(test_value),     cmocka_unit_test(test_value_of_versions),
-		cmocka_unit_test(test_ways),      cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_two_have_it),
+		cmocka_unit_test(test_two_have_the_same_v6),
+		cmocka_unit_test(test_many_come),
+		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_value),
+		cmocka_unit_test(test_value_of_versions),
+		cmocka_unit_test(test_ways),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
