@@ -40,6 +40,7 @@ static struct {
 	struct keys keys;
 	uint8_t public_key[KEYS_BYTES], next_public[KEYS_BYTES];
 	struct sealed_pairs pairs;
+	struct msg_mesh rows[PEERS_MAX]; /* of peers, with only those keys that are their own */
 	struct relayed relayed;
 	uint64_t relay_digest; /* of whom the engine relays between */
 	struct tun queues[LEASH_TUNNEL_QUEUES_MAX];
@@ -177,7 +178,7 @@ static int
 follow(struct err *err)
 {
 	for (size_t i = 0; i < s.peers->mesh_count; i++) {
-		const struct msg_mesh *row = &s.peers->mesh[i];
+		const struct msg_mesh *row = &s.rows[i];
 		bool next = !setup_key_is_zero(row->next_key);
 
 		if (sealed_setup_row_holds(row) && sealed_pairs_has(&s.pairs, row->node) &&
@@ -223,7 +224,7 @@ relay(struct err *err)
 {
 	static uint8_t keys[2 * PEERS_MAX][SETUP_KEY];
 	static const uint64_t seed[2] = {UINT64_C(0x7a6c61796572), 9};
-	size_t count = dials_out() ? 0 : relayed_keys(s.peers->mesh, s.peers->mesh_count, keys);
+	size_t count = dials_out() ? 0 : relayed_keys(s.rows, s.peers->mesh_count, keys);
 	uint64_t digest = map_siphash(seed, keys, count * sizeof(keys[0])) | 1;
 
 	if (digest == s.relay_digest)
@@ -248,7 +249,7 @@ static void
 set_sizes(void)
 {
 	for (size_t i = 0; i < s.peers->mesh_count; i++) {
-		const struct msg_mesh *row = &s.peers->mesh[i];
+		const struct msg_mesh *row = &s.rows[i];
 		uint32_t mtu =
 			peers_probed_sealed(row->ways) ? probing_mtu(peers_id(row->name)) : 0;
 
@@ -266,11 +267,14 @@ look(struct err *err)
 	setup_init(&want);
 	int rc = engine_state(s.engine, &is, err);
 	const struct sealed_setup_in in = {.private_key = s.keys.key,
-					   .rows = s.peers->mesh,
+					   .rows = s.rows,
 					   .rows_count = s.peers->mesh_count,
 					   .is = &is,
 					   .dials_out = dials_out(),
 					   .places = dials_out() ? places() : NULL};
+	memcpy(s.rows, s.peers->mesh, s.peers->mesh_count * sizeof(s.rows[0]));
+	if (rc == 0)
+		rc = sealed_setup_judge(&s.pairs, s.rows, s.peers->mesh_count, err);
 	if (rc == 0)
 		rc = sealed_setup_make(&in, &s.pairs, &want, err);
 	if (rc == 0)

@@ -3,13 +3,18 @@
  * and one that does not hold, or has a key that an earlier one has, is left out. */
 #include "overlay/sealed_setup.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/mem.h"
 
 struct pair {
 	uint8_t key[SETUP_KEY];
-	struct addr said; /* zero: nothing yet */
+	struct addr said;                        /* zero: nothing yet */
+	uint8_t has[SETUP_KEY], next[SETUP_KEY]; /* its WireGuard keys that counted last */
 	bool stays;
+	bool left_out; /* it says a key of another node's, or of nobody knows whom */
+	bool told;
 };
 
 static void
@@ -99,7 +104,9 @@ sealed_pairs_take(struct sealed_pairs *p, const void *data, size_t bytes, struct
 bool
 sealed_pairs_has(const struct sealed_pairs *p, uint32_t node)
 {
-	return map_get_u64(&p->nodes, node) != NULL;
+	const struct pair *pair = map_get_u64(&p->nodes, node);
+
+	return pair && !pair->left_out;
 }
 
 void
@@ -109,6 +116,147 @@ sealed_pairs_forget_places(struct sealed_pairs *p)
 
 	while (map_next(&p->nodes, &it))
 		((struct pair *)it.value)->said = (struct addr){0};
+}
+
+/* ---- whose keys they are ---- */
+
+/* A key that a node says, or that counted as its own before. */
+struct claim {
+	uint8_t key[SETUP_KEY];
+	uint32_t node;
+	struct msg_mesh *row; /* NULL: from before */
+	bool next, lost;
+};
+
+struct claims {
+	struct claim *list;
+	size_t count;
+};
+
+static void
+add_claim(struct claims *c, const uint8_t *key, uint32_t node, struct msg_mesh *row, bool next)
+{
+	struct claim *claim = &c->list[c->count];
+
+	if (setup_key_is_zero(key))
+		return;
+	*claim = (struct claim){.node = node, .row = row, .next = next};
+	memcpy(claim->key, key, SETUP_KEY);
+	c->count++;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	return memcmp(((const struct claim *)a)->key, ((const struct claim *)b)->key, SETUP_KEY);
+}
+
+static void
+gather(struct claims *c, const struct sealed_pairs *pairs, struct msg_mesh *rows, size_t count)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&pairs->nodes, &it)) {
+		const struct pair *pair = it.value;
+		uint64_t node;
+
+		memcpy(&node, it.key, sizeof(node));
+		add_claim(c, pair->has, (uint32_t)node, NULL, false);
+		add_claim(c, pair->next, (uint32_t)node, NULL, true);
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (!sealed_setup_row_holds(&rows[i]))
+			continue;
+		add_claim(c, rows[i].key, rows[i].node, &rows[i], false);
+		add_claim(c, rows[i].next_key, rows[i].node, &rows[i], true);
+	}
+	qsort(c->list, c->count, sizeof(*c->list), compare);
+}
+
+/* All that are of one key. It is the one's that had it before, or that of the only one. */
+static void
+judge_key(struct claim *list, size_t count)
+{
+	uint32_t owner = list[0].node;
+	bool known = false;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!list[i].row) {
+			owner = list[i].node;
+			known = true;
+		} else if (!known && list[i].node != owner) {
+			owner = 0;
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		list[i].lost = list[i].row && list[i].node != owner;
+}
+
+static void
+tell_lost(struct pair *pair, const struct msg_mesh *row)
+{
+	if (!pair->told)
+		log_event(LOG_WARN, "a node says another one's key as its own: it is not heeded",
+			  log_s("node", MSG_OK(row->name) ? row->name : ""), LOG_END);
+	pair->told = true;
+}
+
+static void
+heed(struct sealed_pairs *pairs, const struct claim *claim)
+{
+	struct pair *pair = claim->row ? map_get_u64(&pairs->nodes, claim->node) : NULL;
+
+	if (!pair)
+		return;
+	if (!claim->lost) {
+		memcpy(claim->next ? pair->next : pair->has, claim->key, SETUP_KEY);
+		return;
+	}
+	tell_lost(pair, claim->row);
+	if (claim->next) {
+		memset(claim->row->next_key, 0, SETUP_KEY);
+	} else {
+		claim->row->ways &= ~(uint32_t)MSG_WAY_SEALED;
+		pair->left_out = true;
+	}
+}
+
+/* What a node says counts from now on; of one whose row is away, what it said last. */
+static void
+begin_row(struct sealed_pairs *pairs, const struct msg_mesh *row)
+{
+	struct pair *pair = map_get_u64(&pairs->nodes, row->node);
+
+	if (!pair)
+		return;
+	pair->left_out = false;
+	if (sealed_setup_row_holds(row))
+		memset(pair->next, 0, SETUP_KEY);
+}
+
+int
+sealed_setup_judge(struct sealed_pairs *pairs, struct msg_mesh *rows, size_t count, struct err *err)
+{
+	size_t room = 2 * (map_count(&pairs->nodes) + count), same;
+	struct claims c = {0};
+
+	if (room == 0)
+		return 0;
+	c.list = mem_array(MEM_OVERLAY, room, sizeof(*c.list));
+	if (!c.list)
+		return err_set(err, ERR_NO_MEMORY, "no memory to tell whose keys are whose");
+	gather(&c, pairs, rows, count);
+	for (size_t i = 0; i < c.count; i += same) {
+		for (same = 1; i + same < c.count && compare(&c.list[i], &c.list[i + same]) == 0;)
+			same++;
+		judge_key(&c.list[i], same);
+	}
+	for (size_t i = 0; i < count; i++)
+		begin_row(pairs, &rows[i]);
+	for (size_t i = 0; i < c.count; i++)
+		heed(pairs, &c.list[i]);
+	mem_free(c.list);
+	return 0;
 }
 
 /* ---- the setup ---- */

@@ -33,12 +33,19 @@ void sealed_pairs_fini(struct sealed_pairs *p);
  * such file; ERR_LIMIT, ERR_NO_MEMORY: what was there stays, or less. */
 int sealed_pairs_take(struct sealed_pairs *p, const void *data, size_t bytes,
 		      struct err *err) MUST_CHECK;
+/* Not of one that sealed_setup_judge leaves out. */
 bool sealed_pairs_has(const struct sealed_pairs *p, uint32_t node);
 /* Where they are is told anew in the next setup: the device knows nothing any more. */
 void sealed_pairs_forget_places(struct sealed_pairs *p);
 
 /* Whether packets for that node can be sealed, as far as its row goes. */
 bool sealed_setup_row_holds(const struct msg_mesh *row);
+
+/* Whose keys are whose. One that two nodes say is that node's that it was known of first, or
+ * nobody's: a row that says another's key is not sealed any more, a next key of another's is none.
+ * It is said once for each node. ERR_NO_MEMORY: nothing has changed. */
+int sealed_setup_judge(struct sealed_pairs *pairs, struct msg_mesh *rows, size_t count,
+		       struct err *err) MUST_CHECK;
 
 struct sealed_setup_in {
 	const uint8_t *private_key;

@@ -30,6 +30,7 @@
 struct pass {
 	struct publish_table t;
 	size_t count, left_out;
+	bool known; /* guests of others: only those whose row is that node's already */
 };
 
 uint32_t
@@ -122,9 +123,8 @@ put_new(struct publish_table *t, struct replica *p)
 /* ---- containers of others ---- */
 
 static void
-put_guest(void *arg, uint32_t node, uint64_t id, const struct tidings_guest *guest)
+put_guest(struct pass *pass, uint32_t node, uint64_t id, const struct tidings_guest *guest)
 {
-	struct pass *pass = arg;
 	const struct identity who = identity_of_network(guest->network);
 	const struct msg_identity row = {
 		.addr4 = guest->addr4,
@@ -145,6 +145,20 @@ put_guest(void *arg, uint32_t node, uint64_t id, const struct tidings_guest *gue
 	publish_table_row(&pass->t, id, &row);
 }
 
+/* Whose id is another node's already, of this pass or of the one before, does not take it. */
+static void
+put_far_guest(void *arg, uint32_t node, uint64_t id, const struct tidings_guest *guest)
+{
+	struct pass *pass = arg;
+	const struct msg_identity *before =
+		ring_table_own(pass->t.m->writer, MSG_TABLE_IDENTITY, id);
+	bool known = before && before->node == node;
+
+	if (node != pass->t.m->node_id && known == pass->known &&
+	    map_get_u64(pass->t.before, id) != (void *)pass->t.pass)
+		put_guest(pass, node, id, guest);
+}
+
 static bool
 put_own_guest(void *arg, uint64_t id, const void *bytes)
 {
@@ -157,6 +171,19 @@ put_own_guest(void *arg, uint64_t id, const void *bytes)
 	text_copy(guest.network, sizeof(guest.network), row->key.network);
 	put_guest(pass, pass->t.m->node_id, id, &guest);
 	return true;
+}
+
+static void
+put_far_guests(struct pass *pass)
+{
+	const struct model *m = pass->t.m;
+
+	if (!m->hooks.guests)
+		return;
+	pass->known = true;
+	m->hooks.guests(m->hooks.arg, put_far_guest, pass);
+	pass->known = false;
+	m->hooks.guests(m->hooks.arg, put_far_guest, pass);
 }
 
 static bool
@@ -247,8 +274,7 @@ publish_identity(struct model *m)
 	put_own_guests(&pass);
 	publish_table_replicas(&pass.t, put_known);
 	publish_table_replicas(&pass.t, put_new);
-	if (m->hooks.guests)
-		m->hooks.guests(m->hooks.arg, put_guest, &pass);
+	put_far_guests(&pass);
 	if (is_whole(m))
 		publish_table_row(&pass.t, MSG_IDENTITY_WHOLE, &whole);
 	publish_table_commit(&pass.t);

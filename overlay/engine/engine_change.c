@@ -271,12 +271,12 @@ tell_heir(struct engine *e, struct engine_succession *s, const struct world *w)
 
 	if (!s->used || !now || !next)
 		return;
-	if (next->heir) {
-		device_peer_state(now, &state);
-		memcpy(c.public_key, s->next, SETUP_KEY);
-		change_device(e, &c, w);
-		mem_wipe(&state, sizeof(state));
-	}
+	if (!next->heir)
+		return; /* a peer of its own: it takes nobody's place */
+	device_peer_state(now, &state);
+	memcpy(c.public_key, s->next, SETUP_KEY);
+	change_device(e, &c, w);
+	mem_wipe(&state, sizeof(state));
 	for (unsigned i = 0; i < ENGINE_KEYS; i++)
 		if (next->keys[i].completed)
 			s->due = e->succession_due = true;

@@ -83,6 +83,8 @@ succeed(struct engine *e, const struct engine_succession *s)
 
 	if (!now || !next)
 		return false;
+	if (!next->heir)
+		return true; /* it has become a peer of its own: it takes nobody's place */
 	engine_world(e, &w);
 	engine_table_begin(e);
 	bool moved = move(e, now->peer, next->peer, &w);

@@ -163,7 +163,7 @@ note_succession(struct engine *e, const struct engine_peer *p)
 	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
 		struct engine_succession *s = &e->successions[i];
 
-		if (s->used && memcmp(s->next, p->key, SETUP_KEY) == 0)
+		if (s->used && p->heir && memcmp(s->next, p->key, SETUP_KEY) == 0)
 			s->due = e->succession_due = true;
 	}
 }

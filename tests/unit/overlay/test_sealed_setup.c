@@ -242,6 +242,74 @@ test_rows_that_do_not_hold(void **state)
 }
 
 static void
+judge(struct sealed_pairs *pairs, struct msg_mesh *rows, size_t count)
+{
+	struct err err = {0};
+
+	assert_int_equal(sealed_setup_judge(pairs, rows, count, &err), 0);
+}
+
+/* A key that two say is that node's that it was known of first, whatever they are called. */
+static void
+test_whose_key(void **state)
+{
+	struct msg_mesh thief = mesh(1), own = mesh(2), rows[2];
+	struct sealed_pairs pairs;
+
+	(void)state;
+	sealed_pairs_init(&pairs);
+	give(&pairs, 2);
+	judge(&pairs, &(struct msg_mesh){0}, 1);
+	rows[0] = thief;
+	rows[1] = own;
+	judge(&pairs, rows, 2);
+	assert_memory_equal(&rows[0], &thief, sizeof(thief));
+	assert_memory_equal(&rows[1], &own, sizeof(own));
+	/* As its next one. */
+	memcpy(thief.next_key, own.key, sizeof(own.key));
+	rows[0] = thief;
+	judge(&pairs, rows, 2);
+	assert_true(setup_key_is_zero(rows[0].next_key));
+	assert_true(sealed_setup_row_holds(&rows[0]) && sealed_pairs_has(&pairs, 1));
+	assert_memory_equal(&rows[1], &own, sizeof(own));
+	/* As its own, and while the other one says nothing, too. */
+	memset(thief.next_key, 0, sizeof(thief.next_key));
+	memcpy(thief.key, own.key, sizeof(own.key));
+	for (size_t count = 1; count <= 2; count++) {
+		rows[0] = thief;
+		judge(&pairs, rows, count);
+		assert_false(sealed_setup_row_holds(&rows[0]) || sealed_pairs_has(&pairs, 1));
+		assert_true(sealed_setup_row_holds(&rows[1]) && sealed_pairs_has(&pairs, 2));
+	}
+	/* A key that is announced is its owner's already, and is when it is used. */
+	memset(own.next_key, 77, sizeof(own.next_key));
+	memcpy(thief.key, own.next_key, sizeof(own.next_key));
+	rows[1] = own;
+	judge(&pairs, rows + 1, 1);
+	assert_false(setup_key_is_zero(rows[1].next_key));
+	memcpy(own.key, own.next_key, sizeof(own.key));
+	memset(own.next_key, 0, sizeof(own.next_key));
+	rows[0] = thief;
+	rows[1] = own;
+	judge(&pairs, rows, 2);
+	assert_false(sealed_setup_row_holds(&rows[0]));
+	assert_true(sealed_setup_row_holds(&rows[1]));
+	/* With one of its own it is a peer again. */
+	rows[0] = mesh(1);
+	judge(&pairs, rows, 2);
+	assert_true(sealed_setup_row_holds(&rows[0]) && sealed_pairs_has(&pairs, 1));
+	sealed_pairs_fini(&pairs);
+	/* Of two of whom nothing is known it is nobody's. */
+	sealed_pairs_init(&pairs);
+	give(&pairs, 2);
+	rows[0] = thief;
+	rows[1] = own;
+	judge(&pairs, rows, 2);
+	assert_false(sealed_setup_row_holds(&rows[0]) || sealed_setup_row_holds(&rows[1]));
+	sealed_pairs_fini(&pairs);
+}
+
+static void
 test_pairs(void **state)
 {
 	static const uint8_t odd[sizeof(struct leash_pair) + 1];
@@ -286,6 +354,8 @@ test_no_memory(void **state)
 		setup_init(&s);
 		int rc = sealed_pairs_take(&pairs, given, sizeof(given), &err);
 		if (rc == 0)
+			rc = sealed_setup_judge(&pairs, rows, 2, &err);
+		if (rc == 0)
 			rc = sealed_setup_make(&in, &pairs, &s, &err);
 		assert_true(sweep_failed() ? rc == 0 || err.kind == ERR_NO_MEMORY
 					   : rc == 0 && s.peers_count == 2);
@@ -303,6 +373,7 @@ main(void)
 		cmocka_unit_test(test_by_way_of_another),
 		cmocka_unit_test(test_followed),
 		cmocka_unit_test(test_rows_that_do_not_hold),
+		cmocka_unit_test(test_whose_key),
 		cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_no_memory),
 	};

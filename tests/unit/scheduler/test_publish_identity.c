@@ -385,6 +385,42 @@ test_guests_of_other_nodes(void **state)
 	node_end(&w);
 }
 
+/* The first of two comes earlier in a walk. */
+static void
+two_with_an_id(void *arg, model_guest_fn visit, void *visit_arg)
+{
+	struct tidings_guest g = {.network = "mesh"};
+
+	assert_true(addr_parse_ip("10.200.6.9", &g.addr4));
+	if (*(const bool *)arg)
+		visit(visit_arg, 6, guest_id, &g);
+	visit(visit_arg, 6, guest_id + 1, &g);
+	assert_true(addr_parse_ip("10.200.7.9", &g.addr4));
+	visit(visit_arg, 7, guest_id, &g);
+	visit(visit_arg, 7, guest_id + 1, &g);
+}
+
+static void
+test_a_guests_id_is_taken_by_nobody(void **state)
+{
+	bool both = false;
+
+	(void)state;
+	begin();
+	w.m.hooks.arg = &both;
+	w.m.hooks.guests = two_with_an_id;
+	attach(guest_id + 1, "mesh", "10.200.3.9");
+	for (int i = 0; i < 2; i++) {
+		publish_identity(&w.m);
+		assert_int_equal(identity(guest_id)->node, 7);
+		assert_addr(&identity(guest_id)->addr4, "10.200.7.9");
+		assert_int_equal(identity(guest_id + 1)->node, 3);
+		assert_addr(&identity(guest_id + 1)->addr4, "10.200.3.9");
+		both = true;
+	}
+	node_end(&w);
+}
+
 /* ---- all of them ---- */
 
 static bool
@@ -470,6 +506,7 @@ main(void)
 		cmocka_unit_test(test_a_node_speaks_for_its_own),
 		cmocka_unit_test(test_guests),
 		cmocka_unit_test(test_guests_of_other_nodes),
+		cmocka_unit_test(test_a_guests_id_is_taken_by_nobody),
 		cmocka_unit_test(test_whole_when_all_were_heard),
 		cmocka_unit_test(test_too_many),
 	};
