@@ -100,23 +100,24 @@ protocol_name(unsigned protocol, char out[8])
 	}
 }
 
-/* The key of the document, or of node.yaml, by which it was dropped; NULL: it is none of them. */
+/* The key of the document by which it was dropped, as far as what is told of both ends says which;
+ * NULL: it is none. Who is no service has no document. */
 static const char *
 rule_of(const struct msg_flow *f)
 {
 	const struct msg_flow_end *s = &f->source, *d = &f->destination;
 
+	if (!s->service || !d->service)
+		return NULL;
 	switch (f->reason) {
 	case FLOW_ISOLATED:
-		return s->service && s->service == d->service ? "network.overlays.service.enabled"
-		       : s->deployment && s->deployment == d->deployment
-			       ? "network.overlays.global.enabled"
-			       : "network.overlays.global.isolated";
+		return s->service == d->service         ? "network.overlays.service.enabled"
+		       : s->deployment == d->deployment ? "network.overlays"
+							: "network.overlays.global";
 	case FLOW_UNSEALED:
-		return s->service && s->service == d->service ? "network.overlays.service.encrypted"
-							      : "network.overlays.global.encrypted";
-	case FLOW_DENIED:
-		return "endpoints.limits";
+		return s->service == d->service         ? "network.overlays.service.encrypted"
+		       : s->deployment == d->deployment ? "network.overlays"
+							: "network.overlays.global.encrypted";
 	default:
 		return NULL;
 	}

@@ -14,11 +14,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "dataplane/bpf/tc_event.h"
 #include "dataplane/veth_private.h"
 
-#define PIN "tc2-"
+#define PIN "tc3-"
 
-_Static_assert(TC_VETH_ABI == 2, "the pins are named by it");
+_Static_assert(TC_VETH_ABI == 3, "the pins are named by it");
+_Static_assert(TC_COUNTS == 85 && TC_STAGES == 4, "slots of pinned maps: others are another ABI");
 
 enum { MAPS = 18 };
 

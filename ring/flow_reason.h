@@ -5,7 +5,7 @@
 /*
  * What the data path's programs in the kernel, their counters and whoever shows a flow must agree
  * on. Nothing is included: programs for the kernel use it too. Numbers are kept: new ones go to the
- * end.
+ * end, and are another TC_VETH_ABI (dataplane/bpf/tc_veth.h), as counters in pinned maps have them.
  */
 
 enum msg_flow_verdict { MSG_FLOW_FORWARDED = 1, MSG_FLOW_DROPPED };
@@ -32,19 +32,18 @@ enum msg_flow_place {
  *   X(NAME, "label", "sentence")
  */
 
-#define FLOW_REASONS(X)                                                                       \
-	X(SOURCE, "source", "its source address is not one of its sender's")                  \
-	X(SHORT, "short", "its headers are cut")                                              \
-	X(UNKNOWN_LINK, "unknown_link", "its device is no container's that this node knows")  \
-	X(TUNNEL, "tunnel", "it came by no tunnel of this network")                           \
-	X(PEER, "peer", "it came from an address that is no node's")                          \
-	X(DESTINATION, "destination", "it is for nobody here, and no node has its address")   \
-	X(ISOLATED, "isolated", "the overlays of its two services do not let it pass")        \
-	X(UNSEALED, "unsealed", "it came unencrypted, and its overlay wants encryption")      \
-	X(UNKNOWN, "unknown", "its source or destination is no replica of the cluster")       \
-	X(NO_WAY, "no_way", "the way that it may take to the other node is not there now")    \
-	X(TOO_LARGE, "too_large", "it is larger than its path takes; the sender was told so") \
-	X(DENIED, "denied", "the endpoint's lists of addresses do not let its client in")
+#define FLOW_REASONS(X)                                                                      \
+	X(SOURCE, "source", "its source address is not one of its sender's")                 \
+	X(SHORT, "short", "its headers are cut")                                             \
+	X(UNKNOWN_LINK, "unknown_link", "its device is no container's that this node knows") \
+	X(TUNNEL, "tunnel", "it came by no tunnel of this network")                          \
+	X(PEER, "peer", "it came from an address that is no node's")                         \
+	X(DESTINATION, "destination", "it is for nobody here, and no node has its address")  \
+	X(ISOLATED, "isolated", "the overlays of its two services do not let it pass")       \
+	X(UNSEALED, "unsealed", "it came unencrypted, and its overlay wants encryption")     \
+	X(UNKNOWN, "unknown", "its source or destination is no replica of the cluster")      \
+	X(NO_WAY, "no_way", "the way that it may take to the other node is not there now")   \
+	X(TOO_LARGE, "too_large", "it is larger than its path takes; the sender was told so")
 
 #define FLOW_REASON_ENUM_(name, label, text) FLOW_##name,
 

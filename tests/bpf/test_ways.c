@@ -578,8 +578,8 @@ test_successor(void **state)
 static void
 test_older_pins(void **state)
 {
-	static const char *const names[] = {"local4", "overlay_counts", "tc1-seen", "edge1-vips4",
-					    "tc2-seen"};
+	static const char *const names[] = {"local4", "overlay_counts", "tc2-seen", "edge1-vips4",
+					    "tc3-seen"};
 
 	(void)state;
 	begin(LOOPBACK);

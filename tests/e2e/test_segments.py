@@ -127,13 +127,13 @@ def test_who_reaches_whom():
         told = wait_for(lambda: [f for f in flows(n, "--verdict", "dropped", "--service", "shop/lone")
                                  if ends(f) == ("shop/lone", "shop/web")], "the drop is told")[0]
         equal((told["verdict"], told["reason"], told["rule"], told["protocol"], told["destination"]["port"]),
-              ("dropped", "isolated", "network.overlays.global.enabled", "tcp", 8080))
+              ("dropped", "isolated", "network.overlays", "tcp", 8080))
         check(told["source"]["address"] in c.at["shop/lone"] and told["destination"]["index"] == 1, told)
         line = n.cli("observe", "--verdict", "dropped", "--service", "lone").stdout
         check("shop/lone.1" in line and "isolated: " in line and "dropped" in line, line)
         other = wait_for(lambda: [f for f in flows(n, "--service", "shut") if ends(f) == ("blog/shut", "shop/web")],
                          "the drop between deployments is told")[0]
-        equal(other["rule"], "network.overlays.global.isolated")
+        equal(other["rule"], "network.overlays.global")
         check(all("shop/open" in ends(f) for f in flows(n, "--service", "shop/open")), "others than were asked for")
         equal(flows(n, "--service", "shop/bare", "--verdict", "dropped"), [])
         check("verdict" in n.cli("observe", "--verdict", "maybe", status=2).stderr, "a wrong verdict is refused")

@@ -243,7 +243,8 @@ make_flow(const struct msg_flows_op *op, uint64_t id, struct msg_flow_row *out)
 	(void)addr_parse("[fd00::7]:5432", &out->flow.destination.addr);
 	out->flow.source.deployment = out->flow.destination.deployment = 1;
 	out->flow.source.service = 2;
-	out->flow.destination.service = 3;
+	/* Of whoever came from another node it is not said whose it is. */
+	out->flow.destination.service = op->peer[0] ? 0 : 3;
 	out->source.index = 1;
 	text_copy(out->source.deployment, MSG_NAME, op->deployment[0] ? op->deployment : "shop");
 	text_copy(out->source.service, MSG_NAME, op->service[0] ? op->service : "web");

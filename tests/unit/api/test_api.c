@@ -317,7 +317,7 @@ test_flows_of_all_nodes(void **state)
 					    "{\"id\":2,\"node\":\"edge-1\"", "\"away\":[]"};
 	static const char *const whole[] = {
 		"\"verdict\":\"dropped\",\"reason\":\"isolated\",\"text\":\"",
-		"\"rule\":\"network.overlays.global.enabled\",\"protocol\":\"tcp\"",
+		"\"rule\":\"network.overlays\",\"protocol\":\"tcp\"",
 		"\"source\":{\"address\":\"10.200.1.5\",\"port\":40000,\"deployment\":\"shop\","
 		"\"service\":\"web\",\"index\":1}",
 		"\"destination\":{\"address\":\"fd00::7\",\"port\":5432}",
@@ -347,6 +347,8 @@ test_flows_of_all_nodes(void **state)
 			 200);
 	assert_true(rig_has("\"service\":\"db\"") && rig_has("\"peer\":\"edge-7\"") &&
 		    !rig_has("edge-2"));
+	/* Who is no service has no document. */
+	assert_true(rig_has("\"reason\":\"isolated\"") && !rig_has("\"rule\""));
 	static const char *const wrong[] = {"verdict=maybe", "service=a/b/c", "service=/b",
 					    "peer=-",        "limit=0",       "limit=1001"};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

@@ -45,12 +45,13 @@ test_labels_stay(void **state)
 {
 	(void)state;
 	assert_int_equal(FLOW_SOURCE, 1);
-	assert_int_equal(FLOW_DENIED, 12);
+	assert_int_equal(FLOW_TOO_LARGE, 11);
+	assert_int_equal(FLOW_REASONS_, 12);
 	assert_string_equal(flow_reason_name(FLOW_SOURCE), "source");
 	assert_string_equal(flow_reason_name(FLOW_UNKNOWN_LINK), "unknown_link");
 	assert_string_equal(flow_reason_name(FLOW_DESTINATION), "destination");
 	assert_string_equal(flow_reason_name(FLOW_ISOLATED), "isolated");
-	assert_string_equal(flow_reason_name(FLOW_DENIED), "denied");
+	assert_string_equal(flow_reason_name(FLOW_TOO_LARGE), "too_large");
 }
 
 /* Whoever observes says so to dataplane, and reads what it tells. */
