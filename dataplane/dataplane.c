@@ -168,6 +168,12 @@ add_peer(void *arg, uint64_t key, const void *row)
 	return p->count < TUNNEL_PEERS_MAX;
 }
 
+static bool
+said(const struct ring_reader *reader, uint16_t table)
+{
+	return reader && ring_table_version(reader, table) > 0;
+}
+
 static void
 sync_peers(void)
 {
@@ -175,7 +181,7 @@ sync_peers(void)
 	struct ring_reader *overlay = station_reader(dataplane.st, ROLE_OVERLAY, 0);
 	struct err err = {0};
 
-	if (!overlay || ring_table_version(overlay, MSG_TABLE_PEER) == 0)
+	if (!said(overlay, MSG_TABLE_PEER))
 		return;
 	peers.count = 0;
 	peers.scheduler = station_reader(dataplane.st, ROLE_SCHEDULER, 0);
@@ -191,11 +197,13 @@ sync_devices(void)
 {
 	struct ring_reader *overlay = station_reader(dataplane.st, ROLE_OVERLAY, 0);
 	struct ring_reader *node = station_reader(dataplane.st, ROLE_NODE, 0);
+	struct ring_reader *runtime = station_reader(dataplane.st, ROLE_RUNTIME, 0);
 	struct err err = {0};
 
-	/* Who is not there yet says nothing: what stands goes on. */
-	if (!overlay || !node || ring_table_version(node, MSG_TABLE_UNDERLAY) == 0 ||
-	    ring_table_version(overlay, MSG_TABLE_PREFIX) == 0)
+	/* Who is not there yet says nothing: what stands goes on. Nor do programs go to devices
+	 * before the maps that they look into have somebody in them. */
+	if (!said(node, MSG_TABLE_UNDERLAY) || !said(overlay, MSG_TABLE_PREFIX) ||
+	    !said(overlay, MSG_TABLE_PEER) || !said(runtime, MSG_TABLE_VETH))
 		return;
 	const struct tunnel_devices devices = {
 		.underlay = ring_table_get(node, MSG_TABLE_UNDERLAY, 1),
@@ -312,10 +320,14 @@ wake(struct station *st, struct ring_reader *reader)
 	unsigned role = ring_reader_role(reader);
 
 	(void)st;
-	if (role == ROLE_RUNTIME)
-		ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed, NULL);
-	else if (dataplane.balancer)
+	if (role == ROLE_RUNTIME) {
+		if (ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed,
+				    NULL) == RING_OK &&
+		    dataplane.tunnel)
+			sync_devices();
+	} else if (dataplane.balancer) {
 		balancer_wake(dataplane.balancer, reader);
+	}
 	if (dataplane.tunnel)
 		wake_tunnel(role, reader);
 }
