@@ -19,6 +19,7 @@
 #include "base/world.h"
 #include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
+#include "dataplane/hook.h"
 #include "dataplane/identities.h"
 #include "dataplane/packets.h"
 #include "dataplane/program.h"
@@ -453,21 +454,23 @@ adopt_balancer(struct station *st)
 		log_err(LOG_WARN, "the balancer that was left is not taken over", &err);
 }
 
-/* No BPF is no reason not to serve. */
+/* No BPF is no reason not to serve. What a predecessor hooked would judge by what was true then. */
 static int
 open_role(struct station *st, struct err *err)
 {
-	if (switched_off(st)) {
-		err_set(&dataplane.why_not, ERR_UNSUPPORTED, "dataplane.mode is off");
-		return 0;
-	}
 	if (fchdir(station_folder(st, 0)) < 0) {
 		err_sys(&dataplane.why_not, errno, "cannot enter the BPF file system");
+		return 0;
+	}
+	if (switched_off(st)) {
+		err_set(&dataplane.why_not, ERR_UNSUPPORTED, "dataplane.mode is off");
+		hook_leave_all(TC_VETH_FOLDER);
 		return 0;
 	}
 	if (veth_open(station_welcome(st)->uid, &dataplane.veth, &dataplane.why_not) < 0) {
 		dataplane.veth = NULL;
 		log_err(LOG_WARN, "BPF is not in force", &dataplane.why_not);
+		hook_leave_all(TC_VETH_FOLDER);
 		return 0;
 	}
 	adopt_balancer(st);

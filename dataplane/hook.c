@@ -6,7 +6,9 @@
  */
 #include "dataplane/hook.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <net/if.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -131,6 +133,17 @@ hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin, st
 	return attach(h, true, prog_fd, ifindex, pin, err);
 }
 
+static void
+detach_clsact(const struct hook *h)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = point_of(h));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY);
+
+	/* Fails when the device is gone, and then there is nothing to detach. */
+	(void)libbpf.bpf_tc_detach(&hook, &opts);
+}
+
 void
 hook_detach(struct hook *h)
 {
@@ -138,13 +151,57 @@ hook_detach(struct hook *h)
 		unlink(h->pin);
 		fd_close(&h->link_fd);
 	} else if (h->kind == MSG_HOOK_CLSACT) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = h->ifindex, .attach_point = point_of(h));
-		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
-			    .priority = HOOK_CLSACT_PRIORITY);
-
-		/* Fails when the device is gone, and then there is nothing to detach. */
-		(void)libbpf.bpf_tc_detach(&hook, &opts);
+		detach_clsact(h);
 	}
 	memset(h, 0, sizeof(*h));
 	h->link_fd = -1;
+}
+
+/* ---- of predecessors ---- */
+
+static void
+unpin_all(unsigned folder)
+{
+	char path[16];
+	struct dirent *entry;
+
+	text_format(path, sizeof(path), "%u", folder);
+	DIR *dir = opendir(path);
+	while (dir && (entry = readdir(dir)) != NULL)
+		if (text_starts(entry->d_name, "veth-") || text_starts(entry->d_name, "vxlan-") ||
+		    text_equal(entry->d_name, "tunnel-in"))
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+}
+
+static int
+say_nothing(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	(void)level, (void)fmt, (void)args;
+	return 0;
+}
+
+static void
+detach_all(void)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	/* It complains of each device that has no program. */
+	libbpf.libbpf_set_print(say_nothing);
+	for (struct if_nameindex *i = all; i && i->if_index; i++) {
+		detach_clsact(&(struct hook){.ifindex = (int)i->if_index});
+		detach_clsact(&(struct hook){.ifindex = (int)i->if_index, .egress = true});
+	}
+	if_freenameindex(all);
+}
+
+void
+hook_leave_all(unsigned folder)
+{
+	struct err none = {0};
+
+	unpin_all(folder);
+	if (dl_load_libbpf(&none) == 0)
+		detach_all();
 }

@@ -32,5 +32,9 @@ int hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin
 		       struct err *err) MUST_CHECK;
 /* Detaches and unpins; harmless when the device is gone. */
 void hook_detach(struct hook *h);
+/* Takes off what predecessors hooked: pins of links below this folder of the working folder (those
+ * of containers' devices and of the ones between nodes), and, when libbpf can be had, programs on
+ * clsact of all devices of this process's network namespace. Names of other pins stay. */
+void hook_leave_all(unsigned folder);
 
 #endif

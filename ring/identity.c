@@ -33,3 +33,10 @@ identity_reaches(const struct identity *a, const struct identity *b)
 		return true;
 	return both & MSG_IDENTITY_GLOBAL_ON || is_open(a) || is_open(b);
 }
+
+bool
+identity_isolates(uint32_t flags)
+{
+	return (flags & (MSG_IDENTITY_GLOBAL_ON | MSG_IDENTITY_GLOBAL_ISOLATED)) !=
+	       MSG_IDENTITY_GLOBAL_ON;
+}

@@ -28,5 +28,8 @@ struct identity identity_of_network(const char *network);
 
 /* The same both ways: a packet does not say who began. */
 bool identity_reaches(const struct identity *a, const struct identity *b);
+/* Whether these flags (bits of enum msg_identity_flag) keep anybody out that the usual ones let in:
+ * somebody must judge packets then. */
+bool identity_isolates(uint32_t flags);
 
 #endif

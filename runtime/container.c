@@ -226,8 +226,15 @@ prepare(struct container *c)
 	c->row.addr4 = c->veth.addr4;
 	c->row.addr6 = c->veth.addr6;
 	container_publish(c);
-	if (!container_link_attached(c))
+	switch (container_link_verdict(c->host, c->replica, c->veth.ifindex, &err)) {
+	case CONTAINER_LINK_WAITS:
 		return;
+	case CONTAINER_LINK_REFUSED:
+		container_fail(c, &err);
+		return;
+	case CONTAINER_LINK_PASSES:
+		break;
+	}
 	if (container_start(c, &err) == 0) {
 		c->phase = CONTAINER_STARTED;
 		c->row.memory_limit = c->plan->memory_bytes;
@@ -394,7 +401,7 @@ step(struct container *c)
 	case MSG_RUN:
 	case MSG_HOLD:
 		if (c->monitor != NULL) {
-			if (c->attempt != c->claim.attempt)
+			if (c->attempt != c->claim.attempt || container_link_exposed(c))
 				stop(c);
 			else
 				container_link_show(c);

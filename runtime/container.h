@@ -58,6 +58,7 @@ struct container_host {
 	struct msg_prefix prefix;
 	bool have_prefix;
 	struct ring_reader *dataplane; /* NULL: not there */
+	struct ring_reader *scheduler; /* likewise */
 };
 
 enum container_phase {

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/world.h"
+#include "ring/identity.h"
 
 static int
 save_addresses(struct container_host *host, struct err *err)
@@ -95,6 +96,44 @@ container_link_show(struct container *c)
 	container_publish(c);
 }
 
+static const struct msg_datapath *
+datapath(const struct container_host *host)
+{
+	return host->dataplane != NULL ? ring_table_get(host->dataplane, MSG_TABLE_DATAPATH, 1)
+				       : NULL;
+}
+
+bool
+container_link_unjudged(const struct container_host *host)
+{
+	const struct msg_datapath *path = datapath(host);
+	return path != NULL && path->bpf == 0;
+}
+
+/* The fabric's routes carry packets to everybody: that is right for those alone who let everybody
+ * in. Containers of others do. */
+static enum container_link_verdict
+unjudged(const struct container_host *host, uint64_t id, struct err *err)
+{
+	const struct msg_identity *row;
+	if (msg_attachment_id(id))
+		return CONTAINER_LINK_PASSES;
+	row = host->scheduler != NULL ? ring_table_get(host->scheduler, MSG_TABLE_IDENTITY, id)
+				      : NULL;
+	if (row == NULL)
+		return CONTAINER_LINK_WAITS;
+	if (!identity_isolates(row->flags))
+		return CONTAINER_LINK_PASSES;
+	struct err why = {0};
+	msg_reason_to(&datapath(host)->reason, &why);
+	err_set(err, ERR_UNSUPPORTED,
+		"network.overlays of this service keeps others out, which this node cannot do");
+	err_why(err, "BPF is not in force: %s", why.what);
+	err_fix(err, "set dataplane.mode of node.yaml to auto, on a kernel that lets zlayer load "
+		     "BPF programs, or let network.overlays.global be enabled and not isolated");
+	return CONTAINER_LINK_REFUSED;
+}
+
 /* With BPF the container's link must be attached before it may speak; without, the fabric's routes
  * do. */
 enum container_link_verdict
@@ -104,9 +143,8 @@ container_link_verdict(const struct container_host *host, uint64_t id, uint32_t 
 	const struct ring_reader *r = host->dataplane;
 	if (r == NULL)
 		return CONTAINER_LINK_WAITS;
-	const struct msg_datapath *path = ring_table_get(r, MSG_TABLE_DATAPATH, 1);
-	if (path != NULL && path->bpf == 0)
-		return CONTAINER_LINK_PASSES;
+	if (container_link_unjudged(host))
+		return unjudged(host, id, err);
 	const struct msg_attached *row = ring_table_get(r, MSG_TABLE_ATTACHED, id);
 	if (row == NULL || row->ifindex != ifindex)
 		return CONTAINER_LINK_WAITS;
@@ -117,11 +155,11 @@ container_link_verdict(const struct container_host *host, uint64_t id, uint32_t 
 }
 
 bool
-container_link_attached(const struct container *c)
+container_link_exposed(const struct container *c)
 {
 	struct err err = {0};
-	return container_link_verdict(c->host, c->replica, c->veth.ifindex, &err) ==
-	       CONTAINER_LINK_PASSES;
+	return container_link_unjudged(c->host) &&
+	       unjudged(c->host, c->replica, &err) == CONTAINER_LINK_REFUSED;
 }
 
 void

@@ -16,7 +16,8 @@ enum container_link_verdict {
 	CONTAINER_LINK_PASSES,
 	CONTAINER_LINK_REFUSED, /* err says why */
 };
-/* Whether the data path lets packets through this link. */
+/* Whether the data path lets packets through this link. Refused are also services whose overlays
+ * keep others out, where nobody judges packets by them. */
 enum container_link_verdict container_link_verdict(const struct container_host *host, uint64_t id,
 						   uint32_t ifindex, struct err *err);
 
@@ -24,8 +25,10 @@ enum container_link_verdict container_link_verdict(const struct container_host *
 int container_link_make(struct container *c, struct err *err) MUST_CHECK;
 /* After a restart: the link of a container that runs is told again. */
 void container_link_show(struct container *c);
-/* Whether the data path lets the container speak. */
-bool container_link_attached(const struct container *c);
+/* Nobody judges packets: the data path has no BPF. */
+bool container_link_unjudged(const struct container_host *host);
+/* It runs, its overlays keep others out, and nobody does that any more. */
+bool container_link_exposed(const struct container *c);
 /* Removes the link and frees the addresses; the row is the caller's. */
 void container_link_remove(struct container *c);
 

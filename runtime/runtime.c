@@ -46,7 +46,6 @@ enum {
 static struct container_host host;
 static struct attachments *attachments;
 static uv_timer_t tick;
-static struct ring_reader *scheduler;
 
 static void
 layout(const struct leash_welcome *welcome, struct ring_layout *out)
@@ -244,7 +243,7 @@ look_after(struct container *c, uint64_t now, uint64_t tick_number)
 {
 	if (c->monitor != NULL)
 		measure(c, tick_number);
-	if (c->claimed || scheduler == NULL)
+	if (c->claimed || host.scheduler == NULL)
 		return;
 	if (now - c->unclaimed_ns < (uint64_t)ORPHAN_MS * 1000000 || c->forgotten)
 		return;
@@ -374,6 +373,11 @@ sync_reader(struct ring_reader *r)
 {
 	switch (ring_reader_role(r)) {
 	case ROLE_SCHEDULER:
+		/* First: what a replica is stands there before its claim does. */
+		if (ring_table_sync(r, MSG_TABLE_IDENTITY, sizeof(struct msg_identity), NULL,
+				    NULL) == RING_OK &&
+		    container_link_unjudged(&host))
+			step_all();
 		ring_table_sync(r, MSG_TABLE_CLAIM, sizeof(struct msg_claim), on_claim, NULL);
 		if (ring_table_sync(r, MSG_TABLE_PIN, sizeof(struct msg_pin), NULL, NULL) ==
 		    RING_OK)
@@ -420,7 +424,7 @@ on_peer(struct station *st, struct ring_reader *reader)
 	(void)st;
 	switch (ring_reader_role(reader)) {
 	case ROLE_SCHEDULER:
-		scheduler = reader;
+		host.scheduler = reader;
 		forget_claims();
 		break;
 	case ROLE_DATAPLANE:
@@ -439,8 +443,8 @@ on_peer_gone(struct station *st, uint16_t role, uint16_t index, uint32_t generat
 	(void)generation;
 	/* Another generation may be there already: the station knows. */
 	if (role == ROLE_SCHEDULER) {
-		scheduler = station_reader(st, role, 0);
-		if (scheduler == NULL) {
+		host.scheduler = station_reader(st, role, 0);
+		if (host.scheduler == NULL) {
 			forget_claims();
 			image_ask_pins(host.asks, NULL);
 		}

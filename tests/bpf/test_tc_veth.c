@@ -296,6 +296,33 @@ test_older_kernels_hook(void **state)
 	veth_close(v);
 }
 
+/* Whoever does without BPF takes off what its predecessor hooked, in either way; maps stay. */
+static void
+test_leaves_nothing_hooked(void **state)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)if_nametoindex("b0"),
+		    .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, put, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY, .flags = BPF_TC_F_REPLACE);
+	LIBBPF_OPTS(bpf_tc_opts, found, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY);
+	struct veth *v = open_with_rows(if_nametoindex("a0"));
+
+	(void)state;
+	int made = libbpf.bpf_tc_hook_create(&where);
+	assert_true(made == 0 || made == -EEXIST);
+	put.prog_fd = veth_program(v);
+	assert_int_equal(libbpf.bpf_tc_attach(&where, &put), 0);
+	veth_close(v);
+	hook_leave_all(1);
+	assert_int_equal(access("1/veth-1", F_OK), -1);
+	assert_int_equal(access("1/veth-2", F_OK), -1);
+	assert_int_equal(access("1/tc3-sources", F_OK), 0);
+	assert_int_not_equal(libbpf.bpf_tc_query(&where, &found), 0);
+	/* Harmless where there is nothing. */
+	hook_leave_all(1);
+}
+
 static void
 test_instruction_budget(void **state)
 {
@@ -327,6 +354,7 @@ main(void)
 		cmocka_unit_test(test_address_changes_hands),
 		cmocka_unit_test(test_gone_device),
 		cmocka_unit_test(test_older_kernels_hook),
+		cmocka_unit_test(test_leaves_nothing_hooked),
 		cmocka_unit_test(test_instruction_budget),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;

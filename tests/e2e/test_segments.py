@@ -139,6 +139,23 @@ def test_who_reaches_whom():
         check("verdict" in n.cli("observe", "--verdict", "maybe", status=2).stderr, "a wrong verdict is refused")
 
 
+def test_without_bpf_nobody_is_exposed():
+    """Nobody judges packets there: who lets everybody in runs, the others say why they do not."""
+    with Node(config="dataplane: { mode: off, uplink: off, interfaces: [] }\n") as n:
+        n.import_image()
+        n.deploy(document("blog", {"web": {}}))
+        told = n.deploy(document("shop", {"lone": SHOP["lone"]}), status=None)
+        check(told.returncode != 0 and "network.overlays" in told.stderr and "dataplane.mode is off" in told.stderr, told)
+        equal(list(Containers(n).at), ["blog/web"], "those that run")
+        # Who runs and is to be kept apart from now on is stopped, and says why it is not started again.
+        n.deploy(document("blog", {"web": BLOG["shut"]}))
+        told = wait_for(lambda: [r for r in n.cli_json("ps")["items"] if "network.overlays" in json.dumps(r)], "it says why")[0]
+        check("dataplane.mode is off" in json.dumps(told), told)
+        equal(list(Containers(n).at), [], "those that run")
+        n.deploy(document("blog", {"web": {}}))
+        wait_for(lambda: list(Containers(n).at) == ["blog/web"], "it is started again")
+
+
 def test_names_are_for_who_may_reach():
     with a_node() as (_, c):
         def v4(name):

@@ -31,6 +31,7 @@
 #include "base/sandbox.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "ring/identity.h"
 #include "ring/leash.h"
 #include "runtime/cgroups.h"
 #include "runtime/frame.h"
@@ -193,14 +194,17 @@ make_writer(struct stage *w, size_t i, uint16_t role, const struct ring_table_la
 static void
 make_peers(struct stage *w)
 {
-	const struct ring_table_layout claim = {MSG_TABLE_CLAIM, 1, sizeof(struct msg_claim), 64};
+	const struct ring_table_layout scheduler[] = {
+		{MSG_TABLE_CLAIM, 1, sizeof(struct msg_claim), 64},
+		{MSG_TABLE_IDENTITY, 1, sizeof(struct msg_identity), 64},
+	};
 	const struct ring_table_layout dataplane[] = {
 		{MSG_TABLE_DATAPATH, 1, sizeof(struct msg_datapath), 1},
 		{MSG_TABLE_ATTACHED, 1, sizeof(struct msg_attached), 64},
 	};
 	const struct ring_table_layout prefix = {MSG_TABLE_PREFIX, 1, sizeof(struct msg_prefix), 1};
 	struct msg_prefix row = {.mtu = 1420};
-	make_writer(w, SCHEDULER, ROLE_SCHEDULER, &claim, 1);
+	make_writer(w, SCHEDULER, ROLE_SCHEDULER, scheduler, 2);
 	make_writer(w, DATAPLANE, ROLE_DATAPLANE, dataplane, 2);
 	make_writer(w, OVERLAY, ROLE_OVERLAY, &prefix, 1);
 	make_writer(w, API, ROLE_API, NULL, 0);
@@ -527,6 +531,7 @@ stage_claim(struct stage *w, const struct plan *plan, enum msg_desired desired, 
 		.leased = w->lease_until_ns != 0,
 		.lease_until_ns = w->lease_until_ns,
 	};
+	const struct msg_identity identity = {.service = plan->service, .flags = IDENTITY_USUAL};
 	assert_true(w->plans_count < PLANS_MAX);
 	struct buf *b = &w->plans[w->plans_count];
 	w->plan_replicas[w->plans_count++] = plan->replica;
@@ -536,6 +541,8 @@ stage_claim(struct stage *w, const struct plan *plan, enum msg_desired desired, 
 	plan_sha256(b->data, b->length, claim.plan_sha256);
 	text_copy(claim.deployment_name, sizeof(claim.deployment_name), plan->deployment);
 	text_copy(claim.service_name, sizeof(claim.service_name), plan->service_name);
+	ring_table_set(w->peers[SCHEDULER].writer, MSG_TABLE_IDENTITY, plan->replica, &identity,
+		       NULL);
 	ring_table_set(w->peers[SCHEDULER].writer, MSG_TABLE_CLAIM, plan->replica, &claim, NULL);
 	kick(w, SCHEDULER);
 }

@@ -72,12 +72,31 @@ test_usual(void **state)
 	assert_false(identity_reaches(&web, &other));
 }
 
+/* Those who keep out somebody that the usual ones let in, and no others. */
+static void
+test_isolates(void **state)
+{
+	const struct identity usual[] = {
+		{1, 2, IDENTITY_USUAL}, {1, 3, IDENTITY_USUAL}, {4, 5, IDENTITY_USUAL}};
+
+	(void)state;
+	for (uint32_t flags = 0; flags < ALL; flags++) {
+		const struct identity i = {1, 2, flags};
+		bool all = true;
+
+		for (size_t k = 0; k < 3; k++)
+			all = all && identity_reaches(&i, &usual[k]);
+		assert_int_equal(identity_isolates(flags), !all);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_usual),
+		cmocka_unit_test(test_isolates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
