@@ -120,7 +120,7 @@ def test_every_node_serves():
             if n is not other:
                 wait_for(lambda n=n: metric(other, "zlayer_overlay_bytes_total", peer=n.label, direction="receive") > 0 and
                          metric(other, "zlayer_overlay_peer_last_seen_timestamp_seconds", peer=n.label) > 0, "it is counted")
-        check(metric(other, "zlayer_overlay_packets_total", direction="transmit") >= 20)
+        wait_for(lambda: metric(other, "zlayer_overlay_packets_total", direction="transmit") >= 20, "packets are counted")
 
 
 def test_containers():
