@@ -9,6 +9,8 @@ from cluster import Cluster, config
 from test_placing import images, ready
 from zl import check, equal, service, wait_for
 
+PATIENT = "deploy: { monitor: 100ms, health_timeout: 10m }\n"  # replicas that wait for a node are not given up meanwhile
+
 
 def reasons(node, name="web"):
     """Why not, by node; what would take it is left out."""
@@ -79,7 +81,7 @@ def of(node, deployment):
 
 def test_a_node_for_itself():
     """node.mode: one that finds no node says why of each, and goes to the next one that joins; nothing else moves for it."""
-    with Cluster(4, join=False) as c:
+    with Cluster(4, join=False, extra=PATIENT) as c:
         c.join(*c[1:3])
         c.off.add(c[3])
         c.wait_all_ready()
@@ -118,7 +120,7 @@ def test_a_node_for_itself():
 
 def test_room():
     """What is reserved on a node is not given twice, whoever asks; the first that leaves makes room for who waits."""
-    with Cluster(2) as c:
+    with Cluster(2, extra=PATIENT) as c:
         images(c)
         mib = c[0].nodes()["edge-1"]["memory_bytes"] * 6 // 10 >> 20
         large = f"    resources: {{ memory: {mib}Mi }}"
