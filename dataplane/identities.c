@@ -18,13 +18,6 @@
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/skel.h"
 
-#define SAME(flag) ((int)TC_##flag == (int)MSG_IDENTITY_##flag)
-_Static_assert(SAME(SERVICE_ON) && SAME(SERVICE_SEALED) && SAME(SERVICE_ISOLATED) &&
-		       SAME(GLOBAL_ON) && SAME(GLOBAL_SEALED) && SAME(GLOBAL_ISOLATED),
-	       "the programs know overlays by the same bits");
-
-enum { FLAGS_ALL = (TC_GLOBAL_ISOLATED << 1) - 1 };
-
 struct entry {
 	struct tc_identity identity;
 	struct addr addr4, addr6; /* zero: none, or those of its device */
@@ -177,7 +170,8 @@ identities_begin(struct identities *ids, uint32_t generation)
 static bool
 row_holds(uint64_t key, const struct msg_identity *row)
 {
-	return key && row->deployment && row->service && !(row->flags & ~(uint32_t)FLAGS_ALL) &&
+	return key && row->deployment && row->service &&
+	       !(row->flags & ~(uint32_t)MSG_IDENTITY_OVERLAYS) &&
 	       (addr_is_zero(&row->addr4) || addr_is_v4(&row->addr4)) &&
 	       (addr_is_zero(&row->addr6) || !addr_is_v4(&row->addr6));
 }

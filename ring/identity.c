@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rules, in the order in which they count. */
+/* The rule itself stands in ring/identity_rule.h. */
 #include "ring/identity.h"
 
 #include <string.h>
@@ -14,24 +14,11 @@ identity_of_network(const char *network)
 	return (struct identity){id, id, IDENTITY_USUAL};
 }
 
-/* Its service's overlay lets in who is not of it. */
-static bool
-is_open(const struct identity *i)
-{
-	return (i->flags & (MSG_IDENTITY_SERVICE_ON | MSG_IDENTITY_SERVICE_ISOLATED)) ==
-	       MSG_IDENTITY_SERVICE_ON;
-}
-
 bool
 identity_reaches(const struct identity *a, const struct identity *b)
 {
-	uint32_t both = a->flags & b->flags, either = a->flags | b->flags;
-
-	if (a->deployment != b->deployment)
-		return both & MSG_IDENTITY_GLOBAL_ON && !(either & MSG_IDENTITY_GLOBAL_ISOLATED);
-	if (a->service == b->service && both & MSG_IDENTITY_SERVICE_ON)
-		return true;
-	return both & MSG_IDENTITY_GLOBAL_ON || is_open(a) || is_open(b);
+	return identity_rule_judge(a->deployment == b->deployment, a->service == b->service,
+				   a->flags, b->flags) != IDENTITY_RULE_ISOLATED;
 }
 
 bool

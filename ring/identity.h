@@ -2,8 +2,8 @@
 #ifndef RING_IDENTITY_H
 #define RING_IDENTITY_H
 
-/* Who may send to whom (docs/decisions/016-sealed-and-plain.md), as far as overlays say it. The
- * data path judges packets by the same rules (dataplane/bpf/tc_judge.h). Pure functions. */
+/* Who may send to whom (docs/decisions/016-sealed-and-plain.md), as far as overlays say it, by the
+ * rule that the data path judges packets by (ring/identity_rule.h). Pure functions. */
 
 #include <stdbool.h>
 #include <stdint.h>

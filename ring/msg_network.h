@@ -8,6 +8,7 @@
  */
 
 #include "ring/flow_reason.h"
+#include "ring/identity_rule.h"
 #include "ring/msg_base.h"
 
 enum msg_uplink_state {
@@ -171,19 +172,6 @@ struct msg_peer { /* key: id, the same for the same name */
 	uint32_t ways; /* bits of enum msg_way that can be gone now */
 	uint32_t mtu; /* of packets to its containers by the sealed way; 0: as the table prefix says
 		       */
-};
-
-/* What an address is, wherever in the cluster its container runs. */
-enum msg_identity_flag {
-	/* the overlay of the service's own replicas */
-	MSG_IDENTITY_SERVICE_ON = 1 << 0,
-	MSG_IDENTITY_SERVICE_SEALED = 1 << 1,
-	MSG_IDENTITY_SERVICE_ISOLATED = 1 << 2,
-	/* the overlay of all services of the deployment */
-	MSG_IDENTITY_GLOBAL_ON = 1 << 3,
-	MSG_IDENTITY_GLOBAL_SEALED = 1 << 4,
-	MSG_IDENTITY_GLOBAL_ISOLATED = 1 << 5,
-	MSG_IDENTITY_SAID = 1 << 6, /* in rows that may also say nothing of it */
 };
 
 /* Present when all that the cluster runs has been heard: an address that is in no row is nobody's

@@ -104,11 +104,11 @@ away_sealed(struct __sk_buff *skb, struct away *a)
 }
 
 static __always_inline int
-away_go(struct __sk_buff *skb, struct away *a, enum tc_judgement judged)
+away_go(struct __sk_buff *skb, struct away *a, enum identity_rule judged)
 {
-	int must = judged == TC_SEALED && !(a->peer->flags & TC_PEER_TRUSTED);
+	int must = judged == IDENTITY_RULE_SEALED && !(a->peer->flags & TC_PEER_TRUSTED);
 
-	if (judged == TC_ISOLATED)
+	if (judged == IDENTITY_RULE_ISOLATED)
 		return away_drop(skb, a, FLOW_ISOLATED);
 	if (!must && a->peer->flags & TC_PEER_PLAIN && a->me->ifindex)
 		return away_plain(skb, a);
@@ -120,11 +120,11 @@ away_go(struct __sk_buff *skb, struct away *a, enum tc_judgement judged)
 }
 
 /* The node itself, its proxies and its name server, is nobody's: always sealed. */
-static __always_inline enum tc_judgement
+static __always_inline enum identity_rule
 away_judge(const struct tc_identity *from, const struct tc_identity *to, int is_node)
 {
 	if (is_node || !tc_is_known(from) || !tc_is_known(to))
-		return TC_SEALED;
+		return IDENTITY_RULE_SEALED;
 	return tc_judge(from, to);
 }
 

@@ -37,7 +37,7 @@ enter_is_plain(const struct enter *e)
 static __always_inline enum flow_reason
 enter_unknown(const struct enter *e, const struct tc_identity *to, const void *source, __u32 bytes)
 {
-	if (enter_is_plain(e) && !(tc_is_known(to) && tc_takes_plain(to)))
+	if (enter_is_plain(e) && !(tc_is_known(to) && identity_rule_takes_plain(to->flags)))
 		return FLOW_UNSEALED;
 	if (e->peer->flags & TC_PEER_MEMBER && tc_is_stranger(source, bytes))
 		return FLOW_UNKNOWN;
@@ -48,16 +48,16 @@ static __always_inline enum flow_reason
 enter_judge(const struct enter *e, const struct tc_identity *from, const struct tc_identity *to,
 	    const void *source, __u32 bytes)
 {
-	enum tc_judgement judged = TC_SEALED;
+	enum identity_rule judged = IDENTITY_RULE_SEALED;
 
 	if (!e->is_node) {
 		if (!tc_is_known(from) || !tc_is_known(to))
 			return enter_unknown(e, to, source, bytes);
 		judged = tc_judge(from, to);
 	}
-	if (judged == TC_ISOLATED)
+	if (judged == IDENTITY_RULE_ISOLATED)
 		return FLOW_ISOLATED;
-	return judged == TC_SEALED && enter_is_plain(e) ? FLOW_UNSEALED : FLOW_PASSED;
+	return judged == IDENTITY_RULE_SEALED && enter_is_plain(e) ? FLOW_UNSEALED : FLOW_PASSED;
 }
 
 static __always_inline int

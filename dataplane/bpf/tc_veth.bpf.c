@@ -5,9 +5,9 @@
  *   not IP             to the stack (neighbour discovery, ARP)
  *   foreign source     dropped: a container speaks with its own addresses only
  *   to a container of
- *   this node          dropped when their overlays say so (tc_judge.h); else MAC set, redirected
- *                      into that container's namespace (bpf_redirect_peer): no route, no bridge, no
- *                      second pass through the stack; super-packets stay whole
+ *   this node          dropped when their overlays say so (ring/identity_rule.h); else MAC set,
+ *                      redirected into that container's namespace (bpf_redirect_peer): no route, no
+ *                      bridge, no second pass through the stack; super-packets stay whole
  *   anything else      tc_away (tc_away.h): to another node, plain or sealed, or what the balancer
  *                      put into `chain` (tc_back: replies to its clients), and the fabric's stack
  *
@@ -47,7 +47,7 @@ deliver(struct __sk_buff *skb, const struct tc_identity *from, const struct tc_v
 	struct tc_note n = {.place = MSG_FLOW_VETH, .way = MSG_FLOW_LOCAL, .at = TC_AT_IP};
 
 	if (tc_is_known(from) && tc_is_known(&to->identity) &&
-	    tc_judge(from, &to->identity) == TC_ISOLATED)
+	    tc_judge(from, &to->identity) == IDENTITY_RULE_ISOLATED)
 		return drop(skb, FLOW_ISOLATED);
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac, ETH_ALEN, 0) < 0)
 		return drop(skb, FLOW_SHORT);
