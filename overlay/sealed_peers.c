@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From tables to calls of the engine. */
+#include "overlay/sealed_peers.h"
+
+#include <string.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/world.h"
+#include "overlay/probing.h"
+
+void
+sealed_peers_init(struct sealed_peers *p, const struct peers *peers)
+{
+	p->peers = peers;
+	p->relay_digest = 0;
+	sealed_pairs_init(&p->pairs);
+	relayed_init(&p->relayed);
+}
+
+void
+sealed_peers_fini(struct sealed_peers *p)
+{
+	sealed_pairs_fini(&p->pairs);
+	relayed_fini(&p->relayed);
+}
+
+void
+sealed_peers_pairs(struct sealed_peers *p, int fd)
+{
+	struct err err = {0};
+	struct buf b;
+
+	buf_init(&b, MEM_OVERLAY, SEALED_SETUP_NODES_MAX * sizeof(struct leash_pair));
+	if (fd_read_all(fd, &b, &err) < 0 ||
+	    sealed_pairs_take(&p->pairs, b.data, b.length, &err) < 0)
+		log_err(LOG_WARN, "the keys of sealed traffic to other nodes are not known", &err);
+	if (b.data)
+		mem_wipe(b.data, b.length);
+	buf_fini(&b);
+}
+
+bool
+sealed_peers_has(const struct sealed_peers *p, uint32_t node)
+{
+	return sealed_pairs_has(&p->pairs, node);
+}
+
+void
+sealed_peers_forget(struct sealed_peers *p)
+{
+	p->relay_digest = 0;
+	sealed_pairs_forget_places(&p->pairs);
+}
+
+void
+sealed_peers_note(struct sealed_peers *p, const struct setup *is)
+{
+	relayed_note(&p->relayed, is, p->peers->mesh, p->peers->mesh_count, world_mono_ns());
+}
+
+static int
+change_engine(struct engine *e, const struct setup *is, const struct setup *want, struct err *err)
+{
+	struct setup change;
+
+	setup_init(&change);
+	enum setup_rc rc = setup_diff(is, want, &change);
+	int result = 0;
+	if (rc != SETUP_OK)
+		result = err_set(err, rc == SETUP_NO_MEMORY ? ERR_NO_MEMORY : ERR_LIMIT,
+				 "the change of sealed traffic's peers is too large");
+	else if (!setup_says_nothing(&change))
+		result = engine_change(e, &change, err);
+	setup_fini(&change);
+	return result;
+}
+
+/* Keys that others have announced. That of one who changed it already is not theirs to follow. */
+static int
+follow(struct sealed_peers *p, struct engine *e, struct err *err)
+{
+	for (size_t i = 0; i < p->peers->mesh_count; i++) {
+		const struct msg_mesh *row = &p->rows[i];
+		bool next = !setup_key_is_zero(row->next_key);
+
+		if (sealed_setup_row_holds(row) && sealed_pairs_has(&p->pairs, row->node) &&
+		    engine_follow(e, row->key, next ? row->next_key : NULL, err) < 0) {
+			/* Those that find no room are met when they have changed. */
+			if (err->kind != ERR_LIMIT)
+				return -1;
+			err_clear(err);
+		}
+	}
+	return 0;
+}
+
+/* ---- nodes that only dial out (docs/decisions/018) ---- */
+
+/* Of each of the mesh's rows. */
+static const struct addr *
+places(struct sealed_peers *p)
+{
+	static struct addr out[PEERS_MAX];
+	const struct peers *all = p->peers;
+	uint64_t now_ns = world_mono_ns();
+
+	memset(out, 0, sizeof(out));
+	for (size_t i = 0; i < all->mesh_count; i++)
+		if (!all->mesh[i].port)
+			(void)relayed_place(&p->relayed, all->self, all->mesh, all->mesh_count,
+					    &all->mesh[i], now_ns, &out[i]);
+	return out;
+}
+
+/* One that only dials out itself has nothing to pass on: they do not come to it. */
+static int
+relay(struct sealed_peers *p, struct engine *e, bool dials_out, struct err *err)
+{
+	static uint8_t keys[2 * PEERS_MAX][SETUP_KEY];
+	static const uint64_t seed[2] = {UINT64_C(0x7a6c61796572), 9};
+	size_t count = dials_out ? 0 : relayed_keys(p->rows, p->peers->mesh_count, keys);
+	uint64_t digest = map_siphash(seed, keys, count * sizeof(keys[0])) | 1;
+
+	if (digest == p->relay_digest)
+		return 0;
+	if (engine_relay(e, (const uint8_t(*)[SETUP_KEY])keys, count, err) < 0)
+		return -1;
+	p->relay_digest = digest;
+	return 0;
+}
+
+/* ---- sizes ---- */
+
+static void
+set_size(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu)
+{
+	struct err err = {0};
+
+	if (engine_set_peer_mtu(e, key, mtu, &err) < 0 && err.kind != ERR_NOT_FOUND)
+		log_err(LOG_WARN, "what fits the path to another node is not heeded", &err);
+}
+
+/* Of the key that is used, and of the one that follows it. Not every row is a peer. */
+static void
+set_sizes(const struct sealed_peers *p, struct engine *e)
+{
+	for (size_t i = 0; i < p->peers->mesh_count; i++) {
+		const struct msg_mesh *row = &p->rows[i];
+		uint32_t mtu =
+			peers_probed_sealed(row->ways) ? probing_mtu(peers_id(row->name)) : 0;
+
+		set_size(e, row->key, mtu);
+		set_size(e, row->next_key, mtu);
+	}
+}
+
+/* ---- all of it ---- */
+
+int
+sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *private_key,
+		   bool dials_out, struct err *err)
+{
+	const size_t count = p->peers->mesh_count;
+	struct setup is, want;
+
+	setup_init(&is);
+	setup_init(&want);
+	int rc = engine_state(e, &is, err);
+	const struct sealed_setup_in in = {.private_key = private_key,
+					   .rows = p->rows,
+					   .rows_count = count,
+					   .is = &is,
+					   .dials_out = dials_out,
+					   .places = dials_out ? places(p) : NULL};
+	memcpy(p->rows, p->peers->mesh, count * sizeof(p->rows[0]));
+	if (rc == 0)
+		rc = sealed_setup_judge(&p->pairs, p->rows, count, err);
+	if (rc == 0)
+		rc = sealed_setup_make(&in, &p->pairs, &want, err);
+	if (rc == 0)
+		rc = change_engine(e, &is, &want, err);
+	if (rc == 0)
+		rc = follow(p, e, err);
+	if (rc == 0)
+		rc = relay(p, e, dials_out, err);
+	if (rc == 0)
+		set_sizes(p, e);
+	setup_fini(&is);
+	setup_fini(&want);
+	return rc;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_SEALED_PEERS_H
+#define OVERLAY_SEALED_PEERS_H
+
+/*
+ * What an engine is to do for the other nodes: from the scheduler's table mesh (peers.h) and the
+ * keys of pairs to peers, keys to follow, those to relay between, and sizes of paths. All of it
+ * follows from the tables each time; only the difference is done, so nothing that is right ends for
+ * nothing.
+ * Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "overlay/engine/engine.h"
+#include "overlay/peers.h"
+#include "overlay/relayed.h"
+#include "overlay/sealed_setup.h"
+
+struct sealed_peers {
+	const struct peers *peers; /* borrowed */
+	struct sealed_pairs pairs;
+	struct msg_mesh rows[PEERS_MAX]; /* of peers, with only those keys that are their own */
+	struct relayed relayed;
+	uint64_t relay_digest; /* of whom the engine relays between */
+};
+
+void sealed_peers_init(struct sealed_peers *p, const struct peers *peers);
+void sealed_peers_fini(struct sealed_peers *p);
+
+/* LEASH_PAIRS. What does not hold is said in the log; then it is as it was, or less. */
+void sealed_peers_pairs(struct sealed_peers *p, int fd);
+/* There is what it takes to seal for that node. */
+bool sealed_peers_has(const struct sealed_peers *p, uint32_t node);
+
+/* dials_out: nobody reaches this node first. When it fails it is done in part; to be tried again.
+ */
+int sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *private_key,
+		       bool dials_out, struct err *err) MUST_CHECK;
+/* The next engine knows nothing of what this one was told. */
+void sealed_peers_forget(struct sealed_peers *p);
+/* What the engine has received of each: now and then. */
+void sealed_peers_note(struct sealed_peers *p, const struct setup *is);
+
+#endif
