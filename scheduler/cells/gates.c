@@ -305,25 +305,38 @@ say(struct cells *c, unsigned tier, uint32_t node, uint8_t kind, const struct un
 	c->counters.hellos_sent++;
 }
 
+/* The next node of the unit that this one began with; 0: none. Each unit goes round on its own:
+ * where they shared a place in the list, one that is gone could skip another's only live node in
+ * each round. */
+static uint32_t
+next_seed(const struct cells *c, unsigned tier, struct unit *u)
+{
+	for (size_t i = 0; MUTANT(125, false, i < c->config.seeds_count); i++) {
+		const struct cells_seed *s = &c->config.seeds[u->seed_at];
+		uint32_t unit = tier == 1 ? s->place.cell : s->place.region;
+
+		u->seed_at = (uint32_t)((u->seed_at + 1) % c->config.seeds_count);
+		if (unit == u->id && (tier == 2) == (s->place.region != c->config.place.region))
+			return s->node;
+	}
+	return 0;
+}
+
 /* A gate that is known, and a node that it began with, in turn; now and then who says the summary
  * of an older round. */
 static uint32_t
-whom(struct cells *c, unsigned tier, const struct unit *u)
+whom(const struct cells *c, unsigned tier, struct unit *u)
 {
-	uint32_t gate = u->record.gates[u->tries / 2 % SUMMARY_GATES];
+	uint32_t gate = u->record.gates[u->tries / 2 % SUMMARY_GATES], seed;
 
 	if (u->tries % 4 == 2 && u->summary &&
 	    summary_record_newer(&u->record, &u->summary->record))
 		gate = u->summary->record.gates[0];
 	if (u->tries % 2 == 0 && gate != 0)
 		return gate;
-	for (size_t i = 0; MUTANT(125, false, i < c->config.seeds_count); i++) {
-		const struct cells_seed *s = &c->config.seeds[c->seed_at++ % c->config.seeds_count];
-		uint32_t unit = tier == 1 ? s->place.cell : s->place.region;
-
-		if (unit == u->id && (tier == 2) == (s->place.region != c->config.place.region))
-			return s->node;
-	}
+	seed = next_seed(c, tier, u);
+	if (seed != 0)
+		return seed;
 	return gate ? gate : u->record.gates[0];
 }
 

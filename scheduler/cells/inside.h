@@ -31,6 +31,7 @@ struct unit {
 	bool behind;             /* what it says now has an older record than what it said once */
 	uint64_t answered;       /* the round of ours that it has */
 	uint8_t tries;
+	uint32_t seed_at; /* in config.seeds, the next one to look at */
 	uint64_t hello_ns;
 };
 
@@ -72,7 +73,6 @@ struct cells {
 	uint64_t now_ns;
 	uint64_t timer_ns; /* as last asked for */
 	uint64_t look_ns;  /* when gates_look is due */
-	uint32_t seed_at;  /* the next seed to ask */
 	bool started;
 	struct cells_counters counters;
 };

@@ -51,7 +51,7 @@ struct one {
 	uint64_t now_ns;
 	uint64_t timer_ns;
 	unsigned hellos;
-	uint32_t last_to;
+	bool asked[80]; /* nodes that were sent one */
 };
 
 static void
@@ -73,7 +73,7 @@ settle(struct one *o, struct step_input in)
 				tokens[count++] = action->token;
 			if (action->kind == STEP_SEND && action->what & CELLS_HELLO) {
 				o->hellos++;
-				o->last_to = action->node;
+				o->asked[action->node] = true;
 			}
 		}
 		bool more = o->out.more;
@@ -153,6 +153,20 @@ test_alone(void **state)
 	assert_int_equal(choice.cell, 1);
 	ask.replicas = 1000;
 	assert_false(cells_choose(o->cells, &ask, &choice));
+	cells_free(o->cells);
+}
+
+/* Of units that nobody answers for, each node that is known is asked in its turn, whatever units
+ * there are besides. */
+static void
+test_all_seeds(void **state)
+{
+	struct one *o = begin(1);
+
+	(void)state;
+	pass(o, 120000);
+	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++)
+		assert_true(o->asked[seeds[i].node]);
 	cells_free(o->cells);
 }
 
@@ -381,10 +395,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_alone),          cmocka_unit_test(test_liars),
-		cmocka_unit_test(test_foreign_gossip), cmocka_unit_test(test_too_many_units),
-		cmocka_unit_test(test_world),          cmocka_unit_test(test_a_forgotten_round),
-		cmocka_unit_test(test_memory),         cmocka_unit_test(test_memory_of_steps),
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_all_seeds),
+		cmocka_unit_test(test_liars),
+		cmocka_unit_test(test_foreign_gossip),
+		cmocka_unit_test(test_too_many_units),
+		cmocka_unit_test(test_world),
+		cmocka_unit_test(test_a_forgotten_round),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_memory_of_steps),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
