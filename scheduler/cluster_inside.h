@@ -173,7 +173,7 @@ struct cluster {
 	/* cluster_flows.c: of this node's data path */
 	struct flows flows;
 
-	/* cluster_far.c */
+	/* cluster_far.c, cluster_far_serve.c */
 	struct list asks, serves;
 	size_t asks_count, serves_count;
 
@@ -365,7 +365,7 @@ void cluster_pass_end(struct cluster *c);
 void cluster_order_tick(struct cluster *c, uint64_t now_ns);
 void cluster_order_publish(struct cluster *c);
 
-/* ---- cluster_far.c ---- */
+/* ---- cluster_far.c, cluster_far_serve.c ---- */
 
 /* FAR_LOGS, FAR_EXEC, WHY, FAR_EVENTS, FLOWS. */
 void cluster_far_request(struct cluster *c, const struct station_request *q, const void *body,

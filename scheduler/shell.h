@@ -68,7 +68,7 @@ struct shell_config {
 	void (*admission)(void *arg, struct channel *c);
 	/* Likewise one of a peer for the store. */
 	void (*store)(void *arg, struct channel *c);
-	/* Likewise one of a peer that calls (cluster_far.c). */
+	/* Likewise one of a peer that calls (cluster_far_serve.c). */
 	void (*call)(void *arg, struct channel *c);
 	void *arg;
 };
