@@ -6,15 +6,12 @@
  */
 #include "scheduler/cluster_inside.h"
 
-#include <string.h>
-#include "base/fd.h"
 #include "scheduler/far_wire.h"
 #include "scheduler/request.h"
 
 enum {
-	EVENTS_MAX = 1000,
 	EVENT_BYTES_MAX = 2048, /* as it is sent */
-	ROWS_BYTES_MAX = EVENTS_MAX * sizeof(struct msg_event),
+	ROWS_BYTES_MAX = CLUSTER_EVENTS_MAX * sizeof(struct msg_event),
 };
 
 bool
@@ -63,25 +60,4 @@ cluster_events_give(struct cluster *c, const struct msg_events_op *op, struct bu
 	}
 	buf_fini(&rows);
 	return rc;
-}
-
-int
-cluster_events_take(const void *data, size_t bytes, struct err *err)
-{
-	struct msg_event e;
-	struct cursor in;
-	struct buf rows;
-	bool bad = false;
-	int fd = -1;
-
-	cursor_init(&in, data, bytes);
-	buf_init(&rows, MEM_SCHEDULER, ROWS_BYTES_MAX);
-	while (rows.length < ROWS_BYTES_MAX && far_wire_next_event(&in, &e, &bad))
-		buf_put(&rows, &e, sizeof(e));
-	if (bad)
-		err_set(err, ERR_CORRUPT, "what the other node said is damaged");
-	else if (!buf_ok(&rows) || (fd = fd_memfd_sealed("events", rows.data, rows.length)) < 0)
-		err_set(err, ERR_NO_MEMORY, "no memory for the events of another node");
-	buf_fini(&rows);
-	return fd;
 }

@@ -14,6 +14,7 @@
  */
 #include "scheduler/cluster_far_inside.h"
 
+#include <errno.h>
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -119,32 +120,16 @@ ask_up(void *arg)
 	ask_free_if_done(a);
 }
 
-/* The conductor's rows; false: they are not what a node writes. */
-static bool
-take_rows(const void *data, size_t bytes, struct buf *rows)
-{
-	struct msg_why row;
-	struct cursor in;
-	bool bad;
-
-	cursor_init(&in, data, bytes);
-	for (size_t i = 0; i < CLUSTER_FAR_WHY_ROWS_MAX && far_wire_next_why(&in, &row, &bad); i++)
-		buf_put(rows, &row, sizeof(row));
-	return !bad;
-}
-
 static void
 take_why(struct ask *a, const void *data, size_t bytes)
 {
 	struct err err = {0};
 	struct buf rows;
 
-	buf_init(&rows, MEM_SCHEDULER, CLUSTER_FAR_WHY_BYTES_MAX);
-	if (take_rows(data, bytes, &rows)) {
+	if (cluster_far_rows(a->what, data, bytes, &rows, &err) == 0) {
 		a->answered = true;
 		answer_why(a->c, &a->request, a->node, NULL, &rows);
 	} else {
-		err_set(&err, ERR_CORRUPT, "what the other node said is damaged");
 		answer_failed(a, &err);
 	}
 	buf_fini(&rows);
@@ -161,9 +146,15 @@ wants_rows(const struct ask *a)
 static int
 take_file(struct ask *a, const void *data, size_t bytes, struct err *err)
 {
-	defer_close int fd = a->what == FAR_EVENTS ? cluster_events_take(data, bytes, err)
-						   : cluster_flows_take_far(data, bytes, err);
+	defer_close int fd = -1;
+	struct buf rows;
 
+	if (cluster_far_rows(a->what, data, bytes, &rows, err) == 0) {
+		fd = fd_memfd_sealed("rows", rows.data, rows.length);
+		if (fd < 0)
+			err_sys(err, errno, "what another node said cannot be given on");
+	}
+	buf_fini(&rows);
 	if (fd < 0)
 		return -1;
 	a->answered = true;

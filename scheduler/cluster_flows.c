@@ -129,16 +129,6 @@ cluster_flows_give(struct cluster *c, const struct msg_flows_op *op, struct buf 
 	return rc;
 }
 
-static int
-as_file(const struct buf *rows, struct err *err)
-{
-	int fd = buf_ok(rows) ? fd_memfd_sealed("flows", rows->data, rows->length) : -1;
-
-	if (fd < 0)
-		err_set(err, ERR_NO_MEMORY, "no memory for what was observed");
-	return fd;
-}
-
 int
 cluster_flows_own(struct cluster *c, const struct msg_flows_op *op, struct err *err)
 {
@@ -146,28 +136,9 @@ cluster_flows_own(struct cluster *c, const struct msg_flows_op *op, struct err *
 
 	buf_init(&rows, MEM_SCHEDULER, ROWS_BYTES_MAX);
 	give(c, op, &rows);
-	int fd = as_file(&rows, err);
-	buf_fini(&rows);
-	return fd;
-}
-
-int
-cluster_flows_take_far(const void *data, size_t bytes, struct err *err)
-{
-	struct msg_flow_row row;
-	struct cursor in;
-	struct buf rows;
-	bool bad = false;
-	int fd = -1;
-
-	cursor_init(&in, data, bytes);
-	buf_init(&rows, MEM_SCHEDULER, ROWS_BYTES_MAX);
-	while (rows.length < ROWS_BYTES_MAX && far_wire_next_flow(&in, &row, &bad))
-		buf_put(&rows, &row, sizeof(row));
-	if (bad)
-		err_set(err, ERR_CORRUPT, "what the other node said is damaged");
-	else
-		fd = as_file(&rows, err);
+	int fd = buf_ok(&rows) ? fd_memfd_sealed("flows", rows.data, rows.length) : -1;
+	if (fd < 0)
+		err_set(err, ERR_NO_MEMORY, "no memory for what was observed");
 	buf_fini(&rows);
 	return fd;
 }

@@ -382,13 +382,13 @@ void cluster_far_tick(struct cluster *c, uint64_t now_ns);
 
 /* ---- cluster_events.c ---- */
 
+enum { CLUSTER_EVENTS_MAX = 1000 /* of a node, in one answer */ };
+
 /* There are some above that id. */
 bool cluster_events_has(const struct cluster *c, uint64_t since);
 /* As they are sent, the newest that fit. */
 int cluster_events_give(struct cluster *c, const struct msg_events_op *op, struct buf *out,
 			struct err *err) MUST_CHECK;
-/* What another node sent, as a sealed file of struct msg_event; -1. */
-int cluster_events_take(const void *data, size_t bytes, struct err *err) MUST_CHECK;
 
 /* ---- cluster_flows.c ---- */
 
@@ -397,9 +397,8 @@ bool cluster_flows_has(struct cluster *c, const struct msg_flows_op *op);
 /* This node's, as they are sent. */
 int cluster_flows_give(struct cluster *c, const struct msg_flows_op *op, struct buf *out,
 		       struct err *err) MUST_CHECK;
-/* This node's, or what another node sent, as a sealed file of struct msg_flow_row; -1. */
+/* Likewise as a sealed file of struct msg_flow_row; -1. */
 int cluster_flows_own(struct cluster *c, const struct msg_flows_op *op, struct err *err) MUST_CHECK;
-int cluster_flows_take_far(const void *data, size_t bytes, struct err *err) MUST_CHECK;
 
 /* ---- cluster_run.c ---- */
 

@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "ring/station_private.h"
-#include "scheduler/cluster_inside.h"
+#include "scheduler/cluster_far_inside.h"
 #include "tests/support/channel_node.h"
 #include "tests/support/sweep.h"
 
@@ -310,6 +310,66 @@ test_what_may_pass(void **state)
 	assert_int_equal(far_wire_next("\x03\0\0\0\0\0\2\0", 8, &f), -1);
 	assert_int_equal(far_wire_next("\x03\0\0\0\0\0\1\0", 8, &f), 0);
 	buf_fini(&b);
+}
+
+/* Rows of each kind as this node keeps them: all, none that is half, and no more than may be. */
+static void
+test_rows_are_taken(void **state)
+{
+	static const struct msg_why why = {.node = "edge-2", .id = 2, .text = "is being drained"};
+	static const struct msg_event event = {.id = 7, .type = "node.dead", .text = "edge-3"};
+	static const struct msg_flow_row flow = {.flow = {.verdict = MSG_FLOW_DROPPED}};
+	static const struct {
+		enum far_what what;
+		const void *row;
+		size_t row_bytes, rows_max;
+	} kinds[] = {
+		{FAR_WHY, &why, sizeof(why), CLUSTER_FAR_WHY_ROWS_MAX},
+		{FAR_EVENTS, &event, sizeof(event), CLUSTER_EVENTS_MAX},
+		{FAR_FLOWS, &flow, sizeof(flow), MSG_FLOWS_GIVEN_MAX + 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct buf sent, rows;
+		struct err err = {0};
+		size_t first = 0;
+
+		buf_init(&sent, MEM_CLI, 1 << 20);
+		for (size_t n = 0; n < kinds[i].rows_max + 3; n++) {
+			if (kinds[i].what == FAR_WHY)
+				far_wire_put_why(&sent, &why);
+			else if (kinds[i].what == FAR_EVENTS)
+				far_wire_put_event(&sent, &event);
+			else
+				far_wire_put_flow(&sent, &flow);
+			first = first ? first : sent.length;
+		}
+		assert_true(buf_ok(&sent));
+		assert_int_equal(
+			cluster_far_rows(kinds[i].what, sent.data, sent.length, &rows, &err), 0);
+		assert_int_equal(rows.length, kinds[i].rows_max * kinds[i].row_bytes);
+		assert_memory_equal(rows.data, kinds[i].row, kinds[i].row_bytes);
+		buf_fini(&rows);
+		assert_int_equal(cluster_far_rows(kinds[i].what, NULL, 0, &rows, &err), 0);
+		assert_int_equal(rows.length, 0);
+		buf_fini(&rows);
+		for (size_t n = 1; n < first; n++) {
+			err_clear(&err);
+			assert_int_equal(cluster_far_rows(kinds[i].what, sent.data, n, &rows, &err),
+					 -1);
+			assert_int_equal(err.kind, ERR_CORRUPT);
+			buf_fini(&rows);
+		}
+		sweep_each(w)
+		{
+			int rc = cluster_far_rows(kinds[i].what, sent.data, 2 * first, &rows, &err);
+
+			assert_int_equal(rc < 0, sweep_failed());
+			buf_fini(&rows);
+		}
+		buf_fini(&sent);
+	}
 }
 
 /* ---- lines ---- */
@@ -889,6 +949,7 @@ main(void)
 		cmocka_unit_test(test_answers_come_back),
 		cmocka_unit_test(test_events_come_back),
 		cmocka_unit_test(test_what_may_pass),
+		cmocka_unit_test(test_rows_are_taken),
 		cmocka_unit_test(test_both_ways_and_the_end),
 		cmocka_unit_test(test_a_slow_reader),
 		cmocka_unit_test(test_the_way_is_lost),
