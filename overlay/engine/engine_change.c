@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Changes, and what is told of how it is. A change is prepared first: peers that are new are made
- * without anything (they can be taken away again), and memory for prefixes is reserved. What is
- * left to be done then cannot fail.
+ * Changes. A change is prepared first: the key is computed before there is a lock, peers that are
+ * new are made without anything (they can be taken away again), and memory for prefixes is
+ * reserved. What is left to be done then cannot fail. Nothing is computed or sent while the table
+ * is held: what is to be begun or said is left to the thread of handshakes.
  */
 #include "overlay/engine/engine_inside.h"
 
@@ -124,11 +125,20 @@ mark_sockets(const struct engine *e, uint32_t fwmark)
 		       : -1;
 }
 
-static void
-begin_soon(struct engine *e, struct engine_peer *p)
+struct key { /* that a change says */
+	bool said, some;
+	struct noise_identity identity; /* zeros unless there is some */
+};
+
+/* Without a lock. */
+static int
+make_key(const struct setup *change, struct key *out, struct err *err)
 {
-	list_remove(&p->fresh);
-	list_push(&e->fresh, &p->fresh);
+	*out = (struct key){.said = change->has_private_key};
+	out->some = out->said && !setup_key_is_zero(change->private_key);
+	if (out->some && !noise_identity_set(&out->identity, change->private_key))
+		return no_memory(err);
+	return 0;
 }
 
 static void
@@ -136,32 +146,37 @@ begin_all(struct engine *e)
 {
 	for (struct device_peer *it = NULL; (it = device_next(e->device, it));)
 		if (device_peer_endpoint(it))
-			begin_soon(e, engine_peer_of(it));
+			engine_peer_begin(e, engine_peer_of(it));
 }
 
+/* key: of the change, computed. */
 static int
-set_key(struct engine *e, const struct setup *change, struct err *err)
+set_key(struct engine *e, const struct key *key, struct err *err)
 {
-	struct noise_identity before, after;
-	int rc;
+	const struct noise_identity *next = key->some ? &key->identity : NULL;
+	struct noise_identity before;
 
-	if (!change->has_private_key)
+	if (!key->said)
 		return 0;
-	(void)device_identity(e->device, &before);
-	engine_table_begin(e); /* a peer that has this key goes */
-	rc = device_set_private_key(e->device, change->private_key, err);
-	engine_table_end(e);
-	if (device_identity(e->device, &after) &&
-	    !primitive_equal(before.private_key, after.private_key, SETUP_KEY))
-		begin_all(e);
+	bool had = device_identity(e->device, &before);
+	bool same = had == key->some &&
+		    primitive_equal(before.private_key, key->identity.private_key, SETUP_KEY);
+	/* A peer that has this very key goes, and with it its prefixes. */
+	bool self = next && device_find(e->device, next->public_key);
 	mem_wipe(&before, sizeof(before));
-	mem_wipe(&after, sizeof(after));
+	if (self)
+		engine_table_begin(e);
+	int rc = device_set_identity(e->device, next, err);
+	if (self)
+		engine_table_end(e);
+	if (rc == 0 && next && !same)
+		begin_all(e);
 	return rc;
 }
 
 /* The last that may fail; nothing has changed then. */
 static int
-set_device(struct engine *e, const struct setup *change, struct err *err)
+set_device(struct engine *e, const struct setup *change, const struct key *key, struct err *err)
 {
 	bool mark = change->has_fwmark && change->fwmark != e->fwmark;
 
@@ -171,7 +186,7 @@ set_device(struct engine *e, const struct setup *change, struct err *err)
 		(void)mark_sockets(e, e->fwmark);
 		return -1;
 	}
-	if (set_key(e, change, err) < 0) {
+	if (set_key(e, key, err) < 0) {
 		if (mark)
 			(void)mark_sockets(e, e->fwmark);
 		return -1;
@@ -199,7 +214,7 @@ static void
 change_prefixes(struct engine *e, const struct setup_peer *s, const struct world *w)
 {
 	struct device_prefix list[PREFIXES_AT_ONCE];
-	struct device_change c = {.prefixes = list, .update_only = true};
+	struct device_change c = {.prefixes = list, .update_only = true, .quiet = true};
 
 	memcpy(c.public_key, s->public_key, SETUP_KEY);
 	for (size_t i = 0; i < s->prefixes_count; i += c.prefixes_count) {
@@ -222,6 +237,7 @@ change_peer(struct engine *e, const struct setup_peer *s, bool all, const struct
 	struct device_change c = {
 		.remove = s->remove,
 		.update_only = true, /* those that are to be made are */
+		.quiet = true,
 		.replace_prefixes = s->replace_prefixes || all,
 		.psk = s->has_psk ? s->psk
 		       : all      ? no_psk
@@ -233,7 +249,7 @@ change_peer(struct engine *e, const struct setup_peer *s, bool all, const struct
 
 	if (!p)
 		return;
-	bool known = device_peer_endpoint(p->peer);
+	bool known = device_peer_endpoint(p->peer), kept = device_peer_kept(p->peer);
 	memcpy(c.public_key, s->public_key, SETUP_KEY);
 	change_device(e, &c, w);
 	if (s->remove)
@@ -241,8 +257,8 @@ change_peer(struct engine *e, const struct setup_peer *s, bool all, const struct
 	change_prefixes(e, s, w);
 	p->heir = false;
 	engine_peer_sync(e, p);
-	if (!known && s->has_endpoint)
-		begin_soon(e, p);
+	if ((!known && s->has_endpoint) || (!kept && device_peer_kept(p->peer)))
+		engine_peer_begin(e, p);
 }
 
 static void
@@ -267,7 +283,7 @@ tell_heir(struct engine *e, struct engine_succession *s, const struct world *w)
 	struct device_peer *now = device_find(e->device, s->now);
 	struct engine_peer *next = engine_peer_of(device_find(e->device, s->next));
 	struct device_peer_state state;
-	struct device_change c = {.psk = state.psk, .update_only = true};
+	struct device_change c = {.psk = state.psk, .update_only = true, .quiet = true};
 
 	if (!s->used || !now || !next)
 		return;
@@ -317,21 +333,25 @@ finish(struct engine *e, bool failed)
 int
 engine_change(struct engine *e, const struct setup *change, struct err *err)
 {
+	struct key key;
 	struct world w;
 	int rc;
 
 	err_clear(err);
+	if (make_key(change, &key, err) < 0)
+		return -1;
 	engine_lock(e);
 	engine_world(e, &w);
 	rc = prepare(e, change, &w, err);
 	if (rc == 0)
-		rc = set_device(e, change, err);
+		rc = set_device(e, change, &key, err);
 	if (rc == 0)
 		apply(e, change, &w);
 	finish(e, rc < 0);
 	engine_relay_resolve(e);
 	engine_unlock(e);
 	engine_wake(e);
+	mem_wipe(&key, sizeof(key));
 	return rc;
 }
 

@@ -108,7 +108,6 @@ read_letters(struct engine *e)
 static bool
 begin_fresh(struct engine *e)
 {
-	struct session *session;
 	struct world w;
 	bool more;
 
@@ -118,7 +117,7 @@ begin_fresh(struct engine *e)
 		struct engine_peer *p = container_of(e->fresh.next, struct engine_peer, fresh);
 
 		list_remove(&p->fresh);
-		(void)device_wants_send(e->device, p->peer, &w, &session);
+		device_speak(e->device, p->peer, &w);
 	}
 	more = !list_empty(&e->fresh);
 	engine_unlock(e);

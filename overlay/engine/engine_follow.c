@@ -11,17 +11,8 @@
 
 struct prefixes {
 	struct device_prefix *list;
-	size_t count, room;
+	size_t count;
 };
-
-static void
-count_prefix(void *arg, const struct addr_prefix *prefix)
-{
-	struct prefixes *p = arg;
-
-	(void)prefix;
-	p->room++;
-}
 
 static void
 copy_prefix(void *arg, const struct addr_prefix *prefix)
@@ -32,16 +23,15 @@ copy_prefix(void *arg, const struct addr_prefix *prefix)
 }
 
 static bool
-prefixes_of(const struct engine *e, const struct device_peer *peer, struct prefixes *out)
+prefixes_of(const struct device_peer *peer, struct prefixes *out)
 {
 	*out = (struct prefixes){0};
-	allowed_each(device_allowed(e->device), peer, count_prefix, out);
-	if (out->room == 0)
+	if (device_prefixes(peer) == 0)
 		return true;
-	out->list = mem_array(MEM_OVERLAY, out->room, sizeof(*out->list));
+	out->list = mem_array(MEM_OVERLAY, device_prefixes(peer), sizeof(*out->list));
 	if (!out->list)
 		return false;
-	allowed_each(device_allowed(e->device), peer, copy_prefix, out);
+	device_each_prefix(peer, copy_prefix, out);
 	return true;
 }
 
@@ -49,14 +39,14 @@ prefixes_of(const struct engine *e, const struct device_peer *peer, struct prefi
 static bool
 move(struct engine *e, struct device_peer *now, struct device_peer *next, const struct world *w)
 {
-	struct device_change taken = {.update_only = true, .has_keepalive = true},
-			     left = {.update_only = true, .has_keepalive = true};
+	struct device_change taken = {.update_only = true, .quiet = true, .has_keepalive = true},
+			     left = taken;
 	struct device_peer_state state;
 	struct device_peer *peer;
 	struct prefixes prefixes;
 	struct err err = {0};
 
-	if (!prefixes_of(e, now, &prefixes))
+	if (!prefixes_of(now, &prefixes))
 		return false;
 	device_peer_state(now, &state);
 	memcpy(left.public_key, state.public_key, SETUP_KEY);
@@ -71,6 +61,21 @@ move(struct engine *e, struct device_peer *now, struct device_peer *next, const 
 	mem_wipe(&state, sizeof(state));
 	mem_free(prefixes.list);
 	return ok;
+}
+
+/* With the table held. What the former one had taken over is two keys old: nothing of it is on its
+ * way any more. */
+static void
+take_over(struct engine_peer *now, struct engine_peer *next)
+{
+	struct engine_peer *older = now->before, *before = next->before;
+
+	now->before = NULL;
+	next->before = engine_peer_ref(now);
+	next->mtu = now->mtu;
+	next->heir = false;
+	engine_peer_unref(older);
+	engine_peer_unref(before);
 }
 
 /* True: that is done with. */
@@ -88,20 +93,37 @@ succeed(struct engine *e, const struct engine_succession *s)
 	engine_world(e, &w);
 	engine_table_begin(e);
 	bool moved = move(e, now->peer, next->peer, &w);
-	if (moved) {
-		struct engine_peer *before = next->before;
-
-		next->before = engine_peer_ref(now);
-		next->mtu = now->mtu;
-		next->heir = false;
-		engine_peer_unref(before);
-	}
+	if (moved)
+		take_over(now, next);
 	engine_table_end(e);
-	if (moved) {
-		engine_staged_move(now, next);
-		engine_staged_send(e, next);
+	if (!moved)
+		return false;
+	engine_staged_move(now, next);
+	engine_staged_send(e, next);
+	if (device_peer_kept(next->peer)) {
+		engine_peer_begin(e, next);
+		engine_wake(e);
 	}
-	return moved;
+	return true;
+}
+
+/* An heir that nobody else knows of goes. */
+static void
+forget(struct engine *e, struct engine_succession *s)
+{
+	struct device_peer *next = device_find(e->device, s->next);
+
+	if (next && engine_peer_of(next)->heir)
+		device_remove(e->device, next);
+	*s = (struct engine_succession){0};
+}
+
+/* It was there, and is gone. */
+static bool
+is_over(const struct engine *e, struct engine_succession *s)
+{
+	s->over = s->over && !device_find(e->device, s->now);
+	return s->over;
 }
 
 void
@@ -111,6 +133,8 @@ engine_succeed(struct engine *e)
 	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
 		struct engine_succession *s = &e->successions[i];
 
+		if (is_over(e, s))
+			forget(e, s);
 		if (!s->due)
 			continue;
 		if (succeed(e, s))
@@ -138,17 +162,6 @@ find_free(struct engine *e)
 		if (!e->successions[i].used)
 			return &e->successions[i];
 	return NULL;
-}
-
-/* An heir that nobody else knows of goes. */
-static void
-forget(struct engine *e, struct engine_succession *s)
-{
-	struct device_peer *next = device_find(e->device, s->next);
-
-	if (next && engine_peer_of(next)->heir)
-		device_remove(e->device, next);
-	*s = (struct engine_succession){0};
 }
 
 static int

@@ -90,7 +90,7 @@ struct engine_peer {
 	struct device_peer *peer; /* NULL: removed */
 	struct list staged;
 	size_t staged_count;
-	struct list fresh;      /* a handshake is to be begun without anybody asking */
+	struct list fresh;      /* it is to be spoken to without anybody asking */
 	bool heir;              /* made for a succession; nobody has configured it yet */
 	bool made, stays, goes; /* by the change that is under way */
 };
@@ -196,7 +196,8 @@ struct engine_letters {
 struct engine_succession {
 	uint8_t now[SETUP_KEY], next[SETUP_KEY];
 	bool used;
-	bool due; /* there is a session with next */
+	bool due;  /* there is a session with next */
+	bool over; /* now is gone: there is nothing to take over any more */
 };
 
 struct engine_relay { /* with its lock */
@@ -281,6 +282,8 @@ struct engine_peer *engine_peer_of(const struct device_peer *peer);
 /* Nested is fine; with the lock held. */
 void engine_table_begin(struct engine *e);
 void engine_table_end(struct engine *e);
+/* The thread of handshakes will speak to it, without anybody asking; wake it. */
+void engine_peer_begin(struct engine *e, struct engine_peer *p);
 /* What threads see of where a peer is becomes what the device knows. */
 void engine_peer_sync(struct engine *e, struct engine_peer *p);
 /* From now on data goes with s without asking. */

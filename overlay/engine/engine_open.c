@@ -140,10 +140,9 @@ static bool
 may_be_from(struct engine *e, const struct engine_peer *p, const uint8_t *packet,
 	    const struct inner *in)
 {
-	const struct allowed *allowed = device_allowed(e->device);
 	const struct engine_peer *owner = engine_peer_of(
-		in->version == 4 ? allowed_find4(allowed, packet + INNER_IP4_SOURCE)
-				 : allowed_find6(allowed, packet + INNER_IP6_SOURCE));
+		in->version == 4 ? device_whose4(e->device, packet + INNER_IP4_SOURCE)
+				 : device_whose6(e->device, packet + INNER_IP6_SOURCE));
 
 	return owner && (owner == p || owner->before == p);
 }

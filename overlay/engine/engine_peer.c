@@ -55,6 +55,13 @@ engine_peer_of(const struct device_peer *peer)
 	return peer ? device_peer_user(peer) : NULL;
 }
 
+void
+engine_peer_begin(struct engine *e, struct engine_peer *p)
+{
+	list_remove(&p->fresh);
+	list_push(&e->fresh, &p->fresh);
+}
+
 /* ---- writing the table ---- */
 
 void
@@ -168,6 +175,18 @@ note_succession(struct engine *e, const struct engine_peer *p)
 	}
 }
 
+/* It may come back before anything is done about it: then it goes on. */
+static void
+note_gone(struct engine *e, const struct engine_peer *p)
+{
+	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
+		struct engine_succession *s = &e->successions[i];
+
+		if (s->used && memcmp(s->now, p->key, SETUP_KEY) == 0)
+			s->over = e->succession_due = true;
+	}
+}
+
 static void
 use_key(struct engine *e, struct engine_peer *p, struct session *s)
 {
@@ -263,6 +282,7 @@ call_gone(void *arg, struct device_peer *peer)
 		return;
 	engine_staged_drop(e, p, ENGINE_DROP_NO_PEER);
 	list_remove(&p->fresh);
+	note_gone(e, p);
 	p->peer = NULL;
 	engine_peer_unref(p);
 }
@@ -308,13 +328,11 @@ void
 engine_peer_route(struct engine *e, const uint8_t *packet, const struct inner *in,
 		  struct engine_route *out)
 {
-	const struct allowed *allowed = device_allowed(e->device);
-
 	*out = (struct engine_route){0};
 	pthread_rwlock_rdlock(&e->table);
 	struct engine_peer *p = engine_peer_of(
-		in->version == 4 ? allowed_find4(allowed, packet + INNER_IP4_SOURCE + 4)
-				 : allowed_find6(allowed, packet + INNER_IP6_SOURCE + 16));
+		in->version == 4 ? device_whose4(e->device, packet + INNER_IP4_SOURCE + 4)
+				 : device_whose6(e->device, packet + INNER_IP6_SOURCE + 16));
 	if (p)
 		engine_route_fill(p, out);
 	pthread_rwlock_unlock(&e->table);

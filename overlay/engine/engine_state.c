@@ -38,7 +38,7 @@ fill_peer(const struct device_peer_state *state, struct setup_peer *out)
 }
 
 static enum setup_rc
-add_peer(const struct engine *e, const struct device_peer *peer, struct setup *out)
+add_peer(const struct device_peer *peer, struct setup *out)
 {
 	struct device_peer_state state;
 	struct reader r = {.out = out};
@@ -49,7 +49,7 @@ add_peer(const struct engine *e, const struct device_peer *peer, struct setup *o
 	r.rc = setup_add_peer(out, state.public_key, &r.peer);
 	if (r.rc == SETUP_OK) {
 		fill_peer(&state, r.peer);
-		allowed_each(device_allowed(e->device), peer, add_prefix, &r);
+		device_each_prefix(peer, add_prefix, &r);
 	}
 	mem_wipe(&state, sizeof(state));
 	return r.rc;
@@ -68,7 +68,7 @@ read_all(struct engine *e, struct setup *out)
 	out->port = udp_port(e->udp4.fd >= 0 ? &e->udp4 : &e->udp6);
 	out->fwmark = e->fwmark;
 	for (struct device_peer *it = NULL; rc == SETUP_OK && (it = device_next(e->device, it));)
-		rc = add_peer(e, it, out);
+		rc = add_peer(it, out);
 	return rc;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The trie. A node stands for the first `bits` bits of its key; below it are at most two, one for
- * each value of the bit behind. A node without a peer has two children: it is where two paths part.
- * Keys are 128 bits wide for both families, in two words, so that comparing is two operations.
+ * each value of the bit behind. A node without an owner has two children: it is where two paths
+ * part. Keys are 128 bits wide for both families, in two words, so that comparing is two
+ * operations.
  */
 #include "overlay/wg/allowed.h"
 
@@ -19,7 +20,8 @@ struct key {
 struct allowed_node {
 	struct key key;
 	struct allowed_node *below[2];
-	void *peer;
+	struct allowed_owner *owner;
+	struct list place; /* among those of its owner */
 	uint8_t bits;
 };
 
@@ -88,6 +90,26 @@ allowed_init(struct allowed *a)
 	*a = (struct allowed){0};
 }
 
+void
+allowed_owner_init(struct allowed_owner *o)
+{
+	list_init(&o->places);
+	o->count = 0;
+}
+
+static void
+give(struct allowed_node *n, struct allowed_owner *o)
+{
+	if (n->owner)
+		n->owner->count--;
+	list_remove(&n->place);
+	n->owner = o;
+	if (!o)
+		return;
+	list_push(&o->places, &n->place);
+	o->count++;
+}
+
 static void
 free_all(struct allowed_node *root)
 {
@@ -102,6 +124,7 @@ free_all(struct allowed_node *root)
 		for (unsigned i = 0; i < 2; i++)
 			if (n->below[i])
 				stack[depth++] = n->below[i];
+		give(n, NULL);
 		mem_free(n);
 	}
 }
@@ -123,7 +146,7 @@ root_of(struct allowed *a, const struct key *k)
 }
 
 static struct allowed_node *
-node_new(struct allowed *a, const struct key *k, unsigned bits, void *peer)
+node_new(struct allowed *a, const struct key *k, unsigned bits, struct allowed_owner *o)
 {
 	struct allowed_node *n = a->spare;
 
@@ -131,9 +154,11 @@ node_new(struct allowed *a, const struct key *k, unsigned bits, void *peer)
 		a->spare = n->below[0];
 	else
 		n = mem_alloc(MEM_OVERLAY, sizeof(*n));
-	if (n)
-		*n = (struct allowed_node){
-			.key = cut(*k, bits), .bits = (uint8_t)bits, .peer = peer};
+	if (!n)
+		return NULL;
+	*n = (struct allowed_node){.key = cut(*k, bits), .bits = (uint8_t)bits};
+	list_init(&n->place);
+	give(n, o);
 	return n;
 }
 
@@ -175,11 +200,11 @@ allowed_release(struct allowed *a)
 /* Between *at and what is above it: the new one, and where the two part unless that is in it. */
 static int
 put_above(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned bits,
-	  void *peer, struct err *err)
+	  struct allowed_owner *o, struct err *err)
 {
 	struct allowed_node *old = *at, *fork = NULL;
 	unsigned same = common(&old->key, k);
-	struct allowed_node *n = node_new(a, k, bits, peer);
+	struct allowed_node *n = node_new(a, k, bits, o);
 
 	if (!n)
 		return no_memory(err);
@@ -190,6 +215,7 @@ put_above(struct allowed *a, struct allowed_node **at, const struct key *k, unsi
 	}
 	fork = node_new(a, k, same, NULL);
 	if (!fork) {
+		give(n, NULL);
 		mem_free(n);
 		return no_memory(err);
 	}
@@ -200,20 +226,20 @@ put_above(struct allowed *a, struct allowed_node **at, const struct key *k, unsi
 }
 
 static int
-put(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned bits, void *peer,
-    struct err *err)
+put(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned bits,
+    struct allowed_owner *o, struct err *err)
 {
 	while (*at && (*at)->bits < bits && has(*at, k))
 		at = &(*at)->below[bit(k, (*at)->bits)];
 	if (*at && (*at)->bits == bits && has(*at, k)) {
-		a->count += (*at)->peer == NULL;
-		(*at)->peer = peer;
+		a->count += (*at)->owner == NULL;
+		give(*at, o);
 		return 0;
 	}
 	if (*at) {
-		if (put_above(a, at, k, bits, peer, err) < 0)
+		if (put_above(a, at, k, bits, o, err) < 0)
 			return -1;
-	} else if (!(*at = node_new(a, k, bits, peer))) {
+	} else if (!(*at = node_new(a, k, bits, o))) {
 		return no_memory(err);
 	}
 	a->count++;
@@ -221,16 +247,17 @@ put(struct allowed *a, struct allowed_node **at, const struct key *k, unsigned b
 }
 
 int
-allowed_set(struct allowed *a, const struct addr_prefix *prefix, void *peer, struct err *err)
+allowed_set(struct allowed *a, const struct addr_prefix *prefix, struct allowed_owner *o,
+	    struct err *err)
 {
 	struct key k = key_of(prefix->base.ip);
 
-	assert(peer && prefix->bits <= KEY_BITS);
+	assert(o && prefix->bits <= KEY_BITS);
 	if (a->count >= ALLOWED_PREFIXES_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d prefixes of peers",
 			       ALLOWED_PREFIXES_MAX);
 	k = cut(k, prefix->bits);
-	return put(a, root_of(a, &k), &k, prefix->bits, peer, err);
+	return put(a, root_of(a, &k), &k, prefix->bits, o, err);
 }
 
 /* One that stands for nobody and parts nothing is taken out. True: it was. */
@@ -239,81 +266,61 @@ prune(struct allowed_node **at)
 {
 	struct allowed_node *n = *at;
 
-	if (n->peer || (n->below[0] && n->below[1]))
+	if (n->owner || (n->below[0] && n->below[1]))
 		return false;
 	*at = n->below[0] ? n->below[0] : n->below[1];
 	mem_free(n);
 	return true;
 }
 
-bool
-allowed_remove(struct allowed *a, const struct addr_prefix *prefix, const void *peer)
+static bool
+take_out(struct allowed *a, const struct key *k, unsigned bits, const struct allowed_owner *o)
 {
-	struct key k = cut(key_of(prefix->base.ip), prefix->bits);
-	struct allowed_node **at = root_of(a, &k), **above = NULL;
+	struct allowed_node **at = root_of(a, k), **above = NULL;
 
-	while (*at && (*at)->bits < prefix->bits && has(*at, &k)) {
+	while (*at && (*at)->bits < bits && has(*at, k)) {
 		above = at;
-		at = &(*at)->below[bit(&k, (*at)->bits)];
+		at = &(*at)->below[bit(k, (*at)->bits)];
 	}
-	if (!*at || (*at)->bits != prefix->bits || !has(*at, &k) || (*at)->peer != peer || !peer)
+	if (!*at || (*at)->bits != bits || !has(*at, k) || (*at)->owner != o || !o)
 		return false;
-	(*at)->peer = NULL;
+	give(*at, NULL);
 	a->count--;
 	if (prune(at) && above)
 		prune(above);
 	return true;
 }
 
-/* Children before their parent, so that one that parts nothing any more goes, too. */
-static size_t
-remove_below(struct allowed_node **root, const void *peer)
+bool
+allowed_remove(struct allowed *a, const struct addr_prefix *prefix, const struct allowed_owner *o)
 {
-	struct allowed_node **path[DEPTH_MAX + 1];
-	uint8_t sides[DEPTH_MAX + 1] = {0};
-	size_t removed = 0, depth = 0;
+	struct key k = cut(key_of(prefix->base.ip), prefix->bits);
 
-	if (*root)
-		path[depth++] = root;
-	while (depth > 0) {
-		struct allowed_node **at = path[depth - 1];
-
-		if (sides[depth - 1] < 2) {
-			struct allowed_node **below = &(*at)->below[sides[depth - 1]++];
-
-			if (*below) {
-				sides[depth] = 0;
-				path[depth++] = below;
-			}
-			continue;
-		}
-		if ((*at)->peer == peer) {
-			(*at)->peer = NULL;
-			removed++;
-		}
-		prune(at);
-		depth--;
-	}
-	return removed;
+	return take_out(a, &k, prefix->bits, o);
 }
 
 void
-allowed_remove_peer(struct allowed *a, const void *peer)
+allowed_remove_all(struct allowed *a, struct allowed_owner *o)
 {
-	assert(peer);
-	a->count -= remove_below(&a->root4, peer) + remove_below(&a->root6, peer);
+	while (!list_empty(&o->places)) {
+		const struct allowed_node *n =
+			container_of(o->places.next, struct allowed_node, place);
+		struct key k = n->key;
+
+		(void)take_out(a, &k, n->bits, o);
+	}
 }
 
 /* ---- asking ---- */
 
-static void *
+static struct allowed_owner *
 find(const struct allowed_node *n, const struct key *k)
 {
-	void *best = NULL;
+	struct allowed_owner *best = NULL;
 
 	while (n && has(n, k)) {
-		if (n->peer)
-			best = n->peer;
+		if (n->owner)
+			best = n->owner;
 		if (n->bits == KEY_BITS)
 			break;
 		n = n->below[bit(k, n->bits)];
@@ -321,7 +328,7 @@ find(const struct allowed_node *n, const struct key *k)
 	return best;
 }
 
-void *
+struct allowed_owner *
 allowed_find4(const struct allowed *a, const uint8_t ip[4])
 {
 	uint32_t v;
@@ -331,7 +338,7 @@ allowed_find4(const struct allowed *a, const uint8_t ip[4])
 	return find(a->root4, &k);
 }
 
-void *
+struct allowed_owner *
 allowed_find6(const struct allowed *a, const uint8_t ip[16])
 {
 	struct key k = key_of(ip);
@@ -339,7 +346,7 @@ allowed_find6(const struct allowed *a, const uint8_t ip[16])
 	return find(a->root6, &k);
 }
 
-void *
+struct allowed_owner *
 allowed_find(const struct allowed *a, const struct addr *address)
 {
 	return addr_is_v4(address) ? allowed_find4(a, address->ip + 12)
@@ -354,34 +361,14 @@ prefix_of(const struct allowed_node *n, struct addr_prefix *out)
 		out->base.ip[i] = (uint8_t)(n->key.word[i / 8] >> (56 - 8 * (i % 8)));
 }
 
-static void
-each(const struct allowed_node *root, const void *peer,
-     void (*visit)(void *arg, const struct addr_prefix *prefix), void *arg)
-{
-	const struct allowed_node *stack[DEPTH_MAX + 1];
-	struct addr_prefix prefix;
-	size_t depth = 0;
-
-	if (root)
-		stack[depth++] = root;
-	while (depth > 0) {
-		const struct allowed_node *n = stack[--depth];
-
-		if (n->peer == peer) {
-			prefix_of(n, &prefix);
-			visit(arg, &prefix);
-		}
-		for (unsigned i = 2; i-- > 0;)
-			if (n->below[i])
-				stack[depth++] = n->below[i];
-	}
-}
-
 void
-allowed_each(const struct allowed *a, const void *peer,
+allowed_each(const struct allowed_owner *o,
 	     void (*visit)(void *arg, const struct addr_prefix *prefix), void *arg)
 {
-	assert(peer);
-	each(a->root4, peer, visit, arg);
-	each(a->root6, peer, visit, arg);
+	struct addr_prefix prefix;
+
+	for (struct list *it = o->places.next; it != &o->places; it = it->next) {
+		prefix_of(container_of(it, struct allowed_node, place), &prefix);
+		visit(arg, &prefix);
+	}
 }

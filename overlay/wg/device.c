@@ -76,15 +76,8 @@ drop_identity(struct device *d)
 	d->has_identity = false;
 }
 
-static void
-forget_secret(struct device *d, struct device_peer *p)
-{
-	mem_wipe(p->key.shared, sizeof(p->key.shared));
-	p->key.state = NOISE_SHARED_UNKNOWN;
-	d->calls.give_up(d->calls.arg, p);
-}
-
-/* What was made with the old key is of no use any more. */
+/* What was made with the old key is of no use any more. What the new one has in common with a
+ * peer's is computed when there is a handshake with it: peers may be thousands. */
 static void
 rekey_peers(struct device *d)
 {
@@ -96,43 +89,50 @@ rekey_peers(struct device *d)
 		device_drop_handshake(d, p);
 		session_slots_stop(&p->slots);
 		timers_identity_changed(&p->timers);
-		if (d->has_identity)
-			noise_peer_set(&p->key, &d->identity, p->key.public_key);
-		else
-			forget_secret(d, p);
+		noise_peer_forget(&p->key);
+		if (!d->has_identity)
+			d->calls.give_up(d->calls.arg, p);
 	}
+}
+
+int
+device_set_identity(struct device *d, const struct noise_identity *identity, struct err *err)
+{
+	static const struct noise_identity none;
+	const struct noise_identity *next = identity ? identity : &none;
+	struct cookie_checker checker = {0};
+
+	if ((identity != NULL) == d->has_identity &&
+	    primitive_equal(next->private_key, d->identity.private_key, PRIMITIVE_KEY))
+		return 0;
+	if (identity && !cookie_checker_set(&d->primitive, &checker, identity->public_key))
+		return no_memory(err);
+	drop_identity(d);
+	if (identity) {
+		d->identity = *identity;
+		d->checker = checker;
+		d->has_identity = true;
+		struct device_peer *self = device_find(d, identity->public_key);
+		if (self)
+			device_remove(d, self);
+	}
+	rekey_peers(d);
+	return 0;
 }
 
 int
 device_set_private_key(struct device *d, const uint8_t *private_key, struct err *err)
 {
-	static const uint8_t none[PRIMITIVE_KEY];
-	struct noise_identity identity = {0};
-	struct cookie_checker checker = {0};
-	bool has = private_key && !primitive_equal(private_key, none, PRIMITIVE_KEY);
+	struct noise_identity identity;
+	bool has = private_key && !setup_key_is_zero(private_key);
 
-	if (has && (!noise_identity_set(&identity, private_key) ||
-		    !cookie_checker_set(&d->primitive, &checker, identity.public_key))) {
+	if (has && !noise_identity_set(&identity, private_key)) {
 		mem_wipe(&identity, sizeof(identity));
 		return no_memory(err);
 	}
-	if (has == d->has_identity &&
-	    primitive_equal(identity.private_key, d->identity.private_key, PRIMITIVE_KEY)) {
-		mem_wipe(&identity, sizeof(identity));
-		return 0;
-	}
-	drop_identity(d);
-	if (has) {
-		d->identity = identity;
-		d->checker = checker;
-		d->has_identity = true;
-		struct device_peer *self = device_find(d, identity.public_key);
-		if (self)
-			device_remove(d, self);
-	}
+	int rc = device_set_identity(d, has ? &identity : NULL, err);
 	mem_wipe(&identity, sizeof(identity));
-	rekey_peers(d);
-	return 0;
+	return rc;
 }
 
 /* ---- the clock ---- */
@@ -165,7 +165,7 @@ expire(struct device *d, struct device_peer *p, const struct world *w)
 	if (work & TIMERS_DO_HANDSHAKE)
 		device_begin(d, p, w, false);
 	if (work & TIMERS_DO_KEEPALIVE)
-		device_keepalive(d, p, w);
+		device_speak(d, p, w);
 }
 
 void
@@ -235,10 +235,23 @@ device_peer_endpoint(const struct device_peer *peer)
 	return peer->has_endpoint ? &peer->endpoint : NULL;
 }
 
-const struct allowed *
-device_allowed(const struct device *d)
+bool
+device_peer_kept(const struct device_peer *peer)
 {
-	return &d->allowed;
+	return peer->has_endpoint && peer->timers.persistent_s > 0;
+}
+
+void
+device_each_prefix(const struct device_peer *peer,
+		   void (*visit)(void *arg, const struct addr_prefix *prefix), void *arg)
+{
+	allowed_each(&peer->places, visit, arg);
+}
+
+size_t
+device_prefixes(const struct device_peer *peer)
+{
+	return peer->places.count;
 }
 
 bool

@@ -144,6 +144,10 @@ enum device_result device_open(struct device *d, const struct world *w, const st
  * Without a key what is staged is given up. */
 int device_set_private_key(struct device *d, const uint8_t *private_key,
 			   struct err *err) MUST_CHECK;
+/* The same, of an identity that is made already (noise_identity_set()): no curve is computed here.
+ * NULL: none. */
+int device_set_identity(struct device *d, const struct noise_identity *identity,
+			struct err *err) MUST_CHECK;
 /* What padding may not exceed. */
 void device_set_mtu(struct device *d, size_t mtu);
 
@@ -156,6 +160,7 @@ struct device_change { /* of one peer */
 	uint8_t public_key[PRIMITIVE_KEY];
 	bool remove;
 	bool update_only; /* no new peer */
+	bool quiet;       /* nothing is sent: that is for a device_speak() later */
 	bool replace_prefixes;
 	const uint8_t *psk;          /* PRIMITIVE_KEY bytes, zeros: none; NULL: as it was */
 	const struct addr *endpoint; /* likewise */
@@ -173,6 +178,8 @@ int device_change(struct device *d, const struct device_change *c, const struct 
  * fail, until device_release(). ERR_LIMIT, ERR_NO_MEMORY: nothing is reserved. */
 int device_reserve(struct device *d, size_t prefixes, struct err *err) MUST_CHECK;
 void device_release(struct device *d);
+/* An empty packet, or a handshake when there is no session for it. */
+void device_speak(struct device *d, struct device_peer *peer, const struct world *w);
 void device_remove(struct device *d, struct device_peer *peer);
 void device_remove_all(struct device *d);
 
@@ -194,8 +201,14 @@ struct device_peer *device_next(const struct device *d, const struct device_peer
 size_t device_count(const struct device *d);
 void device_peer_state(const struct device_peer *peer, struct device_peer_state *out);
 const struct addr *device_peer_endpoint(const struct device_peer *peer); /* NULL: unknown */
-/* Prefixes of a peer: allowed_each() of this, with the peer. */
-const struct allowed *device_allowed(const struct device *d);
+bool device_peer_kept(const struct device_peer *peer); /* alive: it has a keepalive and a place */
+/* In the order in which they became its own. */
+void device_each_prefix(const struct device_peer *peer,
+			void (*visit)(void *arg, const struct addr_prefix *prefix), void *arg);
+size_t device_prefixes(const struct device_peer *peer);
+/* Whose an address is, or NULL. */
+struct device_peer *device_whose4(const struct device *d, const uint8_t ip[4]);
+struct device_peer *device_whose6(const struct device *d, const uint8_t ip[16]);
 /* False: there is none. */
 bool device_identity(const struct device *d, struct noise_identity *out);
 /* The caller's own, NULL at first. */

@@ -37,6 +37,7 @@ struct device {
 
 struct device_peer {
 	struct list all;
+	struct allowed_owner places;
 	struct heap_item deadline;
 	struct noise_peer key;
 	struct noise handshake; /* that this end began */
@@ -68,8 +69,5 @@ void device_drop_sessions(struct device *d, struct device_peer *p);
 void device_let_go(struct device *d, struct device_peer *p, struct session_gone *gone);
 /* Both ends have the keys. */
 void device_completed(struct device *d, struct device_peer *p, const struct world *w);
-
-/* device_data.c: an empty packet, or a handshake when there is no session for it. */
-void device_keepalive(struct device *d, struct device_peer *p, const struct world *w);
 
 #endif

@@ -71,7 +71,7 @@ device_seal(struct device *d, struct device_peer *peer, const struct world *w, c
 }
 
 void
-device_keepalive(struct device *d, struct device_peer *p, const struct world *w)
+device_speak(struct device *d, struct device_peer *p, const struct world *w)
 {
 	uint8_t out[NOISE_OVERHEAD];
 	struct device_datagram datagram = {.peer = p, .to = &p->endpoint, .data = out};
@@ -160,11 +160,28 @@ ip_length(const uint8_t *text, size_t bytes)
 	return length >= least && length <= bytes ? length : 0;
 }
 
-static const void *
+static struct device_peer *
+owner(struct allowed_owner *o)
+{
+	return o ? container_of(o, struct device_peer, places) : NULL;
+}
+
+struct device_peer *
+device_whose4(const struct device *d, const uint8_t ip[4])
+{
+	return owner(allowed_find4(&d->allowed, ip));
+}
+
+struct device_peer *
+device_whose6(const struct device *d, const uint8_t ip[16])
+{
+	return owner(allowed_find6(&d->allowed, ip));
+}
+
+static struct device_peer *
 whose(const struct device *d, const uint8_t *text, size_t v4, size_t v6)
 {
-	return text[0] >> 4 == 4 ? allowed_find4(&d->allowed, text + v4)
-				 : allowed_find6(&d->allowed, text + v6);
+	return text[0] >> 4 == 4 ? device_whose4(d, text + v4) : device_whose6(d, text + v6);
 }
 
 size_t
@@ -179,10 +196,7 @@ device_inner(const struct device *d, const struct device_peer *peer, const uint8
 struct device_peer *
 device_route(const struct device *d, const uint8_t *packet, size_t bytes)
 {
-	if (!ip_length(packet, bytes))
-		return NULL;
-	return packet[0] >> 4 == 4 ? allowed_find4(&d->allowed, packet + V4_DESTINATION)
-				   : allowed_find6(&d->allowed, packet + V6_DESTINATION);
+	return ip_length(packet, bytes) ? whose(d, packet, V4_DESTINATION, V6_DESTINATION) : NULL;
 }
 
 enum device_result

@@ -274,7 +274,7 @@ response(struct device *d, const struct world *w, const struct addr *from, const
 	if (d->calls.staged(d->calls.arg, p) > 0)
 		d->calls.ready(d->calls.arg, p);
 	else
-		device_keepalive(d, p, w);
+		device_speak(d, p, w);
 	return DEVICE_OK;
 }
 

@@ -29,14 +29,13 @@ new_peer(struct device *d, const uint8_t public_key[PRIMITIVE_KEY], struct err *
 	}
 	timers_init(&p->timers);
 	heap_item_init(&p->deadline);
+	allowed_owner_init(&p->places);
 	memcpy(p->key.public_key, public_key, PRIMITIVE_KEY);
 	if (!cookie_maker_set(&d->primitive, &p->cookie, public_key) ||
 	    heap_set(&d->deadlines, &p->deadline, TIMERS_NEVER) < 0)
 		goto failed;
 	if (map_put(&d->peers, public_key, PRIMITIVE_KEY, p, NULL) < 0)
 		goto failed;
-	if (d->has_identity)
-		noise_peer_set(&p->key, &d->identity, public_key);
 	list_push(&d->all, &p->all);
 	return p;
 failed:
@@ -51,7 +50,7 @@ device_remove(struct device *d, struct device_peer *peer)
 {
 	device_drop_handshake(d, peer);
 	device_drop_sessions(d, peer);
-	allowed_remove_peer(&d->allowed, peer);
+	allowed_remove_all(&d->allowed, &peer->places);
 	heap_remove(&d->deadlines, &peer->deadline);
 	map_remove(&d->peers, peer->key.public_key, PRIMITIVE_KEY);
 	list_remove(&peer->all);
@@ -69,15 +68,6 @@ device_remove_all(struct device *d)
 }
 
 /* ---- a change ---- */
-
-static void
-count_prefix(void *arg, const struct addr_prefix *prefix)
-{
-	size_t *count = arg;
-
-	(void)prefix;
-	(*count)++;
-}
 
 static size_t
 added(const struct device_change *c)
@@ -101,10 +91,8 @@ static int
 check_prefixes(const struct device *d, const struct device_peer *p, const struct device_change *c,
 	       struct err *err)
 {
-	size_t fewer = 0;
+	size_t fewer = p && c->replace_prefixes ? p->places.count : 0;
 
-	if (p && c->replace_prefixes)
-		allowed_each(&d->allowed, p, count_prefix, &fewer);
 	if (d->allowed.count - fewer + added(c) <= ALLOWED_PREFIXES_MAX)
 		return 0;
 	return too_many_prefixes(err);
@@ -136,14 +124,14 @@ set_prefixes(struct device *d, struct device_peer *p, const struct device_change
 	int r = 0;
 
 	if (c->replace_prefixes)
-		allowed_remove_peer(&d->allowed, p);
+		allowed_remove_all(&d->allowed, &p->places);
 	for (size_t i = 0; i < c->prefixes_count; i++) {
 		const struct device_prefix *prefix = &c->prefixes[i];
 
 		if (prefix->remove)
-			allowed_remove(&d->allowed, &prefix->prefix, p);
+			allowed_remove(&d->allowed, &prefix->prefix, &p->places);
 		else
-			r = allowed_set(&d->allowed, &prefix->prefix, p, &err);
+			r = allowed_set(&d->allowed, &prefix->prefix, &p->places, &err);
 		assert(r == 0);
 	}
 	(void)r;
@@ -153,7 +141,7 @@ set_prefixes(struct device *d, struct device_peer *p, const struct device_change
 static void
 apply(struct device *d, struct device_peer *p, const struct device_change *c, const struct world *w)
 {
-	bool was_kept = p->timers.persistent_s > 0 && p->has_endpoint;
+	bool was_kept = device_peer_kept(p);
 
 	if (c->psk)
 		memcpy(p->key.psk, c->psk, PRIMITIVE_KEY);
@@ -163,8 +151,8 @@ apply(struct device *d, struct device_peer *p, const struct device_change *c, co
 	}
 	if (c->has_keepalive && c->keepalive_s != p->timers.persistent_s)
 		timers_persist(&p->timers, c->keepalive_s, w->mono_ns);
-	if (p->timers.persistent_s > 0 && p->has_endpoint && !was_kept)
-		device_keepalive(d, p, w);
+	if (device_peer_kept(p) && !was_kept && !c->quiet)
+		device_speak(d, p, w);
 	device_arm(d, p);
 }
 

@@ -107,6 +107,13 @@ noise_peer_set(struct noise_peer *peer, const struct noise_identity *id,
 	noise_peer_ready(peer, id);
 }
 
+void
+noise_peer_forget(struct noise_peer *peer)
+{
+	mem_wipe(peer->shared, sizeof(peer->shared));
+	peer->state = NOISE_SHARED_UNKNOWN;
+}
+
 bool
 noise_peer_ready(struct noise_peer *peer, const struct noise_identity *id)
 {

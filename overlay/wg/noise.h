@@ -91,6 +91,8 @@ bool noise_identity_set(struct noise_identity *id, const uint8_t private_key[PRI
 /* After either key was changed. */
 void noise_peer_set(struct noise_peer *peer, const struct noise_identity *id,
 		    const uint8_t public_key[PRIMITIVE_KEY]);
+/* The identity is to be another one: what was computed with it is wiped. */
+void noise_peer_forget(struct noise_peer *peer);
 /* Before a handshake: computes what is still unknown. False: there is no memory, or no handshake.
  */
 bool noise_peer_ready(struct noise_peer *peer, const struct noise_identity *id);

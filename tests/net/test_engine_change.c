@@ -16,10 +16,11 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/world.h"
+#include "overlay/engine/engine_inside.h"
 #include "overlay/wg/device.h"
 #include "tests/net/engine_rig.h"
 
-enum { PEERS = 1000, PEER_BYTES_MAX = 16384, REKEY_S = 124, STEP_S = 4, GIVE_UP_S = 96 };
+enum { PEERS = 10000, PEER_BYTES_MAX = 4096, REKEY_S = 124, STEP_S = 4, GIVE_UP_S = 96 };
 
 static struct engine_rig rig;
 
@@ -210,6 +211,44 @@ test_follow_and_forget(void **state)
 		assert_int_equal(rc, i < ENGINE_SUCCESSIONS_MAX ? 0 : -1);
 	}
 	assert_int_equal(err.kind, ERR_LIMIT);
+}
+
+static void
+add_or_remove(const uint8_t key[SETUP_KEY], bool remove)
+{
+	struct setup change = {0};
+	struct setup_peer *p;
+
+	assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
+	p->remove = remove;
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+}
+
+/* Whom somebody was to follow is gone: nothing is left of that, however often it happens. */
+static void
+test_follow_who_goes(void **state)
+{
+	uint8_t now[SETUP_KEY] = {7}, next[SETUP_KEY] = {8};
+	struct err err = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * ENGINE_SUCCESSIONS_MAX; i++) {
+		now[1] = next[1] = (uint8_t)i;
+		add_or_remove(now, false);
+		assert_int_equal(engine_follow(rig.a.engine, now, next, &err), 0);
+		assert_int_equal(device_count(rig.a.engine->device), 3);
+		add_or_remove(now, true);
+		assert_int_equal(device_count(rig.a.engine->device), 1);
+	}
+	/* One that goes and is there again at once is followed on. */
+	struct setup change = {.replace_peers = true};
+	struct setup_peer *p;
+	assert_int_equal(engine_follow(rig.a.engine, rig.b.public_key, next, &err), 0);
+	assert_int_equal(setup_add_peer(&change, rig.b.public_key, &p), SETUP_OK);
+	engine_rig_change(&rig.a, &change);
+	assert_int_equal(device_count(rig.a.engine->device), 2);
+	setup_fini(&change);
 }
 
 /* ---- places ---- */
@@ -433,15 +472,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_new_keys_under_load),
-		TEST(test_sleep),
-		TEST(test_follow_under_load),
-		TEST(test_follow_and_forget),
-		TEST(test_roaming_under_load),
-		TEST(test_nobody_there),
-		TEST(test_changes),
-		TEST(test_change_without_memory),
-		TEST(test_many_peers),
+		TEST(test_new_keys_under_load),   TEST(test_sleep),
+		TEST(test_follow_under_load),     TEST(test_follow_and_forget),
+		TEST(test_follow_who_goes),       TEST(test_roaming_under_load),
+		TEST(test_nobody_there),          TEST(test_changes),
+		TEST(test_change_without_memory), TEST(test_many_peers),
 	};
 
 	return tun_rig_start() ? cmocka_run_group_tests(tests, NULL, NULL) : 0;

@@ -9,12 +9,12 @@ enum { PREFIXES_MAX = 400, PEERS = 9, ROUNDS = 6000 };
 
 struct entry {
 	struct addr_prefix prefix;
-	void *peer;
+	struct allowed_owner *peer;
 };
 
 static struct entry list[PREFIXES_MAX];
 static size_t count;
-static char peers[PEERS];
+static struct allowed_owner peers[PEERS];
 
 /* Few different bits, so that prefixes nest and meet. */
 static void
@@ -53,7 +53,7 @@ lookup(const struct addr_prefix *prefix)
 	return NULL;
 }
 
-static void *
+static struct allowed_owner *
 longest(const struct addr *a)
 {
 	const struct entry *best = NULL;
@@ -71,7 +71,7 @@ set(struct prop *p, struct allowed *a)
 {
 	struct addr_prefix prefix;
 	struct err err = {0};
-	void *peer = &peers[prop_below(p, PEERS)];
+	struct allowed_owner *peer = &peers[prop_below(p, PEERS)];
 
 	draw(p, &prefix);
 	struct entry *e = lookup(&prefix);
@@ -96,7 +96,8 @@ take(struct prop *p, struct allowed *a)
 		return;
 	size_t i = prop_below(p, count);
 	struct addr_prefix prefix = list[i].prefix;
-	void *peer = list[i].peer, *other = &peers[(size_t)((char *)peer - peers + 1) % PEERS];
+	struct allowed_owner *peer = list[i].peer,
+			     *other = &peers[(size_t)(peer - peers + 1) % PEERS];
 
 	prop_check(!allowed_remove(a, &prefix, other));
 	prop_check(allowed_remove(a, &prefix, peer));
@@ -107,16 +108,16 @@ take(struct prop *p, struct allowed *a)
 static void
 take_peer(struct prop *p, struct allowed *a)
 {
-	void *peer = &peers[prop_below(p, PEERS)];
+	struct allowed_owner *peer = &peers[prop_below(p, PEERS)];
 
-	allowed_remove_peer(a, peer);
+	allowed_remove_all(a, peer);
 	for (size_t i = count; i-- > 0;)
 		if (list[i].peer == peer)
 			drop(i);
 }
 
 struct visit {
-	const void *peer;
+	const struct allowed_owner *peer;
 	size_t seen;
 };
 
@@ -148,7 +149,8 @@ compare(struct prop *p, const struct allowed *a)
 	for (size_t i = 0; i < PEERS; i++) {
 		struct visit v = {.peer = &peers[i]};
 
-		allowed_each(a, v.peer, visit, &v);
+		allowed_each(v.peer, visit, &v);
+		prop_check(v.seen == peers[i].count);
 		seen += v.seen;
 	}
 	prop_check(seen == count);
@@ -178,6 +180,8 @@ main(int argc, char **argv)
 
 	prop_init(&p, argc, argv);
 	allowed_init(&a);
+	for (size_t i = 0; i < PEERS; i++)
+		allowed_owner_init(&peers[i]);
 	for (int i = 0; i < ROUNDS; i++) {
 		unsigned what = (unsigned)prop_below(&p, 40);
 

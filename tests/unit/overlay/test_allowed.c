@@ -10,7 +10,7 @@
 #include <string.h>
 #include "base/mem.h"
 
-static char one, two;
+static struct allowed_owner one, two;
 
 static struct addr_prefix
 prefix(const char *ip, uint8_t bits)
@@ -21,7 +21,7 @@ prefix(const char *ip, uint8_t bits)
 	return p;
 }
 
-static void *
+static struct allowed_owner *
 find(const struct allowed *a, const char *ip)
 {
 	struct addr at;
@@ -40,6 +40,8 @@ test_wider_than_v4(void **state)
 
 	(void)state;
 	allowed_init(&a);
+	allowed_owner_init(&one);
+	allowed_owner_init(&two);
 	for (uint8_t bits = 0; bits < 96; bits++) {
 		mapped = prefix("1.2.3.4", bits);
 		assert_int_equal(allowed_set(&a, &mapped, &one, &err), 0);
@@ -60,7 +62,10 @@ test_wider_than_v4(void **state)
 	assert_int_equal(allowed_set(&a, &mapped, &one, &err), 0);
 	assert_ptr_equal(find(&a, "10.0.0.1"), &one);
 	assert_ptr_equal(find(&a, "::1"), &two);
+	assert_int_equal(two.count, 1);
 	allowed_fini(&a);
+	assert_int_equal(one.count + two.count, 0);
+	assert_true(list_empty(&one.places) && list_empty(&two.places));
 	assert_int_equal(mem_used_all(), 0);
 }
 

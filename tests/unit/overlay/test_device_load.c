@@ -232,22 +232,6 @@ test_peers(void **state)
 }
 
 static void
-count(void *arg, const struct addr_prefix *prefix)
-{
-	(void)prefix;
-	(*(size_t *)arg)++;
-}
-
-static size_t
-prefixes_of(const struct wg_node *node, const struct device_peer *peer)
-{
-	size_t n = 0;
-
-	allowed_each(device_allowed(node->device), peer, count, &n);
-	return n;
-}
-
-static void
 test_prefixes(void **state)
 {
 	const uint8_t other[PRIMITIVE_KEY] = {1};
@@ -259,26 +243,26 @@ test_prefixes(void **state)
 	wg_inner(8, &two[0].prefix);
 	wg_inner(9, &two[1].prefix);
 	change(a, c, b->public_key);
-	assert_int_equal(prefixes_of(a, to_b), 3);
+	assert_int_equal(device_prefixes(to_b), 3);
 	two[0].remove = true;
 	change(a, c, b->public_key);
-	assert_int_equal(prefixes_of(a, to_b), 2);
+	assert_int_equal(device_prefixes(to_b), 2);
 	/* Another peer takes it. */
 	two[0].remove = false;
 	struct device_peer *o = change(a, c, other);
-	assert_int_equal(prefixes_of(a, o), 2);
-	assert_int_equal(prefixes_of(a, to_b), 1);
+	assert_int_equal(device_prefixes(o), 2);
+	assert_int_equal(device_prefixes(to_b), 1);
 	/* Removing what is another's does nothing. */
 	two[0].remove = two[1].remove = true;
 	change(a, c, b->public_key);
-	assert_int_equal(prefixes_of(a, o), 2);
+	assert_int_equal(device_prefixes(o), 2);
 	two[0].remove = false;
 	c = (struct device_change){.prefixes = two, .prefixes_count = 1, .replace_prefixes = true};
 	change(a, c, other);
-	assert_int_equal(prefixes_of(a, o), 1);
+	assert_int_equal(device_prefixes(o), 1);
 	c.prefixes_count = 0;
 	change(a, c, other);
-	assert_int_equal(prefixes_of(a, o), 0);
+	assert_int_equal(device_prefixes(o), 0);
 }
 
 static void
@@ -300,13 +284,13 @@ test_too_many_prefixes(void **state)
 	assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), -1);
 	assert_int_equal(err.kind, ERR_LIMIT);
 	assert_null(device_find(a->device, other));
-	assert_int_equal(prefixes_of(a, to_b), 1);
+	assert_int_equal(device_prefixes(to_b), 1);
 	/* What it gives back counts. */
 	memcpy(c.public_key, b->public_key, PRIMITIVE_KEY);
 	c.replace_prefixes = true;
 	assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), 0);
 	assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), 0);
-	assert_int_equal(prefixes_of(a, to_b), ALLOWED_PREFIXES_MAX);
+	assert_int_equal(device_prefixes(to_b), ALLOWED_PREFIXES_MAX);
 	mem_free(many);
 }
 
@@ -336,11 +320,11 @@ test_reserved_prefixes(void **state)
 	assert_int_equal(mem_failures(), 0);
 	mem_fail_after(-1);
 	device_release(a->device);
-	assert_int_equal(prefixes_of(a, to_b), 9);
+	assert_int_equal(device_prefixes(to_b), 9);
 	/* Without a reservation each takes what it needs. */
 	addr_from_v4_be(htonl(0x0a650000), 0, &one.prefix.base);
 	assert_int_equal(device_change(a->device, &c, wg_world(&wire), &peer, &err), 0);
-	assert_int_equal(prefixes_of(a, to_b), 10);
+	assert_int_equal(device_prefixes(to_b), 10);
 }
 
 static void
@@ -482,7 +466,7 @@ test_change_without_memory(void **state)
 
 		assert_int_equal(r < 0, sweep_failed());
 		assert_int_equal(device_count(a->device), r < 0 ? 1 : 2);
-		assert_int_equal(prefixes_of(a, to_b), r < 0 ? 1 : 0);
+		assert_int_equal(device_prefixes(to_b), r < 0 ? 1 : 0);
 		if (r == 0) {
 			device_remove(a->device, peer);
 			mem_fail_after(-1);
@@ -490,20 +474,27 @@ test_change_without_memory(void **state)
 			       b->public_key);
 		}
 	}
-	assert_ptr_equal(allowed_find(&a->device->allowed, &two[0].prefix.base), to_b);
+	assert_ptr_equal(device_whose4(a->device, two[0].prefix.base.ip + 12), to_b);
 }
 
-/* What two static keys have in common is computed when it is needed: by who begins, by who answers.
- */
+/* What two static keys have in common is computed when it is needed: by who begins, by who answers;
+ * not for a peer that is made, nor when the key changes, of however many peers. */
 static void
 test_shared_later(void **state)
 {
+	static const uint8_t nothing[PRIMITIVE_KEY];
+	uint8_t key[PRIMITIVE_KEY] = {9};
+	struct err err = {0};
+
 	(void)state;
-	to_b->key.state = to_a->key.state = NOISE_SHARED_UNKNOWN;
-	memset(to_b->key.shared, 0, PRIMITIVE_KEY);
-	memset(to_a->key.shared, 0, PRIMITIVE_KEY);
+	assert_int_equal(to_b->key.state, NOISE_SHARED_UNKNOWN);
+	assert_int_equal(to_a->key.state, NOISE_SHARED_UNKNOWN);
 	meet();
+	assert_int_equal(to_b->key.state, NOISE_SHARED_KNOWN);
 	assert_int_equal(to_a->key.state, NOISE_SHARED_KNOWN);
+	assert_int_equal(device_set_private_key(a->device, key, &err), 0);
+	assert_int_equal(to_b->key.state, NOISE_SHARED_UNKNOWN);
+	assert_memory_equal(to_b->key.shared, nothing, PRIMITIVE_KEY);
 }
 
 /* Neither what it had nor what another one has. */
@@ -532,9 +523,9 @@ test_prefixes_without_memory(void **state)
 		int r = device_change(a->device, &c, wg_world(&wire), &peer, &err);
 
 		assert_int_equal(r < 0, sweep_failed());
-		assert_ptr_equal(allowed_find(&a->device->allowed, &had.prefix.base),
+		assert_ptr_equal(device_whose4(a->device, had.prefix.base.ip + 12),
 				 r < 0 ? to_b : NULL);
-		assert_ptr_equal(allowed_find(&a->device->allowed, &two[0].prefix.base),
+		assert_ptr_equal(device_whose4(a->device, two[0].prefix.base.ip + 12),
 				 r < 0 ? o : to_b);
 		if (r == 0) {
 			mem_fail_after(-1);
