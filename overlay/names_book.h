@@ -2,8 +2,9 @@
 #ifndef OVERLAY_NAMES_BOOK_H
 #define OVERLAY_NAMES_BOOK_H
 
-/* The book from inside, for names.c (which builds it) and names_answer.c (which reads it). All
- * arrays are sorted, see names.c. Indexes, not pointers: they were made while arrays grew. */
+/* The book from inside, for names.c (which builds it), names_target.c and names_answer.c (which
+ * read it). All arrays are sorted, see names.c. Indexes, not pointers: they were made while arrays
+ * grew. */
 
 #include "overlay/names.h"
 #include "ring/identity.h"
