@@ -1,39 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The name server's own part: tables into names, who may ask what and how often.
+ * The name server's own part: who may ask what and how often (the names: nameserver_book.c).
  *
  * Who is served. Only questions to the node's own address in the overlay are looked at. Names of
  * ours are told to everybody in the fabric; only containers of this node, those of other
  * engines with them, may ask for others, so that a resolver of the machine that sends our questions
  * back is refused: a loop ends at its first turn. A container has a rate; what is above it is
  * dropped and counted, and its neighbours do not notice.
- *
- * Tables. A scheduler or runtime that comes again publishes bit by bit: until its table of backends
- * was committed once, the book made before stays, and the addresses of containers are kept as long
- * as the scheduler has the replica (ids are never used twice). Containers of others stay until a
- * runtime that knows all of them has them no more. That a container ended is taken from
- * the runtime at once, without waiting for the scheduler's judgement.
  */
 #include "overlay/nameserver.h"
 
-#include <string.h>
 #include <sys/socket.h>
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/map.h"
-#include "base/mem.h"
-#include "base/text.h"
 #include "base/world.h"
-#include "overlay/allowance.h"
 #include "overlay/answer.h"
+#include "overlay/nameserver_book.h"
 #include "overlay/nameserver_query.h"
 #include "overlay/nameserver_udp.h"
-#include "overlay/peers.h"
 #include "ring/metrics.h"
 
 enum {
-	UNSAID = 1, /* the version of a table that its producer has not committed yet */
-	REBUILD_MS = 10,
 	UDP_MAX = 4,
 	BATCHES = 2, /* a turn */
 };
@@ -59,18 +46,6 @@ static const char *const result_names[RESULTS] = {
 	[DROPPED] = "dropped",
 };
 
-struct container {
-	uint64_t replica;
-	struct addr addr4, addr6;
-	bool running;
-	struct allowance allowance;
-};
-
-struct guest { /* a container of others */
-	struct msg_attachment row;
-	struct allowance allowance;
-};
-
 struct udp {
 	uv_poll_t poll;
 	int fd;
@@ -79,19 +54,14 @@ struct udp {
 static struct {
 	struct station *st;
 	struct msg_prefix prefix;
-	const struct config_overlay *overlay;
-	char node[MSG_NAME];
-	struct names *names;
 	struct forward *forward;
-	struct map containers;   /* replica -> struct container */
-	struct map guests;       /* attachment -> struct guest */
 	struct allowance others; /* of all who are none */
 	struct udp udp[UDP_MAX];
 	size_t udp_count;
 	int waiting[2 * UDP_MAX]; /* listeners that are not read yet */
 	size_t waiting_count;
-	bool open, loop_told, runtime_seen, resolvers_seen;
-	uv_timer_t rebuild, settle;
+	bool open, loop_told, resolvers_seen;
+	uv_timer_t settle;
 	uint32_t turn;
 	struct metric_series *counts[2][RESULTS];
 } ns;
@@ -100,23 +70,6 @@ static void
 count(bool tcp, enum result result)
 {
 	metric_add(ns.counts[tcp][result], 1);
-}
-
-/* ---- rates ---- */
-
-/* NULL: no container of this node. */
-static struct allowance *
-allowance_of(const struct addr *from)
-{
-	struct container *c;
-	struct guest *g;
-	uint64_t id;
-
-	if (!ns.names || !names_find(ns.names, from, &id))
-		return NULL;
-	if (msg_attachment_id(id))
-		return (g = map_get_u64(&ns.guests, id)) != NULL ? &g->allowance : NULL;
-	return (c = map_get_u64(&ns.containers, id)) != NULL ? &c->allowance : NULL;
 }
 
 /* ---- one query ---- */
@@ -167,7 +120,7 @@ nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t
 		[ANSWER_NXDOMAIN] = NXDOMAIN,   [ANSWER_REFUSED] = REFUSED,
 		[ANSWER_MALFORMED] = MALFORMED, [ANSWER_DROP] = DROPPED,
 	};
-	struct allowance *own = allowance_of(&asker->from);
+	struct allowance *own = nameserver_book_allowance(&asker->from);
 	struct answer_asker who = {.from = asker->from, .tcp = tcp};
 
 	if (!allowance_take(own ? own : &ns.others, world_mono_ns())) {
@@ -175,8 +128,8 @@ nameserver_query(struct forward_asker *asker, bool tcp, const void *data, size_t
 		return NAMESERVER_NOTHING;
 	}
 	who.turn = ns.turn++;
-	enum answer answer =
-		answer_query(ns.names, &who, data, bytes, &asker->query, out, cap, length_out);
+	enum answer answer = answer_query(nameserver_book_names(), &who, data, bytes, &asker->query,
+					  out, cap, length_out);
 	if (answer == ANSWER_FOREIGN)
 		return send_on(asker, tcp, own != NULL, out, cap, length_out);
 	count(tcp, results[answer]);
@@ -249,7 +202,7 @@ answered(void *arg, const struct forward_asker *asker, void *message, size_t byt
 				    nameserver_query_failed(asker, out, sizeof(out)));
 }
 
-/* ---- the book ---- */
+/* ---- when it begins ---- */
 
 static void
 listen_now(void)
@@ -275,7 +228,7 @@ listen_now(void)
 static void
 listen_when_known(void)
 {
-	if (ns.names && ns.runtime_seen && ns.resolvers_seen)
+	if (nameserver_book_is_known() && ns.resolvers_seen)
 		listen_now();
 }
 
@@ -284,225 +237,6 @@ settled(uv_timer_t *timer)
 {
 	(void)timer;
 	listen_now();
-}
-
-static bool
-add_service(void *arg, uint64_t key, const void *row)
-{
-	(void)key;
-	names_add_service(arg, row);
-	return true;
-}
-
-struct building {
-	struct names *names;
-	struct ring_reader *scheduler;
-};
-
-static bool
-add_replica(void *arg, uint64_t key, const void *bytes)
-{
-	const struct building *b = arg;
-	const struct msg_replica *row = bytes;
-	const struct msg_backend *backend = ring_table_get(b->scheduler, MSG_TABLE_BACKEND, key);
-	const struct msg_identity *identity = ring_table_get(b->scheduler, MSG_TABLE_IDENTITY, key);
-	const struct container *c = map_get_u64(&ns.containers, key);
-	struct names_replica r = {
-		.id = key, .service = row->service, .index = row->index, .running = true};
-
-	if (c) {
-		r.addr4 = c->addr4;
-		r.addr6 = c->addr6;
-		r.running = c->running;
-		r.local = true;
-	} else if (identity) {
-		r.addr4 = identity->addr4;
-		r.addr6 = identity->addr6;
-	}
-	if (identity)
-		r.overlays = identity->flags | MSG_IDENTITY_SAID;
-	if (backend) {
-		r.ready = backend->state != MSG_BACKEND_DRAINING;
-		memcpy(r.ports, backend->ports, sizeof(r.ports));
-		if (!c && addr_is_zero(&r.addr4) && addr_is_v4(&backend->addr))
-			r.addr4 = backend->addr;
-	}
-	names_add_replica(b->names, &r);
-	return true;
-}
-
-/* Containers of replicas that the scheduler does not know any more. */
-static void
-forget_containers(struct ring_reader *scheduler)
-{
-	struct map_iter it = {0};
-
-	while (map_next(&ns.containers, &it)) {
-		struct container *c = it.value;
-
-		if (ring_table_get(scheduler, MSG_TABLE_REPLICA, c->replica))
-			continue;
-		map_remove_u64(&ns.containers, c->replica);
-		mem_free(c);
-	}
-}
-
-/* A runtime that is started again has all of them in its table once it has said anything. */
-static void
-add_guests(struct names *names, const struct ring_reader *runtime)
-{
-	bool whole = runtime && ring_table_version(runtime, MSG_TABLE_ATTACHMENT) > UNSAID;
-	struct map_iter it = {0};
-
-	while (map_next(&ns.guests, &it)) {
-		struct guest *g = it.value;
-
-		if (!whole || ring_table_get(runtime, MSG_TABLE_ATTACHMENT, g->row.id)) {
-			names_add_guest(names, &g->row);
-			continue;
-		}
-		map_remove_u64(&ns.guests, g->row.id);
-		mem_free(g);
-	}
-}
-
-static void
-add_nodes(struct names *names)
-{
-	names_add_prefix(names, &ns.prefix.v4);
-	names_add_prefix(names, &ns.prefix.v6);
-	names_add_node(names, ns.node, &ns.prefix.service4, &ns.prefix.service6);
-	peers_add_names(ns.overlay, names);
-}
-
-static void
-rebuild(uv_timer_t *timer)
-{
-	struct building b = {names_new(), station_reader(ns.st, ROLE_SCHEDULER, 0)};
-	const struct ring_reader *runtime = station_reader(ns.st, ROLE_RUNTIME, 0);
-
-	if (b.names && b.scheduler && ring_table_version(b.scheduler, MSG_TABLE_BACKEND) > UNSAID) {
-		forget_containers(b.scheduler);
-		add_nodes(b.names);
-		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
-		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
-		add_guests(b.names, runtime);
-		if (names_finish(b.names)) {
-			names_free(ns.names);
-			ns.names = b.names;
-			listen_when_known();
-			return;
-		}
-	}
-	if (!b.names || b.scheduler)
-		uv_timer_start(timer, rebuild, NAMESERVER_SETTLE_MS, 0);
-	names_free(b.names);
-}
-
-static void
-book_is_old(void)
-{
-	if (!uv_is_active((uv_handle_t *)&ns.rebuild) ||
-	    uv_timer_get_due_in(&ns.rebuild) > REBUILD_MS)
-		uv_timer_start(&ns.rebuild, rebuild, REBUILD_MS, 0);
-}
-
-/* ---- tables ---- */
-
-static void
-on_container(void *arg, uint64_t key, const void *bytes)
-{
-	const struct msg_container *row = bytes;
-	struct container *c = map_get_u64(&ns.containers, key);
-
-	(void)arg;
-	if (!row)
-		return; /* forgotten when the scheduler has forgotten the replica */
-	if (!c && (c = mem_zalloc(MEM_OVERLAY, sizeof(*c))) != NULL &&
-	    map_put_u64(&ns.containers, key, c) < 0) {
-		mem_free(c);
-		c = NULL;
-	}
-	if (!c)
-		return;
-	c->replica = key;
-	c->addr4 = row->addr4;
-	c->addr6 = row->addr6;
-	c->running = row->state == MSG_CONTAINER_RUNNING;
-	if (ns.names)
-		names_set_running(ns.names, key, c->running);
-}
-
-static void
-on_attachment(void *arg, uint64_t key, const void *bytes)
-{
-	const struct msg_attachment *row = bytes;
-	struct guest *g = map_get_u64(&ns.guests, key);
-
-	(void)arg;
-	if (!row || row->id != key)
-		return; /* forgotten with the next book */
-	if (!g && (g = mem_zalloc(MEM_OVERLAY, sizeof(*g))) != NULL &&
-	    map_put_u64(&ns.guests, key, g) < 0) {
-		mem_free(g);
-		g = NULL;
-	}
-	if (g)
-		g->row = *row;
-}
-
-static void
-on_node(void *arg, uint64_t key, const void *bytes)
-{
-	const struct msg_node *row = bytes;
-
-	(void)arg;
-	(void)key;
-	if (row && MSG_OK(row->name))
-		text_copy(ns.node, sizeof(ns.node), row->name);
-}
-
-static bool
-sync_scheduler(struct ring_reader *r)
-{
-	bool service = ring_table_sync(r, MSG_TABLE_SERVICE, sizeof(struct msg_service), NULL,
-				       NULL) == RING_OK;
-	bool replica = ring_table_sync(r, MSG_TABLE_REPLICA, sizeof(struct msg_replica), NULL,
-				       NULL) == RING_OK;
-	bool backend = ring_table_sync(r, MSG_TABLE_BACKEND, sizeof(struct msg_backend), NULL,
-				       NULL) == RING_OK;
-	bool identity = ring_table_sync(r, MSG_TABLE_IDENTITY, sizeof(struct msg_identity), NULL,
-					NULL) == RING_OK;
-
-	return service || replica || backend || identity;
-}
-
-void
-nameserver_wake(struct ring_reader *reader)
-{
-	bool changed = false;
-
-	switch (ring_reader_role(reader)) {
-	case ROLE_SCHEDULER:
-		changed = sync_scheduler(reader);
-		break;
-	case ROLE_RUNTIME:
-		changed = ring_table_sync(reader, MSG_TABLE_CONTAINER, sizeof(struct msg_container),
-					  on_container, NULL) == RING_OK;
-		ns.runtime_seen |= changed;
-		changed |=
-			ring_table_sync(reader, MSG_TABLE_ATTACHMENT, sizeof(struct msg_attachment),
-					on_attachment, NULL) == RING_OK;
-		break;
-	case ROLE_NODE:
-		changed = ring_table_sync(reader, MSG_TABLE_NODE, sizeof(struct msg_node), on_node,
-					  NULL) == RING_OK;
-		break;
-	default:
-		break;
-	}
-	if (changed)
-		book_is_old();
 }
 
 /* ---- from node ---- */
@@ -563,7 +297,13 @@ nameserver_message(const struct leash_message *message, int *fds, size_t count_f
 void
 nameserver_peers(void)
 {
-	book_is_old();
+	nameserver_book_is_old();
+}
+
+void
+nameserver_wake(struct ring_reader *reader)
+{
+	nameserver_book_wake(reader);
 }
 
 static void
@@ -587,15 +327,11 @@ nameserver_start(struct station *st, const struct msg_prefix *prefix,
 {
 	ns.st = st;
 	ns.prefix = *prefix;
-	ns.overlay = overlay;
-	text_copy(ns.node, sizeof(ns.node), station_welcome(st)->node);
-	map_init(&ns.containers, MEM_OVERLAY);
-	map_init(&ns.guests, MEM_OVERLAY);
 	open_counts();
 	ns.forward = forward_new(st, answered, NULL);
 	if (!ns.forward)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the name server");
-	uv_timer_init(station_loop(st), &ns.rebuild);
+	nameserver_book_start(st, prefix, overlay, listen_when_known);
 	uv_timer_init(station_loop(st), &ns.settle);
 	uv_timer_start(&ns.settle, settled, NAMESERVER_SETTLE_MS, 0);
 	return 0;
