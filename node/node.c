@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The node: puts the parts together and reacts to what they tell, to signals and to time. How it
- * starts and ends is in node_open.c, its configuration in node_config.c.
+ * starts and ends is in node_open.c, its configuration in node_config.c, what it reads of its roles
+ * in node_row.c.
  */
 #include "node/node.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include "base/log.h"
 #include "base/mem.h"
@@ -267,162 +266,6 @@ signal_event(uv_signal_t *handle, int number)
 	}
 }
 
-/* The process that reads as a role; NULL while there is none. */
-static struct ring_reader *
-reader_of(struct node *n, unsigned role)
-{
-	struct list *it, *tmp;
-
-	list_each (it, tmp, supervise_units(n->supervise)) {
-		struct unit *u = container_of(it, struct unit, link);
-		struct ring_reader *reader = u->member ? hub_reader(u->member) : NULL;
-
-		if ((unsigned)u->role->role == role && reader)
-			return reader;
-	}
-	return NULL;
-}
-
-/* Row 1 of a table of a role; NULL while it says nothing. */
-static const void *
-find_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes)
-{
-	struct ring_reader *reader = reader_of(n, role);
-
-	if (!reader)
-		return NULL;
-	ring_table_sync(reader, table, row_bytes, NULL, NULL);
-	return ring_table_get(reader, table, 1);
-}
-
-static int
-by_prefix(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct wgroutes_peer));
-}
-
-static bool
-is_by_hand(const struct node *n, const struct msg_peer *row)
-{
-	for (uint32_t i = 0; i < n->config.overlay.peers_count; i++)
-		if (text_equal(n->config.overlay.peers[i].name, row->name))
-			return true;
-	return false;
-}
-
-/* An overlay that has just begun does not say of any that it is sealed: who was stays so. */
-static bool
-is_sealed(const struct node *n, const struct msg_peer *row, const struct wgroutes_peer *prefixes)
-{
-	const struct wgroutes *were = &n->were_sealed;
-
-	if (row->ways & MSG_WAY_TRUSTED)
-		return false;
-	return (row->ways & MSG_WAY_SEALED) ||
-	       bsearch(prefixes, were->peers, were->count, sizeof(*prefixes), by_prefix);
-}
-
-/* By which way the fabric's own packets go to it: decided by both ends (ring/msg_network.h). */
-static bool
-add_peer(void *arg, uint64_t key, const void *data)
-{
-	struct node *n = arg;
-	const struct msg_peer *row = data;
-	struct config_overlay *o = &n->peers;
-	struct config_peer peer;
-
-	(void)key;
-	if (!outside_peer(&n->config, row, &peer))
-		return true;
-	const struct wgroutes_peer prefixes = {.v4 = peer.prefix4, .v6 = peer.prefix6};
-	if (!is_by_hand(n, row) && n->sealed.members_count < WGROUTES_PEERS_MAX)
-		n->sealed.members[n->sealed.members_count++] = prefixes;
-	if (is_sealed(n, row, &prefixes) && n->sealed.count < WGROUTES_PEERS_MAX)
-		n->sealed.peers[n->sealed.count++] = prefixes;
-	if (!(row->ways & MSG_WAY_TRUSTED))
-		memset(&peer.prefix4, 0, sizeof(peer.prefix4)); /* no route: node/underlay.h */
-	if ((row->ways & MSG_WAY_PLAIN) && o->peers_count < CONFIG_PEERS_MAX)
-		o->peers[o->peers_count++] = peer;
-	return true;
-}
-
-static int
-by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct config_peer *)a)->name, ((const struct config_peer *)b)->name);
-}
-
-/* What overlay says of this node's addresses. */
-static const struct msg_prefix *
-find_prefix(struct node *n)
-{
-	return find_row(n, ROLE_OVERLAY, MSG_TABLE_PREFIX, sizeof(struct msg_prefix));
-}
-
-static void
-find_sealed(struct node *n, struct ring_reader *overlay)
-{
-	struct wgroutes *s = &n->sealed;
-
-	n->were_sealed = *s;
-	memset(s->peers, 0, sizeof(s->peers));
-	memset(s->members, 0, sizeof(s->members));
-	s->count = s->members_count = 0;
-	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, n);
-	qsort(n->peers.peers, n->peers.peers_count, sizeof(n->peers.peers[0]), by_name);
-	qsort(s->peers, s->count, sizeof(s->peers[0]), by_prefix);
-	qsort(s->members, s->members_count, sizeof(s->members[0]), by_prefix);
-}
-
-/* Of a cluster with prefixes by hand it is not known what else its nodes have. */
-static void
-find_cluster(struct node *n, const struct msg_prefix *own)
-{
-	struct addr_prefix cluster;
-
-	if (!own || !addr_parse_prefix(MSG_CLUSTER4, &cluster))
-		return;
-	if (addr_in_prefix(&own->v4.base, &cluster))
-		n->sealed.cluster = cluster;
-	else
-		memset(&n->sealed.cluster, 0, sizeof(n->sealed.cluster));
-}
-
-/* With the peers that overlay names; with those of before while it has not said any. */
-static const struct config_overlay *
-find_peers(struct node *n)
-{
-	struct ring_reader *reader = reader_of(n, ROLE_OVERLAY);
-	struct config_overlay before = n->peers;
-
-	n->sealed.ifindex = wgdev_index(n->wgdev);
-	n->peers = n->config.overlay;
-	n->peers.peers_count = 0;
-	memset(n->peers.peers, 0, sizeof(n->peers.peers));
-	find_cluster(n, find_prefix(n));
-	if (reader)
-		ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL);
-	if (reader && ring_table_version(reader, MSG_TABLE_PEER)) {
-		find_sealed(n, reader);
-	} else {
-		memcpy(n->peers.peers, before.peers, sizeof(n->peers.peers));
-		n->peers.peers_count = before.peers_count;
-	}
-	return &n->peers;
-}
-
-static const struct msg_datapath *
-find_datapath(struct node *n)
-{
-	return find_row(n, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath));
-}
-
-static const struct msg_etcd_order *
-find_order(struct node *n)
-{
-	return find_row(n, ROLE_SCHEDULER, MSG_TABLE_ETCD_ORDER, sizeof(struct msg_etcd_order));
-}
-
 /* ---- sealed traffic ---- */
 
 static void
@@ -443,7 +286,7 @@ static void
 tick_sealed(struct node *n)
 {
 	const struct msg_cluster *row =
-		find_row(n, ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster));
+		node_row(n, ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster));
 
 	if (row && n->listeners.sealed != (row->self != 0)) {
 		n->listeners.sealed = row->self != 0;
@@ -473,11 +316,12 @@ tick_event(uv_timer_t *timer)
 	if (n->wgdev && !n->stopping)
 		tick_sealed(n);
 	if (n->outside && !n->stopping)
-		outside_tick(n->outside, &n->config, find_prefix(n), find_peers(n), &n->sealed);
+		outside_tick(n->outside, &n->config, node_row_prefix(n), node_row_peers(n),
+			     &n->sealed);
 	if (n->edge && !n->stopping)
-		edge_tick(n->edge, &n->config, find_datapath(n));
+		edge_tick(n->edge, &n->config, node_row_datapath(n));
 	if (n->etcd)
-		etcd_tick(n->etcd, &n->config, find_order(n));
+		etcd_tick(n->etcd, &n->config, node_row_order(n));
 	if (n->certs && n->ticks % CERTS_TICKS == 0)
 		certs_tick(n->certs);
 	if (resolver_changed(&n->resolver))

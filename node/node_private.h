@@ -3,7 +3,7 @@
 #define NODE_NODE_PRIVATE_H
 
 /* For the files of node.h among themselves: node.c reacts, node_open.c starts and ends,
- * node_config.c has the configuration. */
+ * node_config.c has the configuration, node_row.c reads tables. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,6 +76,16 @@ void node_plan_streams(struct node *n);
 /* node_open.c: all that a node has, from the configuration on; and its end, but for the loop. */
 int node_open(struct node *n, const unsigned *roles, size_t count, struct err *err) MUST_CHECK;
 void node_close(struct node *n);
+
+/* node_row.c. All rows are good until the next look at their table. */
+/* Row 1 of a table of a role; NULL while it says nothing. */
+const void *node_row(struct node *n, unsigned role, uint16_t table, uint32_t row_bytes);
+/* What overlay says of this node's addresses. */
+const struct msg_prefix *node_row_prefix(struct node *n);
+/* n->peers: with the peers that overlay names; with those of before while it has not said any. */
+const struct config_overlay *node_row_peers(struct node *n);
+const struct msg_datapath *node_row_datapath(struct node *n);
+const struct msg_etcd_order *node_row_order(struct node *n);
 
 /* node_config.c */
 /* Reads it; the caller frees it. */
