@@ -660,7 +660,9 @@ def test_doubt_ends_with_the_request(rig):
     assert get(rig, "/who")[0] == 200
     port, process = rig.replicas[1]
     wait_for("nothing is asked", lambda: timers_to(port) == [0])
+    # All its threads: until one of them has begun to stop, another one may answer.
     process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
     with connect(rig) as s:
         s.sendall(b"GET /who HTTP/1.1\r\nHost: shop.test\r\n\r\n")
         wait_for("in flight", lambda: rig.metric(
