@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/world.h"
@@ -145,8 +144,10 @@ test_in(void **state)
 	counts(count);
 	arp.bytes[12] = 0x08;
 	arp.bytes[13] = 0x06;
+	int watch = watch_vxlan();
 	send_vxlan("127.0.0.1", VNI, &arp);
-	wait_for_count(DROP_SOURCE, count[DROP_SOURCE] + 1);
+	wait_for_packet(watch, &arp);
+	expect_count(DROP_SOURCE, count[DROP_SOURCE] + 1);
 	/* An address to listen on that it was not for. */
 	put_device(true, "127.0.0.9:4789");
 	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DROP_TUNNEL);
@@ -207,9 +208,11 @@ test_successor(void **state)
 	counts(before);
 	tunnel_free(tunnel);
 	veth_close(veth);
+	int watch = watch_vxlan();
 	send_vxlan("127.0.0.1", VNI, &p);
+	wait_for_packet(watch, &p);
 	open_all(if_nametoindex("a0"));
-	wait_for_count(DELIVERED, before[DELIVERED] + 1);
+	expect_count(DELIVERED, before[DELIVERED] + 1);
 	expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.9.5", 0, TC_ACT_OK, SENT_STACK);
 	put_device(true, "0.0.0.0:4789");
 	put_peers(1);

@@ -391,7 +391,7 @@ comes_sealed(const char *from, const char *to, uint16_t payload, int counter)
 
 	counts(before);
 	give(&p);
-	wait_for_count(counter, before[counter] + 1);
+	expect_count(counter, before[counter] + 1);
 	counts(after);
 	for (int i = 0; i < TC_COUNTS; i++)
 		assert_int_equal(after[i], before[i] + (i == counter));
@@ -524,7 +524,7 @@ test_another_device(void **state)
 	cut.length = 14 + 19;
 	counts(before);
 	assert_int_equal(write(tun, cut.bytes + 14, 19), 19);
-	wait_for_count(TUN_SHORT, before[TUN_SHORT] + 1);
+	expect_count(TUN_SHORT, before[TUN_SHORT] + 1);
 	self.tunnel++;
 	assert_int_equal(libbpf.bpf_map_update_elem(fd, &zero, &self, BPF_ANY), 0);
 	comes_sealed("10.200.8.5", "10.200.7.2", 100, TUN_TUNNEL);
