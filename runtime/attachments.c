@@ -86,27 +86,39 @@ show_link(struct attachments *all, const struct attachment *a, const struct net_
 	return set_row(all, MSG_TABLE_VETH, a->row.id, &row, err);
 }
 
+/* Its addresses are still taken. */
 static void
-undo(struct attachments *all, struct attachment *a)
+take_down(struct attachments *all, uint64_t id)
 {
 	struct ring_writer *w = station_writer(all->host->st);
-	uint64_t id = a->row.id;
 	net_remove(all->host->net, id);
 	ring_table_remove(w, MSG_TABLE_ATTACHMENT, id);
 	ring_table_remove(w, MSG_TABLE_VETH, id);
 	station_kick(all->host->st);
-	container_link_free_addresses(all->host, id);
 	attachment_book_remove(&all->book, id);
 }
 
 static void
-forget(struct attachments *all, struct attachment *a)
+undo(struct attachments *all, const struct attachment *a)
+{
+	uint64_t id = a->row.id;
+	take_down(all, id);
+	container_link_free_addresses(all->host, &id, 1);
+}
+
+/* However many they are: the two files are written once. */
+static void
+forget(struct attachments *all, const uint64_t *ids, size_t count)
 {
 	struct err err = {0};
-	undo(all, a);
+	if (count == 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		take_down(all, ids[i]);
+	container_link_free_addresses(all->host, ids, count);
 	/* A line too many is dropped at the next start: its link is gone. */
 	if (save(all, &err) < 0)
-		log_err(LOG_WARN, "an attachment that is gone is still noted", &err);
+		log_err(LOG_WARN, "attachments that are gone are still noted", &err);
 }
 
 static void
@@ -296,7 +308,7 @@ detach(struct attachments *all, const struct station_request *request,
 		refuse(all, a, &told);
 	} else if (a != NULL) {
 		log_attachment("a container of others is detached", a);
-		forget(all, a);
+		forget(all, &(uint64_t){a->row.id}, 1);
 	}
 	out.removed = a != NULL;
 	station_answer(all->host->st, request, &out, sizeof(out), NULL, 0);
@@ -371,14 +383,15 @@ attachments_sweep(struct attachments *all)
 	struct net_link_info info;
 	struct err err = {0};
 	attachments_step(all);
-	size_t count = list_ids(all, true, ids);
+	size_t count = list_ids(all, true, ids), gone = 0;
 	for (size_t i = 0; i < count; i++) {
-		struct attachment *a = attachment_book_get(&all->book, ids[i]);
 		if (net_find(all->host->net, ids[i], &info, &err) == 0 || err.kind != ERR_NOT_FOUND)
 			continue;
-		log_attachment("a container of others is gone", a);
-		forget(all, a);
+		log_attachment("a container of others is gone",
+			       attachment_book_get(&all->book, ids[i]));
+		ids[gone++] = ids[i];
 	}
+	forget(all, ids, gone);
 }
 
 /* 1: it is there, 0: it is gone. The addresses are those that it has, whatever the node's prefix is
@@ -404,16 +417,16 @@ static int
 pick_up_all(struct attachments *all, struct err *err)
 {
 	uint64_t ids[MSG_ATTACHMENTS_MAX];
-	size_t count = list_ids(all, true, ids);
+	size_t count = list_ids(all, true, ids), gone = 0;
 	for (size_t i = 0; i < count; i++) {
-		struct attachment *a = attachment_book_get(&all->book, ids[i]);
-		int there = pick_up(all, a, err);
+		int there = pick_up(all, attachment_book_get(&all->book, ids[i]), err);
 		if (there < 0)
 			return -1;
 		err_clear(err);
 		if (!there)
-			forget(all, a);
+			ids[gone++] = ids[i];
 	}
+	forget(all, ids, gone);
 	return 0;
 }
 

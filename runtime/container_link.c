@@ -43,12 +43,14 @@ container_link_take_addresses(struct container_host *host, uint64_t id, struct a
 }
 
 void
-container_link_free_addresses(struct container_host *host, uint64_t id)
+container_link_free_addresses(struct container_host *host, const uint64_t *ids, size_t count)
 {
 	struct err err = {0};
-	if (address_pool_release(&host->pool, id, world_wall_ns()) &&
-	    save_addresses(host, &err) < 0)
-		log_err(LOG_WARN, "a freed address is not noted", &err);
+	bool any = false;
+	for (size_t i = 0; i < count; i++)
+		any |= address_pool_release(&host->pool, ids[i], world_wall_ns());
+	if (any && save_addresses(host, &err) < 0)
+		log_err(LOG_WARN, "freed addresses are not noted", &err);
 }
 
 int
@@ -166,5 +168,5 @@ void
 container_link_remove(struct container *c)
 {
 	net_remove(c->host->net, c->replica);
-	container_link_free_addresses(c->host, c->replica);
+	container_link_free_addresses(c->host, &c->replica, 1);
 }

@@ -9,7 +9,8 @@
 /* The addresses of what has this number, from the pool: on disk before anybody can see them. */
 int container_link_take_addresses(struct container_host *host, uint64_t id, struct addr *addr4_out,
 				  struct addr *addr6_out, struct err *err) MUST_CHECK;
-void container_link_free_addresses(struct container_host *host, uint64_t id);
+/* Of so many, with one write. */
+void container_link_free_addresses(struct container_host *host, const uint64_t *ids, size_t count);
 
 enum container_link_verdict {
 	CONTAINER_LINK_WAITS, /* the data path has not looked at it yet */

@@ -213,9 +213,9 @@ sweep_strays(void)
 			  LOG_END);
 		net_remove(host.net, s.replicas[i]);
 		remove_group(s.replicas[i]);
-		container_link_free_addresses(&host, s.replicas[i]);
 		place_delete_uppers(&host.place, s.replicas[i], 0);
 	}
+	container_link_free_addresses(&host, s.replicas, s.count);
 }
 
 /* ---- regularly ---- */
