@@ -31,11 +31,12 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "runtime/mount_call.h"
+#include "runtime/net_gso.h"
 #include "runtime/net_guest.h"
 #include "runtime/net_link.h"
 #include "runtime/net_source.h"
 
-enum { GSO_MAX = 62000, ANSWER_TIMEOUT_S = 10 };
+enum { ANSWER_TIMEOUT_S = 10 };
 
 struct net {
 	int folder; /* netns/ */
@@ -307,7 +308,7 @@ static int
 make_pair(struct net *net, const struct net_config *c, int ns, struct net_link_info *out,
 	  struct err *err)
 {
-	struct net_link_veth v = {.peer_ns = ns, .mtu = c->mtu, .gso_max = GSO_MAX};
+	struct net_link_veth v = {.peer_ns = ns, .mtu = c->mtu, .gso_max = net_gso_max(c->mtu)};
 	text_copy(v.peer, sizeof(v.peer), device_of(c));
 	net_link_name(c->replica, v.name);
 	memcpy(v.mac, out->host_mac, 6);
