@@ -44,6 +44,7 @@ struct cluster_node {
 	struct tidings_load load;
 	bool has_voter;
 	struct tidings_voter voter;
+	uint64_t wrote_ns; /* when it last ceased to say TIDINGS_VOTER_WRITES; 0: it did not */
 	bool has_pair;
 	uint8_t pair[ENVELOPE_KEY];    /* cluster_seal.c: of this node and that one */
 	uint8_t pair_of[ENVELOPE_KEY]; /* made with this key of it */

@@ -95,23 +95,35 @@ refuse_newer(struct cluster *c, uint64_t sequence, struct err *err)
 	return err_fix(err, "on %s: zlayer recover --force-single", best->row.name);
 }
 
-/* What another node still reaches is not lost. */
+/*
+ * What another node still reaches is not lost; nor what one reached a moment ago: an etcd that is
+ * slow for a while is none that is gone.
+ */
 static int
 refuse_reached(struct cluster *c, struct err *err)
 {
+	const uint64_t now = world_mono_ns(), look = (uint64_t)LOOK_S * CLUSTER_SECOND_NS;
+	const struct cluster_node *late = NULL;
 	struct map_iter it = {0};
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
-		if (n->row.node == c->keep.node || !is_alive(n) ||
-		    !(n->voter.flags & TIDINGS_VOTER_WRITES))
+		if (n->row.node == c->keep.node || !is_alive(n))
+			continue;
+		if (n->wrote_ns && now - n->wrote_ns < look)
+			late = n;
+		if (!(n->voter.flags & TIDINGS_VOTER_WRITES))
 			continue;
 		err_set(err, ERR_CONFLICT, "%s reaches the etcd that keeps the store", n->row.name);
 		return err_fix(err, "nothing is to be recovered: zlayer cluster show says why this "
 				    "node does not reach it");
 	}
-	return 0;
+	if (!late)
+		return 0;
+	err_set(err, ERR_CONFLICT, "%s reached the etcd that keeps the store until a moment ago",
+		late->row.name);
+	return err_fix(err, "if it stays away, try again in %d s", LOOK_S);
 }
 
 /* With etcd: by gossip, which needs no etcd. What cannot be reached from here alone is not lost. */

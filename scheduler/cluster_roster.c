@@ -359,6 +359,16 @@ take_state(struct cluster *c, const void *data, size_t bytes)
 }
 
 static void
+take_voter(struct cluster_node *n, const uint8_t *value, size_t bytes)
+{
+	bool wrote = n->voter.flags & TIDINGS_VOTER_WRITES;
+
+	n->has_voter = tidings_take_voter(value, bytes, &n->voter);
+	if (wrote && !(n->voter.flags & TIDINGS_VOTER_WRITES))
+		n->wrote_ns = world_mono_ns();
+}
+
+static void
 take_entry(struct cluster *c, const void *data, size_t bytes)
 {
 	struct gossip_tell_entry told;
@@ -381,7 +391,7 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 	} else if (told.type == TIDINGS_LOAD && told.id == 1) {
 		(void)tidings_take_load(value, told.bytes, &n->load);
 	} else if (told.type == TIDINGS_VOTER && told.id == 1) {
-		n->has_voter = tidings_take_voter(value, told.bytes, &n->voter);
+		take_voter(n, value, told.bytes);
 	} else if (told.type == TIDINGS_ADMITTED) {
 		c->admitted_changed = true;
 	} else if (told.type == TIDINGS_WRITER && told.id == TIDINGS_ONE) {
@@ -403,7 +413,7 @@ read_entries(struct cluster *c)
 		else if (n && e.id == 1 && e.type == TIDINGS_LOAD)
 			(void)tidings_take_load(e.value, e.bytes, &n->load);
 		else if (n && e.id == 1 && e.type == TIDINGS_VOTER)
-			n->has_voter = tidings_take_voter(e.value, e.bytes, &n->voter);
+			take_voter(n, e.value, e.bytes);
 	}
 	c->admitted_changed = c->rows_changed = c->dirty = true;
 }

@@ -163,15 +163,67 @@ test_set_aside_twice(void **state)
 	assert_int_equal(bytes_of("set-aside.part"), 0);
 }
 
+static void
+hear_voter(uint32_t node, uint32_t flags)
+{
+	const struct tidings_voter said = {.flags = flags};
+	struct tidings_value value;
+	struct gossip_tell_entry told = {.node = node, .type = TIDINGS_VOTER, .id = TIDINGS_ONE};
+	uint8_t bytes[sizeof(told) + sizeof(value.data)];
+
+	tidings_put_voter(&said, &value);
+	told.bytes = (uint16_t)value.bytes;
+	memcpy(bytes, &told, sizeof(told));
+	memcpy(bytes + sizeof(told), value.data, value.bytes);
+	cluster_roster_tell(&member.c, GOSSIP_ENTRY, node, 0, bytes, sizeof(told) + value.bytes);
+}
+
+static void
+ask_refused(const char *words)
+{
+	unsigned before = member.refusals;
+
+	ask(MSG_RECOVER_SINGLE, false);
+	assert_int_equal(member.refusals, before + 1);
+	assert_non_null(strstr(member.refused.what, words));
+	assert_false(cluster_over(&member.c));
+}
+
+/* An etcd that another node reaches, or reached a moment ago, is not lost. */
+static void
+test_etcd_that_was_slow(void **state)
+{
+	(void)state;
+	const uint32_t there = TIDINGS_VOTER_ETCD | TIDINGS_VOTER_OUTSIDE;
+
+	member.c.serve = NULL;
+	member.c.etcd = member.c.etcd_outside = true;
+	hear_voter(2, there | TIDINGS_VOTER_WRITES);
+	ask_refused("edge-2 reaches the etcd");
+	hear_voter(2, there);
+	ask_refused("edge-2 reached the etcd that keeps the store until a moment ago");
+	hear_voter(3, there | TIDINGS_VOTER_WRITES);
+	ask_refused("edge-3 reaches the etcd");
+	hear_voter(3, there);
+	cluster_roster_find(&member.c, 3)->wrote_ns = 0;
+	ask_refused("until a moment ago");
+	/* One that is dead says nothing. */
+	cluster_roster_find(&member.c, 2)->state = GOSSIP_DEAD;
+	ask_refused("the store takes changes"); /* the next that is looked at */
+	cluster_roster_find(&member.c, 2)->state = GOSSIP_ALIVE;
+	ask_refused("until a moment ago");
+	cluster_roster_find(&member.c, 2)->wrote_ns -= 10 * (uint64_t)CLUSTER_SECOND_NS;
+	ask_refused("the store takes changes");
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_sealed_writer),
-		TEST(test_fence_ends_a_move),
-		TEST(test_terms_of_a_liar),
-		TEST(test_set_aside_twice),
+		TEST(test_sealed_writer),      TEST(test_fence_ends_a_move),
+		TEST(test_terms_of_a_liar),    TEST(test_set_aside_twice),
+		TEST(test_etcd_that_was_slow),
 	};
 	struct err err = {0};
 
