@@ -36,7 +36,9 @@ enum channel_kind {
 	CHANNEL_GOSSIP = 1,
 	CHANNEL_ADMISSION = 2,
 	CHANNEL_STORE = 3,
-	CHANNEL_CALL = 4
+	CHANNEL_CALL = 4,
+	CHANNEL_CALLBACK = 5, /* a CALL, of which the server is who asks (callback.h) */
+	CHANNEL_THROUGH = 6,  /* a CALL, of a third node */
 };
 
 struct channel;

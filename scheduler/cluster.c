@@ -175,6 +175,7 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	list_init(&c->feds);
 	list_init(&c->asks);
 	list_init(&c->serves);
+	cluster_callback_init(c);
 	uv_timer_init(station_loop(st), &c->again);
 	uv_timer_init(station_loop(st), &c->tick);
 	c->again.data = c;

@@ -6,6 +6,9 @@
  * other node's over a channel of its own (far_line.h): this is that side. cluster_far_serve.c is
  * the other one.
  *
+ * A node that only dials out is asked to call back (cluster_callback.c); where this node is one
+ * itself a third one, which both reach, has it called back and passes on (cluster_through.c).
+ *
  * Who may ask is judged where a person asks: by the mode of that node's admin socket.
  *
  * A line that is broken by a node that does not answer any more is not mended here: who follows a
@@ -75,6 +78,7 @@ struct ask {
 	bool waits; /* of one that is answered when there are some */
 	int stream; /* -1: handed over, or none */
 	struct buf call;
+	struct cluster_await await; /* for it to call */
 };
 
 static void
@@ -84,6 +88,7 @@ ask_free_if_done(struct ask *a)
 		return;
 	list_remove(&a->link);
 	a->c->asks_count--;
+	cluster_callback_forget(a->c, &a->await);
 	fd_close(&a->stream);
 	buf_fini(&a->call);
 	mem_free(a);
@@ -92,6 +97,7 @@ ask_free_if_done(struct ask *a)
 static void
 ask_end(struct ask *a)
 {
+	cluster_callback_forget(a->c, &a->await);
 	if (a->line)
 		far_line_end(a->line);
 	a->line = NULL;
@@ -231,31 +237,100 @@ no_way(const struct cluster_node *n, uint32_t node, struct err *err)
 	return err_fix(err, "zlayer explain %s", n->row.name);
 }
 
+/* It has called. */
+static void
+ask_come(void *arg, struct channel *channel)
+{
+	struct ask *a = arg;
+
+	far_line_take(a->line, channel);
+}
+
+/* To that node, or to one that passes on. */
+static int
+dial(struct ask *a, uint32_t node, enum channel_kind kind, struct err *err)
+{
+	struct cluster *c = a->c;
+	struct channel *channel;
+	struct addr address;
+
+	if (!cluster_address(c, node, &address))
+		return no_way(cluster_roster_find(c, node), node, err);
+	if (channel_connect(station_loop(c->st), c->rules, &address, node, kind,
+			    &far_line_channel_calls, a->line, &channel, err) < 0)
+		return -1;
+	far_line_channel(a->line, channel);
+	return 0;
+}
+
+static int
+have_called(struct ask *a, struct err *err)
+{
+	a->await.come = ask_come;
+	a->await.arg = a;
+	if (cluster_callback_await(a->c, &a->await, a->node))
+		return 0;
+	return err_set(err, ERR_LIMIT, "too many nodes are waited for to call back");
+}
+
+/* Neither of the two can connect to the other one. */
+static int
+go_through(struct ask *a, const struct cluster_node *n, struct err *err)
+{
+	uint32_t third = cluster_link_relay(a->c, n->row.node);
+
+	if (third)
+		return dial(a, third, CHANNEL_THROUGH, err);
+	err_set(err, ERR_UNREACHABLE, "%s is not reachable", n->row.name);
+	err_why(err, "`node.advertise` is none on both nodes, and there is no third one that is "
+		     "alive and passes on");
+	return err_fix(err, "have a node in the cluster that both can connect to");
+}
+
 static int
 connect_to(struct cluster *c, struct ask *a, struct err *err)
 {
 	const struct cluster_node *n = cluster_roster_find(c, a->node);
-	struct channel *channel;
-	struct addr address;
+	int rc;
 
 	if (!c->shell) {
 		err_set(err, ERR_UNREACHABLE, "this node does not speak with the others now");
 		return err_why(err, "%s", c->unbound.what);
 	}
-	if (!n || n->row.removed || n->state == GOSSIP_DEAD || n->state == GOSSIP_LEFT ||
-	    !cluster_address(c, a->node, &address))
+	if (!n || n->row.removed || n->state == GOSSIP_DEAD || n->state == GOSSIP_LEFT)
 		return no_way(n, a->node, err);
 	if (far_line_new(station_loop(c->st), false, n->row.name, &ask_calls, a, &a->line, err) < 0)
 		return -1;
 	if (wants_rows(a) && !a->waits)
 		far_line_patience(a->line, ROWS_NOW_MS);
-	if (channel_connect(station_loop(c->st), c->rules, &address, a->node, CHANNEL_CALL,
-			    &far_line_channel_calls, a->line, &channel, err) == 0) {
-		far_line_channel(a->line, channel);
-		return 0;
-	}
-	ask_end(a);
-	return -1;
+	if (!cluster_link_hidden(n))
+		rc = dial(a, a->node, CHANNEL_CALL, err);
+	else if (!c->config->node.advertise_none)
+		rc = have_called(a, err);
+	else
+		rc = go_through(a, n, err);
+	if (rc < 0)
+		ask_end(a);
+	return rc;
+}
+
+static bool
+needs_third(const struct cluster *c, uint32_t node)
+{
+	const struct cluster_node *n = cluster_roster_find(c, node);
+
+	return c->config->node.advertise_none && n && cluster_link_hidden(n);
+}
+
+/* What comes before the call, for who passes it on. */
+static void
+put_through(struct buf *out, uint32_t node)
+{
+	const struct callback_message m = {CALLBACK_THROUGH, node};
+	uint8_t head[CALLBACK_BYTES];
+
+	callback_encode(&m, head);
+	buf_put(out, head, sizeof(head));
 }
 
 void
@@ -279,7 +354,9 @@ cluster_far_ask(struct cluster *c, const struct station_request *q, uint32_t nod
 	list_init(&a->link);
 	list_push(&c->asks, &a->link);
 	c->asks_count++;
-	buf_init(&a->call, MEM_SCHEDULER, FAR_HEAD + FAR_CALL_MAX);
+	buf_init(&a->call, MEM_SCHEDULER, CALLBACK_BYTES + FAR_HEAD + FAR_CALL_MAX);
+	if (needs_third(c, node))
+		put_through(&a->call, node);
 	far_wire_put_call(&a->call, call);
 	if (connect_to(c, a, &err) < 0) {
 		answer_failed(a, &err);

@@ -236,6 +236,7 @@ cluster_far_tick(struct cluster *c, uint64_t now_ns)
 {
 	struct list *it, *next;
 
+	cluster_callback_tick(c, now_ns);
 	list_each (it, next, &c->serves) {
 		struct served *s = container_of(it, struct served, link);
 
@@ -375,8 +376,7 @@ cluster_far_channel(void *arg, struct channel *channel)
 	list_init(&s->link);
 	list_push(&c->serves, &s->link);
 	c->serves_count++;
-	far_line_channel(s->line, channel);
-	channel_give(channel, &far_line_channel_calls, s->line);
+	far_line_take(s->line, channel);
 }
 /* ---- ends ---- */
 
@@ -388,6 +388,7 @@ cluster_far_part(struct cluster *c, uint32_t node)
 
 	err_set(&err, ERR_UNREACHABLE, "the other node is no member of the cluster any more");
 	cluster_far_asks_part(c, node, &err);
+	cluster_callback_part(c, node);
 	list_each (it, next, &c->serves) {
 		struct served *s = container_of(it, struct served, link);
 
@@ -402,6 +403,7 @@ cluster_far_end(struct cluster *c)
 	struct list *it, *next;
 
 	cluster_far_asks_end(c);
+	cluster_callback_end(c);
 	list_each (it, next, &c->serves) {
 		struct served *s = container_of(it, struct served, link);
 

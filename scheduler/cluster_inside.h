@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "scheduler/backup.h"
 #include "scheduler/cluster.h"
+#include "scheduler/cluster_callback.h"
 #include "scheduler/cluster_keep.h"
 #include "scheduler/cluster_outside.h"
 #include "scheduler/drains.h"
@@ -177,6 +178,7 @@ struct cluster {
 	/* cluster_far.c, cluster_far_serve.c */
 	struct list asks, serves;
 	size_t asks_count, serves_count;
+	struct cluster_callback callback;
 
 	/* cluster_join.c, cluster_leave.c: at most one of a kind */
 	struct cluster_join *join;
@@ -236,6 +238,9 @@ void cluster_link_found(struct cluster *c, uint32_t node, const struct addr *add
 void cluster_link_flush(struct cluster *c);
 /* Others cannot open a connection to it, nor send it what it did not ask for. */
 bool cluster_link_hidden(const struct cluster_node *n);
+/* Who passes on between this node and that one, of which neither can connect to the other; 0:
+ * nobody. */
+uint32_t cluster_link_relay(const struct cluster *c, uint32_t node);
 /* As node.yaml says it; a zero IP: it is where this node's packets come from; port 0: nowhere. */
 void cluster_link_own(const struct cluster *c, struct addr *out);
 /* Where others can reach this node, for those who have not heard of it. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "scheduler/place/rendezvous.h"
 
 enum { TRY_NS = 100000000, SLOW_TRY_NS = 2000000000, FAST_TRIES_S = 10, BACKLOG = 128 };
 
@@ -149,6 +150,7 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		.admission = cluster_admit_channel,
 		.store = cluster_feed_channel,
 		.call = cluster_far_channel,
+		.callback = cluster_callback_channel,
 		.arg = c,
 	};
 
@@ -158,7 +160,7 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		return -1;
 	meet_all(c);
 	cluster_facts_put(c);
-	if (cluster_place_begin(c, err) < 0)
+	if (cluster_place_begin(c, err) < 0 || cluster_callback_begin(c, err) < 0)
 		return -1;
 	const struct shell_core core = {
 		.service = CLUSTER_GOSSIP,
@@ -238,6 +240,34 @@ bool
 cluster_link_hidden(const struct cluster_node *n)
 {
 	return n->has_facts && n->facts.address.port == 0;
+}
+
+/* Both ends find the same one while they see the same nodes; each pair its own. */
+static uint64_t
+relay_rank(uint32_t a, uint32_t b, uint32_t third)
+{
+	return rendezvous_mix(rendezvous_mix(a < b ? a : b, a < b ? b : a), third);
+}
+
+uint32_t
+cluster_link_relay(const struct cluster *c, uint32_t node)
+{
+	struct map_iter it = {0};
+	uint32_t best = 0;
+	uint64_t best_rank = 0;
+
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+		uint64_t rank = relay_rank(c->keep.node, node, n->row.node);
+
+		if (n->row.node == c->keep.node || n->row.node == node || n->row.removed ||
+		    !n->peer || n->state != GOSSIP_ALIVE || !n->has_facts ||
+		    cluster_link_hidden(n) || (best && rank < best_rank))
+			continue;
+		best = n->row.node;
+		best_rank = rank;
+	}
+	return best;
 }
 
 static bool

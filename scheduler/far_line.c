@@ -516,10 +516,10 @@ tick(uv_timer_t *timer)
 	uint64_t now = uv_now(l->loop);
 	bool paused = l->to.length + l->sending.length > FAR_LINE_HIGH / 2;
 
-	if (!l->channel)
-		return;
 	if (!l->heard_first && now - l->begun_ms > l->first_ms) {
-		broken_because(l, ERR_TIMEOUT, "it did not answer in time");
+		broken_because(l, ERR_TIMEOUT,
+			       l->channel ? "it did not answer in time"
+					  : "it was asked to call back, and did not in time");
 		return;
 	}
 	if (!l->heard_first)
@@ -572,6 +572,14 @@ void
 far_line_channel(struct far_line *l, struct channel *c)
 {
 	l->channel = c;
+}
+
+void
+far_line_take(struct far_line *l, struct channel *c)
+{
+	l->channel = c;
+	channel_give(c, &far_line_channel_calls, l);
+	on_up(l, c);
 }
 
 int

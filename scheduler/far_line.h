@@ -45,10 +45,12 @@ struct far_line_calls {
 /* who: the other node, for reasons ("edge-2"). */
 int far_line_new(uv_loop_t *loop, bool serves, const char *who, const struct far_line_calls *calls,
 		 void *arg, struct far_line **out, struct err *err) MUST_CHECK;
-/* Its channel, for channel_connect or channel_give; then far_line_channel says which it is. */
+/* Its channel, for channel_connect; then far_line_channel says which it is. */
 extern const struct channel_calls far_line_channel_calls;
 void far_line_channel(struct far_line *l, struct channel *c);
-/* The first frame is waited for so long. */
+/* Likewise one that is up. */
+void far_line_take(struct far_line *l, struct channel *c);
+/* The first frame is waited for so long, a channel counted. */
 void far_line_patience(struct far_line *l, uint64_t first_ms);
 /* False: the line has ended, and `ended` was called. */
 bool far_line_send(struct far_line *l, const struct buf *frame);

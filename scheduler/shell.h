@@ -70,6 +70,9 @@ struct shell_config {
 	void (*store)(void *arg, struct channel *c);
 	/* Likewise one of a peer that calls (cluster_far_serve.c). */
 	void (*call)(void *arg, struct channel *c);
+	/* Likewise one of a peer that was asked to come, or that is to be passed on
+	 * (cluster_callback.c). */
+	void (*callback)(void *arg, struct channel *c);
 	void *arg;
 };
 

@@ -149,26 +149,38 @@ on_up(void *arg, struct channel *channel)
 {
 	struct stream *t = arg;
 	struct shell *s = t->shell;
+	void (*take)(void *arg, struct channel *c) = NULL;
 
 	if (t->ours) {
 		our_stream_up(t, channel);
 		return;
 	}
 	t->node = channel_peer(channel)->node;
-	if (channel_kind(channel) == CHANNEL_ADMISSION) {
-		stream_free(t);
-		hand_over(s, channel, s->config.admission);
-	} else if (!map_get_u64(&s->peers, t->node)) {
+	if (channel_kind(channel) != CHANNEL_ADMISSION && !map_get_u64(&s->peers, t->node)) {
 		s->counters.strangers++; /* was removed, or is not known here yet */
 		stream_free(t);
 		channel_abort(channel);
-	} else if (channel_kind(channel) == CHANNEL_STORE) {
-		stream_free(t);
-		hand_over(s, channel, s->config.store);
-	} else if (channel_kind(channel) == CHANNEL_CALL) {
-		stream_free(t);
-		hand_over(s, channel, s->config.call);
-	} /* else its first byte says whose it is */
+		return;
+	}
+	switch (channel_kind(channel)) {
+	case CHANNEL_GOSSIP: /* its first byte says whose it is */
+		return;
+	case CHANNEL_ADMISSION:
+		take = s->config.admission;
+		break;
+	case CHANNEL_STORE:
+		take = s->config.store;
+		break;
+	case CHANNEL_CALL:
+		take = s->config.call;
+		break;
+	case CHANNEL_CALLBACK:
+	case CHANNEL_THROUGH:
+		take = s->config.callback;
+		break;
+	}
+	stream_free(t);
+	hand_over(s, channel, take);
 }
 
 /* A peer's first byte. */

@@ -864,6 +864,7 @@ test_answers_that_cannot_be_written(void **state)
 			assert_int_equal(map_put_u64(&c.nodes, 2, &asker), 0);
 			list_init(&c.asks);
 			list_init(&c.serves);
+			cluster_callback_init(&c);
 			c.m = &m;
 			begin_with(&s, &c);
 			c.st = &s.st;
