@@ -83,6 +83,14 @@ void shell_carry_out(struct shell_core_state *c, const struct step_action *a, co
 /* The last use of the shell's memory by libuv may be over. */
 void shell_let_go(struct shell *s);
 
+/* ---- shell_datagram.c ---- */
+
+/* Leaves with the batch. */
+void shell_datagram_send(struct shell_core_state *c, uint32_t node, const void *data, size_t bytes);
+void shell_datagram_flush(struct shell *s);
+/* What waits in the socket. An error there (a port that is closed) is taken off by reading. */
+void shell_datagram_drain(struct shell *s);
+
 /* ---- shell_stream.c ---- */
 
 void shell_stream_open(struct shell_core_state *c, const struct step_action *a);
