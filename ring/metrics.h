@@ -136,6 +136,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Age of what another node said of itself when it came here.")                           \
 	X(163, GOSSIP_SUSPICIONS, "zlayer_gossip_suspicions_total", COUNTER, ONE, NO_BOUNDS,      \
 	  "Suspicions that a node is dead, by outcome.")                                          \
+	X(170, GOSSIP_PASSED, "zlayer_gossip_passed_total", COUNTER, ONE, NO_BOUNDS,              \
+	  "Datagrams between two nodes that only dial out, passed on or refused, by outcome.")    \
 	X(164, STORE_WRITABLE, "zlayer_store_writable", GAUGE, ONE, NO_BOUNDS,                    \
 	  "Whether changes of what is wanted are taken now, by the node's store.")                \
 	X(165, ETCD_HAS_LEADER, "zlayer_etcd_has_leader", GAUGE, ONE, NO_BOUNDS,                  \

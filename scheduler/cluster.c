@@ -76,6 +76,8 @@ cluster_address(struct cluster *c, uint32_t node, struct addr *out)
 {
 	const struct cluster_node *n = cluster_roster_find(c, node);
 
+	if (n && c->config->node.advertise_none && cluster_link_hidden(n))
+		return false; /* what the shell has is of who passes on */
 	if (c->shell && shell_peer_address(c->shell, node, out) && out->port)
 		return true;
 	return n && addr_parse(n->row.address, out);
@@ -358,6 +360,7 @@ tick(uv_timer_t *timer)
 	cluster_outside_tick(c, now);
 	if (c->member) {
 		cluster_link_try(c, now);
+		cluster_link_tick(c);
 		cluster_admit_tick(c, now);
 		cluster_renew_tick(c, now);
 		cluster_recover_tick(c, now);

@@ -210,6 +210,7 @@ struct cluster {
 	bool stale; /* the store is another one than the model knows */
 	bool freed;
 	struct gossip_counters counted; /* as they were when metrics were written */
+	struct shell_counters carried;  /* likewise */
 };
 
 /* ---- cluster.c ---- */
@@ -232,6 +233,7 @@ void cluster_link_end(struct cluster *c);
 /* Makes a node of the roster a peer, or gives its newer address; and the other way. */
 void cluster_link_meet(struct cluster *c, struct cluster_node *n);
 void cluster_link_part(struct cluster *c, struct cluster_node *n);
+void cluster_link_tick(struct cluster *c);
 /* It was reached at that address; until it says otherwise that is where it is. */
 void cluster_link_found(struct cluster *c, uint32_t node, const struct addr *address);
 /* Lets out what was put. Not from within a tell. */

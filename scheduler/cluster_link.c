@@ -273,8 +273,13 @@ cluster_link_relay(const struct cluster *c, uint32_t node)
 static bool
 address_of(const struct cluster *c, const struct cluster_node *n, struct addr *out)
 {
-	if (cluster_link_hidden(n))
-		return false; /* it will call */
+	if (cluster_link_hidden(n)) {
+		/* It will call; or somebody passes on to it. */
+		uint32_t third =
+			c->config->node.advertise_none ? cluster_link_relay(c, n->row.node) : 0;
+
+		return third && shell_peer_address(c->shell, third, out) && out->port;
+	}
 	if (n->has_facts && !addr_is_zero(&n->facts.address)) {
 		*out = n->facts.address;
 		return true;
@@ -295,7 +300,9 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 
 	if (!c->shell || !c->gossip || n->row.node == c->keep.node || n->row.removed)
 		return;
-	(void)address_of(c, n, &address);
+	if (!address_of(c, n, &address))
+		address = (struct addr){0};
+	shell_peer_dials(c->shell, n->row.node, cluster_link_hidden(n));
 	if (n->peer && (addr_equal(&address, &n->given) || address.port == 0))
 		return;
 	if (shell_peer(c->shell, n->row.node, n->row.gossip_public, &address, &err) < 0) {
@@ -309,7 +316,24 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 		return;
 	}
 	n->peer = true;
+	shell_peer_dials(c->shell, n->row.node, cluster_link_hidden(n));
 	c->put = true;
+}
+
+/* Who passes on may be another one now. */
+void
+cluster_link_tick(struct cluster *c)
+{
+	struct map_iter it = {0};
+
+	if (!c->shell || !c->config->node.advertise_none)
+		return;
+	while (map_next(&c->nodes, &it)) {
+		struct cluster_node *n = it.value;
+
+		if (n->peer && cluster_link_hidden(n))
+			cluster_link_meet(c, n);
+	}
 }
 
 void

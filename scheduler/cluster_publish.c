@@ -360,6 +360,14 @@ count_messages(struct cluster *c, const struct gossip_counters *now)
 	      now->suspicions_confirmed - was->suspicions_confirmed);
 }
 
+static void
+count_passed(struct cluster *c, const struct shell_counters *now)
+{
+	count(c, METRICS_GOSSIP_PASSED, NULL, NULL, "passed", now->passed - c->carried.passed);
+	count(c, METRICS_GOSSIP_PASSED, NULL, NULL, "refused", now->unpassed - c->carried.unpassed);
+	c->carried = *now;
+}
+
 /* The core's own classes of ages, each put where the family's bounds say. */
 static void
 count_ages(struct cluster *c, const struct gossip_counters *now)
@@ -420,5 +428,7 @@ cluster_publish_metrics(struct cluster *c)
 	const struct gossip_counters *now = gossip_counters(c->gossip);
 	count_messages(c, now);
 	count_ages(c, now);
+	if (c->shell)
+		count_passed(c, shell_counters(c->shell));
 	c->counted = *now;
 }

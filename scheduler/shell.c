@@ -259,6 +259,15 @@ shell_peer_remove(struct shell *s, uint32_t node)
 	shell_stream_abort_node(s, node);
 }
 
+void
+shell_peer_dials(struct shell *s, uint32_t node, bool dials)
+{
+	struct shell_peer_state *p = map_get_u64(&s->peers, node);
+
+	if (p)
+		p->dials = dials;
+}
+
 bool
 shell_peer_address(const struct shell *s, uint32_t node, struct addr *out)
 {

@@ -17,6 +17,10 @@
  * Addresses: a peer is sent to where it was last set or, newer than that, to where an authenticated
  * datagram of it came from; so nodes may move. Streams go to the same address and port, by TCP.
  *
+ * Two nodes that only dial out (shell_peer_dials) have the address of a third one for each other:
+ * it knows both and passes their datagrams on as they are (shell_datagram.c). No stream is opened
+ * to such a node.
+ *
  * Time-outs, batching: datagrams that wait in the socket are always given before a timer's input,
  * so that a process that stood still hears what it missed before it judges anybody.
  *
@@ -40,6 +44,7 @@ enum {
 	SHELL_CHANNELS_MAX = 64,     /* that others opened; more are refused */
 	SHELL_ACCEPT_PAUSE_MS = 100, /* when there are no descriptors for a connection */
 	SHELL_EARLY_MAX = 1 << 20,   /* written to a stream before it was up */
+	SHELL_PASS_PER_S = 1000,     /* datagrams of one node that are passed on to others */
 };
 
 struct shell;
@@ -92,6 +97,8 @@ int shell_peer(struct shell *s, uint32_t node, const uint8_t public_key[ENVELOPE
 	       const struct addr *address, struct err *err) MUST_CHECK;
 /* Its streams end; members of the cluster that are no peers can open none. */
 void shell_peer_remove(struct shell *s, uint32_t node);
+/* Nobody can connect to it; of a peer. */
+void shell_peer_dials(struct shell *s, uint32_t node, bool dials);
 /* Where it is now; false: not a peer. */
 bool shell_peer_address(const struct shell *s, uint32_t node, struct addr *out);
 /* After a renewal; existing channels go on with theirs. */
@@ -104,6 +111,8 @@ struct shell_counters {
 	uint64_t strangers; /* from an id that is no peer */
 	uint64_t forged;
 	uint64_t replayed;
+	uint64_t passed;   /* on, between two others */
+	uint64_t unpassed; /* those from elsewhere, too many, or the other one is not known */
 	uint64_t channels_refused;
 	uint64_t accepts_failed; /* no descriptors, no memory: a pause each */
 };

@@ -3,16 +3,23 @@
  * Datagrams of the shell: read and written in batches (recvmmsg, sendmmsg), so that a step that
  * speaks to many peers costs one system call. What the socket cannot take is lost, as datagrams may
  * be; cores count on that.
+ *
+ * Between two nodes of which neither can be sent to first a third one passes on (docs/decisions/018
+ * says it of the sealed traffic): it is where each of them sends what is for the other, and the
+ * envelope says whose it is. It can drop, but not read or change. What it takes on is no more than
+ * members may send, and it sends to nobody who has not proven to be there.
  */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/world.h"
 #include "scheduler/shell_inside.h"
 
 enum {
 	RECEIVE_BYTES = 2048, /* longer ones are cut, and then not ours */
 	ROUNDS_MAX = 16,      /* batches read in one turn of the loop */
+	SECOND_NS = 1000000000,
 };
 
 /* ---- out ---- */
@@ -53,32 +60,41 @@ to_sockaddr(const struct shell *s, const struct addr *a, struct sockaddr_storage
 	return sizeof(*six);
 }
 
+/* What stands in the next place of the batch. */
+static void
+push(struct shell *s, const struct addr *to, size_t bytes)
+{
+	struct shell_batch *b = &s->batch;
+	size_t i = b->count;
+
+	b->data[i] = (struct iovec){b->bytes[i], bytes};
+	memset(&b->messages[i], 0, sizeof(b->messages[i]));
+	b->messages[i].msg_hdr.msg_name = &b->to[i];
+	b->messages[i].msg_hdr.msg_namelen = to_sockaddr(s, to, &b->to[i]);
+	b->messages[i].msg_hdr.msg_iov = &b->data[i];
+	b->messages[i].msg_hdr.msg_iovlen = 1;
+	if (++b->count == SHELL_BATCH)
+		shell_datagram_flush(s);
+}
+
 void
 shell_datagram_send(struct shell_core_state *c, uint32_t node, const void *data, size_t bytes)
 {
 	struct shell *s = c->shell;
-	struct shell_batch *b = &s->batch;
 	struct shell_peer_state *p = map_get_u64(&s->peers, node);
 	uint8_t plain[1 + STEP_DATAGRAM_MAX];
 	struct err err = {0};
-	size_t i = b->count;
 
 	assert(bytes <= STEP_DATAGRAM_MAX);
 	plain[0] = c->calls.service;
 	memcpy(plain + 1, data, bytes);
 	if (!p || p->address.port == 0 ||
-	    envelope_seal(s->config.self, &p->envelope, plain, bytes + 1, b->bytes[i], &err) < 0) {
+	    envelope_seal(s->config.self, &p->envelope, plain, bytes + 1,
+			  s->batch.bytes[s->batch.count], &err) < 0) {
 		s->counters.unsent++;
 		return;
 	}
-	b->data[i] = (struct iovec){b->bytes[i], bytes + 1 + ENVELOPE_OVERHEAD};
-	memset(&b->messages[i], 0, sizeof(b->messages[i]));
-	b->messages[i].msg_hdr.msg_name = &b->to[i];
-	b->messages[i].msg_hdr.msg_namelen = to_sockaddr(s, &p->address, &b->to[i]);
-	b->messages[i].msg_hdr.msg_iov = &b->data[i];
-	b->messages[i].msg_hdr.msg_iovlen = 1;
-	if (++b->count == SHELL_BATCH)
-		shell_datagram_flush(s);
+	push(s, &p->address, bytes + 1 + ENVELOPE_OVERHEAD);
 }
 
 /* ---- in ---- */
@@ -98,16 +114,62 @@ take_plain(struct shell *s, uint32_t node, const uint8_t *plain, size_t bytes)
 					   .bytes = bytes - 1});
 }
 
+static bool
+may_pass(struct shell_peer_state *p)
+{
+	uint64_t now = world_mono_ns();
+
+	if (now >= p->pass_until_ns) {
+		p->may_pass = SHELL_PASS_PER_S;
+		p->pass_until_ns = now + SECOND_NS;
+	}
+	if (p->may_pass == 0)
+		return false;
+	p->may_pass--;
+	return true;
+}
+
+/* Of one node that only dials out to another one, unopened: only from where the first one has
+ * proven to be, and to where the other one has. */
+static void
+pass_on(struct shell *s, uint32_t node, uint32_t to, const uint8_t *packet, size_t bytes,
+	const struct addr *from)
+{
+	struct shell_peer_state *p = map_get_u64(&s->peers, node);
+	const struct shell_peer_state *other = map_get_u64(&s->peers, to);
+
+	if (!p || !other || p == other || !p->dials || !other->dials) {
+		s->counters.malformed++; /* not for us */
+		return;
+	}
+	if (!addr_equal(&p->address, from) || other->address.port == 0 || bytes > SHELL_DATAGRAM ||
+	    !may_pass(p)) {
+		s->counters.unpassed++;
+		return;
+	}
+	memcpy(s->batch.bytes[s->batch.count], packet, bytes);
+	push(s, &other->address, bytes);
+	s->counters.passed++;
+}
+
 static void
 take_datagram(struct shell *s, const uint8_t *packet, size_t bytes, const struct addr *from)
 {
 	uint8_t plain[RECEIVE_BYTES];
 	size_t plain_bytes = 0;
-	uint32_t node = envelope_from(s->config.self, packet, bytes);
-	struct shell_peer_state *p = node ? map_get_u64(&s->peers, node) : NULL;
+	uint32_t node, to;
 
+	if (!envelope_ends(packet, bytes, &node, &to)) {
+		s->counters.malformed++;
+		return;
+	}
+	if (to != s->config.self->node) {
+		pass_on(s, node, to, packet, bytes, from);
+		return;
+	}
+	struct shell_peer_state *p = map_get_u64(&s->peers, node);
 	if (!p) {
-		*(node ? &s->counters.strangers : &s->counters.malformed) += 1;
+		s->counters.strangers++;
 		return;
 	}
 	switch (envelope_open(s->config.self, &p->envelope, packet, bytes, plain, &plain_bytes)) {
@@ -156,6 +218,7 @@ receive(struct shell *s)
 		else
 			take_datagram(s, bytes[i], messages[i].msg_len, &source);
 	}
+	shell_datagram_flush(s); /* what is passed on */
 	return n == SHELL_BATCH;
 }
 

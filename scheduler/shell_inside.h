@@ -21,6 +21,9 @@ enum {
 struct shell_peer_state {
 	struct envelope_peer envelope;
 	struct addr address; /* port 0: not known */
+	bool dials;          /* nobody can connect to it */
+	uint32_t may_pass;   /* so many of its datagrams are passed on until */
+	uint64_t pass_until_ns;
 };
 
 /* Datagrams that leave together. */

@@ -277,7 +277,7 @@ shell_stream_open(struct shell_core_state *c, const struct step_action *a)
 	t->core = c;
 	t->name = a->stream;
 	t->node = a->node;
-	if (!p || p->address.port == 0)
+	if (!p || p->address.port == 0 || p->dials)
 		fail_soon(t, ERR_UNREACHABLE);
 	else if (channel_connect(s->config.loop, s->config.rules, &p->address, a->node,
 				 CHANNEL_GOSSIP, &calls, t, &t->channel, &err) < 0)

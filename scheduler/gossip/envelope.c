@@ -233,15 +233,25 @@ mark(struct envelope_peer *peer, uint64_t counter)
 
 /* ---- datagrams ---- */
 
-uint32_t
-envelope_from(const struct envelope_self *self, const void *packet, size_t bytes)
+bool
+envelope_ends(const void *packet, size_t bytes, uint32_t *from_out, uint32_t *to_out)
 {
 	const uint8_t *p = packet;
 
 	if (bytes < ENVELOPE_OVERHEAD || p[0] != VERSION || p[1] || p[2] || p[3] ||
-	    get_u32(p + 4) != self->node || get_u64(p + 12) == 0)
-		return 0;
-	return get_u32(p + 8);
+	    get_u64(p + 12) == 0)
+		return false;
+	*to_out = get_u32(p + 4);
+	*from_out = get_u32(p + 8);
+	return *to_out != 0 && *from_out != 0;
+}
+
+uint32_t
+envelope_from(const struct envelope_self *self, const void *packet, size_t bytes)
+{
+	uint32_t from, to;
+
+	return envelope_ends(packet, bytes, &from, &to) && to == self->node ? from : 0;
 }
 
 int

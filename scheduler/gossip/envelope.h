@@ -93,6 +93,8 @@ int envelope_pair_key(const struct envelope_self *self, uint32_t node,
 		      const uint8_t public_key[ENVELOPE_KEY], const char *purpose,
 		      uint8_t out[ENVELOPE_KEY], struct err *err) MUST_CHECK;
 
+/* From whom and to whom it says it is; nothing of that is proven. False: malformed. */
+bool envelope_ends(const void *packet, size_t bytes, uint32_t *from_out, uint32_t *to_out);
 /* Who says it is from; 0 when it is malformed or not for self. */
 uint32_t envelope_from(const struct envelope_self *self, const void *packet, size_t bytes);
 /* out has room for bytes + ENVELOPE_OVERHEAD. -1 only when the crypto library fails. */

@@ -344,10 +344,10 @@ def test_refusals():
         check(r.returncode != 0 and ("edge-2" in r.stderr or "no replica" in r.stderr), r.stderr)
 
 
-def why(node):
+def why(node, deployment="shop"):
     """What it says of each node: name -> why not."""
     try:
-        answer = node.get("/v1/services/shop/web/nodes")
+        answer = node.get(f"/v1/services/{deployment}/web/nodes")
     except zl.Failure:
         return None
     return {i["node"]: i["why"] for i in answer["items"]} if not answer["doubt"] else None

@@ -374,6 +374,83 @@ test_removed_peers(void **state)
 	assert_int_equal(nodes[0].datagrams, 0);
 }
 
+/* 1 and 2 only dial out: 3, which both have spoken with, passes on between them. */
+static void
+only_dial_out(void)
+{
+	struct err err = {0};
+
+	introduce(&nodes[2], &nodes[0]);
+	introduce(&nodes[2], &nodes[1]);
+	for (size_t i = 0; i < 2; i++) {
+		const struct node *other = &nodes[1 - i];
+
+		shell_peer_dials(nodes[2].shell, (uint32_t)i + 1, true);
+		assert_int_equal(shell_peer(nodes[i].shell, other->self.node,
+					    other->keys.gossip_public, &nodes[2].address, &err),
+				 0);
+	}
+}
+
+static void
+test_passed_on(void **state)
+{
+	const struct shell_counters *third = shell_counters(nodes[2].shell);
+	struct addr elsewhere;
+	struct err err = {0};
+
+	(void)state;
+	only_dial_out();
+	run(&nodes[0], send_hello);
+	WAIT(nodes[1].datagrams == 1);
+	assert_int_equal(nodes[1].last_from, 1);
+	assert_string_equal(nodes[1].last, "hello");
+	run(&nodes[1], send_hello);
+	WAIT(nodes[0].datagrams == 1);
+	assert_int_equal(nodes[0].last_from, 2);
+	assert_int_equal(third->passed, 2);
+	assert_int_equal(nodes[2].datagrams, 0);
+	/* More than a batch. */
+	run(&nodes[0], send_many);
+	WAIT(nodes[1].datagrams == 101);
+	/* So many, and no more. */
+	while (third->unpassed == 0 && !late) {
+		run(&nodes[0], send_many);
+		uv_run(&loop, UV_RUN_NOWAIT);
+	}
+	assert_true(third->passed >= SHELL_PASS_PER_S);
+	/* Not from where that node has not proven to be. */
+	assert_true(addr_parse("127.0.0.1:1", &elsewhere));
+	assert_int_equal(
+		shell_peer(nodes[2].shell, 2, nodes[1].keys.gossip_public, &elsewhere, &err), 0);
+	uint64_t before = third->passed, refused = third->unpassed;
+	run(&nodes[1], send_hello);
+	WAIT(third->unpassed > refused);
+	assert_true(third->passed >= before);
+	assert_int_equal(nodes[0].datagrams, 1);
+}
+
+/* Only between two such: all others have a way of their own. */
+static void
+test_not_passed_on(void **state)
+{
+	const struct shell_counters *third = shell_counters(nodes[2].shell);
+
+	(void)state;
+	only_dial_out();
+	shell_peer_dials(nodes[2].shell, 2, false);
+	run(&nodes[0], send_hello);
+	WAIT(third->malformed == 1);
+	run(&nodes[1], send_hello);
+	WAIT(third->malformed == 2);
+	shell_peer_dials(nodes[2].shell, 2, true);
+	shell_peer_remove(nodes[2].shell, 1);
+	run(&nodes[1], send_hello);
+	WAIT(third->malformed == 3);
+	assert_int_equal(third->passed, 0);
+	assert_int_equal(nodes[0].datagrams + nodes[1].datagrams, 0);
+}
+
 /* ---- timers, tells ---- */
 
 static void
@@ -588,6 +665,21 @@ test_a_disk_that_refuses(void **state)
 	assert_int_equal(rmdir(path), 0);
 }
 
+static void
+test_no_stream_to_who_dials_out(void **state)
+{
+	(void)state;
+	shell_peer_dials(nodes[0].shell, 2, true);
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[0].downs == 1);
+	assert_int_equal(nodes[0].down_status, ERR_UNREACHABLE);
+	assert_int_equal(nodes[1].ups, 0);
+	/* That one itself may. */
+	shell_peer_dials(nodes[0].shell, 2, false);
+	run(&nodes[0], open_and_write);
+	WAIT(nodes[1].ups == 1);
+}
+
 static int
 group_setup(void **state)
 {
@@ -615,8 +707,11 @@ main(void)
 		TEST(test_strangers_are_not_heard),
 		TEST(test_a_node_that_moved_is_followed),
 		TEST(test_removed_peers),
+		TEST(test_passed_on),
+		TEST(test_not_passed_on),
 		TEST(test_timer_and_tell),
 		TEST(test_stream),
+		TEST(test_no_stream_to_who_dials_out),
 		TEST(test_what_was_written_before_it_was_up_arrives),
 		TEST(test_stream_to_nobody),
 		TEST(test_peer_dies),
