@@ -103,6 +103,8 @@ placing_new(struct model *m, uint32_t self, uint64_t seed, const struct placing_
 	map_init(&p->conducted, MEM_SCHEDULER);
 	map_init(&p->heard, MEM_SCHEDULER);
 	map_init(&p->told_figures, MEM_SCHEDULER);
+	map_init(&p->heard_waits, MEM_SCHEDULER);
+	map_init(&p->told_waits, MEM_SCHEDULER);
 	number_own(p);
 	m->placing = p;
 	return 0;
@@ -125,6 +127,7 @@ placing_free(struct placing *p)
 	map_fini(&p->told);
 	map_fini(&p->conducted);
 	placing_figures_fini(p);
+	placing_waits_fini(p);
 	if (p->m->placing == p)
 		p->m->placing = NULL;
 	mem_free(p);
@@ -245,6 +248,7 @@ placing_after(struct placing *p)
 	placing_runs_after(p);
 	placing_ask_after(p);
 	placing_figures_after(p);
+	placing_waits_after(p);
 	if (p->stirred) {
 		p->stirred = false;
 		p->link.local(p->link.arg, PLACEMENT_FLEET, 0, NULL, 0);

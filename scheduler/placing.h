@@ -88,7 +88,7 @@ void placing_node_state(struct placing *p, uint32_t node, enum placing_state sta
 void placing_node_remove(struct placing *p, uint32_t node);
 void placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli,
 		       uint64_t memory_free_bytes);
-/* CLAIM, REPLICA, THING; others are passed over. value NULL: dropped. */
+/* CLAIM, REPLICA, THING, FIGURES, SCALE, WAITS; others are passed over. value NULL: dropped. */
 void placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
 		   size_t bytes);
 /* Entries may have been missed: all of them are read again, with the next pass. */

@@ -236,6 +236,7 @@ placing_node_remove(struct placing *p, uint32_t node)
 	p->changed_ns = p->m->now_ns;
 	remote_drop_node(p->m, node);
 	placing_figures_reap(p, peer, true);
+	placing_waits_reap(p, peer, true);
 	fleet_node_remove(&p->fleet, node);
 	map_remove_u64(&p->peers, node);
 	mem_free(peer);
@@ -353,6 +354,13 @@ take_figures(struct placing *p, struct placing_peer *n, uint16_t type, uint64_t 
 		later(p);
 }
 
+static void
+take_waits(struct placing *p, struct placing_peer *n, uint64_t id, const void *value, size_t bytes)
+{
+	if (!placing_waits_entry(p, n, id, value, bytes))
+		later(p);
+}
+
 void
 placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
 	      size_t bytes)
@@ -374,6 +382,8 @@ placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, cons
 		take_thing(p, n, id, value, bytes);
 	else if (type == TIDINGS_FIGURES || type == TIDINGS_SCALE)
 		take_figures(p, n, type, id, value, bytes);
+	else if (type == TIDINGS_WAITS)
+		take_waits(p, n, id, value, bytes);
 	else if (type != TIDINGS_GUEST) /* of those the gossip itself is asked */
 		return;
 	p->link.stir(p->link.arg);
@@ -467,6 +477,7 @@ placing_fleet_reap(struct placing *p)
 		reap_replicas(p, n);
 		reap_things(p, n);
 		placing_figures_reap(p, n, false);
+		placing_waits_reap(p, n, false);
 	}
 }
 

@@ -53,6 +53,8 @@ struct placing {
 	struct map conducted; /* ids of deployments */
 	struct map heard;     /* placing_figures.c: by service and node */
 	struct map told_figures;
+	struct map heard_waits; /* placing_waits.c: by service and node */
+	struct map told_waits;  /* by service */
 	bool figures_begun;
 	bool stirred;       /* the core has something to look at */
 	bool unread;        /* entries could not be taken in yet */
@@ -105,6 +107,21 @@ void placing_figures_reap(struct placing *p, const struct placing_peer *n, bool 
 void placing_figures_after(struct placing *p);
 void placing_figures_fini(struct placing *p);
 
+/* ---- placing_waits.c ---- */
+
+/* value NULL: dropped. False: no memory. */
+bool placing_waits_entry(struct placing *p, const struct placing_peer *n, uint64_t id,
+			 const void *value, size_t bytes);
+/* What a node said in a life of its that is over; all: one that was sent away. */
+void placing_waits_reap(struct placing *p, const struct placing_peer *n, bool all);
+/* What its conductor says, when that is another one; borrowed; NULL: nothing. */
+const struct tidings_waits *placing_waits_heard(struct placing *p, const struct service *s);
+/* As its conductor; NULL: none waits, or another one conducts. */
+void placing_waits_tell(struct placing *p, const struct service *s,
+			const struct tidings_waits *waits);
+void placing_waits_after(struct placing *p);
+void placing_waits_fini(struct placing *p);
+
 /* ---- placing_runs.c ---- */
 
 void placing_runs_after(struct placing *p);
@@ -120,7 +137,8 @@ void placing_lost(struct placing *p, uint32_t node);
 
 /* Why each node does not take it, and what would help. */
 void placing_why_say_nodes(const struct placing *p, const struct fleet_service *f, struct err *err);
-/* So many of its replicas have no node; 0: it wants none. Tells it when it begins. */
+/* So many of its replicas have no node, as this node sees it; 0: all have one. Keeps why, or what
+ * the conductor says instead. Tells it when it begins. */
 void placing_explain(struct placing *p, struct service *s, uint32_t missing);
 
 #endif

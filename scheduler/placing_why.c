@@ -205,27 +205,47 @@ count_unplaced(struct model *m, const struct service *s, const char *reason, uin
 	metric_set(metrics_get(m->metrics, METRICS_SCHEDULER_UNPLACEABLE, &labels), count);
 }
 
-void
-placing_explain(struct placing *p, struct service *s, uint32_t missing)
+/* As its conductor says it; false: nothing waits. */
+static bool
+waits_of(struct placing *p, const struct service *s, uint32_t missing, struct tidings_waits *out)
 {
-	const struct fleet_service *f = fleet_service(&p->fleet, s->row.id);
-	const char *was = s->unplaced_name;
-	bool waited = s->unplaced.kind != 0;
+	const struct tidings_waits *heard = placing_waits_heard(p, s);
 	static struct why why;
 	struct err err = {0};
 
+	if (heard) {
+		*out = *heard;
+		return true;
+	}
+	if (!missing)
+		return false;
+	look_why(p, fleet_service(&p->fleet, s->row.id), &why);
+	say(p, s, missing, &why, &err);
+	*out = (struct tidings_waits){.missing = missing, .reasons = why.reasons};
+	msg_reason_from(&err, &out->reason);
+	return true;
+}
+
+void
+placing_explain(struct placing *p, struct service *s, uint32_t missing)
+{
+	const char *was = s->unplaced_name;
+	bool waited = s->unplaced.kind != 0, conducts = placing_conducts(p, s->deployment);
+	static struct tidings_waits now;
+	bool waits = waits_of(p, s, missing, &now);
+
 	memset(&s->unplaced, 0, sizeof(s->unplaced));
 	s->unplaced_name = NULL;
-	if (missing) {
-		look_why(p, f, &why);
-		say(p, s, missing, &why, &err);
-		msg_reason_from(&err, &s->unplaced);
-		s->unplaced_name = reason_name(why.reasons);
+	if (waits) {
+		s->unplaced = now.reason;
+		s->unplaced_name = reason_name(now.reasons);
 	}
 	if (was && was != s->unplaced_name)
 		count_unplaced(p->m, s, was, 0);
-	count_unplaced(p->m, s, s->unplaced_name, missing);
-	if (missing && !waited && placing_conducts(p, s->deployment))
+	if (waits)
+		count_unplaced(p->m, s, s->unplaced_name, now.missing);
+	placing_waits_tell(p, s, waits && conducts ? &now : NULL);
+	if (waits && !waited && conducts)
 		event_deployment(p->m, s->deployment, s, "placement.waiting", LOG_WARN,
 				 &s->unplaced, "%s", s->unplaced.what);
 }

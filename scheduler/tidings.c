@@ -509,6 +509,30 @@ tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out)
 	       out->decision <= MSG_SCALE_HELD;
 }
 
+void
+tidings_put_waits(const struct tidings_waits *w, struct tidings_value *out)
+{
+	begin(out);
+	put(out, w->missing, 4);
+	put(out, w->reasons, 4);
+	put_reason(out, &w->reason);
+}
+
+bool
+tidings_take_waits(const void *value, size_t bytes, struct tidings_waits *out)
+{
+	struct cursor c;
+	uint8_t version;
+
+	memset(out, 0, sizeof(*out));
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	out->missing = cursor_u32(&c);
+	out->reasons = cursor_u32(&c);
+	return take_reason(&c, &out->reason) && close_value(&c, version) && out->missing &&
+	       out->missing <= FLEET_REPLICAS_MAX && out->reason.kind;
+}
+
 /* ---- voters ---- */
 
 void

@@ -36,6 +36,8 @@
  *   GUEST     id: of a container of others (ring/msg_attachment.h). 0 version u8  1 addr4 (16)
  *             17 addr6 (16)  33 its network (a text)
  *   WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
+ *   WAITS     id: a service's, by its conductor. 0 version u8  1 missing u32  5 reasons u32 (bits
+ * of place/fit.h, of all nodes together), reason as of REPLICA; only while some wait
  *
  * Everything is bounded, texts are UTF-8 without control characters; what is not so is refused as a
  * whole. No I/O, no clock, no allocation.
@@ -64,6 +66,7 @@ enum tidings_type {
 	TIDINGS_WRITER,
 	TIDINGS_VOTER,
 	TIDINGS_GUEST,
+	TIDINGS_WAITS,
 };
 
 enum {
@@ -167,6 +170,13 @@ struct tidings_scale {
 	struct msg_reason held; /* why it cannot grow; kind 0: nothing holds it */
 };
 
+/* Replicas of a service that have no node, as its conductor has it. */
+struct tidings_waits {
+	uint32_t missing; /* not 0 */
+	uint32_t reasons; /* enum fit_reason, of all nodes */
+	struct msg_reason reason;
+};
+
 enum tidings_voter_flag {
 	TIDINGS_VOTER_ABLE = 1 << 0,    /* could run a member of the store's etcd, and would */
 	TIDINGS_VOTER_CAN = 1 << 1,     /* is able to speak to one */
@@ -213,6 +223,7 @@ void tidings_put_writer(uint32_t term, struct tidings_value *out); /* not 0 */
 void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
 /* Texts are cut as those of a replica. */
 void tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out);
+void tidings_put_waits(const struct tidings_waits *w, struct tidings_value *out);
 /* Its reason is cut to what can be printed. */
 void tidings_put_voter(const struct tidings_voter *v, struct tidings_value *out);
 
@@ -231,5 +242,6 @@ bool tidings_take_guest(const void *value, size_t bytes, struct tidings_guest *o
 bool tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out);
 bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);
 bool tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out);
+bool tidings_take_waits(const void *value, size_t bytes, struct tidings_waits *out);
 
 #endif

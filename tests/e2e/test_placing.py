@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where replicas are in a cluster: over the nodes, away from dead and drained ones, where labels say."""
 
+import json
 import subprocess
 
 import wreck
@@ -90,6 +91,52 @@ def test_labels_and_reasons():
         c[1].cli("rm", "shop", "--yes")
         for node in c.nodes:
             wait_for(lambda node=node: not node.replicas(), "all of it is gone")
+
+
+SAYS = {"edge-1": "label disk=ram is asked, this node has disk=ssd", "edge-2": "label disk=ram is asked, this node has no disk",
+        "edge-3": "label disk=ram is asked, this node has disk=hdd"}
+
+
+def told_of(node):
+    """What explain says at this node: of the service, and node -> why not; each as text and for machines."""
+    text = node.cli("explain", "shop/web", status=None).stdout
+    rows = json.loads(node.cli("-o", "json", "explain", "shop/web", status=None).stdout)["items"]
+    return {"what": [r["text"] for r in rows if r["name"] == "place"],
+            "why": {r["node"]: r.get("why", "") for r in rows if r["name"] == "node"},
+            "table": {words[0]: line.strip() for line in text.splitlines() for words in [line.split()] if words and words[0] in SAYS}}
+
+
+def test_every_node_says_why():
+    """An update has no place. As many replicas as are wanted run, so only who conducts it can know; all the others say the same."""
+    with Cluster(3) as c:
+        images(c)
+        c[0].cli("node", "label", "edge-1", "disk=ssd")
+        disk = "    node: { selector: { labels: { disk: %s } } }\n"
+        c[0].deploy(service(replicas=2, extra=disk % "ssd"))
+        for node in c.nodes:
+            ready(node, 2, {"edge-1"})
+        c[0].cli("node", "label", "edge-3", "disk=hdd")
+        c[1].cli("deploy", "--detach", "-", input=service(replicas=2, extra=disk % "ram"))
+        for node in c.nodes:
+            wait_for(lambda node=node: told_of(node)["why"] == SAYS, lambda node=node: f"{node.label}: {told_of(node)}")
+            told = told_of(node)
+            check(len(told["what"]) == 1 and "cannot place web: " in told["what"][0], told)
+            for name, why in SAYS.items():
+                check(why in told["table"][name], told)
+            row, = (s for s in node.get("/v1/services")["items"] if s["name"] == "web")
+            check(row["unplaced"] and row["reason"]["what"] in told["what"][0], row, told)
+            check(row["reason"]["what"] in node.cli("status", "shop").stdout, "status says it")
+            check(any(e["type"] == "placement.waiting" for e in node.get("/v1/events?limit=1000")["items"]), "it is an event")
+        equal(len({json.dumps(told_of(node), sort_keys=True) for node in c.nodes}), 1)
+        # Another one conducts: those that are left go on saying it.
+        by = c[0].get("/v1/services/shop/web/nodes")["by"]
+        gone = next(n for n in c.nodes if n.label == by)
+        c.kill(gone)
+        left = [n for n in c.nodes if n is not gone]
+        for node in left:
+            wait_for(lambda node=node: "not reachable since" in told_of(node)["why"].get(by, ""),
+                     lambda node=node: f"{node.label}: {told_of(node)}")
+            check("cannot place web" in told_of(node)["what"][0], told_of(node))
 
 
 def test_a_founder_keeps_what_it_has():

@@ -137,6 +137,22 @@ scale(const uint8_t *data, size_t bytes)
 }
 
 static void
+waits(const uint8_t *data, size_t bytes)
+{
+	struct tidings_waits w, again, third;
+	struct tidings_value v;
+
+	if (!tidings_take_waits(data, bytes, &w))
+		return;
+	tidings_put_waits(&w, &v);
+	assert(tidings_take_waits(v.data, v.bytes, &again));
+	tidings_put_waits(&again, &v);
+	assert(tidings_take_waits(v.data, v.bytes, &third));
+	assert(memcmp(&again, &third, sizeof(again)) == 0);
+	assert(again.missing == w.missing && again.reasons == w.reasons && again.reason.kind);
+}
+
+static void
 writer(const uint8_t *data, size_t bytes)
 {
 	uint32_t term, again;
@@ -186,9 +202,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		[TIDINGS_ADDRESSES] = addresses, [TIDINGS_FIGURES] = figures,
 		[TIDINGS_SCALE] = scale,         [TIDINGS_WRITER] = writer,
 		[TIDINGS_VOTER] = voter,         [TIDINGS_GUEST] = guest,
+		[TIDINGS_WAITS] = waits,
 	};
 
-	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_GUEST)
+	if (!bytes || data[0] < TIDINGS_FACTS || data[0] > TIDINGS_WAITS)
 		return 0;
 	types[data[0]](data + 1, bytes - 1);
 	return 0;

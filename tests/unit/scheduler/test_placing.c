@@ -13,6 +13,7 @@
 #include "scheduler/remote.h"
 #include "scheduler/request.h"
 #include "tests/support/cell_world.h"
+#include "tests/support/sweep.h"
 
 static const char web[] = "version: v1\n"
 			  "deployment: shop\n"
@@ -234,6 +235,116 @@ test_no_node_takes_it(void **state)
 	label(2, "disk=ssd");
 	settled(2);
 	assert_int_equal(cell_own(2, true), 2);
+	cell_end();
+}
+
+static const struct msg_service *
+web_row(uint32_t id)
+{
+	struct model *m = &cell_node(id)->w.m;
+
+	return ring_table_own(m->writer, MSG_TABLE_SERVICE,
+			      model_service(model_deployment(m, "shop"), "web")->row.id);
+}
+
+/* Each of them says the same; NULL: that nothing waits. */
+static void
+all_say(const char *what)
+{
+	uint32_t by = conductor();
+
+	assert_int_not_equal(by, 0);
+	for (uint32_t id = 1; id <= cell.count; id++) {
+		const struct msg_service *row;
+
+		if (!cell_node(id)->up)
+			continue;
+		row = web_row(id);
+		assert_int_equal(row->waits, what ? MSG_WAITS_NODE : 0);
+		if (!what)
+			continue;
+		assert_string_equal(row->reason.what, what);
+		assert_memory_equal(&row->reason, &web_row(by)->reason, sizeof(row->reason));
+	}
+}
+
+/* An update has no place, and as many replicas as are wanted are there: only who conducts it can
+ * know that something waits. */
+static void
+test_all_say_what_waits(void **state)
+{
+	char text[sizeof(picky)];
+	uint32_t before, has;
+
+	(void)state;
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", picky);
+	cell_pass(10);
+	all_say("cannot place web: 2 of 2 replicas have no node");
+	before = conductor();
+	has = before == 1 ? 2 : 1;
+	label(has, "disk=ssd");
+	settled(2);
+	all_say(NULL);
+	snprintf(text, sizeof(text), "%s", picky);
+	memcpy(strstr(text, "ssd"), "ram", 3);
+	cell_apply("shop", text);
+	cell_pass(10);
+	all_say("cannot place web: 1 of 2 replicas has no node");
+	assert_non_null(strstr(web_row(has)->reason.why, "edge-2: label disk=ram is asked"));
+	/* Its successor says it, too. */
+	cell_kill(before);
+	cell_pass(10);
+	assert_int_not_equal(conductor(), before);
+	all_say("cannot place web: 1 of 2 replicas has no node");
+	cell_start(before);
+	cell_pass(10);
+	all_say("cannot place web: 1 of 2 replicas has no node");
+	label(before, "disk=ram");
+	settled(2);
+	all_say(NULL);
+	cell_end();
+}
+
+/* What a node says that conducts nothing is nobody's business; without memory it is read again. */
+static void
+test_who_says_what_waits(void **state)
+{
+	static struct tidings_value v;
+	const struct tidings_waits waits = {
+		.missing = 1,
+		.reasons = FIT_CPU,
+		.reason = {.kind = ERR_LIMIT, .what = "no room"},
+	};
+	uint32_t by, other;
+	uint64_t id;
+
+	(void)state;
+	three_nodes();
+	by = conductor();
+	other = by == 1 ? 2 : 1;
+	id = web_row(other)->id;
+	tidings_put_waits(&waits, &v);
+	placing_entry(cell_node(by)->p, other, TIDINGS_WAITS, id, v.data, v.bytes);
+	cell_pass(1);
+	all_say(NULL);
+	placing_entry(cell_node(other)->p, by, TIDINGS_WAITS, id, v.data, v.bytes);
+	placing_entry(cell_node(other)->p, by, TIDINGS_WAITS, id, NULL, 0);
+	sweep_each(s)
+	{
+		placing_entry(cell_node(other)->p, by, TIDINGS_WAITS, id, v.data, v.bytes);
+		placing_entry(cell_node(other)->p, by, TIDINGS_WAITS, id, NULL, 0);
+	}
+	placing_entry(cell_node(other)->p, by, TIDINGS_WAITS, id, v.data, v.bytes);
+	cell_turn();
+	assert_string_equal(web_row(other)->reason.what, "no room");
+	/* It does not say it in its new life. */
+	cell_node(by)->side = 1;
+	placing_reset(cell_node(other)->p, by);
+	cell_pass(PLACING_REBIRTH_MS / 1000 + 1);
+	cell_node(by)->side = 0;
+	all_say(NULL);
 	cell_end();
 }
 
@@ -612,6 +723,8 @@ main(void)
 		cmocka_unit_test(test_a_drain_has_an_end),
 		cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_no_node_takes_it),
+		cmocka_unit_test(test_all_say_what_waits),
+		cmocka_unit_test(test_who_says_what_waits),
 		cmocka_unit_test(test_a_deploy_without_a_place_ends),
 		cmocka_unit_test(test_a_deploy_while_replicas_want_to_move),
 		cmocka_unit_test(test_a_partition_heals),

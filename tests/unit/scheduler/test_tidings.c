@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "ring/msg_deploy.h"
+#include "scheduler/place/fit.h"
 #include "scheduler/place/rendezvous.h"
 
 static struct tidings_facts
@@ -77,6 +78,54 @@ some_scale(void)
 		.why = "25.0 requests/s of 10 of each replica",
 		.held = {.kind = ERR_LIMIT, .what = "cannot place web", .fix = "add a node"},
 	};
+}
+
+static struct tidings_waits
+some_waits(void)
+{
+	return (struct tidings_waits){
+		.missing = 2,
+		.reasons = FIT_LABEL | FIT_DEAD,
+		.reason = {.kind = ERR_LIMIT,
+			   .what = "cannot place web: 2 of 3 replicas have no node",
+			   .why = "edge-1: label disk=ssd is asked, this node has no disk",
+			   .fix = "give edge-1 the label disk=ssd"},
+	};
+}
+
+static void
+test_waits(void **state)
+{
+	struct tidings_waits w = some_waits(), w2;
+	struct tidings_value v;
+
+	(void)state;
+	tidings_put_waits(&w, &v);
+	assert_true(tidings_take_waits(v.data, v.bytes, &w2));
+	assert_memory_equal(&w, &w2, sizeof(w));
+	for (size_t n = 0; n < v.bytes; n++)
+		assert_false(tidings_take_waits(v.data, n, &w2));
+	v.data[0] = TIDINGS_VERSION + 1;
+	v.data[v.bytes++] = 7;
+	assert_true(tidings_take_waits(v.data, v.bytes, &w2));
+	/* What no node writes: that none waits, that more wait than there can be, no reason. */
+	w.missing = 0;
+	tidings_put_waits(&w, &v);
+	assert_false(tidings_take_waits(v.data, v.bytes, &w2));
+	w.missing = FLEET_REPLICAS_MAX + 1;
+	tidings_put_waits(&w, &v);
+	assert_false(tidings_take_waits(v.data, v.bytes, &w2));
+	w = some_waits();
+	w.reason.kind = 0;
+	tidings_put_waits(&w, &v);
+	assert_false(tidings_take_waits(v.data, v.bytes, &w2));
+	w = some_waits();
+	memset(w.reason.what, 'w', sizeof(w.reason.what) - 1);
+	memset(w.reason.why, '\x1b', sizeof(w.reason.why) - 1);
+	memset(w.reason.why2, 'y', sizeof(w.reason.why2) - 1);
+	memset(w.reason.fix, 'z', sizeof(w.reason.fix) - 1);
+	tidings_put_waits(&w, &v);
+	assert_true(tidings_take_waits(v.data, v.bytes, &w2));
 }
 
 static void
@@ -380,6 +429,9 @@ test_corpus(void **state)
 	write_input(folder, "figures", TIDINGS_FIGURES, &v);
 	tidings_put_scale(&scale, &v);
 	write_input(folder, "scale", TIDINGS_SCALE, &v);
+	struct tidings_waits waits = some_waits();
+	tidings_put_waits(&waits, &v);
+	write_input(folder, "waits", TIDINGS_WAITS, &v);
 	tidings_put_writer(7, &v);
 	write_input(folder, "writer", TIDINGS_WRITER, &v);
 	tidings_put_guest(&(struct tidings_guest){.network = "mesh"}, &v);
@@ -395,6 +447,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_figures_and_decisions),
+		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_writer),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_labels_that_have_no_room),
