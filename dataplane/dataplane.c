@@ -3,11 +3,6 @@
  * The dataplane process: makes the kernel's hooks and maps follow runtime's table of veths. Without
  * BPF (no right, no kernel support, dataplane.mode: off) it says so in table datapath, and the
  * fabric's routes carry the packets.
- *
- * A runtime that restarts publishes its veths again bit by bit. So a veth goes when its row is
- * removed, or when a runtime that came back has not named it for a while: never just because a new
- * table is still empty. By the same rule what a predecessor of this process left in the kernel of
- * containers that went meanwhile is dropped.
  */
 #include "dataplane/dataplane.h"
 
@@ -21,6 +16,7 @@
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/hook.h"
 #include "dataplane/identities.h"
+#include "dataplane/links.h"
 #include "dataplane/packets.h"
 #include "dataplane/program.h"
 #include "dataplane/skel.h"
@@ -31,7 +27,6 @@
 #include "spec/config.h"
 
 enum {
-	VETHS_MAX = 4096,
 	DRAIN_ROWS = 256,
 	SWEEP_MS = 30000,
 	COUNT_MS = 5000,
@@ -46,6 +41,7 @@ struct dataplane {
 	struct telling *telling;   /* NULL: as well */
 	struct balancer *balancer; /* NULL: as well */
 	struct lb *left;           /* by a predecessor, for the balancer */
+	struct links links;
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
@@ -71,57 +67,6 @@ publish_datapath(void)
 		balancer_tell(dataplane.balancer, &row);
 	ring_table_set(station_writer(dataplane.st), MSG_TABLE_DATAPATH, 1, &row, NULL);
 	station_kick(dataplane.st);
-}
-
-static void
-publish_attached(const struct msg_veth *veth, enum msg_hook hook, const struct err *err)
-{
-	struct msg_attached row = {
-		.replica = veth->replica,
-		.ifindex = veth->ifindex,
-		.hook = err->kind ? 0 : (uint32_t)hook,
-	};
-
-	if (err->kind)
-		msg_reason_from(err, &row.reason);
-	if (ring_table_set(station_writer(dataplane.st), MSG_TABLE_ATTACHED, veth->replica, &row,
-			   NULL) != RING_OK)
-		log_event(LOG_ERROR, "no place to say that a device is attached", LOG_END);
-	station_kick(dataplane.st);
-}
-
-static void
-detach(uint64_t replica)
-{
-	if (dataplane.veth)
-		veth_remove(dataplane.veth, replica);
-	if (dataplane.balancer)
-		balancer_veth(dataplane.balancer, replica, NULL);
-	ring_table_remove(station_writer(dataplane.st), MSG_TABLE_ATTACHED, replica);
-	station_kick(dataplane.st);
-}
-
-static void
-changed(void *arg, uint64_t key, const void *bytes)
-{
-	const struct msg_veth *row = bytes;
-	enum msg_hook hook = 0;
-	struct err err = {0};
-
-	(void)arg;
-	if (!row) {
-		detach(key);
-		return;
-	}
-	if (!dataplane.veth)
-		err = dataplane.why_not;
-	else if (row->replica != key || row->ifindex == 0)
-		err_set(&err, ERR_CORRUPT, "a row of runtime's veths does not hold");
-	else if (veth_add(dataplane.veth, row, identities_get(dataplane.ids, key), &hook, &err) < 0)
-		log_err(LOG_ERROR, "a container's device is not attached", &err);
-	else if (dataplane.balancer)
-		balancer_veth(dataplane.balancer, key, row);
-	publish_attached(row, hook, &err);
 }
 
 /* ---- the way to other nodes ---- */
@@ -215,6 +160,25 @@ sync_devices(void)
 		log_err(LOG_ERROR, "the data path to other nodes is not in force", &err);
 }
 
+/* Addresses that are nobody's here are refused from then on. */
+static void
+sync_prefix(struct ring_reader *overlay)
+{
+	const struct msg_prefix *row;
+	struct err err = {0};
+
+	ring_table_sync(overlay, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
+	row = ring_table_get(overlay, MSG_TABLE_PREFIX, 1);
+	if (!row)
+		return;
+	if (tunnel_prefix(dataplane.tunnel, row, &err) < 0) {
+		log_err(LOG_ERROR, "the data path does not know this node's addresses", &err);
+		return;
+	}
+	dataplane.links.has_prefix = true;
+	links_look(&dataplane.links);
+}
+
 /* ---- whose addresses are ---- */
 
 static void
@@ -241,6 +205,7 @@ sync_identities(struct ring_reader *scheduler)
 			      ring_table_get(scheduler, MSG_TABLE_IDENTITY, MSG_IDENTITY_WHOLE),
 			      &err) < 0)
 		log_err(LOG_ERROR, "the data path does not know what all replicas are", &err);
+	links_look(&dataplane.links);
 }
 
 /* ---- who observes ---- */
@@ -288,7 +253,7 @@ wake_tunnel(unsigned role, struct ring_reader *reader)
 
 	switch (role) {
 	case ROLE_OVERLAY:
-		ring_table_sync(reader, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
+		sync_prefix(reader);
 		if (ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL) ==
 		    RING_OK)
 			sync_peers();
@@ -322,8 +287,8 @@ wake(struct station *st, struct ring_reader *reader)
 
 	(void)st;
 	if (role == ROLE_RUNTIME) {
-		if (ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), changed,
-				    NULL) == RING_OK &&
+		if (ring_table_sync(reader, MSG_TABLE_VETH, sizeof(struct msg_veth), links_changed,
+				    &dataplane.links) == RING_OK &&
 		    dataplane.tunnel)
 			sync_devices();
 	} else if (dataplane.balancer) {
@@ -335,37 +300,16 @@ wake(struct station *st, struct ring_reader *reader)
 
 /* ---- what a runtime that came back no longer has ---- */
 
-struct stale {
-	struct ring_reader *runtime;
-	uint64_t replicas[VETHS_MAX];
-	size_t count;
-};
-
-static void
-note_stale(void *arg, uint64_t replica)
-{
-	struct stale *s = arg;
-
-	if (!ring_table_get(s->runtime, MSG_TABLE_VETH, replica) && s->count < VETHS_MAX)
-		s->replicas[s->count++] = replica;
-}
-
 static void
 sweep(uv_timer_t *timer)
 {
-	static struct stale stale;
+	struct ring_reader *runtime = station_reader(dataplane.st, ROLE_RUNTIME, 0);
 
-	(void)timer;
-	stale.runtime = station_reader(dataplane.st, ROLE_RUNTIME, 0);
-	stale.count = 0;
-	if (!stale.runtime || !dataplane.veth)
-		return;
-	wake(dataplane.st, stale.runtime);
-	veth_each(dataplane.veth, note_stale, &stale);
-	for (size_t i = 0; i < stale.count; i++)
-		detach(stale.replicas[i]);
-	if (ring_table_version(stale.runtime, MSG_TABLE_VETH) > 0)
-		veth_forget_others(dataplane.veth);
+	if (runtime)
+		wake(dataplane.st, runtime);
+	links_sweep(&dataplane.links);
+	if (dataplane.links.waits)
+		uv_timer_start(timer, sweep, SWEEP_MS, 0);
 }
 
 static void
@@ -385,6 +329,7 @@ count(uv_timer_t *timer)
 	struct err err = {0};
 
 	(void)timer;
+	links_look(&dataplane.links);
 	tunnel_count(dataplane.tunnel, page);
 	if (packets_look(&dataplane.packets, dataplane.veth, page, &err) < 0)
 		log_err(LOG_WARN, "packets are not counted", &err);
@@ -400,7 +345,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 		.table = MSG_TABLE_ATTACHED,
 		.version = 1,
 		.row_bytes = sizeof(struct msg_attached),
-		.rows_max = VETHS_MAX,
+		.rows_max = LINKS_MAX,
 	};
 	out->tables[1] = (struct ring_table_layout){
 		.table = MSG_TABLE_DATAPATH,
@@ -485,11 +430,16 @@ static int
 start(struct station *st, struct err *err)
 {
 	dataplane.st = st;
+	dataplane.links = (struct links){.st = st,
+					 .veth = dataplane.veth,
+					 .ids = dataplane.ids,
+					 .why_not = &dataplane.why_not};
 	if (dataplane.veth) {
 		dataplane.balancer =
 			balancer_new(st, dataplane.veth, dataplane.left, publish_datapath);
 		if (!dataplane.balancer)
 			return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
+		dataplane.links.balancer = dataplane.balancer;
 		if (telling_start(dataplane.telling, station_loop(st), flow_told, NULL, err) < 0)
 			return -1;
 	}

@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "dataplane/bpf/tc_overlay.h"
 #include "dataplane/lb.h"
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/skel.h"
@@ -99,17 +98,6 @@ drop(int map, const void *key, uint64_t replica)
 		(void)libbpf.bpf_map_delete_elem(map, key);
 }
 
-/* An address that is somebody's is a stranger's no more, nor when it goes to the next one. */
-static void
-acquaint(const struct identities *ids, const struct addr *a)
-{
-	struct tc_overlay_addr key;
-
-	memcpy(key.addr, a->ip, sizeof(key.addr));
-	(void)libbpf.bpf_map_delete_elem(libbpf.bpf_map__fd(veth_loaded(ids->veth)->maps.strangers),
-					 &key);
-}
-
 static bool
 has4(const struct entry *e)
 {
@@ -131,12 +119,9 @@ put_entry(struct identities *ids, const struct entry *e, struct err *err)
 		uint32_t key = addr_v4_be(&e->addr4);
 
 		rc = put(map4(ids), &key, &e->identity, err);
-		acquaint(ids, &e->addr4);
 	}
-	if (rc == 0 && has6(e)) {
+	if (rc == 0 && has6(e))
 		rc = put(map6(ids), e->addr6.ip, &e->identity, err);
-		acquaint(ids, &e->addr6);
-	}
 	return rc == 0 ? veth_identify(ids->veth, e->identity.replica, &e->identity, err) : rc;
 }
 
@@ -287,24 +272,11 @@ prune(struct identities *ids, struct err *err)
 	return rc;
 }
 
-static int
-put_scene(struct identities *ids, bool whole, struct err *err)
-{
-	int fd = libbpf.bpf_map__fd(veth_loaded(ids->veth)->maps.scene);
-	struct tc_scene scene = {0};
-	uint32_t zero = 0;
-
-	(void)libbpf.bpf_map_lookup_elem(fd, &zero, &scene);
-	scene.whole = whole;
-	int rc = libbpf.bpf_map_update_elem(fd, &zero, &scene, BPF_ANY);
-	return rc < 0 ? err_sys(err, -rc, "cannot say that all identities are known") : 0;
-}
-
 int
 identities_settle(struct identities *ids, bool whole, struct err *err)
 {
 	if (whole && !ids->whole && prune(ids, err) < 0)
 		return -1;
 	ids->whole = whole;
-	return put_scene(ids, whole, err);
+	return 0;
 }

@@ -123,7 +123,7 @@ member_before(struct tunnel *t, const struct tc_overlay_key4 *key, uint64_t id)
 	int fd = libbpf.bpf_map__fd(loaded(t)->maps.peers4);
 
 	if (libbpf.bpf_map_lookup_elem(fd, key, &was) < 0 || was.id != id)
-		return 0;
+		return TC_PEER_MEMBER;
 	return was.flags & TC_PEER_MEMBER;
 }
 
@@ -227,6 +227,37 @@ tunnel_peers(struct tunnel *t, const struct tunnel_row *rows, size_t count, stru
 
 /* ---- the devices ---- */
 
+/* The first bits of an address. */
+static void
+mask_of(unsigned bits, uint8_t *out, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++, bits -= bits < 8 ? bits : 8)
+		out[i] = bits < 8 ? (uint8_t)(0xff00U >> bits) : 0xff;
+}
+
+static void
+put_own(const struct msg_prefix *p, struct tc_overlay_self *self)
+{
+	self->mtu = p->mtu;
+	self->own4 = addr_is_v4(&p->service4) ? addr_v4_be(&p->service4) : 0;
+	memcpy(self->own6, p->service6.ip, sizeof(self->own6));
+	mask_of(self->own4 && p->v4.bits > 96 ? p->v4.bits - 96U : 0, (uint8_t *)&self->mask4,
+		sizeof(self->mask4));
+	mask_of(addr_is_v4(&p->service6) ? 0 : p->v6.bits, self->mask6, sizeof(self->mask6));
+}
+
+int
+tunnel_prefix(struct tunnel *t, const struct msg_prefix *prefix, struct err *err)
+{
+	int fd = libbpf.bpf_map__fd(loaded(t)->maps.overlay_self);
+	struct tc_overlay_self self = {0};
+	const uint32_t key = 0;
+
+	(void)libbpf.bpf_map_lookup_elem(fd, &key, &self);
+	put_own(prefix, &self);
+	return put(loaded(t)->maps.overlay_self, &key, &self, err);
+}
+
 static int
 put_self(struct tunnel *t, int plain, int sealed, const struct tunnel_devices *d, struct err *err)
 {
@@ -239,11 +270,8 @@ put_self(struct tunnel *t, int plain, int sealed, const struct tunnel_devices *d
 		if (!addr_is_zero(&d->underlay->listen))
 			memcpy(self.local.addr, d->underlay->listen.ip, sizeof(self.local.addr));
 	}
-	if (d->prefix) {
-		self.mtu = d->prefix->mtu;
-		self.own4 = addr_is_v4(&d->prefix->service4) ? addr_v4_be(&d->prefix->service4) : 0;
-		memcpy(self.own6, d->prefix->service6.ip, sizeof(self.own6));
-	}
+	if (d->prefix)
+		put_own(d->prefix, &self);
 	return put(loaded(t)->maps.overlay_self, &key, &self, err);
 }
 

@@ -24,7 +24,9 @@ struct tunnel;
 struct tunnel_row {
 	const struct msg_peer *peer;
 	bool member; /* of the cluster: what its containers are is said in table identity */
-	bool member_as_before; /* nobody says now: what the maps have of it counts */
+	/* Nobody says now: what the maps have of it counts, and one that is not there is a member:
+	 * nothing passes unjudged because it was not yet said who is one. */
+	bool member_as_before;
 };
 
 /* What stands between nodes; NULL or of index 0: it does not. */
@@ -43,6 +45,9 @@ void tunnel_free(struct tunnel *t); /* pins stay */
  * left out, and said; more than TUNNEL_PEERS_MAX are, too. */
 int tunnel_peers(struct tunnel *t, const struct tunnel_row *rows, size_t count,
 		 struct err *err) MUST_CHECK;
+/* What of an address is this node's own, as soon as it is known: an address of it that is no
+ * container's is nobody's. */
+int tunnel_prefix(struct tunnel *t, const struct msg_prefix *prefix, struct err *err) MUST_CHECK;
 /* Nothing is sent to a device that has no program of ours; one that fails does not keep the other
  * one back. */
 int tunnel_devices(struct tunnel *t, const struct tunnel_devices *devices,

@@ -109,18 +109,41 @@ drop_addresses(struct veth *v, const struct port *p)
 	drop(v->skel->maps.sources, &link);
 }
 
+static bool
+find_left(const struct veth *v, uint64_t replica, uint32_t link, struct tc_identity *out)
+{
+	int sources = libbpf.bpf_map__fd(v->skel->maps.sources);
+	struct tc_veth_source left;
+
+	if (libbpf.bpf_map_lookup_elem(sources, &link, &left) < 0 ||
+	    left.identity.replica != replica || !(left.identity.flags & TC_IDENTITY_KNOWN))
+		return false;
+	*out = left.identity;
+	return true;
+}
+
+bool
+veth_knows(const struct veth *v, const struct msg_veth *row)
+{
+	struct tc_identity left;
+
+	return find_left(v, row->replica, row->ifindex, &left);
+}
+
+bool
+veth_has(const struct veth *v, uint64_t replica)
+{
+	return map_get_u64(&v->ports, replica) != NULL;
+}
+
 /* What a predecessor wrote holds until somebody says what it is now. */
 static void
 set_identity(struct veth *v, struct port *p, uint32_t link, const struct tc_identity *identity)
 {
-	int sources = libbpf.bpf_map__fd(v->skel->maps.sources);
-	struct tc_veth_source old;
-
 	if (identity)
 		p->identity = *identity;
-	else if (!p->identity.flags && libbpf.bpf_map_lookup_elem(sources, &link, &old) == 0 &&
-		 old.identity.replica == p->replica)
-		p->identity = old.identity;
+	else if (!p->identity.flags)
+		(void)find_left(v, p->replica, link, &p->identity);
 }
 
 static int

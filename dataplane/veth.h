@@ -4,10 +4,11 @@
 
 /*
  * The programs of tc_veth.bpf.c with their maps, and one hook per container. Maps are pinned below
- * the working folder as 1/tc3-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
+ * the working folder as 1/tc4-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
  * as it is, its successor takes all of it over. Threading: one owner; calls do not block.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
@@ -22,12 +23,17 @@ int veth_open(uid_t owner, struct veth **out, struct err *err) MUST_CHECK;
 void veth_close(struct veth *v); /* pins stay */
 
 /* Addresses into the maps first, then the hook: no packet meets a program that does not know it.
- * identity: NULL when nobody has said it; then what a predecessor wrote of this replica stays. */
+ * identity: NULL when nobody has said it; then what a predecessor wrote of this replica stays, and
+ * one of whom nobody wrote anything is not let through. */
 int veth_add(struct veth *v, const struct msg_veth *row, const struct tc_identity *identity,
 	     enum msg_hook *hook_out, struct err *err) MUST_CHECK;
 /* What a replica is from now on. Harmless when it has no hook. */
 int veth_identify(struct veth *v, uint64_t replica, const struct tc_identity *identity,
 		  struct err *err) MUST_CHECK;
+/* Whether it is attached. */
+bool veth_has(const struct veth *v, uint64_t replica);
+/* Whether a predecessor wrote what this replica is, at this device. */
+bool veth_knows(const struct veth *v, const struct msg_veth *row);
 void veth_remove(struct veth *v, uint64_t replica);
 /* Calls back with every replica that has a hook (the callback may remove it). */
 void veth_each(struct veth *v, void (*visit)(void *arg, uint64_t replica), void *arg);

@@ -17,12 +17,12 @@
 #include "dataplane/bpf/tc_event.h"
 #include "dataplane/veth_private.h"
 
-#define PIN "tc3-"
+#define PIN "tc4-"
 
-_Static_assert(TC_VETH_ABI == 3, "the pins are named by it");
+_Static_assert(TC_VETH_ABI == 4, "the pins are named by it");
 _Static_assert(TC_COUNTS == 85 && TC_STAGES == 4, "slots of pinned maps: others are another ABI");
 
-enum { MAPS = 18 };
+enum { MAPS = 17 };
 
 static int
 quiet(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -65,11 +65,10 @@ list_maps(const struct veth *v, struct named_map out[MAPS])
 #map, v->skel->maps.map \
 	}
 	const struct named_map all[MAPS] = {
-		MAP(local4),       MAP(local6),  MAP(sources),     MAP(counts),
-		MAP(chain),        MAP(stages),  MAP(identities4), MAP(identities6),
-		MAP(strangers),    MAP(scene),   MAP(allowances),  MAP(seen),
-		MAP(overlay_self), MAP(remotes), MAP(peer_bytes),  MAP(peers4),
-		MAP(peers6),       MAP(events),
+		MAP(local4), MAP(local6),       MAP(sources),     MAP(counts),     MAP(chain),
+		MAP(stages), MAP(identities4),  MAP(identities6), MAP(scene),      MAP(allowances),
+		MAP(seen),   MAP(overlay_self), MAP(remotes),     MAP(peer_bytes), MAP(peers4),
+		MAP(peers6), MAP(events),
 	};
 #undef MAP
 	memcpy(out, all, sizeof(all));

@@ -63,13 +63,4 @@ identity_rule_judge(int one_deployment, int one_service, __u32 a, __u32 b)
 	return IDENTITY_RULE_ISOLATED;
 }
 
-/* Whether there can be anybody whose packets to this one may come plain. */
-static inline __attribute__((always_inline)) int
-identity_rule_takes_plain(__u32 flags)
-{
-	return !(flags & MSG_IDENTITY_SERVICE_SEALED) ||
-	       (flags & (MSG_IDENTITY_GLOBAL_ON | MSG_IDENTITY_GLOBAL_SEALED)) ==
-		       MSG_IDENTITY_GLOBAL_ON;
-}
-
 #endif

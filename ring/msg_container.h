@@ -70,9 +70,12 @@ struct msg_veth { /* key: replica */
 	uint32_t pad_;
 	uint8_t mac[6];      /* of the container's end */
 	uint8_t host_mac[6]; /* of the host's end */
-	uint8_t pad2_[4];
+	/* Of a container of others what it is, with MSG_IDENTITY_SAID; 0: table identity says it.
+	 */
+	uint32_t overlays;
 	struct addr addr4;
 	struct addr addr6;
+	uint64_t deployment, service; /* of a container of others */
 };
 
 struct msg_exec {

@@ -20,7 +20,13 @@ enum { ATTACHMENT_TEXT_MAX = 1 << 20 };
 
 struct attachment {
 	struct msg_attachment row;
-	bool whole; /* it was answered with: what is saved */
+	bool whole;       /* it was answered with: what is saved */
+	uint32_t ifindex; /* of its link, in the fabric */
+	enum attachment_link {
+		ATTACHMENT_UNTOLD, /* as it was left */
+		ATTACHMENT_CONNECTED,
+		ATTACHMENT_CUT,
+	} link;
 	/* While it is not: */
 	struct station_request request;
 	uint64_t give_up_mono_ns;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An attachment is made in this order: address (on disk before anybody sees it), link, the row that
- * tells the data path of it; when that lets packets through, its line on disk, its row, the answer.
+ * tells the data path of it, with what it is; when that lets packets through, the link's end in the
+ * fabric, its line on disk, its row, the answer.
  * Whatever goes wrong before the answer takes all of it back, and so does the sweep of runtime's
  * next start, for which a link without a line is nobody's. Removing goes the other way round and
  * never fails: what is left of it is swept, too.
@@ -16,9 +17,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "runtime/attachment_book.h"
-#include "runtime/container_link.h"
-#include "runtime/net_guest.h"
+#include "runtime/attachment_link.h"
 
 enum { MARGIN_MS = 1000 };
 #define MARGIN_NS (MARGIN_MS * UINT64_C(1000000))
@@ -73,19 +72,6 @@ set_row(struct attachments *all, enum msg_table table, uint64_t id, const void *
 	return 0;
 }
 
-static int
-show_link(struct attachments *all, const struct attachment *a, const struct net_link_info *info,
-	  struct err *err)
-{
-	struct msg_veth row = {.replica = a->row.id,
-			       .ifindex = info->ifindex,
-			       .addr4 = a->row.addr4,
-			       .addr6 = a->row.addr6};
-	memcpy(row.mac, info->mac, sizeof(row.mac));
-	memcpy(row.host_mac, info->host_mac, sizeof(row.host_mac));
-	return set_row(all, MSG_TABLE_VETH, a->row.id, &row, err);
-}
-
 /* Its addresses are still taken. */
 static void
 take_down(struct attachments *all, uint64_t id)
@@ -134,36 +120,6 @@ log_attachment(const char *what, const struct attachment *a)
 /* ---- attach ---- */
 
 static void
-configure(const struct attachments *all, const struct attachment *a, const struct net_guest *guest,
-	  struct net_config *out)
-{
-	*out = (struct net_config){
-		.replica = a->row.id,
-		.addr4 = a->row.addr4,
-		.addr6 = a->row.addr6,
-		.gateway4 = all->host->prefix.gateway4,
-		.gateway6 = all->host->prefix.gateway6,
-		.mtu = all->host->prefix.mtu,
-		.guest = guest,
-	};
-}
-
-static int
-make_link(struct attachments *all, struct attachment *a, int ns, struct err *err)
-{
-	const struct net_guest guest = {.ns = ns, .device = a->row.key.interface};
-	struct net_config config;
-	struct net_link_info info;
-	if (container_link_take_addresses(all->host, a->row.id, &a->row.addr4, &a->row.addr6, err) <
-	    0)
-		return -1;
-	configure(all, a, &guest, &config);
-	if (net_make(all->host->net, &config, &info, err) < 0)
-		return -1;
-	return show_link(all, a, &info, err);
-}
-
-static void
 answer(const struct attachments *all, const struct attachment *a,
        const struct station_request *request)
 {
@@ -199,6 +155,10 @@ static void
 finish(struct attachments *all, struct attachment *a)
 {
 	struct err err = {0};
+	if (attachment_link_connect(all->host, a, &err) < 0) {
+		refuse(all, a, &err);
+		return;
+	}
 	a->whole = true;
 	if (save(all, &err) < 0 ||
 	    set_row(all, MSG_TABLE_ATTACHMENT, a->row.id, &a->row, &err) < 0) {
@@ -284,7 +244,7 @@ attach(struct attachments *all, const struct station_request *request,
 	a->request = *request;
 	a->give_up_mono_ns =
 		request->deadline_mono_ns > MARGIN_NS ? request->deadline_mono_ns - MARGIN_NS : 0;
-	if (make_link(all, a, ns, err) < 0) {
+	if (attachment_link_make(all->host, a, ns, err) < 0) {
 		undo(all, a);
 		return -1;
 	}
@@ -331,7 +291,7 @@ check(struct attachments *all, const struct station_request *request, const stru
 	if (ns < 0)
 		return -1;
 	const struct net_guest guest = {.ns = ns, .device = a->row.key.interface};
-	configure(all, a, &guest, &config);
+	attachment_link_config(all->host, a, &guest, &config);
 	if (net_guest_check(all->host->net, &config, err) < 0 ||
 	    net_find(all->host->net, a->row.id, &info, err) < 0)
 		return -1;
@@ -374,6 +334,9 @@ attachments_step(struct attachments *all)
 	size_t count = list_ids(all, false, ids);
 	for (size_t i = 0; i < count; i++)
 		step(all, attachment_book_get(&all->book, ids[i]));
+	count = list_ids(all, true, ids);
+	for (size_t i = 0; i < count; i++)
+		attachment_link_follow(all->host, attachment_book_get(&all->book, ids[i]));
 }
 
 void
@@ -407,7 +370,7 @@ pick_up(struct attachments *all, struct attachment *a, struct err *err)
 		return err->kind == ERR_NOT_FOUND ? 0 : -1;
 	a->row.addr4 = entry->addr4;
 	a->row.addr6 = entry->addr6;
-	if (show_link(all, a, &info, err) < 0 ||
+	if (attachment_link_show(all->host, a, &info, err) < 0 ||
 	    set_row(all, MSG_TABLE_ATTACHMENT, a->row.id, &a->row, err) < 0)
 		return -1;
 	return 1;

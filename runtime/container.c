@@ -235,6 +235,10 @@ prepare(struct container *c)
 	case CONTAINER_LINK_PASSES:
 		break;
 	}
+	if (container_link_connect(c, &err) < 0) {
+		container_fail(c, &err);
+		return;
+	}
 	if (container_start(c, &err) == 0) {
 		c->phase = CONTAINER_STARTED;
 		c->row.memory_limit = c->plan->memory_bytes;
@@ -401,10 +405,11 @@ step(struct container *c)
 	case MSG_RUN:
 	case MSG_HOLD:
 		if (c->monitor != NULL) {
+			container_link_show(c);
+			if (container_link_exposed(c))
+				container_link_disconnect(c);
 			if (c->attempt != c->claim.attempt || container_link_exposed(c))
 				stop(c);
-			else
-				container_link_show(c);
 			return;
 		}
 		if (c->phase == CONTAINER_ENDED && c->attempt == c->claim.attempt) {

@@ -94,7 +94,7 @@ struct container {
 	char held[MSG_DIGEST]; /* image that is held; "" none */
 	bool pulling;
 	char pulled[MSG_DIGEST]; /* by this attempt; "" nothing */
-	bool network;
+	bool network, connected; /* its link: made, and carrying packets */
 
 	struct monitor_link *monitor;
 	int pidfd;           /* of the first process, checked; -1 */

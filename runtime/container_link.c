@@ -53,6 +53,19 @@ container_link_free_addresses(struct container_host *host, const uint64_t *ids, 
 		log_err(LOG_WARN, "freed addresses are not noted", &err);
 }
 
+static struct net_config
+config_of(const struct container *c, const struct addr *addr4, const struct addr *addr6)
+{
+	return (struct net_config){
+		.replica = c->replica,
+		.addr4 = *addr4,
+		.addr6 = *addr6,
+		.gateway4 = c->host->prefix.gateway4,
+		.gateway6 = c->host->prefix.gateway6,
+		.mtu = c->host->prefix.mtu,
+	};
+}
+
 int
 container_link_make(struct container *c, struct err *err)
 {
@@ -60,14 +73,7 @@ container_link_make(struct container *c, struct err *err)
 	struct net_link_info info;
 	if (container_link_take_addresses(c->host, c->replica, &addr4, &addr6, err) < 0)
 		return -1;
-	struct net_config config = {
-		.replica = c->replica,
-		.addr4 = addr4,
-		.addr6 = addr6,
-		.gateway4 = c->host->prefix.gateway4,
-		.gateway6 = c->host->prefix.gateway6,
-		.mtu = c->host->prefix.mtu,
-	};
+	const struct net_config config = config_of(c, &addr4, &addr6);
 	if (net_make(c->host->net, &config, &info, err) < 0)
 		return -1;
 	c->row.addr4 = addr4;
@@ -84,18 +90,6 @@ container_link_make(struct container *c, struct err *err)
 		station_kick(c->host->st);
 	c->network = true;
 	return 0;
-}
-
-/* After a restart: the link of a container that runs is told again. */
-void
-container_link_show(struct container *c)
-{
-	struct err err = {0};
-	if (c->network || !c->host->have_prefix)
-		return;
-	if (container_link_make(c, &err) < 0)
-		log_err(LOG_WARN, "the network of a running container is not whole", &err);
-	container_publish(c);
 }
 
 static const struct msg_datapath *
@@ -160,8 +154,49 @@ bool
 container_link_exposed(const struct container *c)
 {
 	struct err err = {0};
-	return container_link_unjudged(c->host) &&
-	       unjudged(c->host, c->replica, &err) == CONTAINER_LINK_REFUSED;
+	return container_link_verdict(c->host, c->replica, c->veth.ifindex, &err) ==
+	       CONTAINER_LINK_REFUSED;
+}
+
+/* ---- carrying packets ---- */
+
+int
+container_link_connect(struct container *c, struct err *err)
+{
+	const struct net_config config = config_of(c, &c->veth.addr4, &c->veth.addr6);
+	if (c->connected)
+		return 0;
+	if (net_connect(c->host->net, &config, err) < 0)
+		return -1;
+	c->connected = true;
+	return 0;
+}
+
+void
+container_link_disconnect(struct container *c)
+{
+	struct err err = {0};
+	c->connected = false;
+	if (net_disconnect(c->host->net, c->replica, &err) < 0 && err.kind != ERR_NOT_FOUND)
+		log_err(LOG_WARN, "a link that nobody judges is not taken down", &err);
+}
+
+/* After a restart: the link of a container that runs is told again. */
+void
+container_link_show(struct container *c)
+{
+	struct err err = {0};
+	if (!c->network && c->host->have_prefix) {
+		if (container_link_make(c, &err) < 0)
+			log_err(LOG_WARN, "the network of a running container is not whole", &err);
+		container_publish(c);
+	}
+	if (!c->network || c->connected ||
+	    container_link_verdict(c->host, c->replica, c->veth.ifindex, &err) !=
+		    CONTAINER_LINK_PASSES)
+		return;
+	if (container_link_connect(c, &err) < 0)
+		log_err(LOG_WARN, "a running container is not connected", &err);
 }
 
 void

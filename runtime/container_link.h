@@ -24,11 +24,15 @@ enum container_link_verdict container_link_verdict(const struct container_host *
 
 /* Makes what is not there yet. The host has a prefix. */
 int container_link_make(struct container *c, struct err *err) MUST_CHECK;
+/* The data path lets it pass: packets do from now on. */
+int container_link_connect(struct container *c, struct err *err) MUST_CHECK;
+/* They do not any more, whatever becomes of the container. */
+void container_link_disconnect(struct container *c);
 /* After a restart: the link of a container that runs is told again. */
 void container_link_show(struct container *c);
 /* Nobody judges packets: the data path has no BPF. */
 bool container_link_unjudged(const struct container_host *host);
-/* It runs, its overlays keep others out, and nobody does that any more. */
+/* It runs, and nobody judges its packets any more, as its overlays or its device would have it. */
 bool container_link_exposed(const struct container *c);
 /* Removes the link and frees the addresses; the row is the caller's. */
 void container_link_remove(struct container *c);

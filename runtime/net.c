@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A replica's network, made in this order: namespace, pair, the container's side (addresses,
- * gateway, receive offload), the fabric's side. Receive offload on the container's end comes before
- * anything runs: without it the kernel drops what XDP redirects into the pair. MAC addresses are
- * made of the replica's id, so that whoever starts again in the middle finds the same.
+ * gateway, receive offload), and, when the data path has its program there, the fabric's side
+ * (net_connect). Receive offload on the container's end comes before anything runs: without it the
+ * kernel drops what XDP redirects into the pair. MAC addresses are made of the replica's id, so
+ * that whoever starts again in the middle finds the same.
  */
 #include "runtime/net.h"
 
@@ -466,10 +467,27 @@ net_make(struct net *net, const struct net_config *config, struct net_link_info 
 	link_macs(config->replica, out);
 	defer_close int ns = config->guest != NULL ? net_guest_enter(config->guest, err)
 						   : find_namespace(net, config->replica, err);
-	if (ns < 0 || make_pair(net, config, ns, out, err) < 0 ||
-	    set_inside(ns, config, out, err) < 0)
+	if (ns < 0 || make_pair(net, config, ns, out, err) < 0)
 		return -1;
-	return set_fabric_side(net, config, out, err);
+	return set_inside(ns, config, out, err);
+}
+
+int
+net_connect(struct net *net, const struct net_config *config, struct err *err)
+{
+	struct net_link_info info;
+	if (net_find(net, config->replica, &info, err) < 0)
+		return -1;
+	return set_fabric_side(net, config, &info, err);
+}
+
+int
+net_disconnect(struct net *net, uint64_t replica, struct err *err)
+{
+	struct net_link_info info;
+	if (net_find(net, replica, &info, err) < 0)
+		return -1;
+	return net_link_down(net->fabric_sock, info.ifindex, err);
 }
 
 /* ---- the end ---- */

@@ -60,10 +60,15 @@ void net_check_sources(struct net *net, bool on);
  * node had before, are taken away. */
 int net_own(struct net *net, const struct addr *addr4, const struct addr *addr6,
 	    struct err *err) MUST_CHECK;
-/* Makes what is missing of a replica's network; all of it again is harmless. A guest's must not
- * have such a device or a default route yet: ERR_CONFLICT. */
+/* Makes what is missing of a replica's network; all of it again is harmless. A link that is new
+ * carries nothing until net_connect: its end in the fabric is down, because nobody judges yet what
+ * comes by it. A guest's must not have such a device or a default route yet: ERR_CONFLICT. */
 int net_make(struct net *net, const struct net_config *config, struct net_link_info *out,
 	     struct err *err) MUST_CHECK;
+/* From now on packets pass, as far as the data path lets them; again is harmless. */
+int net_connect(struct net *net, const struct net_config *config, struct err *err) MUST_CHECK;
+/* Nothing passes any more. */
+int net_disconnect(struct net *net, uint64_t replica, struct err *err) MUST_CHECK;
 /* The namespace; -1 with err. */
 int net_namespace(struct net *net, uint64_t replica, struct err *err);
 /* The link that a replica has in the fabric; ERR_NOT_FOUND when it has none. */

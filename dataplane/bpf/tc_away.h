@@ -9,8 +9,9 @@
  * super-packets stay whole; the peer's MTU is kept to (tc_path.h) plain    a tunnel key for the
  * VXLAN device; only where nothing wants it sealed
  *
- * One end that nobody knows yet does not keep a packet back: it goes sealed, and the other node,
- * which knows its own end, judges it too.
+ * To a node of the cluster both ends are known, or nothing goes; peers by hand have no identities.
+ * What is of this node's own prefix and no container's that is judged here, goes nowhere: the
+ * fabric's routes would find a device whose program is not there.
  */
 
 #include "dataplane/bpf/tc_path.h"
@@ -18,6 +19,8 @@
 enum {
 	OVERLAY_MARK = 0x5a4c0001, /* on the way from tc_away to tc_vxlan_out only */
 	OVERLAY_TTL = 64,
+	AWAY_INET = 2, /* AF_INET, AF_INET6: of a header that the kernel's programs have not */
+	AWAY_INET6 = 10,
 };
 
 /* ---- plain ---- */
@@ -119,27 +122,86 @@ away_go(struct __sk_buff *skb, struct away *a, enum identity_rule judged)
 						       : tc_leave_seen(skb);
 }
 
-/* The node itself, its proxies and its name server, is nobody's: always sealed. */
-static __always_inline enum identity_rule
-away_judge(const struct tc_identity *from, const struct tc_identity *to, int is_node)
+/* The node itself, its proxies and its name server, is nobody's: always sealed. As is what a peer
+ * by hand has. `from` is known. */
+static __always_inline int
+away_judged(struct __sk_buff *skb, struct away *a, const struct tc_identity *from,
+	    const struct tc_identity *to, int is_node)
 {
-	if (is_node || !tc_is_known(from) || !tc_is_known(to))
-		return IDENTITY_RULE_SEALED;
-	return tc_judge(from, to);
+	if (!is_node && !tc_is_known(to))
+		return a->peer->flags & TC_PEER_MEMBER ? away_drop(skb, a, FLOW_UNKNOWN)
+						       : away_go(skb, a, IDENTITY_RULE_SEALED);
+	return away_go(skb, a, is_node ? IDENTITY_RULE_SEALED : tc_judge(from, to));
+}
+
+/* Of this node's prefix, and not the node itself. */
+static __always_inline int
+away_is_own4(const struct tc_overlay_self *me, __u32 addr)
+{
+	return me->mask4 && !((addr ^ me->own4) & me->mask4) && addr != me->own4;
 }
 
 static __always_inline int
-away_begin(struct away *a, const struct tc_overlay_peer *peer)
+away_is_own6(const struct tc_overlay_self *me, const struct in6_addr *addr)
+{
+	const __u32 *own = (const __u32 *)me->own6, *mask = (const __u32 *)me->mask6;
+
+	return mask[0] && !((addr->s6_addr32[0] ^ own[0]) & mask[0]) &&
+	       !((addr->s6_addr32[1] ^ own[1]) & mask[1]) &&
+	       !((addr->s6_addr32[2] ^ own[2]) & mask[2]) &&
+	       !((addr->s6_addr32[3] ^ own[3]) & mask[3]) && !same6(addr, me->own6);
+}
+
+/* Who asks for what is not there is told so by the stack, as long as that has no way to it. */
+static __always_inline int
+away_is_refused(struct __sk_buff *skb, struct bpf_fib_lookup *way)
+{
+	way->ifindex = skb->ifindex;
+	switch (bpf_fib_lookup(skb, way, sizeof(*way), 0)) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* To no other node. */
+static __always_inline int
+away_not4(struct __sk_buff *skb, struct away *a, const struct iphdr *ip)
+{
+	struct bpf_fib_lookup way = {
+		.family = AWAY_INET, .ipv4_src = ip->saddr, .ipv4_dst = ip->daddr};
+
+	if (!away_is_own4(a->me, ip->daddr) || away_is_refused(skb, &way))
+		return tc_leave_seen(skb);
+	return away_drop(skb, a, FLOW_DESTINATION);
+}
+
+static __always_inline int
+away_not6(struct __sk_buff *skb, struct away *a, const struct ipv6hdr *ip)
+{
+	struct bpf_fib_lookup way = {.family = AWAY_INET6};
+
+	__builtin_memcpy(way.ipv6_src, &ip->saddr, sizeof(way.ipv6_src));
+	__builtin_memcpy(way.ipv6_dst, &ip->daddr, sizeof(way.ipv6_dst));
+	if (!away_is_own6(a->me, &ip->daddr) || away_is_refused(skb, &way))
+		return tc_leave_seen(skb);
+	return away_drop(skb, a, FLOW_DESTINATION);
+}
+
+static __always_inline void
+away_begin(struct away *a, const struct tc_overlay_self *me, const struct tc_overlay_peer *peer)
 {
 	__builtin_memset(a, 0, sizeof(*a));
-	a->me = overlay_me();
+	a->me = me;
 	a->peer = peer;
-	if (!a->me || !peer)
-		return -1;
 	a->note.place = MSG_FLOW_VETH;
 	a->note.at = a->head.ip = TC_AT_IP;
-	a->note.peer = peer->id;
-	return 0;
+	a->note.peer = peer ? peer->id : 0;
 }
 
 static __always_inline int
@@ -147,27 +209,22 @@ away4(struct __sk_buff *skb, const struct tc_veth_source *source)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + TC_AT_IP;
-	const struct tc_identity *to;
+	const struct tc_overlay_self *me = overlay_me();
 	struct away a;
 	__u32 addr;
-	int is_node;
 
-	if ((void *)(ip + 1) > end)
+	if (!me || (void *)(ip + 1) > end)
 		return tc_drop_at(skb, MSG_FLOW_VETH, FLOW_SHORT);
 	addr = ip->daddr;
-	if (away_begin(&a, overlay_peer4(addr)) < 0)
-		return tc_leave_seen(skb);
+	away_begin(&a, me, overlay_peer4(addr));
+	if (!a.peer)
+		return away_not4(skb, &a, ip);
 	a.head.l4 = TC_AT_IP + ip->ihl * 4;
 	/* Later fragments have no transport header. */
 	a.head.protocol = ip->frag_off & bpf_htons(0x1fff) ? 0 : ip->protocol;
 	a.network_head = sizeof(*ip);
-	to = bpf_map_lookup_elem(&identities4, &addr);
-	is_node = addr == a.peer->own4;
-	if (a.peer->flags & TC_PEER_MEMBER &&
-	    ((!tc_is_known(&source->identity) && tc_is_stranger(&source->addr4, 4)) ||
-	     (!is_node && !tc_is_known(to) && tc_is_stranger(&addr, 4))))
-		return away_drop(skb, &a, FLOW_UNKNOWN);
-	return away_go(skb, &a, away_judge(&source->identity, to, is_node));
+	return away_judged(skb, &a, &source->identity, bpf_map_lookup_elem(&identities4, &addr),
+			   addr == a.peer->own4);
 }
 
 static __always_inline int
@@ -175,26 +232,21 @@ away6(struct __sk_buff *skb, const struct tc_veth_source *source)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipv6hdr *ip = data + TC_AT_IP;
-	const struct tc_identity *to;
+	const struct tc_overlay_self *me = overlay_me();
 	struct tc_veth_key6 addr;
 	struct away a;
-	int is_node;
 
-	if ((void *)(ip + 1) > end)
+	if (!me || (void *)(ip + 1) > end)
 		return tc_drop_at(skb, MSG_FLOW_VETH, FLOW_SHORT);
 	__builtin_memcpy(addr.addr, &ip->daddr, sizeof(addr.addr));
-	if (away_begin(&a, overlay_peer6(&ip->daddr)) < 0)
-		return tc_leave_seen(skb);
+	away_begin(&a, me, overlay_peer6(&ip->daddr));
+	if (!a.peer)
+		return away_not6(skb, &a, ip);
 	a.head.l4 = TC_AT_IP + sizeof(*ip);
 	a.head.protocol = ip->nexthdr;
 	a.network_head = sizeof(*ip);
-	to = bpf_map_lookup_elem(&identities6, &addr);
-	is_node = same6(&ip->daddr, a.peer->own6);
-	if (a.peer->flags & TC_PEER_MEMBER &&
-	    ((!tc_is_known(&source->identity) && tc_is_stranger(source->addr6, 16)) ||
-	     (!is_node && !tc_is_known(to) && tc_is_stranger(addr.addr, 16))))
-		return away_drop(skb, &a, FLOW_UNKNOWN);
-	return away_go(skb, &a, away_judge(&source->identity, to, is_node));
+	return away_judged(skb, &a, &source->identity, bpf_map_lookup_elem(&identities6, &addr),
+			   same6(&ip->daddr, a.peer->own6));
 }
 
 SEC("tc")

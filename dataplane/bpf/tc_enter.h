@@ -5,8 +5,8 @@
 /*
  * From another node into a container, or to the fabric's stack. Who sends is judged here again: the
  * sender's node may not know yet what this one knows, or may not be what it seems. A packet that
- * came plain must be one that nothing wants sealed. Of two ends the own one is always known; the
- * other one may not have come round yet (tc_maps.h: tc_is_stranger).
+ * came plain must be one that nothing wants sealed. Both ends are known, or nothing comes in from a
+ * node of the cluster; peers by hand have no identities.
  */
 
 #include "dataplane/bpf/tc_path.h"
@@ -33,28 +33,17 @@ enter_is_plain(const struct enter *e)
 	return e->note.place == MSG_FLOW_VXLAN && !(e->peer->flags & TC_PEER_TRUSTED);
 }
 
-/* A source that nobody knows; `to`: the container. */
+/* `to`: the container. */
 static __always_inline enum flow_reason
-enter_unknown(const struct enter *e, const struct tc_identity *to, const void *source, __u32 bytes)
-{
-	if (enter_is_plain(e) && !(tc_is_known(to) && identity_rule_takes_plain(to->flags)))
-		return FLOW_UNSEALED;
-	if (e->peer->flags & TC_PEER_MEMBER && tc_is_stranger(source, bytes))
-		return FLOW_UNKNOWN;
-	return FLOW_PASSED;
-}
-
-static __always_inline enum flow_reason
-enter_judge(const struct enter *e, const struct tc_identity *from, const struct tc_identity *to,
-	    const void *source, __u32 bytes)
+enter_judge(const struct enter *e, const struct tc_identity *from, const struct tc_identity *to)
 {
 	enum identity_rule judged = IDENTITY_RULE_SEALED;
 
-	if (!e->is_node) {
-		if (!tc_is_known(from) || !tc_is_known(to))
-			return enter_unknown(e, to, source, bytes);
+	if (!e->is_node &&
+	    (!tc_is_known(to) || (e->peer->flags & TC_PEER_MEMBER && !tc_is_known(from))))
+		return FLOW_UNKNOWN;
+	if (!e->is_node && e->peer->flags & TC_PEER_MEMBER)
 		judged = tc_judge(from, to);
-	}
 	if (judged == IDENTITY_RULE_ISOLATED)
 		return FLOW_ISOLATED;
 	return judged == IDENTITY_RULE_SEALED && enter_is_plain(e) ? FLOW_UNSEALED : FLOW_PASSED;
@@ -134,7 +123,7 @@ enter4(struct __sk_buff *skb, struct enter *e)
 	e->head.l4 = e->note.at + ip->ihl * 4;
 	e->head.protocol = ip->frag_off & bpf_htons(0x1fff) ? 0 : ip->protocol;
 	e->network_head = sizeof(*ip);
-	reason = enter_judge(e, bpf_map_lookup_elem(&identities4, &from), &to->identity, &from, 4);
+	reason = enter_judge(e, bpf_map_lookup_elem(&identities4, &from), &to->identity);
 	if (reason != FLOW_PASSED)
 		return enter_drop(skb, e, reason);
 	return enter_too_large(skb, e, 40) ? enter_stack(skb, e) : enter_container(skb, e, to);
@@ -167,8 +156,7 @@ enter6(struct __sk_buff *skb, struct enter *e)
 	to = bpf_map_lookup_elem(&local6, &key);
 	if (!to)
 		return enter_drop(skb, e, FLOW_DESTINATION);
-	reason = enter_judge(e, bpf_map_lookup_elem(&identities6, &from), &to->identity, from.addr,
-			     16);
+	reason = enter_judge(e, bpf_map_lookup_elem(&identities6, &from), &to->identity);
 	if (reason != FLOW_PASSED)
 		return enter_drop(skb, e, reason);
 	return enter_too_large(skb, e, 60) ? enter_stack(skb, e) : enter_container(skb, e, to);

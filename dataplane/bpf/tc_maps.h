@@ -40,8 +40,6 @@ MAP(stages, BPF_MAP_TYPE_PROG_ARRAY, TC_STAGES, __u32, __u32);
 /* Of other nodes' replicas; those of this node's stand where their packets are looked up. */
 MAP(identities4, BPF_MAP_TYPE_HASH, TC_IDENTITIES_MAX, __u32, struct tc_identity);
 MAP(identities6, BPF_MAP_TYPE_HASH, TC_IDENTITIES_MAX, struct tc_veth_key6, struct tc_identity);
-/* Since when an address is seen that is nobody's. */
-MAP(strangers, BPF_MAP_TYPE_LRU_HASH, TC_STRANGERS_MAX, struct tc_overlay_addr, __u64);
 MAP(scene, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_scene);
 MAP(allowances, BPF_MAP_TYPE_PERCPU_ARRAY, TC_BUDGETS, __u32, struct tc_allowance);
 MAP(seen, BPF_MAP_TYPE_LRU_HASH, TC_SEEN_MAX, struct tc_flow, __u32);
@@ -216,41 +214,12 @@ overlay_peer6(const struct in6_addr *addr)
 	return bpf_map_lookup_elem(&peers6, &key);
 }
 
+/* Who is not known is judged by nobody, and does not pass: there is no waiting for who may yet be
+ * told of, since whatever counts the time of that would be for containers to fill. */
 static __always_inline int
 tc_is_known(const struct tc_identity *i)
 {
 	return i && i->flags & TC_IDENTITY_KNOWN;
-}
-
-static __always_inline void
-tc_wide(struct tc_overlay_addr *out, const void *addr, __u32 bytes)
-{
-	__builtin_memset(out, 0, sizeof(*out));
-	if (bytes == 4)
-		out->addr[10] = out->addr[11] = 0xff;
-	__builtin_memcpy(out->addr + 16 - bytes, addr, bytes);
-}
-
-/* Whose address this is may not have come round yet: for a while, and as long as this node has not
- * heard of all, it is given the benefit of the doubt. */
-static __always_inline int
-tc_is_stranger(const void *addr, __u32 bytes)
-{
-	struct tc_overlay_addr key;
-	const struct tc_scene *now_known;
-	__u64 now, *since;
-	__u32 zero = 0;
-
-	now_known = bpf_map_lookup_elem(&scene, &zero);
-	if (!now_known || !now_known->whole)
-		return 0;
-	tc_wide(&key, addr, bytes);
-	now = bpf_ktime_get_ns();
-	since = bpf_map_lookup_elem(&strangers, &key);
-	if (since)
-		return now - *since >= TC_STRANGER_NS;
-	bpf_map_update_elem(&strangers, &key, &now, BPF_ANY);
-	return 0;
 }
 
 #endif

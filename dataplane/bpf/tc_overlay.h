@@ -60,8 +60,9 @@ struct tc_overlay_self {
 	__u32 own4; /* the node's own address in its prefix */
 	__u8 own6[16];
 	struct tc_overlay_addr local; /* all zero: any */
+	__u8 mask6[16];               /* of this node's prefix; all zero: it has none */
+	__u32 mask4;                  /* as well */
 	__u32 tunnel;                 /* the device of sealed traffic; 0: there is none */
-	__u32 pad_;
 };
 
 #endif

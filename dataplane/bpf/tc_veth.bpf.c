@@ -4,6 +4,7 @@
  *
  *   not IP             to the stack (neighbour discovery, ARP)
  *   foreign source     dropped: a container speaks with its own addresses only
+ *   nobody knows who   dropped: it has no identity yet
  *   to a container of
  *   this node          dropped when their overlays say so (ring/identity_rule.h); else MAC set,
  *                      redirected into that container's namespace (bpf_redirect_peer): no route, no
@@ -46,21 +47,13 @@ deliver(struct __sk_buff *skb, const struct tc_identity *from, const struct tc_v
 {
 	struct tc_note n = {.place = MSG_FLOW_VETH, .way = MSG_FLOW_LOCAL, .at = TC_AT_IP};
 
-	if (tc_is_known(from) && tc_is_known(&to->identity) &&
-	    tc_judge(from, &to->identity) == IDENTITY_RULE_ISOLATED)
+	if (!tc_is_known(&to->identity))
+		return drop(skb, FLOW_UNKNOWN);
+	if (tc_judge(from, &to->identity) == IDENTITY_RULE_ISOLATED)
 		return drop(skb, FLOW_ISOLATED);
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac, ETH_ALEN, 0) < 0)
 		return drop(skb, FLOW_SHORT);
 	return tc_pass(skb, &n, (int)bpf_redirect_peer(to->ifindex, 0));
-}
-
-/* Those of this node that nobody knows. */
-static __always_inline int
-are_strangers(const struct tc_identity *a, const void *from, const struct tc_identity *b,
-	      const void *to, __u32 bytes)
-{
-	return (!tc_is_known(a) && tc_is_stranger(from, bytes)) ||
-	       (!tc_is_known(b) && tc_is_stranger(to, bytes));
 }
 
 static __always_inline int
@@ -75,14 +68,14 @@ from_v4(struct __sk_buff *skb, const struct tc_veth_source *source)
 		return drop(skb, FLOW_SHORT);
 	if (ip->saddr != source->addr4)
 		return drop(skb, FLOW_SOURCE);
+	if (!tc_is_known(&source->identity))
+		return drop(skb, FLOW_UNKNOWN);
 	addr = ip->daddr;
 	to = bpf_map_lookup_elem(&local4, &addr);
 	if (!to) {
 		bpf_tail_call(skb, &stages, TC_STAGE_AWAY);
 		return tc_leave(skb);
 	}
-	if (are_strangers(&source->identity, &source->addr4, &to->identity, &addr, 4))
-		return drop(skb, FLOW_UNKNOWN);
 	return deliver(skb, &source->identity, to);
 }
 
@@ -100,14 +93,14 @@ from_v6(struct __sk_buff *skb, const struct tc_veth_source *source)
 		return pass(skb);
 	if (!source->has6 || !same6(&ip->saddr, source->addr6))
 		return drop(skb, FLOW_SOURCE);
+	if (!tc_is_known(&source->identity))
+		return drop(skb, FLOW_UNKNOWN);
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
 	to = bpf_map_lookup_elem(&local6, &key);
 	if (!to) {
 		bpf_tail_call(skb, &stages, TC_STAGE_AWAY);
 		return tc_leave(skb);
 	}
-	if (are_strangers(&source->identity, source->addr6, &to->identity, key.addr, 16))
-		return drop(skb, FLOW_UNKNOWN);
 	return deliver(skb, &source->identity, to);
 }
 

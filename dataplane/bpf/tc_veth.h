@@ -12,16 +12,12 @@
 
 enum {
 	TC_VETH_FOLDER = 1, /* where pins are; names of maps carry the number of what is in them */
-	TC_VETH_ABI = 3, /* a change of any struct of tc_*.h, or of the number or order of reasons,
+	TC_VETH_ABI = 4, /* a change of any struct of tc_*.h, or of the number or order of reasons,
 			    ways, places or stages, is another ABI: other maps */
 	TC_VETH_LOCAL_MAX = 16384,
 	TC_VETH_SOURCES_MAX = 8192,
 	TC_IDENTITIES_MAX = 32768, /* addresses of replicas of other nodes, of each family */
-	TC_STRANGERS_MAX = 4096,
 };
-
-/* For so long an address may be nobody's. */
-#define TC_STRANGER_NS 5000000000ULL
 
 struct tc_veth_key6 {
 	__u8 addr[16];
@@ -45,7 +41,6 @@ struct tc_veth_source {
 
 /* The only element of map `scene`. */
 struct tc_scene {
-	__u32 whole; /* all identities of the cluster are known: others are nobody */
 	__u32 epoch; /* of who observes: a flow is told once in each */
 };
 

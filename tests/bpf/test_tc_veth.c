@@ -22,6 +22,7 @@
 #include "dataplane/bpf/tc_event.h"
 #include "dataplane/hook.h"
 #include "dataplane/libbpf.h"
+#include "ring/identity.h"
 #include "tests/support/bpf_world.h"
 
 /* What moves, of the programs' counters. */
@@ -35,6 +36,8 @@ enum {
 enum { LOOPBACK = 1, INSTRUCTIONS_MAX = 2000, RANDOM_BYTES = 256 };
 
 static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 9};
+static const struct tc_identity usual = {
+	.deployment = 1, .service = 10, .flags = IDENTITY_USUAL | TC_IDENTITY_KNOWN};
 
 /* The test's "container" sends over the loopback device, where test runs come from. */
 static struct veth *
@@ -54,8 +57,8 @@ open_with_rows(uint32_t other_link)
 	assert_true(addr_parse_ip("10.200.7.3", &other.addr4));
 	assert_true(addr_parse_ip("fd00::3", &other.addr6));
 	memcpy(other.mac, other_mac, 6);
-	assert_int_equal(veth_add(v, &self, NULL, &hook, &err), 0);
-	assert_int_equal(veth_add(v, &other, NULL, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &self, &usual, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &other, &usual, &hook, &err), 0);
 	return v;
 }
 
@@ -200,7 +203,7 @@ test_forgets_what_a_predecessor_left(void **state)
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
 	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
 	assert_true(addr_parse_ip("fd00::2", &self.addr6));
-	assert_int_equal(veth_add(v, &self, NULL, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &self, &usual, &hook, &err), 0);
 	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	veth_forget_others(v);
 	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
@@ -229,12 +232,12 @@ test_address_changes_hands(void **state)
 	memcpy(heir.mac, other_mac, 6);
 	assert_true(addr_parse_ip("10.200.7.3", &heir.addr4));
 	assert_true(addr_parse_ip("fd00::3", &heir.addr6));
-	assert_int_equal(veth_add(v, &heir, NULL, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &heir, &usual, &hook, &err), 0);
 	veth_remove(v, 2);
 	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	assert_true(addr_parse_ip("10.200.7.4", &heir.addr4));
-	assert_int_equal(veth_add(v, &heir, NULL, &hook, &err), 0);
+	assert_int_equal(veth_add(v, &heir, &usual, &hook, &err), 0);
 	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
 	expect(v, make("10.200.7.2", "10.200.7.4"), TC_ACT_REDIRECT, REDIRECTED, true);
 	veth_remove(v, 3);
@@ -317,7 +320,7 @@ test_leaves_nothing_hooked(void **state)
 	hook_leave_all(1);
 	assert_int_equal(access("1/veth-1", F_OK), -1);
 	assert_int_equal(access("1/veth-2", F_OK), -1);
-	assert_int_equal(access("1/tc3-sources", F_OK), 0);
+	assert_int_equal(access("1/tc4-sources", F_OK), 0);
 	assert_int_not_equal(libbpf.bpf_tc_query(&where, &found), 0);
 	/* Harmless where there is nothing. */
 	hook_leave_all(1);

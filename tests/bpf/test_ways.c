@@ -30,6 +30,7 @@ enum {
 	LOCAL = TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_LOCAL),
 	OUT_ISOLATED = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_ISOLATED),
 	OUT_UNKNOWN = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_UNKNOWN),
+	OUT_DESTINATION = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_DESTINATION),
 	OUT_NO_WAY = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_NO_WAY),
 	STACK_NO_WAY = TC_COUNT_DROP(MSG_FLOW_FABRIC, FLOW_NO_WAY),
 	IN_ISOLATED = TC_COUNT_DROP(MSG_FLOW_VXLAN, FLOW_ISOLATED),
@@ -84,6 +85,8 @@ put_devices(bool plain, bool sealed)
 	const struct tunnel_devices devices = {.underlay = &u, .tunnel = &t, .prefix = &p};
 	struct err err = {0};
 
+	assert_true(addr_parse_prefix("10.200.7.0/24", &p.v4));
+	assert_true(addr_parse_prefix("fd00:7::/64", &p.v6));
 	assert_true(addr_parse_ip("10.200.7.1", &p.service4));
 	assert_true(addr_parse_ip("fd00:7::1", &p.service6));
 	if (tunnel_devices(tunnel, &devices, &err) < 0)
@@ -127,22 +130,10 @@ settle(bool whole)
 	assert_int_equal(identities_settle(ids, whole, &err), 0);
 }
 
-/* Strangers of a test before this one. */
-static void
-forget_strangers(void)
-{
-	int fd = libbpf.bpf_map__fd(veth_loaded(veth)->maps.strangers);
-	struct tc_overlay_addr key;
-
-	while (libbpf.bpf_map_get_next_key(fd, NULL, &key) == 0)
-		assert_int_equal(libbpf.bpf_map_delete_elem(fd, &key), 0);
-}
-
 static void
 begin(uint32_t link)
 {
-	open_all(link);
-	forget_strangers();
+	open_as(link, NULL);
 	ids = identities_new(veth);
 	assert_non_null(ids);
 	identities_begin(ids, 1);
@@ -158,18 +149,6 @@ end(void)
 	settle(true); /* nothing is known */
 	identities_free(ids);
 	close_all();
-}
-
-/* An address that is nobody's has been so for as long as anything. */
-static void
-make_stranger(const char *address)
-{
-	int fd = libbpf.bpf_map__fd(veth_loaded(veth)->maps.strangers);
-	uint64_t since = 0;
-	struct addr a;
-
-	assert_true(addr_parse_ip(address, &a));
-	assert_int_equal(libbpf.bpf_map_update_elem(fd, a.ip, &since, BPF_ANY), 0);
 }
 
 /* ---- out of a container ---- */
@@ -249,33 +228,108 @@ test_way_by_peer(void **state)
 	end();
 }
 
+/* To many that are nobody's: what the programs knew before they know after. */
+static void
+flood(void)
+{
+	struct packet_spec spec = {.from = "fd00:7::2", .protocol = IPPROTO_UDP, .payload = 20};
+	char to[64];
+
+	for (unsigned i = 0; i < 3 * 4096; i++) {
+		text_format(to, sizeof(to), "fd00:8::%x:%x", i >> 8 | 1, i & 0xff);
+		spec.to = to;
+		const struct packet p = packet_make(&spec);
+		assert_int_equal(run(veth_program(veth), &p, 0), TC_ACT_SHOT);
+	}
+}
+
 static void
 test_who_is_not_known(void **state)
 {
+	struct err err = {0};
+
 	(void)state;
 	begin(LOOPBACK);
-	put_here(OPENLY);
-	/* Nobody knows it yet: sealed, for a while. */
-	goes_there(TC_ACT_REDIRECT, SEALED);
-	goes_there(TC_ACT_REDIRECT, SEALED);
-	make_stranger("10.200.8.5");
-	make_stranger("fd00:8::5");
+	/* The container itself: neither to nodes nor to the world. */
+	put_there(1, 10, OPENLY);
 	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
-	/* Only while all are known there is nobody else. */
+	goes("10.200.8.1", "fd00:8::1", TC_ACT_SHOT, OUT_UNKNOWN);
+	goes("10.200.9.5", "fd00:9::5", TC_ACT_SHOT, OUT_UNKNOWN);
+	goes("10.200.7.1", "fd00:7::1", TC_ACT_SHOT, OUT_UNKNOWN);
+	goes("192.0.2.1", "2001:db8::1", TC_ACT_SHOT, OUT_UNKNOWN);
+	put_here(OPENLY);
+	goes_there(TC_ACT_REDIRECT, SENT);
+	/* The other one: not yet, or not any more. */
+	assert_int_equal(identities_change(ids, THERE, NULL, &err), 0);
+	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
 	settle(false);
-	goes_there(TC_ACT_REDIRECT, SEALED);
-	settle(true);
+	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
+	flood();
 	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
 	/* It has come round. */
 	put_there(1, 10, OPENLY);
 	goes_there(TC_ACT_REDIRECT, SENT);
-	/* The next one of that address begins anew. */
-	struct err err = {0};
-	assert_int_equal(identities_change(ids, THERE, NULL, &err), 0);
-	goes_there(TC_ACT_REDIRECT, SEALED);
-	/* An unknown own one is no better. */
-	make_stranger("10.200.9.5");
+	flood();
+	goes_there(TC_ACT_REDIRECT, SENT);
+	/* Peers by hand have no identities. */
 	goes("10.200.9.5", "fd00:9::5", TC_ACT_REDIRECT, SENT);
+	end();
+}
+
+/* Nobody has said who is of the cluster: nobody's containers are taken for those of a peer by hand,
+ * who are not judged. */
+static void
+test_members_are_not_said(void **state)
+{
+	struct msg_peer member = peer(MEMBER, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64");
+	const struct tunnel_row untold = {.peer = &member, .member_as_before = true};
+	const struct tunnel_row by_hand = {.peer = &member};
+	struct err err = {0};
+
+	(void)state;
+	begin(LOOPBACK);
+	put_here(OPENLY);
+	assert_int_equal(tunnel_peers(tunnel, NULL, 0, &err), 0);
+	assert_int_equal(tunnel_peers(tunnel, &untold, 1, &err), 0);
+	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
+	assert_int_equal(tunnel_peers(tunnel, &by_hand, 1, &err), 0);
+	goes_there(TC_ACT_REDIRECT, SENT);
+	assert_int_equal(tunnel_peers(tunnel, &untold, 1, &err), 0);
+	goes_there(TC_ACT_REDIRECT, SENT);
+	end();
+}
+
+/* Of this node's prefix, and no container's that is judged: the stack would find its device. */
+static void
+test_nobody_here(void **state)
+{
+	const struct msg_prefix none = {.mtu = 1420};
+	struct err err = {0};
+
+	(void)state;
+	begin(LOOPBACK);
+	put_here(DEFAULT);
+	/* Nobody's device: the stack has no way, and says so. */
+	goes("10.200.7.9", "fd00:7::9", TC_ACT_OK, LEFT);
+	assert_int_equal(system("echo 1 > /proc/sys/net/ipv4/ip_forward && "
+				"echo 1 > /proc/sys/net/ipv6/conf/all/forwarding && "
+				"ip route add 10.200.7.9 dev a0 && ip route add fd00:7::9 dev a0"),
+			 0);
+	goes("10.200.7.9", "fd00:7::9", TC_ACT_SHOT, OUT_DESTINATION);
+	goes("10.200.7.8", "fd00:7::8", TC_ACT_OK, LEFT);
+	/* The node itself, and the world. */
+	assert_int_equal(system("ip route add default dev a0 && ip -6 route add default dev a0"),
+			 0);
+	goes("10.200.7.1", "fd00:7::1", TC_ACT_OK, LEFT);
+	goes("10.200.10.5", "fd00:10::5", TC_ACT_OK, LEFT);
+	/* By the world's way nothing of this node's leaves. */
+	goes("10.200.7.8", "fd00:7::8", TC_ACT_SHOT, OUT_DESTINATION);
+	assert_int_equal(tunnel_prefix(tunnel, &none, &err), 0);
+	goes("10.200.7.8", "fd00:7::8", TC_ACT_OK, LEFT);
+	assert_int_equal(system("ip route flush dev a0 && ip -6 route flush dev a0 && "
+				"echo 0 > /proc/sys/net/ipv4/ip_forward && "
+				"echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
+			 0);
 	end();
 }
 
@@ -293,12 +347,12 @@ test_same_node(void **state)
 	assert_true(addr_parse_ip("10.200.7.3", &other.addr4));
 	assert_true(addr_parse_ip("fd00:7::3", &other.addr6));
 	assert_int_equal(veth_add(veth, &other, &before, &hook, &err), 0);
-	goes("10.200.7.3", "fd00:7::3", TC_ACT_REDIRECT, LOCAL);
-	put_here(ALONE);
-	goes("10.200.7.3", "fd00:7::3", TC_ACT_REDIRECT, LOCAL);
-	make_stranger("10.200.7.3");
-	make_stranger("fd00:7::3");
 	goes("10.200.7.3", "fd00:7::3", TC_ACT_SHOT, OUT_UNKNOWN);
+	put_here(ALONE);
+	goes("10.200.7.3", "fd00:7::3", TC_ACT_SHOT, OUT_UNKNOWN);
+	settle(false);
+	goes("10.200.7.3", "fd00:7::3", TC_ACT_SHOT, OUT_UNKNOWN);
+	settle(true);
 	put_identity(BESIDE, 1, 11, ALONE, "10.200.7.3", "fd00:7::3");
 	goes("10.200.7.3", "fd00:7::3", TC_ACT_SHOT, OUT_ISOLATED);
 	put_identity(BESIDE, 1, 10, ALONE, "10.200.7.3", "fd00:7::3");
@@ -343,8 +397,10 @@ test_in_plain(void **state)
 {
 	(void)state;
 	begin(if_nametoindex("a0"));
-	put_here(DEFAULT);
 	put_there(1, 10, DEFAULT);
+	comes_plain("10.200.8.5", "fd00:8::5", IN_UNKNOWN);
+	comes("127.0.0.3", VNI, "10.200.9.5", "10.200.7.2", 100, IN_UNKNOWN);
+	put_here(DEFAULT);
 	comes_plain("10.200.8.5", "fd00:8::5", IN_UNSEALED);
 	put_here(OPENLY);
 	comes_plain("10.200.8.5", "fd00:8::5", IN_UNSEALED);
@@ -353,13 +409,12 @@ test_in_plain(void **state)
 	put_there(1, 11, ALONE);
 	put_here(ALONE);
 	comes_plain("10.200.8.5", "fd00:8::5", IN_ISOLATED);
-	/* Of nobody that is known: only where some replica may send plain. */
-	comes_plain("10.200.8.6", "fd00:8::6", IN_UNSEALED);
+	/* Of nobody that is known. */
 	put_here(OPENLY);
-	comes_plain("10.200.8.6", "fd00:8::6", DELIVERED);
-	make_stranger("10.200.8.6");
-	make_stranger("fd00:8::6");
 	comes_plain("10.200.8.6", "fd00:8::6", IN_UNKNOWN);
+	settle(false);
+	comes_plain("10.200.8.6", "fd00:8::6", IN_UNKNOWN);
+	settle(true);
 	/* The other node itself, and to this one. */
 	comes_plain("10.200.8.1", "fd00:8::1", IN_UNSEALED);
 	comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.1", 100, IN_UNSEALED);
@@ -425,10 +480,9 @@ test_in_sealed(void **state)
 	comes_sealed("192.0.2.1", "10.200.7.2", 100, TUN_SOURCE);
 	comes_sealed("10.200.8.5", "10.200.7.9", 100, TUN_DESTINATION);
 	comes_sealed("fd00:8::5", "fd00:7::9", 100, TUN_DESTINATION);
-	/* Not known yet; nobody. */
-	comes_sealed("10.200.8.6", "10.200.7.2", 100, TUN_DELIVERED);
-	make_stranger("10.200.8.6");
+	/* Not known. */
 	comes_sealed("10.200.8.6", "10.200.7.2", 100, TUN_UNKNOWN);
+	comes_sealed("fd00:8::6", "fd00:7::2", 100, TUN_UNKNOWN);
 	/* Too large for the container's link: the stack says so. */
 	comes_sealed("10.200.8.6", "10.200.7.1", 1450 - 28, TUN_STACK);
 	put_there(1, 10, ALONE);
@@ -546,7 +600,7 @@ test_successor(void **state)
 	identities_free(ids);
 	tunnel_free(tunnel);
 	veth_close(veth);
-	open_all(LOOPBACK);
+	open_as(LOOPBACK, NULL);
 	ids = identities_new(veth);
 	assert_non_null(ids);
 	goes_there(TC_ACT_SHOT, OUT_ISOLATED);
@@ -560,8 +614,6 @@ test_successor(void **state)
 	put_there(1, 10, ALONE);
 	settle(true);
 	goes_there(TC_ACT_REDIRECT, SEALED);
-	make_stranger("10.200.8.7");
-	make_stranger("fd00:8::7");
 	goes("10.200.8.7", "fd00:8::7", TC_ACT_SHOT, OUT_UNKNOWN);
 	/* Another scheduler says it all again, but for one. */
 	identities_begin(ids, 8);
@@ -569,8 +621,6 @@ test_successor(void **state)
 	settle(false);
 	goes_there(TC_ACT_REDIRECT, SEALED);
 	settle(true);
-	make_stranger("10.200.8.5");
-	make_stranger("fd00:8::5");
 	goes_there(TC_ACT_SHOT, OUT_UNKNOWN);
 	end();
 }
@@ -580,8 +630,8 @@ test_successor(void **state)
 static void
 test_older_pins(void **state)
 {
-	static const char *const names[] = {"local4", "overlay_counts", "tc2-seen", "edge1-vips4",
-					    "tc3-seen"};
+	static const char *const names[] = {"local4", "overlay_counts", "tc3-seen", "edge1-vips4",
+					    "tc4-seen"};
 
 	(void)state;
 	begin(LOOPBACK);
@@ -729,6 +779,8 @@ main(void)
 		cmocka_unit_test(test_way_by_both_ends),
 		cmocka_unit_test(test_way_by_peer),
 		cmocka_unit_test(test_who_is_not_known),
+		cmocka_unit_test(test_members_are_not_said),
+		cmocka_unit_test(test_nobody_here),
 		cmocka_unit_test(test_same_node),
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_in_plain),

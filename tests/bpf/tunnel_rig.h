@@ -20,6 +20,7 @@
 #include "dataplane/bpf/tc_event.h"
 #include "dataplane/skel.h"
 #include "dataplane/tunnel.h"
+#include "ring/identity.h"
 #include "tests/support/bpf_world.h"
 
 #define RIG_LINKS                                                                          \
@@ -76,9 +77,10 @@ stay_on_this_cpu(void)
 }
 
 /* link: of a container. LOOPBACK, where test runs come from, for what leaves it; another one for
- * what comes in by sockets, since a container's device takes nothing from 127.0.0.1. */
+ * what comes in by sockets, since a container's device takes nothing from 127.0.0.1. identity: what
+ * it is; NULL: what a predecessor wrote, or nobody. */
 static inline void
-open_all(uint32_t link)
+open_as(uint32_t link, const struct tc_identity *identity)
 {
 	struct msg_veth self = {.replica = 1, .ifindex = link};
 	struct err err = {0};
@@ -93,9 +95,22 @@ open_all(uint32_t link)
 	assert_non_null(tunnel);
 	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
 	assert_true(addr_parse_ip("fd00:7::2", &self.addr6));
-	if (veth_add(veth, &self, NULL, &hook, &err) < 0)
+	if (veth_add(veth, &self, identity, &hook, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_int_equal(err.kind, ERR_NONE);
+}
+
+static inline void
+open_all(uint32_t link)
+{
+	static const struct tc_identity usual = {
+		.deployment = 1,
+		.service = 10,
+		.replica = 1,
+		.flags = IDENTITY_USUAL | TC_IDENTITY_KNOWN,
+	};
+
+	open_as(link, &usual);
 }
 
 static inline void

@@ -303,6 +303,41 @@ def test_a_life():
             a_life(node, version)
 
 
+def fabric_end(node):
+    """The only link of a guest, as the fabric sees it; None before it is there."""
+    shown = json.loads(zl.run("nsenter", f"--net={node.run_folder}/netns/fabric", "ip", "-j", "-s", "link", "show").stdout)
+    mine = [x for x in shown if x["ifname"].startswith("v") and x["ifname"] != "vxlan"]
+    return mine[0] if mine else None
+
+
+def test_nothing_passes_unjudged():
+    """A program that is in the namespace already speaks as soon as there is a link: into the void, until it is judged."""
+    with Node() as node, Plugin(node) as p, Guest() as g, concurrent.futures.ThreadPoolExecutor() as pool:
+        dataplane = node.processes()["dataplane", 0]
+        os.kill(dataplane, signal.SIGSTOP)
+        try:
+            adding = pool.submit(p.call, "ADD", g)
+            wait_for(lambda: any(d["ifname"] == "eth0" and any(a["family"] == "inet6" and a["scope"] == "global"
+                                                               for a in d["addr_info"]) for d in g.ip("address", "show")),
+                     "the namespace has its addresses")
+            for target in ("169.254.1.1", "10.200.255.1"):
+                check(g.run("ping", "-c", "2", "-i", "0.2", "-W", "1", target, check=False).returncode != 0, "somebody answers")
+            end = fabric_end(node)
+            equal(("UP" in end["flags"], end["stats64"]["rx"]["packets"]), (False, 0), "the fabric's end")
+            check(not adding.done(), "it is answered with before it is judged")
+        finally:
+            os.kill(dataplane, signal.SIGCONT)
+        result = adding.result()
+        check("UP" in fabric_end(node)["flags"], "the fabric's end is down")
+        with Guest() as other:
+            reply = p.call("ADD", other)
+            with other.serving(p.folder):
+                reached(g, f"http://{address(reply)}:8000/", "zlayer-cni")
+            p.call("DEL", other)
+        p.call("CHECK", g, prevResult=result)
+        p.call("DEL", g)
+
+
 def test_check_finds_what_is_missing():
     with Node() as node, Plugin(node) as p:
         for harm in (["ip", "address", "flush", "dev", "eth0", "scope", "global"], ["ip", "link", "set", "eth0", "down"],

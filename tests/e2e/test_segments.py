@@ -54,6 +54,14 @@ def connects(address, seconds=1):
     return True
 
 
+def why_not(address):
+    try:
+        socket.create_connection((address, 8080), timeout=20).close()
+    except OSError as e:
+        return str(e)
+    return ""
+
+
 def ask(server, data):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(20)
@@ -137,6 +145,24 @@ def test_who_reaches_whom():
         check(all("shop/open" in ends(f) for f in flows(n, "--service", "shop/open")), "others than were asked for")
         equal(flows(n, "--service", "shop/bare", "--verdict", "dropped"), [])
         check("verdict" in n.cli("observe", "--verdict", "maybe", status=2).stderr, "a wrong verdict is refused")
+
+
+def test_a_device_without_a_program():
+    """In the fabric's routes, and in no map: what is sent to it is dropped, and what nobody has is refused at once."""
+    with a_node() as (n, c):
+        v4 = c.at["shop/web"][0].rsplit(".", 1)[0]
+        there, nobody = f"{v4}.251", f"{v4}.252"
+        fabric = Space(n.processes()["dataplane", 0])
+        fabric.run("ip", "link", "add", "lost", "type", "veth", "peer", "name", "behind")
+        fabric.run("ip", "link", "set", "behind", "up")
+        fabric.run("ip", "link", "set", "lost", "up")
+        fabric.run("ip", "route", "add", there, "dev", "lost")
+        check(not c.spaces["shop/web"].call(connects, there), "somebody answers")
+        told = wait_for(lambda: [f for f in flows(n, "--verdict", "dropped") if f["destination"]["address"] == there],
+                        "the drop is told")[0]
+        equal((told["reason"], told["source"]["service"]), ("destination", "web"))
+        check("No route to host" in c.spaces["shop/web"].call(why_not, nobody), "the stack does not refuse it")
+        fabric.run("ip", "link", "del", "lost")
 
 
 def test_without_bpf_nobody_is_exposed():

@@ -121,30 +121,12 @@ test_all(void **state)
 						 expected((enum relation)r, a, b));
 }
 
-/* A receiver that does not know the sender yet refuses plain packets unless some pair may have
- * them.
- */
-static void
-test_takes_plain(void **state)
-{
-	(void)state;
-	for (uint32_t to = 0; to <= ALL; to++) {
-		bool any = false;
-
-		for (int r = SAME_SERVICE; r <= STRANGE; r++)
-			for (uint32_t from = 0; from <= ALL; from++)
-				any |= judge((enum relation)r, from, to) == IDENTITY_RULE_PLAIN;
-		assert_int_equal(identity_rule_takes_plain(to) != 0, any);
-	}
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_all),
-		cmocka_unit_test(test_takes_plain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,7 @@ verdict(struct err *err)
 static void
 test_without_bpf(void **state)
 {
-	struct container c = {.host = &host, .replica = REPLICA};
+	struct container c = {.host = &host, .replica = REPLICA, .veth = {.ifindex = IFINDEX}};
 	struct err err;
 
 	(void)state;
@@ -125,7 +125,7 @@ test_without_bpf(void **state)
 static void
 test_with_bpf(void **state)
 {
-	struct container c = {.host = &host, .replica = REPLICA};
+	struct container c = {.host = &host, .replica = REPLICA, .veth = {.ifindex = IFINDEX}};
 	struct err err;
 
 	(void)state;
@@ -136,8 +136,13 @@ test_with_bpf(void **state)
 	say_attached(MSG_HOOK_TCX);
 	assert_int_equal(verdict(&err), CONTAINER_LINK_PASSES);
 	assert_false(container_link_exposed(&c));
+	/* A successor could not put its program there. */
 	say_attached(0);
 	assert_int_equal(verdict(&err), CONTAINER_LINK_REFUSED);
+	assert_true(container_link_exposed(&c));
+	/* What it says is of another device. */
+	c.veth.ifindex++;
+	assert_false(container_link_exposed(&c));
 }
 
 int
