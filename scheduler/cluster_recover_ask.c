@@ -95,9 +95,19 @@ refuse_newer(struct cluster *c, uint64_t sequence, struct err *err)
 	return err_fix(err, "on %s: zlayer recover --force-single", best->row.name);
 }
 
+/* It reached etcd when it was heard last, and that was a moment ago. */
+static bool
+has_just_gone(const struct cluster_node *n, uint64_t now_ns)
+{
+	return !n->row.removed && n->state == GOSSIP_DEAD && n->since_ns &&
+	       now_ns - n->since_ns < (uint64_t)LOOK_S * CLUSTER_SECOND_NS &&
+	       n->voter.flags & TIDINGS_VOTER_WRITES;
+}
+
 /*
  * What another node still reaches is not lost; nor what one reached a moment ago: an etcd that is
- * slow for a while is none that is gone.
+ * slow for a while is none that is gone, and a node that is not heard for some seconds may be
+ * there.
  */
 static int
 refuse_reached(struct cluster *c, struct err *err)
@@ -109,7 +119,11 @@ refuse_reached(struct cluster *c, struct err *err)
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
-		if (n->row.node == c->keep.node || !is_alive(n))
+		if (n->row.node == c->keep.node)
+			continue;
+		if (has_just_gone(n, now))
+			late = n;
+		if (!is_alive(n))
 			continue;
 		if (n->wrote_ns && now - n->wrote_ns < look)
 			late = n;

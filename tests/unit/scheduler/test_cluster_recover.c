@@ -214,6 +214,17 @@ test_etcd_that_was_slow(void **state)
 	ask_refused("until a moment ago");
 	cluster_roster_find(&member.c, 2)->wrote_ns -= 10 * (uint64_t)CLUSTER_SECOND_NS;
 	ask_refused("the store takes changes");
+	/* Nor is a node lost that was not heard for some seconds, with what it reached. */
+	struct cluster_node *n = cluster_roster_find(&member.c, 3);
+	hear_voter(3, there | TIDINGS_VOTER_WRITES);
+	n->state = GOSSIP_DEAD;
+	n->since_ns = world_mono_ns();
+	ask_refused("edge-3 reached the etcd that keeps the store until a moment ago");
+	n->since_ns -= 10 * (uint64_t)CLUSTER_SECOND_NS;
+	ask_refused("the store takes changes");
+	n->since_ns = world_mono_ns();
+	n->state = GOSSIP_LEFT;
+	ask_refused("the store takes changes");
 }
 
 int
