@@ -25,10 +25,10 @@ enum {
 	CLUSTER_CALLBACK_MS = 10000, /* until a channel has said what for, or was called back */
 	CLUSTER_CALLS_MAX = 64,      /* that this node makes at a time because it was asked to */
 	CLUSTER_CALLS_OF_NODE_MAX = 32,
-	CLUSTER_GREETINGS_MAX = 64, /* channels that have not said what for */
-	CLUSTER_GREETINGS_OF_NODE_MAX = 16,
-	CLUSTER_THROUGH_MAX = 64, /* that this node passes on at a time */
-	CLUSTER_THROUGH_OF_NODE_MAX = 16,
+	CLUSTER_GREETINGS_MAX = 128,        /* channels that have not said what for */
+	CLUSTER_GREETINGS_OF_NODE_MAX = 64, /* who asks all nodes by one third */
+	CLUSTER_THROUGH_MAX = 192,          /* that this node passes on at a time */
+	CLUSTER_THROUGH_OF_NODE_MAX = 64,
 	CLUSTER_THROUGH_HIGH = 256 << 10, /* bytes on their way each way, and a read more */
 	CLUSTER_THROUGH_SILENT_MS = 30000,
 };

@@ -60,6 +60,9 @@ def test_from_everywhere():
         through(c[0], by["edge-3"], c[2])
         through(c[2], by["edge-4"], c[3])
         through(c[3], by["edge-2"], c[1])
+        # Many at once, by the one or the other third node.
+        many = [start(c[2], "exec", by["edge-4"], "--", "echo", str(n), stdout=subprocess.PIPE, text=True) for n in range(30)]
+        equal([p.communicate(timeout=120)[0] for p in many], [f"{n}\n" for n in range(30)])
         # Lines of all, in the order in which they were written, on each; and what is said later.
         follow = [Follow(node, "shop/web") for node in c.nodes]
         for f in follow:
