@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One end of bench/overlay.py, in a network namespace that is there already:
+ * One end of a way of bench/overlay.py:
  *
- *   engine SIDE MTU AEAD       an engine on the TUN device wg0, until its input ends; then its
- * counts serve PORT                 takes streams and throws them away, echoes datagrams send
- * ADDRESS PORT SECONDS STREAMS   prints bytes and seconds rtt ADDRESS PORT COUNT     prints the
- * median of so many datagrams there and back, in us
+ *   engine SIDE MTU AEAD FABRIC    an engine on the TUN device wg0 of the network namespace
+ *                                  FABRIC, until its input ends
+ *   serve PORT                     takes streams and throws them away, echoes datagrams
+ *   send ADDRESS PORT SECONDS STREAMS
+ *                                  prints bytes and seconds
+ *   rtt ADDRESS PORT COUNT         prints the median of so many datagrams there and back, in us
  *
- * SIDE is 1 or 2: 10.8.0.SIDE is its address on the cable, 10.9.0.SIDE the one inside. AEAD is one
- * of the table, or "best".
+ * SIDE is 1 or 2: 10.8.0.SIDE is its address on the cable. AEAD is one of the table, or "best".
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,21 +82,35 @@ introduce(struct engine *e, int side)
 	setup_fini(&change);
 }
 
+/* The device where containers are, the socket here: as node makes them for the product. */
+static void
+open_device(struct tun *tun, const char *fabric, uint32_t mtu)
+{
+	int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int there = open(fabric, O_RDONLY | O_CLOEXEC);
+	struct err err = {0};
+
+	must(here >= 0 && there >= 0 && setns(there, CLONE_NEWNET) == 0, fabric);
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	must(fd >= 0, "/dev/net/tun");
+	no_error(tun_open(tun, fd, "wg0", TUN_USO, &err), &err);
+	no_error(tun_set_mtu(tun, mtu, &err), &err);
+	must(setns(here, CLONE_NEWNET) == 0, "setns");
+	close(here);
+	close(there);
+}
+
 static int
-run_engine(int side, uint32_t mtu, const char *aead)
+run_engine(int side, uint32_t mtu, const char *aead, const char *fabric)
 {
 	struct engine_config c = {.mtu = mtu, .queues_count = 1, .udp6 = -1};
 	const struct udp_config port = {.port = PORT};
-	uint64_t counts[ENGINE_COUNTS];
 	struct err err = {0};
 	struct udp u;
 	char end;
 
 	c.aead = strcmp(aead, "best") == 0 ? NULL : aead;
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	must(fd >= 0, "/dev/net/tun");
-	no_error(tun_open(&c.queues[0], fd, "wg0", TUN_USO, &err), &err);
-	no_error(tun_set_mtu(&c.queues[0], mtu, &err), &err);
+	open_device(&c.queues[0], fabric, mtu);
 	no_error(udp_open(&u, &port, &err), &err);
 	c.udp4 = u.fd;
 	struct engine *e = engine_new(&c, &err);
@@ -104,10 +120,6 @@ run_engine(int side, uint32_t mtu, const char *aead)
 	fflush(stdout);
 	while (read(STDIN_FILENO, &end, 1) > 0)
 		;
-	engine_counts(e, counts);
-	for (enum engine_count i = 0; i < ENGINE_COUNTS; i++)
-		if (counts[i])
-			printf("%s %llu\n", engine_count_name(i), (unsigned long long)counts[i]);
 	engine_free(e);
 	return 0;
 }
@@ -257,8 +269,8 @@ main(int argc, char **argv)
 {
 	struct addr to;
 
-	if (argc == 5 && strcmp(argv[1], "engine") == 0)
-		return run_engine(atoi(argv[2]), (uint32_t)atoi(argv[3]), argv[4]);
+	if (argc == 6 && strcmp(argv[1], "engine") == 0)
+		return run_engine(atoi(argv[2]), (uint32_t)atoi(argv[3]), argv[4], argv[5]);
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		serve((uint16_t)atoi(argv[2]));
 	must(argc >= 5 && addr_parse_ip(argv[2], &to), "arguments");

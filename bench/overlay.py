@@ -1,201 +1,176 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/bench overlay [--json] [--seconds 4] [--mtu 1500,9000] [--streams 1,4] [--modes plain,vxlan,...]
+"""tools/bench overlay [--json] [--seconds 3] [--rounds 3] [--mtu 1420,8900] [--streams 1,4] [--ways plain,vxlan,...]
 
-Two network namespaces with a veth pair between them, and TCP from the one to the other: over the bare
-pair, the kernel's VXLAN, wireguard-go as Debian has it, and our engine, with OpenSSL's cipher and with
-the best of our own. What counts is the CPU time of the two processes that carry (user and system) for
-each GB that arrived; Gb/s say how many cores the machine has, and who else uses them.
+TCP from one node to another in the ways of overlay_way.py: over the bare cable, and between two containers by the
+kernel's VXLAN, our programs with the same device, wireguard-go as Debian has it, and our engine, with OpenSSL's cipher
+and with the best of our own. Each round goes through all of them; what is said is the median of the rounds, and at the
+end whether it is what is wanted. What counts is CPU time (user and system) for each GB that arrived: of the two
+processes that carry, and of all that take part, the streams' ends and the kernel's threads for softirqs among them.
+Gb/s say how many cores the machine has, and who else uses them. It takes some minutes, and never ten.
 """
 
-import base64
+import glob
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
-import time
 
-BUILD = os.path.abspath(sys.argv[1])
-END = os.path.join(BUILD, "bench", "overlay-end")
-PORT, RTTS, GSO_MAX = 5001, 300, 62000
+from overlay_way import ALL, BUILD, END, House, inside, run
+
+PORT, RTTS, LONGEST_S, HANDSHAKES = 5001, 200, 580, 3000
 
 
 def option(name, default):
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 
 
-def run(ns, *argv, **more):
-    return subprocess.run(["nsenter", f"--net=/run/bench/{ns}", *argv], check=True, text=True,
-                          stdout=subprocess.PIPE, **more).stdout
-
-
-def ip(ns, line):
-    run(ns, "ip", *line.split())
-
-
-def make_namespace(name):
-    """Its name is a mount: below a /run of this program's own."""
-    subprocess.run(["unshare", f"--net=/run/bench/{name}", "true"], check=True)
-    ip(name, "link set lo up")
-
-
-def set_gso_max(ns, device):
-    """IFLA_GSO_MAX_SIZE and IFLA_GSO_IPV4_MAX_SIZE: what 45 datagrams of one UDP_SEGMENT hold, so that what is read
-    at once is sent at once."""
-    code = ("import socket,struct,sys;i=socket.if_nametoindex(sys.argv[1]);n=int(sys.argv[2]);"
-            "s=socket.socket(socket.AF_NETLINK,socket.SOCK_RAW,0);"
-            "a=struct.pack('=HHIHHI',8,41,n,8,63,n);"
-            "s.send(struct.pack('=IHHIIBBHiII',32+len(a),16,5,1,0,0,0,0,i,0,0)+a);"
-            "r=s.recv(4096);e=struct.unpack_from('=i',r,16)[0];sys.exit(e!=0)")
-    run(ns, sys.executable, "-c", code, device, str(GSO_MAX))
-
-
-def ticks(pid):
+def cpu_s(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Plain:
-    """The cable alone. Other ways build on it: prepare(), the address inside, the processes that carry."""
-    name, overhead = "plain", 0
-
-    def __init__(self, mtu):
-        self.mtu, self.carriers = mtu, []
-        self.address = "10.8.0.2"
-
-    def start(self, ns, side, *argv):
-        p = subprocess.Popen(["nsenter", f"--net=/run/bench/{ns}", *argv], text=True, stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.carriers.append(p)
-        return p
-
-    def prepare(self):
-        pass
-
-    def inside(self):
-        for side, ns in ((1, "a"), (2, "b")):
-            ip(ns, f"addr add 10.9.0.{side}/24 dev wg0")
-            ip(ns, f"link set wg0 mtu {self.mtu - self.overhead} up")
-            set_gso_max(ns, "wg0")
-        self.address = "10.9.0.2"
-
-    def end(self):
-        for p in self.carriers:
-            p.stdin.close()
-            if "wireguard-go" in p.args:
-                p.terminate()
-            p.wait()
-        for ns in ("a", "b"):
-            subprocess.run(["nsenter", f"--net=/run/bench/{ns}", "ip", "link", "del", "wg0"],
-                           stderr=subprocess.DEVNULL, check=False)
+def softirq_threads():
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as f:
+                if f.read().startswith("ksoftirqd/"):
+                    yield int(path.split("/")[2])
+        except FileNotFoundError:
+            pass
 
 
-class Vxlan(Plain):
-    name, overhead = "vxlan", 50
-
-    def prepare(self):
-        for side, ns in ((1, "a"), (2, "b")):
-            ip(ns, f"link add wg0 type vxlan id 7 dstport 4789 local 10.8.0.{side} remote 10.8.0.{3 - side} dev eth0")
-        self.inside()
+KSOFTIRQD = list(softirq_threads())
 
 
-class WireguardGo(Plain):
-    name, overhead = "wireguard-go", 80
-
-    def prepare(self):
-        public = {}
-        for side, ns in ((1, "a"), (2, "b")):
-            self.start(ns, side, "wireguard-go", "-f", "wg0")
-            while subprocess.run(["nsenter", f"--net=/run/bench/{ns}", "wg", "show", "wg0"],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
-                time.sleep(0.02)
-            with open(f"/run/bench/key{side}", "w", encoding="ascii") as f:
-                f.write(base64.b64encode(bytes([side]) * 32).decode())
-            run(ns, "wg", "set", "wg0", "private-key", f"/run/bench/key{side}", "listen-port", "51820")
-            public[side] = run(ns, "wg", "show", "wg0", "public-key").strip()
-            os.rename("/run/wireguard/wg0.sock", f"/run/wireguard/at{side}.sock")
-        for side, ns in ((1, "a"), (2, "b")):
-            os.rename(f"/run/wireguard/at{side}.sock", "/run/wireguard/wg0.sock")
-            run(ns, "wg", "set", "wg0", "peer", public[3 - side], "endpoint", f"10.8.0.{3 - side}:51820",
-                "allowed-ips", "0.0.0.0/0")
-            os.rename("/run/wireguard/wg0.sock", f"/run/wireguard/at{side}.sock")
-        self.inside()
-
-
-class Engine(Plain):
-    name, aead, overhead = "engine-evp", "evp", 80
-
-    def prepare(self):
-        for side, ns in ((1, "a"), (2, "b")):
-            p = self.start(ns, side, END, "engine", str(side), str(self.mtu - self.overhead), self.aead)
-            if not p.stdout.readline().startswith("ready"):
-                sys.exit("an engine does not begin")
-        self.inside()
-
-
-class EngineBest(Engine):
-    name, aead = "engine", "best"
-
-
-MODES = [Plain, Vxlan, WireguardGo, Engine, EngineBest]
-
-
-def send(mode, streams, seconds):
-    before = sum(ticks(p.pid) for p in mode.carriers)
-    size, took = run("a", END, "send", mode.address, str(PORT), str(seconds), str(streams)).split()
-    after = sum(ticks(p.pid) for p in mode.carriers)
+def send(way, server, streams, seconds):
+    def spent(pids):
+        return sum(cpu_s(pid) for pid in pids)
+    carriers, others = [p.pid for p in way.carriers], [server.pid, *KSOFTIRQD]
+    before = spent(carriers), spent(others)
+    sender = subprocess.Popen(inside(way.ends[0], END, "send", way.address, str(PORT), str(seconds), str(streams)),
+                              text=True, stdout=subprocess.PIPE)
+    text = sender.stdout.read()
+    _, status, used = os.wait4(sender.pid, 0)
+    sender.returncode = os.waitstatus_to_exitcode(status)
+    if sender.returncode:
+        sys.exit(f"{way.name}: the streams broke")
+    size, took = text.split()
+    carried, rest = spent(carriers) - before[0], spent(others) - before[1]
     gb = int(size) / 1e9
-    return {"gbit_s": round(gb * 8 / float(took), 2),
-            "cpu_s_per_gb": round((after - before) / gb, 3) if mode.carriers else None}
+    return {"gbit_s": gb * 8 / float(took), "carrier_s_per_gb": carried / gb if carriers else None,
+            "all_s_per_gb": (carried + rest + used.ru_utime + used.ru_stime) / gb}
 
 
-def measure(kind, mtu, streams, seconds):
-    mode = kind(mtu)
-    mode.prepare()
+def measure(kind, house, mtu, streams, seconds):
+    house.lay(mtu)
+    way = kind(house, mtu)
     try:
-        rtt = float(run("a", END, "rtt", mode.address, str(PORT), str(RTTS)))
-        send(mode, 1, 1)
-        for n in streams:
-            yield {"mode": mode.name, "mtu": mtu, "streams": n, "rtt_us": rtt, **send(mode, n, seconds)}
+        way.prepare()
+        with subprocess.Popen(inside(way.ends[1], END, "serve", str(PORT)), text=True, stdout=subprocess.PIPE) as server:
+            server.stdout.readline()
+            try:
+                rtt = float(run(way.ends[0], END, "rtt", way.address, str(PORT), str(RTTS), timeout=60))
+                send(way, server, 1, 1)
+                for n in streams:
+                    yield {"way": way.name, "mtu": mtu, "streams": n, "rtt_us": rtt, **send(way, server, n, seconds)}
+            finally:
+                server.terminate()
     finally:
-        mode.end()
+        way.end()
+
+
+def medians(rows):
+    """One row for each case, in the order in which they came."""
+    cases = {}
+    for row in rows:
+        cases.setdefault((row["mtu"], row["way"], row["streams"]), []).append(row)
+    return [{**same[0], **{what: statistics.median(row[what] for row in same)
+                           for what in ("rtt_us", "gbit_s", "all_s_per_gb", "carrier_s_per_gb")
+                           if same[0][what] is not None}} for same in cases.values()]
+
+
+def show(row):
+    carriers = "-" if row["carrier_s_per_gb"] is None else f'{row["carrier_s_per_gb"]:.2f}'
+    return (f'{row["way"]:13} mtu {row["mtu"]:5} streams {row["streams"]:2}  {row["gbit_s"]:6.2f} Gb/s  '
+            f'{carriers:>6} CPU s/GB carrying  {row["all_s_per_gb"]:6.2f} in all  rtt {row["rtt_us"]:6.1f} us')
+
+
+WANTED = [  # what, of which way, beside which other one, the bound, whether it is the most (or the least)
+    ("carrier_s_per_gb", "engine", "wireguard-go", 0.2, True),
+    ("gbit_s", "engine", "wireguard-go", 1.6, False),
+    ("rtt_us", "engine", "wireguard-go", 1.0, True),
+    ("all_s_per_gb", "ours", "vxlan", 1.05, True),
+]
+
+
+def judge(rows):
+    """Ratios of the medians of one case."""
+    by_case = {(row["way"], row["mtu"], row["streams"]): row for row in rows}
+    for what, way, other, bound, most in WANTED:
+        for row in rows:
+            beside = by_case.get((other, row["mtu"], row["streams"]))
+            if row["way"] != way or not beside:
+                continue
+            ratio = row[what] / beside[what] if beside[what] else float("inf")
+            yield {"what": f'{what} of {way} beside {other}, mtu {row["mtu"]}, streams {row["streams"]}',
+                   "value": round(ratio, 3), "wanted": bound, "most": most,
+                   "met": ratio <= bound if most else ratio >= bound}
+
+
+def handshakes():
+    text = subprocess.run([os.path.join(BUILD, "bench", "bench-wg"), "--json", "--handshakes", str(HANDSHAKES)], check=True,
+                          text=True, stdout=subprocess.PIPE, timeout=120).stdout
+    row = next(r for r in map(json.loads, text.splitlines()) if r["row"] == "rate")
+    return {"what": "handshakes/s answered by one core", "value": round(row["ours"]), "wanted": round(row["peer"]),
+            "most": False, "met": row["ours"] >= row["peer"]}
+
+
+def too_long(*_):
+    sys.exit(f"the bench took more than {LONGEST_S} s: fewer --rounds, --seconds or --ways")
+
+
+def measured(say):
+    seconds, rounds = int(option("--seconds", "3")), int(option("--rounds", "3"))
+    mtus = [int(n) for n in option("--mtu", "1420,8900").split(",")]
+    streams = [int(n) for n in option("--streams", "1,4").split(",")]
+    wanted = option("--ways", ",".join(way.name for way in ALL)).split(",")
+    house, rows = House(), []
+    for i in range(rounds):
+        for mtu in mtus:
+            for kind in ALL:
+                if kind.name not in wanted:
+                    continue
+                for row in measure(kind, house, mtu, streams, seconds):
+                    rows.append(row)
+                    say(f"{i + 1}/{rounds}  {show(row)}")
+    return medians(rows)
 
 
 def main():
-    seconds = int(option("--seconds", "4"))
-    mtus = [int(n) for n in option("--mtu", "1500,9000").split(",")]
-    streams = [int(n) for n in option("--streams", "1,4").split(",")]
-    wanted = option("--modes", ",".join(m.name for m in MODES)).split(",")
+    as_json = "--json" in sys.argv
+
+    def say(text):
+        if not as_json:
+            print(text, flush=True)
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LONGEST_S)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     os.makedirs("/run/bench")
-    for name in ("a", "b"):
-        with open(f"/run/bench/{name}", "w", encoding="ascii"):
-            pass
-        make_namespace(name)
-    run("a", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", "/run/bench/b")
-    for side, ns in ((1, "a"), (2, "b")):
-        ip(ns, f"addr add 10.8.0.{side}/24 dev eth0")
-    server = subprocess.Popen(["nsenter", "--net=/run/bench/b", END, "serve", str(PORT)], text=True,
-                              stdout=subprocess.PIPE)
-    server.stdout.readline()
-    rows = []
-    try:
-        for mtu in mtus:
-            for ns in ("a", "b"):
-                ip(ns, f"link set eth0 mtu {mtu} up")
-            for kind in MODES:
-                if kind.name not in wanted:
-                    continue
-                for row in measure(kind, mtu, streams, seconds):
-                    rows.append(row)
-                    if "--json" not in sys.argv:
-                        cpu = "-" if row["cpu_s_per_gb"] is None else f'{row["cpu_s_per_gb"]:.2f}'
-                        print(f'{row["mode"]:14} mtu {mtu:5} streams {row["streams"]:2}  {row["gbit_s"]:6.2f} Gb/s  '
-                              f'{cpu:>6} CPU s/GB  rtt {row["rtt_us"]:6.1f} us', flush=True)
-    finally:
-        server.terminate()
-    if "--json" in sys.argv:
-        print(json.dumps(rows))
+    rows = measured(say)
+    verdicts = [*judge(rows), handshakes()]
+    if as_json:
+        print(json.dumps({"rows": rows, "wanted": verdicts}))
+        return
+    say("\nmedians")
+    for row in rows:
+        say(show(row))
+    say("\nwanted")
+    for v in verdicts:
+        say(f'{"met   " if v["met"] else "MISSED"}  {v["value"]:>8}  {"at most" if v["most"] else "at least"} {v["wanted"]:<6}'
+            f'  {v["what"]}')
 
 
 main()
