@@ -17,6 +17,7 @@
 enum {
 	STACK_BYTES = 4 << 10, /* more than the frames of any way's functions */
 	BLOCK = AEAD_GROUP_BLOCK,
+	PADS = 16, /* more are no gain */
 };
 
 enum part { PART_KEYS, PART_TEXT, PART_ALL };
@@ -25,9 +26,10 @@ struct run {
 	const struct aead_group_way *way;
 	uint32_t key[8];
 	struct aead_group group;
-	struct aead_group_lanes lanes;
-	alignas(64) uint8_t pads[AEAD_GROUP_LANES][BLOCK];
 	bool padded; /* keystream goes to pads, not over the text */
+	/* no secrets; pads are wiped where they are used */
+	struct aead_group_lanes lanes;
+	alignas(64) uint8_t pads[PADS][BLOCK];
 };
 
 static __attribute__((target("xsave"))) uint64_t
@@ -50,12 +52,20 @@ blocks_of(const struct aead_job *j)
 	return (j->length + BLOCK - 1) / BLOCK;
 }
 
+/* Of the lanes that are left, those that a way looks at are nobody's. */
 static void
 flush(struct run *r)
 {
-	if (r->lanes.count)
-		r->way->mix(r->key, &r->lanes);
-	r->lanes.count = 0;
+	struct aead_group_lanes *l = &r->lanes;
+	unsigned vector = l->count <= 8 ? 8 : l->count <= 16 ? 16 : AEAD_GROUP_LANES;
+
+	for (unsigned i = l->count; i < vector; i++) {
+		l->block[i] = l->low[i] = l->high[i] = l->bytes[i] = 0;
+		l->data[i] = NULL;
+	}
+	if (l->count)
+		r->way->mix(r->key, l);
+	l->count = 0;
 }
 
 static void
@@ -73,25 +83,51 @@ add_lane(struct run *r, const struct aead_job *j, uint32_t block, uint8_t *data,
 		flush(r);
 }
 
+/* Whole blocks that lie one behind the other, up to the end of a vector: gives how many. */
+static uint32_t
+add_lanes(struct run *r, const struct aead_job *j, uint32_t block, uint8_t *data, uint32_t count)
+{
+	struct aead_group_lanes *l = &r->lanes;
+	unsigned first = l->count, room = r->way->lanes - first;
+
+	if (count > room)
+		count = room;
+	for (unsigned i = 0; i < count; i++) {
+		l->block[first + i] = block + i;
+		l->low[first + i] = (uint32_t)j->counter;
+		l->high[first + i] = (uint32_t)(j->counter >> 32);
+		l->data[first + i] = data + (size_t)i * BLOCK;
+		l->bytes[first + i] = BLOCK;
+	}
+	l->count += count;
+	if (l->count == r->way->lanes)
+		flush(r);
+	return count;
+}
+
+static void
+mix_text(struct run *r, const struct aead_job *j)
+{
+	/* Pads are for what fits into one vector. */
+	uint8_t *to = r->padded ? r->pads[r->lanes.count] : j->data;
+	uint32_t whole = j->length / BLOCK, rest = j->length % BLOCK;
+
+	for (uint32_t at = 0; at < whole;)
+		at += add_lanes(r, j, 1 + at, to + (size_t)at * BLOCK, whole - at);
+	if (rest)
+		add_lane(r, j, 1 + whole, to + (size_t)whole * BLOCK, rest);
+}
+
 static void
 mix(struct run *r, enum part part)
 {
 	for (unsigned i = 0; i < r->group.count; i++) {
 		const struct aead_job *j = &r->group.jobs[i];
-		uint32_t left = j->length;
 
 		if (part != PART_TEXT)
 			add_lane(r, j, 0, r->group.keys[i], BLOCK);
-		if (part == PART_KEYS || (part == PART_TEXT && !j->ok))
-			continue;
-		for (uint32_t block = 1; left > 0; block++) {
-			uint32_t bytes = left < BLOCK ? left : BLOCK;
-			uint8_t *data =
-				r->padded ? r->pads[r->lanes.count] : j->data + j->length - left;
-
-			add_lane(r, j, block, data, bytes);
-			left -= bytes;
-		}
+		if (part == PART_ALL || (part == PART_TEXT && j->ok))
+			mix_text(r, j);
 	}
 	flush(r);
 }
@@ -119,7 +155,7 @@ start(struct run *r, const struct aead_group_way *w, const uint8_t key[AEAD_KEY]
 {
 	r->way = w;
 	r->padded = false;
-	memset(&r->lanes, 0, sizeof(r->lanes));
+	r->lanes.count = 0;
 	memcpy(r->key, key, AEAD_KEY);
 }
 
@@ -135,7 +171,7 @@ wipe_below(void)
 static void
 finish(struct run *r)
 {
-	mem_wipe(r, offsetof(struct run, pads));
+	mem_wipe(r, offsetof(struct run, lanes));
 	wipe_below();
 }
 
@@ -179,7 +215,7 @@ is_short(const struct run *r)
 
 	for (unsigned i = 0; i < r->group.count; i++)
 		blocks += blocks_of(&r->group.jobs[i]);
-	return blocks <= r->way->lanes;
+	return blocks <= PADS && blocks <= r->way->lanes;
 }
 
 /* Lanes were filled in order: each packet's key, then its text, which takes the pads behind it. */

@@ -17,7 +17,7 @@
 enum {
 	AEAD_GROUP_JOBS = 16,
 	AEAD_GROUP_BYTES = 24 << 10, /* or one packet */
-	AEAD_GROUP_LANES = 16,
+	AEAD_GROUP_LANES = 32,
 	AEAD_GROUP_BLOCK = 64, /* of ChaCha20 */
 };
 
@@ -25,8 +25,8 @@ enum {
 struct aead_group_lanes {
 	alignas(64) uint32_t block[AEAD_GROUP_LANES]; /* the state's words 12, 14 and 15 */
 	uint32_t low[AEAD_GROUP_LANES], high[AEAD_GROUP_LANES];
-	uint8_t *data[AEAD_GROUP_LANES];
 	uint32_t bytes[AEAD_GROUP_LANES];
+	uint8_t *data[AEAD_GROUP_LANES];
 	unsigned count;
 };
 
@@ -47,8 +47,8 @@ struct aead_group {
 
 struct aead_group_way {
 	unsigned lanes; /* at most AEAD_GROUP_LANES */
-	/* Adds (exclusive or) the keystream to the first `count` lanes; the rest hold numbers that
-	 * nothing comes of. */
+	/* Adds (exclusive or) the keystream to the first `count` lanes; of the rest as many as fill
+	 * a vector of 8, 16 or all are zero. */
 	void (*mix)(const uint32_t key[8], const struct aead_group_lanes *l);
 	/* The tags of all jobs, of what is in data now, by keys. */
 	void (*tag)(struct aead_group *g);
