@@ -7,7 +7,7 @@
  *            packets of like length
  *   alone    a lane for each eighth block of one packet: for few packets, and long ones
  *
- * Both take two steps with one reduction: (h + a) * r^2 + b * r.
+ * Both take two steps with one reduction: (h + a) * r^2 + b * r; a long packet alone takes four.
  * What costs less is estimated from the lengths.
  */
 #include "overlay/wg/aead_group.h"
@@ -22,6 +22,7 @@ enum {
 	LANES = 8,
 	STRIDE = 64,       /* bytes of each packet that are turned at once: four blocks */
 	ALONE_VECTORS = 2, /* fewer are not worth their powers */
+	LONG_VECTORS = 16, /* more are worth two powers more */
 	/* Nanoseconds, once measured; only their ratios matter (bench/aead.md). */
 	ALONE_NS = 60,
 	ALONE_BLOCK_PS = 900,
@@ -87,9 +88,9 @@ no_products(void)
 	return (struct products){{zero, zero, zero}, {zero, zero, zero}};
 }
 
-/* Of at most two factors below 2^46 with f's below 2^45 (s: 2^49). An upper half stands 8 bits
+/* Of at most four factors below 2^46 with f's below 2^45 (s: 2^49). An upper half stands 8 bits
  * above the next limb, 10 above the first after the third, which has 42. The result: below 2^44,
- * 2^44 + 2^10, 2^42. */
+ * 2^44 + 2^15, 2^42. */
 INLINE struct limbs
 reduce(const struct products *p)
 {
@@ -127,6 +128,20 @@ multiply_two(struct limbs a, const struct factor *f, struct limbs b, const struc
 
 	add_products(&p, b, g); /* does not wait for the step before */
 	add_products(&p, a, f);
+	return reduce(&p);
+}
+
+/* h * f[3] + a * f[2] + b * f[1] + c * f[0]. */
+INLINE struct limbs
+multiply_four(struct limbs h, struct limbs a, struct limbs b, struct limbs c,
+	      const struct factor f[4])
+{
+	struct products p = no_products();
+
+	add_products(&p, c, &f[0]);
+	add_products(&p, b, &f[1]);
+	add_products(&p, a, &f[2]);
+	add_products(&p, h, &f[3]);
 	return reduce(&p);
 }
 
@@ -207,26 +222,41 @@ load_eight(const uint8_t *at)
 	return limbs_of(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
+/* How far h is with the vectors from the second on. f: r^8, and so far as they are needed its
+ * square, its third and fourth power. */
+INLINE struct limbs
+alone_steps(struct limbs h, const uint8_t *data, size_t vectors, struct factor f[4])
+{
+	struct limbs power = {{f[0].r[0], f[0].r[1], f[0].r[2]}};
+	size_t i = 1;
+
+	for (unsigned n = 1; n < (vectors > LONG_VECTORS ? 4 : vectors > 2 ? 2 : 1); n++) {
+		power = multiply(power, &f[0]);
+		f[n] = factor_of(power);
+	}
+	for (; vectors > LONG_VECTORS && i + 3 < vectors; i += 4)
+		h = sum(multiply_four(h, load_eight(data + 128 * i),
+				      load_eight(data + 128 * (i + 1)),
+				      load_eight(data + 128 * (i + 2)), f),
+			load_eight(data + 128 * (i + 3)));
+	for (; i + 1 < vectors; i += 2)
+		h = sum(multiply_two(h, &f[1], load_eight(data + 128 * i), &f[0]),
+			load_eight(data + 128 * (i + 1)));
+	for (; i < vectors; i++)
+		h = sum(multiply(h, &f[0]), load_eight(data + 128 * i));
+	return h;
+}
+
 /* Of one packet, what its whole vectors of eight blocks come to. */
 TARGET static void
 alone_sum(struct aead_poly *p, const uint8_t *data, size_t vectors)
 {
 	struct limbs power = powers(p->r);
-	struct factor last = factor_of(power);
-	struct factor eighth = factor_of(permute(power, _mm512_setzero_si512()));
+	struct factor last = factor_of(power), f[4];
 	struct limbs h = load_eight(data);
-	size_t i = 1;
 
-	if (vectors > 2) {
-		struct factor sixteenth =
-			factor_of(multiply(permute(power, _mm512_setzero_si512()), &eighth));
-
-		for (; i + 1 < vectors; i += 2)
-			h = sum(multiply_two(h, &sixteenth, load_eight(data + 128 * i), &eighth),
-				load_eight(data + 128 * (i + 1)));
-	}
-	for (; i < vectors; i++)
-		h = sum(multiply(h, &eighth), load_eight(data + 128 * i));
+	f[0] = factor_of(permute(power, _mm512_setzero_si512()));
+	h = alone_steps(h, data, vectors, f);
 	h = multiply(h, &last);
 	uint64_t a = (uint64_t)_mm512_reduce_add_epi64(h.l[0]);
 	uint64_t b = (uint64_t)_mm512_reduce_add_epi64(h.l[1]) + (a >> 44);
