@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <string.h>
+#include "overlay/engine/checksum_wide.h"
 
 #define LANES uint64_t __attribute__((vector_size(16)))
 
@@ -49,16 +50,38 @@ run(uint64_t sum, uint8_t *to, const uint8_t *from, size_t bytes, bool copy)
 }
 
 uint64_t
+checksum_plain(uint64_t sum, void *to, const void *from, size_t bytes)
+{
+	return to ? run(sum, to, from, bytes, true) : run(sum, NULL, from, bytes, false);
+}
+
+#ifdef __x86_64__
+uint64_t
 checksum_add(uint64_t sum, const void *data, size_t bytes)
 {
-	return run(sum, NULL, data, bytes, false);
+	return checksum_wide_runs_here() ? checksum_wide_add(sum, data, bytes)
+					 : checksum_plain(sum, NULL, data, bytes);
 }
 
 uint64_t
 checksum_copy(uint64_t sum, void *to, const void *from, size_t bytes)
 {
-	return run(sum, to, from, bytes, true);
+	return checksum_wide_runs_here() ? checksum_wide_copy(sum, to, from, bytes)
+					 : checksum_plain(sum, to, from, bytes);
 }
+#else
+uint64_t
+checksum_add(uint64_t sum, const void *data, size_t bytes)
+{
+	return checksum_plain(sum, NULL, data, bytes);
+}
+
+uint64_t
+checksum_copy(uint64_t sum, void *to, const void *from, size_t bytes)
+{
+	return checksum_plain(sum, to, from, bytes);
+}
+#endif
 
 uint64_t
 checksum_number(uint64_t sum, uint32_t value)

@@ -15,6 +15,8 @@
 uint64_t checksum_add(uint64_t sum, const void *data, size_t bytes);
 /* Copies, too, in the same pass. The areas do not overlap. */
 uint64_t checksum_copy(uint64_t sum, void *to, const void *from, size_t bytes);
+/* What both do on any CPU; to NULL: does not copy. */
+uint64_t checksum_plain(uint64_t sum, void *to, const void *from, size_t bytes);
 /* Adds a number that stands in the packet as 16 bits (or, if greater, as 32) in network order. */
 uint64_t checksum_number(uint64_t sum, uint32_t value);
 /* The 16 bits of it, to be stored with memcpy: as a header's partial sum, or, inverted, as its
