@@ -66,7 +66,8 @@ struct cells_config {
 	/* Where a node is admitted; false: nowhere. */
 	bool (*where)(void *arg, uint32_t node, struct cells_place *out);
 	void *arg;
-	struct gossip_config gossip; /* of all tiers; self, seed and file are not read */
+	/* Of all tiers; self, seed and file are not read. wire is of hellos and summaries, too. */
+	struct gossip_config gossip;
 };
 
 struct cells;

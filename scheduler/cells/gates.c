@@ -8,7 +8,8 @@
  *   round    grows when the speaker sees other gates than its record says; the greatest wins
  *   roster   all gates of all units by their records, and nobody else
  *   hello    u8 version, u8 kind (1 hello, 2 welcome), u8 tier, u8 0; the sender's record; the one
- *            that it has of the receiver's unit, or zeros. A node that is no gate answers, too
+ *            that it has of the receiver's unit, or zeros; what a later version has to say follows.
+ *            A node that is no gate answers, too
  *
  * A speaker that has lost its memory may begin a round that was there before, with other gates. Who
  * holds a record that is not the one in the unit's summary, or hears nobody say that summary,
@@ -29,6 +30,7 @@
 #include "scheduler/place/rendezvous.h"
 
 enum { HELLO = 1, WELCOME, HELLO_VERSION = 1, HELLO_BYTES = 4 + 2 * SUMMARY_RECORD_BYTES };
+enum { LATER_BYTES = 12 }; /* that a later version of a hello has, when a test speaks as one */
 enum { LOOK_MS = 1000, ROSTER_MAX = CELLS_UNITS_MAX * SUMMARY_GATES };
 
 /* ---- units and records ---- */
@@ -291,7 +293,8 @@ static void
 say(struct cells *c, unsigned tier, uint32_t node, uint8_t kind, const struct unit *to)
 {
 	const struct unit *own = gates_unit(c, tier, c->tiers[tier].own);
-	uint8_t data[HELLO_BYTES] = {HELLO_VERSION, kind, (uint8_t)tier};
+	uint8_t data[HELLO_BYTES + LATER_BYTES] = {HELLO_VERSION, kind, (uint8_t)tier};
+	size_t bytes = HELLO_BYTES;
 	struct step_action *a;
 
 	if (!own || own->record.round == 0 || node == c->config.self ||
@@ -299,7 +302,11 @@ say(struct cells *c, unsigned tier, uint32_t node, uint8_t kind, const struct un
 		return;
 	summary_record_encode(&own->record, data + 4);
 	summary_record_encode(&to->record, data + 4 + SUMMARY_RECORD_BYTES);
-	a = step_add(c->out, STEP_SEND, data, sizeof(data));
+	if (c->config.gossip.wire > HELLO_VERSION) {
+		data[0] = (uint8_t)c->config.gossip.wire;
+		bytes = sizeof(data);
+	}
+	a = step_add(c->out, STEP_SEND, data, bytes);
 	a->node = node;
 	a->what = (uint16_t)(CELLS_HELLO | tier);
 	c->counters.hellos_sent++;
@@ -390,8 +397,8 @@ gates_hello(struct cells *c, const struct step_input *in)
 	const uint8_t *bytes = cursor_take(&cursor, (size_t)2 * SUMMARY_RECORD_BYTES);
 
 	c->counters.hellos_received++;
-	if (!bytes || version < HELLO_VERSION || tier == 0 || at != tier ||
-	    (kind != HELLO && kind != WELCOME) || zero != 0 ||
+	if (!bytes || MUTANT(133, version != HELLO_VERSION, version < HELLO_VERSION) || tier == 0 ||
+	    at != tier || (kind != HELLO && kind != WELCOME) || zero != 0 ||
 	    !summary_record_decode(bytes, SUMMARY_RECORD_BYTES, &r)) {
 		c->counters.malformed++;
 		return;

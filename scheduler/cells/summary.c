@@ -278,7 +278,8 @@ summary_decode(const void *data, size_t bytes, struct summary *out)
 	uint8_t version = cursor_u8(&c), oldest = cursor_u8(&c);
 	uint16_t zero = cursor_u16(&c);
 
-	if (version < SUMMARY_VERSION || oldest > SUMMARY_VERSION || oldest > version ||
+	if (version < SUMMARY_VERSION || MUTANT(134, version, oldest) > SUMMARY_VERSION ||
+	    oldest > version ||
 	    (version == SUMMARY_VERSION && (zero != 0 || bytes != SUMMARY_BYTES)) ||
 	    bytes > SUMMARY_BYTES_MAX || !get_record(&c, &out->record))
 		return false;

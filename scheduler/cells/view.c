@@ -149,10 +149,14 @@ sum_up_region(struct cells *c, struct summary *s)
 static void
 put(struct cells *c, unsigned tier, uint16_t type, const struct summary *s)
 {
-	uint8_t data[SUMMARY_BYTES];
+	uint8_t data[SUMMARY_BYTES_MAX] = {0};
 	struct tier *t = &c->tiers[tier];
 	size_t bytes = summary_encode(s, data);
 
+	if (c->config.gossip.wire > SUMMARY_VERSION) {
+		data[0] = (uint8_t)c->config.gossip.wire;
+		bytes = SUMMARY_BYTES_MAX;
+	}
 	if (gossip_put(t->gossip, type, s->record.unit, data, bytes) == GOSSIP_OK)
 		t->local = true;
 }

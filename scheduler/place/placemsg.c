@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The messages of placement as bytes: both directions of each kind stand side by side. What is
- * decoded encodes to the same bytes; reserved bytes that are not zero are refused. */
+ * decoded encodes to the same bytes, but for what a later version adds; reserved bytes that are not
+ * zero are refused. */
 #include "scheduler/place/placemsg.h"
 
 #include <assert.h>
 #include <string.h>
+#include "base/mutant.h"
 
 enum { CENTI = 10, MIB_SHIFT = 20 };
 
@@ -268,6 +270,13 @@ decode_body(struct cursor *c, struct placemsg *m)
 	return false;
 }
 
+static void
+pass_over_later(struct cursor *c, uint8_t version)
+{
+	if (version > PLACEMSG_VERSION)
+		(void)cursor_take(c, cursor_u16(c));
+}
+
 enum placemsg_result
 placemsg_decode(struct cursor *c, struct placemsg *out)
 {
@@ -278,8 +287,12 @@ placemsg_decode(struct cursor *c, struct placemsg *out)
 		return PLACEMSG_END;
 	kind = cursor_u8(c);
 	version = cursor_u8(c);
-	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_ASK || version != PLACEMSG_VERSION)
+	if (kind < PLACEMSG_OFFER || kind > PLACEMSG_ASK ||
+	    MUTANT(132, version != PLACEMSG_VERSION, version < PLACEMSG_VERSION))
 		return PLACEMSG_BAD;
 	out->kind = (enum placemsg_kind)kind;
-	return decode_body(c, out) && cursor_ok(c) ? PLACEMSG_OK : PLACEMSG_BAD;
+	if (!decode_body(c, out))
+		return PLACEMSG_BAD;
+	pass_over_later(c, version);
+	return cursor_ok(c) ? PLACEMSG_OK : PLACEMSG_BAD;
 }

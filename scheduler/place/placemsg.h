@@ -21,6 +21,10 @@
  *                there
  *   ASK      24  as GONE: is the claim still there
  *
+ * What a later version has to say besides follows each of its messages: u16 bytes, and the bytes,
+ * which this one passes over. So nodes of both place replicas together; what changes a layout is
+ * another kind.
+ *
  * Coordinator to node: OFFER, AWARD, RELEASE, RETIRE, ASK. Node to coordinator: PROMISE, REJECT,
  * CLAIMED, GONE.
  */

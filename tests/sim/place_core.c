@@ -13,7 +13,15 @@
 #include "scheduler/gossip/gossip.h"
 
 enum { GOSSIP, PLACE, CORES };
-enum { FILE_LIFE = 1, ENTRY_CLAIM = 1, ENTRY_LOAD, ENTRY_FACTS, LOAD_BYTES = 16, ZONES = 3 };
+enum {
+	FILE_LIFE = 1,
+	ENTRY_CLAIM = 1,
+	ENTRY_LOAD,
+	ENTRY_FACTS,
+	LOAD_BYTES = 16,
+	ZONES = 3,
+	LATER_BYTES = 6
+};
 /* Set in gossip's tokens, which count from 1; placement has a use for the highest two. */
 #define GOSSIPS (UINT64_C(1) << 59)
 #define MEMORY_BYTES (UINT64_C(8) << 30)
@@ -152,6 +160,42 @@ set_specs(struct core *c, const struct step_input *in)
 	c->local[PLACE] = true;
 }
 
+/* ---- a later version ---- */
+
+static bool
+speaks_later(const struct core *c)
+{
+	return c->config.wire > PLACEMSG_VERSION;
+}
+
+/* As a node of a later version may write: behind each message something that nobody knows yet. 0:
+ * it has no room. */
+static size_t
+speak_later(const struct core *c, const uint8_t *data, size_t bytes, uint8_t out[STEP_DATAGRAM_MAX])
+{
+	static const uint8_t more[LATER_BYTES] = {LATER_BYTES - 2, 0, 1, 2, 3, 4};
+	struct cursor cursor;
+	struct placemsg m;
+	size_t used = 0;
+
+	cursor_init(&cursor, data, bytes);
+	for (;;) {
+		const uint8_t *from = cursor.at;
+
+		if (placemsg_decode(&cursor, &m) != PLACEMSG_OK)
+			break;
+		size_t length = (size_t)(cursor.at - from);
+		if (used + length + sizeof(more) > STEP_DATAGRAM_MAX)
+			return 0;
+		memcpy(out + used, from, length);
+		out[used + 1] = (uint8_t)c->config.wire;
+		memcpy(out + used + length, more, sizeof(more));
+		used += length + sizeof(more);
+	}
+	assert(cursor_done(&cursor));
+	return used;
+}
+
 /* ---- what the cores say ---- */
 
 static void
@@ -175,6 +219,17 @@ hear_gossip(struct core *c, const struct step_action *a, const uint8_t *data)
 	c->local[PLACE] = true;
 }
 
+/* One of a later version says more of it. */
+static enum gossip_result
+put_claim(struct core *c, uint64_t number, const uint8_t claim[CLAIM_BYTES])
+{
+	uint8_t data[CLAIM_BYTES + LATER_BYTES] = {0};
+
+	memcpy(data, claim, CLAIM_BYTES);
+	return gossip_put(c->gossip, ENTRY_CLAIM, number, data,
+			  speaks_later(c) ? sizeof(data) : CLAIM_BYTES);
+}
+
 static void
 told(struct core *c, const struct step_input *in)
 {
@@ -185,7 +240,7 @@ told(struct core *c, const struct step_input *in)
 	memcpy(&t, in->data, sizeof(t));
 	switch ((enum placement_tell)t.what) {
 	case PLACEMENT_CLAIM:
-		r = gossip_put(c->gossip, ENTRY_CLAIM, in->token, t.data, CLAIM_BYTES);
+		r = put_claim(c, in->token, t.data);
 		set_claim(c, t.data);
 		break;
 	case PLACEMENT_UNCLAIM:
@@ -221,7 +276,14 @@ pass_on(struct core *c, unsigned core, struct step_actions *out)
 			hear_gossip(c, a, data);
 			continue;
 		}
-		copy = step_add(out, a->kind, data, a->bytes);
+		uint8_t later[STEP_DATAGRAM_MAX];
+		size_t bytes = core == PLACE && a->kind == STEP_SEND && speaks_later(c)
+				       ? speak_later(c, data, a->bytes, later)
+				       : 0;
+		if (bytes > 0 && step_actions_room(out, 1, bytes))
+			copy = step_add(out, a->kind, later, bytes);
+		else
+			copy = step_add(out, a->kind, data, a->bytes);
 		copy->node = a->node;
 		copy->stream = a->stream;
 		copy->what = a->kind == STEP_SEND ? (uint16_t)core : a->what;
