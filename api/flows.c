@@ -107,6 +107,8 @@ rule_of(const struct msg_flow *f)
 {
 	const struct msg_flow_end *s = &f->source, *d = &f->destination;
 
+	if (f->reason == FLOW_DENIED && d->service)
+		return "endpoints.limits";
 	if (!s->service || !d->service)
 		return NULL;
 	switch (f->reason) {

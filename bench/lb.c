@@ -180,9 +180,8 @@ open_rig(struct rig *rig)
 	struct err err = {0};
 
 	check(veth_open(getuid(), &rig->veth, &err), &err);
-	check(lb_open(veth_folder(rig->veth), EDGE_FLOWS_DEFAULT, veth_chain(rig->veth), &rig->lb,
-		      &err),
-	      &err);
+	const struct lb_calls calls = {veth_chain(rig->veth), veth_denied(rig->veth)};
+	check(lb_open(veth_folder(rig->veth), EDGE_FLOWS_DEFAULT, &calls, &rig->lb, &err), &err);
 	check(services_new(rig->lb, 1000, &rig->services, &err), &err);
 	rig->again = lb_again__open();
 	must(rig->again != NULL, "cannot open the bench's programs");

@@ -206,8 +206,9 @@ is_running(struct balancer *b)
 
 	if (b->services)
 		return true;
-	if ((!b->lb && lb_open(veth_folder(b->veth), d->max_flows, veth_chain(b->veth), &b->lb,
-			       &b->why_not) < 0) ||
+	const struct lb_calls calls = {veth_chain(b->veth), veth_denied(b->veth)};
+	if ((!b->lb &&
+	     lb_open(veth_folder(b->veth), d->max_flows, &calls, &b->lb, &b->why_not) < 0) ||
 	    services_new(b->lb, uv_now(station_loop(b->st)), &b->services, &b->why_not) < 0) {
 		lb_close(b->lb);
 		b->lb = NULL;

@@ -14,6 +14,7 @@
 #include "base/world.h"
 #include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
+#include "dataplane/denied.h"
 #include "dataplane/hook.h"
 #include "dataplane/identities.h"
 #include "dataplane/links.h"
@@ -236,12 +237,14 @@ sync_observe(struct ring_reader *reader)
 }
 
 static void
-flow_told(void *arg, const struct msg_flow *flow)
+flow_told(void *arg, const struct msg_flow *told)
 {
 	struct ring_writer *w = station_writer(dataplane.st);
+	struct msg_flow flow = *told;
 
 	(void)arg;
-	ring_log_put(w, MSG_RECORD_FLOW, 1, flow, sizeof(*flow));
+	denied_name(station_reader(dataplane.st, ROLE_SCHEDULER, 0), &flow);
+	ring_log_put(w, MSG_RECORD_FLOW, 1, &flow, sizeof(flow));
 	ring_log_publish(w);
 	station_kick(dataplane.st);
 }
@@ -394,8 +397,9 @@ adopt_balancer(struct station *st)
 
 	if (bytes < sizeof(*config) || !lb_stands(veth_folder(dataplane.veth)))
 		return;
-	if (lb_open(veth_folder(dataplane.veth), config->dataplane.max_flows,
-		    veth_chain(dataplane.veth), &dataplane.left, &err) < 0)
+	const struct lb_calls calls = {veth_chain(dataplane.veth), veth_denied(dataplane.veth)};
+	if (lb_open(veth_folder(dataplane.veth), config->dataplane.max_flows, &calls,
+		    &dataplane.left, &err) < 0)
 		log_err(LOG_WARN, "the balancer that was left is not taken over", &err);
 }
 

@@ -52,8 +52,14 @@ void lb_rows_fini(struct lb_rows *rows);
 /* A second row of the same key is passed over. */
 void lb_rows_add(struct lb_rows *rows, const void *key, const void *value);
 
-/* Opens or adopts. veth_chain: the map through which tc_veth calls tc_back; borrowed. */
-int lb_open(const char *folder, uint32_t max_flows, int veth_chain, struct lb **out,
+/* Descriptors of what the programs of dataplane/veth.h and these call of each other; borrowed. */
+struct lb_calls {
+	int back;   /* the map through which tc_veth calls tc_back; -1: it does not */
+	int denied; /* the program that tells of who is denied; -1: nobody does */
+};
+
+/* Opens or adopts. */
+int lb_open(const char *folder, uint32_t max_flows, const struct lb_calls *calls, struct lb **out,
 	    struct err *err) MUST_CHECK;
 void lb_close(struct lb *lb);  /* pins stay */
 void lb_remove(struct lb *lb); /* pins go, and closes */

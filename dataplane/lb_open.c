@@ -125,28 +125,28 @@ pin_all(struct lb *lb, const struct named_map *maps, struct err *err)
 }
 
 static int
-chain_put(const struct bpf_map *chain, uint32_t slot, const struct bpf_program *program,
-	  struct err *err)
+chain_put(const struct lb *lb, uint32_t slot, int program, struct err *err)
 {
-	int fd = libbpf.bpf_program__fd(program);
-
-	return lb_write(chain, &slot, &fd, err);
+	return lb_write(lb->skel->maps.chain, &slot, &program, err);
 }
 
 /* What is called stands before what calls it. */
 static int
 chain_all(struct lb *lb, struct err *err)
 {
-	enum { STAGE_EDGE, STAGE_ICMP };
+	enum { STAGE_EDGE, STAGE_ICMP, STAGE_DENIED };
 	uint32_t zero = 0;
 	int back = libbpf.bpf_program__fd(lb->skel->progs.tc_back);
+	int edge = libbpf.bpf_program__fd(lb->skel->progs.xdp_edge);
+	int icmp = libbpf.bpf_program__fd(lb->skel->progs.xdp_icmp);
 
-	if (chain_put(lb->skel->maps.chain, STAGE_ICMP, lb->skel->progs.xdp_icmp, err) < 0 ||
-	    chain_put(lb->skel->maps.chain, STAGE_EDGE, lb->skel->progs.xdp_edge, err) < 0)
+	if (lb->calls.denied >= 0 && chain_put(lb, STAGE_DENIED, lb->calls.denied, err) < 0)
 		return -1;
-	if (lb->veth_chain < 0)
+	if (chain_put(lb, STAGE_ICMP, icmp, err) < 0 || chain_put(lb, STAGE_EDGE, edge, err) < 0)
+		return -1;
+	if (lb->calls.back < 0)
 		return 0;
-	int rc = libbpf.bpf_map_update_elem(lb->veth_chain, &zero, &back, BPF_ANY);
+	int rc = libbpf.bpf_map_update_elem(lb->calls.back, &zero, &back, BPF_ANY);
 	return rc < 0 ? lb_fail(err, rc, "cannot put the way back into its place") : 0;
 }
 
@@ -190,14 +190,15 @@ load(struct lb *lb, uint32_t max_flows, struct err *err)
 }
 
 int
-lb_open(const char *folder, uint32_t max_flows, int veth_chain, struct lb **out, struct err *err)
+lb_open(const char *folder, uint32_t max_flows, const struct lb_calls *calls, struct lb **out,
+	struct err *err)
 {
 	struct lb *lb = mem_zalloc(MEM_DATAPLANE, sizeof(*lb));
 
 	if (!lb)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
 	text_copy(lb->folder, sizeof(lb->folder), folder);
-	lb->veth_chain = veth_chain;
+	lb->calls = *calls;
 	lb->root = -1;
 	lb->cpus = libbpf.libbpf_num_possible_cpus();
 	if (lb->cpus > 0)
@@ -232,8 +233,8 @@ lb_remove(struct lb *lb)
 	DIR *dir = opendir(lb->folder);
 	struct dirent *entry;
 
-	if (lb->veth_chain >= 0)
-		(void)libbpf.bpf_map_delete_elem(lb->veth_chain, &zero);
+	if (lb->calls.back >= 0)
+		(void)libbpf.bpf_map_delete_elem(lb->calls.back, &zero);
 	while (dir && (entry = readdir(dir)) != NULL)
 		if (text_starts(entry->d_name, LB_PREFIX))
 			unlinkat(dirfd(dir), entry->d_name, 0);

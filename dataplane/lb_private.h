@@ -16,7 +16,7 @@ enum { LB_PIN_BYTES = 64 };
 struct lb {
 	struct edge *skel;
 	char folder[16];
-	int veth_chain;
+	struct lb_calls calls;
 	bool adopted; /* the map that it calls */
 	int root;     /* xdp_root: the one that is attached, if a predecessor left it */
 	int cpus;

@@ -44,7 +44,8 @@ telling_flow_of(const struct tc_event *e, int64_t mono_to_wall_ns, struct msg_fl
 {
 	memset(out, 0, sizeof(*out));
 	if ((e->verdict != MSG_FLOW_FORWARDED && e->verdict != MSG_FLOW_DROPPED) ||
-	    e->reason >= FLOW_REASONS_ || e->way >= TC_WAYS || !e->place || e->place >= TC_PLACES)
+	    e->reason >= FLOW_REASONS_ || e->way >= TC_WAYS || !e->place ||
+	    e->place > MSG_FLOW_EDGE)
 		return false;
 	out->wall_ns = (int64_t)e->mono_ns + mono_to_wall_ns;
 	out->verdict = e->verdict;

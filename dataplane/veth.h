@@ -4,7 +4,7 @@
 
 /*
  * The programs of tc_veth.bpf.c with their maps, and one hook per container. Maps are pinned below
- * the working folder as 1/tc4-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
+ * the working folder as 1/tc5-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
  * as it is, its successor takes all of it over. Threading: one owner; calls do not block.
  */
 
@@ -52,6 +52,8 @@ struct tc_veth;
 struct tc_veth *veth_loaded(const struct veth *v);
 /* The program's descriptor: tests run packets through it. */
 int veth_program(const struct veth *v);
+/* Tells of who is denied, for the balancer's programs to go on with. */
+int veth_denied(const struct veth *v);
 /* The map through which the program calls what the balancer puts there (slot 0). */
 int veth_chain(const struct veth *v);
 /* Below the working folder: where pins are. */

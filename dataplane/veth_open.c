@@ -17,10 +17,10 @@
 #include "dataplane/bpf/tc_event.h"
 #include "dataplane/veth_private.h"
 
-#define PIN "tc4-"
+#define PIN "tc5-"
 
-_Static_assert(TC_VETH_ABI == 4, "the pins are named by it");
-_Static_assert(TC_COUNTS == 85 && TC_STAGES == 4, "slots of pinned maps: others are another ABI");
+_Static_assert(TC_VETH_ABI == 5, "the pins are named by it");
+_Static_assert(TC_COUNTS == 90 && TC_STAGES == 4, "slots of pinned maps: others are another ABI");
 
 enum { MAPS = 17 };
 
@@ -143,7 +143,11 @@ load(struct veth *v, uid_t owner, struct err *err)
 		return veth_fail(err, -errno, "cannot open the program for containers' devices");
 	if (adopt_maps(v, err) < 0)
 		return -1;
-	int rc = tc_veth__load(v->skel);
+	/* As the balancer's programs, which go on with it (lb_open.c). */
+	int rc = libbpf.bpf_program__set_expected_attach_type(v->skel->progs.xdp_denied,
+							      (enum bpf_attach_type)0);
+	if (rc == 0)
+		rc = tc_veth__load(v->skel);
 	if (rc < 0)
 		return veth_fail(err, rc, "the kernel refuses the program for containers' devices");
 	return set_stages(v, err) < 0 ? -1 : pin_maps(v, err);
@@ -219,6 +223,12 @@ int
 veth_program(const struct veth *v)
 {
 	return libbpf.bpf_program__fd(v->skel->progs.tc_veth_in);
+}
+
+int
+veth_denied(const struct veth *v)
+{
+	return libbpf.bpf_program__fd(v->skel->progs.xdp_denied);
 }
 
 int

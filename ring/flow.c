@@ -56,7 +56,8 @@ flow_place_name(unsigned place)
 	static const char *const names[] = {[MSG_FLOW_VETH] = "veth",
 					    [MSG_FLOW_VXLAN] = "vxlan",
 					    [MSG_FLOW_TUNNEL] = "tunnel",
-					    [MSG_FLOW_FABRIC] = "fabric"};
+					    [MSG_FLOW_FABRIC] = "fabric",
+					    [MSG_FLOW_EDGE] = "edge"};
 
 	return name_in(names, LENGTH(names), place);
 }

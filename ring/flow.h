@@ -12,6 +12,8 @@ const char *flow_reason_name(unsigned reason);   /* the label; "" of FLOW_PASSED
 const char *flow_reason_text(unsigned reason);   /* half a sentence on the packet; "" as well */
 const char *flow_verdict_name(unsigned verdict); /* "forwarded", "dropped" */
 const char *flow_way_name(unsigned way);         /* "local", "plain", "sealed", "stack" */
-const char *flow_place_name(unsigned place);     /* label "interface" of the metrics */
+/* Label "interface" of the metrics; "edge", whose packets are counted by the names of interfaces.
+ */
+const char *flow_place_name(unsigned place);
 
 #endif

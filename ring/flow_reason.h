@@ -24,6 +24,7 @@ enum msg_flow_place {
 	MSG_FLOW_VXLAN,    /* in from another node, plain */
 	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
 	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
+	MSG_FLOW_EDGE,     /* in from the world, for a tcp or udp endpoint */
 };
 
 /*
@@ -32,18 +33,19 @@ enum msg_flow_place {
  *   X(NAME, "label", "sentence")
  */
 
-#define FLOW_REASONS(X)                                                                      \
-	X(SOURCE, "source", "its source address is not one of its sender's")                 \
-	X(SHORT, "short", "its headers are cut")                                             \
-	X(UNKNOWN_LINK, "unknown_link", "its device is no container's that this node knows") \
-	X(TUNNEL, "tunnel", "it came by no tunnel of this network")                          \
-	X(PEER, "peer", "it came from an address that is no node's")                         \
-	X(DESTINATION, "destination", "it is for nobody here, and no node has its address")  \
-	X(ISOLATED, "isolated", "the overlays of its two services do not let it pass")       \
-	X(UNSEALED, "unsealed", "it came unencrypted, and its overlay wants encryption")     \
-	X(UNKNOWN, "unknown", "its source or destination is no replica of the cluster")      \
-	X(NO_WAY, "no_way", "the way that it may take to the other node is not there now")   \
-	X(TOO_LARGE, "too_large", "it is larger than its path takes; the sender was told so")
+#define FLOW_REASONS(X)                                                                       \
+	X(SOURCE, "source", "its source address is not one of its sender's")                  \
+	X(SHORT, "short", "its headers are cut")                                              \
+	X(UNKNOWN_LINK, "unknown_link", "its device is no container's that this node knows")  \
+	X(TUNNEL, "tunnel", "it came by no tunnel of this network")                           \
+	X(PEER, "peer", "it came from an address that is no node's")                          \
+	X(DESTINATION, "destination", "it is for nobody here, and no node has its address")   \
+	X(ISOLATED, "isolated", "the overlays of its two services do not let it pass")        \
+	X(UNSEALED, "unsealed", "it came unencrypted, and its overlay wants encryption")      \
+	X(UNKNOWN, "unknown", "its source or destination is no replica of the cluster")       \
+	X(NO_WAY, "no_way", "the way that it may take to the other node is not there now")    \
+	X(TOO_LARGE, "too_large", "it is larger than its path takes; the sender was told so") \
+	X(DENIED, "denied", "limits of its endpoint do not let its sender in")
 
 #define FLOW_REASON_ENUM_(name, label, text) FLOW_##name,
 

@@ -213,7 +213,7 @@ struct msg_flow {
 	uint32_t reason;  /* enum flow_reason: FLOW_PASSED when forwarded */
 	uint32_t way;     /* enum msg_flow_way */
 	uint32_t place;   /* enum msg_flow_place */
-	uint32_t ifindex; /* in the fabric */
+	uint32_t ifindex; /* in the fabric; of MSG_FLOW_EDGE in the machine's network */
 	uint32_t length;  /* bytes of the packet from its IP header on, of all its segments */
 	uint8_t protocol; /* IPPROTO_; 0: not IP */
 	uint8_t tcp_flags;

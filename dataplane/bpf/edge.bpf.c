@@ -14,6 +14,7 @@
  *   tc_uplink   on the host's end of the uplink: replies of ours leave by the route to the client,
  *               past the host's firewall and address checks, as they came
  *
+ * Clients that limits of an endpoint deny are dropped, and told of by xdp_denied (tc_denied.h).
  * What cannot be handled here is passed up, never dropped: the proxy's relay listens on every port.
  * Works from Linux 5.15. Takes no time stamp. Kept state: pins while a table changes, fragments,
  * and flows that came by another address than replies have by default.
@@ -38,6 +39,16 @@ is_refused(const struct edge_vip *vip, const void *source, __u32 bytes)
 	if (vip->flags & EDGE_VIP_DENY && bpf_map_lookup_elem(&denied, &from))
 		return 1;
 	return vip->flags & EDGE_VIP_ALLOW && !bpf_map_lookup_elem(&allowed, &from);
+}
+
+/* It is told by a program of another object (tc_denied.h), which is not always there. */
+static __always_inline int
+refuse(struct xdp_md *ctx)
+{
+	int action = drop(ctx, EDGE_DROP_DENIED);
+
+	bpf_tail_call(ctx, &chain, EDGE_STAGE_DENIED);
+	return action;
 }
 
 /*
@@ -158,7 +169,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	if (!vip)
 		return pass(ctx);
 	if (is_refused(vip, &ip->saddr, 4))
-		return drop(ctx, EDGE_DROP_DENIED);
+		return refuse(ctx);
 	flow.source = ip->saddr;
 	flow.dest = ip->daddr;
 	flow.source_port = l4->source;
@@ -257,7 +268,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	if (!vip)
 		return pass(ctx);
 	if (is_refused(vip, &ip->saddr, 16))
-		return drop(ctx, EDGE_DROP_DENIED);
+		return refuse(ctx);
 	__builtin_memcpy(flow.source, &ip->saddr, 16);
 	__builtin_memcpy(flow.dest, &ip->daddr, 16);
 	flow.source_port = l4->source;

@@ -7,7 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-enum edge_stage { EDGE_STAGE_EDGE, EDGE_STAGE_ICMP, EDGE_STAGES = 8 };
+enum edge_stage { EDGE_STAGE_EDGE, EDGE_STAGE_ICMP, EDGE_STAGE_DENIED, EDGE_STAGES = 8 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

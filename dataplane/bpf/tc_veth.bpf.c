@@ -20,6 +20,7 @@
 #include "dataplane/bpf/tc_overlay.bpf.h"
 #include "dataplane/bpf/tc_sealed.h"
 #include "dataplane/bpf/tc_tell.h"
+#include "dataplane/bpf/tc_denied.h"
 
 /* Link-local sources and the unspecified one are neighbour discovery (RFC 4861): the stack's. */
 static __always_inline int

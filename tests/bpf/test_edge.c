@@ -25,6 +25,7 @@
 #include "base/world.h"
 #include "dataplane/attach.h"
 #include "dataplane/libbpf.h"
+#include "dataplane/telling.h"
 #include "dataplane/veth.h"
 #include "tests/support/bpf_world.h"
 
@@ -129,13 +130,20 @@ update(void)
 	update_streams(streams, 2);
 }
 
+static int
+open_balancer(struct err *err)
+{
+	const struct lb_calls calls = {veth_chain(rig.veth), veth_denied(rig.veth)};
+
+	return lb_open(veth_folder(rig.veth), 4096, &calls, &rig.lb, err);
+}
+
 static void
 open_rig(void)
 {
 	struct err err = {0};
 
-	if (veth_open(getuid(), &rig.veth, &err) < 0 ||
-	    lb_open(veth_folder(rig.veth), 4096, veth_chain(rig.veth), &rig.lb, &err) < 0 ||
+	if (veth_open(getuid(), &rig.veth, &err) < 0 || open_balancer(&err) < 0 ||
 	    services_new(rig.lb, rig.now_ms, &rig.services, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_int_equal(err.kind, ERR_NONE);
@@ -438,6 +446,86 @@ test_who_may(void **state)
 	rig.streams[0].prefixes_allow = rig.streams[0].prefixes_deny = 0;
 	update();
 	assert_int_not_equal(goes_to(&s), 0);
+}
+
+struct told {
+	struct msg_flow flows[4];
+	size_t count;
+};
+
+static void
+note_flow(void *arg, const struct msg_flow *flow)
+{
+	struct told *t = arg;
+
+	if (t->count < 4)
+		t->flows[t->count] = *flow;
+	t->count++;
+}
+
+static void
+expect_denied(const struct msg_flow *f, const char *client, const char *own, uint32_t bytes)
+{
+	struct addr from, to;
+
+	assert_true(addr_parse_ip(client, &from) && addr_parse_ip(own, &to));
+	assert_int_equal(f->verdict, MSG_FLOW_DROPPED);
+	assert_int_equal(f->reason, FLOW_DENIED);
+	assert_int_equal(f->place, MSG_FLOW_EDGE);
+	assert_int_equal(f->ifindex, 1);
+	assert_int_equal(f->length, bytes);
+	assert_int_equal(f->protocol, IPPROTO_TCP);
+	assert_int_equal(f->tcp_flags, PACKET_SYN);
+	assert_true(addr_equal_ip(&f->source.addr, &from));
+	assert_true(addr_equal_ip(&f->destination.addr, &to));
+	assert_int_equal(f->source.addr.port, 1);
+}
+
+/* Those who may not are told of, by what tells of all drops. */
+static void
+test_denied_is_told(void **state)
+{
+	struct packet_spec s = tcp(1, PACKET_SYN), s6 = tcp(1, PACKET_SYN);
+	struct packet p = packet_make(&s), out;
+	struct telling *telling = NULL;
+	struct told told = {.count = 0};
+	struct err err = {0};
+
+	(void)state;
+	s6.from = client6;
+	s6.to = own6;
+	set_backends(1);
+	rig.streams[0].prefixes_deny = 2;
+	assert_true(addr_parse_prefix("203.0.113.0/24", &rig.streams[0].deny[0]));
+	assert_true(addr_parse_prefix("2001:db8:c::/48", &rig.streams[0].deny[1]));
+	update();
+	assert_int_equal(telling_open(rig.veth, &telling, &err), 0);
+	telling_read(telling, note_flow, &told); /* of tests before */
+	told.count = 0;
+	assert_int_equal(edge(&p, &out), XDP_DROP);
+	p = packet_make(&s6);
+	assert_int_equal(edge(&p, &out), XDP_DROP);
+	telling_read(telling, note_flow, &told);
+	telling_free(telling);
+	assert_int_equal(told.count, 2);
+	expect_denied(&told.flows[0], client4, own4, 40);
+	expect_denied(&told.flows[1], client6, own6, 60);
+	/* The process dies: they are told on, to its successor, by its successor's programs. */
+	services_free(rig.services);
+	lb_close(rig.lb);
+	veth_close(rig.veth);
+	p = packet_make(&s);
+	open_rig();
+	assert_int_equal(edge(&p, &out), XDP_DROP);
+	assert_int_equal(telling_open(rig.veth, &telling, &err), 0);
+	told.count = 0;
+	telling_read(telling, note_flow, &told);
+	telling_free(telling);
+	assert_int_equal(told.count, 1);
+	expect_denied(&told.flows[0], client4, own4, 40);
+	update();
+	rig.streams[0].prefixes_deny = 0;
+	update();
 }
 
 /* ---- fragments ---- */
@@ -1225,6 +1313,7 @@ main(void)
 		TEST(test_cut_and_random),
 		TEST(test_counters),
 		TEST(test_who_may),
+		TEST(test_denied_is_told),
 		TEST(test_fragments_v4),
 		TEST(test_fragments_v6),
 		TEST(test_icmp_errors),

@@ -518,6 +518,29 @@ def test_who_may():
         # The first ones may have met a replica on its way out: what is counted is what comes from now on.
         wait_for(lambda: refused(client, HOST4) and
                  samples("zlayer_dataplane_drops_total", interface="pub0", reason="denied") >= 2, "drops")
+        for address, own in ((CLIENT4, HOST4), (CLIENT6, HOST6)):
+            one = told_denied(n, address, own)
+            equal((one["reason"], one["rule"], one["seen"], one["protocol"], one["destination"]["port"], one["node"]),
+                  ("denied", "endpoints.limits", "edge", "tcp", PLAIN, None))
+            check("port" in one["source"] and "service" not in one["source"], one)
+        check("(endpoints.limits)" in n.cli("observe", "--verdict", "dropped", "--service", "echo").stdout, "the line")
+        # By a successor that begins while all of it stands.
+        old = n.kill("dataplane")
+        wait_for(lambda: old not in n.processes().values() and n.ready(), "a new dataplane")
+        before = told_denied(n, CLIENT4, HOST4)
+
+        def again():
+            refused(client, HOST4)
+            return told_denied(n, CLIENT4, HOST4)["ts"] > before["ts"]
+        wait_for(again, "the successor tells")
+
+
+def told_denied(node, client, own):
+    """The newest one."""
+    def told():
+        return [f for f in node.cli_json("observe", "--last", "1000", "--verdict", "dropped", "--service", "net/echo")["items"]
+                if (f["source"]["address"], f["destination"]["address"]) == (client, own)]
+    return max(wait_for(told, f"denied {client} is told"), key=lambda f: f["ts"])
 
 
 def refused(client, address):
