@@ -209,8 +209,8 @@ account(struct end *server, struct device_peer **peers, size_t count)
 
 		world.mono_ns += 1000;
 		device_sent(server->device, p, &world, 65000, true);
-		must(device_received(server->device, p->slots.current, &world, &p->endpoint, 65000,
-				     true) == p,
+		must(device_received(server->device, p->awake->slots.current, &world, &p->endpoint,
+				     65000, true) == p,
 		     "not its session");
 	}
 	return (double)(cpu() - began) / ACCOUNTS;
@@ -283,8 +283,8 @@ run(bool json)
 				  "respond", 1e9 / spent.respond_ns, true});
 	/* So that accounting finds sessions that are young. */
 	for (size_t i = 0; i < PEERS; i++)
-		if (to_client[i]->slots.current)
-			to_client[i]->slots.current->born_ns = world.mono_ns;
+		if (to_client[i]->awake->slots.current)
+			to_client[i]->awake->slots.current->born_ns = world.mono_ns;
 	fill(server.device);
 	bench_print(json, &(struct bench_row){"wg", "account", "ns CPU",
 					      account(&server, to_client, PEERS), "heap moves",

@@ -233,6 +233,7 @@ make(const struct engine_config *c)
 		return NULL;
 	init_locks(e);
 	list_init(&e->fresh);
+	map_init(&e->successions, MEM_OVERLAY);
 	e->stop = e->wake = e->udp4.fd = e->udp6.fd = -1;
 	for (size_t i = 0; i < ENGINE_QUEUES_MAX; i++)
 		e->queues[i].fd = -1;
@@ -314,6 +315,7 @@ engine_free(struct engine *e)
 	stop(e);
 	engine_relay_fini(&e->relay);
 	device_free(e->device);
+	engine_follow_nobody(e);
 	for (size_t i = 0; i < e->queues_count; i++) {
 		if (e->outs[i])
 			engine_sealer_fini(&e->outs[i]->sealer);

@@ -10,6 +10,11 @@
  * peer's packets stay in order. Handshakes, timers and changes are one thread's, under a lock that
  * data takes only once per super-packet.
  *
+ * With up to ENGINE_EAGER_MAX peers there is a session with each of them before there is traffic.
+ * With more, a peer sleeps (wg/device.h) until something goes to it or an initiation of it comes;
+ * what goes to it first waits for the handshake as always. Probes (overlay/prober.h) wake nobody
+ * then, and keep nobody awake.
+ *
  * Needs no capability, and of the kernel only what acts on its descriptors: it runs in a process
  * that can make neither TUN devices nor bound sockets.
  *
@@ -27,7 +32,8 @@
 enum {
 	ENGINE_QUEUES_MAX = 16,
 	ENGINE_STAGED_BYTES_MAX = 4 << 20, /* of all packets that wait for handshakes */
-	ENGINE_SUCCESSIONS_MAX = 64,       /* keys that others are to follow */
+	ENGINE_SUCCESSIONS_MAX = 1024,     /* keys that others are to follow */
+	ENGINE_EAGER_MAX = 256,            /* peers; of more only those in use have sessions */
 };
 
 struct engine;
@@ -51,9 +57,11 @@ struct engine *engine_new(const struct engine_config *config, struct err *err) M
 void engine_free(struct engine *e);
 
 /* All of the change or nothing. A peer that is new and has an endpoint is spoken to at once, all of
- * them are after a new private key. With replace_peers one that is named again keeps its sessions
- * and its endpoint. The port is the sockets': another one is ERR_UNSUPPORTED. A peer that both goes
- * and comes is ERR_INVALID. ERR_LIMIT, ERR_NO_MEMORY; ERR_DENIED: a mark without the capability. */
+ * them are after a new private key; of more than ENGINE_EAGER_MAX only those that are kept alive,
+ * and, after a new key, those that are awake. With replace_peers one that is named again keeps its
+ * sessions and its endpoint. The port is the sockets': another one is ERR_UNSUPPORTED. A peer that
+ * both goes and comes is ERR_INVALID. ERR_LIMIT, ERR_NO_MEMORY; ERR_DENIED: a mark without the
+ * capability. */
 int engine_change(struct engine *e, const struct setup *change, struct err *err) MUST_CHECK;
 /* out: initialised and empty; has secrets. */
 int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHECK;

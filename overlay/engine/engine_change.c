@@ -74,7 +74,7 @@ prepare_heir(struct engine *e, const struct engine_succession *s, const struct w
 {
 	struct engine_peer *p;
 
-	if (!s->used || !device_find(e->device, s->now) || device_find(e->device, s->next))
+	if (!device_find(e->device, s->now) || device_find(e->device, s->next))
 		return 0;
 	p = make_peer(e, s->next, w, err);
 	if (!p)
@@ -102,14 +102,16 @@ check_port(const struct engine *e, const struct setup *change, struct err *err)
 static int
 prepare(struct engine *e, const struct setup *change, const struct world *w, struct err *err)
 {
+	struct map_iter it = {0};
+
 	if (check_port(e, change, err) < 0 ||
 	    device_reserve(e->device, change->prefixes_count, err) < 0)
 		return -1;
 	for (size_t i = 0; i < change->peers_count; i++)
 		if (prepare_peer(e, &change->peers[i], w, err) < 0)
 			return -1;
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
-		if (prepare_heir(e, &e->successions[i], w, err) < 0)
+	while (map_next(&e->successions, &it))
+		if (prepare_heir(e, it.value, w, err) < 0)
 			return -1;
 	return 0;
 }
@@ -141,11 +143,14 @@ make_key(const struct setup *change, struct key *out, struct err *err)
 	return 0;
 }
 
+/* Whom the key was changed for: those that sleep are met with it when they wake. */
 static void
 begin_all(struct engine *e)
 {
+	bool all = !atomic_load(&e->lazy);
+
 	for (struct device_peer *it = NULL; (it = device_next(e->device, it));)
-		if (device_peer_endpoint(it))
+		if (device_peer_endpoint(it) && (all || device_peer_awake(it)))
 			engine_peer_begin(e, engine_peer_of(it));
 }
 
@@ -257,7 +262,8 @@ change_peer(struct engine *e, const struct setup_peer *s, bool all, const struct
 	change_prefixes(e, s, w);
 	p->heir = false;
 	engine_peer_sync(e, p);
-	if ((!known && s->has_endpoint) || (!kept && device_peer_kept(p->peer)))
+	bool eager = !known && s->has_endpoint && !atomic_load(&e->lazy);
+	if (eager || (!kept && device_peer_kept(p->peer)))
 		engine_peer_begin(e, p);
 }
 
@@ -285,7 +291,7 @@ tell_heir(struct engine *e, struct engine_succession *s, const struct world *w)
 	struct device_peer_state state;
 	struct device_change c = {.psk = state.psk, .update_only = true, .quiet = true};
 
-	if (!s->used || !now || !next)
+	if (!now || !next)
 		return;
 	if (!next->heir)
 		return; /* a peer of its own: it takes nobody's place */
@@ -299,15 +305,24 @@ tell_heir(struct engine *e, struct engine_succession *s, const struct world *w)
 }
 
 static void
+judge_size(struct engine *e)
+{
+	atomic_store(&e->lazy, device_count(e->device) > ENGINE_EAGER_MAX);
+}
+
+static void
 apply(struct engine *e, const struct setup *change, const struct world *w)
 {
+	struct map_iter it = {0};
+
 	engine_table_begin(e);
 	if (change->replace_peers)
 		remove_others(e);
+	judge_size(e);
 	for (size_t i = 0; i < change->peers_count; i++)
 		change_peer(e, &change->peers[i], change->replace_peers, w);
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
-		tell_heir(e, &e->successions[i], w);
+	while (map_next(&e->successions, &it))
+		tell_heir(e, it.value, w);
 	engine_table_end(e);
 }
 
@@ -328,6 +343,7 @@ finish(struct engine *e, bool failed)
 			device_remove(e->device, peer);
 	}
 	device_release(e->device);
+	judge_size(e);
 }
 
 int

@@ -109,17 +109,18 @@ static bool
 begin_fresh(struct engine *e)
 {
 	struct world w;
-	bool more;
+	bool more, able = true;
 
 	engine_lock(e);
 	engine_world(e, &w);
-	for (unsigned i = 0; i < ENGINE_FRESH_AT_ONCE && !list_empty(&e->fresh); i++) {
+	for (unsigned i = 0; i < ENGINE_FRESH_AT_ONCE && able && !list_empty(&e->fresh); i++) {
 		struct engine_peer *p = container_of(e->fresh.next, struct engine_peer, fresh);
 
-		list_remove(&p->fresh);
-		device_speak(e->device, p->peer, &w);
+		able = device_speak(e->device, p->peer, &w);
+		if (able)
+			list_remove(&p->fresh);
 	}
-	more = !list_empty(&e->fresh);
+	more = able && !list_empty(&e->fresh);
 	engine_unlock(e);
 	return more;
 }

@@ -107,6 +107,13 @@ succeed(struct engine *e, const struct engine_succession *s)
 	return true;
 }
 
+static void
+drop(struct engine *e, struct engine_succession *s)
+{
+	map_remove(&e->successions, s->now, SETUP_KEY);
+	mem_free(s);
+}
+
 /* An heir that nobody else knows of goes. */
 static void
 forget(struct engine *e, struct engine_succession *s)
@@ -115,7 +122,7 @@ forget(struct engine *e, struct engine_succession *s)
 
 	if (next && engine_peer_of(next)->heir)
 		device_remove(e->device, next);
-	*s = (struct engine_succession){0};
+	drop(e, s);
 }
 
 /* It was there, and is gone. */
@@ -129,81 +136,87 @@ is_over(const struct engine *e, struct engine_succession *s)
 void
 engine_succeed(struct engine *e)
 {
+	struct map_iter it = {0};
+
 	e->succession_due = false;
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
-		struct engine_succession *s = &e->successions[i];
+	while (map_next(&e->successions, &it)) {
+		struct engine_succession *s = it.value;
 
 		if (is_over(e, s))
 			forget(e, s);
-		if (!s->due)
-			continue;
-		if (succeed(e, s))
-			*s = (struct engine_succession){0};
+		else if (s->due && succeed(e, s))
+			drop(e, s);
 		else
-			e->succession_due = true;
+			e->succession_due |= s->due;
 	}
+}
+
+void
+engine_follow_nobody(struct engine *e)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&e->successions, &it))
+		mem_free(it.value);
+	map_fini(&e->successions);
 }
 
 /* ---- asking for it ---- */
 
-static struct engine_succession *
-find(struct engine *e, const uint8_t now[SETUP_KEY])
-{
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
-		if (e->successions[i].used && memcmp(e->successions[i].now, now, SETUP_KEY) == 0)
-			return &e->successions[i];
-	return NULL;
-}
-
-static struct engine_succession *
-find_free(struct engine *e)
-{
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++)
-		if (!e->successions[i].used)
-			return &e->successions[i];
-	return NULL;
-}
-
 static int
-follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t next[SETUP_KEY],
-       struct err *err)
+add(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t next[SETUP_KEY], struct err *err)
 {
-	struct engine_succession *s = find(e, now);
+	struct engine_succession *s;
 
-	if (s && memcmp(s->next, next, SETUP_KEY) == 0)
-		return 0;
-	if (s)
-		forget(e, s);
-	s = find_free(e);
-	if (!s)
+	if (map_count(&e->successions) >= ENGINE_SUCCESSIONS_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d keys are to be followed",
 			       ENGINE_SUCCESSIONS_MAX);
-	s->used = true;
+	s = mem_zalloc(MEM_OVERLAY, sizeof(*s));
+	if (s && map_put(&e->successions, now, SETUP_KEY, s, NULL) < 0) {
+		mem_free(s);
+		s = NULL;
+	}
+	if (!s)
+		return err_set(err, ERR_NO_MEMORY, "no memory to follow another key");
 	memcpy(s->now, now, SETUP_KEY);
 	memcpy(s->next, next, SETUP_KEY);
 	return 0;
+}
+
+/* Instead of another one; next NULL: nobody. *is_new: there is one that was not there before. */
+static int
+set(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next, bool *is_new,
+    struct err *err)
+{
+	struct engine_succession *s = map_get(&e->successions, now, SETUP_KEY);
+
+	*is_new = false;
+	if (s && next && memcmp(s->next, next, SETUP_KEY) == 0)
+		return 0;
+	if (s)
+		forget(e, s);
+	if (!next)
+		return 0;
+	*is_new = true;
+	return add(e, now, next, err);
 }
 
 int
 engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next, struct err *err)
 {
 	static const struct setup nothing;
-	struct engine_succession *s;
-	int rc = 0;
+	bool is_new, was_new;
 
 	engine_lock(e);
-	if (next)
-		rc = follow(e, now, next, err);
+	int rc = set(e, now, next, &is_new, err);
 	engine_unlock(e);
-	/* Any change sees to it that the peer is there. */
-	if (next && rc == 0)
-		rc = engine_change(e, &nothing, err);
-	if (next && rc == 0)
+	if (rc < 0 || !is_new)
+		return rc;
+	/* Any change sees to it that the heir is there. */
+	if (engine_change(e, &nothing, err) == 0)
 		return 0;
 	engine_lock(e);
-	s = find(e, now);
-	if (s)
-		forget(e, s);
+	(void)set(e, now, NULL, &was_new, err);
 	engine_unlock(e);
-	return rc;
+	return -1;
 }

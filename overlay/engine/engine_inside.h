@@ -34,7 +34,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/list.h"
+#include "base/map.h"
 #include "overlay/engine/engine.h"
+#include "overlay/engine/inner.h"
 #include "overlay/engine/merge.h"
 #include "overlay/engine/segment.h"
 #include "overlay/engine/too_big.h"
@@ -86,6 +88,9 @@ struct engine_peer {
 	uint32_t mtu; /* 0: the TUN's */
 	struct engine_key keys[ENGINE_KEYS];
 	struct engine_peer *before; /* whose prefixes it took over; counted, or NULL */
+	/* nobody's: when something other than a probe went or came last, exact to a second; 0:
+	 * never */
+	_Atomic uint64_t used_ns;
 	/* lock */
 	struct device_peer *peer; /* NULL: removed */
 	struct list staged;
@@ -195,7 +200,6 @@ struct engine_letters {
 
 struct engine_succession {
 	uint8_t now[SETUP_KEY], next[SETUP_KEY];
-	bool used;
 	bool due;  /* there is a session with next */
 	bool over; /* now is gone: there is nothing to take over any more */
 };
@@ -230,7 +234,7 @@ struct engine {
 
 	pthread_mutex_t lock;
 	struct device *device;
-	struct engine_succession successions[ENGINE_SUCCESSIONS_MAX];
+	struct map successions; /* now -> struct engine_succession */
 	bool succession_due;
 	struct list fresh;
 	size_t staged_bytes;
@@ -247,6 +251,7 @@ struct engine {
 	struct engine_letters letters;
 	struct engine_relay relay;
 	atomic_bool relays; /* there is somebody to relay between */
+	atomic_bool lazy;   /* more peers than are spoken to without need */
 
 	pthread_t threads[2 * ENGINE_QUEUES_MAX + 1];
 	size_t threads_count;
@@ -284,6 +289,8 @@ void engine_table_begin(struct engine *e);
 void engine_table_end(struct engine *e);
 /* The thread of handshakes will speak to it, without anybody asking; wake it. */
 void engine_peer_begin(struct engine *e, struct engine_peer *p);
+/* Something that is no probe goes to it or came from it. */
+void engine_peer_use(struct engine_peer *p, uint64_t now_ns);
 /* What threads see of where a peer is becomes what the device knows. */
 void engine_peer_sync(struct engine *e, struct engine_peer *p);
 /* From now on data goes with s without asking. */
@@ -298,9 +305,10 @@ void engine_route_drop(struct engine_route *r);
 bool engine_peer_session(struct engine *e, uint32_t number, const struct udp_received *r,
 			 struct engine_span *out);
 
-/* ---- engine_change.c ---- */
+/* ---- engine_follow.c ---- */
 
 void engine_succeed(struct engine *e); /* with the lock held: those that are due */
+void engine_follow_nobody(struct engine *e);
 
 /* ---- engine_relay.c ---- */
 
@@ -353,6 +361,8 @@ void engine_sums_try(struct engine *e, struct engine_sums *s);
 
 /* ---- engine_out.c, engine_in.c, engine_open.c ---- */
 
+/* One of overlay/prober.h: not cut, of UDP, to its port. */
+bool engine_is_probe(const uint8_t *packet, const struct inner *in);
 void *engine_out(void *out);
 void *engine_in(void *in);
 /* One that came, or some: datagrams from `at` on, as many as fit. Gives how many. */

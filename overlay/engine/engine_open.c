@@ -210,11 +210,17 @@ write_out(struct engine_opened *o)
 static void
 join(struct engine_opened *o, const struct engine_span *s)
 {
+	bool used = false;
+
 	for (unsigned i = s->first; i < s->first + s->count; i++) {
 		struct aead_job *j = &o->jobs[i];
 
 		if (!j->ok || j->length == 0)
 			continue;
+		if (!used && !engine_is_probe(j->data, &o->inner[i])) {
+			engine_peer_use(s->peer, engine_now(o->e));
+			used = true;
+		}
 		if (!merge_add(&o->merge, j->data, &o->inner[i])) {
 			write_out(o);
 			(void)merge_add(&o->merge, j->data, &o->inner[i]);

@@ -37,19 +37,27 @@ find_session(struct engine_out *o, struct engine_route *route, size_t bytes)
 	return engine_stage(o->e, &o->counts, route, &o->header, o->packet, bytes);
 }
 
-/* Those of overlay/prober.h are there to find out whether more passes than was thought. */
-static bool
-is_probe(const struct segment *s)
+bool
+engine_is_probe(const uint8_t *packet, const struct inner *in)
 {
-	return s->inner.protocol == IPPROTO_UDP && s->inner.payload && segment_left(s) == 1 &&
-	       inner_get16(s->packet + s->inner.l4 + 2) == PROBER_PORT;
+	return in->protocol == IPPROTO_UDP && in->payload &&
+	       inner_get16(packet + in->l4 + 2) == PROBER_PORT;
 }
 
+/* A probe is there to find out whether more passes than was thought; it is no use of a peer. */
 static void
 carry_to(struct engine_out *o, struct engine_route *route, struct segment *s, size_t bytes)
 {
-	if (route->mtu && segment_longest(s) > route->mtu && !is_probe(s)) {
+	bool probe = segment_left(s) == 1 && engine_is_probe(s->packet, &s->inner);
+
+	if (route->mtu && segment_longest(s) > route->mtu && !probe) {
 		answer_too_big(o, s, route->mtu);
+		return;
+	}
+	if (!probe) {
+		engine_peer_use(route->peer, engine_now(o->e));
+	} else if (!route->session && atomic_load_explicit(&o->e->lazy, memory_order_relaxed)) {
+		engine_count(&o->counts, ENGINE_DROP_UNREACHABLE, 1);
 		return;
 	}
 	if (route->session && engine_seal(o->e, &o->sealer, route, s))

@@ -62,6 +62,16 @@ engine_peer_begin(struct engine *e, struct engine_peer *p)
 	list_push(&e->fresh, &p->fresh);
 }
 
+void
+engine_peer_use(struct engine_peer *p, uint64_t now_ns)
+{
+	static const uint64_t second = 1000000000;
+
+	/* Packets are many: the line of memory is written once a second. */
+	if (now_ns - atomic_load_explicit(&p->used_ns, memory_order_relaxed) >= second)
+		atomic_store_explicit(&p->used_ns, now_ns, memory_order_relaxed);
+}
+
 /* ---- writing the table ---- */
 
 void
@@ -167,10 +177,12 @@ remove_key(struct engine *e, struct engine_peer *p, struct session *s)
 static void
 note_succession(struct engine *e, const struct engine_peer *p)
 {
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
-		struct engine_succession *s = &e->successions[i];
+	struct map_iter it = {0};
 
-		if (s->used && p->heir && memcmp(s->next, p->key, SETUP_KEY) == 0)
+	while (p->heir && map_next(&e->successions, &it)) {
+		struct engine_succession *s = it.value;
+
+		if (memcmp(s->next, p->key, SETUP_KEY) == 0)
 			s->due = e->succession_due = true;
 	}
 }
@@ -179,12 +191,10 @@ note_succession(struct engine *e, const struct engine_peer *p)
 static void
 note_gone(struct engine *e, const struct engine_peer *p)
 {
-	for (unsigned i = 0; i < ENGINE_SUCCESSIONS_MAX; i++) {
-		struct engine_succession *s = &e->successions[i];
+	struct engine_succession *s = map_get(&e->successions, p->key, SETUP_KEY);
 
-		if (s->used && memcmp(s->now, p->key, SETUP_KEY) == 0)
-			s->over = e->succession_due = true;
-	}
+	if (s)
+		s->over = e->succession_due = true;
 }
 
 static void

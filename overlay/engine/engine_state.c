@@ -20,6 +20,16 @@ add_prefix(void *arg, const struct addr_prefix *prefix)
 		r->rc = setup_add_prefix(r->out, r->peer, prefix, false);
 }
 
+static uint32_t
+idle_s(const struct engine *e, const struct engine_peer *p)
+{
+	static const uint64_t second = 1000000000;
+	uint64_t used_ns = atomic_load_explicit(&p->used_ns, memory_order_relaxed);
+	uint64_t now_ns = engine_now(e), idle = now_ns > used_ns ? (now_ns - used_ns) / second : 0;
+
+	return used_ns && idle < UINT32_MAX ? (uint32_t)idle : UINT32_MAX;
+}
+
 static void
 fill_peer(const struct device_peer_state *state, struct setup_peer *out)
 {
@@ -38,7 +48,7 @@ fill_peer(const struct device_peer_state *state, struct setup_peer *out)
 }
 
 static enum setup_rc
-add_peer(const struct device_peer *peer, struct setup *out)
+add_peer(const struct engine *e, const struct device_peer *peer, struct setup *out)
 {
 	struct device_peer_state state;
 	struct reader r = {.out = out};
@@ -49,6 +59,7 @@ add_peer(const struct device_peer *peer, struct setup *out)
 	r.rc = setup_add_peer(out, state.public_key, &r.peer);
 	if (r.rc == SETUP_OK) {
 		fill_peer(&state, r.peer);
+		r.peer->idle_s = idle_s(e, engine_peer_of(peer));
 		device_each_prefix(peer, add_prefix, &r);
 	}
 	mem_wipe(&state, sizeof(state));
@@ -68,7 +79,7 @@ read_all(struct engine *e, struct setup *out)
 	out->port = udp_port(e->udp4.fd >= 0 ? &e->udp4 : &e->udp6);
 	out->fwmark = e->fwmark;
 	for (struct device_peer *it = NULL; rc == SETUP_OK && (it = device_next(e->device, it));)
-		rc = add_peer(it, out);
+		rc = add_peer(e, it, out);
 	return rc;
 }
 

@@ -45,6 +45,8 @@ device_new(const struct device_calls *calls, const struct world *w, struct devic
 	map_init_seeded(&d->handshakes, MEM_OVERLAY, world_random_u64(w));
 	map_init_seeded(&d->sessions, MEM_OVERLAY, world_random_u64(w));
 	list_init(&d->all);
+	list_init(&d->used);
+	d->awake_max = DEVICE_AWAKE_MAX;
 	heap_init(&d->deadlines, MEM_OVERLAY);
 	*out = d;
 	return 0;
@@ -86,10 +88,12 @@ rekey_peers(struct device *d)
 	list_each (it, next, &d->all) {
 		struct device_peer *p = container_of(it, struct device_peer, all);
 
-		device_drop_handshake(d, p);
-		session_slots_stop(&p->slots);
-		timers_identity_changed(&p->timers);
 		noise_peer_forget(&p->key);
+		if (p->awake) {
+			device_drop_handshake(d, p);
+			session_slots_stop(&p->awake->slots);
+			timers_identity_changed(&p->awake->timers);
+		}
 		if (!d->has_identity)
 			d->calls.give_up(d->calls.arg, p);
 	}
@@ -140,11 +144,11 @@ device_set_private_key(struct device *d, const uint8_t *private_key, struct err 
 void
 device_arm(struct device *d, struct device_peer *p)
 {
-	uint64_t next = timers_next(&p->timers);
+	uint64_t next = timers_next(&p->awake->timers);
 	int r = 0;
 
-	if (next < p->deadline.at)
-		r = heap_set(&d->deadlines, &p->deadline, next);
+	if (next < p->awake->deadline.at)
+		r = heap_set(&d->deadlines, &p->awake->deadline, next);
 	assert(r == 0);
 	(void)r;
 }
@@ -152,7 +156,7 @@ device_arm(struct device *d, struct device_peer *p)
 static void
 expire(struct device *d, struct device_peer *p, const struct world *w)
 {
-	unsigned work = timers_expire(&p->timers, w);
+	unsigned work = timers_expire(&p->awake->timers, w);
 
 	if (work & TIMERS_DO_FORGET) {
 		device_drop_handshake(d, p);
@@ -165,7 +169,7 @@ expire(struct device *d, struct device_peer *p, const struct world *w)
 	if (work & TIMERS_DO_HANDSHAKE)
 		device_begin(d, p, w, false);
 	if (work & TIMERS_DO_KEEPALIVE)
-		device_speak(d, p, w);
+		(void)device_speak(d, p, w);
 }
 
 void
@@ -176,9 +180,13 @@ device_tick(struct device *d, const struct world *w)
 
 		if (!first || first->at > w->mono_ns)
 			return;
-		struct device_peer *p = container_of(first, struct device_peer, deadline);
+		struct device_peer *p = container_of(first, struct device_awake, deadline)->peer;
 		expire(d, p, w);
-		int r = heap_set(&d->deadlines, &p->deadline, timers_next(&p->timers));
+		device_doze(d, p);
+		if (!p->awake)
+			continue;
+		int r = heap_set(&d->deadlines, &p->awake->deadline,
+				 timers_next(&p->awake->timers));
 		assert(r == 0);
 		(void)r;
 	}
@@ -220,7 +228,7 @@ device_peer_state(const struct device_peer *peer, struct device_peer_state *out)
 	*out = (struct device_peer_state){
 		.endpoint = peer->endpoint,
 		.has_endpoint = peer->has_endpoint,
-		.keepalive_s = peer->timers.persistent_s,
+		.keepalive_s = peer->keepalive_s,
 		.handshake_wall_ns = peer->handshake_wall_ns,
 		.rx_bytes = peer->rx_bytes,
 		.tx_bytes = peer->tx_bytes,
@@ -238,7 +246,13 @@ device_peer_endpoint(const struct device_peer *peer)
 bool
 device_peer_kept(const struct device_peer *peer)
 {
-	return peer->has_endpoint && peer->timers.persistent_s > 0;
+	return peer->has_endpoint && peer->keepalive_s > 0;
+}
+
+bool
+device_peer_awake(const struct device_peer *peer)
+{
+	return peer->awake != NULL;
 }
 
 void

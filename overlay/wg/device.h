@@ -16,7 +16,12 @@
  * Staged packets, those that wait for a handshake, are the caller's: at most DEVICE_STAGED_MAX for
  * each peer, the oldest go first.
  *
- * A device has at most SETUP_PEERS_MAX peers and ALLOWED_PREFIXES_MAX prefixes of them.
+ * A device has at most SETUP_PEERS_MAX peers and ALLOWED_PREFIXES_MAX prefixes of them. Most of a
+ * large cluster's peers are asleep: they have their keys, their place, their prefixes and the
+ * greatest timestamp that they said, and nothing else. What goes to one wakes it, and so does an
+ * initiation of it that is found to be genuine; it is asleep again when its last keys are wiped. Of
+ * more than DEVICE_AWAKE_MAX at a time that was longest without use falls asleep. Those with a
+ * keepalive and a place are always awake, and not counted.
  * Peers are borrowed pointers, valid until they are removed (`gone`).
  * Threading: one owner (or a lock), for all of a device. Sessions may leave it: session_ref().
  */
@@ -34,6 +39,7 @@ enum {
 	DEVICE_LOADED_MS = 1000,   /* and for so long after that */
 	DEVICE_INITIATIONS_MS = 20, /* between two of one peer */
 	DEVICE_TICK_PEERS = 64,     /* that one tick looks after */
+	DEVICE_AWAKE_MAX = 4096,    /* peers with sessions or a handshake, but for those kept so */
 	DEVICE_MTU_DEFAULT = 1420,
 };
 
@@ -178,8 +184,9 @@ int device_change(struct device *d, const struct device_change *c, const struct 
  * fail, until device_release(). ERR_LIMIT, ERR_NO_MEMORY: nothing is reserved. */
 int device_reserve(struct device *d, size_t prefixes, struct err *err) MUST_CHECK;
 void device_release(struct device *d);
-/* An empty packet, or a handshake when there is no session for it. */
-void device_speak(struct device *d, struct device_peer *peer, const struct world *w);
+/* An empty packet, or a handshake when there is no session for it. False: there is no memory for
+ * that now. */
+bool device_speak(struct device *d, struct device_peer *peer, const struct world *w);
 void device_remove(struct device *d, struct device_peer *peer);
 void device_remove_all(struct device *d);
 
@@ -202,6 +209,7 @@ size_t device_count(const struct device *d);
 void device_peer_state(const struct device_peer *peer, struct device_peer_state *out);
 const struct addr *device_peer_endpoint(const struct device_peer *peer); /* NULL: unknown */
 bool device_peer_kept(const struct device_peer *peer); /* alive: it has a keepalive and a place */
+bool device_peer_awake(const struct device_peer *peer);
 /* In the order in which they became its own. */
 void device_each_prefix(const struct device_peer *peer,
 			void (*visit)(void *arg, const struct addr_prefix *prefix), void *arg);

@@ -4,9 +4,10 @@
 
 /*
  * What the files of a device share; nobody else in the product includes it. device.c has the
- * identity, the clock and reading, device_peer.c what is configured, device_handshake.c handshakes,
- * device_data.c data. A peer always has its place in the heap of deadlines (at `never` when nothing
- * is due), so that moving it cannot fail; the place may be early, never late.
+ * identity, the clock and reading, device_peer.c what is configured, device_awake.c who is awake,
+ * device_handshake.c handshakes, device_data.c data. A peer that is awake always has its place in
+ * the heap of deadlines (at `never` when nothing is due), so that moving it cannot fail; the place
+ * may be early, never late.
  */
 
 #include "base/heap.h"
@@ -33,17 +34,28 @@ struct device {
 	bool reserved; /* prefixes, for more than one change */
 	uint64_t loaded_until_ns;
 	size_t mtu;
+	struct list used; /* those awake that may be put to sleep, who was used last at the end */
+	size_t used_count;
+	size_t awake_max;
+};
+
+/* What a peer needs to be spoken to. */
+struct device_awake {
+	struct device_peer *peer;
+	struct list used;
+	struct heap_item deadline;
+	struct noise handshake; /* that this end began */
+	struct cookie_maker cookie;
+	struct session_slots slots;
+	struct timers timers;
 };
 
 struct device_peer {
 	struct list all;
 	struct allowed_owner places;
-	struct heap_item deadline;
 	struct noise_peer key;
-	struct noise handshake; /* that this end began */
-	struct cookie_maker cookie;
-	struct session_slots slots;
-	struct timers timers;
+	struct device_awake *awake; /* NULL: it is asleep */
+	uint16_t keepalive_s;       /* 0: none */
 	struct addr endpoint;
 	bool has_endpoint;
 	bool consumed;                     /* an initiation, ever: */
@@ -55,8 +67,18 @@ struct device_peer {
 	void *user;
 };
 
-/* device.c: after any change of a peer's timers. */
+/* device.c: after any change of the timers of a peer that is awake. */
 void device_arm(struct device *d, struct device_peer *p);
+
+/* device_awake.c. False: no memory; one that is awake already stays so. Another one may fall asleep
+ * for it. */
+bool device_wake(struct device *d, struct device_peer *p, const struct world *w);
+/* It is in use, or is kept awake from now on, or is not any more. */
+void device_use(struct device *d, struct device_peer *p);
+/* Wipes what it has of keys and handshakes; what waits for one is given up. */
+void device_sleep(struct device *d, struct device_peer *p);
+/* If nothing is left that it needs to be awake for. */
+void device_doze(struct device *d, struct device_peer *p);
 
 /* device_handshake.c: begins one unless that was done a moment ago. retry: nobody asks for it but
  * the timer. */

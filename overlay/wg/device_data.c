@@ -24,9 +24,15 @@ enum device_result
 device_wants_send(struct device *d, struct device_peer *peer, const struct world *w,
 		  struct session **session_out)
 {
-	struct session *s = peer->slots.current;
+	struct session *s;
 
 	*session_out = NULL;
+	if (!peer->awake && !device_reachable(d, peer))
+		return DEVICE_UNREACHABLE;
+	if (!device_wake(d, peer, w))
+		return DEVICE_NO_MEMORY;
+	device_use(d, peer);
+	s = peer->awake->slots.current;
 	if (s && session_sends(s, w->mono_ns)) {
 		*session_out = s;
 		return DEVICE_OK;
@@ -40,11 +46,15 @@ device_sent(struct device *d, struct device_peer *peer, const struct world *w, u
 	    bool data)
 {
 	peer->tx_bytes += bytes;
-	timers_sent(&peer->timers, w->mono_ns);
+	if (!peer->awake)
+		return;
+	device_use(d, peer);
+	timers_sent(&peer->awake->timers, w->mono_ns);
 	if (data)
-		timers_sent_data(&peer->timers, w->mono_ns);
+		timers_sent_data(&peer->awake->timers, w->mono_ns);
 	device_arm(d, peer);
-	if (peer->slots.current && session_sent_enough(peer->slots.current, w->mono_ns))
+	if (peer->awake->slots.current &&
+	    session_sent_enough(peer->awake->slots.current, w->mono_ns))
 		device_begin(d, peer, w, false);
 }
 
@@ -70,14 +80,16 @@ device_seal(struct device *d, struct device_peer *peer, const struct world *w, c
 	return DEVICE_OK;
 }
 
-void
+bool
 device_speak(struct device *d, struct device_peer *p, const struct world *w)
 {
 	uint8_t out[NOISE_OVERHEAD];
 	struct device_datagram datagram = {.peer = p, .to = &p->endpoint, .data = out};
+	enum device_result r = device_seal(d, p, w, NULL, 0, out, sizeof(out), &datagram.bytes);
 
-	if (device_seal(d, p, w, NULL, 0, out, sizeof(out), &datagram.bytes) == DEVICE_OK)
+	if (r == DEVICE_OK)
 		d->calls.send(d->calls.arg, &datagram);
+	return r != DEVICE_NO_MEMORY;
 }
 
 /* ---- receiving ---- */
@@ -87,7 +99,7 @@ confirm(struct device *d, struct device_peer *p, const struct session *s, const 
 {
 	struct session_gone gone;
 
-	if (!session_slots_confirm(&p->slots, s, &gone))
+	if (!session_slots_confirm(&p->awake->slots, s, &gone))
 		return false;
 	device_let_go(d, p, &gone);
 	device_completed(d, p, w);
@@ -104,18 +116,18 @@ static void
 follow(struct device *d, struct device_peer *p, const struct session *s)
 {
 	if (memcmp(d->identity.public_key, p->key.public_key, PRIMITIVE_KEY) < 0 &&
-	    session_slots_follow(&p->slots, s))
-		d->calls.keys(d->calls.arg, p, p->slots.current, DEVICE_KEYS_CURRENT);
+	    session_slots_follow(&p->awake->slots, s))
+		d->calls.keys(d->calls.arg, p, p->awake->slots.current, DEVICE_KEYS_CURRENT);
 }
 
 /* The last chance of who only receives: its answers would not come through any more. */
 static void
 renew(struct device *d, struct device_peer *p, const struct world *w)
 {
-	const struct session *s = p->slots.current;
+	const struct session *s = p->awake->slots.current;
 
 	if (s && session_sends(s, w->mono_ns) && session_received_enough(s, w->mono_ns) &&
-	    timers_take_last_minute(&p->timers))
+	    timers_take_last_minute(&p->awake->timers))
 		device_begin(d, p, w, false);
 }
 
@@ -129,9 +141,10 @@ device_received(struct device *d, const struct session *s, const struct world *w
 	p->endpoint = *from;
 	p->has_endpoint = true;
 	p->rx_bytes += bytes;
-	timers_received(&p->timers, w->mono_ns);
+	device_use(d, p);
+	timers_received(&p->awake->timers, w->mono_ns);
 	if (data)
-		timers_received_data(&p->timers, w->mono_ns);
+		timers_received_data(&p->awake->timers, w->mono_ns);
 	bool confirmed = confirm(d, p, s, w);
 	if (!confirmed)
 		follow(d, p, s);

@@ -26,9 +26,9 @@ device_reachable(const struct device *d, const struct device_peer *p)
 void
 device_drop_handshake(struct device *d, struct device_peer *p)
 {
-	if (p->handshake.state != NOISE_IDLE)
-		map_remove_u64(&d->handshakes, p->handshake.local);
-	noise_clear(&p->handshake);
+	if (p->awake->handshake.state != NOISE_IDLE)
+		map_remove_u64(&d->handshakes, p->awake->handshake.local);
+	noise_clear(&p->awake->handshake);
 }
 
 void
@@ -49,7 +49,7 @@ device_drop_sessions(struct device *d, struct device_peer *p)
 {
 	struct session_gone gone;
 
-	session_slots_clear(&p->slots, &gone);
+	session_slots_clear(&p->awake->slots, &gone);
 	device_let_go(d, p, &gone);
 }
 
@@ -78,10 +78,10 @@ add_session(struct device *d, struct device_peer *p, const struct noise_keys *ke
 		session_unref(s);
 		return false;
 	}
-	session_slots_add(&p->slots, s, &gone);
+	session_slots_add(&p->awake->slots, s, &gone);
 	device_let_go(d, p, &gone);
 	d->calls.keys(d->calls.arg, p, s, DEVICE_KEYS_NEW);
-	timers_derived(&p->timers, w);
+	timers_derived(&p->awake->timers, w);
 	return true;
 }
 
@@ -89,9 +89,9 @@ void
 device_completed(struct device *d, struct device_peer *p, const struct world *w)
 {
 	device_drop_handshake(d, p);
-	timers_completed(&p->timers);
+	timers_completed(&p->awake->timers);
 	p->handshake_wall_ns = w->wall_ns;
-	d->calls.keys(d->calls.arg, p, p->slots.current, DEVICE_KEYS_CURRENT);
+	d->calls.keys(d->calls.arg, p, p->awake->slots.current, DEVICE_KEYS_CURRENT);
 }
 
 /* ---- sending ---- */
@@ -108,7 +108,7 @@ send_out(struct device *d, struct device_peer *p, const struct world *w, const u
 						 .retry = retry};
 
 	p->tx_bytes += bytes;
-	timers_sent(&p->timers, w->mono_ns);
+	timers_sent(&p->awake->timers, w->mono_ns);
 	d->calls.send(d->calls.arg, &datagram);
 }
 
@@ -134,12 +134,12 @@ write_initiation(struct device *d, struct device_peer *p, const struct world *w,
 	world_random(w, random, sizeof(random));
 	stamp(p, w, timestamp);
 	bool ok = noise_initiate(&d->primitive, &d->identity, &p->key, number, random, timestamp,
-				 &p->handshake, out) &&
-		  cookie_stamp(&d->primitive, &p->cookie, out, NOISE_INITIATION, w->mono_ns);
+				 &p->awake->handshake, out) &&
+		  cookie_stamp(&d->primitive, &p->awake->cookie, out, NOISE_INITIATION, w->mono_ns);
 	mem_wipe(random, sizeof(random));
 	if (!ok) {
 		map_remove_u64(&d->handshakes, number);
-		noise_clear(&p->handshake);
+		noise_clear(&p->awake->handshake);
 	}
 	return ok;
 }
@@ -150,17 +150,17 @@ device_begin(struct device *d, struct device_peer *p, const struct world *w, boo
 	uint8_t out[NOISE_INITIATION];
 
 	if (!retry)
-		timers_wanted(&p->timers, w->mono_ns);
+		timers_wanted(&p->awake->timers, w->mono_ns);
 	if (!device_reachable(d, p))
 		return;
-	if (!timers_may_initiate(&p->timers, w->mono_ns)) {
-		timers_postponed(&p->timers, w);
+	if (!timers_may_initiate(&p->awake->timers, w->mono_ns)) {
+		timers_postponed(&p->awake->timers, w);
 		device_arm(d, p);
 		return;
 	}
 	device_drop_handshake(d, p);
 	/* Also when it fails: then it is tried again after that time. */
-	timers_initiated(&p->timers, w);
+	timers_initiated(&p->awake->timers, w);
 	if (write_initiation(d, p, w, out))
 		send_out(d, p, w, out, sizeof(out), retry);
 	device_arm(d, p);
@@ -177,13 +177,13 @@ respond(struct device *d, struct device_peer *p, const struct world *w, struct n
 		return false;
 	world_random(w, random, sizeof(random));
 	bool ok = noise_respond(&d->primitive, &p->key, number, random, n, out, &keys) &&
-		  cookie_stamp(&d->primitive, &p->cookie, out, sizeof(out), w->mono_ns) &&
+		  cookie_stamp(&d->primitive, &p->awake->cookie, out, sizeof(out), w->mono_ns) &&
 		  add_session(d, p, &keys, w);
 	mem_wipe(random, sizeof(random));
 	mem_wipe(&keys, sizeof(keys));
 	if (!ok)
 		return false;
-	timers_responded(&p->timers, w->mono_ns);
+	timers_responded(&p->awake->timers, w->mono_ns);
 	send_out(d, p, w, out, sizeof(out), false);
 	return true;
 }
@@ -196,7 +196,7 @@ heard(struct device_peer *p, const struct world *w, const struct addr *from, siz
 	p->endpoint = *from;
 	p->has_endpoint = true;
 	p->rx_bytes += bytes;
-	timers_received(&p->timers, w->mono_ns);
+	timers_received(&p->awake->timers, w->mono_ns);
 }
 
 /* Whether what an initiation says is newer than all before it. */
@@ -214,16 +214,11 @@ admit(struct device_peer *p, const struct world *w, const uint8_t timestamp[NOIS
 }
 
 static enum device_result
-answer(struct device *d, const struct world *w, const struct addr *from, const uint8_t *data,
-       struct noise_claim *claim, struct noise *n)
+answer(struct device *d, struct device_peer *p, const struct world *w, const struct addr *from,
+       const uint8_t *data, struct noise_claim *claim, struct noise *n)
 {
 	uint8_t timestamp[NOISE_TIMESTAMP];
 
-	if (!noise_read_initiation(&d->primitive, &d->identity, data, claim))
-		return DEVICE_FORGED;
-	struct device_peer *p = device_find(d, claim->public_key);
-	if (!p)
-		return DEVICE_UNKNOWN;
 	if (!noise_peer_ready(&p->key, &d->identity))
 		return p->key.state == NOISE_SHARED_NEVER ? DEVICE_FORGED : DEVICE_NO_MEMORY;
 	if (!noise_consume_initiation(&d->primitive, &p->key, data, claim, n, timestamp))
@@ -231,7 +226,10 @@ answer(struct device *d, const struct world *w, const struct addr *from, const u
 	enum device_result r = admit(p, w, timestamp);
 	if (r != DEVICE_OK)
 		return r;
+	if (!device_wake(d, p, w))
+		return DEVICE_NO_MEMORY;
 	heard(p, w, from, NOISE_INITIATION);
+	device_use(d, p);
 	r = respond(d, p, w, n) ? DEVICE_OK : DEVICE_NO_MEMORY;
 	device_arm(d, p);
 	return r;
@@ -242,8 +240,16 @@ initiation(struct device *d, const struct world *w, const struct addr *from, con
 {
 	struct noise_claim claim = {0};
 	struct noise n = {0};
-	enum device_result r = answer(d, w, from, data, &claim, &n);
+	enum device_result r = DEVICE_UNKNOWN;
 
+	if (!noise_read_initiation(&d->primitive, &d->identity, data, &claim))
+		return DEVICE_FORGED;
+	struct device_peer *p = device_find(d, claim.public_key);
+	if (p) {
+		r = answer(d, p, w, from, data, &claim, &n);
+		if (!p->awake)
+			noise_peer_forget(&p->key);
+	}
 	mem_wipe(&claim, sizeof(claim));
 	noise_clear(&n);
 	return r;
@@ -258,8 +264,8 @@ response(struct device *d, const struct world *w, const struct addr *from, const
 
 	if (!p)
 		return DEVICE_UNKNOWN;
-	if (!noise_consume_response(&d->primitive, &d->identity, &p->key, data, &p->handshake,
-				    &keys))
+	if (!noise_consume_response(&d->primitive, &d->identity, &p->key, data,
+				    &p->awake->handshake, &keys))
 		return DEVICE_FORGED;
 	map_remove_u64(&d->handshakes, number);
 	heard(p, w, from, NOISE_RESPONSE);
@@ -274,7 +280,7 @@ response(struct device *d, const struct world *w, const struct addr *from, const
 	if (d->calls.staged(d->calls.arg, p) > 0)
 		d->calls.ready(d->calls.arg, p);
 	else
-		device_speak(d, p, w);
+		(void)device_speak(d, p, w);
 	return DEVICE_OK;
 }
 
@@ -292,7 +298,7 @@ cookie(struct device *d, const struct world *w, const uint8_t *data)
 	}
 	if (!p)
 		return DEVICE_UNKNOWN;
-	if (!cookie_take(&d->primitive, &p->cookie, data, w->mono_ns))
+	if (!cookie_take(&d->primitive, &p->awake->cookie, data, w->mono_ns))
 		return DEVICE_FORGED;
 	p->rx_bytes += NOISE_COOKIE;
 	return DEVICE_OK;

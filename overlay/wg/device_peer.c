@@ -27,31 +27,22 @@ new_peer(struct device *d, const uint8_t public_key[PRIMITIVE_KEY], struct err *
 		no_memory(err);
 		return NULL;
 	}
-	timers_init(&p->timers);
-	heap_item_init(&p->deadline);
 	allowed_owner_init(&p->places);
 	memcpy(p->key.public_key, public_key, PRIMITIVE_KEY);
-	if (!cookie_maker_set(&d->primitive, &p->cookie, public_key) ||
-	    heap_set(&d->deadlines, &p->deadline, TIMERS_NEVER) < 0)
-		goto failed;
-	if (map_put(&d->peers, public_key, PRIMITIVE_KEY, p, NULL) < 0)
-		goto failed;
+	if (map_put(&d->peers, public_key, PRIMITIVE_KEY, p, NULL) < 0) {
+		mem_free_zero(p);
+		no_memory(err);
+		return NULL;
+	}
 	list_push(&d->all, &p->all);
 	return p;
-failed:
-	heap_remove(&d->deadlines, &p->deadline);
-	mem_free_zero(p);
-	no_memory(err);
-	return NULL;
 }
 
 void
 device_remove(struct device *d, struct device_peer *peer)
 {
-	device_drop_handshake(d, peer);
-	device_drop_sessions(d, peer);
+	device_sleep(d, peer);
 	allowed_remove_all(&d->allowed, &peer->places);
-	heap_remove(&d->deadlines, &peer->deadline);
 	map_remove(&d->peers, peer->key.public_key, PRIMITIVE_KEY);
 	list_remove(&peer->all);
 	d->calls.gone(d->calls.arg, peer);
@@ -149,11 +140,16 @@ apply(struct device *d, struct device_peer *p, const struct device_change *c, co
 		p->endpoint = *c->endpoint;
 		p->has_endpoint = true;
 	}
-	if (c->has_keepalive && c->keepalive_s != p->timers.persistent_s)
-		timers_persist(&p->timers, c->keepalive_s, w->mono_ns);
+	if (c->has_keepalive && c->keepalive_s != p->keepalive_s) {
+		p->keepalive_s = c->keepalive_s;
+		if (p->awake)
+			timers_persist(&p->awake->timers, c->keepalive_s, w->mono_ns);
+	}
+	device_use(d, p);
 	if (device_peer_kept(p) && !was_kept && !c->quiet)
-		device_speak(d, p, w);
-	device_arm(d, p);
+		(void)device_speak(d, p, w);
+	if (p->awake)
+		device_arm(d, p);
 }
 
 int

@@ -41,6 +41,7 @@ struct setup_peer {
 	struct addr endpoint;
 	int64_t handshake_s; /* 0: there was none */
 	uint64_t rx_bytes, tx_bytes;
+	uint32_t idle_s; /* state, of our engine: without anything but probes; UINT32_MAX: never */
 	struct setup_prefix *prefixes; /* owned */
 	size_t prefixes_count, prefixes_room;
 };

@@ -14,16 +14,6 @@ enum { WHO = 3, STAMPED = 4, NUMBERED = 8, HEARD = 16 };
 static struct rw rw;
 
 static void
-stamp(unsigned from, uint8_t *packet, size_t bytes)
-{
-	struct cookie_maker maker = rw.peer[from][3 - from]->cookie;
-
-	if (bytes > NOISE_MACS)
-		prop_check(cookie_stamp(&rw.node[from]->device->primitive, &maker, packet, bytes,
-					rw_now(&rw)));
-}
-
-static void
 record(uint8_t what, uint8_t time, const uint8_t *data, size_t size)
 {
 	unsigned from = 1 + (what & WHO) % 2;
@@ -43,9 +33,9 @@ record(uint8_t what, uint8_t time, const uint8_t *data, size_t size)
 	places[0].port = (uint16_t)(places[0].port + 7);
 	exact = mem_dup(MEM_BASE, data, size);
 	prop_check(exact != NULL);
-	if (what & STAMPED)
-		stamp(from, exact, size);
-	const struct session *s = rw.peer[from][3 - from]->slots.current;
+	if (what & STAMPED && size > NOISE_MACS)
+		wg_stamp(rw.node[from], rw.peer[from][3 - from], exact, size);
+	const struct session *s = wg_current(rw.peer[from][3 - from]);
 	if (what & NUMBERED && size >= 12 && s)
 		noise_put_u32(exact + (exact[0] == NOISE_TYPE_RESPONSE ? 8 : 4), s->keys.remote);
 	enum relay_verdict v = relay_take(rw.relay[3], rw_now(&rw), &places[stranger ? 0 : from],

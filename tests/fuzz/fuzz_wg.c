@@ -62,23 +62,22 @@ lay_over(uint8_t *packet, size_t bytes, const uint8_t *data, size_t size)
 static void
 stamp(uint8_t *packet, size_t bytes)
 {
-	struct cookie_maker maker = to_device->cookie;
-
 	if (bytes > NOISE_MACS)
-		prop_check(cookie_stamp(&peer->device->primitive, &maker, packet, bytes,
-					wg_world(&wire)->mono_ns));
+		wg_stamp(peer, to_device, packet, bytes);
 }
 
 static void
 give_raw(uint8_t what, const uint8_t *data, size_t size)
 {
 	uint8_t packet[UINT8_MAX];
-	const struct session *s = to_peer->slots.current;
+	static const struct device_awake asleep;
+	const struct device_awake *awake = to_peer->awake ? to_peer->awake : &asleep;
+	const struct session *s = awake->slots.current;
 	bool answer = size > 0 && data[0] == NOISE_TYPE_RESPONSE;
 
 	memcpy(packet, data, size);
 	if (what & NUMBERED && size >= 12) {
-		uint32_t number = answer ? to_peer->handshake.local : s ? s->keys.local : 0;
+		uint32_t number = answer ? awake->handshake.local : s ? s->keys.local : 0;
 
 		noise_put_u32(packet + (answer ? 8 : 4), number);
 	}
@@ -120,8 +119,7 @@ static void
 begin(struct wg_node *node, struct device_peer *to)
 {
 	wg_clear(&wire);
-	timers_identity_changed(&to->timers);
-	device_begin(node->device, to, wg_world(&wire), false);
+	wg_begin(node, to);
 }
 
 static void

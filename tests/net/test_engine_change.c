@@ -206,7 +206,7 @@ test_follow_and_forget(void **state)
 	for (unsigned i = 0; i <= ENGINE_SUCCESSIONS_MAX; i++) {
 		int rc;
 
-		other[0] = (uint8_t)(i + 1);
+		memcpy(other + 1, &i, sizeof(i));
 		rc = engine_follow(rig.a.engine, other, next, &err);
 		assert_int_equal(rc, i < ENGINE_SUCCESSIONS_MAX ? 0 : -1);
 	}
@@ -234,7 +234,8 @@ test_follow_who_goes(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 2 * ENGINE_SUCCESSIONS_MAX; i++) {
-		now[1] = next[1] = (uint8_t)i;
+		memcpy(now + 1, &i, sizeof(i));
+		memcpy(next + 1, &i, sizeof(i));
 		add_or_remove(now, false);
 		assert_int_equal(engine_follow(rig.a.engine, now, next, &err), 0);
 		assert_int_equal(device_count(rig.a.engine->device), 3);

@@ -30,7 +30,8 @@ struct seal {
 static const struct session *
 by_remote(const struct device_peer *p, uint32_t remote)
 {
-	const struct session *all[] = {p->slots.current, p->slots.previous, p->slots.next};
+	const struct session *all[] = {p->awake->slots.current, p->awake->slots.previous,
+				       p->awake->slots.next};
 
 	for (unsigned i = 0; i < 3; i++)
 		if (all[i] && all[i]->keys.remote == remote)
@@ -49,7 +50,7 @@ watch(struct wg_node *node, const struct wg_packet *packet)
 	if (noise_type(packet->data, packet->bytes) != NOISE_TYPE_DATA)
 		return;
 	const struct session *s = by_remote(peer, noise_u32(packet->data + 4));
-	prop_check(s != NULL && s == peer->slots.current);
+	prop_check(s != NULL && s == peer->awake->slots.current);
 	prop_check(session_sends(s, wg_world(&wire)->mono_ns));
 	memcpy(seal.key, s->keys.send, PRIMITIVE_KEY);
 	seal.counter = noise_u64(packet->data + 8);
@@ -61,7 +62,9 @@ static void
 check_keys(void)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		const struct session_slots *s = &peers[i]->slots;
+		static const struct device_awake asleep;
+		const struct device_awake *awake = peers[i]->awake ? peers[i]->awake : &asleep;
+		const struct session_slots *s = &awake->slots;
 		const struct session *all[] = {s->current, s->previous, s->next};
 		size_t count = 0;
 
@@ -73,7 +76,7 @@ check_keys(void)
 		}
 		prop_check(map_count(&ends[i]->device->sessions) == count);
 		prop_check(map_count(&ends[i]->device->handshakes) ==
-			   (peers[i]->handshake.state != NOISE_IDLE));
+			   (awake->handshake.state != NOISE_IDLE));
 		/* The newest of them says when all go. */
 		uint64_t newest = 0;
 		for (unsigned k = 0; k < 3; k++)
@@ -200,7 +203,11 @@ step(struct prop *p)
 		if (prop_below(p, 4) == 0)
 			restart(end);
 		break;
-	case 6 ... 40:
+	case 6: /* another one was in need of its place */
+		if (!device_peer_kept(peers[end]))
+			device_sleep(ends[end]->device, peers[end]);
+		break;
+	case 7 ... 40:
 		wg_say(ends[end], peers[end]);
 		said_count++;
 		break;
@@ -242,7 +249,7 @@ recover(void)
 		prop_check(wg_got(ends[!i], id));
 		prop_check(ends[i]->staged == 0);
 		/* What one sends with the other receives with. */
-		const struct session *s = peers[i]->slots.current;
+		const struct session *s = peers[i]->awake->slots.current;
 		prop_check(s && by_remote(peers[!i], s->keys.local));
 	}
 	check_got();
@@ -264,8 +271,8 @@ fall_silent(void)
 	wg_pass(&wire, (TIMERS_FORGET_S + 120) * wg_second, false);
 	for (unsigned i = 0; i < 2; i++) {
 		prop_check(map_count(&ends[i]->device->sessions) == 0);
-		prop_check(peers[i]->handshake.state == NOISE_IDLE);
-		prop_check(timers_next(&peers[i]->timers) == TIMERS_NEVER);
+		prop_check(!peers[i]->awake);
+		prop_check(device_deadline(ends[i]->device) == TIMERS_NEVER);
 	}
 }
 

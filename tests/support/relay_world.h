@@ -99,7 +99,7 @@ rw_look(struct rw *rw, unsigned relay)
 	struct device *d = rw->node[relay]->device;
 
 	for (struct device_peer *p = device_next(d, NULL); p; p = device_next(d, p)) {
-		const struct session *s = p->slots.current;
+		const struct session *s = wg_current(p);
 
 		if (s && p->has_endpoint && session_receives(s, rw_now(rw)))
 			(void)relay_heard(rw->relay[relay], p->key.public_key, &p->endpoint, p,

@@ -45,7 +45,7 @@ static inline void
 meet(void)
 {
 	assert_true(says(a, to_b, b));
-	assert_non_null(to_a->slots.current);
+	assert_non_null(to_a->awake->slots.current);
 }
 
 static inline unsigned

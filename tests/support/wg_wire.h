@@ -293,6 +293,33 @@ wg_wire_fini(struct wg_wire *wire)
 
 /* ---- what a test does ---- */
 
+/* A handshake, although there may have been one a moment ago. */
+static inline void
+wg_begin(struct wg_node *node, struct device_peer *peer)
+{
+	prop_check(device_wake(node->device, peer, wg_world(node->wire)));
+	timers_identity_changed(&peer->awake->timers);
+	device_begin(node->device, peer, wg_world(node->wire), false);
+}
+
+/* What is sent with, or NULL. */
+static inline const struct session *
+wg_current(const struct device_peer *peer)
+{
+	return peer->awake ? peer->awake->slots.current : NULL;
+}
+
+/* Makes the first MAC of a handshake message for a peer; the second one is that of no cookie. */
+static inline void
+wg_stamp(struct wg_node *node, const struct device_peer *to, uint8_t *packet, size_t bytes)
+{
+	struct cookie_maker maker = {0};
+
+	prop_check(cookie_maker_set(&node->device->primitive, &maker, to->key.public_key));
+	prop_check(cookie_stamp(&node->device->primitive, &maker, packet, bytes,
+				wg_world(node->wire)->mono_ns));
+}
+
 /* Sends a text, or stages it when it has to wait. Gives its number. */
 static inline uint64_t
 wg_say(struct wg_node *node, struct device_peer *peer)

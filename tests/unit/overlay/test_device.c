@@ -23,7 +23,7 @@ test_handshake(void **state)
 	assert_int_equal(wg_deliver(&wire), DEVICE_OK);
 	/* Who answered has keys, and must not send before they were used. */
 	assert_int_equal(type_of(0), NOISE_TYPE_RESPONSE);
-	assert_non_null(to_a->slots.next);
+	assert_non_null(to_a->awake->slots.next);
 	assert_int_equal(device_wants_send(b->device, to_a, wg_world(&wire), &s), DEVICE_WAIT);
 	assert_null(s);
 	assert_int_equal(state_of(to_a).handshake_wall_ns, 0);
@@ -36,7 +36,7 @@ test_handshake(void **state)
 	assert_int_equal(wg_deliver(&wire), DEVICE_OK);
 	assert_true(wg_got(b, id));
 	assert_int_equal(device_wants_send(b->device, to_a, wg_world(&wire), &s), DEVICE_OK);
-	assert_ptr_equal(s, to_a->slots.current);
+	assert_ptr_equal(s, to_a->awake->slots.current);
 	assert_true(says(b, to_a, a));
 	assert_int_equal(wire.count, 0);
 }
@@ -60,10 +60,10 @@ test_what_is_told(void **state)
 	assert_int_equal(state_of(to_a).tx_bytes, NOISE_RESPONSE);
 	/* Nothing of the handshakes is left. */
 	const struct noise empty = {0};
-	assert_memory_equal(&to_b->handshake, &empty, sizeof(empty));
+	assert_memory_equal(&to_b->awake->handshake, &empty, sizeof(empty));
 	assert_int_equal(map_count(&a->device->handshakes), 0);
-	assert_ptr_equal(device_session(a->device, to_b->slots.current->keys.local),
-			 to_b->slots.current);
+	assert_ptr_equal(device_session(a->device, to_b->awake->slots.current->keys.local),
+			 to_b->awake->slots.current);
 }
 
 static void
@@ -100,7 +100,7 @@ test_both_begin(void **state)
 	assert_true(says(a, to_b, b));
 	assert_true(says(b, to_a, a));
 	assert_int_equal(wire.count, 0);
-	assert_true(to_b->timers.at[TIMERS_RETRANSMIT] == TIMERS_NEVER);
+	assert_true(to_b->awake->timers.at[TIMERS_RETRANSMIT] == TIMERS_NEVER);
 }
 
 /* Both begin; later the one that speaks goes on while new keys are made. Gives how many handshake
@@ -116,9 +116,12 @@ cross_and_rekey(struct wg_node *from, struct device_peer *peer, struct wg_node *
 	assert_true(says(a, to_b, b));
 	assert_true(says(b, to_a, a));
 	/* Both send with the same one, and only one has begun it. */
-	assert_int_equal(to_b->slots.current->keys.local, to_a->slots.current->keys.remote);
-	assert_int_equal(to_b->slots.current->keys.remote, to_a->slots.current->keys.local);
-	assert_int_equal(to_b->slots.current->keys.initiator + to_a->slots.current->keys.initiator,
+	assert_int_equal(to_b->awake->slots.current->keys.local,
+			 to_a->awake->slots.current->keys.remote);
+	assert_int_equal(to_b->awake->slots.current->keys.remote,
+			 to_a->awake->slots.current->keys.local);
+	assert_int_equal(to_b->awake->slots.current->keys.initiator +
+				 to_a->awake->slots.current->keys.initiator,
 			 1);
 	wg_jump(&wire, SESSION_REKEY_AFTER_S * wg_second);
 	uint64_t first = wg_say(from, peer);
@@ -161,7 +164,7 @@ test_own_handshake_ends(void **state)
 	wg_deliver_all(&wire);
 	assert_true(wg_got(a, id));
 	assert_int_equal(map_count(&b->device->handshakes), 0);
-	assert_int_equal(to_a->handshake.state, NOISE_IDLE);
+	assert_int_equal(to_a->awake->handshake.state, NOISE_IDLE);
 }
 
 static void
@@ -171,14 +174,14 @@ test_replayed_initiation(void **state)
 	wg_say(a, to_b);
 	struct wg_packet copy = *wire.packets[0];
 	wg_deliver_all(&wire);
-	struct session *current = to_a->slots.current;
+	struct session *current = to_a->awake->slots.current;
 	assert_int_equal(wg_give(b, &copy), DEVICE_REPLAYED);
 	wg_jump(&wire, 100 * wg_second);
 	struct addr before = state_of(to_a).endpoint;
 	assert_true(addr_parse("203.0.113.9:1", &copy.from));
 	assert_int_equal(wg_give(b, &copy), DEVICE_REPLAYED);
 	assert_int_equal(wire.count, 0);
-	assert_ptr_equal(to_a->slots.current, current);
+	assert_ptr_equal(to_a->awake->slots.current, current);
 	assert_true(addr_equal(&before, &to_a->endpoint));
 }
 
@@ -190,11 +193,11 @@ test_initiations_too_fast(void **state)
 	wg_deliver(&wire);
 	wg_clear(&wire);
 	/* As if a had forgotten that it began. */
-	timers_identity_changed(&to_b->timers);
+	timers_identity_changed(&to_b->awake->timers);
 	wg_jump(&wire, DEVICE_INITIATIONS_MS * wg_ms - 1);
 	wg_say(a, to_b);
 	assert_int_equal(wg_deliver(&wire), DEVICE_TOO_SOON);
-	timers_identity_changed(&to_b->timers);
+	timers_identity_changed(&to_b->awake->timers);
 	wg_jump(&wire, 1);
 	wg_say(a, to_b);
 	assert_int_equal(wg_deliver(&wire), DEVICE_OK);

@@ -57,18 +57,19 @@ test_rekey(void **state)
 {
 	(void)state;
 	meet();
-	struct session *first = to_b->slots.current;
+	struct session *first = to_b->awake->slots.current;
 	wg_jump(&wire, 120 * wg_second - 1);
 	assert_true(says(a, to_b, b));
 	assert_true(says(b, to_a, a));
 	wg_jump(&wire, 1);
 	/* Who did not begin does not. */
 	assert_true(says(b, to_a, a));
-	assert_ptr_equal(to_b->slots.current, first);
+	assert_ptr_equal(to_b->awake->slots.current, first);
 	assert_true(says(a, to_b, b));
-	assert_ptr_not_equal(to_b->slots.current, first);
-	assert_ptr_equal(to_b->slots.previous, first);
-	assert_int_equal(to_b->slots.current->keys.local, to_a->slots.current->keys.remote);
+	assert_ptr_not_equal(to_b->awake->slots.current, first);
+	assert_ptr_equal(to_b->awake->slots.previous, first);
+	assert_int_equal(to_b->awake->slots.current->keys.local,
+			 to_a->awake->slots.current->keys.remote);
 }
 
 static void
@@ -76,7 +77,7 @@ test_rekey_by_receiving(void **state)
 {
 	(void)state;
 	meet();
-	struct session *first = to_b->slots.current;
+	struct session *first = to_b->awake->slots.current;
 	wg_jump(&wire, 165 * wg_second - 1);
 	wg_say(b, to_a);
 	wg_deliver(&wire);
@@ -94,7 +95,7 @@ test_rekey_by_receiving(void **state)
 	assert_int_equal(wire.count, 0);
 	wg_tick(&wire);
 	wg_pass(&wire, wg_second, false);
-	assert_ptr_not_equal(to_b->slots.current, first);
+	assert_ptr_not_equal(to_b->awake->slots.current, first);
 }
 
 static void
@@ -122,12 +123,12 @@ test_many_messages(void **state)
 	(void)state;
 	meet();
 	wg_jump(&wire, 6 * wg_second);
-	to_a->slots.current->next = SESSION_REKEY_AFTER_MESSAGES - 1;
+	to_a->awake->slots.current->next = SESSION_REKEY_AFTER_MESSAGES - 1;
 	wg_say(b, to_a);
 	assert_int_equal(wire.count, 2);
 	assert_int_equal(type_of(0), NOISE_TYPE_INITIATION);
 	wg_clear(&wire);
-	to_a->slots.current->next = SESSION_REJECT_AFTER_MESSAGES;
+	to_a->awake->slots.current->next = SESSION_REJECT_AFTER_MESSAGES;
 	assert_int_equal(device_wants_send(b->device, to_a, wg_world(&wire), &s), DEVICE_WAIT);
 }
 
@@ -158,7 +159,7 @@ test_handshake_instead(void **state)
 	device_begin(b->device, to_a, wg_world(&wire), false);
 	assert_int_equal(type_of(0), NOISE_TYPE_INITIATION);
 	wg_clear(&wire);
-	assert_true(to_a->timers.at[TIMERS_KEEPALIVE] == TIMERS_NEVER);
+	assert_true(to_a->awake->timers.at[TIMERS_KEEPALIVE] == TIMERS_NEVER);
 }
 
 static void
@@ -182,17 +183,16 @@ test_forgotten(void **state)
 {
 	(void)state;
 	meet();
-	struct session *s = session_ref(to_b->slots.current);
+	struct session *s = session_ref(to_b->awake->slots.current);
 	const uint64_t made = wg_world(&wire)->mono_ns;
 	wg_pass(&wire, 540 * wg_second - 1, false);
 	assert_int_equal(wg_world(&wire)->mono_ns, made + 540 * wg_second - 1);
-	assert_non_null(to_b->slots.current);
+	assert_non_null(to_b->awake->slots.current);
 	wg_pass(&wire, 2, false);
 	for (unsigned i = 0; i < 2; i++) {
 		const struct device_peer *p = i ? to_a : to_b;
-		assert_null(p->slots.current);
-		assert_null(p->slots.previous);
-		assert_null(p->slots.next);
+		assert_null(p->awake);
+		assert_int_equal(p->key.state, NOISE_SHARED_UNKNOWN);
 	}
 	assert_int_equal(a->keys[DEVICE_KEYS_GONE], 1);
 	assert_int_equal(map_count(&a->device->sessions), 0);
@@ -223,7 +223,7 @@ test_persistent(void **state)
 		uint64_t rx = state_of(to_a).rx_bytes;
 		wg_pass(&wire, 25 * wg_second + 1, false);
 		assert_true(state_of(to_a).rx_bytes > rx);
-		assert_true(session_receives(to_a->slots.current, wg_world(&wire)->mono_ns));
+		assert_true(session_receives(to_a->awake->slots.current, wg_world(&wire)->mono_ns));
 	}
 	/* Another change of it says nothing. */
 	assert_int_equal(device_change(a->device, &to, wg_world(&wire), &peer, &err), 0);
@@ -237,7 +237,7 @@ test_persistent(void **state)
 	to.keepalive_s = 0;
 	assert_int_equal(device_change(a->device, &to, wg_world(&wire), &peer, &err), 0);
 	wg_pass(&wire, 600 * wg_second, false);
-	assert_null(to_b->slots.current);
+	assert_null(to_b->awake);
 	assert_true(device_deadline(a->device) == TIMERS_NEVER);
 }
 

@@ -237,8 +237,7 @@ initiation_of(unsigned from, unsigned to)
 	struct wg_packet p;
 
 	wg_clear(&rw.wire);
-	timers_identity_changed(&rw.peer[from][to]->timers);
-	device_begin(rw.node[from]->device, rw.peer[from][to], wg_world(&rw.wire), false);
+	wg_begin(rw.node[from], rw.peer[from][to]);
 	assert_int_equal(rw.wire.count, 1);
 	p = *rw.wire.packets[0];
 	wg_clear(&rw.wire);
@@ -458,11 +457,8 @@ test_same_place(void **state)
 static void
 number(struct wg_packet *p, unsigned to, uint32_t number)
 {
-	struct cookie_maker maker = rw.peer[1][to]->cookie;
-
 	noise_put_u32(p->data + 4, number);
-	assert_true(cookie_stamp(&rw.node[1]->device->primitive, &maker, p->data, NOISE_INITIATION,
-				 rw_now(&rw)));
+	wg_stamp(rw.node[1], rw.peer[1][to], p->data, NOISE_INITIATION);
 }
 
 static void
