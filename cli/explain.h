@@ -38,6 +38,12 @@ json_t *explain_ask(struct explain *w, const char *target, struct err *err);
 
 /* A service as the API has it, and its replicas; index 0: all of them. */
 void explain_service(struct explain *w, const json_t *s, uint32_t index);
+/* For explain_say_move: what all nodes told lately; json_read_free it. NULL: nothing could be
+ * asked. */
+json_t *explain_moves(struct explain *w);
+/* When and why this replica was placed anew, if it was; below a step. */
+void explain_say_move(struct explain *w, const json_t *moves, const char *deployment,
+		      const char *service, long long index);
 /* False: there is no node of this name. */
 bool explain_node(struct explain *w, const char *name);
 int explain_url(struct explain *w, const char *text, struct err *err) MUST_CHECK;

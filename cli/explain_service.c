@@ -70,14 +70,18 @@ message(const json_t *replica)
 }
 
 static void
-explain_replica(struct explain *w, const json_t *r)
+explain_replica(struct explain *w, const json_t *s, const json_t *r, const json_t *moves)
 {
+	const char *deployment = json_read_text(s, "deployment"),
+		   *service = json_read_text(s, "name");
+	long long index = (long long)json_read_int(r, "index");
 	const json_t *reason = json_read_get(r, "reason");
 	const char *name = json_read_text(r, "name"), *state = json_read_text(r, "state");
 	const char *what = json_read_text(reason, "what");
 
 	if (strcmp(state, "ready") == 0) {
 		explain_begin(w, "ok", "replica", "%s is in balancing", name);
+		explain_say_move(w, moves, deployment, service, index);
 		explain_end(w);
 		return;
 	}
@@ -95,6 +99,7 @@ explain_replica(struct explain *w, const json_t *r)
 		      state, missing(r), what[0] ? ": " : "", what);
 	say_log(w, name);
 	explain_reason(w, reason);
+	explain_say_move(w, moves, deployment, service, index);
 	explain_end(w);
 }
 
@@ -429,6 +434,7 @@ explain_service(struct explain *w, const json_t *s, uint32_t index)
 	explain_cron(w, s);
 	text_format(target, sizeof(target), "/v1/replicas?target=%s/%s", deployment, name);
 	json_t *root = explain_ask(w, target, &err);
+	json_t *moves = explain_moves(w);
 	const json_t *list = json_read_array(root, "items");
 	for (size_t i = 0; i < json_read_count(list); i++) {
 		const json_t *r = json_read_at(list, i);
@@ -438,12 +444,13 @@ explain_service(struct explain *w, const json_t *s, uint32_t index)
 		if (json_read_bool(r, "job"))
 			explain_run(w, r);
 		else
-			explain_replica(w, r);
+			explain_replica(w, s, r, moves);
 	}
 	if (root && !json_read_count(list) && desired > 0) {
 		explain_begin(w, "FAIL", "replica", "%s/%s has no replica", deployment, name);
 		explain_reason(w, reason);
 		explain_end(w);
 	}
+	json_read_free(moves);
 	json_read_free(root);
 }

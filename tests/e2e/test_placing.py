@@ -41,6 +41,10 @@ def images(c):
         equal(p.returncode, 0, f"image import at {node.label}: {said}")
 
 
+def explained(node):
+    return node.cli("explain", "shop/web", status=None).stdout
+
+
 def test_spread_die_drain():
     with Cluster(3) as c:
         images(c)
@@ -58,12 +62,16 @@ def test_spread_die_drain():
         c[0].cli("node", "drain", "edge-2")
         for node in c.nodes:
             ready(node, 3, {"edge-1", "edge-3"})
+            wait_for(lambda node=node: "leaves edge-2: is being drained" in explained(node), lambda node=node: explained(node))
         c[0].cli("node", "undrain", "edge-2")
         # One dies.
         c.kill(c[2])
         wait_for(lambda: "edge-3" not in {r[1] for r in c[0].replicas()}, "it is known")
         ready(c[0], 3)
         ready(c[1], 3)
+        for node in c.nodes[:2]:
+            said = explained(node)
+            check("is placed anew: edge-3, where it was, is not reachable" in said, said)
         # What it had is elsewhere: it can be sent away without a word more, unlike one that lives.
         r = c[0].cli("node", "rm", "edge-2", status=7)
         check("edge-2 is alive" in r.stderr and "it has" in r.stderr, r.stderr)
