@@ -91,8 +91,11 @@ def test_a_node_for_itself():
         want = {n.label: "has a replica of shop/web already (node.mode dedicated)" for n in c.running()}
         for node in c.running():
             wait_for(lambda node=node: reasons(node) == want, f"{node.label} says why")
-        check(any("node.mode dedicated" in n.cli("explain", "shop/web", status=None).stdout for n in c.running()),
-              "explain says it, too")
+        for node in c.running():
+            def says(node=node):
+                said = node.cli("explain", "shop/web", status=None).stdout
+                return "cannot place" in said and all(f"{name} " in said for name in want) and said.count(want[node.label]) == len(want)
+            wait_for(says, lambda node=node: node.cli("explain", "shop/web", status=None).stdout)
         before = {(r["id"], r["node"]) for r in c[0].get("/v1/replicas")["items"] if r["state"] == "ready"}
         c.off.discard(c[3])
         c.join(c[3])
