@@ -142,15 +142,18 @@ put_peer(struct tunnel *t, const struct tunnel_row *row, struct keys *keys, stru
 		value.flags |= member_before(t, &key4, value.id);
 	lb_rows_add(&keys->v4, &key4, NULL);
 	lb_rows_add(&keys->v6, &key6, NULL);
-	lb_rows_add(&keys->remotes, &value.remote, NULL);
+	if (row->peer->ways)
+		lb_rows_add(&keys->remotes, &value.remote, NULL);
 	lb_rows_add(&keys->ids, &value.id, NULL);
 	/* Counters go on, when there are any. */
 	int rc = libbpf.bpf_map_update_elem(libbpf.bpf_map__fd(skel->maps.peer_bytes), &value.id,
 					    none, BPF_NOEXIST);
 	if (rc < 0 && rc != -EEXIST)
 		return err_sys(err, -rc, "cannot count a peer's bytes");
-	if (put(skel->maps.remotes, &value.remote, &value.id, err) < 0 ||
-	    put(skel->maps.peers4, &key4, &value, err) < 0)
+	/* Nothing comes from where no way leads to. */
+	if (row->peer->ways && put(skel->maps.remotes, &value.remote, &value.id, err) < 0)
+		return -1;
+	if (put(skel->maps.peers4, &key4, &value, err) < 0)
 		return -1;
 	return put(skel->maps.peers6, &key6, &value, err);
 }

@@ -159,7 +159,8 @@ struct msg_mesh { /* key: node id */
 	uint8_t key[MSG_KEY];      /* zeros: it has said none */
 	uint8_t next_key[MSG_KEY]; /* zeros: it changes none */
 	uint32_t port;             /* of its WireGuard; 0: it is not to be sent to first */
-	uint32_t ways;             /* bits of enum msg_way: what both ends allow */
+	uint32_t ways;         /* bits of enum msg_way: what both ends allow; 0: it is not reached,
+				  and what is for it stays inside */
 	int64_t rotate_wall_s; /* self: when another key was asked for last; 0: not since a start */
 };
 
@@ -169,7 +170,7 @@ struct msg_peer { /* key: id, the same for the same name */
 	struct addr address; /* port 0; what its packets come from and go to */
 	struct addr_prefix v4;
 	struct addr_prefix v6;
-	uint32_t ways; /* bits of enum msg_way that can be gone now */
+	uint32_t ways; /* bits of enum msg_way that can be gone now; 0: none */
 	uint32_t mtu; /* of packets to its containers by the sealed way; 0: as the table prefix says
 		       */
 };

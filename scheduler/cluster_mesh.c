@@ -218,6 +218,19 @@ put_peer(const struct cluster *c, const struct cluster_node *n, struct msg_mesh 
 	memcpy(row->next_key, peer->ways.next_key, sizeof(row->next_key));
 }
 
+/* Where its containers are is said even when no way leads there: what is for them must not take one
+ * that is for others, the uplink's above all. This node's own addresses stay its own. */
+static bool
+is_placed(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+	const struct ipam_prefixes *own = &c->ipam.own;
+
+	return peer && !n->row.removed &&
+	       (between(c, n) || (!addr_prefix_overlap(&peer->prefixes.v4, &own->v4) &&
+				  !addr_prefix_overlap(&peer->prefixes.v6, &own->v6)));
+}
+
 /* Whether this process has not been told yet how it is with that node, or with this one. */
 static bool
 is_untold(const struct cluster *c, const struct cluster_node *n)
@@ -242,10 +255,10 @@ publish(struct cluster *c, const struct addr_prefix *wish)
 			row.self = 1;
 			row.v4 = *wish;
 			row.rotate_wall_s = n->row.rotate_wall_s;
-		} else if (between(c, n) && !is_untold(c, n)) {
-			put_peer(c, n, &row);
 		} else if (!is_untold(c, n)) {
-			continue;
+			if (!is_placed(c, n))
+				continue;
+			put_peer(c, n, &row);
 		}
 		text_copy(row.name, sizeof(row.name), n->row.name);
 		publish_table_row(&t, row.node, &row);

@@ -15,7 +15,7 @@ def overlay(node):
 
 def known(node):
     """name -> (prefix, address) of each node that this one sends packets to."""
-    return {p["name"]: (p["prefix4"], p["address"]) for p in overlay(node)["peers"]}
+    return {p["name"]: (p["prefix4"], p["address"]) for p in overlay(node)["peers"] if p["way"]}
 
 
 def own(node):
@@ -110,6 +110,23 @@ def test_not_without_leave():
         check("no sealed way" in trouble["what"] and "listen.overlay" in trouble["fix"], trouble)
         equal(known(c[0]), {})
         equal(overlay(c[1])["state"], "off")
+        # Where the other one's containers are is known all the same: what is for them stays inside.
+        there = wait_for(lambda: [p for p in overlay(c[0])["peers"] if p["name"] == "edge-2"], "it is told of")[0]
+        equal((there["way"], there["prefix4"], there["prefix6"]), (None, own(c[1]), overlay(c[1])["prefix6"]))
+        c[0].import_image()
+        c[0].cli("node", "label", c[0].label, "at=one")
+        c[0].deploy("version: v1\ndeployment: shop\nservices:\n  web:\n    image: { name: \"test:1\" }\n"
+                    "    scale: { mode: fixed, replicas: 1 }\n    node: { selector: { labels: { at: one } } }\n")
+        container = Space(c[0].cli_json("ps")["items"][0]["container"]["pid"])
+        for prefix in (there["prefix4"], there["prefix6"]):
+            node = prefix.replace(".0/24", ".1").replace("::/64", "::1")
+            check(not container.call(answers, node), f"{node} answers")
+            flow = wait_for(lambda to=node: [f for f in c[0].cli_json("observe", "--last", "1000", "--peer", "edge-2")["items"]
+                                             if f["destination"]["address"] == to], f"the drop of what is for {node}")[0]
+            equal((flow["verdict"], flow["reason"], flow["peer"]), ("dropped", "no_way", "edge-2"))
+            family = "-6" if ":" in prefix else "-4"
+            fabric = ["nsenter", f"--net={c[0].run_folder}/netns/fabric", "--", "ip", family, "route", "show", "type", "unreachable"]
+            wait_for(lambda of=prefix, how=fabric: of in zl.run(*how).stdout, f"the fabric refuses {prefix}")
 
 
 if __name__ == "__main__":
