@@ -257,6 +257,53 @@ def test_followed():
             follower.communicate()
 
 
+def test_observed_from_another_node():
+    """What one node drops is shown by any, by the node that saw it and by the one at the other end."""
+    at = {"web": "one", "db": "two", "lone": "two"}
+    with Cluster(2, encrypt=True) as cluster:
+        for node, label in zip(cluster.nodes, ("one", "two")):
+            node.import_image()
+            cluster[0].cli("node", "label", node.label, f"at={label}")
+        cluster[0].deploy(document("shop", {name: SHOP[name] for name in at}, selectors=at))
+        c = Containers(*cluster.nodes)
+        wait_for(lambda: c.reach("shop/web", "shop/db")[0], "web reaches db")
+        equal(c.reach("shop/web", "shop/lone"), [False, False])
+
+        def seen(asked, *args):
+            return [f for f in flows(cluster[asked], "--verdict", "dropped", *args) if ends(f) == ("shop/web", "shop/lone")]
+        for asked in (0, 1):
+            one = wait_for(lambda asked=asked: seen(asked, "--node", "edge-1"), f"node {asked} shows it")[0]
+            equal((one["node"], one["reason"], one["rule"], one["peer"], one["source"]["node"], one["destination"]["node"]),
+                  ("edge-1", "isolated", "network.overlays", "edge-2", "edge-1", "edge-2"))
+            equal(seen(asked, "--node", "edge-2"), [], "edge-2 has not seen it")
+            # Either end's node is a peer; one that has nothing to do with it is not.
+            check(seen(asked, "--peer", "edge-2") and seen(asked, "--peer", "edge-1"), "not by its peers")
+            equal(seen(asked, "--peer", "edge-3"), [])
+            check(seen(asked, "--node", "edge-1", "--peer", "edge-2", "--service", "shop/lone"), "not by all of it")
+            line = cluster[asked].cli("observe", "--node", "edge-1", "--service", "lone").stdout
+            check("edge-1" in line and "shop/web.1" in line and "isolated: " in line, line)
+        told = cluster[0].cli("observe", "--node", "edge-9", status=None)
+        check(told.returncode != 0 and "edge-9" in told.stderr, told)
+
+        # Followed at a node that sees nothing of it itself.
+        equal(flows(cluster[1], "--verdict", "forwarded", "--node", "edge-1"), [])
+        rows = []
+        follower = subprocess.Popen([zl.PROGRAM, "--socket", cluster[1].socket, "-o", "json", "observe", "-f", "--node", "edge-1"],
+                                    stdout=subprocess.PIPE, text=True)
+        reader = threading.Thread(target=lambda: rows.extend(json.loads(line) for line in follower.stdout), daemon=True)
+        reader.start()
+        try:
+            def told_of():
+                c.reach("shop/web", "shop/db")
+                return [f for f in list(rows) if f["verdict"] == "forwarded" and ends(f) == ("shop/web", "shop/db")]
+            one = wait_for(told_of, "a flow of the other node is told")[0]
+            equal((one["node"], one["way"], one["peer"]), ("edge-1", "sealed", "edge-2"))
+            check(all(f["node"] == "edge-1" for f in list(rows)), rows)
+        finally:
+            follower.kill()
+            follower.communicate()
+
+
 def says(address, text):
     """A request with this in its path; the answer's first line."""
     with socket.create_connection((address, 8080), timeout=20) as s:
