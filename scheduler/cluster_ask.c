@@ -22,7 +22,7 @@ cluster_ask_whom(struct cluster *c, struct addr *out, size_t max)
 		const struct cluster_node *n = it.value;
 
 		if (n->row.keeper && !n->row.removed && n->row.node != c->keep.node &&
-		    cluster_address(c, n->row.node, &out[count]))
+		    !cluster_link_hidden(n) && cluster_address(c, n->row.node, &out[count]))
 			count++;
 	}
 	for (uint32_t i = 0; count < max && i < c->config->cluster.join_count; i++)

@@ -154,6 +154,7 @@ put_addresses(struct cluster *c, struct ticket *t, struct err *err)
 		const struct cluster_node *n = it.value;
 
 		if (n->row.keeper && !n->row.removed && n->row.node != c->keep.node &&
+		    !cluster_link_hidden(n) &&
 		    cluster_address(c, n->row.node, &t->addresses[t->addresses_count]))
 			t->addresses_count++;
 	}

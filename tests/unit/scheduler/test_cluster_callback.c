@@ -292,6 +292,24 @@ test_each_asks_each(void **state)
 	WAIT(nodes[3].c.serves_count == 0);
 }
 
+/* Of keepers only those are asked to whom one can connect. */
+static void
+test_keepers_that_are_asked(void **state)
+{
+	struct addr at[NODES];
+
+	(void)state;
+	keep_ways();
+	for (uint32_t from = 1; from <= NODES; from++) {
+		for (uint32_t to = 1; to <= NODES; to++)
+			cluster_roster_find(&nodes[from].c, to)->row.keeper = to != 2;
+		size_t count = cluster_ask_whom(&nodes[from].c, at, NODES);
+		assert_int_equal(count, from != 1);
+		if (count)
+			assert_true(addr_equal(&at[0], &nodes[1].address));
+	}
+}
+
 static void
 test_many_ask_at_once(void **state)
 {
@@ -394,13 +412,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_each_asks_each),
-		TEST(test_many_ask_at_once),
-		TEST(test_who_is_not_known_yet),
-		TEST(test_who_does_not_call),
-		TEST(test_nobody_passes_on),
-		TEST(test_the_same_third),
-		TEST(test_parting),
+		TEST(test_keepers_that_are_asked), TEST(test_each_asks_each),
+		TEST(test_many_ask_at_once),       TEST(test_who_is_not_known_yet),
+		TEST(test_who_does_not_call),      TEST(test_nobody_passes_on),
+		TEST(test_the_same_third),         TEST(test_parting),
 	};
 	struct err err = {0};
 
