@@ -235,7 +235,7 @@ static void
 mask_of(unsigned bits, uint8_t *out, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++, bits -= bits < 8 ? bits : 8)
-		out[i] = bits < 8 ? (uint8_t)(0xff00U >> bits) : 0xff;
+		out[i] = (uint8_t)(0xff00U >> (bits < 8 ? bits : 8));
 }
 
 static void
