@@ -4,6 +4,7 @@
  * when it is not there, or when the scheduler of a node without containers wants another one
  * because a node of its cluster has the same; then this process ends, and its successor reads it. A
  * damaged file is an error that names it, because containers that run have addresses out of it. The
+ * nodes of the cluster, as they were known last, stand in another one (peers_keep.h). The
  * name server of the node's containers lives here too (nameserver.c).
  */
 #include "overlay/overlay.h"
@@ -14,14 +15,18 @@
 #include "base/text.h"
 #include "overlay/nameserver.h"
 #include "overlay/peers.h"
+#include "overlay/peers_keep.h"
 #include "overlay/prefix.h"
 #include "overlay/probing.h"
 #include "overlay/sealed.h"
+
+enum { KEEP_MS = 500 };
 
 static const char file[] = "prefix";
 static struct station *station;
 static struct peers peers;
 static struct prefix prefix;
+static uv_timer_t keeping;
 
 static void
 layout(const struct leash_welcome *welcome, struct ring_layout *out)
@@ -128,6 +133,7 @@ start(struct station *st, struct err *err)
 	char v4[ADDR_TEXT_BYTES], v6[ADDR_TEXT_BYTES];
 
 	station = st;
+	uv_timer_init(station_loop(st), &keeping);
 	if (load_prefix(station_folder(st, 0), &prefix, err) < 0 ||
 	    apply_config(config, station_folder(st, 0), &prefix, err) < 0)
 		return -1;
@@ -136,6 +142,7 @@ start(struct station *st, struct err *err)
 		row.mtu = config->overlay.mtu - PREFIX_ROOM;
 	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
 		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
+	peers_keep_load(station_folder(st, 0), &peers);
 	peers_gather(config, NULL, &peers);
 	if (sealed_start(st, &peers, publish_peers, err) < 0)
 		return -1;
@@ -150,10 +157,19 @@ start(struct station *st, struct err *err)
 	return nameserver_start(st, &row, &peers.overlay, err);
 }
 
+/* Rows come in a bunch. */
+static void
+keep_peers(uv_timer_t *timer)
+{
+	(void)timer;
+	peers_keep_save(station_folder(station, 0), &peers);
+}
+
 static void
 look_at_peers(struct station *st)
 {
 	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &peers);
+	uv_timer_start(&keeping, keep_peers, KEEP_MS, 0);
 	probing_peers(&peers);
 	sealed_look();
 	publish_peers();
@@ -206,6 +222,8 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 static void
 leave(struct station *st)
 {
+	uv_timer_stop(&keeping);
+	peers_keep_save(station_folder(st, 0), &peers);
 	probing_end();
 	sealed_end();
 	station_leave(st, 0);

@@ -58,8 +58,8 @@ named(const struct config_overlay *o, uint32_t count, const char *name)
 }
 
 /* A /24 and a /64, as node asks of its own. */
-static bool
-row_holds(const struct msg_mesh *row)
+bool
+peers_row_holds(const struct msg_mesh *row)
 {
 	return MSG_OK(row->name) && row->name[0] && !addr_is_zero(&row->address) &&
 	       addr_is_v4(&row->v4.base) && row->v4.bits == 120 && !addr_is_v4(&row->v6.base) &&
@@ -149,7 +149,7 @@ add_mesh(void *arg, uint64_t key, const void *data)
 		take_self(g->out, row);
 	else if (row->v4.bits == 0)
 		keep_row(g, row->node);
-	else if (row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
+	else if (peers_row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
 		add_row(g->out, row);
 	return true;
 }

@@ -35,6 +35,8 @@ void peers_gather(const struct config *config, const struct ring_reader *schedul
  * sealed now; mtu: what is known of a peer's path, or 0. True when it said something else. */
 bool peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint32_t node),
 		   uint32_t (*mtu)(uint64_t id));
+/* Whether a row of another node says where its packets go. */
+bool peers_row_holds(const struct msg_mesh *row);
 /* The id in that table. */
 uint64_t peers_id(const char *name);
 /* Probes go as this node's own packets do: of these ways, sealed. */

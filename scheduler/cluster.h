@@ -98,6 +98,8 @@ bool cluster_doubts(const struct cluster *c, uint32_t node);
 /* Admitted and not sent away. */
 bool cluster_has(const struct cluster *c, uint32_t node);
 
+/* Gives overlay the preshared keys of all pairs, when it has not got them. */
+void cluster_seal_pairs(struct cluster *c);
 /* What the data path has told (ring/flow.h) since the last time. */
 void cluster_flows_take(struct cluster *c, struct ring_reader *dataplane);
 

@@ -305,8 +305,6 @@ void cluster_guests_say(struct cluster *c);
 
 /* Reads what overlay encrypts with, into c->ways. */
 void cluster_seal_read(struct cluster *c);
-/* Gives overlay the preshared keys of all pairs, when it has not got them. */
-void cluster_seal_pairs(struct cluster *c);
 /* Why this node's overlay serves no sealed traffic; false: it does, or has said nothing yet. */
 bool cluster_seal_why(const struct cluster *c, struct err *err);
 /* This process has not seen yet what this node's overlay says of its key. */

@@ -229,6 +229,8 @@ peer(struct station *st, struct ring_reader *r)
 
 	if (place)
 		*place = r;
+	if (ring_reader_role(r) == ROLE_OVERLAY && scheduler.cluster)
+		cluster_seal_pairs(scheduler.cluster); /* it carries on with them */
 	scheduler.stir = true;
 	wake(st, r);
 }

@@ -208,6 +208,40 @@ def test_whatever_happens():
         equal(load.failed, [], f"of {load.done} requests")
 
 
+def deaf(c):
+    """Nodes hear nothing of each other any more, but what is sealed."""
+    for a in c.nodes:
+        for b in c.nodes:
+            if a is not b:
+                for source in (f"ip saddr {b.address}", f"ip6 saddr fd77::{b.number}"):
+                    c.drop(a, f"{source} meta l4proto tcp")
+                    c.drop(a, f"{source} udp dport != 9882")
+
+
+def test_goes_on_without_being_told():
+    """overlay, then scheduler with it, are killed while no gossip passes: sealed traffic goes on with what was known."""
+    with Cluster(2, encrypt=True) as c:
+        images(c)
+        c[0].deploy(service(replicas=2))
+        ready(c[0], 2, {"edge-1", "edge-2"})
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        one, two = (zl.Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes)
+        two.serve(serve)
+        wait_for(lambda: one.call(can_connect, addresses(two)[0]), "the first packet gets through")
+        for n in c.nodes:
+            wait_for(lambda n=n: os.path.exists(os.path.join(n.data, "overlay", "mesh")), "what is known is kept")
+        deaf(c)
+        for roles in (("overlay",), ("overlay", "scheduler")):
+            before = {(n, role): n.processes()[role, 0] for n in c.nodes for role in roles}
+            for pid in before.values():
+                os.kill(pid, signal.SIGKILL)
+            for (n, role), pid in before.items():
+                wait_for(lambda: n.processes().get((role, 0), pid) != pid, f"{role} of {n.label} is there again")
+            wait_for(lambda: pings(c[0], c[1]) and pings(c[1], c[0]), "the nodes reach each other")
+            wait_for(lambda: one.call(can_connect, addresses(two)[0]), "so do containers")
+            equal(one.call(tcp_to, addresses(two)[0], 100), (addresses(one)[0], 100), "TCP")
+
+
 def routes(node, *what):
     return zl.Space(node.processes()["probe", 0]).run("ip", "-j", *what).stdout
 
