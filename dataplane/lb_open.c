@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "dataplane/lb_private.h"
+#include "dataplane/needs.h"
 
 struct named_map {
 	const char *name;
@@ -182,8 +183,11 @@ load(struct lb *lb, uint32_t max_flows, struct err *err)
 	int rc = be_alike(lb);
 	if (rc == 0)
 		rc = edge__load(lb->skel);
-	if (rc < 0)
-		return lb_fail(err, rc, "the kernel refuses the balancer's programs");
+	if (rc < 0) {
+		lb_fail(err, rc, "the kernel refuses the balancer's programs");
+		needs_tell(err);
+		return -1;
+	}
 	if (pin_all(lb, maps, err) < 0)
 		return -1;
 	return chain_all(lb, err);

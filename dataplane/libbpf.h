@@ -42,6 +42,9 @@
 	X(bpf_tc_query)                          \
 	X(bpf_xdp_query_id)                      \
 	X(libbpf_num_possible_cpus)              \
+	X(libbpf_probe_bpf_helper)               \
+	X(libbpf_probe_bpf_map_type)             \
+	X(libbpf_probe_bpf_prog_type)            \
 	X(libbpf_set_print)                      \
 	X(ring_buffer__consume)                  \
 	X(ring_buffer__epoll_fd)                 \

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "dataplane/bpf/tc_event.h"
+#include "dataplane/needs.h"
 #include "dataplane/veth_private.h"
 
 #define PIN "tc5-"
@@ -148,8 +149,11 @@ load(struct veth *v, uid_t owner, struct err *err)
 							      (enum bpf_attach_type)0);
 	if (rc == 0)
 		rc = tc_veth__load(v->skel);
-	if (rc < 0)
-		return veth_fail(err, rc, "the kernel refuses the program for containers' devices");
+	if (rc < 0) {
+		veth_fail(err, rc, "the kernel refuses the program for containers' devices");
+		needs_tell(err);
+		return -1;
+	}
 	return set_stages(v, err) < 0 ? -1 : pin_maps(v, err);
 }
 

@@ -21,6 +21,7 @@
 #include "node/collect.h"
 #include "node/fabric.h"
 #include "node/folder.h"
+#include "node/kernel.h"
 #include "node/login_program.h"
 #include "node/publish.h"
 #include "node/retired.h"
@@ -50,7 +51,7 @@ open_instance(struct node *n, const struct upgrade *up, struct err *err)
 	struct instance_locks held;
 
 	if (options_data(&n->options, &n->config, data, sizeof(data), err) < 0 ||
-	    instance_privileged(err) < 0)
+	    kernel_check_running(err) < 0 || instance_privileged(err) < 0)
 		return -1;
 	if (up)
 		held = (struct instance_locks){up->data_lock, up->run_lock, up->slot_lock, up->slot,

@@ -326,6 +326,47 @@ test_leaves_nothing_hooked(void **state)
 	hook_leave_all(1);
 }
 
+static int
+refuse_to_load(struct bpf_object_skeleton *skeleton)
+{
+	(void)skeleton;
+	return -EINVAL;
+}
+
+static int
+has_no_ring(enum bpf_map_type type, const void *more)
+{
+	(void)more;
+	return type != BPF_MAP_TYPE_RINGBUF;
+}
+
+/* A kernel that refuses the programs: what it lacks is named, if that is it. */
+static void
+test_refused(void **state)
+{
+	struct dl_libbpf real;
+	struct veth *v = NULL;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(dl_load_libbpf(&err), 0);
+	real = libbpf;
+	bpf_object__load_skeleton = refuse_to_load; /* a macro of dataplane/libbpf.h */
+	assert_int_equal(veth_open(getuid(), &v, &err), -1);
+	assert_null(v);
+	assert_non_null(strstr(err.what, "the kernel refuses the program"));
+	for (size_t i = 0; i < sizeof(err.why) / sizeof(err.why[0]); i++)
+		assert_null(strstr(err.why[i], "this kernel has no"));
+	libbpf.libbpf_probe_bpf_map_type = has_no_ring;
+	err_clear(&err);
+	assert_int_equal(veth_open(getuid(), &v, &err), -1);
+	bool named = false;
+	for (size_t i = 0; i < sizeof(err.why) / sizeof(err.why[0]); i++)
+		named |= strstr(err.why[i], "this kernel has no ring buffers (Linux 5.8)") != NULL;
+	assert_true(named);
+	libbpf = real;
+}
+
 static void
 test_instruction_budget(void **state)
 {
@@ -358,6 +399,7 @@ main(void)
 		cmocka_unit_test(test_gone_device),
 		cmocka_unit_test(test_older_kernels_hook),
 		cmocka_unit_test(test_leaves_nothing_hooked),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_instruction_budget),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
