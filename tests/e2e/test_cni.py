@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Containers of others on a node's mesh: the CNI plugin, called as container engines call it (environment, JSON on
-standard input), with network namespaces that `ip netns` makes, and with podman.
+standard input), with network namespaces that `ip netns` makes (with real engines: test_cni_engines.py).
 
 Topology:
 
@@ -498,98 +498,6 @@ def test_cycles():
         for who, (fds, kib) in footprint(node).items():
             check(fds - memory[who][0] < CYCLES / 2, who, "descriptors", memory[who][0], fds)
             check(kib - memory[who][1] < 6144, who, "KiB", memory[who][1], kib)
-
-
-# ---- a real engine
-
-
-class Podman:
-    """Podman with CNI and folders of its own."""
-
-    def __init__(self, plugin):
-        self.folder = tempfile.mkdtemp(prefix="zlayer-podman-")
-        self.file("50-mesh.conflist", json.dumps({"cniVersion": "1.0.0", "name": "mesh", "plugins": [
-            {k: v for k, v in plugin.conf.items() if k not in ("name", "cniVersion")}]}))
-        conf = self.file("containers.conf", f"""
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[network]
-network_backend = "cni"
-network_config_dir = "{self.folder}"
-cni_plugin_dirs = ["{plugin.folder}"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-""")
-        self.environment = {**os.environ, "CONTAINERS_CONF": conf, "HOME": self.folder}
-        # crun takes no machine that has controllers in both versions of cgroups; it need not see them.
-        hybrid = "/sys/fs/cgroup/unified/cgroup.controllers"
-        if os.path.exists(hybrid) and open(hybrid).read().strip():
-            zl.run("mount", "--bind", "/dev/null", hybrid)  # in this test's own mount namespace
-        self.rootfs = os.path.join(self.folder, "rootfs")
-        os.makedirs(os.path.join(self.rootfs, "bin"))
-        shutil.copy(shutil.which("busybox"), os.path.join(self.rootfs, "bin", "busybox"))
-
-    def file(self, name, text):
-        path = os.path.join(self.folder, name)
-        with open(path, "w") as f:
-            f.write(text)
-        return path
-
-    def __call__(self, *args, good=True):
-        r = zl.run("podman", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir",
-                      f"{self.folder}/tmp", "--storage-driver", "vfs", *args, env=self.environment, check=False)
-        check(r.returncode == 0 or not good, f"podman {' '.join(args)}: {r.returncode} {r.stderr}")
-        return r
-
-    def start(self, name, *command):
-        self("run", "-d", "--network", "mesh", "--name", name, "--cgroups=disabled", "--rootfs", self.rootfs,
-             "/bin/busybox", *command)
-
-    def __enter__(self):
-        r = self("run", "--rm", "--network", "none", "--cgroups=disabled", "--rootfs", self.rootfs, "/bin/busybox", "true",
-                 good=False)
-        if r.returncode:
-            self.__exit__()
-            raise zl.Skip(f"podman runs no container here: {r.stderr.strip()[:200]}")
-        return self
-
-    def __exit__(self, *_):
-        self("rm", "-fa", "-t", "0", good=False)
-        for line in open("/proc/self/mountinfo").read().split("\n"):
-            if self.folder in line:
-                zl.run("umount", "-l", line.split()[4], check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def test_podman():
-    if not shutil.which("podman"):
-        raise zl.Skip("podman is not installed")
-    with Node() as node, Plugin(node) as p, Podman(p) as podman:
-        node.import_image()
-        node.deploy(service())
-        replica = replica_of(node)["container"]
-        podman.start("web", "httpd", "-f", "-p", "8000", "-h", "/bin")
-        podman.start("idle", "sleep", "1000")
-        rows = {a["name"]: a for a in attached(node).values()}
-        equal(set(rows), {"web", "idle"})
-        inside = Space(int(podman("inspect", "-f", "{{.State.Pid}}", "idle").stdout))
-        equal(inside.run("curl", "-sS", "--max-time", "20", f"http://{replica['address']}:8080/health").stdout, "health\n",
-              "podman's container reaches a replica")
-        server = podman("exec", "idle", "/bin/busybox", "cat", "/etc/resolv.conf").stdout.split()[1]
-        check(replica["address"] in inside.run("busybox", "nslookup", "-type=a", "web.shop.zlayer.internal", server).stdout,
-              "its name server", server)
-        for who in (rows["web"]["addr4"], f"[{rows['web']['addr6']}]"):
-            got = Space(replica["pid"]).run("curl", "-gsS", "--max-time", "20", "-o", "/dev/null", "-w", "%{size_download}",
-                                            f"http://{who}:8000/busybox").stdout
-            equal(int(got), os.path.getsize(shutil.which("busybox")), "a replica reaches podman's container")
-        # What the engine shows of it.
-        shown = json.loads(podman("inspect", "web").stdout)[0]["NetworkSettings"]["Networks"]["mesh"]
-        equal(shown["IPAddress"], rows["web"]["addr4"])
-        podman("stop", "-t", "0", "idle")
-        wait_for(lambda: {a["name"] for a in attached(node).values()} == {"web"}, "the other one is gone")
-        podman("rm", "-f", "-t", "0", "web")
-        equal(attached(node), {})
 
 
 if __name__ == "__main__":
