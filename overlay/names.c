@@ -33,6 +33,7 @@ names_free(struct names *n)
 	mem_free(n->nodes_by_addr.items);
 	mem_free(n->prefixes.items);
 	mem_free(n->guests.items);
+	mem_free(n->guests_by_addr.items);
 	mem_free(n->visitors.items);
 	mem_free(n);
 }
@@ -272,21 +273,39 @@ add_visitor(struct names *n, const struct addr *addr, uint64_t id, const struct 
 		push(n, &n->visitors, &v, sizeof(v));
 }
 
+static void
+add_named(struct names *n, struct names_guest *g, const char *network, const char *name)
+{
+	if (!text_is_label(network) || !text_is_label(name))
+		return;
+	g->who = identity_of_network(network);
+	text_copy(g->network, sizeof(g->network), network);
+	text_copy(g->name, sizeof(g->name), name);
+	push(n, &n->guests, g, sizeof(*g));
+}
+
 void
 names_add_guest(struct names *n, const struct msg_attachment *row)
 {
-	struct names_guest g = {.addr4 = row->addr4, .addr6 = row->addr6};
+	struct names_guest g = {.addr4 = row->addr4, .addr6 = row->addr6, .local = true};
+	struct identity who;
 
 	if (!MSG_OK(row->key.network))
 		return;
-	g.who = identity_of_network(row->key.network);
-	add_visitor(n, &g.addr4, row->id, &g.who);
-	add_visitor(n, &g.addr6, row->id, &g.who);
-	if (!MSG_OK(row->name) || !text_is_label(row->key.network) || !text_is_label(row->name))
-		return;
-	text_copy(g.network, sizeof(g.network), row->key.network);
-	text_copy(g.name, sizeof(g.name), row->name);
-	push(n, &n->guests, &g, sizeof(g));
+	who = identity_of_network(row->key.network);
+	add_visitor(n, &g.addr4, row->id, &who);
+	add_visitor(n, &g.addr6, row->id, &who);
+	if (MSG_OK(row->name))
+		add_named(n, &g, row->key.network, row->name);
+}
+
+void
+names_add_far_guest(struct names *n, const struct msg_guest *row)
+{
+	struct names_guest g = {.addr4 = row->addr4, .addr6 = row->addr6};
+
+	if (MSG_OK(row->network) && MSG_OK(row->name))
+		add_named(n, &g, row->network, row->name);
 }
 
 static int
@@ -295,7 +314,22 @@ by_guest(const void *a, const void *b)
 	const struct names_guest *x = a, *y = b;
 	int c = strcmp(x->network, y->network);
 
-	return c ? c : strcmp(x->name, y->name);
+	if (c == 0)
+		c = strcmp(x->name, y->name);
+	if (c == 0)
+		c = (int)y->local - (int)x->local;
+	return c ? c : memcmp(x->addr4.ip, y->addr4.ip, sizeof(x->addr4.ip));
+}
+
+static void
+place_guests(struct names *n)
+{
+	sort(&n->guests, sizeof(struct names_guest), by_guest);
+	for (size_t i = 0; i < n->guests.count; i++) {
+		index_addr(n, &n->guests_by_addr, &names_guest_at(n, i)->addr4, i);
+		index_addr(n, &n->guests_by_addr, &names_guest_at(n, i)->addr6, i);
+	}
+	sort(&n->guests_by_addr, sizeof(struct names_key), by_address);
 }
 
 static int
@@ -305,25 +339,6 @@ by_visitor(const void *a, const void *b)
 	int c = memcmp(x->addr.ip, y->addr.ip, sizeof(x->addr.ip));
 
 	return c ? c : compare_u64(x->id, y->id);
-}
-
-size_t
-names_guest_lower(const struct names *n, const char *network, const char *name)
-{
-	size_t low = 0, high = n->guests.count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		int c = strcmp(names_guest_at(n, mid)->network, network);
-
-		if (c == 0)
-			c = strcmp(names_guest_at(n, mid)->name, name);
-		if (c < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
 }
 
 bool
@@ -336,156 +351,10 @@ names_finish(struct names *n)
 	sort(&n->by_id, sizeof(struct names_key), by_service_id);
 	sort(&n->by_addr, sizeof(struct names_key), by_address);
 	place_nodes(n);
-	sort(&n->guests, sizeof(struct names_guest), by_guest);
+	place_guests(n);
 	sort(&n->visitors, sizeof(struct names_visitor), by_visitor);
 	n->done = !n->failed;
 	return n->done;
-}
-
-/* ---- look-ups ---- */
-
-size_t
-names_lower(const struct names *n, const char *deployment, const char *name)
-{
-	size_t low = 0, high = n->services.count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		const struct names_service *s = names_service_at(n, mid);
-		int c = strcmp(s->deployment, deployment);
-
-		if (c == 0)
-			c = strcmp(s->name, name);
-		if (c < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-/* The first key that is not below an address. */
-static size_t
-lower_addr(const struct names_array *a, const struct addr *addr)
-{
-	const struct names_key *keys = a->items;
-	size_t low = 0, high = a->count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (memcmp(keys[mid].addr.ip, addr->ip, sizeof(addr->ip)) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-/* With this address; of several the first. */
-static const struct names_key *
-find_addr(const struct names_array *a, const struct addr *addr)
-{
-	const struct names_key *keys = a->items;
-	size_t at = lower_addr(a, addr);
-
-	return at < a->count && addr_equal_ip(&keys[at].addr, addr) ? &keys[at] : NULL;
-}
-
-const struct names_entry *
-names_entry_of(const struct names *n, const struct addr *addr)
-{
-	const struct names_key *found = find_addr(&n->by_addr, addr);
-
-	return found ? names_entry_at(n, found->replica) : NULL;
-}
-
-const struct names_visitor *
-names_visitor_of(const struct names *n, const struct addr *addr)
-{
-	const struct names_visitor *visitors = n->visitors.items;
-	size_t low = 0, high = n->visitors.count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (memcmp(visitors[mid].addr.ip, addr->ip, sizeof(addr->ip)) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < n->visitors.count && addr_equal_ip(&visitors[low].addr, addr) ? &visitors[low]
-										   : NULL;
-}
-
-bool
-names_any_in(const struct names *n, const struct addr_prefix *prefix)
-{
-	const struct names_array *arrays[] = {&n->by_addr, &n->nodes_by_addr};
-
-	for (size_t i = 0; i < 2; i++) {
-		const struct names_key *keys = arrays[i]->items;
-		size_t at = lower_addr(arrays[i], &prefix->base);
-
-		if (at < arrays[i]->count && addr_in_prefix(&keys[at].addr, prefix))
-			return true;
-	}
-	return false;
-}
-
-const struct names_host *
-names_host_find(const struct names *n, const char *name)
-{
-	size_t low = 0, high = n->nodes.count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (strcmp(names_host_at(n, mid)->name, name) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < n->nodes.count && strcmp(names_host_at(n, low)->name, name) == 0
-		       ? names_host_at(n, low)
-		       : NULL;
-}
-
-const struct names_host *
-names_host_of(const struct names *n, const struct addr *addr)
-{
-	const struct names_key *found = find_addr(&n->nodes_by_addr, addr);
-
-	return found ? names_host_at(n, found->replica) : NULL;
-}
-
-const struct addr_prefix *
-names_prefix_of(const struct names *n, const struct addr *addr)
-{
-	size_t low = 0, high = n->prefixes.count; /* the last one whose base is not above */
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (memcmp(names_prefix_at(n, mid)->base.ip, addr->ip, sizeof(addr->ip)) <= 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low > 0 && addr_in_prefix(addr, names_prefix_at(n, low - 1))
-		       ? names_prefix_at(n, low - 1)
-		       : NULL;
-}
-
-bool
-names_find(const struct names *n, const struct addr *addr, uint64_t *id_out)
-{
-	const struct names_entry *e = names_entry_of(n, addr);
-	const struct names_visitor *v = e ? NULL : names_visitor_of(n, addr);
-
-	if (e || v)
-		*id_out = e ? e->replica.id : v->id;
-	return e || v;
 }
 
 void

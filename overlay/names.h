@@ -49,6 +49,8 @@ void names_add_node(struct names *n, const char *name, const struct addr *addr4,
 /* A container of others on this node (ring/msg_attachment.h). It has a name if its own and that of
  * its network are labels. Of two with one name both count. */
 void names_add_guest(struct names *n, const struct msg_attachment *row);
+/* One on another node: it asks that node's name server, here it only has a name. */
+void names_add_far_guest(struct names *n, const struct msg_guest *row);
 /* Addresses that nobody but the nodes can name, this node's and its peers': questions for their
  * names are answered here. Of IPv4 the prefix ends between two bytes, of IPv6 between two digits;
  * any other is passed over. Prefixes do not overlap. */

@@ -153,6 +153,9 @@ put_pointer(struct reply *r, const struct names_target *t)
 
 		text_format(text, sizeof(text), "%u.%s.%s.zlayer.internal",
 			    t->pointer->replica.index, s->name, s->deployment);
+	} else if (t->visitor) {
+		text_format(text, sizeof(text), "%s.%s.cni.zlayer.internal", t->visitor->name,
+			    t->visitor->network);
 	} else {
 		text_format(text, sizeof(text), "%s.node.zlayer.internal", t->node->name);
 	}

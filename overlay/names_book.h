@@ -2,9 +2,9 @@
 #ifndef OVERLAY_NAMES_BOOK_H
 #define OVERLAY_NAMES_BOOK_H
 
-/* The book from inside, for names.c (which builds it), names_target.c and names_answer.c (which
- * read it). All arrays are sorted, see names.c. Indexes, not pointers: they were made while arrays
- * grew. */
+/* The book from inside, for names.c (which builds it), names_look.c (which searches),
+ * names_target.c and names_answer.c. All arrays are sorted, see names.c. Indexes, not pointers:
+ * they were made while arrays grew. */
 
 #include "overlay/names.h"
 #include "ring/identity.h"
@@ -45,6 +45,7 @@ struct names_array {
 
 struct names_guest { /* a container of others that has a name */
 	char network[MSG_NAME], name[MSG_NAME];
+	bool local;
 	struct addr addr4, addr6;
 	struct identity who;
 };
@@ -56,15 +57,16 @@ struct names_visitor { /* an address of any container of others */
 };
 
 struct names {
-	struct names_array services;      /* struct names_service, by deployment, name */
-	struct names_array replicas;      /* struct names_entry, by service, index, id */
-	struct names_array by_id;         /* struct names_key */
-	struct names_array by_addr;       /* struct names_key */
-	struct names_array nodes;         /* struct names_host, by name */
-	struct names_array nodes_by_addr; /* struct names_key */
-	struct names_array prefixes;      /* struct addr_prefix, by base */
-	struct names_array guests;        /* struct names_guest, by network, name */
-	struct names_array visitors;      /* struct names_visitor, by address */
+	struct names_array services;       /* struct names_service, by deployment, name */
+	struct names_array replicas;       /* struct names_entry, by service, index, id */
+	struct names_array by_id;          /* struct names_key */
+	struct names_array by_addr;        /* struct names_key */
+	struct names_array nodes;          /* struct names_host, by name */
+	struct names_array nodes_by_addr;  /* struct names_key */
+	struct names_array prefixes;       /* struct addr_prefix, by base */
+	struct names_array guests;         /* struct names_guest, by network, name; local first */
+	struct names_array guests_by_addr; /* struct names_key */
+	struct names_array visitors;       /* struct names_visitor, by address */
 	bool failed, done;
 };
 
@@ -107,7 +109,9 @@ size_t names_lower(const struct names *n, const char *deployment, const char *na
 const struct names_entry *names_entry_of(const struct names *n, const struct addr *addr);
 /* The container of others with this address; NULL: none. */
 const struct names_visitor *names_visitor_of(const struct names *n, const struct addr *addr);
-/* Whether an address of a replica or a node is in it. */
+/* The container of others with this address that has a name; NULL: none. */
+const struct names_guest *names_guest_of(const struct names *n, const struct addr *addr);
+/* Whether an address of somebody who has a name is in it. */
 bool names_any_in(const struct names *n, const struct addr_prefix *prefix);
 /* The node with this name, or this address; NULL: none. */
 const struct names_host *names_host_find(const struct names *n, const char *name);

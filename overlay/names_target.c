@@ -7,10 +7,10 @@
  *   _http._tcp.web.service              SRV: port of the endpoint "http" of each ready replica
  *   web.shop.zlayer.internal            the same without regard to the asker
  *   2.web.shop.zlayer.internal, _http._tcp.web.shop.zlayer.internal
- *   db.pods.cni.zlayer.internal         a container of others on this node, in its network pods
+ *   db.pods.cni.zlayer.internal         a container of others, in its network pods
  *   edge-1.node.zlayer.internal         a node's own address in the overlay: this one, its peers
- *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal; edge-1.node.zlayer.internal for
- *                                       a node's own address
+ *   2.0.200.10.in-addr.arpa, ...        2.web.shop.zlayer.internal; db.pods.cni.zlayer.internal;
+ *                                       edge-1.node.zlayer.internal for a node's own address
  *
  * Who asks is known by the source address. "service" is the network of a service's own replicas,
  * "global" that of all services of the deployment; a container has one address for both, so that
@@ -362,16 +362,19 @@ find_pointer(const struct names *n, const struct names_asker *asker, const struc
 	const struct addr_prefix *ours = names_prefix_of(n, &at.base);
 	bool full = got == whole && l->count == whole;
 	t->pointer = full ? names_entry_of(n, &at.base) : NULL;
-	t->node = full && !t->pointer ? names_host_of(n, &at.base) : NULL;
+	t->visitor = full && !t->pointer ? names_guest_of(n, &at.base) : NULL;
+	t->node = full && !t->pointer && !t->visitor ? names_host_of(n, &at.base) : NULL;
 	if (t->pointer && !names_target_reaches(n, asker, t->pointer))
 		t->pointer = NULL;
+	if (t->visitor && !reaches_guest(asker, t->visitor))
+		t->visitor = NULL;
 	if (ours && at.bits >= ours->bits)
 		t->zone_labels = 2 + (v4 ? (ours->bits - 96u) / 8 : ours->bits / 4u);
 	else if (t->node)
 		t->zone_labels = whole;
 	else
 		return false;
-	t->kind = t->pointer || t->node ? TARGET_POINTER
+	t->kind = t->pointer || t->visitor || t->node ? TARGET_POINTER
 		  : l->count == t->zone_labels ||
 				  (got == l->count && got < whole && names_any_in(n, &at))
 			  ? TARGET_EMPTY

@@ -27,9 +27,10 @@ struct names_target {
 	char suffix[2 * MSG_NAME + 20]; /* of an endpoint: what stands behind "N." in its targets */
 	const struct names_service *service;
 	const struct names_host *node;
-	size_t guest; /* the first of its name */
-	const struct names_entry *pointer;
-	uint32_t index; /* of a replica */
+	size_t guest;                      /* the first of its name */
+	const struct names_entry *pointer; /* of a POINTER one of three: a replica, */
+	const struct names_guest *visitor; /* a container of others, or `node` */
+	uint32_t index;                    /* of a replica */
 	uint32_t endpoint;
 };
 

@@ -54,6 +54,14 @@ add_service(void *arg, uint64_t key, const void *row)
 	return true;
 }
 
+static bool
+add_far_guest(void *arg, uint64_t key, const void *row)
+{
+	(void)key;
+	names_add_far_guest(arg, row);
+	return true;
+}
+
 struct building {
 	struct names *names;
 	struct ring_reader *scheduler;
@@ -147,6 +155,7 @@ rebuild(uv_timer_t *timer)
 		ring_table_each(b.scheduler, MSG_TABLE_SERVICE, add_service, b.names);
 		ring_table_each(b.scheduler, MSG_TABLE_REPLICA, add_replica, &b);
 		add_guests(b.names, runtime);
+		ring_table_each(b.scheduler, MSG_TABLE_GUEST, add_far_guest, b.names);
 		if (names_finish(b.names)) {
 			names_free(book.names);
 			book.names = b.names;
@@ -234,7 +243,10 @@ sync_scheduler(struct ring_reader *r)
 	bool identity = ring_table_sync(r, MSG_TABLE_IDENTITY, sizeof(struct msg_identity), NULL,
 					NULL) == RING_OK;
 
-	return service || replica || backend || identity;
+	bool guest = ring_table_sync(r, MSG_TABLE_GUEST, sizeof(struct msg_guest), NULL, NULL) ==
+		     RING_OK;
+
+	return service || replica || backend || identity || guest;
 }
 
 void

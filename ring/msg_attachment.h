@@ -49,6 +49,17 @@ struct msg_attachment { /* key: id, of the same numbers as replicas */
 	int64_t created_wall_ns;
 };
 
+/* One of another node that has a name, as scheduler knows it from there: for the name servers. Key:
+ * its id, the same as in table identity. */
+struct msg_guest {
+	char network[MSG_NAME];
+	char name[MSG_NAME];
+	struct addr addr4; /* zero: none */
+	struct addr addr6;
+	uint32_t node;
+	uint32_t pad_;
+};
+
 /* The answer of MSG_OP_ATTACH and MSG_OP_ATTACH_CHECK. */
 struct msg_attach_answer {
 	struct msg_attachment row;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Containers of others (podman, containerd) in a cluster: each node says which it has, because the
- * data paths of all must know who is behind an address (publish_identity.c). What a node says
+ * data paths of all must know who is behind an address (publish_identity.c), and their name servers
+ * by which name (publish_guests.c). What a node says
  * counts for addresses of its own prefixes only.
  */
 #include "scheduler/cluster_inside.h"
@@ -21,6 +22,8 @@ say(void *arg, uint64_t id, const void *bytes)
 	if (!MSG_OK(row->key.network))
 		return true;
 	text_copy(guest.network, sizeof(guest.network), row->key.network);
+	if (MSG_OK(row->name))
+		text_copy(guest.name, sizeof(guest.name), row->name);
 	tidings_put_guest(&guest, &v);
 	enum gossip_result result = gossip_put(c->gossip, TIDINGS_GUEST, id, v.data, v.bytes);
 	c->put |= result == GOSSIP_OK;

@@ -231,7 +231,8 @@ struct model {
 	uint64_t passes;
 	bool settled; /* backends and routes have been published */
 	uint64_t settle_by_ns;
-	size_t nameless; /* replicas that found no place in the table identity */
+	size_t nameless;        /* replicas that found no place in the table identity */
+	size_t guests_left_out; /* of table guest */
 };
 
 /* The store becomes the model's, also on failure. */

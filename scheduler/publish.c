@@ -18,6 +18,7 @@ static const struct ring_table_layout layouts[] = {
 	/* Rows are removed at the end of a pass: there is room for those that come in it. */
 	{MSG_TABLE_IDENTITY, 1, sizeof(struct msg_identity),
 	 PUBLISH_IDENTITIES_MAX + MODEL_REPLICAS_MAX + 1},
+	{MSG_TABLE_GUEST, 1, sizeof(struct msg_guest), PUBLISH_GUESTS_MAX * 2},
 	{MSG_TABLE_CLAIM, 1, sizeof(struct msg_claim), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_PROBE, 1, sizeof(struct msg_probe), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ROUTE, 1, sizeof(struct msg_route), MODEL_SERVICES_MAX * 2},
@@ -47,6 +48,7 @@ publish_all(struct model *m)
 	publish_cron(m);
 	publish_figures(m);
 	publish_identity(m);
+	publish_guests(m);
 	publish_work(m);
 	publish_traffic(m);
 }

@@ -12,6 +12,7 @@
 enum {
 	PUBLISH_FIGURES_MAX = 2048,     /* rows of figures: services times nodes */
 	PUBLISH_IDENTITIES_MAX = 16384, /* replicas of the whole cluster */
+	PUBLISH_GUESTS_MAX = 4096,      /* containers of others on other nodes that have names */
 };
 
 /* publish_status.c: deployment, service, replica, operation. */
@@ -27,6 +28,8 @@ void publish_figures(struct model *m);
 void publish_identity(struct model *m);
 /* How many containers of others this node has, as far as it knows. */
 size_t publish_identity_guests(const struct model *m);
+/* publish_guests.c: guest, after identity. */
+void publish_guests(struct model *m);
 /* Bits of enum msg_identity_flag. */
 uint32_t publish_identity_flags(const struct doc_overlays *o);
 /* publish_work.c: pin, claim, probe. */

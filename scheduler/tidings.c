@@ -21,7 +21,8 @@ enum {
 	LENGTH_MAX = 255,
 	LEASED = 2,    /* from this version on a replica's value has its lease, */
 	ENDED = 3,     /* and how a run ended; */
-	FLAGGED = 4,   /* a voter's has more flags */
+	FLAGGED = 4,   /* a voter's has more flags; */
+	NAMED = 5,     /* that of a container of others has its name */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -401,6 +402,7 @@ tidings_put_guest(const struct tidings_guest *g, struct tidings_value *out)
 	put_bytes(out, g->addr4.ip, sizeof(g->addr4.ip));
 	put_bytes(out, g->addr6.ip, sizeof(g->addr6.ip));
 	put_cut(out, g->network, sizeof(g->network) - 1);
+	put_cut(out, g->name, sizeof(g->name) - 1);
 }
 
 bool
@@ -414,7 +416,8 @@ tidings_take_guest(const void *value, size_t bytes, struct tidings_guest *out)
 		return false;
 	return take_bytes(&c, out->addr4.ip, sizeof(out->addr4.ip)) &&
 	       take_bytes(&c, out->addr6.ip, sizeof(out->addr6.ip)) &&
-	       TAKE_TEXT(&c, out->network) && out->network[0] && close_value(&c, version);
+	       TAKE_TEXT(&c, out->network) && out->network[0] &&
+	       (version < NAMED || TAKE_TEXT(&c, out->name)) && close_value(&c, version);
 }
 
 /* ---- figures ---- */

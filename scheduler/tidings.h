@@ -34,8 +34,8 @@
  *             3 from u32  7 to u32  11 changed i64  19 means (u64 each)  43 why (a text)
  *             reason as of REPLICA
  *   GUEST     id: of a container of others (ring/msg_attachment.h). 0 version u8  1 addr4 (16)
- *             17 addr6 (16)  33 its network (a text)
- *   WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
+ *             17 addr6 (16)  33 its network (a text); from version 5 on: its name (a text, empty:
+ * none) WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
  *   WAITS     id: a service's, by its conductor. 0 version u8  1 missing u32  5 reasons u32 (bits
  * of place/fit.h, of all nodes together), reason as of REPLICA; only while some wait
  *
@@ -70,7 +70,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 4,
+	TIDINGS_VERSION = 5,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
@@ -206,6 +206,7 @@ struct tidings_voter {
 struct tidings_guest {
 	struct addr addr4, addr6; /* without port, zero: none */
 	char network[MSG_NAME];
+	char name[MSG_NAME]; /* "": it has none */
 };
 
 /* ERR_LIMIT when the texts take more than an entry may: labels and taints are to be fewer. */

@@ -10,6 +10,7 @@ Topology:
 
 import concurrent.futures
 import contextlib
+import ipaddress
 import json
 import os
 import shutil
@@ -71,8 +72,8 @@ class Guest:
     def curl(self, url):
         return self.run("curl", "-gsS", "--max-time", "10", url, check=False).stdout
 
-    def ask(self, name, server):
-        return self.run("busybox", "nslookup", "-type=a", name, server, check=False).stdout
+    def ask(self, name, server, kind="a"):
+        return self.run("busybox", "nslookup", f"-type={kind}", name, server, check=False).stdout
 
     @contextlib.contextmanager
     def serving(self, folder):
@@ -402,12 +403,21 @@ def test_garbage():
 def test_on_two_nodes():
     with Cluster(2) as c, Plugin(c[0]) as p, Plugin(c[1]) as q, Guest() as a, Guest() as b:
         wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
-        near, far = p.call("ADD", a), q.call("ADD", b)
+        near, far = p.call("ADD", a, args="ZLAYER_NAME=near"), q.call("ADD", b, args="ZLAYER_NAME=far")
+        for guest, result, name, other in ((a, near, "far", far), (b, far, "near", near)):
+            server = result["dns"]["nameservers"][0]
+            whole = f"{name}.mesh.cni.zlayer.internal"
+            wait_for(lambda: address(other) in guest.ask(whole, server), f"{whole} on the other node")  # noqa: B023
+            for ip in (address(other), address(other, 6)):
+                pointer = ipaddress.ip_address(ip).reverse_pointer
+                wait_for(lambda: whole in guest.ask(pointer, server, "ptr"), f"whose {ip} is")  # noqa: B023
         for guest, host in ((a, address(far)), (b, address(near))):
             other = b if guest is a else a
             with other.serving(p.folder):
                 reached(guest, f"http://{host}:8000/", "zlayer-cni")
         p.call("DEL", a)
+        server = far["dns"]["nameservers"][0]
+        wait_for(lambda: "NXDOMAIN" in b.ask("near.mesh.cni.zlayer.internal", server), "its name has gone with it")
         q.call("DEL", b)
 
 
@@ -415,10 +425,11 @@ def test_on_two_nodes():
 
 
 def test_it_stays():
-    with Node() as node, Plugin(node) as p, Guest() as g, Guest() as gone:
+    with Node() as node, Plugin(node) as p, Guest() as g, Guest() as gone, Guest() as also_gone:
         node.import_image()
         node.deploy(service())
         result, other = p.call("ADD", g), p.call("ADD", gone)
+        p.call("ADD", also_gone)
         url = f"http://{replica_of(node)['container']['address']}:8080/health"
         reached(g, url)
         rows = attached(node)
@@ -432,16 +443,17 @@ def test_it_stays():
                                     "CNI_IFNAME": "eth0"}, json.dumps({**p.conf, "prevResult": result}))[0] == 0,
                      f"it is whole after the death of {role}")
 
-        # The node is killed; one container ends meanwhile, and its engine says so to nobody.
+        # The node is killed; two containers end meanwhile, and their engine says so to nobody.
         node.process.send_signal(signal.SIGKILL)
         node.process.wait()
         wait_for(lambda: p.raw({"CNI_COMMAND": "STATUS"}, json.dumps(p.conf))[1]["code"] == 50, "it is down")
         p.call("DEL", gone, code=11, prevResult=other)
         gone.remove()
+        also_gone.remove()
         p.call("DEL", gone, prevResult=other)
         reached(g, url)  # packets do not need the node
         node.start()
-        wait_for(lambda: set(attached(node)) == {("mesh", g.id, "eth0")}, lambda: f"the other is swept: {attached(node)}")
+        wait_for(lambda: set(attached(node)) == {("mesh", g.id, "eth0")}, lambda: f"the others are swept: {attached(node)}")
         equal(attached(node)["mesh", g.id, "eth0"], rows["mesh", g.id, "eth0"])
         reached(g, url)
         p.call("CHECK", g, prevResult=result)

@@ -646,6 +646,59 @@ test_guests(void **state)
 	names_free(n);
 }
 
+/* Of another node: names, nobody who asks. */
+static void
+far_guest(struct names *n, const char *network, const char *name, const char *addr4)
+{
+	struct msg_guest row = {.addr4 = ip(addr4), .node = 8};
+
+	text_copy(row.network, sizeof(row.network), network);
+	text_copy(row.name, sizeof(row.name), name);
+	names_add_far_guest(n, &row);
+}
+
+static void
+test_guests_of_other_nodes(void **state)
+{
+	struct names *n = names_new();
+	const char *asker = "10.200.7.11";
+	struct addr_prefix here, there;
+	struct addr far = ip("10.200.8.20");
+	uint64_t id;
+
+	(void)state;
+	assert_non_null(n);
+	assert_true(addr_parse_prefix("10.200.7.0/24", &here));
+	assert_true(addr_parse_prefix("10.200.8.0/24", &there));
+	names_add_prefix(n, &here);
+	names_add_prefix(n, &there);
+	service(n, 9, "cni", "web");
+	replica(n, 101, 9, 1, true, 0x70b);
+	far_guest(n, "pods", "db", "10.200.8.20");
+	guest(n, "pods", "db", "10.200.7.20");
+	far_guest(n, "pods", "cache", "10.200.8.21");
+	far_guest(n, "far", "only", "10.200.8.22");
+	far_guest(n, "a.b", "x", "10.200.8.23"); /* no label */
+	far_guest(n, "pods", "", "10.200.8.24");
+	assert_true(names_finish(n));
+	/* Those of this node first. */
+	assert_string_equal(ask(n, asker, "db.pods.cni.zlayer.internal", DNS_TYPE_A).text,
+			    "7.20 8.20 ");
+	assert_string_equal(ask(n, asker, "cache.pods.cni.zlayer.internal", DNS_TYPE_A).text,
+			    "8.21 ");
+	assert_string_equal(ask(n, asker, "only.far.cni.zlayer.internal", DNS_TYPE_A).text,
+			    "8.22 ");
+	assert_string_equal(ask(n, asker, "21.8.200.10.in-addr.arpa", DNS_TYPE_PTR).text,
+			    "cache.pods.cni.zlayer.internal:0 ");
+	assert_string_equal(ask(n, asker, "20.7.200.10.in-addr.arpa", DNS_TYPE_PTR).text,
+			    "db.pods.cni.zlayer.internal:0 ");
+	assert_int_equal(ask(n, asker, "24.8.200.10.in-addr.arpa", DNS_TYPE_PTR).rcode,
+			 DNS_NXDOMAIN);
+	/* Who asks with its address is nobody of this node. */
+	assert_false(names_find(n, &far, &id));
+	names_free(n);
+}
+
 /* Containers of others ask as what they are, not as the node: one that has no name, too. What
  * keeps other deployments out is to them, and they to it, as if it were not there. */
 static void
@@ -694,6 +747,10 @@ test_guests_and_isolation(void **state)
 			 DNS_NXDOMAIN);
 	assert_int_equal(ask(n, "10.200.9.30", "11.9.200.10.in-addr.arpa", DNS_TYPE_PTR).answers,
 			 1);
+	assert_int_equal(ask(n, "10.200.9.11", "30.9.200.10.in-addr.arpa", DNS_TYPE_PTR).answers,
+			 1);
+	assert_int_equal(ask(n, "10.200.9.13", "30.9.200.10.in-addr.arpa", DNS_TYPE_PTR).rcode,
+			 DNS_NXDOMAIN);
 	assert_int_equal(ask(n, "10.200.9.30", "web.global", DNS_TYPE_A).answer, NAMES_REFUSED);
 	assert_int_equal(ask(n, "10.200.9.31", "example.org", DNS_TYPE_A).answer, NAMES_FOREIGN);
 	/* Whose allowance it is. */
@@ -726,6 +783,7 @@ main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_rows_that_lie),
 		cmocka_unit_test(test_guests),
+		cmocka_unit_test(test_guests_of_other_nodes),
 		cmocka_unit_test(test_guests_and_isolation),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_reverse_zones),

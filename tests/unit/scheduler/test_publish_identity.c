@@ -361,6 +361,61 @@ guests(void *arg, model_guest_fn visit, void *visit_arg)
 	visit(visit_arg, 7, far_id, &g);
 }
 
+static const struct msg_guest *
+named(uint64_t key)
+{
+	return ring_table_own(w.m.writer, MSG_TABLE_GUEST, key);
+}
+
+static void
+names(void *arg, model_guest_fn visit, void *visit_arg)
+{
+	struct tidings_guest g = {.network = "mesh", .name = "web"};
+
+	assert_true(addr_parse_ip("10.200.7.9", &g.addr4));
+	if (*(const bool *)arg)
+		visit(visit_arg, 7, guest_id, &g);
+	/* Another node's with the same id, no names, and what is this node's. */
+	visit(visit_arg, 8, guest_id, &g);
+	g.name[0] = '\0';
+	visit(visit_arg, 7, guest_id + 2, &g);
+	text_copy(g.name, sizeof(g.name), "Web");
+	visit(visit_arg, 7, guest_id + 3, &g);
+	visit(visit_arg, 3, guest_id + 4, &g);
+}
+
+static void
+test_names_of_guests(void **state)
+{
+	bool there = true;
+
+	(void)state;
+	begin();
+	w.m.hooks.arg = &there;
+	w.m.hooks.guests = names;
+	for (int i = 0; i < 2; i++) {
+		publish_identity(&w.m);
+		publish_guests(&w.m);
+		assert_non_null(named(guest_id));
+		assert_int_equal(named(guest_id)->node, 7);
+		assert_string_equal(named(guest_id)->name, "web");
+		assert_string_equal(named(guest_id)->network, "mesh");
+		assert_addr(&named(guest_id)->addr4, "10.200.7.9");
+		for (uint64_t id = guest_id + 1; id < guest_id + 5; id++)
+			assert_null(named(id));
+	}
+	/* It has gone: the id is the other one's. */
+	there = false;
+	publish_identity(&w.m);
+	publish_guests(&w.m);
+	assert_int_equal(named(guest_id)->node, 8);
+	w.m.hooks.guests = NULL;
+	publish_identity(&w.m);
+	publish_guests(&w.m);
+	assert_null(named(guest_id));
+	node_end(&w);
+}
+
 static void
 test_guests_of_other_nodes(void **state)
 {
@@ -506,6 +561,7 @@ main(void)
 		cmocka_unit_test(test_a_node_speaks_for_its_own),
 		cmocka_unit_test(test_guests),
 		cmocka_unit_test(test_guests_of_other_nodes),
+		cmocka_unit_test(test_names_of_guests),
 		cmocka_unit_test(test_a_guests_id_is_taken_by_nobody),
 		cmocka_unit_test(test_whole_when_all_were_heard),
 		cmocka_unit_test(test_too_many),

@@ -340,7 +340,7 @@ test_nobody_speaks_for_others(void **state)
 static void
 test_guests(void **state)
 {
-	struct tidings_guest g = {.network = "mesh.1"}, again;
+	struct tidings_guest g = {.network = "mesh.1", .name = "db"}, again;
 	struct tidings_value v;
 
 	(void)state;
@@ -354,6 +354,13 @@ test_guests(void **state)
 	assert_false(tidings_take_guest(v.data, v.bytes, &again));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	/* Of a node that says no names yet. */
+	tidings_put_guest(&g, &v);
+	v.data[0] = 4;
+	v.bytes -= 3;
+	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	assert_string_equal(again.network, "mesh.1");
+	assert_string_equal(again.name, "");
 	g.network[0] = 0;
 	tidings_put_guest(&g, &v);
 	assert_false(tidings_take_guest(v.data, v.bytes, &again));
@@ -434,7 +441,7 @@ test_corpus(void **state)
 	write_input(folder, "waits", TIDINGS_WAITS, &v);
 	tidings_put_writer(7, &v);
 	write_input(folder, "writer", TIDINGS_WRITER, &v);
-	tidings_put_guest(&(struct tidings_guest){.network = "mesh"}, &v);
+	tidings_put_guest(&(struct tidings_guest){.network = "mesh", .name = "db"}, &v);
 	write_input(folder, "guest", TIDINGS_GUEST, &v);
 	struct tidings_voter o = some_voter();
 	tidings_put_voter(&o, &v);
