@@ -292,6 +292,16 @@ address_of(const struct cluster *c, const struct cluster_node *n, struct addr *o
 	return n->row.node == c->keep.via && out->port != 0;
 }
 
+/* Without memory gossip tries streams in vain, and learns it the next time. */
+static void
+say_dials(struct cluster *c, const struct cluster_node *n)
+{
+	if (!n->peer)
+		return;
+	shell_peer_dials(c->shell, n->row.node, cluster_link_hidden(n));
+	(void)gossip_roster_dials(c->gossip, n->row.node, cluster_link_hidden(n));
+}
+
 void
 cluster_link_meet(struct cluster *c, struct cluster_node *n)
 {
@@ -302,7 +312,7 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 		return;
 	if (!address_of(c, n, &address))
 		address = (struct addr){0};
-	shell_peer_dials(c->shell, n->row.node, cluster_link_hidden(n));
+	say_dials(c, n);
 	if (n->peer && (addr_equal(&address, &n->given) || address.port == 0))
 		return;
 	if (shell_peer(c->shell, n->row.node, n->row.gossip_public, &address, &err) < 0) {
@@ -316,7 +326,7 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 		return;
 	}
 	n->peer = true;
-	shell_peer_dials(c->shell, n->row.node, cluster_link_hidden(n));
+	say_dials(c, n);
 	c->put = true;
 }
 

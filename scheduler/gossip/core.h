@@ -225,6 +225,7 @@ struct gossip {
 	bool rumours_untold; /* the queue was full, and none of it has been told since */
 	uint64_t rumours_ns;
 
+	struct map dials; /* members that no stream can be opened to; few, or none */
 	struct map doubts;
 	struct heap doubts_due;
 	uint64_t grace_ns; /* after a stall nobody is declared dead before */

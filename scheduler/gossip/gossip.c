@@ -70,6 +70,7 @@ gossip_new(const struct gossip_config *config, struct gossip **out)
 	world_seeded_init(&g->random, config->seed, 0, 0);
 	map_init_seeded(&g->doubts, MEM_SCHEDULER, config->seed);
 	heap_init(&g->doubts_due, MEM_SCHEDULER);
+	map_init_seeded(&g->dials, MEM_SCHEDULER, config->seed);
 	g->timer_ns = CORE_NEVER;
 	g->sync_ns = CORE_NEVER;
 	g->contact_ns = CORE_NEVER;
@@ -92,6 +93,7 @@ gossip_free(struct gossip *g)
 	pending_fini(g);
 	space_fini(g);
 	doubt_fini(g);
+	map_fini(&g->dials);
 	mem_free(g->rumours);
 	mem_free(g->tells);
 	mem_free(g->ids);
@@ -115,6 +117,18 @@ gossip_roster_add(struct gossip *g, uint32_t node)
 }
 
 enum gossip_result
+gossip_roster_dials(struct gossip *g, uint32_t node, bool dials)
+{
+	if (member_find(g, node) < 0 || node == g->config.self || member_dials(g, node) == dials)
+		return GOSSIP_UNCHANGED;
+	if (!dials)
+		map_remove_u64(&g->dials, node);
+	else if (map_put_u64(&g->dials, node, g) < 0)
+		return GOSSIP_NO_MEMORY;
+	return GOSSIP_OK;
+}
+
+enum gossip_result
 gossip_roster_remove(struct gossip *g, uint32_t node)
 {
 	long at = member_find(g, node);
@@ -128,6 +142,7 @@ gossip_roster_remove(struct gossip *g, uint32_t node)
 		mesh_change(g, node, false);
 	space_remove(g, (size_t)at);
 	member_remove(g, (size_t)at);
+	map_remove_u64(&g->dials, node);
 	tell_member(g, node, 0);
 	return GOSSIP_OK;
 }

@@ -99,6 +99,9 @@ enum gossip_result gossip_roster_add(struct gossip *g, uint32_t node);
 /* The member is forgotten with its entries; told as GOSSIP_MEMBER with GOSSIP_UNKNOWN. */
 enum gossip_result gossip_roster_remove(struct gossip *g, uint32_t node);
 
+/* Nobody can open a stream to that member: it is not tried, and it opens its own. */
+enum gossip_result gossip_roster_dials(struct gossip *g, uint32_t node, bool dials);
+
 /* ---- members ---- */
 
 enum gossip_state {

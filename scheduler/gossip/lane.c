@@ -131,7 +131,7 @@ lane_probe(struct gossip *g, uint32_t node, uint32_t number)
 {
 	struct lane *l = NULL;
 
-	if (count(g, LANE_PROBE) < LANE_OWN_PROBES_MAX)
+	if (count(g, LANE_PROBE) < LANE_OWN_PROBES_MAX && !member_dials(g, node))
 		l = open_own(g, node, LANE_PROBE);
 	if (!l)
 		return;

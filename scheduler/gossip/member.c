@@ -204,19 +204,33 @@ member_random(struct gossip *g, uint64_t bound)
 	return world_random_below(&g->random.world, bound);
 }
 
-static bool
-fits(const struct gossip *g, size_t at, bool live, const uint32_t *but, size_t count)
+bool
+member_dials(const struct gossip *g, uint32_t node)
 {
-	if (at == g->self_at || core_live(g->status[at]) != live)
+	return map_count(&g->dials) > 0 && map_get_u64(&g->dials, node);
+}
+
+/* Who is looked for. */
+struct wish {
+	bool live, open;
+	const uint32_t *but;
+	size_t but_count;
+};
+
+static bool
+fits(const struct gossip *g, size_t at, const struct wish *w)
+{
+	if (at == g->self_at || core_live(g->status[at]) != w->live ||
+	    (w->open && member_dials(g, g->ids[at])))
 		return false;
-	for (size_t i = 0; i < count; i++)
-		if (but[i] == g->ids[at])
+	for (size_t i = 0; i < w->but_count; i++)
+		if (w->but[i] == g->ids[at])
 			return false;
 	return true;
 }
 
-long
-member_pick(struct gossip *g, bool live, const uint32_t *but, size_t count)
+static long
+pick(struct gossip *g, const struct wish *w)
 {
 	size_t at = 0;
 
@@ -224,15 +238,27 @@ member_pick(struct gossip *g, bool live, const uint32_t *but, size_t count)
 		return MEMBER_NONE;
 	for (unsigned i = 0; i < PICK_TRIES; i++) {
 		at = member_random(g, g->count);
-		if (fits(g, at, live, but, count))
+		if (fits(g, at, w))
 			return (long)at;
 	}
 	for (size_t i = 0; i < g->count; i++) {
 		at = at + 1 < g->count ? at + 1 : 0;
-		if (fits(g, at, live, but, count))
+		if (fits(g, at, w))
 			return (long)at;
 	}
 	return MEMBER_NONE;
+}
+
+long
+member_pick(struct gossip *g, bool live, const uint32_t *but, size_t count)
+{
+	return pick(g, &(struct wish){.live = live, .but = but, .but_count = count});
+}
+
+long
+member_pick_open(struct gossip *g)
+{
+	return pick(g, &(struct wish){.live = true, .open = true});
 }
 
 static void

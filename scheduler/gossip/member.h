@@ -22,6 +22,10 @@ size_t member_bucket(uint32_t node);
 uint64_t member_random(struct gossip *g, uint64_t bound);
 /* A random member, not self, that is live (or not), and none of `but`; or MEMBER_NONE. */
 long member_pick(struct gossip *g, bool live, const uint32_t *but, size_t count);
+/* No stream can be opened to it. */
+bool member_dials(const struct gossip *g, uint32_t node);
+/* A random live one, not self, that a stream can be opened to; or MEMBER_NONE. */
+long member_pick_open(struct gossip *g);
 /* The next live one in this round of probes; each round has an order of its own. */
 long member_next(struct gossip *g);
 

@@ -365,7 +365,9 @@ partner(struct gossip *g)
 	long at = g->sync_with ? member_find(g, g->sync_with) : MEMBER_NONE;
 
 	g->sync_with = 0;
-	return at >= 0 && core_live(g->status[at]) ? at : member_pick(g, true, NULL, 0);
+	return at >= 0 && core_live(g->status[at]) && !member_dials(g, g->ids[at])
+		       ? at
+		       : member_pick_open(g);
 }
 
 /* The digests on the pings have just said what a stream would say. */
@@ -400,7 +402,9 @@ sync_timer(struct gossip *g)
 	}
 	long at = partner(g);
 	plan_next(g);
-	if (at >= 0 && lane_sync(g, g->ids[at]))
+	if (at < 0)
+		return; /* the others open theirs */
+	if (lane_sync(g, g->ids[at]))
 		g->sync_last_ns = g->now_ns;
 	else
 		g->sync_ns = g->now_ns + retry_ns; /* the former one is still open */

@@ -75,6 +75,7 @@ struct net {
 	uint64_t disk;
 	bool disk_fails;
 	bool streams_fail;
+	size_t dials_from; /* no stream can be opened to nodes from this one on; 0: to all */
 	struct gossip_config config;
 	void (*on_tell)(struct net *n, size_t node, const struct step_action *a, const void *data);
 	void *arg;
@@ -214,6 +215,7 @@ net_open(struct net *n, size_t from, const struct step_action *a)
 		.open = !n->streams_fail && net_reach(n, from, to),
 	};
 	prop_check(a->stream & STEP_STREAM_OURS);
+	prop_check(!n->dials_from || to < n->dials_from); /* it knows */
 	if (!c->open) {
 		net_stream(n, conn, 0, STEP_STREAM_DOWN, 50, NULL, 0);
 		return;
@@ -399,6 +401,9 @@ net_start(struct net *n, size_t node)
 	for (size_t i = 0; i < n->count; i++)
 		if (i != node)
 			prop_check(gossip_roster_add(m->g, n->nodes[i].id) == GOSSIP_OK);
+	for (size_t i = n->dials_from; n->dials_from && i < n->count; i++)
+		if (i != node)
+			prop_check(gossip_roster_dials(m->g, n->nodes[i].id, true) == GOSSIP_OK);
 	if (m->file_bytes > 0)
 		net_step(n, node,
 			 (struct step_input){
