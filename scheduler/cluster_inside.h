@@ -113,6 +113,7 @@ struct cluster {
 	struct err unbound;  /* why there are none */
 	bool unsaid;         /* facts do not fit into an entry */
 	bool put;            /* the core has something to let out */
+	bool nodes_changed;  /* who lives, and where: others may pass on */
 
 	/* cluster_roster.c */
 	struct map nodes;         /* struct cluster_node by id */

@@ -326,6 +326,7 @@ cluster_link_meet(struct cluster *c, struct cluster_node *n)
 		return;
 	}
 	n->peer = true;
+	c->nodes_changed = true;
 	say_dials(c, n);
 	c->put = true;
 }
@@ -336,13 +337,19 @@ cluster_link_tick(struct cluster *c)
 {
 	struct map_iter it = {0};
 
-	if (!c->shell || !c->config->node.advertise_none)
+	if (!c->shell || !c->config->node.advertise_none || !c->nodes_changed)
 		return;
+	c->nodes_changed = false;
 	while (map_next(&c->nodes, &it)) {
 		struct cluster_node *n = it.value;
+		struct addr at;
 
-		if (n->peer && cluster_link_hidden(n))
-			cluster_link_meet(c, n);
+		if (!n->peer || !cluster_link_hidden(n))
+			continue;
+		cluster_link_meet(c, n);
+		/* Nobody is found yet, or it is not known where he is. */
+		if (!shell_peer_address(c->shell, n->row.node, &at) || !at.port)
+			c->nodes_changed = true;
 	}
 }
 
@@ -352,6 +359,7 @@ cluster_link_part(struct cluster *c, struct cluster_node *n)
 	if (!n->peer)
 		return;
 	n->peer = false;
+	c->nodes_changed = true;
 	(void)gossip_roster_remove(c->gossip, n->row.node);
 	shell_peer_remove(c->shell, n->row.node);
 	cluster_feed_part(c, n->row.node);

@@ -346,7 +346,7 @@ take_state(struct cluster *c, const void *data, size_t bytes)
 	n->accuser = told.accuser;
 	n->since_wall_ns = world_wall_ns();
 	n->since_ns = world_mono_ns();
-	c->dirty = true;
+	c->dirty = c->nodes_changed = true;
 	if (state == GOSSIP_ALIVE)
 		cluster_feed_soon(c, told.node);
 	/* That it is there, heard for the first time by a process that has just begun, is no news
@@ -386,6 +386,7 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 		return;
 	if (told.type == TIDINGS_FACTS && told.id == 1) {
 		n->has_facts = tidings_take_facts(value, told.bytes, &n->facts);
+		c->nodes_changed = true;
 		if (n->peer)
 			cluster_link_meet(c, n); /* its address may be another one */
 	} else if (told.type == TIDINGS_LOAD && told.id == 1) {
@@ -415,7 +416,7 @@ read_entries(struct cluster *c)
 		else if (n && e.id == 1 && e.type == TIDINGS_VOTER)
 			take_voter(n, e.value, e.bytes);
 	}
-	c->admitted_changed = c->rows_changed = c->dirty = true;
+	c->admitted_changed = c->rows_changed = c->dirty = c->nodes_changed = true;
 }
 
 void
