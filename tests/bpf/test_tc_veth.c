@@ -30,6 +30,7 @@ enum {
 	REDIRECTED = TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_LOCAL),
 	PASSED = TC_COUNT_WAY(MSG_FLOW_VETH, MSG_FLOW_STACK),
 	DROP_SOURCE = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_SOURCE),
+	DROP_UNKNOWN = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_UNKNOWN),
 	DROP_UNKNOWN_LINK = TC_COUNT_DROP(MSG_FLOW_VETH, FLOW_UNKNOWN_LINK),
 };
 
@@ -183,6 +184,45 @@ test_successor_takes_over(void **state)
 	}
 	veth_remove(v, 2);
 	assert_int_equal(access("1/veth-2", F_OK), -1);
+	veth_close(v);
+}
+
+/* Who it is stays known, for that replica at that device. */
+static void
+test_identity_is_left(void **state)
+{
+	struct tc_identity identity = usual;
+	struct msg_veth row = {.replica = 1, .ifindex = LOOPBACK};
+	struct veth *v = NULL;
+	struct err err = {0};
+	enum msg_hook hook;
+
+	(void)state;
+	identity.replica = 1;
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
+	assert_true(addr_parse_ip("10.200.7.2", &row.addr4));
+	assert_false(veth_has(v, 1) || veth_knows(v, &row));
+	assert_int_equal(veth_add(v, &row, &identity, &hook, &err), 0);
+	assert_true(veth_has(v, 1) && veth_knows(v, &row));
+	veth_close(v);
+	assert_int_equal(veth_open(getuid(), &v, &err), 0);
+	assert_false(veth_has(v, 1));
+	assert_true(veth_knows(v, &row));
+	row.replica = 2;
+	assert_false(veth_knows(v, &row));
+	row.replica = 1;
+	row.ifindex++;
+	assert_false(veth_knows(v, &row));
+	row.ifindex--;
+	assert_int_equal(veth_add(v, &row, NULL, &hook, &err), 0);
+	expect(v, make("10.200.7.2", "192.0.2.1"), TC_ACT_OK, PASSED, false);
+	veth_remove(v, 1);
+	assert_false(veth_has(v, 1) || veth_knows(v, &row));
+	/* Nobody wrote anything: it does not pass. */
+	assert_int_equal(veth_add(v, &row, NULL, &hook, &err), 0);
+	expect(v, make("10.200.7.2", "192.0.2.1"), TC_ACT_SHOT, DROP_UNKNOWN, false);
+	assert_false(veth_knows(v, &row));
+	veth_remove(v, 1);
 	veth_close(v);
 }
 
@@ -394,6 +434,7 @@ main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_short_and_random),
 		cmocka_unit_test(test_successor_takes_over),
+		cmocka_unit_test(test_identity_is_left),
 		cmocka_unit_test(test_forgets_what_a_predecessor_left),
 		cmocka_unit_test(test_address_changes_hands),
 		cmocka_unit_test(test_gone_device),

@@ -339,6 +339,29 @@ def test_nothing_passes_unjudged():
         p.call("DEL", g)
 
 
+def test_cut_off_while_nobody_judges():
+    """A dataplane that comes and cannot put its program on the link: it carries nothing until there is one that can."""
+    with Node() as node, Plugin(node) as p, Guest() as g:
+        result = p.call("ADD", g)
+        pin = f"/sys/fs/bpf/zlayer/{node.name}/1/veth-{attached(node)['mesh', g.id, 'eth0']['id']}"
+        if not os.path.exists(pin):
+            raise zl.Skip("this kernel has no tcx, whose links are pinned")
+        os.unlink(pin)
+        os.mkdir(pin)
+        node.kill("dataplane")
+        wait_for(lambda: "UP" not in fabric_end(node)["flags"], "it is cut off")
+        p.call("CHECK", g, code=101, prevResult=result)
+        os.rmdir(pin)
+        wait_for(lambda: "UP" in fabric_end(node)["flags"], "it is connected again")
+        p.call("CHECK", g, prevResult=result)
+        with Guest() as other:
+            reply = p.call("ADD", other)
+            with other.serving(p.folder):
+                reached(g, f"http://{address(reply)}:8000/", "zlayer-cni")
+            p.call("DEL", other)
+        p.call("DEL", g)
+
+
 def test_check_finds_what_is_missing():
     with Node() as node, Plugin(node) as p:
         for harm in (["ip", "address", "flush", "dev", "eth0", "scope", "global"], ["ip", "link", "set", "eth0", "down"],

@@ -165,6 +165,35 @@ def test_a_device_without_a_program():
         fabric.run("ip", "link", "del", "lost")
 
 
+def test_a_device_that_cannot_be_judged():
+    """A dataplane that comes and cannot put its program there: what runs behind it is stopped, and runs again when it can."""
+    with Node() as n:
+        n.import_image()
+        n.deploy(document("shop", {"web": {}, "db": {}}))
+        c = Containers(n)
+        folder = f"/sys/fs/bpf/zlayer/{n.name}/1"
+        device = {r["name"]: f"veth-{r['id']}" for r in n.cli_json("ps")["items"]}["shop/web.1"]
+        if device not in os.listdir(folder):
+            raise zl.Skip("this kernel has no tcx, whose links are pinned")
+        # Its link ends with the process; a new one cannot be pinned.
+        os.unlink(os.path.join(folder, device))
+        os.mkdir(os.path.join(folder, device))
+        pid = c.spaces["shop/web"].pid
+        n.kill("dataplane")
+
+        def told():
+            return [r for r in n.cli_json("ps")["items"] if "cannot pin a program's link" in json.dumps(r)]
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "its container is stopped")
+        equal([r["name"] for r in wait_for(told, "it says why")], ["shop/web.1"])
+        equal(Containers(n).spaces["shop/db"].pid, c.spaces["shop/db"].pid, "the other one runs on")
+        os.rmdir(os.path.join(folder, device))
+
+        def again():
+            there = Containers(n)
+            return "shop/web" in there.at and there.reach("shop/web", "shop/db") == [True, True]
+        wait_for(again, "it runs again")
+
+
 def test_without_bpf_nobody_is_exposed():
     """Nobody judges packets there: who lets everybody in runs, the others say why they do not."""
     with Node(config="dataplane: { mode: off, uplink: off, interfaces: [] }\n") as n:
