@@ -162,14 +162,14 @@ change(struct keys *k, const struct world *world)
 }
 
 enum keys_step
-keys_turn(struct keys *k, const struct world *world, int64_t asked_s, uint64_t every_s)
+keys_turn(struct keys *k, const struct world *world, int64_t asked_s, uint64_t every_s, bool known)
 {
 	bool mended = bring_back(world, &k->since_s);
 	bool asked = take_request(k, asked_s);
 
 	if (k->next_since_s) {
 		mended |= bring_back(world, &k->next_since_s) | asked;
-		if (age_s(world, k->next_since_s) < KEYS_HOLD_S)
+		if (!known && age_s(world, k->next_since_s) < KEYS_HOLD_S)
 			return mended ? KEYS_MENDED : KEYS_STAY;
 		change(k, world);
 		return KEYS_CHANGED;

@@ -4,8 +4,9 @@
 
 /*
  * The private keys of this node's sealed traffic: the one in use, and, while it is being changed,
- * the one that follows. A change is announced first, and made when the others have had KEYS_HOLD_S
- * to hear of it: then each of them waits for the new key already. What is to be done at any moment
+ * the one that follows. A change is announced first, and made when all others that live have said
+ * that they wait for the new key already (sealed_known.h), or have had KEYS_HOLD_S to hear of it:
+ * who is silent holds it up for no longer. What is to be done at any moment
  * follows from the file alone, so a process may die between any two steps.
  *
  * The file, mode 0600: "key HEX SECONDS\n", since when; then maybe "next HEX SECONDS\n", since when
@@ -51,10 +52,11 @@ enum keys_step {
 /* asked_s: the request for another key, as told; it is by some other node's clock, so it is another
  * request when it is not the one that was heeded, earlier or later; 0 or less: there was none. What
  * comes while a change is announced is for that change. every_s: how old a key becomes; 0: as old
- * as it likes. Times that have not come yet are of a clock that was set back since: they count from
- * now on, which holds up nothing for longer than KEYS_HOLD_S or every_s. */
+ * as it likes. known: all who are to know the next key do. Times that have not come yet are of a
+ * clock that was set back since: they count from now on, which holds up nothing for longer than
+ * KEYS_HOLD_S or every_s. */
 enum keys_step keys_turn(struct keys *k, const struct world *world, int64_t asked_s,
-			 uint64_t every_s);
+			 uint64_t every_s, bool known);
 /* Seconds until one that is announced is to be used. */
 uint64_t keys_due_s(const struct keys *k, const struct world *world);
 

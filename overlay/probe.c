@@ -286,13 +286,15 @@ probe_take(const uint8_t *data, size_t bytes, size_t headers, struct probe_messa
 	struct probe_message m = {0};
 
 	if (bytes < PROBE_BYTES || memcmp(data, magic, sizeof(magic)) != 0 || data[4] != 1 ||
-	    (data[5] != PROBE_ASKS && data[5] != PROBE_ANSWERS))
+	    data[5] < PROBE_ASKS || data[5] > PROBE_KEY_KNOWN)
 		return false;
-	m.kind = data[5] == PROBE_ASKS ? PROBE_ASKS : PROBE_ANSWERS;
+	m.kind = (enum probe_kind)data[5];
 	m.size = (uint32_t)data[6] << 8 | data[7];
 	for (unsigned i = 0; i < 8; i++)
 		m.token = m.token << 8 | data[8 + i];
 	if (m.kind == PROBE_ASKS ? m.size != bytes + headers : bytes != PROBE_BYTES)
+		return false;
+	if (m.kind >= PROBE_KEY && m.size != 0)
 		return false;
 	*out = m;
 	return true;

@@ -84,10 +84,11 @@ uint32_t probe_mtu(const struct probe *p);
  *   "zLpr", u8 version 1, u8 kind, u16 size, u64 token, zeros
  *
  * Numbers are big endian. A probe fills up to its size; an answer says the size of the probe that
- * came, and is short.
+ * came, and is short. Besides: whether the other end knows a key that the sender announced, the
+ * token says which, and that it does; both are short, and their size is 0.
  */
 enum { PROBE_BYTES = 16 };
-enum probe_kind { PROBE_ASKS = 1, PROBE_ANSWERS };
+enum probe_kind { PROBE_ASKS = 1, PROBE_ANSWERS, PROBE_KEY, PROBE_KEY_KNOWN };
 
 struct probe_message {
 	enum probe_kind kind;

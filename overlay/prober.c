@@ -285,15 +285,57 @@ may_answer(struct peer *peer, uint64_t now_ns)
 }
 
 static void
+send_short(struct prober *p, const struct peer *peer, const struct probe_message *m)
+{
+	uint8_t head[PROBE_BYTES];
+
+	probe_put(m, head);
+	p->calls.send(p->calls.arg, &peer->as.address, head, PROBE_BYTES);
+}
+
+static void
 answer(struct prober *p, struct peer *peer, uint64_t now_ns, const struct probe_message *asked)
 {
 	const struct probe_message m = {PROBE_ANSWERS, asked->size, asked->token};
-	uint8_t head[PROBE_BYTES];
 
-	if (!may_answer(peer, now_ns))
+	if (may_answer(peer, now_ns))
+		send_short(p, peer, &m);
+}
+
+/* ---- keys ---- */
+
+static void
+answer_key(struct prober *p, struct peer *peer, uint64_t now_ns, uint64_t token)
+{
+	const struct probe_message m = {.kind = PROBE_KEY_KNOWN, .token = token};
+
+	if (may_answer(peer, now_ns) && p->calls.knows &&
+	    p->calls.knows(p->calls.arg, peer->as.id, token))
+		send_short(p, peer, &m);
+}
+
+void
+prober_ask_key(struct prober *p, uint64_t id, uint64_t token)
+{
+	const struct probe_message m = {.kind = PROBE_KEY, .token = token};
+	const struct peer *peer = find_id(p, id);
+
+	if (peer)
+		send_short(p, peer, &m);
+}
+
+/* ---- all that comes ---- */
+
+static void
+take_answer(struct prober *p, struct peer *peer, uint64_t now_ns, const struct probe_message *m)
+{
+	uint32_t mtu = probe_mtu(&peer->probe);
+
+	if (!probe_answered(&peer->probe, now_ns, m->token, m->size))
 		return;
-	probe_put(&m, head);
-	p->calls.send(p->calls.arg, &peer->as.address, head, PROBE_BYTES);
+	if (probe_deadline(&peer->probe) < p->next_ns)
+		p->next_ns = probe_deadline(&peer->probe);
+	tell(p, peer, probe_mtu(&peer->probe) != mtu);
 }
 
 void
@@ -305,16 +347,21 @@ prober_receive(struct prober *p, uint64_t now_ns, const struct addr *from, const
 
 	if (!peer || !probe_take(data, bytes, PROBER_HEADERS, &m))
 		return;
-	if (m.kind == PROBE_ASKS) {
+	switch (m.kind) {
+	case PROBE_ASKS:
 		answer(p, peer, now_ns, &m);
-		return;
+		break;
+	case PROBE_ANSWERS:
+		take_answer(p, peer, now_ns, &m);
+		break;
+	case PROBE_KEY:
+		answer_key(p, peer, now_ns, m.token);
+		break;
+	case PROBE_KEY_KNOWN:
+		if (p->calls.known)
+			p->calls.known(p->calls.arg, peer->as.id, m.token);
+		break;
 	}
-	uint32_t mtu = probe_mtu(&peer->probe);
-	if (!probe_answered(&peer->probe, now_ns, m.token, m.size))
-		return;
-	if (probe_deadline(&peer->probe) < p->next_ns)
-		p->next_ns = probe_deadline(&peer->probe);
-	tell(p, peer, probe_mtu(&peer->probe) != mtu);
 }
 
 uint32_t

@@ -33,6 +33,11 @@ struct prober_calls {
 	/* What is known of a peer is another thing now: its round trip (0: not known), and, if
 	 * `another`, its MTU. */
 	void (*found)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another);
+	/* Whether this end knows the key of that peer that it asks for; it is not answered when it
+	 * does not. NULL: it never does. */
+	bool (*knows)(void *arg, uint64_t id, uint64_t token);
+	/* A peer knows a key of this end's. NULL: nobody wants to know. */
+	void (*known)(void *arg, uint64_t id, uint64_t token);
 };
 
 struct prober_peer {
@@ -50,6 +55,9 @@ int prober_set_peers(struct prober *p, const struct prober_peer *peers, size_t c
 void prober_set_max(struct prober *p, uint32_t max, uint64_t now_ns);
 /* It has another endpoint, or none that answers any more. */
 void prober_moved(struct prober *p, uint64_t id, uint64_t now_ns);
+
+/* Asks whether it knows a key of this end's; `known` says so. */
+void prober_ask_key(struct prober *p, uint64_t id, uint64_t token);
 
 void prober_tick(struct prober *p, const struct world *w);
 uint64_t prober_deadline(const struct prober *p); /* UINT64_MAX: none */

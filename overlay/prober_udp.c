@@ -20,8 +20,7 @@ struct prober_udp {
 	struct udp udp;
 	struct addr own;
 	struct prober *prober;
-	prober_udp_fn found;
-	void *arg;
+	struct prober_calls calls; /* of the owner */
 	uint8_t out[PROBE_MAX];
 };
 
@@ -47,16 +46,34 @@ found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 {
 	struct prober_udp *u = arg;
 
-	u->found(u->arg, id, mtu, rtt_ns, another);
+	u->calls.found(u->calls.arg, id, mtu, rtt_ns, another);
+}
+
+static bool
+knows(void *arg, uint64_t id, uint64_t token)
+{
+	struct prober_udp *u = arg;
+
+	return u->calls.knows && u->calls.knows(u->calls.arg, id, token);
+}
+
+static void
+known(void *arg, uint64_t id, uint64_t token)
+{
+	struct prober_udp *u = arg;
+
+	if (u->calls.known)
+		u->calls.known(u->calls.arg, id, token);
 }
 
 struct prober_udp *
-prober_udp_new(int fd, const struct addr *own, uint32_t max, prober_udp_fn fn, void *arg,
+prober_udp_new(int fd, const struct addr *own, uint32_t max, const struct prober_calls *of_owner,
 	       struct err *err)
 {
 	static const struct udp_config config = {.no_gso = true, .no_gro = true};
 	struct prober_udp *u = mem_zalloc(MEM_OVERLAY, sizeof(*u));
-	const struct prober_calls calls = {u, send_one, found};
+	const struct prober_calls calls = {
+		.arg = u, .send = send_one, .found = found, .knows = knows, .known = known};
 
 	if (u)
 		u->prober = prober_new(&calls, max);
@@ -66,8 +83,7 @@ prober_udp_new(int fd, const struct addr *own, uint32_t max, prober_udp_fn fn, v
 		return NULL;
 	}
 	u->own = *own;
-	u->found = fn;
-	u->arg = arg;
+	u->calls = *of_owner;
 	if (fd_nonblock(fd, true) < 0 || udp_adopt(&u->udp, fd, &config, err) < 0) {
 		if (err->kind == ERR_NONE)
 			err_sys(err, errno, "cannot set up the socket that peers are probed with");

@@ -12,11 +12,10 @@
 
 struct prober_udp;
 
-typedef void (*prober_udp_fn)(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another);
-
-/* fd: IPv4, bound; taken when this succeeds. own: what probes are sent from. NULL with *err. */
-struct prober_udp *prober_udp_new(int fd, const struct addr *own, uint32_t max, prober_udp_fn found,
-				  void *arg, struct err *err);
+/* fd: IPv4, bound; taken when this succeeds. own: what probes are sent from. calls: copied; `send`
+ * is passed over. NULL with *err. */
+struct prober_udp *prober_udp_new(int fd, const struct addr *own, uint32_t max,
+				  const struct prober_calls *calls, struct err *err);
 void prober_udp_free(struct prober_udp *u); /* NULL is fine */
 int prober_udp_fd(const struct prober_udp *u);
 struct prober *prober_udp_prober(struct prober_udp *u); /* borrowed */

@@ -21,6 +21,8 @@ static struct {
 	struct addr own;
 	uint32_t mtu;
 	void (*changed)(void);
+	bool (*knows)(uint64_t id, uint64_t token);
+	void (*known)(uint64_t id, uint64_t token);
 	const struct peers *peers;
 	struct prober_udp *prober;
 	uv_poll_t poll;
@@ -70,6 +72,36 @@ found(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 		log_event(LOG_INFO, "packets to another node may be of another size",
 			  log_s("peer", name), log_u("mtu", mtu), LOG_END);
 	p.changed();
+}
+
+static bool
+knows(void *arg, uint64_t id, uint64_t token)
+{
+	(void)arg;
+	return p.knows && p.knows(id, token);
+}
+
+static void
+known(void *arg, uint64_t id, uint64_t token)
+{
+	(void)arg;
+	if (p.known)
+		p.known(id, token);
+}
+
+void
+probing_keys(bool (*knows_fn)(uint64_t id, uint64_t token),
+	     void (*known_fn)(uint64_t id, uint64_t token))
+{
+	p.knows = knows_fn;
+	p.known = known_fn;
+}
+
+void
+probing_ask_key(uint64_t id, uint64_t token)
+{
+	if (p.prober)
+		prober_ask_key(prober_udp_prober(p.prober), id, token);
 }
 
 static void
@@ -131,11 +163,12 @@ probing_mtu(uint64_t id)
 static void
 take_socket(int *fd)
 {
+	static const struct prober_calls calls = {.found = found, .knows = knows, .known = known};
 	struct err err = {0};
 
 	if (p.prober)
 		return;
-	p.prober = prober_udp_new(*fd, &p.own, p.mtu, found, NULL, &err);
+	p.prober = prober_udp_new(*fd, &p.own, p.mtu, &calls, &err);
 	if (!p.prober) {
 		log_err(LOG_WARN, "what other nodes' paths take is not found out", &err);
 		return;

@@ -17,6 +17,11 @@ void probing_start(struct station *st, const struct addr *own, uint32_t mtu, voi
 void probing_end(void);
 /* LEASH_LISTENER "probe": its descriptor is taken. LEASH_TUNNEL: the tunnel's MTU. */
 void probing_message(const struct leash_message *message, int *fds);
+/* Keys of nodes that are to change them (overlay/prober.h), by ids of table peer: whether this node
+ * knows one of that peer's; that one knows one of this node's, and asking it. */
+void probing_keys(bool (*knows)(uint64_t id, uint64_t token),
+		  void (*known)(uint64_t id, uint64_t token));
+void probing_ask_key(uint64_t id, uint64_t token);
 /* The list is another one. */
 void probing_peers(const struct peers *peers);
 /* What is good for packets to a peer of table peer now. 0: not known, the tunnel's. */

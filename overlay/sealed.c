@@ -12,13 +12,14 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "overlay/probing.h"
 #include "overlay/sealed_count.h"
 #include "overlay/sealed_handed.h"
 #include "overlay/sealed_keys.h"
 #include "overlay/sealed_peers.h"
 #include "overlay/wg/uapi_socket.h"
 
-enum { SETTLE_MS = 20, TICK_MS = 2000, AGAIN_MS = 2000 };
+enum { SETTLE_MS = 20, TICK_MS = 2000, ASK_MS = 500, AGAIN_MS = 2000 };
 
 static struct {
 	struct station *st;
@@ -111,7 +112,8 @@ sealed_look(void)
 static void
 schedule(void)
 {
-	uint64_t due_ms = s.engine ? TICK_MS : sealed_keys_due_ms(&s.keys);
+	uint64_t announced_ms = sealed_keys_due_ms(&s.keys);
+	uint64_t due_ms = !s.engine ? announced_ms : announced_ms ? ASK_MS : TICK_MS;
 
 	if (due_ms)
 		uv_timer_start(&s.tick, tick, due_ms, 0);
@@ -190,10 +192,10 @@ every_s(void)
 }
 
 static void
-turn_keys(void)
+turn_keys(bool known)
 {
-	enum keys_step step =
-		sealed_keys_turn(&s.keys, s.peers.peers->rotate_wall_s, s.engine ? every_s() : 0);
+	enum keys_step step = sealed_keys_turn(&s.keys, s.peers.peers->rotate_wall_s,
+					       s.engine ? every_s() : 0, known);
 
 	if (step != KEYS_ANNOUNCED && step != KEYS_CHANGED)
 		return;
@@ -202,23 +204,32 @@ turn_keys(void)
 		publish();
 }
 
-static void
-tick(uv_timer_t *timer)
+/* True: all others know the key that is announced. */
+static bool
+look_at_peers(void)
 {
+	bool announced = sealed_keys_due_ms(&s.keys) > 0, known = false;
 	struct setup is;
 	struct err err = {0};
 
-	(void)timer;
-	turn_keys();
-	schedule();
-	if (!s.engine)
-		return;
 	setup_init(&is);
 	if (engine_state(s.engine, &is, &err) == 0) {
 		sealed_count_take(&s.count, &is, s.engine, s.peers.peers);
 		sealed_peers_note(&s.peers, &is);
+		known = announced && sealed_peers_ask(&s.peers, &is, s.keys.next_public);
 	}
 	setup_fini(&is);
+	return known;
+}
+
+static void
+tick(uv_timer_t *timer)
+{
+	(void)timer;
+	turn_keys(s.engine && look_at_peers());
+	schedule();
+	if (!s.engine)
+		return;
 	if (dials_out())
 		sealed_look(); /* a relay may have come or gone */
 	publish();
@@ -293,6 +304,20 @@ sealed_message(const struct leash_message *m, int *fds, size_t count)
 	}
 }
 
+/* ---- keys of others, and this node's (sealed_known.h) ---- */
+
+static bool
+knows(uint64_t id, uint64_t token)
+{
+	return s.engine && sealed_peers_know(&s.peers, id, token);
+}
+
+static void
+known(uint64_t id, uint64_t token)
+{
+	sealed_known_take(&s.peers.known, id, token);
+}
+
 /* ---- begin and end ---- */
 
 struct ring_table_layout
@@ -315,6 +340,7 @@ sealed_start(struct station *st, const struct peers *peers, void (*changed)(void
 	if (sealed_keys_load(&s.keys, station_folder(st, 0), err) < 0)
 		return -1;
 	sealed_count_init(&s.count, station_metrics(st));
+	probing_keys(knows, known);
 	uv_timer_init(station_loop(st), &s.settle);
 	uv_timer_init(station_loop(st), &s.tick);
 	schedule();

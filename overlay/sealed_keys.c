@@ -71,14 +71,14 @@ sealed_keys_wipe(struct sealed_keys *k)
 }
 
 enum keys_step
-sealed_keys_turn(struct sealed_keys *k, int64_t asked_wall_s, uint64_t every_s)
+sealed_keys_turn(struct sealed_keys *k, int64_t asked_wall_s, uint64_t every_s, bool known)
 {
 	struct keys next = k->keys;
 	struct world world;
 	struct err err = {0};
 
 	world_real(&world);
-	enum keys_step step = keys_turn(&next, &world, asked_wall_s, every_s);
+	enum keys_step step = keys_turn(&next, &world, asked_wall_s, every_s, known);
 	if (step != KEYS_STAY && keep(k->folder, &next, &err) < 0)
 		step = KEYS_STAY;
 	if (step != KEYS_STAY)

@@ -26,7 +26,8 @@ void sealed_keys_wipe(struct sealed_keys *k);
 
 /* Whatever keys_turn() says is to be done now, done and kept; what could not be kept is as it was,
  * and comes again. KEYS_ANNOUNCED, KEYS_CHANGED: others are to hear of it. */
-enum keys_step sealed_keys_turn(struct sealed_keys *k, int64_t asked_wall_s, uint64_t every_s);
+enum keys_step sealed_keys_turn(struct sealed_keys *k, int64_t asked_wall_s, uint64_t every_s,
+				bool known);
 /* Until the one that is announced is to be used. 0: none is. */
 uint64_t sealed_keys_due_ms(const struct sealed_keys *k);
 

@@ -16,6 +16,7 @@ sealed_peers_init(struct sealed_peers *p, const struct peers *peers)
 	p->relay_digest = 0;
 	sealed_pairs_init(&p->pairs);
 	relayed_init(&p->relayed);
+	sealed_known_init(&p->known);
 }
 
 void
@@ -23,6 +24,7 @@ sealed_peers_fini(struct sealed_peers *p)
 {
 	sealed_pairs_fini(&p->pairs);
 	relayed_fini(&p->relayed);
+	sealed_known_fini(&p->known);
 }
 
 void
@@ -50,6 +52,7 @@ void
 sealed_peers_forget(struct sealed_peers *p)
 {
 	p->relay_digest = 0;
+	p->rows_count = 0;
 	sealed_pairs_forget_places(&p->pairs);
 }
 
@@ -84,15 +87,49 @@ follow(struct sealed_peers *p, struct engine *e, struct err *err)
 		const struct msg_mesh *row = &p->rows[i];
 		bool next = !setup_key_is_zero(row->next_key);
 
-		if (sealed_setup_row_holds(row) && sealed_pairs_has(&p->pairs, row->node) &&
-		    engine_follow(e, row->key, next ? row->next_key : NULL, err) < 0) {
-			/* Those that find no room are met when they have changed. */
-			if (err->kind != ERR_LIMIT)
-				return -1;
-			err_clear(err);
+		p->follows[i] = false;
+		if (!sealed_setup_row_holds(row) || !sealed_pairs_has(&p->pairs, row->node))
+			continue;
+		if (engine_follow(e, row->key, next ? row->next_key : NULL, err) == 0) {
+			p->follows[i] = true;
+			continue;
 		}
+		/* Those that find no room are met when they have changed. */
+		if (err->kind != ERR_LIMIT)
+			return -1;
+		err_clear(err);
 	}
 	return 0;
+}
+
+/* ---- this node's own key ---- */
+
+bool
+sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token)
+{
+	for (size_t i = 0; i < p->rows_count && token; i++) {
+		const struct msg_mesh *row = &p->rows[i];
+
+		if (p->follows[i] && peers_id(row->name) == id)
+			return sealed_known_token(row->key) == token ||
+			       sealed_known_token(row->next_key) == token;
+	}
+	return false;
+}
+
+/* In a large cluster most are not spoken to, and are not woken for this. */
+bool
+sealed_peers_ask(struct sealed_peers *p, const struct setup *is, const uint8_t *next)
+{
+	const struct sealed_known_in in = {.next = next,
+					   .rows = p->rows,
+					   .count = p->rows_count,
+					   .is = is,
+					   .wall_s = world_wall_ns() / 1000000000,
+					   .id = peers_id,
+					   .ask = probing_ask_key};
+
+	return p->rows_count <= ENGINE_EAGER_MAX && sealed_known_by_all(&p->known, &in);
 }
 
 /* ---- nodes that only dial out (docs/decisions/018) ---- */
@@ -164,6 +201,8 @@ sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *priv
 	const size_t count = p->peers->mesh_count;
 	struct setup is, want;
 
+	p->rows_count = 0;
+
 	setup_init(&is);
 	setup_init(&want);
 	int rc = engine_state(e, &is, err);
@@ -184,8 +223,10 @@ sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *priv
 		rc = follow(p, e, err);
 	if (rc == 0)
 		rc = relay(p, e, dials_out, err);
-	if (rc == 0)
+	if (rc == 0) {
 		set_sizes(p, e);
+		p->rows_count = count;
+	}
 	setup_fini(&is);
 	setup_fini(&want);
 	return rc;

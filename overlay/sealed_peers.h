@@ -15,12 +15,17 @@
 #include "overlay/engine/engine.h"
 #include "overlay/peers.h"
 #include "overlay/relayed.h"
+#include "overlay/sealed_known.h"
 #include "overlay/sealed_setup.h"
 
 struct sealed_peers {
 	const struct peers *peers; /* borrowed */
 	struct sealed_pairs pairs;
 	struct msg_mesh rows[PEERS_MAX]; /* of peers, with only those keys that are their own */
+	bool follows[PEERS_MAX]; /* of each row: its keys are those of the engine, the next one, too
+				  */
+	size_t rows_count;
+	struct sealed_known known; /* the key that this node changes to */
 	struct relayed relayed;
 	uint64_t relay_digest; /* of whom the engine relays between */
 };
@@ -39,6 +44,10 @@ int sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *
 		       bool dials_out, struct err *err) MUST_CHECK;
 /* The next engine knows nothing of what this one was told. */
 void sealed_peers_forget(struct sealed_peers *p);
+/* Whether the engine waits for a key of that peer's (of table peer) already, or uses it. */
+bool sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token);
+/* Asks for `next`, this node's. True: all who are spoken to know it. */
+bool sealed_peers_ask(struct sealed_peers *p, const struct setup *is, const uint8_t *next);
 /* What the engine has received of each: now and then. */
 void sealed_peers_note(struct sealed_peers *p, const struct setup *is);
 

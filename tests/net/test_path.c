@@ -67,7 +67,8 @@ open_end(struct end *e)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, length), 0);
 	tun_rig_home();
-	e->prober = prober_udp_new(fd, &own, MTU, found, e, &err);
+	const struct prober_calls calls = {.arg = e, .found = found};
+	e->prober = prober_udp_new(fd, &own, MTU, &calls, &err);
 	assert_non_null(e->prober);
 	assert_int_equal(
 		prober_set_peers(prober_udp_prober(e->prober), &peer, 1, world_mono_ns(), &err), 0);

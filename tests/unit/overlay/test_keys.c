@@ -56,7 +56,7 @@ test_file(void **state)
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
@@ -70,7 +70,7 @@ test_damaged(void **state)
 	static const struct keys empty;
 
 	(void)state;
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	size_t first = (size_t)(strchr(text, '\n') - text) + 1;
 	size_t second = first + (size_t)(strchr(text + first, '\n') - (text + first)) + 1;
@@ -114,25 +114,25 @@ test_asked_for(void **state)
 
 	(void)state;
 	memcpy(first, k.key, sizeof(first));
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_ANNOUNCED);
 	memcpy(second, k.next, sizeof(second));
 	assert_memory_equal(k.key, first, sizeof(first));
 	/* Asked again it is the same change. */
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_STAY);
 	assert_memory_equal(k.next, second, sizeof(second));
 	assert_int_equal(keys_due_s(&k, &w.world), KEYS_HOLD_S);
 	pass(KEYS_HOLD_S - 1);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
 	pass(1);
 	assert_int_equal(keys_due_s(&k, &w.world), 0);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_CHANGED);
 	assert_memory_equal(k.key, second, sizeof(second));
 	assert_int_equal(k.next_since_s, 0);
 	assert_int_equal(k.since_s, START_S + KEYS_HOLD_S);
 	for (int i = 0; i < KEYS_BYTES; i++)
 		assert_int_equal(k.next[i], 0);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
 }
 
 static void
@@ -142,10 +142,10 @@ test_by_age(void **state)
 
 	(void)state;
 	pass(30 * DAY_S - 1);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S, false), KEYS_STAY);
 	pass(1);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 30 * DAY_S, false), KEYS_ANNOUNCED);
 }
 
 /* What a process before this version kept. */
@@ -157,7 +157,7 @@ test_file_of_before(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	strstr(text, "heeded ")[0] = '\0';
 	assert_int_equal(keys_parse(text, &again, &err), 0);
@@ -174,26 +174,27 @@ test_requests(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, -5, 0), KEYS_STAY);
-	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, -5, 0, false), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0, false), KEYS_ANNOUNCED);
 	pass(KEYS_HOLD_S);
-	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&k, &w.world, START_S - DAY_S, 0, false), KEYS_CHANGED);
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
-	assert_int_equal(keys_turn(&again, &w.world, START_S - DAY_S, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&again, &w.world, START_S - DAY_S, 0, false), KEYS_STAY);
 	/* Another one, of a clock that is further behind. */
-	assert_int_equal(keys_turn(&again, &w.world, START_S - 2 * DAY_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S - 2 * DAY_S, 0, false),
+			 KEYS_ANNOUNCED);
 	/* One more is for the same change, and heeded with it. */
-	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_MENDED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0, false), KEYS_MENDED);
 	pass(KEYS_HOLD_S);
-	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_CHANGED);
-	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0, false), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S + DAY_S, 0, false), KEYS_STAY);
 	/* It could not be kept: the copy is dropped, the request is there as before. */
 	struct keys copy = again;
-	assert_int_equal(keys_turn(&copy, &w.world, START_S, 0), KEYS_ANNOUNCED);
-	assert_int_equal(keys_turn(&again, &w.world, START_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&copy, &w.world, START_S, 0, false), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&again, &w.world, START_S, 0, false), KEYS_ANNOUNCED);
 }
 
 static void
@@ -203,28 +204,48 @@ test_clock_set_back(void **state)
 
 	(void)state;
 	pass(-DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_MENDED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10, false), KEYS_MENDED);
 	assert_int_equal(k.since_s, START_S - DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10, false), KEYS_STAY);
 	pass(10); /* not a day and ten seconds */
-	assert_int_equal(keys_turn(&k, &w.world, 0, 10), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 10, false), KEYS_ANNOUNCED);
 	pass(-DAY_S);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_MENDED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_MENDED);
 	assert_int_equal(k.next_since_s, START_S - 2 * DAY_S + 10);
 	assert_int_equal(keys_due_s(&k, &w.world), KEYS_HOLD_S);
 	pass(KEYS_HOLD_S - 1);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_STAY);
 	pass(1);
-	assert_int_equal(keys_turn(&k, &w.world, 0, 0), KEYS_CHANGED);
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, false), KEYS_CHANGED);
 	/* A clock that knows nothing: what is written can be read again. */
 	char text[KEYS_TEXT_BYTES];
 	struct keys again;
 	struct err err = {0};
 	w.world.wall_ns = 0;
-	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0), KEYS_ANNOUNCED);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_ANNOUNCED);
 	keys_put(&k, text);
 	assert_int_equal(keys_parse(text, &again, &err), 0);
 	assert_memory_equal(&k, &again, sizeof(k));
+}
+
+/* All others wait for it: there is nothing to wait for. */
+static void
+test_known(void **state)
+{
+	struct keys k = begin();
+	uint8_t second[KEYS_BYTES];
+
+	(void)state;
+	/* That of a change before says nothing of one that was not announced yet. */
+	assert_int_equal(keys_turn(&k, &w.world, 0, 0, true), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, true), KEYS_ANNOUNCED);
+	memcpy(second, k.next, sizeof(second));
+	pass(1);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, false), KEYS_STAY);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, true), KEYS_CHANGED);
+	assert_memory_equal(k.key, second, sizeof(second));
+	assert_int_equal(k.next_since_s, 0);
+	assert_int_equal(keys_turn(&k, &w.world, ASKED_S, 0, true), KEYS_STAY);
 }
 
 int
@@ -235,6 +256,7 @@ main(void)
 		cmocka_unit_test(test_damaged),        cmocka_unit_test(test_asked_for),
 		cmocka_unit_test(test_file_of_before), cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_by_age),         cmocka_unit_test(test_clock_set_back),
+		cmocka_unit_test(test_known),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -376,6 +376,18 @@ test_datagrams(void **state)
 	assert_false(probe_take(data, PROBE_BYTES + 1, 28, &out));
 	for (size_t i = 0; i < PROBE_BYTES; i++)
 		assert_false(probe_take(data, i, 28, &out));
+	for (m.kind = PROBE_KEY; m.kind <= PROBE_KEY_KNOWN + 1; m.kind++) {
+		m.size = 0;
+		probe_put(&m, data);
+		assert_int_equal(probe_take(data, PROBE_BYTES, 28, &out),
+				 m.kind <= PROBE_KEY_KNOWN);
+		assert_false(probe_take(data, PROBE_BYTES + 1, 28, &out));
+		m.size = 1;
+		probe_put(&m, data);
+		assert_false(probe_take(data, PROBE_BYTES, 28, &out));
+	}
+	m = (struct probe_message){PROBE_ANSWERS, 1420, 1};
+	probe_put(&m, data);
 	for (size_t i = 0; i < 6; i++) {
 		data[i] ^= 0x40;
 		assert_false(probe_take(data, PROBE_BYTES, 28, &out));

@@ -67,10 +67,28 @@ note(void *arg, uint64_t id, uint32_t mtu, uint64_t rtt_ns, bool another)
 	rtt[node][id - 100] = rtt_ns;
 }
 
+/* Each knows keys of the one before it. */
+static bool
+knows(void *arg, uint64_t id, uint64_t token)
+{
+	unsigned node = (unsigned)(uintptr_t)arg;
+
+	return token == 7 && id - 100 == (node + NODES - 1) % NODES;
+}
+
+static unsigned key_known[NODES][NODES];
+
+static void
+known(void *arg, uint64_t id, uint64_t token)
+{
+	assert_int_equal(token, 7);
+	key_known[(uintptr_t)arg][id - 100]++;
+}
+
 static struct prober *
 make(unsigned node, uint32_t max)
 {
-	const struct prober_calls calls = {(void *)(uintptr_t)node, send_mail, note};
+	const struct prober_calls calls = {(void *)(uintptr_t)node, send_mail, note, knows, known};
 
 	return prober_new(&calls, max);
 }
@@ -285,13 +303,40 @@ test_memory(void **state)
 
 #define PROBER_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void
+test_keys(void **state)
+{
+	(void)state;
+	memset(key_known, 0, sizeof(key_known));
+	prober_ask_key(nodes[0], 101, 7);
+	prober_ask_key(nodes[0], 101, 8);
+	prober_ask_key(nodes[0], 102, 7);
+	prober_ask_key(nodes[0], 999, 7);
+	assert_int_equal(mails, 3);
+	for (size_t i = 0; i < mails; i++)
+		assert_int_equal(mail[i].bytes, PROBE_BYTES);
+	deliver();
+	deliver();
+	assert_int_equal(key_known[0][1], 1);
+	assert_int_equal(key_known[0][2], 0);
+	/* Not more often than other questions. */
+	for (unsigned i = 0; i < 10 * PROBER_ANSWERS_BURST; i++)
+		prober_ask_key(nodes[0], 101, 7);
+	deliver();
+	assert_in_range(key_known[0][1], 2, PROBER_ANSWERS_BURST);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		PROBER_TEST(test_each_its_own),    PROBER_TEST(test_black_hole),
-		PROBER_TEST(test_peers_change),    PROBER_TEST(test_another_max),
-		PROBER_TEST(test_who_is_answered), PROBER_TEST(test_memory),
+		PROBER_TEST(test_each_its_own),
+		PROBER_TEST(test_black_hole),
+		PROBER_TEST(test_peers_change),
+		PROBER_TEST(test_another_max),
+		PROBER_TEST(test_who_is_answered),
+		PROBER_TEST(test_memory),
+		PROBER_TEST(test_keys),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
