@@ -155,6 +155,7 @@ def main():
     def say(text):
         if not as_json:
             print(text, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LONGEST_S)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
