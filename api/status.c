@@ -229,6 +229,7 @@ put_peers(struct json *j, struct call *call)
 		addr_put_prefix(&p->v6, text, sizeof(text));
 		json_text(j, "prefix6", text);
 		json_text(j, "way", way_of(p->ways));
+		json_text(j, "clients", p->ways & MSG_WAY_CLIENTS ? "kernel" : "relay");
 		json_end(j);
 	}
 	rows_fini(&rows);

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "dataplane/counts.h"
 #include "dataplane/flows.h"
+#include "dataplane/reach.h"
 #include "dataplane/services.h"
 #include "spec/config.h"
 
@@ -31,10 +32,13 @@ enum {
 struct balancer {
 	struct station *st;
 	struct veth *veth;
+	struct across *across;
 	void (*changed)(void);
 	struct map veths; /* replica -> struct msg_veth */
 	struct lb *lb;    /* NULL: nothing to balance */
 	struct services *services;
+	bool attaches; /* interfaces are to have XDP */
+	bool meshed;   /* there are other nodes */
 	struct err why_not;
 	char refused[ERR_TEXT_BYTES]; /* what was said to be */
 	uint32_t xdp;
@@ -85,6 +89,7 @@ take_row(void *arg, uint64_t key, const void *row)
 struct tables {
 	struct ring_reader *scheduler, *overlay, *node;
 	struct list_of streams, backends, veths;
+	bool meshed; /* there are other nodes */
 };
 
 static bool
@@ -106,6 +111,10 @@ collect(struct balancer *b, struct tables *t)
 	if (!said(t->scheduler, MSG_TABLE_STREAM) || !said(t->scheduler, MSG_TABLE_BACKEND) ||
 	    !said(t->overlay, MSG_TABLE_PREFIX) || !t->node)
 		return false;
+	/* A scheduler that came back says it late: until then it is as it was. */
+	if (ring_table_version(t->scheduler, MSG_TABLE_MESH) > UNSAID)
+		b->meshed = reach_others(t->scheduler);
+	t->meshed = b->meshed;
 	ring_table_each(t->scheduler, MSG_TABLE_STREAM, take_row, &t->streams);
 	ring_table_each(t->scheduler, MSG_TABLE_BACKEND, take_row, &t->backends);
 	while (map_next(&b->veths, &it) && take_row(&t->veths, 0, it.value))
@@ -143,6 +152,15 @@ any_public(const struct tables *t)
 			return true;
 	}
 	return false;
+}
+
+/* What clients of other nodes bring needs no interface of this one. */
+static bool
+is_for_others(const struct balancer *b, const struct tables *t)
+{
+	const struct config_dataplane *d = settings(b);
+
+	return t->meshed && d && d->mode != CONFIG_XDP_OFF && any_public(t);
 }
 
 /* Why nothing is balanced; false when there is something and a way to do it. */
@@ -191,12 +209,30 @@ stop(struct balancer *b)
 	flows_stop(b->flows, station_metrics(b->st));
 	services_free(b->services);
 	b->services = NULL;
+	across_end(b->across);
 	lb_remove(b->lb); /* the links with it */
 	b->lb = NULL;
 	counts_forget(&b->counts);
 	log_event(LOG_INFO, "the balancer is off", log_s("why", b->why_not.what), LOG_END);
 	publish_drains(b);
 	say_nothing(b);
+}
+
+/* Without it other nodes' clients come by their relays, and this one's go by its own. */
+static void
+follow_mesh(struct balancer *b, const struct tables *t, uint32_t uplink)
+{
+	struct err err = {0};
+
+	if (!t->meshed) {
+		if (across_runs(b->across))
+			across_end(b->across);
+		return;
+	}
+	if (!across_runs(b->across) && across_begin(b->across, b->lb, &err) < 0)
+		log_err(LOG_WARN, "clients of other nodes come by relays", &err);
+	else if (uplink && across_uplink(b->across, uplink, &err) < 0)
+		log_err(LOG_WARN, "clients go to other nodes by the relay", &err);
 }
 
 static bool
@@ -290,13 +326,50 @@ fill(struct balancer *b, const struct tables *t, struct services_input *in)
 	if (prefix)
 		fill_cluster(prefix, &in->config);
 	in->config.uplink = uplink->fabric_ifindex;
+	in->meshed = t->meshed && across_runs(b->across);
+	in->partial = in->meshed && reach_is_partial(t->scheduler);
 	b->links.count = b->xdp = 0;
-	if (!edge)
+	if (!edge || !b->attaches)
 		return;
+	in->config.outer = in->meshed && uplink->state == MSG_UPLINK_UP ? uplink->ifindex : 0;
 	take_links(b, edge);
 	fill_addresses(b, edge, in);
 	in->attached = b->links.count > 0;
 	in->config.out = b->links.count == 1 ? b->links.ifindexes[0] : 0;
+}
+
+/* Who of other nodes is brought packets, of all backends: to be freed. NULL: nobody is, or out of
+ * memory. */
+static struct services_away *
+find_aways(const struct tables *t, const struct services_input *in)
+{
+	struct services_away *all;
+	struct reach reach;
+
+	all = mem_array(MEM_DATAPLANE, in->backends_count, sizeof(*all));
+	if (!all)
+		return NULL;
+	reach_init(&reach, t->scheduler, t->overlay, in->mtu);
+	for (size_t i = 0; i < in->backends_count; i++)
+		reach_of(&reach, in->backends[i], &all[i]);
+	return all;
+}
+
+static int
+update_services(struct balancer *b, const struct tables *t, struct services_input *in,
+		struct err *err)
+{
+	struct services_away *aways = NULL;
+
+	if (in->config.outer && in->backends_count) {
+		aways = find_aways(t, in);
+		if (!aways)
+			return err_set(err, ERR_NO_MEMORY, "no memory for replicas of other nodes");
+	}
+	in->aways = aways;
+	int rc = services_update(b->services, in, uv_now(station_loop(b->st)), err);
+	mem_free(aways);
+	return rc;
 }
 
 static void
@@ -433,6 +506,14 @@ tell_refused(struct balancer *b)
 	text_copy(b->refused, sizeof(b->refused), refused.what);
 }
 
+static uint32_t
+uplink_of(const struct tables *t)
+{
+	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
+
+	return uplink ? uplink->fabric_ifindex : 0;
+}
+
 static void
 work(struct balancer *b, const struct tables *t)
 {
@@ -442,19 +523,22 @@ work(struct balancer *b, const struct tables *t)
 	/* A node that came back looks around first: what stands goes on. */
 	if (!ring_table_get(t->node, MSG_TABLE_UPLINK, 1))
 		return;
-	if (is_idle(b, t)) {
+	b->attaches = !is_idle(b, t);
+	if (!b->attaches)
 		b->xdp = b->links.count = 0;
+	if (!b->attaches && !is_for_others(b, t)) {
 		stop(b);
 		return;
 	}
 	if (!is_running(b))
 		return;
+	follow_mesh(b, t, uplink_of(t));
 	fill(b, t, &in);
 	/* Node says where we are attached only after it knows that there is something to attach;
 	 * until then a predecessor's addresses stay. */
-	if (!ring_table_get(t->node, MSG_TABLE_EDGE, 1) || !in.config.uplink)
+	if (b->attaches && (!ring_table_get(t->node, MSG_TABLE_EDGE, 1) || !in.config.uplink))
 		return;
-	if (services_update(b->services, &in, uv_now(station_loop(b->st)), &err) < 0) {
+	if (update_services(b, t, &in, &err) < 0) {
 		b->why_not = err;
 		log_err(LOG_WARN, "the balancer is not up to date", &err);
 		return;
@@ -540,9 +624,16 @@ balancer_config(struct balancer *b)
 }
 
 void
+balancer_mesh(struct balancer *b)
+{
+	soon(b);
+}
+
+void
 balancer_tell(const struct balancer *b, struct msg_datapath *row)
 {
-	row->edge = b->lb != NULL;
+	row->edge = b->lb && b->attaches;
+	row->across = b->lb && across_runs(b->across);
 	row->xdp = b->xdp;
 	row->links_count = b->links.count;
 	memcpy(row->links, b->links.names, sizeof(row->links));
@@ -571,7 +662,8 @@ tick(uv_timer_t *timer)
 }
 
 struct balancer *
-balancer_new(struct station *st, struct veth *veth, struct lb *lb, void (*changed)(void))
+balancer_new(struct station *st, struct veth *veth, struct across *across, struct lb *lb,
+	     void (*changed)(void))
 {
 	struct balancer *b = mem_zalloc(MEM_DATAPLANE, sizeof(*b));
 
@@ -585,7 +677,9 @@ balancer_new(struct station *st, struct veth *veth, struct lb *lb, void (*change
 	counts_init(&b->counts);
 	b->st = st;
 	b->veth = veth;
+	b->across = across;
 	b->lb = lb;
+	b->attaches = b->meshed = lb != NULL;
 	b->changed = changed;
 	map_init(&b->veths, MEM_DATAPLANE);
 	uv_timer_init(station_loop(st), &b->soon);

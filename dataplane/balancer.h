@@ -10,6 +10,7 @@
  * Threading: the loop's thread.
  */
 
+#include "dataplane/across.h"
 #include "dataplane/lb.h"
 #include "dataplane/veth.h"
 #include "ring/msg.h"
@@ -17,10 +18,10 @@
 
 struct balancer;
 
-/* lb: what a predecessor left, opened before confinement, is given; or NULL. changed: the row of
- * table datapath is to be published again. NULL: out of memory. */
-struct balancer *balancer_new(struct station *st, struct veth *veth, struct lb *lb,
-			      void (*changed)(void));
+/* lb: what a predecessor left, opened before confinement, is given; or NULL. across is borrowed.
+ * changed: the row of table datapath is to be published again. NULL: out of memory. */
+struct balancer *balancer_new(struct station *st, struct veth *veth, struct across *across,
+			      struct lb *lb, void (*changed)(void));
 
 /* A producer's segment has something new, or came. */
 void balancer_wake(struct balancer *b, struct ring_reader *reader);
@@ -28,7 +29,9 @@ void balancer_wake(struct balancer *b, struct ring_reader *reader);
 void balancer_veth(struct balancer *b, uint64_t replica, const struct msg_veth *row);
 /* The configuration is another. */
 void balancer_config(struct balancer *b);
-/* Fills edge, xdp, links and edge_reason. */
+/* What is known of other nodes, or of their replicas, is another. */
+void balancer_mesh(struct balancer *b);
+/* Fills edge, across, xdp, links and edge_reason. */
 void balancer_tell(const struct balancer *b, struct msg_datapath *row);
 
 #endif

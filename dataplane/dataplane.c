@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "dataplane/across.h"
 #include "dataplane/balancer.h"
 #include "dataplane/bpf/tc_veth.h"
 #include "dataplane/denied.h"
@@ -41,6 +42,7 @@ struct dataplane {
 	struct identities *ids;    /* NULL: as well */
 	struct telling *telling;   /* NULL: as well */
 	struct balancer *balancer; /* NULL: as well */
+	struct across *across;     /* NULL: as well */
 	struct lb *left;           /* by a predecessor, for the balancer */
 	struct links links;
 	struct err why_not;
@@ -137,6 +139,8 @@ sync_peers(void)
 	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
 	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
 		log_err(LOG_ERROR, "the data path does not know all peers", &err);
+	if (dataplane.balancer)
+		balancer_mesh(dataplane.balancer);
 }
 
 static void
@@ -202,6 +206,8 @@ sync_identities(struct ring_reader *scheduler)
 	if (ring_table_sync(scheduler, MSG_TABLE_IDENTITY, sizeof(struct msg_identity),
 			    identity_changed, NULL) != RING_OK)
 		return;
+	if (dataplane.balancer)
+		balancer_mesh(dataplane.balancer);
 	if (identities_settle(dataplane.ids,
 			      ring_table_get(scheduler, MSG_TABLE_IDENTITY, MSG_IDENTITY_WHOLE),
 			      &err) < 0)
@@ -422,6 +428,8 @@ open_role(struct station *st, struct err *err)
 		hook_leave_all(TC_VETH_FOLDER);
 		return 0;
 	}
+	if (across_new(dataplane.veth, &dataplane.across, err) < 0)
+		return -1;
 	adopt_balancer(st);
 	dataplane.tunnel = tunnel_new(dataplane.veth);
 	dataplane.ids = identities_new(dataplane.veth);
@@ -439,8 +447,8 @@ start(struct station *st, struct err *err)
 					 .ids = dataplane.ids,
 					 .why_not = &dataplane.why_not};
 	if (dataplane.veth) {
-		dataplane.balancer =
-			balancer_new(st, dataplane.veth, dataplane.left, publish_datapath);
+		dataplane.balancer = balancer_new(st, dataplane.veth, dataplane.across,
+						  dataplane.left, publish_datapath);
 		if (!dataplane.balancer)
 			return err_set(err, ERR_NO_MEMORY, "no memory for the balancer");
 		dataplane.links.balancer = dataplane.balancer;

@@ -169,7 +169,8 @@ unpin_all(unsigned folder)
 	DIR *dir = opendir(path);
 	while (dir && (entry = readdir(dir)) != NULL)
 		if (text_starts(entry->d_name, "veth-") || text_starts(entry->d_name, "vxlan-") ||
-		    text_equal(entry->d_name, "tunnel-in"))
+		    text_equal(entry->d_name, "tunnel-in") ||
+		    text_equal(entry->d_name, "across-out"))
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	if (dir)
 		closedir(dir);

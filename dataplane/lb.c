@@ -37,6 +37,8 @@ map_of(const struct lb *lb, enum lb_set set)
 		[LB_PORTS] = lb->skel->maps.ports,
 		[LB_SPEAKERS4] = lb->skel->maps.speakers4,
 		[LB_SPEAKERS6] = lb->skel->maps.speakers6,
+		[LB_ENDPOINTS4] = lb->skel->maps.endpoints4,
+		[LB_ENDPOINTS6] = lb->skel->maps.endpoints6,
 		[LB_DENIED] = lb->skel->maps.denied,
 		[LB_ALLOWED] = lb->skel->maps.allowed,
 		[LB_VIPS4] = lb->skel->maps.vips4,
@@ -335,4 +337,10 @@ int
 lb_program_uplink(const struct lb *lb)
 {
 	return libbpf.bpf_program__fd(lb->skel->progs.tc_uplink);
+}
+
+struct edge *
+lb_loaded(const struct lb *lb)
+{
+	return lb->skel;
 }

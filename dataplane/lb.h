@@ -28,6 +28,8 @@ enum lb_set {
 	LB_PORTS,
 	LB_SPEAKERS4,
 	LB_SPEAKERS6,
+	LB_ENDPOINTS4,
+	LB_ENDPOINTS6,
 	LB_DENIED,
 	LB_ALLOWED,
 	LB_VIPS4,
@@ -118,5 +120,8 @@ int lb_program_root(const struct lb *lb);
 int lb_program_edge(const struct lb *lb);
 int lb_program_back(const struct lb *lb);
 int lb_program_uplink(const struct lb *lb);
+/* The loaded programs and maps, for dataplane/across.c. */
+struct edge;
+struct edge *lb_loaded(const struct lb *lb);
 
 #endif

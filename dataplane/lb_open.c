@@ -18,7 +18,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 22 };
+enum { MAPS = 25 };
 
 static void
 list_maps(const struct lb *lb, struct named_map out[MAPS])
@@ -28,11 +28,11 @@ list_maps(const struct lb *lb, struct named_map out[MAPS])
 #map, lb->skel->maps.map \
 	}
 	const struct named_map all[MAPS] = {
-		MAP(vips4),    MAP(vips6),        MAP(backends),  MAP(flows4),    MAP(flows6),
-		MAP(notes),    MAP(fragments),    MAP(speakers4), MAP(speakers6), MAP(config),
-		MAP(registry), MAP(counts),       MAP(drops),     MAP(services),  MAP(leaving),
-		MAP(backs),    MAP(ports),        MAP(denied),    MAP(allowed),   MAP(tables_big),
-		MAP(chain),    MAP(tables_small),
+		MAP(vips4),    MAP(vips6),        MAP(backends),  MAP(flows4),     MAP(flows6),
+		MAP(notes),    MAP(fragments),    MAP(speakers4), MAP(speakers6),  MAP(config),
+		MAP(registry), MAP(counts),       MAP(drops),     MAP(services),   MAP(leaving),
+		MAP(backs),    MAP(ports),        MAP(denied),    MAP(allowed),    MAP(tables_big),
+		MAP(chain),    MAP(tables_small), MAP(steps),     MAP(endpoints4), MAP(endpoints6),
 	};
 #undef MAP
 	memcpy(out, all, sizeof(all));

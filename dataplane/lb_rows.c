@@ -18,6 +18,8 @@ static const struct {
 	[LB_PORTS] = {sizeof(uint32_t), sizeof(uint32_t)},
 	[LB_SPEAKERS4] = {sizeof(struct edge_speaker4), sizeof(struct edge_voice)},
 	[LB_SPEAKERS6] = {sizeof(struct edge_speaker6), sizeof(struct edge_voice)},
+	[LB_ENDPOINTS4] = {sizeof(struct edge_speaker4), sizeof(uint32_t)},
+	[LB_ENDPOINTS6] = {sizeof(struct edge_speaker6), sizeof(uint32_t)},
 	[LB_DENIED] = {sizeof(struct edge_prefix), sizeof(uint32_t)},
 	[LB_ALLOWED] = {sizeof(struct edge_prefix), sizeof(uint32_t)},
 	[LB_VIPS4] = {sizeof(struct edge_vip4), sizeof(struct edge_vip)},

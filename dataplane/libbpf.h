@@ -33,8 +33,11 @@
 	X(bpf_object__detach_skeleton)           \
 	X(bpf_object__load_skeleton)             \
 	X(bpf_object__open_skeleton)             \
+	X(bpf_prog_load)                         \
 	X(bpf_prog_test_run_opts)                \
 	X(bpf_program__fd)                       \
+	X(bpf_program__insn_cnt)                 \
+	X(bpf_program__insns)                    \
 	X(bpf_program__set_expected_attach_type) \
 	X(bpf_tc_attach)                         \
 	X(bpf_tc_detach)                         \

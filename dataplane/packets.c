@@ -19,17 +19,23 @@ static const char *const verdicts[TC_PLACES][TC_WAYS] = {
 	[MSG_FLOW_VXLAN] = {[MSG_FLOW_LOCAL] = "redirect", [MSG_FLOW_STACK] = "pass"},
 	[MSG_FLOW_TUNNEL] = {[MSG_FLOW_LOCAL] = "redirect", [MSG_FLOW_STACK] = "pass"},
 	[MSG_FLOW_FABRIC] = {[MSG_FLOW_PLAIN] = "tunnel"},
+	[MSG_FLOW_UPLINK] = {[MSG_FLOW_PLAIN] = "tunnel", [MSG_FLOW_SEALED] = "sealed"},
 };
+
+/* Of what comes in a header. */
+#define ACROSS (BIT(CLIENT) | BIT(ENDPOINT) | BIT(HOPS) | BIT(NO_WAY) | BIT(TOO_LARGE))
 
 static const uint32_t reasons[TC_PLACES] = {
 	[MSG_FLOW_VETH] = BIT(SOURCE) | BIT(SHORT) | BIT(UNKNOWN_LINK) | BIT(TUNNEL) |
 			  BIT(DESTINATION) | BIT(ISOLATED) | BIT(UNKNOWN) | BIT(NO_WAY) |
-			  BIT(TOO_LARGE),
+			  BIT(TOO_LARGE) | BIT(ENDPOINT),
 	[MSG_FLOW_VXLAN] = BIT(SOURCE) | BIT(SHORT) | BIT(TUNNEL) | BIT(PEER) | BIT(DESTINATION) |
-			   BIT(ISOLATED) | BIT(UNSEALED) | BIT(UNKNOWN),
+			   BIT(ISOLATED) | BIT(UNSEALED) | BIT(UNKNOWN) | ACROSS,
 	[MSG_FLOW_TUNNEL] = BIT(SOURCE) | BIT(SHORT) | BIT(TUNNEL) | BIT(DESTINATION) |
-			    BIT(ISOLATED) | BIT(UNKNOWN),
+			    BIT(ISOLATED) | BIT(UNKNOWN) | ACROSS,
 	[MSG_FLOW_FABRIC] = BIT(DESTINATION) | BIT(NO_WAY),
+	[MSG_FLOW_UPLINK] = BIT(SOURCE) | BIT(SHORT) | BIT(TUNNEL) | BIT(DESTINATION) |
+			    BIT(NO_WAY) | BIT(TOO_LARGE) | BIT(HOPS),
 };
 
 /* The time of the others counts as that of those that go on with them. */

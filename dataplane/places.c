@@ -11,14 +11,14 @@
 #include "base/mem.h"
 
 struct place {
-	bool used, seen;
+	bool used, seen, parked;
 	uint64_t leaving;       /* its counter, when it was last seen to move */
 	uint64_t leaving_at_ms; /* and when that was; 0: does not drain */
 	struct edge_backend row;
 };
 
 struct place_key {
-	uint64_t stream, replica;
+	uint64_t stream, replica, is_away;
 };
 
 struct places {
@@ -27,6 +27,13 @@ struct places {
 	struct place *all; /* EDGE_BACKENDS_MAX */
 	uint32_t cursor;
 };
+
+static struct place_key
+key_of(const struct place *p)
+{
+	return (struct place_key){p->row.stream, p->row.replica,
+				  (p->row.flags & EDGE_BACKEND_AWAY) != 0};
+}
 
 static int
 adopt(struct places *s)
@@ -39,7 +46,7 @@ adopt(struct places *s)
 			continue;
 		if (p->row.stream == 0 || p->row.flags & EDGE_BACKEND_DEAD)
 			continue;
-		key = (struct place_key){p->row.stream, p->row.replica};
+		key = key_of(p);
 		if (map_put(&s->by_key, &key, sizeof(key), p, NULL) < 0)
 			return -1;
 		p->used = true;
@@ -82,12 +89,27 @@ places_begin(struct places *s)
 }
 
 bool
-places_room(const struct places *s, uint64_t stream, uint64_t replica)
+places_room(const struct places *s, uint64_t stream, uint64_t replica, bool is_away)
 {
-	const struct place_key key = {stream, replica};
-
 	return map_count(&s->by_key) < EDGE_BACKENDS_MAX - 1 ||
-	       map_get(&s->by_key, &key, sizeof(key)) != NULL;
+	       places_has(s, stream, replica, is_away);
+}
+
+bool
+places_has(const struct places *s, uint64_t stream, uint64_t replica, bool is_away)
+{
+	const struct place_key key = {stream, replica, is_away};
+
+	return map_get(&s->by_key, &key, sizeof(key)) != NULL;
+}
+
+bool
+places_is_parked(const struct places *s, uint64_t stream, uint64_t replica, bool is_away)
+{
+	const struct place_key key = {stream, replica, is_away};
+	const struct place *p = map_get(&s->by_key, &key, sizeof(key));
+
+	return p && p->parked;
 }
 
 static struct place *
@@ -143,11 +165,50 @@ keep_local(struct edge_backend *row, const struct edge_backend *old)
 	memcpy(row->host_mac, old->host_mac, sizeof(row->host_mac));
 }
 
+static void
+fill_away(struct edge_backend *row, const struct places_away *away)
+{
+	row->mtu = away->mtu;
+	if (addr_is_v4(&away->addr4) && !addr_is_zero(&away->addr4)) {
+		row->flags |= EDGE_BACKEND_V4;
+		row->addr4 = addr_v4_be(&away->addr4);
+	}
+	if (!addr_is_v4(&away->addr6) && !addr_is_zero(&away->addr6)) {
+		row->flags |= EDGE_BACKEND_V6;
+		memcpy(row->addr6, away->addr6.ip, sizeof(row->addr6));
+	}
+}
+
+static void
+keep_away(struct edge_backend *row, const struct edge_backend *old)
+{
+	row->flags |= old->flags & (EDGE_BACKEND_V4 | EDGE_BACKEND_V6);
+	row->mtu = old->mtu;
+	row->addr4 = old->addr4;
+	memcpy(row->addr6, old->addr6, sizeof(row->addr6));
+}
+
+static void
+fill(struct edge_backend *row, const struct places_wanted *w, const struct edge_backend *old)
+{
+	if (w->is_away) {
+		row->flags |= EDGE_BACKEND_AWAY;
+		if (w->away)
+			fill_away(row, w->away);
+		else
+			keep_away(row, old);
+	} else if (w->veth) {
+		fill_local(row, w->veth);
+	} else if (old->flags & EDGE_BACKEND_LOCAL) {
+		keep_local(row, old);
+	}
+}
+
 int
 places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, uint16_t *index_out,
 	    struct err *err)
 {
-	struct place_key key = {w->stream, w->replica};
+	struct place_key key = {w->stream, w->replica, w->is_away};
 	struct place *p = place_take(s, &key);
 
 	if (!p)
@@ -160,11 +221,9 @@ places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, ui
 		.mtu = w->mtu,
 		.flags = w->draining ? EDGE_BACKEND_DRAINING : 0,
 	};
-	if (w->veth)
-		fill_local(&row, w->veth);
-	else if (p->row.flags & EDGE_BACKEND_LOCAL)
-		keep_local(&row, &p->row);
+	fill(&row, w, &p->row);
 	p->seen = true;
+	p->parked = w->parked;
 	if (!w->draining)
 		p->leaving_at_ms = 0;
 	else if (!p->leaving_at_ms)
@@ -176,12 +235,35 @@ places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, ui
 	return lb_backend(s->lb, *index_out, &row, err);
 }
 
+bool
+places_unsaid(const struct places *s, uint64_t stream, uint32_t *cursor, struct places_wanted *out)
+{
+	for (uint32_t i = *cursor + 1; i < EDGE_BACKENDS_MAX; i++) {
+		const struct place *p = &s->all[i];
+
+		if (!p->used || p->seen || p->row.stream != stream ||
+		    !(p->row.flags & EDGE_BACKEND_AWAY))
+			continue;
+		*cursor = i;
+		*out = (struct places_wanted){
+			.stream = stream,
+			.replica = p->row.replica,
+			.is_away = true,
+			.port = ntohs(p->row.port),
+			.draining = p->row.flags & EDGE_BACKEND_DRAINING,
+			.parked = p->parked,
+		};
+		return true;
+	}
+	return false;
+}
+
 int
 places_drop(struct places *s, bool *any, struct err *err)
 {
 	for (uint32_t i = 1; i < EDGE_BACKENDS_MAX; i++) {
 		struct place *p = &s->all[i];
-		struct place_key key = {p->row.stream, p->row.replica};
+		struct place_key key = key_of(p);
 
 		if (!p->used || p->seen)
 			continue;

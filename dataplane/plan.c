@@ -106,7 +106,7 @@ own(const struct plan *p, const struct plan_member *members, size_t count, uint1
 	size_t active = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (members[i].draining)
+		if (members[i].draining || members[i].parked)
 			continue;
 		ids[active] = members[i].id;
 		indices[active++] = members[i].index;

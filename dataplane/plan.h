@@ -29,7 +29,8 @@ enum {
 struct plan_member {
 	uint64_t id;    /* the replica: the same on every node */
 	uint16_t index; /* the backend */
-	bool draining;  /* owns no slot, keeps its flows */
+	bool draining;  /* owns no slot, keeps its flows; the change lasts as long */
+	bool parked;    /* owns no slot, keeps its flows while a change lasts */
 };
 
 struct plan {

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "dataplane/lb.h"
+#include "dataplane/places.h"
 #include "ring/msg.h"
 
 enum {
@@ -22,18 +23,30 @@ enum {
 
 struct services;
 
+/* Whether the kernel brings packets to a replica of another node, and where. */
+enum services_reach { SERVICES_BY_RELAY, SERVICES_BY_KERNEL, SERVICES_AS_BEFORE };
+
+struct services_away {
+	enum services_reach reach;
+	struct places_away to; /* of SERVICES_BY_KERNEL */
+};
+
 /* All borrowed for the call. Rows need not hold: what does not is passed over. */
 struct services_input {
 	const struct msg_stream *const *streams;
 	size_t streams_count;
 	const struct msg_backend *const *backends;
 	size_t backends_count;
+	/* One for each backend, or NULL: none is known to be brought to another node. */
+	const struct services_away *aways;
 	const struct msg_veth *const *veths;
 	size_t veths_count;
 	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX]; /* own ones first */
 	size_t addresses_count, own_count;
 	uint32_t mtu;  /* of containers' devices */
 	bool attached; /* packets come this way */
+	bool meshed;   /* and by other nodes */
+	bool partial;  /* replicas of other nodes that are not named are as they were */
 	struct edge_config config;
 };
 

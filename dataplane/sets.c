@@ -6,8 +6,10 @@
  *
  *   - clients that came by another address than the usual one (EDGE_VIP_REMEMBER);
  *   - all clients of a service whose speaker is another service's too, because it has one voice;
+ *   - clients that came by another node (noted there where their packets come in);
  *   - and then clients of the usual way correct a note that stands from before (EDGE_VIP_CORRECT),
- *     and voices say that notes have to be looked for (edge_voice.many).
+ *     and voices say that notes have to be looked for (edge_voice.many). A node that has no address
+ *     for clients has replies for those of other nodes only: its voices say nothing else.
  */
 #include "dataplane/sets.h"
 
@@ -16,10 +18,12 @@
 #include <string.h>
 
 void
-sets_init(struct sets *s, const struct addr *addresses, size_t count, size_t own_count)
+sets_init(struct sets *s, const struct addr *addresses, size_t count, size_t own_count, bool meshed)
 {
-	*s = (struct sets){
-		.addresses = addresses, .addresses_count = count, .own_count = own_count};
+	*s = (struct sets){.addresses = addresses,
+			   .addresses_count = count,
+			   .own_count = own_count,
+			   .meshed = meshed};
 	for (unsigned set = 0; set < LB_SETS; set++)
 		lb_rows_init(&s->of[set], (enum lb_set)set);
 	map_init(&s->speakers, MEM_DATAPLANE);
@@ -92,17 +96,25 @@ is_second(struct sets *s, const void *key, size_t bytes, struct sets_service *v)
 	return first != NULL;
 }
 
+/* Whether a container says anything to clients, by the usual address of a family or NULL. */
+static bool
+is_spoken(const struct sets *s, const struct addr *usual)
+{
+	return usual || s->meshed;
+}
+
 static void
 add_speaker4(struct sets *s, struct sets_service *v, const struct edge_backend *b)
 {
 	const struct addr *usual = usual_address(s, true);
 	struct edge_speaker4 key = {
 		.addr = b->addr4, .port = b->port, .protocol = (uint8_t)v->row->protocol};
-	struct edge_voice voice = {.port = htons(v->row->port), .many = 1};
+	struct edge_voice voice = {.port = usual ? htons(v->row->port) : 0, .many = 1};
 
-	if (!usual || !(b->flags & EDGE_BACKEND_V4) || is_second(s, &key, sizeof(key), v))
+	if (!is_spoken(s, usual) || !(b->flags & EDGE_BACKEND_V4) ||
+	    is_second(s, &key, sizeof(key), v))
 		return;
-	uint32_t addr = addr_v4_be(usual);
+	uint32_t addr = usual ? addr_v4_be(usual) : 0;
 	memcpy(voice.addr, &addr, sizeof(addr));
 	lb_rows_add(&s->of[LB_SPEAKERS4], &key, &voice);
 }
@@ -112,22 +124,51 @@ add_speaker6(struct sets *s, struct sets_service *v, const struct edge_backend *
 {
 	const struct addr *usual = usual_address(s, false);
 	struct edge_speaker6 key = {.port = b->port, .protocol = (uint8_t)v->row->protocol};
-	struct edge_voice voice = {.port = htons(v->row->port), .many = 1};
+	struct edge_voice voice = {.port = usual ? htons(v->row->port) : 0, .many = 1};
 
 	memcpy(key.addr, b->addr6, sizeof(key.addr));
-	if (!usual || !(b->flags & EDGE_BACKEND_V6) || is_second(s, &key, sizeof(key), v))
+	if (!is_spoken(s, usual) || !(b->flags & EDGE_BACKEND_V6) ||
+	    is_second(s, &key, sizeof(key), v))
 		return;
-	memcpy(voice.addr, usual->ip, sizeof(voice.addr));
+	if (usual)
+		memcpy(voice.addr, usual->ip, sizeof(voice.addr));
 	lb_rows_add(&s->of[LB_SPEAKERS6], &key, &voice);
 }
 
-void
-sets_add_backend(struct sets *s, struct sets_service *v, const struct edge_backend *b)
+/* What other nodes send it is for the port that the endpoint has there, as here. */
+static void
+add_endpoints(struct sets *s, const struct sets_service *v, const struct edge_backend *b,
+	      uint32_t index)
 {
-	if (b->flags & EDGE_BACKEND_LOCAL)
-		lb_rows_add(&s->of[LB_PORTS], &b->ifindex, &b->ifindex);
+	struct edge_speaker4 key4 = {.addr = b->addr4,
+				     .port = htons(v->row->port),
+				     .protocol = (uint8_t)v->row->protocol};
+	struct edge_speaker6 key6 = {.port = key4.port, .protocol = key4.protocol};
+
+	memcpy(key6.addr, b->addr6, sizeof(key6.addr));
+	if (s->meshed && b->flags & EDGE_BACKEND_V4)
+		lb_rows_add(&s->of[LB_ENDPOINTS4], &key4, &index);
+	if (s->meshed && b->flags & EDGE_BACKEND_V6)
+		lb_rows_add(&s->of[LB_ENDPOINTS6], &key6, &index);
+}
+
+void
+sets_add_backend(struct sets *s, struct sets_service *v, const struct edge_backend *b,
+		 uint32_t index)
+{
+	if (!(b->flags & EDGE_BACKEND_LOCAL))
+		return;
+	lb_rows_add(&s->of[LB_PORTS], &b->ifindex, &b->ifindex);
 	add_speaker4(s, v, b);
 	add_speaker6(s, v, b);
+	add_endpoints(s, v, b, index);
+}
+
+/* Flows of a family may have notes. */
+static bool
+is_noted(const struct sets *s, bool v4)
+{
+	return s->second || s->meshed || addresses_of(s, v4) > 1;
 }
 
 /* Clients have only the usual way: replies need no look at flows. */
@@ -147,8 +188,8 @@ settle_speakers(struct lb_rows *rows, bool many)
 void
 sets_finish(struct sets *s)
 {
-	settle_speakers(&s->of[LB_SPEAKERS4], s->second || addresses_of(s, true) > 1);
-	settle_speakers(&s->of[LB_SPEAKERS6], s->second || addresses_of(s, false) > 1);
+	settle_speakers(&s->of[LB_SPEAKERS4], is_noted(s, true));
+	settle_speakers(&s->of[LB_SPEAKERS6], is_noted(s, false));
 }
 
 static bool
@@ -181,13 +222,14 @@ sets_add_vips(struct sets *s, const struct sets_service *v)
 	for (size_t i = 0; i < s->addresses_count; i++) {
 		const struct addr *a = &s->addresses[i];
 		bool v4 = addr_is_v4(a), usual = a == usual_address(s, v4) && !v->remember;
-		bool many = s->second || addresses_of(s, v4) > 1;
 		struct edge_vip vip = {.service = v->number, .flags = flags};
 
 		if (!usual)
 			vip.flags |= EDGE_VIP_REMEMBER;
-		else if (many)
+		else if (is_noted(s, v4))
 			vip.flags |= EDGE_VIP_CORRECT;
+		if (s->meshed && i >= s->own_count)
+			vip.flags |= EDGE_VIP_SHARED;
 		all &= add_vip(s, a, v->row->port, (uint8_t)v->row->protocol, &vip);
 	}
 	return all;

@@ -32,15 +32,19 @@ struct sets {
 	const struct addr *addresses;
 	size_t addresses_count, own_count;
 	bool second; /* some service is not the first of its speaker */
+	bool meshed; /* clients may come by other nodes: their flows are noted */
 };
 
-/* Addresses are borrowed, the node's own ones first. */
-void sets_init(struct sets *s, const struct addr *addresses, size_t count, size_t own_count);
+/* Addresses are borrowed, the node's own ones first. meshed: other nodes send clients' packets. */
+void sets_init(struct sets *s, const struct addr *addresses, size_t count, size_t own_count,
+	       bool meshed);
 void sets_fini(struct sets *s);
 
 /* Whose clients it serves. */
 void sets_add_service(struct sets *s, const struct sets_service *v);
-void sets_add_backend(struct sets *s, struct sets_service *v, const struct edge_backend *b);
+/* index: of the backend. */
+void sets_add_backend(struct sets *s, struct sets_service *v, const struct edge_backend *b,
+		      uint32_t index);
 /* All services and backends have been added: what is said of their replies is settled. */
 void sets_finish(struct sets *s);
 /* After that: where it is found. False when there are as many addresses with ports as can be. */

@@ -11,6 +11,7 @@
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #pragma GCC diagnostic ignored "-Wunused-function"
+#include "dataplane/bpf/clients.skel.h"
 #include "dataplane/bpf/edge.skel.h"
 #include "dataplane/bpf/share.skel.h"
 #include "dataplane/bpf/tc_veth.skel.h"

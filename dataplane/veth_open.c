@@ -18,10 +18,10 @@
 #include "dataplane/needs.h"
 #include "dataplane/veth_private.h"
 
-#define PIN "tc5-"
+#define PIN "tc6-"
 
-_Static_assert(TC_VETH_ABI == 5, "the pins are named by it");
-_Static_assert(TC_COUNTS == 90 && TC_STAGES == 4, "slots of pinned maps: others are another ABI");
+_Static_assert(TC_VETH_ABI == 6, "the pins are named by it");
+_Static_assert(TC_COUNTS == 147 && TC_STAGES == 6, "slots of pinned maps: others are another ABI");
 
 enum { MAPS = 17 };
 

@@ -257,6 +257,21 @@ make_routes(struct job *j, struct err *err)
 	return make_family(j, outer6, inner6, &j->wanted->v6, err);
 }
 
+/* What clients send to replicas of other nodes comes to the inner end from XDP, which a veth takes
+ * only so. Where that is not to be had the proxies' relays serve: no reason to have no uplink. */
+static void
+join_packets(struct job *j)
+{
+	struct net_stay stay;
+	struct err err = {0};
+
+	if (net_enter(j->wanted->fabric, &stay, &err) < 0)
+		return;
+	if (net_gro(UPLINK_IN_FABRIC, &err) < 0)
+		err_clear(&err);
+	net_leave(&stay);
+}
+
 /* The alias says what is switched before it is. */
 static int
 make_marks(struct job *j, struct err *err)
@@ -322,6 +337,7 @@ make(struct job *j, struct uplink_found *out)
 	digest = make_rules(j, digest, err);
 	if (!digest || make_routes(j, err) < 0 || uplink_mark_switch(j->name, j->alias, err) < 0)
 		return -1;
+	join_packets(j);
 	out->digest = digest;
 	return 0;
 }

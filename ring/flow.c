@@ -53,11 +53,10 @@ flow_way_name(unsigned way)
 const char *
 flow_place_name(unsigned place)
 {
-	static const char *const names[] = {[MSG_FLOW_VETH] = "veth",
-					    [MSG_FLOW_VXLAN] = "vxlan",
-					    [MSG_FLOW_TUNNEL] = "tunnel",
-					    [MSG_FLOW_FABRIC] = "fabric",
-					    [MSG_FLOW_EDGE] = "edge"};
+	static const char *const names[] = {
+		[MSG_FLOW_VETH] = "veth",     [MSG_FLOW_VXLAN] = "vxlan",
+		[MSG_FLOW_TUNNEL] = "tunnel", [MSG_FLOW_FABRIC] = "fabric",
+		[MSG_FLOW_EDGE] = "edge",     [MSG_FLOW_UPLINK] = "uplink"};
 
 	return name_in(names, LENGTH(names), place);
 }

@@ -25,6 +25,7 @@ enum msg_flow_place {
 	MSG_FLOW_TUNNEL,   /* in from another node, sealed */
 	MSG_FLOW_FABRIC,   /* out of the fabric's stack, to another node */
 	MSG_FLOW_EDGE,     /* in from the world, for a tcp or udp endpoint */
+	MSG_FLOW_UPLINK,   /* in from the world, from a client, to another node */
 };
 
 /*
@@ -45,7 +46,10 @@ enum msg_flow_place {
 	X(UNKNOWN, "unknown", "its source or destination is no replica of the cluster")       \
 	X(NO_WAY, "no_way", "the way that it may take to the other node is not there now")    \
 	X(TOO_LARGE, "too_large", "it is larger than its path takes; the sender was told so") \
-	X(DENIED, "denied", "limits of its endpoint do not let its sender in")
+	X(DENIED, "denied", "limits of its endpoint do not let its sender in")                \
+	X(CLIENT, "client", "its header says it is a client's, and what is inside is not")    \
+	X(ENDPOINT, "endpoint", "it is a client's, and its replica has no such endpoint")     \
+	X(HOPS, "hops", "it has made as many hops as it may")
 
 #define FLOW_REASON_ENUM_(name, label, text) FLOW_##name,
 

@@ -83,7 +83,7 @@ struct msg_datapath {  /* key: 1 */
 	uint32_t edge;            /* the balancer's programs are loaded: node is to attach them */
 	uint32_t xdp;             /* enum msg_xdp, the lesser one of all interfaces; 0: off */
 	uint32_t links_count;
-	uint32_t pad2_;
+	uint32_t across; /* clients' packets of other nodes are taken (docs/decisions/017) */
 	char links[MSG_EDGE_LINKS][16];
 	uint8_t modes[MSG_EDGE_LINKS];  /* enum msg_xdp, of each */
 	uint8_t shared[MSG_EDGE_LINKS]; /* with programs of others */
@@ -112,6 +112,8 @@ enum msg_way {
 	MSG_WAY_SEALED = 1 << 1, /* WireGuard: table tunnel */
 	/* Both ends have `cluster.encrypt: false`: what need not be sealed goes plain. */
 	MSG_WAY_TRUSTED = 1 << 2,
+	/* It takes clients' packets in a header (docs/decisions/017), by what ways there are. */
+	MSG_WAY_CLIENTS = 1 << 3,
 };
 
 enum { MSG_PEERS_MAX = 1024 }; /* rows of table peer, and of mesh */

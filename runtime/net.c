@@ -329,8 +329,8 @@ make_pair(struct net *net, const struct net_config *c, int ns, struct net_link_i
 	return net_link_find(net->fabric_sock, v.name, &out->ifindex, err);
 }
 
-static int
-set_gro(const char *name, struct err *err)
+int
+net_gro(const char *name, struct err *err)
 {
 	struct ethtool_value on = {.cmd = ETHTOOL_SGRO, .data = 1};
 	struct ifreq request = {.ifr_data = (char *)&on};
@@ -362,7 +362,7 @@ prepare_inside(int ns, const struct net_config *c, struct err *err)
 		write_sysctl("ipv4/ip_unprivileged_port_start", "0");
 		write_sysctl("ipv4/ping_group_range", "0 2147483647");
 	}
-	int done = set_gro(device_of(c), err);
+	int done = net_gro(device_of(c), err);
 	net_leave(&stay);
 	return done;
 }

@@ -29,6 +29,9 @@ void net_leave(struct net_stay *stay);
  * kernel's answers; -1 with err. */
 int net_socket(int ns, int protocol, struct err *err);
 
+/* A veth of the present namespace joins what it receives, and so takes what XDP redirects to it. */
+int net_gro(const char *name, struct err *err) MUST_CHECK;
+
 struct net_guest;
 
 struct net_config {

@@ -24,6 +24,17 @@ own_row(const struct cluster *c)
 	return overlay ? ring_table_get(overlay, MSG_TABLE_SEALED, 1) : NULL;
 }
 
+/* While dataplane is replaced what it has put into the kernel goes on. */
+static void
+read_datapath(struct cluster *c)
+{
+	const struct msg_datapath *row =
+		c->m->dataplane ? ring_table_get(c->m->dataplane, MSG_TABLE_DATAPATH, 1) : NULL;
+
+	if (row)
+		c->ways.clients = row->across != 0;
+}
+
 void
 cluster_seal_read(struct cluster *c)
 {
@@ -34,6 +45,7 @@ cluster_seal_read(struct cluster *c)
 	w->said = true;
 	w->plain = listen->vxlan.on;
 	w->trusted = !c->config->cluster.encrypt;
+	read_datapath(c);
 	w->port = listen->overlay.on && !c->config->node.advertise_none ? listen->overlay.addr.port
 									: 0;
 	c->ways_read |= !cluster_seal_waits(c);

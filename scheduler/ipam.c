@@ -210,7 +210,9 @@ ipam_between(const struct ipam_ways *own, const struct ipam_ways *other)
 	if (!is_zero(own->key) && !is_zero(other->key) && (own->port || other->port))
 		ways |= MSG_WAY_SEALED;
 	/* Plain alone is for what says so of itself; all else would be cut off. */
-	return ways & (MSG_WAY_SEALED | MSG_WAY_TRUSTED) ? ways : 0;
+	if (!(ways & (MSG_WAY_SEALED | MSG_WAY_TRUSTED)))
+		return 0;
+	return ways | (other->clients ? MSG_WAY_CLIENTS : 0);
 }
 
 /* ---- the entry ---- */
@@ -226,7 +228,8 @@ ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w, uint8_t out[I
 	out[5] = V4_BITS;
 	memcpy(out + 6, p->v6.base.ip, 16);
 	out[22] = V6_BITS;
-	out[WAYS] = (uint8_t)((w->plain ? MSG_WAY_PLAIN : 0) | (w->trusted ? MSG_WAY_TRUSTED : 0));
+	out[WAYS] = (uint8_t)((w->plain ? MSG_WAY_PLAIN : 0) | (w->trusted ? MSG_WAY_TRUSTED : 0) |
+			      (w->clients ? MSG_WAY_CLIENTS : 0));
 	out[PORT] = (uint8_t)w->port;
 	out[PORT + 1] = (uint8_t)(w->port >> 8);
 	memcpy(out + KEY, w->key, MSG_KEY);
@@ -248,6 +251,7 @@ take_ways(const uint8_t *at, struct ipam_ways *out)
 	out->said = true;
 	out->plain = at[WAYS] & MSG_WAY_PLAIN;
 	out->trusted = at[WAYS] & MSG_WAY_TRUSTED;
+	out->clients = at[WAYS] & MSG_WAY_CLIENTS;
 	out->port = (uint16_t)(at[PORT] | at[PORT + 1] << 8);
 	memcpy(out->key, at + KEY, MSG_KEY);
 	memcpy(out->next_key, at + NEXT_KEY, MSG_KEY);

@@ -184,6 +184,7 @@ wake(struct station *st, struct ring_reader *r)
 		break;
 	case ROLE_DATAPLANE:
 		cluster_flows_take(s->cluster, r);
+		look(s, r, MSG_TABLE_DATAPATH, sizeof(struct msg_datapath));
 		/* fallthrough */
 	case ROLE_PROXY:
 		look(s, r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));

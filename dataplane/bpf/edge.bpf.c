@@ -6,7 +6,8 @@
  *               that programs are replaced without touching the interface
  *   xdp_edge    address, port and protocol -> service -> slot of its table -> backend; a container
  *               of this node gets the frame with its own address and port in it (stateless: the
- *               reply's way back needs nothing but tc_back), everything else goes to the stack
+ *               reply's way back needs nothing but tc_back), one of another node gets it by way of
+ *               the fabric (clients.bpf.c), everything else goes to the stack
  *   xdp_icmp    errors about flows of ours follow the packet that they quote (RFC 792, RFC 4443);
  *               echo to an address of dataplane.vips is answered
  *   tc_back     called by tc_veth for what a container sends to the world: the source becomes the
@@ -17,11 +18,11 @@
  * Clients that limits of an endpoint deny are dropped, and told of by xdp_denied (tc_denied.h).
  * What cannot be handled here is passed up, never dropped: the proxy's relay listens on every port.
  * Works from Linux 5.15. Takes no time stamp. Kept state: pins while a table changes, fragments,
- * and flows that came by another address than replies have by default.
+ * and flows that came by another address, or another node, than replies have by default.
  */
-#include "dataplane/bpf/edge_back.h"
 #include "dataplane/bpf/edge_icmp.h"
 #include "dataplane/bpf/edge_pick.h"
+#include "dataplane/bpf/edge_uplink.h"
 
 /* ---- who may ---- */
 
@@ -55,7 +56,8 @@ refuse(struct xdp_md *ctx)
  * What the client came by, where replies have something else by default; and where they have not,
  * but an older flow of the same ports has left a note. Only the first packet of a flow may say
  * otherwise than a note that is there: a late one of an older flow must not take the new one's
- * replies away.
+ * replies away. A flow that came by another node until now is answered from here, from this packet
+ * on.
  */
 static __always_inline void
 note(const struct edge_vip *vip, const struct edge_note *key, const struct edge_voice *voice,
@@ -65,32 +67,16 @@ note(const struct edge_vip *vip, const struct edge_note *key, const struct edge_
 		    (flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN;
 	const struct edge_voice *old;
 
-	if (!(vip->flags & EDGE_VIP_REMEMBER) && !first)
+	if (!(vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_SHARED)) && !first)
 		return;
 	old = bpf_map_lookup_elem(&notes, key);
-	if (old ? !first : !(vip->flags & EDGE_VIP_REMEMBER))
+	if (old && edge_same_voice(old, voice)) {
+		if (old->many == voice->many)
+			return;
+	} else if (old ? !first : !(vip->flags & EDGE_VIP_REMEMBER)) {
 		return;
-	if (!old || old->port != voice->port || !edge_same16(old->addr, voice->addr))
-		bpf_map_update_elem(&notes, key, voice, BPF_ANY);
-}
-
-/* ---- fragments ---- */
-
-static __always_inline void
-lead(struct edge_fragment key, __u32 index, const struct edge_backend *b)
-{
-	struct edge_follow follow = {.pin = {.backend = (__u16)index, .generation = b->generation}};
-
-	bpf_map_update_elem(&fragments, &key, &follow, BPF_ANY);
-}
-
-/* Where the first one went. */
-static __always_inline struct edge_backend *
-follow(const struct edge_fragment *key)
-{
-	const struct edge_follow *first = bpf_map_lookup_elem(&fragments, key);
-
-	return first ? pinned(&first->pin) : 0;
+	}
+	bpf_map_update_elem(&notes, key, voice, BPF_ANY);
 }
 
 /* ---- IPv4 ---- */
@@ -113,10 +99,13 @@ static __always_inline int
 later4(struct xdp_md *ctx, struct iphdr *ip, const struct edge_head *h)
 {
 	struct edge_fragment key = fragment_of(&ip->saddr, &ip->daddr, 4, h->id, h->protocol);
-	struct edge_backend *b = follow(&key);
+	__u32 index;
+	struct edge_backend *b = follow(&key, &index);
 
 	if (!b)
 		return pass(ctx);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->ttl);
 	to_backend4(ip, 0, h->protocol, b);
 	return deliver(ctx, b);
 }
@@ -177,18 +166,21 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
 	index = pick4(vip, &flow, flags);
-	b = backend_here(index, EDGE_BACKEND_V4);
+	b = backend_of(index, EDGE_BACKEND_V4);
 	if (!b)
 		return pass(ctx);
-	/* The relay takes what is too long for the container's device: the stack joins and cuts. */
-	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
+	/* The relay takes what is too long for the container's device, or for the path to it: the
+	 * stack joins and cuts. */
+	if (h.protocol == IPPROTO_UDP && h.length + (is_away(b) ? sizeof(*ip) : 0) > b->mtu)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
 		lead(fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol), index, b);
-	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
+	if (!is_away(b) && vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
 		note4(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->ttl);
 	to_backend4(ip, l4, h.protocol, b);
 	return deliver(ctx, b);
 }
@@ -212,10 +204,13 @@ static __always_inline int
 later6(struct xdp_md *ctx, struct ipv6hdr *ip, const struct edge_head *h)
 {
 	struct edge_fragment key = fragment_of(&ip->saddr, &ip->daddr, 16, h->id, 0);
-	struct edge_backend *b = follow(&key);
+	__u32 index;
+	struct edge_backend *b = follow(&key, &index);
 
 	if (!b)
 		return pass(ctx);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->hop_limit);
 	to_backend6(ip, 0, h->protocol, b);
 	return deliver(ctx, b);
 }
@@ -276,17 +271,19 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
 	index = pick6(vip, &flow, flags);
-	b = backend_here(index, EDGE_BACKEND_V6);
+	b = backend_of(index, EDGE_BACKEND_V6);
 	if (!b)
 		return pass(ctx);
-	if (h.protocol == IPPROTO_UDP && h.length > b->mtu)
+	if (h.protocol == IPPROTO_UDP && h.length + (is_away(b) ? sizeof(*ip) : 0) > b->mtu)
 		return pass(ctx);
 	if (h.part == EDGE_FIRST)
 		lead(fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0), index, b);
-	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
+	if (!is_away(b) && vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
 		note6(vip, &flow, b, flags);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->hop_limit);
 	to_backend6(ip, l4, h.protocol, b);
 	return deliver(ctx, b);
 }

@@ -57,6 +57,7 @@ enum edge_vip_flags {
 	EDGE_VIP_REMEMBER = 1 << 3, /* not what a reply has by default: flow to be noted */
 	EDGE_VIP_CORRECT = 1 << 4,  /* what a reply has by default, and there are others: a note
 				     * of an older flow with these ports may have to be put right */
+	EDGE_VIP_SHARED = 1 << 5,   /* an address of other nodes, too: a flow may change over */
 };
 
 struct edge_vip {
@@ -65,11 +66,12 @@ struct edge_vip {
 };
 
 enum edge_backend_flags {
-	EDGE_BACKEND_LOCAL = 1 << 0, /* its device is here; otherwise the relay's */
+	EDGE_BACKEND_LOCAL = 1 << 0, /* its device is here; neither this nor AWAY: the relay's */
 	EDGE_BACKEND_V4 = 1 << 1,
 	EDGE_BACKEND_V6 = 1 << 2,
 	EDGE_BACKEND_DRAINING = 1 << 3, /* its packets are counted */
 	EDGE_BACKEND_DEAD = 1 << 4,
+	EDGE_BACKEND_AWAY = 1 << 5, /* on a node that takes clients' packets in a header */
 };
 
 struct edge_backend {
@@ -80,8 +82,8 @@ struct edge_backend {
 	__u16 port;
 	__u16 flags;
 	__u16 generation;
-	__u16 mtu;
-	__u8 mac[6];      /* of the container's end */
+	__u16 mtu;   /* of its device, or of the path to its node: the header is a part of it */
+	__u8 mac[6]; /* of the container's end */
 	__u8 host_mac[6]; /* of the host's end */
 	__u32 pad_;
 };
@@ -123,12 +125,14 @@ struct edge_speaker6 {
 
 struct edge_voice {
 	__u8 addr[16]; /* the first 4 bytes of it for IPv4 */
-	__u16 port;
+	__u16 port;    /* 0: only flows that are noted have one */
 	__u16 pad_;
-	__u32 many; /* clients can have come by another address or port: look for the flow */
+	/* Of a speaker: clients can have come by another address or port: look for the flow. Of a
+	 * noted flow: by which node it came, that node's own IPv4 address; 0: by this one. */
+	__u32 many;
 };
 
-/* A flow that came by another address than the one replies have by default. */
+/* A flow that came by another address than the one replies have by default, or by another node. */
 struct edge_note {
 	__u8 client[16];
 	__u8 container[16];
@@ -143,7 +147,7 @@ struct edge_fragment {
 };
 
 struct edge_follow {
-	struct edge_pin pin; /* towards a container */
+	struct edge_pin pin; /* towards a container; from one, epoch: as edge_voice.many */
 	__u8 addr[16];       /* from one: the source to put */
 };
 
@@ -160,7 +164,7 @@ struct edge_config {
 	__u32 cluster4_mask;
 	__u8 cluster6[16];
 	__u32 cluster6_words; /* leading 16-bit words that count */
-	__u32 pad_;
+	__u32 outer;          /* the host's end of the way to the world; 0: none */
 };
 
 enum edge_verdict {
@@ -214,6 +218,21 @@ struct edge_service_count {
 	{                                          \
 		0x02, 0x7a, 0x6c, 0x76, 0x69, 0x70 \
 	}
+
+/* A client's packet for a replica of another node goes to the fabric with this in place of its
+ * MAC addresses. Whoever is not the host sends nothing by that link. */
+struct edge_across_mac {
+	__be16 mark[2]; /* EDGE_ACROSS_MARK */
+	__u16 backend;
+	__u16 generation;
+	__u16 zero_[2];
+	__be16 protocol; /* of Ethernet */
+};
+
+enum { EDGE_ACROSS_MARK0 = 0x026c, EDGE_ACROSS_MARK1 = 0x7a63 };
+
+/* Slots of map `steps`. */
+enum edge_step { EDGE_STEP_ACROSS, EDGE_STEPS };
 
 /* The hash of a packet: the same on every node, so that any node may get any packet of a flow.
  * Two rounds of multiply and fold over 64-bit words. */

@@ -6,20 +6,23 @@
  * The way back. A container's reply is told by what speaks: its address and the port of an
  * endpoint, towards anything that is not one of the cluster's own addresses. Its source becomes the
  * address and port of the service, and it goes through the uplink marked by a MAC address of
- * nobody. ICMP errors of containers about clients' packets go the same way. Packets may be
- * super-packets with partial checksums: only helpers touch them.
+ * nobody; that of a flow that came by another node goes back to it (clients.bpf.c). ICMP errors of
+ * containers about clients' packets go the same way. Packets may be super-packets with partial
+ * checksums: only helpers touch them.
  */
 
 #include <linux/pkt_cls.h>
 #include <stddef.h>
-#include "dataplane/bpf/edge_maps.h"
+#include "dataplane/bpf/edge_tables.h"
 #include "dataplane/bpf/edge_quote.h"
 
 enum {
 	EDGE_AT_IP = sizeof(struct ethhdr),
 	EDGE_AT_CHECK4 = EDGE_AT_IP + offsetof(struct iphdr, check),
 	EDGE_AT_SOURCE4 = EDGE_AT_IP + offsetof(struct iphdr, saddr),
+	EDGE_AT_DEST4 = EDGE_AT_IP + offsetof(struct iphdr, daddr),
 	EDGE_AT_SOURCE6 = EDGE_AT_IP + offsetof(struct ipv6hdr, saddr),
+	EDGE_AT_DEST6 = EDGE_AT_IP + offsetof(struct ipv6hdr, daddr),
 	EDGE_CHECK_TCP = 16,
 	EDGE_CHECK_UDP = 6,
 	EDGE_CHECK_ICMP = 2,
@@ -46,18 +49,6 @@ back_pass(struct __sk_buff *skb)
 	return back_count(skb, EDGE_BACK_PASSED, TC_ACT_OK);
 }
 
-static __always_inline int
-back_leave(struct __sk_buff *skb, const struct edge_config *c)
-{
-	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC;
-	__u8 mac[ETH_ALEN];
-
-	__builtin_memcpy(mac, reply, ETH_ALEN);
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, ETH_ALEN, 0) < 0)
-		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
-	return back_count(skb, EDGE_BACK_REDIRECTED, (int)bpf_redirect(c->uplink, 0));
-}
-
 static __always_inline void
 back_port(struct __sk_buff *skb, const struct edge_head *h, __u16 from, __u16 to)
 {
@@ -76,46 +67,61 @@ struct back_ends {
 	__u32 protocol;
 };
 
-/* What the client knows this flow by. */
-static __always_inline const struct edge_voice *
-back_voice(const struct edge_voice *usual, const void *client, const void *container, __u32 bytes,
-	   const struct back_ends *e)
-{
-	struct edge_note key = {.client_port = e->client_port,
-				.container_port = e->container_port,
-				.protocol = e->protocol};
-	const struct edge_voice *noted;
+/* What becomes of a packet. `across` is given: whether this is about the flows that came by another
+ * node, and not about the others. Of one of the other kind nothing is written, but `node` says
+ * which node's it is (0: this one's). */
+struct back {
+	const struct edge_config *config;
+	int across;
+	__u32 node;
+};
 
-	if (!usual->many)
-		return usual;
-	__builtin_memcpy(key.client, client, bytes);
-	__builtin_memcpy(key.container, container, bytes);
-	noted = bpf_map_lookup_elem(&notes, &key);
+enum back_result { BACK_PASS, BACK_LEAVE, BACK_OTHER };
+
+/* What the client knows this flow by. `own`: the client's address is one of the host's, whose own
+ * connections to a container are not the balancer's. NULL: neither is the flow. */
+static __always_inline const struct edge_voice *
+back_voice(struct back *to, const struct edge_voice *usual, struct edge_note *key, int own)
+{
+	const struct edge_voice *noted = 0;
+
+	to->node = 0;
+	if (usual->many)
+		noted = bpf_map_lookup_elem(&notes, key);
+	if (noted)
+		to->node = noted->many;
+	if ((own && !to->node) || (!noted && !usual->port))
+		return 0;
 	return noted ? noted : usual;
 }
 
-/* NULL: not the balancer's. The host's own connections to a container are not either. */
 static __always_inline const struct edge_voice *
-back_speaker4(__u32 client, __u32 container, const struct back_ends *e)
+back_speaker4(struct back *to, __u32 client, __u32 container, const struct back_ends *e)
 {
 	struct edge_speaker4 key = {
 		.addr = container, .port = e->container_port, .protocol = (__u8)e->protocol};
 	struct edge_vip4 own = {.addr = client, .protocol = (__u8)e->protocol};
+	struct edge_note note = {.client_port = e->client_port,
+				 .container_port = e->container_port,
+				 .protocol = e->protocol};
 	const struct edge_voice *usual = bpf_map_lookup_elem(&speakers4, &key);
 
 	if (!usual)
 		return 0;
 	own.port = usual->port;
-	if (bpf_map_lookup_elem(&vips4, &own))
-		return 0;
-	return back_voice(usual, &client, &container, 4, e);
+	__builtin_memcpy(note.client, &client, 4);
+	__builtin_memcpy(note.container, &container, 4);
+	return back_voice(to, usual, &note, bpf_map_lookup_elem(&vips4, &own) != 0);
 }
 
 static __always_inline const struct edge_voice *
-back_speaker6(const void *client, const void *container, const struct back_ends *e)
+back_speaker6(struct back *to, const void *client, const void *container, const struct back_ends *e)
 {
 	struct edge_speaker6 key = {.port = e->container_port, .protocol = (__u8)e->protocol};
 	struct edge_vip6 own = {.protocol = (__u8)e->protocol};
+	struct edge_note note = {.client_port = e->client_port,
+				 .container_port = e->container_port,
+				 .protocol = e->protocol};
 	const struct edge_voice *usual;
 
 	__builtin_memcpy(key.addr, container, 16);
@@ -124,16 +130,29 @@ back_speaker6(const void *client, const void *container, const struct back_ends 
 		return 0;
 	__builtin_memcpy(own.addr, client, 16);
 	own.port = usual->port;
-	if (bpf_map_lookup_elem(&vips6, &own))
-		return 0;
-	return back_voice(usual, client, container, 16, e);
+	__builtin_memcpy(note.client, client, 16);
+	__builtin_memcpy(note.container, container, 16);
+	return back_voice(to, usual, &note, bpf_map_lookup_elem(&vips6, &own) != 0);
+}
+
+/* Whether a packet of this flow is for who asks. */
+static __always_inline int
+back_is_wanted(const struct back *to)
+{
+	return to->across ? to->node != 0 : to->node == 0 && to->config->uplink;
+}
+
+static __always_inline enum back_result
+back_unwanted(const struct back *to)
+{
+	return to->across || !to->node ? BACK_PASS : BACK_OTHER;
 }
 
 /* Later fragments of this packet get the same source. */
 static __always_inline void
-back_lead(const struct edge_fragment *key, const void *source, __u32 bytes)
+back_lead(const struct edge_fragment *key, const struct back *to, const void *source, __u32 bytes)
 {
-	struct edge_follow lead = {0};
+	struct edge_follow lead = {.pin = {.epoch = to->node}};
 
 	__builtin_memcpy(lead.addr, source, bytes);
 	bpf_map_update_elem(&fragments, key, &lead, BPF_ANY);
@@ -157,6 +176,12 @@ back_source4(struct __sk_buff *skb, const struct edge_head *h, __u32 from, __u32
 				(h->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0));
 	bpf_l3_csum_replace(skb, EDGE_AT_CHECK4, from, to, 4);
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE4, &to, sizeof(to), 0);
+}
+
+static __always_inline int
+is_cluster4(const struct edge_config *c, __u32 addr)
+{
+	return (addr & c->cluster4_mask) == c->cluster4;
 }
 
 static __always_inline int
@@ -188,8 +213,8 @@ back_source6(struct __sk_buff *skb, const struct edge_head *h, __u8 *from, __u8 
 
 /* An error about a packet of a client's: it was sent to what the client knows the service by, and
  * so says the quotation then. */
-static __always_inline int
-back_error4(struct __sk_buff *skb, const struct edge_config *c)
+static __always_inline enum back_result
+back_error4(struct __sk_buff *skb, struct back *to_whom)
 {
 	struct back_ends ends;
 	const struct edge_voice *voice;
@@ -202,24 +227,26 @@ back_error4(struct __sk_buff *skb, const struct edge_config *c)
 	__u16 port;
 
 	if (bpf_skb_pull_data(skb, back_quote_bytes(skb)) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (edge_parse4(data, end, EDGE_AT_IP, &outer) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	ip = data + EDGE_AT_IP;
 	icmp = data + outer.l4;
 	if ((void *)(icmp + 1) > end || !edge_is_error4(icmp->type) ||
 	    edge_quote4(data, end, &outer, &q) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	in = q.ip;
 	if ((void *)(ip + 1) > end || in->daddr != ip->saddr || in->saddr != ip->daddr)
-		return back_pass(skb);
+		return BACK_PASS;
 	from = ip->saddr;
 	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
-	voice = back_speaker4(ip->daddr, from, &ends);
+	voice = back_speaker4(to_whom, ip->daddr, from, &ends);
 	if (!voice)
-		return back_pass(skb);
+		return BACK_PASS;
+	if (!back_is_wanted(to_whom))
+		return back_unwanted(to_whom);
 	__builtin_memcpy(&to, voice->addr, 4);
 	port = voice->port;
 	/* The quoted header's sum changes as much as its address does: together they cancel out. */
@@ -229,11 +256,11 @@ back_error4(struct __sk_buff *skb, const struct edge_config *c)
 	bpf_skb_store_bytes(skb, q.at + offsetof(struct iphdr, daddr), &to, 4, 0);
 	bpf_l3_csum_replace(skb, EDGE_AT_CHECK4, from, to, 4);
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE4, &to, 4, 0);
-	return back_leave(skb, c);
+	return BACK_LEAVE;
 }
 
-static __always_inline int
-back_error6(struct __sk_buff *skb, const struct edge_config *c)
+static __always_inline enum back_result
+back_error6(struct __sk_buff *skb, struct back *to_whom)
 {
 	const struct edge_voice *voice;
 	struct back_ends ends;
@@ -248,25 +275,27 @@ back_error6(struct __sk_buff *skb, const struct edge_config *c)
 	__u32 check;
 
 	if (bpf_skb_pull_data(skb, back_quote_bytes(skb)) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (edge_parse6(data, end, EDGE_AT_IP, &outer) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	ip = data + EDGE_AT_IP;
 	icmp = data + outer.l4;
 	if ((void *)(icmp + 1) > end || !edge_is_error6(icmp->type) ||
 	    edge_quote6(data, end, &outer, &q) < 0)
-		return back_pass(skb);
+		return BACK_PASS;
 	in = q.ip;
 	if ((void *)(ip + 1) > end || !edge_same16(&in->daddr, &ip->saddr) ||
 	    !edge_same16(&in->saddr, &ip->daddr))
-		return back_pass(skb);
+		return BACK_PASS;
 	__builtin_memcpy(from, &ip->saddr, 16);
 	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
-	voice = back_speaker6(&ip->daddr, from, &ends);
+	voice = back_speaker6(to_whom, &ip->daddr, from, &ends);
 	if (!voice)
-		return back_pass(skb);
+		return BACK_PASS;
+	if (!back_is_wanted(to_whom))
+		return back_unwanted(to_whom);
 	__builtin_memcpy(to, voice->addr, 16);
 	port = voice->port;
 	/* The address stands twice in what is summed: in the pseudo header and in the quotation. */
@@ -278,13 +307,13 @@ back_error6(struct __sk_buff *skb, const struct edge_config *c)
 	bpf_skb_store_bytes(skb, q.h.l4 + 2, &port, sizeof(port), 0);
 	bpf_skb_store_bytes(skb, q.at + offsetof(struct ipv6hdr, daddr), to, 16, 0);
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE6, to, 16, 0);
-	return back_leave(skb, c);
+	return BACK_LEAVE;
 }
 
 /* ---- packets ---- */
 
-static __always_inline int
-back4(struct __sk_buff *skb, const struct edge_config *c)
+static __always_inline enum back_result
+back4(struct __sk_buff *skb, struct back *to_whom)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + EDGE_AT_IP;
@@ -297,42 +326,47 @@ back4(struct __sk_buff *skb, const struct edge_config *c)
 	__u16 port;
 
 	if (edge_parse4(data, end, EDGE_AT_IP, &h) < 0 || (void *)(ip + 1) > end ||
-	    (ip->daddr & c->cluster4_mask) == c->cluster4)
-		return back_pass(skb);
+	    is_cluster4(to_whom->config, ip->daddr))
+		return BACK_PASS;
 	if (h.protocol == IPPROTO_ICMP && h.part == EDGE_WHOLE)
-		return back_error4(skb, c);
+		return back_error4(skb, to_whom);
 	if (h.protocol != IPPROTO_TCP && h.protocol != IPPROTO_UDP)
-		return back_pass(skb);
+		return BACK_PASS;
 	from = ip->saddr;
 	if (h.part != EDGE_WHOLE)
 		fragment = fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol);
 	if (h.part == EDGE_LATER) {
 		follow = bpf_map_lookup_elem(&fragments, &fragment);
 		if (!follow)
-			return back_pass(skb);
+			return BACK_PASS;
+		to_whom->node = follow->pin.epoch;
+		if (!back_is_wanted(to_whom))
+			return back_unwanted(to_whom);
 		__builtin_memcpy(&to, follow->addr, 4);
 		back_source4(skb, &h, from, to);
-		return back_leave(skb, c);
+		return BACK_LEAVE;
 	}
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
-		return back_pass(skb);
+		return BACK_PASS;
 	struct back_ends ends = {l4->dest, l4->source, h.protocol};
 
-	voice = back_speaker4(ip->daddr, from, &ends);
+	voice = back_speaker4(to_whom, ip->daddr, from, &ends);
 	if (!voice)
-		return back_pass(skb);
+		return BACK_PASS;
+	if (!back_is_wanted(to_whom))
+		return back_unwanted(to_whom);
 	__builtin_memcpy(&to, voice->addr, 4);
 	port = voice->port;
 	if (h.part == EDGE_FIRST)
-		back_lead(&fragment, &to, 4);
+		back_lead(&fragment, to_whom, &to, 4);
 	back_source4(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
-	return back_leave(skb, c);
+	return BACK_LEAVE;
 }
 
-static __always_inline int
-back6(struct __sk_buff *skb, const struct edge_config *c)
+static __always_inline enum back_result
+back6(struct __sk_buff *skb, struct back *to_whom)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipv6hdr *ip = data + EDGE_AT_IP;
@@ -345,103 +379,53 @@ back6(struct __sk_buff *skb, const struct edge_config *c)
 	__u16 port;
 
 	if (edge_parse6(data, end, EDGE_AT_IP, &h) < 0 || (void *)(ip + 1) > end ||
-	    is_cluster6(c, &ip->daddr))
-		return back_pass(skb);
+	    is_cluster6(to_whom->config, &ip->daddr))
+		return BACK_PASS;
 	if (h.protocol == IPPROTO_ICMPV6 && h.part == EDGE_WHOLE)
-		return back_error6(skb, c);
+		return back_error6(skb, to_whom);
 	__builtin_memcpy(from, &ip->saddr, 16);
 	if (h.part != EDGE_WHOLE)
 		fragment = fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0);
 	if (h.part == EDGE_LATER) {
 		follow = bpf_map_lookup_elem(&fragments, &fragment);
 		if (!follow)
-			return back_pass(skb);
+			return BACK_PASS;
+		to_whom->node = follow->pin.epoch;
+		if (!back_is_wanted(to_whom))
+			return back_unwanted(to_whom);
 		__builtin_memcpy(to, follow->addr, 16);
 		back_source6(skb, &h, from, to);
-		return back_leave(skb, c);
+		return BACK_LEAVE;
 	}
 	if (h.protocol != IPPROTO_TCP && h.protocol != IPPROTO_UDP)
-		return back_pass(skb);
+		return BACK_PASS;
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
-		return back_pass(skb);
+		return BACK_PASS;
 	struct back_ends ends = {l4->dest, l4->source, h.protocol};
 
-	voice = back_speaker6(&ip->daddr, from, &ends);
+	voice = back_speaker6(to_whom, &ip->daddr, from, &ends);
 	if (!voice)
-		return back_pass(skb);
+		return BACK_PASS;
+	if (!back_is_wanted(to_whom))
+		return back_unwanted(to_whom);
 	__builtin_memcpy(to, voice->addr, 16);
 	port = voice->port;
 	if (h.part == EDGE_FIRST)
-		back_lead(&fragment, to, 16);
+		back_lead(&fragment, to_whom, to, 16);
 	back_source6(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
-	return back_leave(skb, c);
+	return BACK_LEAVE;
 }
 
-static __always_inline int
-back(struct __sk_buff *skb)
+static __always_inline enum back_result
+back_any(struct __sk_buff *skb, struct back *to)
 {
-	__u32 zero = 0;
-	const struct edge_config *c = bpf_map_lookup_elem(&config, &zero);
-
-	if (!c || !c->uplink)
-		return back_pass(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return back4(skb, c);
+		return back4(skb, to);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return back6(skb, c);
-	return back_pass(skb);
-}
-
-/* ---- on the host's end of the uplink ---- */
-
-static __always_inline __u32
-uplink_route(struct __sk_buff *skb)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct bpf_fib_lookup fib = {.ifindex = skb->ifindex};
-	struct ipv6hdr *ip6 = data + EDGE_AT_IP;
-	struct iphdr *ip = data + EDGE_AT_IP;
-	long rc;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if ((void *)(ip + 1) > end)
-			return 0;
-		fib.family = 2; /* AF_INET */
-		fib.ipv4_src = ip->saddr;
-		fib.ipv4_dst = ip->daddr;
-	} else {
-		if ((void *)(ip6 + 1) > end)
-			return 0;
-		fib.family = 10; /* AF_INET6 */
-		__builtin_memcpy(fib.ipv6_src, &ip6->saddr, 16);
-		__builtin_memcpy(fib.ipv6_dst, &ip6->daddr, 16);
-	}
-	rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib.ifindex : 0;
-}
-
-static __always_inline int
-uplink(struct __sk_buff *skb)
-{
-	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ethhdr *eth = data;
-	struct edge_config *c;
-	__u32 zero = 0, out;
-
-	if ((void *)(eth + 1) > end)
-		return TC_ACT_OK;
-#pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		if (eth->h_dest[i] != reply[i])
-			return TC_ACT_OK;
-	c = bpf_map_lookup_elem(&config, &zero);
-	out = c && c->out ? c->out : uplink_route(skb);
-	if (!out)
-		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
-	return (int)bpf_redirect_neigh(out, 0, 0, 0);
+		return back6(skb, to);
+	return BACK_PASS;
 }
 
 #endif

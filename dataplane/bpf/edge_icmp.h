@@ -5,7 +5,8 @@
 /*
  * ICMP. An error quotes the packet that it is about: one that a service sent. Turned round, its
  * addresses and ports are the client's flow, so the same table says which container must hear of
- * it, and the container gets it with its own address and port in the quotation.
+ * it, and the container gets it with its own address and port in the quotation: on another node by
+ * what puts them into the client's packets there.
  */
 
 #include "dataplane/bpf/edge_pick.h"
@@ -69,6 +70,7 @@ icmp_error4(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	struct edge_backend *b;
 	struct edge_vip *vip;
 	struct edge_quote q;
+	__u32 index;
 
 	if (edge_quote4(data, end, outer, &q) < 0)
 		return pass(ctx);
@@ -84,9 +86,12 @@ icmp_error4(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	flow.source_port = q.ports[1];
 	flow.dest_port = q.ports[0];
 	flow.protocol = q.h.protocol;
-	b = backend_here(pick4(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V4);
+	index = pick4(vip, &flow, EDGE_TCP_ACK);
+	b = backend_of(index, EDGE_BACKEND_V4);
 	if (!b)
 		return pass(ctx);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->ttl);
 	/* The quoted header's sum changes as much as its address does: together they cancel out. */
 	icmp->check = edge_adjust(icmp->check, edge_delta_port(q.ports[0], b->port));
 	in->check = edge_adjust(in->check, edge_delta4(in->saddr, b->addr4));
@@ -108,6 +113,7 @@ icmp_error6(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	struct edge_vip *vip;
 	struct edge_quote q;
 	__u64 delta;
+	__u32 index;
 
 	if (edge_quote6(data, end, outer, &q) < 0)
 		return pass(ctx);
@@ -123,9 +129,12 @@ icmp_error6(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	flow.source_port = q.ports[1];
 	flow.dest_port = q.ports[0];
 	flow.protocol = q.h.protocol;
-	b = backend_here(pick6(vip, &flow, EDGE_TCP_ACK), EDGE_BACKEND_V6);
+	index = pick6(vip, &flow, EDGE_TCP_ACK);
+	b = backend_of(index, EDGE_BACKEND_V6);
 	if (!b)
 		return pass(ctx);
+	if (is_away(b))
+		return send_across(ctx, b, index, ip->hop_limit);
 	/* The address stands twice in what is summed: in the pseudo header and in the quotation. */
 	delta = edge_delta6(&in->saddr, b->addr6);
 	delta += edge_delta6(&ip->daddr, b->addr6) + edge_delta_port(q.ports[0], b->port);

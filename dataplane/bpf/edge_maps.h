@@ -2,38 +2,20 @@
 #ifndef DATAPLANE_BPF_EDGE_MAPS_H
 #define DATAPLANE_BPF_EDGE_MAPS_H
 
-/* The maps of the balancer, and the counting that all of its programs do. */
+/* The maps of the balancer alone, and the counting that all of its XDP programs do. */
 
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include "dataplane/bpf/edge.h"
 #include "dataplane/bpf/edge_chain.h"
+#include "dataplane/bpf/edge_tables.h"
 
-#define EDGE_MAP(name, kind, entries, key_type, value_type) \
-	struct {                                            \
-		__uint(type, kind);                         \
-		__uint(max_entries, entries);               \
-		__type(key, key_type);                      \
-		__type(value, value_type);                  \
-	} name SEC(".maps")
-
-EDGE_MAP(vips4, BPF_MAP_TYPE_HASH, EDGE_VIPS_MAX, struct edge_vip4, struct edge_vip);
-EDGE_MAP(vips6, BPF_MAP_TYPE_HASH, EDGE_VIPS_MAX, struct edge_vip6, struct edge_vip);
-EDGE_MAP(backends, BPF_MAP_TYPE_ARRAY, EDGE_BACKENDS_MAX, __u32, struct edge_backend);
 EDGE_MAP(flows4, BPF_MAP_TYPE_LRU_HASH, EDGE_FLOWS_DEFAULT, struct edge_flow4, struct edge_pin);
 EDGE_MAP(flows6, BPF_MAP_TYPE_LRU_HASH, EDGE_FLOWS_DEFAULT, struct edge_flow6, struct edge_pin);
-EDGE_MAP(notes, BPF_MAP_TYPE_LRU_HASH, EDGE_FLOWS_DEFAULT, struct edge_note, struct edge_voice);
-EDGE_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, EDGE_FRAGMENTS_MAX, struct edge_fragment,
-	 struct edge_follow);
-EDGE_MAP(speakers4, BPF_MAP_TYPE_HASH, EDGE_BACKENDS_MAX, struct edge_speaker4, struct edge_voice);
-EDGE_MAP(speakers6, BPF_MAP_TYPE_HASH, EDGE_BACKENDS_MAX, struct edge_speaker6, struct edge_voice);
-EDGE_MAP(config, BPF_MAP_TYPE_ARRAY, 1, __u32, struct edge_config);
 EDGE_MAP(registry, BPF_MAP_TYPE_ARRAY, EDGE_SERVICES_MAX, __u32, struct edge_service);
 EDGE_MAP(counts, BPF_MAP_TYPE_PERCPU_ARRAY, EDGE_LINKS *EDGE_VERDICTS, __u32, struct edge_count);
 EDGE_MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, EDGE_LINKS *EDGE_REASONS, __u32, __u64);
 EDGE_MAP(services, BPF_MAP_TYPE_PERCPU_ARRAY, EDGE_SERVICES_MAX, __u32, struct edge_service_count);
-EDGE_MAP(leaving, BPF_MAP_TYPE_PERCPU_ARRAY, EDGE_BACKENDS_MAX, __u32, __u64);
-EDGE_MAP(backs, BPF_MAP_TYPE_PERCPU_ARRAY, EDGE_BACKS, __u32, struct edge_count);
+
+/* What tc_back goes on with: programs of clients.bpf.c. */
+EDGE_MAP(steps, BPF_MAP_TYPE_PROG_ARRAY, EDGE_STEPS, __u32, __u32);
 
 /* Values are entries of the owner's network namespace: the loader writes them inside the fabric. */
 EDGE_MAP(ports, BPF_MAP_TYPE_DEVMAP_HASH, EDGE_PORTS_MAX, __u32, __u32);
@@ -74,19 +56,6 @@ struct {
 	__type(key, __u32);
 	__array(values, struct edge_inner_small);
 } tables_small SEC(".maps");
-
-/* ---- keys ---- */
-
-/* bytes: of an address. */
-static __always_inline struct edge_fragment
-fragment_of(const void *source, const void *dest, __u32 bytes, __u32 id, __u32 protocol)
-{
-	struct edge_fragment key = {.id = id, .protocol = protocol};
-
-	__builtin_memcpy(key.source, source, bytes);
-	__builtin_memcpy(key.dest, dest, bytes);
-	return key;
-}
 
 /* ---- verdicts ---- */
 

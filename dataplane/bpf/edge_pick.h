@@ -45,29 +45,21 @@ owner(const struct edge_vip *vip, __u32 hash)
 	return o;
 }
 
+/* One that packets can be brought to from here, with an address of this family: by its device, or
+ * by its node. */
 static __always_inline struct edge_backend *
-backend_at(__u32 index)
-{
-	return bpf_map_lookup_elem(&backends, &index);
-}
-
-/* One that has a device on this node, with an address of this family. */
-static __always_inline struct edge_backend *
-backend_here(__u32 index, __u16 family)
+backend_of(__u32 index, __u16 family)
 {
 	struct edge_backend *b = index ? backend_at(index) : 0;
-	__u16 needed = EDGE_BACKEND_LOCAL | family;
 
-	return b && (b->flags & needed) == needed ? b : 0;
+	return b && b->flags & family && b->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_AWAY) ? b
+											     : 0;
 }
 
-/* The backend of a pin, if it is still the one that it was. */
-static __always_inline struct edge_backend *
-pinned(const struct edge_pin *pin)
+static __always_inline int
+is_away(const struct edge_backend *b)
 {
-	struct edge_backend *b = backend_at(pin->backend);
-
-	return b && b->generation == pin->generation && !(b->flags & EDGE_BACKEND_DEAD) ? b : 0;
+	return !(b->flags & EDGE_BACKEND_LOCAL);
 }
 
 static __always_inline void
@@ -143,18 +135,6 @@ count_service(struct xdp_md *ctx, __u32 service)
 	}
 }
 
-static __always_inline void
-count_leaving(const struct edge_backend *b, __u32 index)
-{
-	__u64 *n;
-
-	if (!(b->flags & EDGE_BACKEND_DRAINING))
-		return;
-	n = bpf_map_lookup_elem(&leaving, &index);
-	if (n)
-		(*n)++;
-}
-
 /* Hands the frame to the container's device. Only addresses of the Ethernet header are written:
  * the caller has rewritten the rest. */
 static __always_inline int
@@ -168,6 +148,27 @@ deliver(struct xdp_md *ctx, const struct edge_backend *b)
 	__builtin_memcpy(eth->h_source, b->host_mac, ETH_ALEN);
 	verdict(ctx, EDGE_REDIRECTED, 0);
 	return (int)bpf_redirect_map(&ports, b->ifindex, XDP_DROP);
+}
+
+/* To the fabric, where tc_across_out brings it on its way to the backend's node, as it is. What has
+ * no hop left for that is the relay's, as all that cannot be sent. */
+static __always_inline int
+send_across(struct xdp_md *ctx, const struct edge_backend *b, __u32 index, __u8 hops)
+{
+	struct edge_across_mac *mac = (void *)(long)ctx->data;
+	const struct edge_config *c;
+	__u32 zero = 0;
+
+	c = bpf_map_lookup_elem(&config, &zero);
+	if (!c || !c->outer || hops <= 1 || (void *)(mac + 1) > (void *)(long)ctx->data_end)
+		return pass(ctx);
+	mac->mark[0] = bpf_htons(EDGE_ACROSS_MARK0);
+	mac->mark[1] = bpf_htons(EDGE_ACROSS_MARK1);
+	mac->backend = (__u16)index;
+	mac->generation = b->generation;
+	mac->zero_[0] = mac->zero_[1] = 0;
+	verdict(ctx, EDGE_REDIRECTED, 0);
+	return (int)bpf_redirect(c->outer, 0);
 }
 
 #endif

@@ -15,54 +15,12 @@
  */
 
 #include "dataplane/bpf/tc_path.h"
+#include "dataplane/bpf/tc_wrap.h"
 
 enum {
-	OVERLAY_MARK = 0x5a4c0001, /* on the way from tc_away to tc_vxlan_out only */
-	OVERLAY_TTL = 64,
 	AWAY_INET = 2, /* AF_INET, AF_INET6: of a header that the kernel's programs have not */
 	AWAY_INET6 = 10,
 };
-
-/* ---- plain ---- */
-
-static __always_inline int
-overlay_is_v4(const struct tc_overlay_addr *a)
-{
-	const __u32 *w = (const __u32 *)a->addr;
-
-	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff);
-}
-
-static __always_inline int
-overlay_wrap(struct __sk_buff *skb, const struct tc_overlay_self *me,
-	     const struct tc_overlay_peer *to)
-{
-	const __u32 *remote = (const __u32 *)to->remote.addr;
-	const __u32 *local = (const __u32 *)me->local.addr;
-	struct tc_overlay_bytes *bytes;
-	struct bpf_tunnel_key key;
-	__u64 id = to->id, flags = 0;
-
-	__builtin_memset(&key, 0, sizeof(key));
-	key.tunnel_id = me->vni;
-	key.tunnel_ttl = OVERLAY_TTL;
-	if (overlay_is_v4(&to->remote)) {
-		key.remote_ipv4 = bpf_ntohl(remote[3]);
-		key.local_ipv4 = overlay_is_v4(&me->local) ? bpf_ntohl(local[3]) : 0;
-		flags = BPF_F_ZERO_CSUM_TX;
-	} else {
-		__builtin_memcpy(key.remote_ipv6, remote, sizeof(key.remote_ipv6));
-		if (!overlay_is_v4(&me->local))
-			__builtin_memcpy(key.local_ipv6, local, sizeof(key.local_ipv6));
-		flags = BPF_F_TUNINFO_IPV6;
-	}
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) < 0)
-		return -1;
-	bytes = bpf_map_lookup_elem(&peer_bytes, &id);
-	if (bytes)
-		bytes->sent += skb->len;
-	return 0;
-}
 
 /* ---- which way ---- */
 
@@ -272,8 +230,8 @@ tc_too_large(struct __sk_buff *skb)
 
 	n.reason = FLOW_TOO_LARGE;
 	if (me && tc_allow(TC_BUDGET_ANSWERS, TC_ANSWERS_A_SECOND))
-		verdict = skb->protocol == bpf_htons(ETH_P_IP) ? path_answer4(skb, me, mtu)
-							       : path_answer6(skb, me, mtu);
+		verdict = skb->protocol == bpf_htons(ETH_P_IP) ? path_answer4(skb, me->own4, mtu)
+							       : path_answer6(skb, me->own6, mtu);
 	if (verdict < 0)
 		return tc_drop(skb, &n);
 	tc_count(TC_COUNT_DROP(n.place, n.reason));

@@ -96,6 +96,24 @@ enter_is_peers(const struct enter *e)
 	return e->peer && (e->note.place == MSG_FLOW_TUNNEL || e->peer->id == e->note.peer);
 }
 
+/* What a node itself sends in a second header is a client's packet, or a reply to one
+ * (docs/decisions/017): the program that reads it needs to know where the header is, and whose. */
+static __always_inline int
+enter_across(struct __sk_buff *skb, struct enter *e)
+{
+	if (enter_is_plain(e))
+		return enter_drop(skb, e, FLOW_UNSEALED);
+	tc_note_put(skb, &e->note, 0);
+	bpf_tail_call(skb, &stages, TC_STAGE_ACROSS);
+	return enter_drop(skb, e, FLOW_ENDPOINT);
+}
+
+static __always_inline int
+enter_is_across(const struct enter *e, __u8 protocol, __u8 header)
+{
+	return protocol == header && e->is_node && e->peer->flags & TC_PEER_MEMBER;
+}
+
 static __always_inline int
 enter4(struct __sk_buff *skb, struct enter *e)
 {
@@ -114,6 +132,8 @@ enter4(struct __sk_buff *skb, struct enter *e)
 		return enter_drop(skb, e, FLOW_SOURCE);
 	e->note.peer = e->peer->id;
 	e->is_node = from == e->peer->own4;
+	if (enter_is_across(e, ip->protocol, IPPROTO_IPIP))
+		return enter_across(skb, e);
 	if (addr == e->me->own4 && addr)
 		return enter_is_plain(e) ? enter_drop(skb, e, FLOW_UNSEALED) : enter_stack(skb, e);
 	to = bpf_map_lookup_elem(&local4, &addr);
@@ -147,6 +167,8 @@ enter6(struct __sk_buff *skb, struct enter *e)
 		return enter_drop(skb, e, FLOW_SOURCE);
 	e->note.peer = e->peer->id;
 	e->is_node = same6(&ip->saddr, e->peer->own6);
+	if (enter_is_across(e, ip->nexthdr, IPPROTO_IPV6))
+		return enter_across(skb, e);
 	if (same6(&ip->daddr, e->me->own6))
 		return enter_is_plain(e) ? enter_drop(skb, e, FLOW_UNSEALED) : enter_stack(skb, e);
 	e->head.ip = e->note.at;

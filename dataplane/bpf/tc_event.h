@@ -10,7 +10,7 @@
 #include "ring/flow_reason.h"
 
 enum {
-	TC_PLACES = MSG_FLOW_FABRIC + 1, /* that are counted here: not MSG_FLOW_EDGE */
+	TC_PLACES = MSG_FLOW_UPLINK + 1, /* of MSG_FLOW_EDGE nothing is counted here */
 	TC_WAYS = MSG_FLOW_STACK + 1,
 	TC_SLOTS = TC_WAYS + FLOW_REASONS_,
 	TC_COUNTS = TC_PLACES * TC_SLOTS,

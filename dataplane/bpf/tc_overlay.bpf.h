@@ -15,6 +15,7 @@
  */
 
 #include "dataplane/bpf/tc_enter.h"
+#include "dataplane/bpf/tc_wrap.h"
 
 /* ---- out ---- */
 

@@ -135,16 +135,17 @@ path_turn(struct ethhdr *eth)
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 }
 
-/* Errors are not answered with errors, nor later fragments (RFC 1122 3.2.2, RFC 4443 2.4). */
+/* Errors are not answered with errors, nor later fragments (RFC 1122 3.2.2, RFC 4443 2.4). from:
+ * who says it; 0: nobody can. */
 static __always_inline int
-path_answer4(struct __sk_buff *skb, const struct tc_overlay_self *me, __u32 mtu)
+path_answer4(struct __sk_buff *skb, __u32 from, __u32 mtu)
 {
 	__u32 quote[PATH_QUOTE / 4];
 	struct path_answer4 a;
 	struct iphdr old;
 	__u8 type;
 
-	if (!me->own4 || bpf_skb_load_bytes(skb, TC_AT_IP, quote, sizeof(quote)) < 0 ||
+	if (!from || bpf_skb_load_bytes(skb, TC_AT_IP, quote, sizeof(quote)) < 0 ||
 	    bpf_skb_load_bytes(skb, TC_AT_IP, &old, sizeof(old)) < 0 ||
 	    bpf_skb_load_bytes(skb, 0, &a.eth, sizeof(a.eth)) < 0 ||
 	    old.frag_off & bpf_htons(0x1fff))
@@ -160,7 +161,7 @@ path_answer4(struct __sk_buff *skb, const struct tc_overlay_self *me, __u32 mtu)
 	a.ip.tot_len = bpf_htons(sizeof(a.ip) + sizeof(a.icmp) + PATH_QUOTE);
 	a.ip.ttl = 64;
 	a.ip.protocol = IPPROTO_ICMP;
-	a.ip.saddr = me->own4;
+	a.ip.saddr = from;
 	a.ip.daddr = old.saddr;
 	old = a.ip;
 	a.ip.check = path_fold(bpf_csum_diff(0, 0, (__be32 *)&old, sizeof(old), 0));
@@ -183,7 +184,7 @@ struct path_pseudo6 {
 };
 
 static __always_inline int
-path_answer6(struct __sk_buff *skb, const struct tc_overlay_self *me, __u32 mtu)
+path_answer6(struct __sk_buff *skb, const void *from, __u32 mtu)
 {
 	__u32 quote[PATH_QUOTE / 4];
 	struct path_pseudo6 pseudo;
@@ -192,7 +193,8 @@ path_answer6(struct __sk_buff *skb, const struct tc_overlay_self *me, __u32 mtu)
 	__s64 sum;
 	__u8 type;
 
-	if (!(me->own6[0] | me->own6[15]) ||
+	__builtin_memcpy(&pseudo.from, from, sizeof(pseudo.from));
+	if (!(pseudo.from.s6_addr[0] | pseudo.from.s6_addr[15]) ||
 	    bpf_skb_load_bytes(skb, TC_AT_IP, quote, sizeof(quote)) < 0 ||
 	    bpf_skb_load_bytes(skb, TC_AT_IP, &old, sizeof(old)) < 0 ||
 	    bpf_skb_load_bytes(skb, 0, &a.eth, sizeof(a.eth)) < 0)
@@ -206,7 +208,6 @@ path_answer6(struct __sk_buff *skb, const struct tc_overlay_self *me, __u32 mtu)
 	a.ip.payload_len = bpf_htons(sizeof(a.icmp) + PATH_QUOTE);
 	a.ip.nexthdr = IPPROTO_ICMPV6;
 	a.ip.hop_limit = 64;
-	__builtin_memcpy(&pseudo.from, me->own6, sizeof(pseudo.from));
 	pseudo.to = old.saddr;
 	pseudo.length = bpf_htonl(sizeof(a.icmp) + PATH_QUOTE);
 	pseudo.protocol = bpf_htonl(IPPROTO_ICMPV6);

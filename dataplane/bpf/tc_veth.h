@@ -12,7 +12,7 @@
 
 enum {
 	TC_VETH_FOLDER = 1, /* where pins are; names of maps carry the number of what is in them */
-	TC_VETH_ABI = 5, /* a change of any struct of tc_*.h, or of the number or order of reasons,
+	TC_VETH_ABI = 6, /* a change of any struct of tc_*.h, or of the number or order of reasons,
 			    ways, places or stages, is another ABI: other maps */
 	TC_VETH_LOCAL_MAX = 16384,
 	TC_VETH_SOURCES_MAX = 8192,
@@ -45,7 +45,15 @@ struct tc_scene {
 };
 
 /* Slots of map `stages`: programs that others go on with. TC_STAGE_SEEN is empty while nobody
- * observes. */
-enum tc_stage { TC_STAGE_AWAY, TC_STAGE_DROPPED, TC_STAGE_SEEN, TC_STAGE_TOO_LARGE, TC_STAGES };
+ * observes, those of clients of other nodes while no endpoint is balanced here. */
+enum tc_stage {
+	TC_STAGE_AWAY,
+	TC_STAGE_DROPPED,
+	TC_STAGE_SEEN,
+	TC_STAGE_TOO_LARGE,
+	TC_STAGE_ACROSS,
+	TC_STAGE_RETURN,
+	TC_STAGES,
+};
 
 #endif

@@ -37,7 +37,7 @@ enum {
 	BACKENDS_MAX = 64,
 	FLOWS = 2000,
 	DEVICES = 4,
-	INSTRUCTIONS_MAX = 40000,
+	INSTRUCTIONS_MAX = 60000,
 };
 
 static const char own4[] = "192.0.2.1", own6[] = "2001:db8::1", dedicated[] = "198.51.100.7";

@@ -631,8 +631,8 @@ test_successor(void **state)
 static void
 test_older_pins(void **state)
 {
-	static const char *const names[] = {"local4", "overlay_counts", "tc4-seen", "edge1-vips4",
-					    "tc5-seen"};
+	static const char *const names[] = {"local4", "overlay_counts", "tc5-seen", "edge1-vips4",
+					    "tc6-seen"};
 
 	(void)state;
 	begin(LOOPBACK);

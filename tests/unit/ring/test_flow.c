@@ -32,7 +32,7 @@ test_names(void **state)
 	all_differ(flow_reason_text, FLOW_PASSED, FLOW_REASONS_);
 	all_differ(flow_verdict_name, MSG_FLOW_FORWARDED, MSG_FLOW_DROPPED + 1);
 	all_differ(flow_way_name, MSG_FLOW_LOCAL, MSG_FLOW_STACK + 1);
-	all_differ(flow_place_name, MSG_FLOW_VETH, MSG_FLOW_EDGE + 1);
+	all_differ(flow_place_name, MSG_FLOW_VETH, MSG_FLOW_UPLINK + 1);
 	assert_null(flow_verdict_name(0));
 	assert_null(flow_way_name(0));
 	assert_null(flow_place_name(0));
@@ -47,13 +47,17 @@ test_labels_stay(void **state)
 	assert_int_equal(FLOW_SOURCE, 1);
 	assert_int_equal(FLOW_TOO_LARGE, 11);
 	assert_int_equal(FLOW_DENIED, 12);
-	assert_int_equal(FLOW_REASONS_, 13);
+	assert_int_equal(FLOW_HOPS, 15);
+	assert_int_equal(FLOW_REASONS_, 16);
 	assert_string_equal(flow_reason_name(FLOW_SOURCE), "source");
 	assert_string_equal(flow_reason_name(FLOW_UNKNOWN_LINK), "unknown_link");
 	assert_string_equal(flow_reason_name(FLOW_DESTINATION), "destination");
 	assert_string_equal(flow_reason_name(FLOW_ISOLATED), "isolated");
 	assert_string_equal(flow_reason_name(FLOW_TOO_LARGE), "too_large");
 	assert_string_equal(flow_reason_name(FLOW_DENIED), "denied");
+	assert_string_equal(flow_reason_name(FLOW_CLIENT), "client");
+	assert_string_equal(flow_reason_name(FLOW_ENDPOINT), "endpoint");
+	assert_string_equal(flow_reason_name(FLOW_HOPS), "hops");
 }
 
 /* Whoever observes says so to dataplane, and reads what it tells. */

@@ -241,7 +241,7 @@ test_value_of_versions(void **state)
 	assert_memory_equal(&p, &q, sizeof(p));
 	assert_memory_equal(&is, &w, sizeof(w));
 	is.plain = false;
-	is.trusted = true;
+	is.trusted = is.clients = true;
 	ipam_put(&p, &is, value);
 	assert_true(ipam_take(value, sizeof(value), &q, &w));
 	assert_memory_equal(&is, &w, sizeof(w));
@@ -264,6 +264,8 @@ test_ways(void **state)
 		.said = true, .plain = true, .trusted = true, .port = 1, .key = {3}};
 	const struct ipam_ways no_vxlan = {.said = true, .trusted = true, .port = 1, .key = {4}};
 	const struct ipam_ways no_key = {.said = true, .plain = true, .trusted = true, .port = 1};
+	const struct ipam_ways clients = {
+		.said = true, .plain = true, .clients = true, .port = 1, .key = {5}};
 	const uint32_t plain = MSG_WAY_PLAIN | MSG_WAY_TRUSTED;
 
 	(void)state;
@@ -282,6 +284,10 @@ test_ways(void **state)
 	/* Somebody must be the first. */
 	assert_int_equal(ipam_between(&sealed, &hidden), both);
 	assert_int_equal(ipam_between(&hidden, &hidden), 0);
+	/* It takes clients' packets: who says so, by any way that there is. */
+	assert_int_equal(ipam_between(&sealed, &clients), both | MSG_WAY_CLIENTS);
+	assert_int_equal(ipam_between(&clients, &sealed), both);
+	assert_int_equal(ipam_between(&no_key, &clients), 0);
 	/* Of an older version: as that one does it. */
 	assert_int_equal(ipam_between(&trusted, &old), plain);
 	assert_int_equal(ipam_between(&sealed, &old), 0);
