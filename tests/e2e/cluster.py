@@ -31,22 +31,24 @@ def private(number):
     return f"192.168.77.{number}"
 
 
-def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone="", sealed=True):
+def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone="", sealed=True,
+           edge=""):
     address = private(number) if hidden else f"10.77.0.{number}"
+    here = '"0.0.0.0:{0}", "[::]:{0}"' if edge else f'"{address}:{{0}}", "127.0.0.1:{{0}}"'
     more = (", advertise: none" if hidden else "") + (f", zone: {zone}" if zone else "")
     return (f"node: {{ name: edge-{number}{more} }}\n"
-            f'listen: {{ http: ["{address}:8080", "127.0.0.1:8080"], '
-            f'https: ["{address}:8443", "127.0.0.1:8443"], metrics: "127.0.0.1:9883"'
+            f'listen: {{ http: [{here.format(8080)}], https: [{here.format(8443)}], metrics: "127.0.0.1:9883"'
             f"{'' if etcd else ', store: off'}{'' if sealed else ', overlay: off'} }}\n"
-            "dataplane: { uplink: off, interfaces: [] }\n"
+            f"dataplane: {{ {edge or 'uplink: off, interfaces: []'} }}\n"
             f"cluster: {{ encrypt: {str(encrypt).lower()}{cluster} }}\n" + extra)
 
 
 class Member(Node):
     """A node of the cluster; address, number and link besides."""
 
-    def __init__(self, number, space, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone="", sealed=True):
-        super().__init__(config(number, extra, encrypt, hidden, cluster, etcd, zone, sealed), space=space)
+    def __init__(self, number, space, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone="", sealed=True,
+                 edge=""):
+        super().__init__(config(number, extra, encrypt, hidden, cluster, etcd, zone, sealed, edge), space=space)
         self.number = number
         self.zone = zone
         self.label = f"edge-{number}"
@@ -136,11 +138,12 @@ class Cluster:
     """Use as a context manager: all nodes are ready; with join=True (the default) they are one cluster."""
 
     def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=(), cluster="",
-                 etcd=False, zones=0, sealed=True):
+                 etcd=False, zones=0, sealed=True, edge=""):
         """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out. cluster:
         more of that section. sealed: with listen.overlay.
-        etcd: nodes may keep the store in it; without, the first one writes. zones: they are spread over so many."""
-        self.cluster, self.etcd, self.zones, self.sealed = cluster, etcd, zones, sealed
+        etcd: nodes may keep the store in it; without, the first one writes. zones: they are spread over so many.
+        edge: of section dataplane, for nodes that clients come to."""
+        self.cluster, self.etcd, self.zones, self.sealed, self.edge = cluster, etcd, zones, sealed, edge
         self.count, self.join_all, self.extra, self.encrypt, self.data_mib = count, join, extra, encrypt, data_mib
         self.hidden = hidden
         self.stack = contextlib.ExitStack()
@@ -198,7 +201,7 @@ class Cluster:
             self.connect(number, space)
         zone = f"z{number % self.zones}" if self.zones else ""
         node = Member(number, space, self.extra, self.encrypt, number in self.hidden, self.cluster, self.etcd, zone,
-                      self.sealed)
+                      self.sealed, self.edge)
         if self.data_mib:
             os.mkdir(node.data)
             run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)

@@ -6,8 +6,12 @@
  *                 TCP PORT+1: a line with its own address, then as above
  *                 TCP PORT+2: a line with 28 or 52 bytes of a PROXY header in hex, then as above
  *                 TCP PORT+3: "bye" and its end at once; then it reads, and prints how many bytes
- * came UDP PORT: every datagram back, after its own address and a space; "ping": "pong" UDP PORT+1:
- * the same, whole datagrams (with a PROXY header) in hex
+ *                 came
+ *                 TCP PORT+4: a line with its own address, and address and port of the client, then
+ *                 as above
+ *                 UDP PORT: every datagram back, after its own address and a space; "ping": "pong"
+ *                 UDP PORT+1: the same, whole datagrams (with a PROXY header) in hex
+ *                 UDP PORT+4: its own address, and address and port of the client
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,12 +27,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PLAIN, NAMED, HEADER, FIRST, LISTEN, DATAGRAM };
+enum { PLAIN, NAMED, HEADER, FIRST, WHO, LISTEN, DATAGRAM };
+enum { AS_IS, IN_HEX, WHO_ONLY };
 
 struct conn {
 	int fd;
 	int kind;
-	int serves; /* of a listener: kind of its connections; of udp: hex */
+	int serves; /* of a listener: kind of its connections; of udp: what it answers */
 	bool eof;
 	size_t taken;
 	size_t from, length;
@@ -188,16 +193,36 @@ pump(struct conn *c)
 	epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &e);
 }
 
+/* "OWN CLIENT PORT" */
+static size_t
+put_who(const struct sockaddr_in6 *from, char *out)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (IN6_IS_ADDR_V4MAPPED(&from->sin6_addr))
+		inet_ntop(AF_INET, from->sin6_addr.s6_addr + 12, text, sizeof(text));
+	else
+		inet_ntop(AF_INET6, &from->sin6_addr, text, sizeof(text));
+	return (size_t)sprintf(out, "%s %s %u", name, text, ntohs(from->sin6_port));
+}
+
 static void
 take(struct conn *listener)
 {
-	int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK);
+	struct sockaddr_in6 from;
+	socklen_t length = sizeof(from);
+	int fd = accept4(listener->fd, (struct sockaddr *)&from, &length, SOCK_NONBLOCK);
+	char text[160];
 
 	if (fd < 0)
 		return;
 	struct conn *c = add(fd, listener->serves, 0);
 	if (c->kind == NAMED) {
 		say(c, name, strlen(name));
+		say(c, "\n", 1);
+		pump(c);
+	} else if (c->kind == WHO) {
+		say(c, text, put_who(&from, text));
 		say(c, "\n", 1);
 		pump(c);
 	} else if (c->kind == FIRST) {
@@ -221,7 +246,9 @@ answer(const struct conn *c)
 		memcpy(out, "pong", at = 4);
 	} else {
 		at = (size_t)sprintf(out, "%s ", name);
-		if (c->serves) {
+		if (c->serves == WHO_ONLY) {
+			at = put_who((const struct sockaddr_in6 *)(const void *)&from, out);
+		} else if (c->serves == IN_HEX) {
 			at += hex(data, (size_t)n, out + at);
 		} else {
 			memcpy(out + at, data, (size_t)n);
@@ -251,8 +278,10 @@ main(int argc, char **argv)
 	serve(port + 1, SOCK_STREAM, LISTEN, NAMED);
 	serve(port + 2, SOCK_STREAM, LISTEN, HEADER);
 	serve(port + 3, SOCK_STREAM, LISTEN, FIRST);
-	serve(port, SOCK_DGRAM, DATAGRAM, 0);
-	serve(port + 1, SOCK_DGRAM, DATAGRAM, 1);
+	serve(port + 4, SOCK_STREAM, LISTEN, WHO);
+	serve(port, SOCK_DGRAM, DATAGRAM, AS_IS);
+	serve(port + 1, SOCK_DGRAM, DATAGRAM, IN_HEX);
+	serve(port + 4, SOCK_DGRAM, DATAGRAM, WHO_ONLY);
 	while (true) {
 		int n = epoll_wait(epoll, events, 64, -1);
 

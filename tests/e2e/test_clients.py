@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of tcp and udp endpoints whose replica is on another node: the kernel carries their packets (docs/decisions/017).
+
+    client 10.77.0.254, fd77::254 ---- bridge "cells" ---- edge-1, edge-2, edge-3 (10.77.0.N, fd77::N), XDP on each
+                                                           the only replica of net/echo is on one of them
+"""
+
+import atexit
+import os
+import select
+import signal
+import socket
+import threading
+import time
+
+import zl
+from cluster import Cluster, config
+from test_l4 import ask, like_a_wire, line
+from test_placing import images, ready
+from zl import check, equal, run, wait_for
+
+PLAIN, WHO, DATAGRAM, SECRET = 7100, 7104, 7104, b"zlayer-marker-in-clear"
+CLIENT4, CLIENT6 = "10.77.0.254", "fd77::254"
+EDGE = "uplink: auto, mode: {}, interfaces: [under0]"
+
+
+def echo(replicas=1, drain="5s"):
+    return f"""version: v1
+deployment: net
+services:
+  echo:
+    image: {{ name: "test:1" }}
+    command: {{ entrypoint: [/bin/echo-server, "7000"] }}
+    endpoints:
+      - {{ name: raw, protocol: tcp, port: {PLAIN}, target_port: 7000, expose: public }}
+      - {{ name: who, protocol: tcp, port: {WHO}, target_port: 7004, expose: public }}
+      - {{ name: dgram, protocol: udp, port: {DATAGRAM}, target_port: 7004, expose: public }}
+      - {{ name: same, protocol: udp, port: {PLAIN}, target_port: 7000, expose: public }}
+    scale: {{ mode: fixed, replicas: {replicas} }}
+    stop_grace_period: 2s
+    update: {{ drain: {drain}, monitor: 100ms }}
+"""
+
+
+class World:
+    def __init__(self):
+        self.cluster = Cluster(3, encrypt=True, edge=EDGE.format("native"))
+        self.cluster.__enter__()
+        atexit.register(self.close)
+        run("ip", "address", "add", CLIENT6 + "/64", "dev", "cells", "nodad")
+        like_a_wire("cells")
+        images(self.cluster)
+        self.nodes = self.cluster.nodes
+        self.nodes[0].deploy(echo())
+        for node in self.nodes:
+            ready(node, 1)
+        wait_for(lambda: all(carries(n) for n in self.nodes), lambda: f"the kernel carries: {[told(n) for n in self.nodes]}",
+                 seconds=120)
+
+    def close(self):
+        atexit.unregister(self.close)
+        self.cluster.__exit__(None, None, None)
+
+    def home(self):
+        """The node of the only replica, and the others."""
+        (_, name, _), = [r for r in self.nodes[0].replicas() if r[2] == "ready"]
+        node = next(n for n in self.nodes if n.label == name)
+        return node, [n for n in self.nodes if n is not node]
+
+
+def told(node):
+    status = node.get("/v1/status")
+    return (status["datapath"] or {}).get("xdp"), {p["name"]: p["clients"] for p in status["overlay"]["peers"]}
+
+
+def carries(node):
+    xdp, peers = told(node)
+    return xdp not in (None, "off") and len(peers) == 2 and set(peers.values()) == {"kernel"}
+
+
+world = None
+
+
+def setup():
+    global world
+    if world is None:
+        world = World.__new__(World)
+        world.__init__()
+    check(hasattr(world, "nodes"), "the cluster did not come up")
+    return world
+
+
+def addresses(node):
+    return ((node.address, CLIENT4), (f"fd77::{node.number}", CLIENT6))
+
+
+def who(address, port=WHO):
+    """(own address of the container, client as it sees it), and the client as it is."""
+    with socket.create_connection((address, port), timeout=20) as s:
+        own, seen, seen_port = line(s).split()
+        return own, (seen, int(seen_port)), s.getsockname()[:2]
+
+
+def sees(address, client):
+    """Whether the container sees the client itself; None: no answer yet."""
+    try:
+        _, seen, is_ = who(address)
+    except OSError:
+        return None
+    return seen == is_ and seen[0] == client
+
+
+def datagram(address, port=DATAGRAM, data=b"hello"):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.settimeout(2)
+        s.connect((address, port))
+        try:
+            s.send(data)
+            return s.recv(65536), s.getsockname()[:2]
+        except OSError:
+            return None
+
+
+def samples(node, name, **labels):
+    text = node.space.run("curl", "-s", "http://127.0.0.1:9883/metrics").stdout
+    return sum(float(row.rsplit(" ", 1)[1]) for row in text.splitlines()
+               if row.startswith(name + "{") and all(f'{k}="{v}"' in row for k, v in labels.items()))
+
+
+def carried(node):
+    return samples(node, "zlayer_dataplane_packets_total", interface="uplink")
+
+
+# ---- tests
+
+def test_clients_are_seen():
+    w = setup()
+    for node in w.nodes:
+        for address, client in addresses(node):
+            wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}")
+
+            def told_so(address=address, client=client):
+                got = datagram(address)
+                return got and got[0].split()[1:] == [client.encode(), str(got[1][1]).encode()]
+            wait_for(told_so, f"udp by {address}")  # sessions of the relay stay there for a while
+    _, others = w.home()
+    for node in others:
+        before = carried(node)
+        for address, client in addresses(node):
+            for _ in range(20):
+                check(sees(address, client), f"{client} by {address}")
+        wait_for(lambda: carried(node) > before, f"{node.label} has counted them")
+
+
+def test_much_goes_through():
+    """Both ways, more than fits into one packet: no segment is lost for its size, super-packets are cut."""
+    w = setup()
+    for node in w.nodes:
+        for address, _ in addresses(node):
+            with socket.create_connection((address, PLAIN), timeout=60) as s:
+                s.setblocking(False)
+                ask(s, os.urandom(4 << 20))
+
+
+def test_large_datagrams():
+    """What is too long for the path goes by the relay, joined there."""
+    w = setup()
+    for node in w.nodes:
+        for address, _ in addresses(node):
+            for size in (1300, 4000):
+                data = os.urandom(size)
+
+                def back(address=address, data=data):
+                    got = datagram(address, PLAIN, data)
+                    return got and got[0].split(b" ", 1)[1] == data
+                wait_for(back, f"{size} bytes by {address}")
+
+
+def test_errors_find_their_way():
+    """A datagram to a port of the container that nobody has: the client hears it from the address that it asked."""
+    w = setup()
+    w.nodes[0].deploy(echo().replace("target_port: 7000, expose: public }\n    scale", "target_port: 7999, expose: public }\n    scale"))
+
+    def refuses(address):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.settimeout(1)
+            s.connect((address, PLAIN))
+            try:
+                s.send(b"hello")
+                s.recv(100)
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                return False
+    for node in w.nodes:
+        for address, _ in addresses(node):
+            wait_for(lambda address=address: refuses(address), f"{address} refuses")
+    w.nodes[0].deploy(echo())
+    for node in w.nodes:
+        ready(node, 1)
+        for address, client in addresses(node):
+            wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}")
+
+
+class Load:
+    """Connections by every node that speak all the time, and new ones; nothing may fail."""
+
+    def __init__(self, nodes):
+        self.failed, self.done, self.stop = [], 0, threading.Event()
+        at = [a for n in nodes for a, _ in addresses(n)]
+        self.old = [socket.create_connection((a, PLAIN), timeout=60) for a in at]
+        self.threads = [threading.Thread(target=self.speak, args=(s,)) for s in self.old]
+        self.threads += [threading.Thread(target=self.connect, args=(a,)) for a in at]
+
+    def speak(self, s):
+        try:
+            while not self.stop.is_set():
+                ask(s, b"x" * 5000)
+                self.done += 1
+                time.sleep(0.01)
+        except Exception as e:
+            self.failed.append("old: " + repr(e))
+
+    def connect(self, address):
+        while not self.stop.is_set():
+            try:
+                with socket.create_connection((address, PLAIN), timeout=60) as s:
+                    ask(s)
+                self.done += 1
+            except Exception as e:
+                self.failed.append(f"new by {address}: {e!r}")
+            time.sleep(0.02)
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def more(self, count=200, what=""):
+        before = self.done
+        wait_for(lambda: self.done > before + count or self.failed, f"the load goes on {what}")
+        check(not self.failed, what, self.failed[:5])
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+        for s in self.old:
+            s.close()
+
+
+def test_processes_die():
+    w = setup()
+    home, others = w.home()
+    with Load(w.nodes) as load:
+        for role in ("dataplane", "overlay", "scheduler"):
+            for node in (home, others[0]):
+                load.more()
+                pid = node.kill(role)
+                load.more(what=f"{role} of {node.label}, {'the home' if node is home else 'another'}, was killed")
+                wait_for(lambda node=node, pid=pid: pid not in node.processes().values() and node.ready(),
+                         f"{role} of {node.label} is back")
+        wait_for(lambda: all(carries(n) for n in w.nodes), lambda: f"it is as before: {[told(n) for n in w.nodes]}")
+        load.more()
+
+
+def test_replicas_come_and_go():
+    """A replica drains until its connections, which came by other nodes, are silent; new ones never fail."""
+    w = setup()
+    with Load(w.nodes) as load:
+        load.more()
+        w.nodes[0].cli("scale", "net/echo=3", "--force")
+        for node in w.nodes:
+            ready(node, 3)
+        load.more()
+        seen = set()
+
+        def all_three():
+            seen.update(who(w.nodes[0].address)[0] for _ in range(20))
+            return len(seen) == 3
+        wait_for(all_three, "all three are asked")
+        load.more()
+
+
+def test_the_clear_is_sealed():
+    """Between the nodes nothing of what a client says can be read."""
+    w = setup()
+    ours, clear = 0, []
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sniffer:
+        for node in w.nodes:
+            with socket.create_connection((node.address, PLAIN), timeout=20) as s:
+                for _ in range(10):
+                    ask(s, SECRET)
+        for _ in range(20000):
+            if not select.select([sniffer], [], [], 0)[0]:
+                break
+            frame = sniffer.recv(65536)
+            if frame[12:14] != b"\x08\x00" or SECRET not in frame:
+                continue
+            ends = [socket.inet_ntoa(frame[at:at + 4]) for at in (26, 30)]
+            if CLIENT4 in ends:
+                ours += 1
+            else:
+                clear.append(ends)
+    check(ours > 30, ours)
+    equal(clear, [], "in the clear between nodes")
+
+
+def test_a_node_without_bpf():
+    """Its replicas are the relay's, and the others are told so."""
+    w = setup()
+    w.nodes[0].cli("scale", "net/echo=1", "--force")
+    for node in w.nodes:
+        ready(node, 1)
+    home, others = w.home()
+    home.write_config(config(home.number, encrypt=True, edge=EDGE.format("off")))
+    home.process.send_signal(signal.SIGHUP)
+
+    def by_relay():
+        return all(told(n)[1].get(home.label) == "relay" for n in others)
+    wait_for(by_relay, lambda: f"it is known: {[told(n) for n in others]}")
+    for node in others:
+        wait_for(lambda node=node: sees(node.address, CLIENT4) is False, f"the relay of {node.label} serves")
+    home.write_config(config(home.number, encrypt=True, edge=EDGE.format("native")))
+    home.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: all(carries(n) for n in w.nodes), lambda: f"it is as before: {[told(n) for n in w.nodes]}")
+    for node in others:
+        wait_for(lambda node=node: sees(node.address, CLIENT4), f"the client is seen again by {node.label}")
+
+
+def test_end():
+    setup().close()
+
+
+if __name__ == "__main__":
+    zl.main(globals())
