@@ -533,7 +533,9 @@ test_events_that_lie(void **state)
 	e.reason = FLOW_REASONS_;
 	assert_false(telling_flow_of(&e, 0, &f));
 	e = good;
-	e.place = TC_PLACES;
+	e.place = MSG_FLOW_EDGE;
+	assert_true(telling_flow_of(&e, 0, &f));
+	e.place = MSG_FLOW_EDGE + 1;
 	assert_false(telling_flow_of(&e, 0, &f));
 	e.place = 0;
 	assert_false(telling_flow_of(&e, 0, &f));
