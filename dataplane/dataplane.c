@@ -143,6 +143,12 @@ sync_peers(void)
 		balancer_mesh(dataplane.balancer);
 }
 
+static const void *
+row_of(const struct ring_reader *reader, uint16_t table)
+{
+	return reader ? ring_table_get(reader, table, 1) : NULL;
+}
+
 static void
 sync_devices(void)
 {
@@ -151,16 +157,18 @@ sync_devices(void)
 	struct ring_reader *runtime = station_reader(dataplane.st, ROLE_RUNTIME, 0);
 	struct err err = {0};
 
-	/* Who is not there yet says nothing: what stands goes on. Nor do programs go to devices
-	 * before the maps that they look into have somebody in them. */
-	if (!said(node, MSG_TABLE_UNDERLAY) || !said(overlay, MSG_TABLE_PREFIX) ||
-	    !said(overlay, MSG_TABLE_PEER) || !said(runtime, MSG_TABLE_VETH))
+	/* Nor do programs go to devices before the maps that they look into have somebody in them.
+	 */
+	if (!said(overlay, MSG_TABLE_PEER) || !said(runtime, MSG_TABLE_VETH))
 		return;
 	const struct tunnel_devices devices = {
-		.underlay = ring_table_get(node, MSG_TABLE_UNDERLAY, 1),
-		.tunnel = ring_table_get(node, MSG_TABLE_TUNNEL, 1),
-		.prefix = ring_table_get(overlay, MSG_TABLE_PREFIX, 1),
+		.underlay = row_of(node, MSG_TABLE_UNDERLAY),
+		.tunnel = row_of(node, MSG_TABLE_TUNNEL),
+		.prefix = row_of(overlay, MSG_TABLE_PREFIX),
 	};
+	/* Who has just begun has said nothing: what stands goes on. A way that is off has a row. */
+	if (!devices.underlay || !devices.tunnel || !devices.prefix)
+		return;
 	if (tunnel_devices(dataplane.tunnel, &devices, &err) < 0)
 		log_err(LOG_ERROR, "the data path to other nodes is not in force", &err);
 }

@@ -166,7 +166,7 @@ take_upgrade(struct node *n, const struct upgrade *up)
 	for (uint32_t i = 0; i < up->sockets_count; i++) {
 		const struct upgrade_socket *s = &up->sockets[i];
 
-		if (wgdev_adopt(n->wgdev, s->name, s->fd))
+		if (wgdev_adopt(n->wgdev, &n->config, s->name, s->fd))
 			continue;
 		/* It was in a cluster; whether it is the scheduler will say. */
 		if (text_equal(s->name, "overlay") && !n->listeners.sealed) {

@@ -39,6 +39,7 @@ struct wgdev {
 	int queues[QUEUES_MAX];
 	unsigned count;
 	uint32_t ifindex, offload, mtu;
+	bool adopted;   /* what the device has is not known: it gets all of it again */
 	struct err err; /* why there is no device */
 	int socket;
 	struct err socket_err;
@@ -67,6 +68,7 @@ close_device(struct wgdev *w)
 		fd_close(&w->queues[i]);
 	w->count = 0;
 	w->ifindex = w->mtu = 0;
+	w->adopted = false;
 }
 
 static void
@@ -238,11 +240,13 @@ make_device(struct wgdev *w, uint32_t mtu)
 		w->wait = AGAIN_TICKS;
 		return false;
 	}
+	bool as_told = w->count && w->mtu == mtu;
 	err_clear(&w->err);
 	w->mtu = mtu;
 	w->ifindex = made.ifindex;
+	w->adopted = false;
 	if (!order.queues)
-		return true;
+		return !as_told;
 	memcpy(w->queues, fds, sizeof(w->queues));
 	w->count = order.queues;
 	w->offload = made.offload;
@@ -302,12 +306,18 @@ is_gone(const struct wgdev *w)
 	return w->count && ioctl(w->queues[0], TUNGETIFF, &request) < 0;
 }
 
+static uint32_t
+mtu_of(const struct config *config)
+{
+	return config->overlay.mtu - PREFIX_ROOM;
+}
+
 bool
 wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
 	   const struct listeners *listeners)
 {
 	bool on = wanted && config->listen.overlay.on, changed = false;
-	uint32_t mtu = config->overlay.mtu - PREFIX_ROOM;
+	uint32_t mtu = mtu_of(config);
 
 	w->wait -= w->wait > 0;
 	w->socket_wait -= w->socket_wait > 0;
@@ -320,7 +330,7 @@ wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
 		changed = is_gone(w);
 		if (changed)
 			close_device(w);
-		if (w->mtu != mtu && !w->wait)
+		if ((w->mtu != mtu || w->adopted) && !w->wait)
 			changed |= make_device(w, mtu);
 		if (w->socket < 0 && !w->socket_wait)
 			changed |= make_socket(w);
@@ -371,9 +381,9 @@ wgdev_put(const struct wgdev *w, struct upgrade *up)
 		put_one(up, socket_name, w->socket);
 }
 
-/* Its MTU is set again by the next tick. */
+/* Its MTU is set again by the next tick; an overlay that begins before is told what it will be. */
 static void
-adopt_queue(struct wgdev *w, int fd)
+adopt_queue(struct wgdev *w, const struct config *config, int fd)
 {
 	struct err err = {0};
 	struct tun t;
@@ -386,13 +396,15 @@ adopt_queue(struct wgdev *w, int fd)
 	}
 	w->queues[w->count++] = fd;
 	w->offload = t.offload;
+	w->mtu = mtu_of(config);
+	w->adopted = true;
 }
 
 bool
-wgdev_adopt(struct wgdev *w, const char *name, int fd)
+wgdev_adopt(struct wgdev *w, const struct config *config, const char *name, int fd)
 {
 	if (text_equal(name, queue_name)) {
-		adopt_queue(w, fd);
+		adopt_queue(w, config, fd);
 		return true;
 	}
 	if (!text_equal(name, socket_name))

@@ -41,6 +41,6 @@ uint32_t wgdev_index(const struct wgdev *w);
 /* Over an upgrade of node: what there is, appended to the sockets of `up`; and back: takes the
  * descriptor when the name is one of these. */
 void wgdev_put(const struct wgdev *w, struct upgrade *up);
-bool wgdev_adopt(struct wgdev *w, const char *name, int fd);
+bool wgdev_adopt(struct wgdev *w, const struct config *config, const char *name, int fd);
 
 #endif

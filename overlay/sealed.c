@@ -283,8 +283,8 @@ sealed_message(const struct leash_message *m, int *fds, size_t count)
 		break;
 	case LEASH_LISTENER:
 		if (text_equal(m->name, "overlay")) {
-			sealed_handed_socket(&s.handed, &fds[0]);
-			changes();
+			if (sealed_handed_socket(&s.handed, &fds[0]))
+				changes();
 		} else if (text_equal(m->name, "wireguard")) {
 			take_uapi(&fds[0]);
 		}

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include "base/fd.h"
 #include "base/text.h"
 
@@ -34,10 +35,27 @@ sealed_handed_queues(struct sealed_handed *h, const struct leash_message *m, int
 		sealed_handed_close_sockets(h);
 }
 
+/* Another descriptor of one that is here already. */
+static bool
+is_here(const struct sealed_handed *h, int fd)
+{
+	struct stat one, other;
+
+	for (size_t i = 0; i < h->sockets_count; i++)
+		if (fstat(h->sockets[i], &one) == 0 && fstat(fd, &other) == 0 &&
+		    one.st_dev == other.st_dev && one.st_ino == other.st_ino)
+			return true;
+	return false;
+}
+
 /* Those that are no longer configured went with node's; a new address is another socket. */
-void
+bool
 sealed_handed_socket(struct sealed_handed *h, int *fd)
 {
+	if (is_here(h, *fd)) {
+		fd_close(fd);
+		return false;
+	}
 	if (h->sockets_count == SEALED_HANDED_SOCKETS_MAX) {
 		fd_close(&h->sockets[0]);
 		memmove(h->sockets, h->sockets + 1,
@@ -45,6 +63,7 @@ sealed_handed_socket(struct sealed_handed *h, int *fd)
 		h->sockets_count--;
 	}
 	h->sockets[h->sockets_count++] = fd_take(fd);
+	return true;
 }
 
 static bool

@@ -29,8 +29,9 @@ struct sealed_handed {
  * too: node has closed its own, and others may have the port. The descriptors are taken. */
 void sealed_handed_queues(struct sealed_handed *h, const struct leash_message *m, int *fds,
 			  size_t count);
-/* A bound socket, which is taken. */
-void sealed_handed_socket(struct sealed_handed *h, int *fd);
+/* A bound socket, which is taken. False: it is one of those that there are; after an upgrade node
+ * hands over all of them again. */
+bool sealed_handed_socket(struct sealed_handed *h, int *fd);
 /* As ring/leash.h asks: what is bound elsewhere than the configuration says is closed. True: some
  * were. */
 bool sealed_handed_drop(struct sealed_handed *h, const struct config *config);

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes of a cluster learn where each other's containers are, and no two have the same addresses."""
 
+import contextlib
 import os
+import signal
 import socket
+import time
 
+import test_load
+import test_overlay
+import test_placing
+import test_uplink
 import zl
 from cluster import Cluster
-from zl import Space, check, equal, wait_for
+from zl import Space, check, equal, service, wait_for
 
 
 def overlay(node):
@@ -127,6 +134,50 @@ def test_not_without_leave():
             family = "-6" if ":" in prefix else "-4"
             fabric = ["nsenter", f"--net={c[0].run_folder}/netns/fabric", "--", "ip", family, "route", "show", "type", "unreachable"]
             wait_for(lambda of=prefix, how=fabric: of in zl.run(*how).stdout, f"the fabric refuses {prefix}")
+
+
+def speak(ready, address):
+    """All the time, and each is answered."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect((address, test_uplink.PORT))
+        ready()
+        while True:
+            with contextlib.suppress(OSError):
+                s.send(b"x")
+            time.sleep(0.005)
+
+
+def counted(node, name, **labels):
+    return test_overlay.metric(node, f"zlayer_dataplane_{name}_total", **labels)
+
+
+def kept_back(node):
+    return {why: counted(node, "drops", reason=why) for why in ("no_way", "tunnel", "unknown", "destination")}
+
+
+def test_upgrades_keep_the_ways():
+    """The kernel's way between nodes stays as it is while all processes are replaced, and no packet of it is dropped."""
+    with Cluster(2) as c:
+        wait_for(lambda: meshed(c.nodes), "everybody knows where everybody's containers are")
+        test_placing.images(c)
+        c[0].deploy(service(replicas=2))
+        test_placing.ready(c[0], 2, {"edge-1", "edge-2"})
+        one, two = (Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes)
+        address = test_overlay.addresses(two)[0]
+        two.serve(test_uplink.serve)
+        wait_for(lambda: one.call(test_uplink.can_connect, address), "the first packet gets through")
+        one.serve(speak, address)
+        before = [kept_back(n) for n in c.nodes]
+        for n in c.nodes:
+            generation = test_load.generation(n)
+            n.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: test_load.upgraded(n, generation), "every process was replaced")
+            wait_for(lambda: one.call(test_uplink.can_connect, address), "containers reach each other")
+            check("sealed traffic is not as it should be" not in open(n.log).read(), "sealed traffic stood still:", n.tail())
+        for n in c.nodes:  # counters are looked at every few seconds
+            passed = counted(n, "packets")
+            wait_for(lambda: counted(n, "packets") > passed, "packets are counted")
+        equal([kept_back(n) for n in c.nodes], before, "packets between containers that were dropped")
 
 
 if __name__ == "__main__":
