@@ -322,8 +322,8 @@ open_counts(void)
 }
 
 int
-nameserver_start(struct station *st, const struct msg_prefix *prefix,
-		 const struct config_overlay *overlay, struct err *err)
+nameserver_start(struct station *st, const struct msg_prefix *prefix, const struct peers *peers,
+		 struct err *err)
 {
 	ns.st = st;
 	ns.prefix = *prefix;
@@ -331,7 +331,7 @@ nameserver_start(struct station *st, const struct msg_prefix *prefix,
 	ns.forward = forward_new(st, answered, NULL);
 	if (!ns.forward)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the name server");
-	nameserver_book_start(st, prefix, overlay, listen_when_known);
+	nameserver_book_start(st, prefix, peers, listen_when_known);
 	uv_timer_init(station_loop(st), &ns.settle);
 	uv_timer_start(&ns.settle, settled, NAMESERVER_SETTLE_MS, 0);
 	return 0;

@@ -10,6 +10,7 @@
  * Threading: the loop's thread. One per process: the functions below are what the role calls.
  */
 
+#include "overlay/peers.h"
 #include "overlay/prefix.h"
 #include "ring/station.h"
 #include "spec/config.h"
@@ -22,9 +23,9 @@ enum {
 	NAMESERVER_QUERY_MAX = 2048, /* bytes, by TCP */
 };
 
-/* overlay: whose peers have names; borrowed, say nameserver_peers() when they change. */
-int nameserver_start(struct station *st, const struct msg_prefix *prefix,
-		     const struct config_overlay *overlay, struct err *err) MUST_CHECK;
+/* peers: who have names; borrowed, say nameserver_peers() when they change. */
+int nameserver_start(struct station *st, const struct msg_prefix *prefix, const struct peers *peers,
+		     struct err *err) MUST_CHECK;
 void nameserver_peers(void);
 /* A producer's tables may have changed: of node, scheduler, runtime. */
 void nameserver_wake(struct ring_reader *reader);

@@ -34,7 +34,7 @@ struct guest { /* a container of others */
 static struct {
 	struct station *st;
 	struct msg_prefix prefix;
-	const struct config_overlay *overlay;
+	const struct peers *peers;
 	char node[MSG_NAME];
 	void (*made)(void);
 	struct names *names;
@@ -140,7 +140,7 @@ add_nodes(struct names *names)
 	names_add_prefix(names, &book.prefix.v4);
 	names_add_prefix(names, &book.prefix.v6);
 	names_add_node(names, book.node, &book.prefix.service4, &book.prefix.service6);
-	peers_add_names(book.overlay, names);
+	peers_add_names(book.peers, names);
 }
 
 static void
@@ -307,11 +307,11 @@ nameserver_book_allowance(const struct addr *from)
 
 void
 nameserver_book_start(struct station *st, const struct msg_prefix *prefix,
-		      const struct config_overlay *overlay, void (*made)(void))
+		      const struct peers *peers, void (*made)(void))
 {
 	book.st = st;
 	book.prefix = *prefix;
-	book.overlay = overlay;
+	book.peers = peers;
 	book.made = made;
 	text_copy(book.node, sizeof(book.node), station_welcome(st)->node);
 	map_init(&book.containers, MEM_OVERLAY);

@@ -11,15 +11,16 @@
 
 #include "overlay/allowance.h"
 #include "overlay/names.h"
+#include "overlay/peers.h"
 #include "overlay/prefix.h"
 #include "ring/station.h"
 #include "spec/config.h"
 
 enum { NAMESERVER_BOOK_AGAIN_MS = 3000 }; /* when one could not be made */
 
-/* overlay: borrowed. made: called when there is a new book. */
+/* peers: borrowed. made: called when there is a new book. */
 void nameserver_book_start(struct station *st, const struct msg_prefix *prefix,
-			   const struct config_overlay *overlay, void (*made)(void));
+			   const struct peers *peers, void (*made)(void));
 /* A producer's tables may have changed: of node, scheduler, runtime. */
 void nameserver_book_wake(struct ring_reader *reader);
 /* What it is made from has changed: there will be another one soon. */

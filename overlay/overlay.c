@@ -154,7 +154,7 @@ start(struct station *st, struct err *err)
 	addr_put_prefix(&prefix.v6, v6, sizeof(v6));
 	log_event(LOG_INFO, "containers of this node get addresses from", log_s("v4", v4),
 		  log_s("v6", v6), LOG_END);
-	return nameserver_start(st, &row, &peers.overlay, err);
+	return nameserver_start(st, &row, &peers, err);
 }
 
 /* Rows come in a bunch. */

@@ -5,6 +5,7 @@
  */
 #include "overlay/peers.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include "base/map.h"
 #include "base/text.h"
@@ -47,11 +48,12 @@ struct gathering {
 	struct peers *out;
 };
 
+/* By hand. */
 static bool
-named(const struct config_overlay *o, uint32_t count, const char *name)
+named(const struct peers *p, const char *name)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if (text_equal(o->peers[i].name, name))
+	for (uint32_t i = 0; i < p->by_hand; i++) {
+		if (text_equal(p->all[i].name, name))
 			return true;
 	}
 	return false;
@@ -90,33 +92,46 @@ static bool
 make_room(struct peers *p, const struct msg_mesh *row)
 {
 	size_t stay = 0;
+	bool any = false;
 
-	for (size_t i = 0; i < p->mesh_count; i++)
-		if (overlap(&p->mesh[i], row) && p->mesh[i].node < row->node)
+	for (size_t i = 0; i < p->mesh_count; i++) {
+		if (!overlap(&p->mesh[i], row))
+			continue;
+		if (p->mesh[i].node < row->node)
 			return false;
-	for (size_t i = 0; i < p->mesh_count; i++)
+		any = true;
+	}
+	for (size_t i = 0; i < p->mesh_count && any; i++)
 		if (!overlap(&p->mesh[i], row))
 			p->mesh[stay++] = p->mesh[i];
-	p->mesh_count = stay;
+	if (any)
+		p->mesh_count = stay;
 	return true;
 }
 
-/* In the order of names, so that the same peers are the same list. */
+/* Of too many the later names are left out. */
 static void
 add_row(struct peers *p, const struct msg_mesh *row)
 {
-	size_t at = 0, room = PEERS_MAX - p->by_hand;
+	size_t last = 0;
 
 	if (!make_room(p, row))
 		return;
-	while (at < p->mesh_count && strcmp(p->mesh[at].name, row->name) < 0)
-		at++;
-	if (at == room)
+	if (p->mesh_count < PEERS_MAX - p->by_hand) {
+		p->mesh[p->mesh_count++] = *row;
 		return;
-	if (p->mesh_count < room)
-		p->mesh_count++;
-	memmove(&p->mesh[at + 1], &p->mesh[at], (p->mesh_count - at - 1) * sizeof(p->mesh[0]));
-	p->mesh[at] = *row;
+	}
+	for (size_t i = 1; i < p->mesh_count; i++)
+		if (strcmp(p->mesh[i].name, p->mesh[last].name) > 0)
+			last = i;
+	if (p->mesh_count > 0 && strcmp(row->name, p->mesh[last].name) < 0)
+		p->mesh[last] = *row;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct msg_mesh *)a)->name, ((const struct msg_mesh *)b)->name);
 }
 
 static void
@@ -133,8 +148,7 @@ keep_row(struct gathering *g, uint32_t node)
 	const struct peers *before = g->before;
 
 	for (size_t i = 0; i < before->mesh_count; i++)
-		if (before->mesh[i].node == node &&
-		    !named(&g->out->overlay, g->out->by_hand, before->mesh[i].name))
+		if (before->mesh[i].node == node && !named(g->out, before->mesh[i].name))
 			add_row(g->out, &before->mesh[i]);
 }
 
@@ -149,7 +163,7 @@ add_mesh(void *arg, uint64_t key, const void *data)
 		take_self(g->out, row);
 	else if (row->v4.bits == 0)
 		keep_row(g, row->node);
-	else if (peers_row_holds(row) && !named(&g->out->overlay, g->out->by_hand, row->name))
+	else if (peers_row_holds(row) && !named(g->out, row->name))
 		add_row(g->out, row);
 	return true;
 }
@@ -161,7 +175,7 @@ keep_mesh(const struct peers *before, struct peers *out)
 	out->rotate_wall_s = before->rotate_wall_s;
 	out->self = before->self;
 	for (size_t i = 0; i < before->mesh_count; i++)
-		if (!named(&out->overlay, out->by_hand, before->mesh[i].name))
+		if (!named(out, before->mesh[i].name))
 			add_row(out, &before->mesh[i]);
 }
 
@@ -172,15 +186,19 @@ peers_gather(const struct config *config, const struct ring_reader *scheduler, s
 	struct gathering g = {.before = out, .out = &made};
 
 	memset(&made, 0, sizeof(made));
-	if (config)
-		made.overlay = config->overlay;
-	made.by_hand = made.overlay.peers_count;
+	if (config) {
+		made.by_hand = config->overlay.peers_count;
+		memcpy(made.all, config->overlay.peers, made.by_hand * sizeof(made.all[0]));
+	}
 	if (scheduler && ring_table_version(scheduler, MSG_TABLE_MESH) > 1)
 		ring_table_each(scheduler, MSG_TABLE_MESH, add_mesh, &g);
 	else
 		keep_mesh(out, &made);
+	/* So that the same peers are the same list. */
+	qsort(made.mesh, made.mesh_count, sizeof(made.mesh[0]), by_name);
+	made.count = made.by_hand;
 	for (size_t i = 0; i < made.mesh_count; i++)
-		peer_of(&made.mesh[i], &made.overlay.peers[made.overlay.peers_count++]);
+		peer_of(&made.mesh[i], &made.all[made.count++]);
 	*out = made;
 }
 
@@ -205,14 +223,17 @@ peers_wish(const struct ring_reader *scheduler, struct addr_prefix *out)
 }
 
 static void
-forget(struct ring_writer *w, const struct config_overlay *o, const uint64_t *published,
-       uint32_t count)
+forget(struct ring_writer *w, const struct peers *p, const uint64_t *published, uint32_t count)
 {
+	static uint64_t now[PEERS_MAX];
+
+	for (uint32_t k = 0; k < p->count; k++)
+		now[k] = peers_id(p->all[k].name);
 	for (uint32_t i = 0; i < count; i++) {
 		bool stays = false;
 
-		for (uint32_t k = 0; k < o->peers_count && !stays; k++)
-			stays = peers_id(o->peers[k].name) == published[i];
+		for (uint32_t k = 0; k < p->count && !stays; k++)
+			stays = now[k] == published[i];
 		if (!stays)
 			ring_table_remove(w, MSG_TABLE_PEER, published[i]);
 	}
@@ -243,33 +264,32 @@ peers_publish(struct ring_writer *w, const struct peers *p, bool (*sealed)(uint3
 {
 	static uint64_t published[PEERS_MAX];
 	static uint32_t published_count;
-	const struct config_overlay *o = &p->overlay;
 	uint64_t version = ring_table_own_version(w, MSG_TABLE_PEER);
 	struct msg_peer row;
 
 	ring_table_begin(w, MSG_TABLE_PEER);
-	forget(w, o, published, published_count);
-	for (uint32_t i = 0; i < o->peers_count; i++) {
-		row_of(&o->peers[i], &row);
+	forget(w, p, published, published_count);
+	for (uint32_t i = 0; i < p->count; i++) {
+		row_of(&p->all[i], &row);
 		row.ways = ways_of(p, i, sealed);
 		row.mtu = peers_probed_sealed(row.ways) ? mtu(row.id) : 0;
 		(void)ring_table_set(w, MSG_TABLE_PEER, row.id, &row, NULL);
 		published[i] = row.id;
 	}
-	published_count = o->peers_count;
+	published_count = p->count;
 	ring_table_commit(w, MSG_TABLE_PEER);
 	return ring_table_own_version(w, MSG_TABLE_PEER) != version;
 }
 
 void
-peers_add_names(const struct config_overlay *overlay, struct names *names)
+peers_add_names(const struct peers *p, struct names *names)
 {
-	for (uint32_t i = 0; i < overlay->peers_count; i++) {
-		const struct config_peer *p = &overlay->peers[i];
-		struct addr own4 = prefix_own(&p->prefix4), own6 = prefix_own(&p->prefix6);
+	for (uint32_t i = 0; i < p->count; i++) {
+		const struct config_peer *one = &p->all[i];
+		struct addr own4 = prefix_own(&one->prefix4), own6 = prefix_own(&one->prefix6);
 
-		names_add_node(names, p->name, &own4, &own6);
-		names_add_prefix(names, &p->prefix4);
-		names_add_prefix(names, &p->prefix6);
+		names_add_node(names, one->name, &own4, &own6);
+		names_add_prefix(names, &one->prefix4);
+		names_add_prefix(names, &one->prefix6);
 	}
 }

@@ -13,11 +13,12 @@
 #include "ring/ring.h"
 #include "spec/config.h"
 
-enum { PEERS_MAX = CONFIG_PEERS_MAX };
+enum { PEERS_MAX = MSG_PEERS_MAX };
 
 struct peers {
-	struct config_overlay overlay; /* as configured, with those of the cluster behind */
-	uint32_t by_hand;              /* how many of its peers are the configuration's */
+	struct config_peer all[PEERS_MAX]; /* as configured, with those of the cluster behind */
+	uint32_t count;
+	uint32_t by_hand; /* how many of them are the configuration's */
 	/* What the scheduler says of the others, in the same order. */
 	struct msg_mesh mesh[PEERS_MAX];
 	size_t mesh_count;
@@ -42,7 +43,7 @@ uint64_t peers_id(const char *name);
 /* Probes go as this node's own packets do: of these ways, sealed. */
 bool peers_probed_sealed(uint32_t ways);
 /* Their names, for their own addresses in their prefixes, and the prefixes. */
-void peers_add_names(const struct config_overlay *overlay, struct names *names);
+void peers_add_names(const struct peers *p, struct names *names);
 /* The prefix that the scheduler wants this node to have. False: as it is. */
 bool peers_wish(const struct ring_reader *scheduler, struct addr_prefix *out);
 

@@ -23,6 +23,7 @@ static struct {
 	void (*changed)(void);
 	bool (*knows)(uint64_t id, uint64_t token);
 	void (*known)(uint64_t id, uint64_t token);
+	bool (*wanted)(uint32_t node);
 	const struct peers *peers;
 	struct prober_udp *prober;
 	uv_poll_t poll;
@@ -45,11 +46,9 @@ arm(void)
 static const char *
 name_of(uint64_t id)
 {
-	const struct config_overlay *o = &p.peers->overlay;
-
-	for (uint32_t i = 0; i < o->peers_count; i++) {
-		if (peers_id(o->peers[i].name) == id)
-			return o->peers[i].name;
+	for (uint32_t i = 0; i < p.peers->count; i++) {
+		if (peers_id(p.peers->all[i].name) == id)
+			return p.peers->all[i].name;
 	}
 	return NULL;
 }
@@ -133,9 +132,12 @@ set_peers(void)
 	struct err err = {0};
 	size_t count = 0;
 
-	for (uint32_t i = 0; p.peers && i < p.peers->overlay.peers_count; i++) {
-		const struct config_peer *peer = &p.peers->overlay.peers[i];
+	for (uint32_t i = 0; p.peers && i < p.peers->count; i++) {
+		const struct config_peer *peer = &p.peers->all[i];
+		uint32_t of_mesh = i - p.peers->by_hand;
 
+		if (i >= p.peers->by_hand && p.wanted && !p.wanted(p.peers->mesh[of_mesh].node))
+			continue;
 		list[count].id = peers_id(peer->name);
 		list[count++].address = prefix_own(&peer->prefix4);
 	}
@@ -148,6 +150,14 @@ void
 probing_peers(const struct peers *peers)
 {
 	p.peers = peers;
+	if (p.prober)
+		set_peers();
+}
+
+void
+probing_select(bool (*wanted)(uint32_t node))
+{
+	p.wanted = wanted;
 	if (p.prober)
 		set_peers();
 }

@@ -22,6 +22,9 @@ void probing_message(const struct leash_message *message, int *fds);
 void probing_keys(bool (*knows)(uint64_t id, uint64_t token),
 		  void (*known)(uint64_t id, uint64_t token));
 void probing_ask_key(uint64_t id, uint64_t token);
+/* Of the cluster's nodes only these are probed from now on; to be said again when they are others.
+ */
+void probing_select(bool (*wanted)(uint32_t node));
 /* The list is another one. */
 void probing_peers(const struct peers *peers);
 /* What is good for packets to a peer of table peer now. 0: not known, the tunnel's. */

@@ -204,6 +204,12 @@ turn_keys(bool known)
 		publish();
 }
 
+static bool
+uses(uint32_t node)
+{
+	return sealed_peers_uses(&s.peers, node);
+}
+
 /* True: all others know the key that is announced. */
 static bool
 look_at_peers(void)
@@ -215,7 +221,10 @@ look_at_peers(void)
 	setup_init(&is);
 	if (engine_state(s.engine, &is, &err) == 0) {
 		sealed_count_take(&s.count, &is, s.engine, s.peers.peers);
-		sealed_peers_note(&s.peers, &is);
+		if (dials_out())
+			sealed_peers_note(&s.peers, &is);
+		if (sealed_peers_look_at_use(&s.peers, &is))
+			probing_select(uses);
 		known = announced && sealed_peers_ask(&s.peers, &is, s.keys.next_public);
 	}
 	setup_fini(&is);

@@ -76,17 +76,20 @@ sealed_count_fini(struct sealed_count *c)
 
 /* ---- peers ---- */
 
-static const struct msg_mesh *
-row_of(const struct peers *peers, const struct setup_peer *p)
+/* By their keys. Of what has no memory nothing is counted this time. */
+static void
+index_rows(const struct peers *peers, struct map *out)
 {
+	map_init(out, MEM_OVERLAY);
 	for (size_t i = 0; i < peers->mesh_count; i++) {
 		const struct msg_mesh *row = &peers->mesh[i];
+		void *place = (void *)(uintptr_t)(i + 1);
 
-		if (memcmp(row->key, p->public_key, SETUP_KEY) == 0 ||
-		    memcmp(row->next_key, p->public_key, SETUP_KEY) == 0)
-			return row;
+		if (map_put(out, row->key, SETUP_KEY, place, NULL) < 0 ||
+		    (!setup_key_is_zero(row->next_key) &&
+		     map_put(out, row->next_key, SETUP_KEY, place, NULL) < 0))
+			return;
 	}
-	return NULL;
 }
 
 static struct seen *
@@ -163,6 +166,7 @@ sealed_count_take(struct sealed_count *c, const struct setup *is, const struct e
 		  const struct peers *peers)
 {
 	uint64_t now[ENGINE_COUNTS];
+	struct map rows;
 	int64_t wall_s = world_wall_ns() / SECOND;
 
 	engine_counts(e, now);
@@ -170,13 +174,16 @@ sealed_count_take(struct sealed_count *c, const struct setup *is, const struct e
 		metric_add(series_of(c->page, (enum engine_count)i), added(c->counted[i], now[i]));
 	memcpy(c->counted, now, sizeof(now));
 	c->live = 0;
+	index_rows(peers, &rows);
 	for (size_t i = 0; i < is->peers_count; i++) {
 		const struct setup_peer *p = &is->peers[i];
-		const struct msg_mesh *row = row_of(peers, p);
+		uintptr_t place = (uintptr_t)map_get(&rows, p->public_key, SETUP_KEY);
+		const struct msg_mesh *row = place ? &peers->mesh[place - 1] : NULL;
 
 		c->live += p->handshake_s && wall_s - p->handshake_s < LIVE_S;
 		if (row)
 			count_peer(c, p, row);
 	}
+	map_fini(&rows);
 	forget(c);
 }

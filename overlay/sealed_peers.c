@@ -17,6 +17,7 @@ sealed_peers_init(struct sealed_peers *p, const struct peers *peers)
 	sealed_pairs_init(&p->pairs);
 	relayed_init(&p->relayed);
 	sealed_known_init(&p->known);
+	map_init(&p->used, MEM_OVERLAY);
 }
 
 void
@@ -25,6 +26,7 @@ sealed_peers_fini(struct sealed_peers *p)
 	sealed_pairs_fini(&p->pairs);
 	relayed_fini(&p->relayed);
 	sealed_known_fini(&p->known);
+	map_fini(&p->used);
 }
 
 void
@@ -61,6 +63,80 @@ sealed_peers_note(struct sealed_peers *p, const struct setup *is)
 {
 	relayed_note(&p->relayed, is, p->peers->mesh, p->peers->mesh_count, world_mono_ns());
 }
+
+/* ---- who is spoken to ---- */
+
+/* True: that is news. Without memory it is looked at again. */
+static bool
+set_used(struct sealed_peers *p, uint32_t node, bool used)
+{
+	if (used == (map_get_u64(&p->used, node) != NULL))
+		return false;
+	if (used)
+		return map_put_u64(&p->used, node, p) == 0;
+	map_remove_u64(&p->used, node);
+	return true;
+}
+
+static bool
+forget_used(struct sealed_peers *p)
+{
+	bool any = map_count(&p->used) > 0;
+
+	map_fini(&p->used);
+	map_init(&p->used, MEM_OVERLAY);
+	return any;
+}
+
+/* By either key of a row: while it changes both are peers. */
+static void
+find_used(const struct sealed_peers *p, const struct setup *is, bool *used)
+{
+	struct map rows;
+
+	map_init(&rows, MEM_OVERLAY);
+	for (size_t i = 0; i < p->rows_count; i++) {
+		const struct msg_mesh *row = &p->rows[i];
+		void *place = (void *)(uintptr_t)(i + 1);
+
+		if (map_put(&rows, row->key, SETUP_KEY, place, NULL) < 0 ||
+		    (!setup_key_is_zero(row->next_key) &&
+		     map_put(&rows, row->next_key, SETUP_KEY, place, NULL) < 0))
+			break;
+	}
+	for (size_t i = 0; i < is->peers_count; i++) {
+		const struct setup_peer *peer = &is->peers[i];
+		uintptr_t place = (uintptr_t)map_get(&rows, peer->public_key, SETUP_KEY);
+
+		if (place && peer->idle_s < SEALED_PEERS_USED_S)
+			used[place - 1] = true;
+	}
+	map_fini(&rows);
+}
+
+bool
+sealed_peers_look_at_use(struct sealed_peers *p, const struct setup *is)
+{
+	bool used[PEERS_MAX] = {0}, was_large = p->large, news = false;
+
+	p->large = p->rows_count > ENGINE_EAGER_MAX;
+	if (!p->large)
+		return forget_used(p) || was_large;
+	if (map_count(&p->used) > PEERS_MAX) /* most of them are no members any more */
+		news = forget_used(p);
+	find_used(p, is, used);
+	for (size_t i = 0; i < p->rows_count; i++)
+		news |= set_used(p, p->rows[i].node, used[i]);
+	return news || !was_large;
+}
+
+bool
+sealed_peers_uses(const struct sealed_peers *p, uint32_t node)
+{
+	return !p->large || map_get_u64(&p->used, node) != NULL;
+}
+
+/* ---- the engine ---- */
 
 static int
 change_engine(struct engine *e, const struct setup *is, const struct setup *want, struct err *err)

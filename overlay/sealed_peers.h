@@ -18,6 +18,8 @@
 #include "overlay/sealed_known.h"
 #include "overlay/sealed_setup.h"
 
+enum { SEALED_PEERS_USED_S = 120 }; /* without anything else a node is not probed any more */
+
 struct sealed_peers {
 	const struct peers *peers; /* borrowed */
 	struct sealed_pairs pairs;
@@ -26,6 +28,8 @@ struct sealed_peers {
 				  */
 	size_t rows_count;
 	struct sealed_known known; /* the key that this node changes to */
+	struct map used;           /* nodes that were spoken to of late, of a large cluster */
+	bool large;
 	struct relayed relayed;
 	uint64_t relay_digest; /* of whom the engine relays between */
 };
@@ -50,5 +54,9 @@ bool sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token
 bool sealed_peers_ask(struct sealed_peers *p, const struct setup *is, const uint8_t *next);
 /* What the engine has received of each: now and then. */
 void sealed_peers_note(struct sealed_peers *p, const struct setup *is);
+/* Of a cluster in which not everybody is spoken to: who is. To be called now and then; true: there
+ * are others than at the last time. */
+bool sealed_peers_look_at_use(struct sealed_peers *p, const struct setup *is);
+bool sealed_peers_uses(const struct sealed_peers *p, uint32_t node);
 
 #endif

@@ -126,7 +126,7 @@ bool cluster_keeper(const struct cluster *c);
 
 enum {
 	CLUSTER_MEMBERS_SHOWN_MAX = 1024, /* rows of the table of members */
-	CLUSTER_MESH_MAX = 512, /* rows of the table mesh; overlay takes CONFIG_PEERS_MAX */
+	CLUSTER_MESH_MAX = MSG_PEERS_MAX, /* rows of the table mesh: all that overlay takes */
 };
 
 #endif

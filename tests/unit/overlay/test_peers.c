@@ -97,7 +97,10 @@ test_sizes(void **state)
 	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
 	config.overlay.peers_count = 0;
 	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
-	peers = (struct peers){.overlay = config.overlay, .mesh_count = 1};
+	memset(&peers, 0, sizeof(peers));
+	peers.all[0] = config.overlay.peers[0];
+	peers.count = 1;
+	peers.mesh_count = 1;
 	for (unsigned i = 0; i < 4; i++) {
 		const struct msg_peer *row;
 
@@ -109,7 +112,7 @@ test_sizes(void **state)
 		assert_int_equal(row->mtu, sizes[i]);
 	}
 	config.overlay.peers_count = 0;
-	peers = (struct peers){0};
+	memset(&peers, 0, sizeof(peers));
 	(void)peers_publish(w, &peers, sealed, mtu);
 	ring_writer_free(w);
 }
@@ -177,7 +180,7 @@ test_cluster(void **state)
 				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
 				     .tables_count = 1};
 	static struct peers p;
-	const struct config_overlay *out = &p.overlay;
+	const struct peers *out = &p;
 	struct ring_writer *w;
 	struct ring_reader *r;
 	struct addr_prefix wish;
@@ -195,23 +198,23 @@ test_cluster(void **state)
 	put_mesh(w, 5, "wide", "192.0.2.5", "10.0.0.0/8", "fd00:5::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	peers_gather(&config, r, &p);
-	assert_int_equal(out->peers_count, 3);
-	assert_string_equal(out->peers[0].name, "m");
-	assert_int_equal(out->peers[0].address.ip[15], 9); /* by hand */
-	assert_string_equal(out->peers[1].name, "a");
-	assert_string_equal(out->peers[2].name, "z");
+	assert_int_equal(out->count, 3);
+	assert_string_equal(out->all[0].name, "m");
+	assert_int_equal(out->all[0].address.ip[15], 9); /* by hand */
+	assert_string_equal(out->all[1].name, "a");
+	assert_string_equal(out->all[2].name, "z");
 	assert_false(peers_wish(r, &wish));
 	put_mesh(w, 4, "own", "192.0.2.4", "10.200.4.0/24", "fd00:4::/64", true);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	assert_true(peers_wish(r, &wish));
 	assert_int_equal(wish.base.ip[14], 4);
 	peers_gather(&config, NULL, &p);
-	assert_int_equal(out->peers_count, 3);
+	assert_int_equal(out->count, 3);
 	config.overlay.peers_count = 0;
 	peers_gather(&config, r, &p);
-	assert_int_equal(out->peers_count, 3);
-	assert_string_equal(out->peers[1].name, "m");
-	assert_int_equal(out->peers[1].address.ip[15], 3);
+	assert_int_equal(out->count, 3);
+	assert_string_equal(out->all[1].name, "m");
+	assert_int_equal(out->all[1].address.ip[15], 3);
 	ring_reader_free(r);
 	ring_writer_free(w);
 }
@@ -226,7 +229,7 @@ test_scheduler_begins(void **state)
 				     .tables_count = 1};
 	const struct msg_mesh untold = {.node = 2, .name = "b"};
 	static struct peers p;
-	const struct config_overlay *out = &p.overlay;
+	const struct peers *out = &p;
 	struct ring_writer *w;
 	struct ring_reader *r;
 	struct err err = {0};
@@ -240,7 +243,7 @@ test_scheduler_begins(void **state)
 		assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
 		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 		peers_gather(&config, r, &p);
-		assert_int_equal(out->peers_count, generation == 1 ? 0 : 2);
+		assert_int_equal(out->count, generation == 1 ? 0 : 2);
 		put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
 		if (generation == 1)
 			put_mesh(w, 2, "b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
@@ -250,9 +253,9 @@ test_scheduler_begins(void **state)
 		put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
 		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 		peers_gather(&config, r, &p);
-		assert_int_equal(out->peers_count, 2);
-		assert_string_equal(out->peers[1].name, "b");
-		assert_int_equal(out->peers[1].address.ip[15], 2);
+		assert_int_equal(out->count, 2);
+		assert_string_equal(out->all[1].name, "b");
+		assert_int_equal(out->all[1].address.ip[15], 2);
 		if (generation == 1) {
 			ring_reader_free(r);
 			ring_writer_free(w);
@@ -262,18 +265,18 @@ test_scheduler_begins(void **state)
 	put_mesh(w, 3, "c", "192.0.2.3", "10.200.2.0/24", "fd00:3::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	peers_gather(&config, r, &p);
-	assert_int_equal(out->peers_count, 2);
-	assert_string_equal(out->peers[1].name, "b");
+	assert_int_equal(out->count, 2);
+	assert_string_equal(out->all[1].name, "b");
 	put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:2::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	peers_gather(&config, r, &p);
-	assert_string_equal(out->peers[0].name, "a");
-	assert_false(out->peers_count > 1 && strcmp(out->peers[1].name, "b") == 0);
+	assert_string_equal(out->all[0].name, "a");
+	assert_false(out->count > 1 && strcmp(out->all[1].name, "b") == 0);
 	ring_table_remove(w, MSG_TABLE_MESH, 2); /* it is no member any more */
 	ring_table_remove(w, MSG_TABLE_MESH, 3);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	peers_gather(&config, r, &p);
-	assert_int_equal(out->peers_count, 1);
+	assert_int_equal(out->count, 1);
 	ring_reader_free(r);
 	ring_writer_free(w);
 }
@@ -293,7 +296,7 @@ test_most(void **state)
 	(void)state;
 	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
 	config.overlay.peers_count = 0;
-	for (unsigned i = 0; i < PEERS_MAX; i++) {
+	for (unsigned i = 0; i < CONFIG_PEERS_MAX; i++) {
 		text_format(name, sizeof(name), "n%u", i);
 		text_format(address, sizeof(address), "192.0.%u.%u", i / 128, 1 + i % 128);
 		text_format(v4, sizeof(v4), "10.%u.%u.0/24", i / 128, i % 128);
@@ -301,13 +304,65 @@ test_most(void **state)
 		add(name, address, v4, v6);
 	}
 	assert_true(publish(w));
-	for (unsigned i = 0; i < PEERS_MAX; i++)
+	for (unsigned i = 0; i < CONFIG_PEERS_MAX; i++)
 		config.overlay.peers[i].name[0] = 'm'; /* all others at once */
 	assert_true(publish(w));
 	assert_false(publish(w));
 	config.overlay.peers_count = 0;
 	assert_true(publish(w));
 	ring_writer_free(w);
+}
+
+/* As many of the cluster as there may be: the later names are left out, and each has one row. */
+static void
+test_large(void **state)
+{
+	struct ring_layout layout = {
+		.role = ROLE_SCHEDULER,
+		.generation = 1,
+		.tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), PEERS_MAX + 8}},
+		.tables_count = 1};
+	struct ring_layout own = {.role = ROLE_OVERLAY,
+				  .generation = 1,
+				  .tables = {peers_layout()},
+				  .tables_count = 1};
+	char name[16], v4[24], v6[24];
+	struct ring_writer *w, *to;
+	struct ring_reader *r;
+	struct err err = {0};
+
+	(void)state;
+	config.overlay.peers_count = 0;
+	add("hand", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	assert_int_equal(ring_writer_new(&own, &to, &err), 0);
+	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	for (unsigned i = 0; i < PEERS_MAX + 8; i++) {
+		/* The last ones come first. */
+		text_format(name, sizeof(name), "n%05u", PEERS_MAX + 8 - i);
+		text_format(v4, sizeof(v4), "10.%u.%u.0/24", i / 128, i % 128);
+		text_format(v6, sizeof(v6), "fd01:%x::/64", i + 1);
+		put_mesh(w, i + 1, name, "192.0.2.1", v4, v6, false);
+	}
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	memset(&peers, 0, sizeof(peers));
+	peers_gather(&config, r, &peers);
+	assert_int_equal(peers.by_hand, 1);
+	assert_int_equal(peers.count, PEERS_MAX);
+	assert_int_equal(peers.mesh_count, PEERS_MAX - 1);
+	for (uint32_t i = 0; i + 1 < PEERS_MAX; i++) {
+		text_format(name, sizeof(name), "n%05u", i + 1);
+		assert_string_equal(peers.mesh[i].name, name);
+		assert_string_equal(peers.all[i + 1].name, name);
+	}
+	assert_true(peers_publish(to, &peers, sealed, mtu));
+	assert_false(peers_publish(to, &peers, sealed, mtu));
+	config.overlay.peers_count = 0;
+	memset(&peers, 0, sizeof(peers));
+	assert_true(peers_publish(to, &peers, sealed, mtu));
+	ring_reader_free(r);
+	ring_writer_free(w);
+	ring_writer_free(to);
 }
 
 /* A peer's name stands for the first address of its prefix. */
@@ -325,7 +380,8 @@ test_names(void **state)
 	config.overlay.peers_count = 0;
 	add("edge-2", "192.0.2.2", "10.200.8.0/24", "fd00:8::/64");
 	assert_non_null(n);
-	peers_add_names(&config.overlay, n);
+	peers_gather(&config, NULL, &peers);
+	peers_add_names(&peers, n);
 	config.overlay.peers_count = 0;
 	assert_true(names_finish(n));
 	assert_true(dns_name_parse("Edge-2.node.zlayer.internal", &q.question.name));
@@ -345,6 +401,7 @@ main(void)
 		cmocka_unit_test(test_sizes),   cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_cluster), cmocka_unit_test(test_scheduler_begins),
 		cmocka_unit_test(test_most),    cmocka_unit_test(test_names),
+		cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
