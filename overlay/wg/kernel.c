@@ -43,6 +43,10 @@ hear(int sock, void *out)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n == 0) {
+			errno = ECONNRESET;
+			return -1;
+		}
 		if (n >= 0 && from.nl_pid != 0)
 			continue;
 		if (n > KERNEL_WIRE_ANSWER_MAX) {
@@ -62,7 +66,7 @@ ask(int sock, struct message *m, struct kernel_wire_answer *a)
 	int code = place ? 0 : ENOMEM;
 
 	a->sequence = m->u.head.nlmsg_seq;
-	if (code == 0 && send(sock, m->u.bytes, m->length, 0) != (ssize_t)m->length)
+	if (code == 0 && send(sock, m->u.bytes, m->length, MSG_NOSIGNAL) != (ssize_t)m->length)
 		code = errno;
 	while (code == 0 && event == KERNEL_WIRE_MORE) {
 		ssize_t n = hear(sock, place);
@@ -117,6 +121,26 @@ kernel_open(struct kernel *k, struct err *err)
 	if (kernel_wire_open(err) == 0 && (k->route = open_socket(NETLINK_ROUTE, err)) >= 0 &&
 	    (k->generic = open_socket(NETLINK_GENERIC, err)) >= 0 && find_family(k, err) == 0)
 		return 0;
+	kernel_close(k);
+	return -1;
+}
+
+/* Its predecessor's answers may still be under way: its numbers begin elsewhere. */
+int
+kernel_adopt(struct kernel *k, int sock, uint16_t family, struct err *err)
+{
+	const struct timeval wait = {.tv_sec = KERNEL_WAIT_S};
+	struct world world;
+
+	*k = (struct kernel){.route = -1, .generic = sock, .family = family};
+	world_real(&world);
+	world_random(&world, &k->sequence, sizeof(k->sequence));
+	if (kernel_wire_open(err) < 0)
+		goto fail;
+	if (setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0)
+		return 0;
+	err_sys(err, errno, "cannot speak to the kernel's WireGuard");
+fail:
 	kernel_close(k);
 	return -1;
 }

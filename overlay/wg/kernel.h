@@ -28,6 +28,9 @@ struct kernel {
 bool kernel_available(void);
 /* ERR_UNSUPPORTED: it has not. */
 int kernel_open(struct kernel *k, struct err *err) MUST_CHECK;
+/* By a socket at whose other end somebody with the capability passes on what is said about devices
+ * (not about links), and the answers: one packet each. It is taken. */
+int kernel_adopt(struct kernel *k, int sock, uint16_t family, struct err *err) MUST_CHECK;
 void kernel_close(struct kernel *k);
 
 int kernel_add(struct kernel *k, const struct kernel_wire_link *link, struct err *err) MUST_CHECK;

@@ -91,6 +91,37 @@ setup_add_prefix(struct setup *s, struct setup_peer *peer, const struct addr_pre
 	return SETUP_OK;
 }
 
+static enum setup_rc
+copy_peer(const struct setup_peer *from, struct setup *out)
+{
+	struct setup_peer *to;
+	enum setup_rc rc = setup_add_peer(out, from->public_key, &to);
+
+	if (rc != SETUP_OK)
+		return rc;
+	*to = *from;
+	to->prefixes = NULL;
+	to->prefixes_count = to->prefixes_room = 0;
+	for (size_t i = 0; i < from->prefixes_count && rc == SETUP_OK; i++)
+		rc = setup_add_prefix(out, to, &from->prefixes[i].at, from->prefixes[i].remove);
+	return rc;
+}
+
+enum setup_rc
+setup_copy(const struct setup *s, struct setup *out)
+{
+	enum setup_rc rc = SETUP_OK;
+
+	*out = *s;
+	out->peers = NULL;
+	out->peers_count = out->peers_room = out->prefixes_count = 0;
+	for (size_t i = 0; i < s->peers_count && rc == SETUP_OK; i++)
+		rc = copy_peer(&s->peers[i], out);
+	if (rc != SETUP_OK)
+		setup_fini(out);
+	return rc;
+}
+
 struct setup_peer *
 setup_find(const struct setup *s, const uint8_t public_key[SETUP_KEY])
 {

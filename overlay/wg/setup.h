@@ -74,6 +74,8 @@ enum setup_rc setup_add_peer(struct setup *s, const uint8_t public_key[SETUP_KEY
 /* Host bits are cleared. peer: one of s. */
 enum setup_rc setup_add_prefix(struct setup *s, struct setup_peer *peer,
 			       const struct addr_prefix *at, bool remove);
+/* A state. out: initialised and empty; so it is when it fails. */
+enum setup_rc setup_copy(const struct setup *s, struct setup *out);
 /* One look at each peer. NULL: there is none. */
 struct setup_peer *setup_find(const struct setup *s, const uint8_t public_key[SETUP_KEY]);
 

@@ -396,6 +396,29 @@ test_links(void **state)
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
 }
 
+/* A socket of somebody else: its end is one, and what it passes on late is another's. */
+static void
+test_adopted(void **state)
+{
+	struct setup is;
+	struct kernel second;
+
+	(void)state;
+	assert_int_equal(kernel_adopt(&second, dup(k.generic), FAMILY, &err), 0);
+	assert_int_equal(second.route, -1);
+	second.sequence = BEFORE;
+	next_answer = BEFORE;
+	answer_end(NLMSG_DONE, 0, EIO);
+	answer_end(NLMSG_DONE, 0, 0);
+	setup_init(&is);
+	assert_int_equal(kernel_get(&second, "wg0", &is, &err), 0);
+	shutdown(script, SHUT_RDWR);
+	assert_int_equal(kernel_get(&second, "wg0", &is, &err), -1);
+	assert_true(err.code == ECONNRESET || err.code == EPIPE);
+	err_clear(&err);
+	kernel_close(&second);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -436,6 +459,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_remove_prefix, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_adopted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 	};
 

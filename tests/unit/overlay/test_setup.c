@@ -333,6 +333,48 @@ test_no_memory(void **state)
 }
 
 static void
+test_copy(void **state)
+{
+	struct setup from, to;
+
+	(void)state;
+	setup_init(&from);
+	setup_init(&to);
+	assert_int_equal(setup_copy(&from, &to), SETUP_OK);
+	assert_int_equal(to.peers_count, 0);
+	from.has_port = true;
+	from.port = 7;
+	for (uint8_t i = 1; i <= 6; i++) {
+		const uint8_t key[SETUP_KEY] = {i};
+		struct setup_peer *p = wg_setup_peer(&from, key);
+
+		p->handshake_s = i;
+		p->rx_bytes = 100u * i;
+		wg_setup_prefix(&from, p, i % 2 ? "10.0.0.0/8" : "fd00::/8");
+		wg_setup_prefix(&from, p, "192.0.2.0/24");
+	}
+	sweep_each(sweep)
+	{
+		enum setup_rc rc = setup_copy(&from, &to);
+
+		assert_int_equal(rc == SETUP_NO_MEMORY, sweep_failed());
+		if (rc == SETUP_OK) {
+			assert_true(to.has_port && to.port == 7);
+			assert_int_equal(to.peers_count, 6);
+			assert_int_equal(to.prefixes_count, 12);
+			assert_true(to.peers[5].handshake_s == 6 && to.peers[5].rx_bytes == 600);
+			assert_ptr_not_equal(to.peers[5].prefixes, from.peers[5].prefixes);
+			assert_true(wg_setup_same_prefix(&to.peers[5].prefixes[1],
+							 &from.peers[5].prefixes[1]));
+		} else {
+			assert_int_equal(to.peers_count, 0);
+		}
+		setup_fini(&to);
+	}
+	setup_fini(&from);
+}
+
+static void
 test_no_memory_to_add(void **state)
 {
 	(void)state;
@@ -375,6 +417,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wiped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory_to_add, setup, teardown),
 	};
 
