@@ -245,6 +245,10 @@ put_sealed(struct json *j, struct call *call)
 		[MSG_TUNNEL_UP] = "up",
 		[MSG_TUNNEL_FAILED] = "failed",
 	};
+	static const char *const backends[] = {
+		[MSG_BACKEND_ENGINE] = "engine",
+		[MSG_BACKEND_KERNEL] = "kernel",
+	};
 	const struct msg_tunnel *t = rows_get(call->server, ROLE_NODE, MSG_TABLE_TUNNEL, 1);
 	const struct msg_sealed *s = rows_get(call->server, ROLE_OVERLAY, MSG_TABLE_SEALED, 1);
 	char address[ADDR_TEXT_BYTES], key[64];
@@ -258,6 +262,7 @@ put_sealed(struct json *j, struct call *call)
 	json_text(j, "state",
 		  t->state == MSG_TUNNEL_UP && !serves ? states[MSG_TUNNEL_FAILED]
 						       : states[t->state]);
+	json_text(j, "backend", t->backend <= MSG_BACKEND_KERNEL ? backends[t->backend] : NULL);
 	addr_put(&t->listen, address, sizeof(address));
 	json_text(j, "address", t->listen.port ? address : NULL);
 	text_base64(serves ? s->key : (const uint8_t[MSG_KEY]){0}, MSG_KEY, key, sizeof(key));

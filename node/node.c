@@ -281,6 +281,30 @@ tell_overlay(struct node *n)
 	}
 }
 
+static void
+plan_sealed(struct node *n)
+{
+	if (n->listeners.sealed == wgdev_takes_sockets(n->wgdev))
+		return;
+	n->listeners.sealed = wgdev_takes_sockets(n->wgdev);
+	listeners_plan(&n->listeners, &n->config);
+	n->listen_wait = 0;
+	node_open_listeners(n);
+	publish_listeners(n->own, &n->listeners);
+	hub_kick(n->hub);
+}
+
+static void tick_sealed(struct node *n);
+
+static void
+soon_event(uv_timer_t *timer)
+{
+	struct node *n = timer->data;
+
+	if (!n->stopping)
+		tick_sealed(n);
+}
+
 /* A node in no cluster has nobody to send to. While the scheduler is away it is as it was. */
 static void
 tick_sealed(struct node *n)
@@ -288,16 +312,15 @@ tick_sealed(struct node *n)
 	const struct msg_cluster *row =
 		node_row(n, ROLE_SCHEDULER, MSG_TABLE_CLUSTER, sizeof(struct msg_cluster));
 
-	if (row && n->listeners.sealed != (row->self != 0)) {
-		n->listeners.sealed = row->self != 0;
-		listeners_plan(&n->listeners, &n->config);
-		n->listen_wait = 0;
-		node_open_listeners(n);
-		publish_listeners(n->own, &n->listeners);
-		hub_kick(n->hub);
-	}
-	if (wgdev_tick(n->wgdev, n->listeners.sealed, &n->config, &n->listeners))
+	/* Before there are other sockets: overlay closes those it has. */
+	if (row && wgdev_choose(n->wgdev, row->self != 0, &n->config))
 		tell_overlay(n);
+	if (row)
+		plan_sealed(n);
+	if (wgdev_tick(n->wgdev, &n->config, &n->listeners))
+		tell_overlay(n);
+	if (wgdev_due_ms(n->wgdev))
+		uv_timer_start(&n->soon, soon_event, wgdev_due_ms(n->wgdev), 0);
 }
 
 static void
@@ -350,6 +373,8 @@ attend(struct node *n)
 	uv_timer_init(&n->loop, &n->tick);
 	n->tick.data = n;
 	uv_timer_start(&n->tick, tick_event, TICK_MS, TICK_MS);
+	uv_timer_init(&n->loop, &n->soon);
+	n->soon.data = n;
 }
 
 /* ---- serve ---- */

@@ -245,6 +245,7 @@ node_close(struct node *n)
 
 	/* The loop runs once more, for handles that close: nothing may come to what is gone. */
 	uv_timer_stop(&n->tick);
+	uv_timer_stop(&n->soon);
 	for (int i = 0; i < NODE_SIGNALS; i++)
 		uv_signal_stop(&n->signals[i]);
 	if (!stay && n->edge && edge_remove(n->edge, &edge) < 0)

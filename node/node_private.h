@@ -56,6 +56,7 @@ struct node {
 	struct etcd *etcd;
 	uv_signal_t signals[NODE_SIGNALS];
 	uv_timer_t tick;
+	uv_timer_t soon; /* what cannot wait for the next tick */
 	struct usage usage;
 	uint64_t ticks;
 	uint64_t listen_due, listen_wait; /* in ticks */

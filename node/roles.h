@@ -58,6 +58,7 @@ enum {
 	ROLES_UIDS = 256,    /* per instance */
 	ROLES_UID_NFT = 128, /* offset of the user that the nft program runs as */
 	ROLES_UID_ETCD = 129,
+	ROLES_UID_WGDOOR = 130,
 	ROLES_COUNT = ROLES_ - ROLE_NODE - 1,
 };
 

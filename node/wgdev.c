@@ -1,49 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The device, the socket, and what is told of them. A child makes the device, because node does not
- * enter the fabric: it sends back the queues. What cannot be had is tried again every few seconds.
+ * Who seals, what there is for it, and what is told of it. What cannot be had is tried again every
+ * few seconds; a port that is about to be given up, sooner.
  *
- * The device has no address, and makes none for itself: packets of the fabric leave with the node's
- * own, as by the other ways.
+ * With `auto` it is the engine, unless there can be no TUN device: then the kernel, for as long as
+ * its device stands. When neither can be had the engine's reason is told, with the kernel's.
  */
 #include "node/wgdev.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "node/uplink.h"
+#include "base/world.h"
+#include "node/roles.h"
+#include "node/wgdoor.h"
+#include "node/wgsocket.h"
 #include "overlay/engine/tun.h"
 #include "overlay/prefix.h"
-#include "overlay/wg/uapi_socket.h"
 
-enum { AGAIN_TICKS = 5, SOCKET_AGAIN_TICKS = 30, QUEUES_MAX = LEASH_TUNNEL_QUEUES_MAX };
+_Static_assert((int)WGDEV_QUEUES_MAX == (int)LEASH_TUNNEL_QUEUES_MAX, "all of them are told");
 
-static const char queue_name[] = "sealed-queue", socket_name[] = "wireguard";
+enum { AGAIN_MS = 5000, SOON_MS = 50, SOON_TRIES = 40, MS = 1000000 };
+
+static const char queue_name[] = "sealed-queue", socket_name[] = "wireguard",
+		  kernel_name[] = "sealed-kernel";
 
 struct wgdev {
 	struct ring_writer *own;
 	struct hub *hub;
 	const struct instance *inst;
 	int fabric;
-	int queues[QUEUES_MAX];
+	enum msg_backend_kind backend; /* that is wanted; 0: nothing is */
+	bool swept;                    /* what an earlier node may have left is gone */
+	uint32_t ifindex, mtu;         /* of the device, when it is as it should be */
+	/* the engine's */
+	int queues[WGDEV_QUEUES_MAX];
 	unsigned count;
-	uint32_t ifindex, offload, mtu;
-	bool adopted;   /* what the device has is not known: it gets all of it again */
+	uint32_t offload;
+	bool adopted; /* what the device has is not known: it gets all of it again */
+	/* the kernel's */
+	int eye; /* a socket of the fabric; -1: there is no device */
+	uint16_t family, port;
+	int alive;           /* ends with the last door; -1: there is none */
+	struct err door_err; /* why there is none */
+	struct err fell;     /* with auto: why it is not the engine */
+
 	struct err err; /* why there is no device */
-	int socket;
-	struct err socket_err;
-	unsigned wait, socket_wait; /* ticks until it is tried again */
+	struct wgsocket socket;
+	uint64_t again_ns, door_again_ns; /* not before that */
+	unsigned tries;                   /* soon ones that are left */
 };
 
 struct wgdev *
@@ -57,32 +70,23 @@ wgdev_new(struct ring_writer *own, struct hub *hub, const struct instance *inst,
 	w->hub = hub;
 	w->inst = inst;
 	w->fabric = fabric;
-	w->socket = -1;
+	wgsocket_init(&w->socket, inst);
+	w->eye = w->alive = -1;
 	return w;
 }
 
+/* The kernel's device itself stays. */
 static void
 close_device(struct wgdev *w)
 {
 	for (unsigned i = 0; i < w->count; i++)
 		fd_close(&w->queues[i]);
 	w->count = 0;
+	fd_close(&w->eye);
+	fd_close(&w->alive);
+	err_clear(&w->door_err);
 	w->ifindex = w->mtu = 0;
 	w->adopted = false;
-}
-
-static void
-close_socket(struct wgdev *w)
-{
-	char path[64];
-
-	if (w->socket < 0)
-		return;
-	fd_close(&w->socket);
-	char name[IFNAMSIZ];
-	uplink_name(w->inst->name, name);
-	text_format(path, sizeof(path), UAPI_SOCKET_FOLDER "/%s.sock", name);
-	(void)unlink(path);
 }
 
 void
@@ -91,7 +95,7 @@ wgdev_free(struct wgdev *w)
 	if (!w)
 		return;
 	close_device(w);
-	close_socket(w);
+	wgsocket_close(&w->socket);
 	mem_free(w);
 }
 
@@ -101,116 +105,71 @@ wgdev_index(const struct wgdev *w)
 	return w->ifindex;
 }
 
-/* ---- in the fabric ---- */
+static uint64_t
+in_ms(uint64_t ms)
+{
+	return world_mono_ns() + ms * MS;
+}
 
-struct order {
-	uint32_t mtu;
-	unsigned queues; /* 0: the device is there, it only gets another MTU */
-};
+/* ---- who ---- */
 
-struct made {
-	struct err err;
-	uint32_t ifindex, offload;
-};
+static enum msg_backend_kind
+wished(const struct wgdev *w, const struct config *config)
+{
+	switch (config->overlay.backend) {
+	case CONFIG_BACKEND_ENGINE:
+		return MSG_BACKEND_ENGINE;
+	case CONFIG_BACKEND_KERNEL:
+		return MSG_BACKEND_KERNEL;
+	case CONFIG_BACKEND_AUTO:
+	default:
+		return w->fell.kind ? MSG_BACKEND_KERNEL : MSG_BACKEND_ENGINE;
+	}
+}
 
-/* A kernel without IPv6 has no such file. */
 static void
-no_own_addresses(void)
+remove_kernel(struct wgdev *w)
 {
-	defer_close int fd = open("/proc/sys/net/ipv6/conf/" WGDEV_IN_FABRIC "/addr_gen_mode",
-				  O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : write(fd, "1", 1);
+	const struct wgdev_order order = {.fabric = w->fabric, .removes = true};
+	struct wgdev_made made;
+	struct err err = {0};
+	int fds[WGDEV_QUEUES_MAX];
+	size_t count;
 
-	(void)n;
+	if (wgdev_make(&order, &made, fds, &count, &err) < 0)
+		log_err(LOG_WARN, "the device of sealed traffic is not removed", &err);
 }
 
-static int
-set_up(const struct tun *t, struct made *out)
+bool
+wgdev_takes_sockets(const struct wgdev *w)
 {
-	struct ifreq request = {0};
-	defer_close int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	memcpy(request.ifr_name, t->name, sizeof(request.ifr_name));
-	if (control < 0 || ioctl(control, SIOCGIFINDEX, &request) < 0)
-		return err_sys(&out->err, errno, "cannot find the device %s", t->name);
-	out->ifindex = (uint32_t)request.ifr_ifindex;
-	no_own_addresses();
-	if (ioctl(control, SIOCGIFFLAGS, &request) < 0)
-		return err_sys(&out->err, errno, "cannot look at the device %s", t->name);
-	request.ifr_flags |= IFF_UP;
-	if (ioctl(control, SIOCSIFFLAGS, &request) < 0)
-		return err_sys(&out->err, errno, "cannot set the device %s up", t->name);
-	return 0;
+	return w->backend == MSG_BACKEND_ENGINE;
 }
 
-static int
-open_queue(struct tun *t, struct err *err)
+bool
+wgdev_choose(struct wgdev *w, bool wanted, const struct config *config)
 {
-	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	enum msg_backend_kind was = w->backend, next = 0;
 
-	if (fd < 0) {
-		err_sys(err, errno, "cannot open /dev/net/tun");
-		return err_fix(err, "load the module: modprobe tun");
+	if (config->overlay.backend != CONFIG_BACKEND_AUTO)
+		err_clear(&w->fell);
+	if (wanted && config->listen.overlay.on)
+		next = wished(w, config);
+	if (next == was && (next || w->swept))
+		return false;
+	bool stood = was == MSG_BACKEND_KERNEL && w->eye >= 0;
+	close_device(w);
+	if (stood || (!next && !w->swept))
+		remove_kernel(w);
+	w->swept = true;
+	w->backend = next;
+	w->again_ns = was && next ? in_ms(SOON_MS) : 0;
+	w->tries = was && next ? SOON_TRIES : 0;
+	if (!next) {
+		err_clear(&w->err);
+		wgsocket_close(&w->socket);
 	}
-	return tun_open(t, fd, WGDEV_IN_FABRIC, TUN_USO, err);
-}
-
-/* fds: as many as there are queues; those that are open, also when it fails: the process ends. */
-static int
-work(int fabric, const struct order *order, struct made *out, int *fds)
-{
-	struct tun t = {.fd = -1, .name = WGDEV_IN_FABRIC};
-
-	if (setns(fabric, CLONE_NEWNET) < 0)
-		return err_sys(&out->err, errno, "cannot enter the fabric");
-	for (unsigned i = 0; i < order->queues; i++) {
-		if (open_queue(&t, &out->err) < 0)
-			return -1;
-		fds[i] = t.fd;
-	}
-	out->offload = t.offload;
-	if (tun_set_mtu(&t, order->mtu, &out->err) < 0)
-		return -1;
-	return set_up(&t, out);
-}
-
-static _Noreturn void
-child(int link, int fabric, const struct order *order)
-{
-	struct made out = {0};
-	int fds[QUEUES_MAX];
-	bool good = work(fabric, order, &out, fds) == 0;
-
-	(void)fd_send(link, &out, sizeof(out), fds, good ? order->queues : 0);
-	_exit(0);
-}
-
-static int
-send_child(int fabric, const struct order *order, struct made *out, int *fds, struct err *err)
-{
-	int ends[2], status;
-	size_t count = 0;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return err_sys(err, errno, "cannot send out a process");
-	pid_t pid = fork();
-	if (pid == 0)
-		child(ends[1], fabric, order);
-	fd_close(&ends[1]);
-	ssize_t n = pid < 0 ? -1 : fd_recv(ends[0], out, sizeof(*out), fds, QUEUES_MAX, &count);
-	fd_close(&ends[0]);
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (n == (ssize_t)sizeof(*out) && !out->err.kind && count == order->queues)
-		return 0;
-	for (size_t i = 0; i < count; i++)
-		fd_close(&fds[i]);
-	if (n == (ssize_t)sizeof(*out) && out->err.kind)
-		*err = out->err;
-	else
-		err_set(err, ERR_INTERNAL, "the process that makes a device died");
-	return err_where(err, "the sealed way to other nodes, device %s of the fabric",
-			 WGDEV_IN_FABRIC);
+	return was != 0;
 }
 
 /* ---- what there is ---- */
@@ -221,89 +180,131 @@ queues_wanted(void)
 	cpu_set_t cpus;
 	int count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 
-	return count < 1 ? 1 : count > QUEUES_MAX ? QUEUES_MAX : (unsigned)count;
+	return count < 1 ? 1 : count > WGDEV_QUEUES_MAX ? WGDEV_QUEUES_MAX : (unsigned)count;
+}
+
+/* Whether the other one is to be tried; w->err says why this one was not to be had. */
+static void
+fall(struct wgdev *w, const struct config *config, const struct err *err)
+{
+	if (config->overlay.backend != CONFIG_BACKEND_AUTO)
+		return;
+	if (w->backend == MSG_BACKEND_KERNEL) {
+		if (err->kind == ERR_CONFLICT)
+			return;
+		w->err = w->fell;
+		err_why(&w->err, "the kernel's WireGuard instead of it: %s", err->what);
+		err_clear(&w->fell);
+	} else if (!w->count && config_listens_everywhere(&config->listen.overlay)) {
+		w->fell = *err;
+	}
+}
+
+/* True: for a reason that was not said yet. */
+static bool
+not_made(struct wgdev *w, const struct config *config, const struct err *err)
+{
+	bool soon = err->kind == ERR_CONFLICT && w->tries > 0;
+	struct err before = w->err;
+
+	w->err = *err;
+	fall(w, config, err);
+	w->tries -= soon;
+	w->again_ns = in_ms(soon ? SOON_MS : AGAIN_MS);
+	if (soon || text_equal(w->err.what, before.what))
+		return false;
+	log_err(LOG_WARN, "there is no sealed traffic", &w->err);
+	return true;
+}
+
+static void
+take_made(struct wgdev *w, const struct wgdev_order *order, const struct wgdev_made *made,
+	  const int *fds, size_t count)
+{
+	w->ifindex = made->ifindex;
+	w->mtu = order->mtu;
+	w->adopted = false;
+	if (order->backend == MSG_BACKEND_KERNEL) {
+		fd_close(&w->eye);
+		w->eye = fds[0];
+		w->family = made->family;
+		w->port = order->port;
+		if (w->fell.kind)
+			log_err(LOG_WARN, "the kernel's WireGuard seals, not the engine", &w->fell);
+	} else if (count) {
+		memcpy(w->queues, fds, sizeof(w->queues));
+		w->count = (unsigned)count;
+		w->offload = made->offload;
+	}
 }
 
 /* True: overlay must hear of it. */
 static bool
-make_device(struct wgdev *w, uint32_t mtu)
+make_device(struct wgdev *w, const struct config *config, uint32_t mtu)
 {
-	const struct order order = {.mtu = mtu, .queues = w->count ? 0 : queues_wanted()};
+	const struct wgdev_order order = {.fabric = w->fabric,
+					  .backend = w->backend,
+					  .mtu = mtu,
+					  .queues = w->count ? 0 : queues_wanted(),
+					  .port = config->listen.overlay.addr.port};
+	struct wgdev_made made;
 	struct err err = {0};
-	struct made made;
-	int fds[QUEUES_MAX];
+	int fds[WGDEV_QUEUES_MAX] = {-1, -1, -1, -1};
+	size_t count;
 
-	if (send_child(w->fabric, &order, &made, fds, &err) < 0) {
-		if (!text_equal(err.what, w->err.what))
-			log_err(LOG_WARN, "there is no sealed traffic", &err);
-		w->err = err;
-		w->wait = AGAIN_TICKS;
-		return false;
-	}
+	if (wgdev_make(&order, &made, fds, &count, &err) < 0)
+		return not_made(w, config, &err);
 	bool as_told = w->count && w->mtu == mtu;
 	err_clear(&w->err);
-	w->mtu = mtu;
-	w->ifindex = made.ifindex;
-	w->adopted = false;
-	if (!order.queues)
-		return !as_told;
-	memcpy(w->queues, fds, sizeof(w->queues));
-	w->count = order.queues;
-	w->offload = made.offload;
-	return true;
+	w->tries = 0;
+	take_made(w, &order, &made, fds, count);
+	return !as_told;
 }
 
-static bool
-make_socket(struct wgdev *w)
-{
-	char name[IFNAMSIZ];
-	struct err err = {0};
+/* ---- what is told ---- */
 
-	uplink_name(w->inst->name, name);
-	w->socket = uapi_socket_bind(name, &err);
-	if (w->socket >= 0) {
-		err_clear(&w->socket_err);
-		return true;
-	}
-	if (!text_equal(err.what, w->socket_err.what))
-		log_err(LOG_WARN, "wg does not find the sealed traffic of this node", &err);
-	w->socket_err = err;
-	w->socket_wait = SOCKET_AGAIN_TICKS;
-	return false;
+static void
+put_engine(const struct wgdev *w, const struct listener *udp, struct msg_tunnel *row)
+{
+	bool up = w->count && udp && udp->up;
+
+	row->state = up ? MSG_TUNNEL_UP : MSG_TUNNEL_FAILED;
+	row->queues = w->count;
+	if (udp)
+		row->listen = udp->addr;
+	if (!w->count)
+		msg_reason_from(&w->err, &row->reason);
+	else if (!up && udp)
+		msg_reason_from(&udp->reason, &row->reason);
 }
 
 static void
-publish(struct wgdev *w, bool on, const struct listener *udp)
+put_kernel(const struct wgdev *w, const struct config *config, struct msg_tunnel *row)
 {
-	struct msg_tunnel row = {.state = MSG_TUNNEL_OFF};
+	bool up = w->ifindex && !w->door_err.kind;
+
+	row->state = up ? MSG_TUNNEL_UP : MSG_TUNNEL_FAILED;
+	row->listen = config->listen.overlay.addr;
+	msg_reason_from(!w->ifindex        ? &w->err
+			: w->door_err.kind ? &w->door_err
+					   : &w->fell,
+			&row->reason);
+}
+
+static void
+publish(struct wgdev *w, const struct config *config, const struct listener *udp)
+{
+	struct msg_tunnel row = {
+		.state = MSG_TUNNEL_OFF, .ifindex = w->ifindex, .backend = w->backend};
 	bool changed = false;
 
-	if (on) {
-		bool up = w->count && udp && udp->up;
-
-		row.state = up ? MSG_TUNNEL_UP : MSG_TUNNEL_FAILED;
-		row.ifindex = w->ifindex;
-		row.backend = MSG_BACKEND_ENGINE;
-		row.queues = w->count;
-		if (udp)
-			row.listen = udp->addr;
-		if (!w->count)
-			msg_reason_from(&w->err, &row.reason);
-		else if (!up && udp)
-			msg_reason_from(&udp->reason, &row.reason);
-	}
+	if (w->backend == MSG_BACKEND_ENGINE)
+		put_engine(w, udp, &row);
+	else if (w->backend == MSG_BACKEND_KERNEL)
+		put_kernel(w, config, &row);
 	(void)ring_table_set(w->own, MSG_TABLE_TUNNEL, 1, &row, &changed);
 	if (changed)
 		hub_kick(w->hub);
-}
-
-/* Somebody may delete it in the fabric: its queues stay, and lead nowhere. */
-static bool
-is_gone(const struct wgdev *w)
-{
-	struct ifreq request = {0};
-
-	return w->count && ioctl(w->queues[0], TUNGETIFF, &request) < 0;
 }
 
 static uint32_t
@@ -312,31 +313,95 @@ mtu_of(const struct config *config)
 	return config->overlay.mtu - PREFIX_ROOM;
 }
 
-bool
-wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
-	   const struct listeners *listeners)
+/* Somebody may delete it in the fabric: queues stay, and lead nowhere. */
+static bool
+is_gone(const struct wgdev *w)
 {
-	bool on = wanted && config->listen.overlay.on, changed = false;
-	uint32_t mtu = mtu_of(config);
+	struct ifreq request = {.ifr_name = WGDEV_IN_FABRIC};
 
-	w->wait -= w->wait > 0;
-	w->socket_wait -= w->socket_wait > 0;
-	if (!on) {
-		changed = w->count > 0;
-		close_device(w);
-		close_socket(w);
-		err_clear(&w->err);
-	} else {
+	if (w->count)
+		return ioctl(w->queues[0], TUNGETIFF, &request) < 0;
+	return w->eye >= 0 && w->ifindex &&
+	       (ioctl(w->eye, SIOCGIFINDEX, &request) < 0 ||
+		(uint32_t)request.ifr_ifindex != w->ifindex);
+}
+
+static bool
+is_as_wanted(const struct wgdev *w, const struct config *config, uint32_t mtu)
+{
+	return w->mtu == mtu && !w->adopted &&
+	       (w->backend == MSG_BACKEND_ENGINE || w->port == config->listen.overlay.addr.port);
+}
+
+/* Overlay is to be given another one. */
+static bool
+door_ended(struct wgdev *w)
+{
+	struct pollfd p = {.fd = w->alive, .events = POLLIN};
+
+	if (w->door_err.kind && world_mono_ns() >= w->door_again_ns)
+		return true;
+	if (w->alive < 0 || poll(&p, 1, 0) <= 0)
+		return false;
+	fd_close(&w->alive);
+	return true;
+}
+
+bool
+wgdev_tick(struct wgdev *w, const struct config *config, const struct listeners *listeners)
+{
+	uint32_t mtu = mtu_of(config);
+	uint64_t now_ns = world_mono_ns();
+	bool changed = false;
+
+	if (w->backend) {
 		changed = is_gone(w);
 		if (changed)
 			close_device(w);
-		if ((w->mtu != mtu || w->adopted) && !w->wait)
-			changed |= make_device(w, mtu);
-		if (w->socket < 0 && !w->socket_wait)
-			changed |= make_socket(w);
+		if (!is_as_wanted(w, config, mtu) && now_ns >= w->again_ns)
+			changed |= make_device(w, config, mtu);
+		changed |= wgsocket_tick(&w->socket);
+		changed |= door_ended(w);
 	}
-	publish(w, on, listeners_named(listeners, "overlay"));
+	publish(w, config, listeners_named(listeners, "overlay"));
 	return changed;
+}
+
+uint64_t
+wgdev_due_ms(const struct wgdev *w)
+{
+	return w->tries ? SOON_MS : 0;
+}
+
+/* ---- overlay ---- */
+
+static void
+tell_engine(const struct wgdev *w, struct leash_message *m, struct hub_member *overlay)
+{
+	m->b = w->offload;
+	hub_send(overlay, m, w->queues, w->count);
+}
+
+/* Each process has a door of its own: what is under way at another one's is not its. */
+static void
+tell_kernel(struct wgdev *w, struct leash_message *m, struct hub_member *overlay)
+{
+	const struct wgdoor_order order = {.fabric = w->fabric,
+					   .family = w->family,
+					   .device = WGDEV_IN_FABRIC,
+					   .uid = w->inst->uid_base + ROLES_UID_WGDOOR};
+	int sock = -1, alive = -1;
+
+	err_clear(&w->door_err);
+	if (w->ifindex && wgdoor_open(&order, &sock, &alive, &w->door_err) < 0) {
+		log_err(LOG_WARN, "there is no sealed traffic", &w->door_err);
+		w->door_again_ns = in_ms(AGAIN_MS);
+	}
+	fd_close(&w->alive);
+	w->alive = alive;
+	m->id = w->family;
+	hub_send(overlay, m, &sock, sock >= 0);
+	fd_close(&sock);
 }
 
 void
@@ -346,16 +411,19 @@ wgdev_tell(struct wgdev *w, struct hub_member *overlay)
 
 	leash_init(&message, LEASH_TUNNEL);
 	message.from_role = ROLE_NODE;
+	message.code = w->backend;
 	message.a = w->mtu;
-	message.b = w->offload;
 	text_copy(message.name, sizeof(message.name), WGDEV_IN_FABRIC);
-	hub_send(overlay, &message, w->queues, w->count);
-	if (w->socket < 0)
+	if (w->backend == MSG_BACKEND_KERNEL)
+		tell_kernel(w, &message, overlay);
+	else
+		tell_engine(w, &message, overlay);
+	if (w->socket.fd < 0)
 		return;
 	leash_init(&message, LEASH_LISTENER);
 	message.from_role = ROLE_NODE;
 	text_copy(message.name, sizeof(message.name), socket_name);
-	hub_send(overlay, &message, &w->socket, 1);
+	hub_send(overlay, &message, &w->socket.fd, 1);
 }
 
 /* ---- over an upgrade ---- */
@@ -377,8 +445,10 @@ wgdev_put(const struct wgdev *w, struct upgrade *up)
 {
 	for (unsigned i = 0; i < w->count; i++)
 		put_one(up, queue_name, w->queues[i]);
-	if (w->socket >= 0)
-		put_one(up, socket_name, w->socket);
+	if (w->eye >= 0)
+		put_one(up, kernel_name, w->eye);
+	if (w->socket.fd >= 0)
+		put_one(up, socket_name, w->socket.fd);
 }
 
 /* Its MTU is set again by the next tick; an overlay that begins before is told what it will be. */
@@ -388,7 +458,7 @@ adopt_queue(struct wgdev *w, const struct config *config, int fd)
 	struct err err = {0};
 	struct tun t;
 
-	if (w->count == QUEUES_MAX || tun_adopt(&t, fd, TUN_USO, &err) < 0) {
+	if (w->count == WGDEV_QUEUES_MAX || tun_adopt(&t, fd, TUN_USO, &err) < 0) {
 		if (err.kind)
 			log_err(LOG_WARN, "a queue of sealed traffic is lost", &err);
 		fd_close(&fd);
@@ -398,6 +468,18 @@ adopt_queue(struct wgdev *w, const struct config *config, int fd)
 	w->offload = t.offload;
 	w->mtu = mtu_of(config);
 	w->adopted = true;
+	w->backend = MSG_BACKEND_ENGINE;
+}
+
+/* What there is of it is looked at by the next tick, which keeps it. */
+static void
+adopt_kernel(struct wgdev *w, int fd)
+{
+	fd_close(&w->eye);
+	w->eye = fd;
+	w->backend = MSG_BACKEND_KERNEL;
+	/* With auto it stays so. */
+	err_set(&w->fell, ERR_UNSUPPORTED, "the kernel has sealed since before an upgrade");
 }
 
 bool
@@ -407,9 +489,13 @@ wgdev_adopt(struct wgdev *w, const struct config *config, const char *name, int 
 		adopt_queue(w, config, fd);
 		return true;
 	}
+	if (text_equal(name, kernel_name)) {
+		adopt_kernel(w, fd);
+		return true;
+	}
 	if (!text_equal(name, socket_name))
 		return false;
-	fd_close(&w->socket);
-	w->socket = fd;
+	fd_close(&w->socket.fd);
+	w->socket.fd = fd;
 	return true;
 }

@@ -3,10 +3,12 @@
 #define NODE_WGDEV_H
 
 /*
- * What sealed traffic needs that overlay cannot make: a TUN device in the fabric, and the socket
- * at which wg(8) finds it. overlay is given duplicates of the queues; node keeps them, so that the
- * device, its routes and the packets in it stay while overlay is replaced, and go with node. The
- * UDP sockets are listeners (node/listeners.h).
+ * What sealed traffic needs that overlay cannot make: a device in the fabric (node/wgdev_make.h),
+ * and the socket at which wg(8) finds it. Of a TUN device overlay is given duplicates of the
+ * queues; node keeps them, so that the device, its routes and the packets in it stay while overlay
+ * is replaced, and go with node; the UDP sockets are listeners (node/listeners.h). To a device of
+ * the kernel's WireGuard overlay is given a door (node/wgdoor.h); it stays when node ends, for as
+ * long as the fabric (docs/decisions/021).
  * Threading: the loop's thread. Making the device waits for a child that enters the fabric.
  */
 
@@ -17,22 +19,27 @@
 #include "node/instance.h"
 #include "node/listeners.h"
 #include "node/upgrade.h"
+#include "node/wgdev_make.h"
 #include "spec/config.h"
-
-#define WGDEV_IN_FABRIC "sealed"
 
 struct wgdev;
 
 /* own, hub, inst: borrowed. fabric: its namespace, borrowed. NULL: out of memory. */
 struct wgdev *wgdev_new(struct ring_writer *own, struct hub *hub, const struct instance *inst,
 			int fabric);
-/* Closes all: the device goes when overlay is gone too. NULL is fine. */
+/* Closes all: a TUN device goes when overlay is gone too. NULL is fine. */
 void wgdev_free(struct wgdev *w);
 
-/* Once a second. wanted: the node is in a cluster. True: what overlay was told is not right any
- * more, wgdev_tell is to be called for it. */
-bool wgdev_tick(struct wgdev *w, bool wanted, const struct config *config,
-		const struct listeners *listeners);
+/* Who is to seal now; what another one sealed with goes, so that its port is free. wanted: the node
+ * is in a cluster; not to be called before that is known. True: as wgdev_tick. */
+bool wgdev_choose(struct wgdev *w, bool wanted, const struct config *config);
+/* The UDP sockets of listen.overlay are to be open: it is the engine. */
+bool wgdev_takes_sockets(const struct wgdev *w);
+/* At least once a second, after wgdev_choose. True: what overlay was told is not right any more,
+ * wgdev_tell is to be called for it. */
+bool wgdev_tick(struct wgdev *w, const struct config *config, const struct listeners *listeners);
+/* So soon there is something to do; 0: a second is soon enough. */
+uint64_t wgdev_due_ms(const struct wgdev *w);
 /* Hands a process of overlay all there is. */
 void wgdev_tell(struct wgdev *w, struct hub_member *overlay);
 /* In the fabric; 0: there is none. */

@@ -19,6 +19,7 @@
 #include "overlay/prefix.h"
 #include "overlay/probing.h"
 #include "overlay/sealed.h"
+#include "overlay/wg/kernel_wire.h"
 
 enum { KEEP_MS = 500 };
 
@@ -236,9 +237,23 @@ stop(struct station *st, uint64_t grace_ms)
 	leave(st);
 }
 
+/* Without it the kernel's WireGuard is not to be had: said when somebody wants that. */
+static int
+open_libraries(struct station *st, struct err *err)
+{
+	struct err missing = {0};
+
+	(void)st;
+	(void)err;
+	if (kernel_wire_open(&missing) < 0)
+		log_err(LOG_DEBUG, "the kernel's WireGuard cannot be spoken to", &missing);
+	return 0;
+}
+
 const struct station_role overlay_role = {
 	.role = ROLE_OVERLAY,
 	.layout = layout,
+	.open = open_libraries,
 	.start = start,
 	.peer = wake,
 	.wake = wake,

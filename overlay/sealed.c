@@ -2,8 +2,9 @@
 /*
  * The glue. The engine is made when node has handed over the queues of the device and a socket, and
  * made anew when any of these is another one: its peers make new sessions then, which takes a round
- * trip. Until it runs for the first time there is no row in the table sealed: others keep what they
- * knew of this node's earlier process.
+ * trip. With a door to the kernel's device there is no engine: that one is looked at and changed;
+ * its sessions stay whoever comes and goes here. Until one of the two serves for the first time
+ * there is no row in the table sealed: others keep what they knew of this node's earlier process.
  */
 #include "overlay/sealed.h"
 
@@ -15,11 +16,13 @@
 #include "overlay/probing.h"
 #include "overlay/sealed_count.h"
 #include "overlay/sealed_handed.h"
+#include "overlay/sealed_kernel.h"
 #include "overlay/sealed_keys.h"
 #include "overlay/sealed_peers.h"
 #include "overlay/wg/uapi_socket.h"
 
-enum { SETTLE_MS = 20, TICK_MS = 2000, ASK_MS = 500, AGAIN_MS = 2000 };
+/* FOLLOW_MS: so often the kernel is asked whether the owner of an announced key uses it already. */
+enum { SETTLE_MS = 20, TICK_MS = 2000, ASK_MS = 500, AGAIN_MS = 2000, FOLLOW_MS = 100 };
 
 static struct {
 	struct station *st;
@@ -28,8 +31,12 @@ static struct {
 	struct sealed_peers peers;
 	struct sealed_handed handed;
 	struct engine *engine;
+	struct sealed_kernel *kernel;
+	bool stood; /* the kernel's did, before there was another door to it */
+	bool known; /* as it was looked at last: all others know the key that is announced */
+	bool told;  /* what serves() was when `changed` was called last */
 	struct uapi_socket *uapi;
-	bool dirty;  /* the engine is not of what there is now */
+	bool dirty;  /* the engine, or the kernel's, is not of what there is now */
 	bool unable; /* so it was at the last look already: no socket, or no queue */
 	struct err err;
 	uv_timer_t settle, tick;
@@ -57,17 +64,30 @@ dials_out(void)
 	return config && config->node.advertise_none;
 }
 
+static bool
+serves(void)
+{
+	return s.engine || (s.kernel && (s.stood || sealed_kernel_stands(s.kernel)));
+}
+
 /* ---- what is told ---- */
+
+static void
+tell_changed(void)
+{
+	s.told = serves();
+	s.changed();
+}
 
 static void
 publish(void)
 {
-	struct msg_sealed row = {.serves = s.engine != NULL, .peers = s.count.live};
+	struct msg_sealed row = {.serves = serves(), .peers = s.count.live};
 	bool changed = false;
 
 	memcpy(row.key, s.keys.public_key, sizeof(row.key));
 	memcpy(row.next_key, s.keys.next_public, sizeof(row.next_key));
-	if (!s.engine && s.err.kind)
+	if (!serves() && s.err.kind)
 		msg_reason_from(&s.err, &row.reason);
 	(void)ring_table_set(station_writer(s.st), MSG_TABLE_SEALED, 1, &row, &changed);
 	if (changed)
@@ -77,7 +97,7 @@ publish(void)
 bool
 sealed_reaches(uint32_t node)
 {
-	return s.engine && sealed_peers_has(&s.peers, node);
+	return serves() && sealed_peers_has(&s.peers, node);
 }
 
 /* ---- peers ---- */
@@ -102,18 +122,23 @@ sealed_look(void)
 {
 	struct err err = {0};
 
-	if (s.engine && look(&err) < 0)
+	if (s.kernel)
+		sealed_kernel_look(s.kernel);
+	else if (s.engine && look(&err) < 0)
 		failed(&err);
 }
 
-/* ---- the engine ---- */
-
-/* What is to be looked after by time: figures while there is an engine, a key that is announced. */
+/* What is to be looked after by time: figures, keys that are announced. */
 static void
 schedule(void)
 {
 	uint64_t announced_ms = sealed_keys_due_ms(&s.keys);
-	uint64_t due_ms = !s.engine ? announced_ms : announced_ms ? ASK_MS : TICK_MS;
+	uint64_t due_ms = announced_ms ? ASK_MS : TICK_MS;
+
+	if (!s.engine && !s.kernel)
+		due_ms = announced_ms;
+	if (s.kernel && sealed_peers_change(&s.peers))
+		due_ms = FOLLOW_MS;
 
 	if (due_ms)
 		uv_timer_start(&s.tick, tick, due_ms, 0);
@@ -121,40 +146,94 @@ schedule(void)
 		uv_timer_stop(&s.tick);
 }
 
+/* ---- the kernel's ---- */
+
+static int
+want(const struct setup *is, struct setup *out, struct err *err)
+{
+	return sealed_peers_want(&s.peers, is, s.keys.keys.key, dials_out(), true, out, err);
+}
+
 static void
-end_engine(void)
+looked(const struct setup *is, const struct err *err)
+{
+	sealed_count_take(&s.count, is, NULL, s.peers.peers);
+	sealed_peers_note(&s.peers, is);
+	sealed_peers_saw(&s.peers, is);
+	s.known = sealed_keys_due_ms(&s.keys) > 0 &&
+		  sealed_peers_ask(&s.peers, is, s.keys.next_public);
+	if (err)
+		failed(err);
+	else
+		err_clear(&s.err);
+	publish();
+	schedule();
+	if (serves() == s.told)
+		return;
+	log_event(LOG_INFO, "the kernel seals traffic to other nodes", LOG_END);
+	tell_changed();
+}
+
+static int
+make_kernel(struct err *err)
+{
+	static const struct sealed_kernel_user user = {.want = want, .looked = looked};
+	int door = sealed_handed_door(&s.handed, err);
+
+	if (door < 0)
+		return -1;
+	s.kernel = sealed_kernel_new(station_loop(s.st), &user, door, s.handed.family, err);
+	return s.kernel ? 0 : -1;
+}
+
+/* ---- whoever seals ---- */
+
+static void
+end_device(void)
 {
 	engine_free(s.engine);
 	s.engine = NULL;
+	sealed_kernel_close(s.kernel);
+	s.kernel = NULL;
 	sealed_peers_forget(&s.peers);
 	sealed_count_reset(&s.count);
 }
 
-/* A socket may come in a moment, for the one that was taken: others are not told at once. */
+/* False: nothing is wanted, or all is there. */
+static bool
+lacks(struct err *err)
+{
+	if (s.handed.queues_count) {
+		err_set(err, ERR_UNREACHABLE, "there is no socket for sealed traffic");
+		err_why(err, "its address cannot be had: see the listener \"overlay\"");
+	} else if (s.handed.backend) {
+		err_set(err, ERR_UNREACHABLE, "there is no device for sealed traffic");
+		err_why(err, "zlayer -o json status, `overlay.sealed`, says why");
+	}
+	return err->kind != 0;
+}
+
+/* It may come in a moment, for the one that was taken: others are not told at once. */
 static void
 say_unable(void)
 {
-	if (s.handed.queues_count && s.unable) {
-		err_set(&s.err, ERR_UNREACHABLE, "there is no socket for sealed traffic");
-		err_why(&s.err, "its address cannot be had: see the listener \"overlay\"");
+	struct err err = {0};
+
+	if (lacks(&err) && s.unable) {
+		s.err = err;
 		publish();
-	} else if (s.handed.queues_count) {
+	} else if (err.kind) {
 		uv_timer_start(&s.settle, settle, AGAIN_MS, 0);
 	}
-	s.unable = true;
+	s.unable = err.kind != 0;
 }
 
 static void
-settle(uv_timer_t *timer)
+settle_engine(bool was)
 {
+	bool able = sealed_handed_suffices(&s.handed);
 	struct err err = {0};
-	bool was = s.engine != NULL, able = sealed_handed_suffices(&s.handed);
 
-	(void)timer;
-	if (s.dirty) {
-		s.dirty = false;
-		end_engine();
-	}
 	if (able && !s.engine && !(s.engine = sealed_handed_engine(&s.handed, &err)))
 		failed(&err);
 	if (s.engine && look(&err) < 0)
@@ -171,7 +250,37 @@ settle(uv_timer_t *timer)
 	if (able || was)
 		publish();
 	schedule();
-	s.changed();
+	tell_changed();
+}
+
+static void
+settle_kernel(void)
+{
+	struct err err = {0};
+
+	if (!s.kernel && make_kernel(&err) < 0) {
+		failed(&err);
+		publish();
+	}
+	if (s.kernel)
+		sealed_kernel_look(s.kernel);
+}
+
+static void
+settle(uv_timer_t *timer)
+{
+	bool was = serves();
+
+	(void)timer;
+	if (s.dirty) {
+		s.dirty = false;
+		s.stood = was && s.kernel && s.handed.door >= 0;
+		end_device();
+	}
+	if (s.handed.door >= 0)
+		settle_kernel();
+	else
+		settle_engine(was);
 }
 
 static void
@@ -200,7 +309,7 @@ turn_keys(bool known)
 	if (step != KEYS_ANNOUNCED && step != KEYS_CHANGED)
 		return;
 	sealed_look();
-	if (s.engine)
+	if (serves())
 		publish();
 }
 
@@ -235,8 +344,10 @@ static void
 tick(uv_timer_t *timer)
 {
 	(void)timer;
-	turn_keys(s.engine && look_at_peers());
+	turn_keys(s.engine ? look_at_peers() : s.kernel && s.known);
 	schedule();
+	if (s.kernel)
+		sealed_kernel_look(s.kernel);
 	if (!s.engine)
 		return;
 	if (dials_out())
@@ -252,6 +363,8 @@ uapi_get(void *arg, struct setup *out)
 	struct err err = {0};
 
 	(void)arg;
+	if (s.kernel)
+		return sealed_kernel_state(s.kernel, out, &err) == 0 ? 0 : ENOMEM;
 	if (!s.engine)
 		return ENODEV;
 	return engine_state(s.engine, out, &err) == 0 ? 0 : ENOMEM;
@@ -287,7 +400,7 @@ sealed_message(const struct leash_message *m, int *fds, size_t count)
 
 	switch (m->kind) {
 	case LEASH_TUNNEL:
-		sealed_handed_queues(&s.handed, m, fds, count);
+		sealed_handed_tunnel(&s.handed, m, fds, count);
 		changes();
 		break;
 	case LEASH_LISTENER:
@@ -301,7 +414,7 @@ sealed_message(const struct leash_message *m, int *fds, size_t count)
 	case LEASH_PAIRS:
 		sealed_peers_pairs(&s.peers, fds[0]);
 		sealed_look();
-		s.changed();
+		tell_changed();
 		break;
 	case LEASH_CONFIG:
 		config = configuration();
@@ -318,7 +431,7 @@ sealed_message(const struct leash_message *m, int *fds, size_t count)
 static bool
 knows(uint64_t id, uint64_t token)
 {
-	return s.engine && sealed_peers_know(&s.peers, id, token);
+	return serves() && sealed_peers_know(&s.peers, id, token);
 }
 
 static void
@@ -345,6 +458,7 @@ sealed_start(struct station *st, const struct peers *peers, void (*changed)(void
 {
 	s.st = st;
 	s.changed = changed;
+	sealed_handed_init(&s.handed);
 	sealed_peers_init(&s.peers, peers);
 	if (sealed_keys_load(&s.keys, station_folder(st, 0), err) < 0)
 		return -1;
@@ -361,7 +475,8 @@ sealed_end(void)
 {
 	uapi_socket_close(s.uapi);
 	s.uapi = NULL;
-	end_engine();
+	end_device();
+	fd_close(&s.handed.door);
 	sealed_handed_close_sockets(&s.handed);
 	sealed_count_fini(&s.count);
 	sealed_peers_fini(&s.peers);

@@ -12,6 +12,8 @@ enum { LIVE_S = 180, SECOND = 1000000000 };
 
 struct seen {
 	uint64_t rx, tx;
+	int64_t handshake_s;
+	uint32_t handshake_ns;
 	bool stays;
 };
 
@@ -64,6 +66,7 @@ sealed_count_reset(struct sealed_count *c)
 		map_remove(&c->bytes, it.key, it.key_bytes);
 	}
 	memset(c->counted, 0, sizeof(c->counted));
+	c->begun = false;
 	c->live = 0;
 }
 
@@ -124,6 +127,37 @@ added(uint64_t before, uint64_t now)
 }
 
 static void
+count_engine(struct sealed_count *c, const struct engine *e)
+{
+	uint64_t now[ENGINE_COUNTS];
+
+	engine_counts(e, now);
+	for (unsigned i = 0; i < ENGINE_COUNTS; i++)
+		metric_add(series_of(c->page, (enum engine_count)i), added(c->counted[i], now[i]));
+	memcpy(c->counted, now, sizeof(now));
+}
+
+/* The kernel tells of the last one only. */
+static void
+count_handshake(struct sealed_count *c, const struct setup_peer *p)
+{
+	struct seen *s = seen_of(c, p->public_key);
+
+	if (!s)
+		return;
+	if (p->handshake_s && c->begun &&
+	    (s->handshake_s != p->handshake_s || s->handshake_ns != p->handshake_ns))
+		metric_add(series_of(c->page, ENGINE_HANDSHAKES), 1);
+	if (!c->begun) {
+		s->rx = p->rx_bytes;
+		s->tx = p->tx_bytes;
+	}
+	s->handshake_s = p->handshake_s;
+	s->handshake_ns = p->handshake_ns;
+	s->stays = true;
+}
+
+static void
 count_peer(struct sealed_count *c, const struct setup_peer *p, const struct msg_mesh *row)
 {
 	struct metric_labels labels = {0};
@@ -165,14 +199,11 @@ void
 sealed_count_take(struct sealed_count *c, const struct setup *is, const struct engine *e,
 		  const struct peers *peers)
 {
-	uint64_t now[ENGINE_COUNTS];
 	struct map rows;
 	int64_t wall_s = world_wall_ns() / SECOND;
 
-	engine_counts(e, now);
-	for (unsigned i = 0; i < ENGINE_COUNTS; i++)
-		metric_add(series_of(c->page, (enum engine_count)i), added(c->counted[i], now[i]));
-	memcpy(c->counted, now, sizeof(now));
+	if (e)
+		count_engine(c, e);
 	c->live = 0;
 	index_rows(peers, &rows);
 	for (size_t i = 0; i < is->peers_count; i++) {
@@ -181,9 +212,12 @@ sealed_count_take(struct sealed_count *c, const struct setup *is, const struct e
 		const struct msg_mesh *row = place ? &peers->mesh[place - 1] : NULL;
 
 		c->live += p->handshake_s && wall_s - p->handshake_s < LIVE_S;
+		if (!e)
+			count_handshake(c, p);
 		if (row)
 			count_peer(c, p, row);
 	}
 	map_fini(&rows);
 	forget(c);
+	c->begun = true;
 }

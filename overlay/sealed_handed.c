@@ -11,6 +11,12 @@
 #include "base/text.h"
 
 void
+sealed_handed_init(struct sealed_handed *h)
+{
+	*h = (struct sealed_handed){.door = -1};
+}
+
+void
 sealed_handed_close_sockets(struct sealed_handed *h)
 {
 	for (size_t i = 0; i < h->sockets_count; i++)
@@ -18,20 +24,33 @@ sealed_handed_close_sockets(struct sealed_handed *h)
 	h->sockets_count = 0;
 }
 
-void
-sealed_handed_queues(struct sealed_handed *h, const struct leash_message *m, int *fds, size_t count)
+static void
+take_queues(struct sealed_handed *h, const struct leash_message *m, int *fds, size_t count)
 {
-	for (size_t i = 0; i < h->queues_count; i++)
-		tun_close(&h->queues[i]);
-	h->queues_count = 0;
 	for (size_t i = 0; i < count && i < LEASH_TUNNEL_QUEUES_MAX; i++) {
 		struct tun *t = &h->queues[h->queues_count++];
 
 		*t = (struct tun){.fd = fd_take(&fds[i]), .offload = (enum tun_offload)m->b};
 		text_copy(t->name, sizeof(t->name), m->name);
 	}
+}
+
+void
+sealed_handed_tunnel(struct sealed_handed *h, const struct leash_message *m, int *fds, size_t count)
+{
+	for (size_t i = 0; i < h->queues_count; i++)
+		tun_close(&h->queues[i]);
+	h->queues_count = 0;
+	fd_close(&h->door);
 	h->mtu = (uint32_t)m->a;
-	if (count == 0)
+	h->backend = m->code <= MSG_BACKEND_KERNEL ? (enum msg_backend_kind)m->code : 0;
+	if (m->code != MSG_BACKEND_KERNEL) {
+		take_queues(h, m, fds, count);
+	} else if (count) {
+		h->door = fd_take(&fds[0]);
+		h->family = (uint16_t)m->id;
+	}
+	if (h->backend != MSG_BACKEND_ENGINE)
 		sealed_handed_close_sockets(h);
 }
 
@@ -102,7 +121,15 @@ sealed_handed_suffices(const struct sealed_handed *h)
 	return h->queues_count && h->sockets_count;
 }
 
-/* ---- an engine ---- */
+/* ---- duplicates ---- */
+
+int
+sealed_handed_door(const struct sealed_handed *h, struct err *err)
+{
+	int fd = fcntl(h->door, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? err_sys(err, errno, "no descriptors for sealed traffic") : fd;
+}
 
 static bool
 family_of(int fd, int *out)

@@ -3,8 +3,9 @@
 #define OVERLAY_SEALED_HANDED_H
 
 /*
- * What node has handed over for sealed traffic: the queues of the TUN device and the UDP sockets.
- * Engines get duplicates, so that there is something to make the next one of.
+ * What node has handed over for sealed traffic: the queues of the TUN device and the UDP sockets,
+ * or a door to the kernel's device. Who uses them gets duplicates, so that there is something to
+ * make the next one of.
  * Threading: one owner.
  */
 
@@ -23,11 +24,15 @@ struct sealed_handed {
 	uint32_t mtu;
 	int sockets[SEALED_HANDED_SOCKETS_MAX]; /* bound, of any family */
 	size_t sockets_count;
+	enum msg_backend_kind backend; /* whose device there is, or is to be; 0: none */
+	int door;                      /* to the kernel's; -1: none */
+	uint16_t family;
 };
 
-/* LEASH_TUNNEL: instead of those before. Without any the device is gone, and the sockets are closed
- * too: node has closed its own, and others may have the port. The descriptors are taken. */
-void sealed_handed_queues(struct sealed_handed *h, const struct leash_message *m, int *fds,
+void sealed_handed_init(struct sealed_handed *h);
+/* LEASH_TUNNEL: instead of what was there before. When it is not the engine's the sockets are
+ * closed too: node has closed its own, and others may have the port. The descriptors are taken. */
+void sealed_handed_tunnel(struct sealed_handed *h, const struct leash_message *m, int *fds,
 			  size_t count);
 /* A bound socket, which is taken. False: it is one of those that there are; after an upgrade node
  * hands over all of them again. */
@@ -36,6 +41,8 @@ bool sealed_handed_socket(struct sealed_handed *h, int *fd);
  * were. */
 bool sealed_handed_drop(struct sealed_handed *h, const struct config *config);
 void sealed_handed_close_sockets(struct sealed_handed *h);
+/* A duplicate of the door; -1 with err. */
+int sealed_handed_door(const struct sealed_handed *h, struct err *err) MUST_CHECK;
 
 /* There is all that an engine needs. */
 bool sealed_handed_suffices(const struct sealed_handed *h);

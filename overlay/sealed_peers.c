@@ -193,6 +193,25 @@ sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token)
 	return false;
 }
 
+static bool
+has_key(const struct setup *is, const uint8_t key[SETUP_KEY])
+{
+	return setup_key_is_zero(key) || setup_find(is, key);
+}
+
+void
+sealed_peers_saw(struct sealed_peers *p, const struct setup *is)
+{
+	p->rows_count = p->peers->mesh_count;
+	for (size_t i = 0; i < p->rows_count; i++) {
+		const struct msg_mesh *row = &p->rows[i];
+
+		p->follows[i] = sealed_setup_row_holds(row) &&
+				sealed_pairs_has(&p->pairs, row->node) && has_key(is, row->key) &&
+				has_key(is, row->next_key);
+	}
+}
+
 /* In a large cluster most are not spoken to, and are not woken for this. */
 bool
 sealed_peers_ask(struct sealed_peers *p, const struct setup *is, const uint8_t *next)
@@ -270,29 +289,46 @@ set_sizes(const struct sealed_peers *p, struct engine *e)
 
 /* ---- all of it ---- */
 
+bool
+sealed_peers_change(const struct sealed_peers *p)
+{
+	for (size_t i = 0; i < p->peers->mesh_count; i++)
+		if (!setup_key_is_zero(p->peers->mesh[i].next_key))
+			return true;
+	return false;
+}
+
+int
+sealed_peers_want(struct sealed_peers *p, const struct setup *is, const uint8_t *private_key,
+		  bool dials_out, bool follows, struct setup *want, struct err *err)
+{
+	const size_t count = p->peers->mesh_count;
+	const struct sealed_setup_in in = {.private_key = private_key,
+					   .rows = p->rows,
+					   .rows_count = count,
+					   .is = is,
+					   .dials_out = dials_out,
+					   .places = dials_out ? places(p) : NULL,
+					   .follows = follows};
+
+	p->rows_count = 0;
+	memcpy(p->rows, p->peers->mesh, count * sizeof(p->rows[0]));
+	if (sealed_setup_judge(&p->pairs, p->rows, count, err) < 0)
+		return -1;
+	return sealed_setup_make(&in, &p->pairs, want, err);
+}
+
 int
 sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *private_key,
 		   bool dials_out, struct err *err)
 {
-	const size_t count = p->peers->mesh_count;
 	struct setup is, want;
-
-	p->rows_count = 0;
 
 	setup_init(&is);
 	setup_init(&want);
 	int rc = engine_state(e, &is, err);
-	const struct sealed_setup_in in = {.private_key = private_key,
-					   .rows = p->rows,
-					   .rows_count = count,
-					   .is = &is,
-					   .dials_out = dials_out,
-					   .places = dials_out ? places(p) : NULL};
-	memcpy(p->rows, p->peers->mesh, count * sizeof(p->rows[0]));
 	if (rc == 0)
-		rc = sealed_setup_judge(&p->pairs, p->rows, count, err);
-	if (rc == 0)
-		rc = sealed_setup_make(&in, &p->pairs, &want, err);
+		rc = sealed_peers_want(p, &is, private_key, dials_out, false, &want, err);
 	if (rc == 0)
 		rc = change_engine(e, &is, &want, err);
 	if (rc == 0)
@@ -301,7 +337,7 @@ sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *priv
 		rc = relay(p, e, dials_out, err);
 	if (rc == 0) {
 		set_sizes(p, e);
-		p->rows_count = count;
+		p->rows_count = p->peers->mesh_count;
 	}
 	setup_fini(&is);
 	setup_fini(&want);

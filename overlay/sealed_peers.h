@@ -24,7 +24,7 @@ struct sealed_peers {
 	const struct peers *peers; /* borrowed */
 	struct sealed_pairs pairs;
 	struct msg_mesh rows[PEERS_MAX]; /* of peers, with only those keys that are their own */
-	bool follows[PEERS_MAX]; /* of each row: its keys are those of the engine, the next one, too
+	bool follows[PEERS_MAX]; /* of each row: its keys are those of the device, the next one, too
 				  */
 	size_t rows_count;
 	struct sealed_known known; /* the key that this node changes to */
@@ -42,14 +42,22 @@ void sealed_peers_pairs(struct sealed_peers *p, int fd);
 /* There is what it takes to seal for that node. */
 bool sealed_peers_has(const struct sealed_peers *p, uint32_t node);
 
+/* Whose keys are whose is judged anew. follows: see sealed_setup.h. */
+int sealed_peers_want(struct sealed_peers *p, const struct setup *is, const uint8_t *private_key,
+		      bool dials_out, bool follows, struct setup *want, struct err *err) MUST_CHECK;
+/* Another node has said which key it will change to. */
+bool sealed_peers_change(const struct sealed_peers *p);
 /* dials_out: nobody reaches this node first. When it fails it is done in part; to be tried again.
  */
 int sealed_peers_apply(struct sealed_peers *p, struct engine *e, const uint8_t *private_key,
 		       bool dials_out, struct err *err) MUST_CHECK;
 /* The next engine knows nothing of what this one was told. */
 void sealed_peers_forget(struct sealed_peers *p);
-/* Whether the engine waits for a key of that peer's (of table peer) already, or uses it. */
+/* Whether the device waits for a key of that peer's (of table peer) already, or uses it. */
 bool sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token);
+/* The device has been seen so, after sealed_peers_want(): it is not the engine, which is told what
+ * to follow. */
+void sealed_peers_saw(struct sealed_peers *p, const struct setup *is);
 /* Asks for `next`, this node's. True: all who are spoken to know it. */
 bool sealed_peers_ask(struct sealed_peers *p, const struct setup *is, const uint8_t *next);
 /* What the engine has received of each: now and then. */

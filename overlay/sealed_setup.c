@@ -282,12 +282,28 @@ refused(enum setup_rc rc, struct err *err)
 
 /* Whether the owner of row->key has changed to the next one already, and the device has seen it. */
 static bool
-has_followed(const struct setup *is, const struct msg_mesh *row)
+has_followed(const struct sealed_setup_in *in, const struct msg_mesh *row)
 {
 	const struct setup_peer *next =
-		setup_key_is_zero(row->next_key) ? NULL : setup_find(is, row->next_key);
+		setup_key_is_zero(row->next_key) ? NULL : setup_find(in->is, row->next_key);
 
-	return next && next->prefixes_count > 0;
+	return next && (next->prefixes_count > 0 || (in->follows && next->handshake_s));
+}
+
+/* Its owner begins, and is known by it. */
+static enum setup_rc
+add_next(const struct msg_mesh *row, const struct pair *pair, struct setup *out)
+{
+	struct setup_peer *peer;
+
+	if (setup_key_is_zero(row->next_key) || setup_find(out, row->next_key))
+		return SETUP_OK;
+	enum setup_rc rc = setup_add_peer(out, row->next_key, &peer);
+	if (rc != SETUP_OK)
+		return rc;
+	memcpy(peer->psk, pair->key, sizeof(peer->psk));
+	peer->has_psk = peer->has_keepalive = true;
+	return SETUP_OK;
 }
 
 static void
@@ -311,7 +327,7 @@ static enum setup_rc
 add_peer(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pair *pair,
 	 struct setup *out)
 {
-	bool followed = has_followed(in->is, row);
+	bool followed = has_followed(in, row);
 	const uint8_t *key = followed ? row->next_key : row->key;
 	struct setup_peer *peer;
 	enum setup_rc rc;
@@ -329,7 +345,9 @@ add_peer(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pa
 	peer->keepalive_s = in->dials_out || !row->port ? SEALED_SETUP_KEEPALIVE_S : 0;
 	say_place(in, row, pair, peer);
 	rc = setup_add_prefix(out, peer, &row->v4, false);
-	return rc == SETUP_OK ? setup_add_prefix(out, peer, &row->v6, false) : rc;
+	if (rc == SETUP_OK)
+		rc = setup_add_prefix(out, peer, &row->v6, false);
+	return rc == SETUP_OK && in->follows && !followed ? add_next(row, pair, out) : rc;
 }
 
 int

@@ -56,6 +56,9 @@ struct sealed_setup_in {
 	/* Of each row: where one that only dials out is sent to, by way of another (zero:
 	 * nowhere). NULL: there are none. */
 	const struct addr *places;
+	/* The device follows no keys by itself (engine_follow): next keys are peers too, and
+	 * whoever has spoken with one has changed to it. */
+	bool follows;
 };
 
 /* out: initialised. Places are said of peers that the device does not have, and of those that were

@@ -61,8 +61,10 @@ enum leash_kind {
 	LEASH_STORE,       /* asks for the files of store.etcd; id */
 	LEASH_STORE_FILES, /* the answer: id, a = bits of enum leash_store, a fd for each */
 	/* node -> overlay */
-	LEASH_TUNNEL, /* the queues of the TUN device of sealed traffic, instead of earlier ones;
-			 none: it is gone. name: the device's; a = its MTU, b = what it offloads */
+	LEASH_TUNNEL, /* what overlay has of the device of sealed traffic, instead of what it had
+			 earlier; none: it is gone. code = enum msg_backend_kind: the queues of the
+			 TUN device, b = what it offloads; or a door to the kernel's
+			 (node/wgdoor.h), id = its family. name: the device's; a = its MTU */
 	/* scheduler -> node -> overlay */
 	LEASH_PAIRS, /* fd: sealed memfd, array of struct leash_pair: of all nodes of the cluster */
 	LEASH_KINDS_,

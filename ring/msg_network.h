@@ -120,7 +120,7 @@ enum { MSG_PEERS_MAX = 1024 }; /* rows of table peer, and of mesh */
 
 enum msg_backend_kind {
 	MSG_BACKEND_ENGINE = 1, /* ours: a TUN device, whose queues overlay has */
-	MSG_BACKEND_KERNEL,     /* the kernel's WireGuard, set up by node as overlay wants it */
+	MSG_BACKEND_KERNEL,     /* the kernel's WireGuard, set up by overlay through a door */
 };
 
 enum msg_tunnel_state {
@@ -132,11 +132,11 @@ enum msg_tunnel_state {
 /* The device of encrypted traffic in the fabric; its UDP socket is in the machine's network. */
 struct msg_tunnel { /* key: 1 */
 	uint32_t state;
-	uint32_t ifindex; /* in the fabric; 0: there is none */
-	uint32_t backend;
-	uint32_t queues;    /* of the TUN device */
-	struct addr listen; /* the UDP socket's */
-	struct msg_reason reason;
+	uint32_t ifindex;         /* in the fabric; 0: there is none */
+	uint32_t backend;         /* enum msg_backend_kind; 0: off */
+	uint32_t queues;          /* of the TUN device */
+	struct addr listen;       /* the UDP socket's */
+	struct msg_reason reason; /* MSG_TUNNEL_UP: why it is not the other backend */
 };
 
 /* What overlay encrypts with: others learn it through the scheduler. */
@@ -161,8 +161,10 @@ struct msg_mesh { /* key: node id */
 	uint8_t key[MSG_KEY];      /* zeros: it has said none */
 	uint8_t next_key[MSG_KEY]; /* zeros: it changes none */
 	uint32_t port;             /* of its WireGuard; 0: it is not to be sent to first */
-	uint32_t ways;         /* bits of enum msg_way: what both ends allow; 0: it is not reached,
-				  and what is for it stays inside */
+	uint32_t ways;    /* bits of enum msg_way: what both ends allow; 0: it is not reached,
+			     and what is for it stays inside */
+	uint32_t backend; /* enum msg_backend_kind; the kernel's passes nothing on. 0: not said */
+	uint32_t pad_;
 	int64_t rotate_wall_s; /* self: when another key was asked for last; 0: not since a start */
 };
 

@@ -127,6 +127,9 @@ struct config_peer {
 	struct addr_prefix prefix6;
 };
 
+/* Who seals the traffic between nodes (docs/decisions/021). */
+enum config_backend { CONFIG_BACKEND_AUTO, CONFIG_BACKEND_ENGINE, CONFIG_BACKEND_KERNEL };
+
 struct config_overlay {
 	struct addr_prefix prefix4; /* of this node's containers, /24; bits 0: auto */
 	struct addr_prefix prefix6; /* /64 */
@@ -135,7 +138,7 @@ struct config_overlay {
 	uint64_t rotate_ms; /* how old a key of sealed traffic becomes; 0: as old as it likes */
 	struct config_peer peers[CONFIG_PEERS_MAX];
 	uint32_t peers_count;
-	uint32_t pad_;
+	enum config_backend backend;
 };
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
@@ -326,6 +329,9 @@ int config_load(const char *path, bool optional, struct config *out, struct diag
 /* Bytes that came from another process: NULL unless size, magic, ABI, every count and every
  * terminator hold. */
 const struct config *config_check(const void *data, size_t bytes);
+
+/* At 0.0.0.0 or [::]. */
+bool config_listens_everywhere(const struct config_listen *l);
 
 /* Every key with its value; parsing it gives the same configuration. */
 void config_dump_yaml(const struct config *c, struct buf *out);

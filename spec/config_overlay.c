@@ -124,6 +124,8 @@ static const struct field peer_fields[] = {
 static const struct field_table peer_table = {.what = "peers", FIELD_TABLE(peer_fields)};
 static const struct field peer_item = {.kind = FIELD_SECTION, .table = &peer_table};
 
+static const char *const backends[] = {"auto", "engine", "kernel", NULL};
+
 static const struct field overlay_fields[] = {
 	CONFIG_OWN("prefix4", read_prefix4, put_prefix4),
 	CONFIG_OWN("prefix6", read_prefix6, put_prefix6),
@@ -131,6 +133,7 @@ static const struct field overlay_fields[] = {
 	CONFIG_NUMBER(overlay, mtu, 1360, 65535, 1500),
 	CONFIG_NUMBER(overlay, vni, 1, 16777215, 9884),
 	CONFIG_DURATION(overlay, rotate_ms, "rotate", 0, UINT64_C(30) * 86400000),
+	CONFIG_CHOICE(overlay, backend, backends, CONFIG_BACKEND_AUTO),
 	CONFIG_LIST(overlay, peers, &peer_item, CONFIG_PEERS_MAX),
 };
 const struct field_table config_overlay = {.what = "overlay", FIELD_TABLE(overlay_fields)};
@@ -161,6 +164,12 @@ clash_with_own(const struct config *c, const struct config_peer *p)
 	return NULL;
 }
 
+bool
+config_listens_everywhere(const struct config_listen *l)
+{
+	return l->on && (addr_is_zero(&l->addr) || (addr_is_v4(&l->addr) && !addr_v4_be(&l->addr)));
+}
+
 void
 config_overlay_check(const struct config *c, struct diag_list *diags)
 {
@@ -180,4 +189,9 @@ config_overlay_check(const struct config *c, struct diag_list *diags)
 			diags, "invalid-choice", (struct diag_pos){0}, "cluster.encrypt", NULL,
 			"peers that are written by hand are reached without encryption: it must be "
 			"false");
+	if (o->backend == CONFIG_BACKEND_KERNEL && c->listen.overlay.on &&
+	    !config_listens_everywhere(&c->listen.overlay))
+		diag_add(diags, "invalid-choice", (struct diag_pos){0}, "listen.overlay", NULL,
+			 "the kernel's WireGuard listens at all addresses: with overlay.backend "
+			 "\"kernel\" it must be 0.0.0.0:PORT");
 }

@@ -205,6 +205,51 @@ test_followed(void **state)
 	sealed_pairs_fini(&pairs);
 }
 
+/* A device that does not follow by itself has the next key as a peer, and a session with it tells
+ * that it is used. */
+static void
+test_follows(void **state)
+{
+	struct msg_mesh row = mesh(1);
+	struct sealed_pairs pairs;
+	struct setup is, s;
+	struct sealed_setup_in in = {own_key, &row, 1, &is, .follows = true};
+	struct err err = {0};
+
+	(void)state;
+	sealed_pairs_init(&pairs);
+	give(&pairs, 1);
+	memset(row.next_key, 77, sizeof(row.next_key));
+	setup_init(&is);
+	setup_init(&s);
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_int_equal(s.peers_count, 2);
+	assert_int_equal(setup_find(&s, row.key)->prefixes_count, 2);
+	const struct setup_peer *p = setup_find(&s, row.next_key);
+	assert_true(p->prefixes_count == 0 && p->has_psk && p->psk[0] == 101 && !p->has_endpoint);
+	setup_fini(&is);
+	is = s;
+	setup_find(&is, row.next_key)->handshake_s = 7;
+	setup_init(&s);
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_int_equal(s.peers_count, 2);
+	assert_int_equal(setup_find(&s, row.key)->prefixes_count, 0);
+	p = setup_find(&s, row.next_key);
+	assert_true(p->prefixes_count == 2 && p->psk[0] == 101 && !p->has_endpoint);
+	/* It stays so, and is the only one when its owner says so itself. */
+	setup_fini(&is);
+	is = s;
+	memcpy(row.key, row.next_key, sizeof(row.key));
+	memset(row.next_key, 0, sizeof(row.next_key));
+	setup_init(&s);
+	assert_int_equal(sealed_setup_make(&in, &pairs, &s, &err), 0);
+	assert_int_equal(s.peers_count, 1);
+	assert_int_equal(s.peers[0].prefixes_count, 2);
+	setup_fini(&is);
+	setup_fini(&s);
+	sealed_pairs_fini(&pairs);
+}
+
 static void
 test_rows_that_do_not_hold(void **state)
 {
@@ -372,6 +417,7 @@ main(void)
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_by_way_of_another),
 		cmocka_unit_test(test_followed),
+		cmocka_unit_test(test_follows),
 		cmocka_unit_test(test_rows_that_do_not_hold),
 		cmocka_unit_test(test_whose_key),
 		cmocka_unit_test(test_pairs),

@@ -257,6 +257,15 @@ test_overlay(void **state)
 	check_good("overlay: {rotate: 0s}\nlisten: {overlay: \"192.0.2.1:1\"}");
 	assert_true(config.overlay.rotate_ms == 0 && config.listen.overlay.addr.port == 1);
 	check_bad("overlay: {rotate: often}", "overlay.rotate: ");
+	assert_int_equal(config.overlay.backend, CONFIG_BACKEND_AUTO);
+	check_good("overlay: {backend: kernel}\nlisten: {overlay: \"[::]:9\"}");
+	assert_int_equal(config.overlay.backend, CONFIG_BACKEND_KERNEL);
+	check_good("overlay: {backend: kernel}\nlisten: {overlay: off}");
+	check_good("overlay: {backend: engine}\nlisten: {overlay: \"192.0.2.1:1\"}");
+	assert_int_equal(config.overlay.backend, CONFIG_BACKEND_ENGINE);
+	check_bad("overlay: {backend: wireguard}", "overlay.backend: ");
+	check_bad("overlay: {backend: kernel}\nlisten: {overlay: \"192.0.2.1:1\"}",
+		  "listen.overlay: the kernel's WireGuard listens at all addresses");
 	check_bad("overlay: {peers: [{name: b}]}", "overlay.peers[0].address: is required");
 	check_bad("overlay: {peers: [" PEER("b", "b.test", "2") "]}", "overlay.peers[0].address: ");
 	check_bad("overlay: {peers: [" PEER("b", "0.0.0.0", "2") "]}",

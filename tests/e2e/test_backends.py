@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's WireGuard in place of the engine: by configuration, by reload, alone and with nodes that have the other one
+(docs/decisions/021). Kernels that have it are seldom where tests run: tests/vm boots one."""
+
+import os
+import signal
+
+import test_uplink
+import zl
+from cluster import Cluster
+from load import Load
+from test_mesh import own, pings
+from test_overlay import addresses, metric
+from test_placing import images, ready
+from test_sealed import MARKER, all_sealed, change, device_mtu, interface, keys, sealed, served_by_another, traffic, uapi
+from test_uplink import can_connect, serve, tcp_to, udp_to
+from zl import Skip, Space, check, equal, run, service, wait_for
+
+# On a machine without hardware acceleration everything takes its time.
+LONG = 240
+
+
+def has_kernel():
+    with Space() as space:
+        return space.run("ip", "link", "add", "probe0", "type", "wireguard", check=False).returncode == 0
+
+
+def needs_kernel():
+    if not has_kernel():
+        raise Skip("this kernel has no WireGuard")
+
+
+def become(node, backend):
+    """Has another backend from now on."""
+    with open(node.config) as f:
+        text = f.read()
+    lines = [line for line in text.splitlines() if not line.startswith("overlay:")]
+    with open(node.config, "w") as f:
+        f.write("\n".join(lines + [f"overlay: {{ backend: {backend} }}"]) + "\n")
+    node.process.send_signal(signal.SIGHUP)
+    want = "engine" if backend == "auto" else backend
+    wait_for(lambda: sealed(node).get("backend") == want and sealed(node).get("state") == "up", f"{node.label} has the {want}",
+             seconds=LONG)
+
+
+def fabric(node):
+    return Space(node.processes()["probe", 0])
+
+
+def kernel_shows(node):
+    """What wg(8) says of the kernel's own device, in the fabric."""
+    return fabric(node).run("wg", "show", "sealed", "dump").stdout.splitlines()
+
+
+def handshakes(node):
+    said = node.space.run("curl", "-s", "http://127.0.0.1:9883/metrics").stdout
+    return next(int(line.split()[1]) for line in said.splitlines() if line.startswith("zlayer_overlay_handshakes_total "))
+
+
+def all_well(c, what):
+    wait_for(lambda: all_sealed(c.nodes), f"{what}: all have sealed ways to all", seconds=LONG)
+    for a in c.nodes:
+        for b in c.nodes:
+            wait_for(lambda a=a, b=b: a is b or pings(a, b), f"{what}: {a.label} reaches {b.label}", seconds=LONG)
+
+
+def containers(c):
+    return [Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"]
+                       if r["container"] and r["node"] == n.label)) for n in c.nodes]
+
+
+def check_containers(one, two, what):
+    wait_for(lambda: one.call(can_connect, addresses(two)[0]), f"{what}: the first packet gets through", seconds=LONG)
+    for here, there in ((one, two), (two, one)):
+        for mine, theirs in zip(addresses(here), addresses(there)):
+            equal(here.call(tcp_to, theirs, 100), (mine, 100), f"{what}: TCP")
+            equal(here.call(udp_to, theirs), mine, f"{what}: UDP")
+            equal(here.call(udp_to, theirs, 5000), mine, f"{what}: UDP in pieces")
+            check(test_uplink.pings(here, theirs), what, "no ping to", theirs)
+            equal(here.call(tcp_to, theirs, 1 << 20, LONG), (mine, 1 << 20), f"{what}: a big transfer")
+
+
+def turn(c, node):
+    """Its key becomes another one while requests are served."""
+    old = sealed(node)["key"]
+    c[0].cli("node", "rotate", node.label)
+    new = wait_for(lambda: sealed(node).get("key") not in (None, old) and sealed(node)["key"], "another key", seconds=LONG)
+    for other in c.nodes:
+        if other is not node:
+            wait_for(lambda other=other: new in uapi(other)[1] and old not in uapi(other)[1] and
+                     int(uapi(other)[1][new][4]) > 0, f"{other.label} follows", seconds=LONG)
+            check(own(node) in uapi(other)[1][new][3], "its prefixes went with it")
+    wait_for(lambda: "next " not in keys(node), "the former one is forgotten")
+
+
+def test_none_there():
+    """Asked for where there is none: it is said, nothing else seals instead, and the way back is a reload."""
+    if has_kernel():
+        raise Skip("this kernel has WireGuard")
+    with Cluster(2, encrypt=True) as c:
+        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+        equal([sealed(n)["backend"] for n in c.nodes], ["engine", "engine"])
+        change(c[1], "dataplane:", "overlay: { backend: kernel }\ndataplane:")
+        wait_for(lambda: sealed(c[1]).get("state") == "failed" and sealed(c[1])["backend"] == "kernel", "it fails")
+        wait_for(lambda: "this kernel has no WireGuard" in (sealed(c[1])["reason"] or {}).get("what", ""), "it says why")
+        check("modprobe wireguard" in sealed(c[1])["reason"]["fix"], sealed(c[1]))
+        wait_for(lambda: device_mtu(c[1]) is None, "nothing is left of the engine")
+        wait_for(lambda: ":9882" not in c[1].space.run("ss", "-uln").stdout, "its port is free")
+        wait_for(lambda: "this kernel has no WireGuard" in str(c[1].cluster()["trouble"]), "the cluster's trouble names it")
+        change(c[1], "backend: kernel", "backend: auto")
+        wait_for(lambda: all_sealed(c.nodes) and sealed(c[1])["backend"] == "engine", "sealed again")
+        wait_for(lambda: all(pings(a, b) for a in c.nodes for b in c.nodes if a is not b), "it carries")
+
+
+def test_one_of_each():
+    """The kernel on one node and the engine on the other: containers, requests, keys, a death, a restart."""
+    needs_kernel()
+    with Cluster(2, encrypt=True) as c:
+        all_well(c, "the engine on both")
+        images(c)
+        c[0].deploy(service(replicas=2))
+        ready(c[0], 2, {"edge-1", "edge-2"})
+        one, two = containers(c)
+        for container in (one, two):
+            container.serve(serve)
+        before = handshakes(c[1])
+        become(c[1], "kernel")
+        all_well(c, "one of each")
+        check("wireguard" in fabric(c[1]).run("ip", "-d", "link", "show", "sealed").stdout, "it is the kernel's")
+        equal(len(kernel_shows(c[1])), 2, "peers of it")
+        for node in c.nodes:
+            wait_for(lambda node=node: {n["name"]: n["backend"] for n in node.nodes().values()} ==
+                     {"edge-1": "engine", "edge-2": "kernel"}, f"{node.label} knows who seals where", seconds=LONG)
+        # Those who look after it see it as ever, by the name that it has on the machine.
+        (_, public, port, _), peers = uapi(c[1])
+        equal((public, port), (sealed(c[1])["key"], "9882"), "what wg shows")
+        equal(set(peers), {sealed(c[0])["key"]}, "peers that wg shows")
+        check(interface(c[1]).startswith("zl-"), interface(c[1]))
+        check_containers(one, two, "one of each")
+        wait_for(lambda: metric(c[1], "zlayer_overlay_bytes_total", peer="edge-1", direction="receive") > 1 << 20 and
+                 handshakes(c[1]) > before, "it is counted")
+        for node in reversed(c.nodes):
+            turn(c, node)
+        # Sessions are the kernel's: they outlive who looks after them.
+        before = kernel_shows(c[1])[1].split("\t")
+        pid = c[1].processes()["overlay", 0]
+        os.kill(pid, signal.SIGKILL)
+        check(one.call(can_connect, addresses(two)[0]), "it carries while overlay is away")
+        wait_for(lambda: c[1].processes().get(("overlay", 0), pid) != pid, "overlay is there again", seconds=LONG)
+        all_well(c, "after a death")
+        after = kernel_shows(c[1])[1].split("\t")
+        equal((after[0], after[3]), (before[0], before[3]), "the peer is the same")
+        c[1].stop()
+        c[1].start()
+        all_well(c, "after a restart")
+        equal(sealed(c[1])["backend"], "kernel")
+        check_containers(one, two, "after a restart")
+        become(c[1], "auto")
+        all_well(c, "back to the engine")
+        check("wireguard" not in fabric(c[1]).run("ip", "-d", "link", "show", "sealed").stdout, "nothing is left of the kernel's")
+        check_containers(one, two, "back to the engine")
+
+
+def test_both():
+    """The kernel on both nodes: requests by either one, nothing of them to be read, reloads under load."""
+    needs_kernel()
+    with Cluster(2, encrypt=True, extra="overlay: { backend: kernel }\n") as c:
+        all_well(c, "the kernel on both")
+        equal([sealed(n)["backend"] for n in c.nodes], ["kernel", "kernel"])
+        other, its = served_by_another(c)
+        check(MARKER.encode() not in traffic(other), "nothing of it can be read")
+        with Load(other, address=other.address) as load:
+            turn(c, its)
+            turn(c, other)
+            for backend in ("engine", "kernel"):
+                become(its, backend)
+                before = load.done
+                wait_for(lambda: load.done > before + 20, f"requests go on with the {backend}", seconds=LONG)
+            fabric(its).run("ip", "link", "delete", "sealed")
+            before = load.done
+            wait_for(lambda: load.done > before + 20 and device_mtu(its), "requests go on with another device", seconds=LONG)
+        equal(load.failed, [], f"of {load.done} requests")
+        # In a cluster no more: no device, no port.
+        c[1].cli("leave", "--force")
+        wait_for(lambda: sealed(c[1]).get("state") == "off" and device_mtu(c[1]) is None, "nothing is left", seconds=LONG)
+        wait_for(lambda: ":9882" not in c[1].space.run("ss", "-uln").stdout, "its port is closed", seconds=LONG)
+
+
+def test_no_tun():
+    """With auto the kernel seals where there is no TUN device, and says why; a start with one has the engine again."""
+    needs_kernel()
+    if run("rmmod", "tun", check=False).returncode != 0:
+        raise Skip("TUN devices cannot be taken from this kernel")
+    try:
+        with Cluster(2, encrypt=True) as c:
+            all_well(c, "without TUN")
+            for node in c.nodes:
+                equal(sealed(node)["backend"], "kernel")
+                check("/dev/net/tun" in sealed(node)["reason"]["what"], sealed(node))
+            run("modprobe", "tun")
+            c[1].stop()
+            c[1].start()
+            wait_for(lambda: sealed(c[1]).get("backend") == "engine", "it has the engine", seconds=LONG)
+            all_well(c, "with TUN again")
+    finally:
+        run("modprobe", "tun")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
