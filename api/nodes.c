@@ -169,6 +169,10 @@ put_voter(struct json *j, const struct msg_member *m)
 static void
 put_node(struct json *j, struct server *s, const void *row)
 {
+	static const char *const backends[] = {
+		[MSG_BACKEND_ENGINE] = "engine",
+		[MSG_BACKEND_KERNEL] = "kernel",
+	};
 	const struct msg_member *m = row;
 
 	json_object(j, NULL);
@@ -186,6 +190,7 @@ put_node(struct json *j, struct server *s, const void *row)
 	VIEW_TEXT(j, "version", m->version);
 	VIEW_TEXT(j, "platform", m->platform);
 	nodes_put_address(j, "address", &m->address);
+	json_text(j, "backend", m->backend <= MSG_BACKEND_KERNEL ? backends[m->backend] : NULL);
 	put_pairs(j, "labels", m->labels);
 	put_pairs(j, "taints", m->taints);
 	json_u64(j, "replicas", m->replicas);

@@ -92,6 +92,7 @@ put_node_row(struct grid *g, const json_t *node, const struct render *r)
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "address"));
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "version"));
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "platform"));
+	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "backend"));
 	pairs_text(json_read_get(node, "labels"), pairs, sizeof(pairs));
 	grid_put(g, GRID_PLAIN, "%s", pairs);
 	pairs_text(json_read_get(node, "taints"), pairs, sizeof(pairs));
@@ -105,7 +106,7 @@ put_nodes(const json_t *nodes, bool unwell, const struct render *r, struct buf *
 
 	grid_init(&g,
 		  r->wide ? "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE|ADDRESS|VERSION|PLATFORM|"
-			    "LABELS|TAINTS"
+			    "SEALED BY|LABELS|TAINTS"
 			  : "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE");
 	for (size_t i = 0; i < json_read_count(nodes); i++) {
 		const json_t *node = json_read_at(nodes, i);
@@ -206,6 +207,7 @@ render_node(const json_t *node, const struct render *r, struct buf *out)
 	put_etcd(out, json_read_get(node, "etcd"), r);
 	put_line(out, "zone", json_read_text(node, "zone"));
 	put_line(out, "address", json_read_text(node, "address"));
+	put_line(out, "sealed by", json_read_text(node, "backend"));
 	text_format(text, sizeof(text), "%s%s%s", json_read_text(node, "version"),
 		    json_read_text(node, "platform")[0] ? "   " : "",
 		    json_read_text(node, "platform"));

@@ -102,7 +102,8 @@ static bool
 may_relay(const struct msg_mesh *row, const struct msg_mesh *for_row)
 {
 	return !row->self && row->node != for_row->node && row->port &&
-	       row->ways & MSG_WAY_SEALED && !addr_is_zero(&row->address);
+	       row->ways & MSG_WAY_SEALED && row->backend != MSG_BACKEND_KERNEL &&
+	       !addr_is_zero(&row->address);
 }
 
 static bool

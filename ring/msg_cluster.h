@@ -59,6 +59,9 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	uint32_t voter_leads;    /* the others */
 	uint32_t voter_able;     /* it could keep a part of the store */
 	int64_t voter_since_wall_ns;
+	uint32_t backend; /* enum msg_backend_kind: who seals its traffic; 0: nobody, or not known
+			   */
+	uint32_t pad_;
 	char etcd[32];          /* version of the program; "": not installed, or not known */
 	char voter_reason[160]; /* why it is not able, or its member does not answer */
 };

@@ -299,6 +299,8 @@ uint32_t cluster_facts_own_replicas(const struct cluster *c);
 
 /* Reads who has which addresses, says its own, publishes where packets go. */
 void cluster_mesh_look(struct cluster *c);
+/* enum msg_backend_kind: who seals that node's traffic; 0: nobody, or it is not known. */
+uint32_t cluster_mesh_backend(const struct cluster *c, const struct cluster_node *n);
 /* cluster_guests.c: tells the others of this node's containers of others. */
 void cluster_guests_say(struct cluster *c);
 

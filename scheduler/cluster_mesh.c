@@ -33,6 +33,24 @@ read_own(struct cluster *c)
 	}
 }
 
+static uint32_t
+sealed_by(const struct ipam_ways *w)
+{
+	static const uint8_t none[MSG_KEY];
+
+	if (memcmp(w->key, none, sizeof(none)) == 0)
+		return 0;
+	return w->kernel ? MSG_BACKEND_KERNEL : MSG_BACKEND_ENGINE;
+}
+
+static uint32_t
+peer_sealed_by(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct ipam_node *peer = ipam_peer(&c->ipam, n->row.node);
+
+	return peer ? sealed_by(&peer->ways) : 0;
+}
+
 static void
 read_other(struct cluster *c, const struct cluster_node *n)
 {
@@ -41,6 +59,7 @@ read_other(struct cluster *c, const struct cluster_node *n)
 	struct ipam_ways ways;
 	struct gossip_entry e;
 	struct addr address;
+	uint32_t seals = was ? sealed_by(&was->ways) : 0;
 	bool placed;
 
 	if (n->row.removed) {
@@ -63,6 +82,7 @@ read_other(struct cluster *c, const struct cluster_node *n)
 		log_event(LOG_WARN, "no memory for the addresses of a node",
 			  log_s("node", n->row.name), LOG_END);
 	was = ipam_peer(&c->ipam, n->row.node);
+	c->dirty |= seals != (was ? sealed_by(&was->ways) : 0);
 	if (was && memcmp(&was->prefixes, &before, sizeof(before)) != 0)
 		model_stir(c->m); /* what its replicas say of their addresses counts now */
 }
@@ -93,7 +113,8 @@ find_relay(const struct cluster *c, const struct cluster_node *n)
 
 		if (third != n && third->row.node != c->keep.node && !third->row.removed &&
 		    third->state == GOSSIP_ALIVE && !cluster_link_hidden(third) && at &&
-		    at->ways.port && memcmp(at->ways.key, none, sizeof(none)) != 0)
+		    at->ways.port && !at->ways.kernel &&
+		    memcmp(at->ways.key, none, sizeof(none)) != 0)
 			return at;
 	}
 	return NULL;
@@ -214,6 +235,7 @@ put_peer(const struct cluster *c, const struct cluster_node *n, struct msg_mesh 
 	if (!(row->ways & MSG_WAY_SEALED))
 		return;
 	row->port = peer->ways.port;
+	row->backend = peer->ways.kernel ? MSG_BACKEND_KERNEL : MSG_BACKEND_ENGINE;
 	memcpy(row->key, peer->ways.key, sizeof(row->key));
 	memcpy(row->next_key, peer->ways.next_key, sizeof(row->next_key));
 }
@@ -291,8 +313,10 @@ cluster_mesh_look(struct cluster *c)
 
 	if (!c->member)
 		return;
+	uint32_t seals = sealed_by(&c->ways);
 	read_own(c);
 	cluster_seal_read(c);
+	c->dirty |= seals != sealed_by(&c->ways);
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
@@ -311,6 +335,14 @@ cluster_mesh_look(struct cluster *c)
 	if (knows_members(c))
 		publish(c, &wish);
 	cluster_seal_pairs(c);
+}
+
+uint32_t
+cluster_mesh_backend(const struct cluster *c, const struct cluster_node *n)
+{
+	if (!c->member)
+		return 0;
+	return n->row.node == c->keep.node ? sealed_by(&c->ways) : peer_sealed_by(c, n);
 }
 
 bool

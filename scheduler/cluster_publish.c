@@ -127,6 +127,7 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 	out->replicas =
 		self ? cluster_facts_own_replicas(c) : cluster_facts_replicas(c, n->row.node);
 	text_copy(out->taints, sizeof(out->taints), n->row.taints);
+	out->backend = cluster_mesh_backend(c, n);
 	put_voter(c, n, out);
 }
 

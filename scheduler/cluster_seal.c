@@ -35,6 +35,20 @@ read_datapath(struct cluster *c)
 		c->ways.clients = row->across != 0;
 }
 
+static const struct msg_tunnel *
+own_tunnel(const struct cluster *c)
+{
+	return c->m->supervisor ? ring_table_get(c->m->supervisor, MSG_TABLE_TUNNEL, 1) : NULL;
+}
+
+static uint32_t
+backend(const struct cluster *c)
+{
+	const struct msg_tunnel *t = own_tunnel(c);
+
+	return t ? t->backend : 0;
+}
+
 void
 cluster_seal_read(struct cluster *c)
 {
@@ -46,6 +60,7 @@ cluster_seal_read(struct cluster *c)
 	w->plain = listen->vxlan.on;
 	w->trusted = !c->config->cluster.encrypt;
 	read_datapath(c);
+	w->kernel = backend(c) == MSG_BACKEND_KERNEL;
 	w->port = listen->overlay.on && !c->config->node.advertise_none ? listen->overlay.addr.port
 									: 0;
 	c->ways_read |= !cluster_seal_waits(c);
@@ -81,8 +96,7 @@ cluster_seal_why(const struct cluster *c, struct err *err)
 		err_fix(err, "give `listen.overlay` an address in node.yaml, then reload");
 		return true;
 	}
-	const struct msg_tunnel *t =
-		c->m->supervisor ? ring_table_get(c->m->supervisor, MSG_TABLE_TUNNEL, 1) : NULL;
+	const struct msg_tunnel *t = own_tunnel(c);
 	if (row && row->serves)
 		return false;
 	err_set(err, ERR_UNSUPPORTED, "this node has no sealed way to the others");

@@ -218,7 +218,7 @@ ipam_between(const struct ipam_ways *own, const struct ipam_ways *other)
 /* ---- the entry ---- */
 
 /* Offsets of what version 2 added; bits of WAYS are those of enum msg_way. */
-enum { WAYS = 23, PORT = 24, KEY = 26, NEXT_KEY = 58 };
+enum { WAYS = 23, PORT = 24, KEY = 26, NEXT_KEY = 58, WAYS_KERNEL = 128 };
 
 void
 ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w, uint8_t out[IPAM_VALUE_BYTES])
@@ -229,7 +229,7 @@ ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w, uint8_t out[I
 	memcpy(out + 6, p->v6.base.ip, 16);
 	out[22] = V6_BITS;
 	out[WAYS] = (uint8_t)((w->plain ? MSG_WAY_PLAIN : 0) | (w->trusted ? MSG_WAY_TRUSTED : 0) |
-			      (w->clients ? MSG_WAY_CLIENTS : 0));
+			      (w->clients ? MSG_WAY_CLIENTS : 0) | (w->kernel ? WAYS_KERNEL : 0));
 	out[PORT] = (uint8_t)w->port;
 	out[PORT + 1] = (uint8_t)(w->port >> 8);
 	memcpy(out + KEY, w->key, MSG_KEY);
@@ -252,6 +252,7 @@ take_ways(const uint8_t *at, struct ipam_ways *out)
 	out->plain = at[WAYS] & MSG_WAY_PLAIN;
 	out->trusted = at[WAYS] & MSG_WAY_TRUSTED;
 	out->clients = at[WAYS] & MSG_WAY_CLIENTS;
+	out->kernel = at[WAYS] & WAYS_KERNEL;
 	out->port = (uint16_t)(at[PORT] | at[PORT + 1] << 8);
 	memcpy(out->key, at + KEY, MSG_KEY);
 	memcpy(out->next_key, at + NEXT_KEY, MSG_KEY);

@@ -12,9 +12,10 @@
  * With the prefixes stands by which ways packets may come to them (docs/decisions/016).
  *
  * The value of the entry: 0 version u8 (2), 1 IPv4 base (4), 5 bits u8 (24), 6 IPv6 base (16), 22
- * bits u8 (64); from version 2 on: 23 ways u8 (1 plain, 4 trusted, 8 clients: as enum msg_way), 24
- * port u16 and 26 key (32) of its WireGuard, 58 the key that follows (32), little endian, zeros for
- * what there is not; a later version may add to its end. No I/O, no clock. Threading: one owner.
+ * bits u8 (64); from version 2 on: 23 ways u8 (1 plain, 4 trusted, 8 clients: as enum msg_way; 128
+ * the kernel seals), 24 port u16 and 26 key (32) of its WireGuard, 58 the key that follows (32),
+ * little endian, zeros for what there is not; a later version may add to its end. No I/O, no clock.
+ * Threading: one owner.
  */
 
 #include <stdbool.h>
@@ -41,6 +42,7 @@ struct ipam_ways {
 	bool plain;           /* it takes VXLAN */
 	bool trusted;         /* its `cluster.encrypt` is false */
 	bool clients;         /* it takes clients' packets in a header */
+	bool kernel;          /* the kernel's WireGuard seals: it passes nothing on */
 	uint16_t port;        /* of its WireGuard; 0: it is not to be sent to first */
 	uint8_t key[MSG_KEY]; /* zeros: it serves none */
 	uint8_t next_key[MSG_KEY];

@@ -148,6 +148,10 @@ test_gone(void **state)
 	rows[3].ways = MSG_WAY_PLAIN; /* it seals nothing any more */
 	comes_from(4);
 	assert_int_equal(way_to(2), 0);
+	rows[3].ways = MSG_WAY_SEALED;
+	rows[3].backend = MSG_BACKEND_KERNEL; /* which passes nothing on */
+	comes_from(4);
+	assert_int_equal(way_to(2), 0);
 }
 
 static void

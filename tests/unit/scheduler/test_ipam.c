@@ -241,7 +241,7 @@ test_value_of_versions(void **state)
 	assert_memory_equal(&p, &q, sizeof(p));
 	assert_memory_equal(&is, &w, sizeof(w));
 	is.plain = false;
-	is.trusted = is.clients = true;
+	is.trusted = is.clients = is.kernel = true;
 	ipam_put(&p, &is, value);
 	assert_true(ipam_take(value, sizeof(value), &q, &w));
 	assert_memory_equal(&is, &w, sizeof(w));
