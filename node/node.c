@@ -372,7 +372,8 @@ attend(struct node *n)
 	sigprocmask(SIG_UNBLOCK, &all, NULL);
 	uv_timer_init(&n->loop, &n->tick);
 	n->tick.data = n;
-	uv_timer_start(&n->tick, tick_event, TICK_MS, TICK_MS);
+	/* The first one at once: after an upgrade roles read node's tables anew. */
+	uv_timer_start(&n->tick, tick_event, 0, TICK_MS);
 	uv_timer_init(&n->loop, &n->soon);
 	n->soon.data = n;
 }
