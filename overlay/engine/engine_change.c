@@ -143,14 +143,16 @@ make_key(const struct setup *change, struct key *out, struct err *err)
 	return 0;
 }
 
-/* Whom the key was changed for: those that sleep are met with it when they wake. */
+/* Those that sleep are met with it when they wake. Without a key nobody could be awake, so that
+ * those that are to be always begin here. */
 static void
 begin_all(struct engine *e)
 {
 	bool all = !atomic_load(&e->lazy);
 
 	for (struct device_peer *it = NULL; (it = device_next(e->device, it));)
-		if (device_peer_endpoint(it) && (all || device_peer_awake(it)))
+		if (device_peer_endpoint(it) &&
+		    (all || device_peer_awake(it) || device_peer_kept(it)))
 			engine_peer_begin(e, engine_peer_of(it));
 }
 

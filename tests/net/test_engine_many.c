@@ -467,13 +467,45 @@ test_new_key(void **state)
 	assert_int_equal(awake(), 0);
 }
 
+/* Who is to be kept alive is spoken to when there is a key for that. */
+static void
+test_kept_before_the_key(void **state)
+{
+	struct setup change = {.has_private_key = true};
+	struct setup_peer *p;
+	uint8_t public_key[SETUP_KEY];
+
+	(void)state;
+	engine_rig_change(&rig.a, &change);
+	change.has_private_key = false;
+	assert_int_equal(setup_add_peer(&change, remotes[7].key, &p), SETUP_OK);
+	p->update_only = p->has_keepalive = true;
+	p->keepalive_s = 25;
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+	assert_int_equal(awake(), 0);
+	change = (struct setup){.has_private_key = true};
+	engine_rig_key(change.private_key, public_key);
+	engine_rig_change(&rig.a, &change);
+	uint64_t until = world_mono_ns() + ENGINE_RIG_WAIT_S * UINT64_C(1000000000);
+	while (awake() == 0) {
+		assert_true(world_mono_ns() < until);
+		serve(5);
+	}
+	assert_int_equal(awake(), 1);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_traffic_wakes),    cmocka_unit_test(test_idle_sleeps),
-		cmocka_unit_test(test_initiations_wake), cmocka_unit_test(test_probes_wake_nobody),
-		cmocka_unit_test(test_idle_is_told),     cmocka_unit_test(test_new_key),
+		cmocka_unit_test(test_traffic_wakes),
+		cmocka_unit_test(test_idle_sleeps),
+		cmocka_unit_test(test_initiations_wake),
+		cmocka_unit_test(test_probes_wake_nobody),
+		cmocka_unit_test(test_idle_is_told),
+		cmocka_unit_test(test_new_key),
+		cmocka_unit_test(test_kept_before_the_key),
 	};
 
 	return tun_rig_start() ? cmocka_run_group_tests(tests, begin, end) : 0;
