@@ -154,12 +154,20 @@ want(const struct setup *is, struct setup *out, struct err *err)
 	return sealed_peers_want(&s.peers, is, s.keys.keys.key, dials_out(), true, out, err);
 }
 
+static bool
+uses(uint32_t node)
+{
+	return sealed_peers_uses(&s.peers, node);
+}
+
 static void
 looked(const struct setup *is, const struct err *err)
 {
 	sealed_count_take(&s.count, is, NULL, s.peers.peers);
 	sealed_peers_note(&s.peers, is);
 	sealed_peers_saw(&s.peers, is);
+	if (sealed_peers_look_at_use(&s.peers, is))
+		probing_select(uses);
 	s.known = sealed_keys_due_ms(&s.keys) > 0 &&
 		  sealed_peers_ask(&s.peers, is, s.keys.next_public);
 	if (err)
@@ -311,12 +319,6 @@ turn_keys(bool known)
 	sealed_look();
 	if (serves())
 		publish();
-}
-
-static bool
-uses(uint32_t node)
-{
-	return sealed_peers_uses(&s.peers, node);
 }
 
 /* True: all others know the key that is announced. */
