@@ -3,21 +3,15 @@
  * Everything is computed again from the tables, a moment after any of them has changed. As long as
  * a producer that came back has not said what it has, what serves goes on serving: nothing is done
  * until scheduler, overlay and node have each spoken.
- *
- * A replica that drains holds connections that no proxy knows of: its row in table drain says so as
- * long as packets still go to it.
  */
 #include "dataplane/balancer.h"
 
 #include <string.h>
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "dataplane/counts.h"
-#include "dataplane/flows.h"
+#include "dataplane/balancer_private.h"
 #include "dataplane/reach.h"
-#include "dataplane/services.h"
 #include "spec/config.h"
 
 enum {
@@ -25,37 +19,7 @@ enum {
 	TICK_MS = 1000,
 	COUNT_TICKS = 3,
 	MTU_DEFAULT = 1420,
-	DRAINS_MAX = 256, /* replicas that drain at a time */
-	UNSAID = 1,       /* the version of a table that its producer has not committed */
-};
-
-struct balancer {
-	struct station *st;
-	struct veth *veth;
-	struct across *across;
-	void (*changed)(void);
-	struct map veths; /* replica -> struct msg_veth */
-	struct lb *lb;    /* NULL: nothing to balance */
-	struct services *services;
-	bool attaches; /* interfaces are to have XDP */
-	bool meshed;   /* there are other nodes */
-	struct err why_not;
-	char refused[ERR_TEXT_BYTES]; /* what was said to be */
-	uint32_t xdp;
-	struct counts_links links;
-	uint8_t modes[MSG_EDGE_LINKS], shared[MSG_EDGE_LINKS];
-	uint64_t drains[DRAINS_MAX];
-	size_t drains_count;
-	struct flows *flows;
-	struct addr addresses[SERVICES_OWN_MAX + SERVICES_DEDICATED_MAX];
-	size_t addresses_count;
-	struct counts counts;
-	struct demand {
-		struct msg_demand rows[MSG_STREAM_PORTS_MAX];
-		size_t count;
-	} demand; /* as published */
-	uv_timer_t soon, tick;
-	unsigned ticks;
+	UNSAID = 1, /* the version of a table that its producer has not committed */
 };
 
 /* ---- rows as arrays ---- */
@@ -193,8 +157,6 @@ say_nothing(struct balancer *b)
 	station_kick(b->st);
 }
 
-static void publish_drains(struct balancer *b);
-
 static void
 count(struct balancer *b)
 {
@@ -214,7 +176,7 @@ stop(struct balancer *b)
 	b->lb = NULL;
 	counts_forget(&b->counts);
 	log_event(LOG_INFO, "the balancer is off", log_s("why", b->why_not.what), LOG_END);
-	publish_drains(b);
+	balancer_report_drains(b);
 	say_nothing(b);
 }
 
@@ -380,113 +342,12 @@ publish_applied(struct balancer *b, const struct tables *t)
 		.backends_version = ring_table_version(t->scheduler, MSG_TABLE_BACKEND),
 	};
 
-	if (!b->links.count) {
+	if (!balancer_report_sees(b)) {
 		say_nothing(b);
 		return;
 	}
 	(void)ring_table_set(station_writer(b->st), MSG_TABLE_APPLIED, 1, &row, NULL);
 	station_kick(b->st);
-}
-
-/* ---- drains ---- */
-
-struct draining {
-	struct msg_drain rows[DRAINS_MAX];
-	size_t count;
-};
-
-/* A replica at several endpoints: one that is busy is enough. */
-static void
-see_drain(void *arg, uint64_t replica, bool busy)
-{
-	struct draining *d = arg;
-
-	for (size_t i = 0; i < d->count; i++) {
-		if (d->rows[i].replica != replica)
-			continue;
-		d->rows[i].in_flight |= busy;
-		return;
-	}
-	if (d->count < DRAINS_MAX)
-		d->rows[d->count++] = (struct msg_drain){.replica = replica, .in_flight = busy};
-}
-
-static void
-publish_drains(struct balancer *b)
-{
-	static struct draining now;
-	struct ring_writer *w = station_writer(b->st);
-
-	now.count = 0;
-	if (b->services && b->links.count)
-		services_drains(b->services, see_drain, &now);
-	for (size_t i = 0; i < b->drains_count; i++) {
-		bool still = false;
-
-		for (size_t n = 0; n < now.count; n++)
-			still |= now.rows[n].replica == b->drains[i];
-		if (!still)
-			ring_table_remove(w, MSG_TABLE_DRAIN, b->drains[i]);
-	}
-	b->drains_count = now.count;
-	for (size_t i = 0; i < now.count; i++) {
-		b->drains[i] = now.rows[i].replica;
-		(void)ring_table_set(w, MSG_TABLE_DRAIN, now.rows[i].replica, &now.rows[i], NULL);
-	}
-	station_kick(b->st);
-}
-
-/* ---- demand ---- */
-
-/* A service may have several endpoints. */
-static void
-see_demand(void *arg, uint64_t service, uint64_t packets)
-{
-	struct demand *d = arg;
-
-	for (size_t i = 0; i < d->count; i++) {
-		if (d->rows[i].service != service)
-			continue;
-		d->rows[i].packets += packets;
-		return;
-	}
-	if (d->count < MSG_STREAM_PORTS_MAX)
-		d->rows[d->count++] = (struct msg_demand){.service = service, .packets = packets};
-}
-
-static bool
-is_demanded(const struct demand *d, uint64_t service)
-{
-	for (size_t i = 0; i < d->count; i++) {
-		if (d->rows[i].service == service)
-			return true;
-	}
-	return false;
-}
-
-static void
-publish_demand(struct balancer *b)
-{
-	struct ring_writer *w = station_writer(b->st);
-	struct demand now = {.count = 0};
-	bool any = false;
-
-	if (b->services && b->links.count)
-		services_demand(b->services, see_demand, &now);
-	for (size_t i = 0; i < b->demand.count; i++) {
-		if (!is_demanded(&now, b->demand.rows[i].service))
-			any |= ring_table_remove(w, MSG_TABLE_DEMAND, b->demand.rows[i].service);
-	}
-	for (size_t i = 0; i < now.count; i++) {
-		bool changed = false;
-
-		(void)ring_table_set(w, MSG_TABLE_DEMAND, now.rows[i].service, &now.rows[i],
-				     &changed);
-		any |= changed;
-	}
-	b->demand = now;
-	if (any)
-		station_kick(b->st);
 }
 
 /* ---- doing ---- */
@@ -546,7 +407,7 @@ work(struct balancer *b, const struct tables *t)
 	memcpy(b->addresses, in.addresses, in.addresses_count * sizeof(in.addresses[0]));
 	b->addresses_count = in.addresses_count;
 	tell_refused(b);
-	publish_drains(b);
+	balancer_report_drains(b);
 	publish_applied(b, t);
 }
 
@@ -653,8 +514,8 @@ tick(uv_timer_t *timer)
 	if (!b->services)
 		return;
 	services_tick(b->services, uv_now(station_loop(b->st)));
-	publish_drains(b);
-	publish_demand(b);
+	balancer_report_drains(b);
+	balancer_report_demand(b);
 	flows_turn(b->flows, b->lb, b->services, b->addresses, b->addresses_count,
 		   station_metrics(b->st));
 	if (++b->ticks % COUNT_TICKS == 0)

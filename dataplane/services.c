@@ -9,38 +9,12 @@
 
 #include <string.h>
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "dataplane/places.h"
-#include "dataplane/sets.h"
+#include "dataplane/services_private.h"
 
 /* What tables lead to is put before them, what leads to tables after. */
 enum { FIRST_AFTER_TABLES = LB_DENIED };
-
-struct service {
-	uint64_t stream;
-	bool seen, dirty;
-	uint16_t port;
-	struct sets_service face; /* row: of this update */
-	struct plan plan;
-	struct plan_member *members;
-	size_t members_count;
-	char label[MSG_TARGET], endpoint[MSG_NAME];
-	uint64_t followed; /* the service's id, if it is scaled by what is asked of it */
-	struct edge_count counted;
-};
-
-struct services {
-	struct lb *lb;
-	struct map streams; /* -> struct service */
-	struct places *places;
-	uint64_t now_ms;
-	size_t vips;
-	bool attached;
-	struct err refused; /* the first one of this update */
-	bool numbers[EDGE_SERVICES_MAX];
-};
 
 /* ---- life ---- */
 
@@ -127,9 +101,8 @@ services_free(struct services *s)
 	mem_free(s);
 }
 
-/* The relay serves it on the node's own addresses; the others go on. */
-static void
-refuse(struct services *s, const struct msg_stream *r, const char *why)
+void
+services_refuse(struct services *s, const struct msg_stream *r, const char *why)
 {
 	if (s->refused.kind)
 		return;
@@ -210,7 +183,7 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 		if (service_of(s, r, &v, err) < 0)
 			return -1;
 		if (!v) {
-			refuse(s, r, "there are as many balanced endpoints as can be");
+			services_refuse(s, r, "there are as many balanced endpoints as can be");
 			continue;
 		}
 		v->seen = true;
@@ -225,159 +198,7 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 	return 0;
 }
 
-/* ---- backends ---- */
-
-static const struct msg_veth *
-veth_of(const struct services_input *in, uint64_t replica)
-{
-	for (size_t i = 0; i < in->veths_count; i++)
-		if (in->veths[i]->replica == replica && in->veths[i]->ifindex)
-			return in->veths[i];
-	return NULL;
-}
-
-/* Not all of it is there for all of its members. */
-struct member {
-	const struct msg_backend *row;
-	struct places_wanted wanted;
-	bool doubted;
-};
-
-static int
-take_place(struct services *s, struct service *v, const struct member *m, struct err *err)
-{
-	const struct places_wanted *w = &m->wanted;
-	uint16_t index;
-
-	if (v->members_count == PLAN_MEMBERS_MAX ||
-	    !places_room(s->places, w->stream, w->replica, w->is_away)) {
-		refuse(s, v->face.row, "there are as many replicas as can be balanced");
-		return 0;
-	}
-	if (places_take(s->places, w, s->now_ms, &index, err) < 0)
-		return -1;
-	v->members[v->members_count++] = (struct plan_member){.id = w->replica,
-							      .index = index,
-							      .draining = w->draining,
-							      .parked = w->parked || m->doubted};
-	return 0;
-}
-
-/* By the kernel or by the relay: flows that went the other way until now go on so while the table
- * changes. */
-static int
-take_other_way(struct services *s, struct service *v, const struct member *m, struct err *err)
-{
-	struct member other = *m;
-	const struct places_wanted *w = &m->wanted;
-	bool stood = places_has(s->places, w->stream, w->replica, !w->is_away);
-
-	if (!stood ||
-	    (places_is_parked(s->places, w->stream, w->replica, !w->is_away) && !v->plan.changing))
-		return 0;
-	other.wanted.is_away = !w->is_away;
-	other.wanted.away = NULL;
-	other.wanted.parked = true;
-	other.wanted.draining = false;
-	return take_place(s, v, &other, err);
-}
-
-static void
-choose_way(const struct services *s, const struct services_away *away, struct places_wanted *w)
-{
-	if (w->veth || !away)
-		return;
-	switch (away->reach) {
-	case SERVICES_BY_KERNEL:
-		w->is_away = true;
-		w->away = &away->to;
-		return;
-	case SERVICES_AS_BEFORE:
-		w->is_away = places_has(s->places, w->stream, w->replica, true) &&
-			     !places_is_parked(s->places, w->stream, w->replica, true);
-		return;
-	case SERVICES_BY_RELAY:
-		return;
-	}
-}
-
-static int
-take_member(struct services *s, struct service *v, struct member *m,
-	    const struct services_away *away, const struct services_input *in, struct err *err)
-{
-	const struct msg_backend *b = m->row;
-
-	m->wanted = (struct places_wanted){
-		.stream = v->stream,
-		.replica = b->replica,
-		.veth = veth_of(in, b->replica),
-		.port = b->ports[v->face.row->endpoint_index],
-		.mtu = (uint16_t)in->mtu,
-		.draining = b->state == MSG_BACKEND_DRAINING,
-	};
-	choose_way(s, away, &m->wanted);
-	if (take_place(s, v, m, err) < 0)
-		return -1;
-	return m->wanted.veth ? 0 : take_other_way(s, v, m, err);
-}
-
-/* A scheduler that has just begun has not heard of all: their connections are not to be lost. */
-static int
-take_unsaid(struct services *s, struct service *v, struct err *err)
-{
-	struct member m = {0};
-	uint32_t cursor = 0;
-
-	while (places_unsaid(s->places, v->stream, &cursor, &m.wanted))
-		if (take_place(s, v, &m, err) < 0)
-			return -1;
-	return 0;
-}
-
-static bool
-backend_holds(const struct service *v, const struct msg_backend *b)
-{
-	return b->service == v->face.row->service && b->replica &&
-	       b->ports_count <= MSG_ENDPOINTS_MAX &&
-	       v->face.row->endpoint_index < b->ports_count && b->state >= MSG_BACKEND_ACTIVE &&
-	       b->state <= MSG_BACKEND_DOUBTED;
-}
-
-/* Whether one of its replicas takes connections without doubt. */
-static bool
-any_sure(const struct service *v, const struct services_input *in)
-{
-	for (size_t i = 0; i < in->backends_count; i++)
-		if (backend_holds(v, in->backends[i]) &&
-		    in->backends[i]->state == MSG_BACKEND_ACTIVE)
-			return true;
-	return false;
-}
-
-static int
-take_backends(struct services *s, const struct services_input *in, struct err *err)
-{
-	struct map_iter it = {0};
-
-	places_begin(s->places);
-	while (map_next(&s->streams, &it)) {
-		struct service *v = it.value;
-		bool sure = v->seen && any_sure(v, in);
-
-		for (size_t i = 0; v->seen && i < in->backends_count; i++) {
-			struct member m = {.row = in->backends[i]};
-
-			if (!backend_holds(v, m.row))
-				continue;
-			m.doubted = sure && m.row->state == MSG_BACKEND_DOUBTED;
-			if (take_member(s, v, &m, in->aways ? &in->aways[i] : NULL, in, err) < 0)
-				return -1;
-		}
-		if (v->seen && in->partial && take_unsaid(s, v, err) < 0)
-			return -1;
-	}
-	return 0;
-}
+/* ---- tables ---- */
 
 static int
 make_plans(struct services *s, struct err *err)
@@ -455,7 +276,8 @@ collect(struct services *s, struct sets *sets)
 		const struct service *v = again.value;
 
 		if (v->seen && !sets_add_vips(sets, &v->face))
-			refuse(s, v->face.row, "there are as many addresses with ports as can be");
+			services_refuse(s, v->face.row,
+					"there are as many addresses with ports as can be");
 	}
 	if (map_count(&s->streams))
 		sets_add_echoes(sets);
@@ -508,7 +330,7 @@ update(struct services *s, const struct services_input *in, bool *freed, struct 
 	*freed = false;
 	err_clear(&s->refused);
 	if (lb_config(s->lb, &in->config, err) < 0 || take_streams(s, in, err) < 0 ||
-	    take_backends(s, in, err) < 0 || make_plans(s, err) < 0)
+	    services_members_take(s, in, err) < 0 || make_plans(s, err) < 0)
 		return -1;
 	sets_init(&sets, in->addresses, in->addresses_count, in->own_count, in->meshed);
 	collect(s, &sets);

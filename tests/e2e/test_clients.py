@@ -284,6 +284,49 @@ def test_replicas_come_and_go():
         load.more()
 
 
+def open_many(nodes, count):
+    """[(socket, own address of its container)] by every node and family."""
+    many = []
+    for node in nodes:
+        for address, _ in addresses(node):
+            for _ in range(count):
+                s = socket.create_connection((address, WHO), timeout=20)
+                many.append((s, line(s).split()[0]))
+    return many
+
+
+def test_replicas_drain():
+    """Connections that came by other nodes hold a replica that drains; new ones go to the others."""
+    w = setup()
+    for count in (1, 3):  # replicas have the time to drain of the document that they were made from
+        w.nodes[0].deploy(echo(count, drain="60s"))
+        for node in w.nodes:
+            ready(node, count)
+    many = open_many(w.nodes, 6)
+    wait_for(lambda: len({own for _, own in many}) == 3 or many.extend(open_many(w.nodes, 6)), "all three have some")
+    w.nodes[0].cli("scale", "net/echo=1", "--force", "--detach", status=None)
+
+    def one_is_asked():
+        for s, _ in many:
+            ask(s)
+        return {who(a)[0] for n in w.nodes for a, _ in addresses(n) for _ in range(10)}
+    wait_for(lambda: len(one_is_asked()) == 1, "new connections go to one")
+    left, = one_is_asked()
+    for _ in range(4):  # they stay while they speak
+        time.sleep(2)
+        for s, _ in many:
+            ask(s)
+    for s, own in many:
+        if own != left:
+            s.close()
+    for node in w.nodes:
+        ready(node, 1)
+    for s, own in many:
+        if own == left:
+            ask(s)
+            s.close()
+
+
 def test_the_clear_is_sealed():
     """Between the nodes nothing of what a client says can be read."""
     w = setup()
