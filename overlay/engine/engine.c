@@ -239,6 +239,7 @@ make(const struct engine_config *c)
 		e->queues[i].fd = -1;
 	e->mtu = c->mtu;
 	e->ahead_ns = c->ahead_ns;
+	e->began_ns = engine_now(e);
 	e->queues_count = c->queues_count;
 	e->sleeps_until_ns = UINT64_MAX;
 	return e;

@@ -12,6 +12,9 @@
  *
  * With up to ENGINE_EAGER_MAX peers there is a session with each of them before there is traffic.
  * With more, a peer sleeps (wg/device.h) until something goes to it or an initiation of it comes;
+ * but in its first ENGINE_GREETS_S an engine speaks to each that it is told of, up to
+ * ENGINE_GREETS_MAX: those that have sessions with the engine before it send with them, and would
+ * notice after 15 s only that nobody opens that;
  * what goes to it first waits for the handshake as always. Probes (overlay/prober.h) wake nobody
  * then, and keep nobody awake.
  *
@@ -34,6 +37,8 @@ enum {
 	ENGINE_STAGED_BYTES_MAX = 4 << 20, /* of all packets that wait for handshakes */
 	ENGINE_SUCCESSIONS_MAX = 1024,     /* keys that others are to follow */
 	ENGINE_EAGER_MAX = 256,            /* peers; of more only those in use have sessions */
+	ENGINE_GREETS_MAX = 2048,          /* peers; of more an engine that begins speaks to none */
+	ENGINE_GREETS_S = 60,
 };
 
 struct engine;
@@ -57,11 +62,11 @@ struct engine *engine_new(const struct engine_config *config, struct err *err) M
 void engine_free(struct engine *e);
 
 /* All of the change or nothing. A peer that is new and has an endpoint is spoken to at once, all of
- * them are after a new private key; of more than ENGINE_EAGER_MAX only those that are kept alive,
- * and, after a new key, those that are awake. With replace_peers one that is named again keeps its
- * sessions and its endpoint. The port is the sockets': another one is ERR_UNSUPPORTED. A peer that
- * both goes and comes is ERR_INVALID. ERR_LIMIT, ERR_NO_MEMORY; ERR_DENIED: a mark without the
- * capability. */
+ * them are after a new private key; of more than ENGINE_EAGER_MAX, when the engine has not just
+ * begun, only those that are kept alive, and, after a new key, those that are awake. With
+ * replace_peers one that is named again keeps its sessions and its endpoint. The port is the
+ * sockets': another one is ERR_UNSUPPORTED. A peer that both goes and comes is ERR_INVALID.
+ * ERR_LIMIT, ERR_NO_MEMORY; ERR_DENIED: a mark without the capability. */
 int engine_change(struct engine *e, const struct setup *change, struct err *err) MUST_CHECK;
 /* out: initialised and empty; has secrets. */
 int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHECK;

@@ -143,12 +143,22 @@ make_key(const struct setup *change, struct key *out, struct err *err)
 	return 0;
 }
 
+/* Whether all that come are spoken to. */
+static bool
+greets(const struct engine *e)
+{
+	static const uint64_t second = 1000000000;
+
+	return !atomic_load(&e->lazy) || (device_count(e->device) <= ENGINE_GREETS_MAX &&
+					  engine_now(e) - e->began_ns < ENGINE_GREETS_S * second);
+}
+
 /* Those that sleep are met with it when they wake. Without a key nobody could be awake, so that
  * those that are to be always begin here. */
 static void
 begin_all(struct engine *e)
 {
-	bool all = !atomic_load(&e->lazy);
+	bool all = greets(e);
 
 	for (struct device_peer *it = NULL; (it = device_next(e->device, it));)
 		if (device_peer_endpoint(it) &&
@@ -264,7 +274,7 @@ change_peer(struct engine *e, const struct setup_peer *s, bool all, const struct
 	change_prefixes(e, s, w);
 	p->heir = false;
 	engine_peer_sync(e, p);
-	bool eager = !known && s->has_endpoint && !atomic_load(&e->lazy);
+	bool eager = !known && s->has_endpoint && greets(e);
 	if (eager || (!kept && device_peer_kept(p->peer)))
 		engine_peer_begin(e, p);
 }

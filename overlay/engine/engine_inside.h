@@ -223,6 +223,7 @@ struct engine {
 	struct udp udp4, udp6;
 	uint32_t mtu;
 	int stop, wake; /* eventfd */
+	uint64_t began_ns;
 
 	atomic_bool stopping;
 	struct engine_counts counts; /* of what is done under the lock */

@@ -467,6 +467,30 @@ test_many_peers(void **state)
 	setup_fini(&change);
 }
 
+/* Who sends does not know yet that the other end has begun anew; that one speaks first, also in a
+ * large cluster. */
+static void
+test_begins_anew(void **state)
+{
+	struct setup change = {0};
+
+	(void)state;
+	for (uint32_t i = 0; i < ENGINE_EAGER_MAX; i++) {
+		uint8_t key[SETUP_KEY] = {1};
+		struct setup_peer *p;
+
+		memcpy(key + 1, &i, sizeof(i));
+		assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
+	}
+	engine_free(rig.b.engine);
+	engine_rig_start(&rig, &rig.b);
+	engine_rig_change(&rig.b, &change);
+	setup_fini(&change);
+	engine_rig_introduce(&rig, &rig.b, &rig.a, true);
+	engine_rig_await(&rig.b, ENGINE_HANDSHAKES, 1);
+	assert_true(engine_rig_echo(&rig.a, &rig.b, 4, 100));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -478,6 +502,7 @@ main(void)
 		TEST(test_follow_who_goes),       TEST(test_roaming_under_load),
 		TEST(test_nobody_there),          TEST(test_changes),
 		TEST(test_change_without_memory), TEST(test_many_peers),
+		TEST(test_begins_anew),
 	};
 
 	return tun_rig_start() ? cmocka_run_group_tests(tests, NULL, NULL) : 0;
