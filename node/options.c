@@ -122,7 +122,12 @@ options_config(const struct options *o, bool at_work, struct config *out, struct
 	int rc = config_load(o->config_path, !o->config_given, out, &diags, err);
 	if (rc < 0 && diag_count(&diags)) {
 		tell(&diags, at_work);
-		(void)diag_err(&diags, err);
+		if (at_work) {
+			(void)diag_err(&diags, err);
+		} else {
+			(void)err_set(err, ERR_INVALID, "the node was not started");
+			(void)err_why(err, "its configuration is wrong, see above");
+		}
 	}
 	diag_list_fini(&diags);
 	if (rc == 0)

@@ -39,7 +39,8 @@ config_value_prefix(struct field_ctx *ctx, const struct yaml_node *n, void *sect
 		return false;
 	if (addr_parse_prefix(n->text, section))
 		return true;
-	field_diag(ctx, n, "invalid-prefix", NULL, "\"%.60s\" is not a prefix, as 203.0.113.0/28",
+	field_diag(ctx, n, "invalid-prefix", NULL,
+		   "\"%.60s\" is not a prefix, as 203.0.113.0/28 (the bits behind it are zero)",
 		   n->text);
 	return false;
 }

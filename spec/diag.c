@@ -324,6 +324,19 @@ diag_render_json(struct diag_list *l, struct buf *out)
 	json_end(&j);
 }
 
+/* Where it has no place the file alone is named, as in put_head(). */
+static void
+put_line(char out[ERR_TEXT_BYTES], const struct diag *d)
+{
+	const char *colon = d->path[0] == '\0' ? "" : ": ";
+
+	if (d->pos.line == 0)
+		text_format(out, ERR_TEXT_BYTES, "%s: %s%s%s", d->file, d->path, colon, d->text);
+	else
+		text_format(out, ERR_TEXT_BYTES, "%s:%u:%u: %s%s%s", d->file, d->pos.line,
+			    d->pos.col, d->path, colon, d->text);
+}
+
 int
 diag_err(struct diag_list *l, struct err *err)
 {
@@ -335,8 +348,7 @@ diag_err(struct diag_list *l, struct err *err)
 		const struct diag *d = &l->items[i];
 		char line[ERR_TEXT_BYTES];
 
-		text_format(line, sizeof(line), "%s:%u:%u: %s%s%s", d->file, d->pos.line,
-			    d->pos.col, d->path, d->path[0] == '\0' ? "" : ": ", d->text);
+		put_line(line, d);
 		if (i == 0) {
 			err_set(err, ERR_INVALID, "%s", line);
 			if (d->fix[0] != '\0')

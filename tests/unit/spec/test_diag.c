@@ -114,6 +114,9 @@ test_one_error(void **state)
 	assert_int_equal(err.kind, ERR_INVALID);
 	assert_string_equal(err.what, "a.yaml:1:1: a: first");
 	assert_string_equal(err.why[0], "a.yaml:2:1: c: second");
+	add(0, 0, 0, "", "of no line");
+	assert_int_equal(diag_err(&list, &err), -1);
+	assert_string_equal(err.what, "a.yaml: of no line");
 	list.no_memory = true;
 	assert_int_equal(diag_err(&list, &err), -1);
 	assert_int_equal(err.kind, ERR_NO_MEMORY);
