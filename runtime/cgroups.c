@@ -203,6 +203,8 @@ cgroups_open(const char *instance, struct cgroups **out, struct err *err)
 	if (have == 0) {
 		err_set(err, ERR_UNSUPPORTED, "no cgroup can be made for containers");
 		err_why(err, "neither cgroup v2 nor a v1 controller is mounted and writable");
+		err_fix(err, "mount cgroup v2 at /sys/fs/cgroup (ip netns exec hides what is "
+			     "mounted there; nsenter --net=/run/netns/NAME does not)");
 		goto out;
 	}
 	done = 0;

@@ -93,7 +93,8 @@ spawn_open(struct spawn *s, uv_loop_t *loop, struct err *err)
 	}
 	s->program = -1;
 	err_set(err, ERR_NOT_FOUND, "the program zlayer-monitor is not installed");
-	return err_why(err, "looked for it from %s", self);
+	err_why(err, "looked for it from %s", self);
+	return err_fix(err, "install the whole of it (meson install), or in a build folder: ninja");
 }
 
 void

@@ -104,7 +104,9 @@ refuse_removal(const struct ask *a, const struct cluster_node *n, struct err *er
 	if (n->row.node == cluster_writer(a->c)) {
 		err_set(err, ERR_CONFLICT, "%s takes the changes of the cluster's store",
 			n->row.name);
-		return err_why(err, "without it nothing could be changed any more");
+		err_why(err, "without it nothing could be changed any more");
+		return err_fix(err, "when it is lost for good: zlayer recover --force-single, "
+				    "then zlayer node rm again");
 	}
 	/* What a dead one had is started elsewhere already. */
 	if (!a->op.force && alive) {
