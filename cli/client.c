@@ -33,7 +33,9 @@ wait_for(const struct client *c, short events, struct err *err)
 			uint64_t now = world_mono_ns();
 
 			if (now >= c->deadline_mono_ns)
-				return err_set(err, ERR_TIMEOUT, "the node did not answer in time");
+				return err_set(err, ERR_TIMEOUT, "%s",
+					       c->status ? "the time of --timeout is over"
+							 : "the node did not answer in time");
 			uint64_t left = (c->deadline_mono_ns - now) / 1000000 + 1;
 			timeout = left > 1000000 ? 1000000 : (int)left;
 		}
@@ -68,20 +70,23 @@ static int
 unreachable(const struct cli *cli, int code, struct err *err)
 {
 	static const char usual[] = "/run/zlayer/default/zlayer.sock";
+	static const char folder[] = "/run/zlayer/";
 
 	if (code == EACCES || code == EPERM) {
 		err_set(err, ERR_DENIED, "this user may not talk to the node");
 		err_why(err, "%s is for root and its group", cli->socket);
 		return err_fix(err, "use sudo, or add the user to the group of the socket");
 	}
-	const char *instance = cli->args.value[FLAG_INSTANCE];
 	err_set(err, ERR_UNREACHABLE, "the node is not running");
 	err_why(err, "%s: %s", cli->socket, strerror(code));
-	if (instance && !cli->args.value[FLAG_SOCKET])
-		return err_fix(err, "start it: zlayer serve --instance %s", instance);
-	return err_fix(err, "start it: %s",
-		       strcmp(cli->socket, usual) == 0 && has_unit() ? "systemctl start zlayer"
-								     : "zlayer serve");
+	if (strcmp(cli->socket, usual) == 0)
+		return err_fix(err, "start it: %s",
+			       has_unit() ? "systemctl start zlayer" : "zlayer serve");
+	if (strncmp(cli->socket, folder, sizeof(folder) - 1) != 0)
+		return err_fix(err, "start it: zlayer serve");
+	const char *instance = cli->socket + sizeof(folder) - 1;
+	return err_fix(err, "start it: zlayer serve --instance %.*s", (int)strcspn(instance, "/"),
+		       instance);
 }
 
 static int

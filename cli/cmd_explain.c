@@ -20,10 +20,16 @@ explain_target(struct explain *w, const char *text, struct err *err)
 	struct target t;
 
 	if (target_resolve(w->cli, text, &t, err) < 0) {
-		if (err->kind != ERR_NOT_FOUND || !explain_node(w, text))
+		if (err->kind != ERR_NOT_FOUND)
 			return -1;
-		err_clear(err);
-		return 0;
+		if (explain_node(w, text)) {
+			err_clear(err);
+			return 0;
+		}
+		if (text_is_label(text))
+			text_format(err->what, sizeof(err->what),
+				    "there is no deployment, service or node \"%s\"", text);
+		return -1;
 	}
 	text_format(path, sizeof(path), "/v1/deployments/%s", t.deployment);
 	json_t *d = explain_ask(w, path, err);

@@ -83,9 +83,24 @@ put_target(void *arg, char out[STREAM_TARGET_BYTES])
 }
 
 static void
+show_nothing(const struct observe *o)
+{
+	const struct args *a = &o->cli->args;
+
+	if (o->cli->quiet || a->given[FLAG_FOLLOW])
+		return;
+	fprintf(stderr, "zlayer: no flow is kept%s\n",
+		o->query[0] ? " that is asked for; zlayer status and node ls show the names"
+			    : "; zlayer observe -f shows those that come");
+}
+
+static void
 show_items(const struct observe *o, const json_t *root)
 {
 	const json_t *items = json_read_array(root, "items"), *away = json_read_array(root, "away");
+
+	if (json_read_count(items) == 0)
+		show_nothing(o);
 
 	for (size_t i = 0; i < json_read_count(items); i++) {
 		const json_t *flow = json_read_at(items, i);

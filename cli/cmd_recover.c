@@ -115,7 +115,9 @@ say_done(const struct cli *cli, const json_t *done, bool single)
 {
 	if (cli->quiet || cli_machine(cli))
 		return;
-	if (single)
+	if (single && json_read_int(done, "term") == 0)
+		printf("This node takes the changes of the cluster already.\n");
+	else if (single)
 		printf("This node takes the changes of the cluster now (term %lld).\n",
 		       (long long)json_read_int(done, "term"));
 	else

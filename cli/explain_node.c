@@ -14,7 +14,9 @@ explain_membership(struct explain *w, const json_t *n)
 
 	text_format(since, sizeof(since), "%.19sZ", json_read_text(n, "since"));
 	if (strcmp(state, "alive") == 0) {
-		explain_begin(w, "ok", "node", "%s is alive since %s", name, since);
+		/* A node that is alone has no since. */
+		explain_begin(w, "ok", "node", "%s is alive%s%s", name,
+			      since[0] == 'Z' ? "" : " since ", since[0] == 'Z' ? "" : since);
 		explain_end(w);
 		return;
 	}

@@ -220,7 +220,8 @@ render_node(const json_t *node, const struct render *r, struct buf *out)
 	put_line(out, "replicas", text);
 	put_pairs(out, "labels", json_read_get(node, "labels"));
 	put_pairs(out, "taints", json_read_get(node, "taints"));
-	text_format(text, sizeof(text), "%.19s", json_read_text(node, "admitted"));
+	text_format(text, sizeof(text), "%.19s%s", json_read_text(node, "admitted"),
+		    json_read_text(node, "admitted")[0] ? "Z" : "");
 	put_line(out, "admitted", text);
 }
 

@@ -145,6 +145,7 @@ def test_who_reaches_whom():
         check(all("shop/open" in ends(f) for f in flows(n, "--service", "shop/open")), "others than were asked for")
         equal(flows(n, "--service", "shop/bare", "--verdict", "dropped"), [])
         check("verdict" in n.cli("observe", "--verdict", "maybe", status=2).stderr, "a wrong verdict is refused")
+        check("no flow is kept that is asked for" in n.cli("observe", "--peer", "edge-9").stderr, "nothing is said to be nothing")
 
 
 def test_a_device_without_a_program():

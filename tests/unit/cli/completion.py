@@ -25,6 +25,9 @@ LINES = [
     ("zlayer ps ", ["shop", "rival", "!edge-2"]),
     ("zlayer node ", ["ls", "drain", "!deploy"]),
     ("zlayer node drain ", ["edge-2", "!shop"]),
+    ("zlayer node ro", ["rotate", "!rm"]),
+    ("zlayer node rotate ", ["edge-2", "!shop"]),
+    ("zlayer observe --", ["--peer", "--verdict", "--last", "!--uses"]),
     ("zlayer cluster admission ", ["token", "closed", "!edge-2"]),
 ]
 
