@@ -12,7 +12,7 @@
 
 enum grid_colour { GRID_PLAIN, GRID_GREEN, GRID_YELLOW, GRID_RED, GRID_DIM };
 
-enum { GRID_COLUMNS_MAX = 12, GRID_ROWS_MAX = 20000 };
+enum { GRID_COLUMNS_MAX = 16, GRID_ROWS_MAX = 20000 };
 
 struct grid_cell {
 	const char *text;

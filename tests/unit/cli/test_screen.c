@@ -130,7 +130,7 @@ static const char nodes_text[] =
 	"\"zone\":"
 	"\"here\",\"cpu_milli\":2500,\"cpu_free_milli\":500,\"memory_bytes\":2147483648,"
 	"\"memory_free_bytes\":1073741824,\"replicas\":4,\"since\":\"2026-11-21T23:00:00Z\","
-	"\"labels\":"
+	"\"backend\":\"engine\",\"labels\":"
 	"{\"gpu\":\"true\",\"disk\":\"ssd\"},\"taints\":{\"alone\":\"\"},\"keeper\":true},"
 	"{\"id\":2,\"name\":\"edge-2\",\"self\":false,\"state\":\"unreachable\",\"zone\":null,"
 	"\"cpu_milli\":2500,\"cpu_free_milli\":500,\"replicas\":0,\"accuser\":\"edge-3\","
@@ -156,7 +156,7 @@ test_nodes(void **state)
 	buf_reset(&out);
 	r.wide = true;
 	render_nodes(nodes, &r, &out);
-	assert_non_null(strstr(buf_cstr(&out), "gpu=true,disk=ssd  alone\n"));
+	assert_non_null(strstr(buf_cstr(&out), "engine     gpu=true,disk=ssd  alone\n"));
 	buf_reset(&out);
 	render_node(json_read_at(nodes, 1), &r, &out);
 	assert_string_equal(buf_cstr(&out), "edge-2   node 2\n"
