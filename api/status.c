@@ -437,6 +437,7 @@ warn_processes(struct warnings *w, struct call *call)
 			    p->restarts);
 		text_ncopy(reason.why, sizeof(reason.why), p->exit_text,
 			   strnlen(p->exit_text, sizeof(p->exit_text) - 1));
+		text_copy(reason.fix, sizeof(reason.fix), "the log of zlayer serve says why");
 		warn(w, "", 0, role ? role : "unknown", &reason);
 	}
 	rows_fini(&rows);

@@ -63,6 +63,22 @@ read_limits(const struct cli *cli, uint64_t *ttl_ms, uint64_t *uses, struct err 
 	return 0;
 }
 
+static bool
+admission_is_closed(const struct cli *cli)
+{
+	struct err ignored = {0};
+	json_t *cluster = NULL;
+	struct buf answer;
+
+	buf_init(&answer, MEM_CLI, CLI_TEXT_MAX);
+	if (client_get(cli, "/v1/cluster", &answer, &ignored) == 0)
+		cluster = json_read_parse(buf_cstr(&answer), answer.length, &ignored);
+	bool closed = cluster && strcmp(json_read_text(cluster, "admission"), "closed") == 0;
+	json_read_free(cluster);
+	buf_fini(&answer);
+	return closed;
+}
+
 static void
 say_invited(const struct cli *cli, const json_t *answer)
 {
@@ -80,6 +96,8 @@ say_invited(const struct cli *cli, const json_t *answer)
 		 "On the other machine, until %s%s:  zlayer join TICKET\n"
 		 "Whoever has this word may join; zlayer join - reads it from standard input.",
 		 until, times);
+	if (!cli->quiet && admission_is_closed(cli))
+		cli_note(cli, "Nobody is let in now: zlayer cluster admission token");
 }
 
 int

@@ -85,7 +85,7 @@ judge_ticket(const struct admission_state *s, const struct admission_question *q
 
 	if (s->mode == ADMISSION_CLOSED) {
 		err_set(err, ERR_DENIED, "the cluster takes no nodes in");
-		return err_fix(err, "set `cluster.admission` to token on its nodes");
+		return err_fix(err, "on a node of it: zlayer cluster admission token");
 	}
 	if (!t)
 		return refuse_ticket(err, "the cluster does not know it: it was withdrawn, or has "

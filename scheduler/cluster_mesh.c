@@ -214,7 +214,9 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 		err_fix(&c->mesh_err,
 			"give the nodes prefixes by hand: overlay.prefix4 in node.yaml");
 	else if (c->config->overlay.prefix4.bits)
-		err_fix(&c->mesh_err, "give this node another overlay.prefix4 in node.yaml");
+		err_fix(&c->mesh_err,
+			"give this node another overlay.prefix4 in node.yaml, start it again, "
+			"then zlayer restart what it runs");
 	else
 		err_fix(&c->mesh_err,
 			"zlayer node drain %s: it takes others when it has no "
