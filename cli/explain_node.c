@@ -92,6 +92,33 @@ explain_store(struct explain *w, const json_t *n)
 	json_read_free(cluster);
 }
 
+/* Whether containers of this node reach its containers: a peer without a way is not reached. */
+static void
+explain_way(struct explain *w, const json_t *n)
+{
+	const char *name = json_read_text(n, "name");
+	struct err ignored = {0};
+	char fix[EXPLAIN_LIST_BYTES];
+
+	if (json_read_bool(n, "self"))
+		return;
+	json_t *status = explain_ask(w, "/v1/status", &ignored);
+	const json_t *peers = json_read_array(json_read_get(status, "overlay"), "peers");
+	for (size_t i = 0; i < json_read_count(peers); i++) {
+		const json_t *p = json_read_at(peers, i);
+
+		if (strcmp(json_read_text(p, "name"), name) != 0 ||
+		    json_read_kind(json_read_get(p, "way")) != JSON_READ_NULL)
+			continue;
+		explain_begin(w, "warn", "network", "its containers are not reached from here");
+		text_format(fix, sizeof(fix), "zlayer status, here and on %s, says why", name);
+		explain_say(w, "fix", fix);
+		explain_end(w);
+		break;
+	}
+	json_read_free(status);
+}
+
 /* Why it takes nothing, or not everything. */
 static void
 explain_room(struct explain *w, const json_t *n)
@@ -137,6 +164,8 @@ explain_node(struct explain *w, const char *name)
 		return false;
 	explain_membership(w, n);
 	explain_store(w, n);
+	if (!w->failed)
+		explain_way(w, n);
 	if (!w->failed)
 		explain_room(w, n);
 	json_read_free(n);

@@ -120,6 +120,8 @@ def test_not_without_leave():
         # Where the other one's containers are is known all the same: what is for them stays inside.
         there = wait_for(lambda: [p for p in overlay(c[0])["peers"] if p["name"] == "edge-2"], "it is told of")[0]
         equal((there["way"], there["prefix4"], there["prefix6"]), (None, own(c[1]), overlay(c[1])["prefix6"]))
+        told = c[0].cli("explain", "edge-2", status=None).stdout
+        check("its containers are not reached from here" in told, told)
         c[0].import_image()
         c[0].cli("node", "label", c[0].label, "at=one")
         c[0].deploy("version: v1\ndeployment: shop\nservices:\n  web:\n    image: { name: \"test:1\" }\n"
