@@ -68,6 +68,20 @@ across_is_client6(const struct across_in *in, const struct in6_addr *a)
 	       !overlay_peer6(a) && !bpf_map_lookup_elem(&local6, &key);
 }
 
+/* Looked at once more: Linux 6.1's verifier forgets over the search for the endpoint that a header
+ * of TCP was there, and the compiler shall not know that it was. */
+static __always_inline int
+across_flags(struct across_in *in, const struct edge_l4 *l4, void *end, __u32 protocol)
+{
+	if (protocol != IPPROTO_TCP)
+		return 0;
+	asm volatile("" : "+r"(end));
+	if ((void *)l4 + EDGE_L4_TCP > end)
+		return -1;
+	in->flags = l4->flags;
+	return 0;
+}
+
 /* ---- which endpoint ---- */
 
 static __always_inline int

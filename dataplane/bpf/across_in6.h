@@ -97,8 +97,8 @@ across_whose6(const struct __sk_buff *skb, struct across_in *in, const struct ac
 		return FLOW_SHORT;
 	if (across_endpoint6(in, &v->outer->daddr, l4->dest, v->h.protocol) < 0)
 		return FLOW_ENDPOINT;
-	if (v->h.protocol == IPPROTO_TCP)
-		in->flags = l4->flags;
+	if (across_flags(in, l4, v->end, v->h.protocol) < 0)
+		return FLOW_SHORT;
 	across_note6(in, v, l4);
 	if (v->h.part == EDGE_FIRST)
 		lead(fragment_of(&v->ip->saddr, &v->ip->daddr, 16, v->h.id, 0), in->index,
