@@ -223,6 +223,8 @@ def test_replace():
         ran = lines(n, "ran")
         equal([a for a, b in zip(ran, ran[1:]) if a == b], [], "never two at once")
         n.cli("cron", "disable", NAME)
+        # As the first process of its container it would not be told to end before it says that it wants to be.
+        wait_for(lambda: lines(n, "ran").count("begin") == len(runs(n)), "the last one listens")
         before = len(lines(n, "ran"))
         name = n.cli("cron", "trigger", NAME, "-d").stdout.strip()
         wait_for(lambda: [r for r in runs(n) if r["name"] == name and (r["container"] or {}).get("state") == "running"],
