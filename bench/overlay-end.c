@@ -165,7 +165,10 @@ serve(uint16_t port)
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	pthread_t thread;
+	int on = 1;
 
+	/* Streams of the way before this one may not have ended yet. */
+	must(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0, "reuse");
 	must(bind(listener, (struct sockaddr *)&any, sizeof(any)) == 0, "bind");
 	must(bind(udp, (struct sockaddr *)&any, sizeof(any)) == 0, "bind");
 	must(listen(listener, STREAMS_MAX) == 0, "listen");

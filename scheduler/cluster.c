@@ -377,7 +377,7 @@ tick(uv_timer_t *timer)
 	uint32_t own = cluster_facts_own_replicas(c);
 	bool waited = c->waits;
 	c->waits = any_waits(c);
-	c->dirty |= !c->member || !c->heard || own != c->own_replicas || store_is_different(c) ||
+	c->dirty |= !c->member || !c->known || own != c->own_replicas || store_is_different(c) ||
 		    waited != c->waits || c->waits || c->nameless != c->m->nameless;
 	c->nameless = c->m->nameless;
 	c->own_replicas = own;
@@ -440,7 +440,7 @@ void
 cluster_turn(struct cluster *c)
 {
 	/* First: what was told since the last turn is in the tables by now. */
-	if (c->member && !c->heard)
+	if (c->member && !(c->heard && c->known))
 		cluster_roster_listen(c);
 	if (c->member) {
 		if (c->rows_changed)

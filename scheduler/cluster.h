@@ -89,9 +89,9 @@ uint32_t cluster_writer(const struct cluster *c);
 bool cluster_reaches(const struct cluster *c, uint32_t node);
 /* Its containers have that address, as it says, and no other node has it. */
 bool cluster_owns(const struct cluster *c, uint32_t node, const struct addr *a);
-/* All others have said what they run, or were waited for long enough. */
 /* Visits the containers of others on the other nodes: struct model_hooks. */
 void cluster_guests(const struct cluster *c, model_guest_fn visit, void *visit_arg);
+/* All others have said what they run, or were waited for long enough. */
 bool cluster_heard(const struct cluster *c);
 /* It gave no answer when it was asked last, and is not given up yet. */
 bool cluster_doubts(const struct cluster *c, uint32_t node);

@@ -123,6 +123,7 @@ struct cluster {
 	bool admitted_changed; /* entries of gossip about new nodes */
 	uint64_t started_ns;
 	bool heard; /* all others, since then; or they were waited for long enough */
+	bool known; /* what all others run, likewise; after that nothing is listened for */
 
 	/* cluster_mesh.c */
 	struct ipam ipam;

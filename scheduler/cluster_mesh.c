@@ -367,5 +367,5 @@ cluster_owns(const struct cluster *c, uint32_t node, const struct addr *a)
 bool
 cluster_heard(const struct cluster *c)
 {
-	return !c->member || c->heard;
+	return !c->member || c->known;
 }

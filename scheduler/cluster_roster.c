@@ -14,7 +14,7 @@
 #include "base/world.h"
 #include "scheduler/event.h"
 
-enum { LISTEN_MS = 3000 };
+enum { LISTEN_MS = 3000, KNOW_MS = 15000 };
 
 struct cluster_node *
 cluster_roster_find(const struct cluster *c, uint32_t id)
@@ -467,21 +467,30 @@ was_heard(const struct cluster *c, const struct cluster_node *n)
 	return true;
 }
 
-/* What others have, and what they changed while no process was here, is known when they were heard.
- * A node may be gone for good: it is not waited for long. */
+/*
+ * What others have, and what they changed while no process was here, is known when they were heard.
+ * A node may be gone for good: it is not waited for long; longer with what would be taken away from
+ * containers that speak with those of a node that only gossip does not reach.
+ */
 void
 cluster_roster_listen(struct cluster *c)
 {
+	const uint64_t since_ms = (world_mono_ns() - c->started_ns) / UINT64_C(1000000);
 	struct map_iter it = {0};
 	struct store_status status;
-	bool all;
 
 	store_status(c->m->store, &status);
-	all = status.writable;
-	while (all && map_next(&c->nodes, &it))
-		all = was_heard(c, it.value);
-	c->heard = all || world_mono_ns() - c->started_ns >= LISTEN_MS * UINT64_C(1000000);
+	bool all = status.writable, each = all;
+	while (map_next(&c->nodes, &it)) {
+		const struct cluster_node *n = it.value;
+
+		all &= was_heard(c, n);
+		each &= was_heard(c, n) &&
+			(n->state != GOSSIP_DEAD || n->has_facts || n->row.removed);
+	}
+	c->heard |= all || since_ms >= LISTEN_MS;
+	c->known |= each || since_ms >= KNOW_MS;
 	c->dirty |= c->heard;
-	if (c->heard)
+	if (c->known)
 		model_stir(c->m); /* the table identity is whole now */
 }
