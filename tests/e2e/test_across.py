@@ -81,16 +81,7 @@ class World:
         return Message(reply)
 
 
-world = None
-
-
-def setup():
-    global world
-    if world is None:
-        world = World.__new__(World)
-        world.__init__()
-    check(hasattr(world, "nodes"), "the cluster did not come up")
-    return world
+setup = zl.shared(World)
 
 
 def reverse(address):

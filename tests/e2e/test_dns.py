@@ -231,16 +231,7 @@ class World:
                               timeout=60, check=True).stdout
 
 
-world = None
-
-
-def setup():
-    global world
-    if world is None:
-        world = World.__new__(World)
-        world.__init__()
-    check(hasattr(world, "server"), "the node did not come up")
-    return world
+setup = zl.shared(World)
 
 
 def test_forms():

@@ -85,6 +85,19 @@ def stays(condition, what, seconds, every=0.1):
         time.sleep(min(every, left))
 
 
+def shared(kind):
+    """Gives what the tests of a file share: made for the first that asks; when that fails, it fails all."""
+    made = []
+
+    def get():
+        if not made:
+            made.append(None)
+            made[0] = kind()
+        check(made[0], kind.__name__, "did not come up")
+        return made[0]
+    return get
+
+
 def run(*command, **options):
     options.setdefault("check", True)
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
