@@ -10,14 +10,12 @@ import os
 import select
 import signal
 import socket
-import threading
-import time
 
 import zl
 from cluster import Cluster, config
-from test_l4 import ask, like_a_wire, line
+from test_l4 import Load, ask, like_a_wire, line
 from test_placing import images, ready
-from zl import check, equal, run, wait_for
+from zl import check, equal, run, stays, wait_for
 
 PLAIN, WHO, DATAGRAM, SECRET = 7100, 7104, 7104, b"zlayer-marker-in-clear"
 CLIENT4, CLIENT6 = "10.77.0.254", "fd77::254"
@@ -78,16 +76,7 @@ def carries(node):
     return xdp not in (None, "off") and len(peers) == 2 and set(peers.values()) == {"kernel"}
 
 
-world = None
-
-
-def setup():
-    global world
-    if world is None:
-        world = World.__new__(World)
-        world.__init__()
-    check(hasattr(world, "nodes"), "the cluster did not come up")
-    return world
+setup = zl.shared(World)
 
 
 def addresses(node):
@@ -204,57 +193,15 @@ def test_errors_find_their_way():
             wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}")
 
 
-class Load:
-    """Connections by every node that speak all the time, and new ones; nothing may fail."""
-
-    def __init__(self, nodes):
-        self.failed, self.done, self.stop = [], 0, threading.Event()
-        at = [a for n in nodes for a, _ in addresses(n)]
-        self.old = [socket.create_connection((a, PLAIN), timeout=60) for a in at]
-        self.threads = [threading.Thread(target=self.speak, args=(s,)) for s in self.old]
-        self.threads += [threading.Thread(target=self.connect, args=(a,)) for a in at]
-
-    def speak(self, s):
-        try:
-            while not self.stop.is_set():
-                ask(s, b"x" * 5000)
-                self.done += 1
-                time.sleep(0.01)
-        except Exception as e:
-            self.failed.append("old: " + repr(e))
-
-    def connect(self, address):
-        while not self.stop.is_set():
-            try:
-                with socket.create_connection((address, PLAIN), timeout=60) as s:
-                    ask(s)
-                self.done += 1
-            except Exception as e:
-                self.failed.append(f"new by {address}: {e!r}")
-            time.sleep(0.02)
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def more(self, count=200, what=""):
-        before = self.done
-        wait_for(lambda: self.done > before + count or self.failed, f"the load goes on {what}")
-        check(not self.failed, what, self.failed[:5])
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for t in self.threads:
-            t.join()
-        for s in self.old:
-            s.close()
+def load_of(nodes):
+    """Connections by every address of every node."""
+    return Load([lambda a=a: socket.create_connection((a, PLAIN), timeout=60) for n in nodes for a, _ in addresses(n)], pace=0.01)
 
 
 def test_processes_die():
     w = setup()
     home, others = w.home()
-    with Load(w.nodes) as load:
+    with load_of(w.nodes) as load:
         for role in ("dataplane", "overlay", "scheduler"):
             for node in (home, others[0]):
                 load.more()
@@ -269,7 +216,7 @@ def test_processes_die():
 def test_replicas_come_and_go():
     """A replica drains until its connections, which came by other nodes, are silent; new ones never fail."""
     w = setup()
-    with Load(w.nodes) as load:
+    with load_of(w.nodes) as load:
         load.more()
         w.nodes[0].cli("scale", "net/echo=3", "--force")
         for node in w.nodes:
@@ -312,10 +259,7 @@ def test_replicas_drain():
         return {who(a)[0] for n in w.nodes for a, _ in addresses(n) for _ in range(10)}
     wait_for(lambda: len(one_is_asked()) == 1, "new connections go to one")
     left, = one_is_asked()
-    for _ in range(4):  # they stay while they speak
-        time.sleep(2)
-        for s, _ in many:
-            ask(s)
+    stays(lambda: [ask(s) for s, _ in many], "they speak", seconds=8, every=1)
     for s, own in many:
         if own != left:
             s.close()

@@ -260,7 +260,7 @@ def test_flows_and_time():
         for address in (HOST4, HOST6, VIP4, VIP6):
             check(f'vip="{address}",port="{NAMED}"' in metrics(), f"flows of {address}")
         wait_for(lambda: samples("zlayer_dataplane_flows", vip=HOST4, port=NAMED) >= 30, "flows are told")
-        with kernel_measures(), Load(client) as load:
+        with kernel_measures(), load_of(client) as load:
             def all_grow():
                 before = {p: seconds(p) for p in programs}
                 for program in programs:
@@ -325,41 +325,41 @@ def test_connections_stay():
 
 
 class Load:
-    """Connections that speak all the time, and new ones."""
+    """Connections that speak all the time, and new ones. opens: each opens one; each: so many of them speak."""
 
-    def __init__(self, client, count=8):
-        self.client, self.failed, self.done, self.stop = client, [], 0, threading.Event()
+    def __init__(self, opens, each=1, pace=0):
+        self.failed, self.done, self.stop, self.pace = [], 0, threading.Event(), pace
         # Sockets are made by this thread: namespaces belong to threads.
-        self.old = [client.connect(HOST4, PLAIN) for _ in range(count)]
+        self.old = [o() for o in opens for _ in range(each)]
         self.threads = [threading.Thread(target=self.speak, args=(s,)) for s in self.old]
-        self.threads.append(threading.Thread(target=self.connect))
+        self.threads += [threading.Thread(target=self.connect, args=(o,)) for o in opens]
 
     def speak(self, s):
         try:
-            while not self.stop.is_set():
+            while not self.stop.wait(self.pace):
                 ask(s, b"x" * 5000)
                 self.done += 1
         except Exception as e:
-            self.failed.append(repr(e))
+            self.failed.append("old: " + repr(e))
 
-    def connect(self):
-        while not self.stop.is_set():
+    def connect(self, opens):
+        while not self.stop.wait(self.pace):
             try:
-                with self.client.connect(HOST4, PLAIN) as s:
+                with opens() as s:
                     ask(s)
                 self.done += 1
             except Exception as e:
-                self.failed.append(repr(e))
+                self.failed.append("new: " + repr(e))
 
     def __enter__(self):
         for t in self.threads:
             t.start()
         return self
 
-    def more(self, count=200):
+    def more(self, count=200, what=""):
         before = self.done
-        wait_for(lambda: self.done > before + count or self.failed, "the load goes on")
-        check(not self.failed, self.failed[:3])
+        wait_for(lambda: self.done > before + count or self.failed, f"the load goes on {what}")
+        check(not self.failed, what, self.failed[:3])
 
     def __exit__(self, *_):
         self.stop.set()
@@ -369,8 +369,12 @@ class Load:
             s.close()
 
 
+def load_of(client):
+    return Load([lambda: client.connect(HOST4, PLAIN)], each=8)
+
+
 def test_dataplane_killed():
-    with balanced("native") as (n, client), Load(client) as load:
+    with balanced("native") as (n, client), load_of(client) as load:
         for _ in range(5):
             load.more()
             pid = n.kill("dataplane")
@@ -383,7 +387,7 @@ def test_dataplane_killed():
 def test_node_killed():
     """Nobody is there but containers and kernel; what is balanced goes on."""
     with balanced("native") as (n, client):
-        with Load(client) as load:
+        with load_of(client) as load:
             load.more()
             os.kill(n.process.pid, signal.SIGKILL)
             n.process.wait()
@@ -456,7 +460,7 @@ def test_a_service_that_sleeps():
 
 
 def test_upgrade():
-    with balanced("native") as (n, client), Load(client) as load:
+    with balanced("native") as (n, client), load_of(client) as load:
         load.more()
         before = n.processes()
         n.process.send_signal(signal.SIGUSR2)
