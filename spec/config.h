@@ -29,6 +29,7 @@ enum {
 	CONFIG_LABELS_MAX = 32,
 	CONFIG_LABELS_BYTES = 640, /* of all of them: each its key, its value and 2 */
 	CONFIG_DEAD_AFTER_MAX_MS = 600000,
+	CONFIG_ROTATE_MIN_MS = 600000, /* each new key is told to all nodes, which takes seconds */
 	CONFIG_ENV_MAX = 64,
 	CONFIG_LISTENERS_MAX = 16,
 	CONFIG_VIPS_MAX = 16,

@@ -189,6 +189,10 @@ config_overlay_check(const struct config *c, struct diag_list *diags)
 			diags, "invalid-choice", (struct diag_pos){0}, "cluster.encrypt", NULL,
 			"peers that are written by hand are reached without encryption: it must be "
 			"false");
+	if (o->rotate_ms && o->rotate_ms < CONFIG_ROTATE_MIN_MS)
+		diag_add(
+			diags, "too-small", (struct diag_pos){0}, "overlay.rotate", NULL,
+			"must be at least 10m, or 0s for never: each new key is told to all nodes");
 	if (o->backend == CONFIG_BACKEND_KERNEL && c->listen.overlay.on &&
 	    !config_listens_everywhere(&c->listen.overlay))
 		diag_add(diags, "invalid-choice", (struct diag_pos){0}, "listen.overlay", NULL,

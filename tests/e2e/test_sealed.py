@@ -277,8 +277,13 @@ def test_keys_are_kept_and_checked():
         c[1].start()
         wait_for(lambda: all_sealed(c.nodes), "sealed again")
         equal(sealed(c[1])["key"], key, "over a restart")
-        # By age.
-        change(c[1], "dataplane:", "overlay: { rotate: 1s }\ndataplane:")
+        # By age: it is an old one.
+        change(c[1], "dataplane:", "overlay: { rotate: 30m }\ndataplane:")
+        c[1].stop()
+        old = re.sub(r"\d+\n$", lambda at: f"{int(at[0]) - 3600}\n", keys(c[1]))
+        with open(path, "r+") as f:
+            f.write(old)
+        c[1].start()
         new = wait_for(lambda: sealed(c[1]).get("key") not in (None, key) and sealed(c[1])["key"], "another key", seconds=90)
         wait_for(lambda: new in uapi(c[0])[1] and pings(c[0], c[1]), "it is followed")
         # In a cluster no more: no device, no port.

@@ -257,6 +257,10 @@ test_overlay(void **state)
 	check_good("overlay: {rotate: 0s}\nlisten: {overlay: \"192.0.2.1:1\"}");
 	assert_true(config.overlay.rotate_ms == 0 && config.listen.overlay.addr.port == 1);
 	check_bad("overlay: {rotate: often}", "overlay.rotate: ");
+	check_good("overlay: {rotate: 10m}");
+	assert_true(config.overlay.rotate_ms == 600000);
+	check_bad("overlay: {rotate: 1s}", "overlay.rotate: must be at least 10m, or 0s for never");
+	check_bad("overlay: {rotate: 599s}", "overlay.rotate: must be at least 10m");
 	assert_int_equal(config.overlay.backend, CONFIG_BACKEND_AUTO);
 	check_good("overlay: {backend: kernel}\nlisten: {overlay: \"[::]:9\"}");
 	assert_int_equal(config.overlay.backend, CONFIG_BACKEND_KERNEL);
