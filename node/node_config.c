@@ -131,6 +131,43 @@ node_config_keep(struct node *n, const struct err *err)
 	count_reload(n, false);
 }
 
+/* What of node.yaml names a prefix, and another one than is in force. `is`: NULL, nobody says. */
+static bool
+is_another(const struct addr_prefix *wanted, const struct addr_prefix *was,
+	   const struct addr_prefix *is)
+{
+	const struct addr_prefix *now = is ? is : was;
+
+	return wanted->bits &&
+	       (wanted->bits != now->bits || !addr_equal_ip(&wanted->base, &now->base));
+}
+
+/* Addresses of containers that run, and what the other nodes know of them, are of the prefix that
+ * the node began with: a role that took another one in between would cut them off. */
+static int
+check_prefixes(struct node *n, const struct config *config, struct err *err)
+{
+	const struct config_overlay *wanted = &config->overlay, *was = &n->config.overlay;
+	const struct msg_prefix *is = node_row_prefix(n);
+	char text[ADDR_TEXT_BYTES];
+	const char *key =
+		is_another(&wanted->prefix4, &was->prefix4, is ? &is->v4 : NULL)   ? "prefix4"
+		: is_another(&wanted->prefix6, &was->prefix6, is ? &is->v6 : NULL) ? "prefix6"
+										   : NULL;
+
+	if (!key)
+		return 0;
+	addr_put_prefix(text_equal(key, "prefix4") ? &wanted->prefix4 : &wanted->prefix6, text,
+			sizeof(text));
+	err_set(err, ERR_CONFLICT,
+		"overlay.%s: the addresses of containers are not changed while "
+		"the node runs",
+		key);
+	err_why(err, "%s is not the prefix that this node has now", text);
+	return err_fix(err, "systemctl restart zlayer, then zlayer restart each deployment that "
+			    "has replicas here; or take the key back");
+}
+
 void
 node_config_reload(struct node *n)
 {
@@ -140,7 +177,8 @@ node_config_reload(struct node *n)
 	if (n->stopping)
 		return;
 	notify_reloading();
-	if (node_config_read(n, &config, &err) < 0 || take_over(n, config, &err) < 0) {
+	if (node_config_read(n, &config, &err) < 0 || check_prefixes(n, config, &err) < 0 ||
+	    take_over(n, config, &err) < 0) {
 		node_config_keep(n, &err);
 	} else {
 		log_event(LOG_INFO, "the configuration was read again", LOG_END);

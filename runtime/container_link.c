@@ -181,14 +181,35 @@ container_link_disconnect(struct container *c)
 		log_err(LOG_WARN, "a link that nobody judges is not taken down", &err);
 }
 
+/* The node has begun with another prefix: what the program has opened keeps the address before. */
+static void
+tell_moved(const struct container *c, const struct addr *before)
+{
+	char label[MSG_TARGET], was[ADDR_TEXT_BYTES], is[ADDR_TEXT_BYTES];
+	struct err err = {0};
+	if (addr_is_zero(before) || addr_equal_ip(before, &c->row.addr4))
+		return;
+	container_label(c, label);
+	addr_put_ip(before, was, sizeof(was));
+	addr_put_ip(&c->row.addr4, is, sizeof(is));
+	err_set(&err, ERR_CONFLICT,
+		"%s runs with the address %s, which is not of this node's any more", label, was);
+	err_why(&err, "the prefix of the node's containers was changed; others reach it at %s", is);
+	err_fix(&err, "replace it: zlayer restart %s", label);
+	log_err(LOG_WARN, "a container has an address of another prefix", &err);
+}
+
 /* After a restart: the link of a container that runs is told again. */
 void
 container_link_show(struct container *c)
 {
+	const struct addr before = c->row.addr4;
 	struct err err = {0};
 	if (!c->network && c->host->have_prefix) {
 		if (container_link_make(c, &err) < 0)
 			log_err(LOG_WARN, "the network of a running container is not whole", &err);
+		else
+			tell_moved(c, &before);
 		container_publish(c);
 	}
 	if (!c->network || c->connected ||

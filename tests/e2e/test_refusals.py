@@ -155,6 +155,52 @@ def test_wrong_configuration_changes_nothing():
         check(told and all(e["path"] == "nonsense" and e["line"] > 1 for e in told), told)
 
 
+def test_prefixes_are_not_changed_at_work():
+    """A reload with another prefix is refused, and says what is to be done; a start takes it."""
+    with Node() as node:
+        def said():
+            return node.cli_json("status")["node"]["config_error"]
+
+        def prefix():
+            return node.cli_json("status")["overlay"]["prefix4"]
+
+        def address():
+            return node.cli_json("ps", "shop")["items"][0]["container"]["address"]
+
+        def reload(text):
+            with open(node.config, "w") as f:
+                f.write(text)
+            os.kill(node.process.pid, signal.SIGHUP)
+
+        node.import_image()
+        node.deploy(service())
+        good, was, there = open(node.config).read(), prefix(), address()
+        for key, value in (("prefix4", "10.201.9.0/24"), ("prefix6", '"fd00:aa:9::/64"')):
+            reload(good + f"overlay: {{ {key}: {value} }}\n")
+            error = wait_for(said, "status says so")
+            check(f"overlay.{key}" in error["what"] and "zlayer restart" in error["fix"], error)
+            check(error["fix"] in node.cli("status").stdout, node.cli("status").stdout)
+            reload(good)
+            wait_for(lambda: not said(), "and that it is mended")
+        reload(good + f"overlay: {{ prefix4: {was} }}\n")
+        wait_for(lambda: 'zlayer_config_reloads_total{result="success"} 3' in
+                 node.curl("/metrics", "127.0.0.1", port=9883, scheme="http", http="--http1.1"), "the one that it has is taken")
+        # A process that is replaced takes nothing else.
+        reload(good + "overlay: { prefix4: 10.201.9.0/24 }\n")
+        wait_for(said, "it is refused")
+        pid = node.processes()["overlay", 0]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: node.processes().get(("overlay", 0)) not in (None, pid) and prefix() == was, "the prefix stays")
+        equal(address(), there)
+        node.stop()
+        node.start()
+        wait_for(lambda: prefix() == "10.201.9.0/24", "the start takes it")
+        wait_for(lambda: "replace it: zlayer restart shop/web.1" in open(node.log).read(), "the log says what is left to do")
+        node.cli("restart", "shop")
+        wait_for(lambda: address().startswith("10.201.9."), "the replica has an address of it")
+        equal(node.curl("/status/200", http="--http1.1"), "status\n", "the page")
+
+
 def test_failed_first_deploy():
     with Node("deploy: { monitor: 1s, health_timeout: 5s }\n") as node:
         node.import_image("crash:1", ("/bin/server", "-x", "300:3"))
