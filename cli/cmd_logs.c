@@ -29,7 +29,8 @@ struct source {
 
 struct logs {
 	const struct cli *cli;
-	struct err lost; /* lines that could not be had, of a replica; kind 0: none */
+	struct err lost;           /* lines that could not be had, of a replica; kind 0: none */
+	uint64_t deadline_mono_ns; /* of --timeout; 0: none */
 	struct source sources[ARGS_OPERANDS_MAX];
 	size_t count;
 };
@@ -153,6 +154,23 @@ read_source(struct logs *l, struct source *s, struct err *err)
 	return 0;
 }
 
+/* For poll(2): -1 without an end. -2 with err: the time is over. */
+static int
+time_left_ms(const struct logs *l, struct err *err)
+{
+	enum { HOUR_MS = 3600000 };
+
+	if (!l->deadline_mono_ns)
+		return -1;
+	uint64_t now = world_mono_ns();
+	if (now >= l->deadline_mono_ns) {
+		err_set(err, ERR_TIMEOUT, "the time of --timeout is over");
+		return -2;
+	}
+	uint64_t left = (l->deadline_mono_ns - now) / 1000000 + 1;
+	return left > HOUR_MS ? HOUR_MS : (int)left;
+}
+
 static int
 turn(struct logs *l, bool *any, struct err *err)
 {
@@ -173,7 +191,10 @@ turn(struct logs *l, bool *any, struct err *err)
 		return -1;
 	/* A reader that leaves is noticed when it does, not at the next line. */
 	p[l->count] = (struct pollfd){.fd = STDOUT_FILENO};
-	if (poll(p, l->count + 1, ready ? 0 : -1) < 0 && errno != EINTR)
+	int left_ms = time_left_ms(l, err);
+	if (left_ms < -1)
+		return -1;
+	if (poll(p, l->count + 1, ready ? 0 : left_ms) < 0 && errno != EINTR)
 		return err_sys(err, errno, "cannot wait for the node");
 	if (p[l->count].revents & POLLERR)
 		_exit(0);
@@ -250,8 +271,6 @@ open_source(const struct cli *cli, const char *operand, struct source *s, struct
 			err);
 		s->open = rc == 0;
 		s->client.no_wait = true;
-		if (cli->args.given[FLAG_FOLLOW])
-			s->client.deadline_mono_ns = 0;
 	}
 	buf_fini(&target);
 	return rc;
@@ -271,6 +290,8 @@ cmd_logs(struct cli *cli)
 		return cli_fail(cli, &err);
 	}
 	logs.cli = cli;
+	if (cli->timeout_ms)
+		logs.deadline_mono_ns = world_mono_ns() + cli->timeout_ms * 1000000;
 	for (; rc == 0 && logs.count < cli->args.operands_count; logs.count++)
 		rc = open_source(cli, cli->args.operands[logs.count], &logs.sources[logs.count],
 				 &err);

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/observe_names.h"
 #include "cli/render.h"
 #include "cli/stream.h"
 #include "ring/msg_flows.h"
@@ -223,6 +224,7 @@ cmd_observe(struct cli *cli)
 
 	if (put_query(&o, &last, &err) < 0)
 		return cli_fail(cli, &err);
+	observe_names_check(cli);
 	if (last > 0)
 		status = show_past(&o, last);
 	if (!cli->args.given[FLAG_FOLLOW] || status != 0)

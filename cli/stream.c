@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 #include "base/text.h"
+#include "base/world.h"
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/render.h"
@@ -76,6 +77,8 @@ stream_follow(struct stream *s)
 {
 	const struct timespec turn = {.tv_nsec = 250000000};
 	char target[STREAM_TARGET_BYTES];
+	const uint64_t end =
+		s->cli->timeout_ms ? world_mono_ns() + s->cli->timeout_ms * UINT64_C(1000000) : 0;
 	struct err err = {0};
 	int misses = 0;
 
@@ -92,6 +95,7 @@ stream_follow(struct stream *s)
 		int rc = client_open(&c, s->cli, &request, &err);
 		if (rc == 0) {
 			misses = 0;
+			c.deadline_mono_ns = end;
 			rc = read_stream(s, &c, &sse, &err);
 		}
 		if (sse.id[0])
@@ -100,6 +104,10 @@ stream_follow(struct stream *s)
 		sse_fini(&sse);
 		if (rc < 0 && (err.kind != ERR_UNREACHABLE || ++misses > MISSES_MAX))
 			return cli_fail(s->cli, &err);
+		if (end && world_mono_ns() >= end) {
+			err_set(&err, ERR_TIMEOUT, "the time of --timeout is over");
+			return cli_fail(s->cli, &err);
+		}
 		nanosleep(&turn, NULL);
 	}
 }

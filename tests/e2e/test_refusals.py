@@ -126,6 +126,16 @@ def test_filters_that_find_nothing():
                     "no replica shop/web.9", "zlayer ps -a shop/web")
         refused(node.cli("logs", "shop", "--since", "1m", "--until", "1h", status=None), 2, "--since", "--until")
         refused(node.cli("logs", "shop", "-n", "many", status=None), 2, "many")
+        # What does not end by itself ends with --timeout, all of it, after what there was to show.
+        for command in ("logs -f shop/web", "events -f", "observe -f"):
+            refused(node.cli(*command.split(), "--timeout", "1s", status=None), 5, "--timeout")
+        # Who is not known yet may come: it is said, and waited for.
+        for name, meant in (("--peer edge-0", 'no node "edge-0"'), ("--service wep", 'did you mean "web"'),
+                            ("--service shpo/web", 'no service "web"')):
+            refused(node.cli("observe", "-f", *name.split(), "--timeout", "1s", status=None), 5, "--timeout", meant)
+            check(meant in node.cli("observe", *name.split()).stderr, "without following, too")
+        check("is known" not in node.cli("observe", "--peer", "edge-1", "--service", "shop/web").stderr, "what there is")
+        refused(node.cli("observe", "-f", "--node", "edge-0", status=None), 4, "edge-0")
         refused(node.cli("completion", "nosh", status=None), 2, "nosh", "bash")
         refused(node.cli("ps", "-o", "jason", status=None), 2, "jason", "json")
 
