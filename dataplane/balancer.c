@@ -11,93 +11,17 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "dataplane/balancer_private.h"
-#include "dataplane/reach.h"
-#include "spec/config.h"
 
 enum {
 	SOON_MS = 5, /* changes that come together are one */
 	TICK_MS = 1000,
 	COUNT_TICKS = 3,
-	MTU_DEFAULT = 1420,
-	UNSAID = 1, /* the version of a table that its producer has not committed */
 };
-
-/* ---- rows as arrays ---- */
-
-struct list_of {
-	const void **rows;
-	size_t count, capacity;
-	bool failed;
-};
-
-static bool
-take_row(void *arg, uint64_t key, const void *row)
-{
-	struct list_of *l = arg;
-
-	(void)key;
-	if (l->count == l->capacity) {
-		size_t more = l->capacity ? l->capacity * 2 : 64;
-		void *grown = mem_resize(MEM_DATAPLANE, l->rows, more, sizeof(l->rows[0]));
-
-		l->failed = !grown;
-		if (!grown)
-			return false;
-		l->rows = grown;
-		l->capacity = more;
-	}
-	l->rows[l->count++] = row;
-	return true;
-}
-
-struct tables {
-	struct ring_reader *scheduler, *overlay, *node;
-	struct list_of streams, backends, veths;
-	bool meshed; /* there are other nodes */
-};
-
-static bool
-said(struct ring_reader *r, uint16_t table)
-{
-	return r && ring_table_version(r, table) > UNSAID;
-}
-
-static bool
-collect(struct balancer *b, struct tables *t)
-{
-	struct map_iter it = {0};
-
-	*t = (struct tables){
-		.scheduler = station_reader(b->st, ROLE_SCHEDULER, 0),
-		.overlay = station_reader(b->st, ROLE_OVERLAY, 0),
-		.node = station_reader(b->st, ROLE_NODE, 0),
-	};
-	if (!said(t->scheduler, MSG_TABLE_STREAM) || !said(t->scheduler, MSG_TABLE_BACKEND) ||
-	    !said(t->overlay, MSG_TABLE_PREFIX) || !t->node)
-		return false;
-	/* A scheduler that came back says it late: until then it is as it was. */
-	if (ring_table_version(t->scheduler, MSG_TABLE_MESH) > UNSAID)
-		b->meshed = reach_others(t->scheduler);
-	t->meshed = b->meshed;
-	ring_table_each(t->scheduler, MSG_TABLE_STREAM, take_row, &t->streams);
-	ring_table_each(t->scheduler, MSG_TABLE_BACKEND, take_row, &t->backends);
-	while (map_next(&b->veths, &it) && take_row(&t->veths, 0, it.value))
-		continue;
-	return !t->streams.failed && !t->backends.failed && !t->veths.failed;
-}
-
-static void
-release(struct tables *t)
-{
-	mem_free(t->streams.rows);
-	mem_free(t->backends.rows);
-	mem_free(t->veths.rows);
-}
 
 /* ---- what is wanted ---- */
 
-static const struct config_dataplane *
-settings(const struct balancer *b)
+const struct config_dataplane *
+balancer_settings(const struct balancer *b)
 {
 	size_t bytes;
 	const struct config *config = station_config(b->st, &bytes);
@@ -106,7 +30,7 @@ settings(const struct balancer *b)
 }
 
 static bool
-any_public(const struct tables *t)
+any_public(const struct balancer_tables *t)
 {
 	for (size_t i = 0; i < t->streams.count; i++) {
 		const struct msg_stream *s = t->streams.rows[i];
@@ -120,18 +44,18 @@ any_public(const struct tables *t)
 
 /* What clients of other nodes bring needs no interface of this one. */
 static bool
-is_for_others(const struct balancer *b, const struct tables *t)
+is_for_others(const struct balancer *b, const struct balancer_tables *t)
 {
-	const struct config_dataplane *d = settings(b);
+	const struct config_dataplane *d = balancer_settings(b);
 
 	return t->meshed && d && d->mode != CONFIG_XDP_OFF && any_public(t);
 }
 
 /* Why nothing is balanced; false when there is something and a way to do it. */
 static bool
-is_idle(struct balancer *b, const struct tables *t)
+is_idle(struct balancer *b, const struct balancer_tables *t)
 {
-	const struct config_dataplane *d = settings(b);
+	const struct config_dataplane *d = balancer_settings(b);
 	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
 
 	err_clear(&b->why_not);
@@ -182,7 +106,7 @@ stop(struct balancer *b)
 
 /* Without it other nodes' clients come by their relays, and this one's go by its own. */
 static void
-follow_mesh(struct balancer *b, const struct tables *t, uint32_t uplink)
+follow_mesh(struct balancer *b, const struct balancer_tables *t, uint32_t uplink)
 {
 	struct err err = {0};
 
@@ -200,7 +124,7 @@ follow_mesh(struct balancer *b, const struct tables *t, uint32_t uplink)
 static bool
 is_running(struct balancer *b)
 {
-	const struct config_dataplane *d = settings(b);
+	const struct config_dataplane *d = balancer_settings(b);
 
 	if (b->services)
 		return true;
@@ -218,124 +142,8 @@ is_running(struct balancer *b)
 	return true;
 }
 
-/* ---- what is put in ---- */
-
-/* What of an address is the cluster's: /16 of IPv4, /48 of IPv6 (docs/architecture.md). */
 static void
-fill_cluster(const struct msg_prefix *prefix, struct edge_config *out)
-{
-	if (addr_is_v4(&prefix->v4.base)) {
-		out->cluster4_mask = (uint32_t)(__builtin_bswap32(0xffff0000));
-		out->cluster4 = addr_v4_be(&prefix->v4.base) & out->cluster4_mask;
-	}
-	if (!addr_is_v4(&prefix->v6.base) && !addr_is_zero(&prefix->v6.base)) {
-		memcpy(out->cluster6, prefix->v6.base.ip, sizeof(out->cluster6));
-		out->cluster6_words = 3;
-	}
-}
-
-static void
-fill_addresses(const struct balancer *b, const struct msg_edge *edge, struct services_input *in)
-{
-	const struct config_dataplane *d = settings(b);
-	size_t more = 0;
-
-	for (uint32_t i = 0; i < edge->addresses_count && i < SERVICES_OWN_MAX; i++) {
-		in->addresses[in->addresses_count] = edge->addresses[i];
-		in->addresses[in->addresses_count++].port = 0;
-	}
-	in->own_count = in->addresses_count;
-	if (services_addresses(d->vips, d->vips_count, in->addresses + in->addresses_count,
-			       SERVICES_DEDICATED_MAX, &more))
-		in->addresses_count += more;
-}
-
-static void
-take_links(struct balancer *b, const struct msg_edge *edge)
-{
-	b->xdp = 0;
-	b->links.count = 0;
-	for (uint32_t i = 0; i < edge->links_count && i < MSG_EDGE_LINKS; i++) {
-		if (!MSG_OK(edge->links[i].name))
-			continue;
-		if (edge->links[i].mode > b->xdp)
-			b->xdp = edge->links[i].mode;
-		b->links.ifindexes[b->links.count] = edge->links[i].ifindex;
-		b->modes[b->links.count] = (uint8_t)edge->links[i].mode;
-		b->shared[b->links.count] = edge->links[i].shared != 0;
-		memcpy(b->links.names[b->links.count++], edge->links[i].name, 16);
-	}
-	if (edge->reason.kind)
-		msg_reason_to(&edge->reason, &b->why_not);
-}
-
-static void
-fill(struct balancer *b, const struct tables *t, struct services_input *in)
-{
-	const struct msg_prefix *prefix = ring_table_get(t->overlay, MSG_TABLE_PREFIX, 1);
-	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
-	const struct msg_edge *edge = ring_table_get(t->node, MSG_TABLE_EDGE, 1);
-
-	*in = (struct services_input){
-		.streams = (const struct msg_stream *const *)t->streams.rows,
-		.streams_count = t->streams.count,
-		.backends = (const struct msg_backend *const *)t->backends.rows,
-		.backends_count = t->backends.count,
-		.veths = (const struct msg_veth *const *)t->veths.rows,
-		.veths_count = t->veths.count,
-		.mtu = prefix && prefix->mtu ? prefix->mtu : MTU_DEFAULT,
-	};
-	if (prefix)
-		fill_cluster(prefix, &in->config);
-	in->config.uplink = uplink->fabric_ifindex;
-	in->meshed = t->meshed && across_runs(b->across);
-	in->partial = in->meshed && reach_is_partial(t->scheduler);
-	b->links.count = b->xdp = 0;
-	if (!edge || !b->attaches)
-		return;
-	in->config.outer = in->meshed && uplink->state == MSG_UPLINK_UP ? uplink->ifindex : 0;
-	take_links(b, edge);
-	fill_addresses(b, edge, in);
-	in->attached = b->links.count > 0;
-	in->config.out = b->links.count == 1 ? b->links.ifindexes[0] : 0;
-}
-
-/* Who of other nodes is brought packets, of all backends: to be freed. NULL: nobody is, or out of
- * memory. */
-static struct services_away *
-find_aways(const struct tables *t, const struct services_input *in)
-{
-	struct services_away *all;
-	struct reach reach;
-
-	all = mem_array(MEM_DATAPLANE, in->backends_count, sizeof(*all));
-	if (!all)
-		return NULL;
-	reach_init(&reach, t->scheduler, t->overlay, in->mtu);
-	for (size_t i = 0; i < in->backends_count; i++)
-		reach_of(&reach, in->backends[i], &all[i]);
-	return all;
-}
-
-static int
-update_services(struct balancer *b, const struct tables *t, struct services_input *in,
-		struct err *err)
-{
-	struct services_away *aways = NULL;
-
-	if (in->config.outer && in->backends_count) {
-		aways = find_aways(t, in);
-		if (!aways)
-			return err_set(err, ERR_NO_MEMORY, "no memory for replicas of other nodes");
-	}
-	in->aways = aways;
-	int rc = services_update(b->services, in, uv_now(station_loop(b->st)), err);
-	mem_free(aways);
-	return rc;
-}
-
-static void
-publish_applied(struct balancer *b, const struct tables *t)
+publish_applied(struct balancer *b, const struct balancer_tables *t)
 {
 	struct msg_applied row = {
 		.scheduler_generation = ring_reader_generation(t->scheduler),
@@ -368,7 +176,7 @@ tell_refused(struct balancer *b)
 }
 
 static uint32_t
-uplink_of(const struct tables *t)
+uplink_of(const struct balancer_tables *t)
 {
 	const struct msg_uplink *uplink = ring_table_get(t->node, MSG_TABLE_UPLINK, 1);
 
@@ -376,7 +184,7 @@ uplink_of(const struct tables *t)
 }
 
 static void
-work(struct balancer *b, const struct tables *t)
+work(struct balancer *b, const struct balancer_tables *t)
 {
 	static struct services_input in;
 	struct err err = {0};
@@ -394,12 +202,12 @@ work(struct balancer *b, const struct tables *t)
 	if (!is_running(b))
 		return;
 	follow_mesh(b, t, uplink_of(t));
-	fill(b, t, &in);
+	balancer_input_fill(b, t, &in);
 	/* Node says where we are attached only after it knows that there is something to attach;
 	 * until then a predecessor's addresses stay. */
 	if (b->attaches && (!ring_table_get(t->node, MSG_TABLE_EDGE, 1) || !in.config.uplink))
 		return;
-	if (update_services(b, t, &in, &err) < 0) {
+	if (balancer_input_apply(b, t, &in, &err) < 0) {
 		b->why_not = err;
 		log_err(LOG_WARN, "the balancer is not up to date", &err);
 		return;
@@ -415,13 +223,13 @@ static void
 update(uv_timer_t *timer)
 {
 	struct balancer *b = timer->data;
-	struct tables t;
+	struct balancer_tables t;
 
-	if (collect(b, &t)) {
+	if (balancer_input_collect(b, &t)) {
 		work(b, &t);
 		b->changed();
 	}
-	release(&t);
+	balancer_input_release(&t);
 }
 
 static void

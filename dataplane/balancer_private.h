@@ -9,6 +9,7 @@
 #include "dataplane/counts.h"
 #include "dataplane/flows.h"
 #include "dataplane/services.h"
+#include "spec/config.h"
 
 enum { BALANCER_DRAINS_MAX = 256 }; /* replicas that drain at a time */
 
@@ -40,6 +41,31 @@ struct balancer {
 	uv_timer_t soon, tick;
 	unsigned ticks;
 };
+
+struct balancer_rows {
+	const void **rows;
+	size_t count, capacity;
+	bool failed;
+};
+
+struct balancer_tables {
+	struct ring_reader *scheduler, *overlay, *node;
+	struct balancer_rows streams, backends, veths;
+	bool meshed; /* there are other nodes */
+};
+
+/* NULL: it has not come. */
+const struct config_dataplane *balancer_settings(const struct balancer *b);
+
+/* False when not everybody has spoken, or out of memory. To be released in any case. */
+bool balancer_input_collect(struct balancer *b, struct balancer_tables *t);
+void balancer_input_release(struct balancer_tables *t);
+/* Takes over what node says of interfaces, too. */
+void balancer_input_fill(struct balancer *b, const struct balancer_tables *t,
+			 struct services_input *in);
+/* Into the kernel, with those of other nodes who are brought packets. */
+int balancer_input_apply(struct balancer *b, const struct balancer_tables *t,
+			 struct services_input *in, struct err *err) MUST_CHECK;
 
 /* Packets of clients come to it: by interfaces of this node, or by other nodes. */
 bool balancer_report_sees(const struct balancer *b);
