@@ -325,7 +325,7 @@ sweep(uv_timer_t *timer)
 	if (runtime)
 		wake(dataplane.st, runtime);
 	links_sweep(&dataplane.links);
-	if (dataplane.links.waits)
+	if (dataplane.links.waits || dataplane.links.former)
 		uv_timer_start(timer, sweep, SWEEP_MS, 0);
 }
 

@@ -2,7 +2,8 @@
 /*
  * The two ways to hook a tc program. A pinned link may be of a device that is gone (its link then
  * has no device): updating or keeping it fails or does nothing, so a link is only taken over when
- * the kernel says that it is on the device asked for.
+ * the kernel says that it is on the device asked for. What stands is never taken off to make room:
+ * whoever cannot put the new program there leaves the old one.
  */
 #include "dataplane/hook.h"
 
@@ -31,41 +32,47 @@ tcx_of(const struct hook *h)
 	return h->egress ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS;
 }
 
-static bool
-is_on(int link_fd, const struct hook *h)
+/* The link that is pinned, if it is on the device. fd_out: of HOOK_STANDS; rc_out: of
+ * HOOK_UNKNOWN. */
+static enum hook_left
+find_link(const struct hook *h, int *fd_out, int *rc_out)
 {
 	struct link_info_tcx info = {0};
 	__u32 bytes = sizeof(info);
-
-	return libbpf.bpf_obj_get_info_by_fd(link_fd, &info, &bytes) == 0 &&
-	       info.type == LINK_TYPE_TCX && info.ifindex == (__u32)h->ifindex &&
-	       info.attach_type == tcx_of(h);
-}
-
-static int
-adopt_link(struct hook *h, int prog_fd)
-{
 	int fd = libbpf.bpf_obj_get(h->pin);
 
+	*rc_out = fd;
 	if (fd < 0)
-		return -1;
-	if (is_on(fd, h) && libbpf.bpf_link_update(fd, prog_fd, NULL) == 0) {
-		h->link_fd = fd;
-		return 0;
+		return fd == -ENOENT ? HOOK_NOTHING : HOOK_UNKNOWN;
+	*rc_out = libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes);
+	if (*rc_out == 0 && info.type == LINK_TYPE_TCX && info.ifindex == (__u32)h->ifindex &&
+	    info.attach_type == tcx_of(h)) {
+		*fd_out = fd;
+		return HOOK_STANDS;
 	}
 	fd_close(&fd);
-	unlink(h->pin);
-	return -1;
+	return *rc_out < 0 ? HOOK_UNKNOWN : HOOK_NOTHING;
+}
+
+/* The kernel puts the new program in the old one's place, or leaves that. */
+static int
+update_link(struct hook *h, int fd, int prog_fd, struct err *err)
+{
+	int rc = libbpf.bpf_link_update(fd, prog_fd, NULL);
+
+	if (rc < 0) {
+		fd_close(&fd);
+		err_sys(err, -rc, "cannot replace the program of device %d", h->ifindex);
+		return err_why(err, "the one from before stays");
+	}
+	h->link_fd = fd;
+	return 0;
 }
 
 static int
-attach_tcx(struct hook *h, int prog_fd, struct err *err)
+make_link(struct hook *h, int fd, struct err *err)
 {
-	if (adopt_link(h, prog_fd) == 0)
-		return 0;
-	int fd = libbpf.bpf_link_create(prog_fd, h->ifindex, (enum bpf_attach_type)tcx_of(h), NULL);
-	if (fd < 0)
-		return err_sys(err, -fd, "cannot attach a program to device %d by tcx", h->ifindex);
+	unlink(h->pin); /* of a device that is gone */
 	int rc = libbpf.bpf_obj_pin(fd, h->pin);
 	if (rc < 0) {
 		fd_close(&fd);
@@ -74,6 +81,26 @@ attach_tcx(struct hook *h, int prog_fd, struct err *err)
 	}
 	h->link_fd = fd;
 	return 0;
+}
+
+/* without_out: this kernel has no tcx. */
+static int
+attach_tcx(struct hook *h, int prog_fd, bool *without_out, struct err *err)
+{
+	int fd = -1, rc;
+	enum hook_left left = find_link(h, &fd, &rc);
+
+	if (left == HOOK_STANDS)
+		return update_link(h, fd, prog_fd, err);
+	if (left == HOOK_UNKNOWN)
+		return err_sys(err, -rc, "cannot find out which program is on device %d",
+			       h->ifindex);
+	fd = libbpf.bpf_link_create(prog_fd, h->ifindex, (enum bpf_attach_type)tcx_of(h), NULL);
+	if (fd >= 0)
+		return make_link(h, fd, err);
+	/* A kernel without tcx does not know the attach type. */
+	*without_out = fd == -EINVAL || fd == -EOPNOTSUPP;
+	return err_sys(err, -fd, "cannot attach a program to device %d by tcx", h->ifindex);
 }
 
 static enum bpf_tc_attach_point
@@ -99,21 +126,27 @@ attach_clsact(struct hook *h, int prog_fd, struct err *err)
 	return 0;
 }
 
-static int
-attach(struct hook *h, bool egress, int prog_fd, int ifindex, const char *pin, struct err *err)
+static void
+begin(struct hook *h, bool egress, int ifindex, const char *pin)
 {
-	struct err tcx = {0};
-
 	memset(h, 0, sizeof(*h));
 	h->egress = egress;
 	h->ifindex = ifindex;
 	h->link_fd = -1;
 	text_copy(h->pin, sizeof(h->pin), pin);
+}
+
+static int
+attach(struct hook *h, bool egress, int prog_fd, int ifindex, const char *pin, struct err *err)
+{
+	bool without = false;
+	struct err tcx = {0};
+
+	begin(h, egress, ifindex, pin);
 	h->kind = MSG_HOOK_TCX;
-	if (attach_tcx(h, prog_fd, &tcx) == 0)
+	if (attach_tcx(h, prog_fd, &without, &tcx) == 0)
 		return 0;
-	/* A kernel without tcx does not know the attach type. */
-	if (tcx.code != EINVAL && tcx.code != EOPNOTSUPP) {
+	if (!without) {
 		*err = tcx;
 		return -1;
 	}
@@ -131,6 +164,27 @@ int
 hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin, struct err *err)
 {
 	return attach(h, true, prog_fd, ifindex, pin, err);
+}
+
+enum hook_left
+hook_left(struct hook *h, int ifindex, const char *pin)
+{
+	int fd = -1, rc;
+
+	begin(h, false, ifindex, pin);
+	enum hook_left left = find_link(h, &fd, &rc);
+	fd_close(&fd); /* the pin holds it */
+	if (left != HOOK_NOTHING) {
+		h->kind = MSG_HOOK_TCX;
+		return left;
+	}
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point_of(h));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY);
+	if (libbpf.bpf_tc_query(&hook, &opts) < 0)
+		return HOOK_NOTHING;
+	h->kind = MSG_HOOK_CLSACT;
+	return HOOK_STANDS;
 }
 
 static void

@@ -24,12 +24,22 @@ struct hook {
 };
 
 /* Attaches on ingress of the device in this process's network namespace. pin: path of the link,
- * relative to the working folder. What a predecessor left there is taken over. */
+ * relative to the working folder. What a predecessor left there is taken over: its program goes
+ * when the new one stands, and stays when that fails (hook_left). */
 int hook_attach(struct hook *h, int prog_fd, int ifindex, const char *pin,
 		struct err *err) MUST_CHECK;
 /* The same on egress. */
 int hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin,
 		       struct err *err) MUST_CHECK;
+enum hook_left {
+	HOOK_NOTHING,
+	HOOK_STANDS,  /* a program, of a predecessor or of before */
+	HOOK_UNKNOWN, /* the kernel does not say */
+};
+
+/* What is on ingress of the device under that pin. Nothing is kept open or changed. *h can be
+ * detached: kind is what stands, or would. */
+enum hook_left hook_left(struct hook *h, int ifindex, const char *pin);
 /* Detaches and unpins; harmless when the device is gone. */
 void hook_detach(struct hook *h);
 /* Takes off what predecessors hooked: pins of links below this folder of the working folder (those

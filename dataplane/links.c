@@ -50,6 +50,23 @@ find_identity(const struct links *l, const struct msg_veth *row, struct tc_ident
 	return said || row->overlays & MSG_IDENTITY_SAID;
 }
 
+/* A replica that is judged as before goes on; of one of which that is not known nothing is said
+ * until it is. */
+static enum hook_left
+look_what_stands(struct links *l, const struct msg_veth *row, enum msg_hook *hook_out,
+		 struct err *err)
+{
+	enum hook_left left = veth_left(l->veth, row, hook_out);
+
+	l->failed = true;
+	l->former |= left != HOOK_NOTHING;
+	if (log_few(&l->few, world_mono_ns()))
+		log_err(LOG_ERROR, "a container's device is not attached", err);
+	if (left == HOOK_STANDS)
+		err_clear(err);
+	return left;
+}
+
 static void
 add(struct links *l, const struct msg_veth *row)
 {
@@ -62,13 +79,11 @@ add(struct links *l, const struct msg_veth *row)
 		l->waits = true;
 		return;
 	}
-	if (veth_add(l->veth, row, said ? &identity : NULL, &hook, &err) < 0) {
-		l->failed = true;
-		if (log_few(&l->few, world_mono_ns()))
-			log_err(LOG_ERROR, "a container's device is not attached", &err);
-	} else if (l->balancer) {
+	if (veth_add(l->veth, row, said ? &identity : NULL, &hook, &err) < 0 &&
+	    look_what_stands(l, row, &hook, &err) == HOOK_UNKNOWN)
+		return;
+	if (l->balancer && !err.kind)
 		balancer_veth(l->balancer, row->replica, row);
-	}
 	publish(l, row, hook, &err);
 }
 
@@ -111,7 +126,7 @@ links_look(struct links *l)
 
 	if (!(l->waits || l->failed) || !l->veth || !runtime)
 		return;
-	l->waits = l->failed = false;
+	l->waits = l->failed = l->former = false;
 	ring_table_each(runtime, MSG_TABLE_VETH, look_at, l);
 }
 
@@ -146,6 +161,6 @@ links_sweep(struct links *l)
 	for (size_t i = 0; i < stale.count; i++)
 		detach(l, stale.replicas[i]);
 	links_look(l);
-	if (ring_table_version(stale.runtime, MSG_TABLE_VETH) > 0 && !l->waits)
+	if (ring_table_version(stale.runtime, MSG_TABLE_VETH) > 0 && !l->waits && !l->former)
 		veth_forget_others(l->veth);
 }

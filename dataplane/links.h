@@ -32,6 +32,7 @@ struct links {
 	bool has_prefix; /* the maps know this node's addresses */
 	bool waits;      /* a device does */
 	bool failed;     /* one could not be attached: it is tried again */
+	bool former;     /* one of these goes on with the program of a predecessor */
 	struct log_few few;
 };
 

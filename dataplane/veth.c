@@ -69,32 +69,67 @@ drop_local(struct bpf_map *map, const void *key, uint32_t link)
 		drop(map, key);
 }
 
+static void
+drop_locals(struct veth *v, const struct port *p, const struct port *except)
+{
+	uint32_t link = (uint32_t)p->hook.ifindex;
+
+	if (p->has4 && !(except && except->has4 && except->addr4 == p->addr4))
+		drop_local(v->skel->maps.local4, &p->addr4, link);
+	if (p->has6 &&
+	    !(except && except->has6 && memcmp(&except->addr6, &p->addr6, sizeof(p->addr6)) == 0))
+		drop_local(v->skel->maps.local6, &p->addr6, link);
+}
+
+static int
+put_locals(struct veth *v, const struct port *p, const struct msg_veth *row, struct err *err)
+{
+	struct tc_veth_local local = {.ifindex = row->ifindex, .identity = p->identity};
+
+	memcpy(local.mac, row->mac, sizeof(local.mac));
+	if (p->has4 && put(v->skel->maps.local4, &p->addr4, &local, err) < 0)
+		return -1;
+	return p->has6 ? put(v->skel->maps.local6, &p->addr6, &local, err) : 0;
+}
+
+static void
+take_source(struct port *p, const struct tc_veth_source *source)
+{
+	p->has4 = source->addr4 != 0;
+	p->addr4 = source->addr4;
+	p->has6 = source->has6 != 0;
+	memcpy(p->addr6.addr, source->addr6, sizeof(p->addr6.addr));
+}
+
+/* All of them or none: what the maps say of a device, also by a predecessor's hand, is put back. */
 static int
 put_addresses(struct veth *v, struct port *p, const struct msg_veth *row, struct err *err)
 {
-	struct tc_veth_local local = {.ifindex = row->ifindex, .identity = p->identity};
-	struct tc_veth_source source = {.identity = p->identity};
+	int sources = libbpf.bpf_map__fd(v->skel->maps.sources);
+	struct tc_veth_source source = {.identity = p->identity}, was = {0};
+	bool known = libbpf.bpf_map_lookup_elem(sources, &row->ifindex, &was) == 0;
 	struct port old = *p;
 
-	memcpy(local.mac, row->mac, sizeof(local.mac));
-	p->has4 = !addr_is_zero(&row->addr4) && addr_is_v4(&row->addr4);
-	p->has6 = !addr_is_zero(&row->addr6) && !addr_is_v4(&row->addr6);
-	if (p->has4)
-		p->addr4 = source.addr4 = addr_v4_be(&row->addr4);
-	memcpy(p->addr6.addr, row->addr6.ip, sizeof(p->addr6.addr));
+	if (known)
+		take_source(&old, &was);
+	if (!addr_is_zero(&row->addr4) && addr_is_v4(&row->addr4))
+		source.addr4 = addr_v4_be(&row->addr4);
+	source.has6 = !addr_is_zero(&row->addr6) && !addr_is_v4(&row->addr6);
 	memcpy(source.addr6, row->addr6.ip, sizeof(source.addr6));
-	source.has6 = p->has6;
-	if (put(v->skel->maps.sources, &row->ifindex, &source, err) < 0)
-		return -1;
-	if (p->has4 && put(v->skel->maps.local4, &p->addr4, &local, err) < 0)
-		return -1;
-	if (p->has6 && put(v->skel->maps.local6, &p->addr6, &local, err) < 0)
-		return -1;
-	if (old.has4 && (!p->has4 || old.addr4 != p->addr4))
-		drop_local(v->skel->maps.local4, &old.addr4, row->ifindex);
-	if (old.has6 && (!p->has6 || memcmp(&old.addr6, &p->addr6, sizeof(old.addr6)) != 0))
-		drop_local(v->skel->maps.local6, &old.addr6, row->ifindex);
-	return 0;
+	take_source(p, &source);
+	if (put(v->skel->maps.sources, &row->ifindex, &source, err) == 0) {
+		if (put_locals(v, p, row, err) == 0) {
+			drop_locals(v, &old, p);
+			return 0;
+		}
+		drop_locals(v, p, &old);
+		if (!known)
+			drop(v->skel->maps.sources, &row->ifindex);
+		else
+			(void)libbpf.bpf_map_update_elem(sources, &row->ifindex, &was, BPF_ANY);
+	}
+	take_source(p, &was);
+	return -1;
 }
 
 static void
@@ -102,10 +137,7 @@ drop_addresses(struct veth *v, const struct port *p)
 {
 	uint32_t link = (uint32_t)p->hook.ifindex;
 
-	if (p->has4)
-		drop_local(v->skel->maps.local4, &p->addr4, link);
-	if (p->has6)
-		drop_local(v->skel->maps.local6, &p->addr6, link);
+	drop_locals(v, p, NULL);
 	drop(v->skel->maps.sources, &link);
 }
 
@@ -133,7 +165,9 @@ veth_knows(const struct veth *v, const struct msg_veth *row)
 bool
 veth_has(const struct veth *v, uint64_t replica)
 {
-	return map_get_u64(&v->ports, replica) != NULL;
+	const struct port *p = map_get_u64(&v->ports, replica);
+
+	return p && p->attached;
 }
 
 /* What a predecessor wrote holds until somebody says what it is now. */
@@ -146,18 +180,42 @@ set_identity(struct veth *v, struct port *p, uint32_t link, const struct tc_iden
 		(void)find_left(v, p->replica, link, &p->identity);
 }
 
+static void
+pin_path(const struct veth *v, uint64_t replica, char *out, size_t cap)
+{
+	text_format(out, cap, "%s/veth-%llu", v->folder, (unsigned long long)replica);
+}
+
+enum hook_left
+veth_left(const struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out)
+{
+	struct hook hook;
+	char pin[64];
+
+	pin_path(v, row->replica, pin, sizeof(pin));
+	enum hook_left left = hook_left(&hook, (int)row->ifindex, pin);
+	*hook_out = hook.kind;
+	return left;
+}
+
+/* What stood there goes on, and is tried to be replaced again. */
 static int
 attach(struct veth *v, struct port *p, const struct msg_veth *row, struct err *err)
 {
 	char pin[64];
 
-	text_format(pin, sizeof(pin), "%s/veth-%llu", v->folder, (unsigned long long)row->replica);
+	pin_path(v, row->replica, pin, sizeof(pin));
+	p->attached = false;
 	fd_close(&p->hook.link_fd);
 	if (put_addresses(v, p, row, err) == 0 &&
-	    hook_attach(&p->hook, veth_program(v), (int)row->ifindex, pin, err) == 0)
+	    hook_attach(&p->hook, veth_program(v), (int)row->ifindex, pin, err) == 0) {
+		p->attached = true;
 		return 0;
-	p->hook.ifindex = (int)row->ifindex;
-	veth_remove(v, row->replica);
+	}
+	if (hook_left(&p->hook, (int)row->ifindex, pin) == HOOK_NOTHING) {
+		unlink(pin); /* of a device that is gone */
+		veth_remove(v, row->replica);
+	}
 	return -1;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 #include "dataplane/bpf/tc_judge.h"
+#include "dataplane/hook.h"
 #include "ring/msg.h"
 
 struct veth;
@@ -23,6 +24,7 @@ int veth_open(uid_t owner, struct veth **out, struct err *err) MUST_CHECK;
 void veth_close(struct veth *v); /* pins stay */
 
 /* Addresses into the maps first, then the hook: no packet meets a program that does not know it.
+ * When it fails, what stood goes on, if veth_left does not say that there is nothing.
  * identity: NULL when nobody has said it; then what a predecessor wrote of this replica stays, and
  * one of whom nobody wrote anything is not let through. */
 int veth_add(struct veth *v, const struct msg_veth *row, const struct tc_identity *identity,
@@ -30,7 +32,9 @@ int veth_add(struct veth *v, const struct msg_veth *row, const struct tc_identit
 /* What a replica is from now on. Harmless when it has no hook. */
 int veth_identify(struct veth *v, uint64_t replica, const struct tc_identity *identity,
 		  struct err *err) MUST_CHECK;
-/* Whether it is attached. */
+/* What is on a replica's device, whoever put it there. hook_out: of HOOK_STANDS. */
+enum hook_left veth_left(const struct veth *v, const struct msg_veth *row, enum msg_hook *hook_out);
+/* Whether this process's program is attached to its device. */
 bool veth_has(const struct veth *v, uint64_t replica);
 /* Whether a predecessor wrote what this replica is, at this device. */
 bool veth_knows(const struct veth *v, const struct msg_veth *row);

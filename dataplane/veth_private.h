@@ -13,6 +13,7 @@
 struct port {
 	uint64_t replica;
 	struct hook hook;
+	bool attached; /* by this process; else a predecessor's program is, or none */
 	uint32_t addr4;
 	struct tc_veth_key6 addr6;
 	bool has4, has6;

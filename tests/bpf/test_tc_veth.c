@@ -366,6 +366,236 @@ test_leaves_nothing_hooked(void **state)
 	hook_leave_all(1);
 }
 
+/* ---- what fails ---- */
+
+static struct dl_libbpf real;
+static unsigned calls, failing; /* the one that fails; 0: none does */
+
+static bool
+fails(void)
+{
+	return ++calls == failing;
+}
+
+static int
+failing_get(const char *path)
+{
+	return fails() ? -EMFILE : real.bpf_obj_get(path);
+}
+
+static int
+failing_info(int fd, void *info, __u32 *bytes)
+{
+	return fails() ? -ENOMEM : real.bpf_obj_get_info_by_fd(fd, info, bytes);
+}
+
+static int
+failing_pin(int fd, const char *path)
+{
+	return fails() ? -ENOMEM : real.bpf_obj_pin(fd, path);
+}
+
+static int
+failing_put(int fd, const void *key, const void *value, __u64 flags)
+{
+	return fails() ? -E2BIG : real.bpf_map_update_elem(fd, key, value, flags);
+}
+
+static int
+failing_update(int link, int program, const struct bpf_link_update_opts *opts)
+{
+	return fails() ? -ENOMEM : real.bpf_link_update(link, program, opts);
+}
+
+static int
+failing_create(int program, int target, enum bpf_attach_type type,
+	       const struct bpf_link_create_opts *opts)
+{
+	return fails() ? -ENOMEM : real.bpf_link_create(program, target, type, opts);
+}
+
+static int
+failing_attach(const struct bpf_tc_hook *hook, struct bpf_tc_opts *opts)
+{
+	return fails() ? -ENOMEM : real.bpf_tc_attach(hook, opts);
+}
+
+static int
+failing_hook(struct bpf_tc_hook *hook)
+{
+	return fails() ? -ENOMEM : real.bpf_tc_hook_create(hook);
+}
+
+static void
+begin_to_fail(unsigned at)
+{
+	calls = 0;
+	failing = at;
+	real = libbpf;
+	libbpf.bpf_obj_get = failing_get;
+	libbpf.bpf_obj_get_info_by_fd = failing_info;
+	libbpf.bpf_obj_pin = failing_pin;
+	libbpf.bpf_map_update_elem = failing_put;
+	libbpf.bpf_link_update = failing_update;
+	libbpf.bpf_link_create = failing_create;
+	libbpf.bpf_tc_attach = failing_attach;
+	libbpf.bpf_tc_hook_create = failing_hook;
+}
+
+/* The number of the program on a device, and of the link that holds it there (tcx); 0: none. */
+static uint32_t
+program_on(uint64_t replica, uint32_t ifindex, uint32_t *link_out)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
+		    .priority = HOOK_CLSACT_PRIORITY);
+	struct bpf_link_info info = {0};
+	uint32_t bytes = sizeof(info);
+	char pin[64];
+
+	*link_out = 0;
+	text_format(pin, sizeof(pin), "1/veth-%u", (unsigned)replica);
+	int fd = libbpf.bpf_obj_get(pin);
+	if (fd < 0)
+		return libbpf.bpf_tc_query(&where, &opts) == 0 ? opts.prog_id : 0;
+	assert_int_equal(libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes), 0);
+	close(fd);
+	*link_out = info.id;
+	return info.prog_id;
+}
+
+static uint32_t
+program_of(const struct veth *v)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t bytes = sizeof(info);
+
+	assert_int_equal(libbpf.bpf_obj_get_info_by_fd(veth_program(v), &info, &bytes), 0);
+	return info.id;
+}
+
+/* One call after the other fails while a successor takes a device over: what stood stays, on the
+ * same link, and so do the container's addresses; it is replaced with the next try. */
+static void
+test_predecessor_stays_until_replaced(void **state)
+{
+	uint32_t a0 = if_nametoindex("a0"), link, link_before;
+	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	bool kept = false, added = false;
+	enum hook_left left;
+	enum msg_hook hook, found;
+
+	(void)state;
+	assert_true(addr_parse_ip("10.200.7.3", &row.addr4));
+	assert_true(addr_parse_ip("fd00::3", &row.addr6));
+	memcpy(row.mac, other_mac, 6);
+	for (unsigned n = 1; !added; n++) {
+		struct veth *v = open_with_rows(a0);
+		struct err err = {0};
+		uint32_t before = program_on(2, a0, &link_before);
+
+		assert_int_equal(before, program_of(v));
+		veth_close(v);
+		assert_int_equal(veth_open(getuid(), &v, &err), 0);
+		begin_to_fail(n);
+		added = veth_add(v, &row, &usual, &hook, &err) == 0;
+		libbpf = real;
+		left = veth_left(v, &row, &found);
+		assert_int_equal(left, HOOK_STANDS);
+		assert_int_equal(program_on(2, a0, &link), added ? program_of(v) : before);
+		assert_int_equal(link, link_before);
+		assert_int_equal(veth_has(v, 2), added);
+		expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
+		expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, REDIRECTED, true);
+		if (!added) {
+			assert_int_not_equal(err.kind, ERR_NONE);
+			err_clear(&err);
+			assert_int_equal(veth_add(v, &row, &usual, &hook, &err), 0);
+			kept = true;
+		}
+		assert_int_equal(hook, found);
+		assert_true(veth_has(v, 2));
+		assert_int_equal(program_on(2, a0, &link), program_of(v));
+		assert_int_equal(link, link_before);
+		veth_remove(v, 2);
+		veth_forget_others(v);
+		assert_int_equal(program_on(2, a0, &link), 0);
+		veth_close(v);
+		assert_in_range(n, 1, 50);
+	}
+	assert_true(kept);
+}
+
+/* Where nothing stood nothing is left. */
+static void
+test_what_fails_leaves_nothing(void **state)
+{
+	uint32_t a0 = if_nametoindex("a0"), link;
+	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	struct veth *v = open_with_rows(a0);
+	bool added = false;
+	enum msg_hook hook;
+
+	(void)state;
+	assert_true(addr_parse_ip("10.200.7.4", &row.addr4));
+	assert_true(addr_parse_ip("fd00::4", &row.addr6));
+	memcpy(row.mac, other_mac, 6);
+	for (unsigned n = 1; !added; n++) {
+		struct err err = {0};
+
+		veth_remove(v, 2);
+		begin_to_fail(n);
+		added = veth_add(v, &row, &usual, &hook, &err) == 0;
+		libbpf = real;
+		assert_int_equal(veth_has(v, 2), added);
+		if (added)
+			break;
+		assert_int_equal(veth_left(v, &row, &hook), HOOK_NOTHING);
+		assert_int_equal(program_on(2, a0, &link), 0);
+		assert_int_equal(access("1/veth-2", F_OK), -1);
+		expect(v, make("10.200.7.2", "10.200.7.4"), TC_ACT_OK, PASSED, false);
+		expect(v, make("fd00::2", "fd00::4"), TC_ACT_OK, PASSED, false);
+		assert_in_range(n, 1, 50);
+	}
+	veth_remove(v, 2);
+	veth_remove(v, 1);
+	veth_close(v);
+}
+
+/* A container that gets another address when the maps have no place for it keeps the one it has. */
+static void
+test_addresses_are_whole(void **state)
+{
+	uint32_t a0 = if_nametoindex("a0");
+	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	struct veth *v = open_with_rows(a0);
+	struct err err = {0};
+	enum msg_hook hook;
+
+	(void)state;
+	assert_true(addr_parse_ip("10.200.7.5", &row.addr4));
+	assert_true(addr_parse_ip("fd00::5", &row.addr6));
+	memcpy(row.mac, other_mac, 6);
+	for (unsigned n = 1; n <= 3; n++) { /* the source, then an address of each family */
+		begin_to_fail(n);
+		assert_int_equal(veth_add(v, &row, &usual, &hook, &err), -1);
+		libbpf = real;
+		assert_int_equal(err.kind, ERR_LIMIT);
+		assert_int_equal(veth_left(v, &row, &hook), HOOK_STANDS);
+		expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
+		expect(v, make("fd00::2", "fd00::3"), TC_ACT_REDIRECT, REDIRECTED, true);
+		expect(v, make("10.200.7.2", "10.200.7.5"), TC_ACT_OK, PASSED, false);
+		expect(v, make("fd00::2", "fd00::5"), TC_ACT_OK, PASSED, false);
+	}
+	err_clear(&err);
+	assert_int_equal(veth_add(v, &row, &usual, &hook, &err), 0);
+	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_OK, PASSED, false);
+	expect(v, make("fd00::2", "fd00::5"), TC_ACT_REDIRECT, REDIRECTED, true);
+	veth_remove(v, 2);
+	veth_remove(v, 1);
+	veth_close(v);
+}
+
 static int
 refuse_to_load(struct bpf_object_skeleton *skeleton)
 {
@@ -384,7 +614,6 @@ has_no_ring(enum bpf_map_type type, const void *more)
 static void
 test_refused(void **state)
 {
-	struct dl_libbpf real;
 	struct veth *v = NULL;
 	struct err err = {0};
 
@@ -440,6 +669,9 @@ main(void)
 		cmocka_unit_test(test_gone_device),
 		cmocka_unit_test(test_older_kernels_hook),
 		cmocka_unit_test(test_leaves_nothing_hooked),
+		cmocka_unit_test(test_predecessor_stays_until_replaced),
+		cmocka_unit_test(test_what_fails_leaves_nothing),
+		cmocka_unit_test(test_addresses_are_whole),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_instruction_budget),
 	};
