@@ -310,11 +310,24 @@ keep_up(struct cluster_feed *f, uint64_t now_ns)
 		connect_to(f, writer, &address);
 }
 
+/* A connection that was cut off repeats what is on its way with longer and longer pauses: the other
+ * side may be there for seconds before either hears of it. */
 void
-cluster_feed_soon(struct cluster *c, uint32_t node)
+cluster_feed_back(struct cluster *c, uint32_t node, bool from_dead)
 {
-	if (c->feed && !c->feed->channel && node == cluster_writer(c))
-		c->feed->at_ns = c->feed->wait_ms = 0;
+	struct cluster_feed *f = c->feed;
+
+	if (!f || node != cluster_writer(c) || (f->channel && (!from_dead || was_a_way(f))))
+		return;
+	if (from_dead)
+		wait_for_it(f);
+	if (f->channel) {
+		channel_abort(f->channel);
+		f->channel = NULL;
+		f->up = false;
+		store_follow_down(c->follow, NULL);
+	}
+	f->at_ns = f->wait_ms = 0;
 }
 
 /* ---- both ---- */

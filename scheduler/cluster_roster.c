@@ -348,7 +348,7 @@ take_state(struct cluster *c, const void *data, size_t bytes)
 	n->since_ns = world_mono_ns();
 	c->dirty = c->nodes_changed = true;
 	if (state == GOSSIP_ALIVE)
-		cluster_feed_soon(c, told.node);
+		cluster_feed_back(c, told.node, before == GOSSIP_DEAD);
 	/* That it is there, heard for the first time by a process that has just begun, is no news
 	 * of a node that was there before. */
 	if (before == GOSSIP_UNKNOWN && state == GOSSIP_ALIVE &&
