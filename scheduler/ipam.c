@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A map of what everybody says, looked through when somebody asks: prefixes change a few times in a
- * node's life. Who looks for a free one begins at a place of its own, so that nodes that come at
- * the same time rarely choose the same.
+ * A map of what everybody says, and one of whose each prefix is. All prefixes of a family are of
+ * one length: two overlap when they are the same. Nodes that say the same one stand in a chain, the
+ * lowest first; it is looked at no further than its second. Who looks for a free one begins at a
+ * place of its own, so that nodes that come at the same time rarely choose the same.
  */
 #include "scheduler/ipam.h"
 
+#include <assert.h>
 #include <string.h>
 #include "base/mem.h"
 
@@ -17,6 +19,8 @@ ipam_init(struct ipam *m, uint32_t self)
 	memset(m, 0, sizeof(*m));
 	m->self = self;
 	map_init_seeded(&m->nodes, MEM_SCHEDULER, self);
+	map_init_seeded(&m->by4, MEM_SCHEDULER, self);
+	map_init_seeded(&m->by6, MEM_SCHEDULER, self);
 }
 
 void
@@ -27,6 +31,101 @@ ipam_fini(struct ipam *m)
 	while (map_next(&m->nodes, &it))
 		mem_free(it.value);
 	map_fini(&m->nodes);
+	map_fini(&m->by4);
+	map_fini(&m->by6);
+}
+
+/* ---- whose prefixes are ---- */
+
+/* One of the two families. */
+struct chains {
+	struct map *heads;
+	bool v6;
+};
+
+static const struct addr_prefix *
+prefix_of(const struct chains *c, const struct ipam_node *n)
+{
+	return c->v6 ? &n->prefixes.v6 : &n->prefixes.v4;
+}
+
+static struct ipam_node **
+next_of(const struct chains *c, struct ipam_node *n)
+{
+	return c->v6 ? &n->next6 : &n->next4;
+}
+
+/* NULL: nobody. */
+static struct ipam_node *
+first_of(const struct map *heads, const struct addr_prefix *p)
+{
+	return p->bits ? map_get(heads, p->base.ip, sizeof(p->base.ip)) : NULL;
+}
+
+/* -1: no memory, and nothing has changed. */
+static int
+enter(const struct chains *c, struct ipam_node *n)
+{
+	const struct addr_prefix *p = prefix_of(c, n);
+	struct ipam_node *head = first_of(c->heads, p), *at = head;
+
+	*next_of(c, n) = NULL;
+	if (!p->bits)
+		return 0;
+	if (!head || n->node < head->node) {
+		*next_of(c, n) = head;
+		return map_put(c->heads, p->base.ip, sizeof(p->base.ip), n, NULL);
+	}
+	while (*next_of(c, at) && (*next_of(c, at))->node < n->node)
+		at = *next_of(c, at);
+	*next_of(c, n) = *next_of(c, at);
+	*next_of(c, at) = n;
+	return 0;
+}
+
+/* A head that is replaced needs no memory: its place is there. */
+static void
+leave(const struct chains *c, struct ipam_node *n)
+{
+	const struct addr_prefix *p = prefix_of(c, n);
+	struct ipam_node *at = first_of(c->heads, p), *next = *next_of(c, n);
+
+	if (!at)
+		return;
+	if (at == n && !next) {
+		map_remove(c->heads, p->base.ip, sizeof(p->base.ip));
+	} else if (at == n) {
+		int rc = map_put(c->heads, p->base.ip, sizeof(p->base.ip), next, NULL);
+
+		assert(rc == 0);
+		(void)rc;
+	} else {
+		while (at && *next_of(c, at) != n)
+			at = *next_of(c, at);
+		if (at)
+			*next_of(c, at) = next;
+	}
+	*next_of(c, n) = NULL;
+}
+
+static int
+enter_both(struct ipam *m, struct ipam_node *n)
+{
+	const struct chains four = {&m->by4, false}, six = {&m->by6, true};
+
+	if (enter(&four, n) < 0)
+		return -1;
+	if (enter(&six, n) == 0)
+		return 0;
+	leave(&four, n);
+	return -1;
+}
+
+static void
+leave_both(struct ipam *m, struct ipam_node *n)
+{
+	leave(&(const struct chains){&m->by4, false}, n);
+	leave(&(const struct chains){&m->by6, true}, n);
 }
 
 /* ---- what is known ---- */
@@ -60,15 +159,33 @@ ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
 	return 0;
 }
 
+/* -1: no memory, and it has those that it had, or none. */
+static int
+set_prefixes(struct ipam *m, struct ipam_node *n, const struct ipam_prefixes *prefixes)
+{
+	struct ipam_prefixes before = n->prefixes;
+
+	if (memcmp(&before, prefixes, sizeof(before)) == 0)
+		return 0;
+	leave_both(m, n);
+	n->prefixes = *prefixes;
+	if (enter_both(m, n) == 0)
+		return 0;
+	n->prefixes = before;
+	if (enter_both(m, n) < 0)
+		n->prefixes = (struct ipam_prefixes){0};
+	return -1;
+}
+
 int
 ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes,
 	  const struct ipam_ways *ways)
 {
+	static const struct ipam_prefixes none;
 	struct ipam_node *n = node_of(m, node);
 
-	if (!n)
+	if (!n || set_prefixes(m, n, prefixes ? prefixes : &none) < 0)
 		return -1;
-	n->prefixes = prefixes ? *prefixes : (struct ipam_prefixes){0};
 	n->ways = prefixes && ways ? *ways : (struct ipam_ways){0};
 	return 0;
 }
@@ -76,7 +193,11 @@ ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes,
 void
 ipam_forget(struct ipam *m, uint32_t node)
 {
-	mem_free(map_remove_u64(&m->nodes, node));
+	struct ipam_node *n = map_remove_u64(&m->nodes, node);
+
+	if (n)
+		leave_both(m, n);
+	mem_free(n);
 }
 
 void
@@ -101,20 +222,23 @@ any_overlaps(const struct ipam_prefixes *a, const struct ipam_prefixes *b)
 	return overlap(&a->v4, &b->v4) || overlap(&a->v6, &b->v6);
 }
 
+/* The lowest of a chain, but `but`; 0 none. */
+static uint32_t
+lowest(const struct ipam_node *first, bool v6, uint32_t but)
+{
+	if (first && first->node == but)
+		first = v6 ? first->next6 : first->next4;
+	return first ? first->node : 0;
+}
+
 /* The lowest node that has one of them, but `but`; 0 none. */
 static uint32_t
 holder(const struct ipam *m, const struct ipam_prefixes *of, uint32_t but)
 {
-	struct map_iter it = {0};
-	uint32_t found = 0;
+	uint32_t four = lowest(first_of(&m->by4, &of->v4), false, but);
+	uint32_t six = lowest(first_of(&m->by6, &of->v6), true, but);
 
-	while (map_next(&m->nodes, &it)) {
-		const struct ipam_node *n = it.value;
-
-		if (n->node != but && any_overlaps(&n->prefixes, of) && (!found || n->node < found))
-			found = n->node;
-	}
-	return found;
+	return four && (!six || four < six) ? four : six;
 }
 
 /* All but the first and the last of the /16. */

@@ -53,11 +53,13 @@ struct ipam_node {
 	struct addr address; /* zero: not known; the port is without meaning */
 	struct ipam_prefixes prefixes;
 	struct ipam_ways ways;
+	struct ipam_node *next4, *next6; /* ipam.c: with the same prefix, of a higher id */
 };
 
 struct ipam {
 	uint32_t self;
 	struct map nodes;         /* id -> struct ipam_node */
+	struct map by4, by6;      /* prefix -> the lowest struct ipam_node that has it */
 	struct ipam_prefixes own; /* as overlay has them; bits 0: not known yet */
 	bool fixed;               /* by the configuration: it is never changed */
 	bool containers;          /* this node has some */
@@ -66,7 +68,8 @@ struct ipam {
 void ipam_init(struct ipam *m, uint32_t self);
 void ipam_fini(struct ipam *m);
 
-/* Both -1 when out of memory or of more nodes than there may be; then it is as before. */
+/* Both -1 when out of memory or of more nodes than there may be; then it is as before, or it is as
+ * if the node had said nothing. */
 int ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
 	__attribute__((warn_unused_result));
 /* NULL: it says nothing (any more). */

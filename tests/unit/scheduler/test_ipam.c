@@ -310,6 +310,136 @@ test_no_memory(void **state)
 	ipam_fini(&m);
 }
 
+/* Whatever fails, a node has the prefixes that it had, or none; and then it can say them. */
+static void
+test_no_memory_for_prefixes(void **state)
+{
+	struct ipam_prefixes one = prefixes(1), two = prefixes(2);
+	struct addr a = address(5);
+	bool done = false;
+
+	(void)state;
+	for (int64_t n = 0; !done; n++) {
+		struct ipam m;
+
+		assert_true(n < 64);
+		ipam_init(&m, 1);
+		says(&m, 4, 1);
+		assert_int_equal(ipam_address(&m, 5, &a), 0);
+		assert_int_equal(ipam_says(&m, 5, &one, NULL), 0);
+		mem_fail_after(n);
+		done = ipam_says(&m, 5, &two, NULL) == 0;
+		mem_fail_after(-1);
+		assert_int_equal(ipam_peer(&m, 5) != NULL, done);
+		assert_non_null(ipam_peer(&m, 4));
+		assert_int_equal(ipam_says(&m, 5, &two, NULL), 0);
+		assert_non_null(ipam_peer(&m, 5));
+		ipam_fini(&m);
+	}
+	assert_int_equal(mem_used_all(), 0);
+}
+
+/* ---- many nodes ---- */
+
+enum { NODES = 40, PREFIXES = 12, STEPS = 20000, SELF = 17 };
+
+/* The third byte of each node's, 0 for none; IPv6 is another's for some. */
+static unsigned v4_of[NODES + 1], v6_of[NODES + 1];
+
+static struct ipam_prefixes
+mixed(uint32_t node)
+{
+	return (struct ipam_prefixes){.v4 = prefixes(v4_of[node]).v4,
+				      .v6 = prefixes(v6_of[node]).v6};
+}
+
+static bool
+naive_has(uint32_t node)
+{
+	if (!v4_of[node])
+		return false;
+	for (uint32_t i = 1; i < node; i++)
+		if (v4_of[i] && (v4_of[i] == v4_of[node] || v6_of[i] == v6_of[node]))
+			return false;
+	return true;
+}
+
+static uint32_t
+naive_rival(void)
+{
+	for (uint32_t i = 1; i <= NODES; i++)
+		if (i != SELF && v4_of[i] == v4_of[SELF])
+			return i;
+	return 0;
+}
+
+/* Nodes say prefixes, others, those of others, and go: as if all were compared with all. */
+static void
+test_chains(void **state)
+{
+	uint64_t seed = 1;
+	struct ipam m;
+
+	(void)state;
+	ipam_init(&m, SELF);
+	v4_of[SELF] = v6_of[SELF] = 1;
+	own(&m, 1, true, false);
+	for (unsigned step = 0; step < STEPS; step++) {
+		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
+		uint32_t node = (uint32_t)(seed >> 33) % NODES + 1;
+		struct addr a = address(node);
+
+		if (node == SELF)
+			continue;
+		v4_of[node] = v6_of[node] = (unsigned)(seed >> 50) % PREFIXES;
+		if (v4_of[node] && (seed >> 45) % 4 == 0)
+			v6_of[node] = 1 + v6_of[node] % (PREFIXES - 1);
+		if (v4_of[node]) {
+			struct ipam_prefixes p = mixed(node);
+
+			assert_int_equal(ipam_address(&m, node, &a), 0);
+			assert_int_equal(ipam_says(&m, node, &p, NULL), 0);
+		} else {
+			ipam_forget(&m, node);
+		}
+		for (uint32_t i = 1; i <= NODES; i++)
+			if (i != SELF)
+				assert_int_equal(ipam_peer(&m, i) != NULL, naive_has(i));
+		(void)judge(&m);
+		if (naive_rival() && naive_rival() < SELF)
+			assert_int_equal(rival, naive_rival());
+	}
+	ipam_fini(&m);
+	assert_int_equal(mem_used_all(), 0);
+}
+
+/* As many as a cluster may have, each with its own. */
+static void
+test_largest(void **state)
+{
+	struct ipam m;
+
+	(void)state;
+	ipam_init(&m, 1);
+	own(&m, 1, true, false);
+	for (uint32_t node = 2; node <= IPAM_NODES_MAX; node++) {
+		struct ipam_prefixes p = prefixes(0);
+		struct addr a = address(node % 250 + 1);
+
+		p.v4.base.ip[13] = (uint8_t)(node >> 8);
+		p.v4.base.ip[14] = (uint8_t)node;
+		p.v6.base.ip[5] = (uint8_t)(node >> 8);
+		p.v6.base.ip[6] = (uint8_t)node;
+		assert_int_equal(ipam_address(&m, node, &a), 0);
+		assert_int_equal(ipam_says(&m, node, &p, NULL), 0);
+	}
+	assert_int_equal(judge(&m), IPAM_GOOD);
+	for (uint32_t node = 2; node <= IPAM_NODES_MAX; node++)
+		assert_non_null(ipam_peer(&m, node));
+	ipam_fini(&m);
+	assert_int_equal(mem_used_all(), 0);
+}
+
 int
 main(void)
 {
@@ -323,6 +453,9 @@ main(void)
 		cmocka_unit_test(test_value_of_versions),
 		cmocka_unit_test(test_ways),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_no_memory_for_prefixes),
+		cmocka_unit_test(test_chains),
+		cmocka_unit_test(test_largest),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
