@@ -19,6 +19,7 @@
 #include "dataplane/hook.h"
 #include "dataplane/identities.h"
 #include "dataplane/links.h"
+#include "dataplane/members.h"
 #include "dataplane/packets.h"
 #include "dataplane/program.h"
 #include "dataplane/skel.h"
@@ -75,46 +76,37 @@ publish_datapath(void)
 /* ---- the way to other nodes ---- */
 
 struct peers {
-	struct ring_reader *scheduler;
+	struct members members;
 	struct tunnel_row rows[TUNNEL_PEERS_MAX];
-	size_t count;
+	size_t count, more; /* those that have no place */
 };
-
-struct member {
-	const struct msg_peer *peer;
-	bool found;
-};
-
-static bool
-is_of(void *arg, uint64_t key, const void *row)
-{
-	const struct msg_mesh *mesh = row;
-	struct member *m = arg;
-
-	(void)key;
-	if (mesh->self)
-		return true;
-	if (mesh->v4.bits == 0) /* as before */
-		m->found = MSG_OK(mesh->name) && MSG_OK(m->peer->name) &&
-			   text_equal(mesh->name, m->peer->name);
-	else
-		m->found = mesh->v4.bits == m->peer->v4.bits &&
-			   addr_equal_ip(&mesh->v4.base, &m->peer->v4.base);
-	return !m->found;
-}
 
 static bool
 add_peer(void *arg, uint64_t key, const void *row)
 {
 	struct peers *p = arg;
-	struct member m = {.peer = row};
 
 	(void)key;
-	if (p->scheduler)
-		ring_table_each(p->scheduler, MSG_TABLE_MESH, is_of, &m);
-	p->rows[p->count++] = (struct tunnel_row){
-		.peer = row, .member = m.found, .member_as_before = !p->scheduler};
-	return p->count < TUNNEL_PEERS_MAX;
+	if (p->count == TUNNEL_PEERS_MAX) {
+		p->more++;
+		return true;
+	}
+	enum members_answer is = members_is(&p->members, row);
+	p->rows[p->count++] = (struct tunnel_row){.peer = row,
+						  .member = is == MEMBERS_YES,
+						  .member_as_before = is == MEMBERS_AS_BEFORE};
+	return true;
+}
+
+static void
+tell_more(size_t more)
+{
+	static size_t told;
+
+	if (more && more != told)
+		log_event(LOG_ERROR, "more peers than the data path can have",
+			  log_u("most", TUNNEL_PEERS_MAX), log_u("left_out", more), LOG_END);
+	told = more;
 }
 
 static bool
@@ -132,11 +124,11 @@ sync_peers(void)
 
 	if (!said(overlay, MSG_TABLE_PEER))
 		return;
-	peers.count = 0;
-	peers.scheduler = station_reader(dataplane.st, ROLE_SCHEDULER, 0);
-	if (peers.scheduler && ring_table_version(peers.scheduler, MSG_TABLE_MESH) <= 1)
-		peers.scheduler = NULL; /* it has not said yet who is a member */
+	peers.count = peers.more = 0;
+	members_init(&peers.members, station_reader(dataplane.st, ROLE_SCHEDULER, 0));
 	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
+	members_fini(&peers.members);
+	tell_more(peers.more);
 	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
 		log_err(LOG_ERROR, "the data path does not know all peers", &err);
 	if (dataplane.balancer)
