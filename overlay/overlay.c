@@ -144,7 +144,8 @@ start(struct station *st, struct err *err)
 	if (ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &row, NULL) != RING_OK)
 		return err_set(err, ERR_INTERNAL, "the prefix found no place in its table");
 	peers_keep_load(station_folder(st, 0), &peers);
-	peers_gather(config, NULL, &peers);
+	if (!peers_gather(config, NULL, &peers))
+		return err_set(err, ERR_NO_MEMORY, "no memory for the other nodes");
 	if (sealed_start(st, &peers, publish_peers, err) < 0)
 		return -1;
 	probing_start(st, &row.service4, row.mtu, look_at_sizes);
@@ -169,7 +170,7 @@ keep_peers(uv_timer_t *timer)
 static void
 look_at_peers(struct station *st)
 {
-	peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &peers);
+	(void)peers_gather(configuration(st), station_reader(st, ROLE_SCHEDULER, 0), &peers);
 	uv_timer_start(&keeping, keep_peers, KEEP_MS, 0);
 	probing_peers(&peers);
 	sealed_look();

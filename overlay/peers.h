@@ -22,6 +22,7 @@ struct peers {
 	/* What the scheduler says of the others, in the same order. */
 	struct msg_mesh mesh[PEERS_MAX];
 	size_t mesh_count;
+	size_t left_out;       /* nodes of the cluster that are too many, as of last */
 	uint32_t self;         /* this node's id; 0: it is in no cluster */
 	int64_t rotate_wall_s; /* struct msg_mesh, self */
 };
@@ -29,8 +30,9 @@ struct peers {
 struct ring_table_layout peers_layout(void);
 /* Who they are now. config may be NULL, scheduler too; while that has not said anything, and of
  * those of whom it says so, `out` keeps the peers of the cluster that it had. More than PEERS_MAX
- * are left out: the later names. */
-void peers_gather(const struct config *config, const struct ring_reader *scheduler,
+ * are left out, the later names, and that is said in the log. False: no memory, which is said too;
+ * `out` is as it was. */
+bool peers_gather(const struct config *config, const struct ring_reader *scheduler,
 		  struct peers *out);
 /* Makes the table say so, in one change. sealed: whether packets for a node of the cluster can be
  * sealed now; mtu: what is known of a peer's path, or 0. True when it said something else. */

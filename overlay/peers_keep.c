@@ -45,16 +45,38 @@ peers_keep_put(const struct peers *p, struct buf *out)
 	return buf_ok(out);
 }
 
-/* Each name and id once, and none of this node itself. */
+struct taking {
+	uint32_t self;
+	struct map nodes, names; /* of rows that hold */
+};
+
+/* Each name and id once, and none of this node itself; none without memory. */
 static bool
-holds(const struct peers *p, uint32_t self, const struct msg_mesh *row)
+holds(struct taking *t, const struct msg_mesh *row)
 {
-	if (row->self || row->node == 0 || row->node == self || !peers_row_holds(row))
+	if (row->self || row->node == 0 || row->node == t->self || !peers_row_holds(row) ||
+	    map_get_u64(&t->nodes, row->node) || map_get_str(&t->names, row->name))
 		return false;
-	for (size_t i = 0; i < p->mesh_count; i++)
-		if (p->mesh[i].node == row->node || strcmp(p->mesh[i].name, row->name) == 0)
-			return false;
-	return true;
+	return map_put_u64(&t->nodes, row->node, t) == 0 &&
+	       map_put_str(&t->names, row->name, t) == 0;
+}
+
+static void
+take_rows(const uint8_t *at, uint32_t count, struct peers *p)
+{
+	struct taking t = {.self = p->self};
+
+	map_init(&t.nodes, MEM_OVERLAY);
+	map_init(&t.names, MEM_OVERLAY);
+	for (uint32_t i = 0; i < count; i++) {
+		struct msg_mesh row;
+
+		memcpy(&row, at + i * sizeof(row), sizeof(row));
+		if (holds(&t, &row))
+			p->mesh[p->mesh_count++] = row;
+	}
+	map_fini(&t.nodes);
+	map_fini(&t.names);
 }
 
 bool
@@ -72,13 +94,7 @@ peers_keep_take(const void *data, size_t bytes, struct peers *p)
 		return false;
 	p->self = h.self;
 	p->rotate_wall_s = h.rotate_wall_s;
-	for (uint32_t i = 0; i < h.rows; i++) {
-		struct msg_mesh row;
-
-		memcpy(&row, rows + i * sizeof(row), sizeof(row));
-		if (holds(p, h.self, &row))
-			p->mesh[p->mesh_count++] = row;
-	}
+	take_rows(rows, h.rows, p);
 	return true;
 }
 

@@ -8,9 +8,7 @@
 
 #include <string.h>
 #include "base/mem.h"
-#include "overlay/relay_choice.h"
-
-enum { CANDIDATES_MAX = 64 }; /* enough to find one: rows of a large cluster are many */
+#include "overlay/wg/setup_index.h"
 
 struct node {
 	uint64_t rx_bytes, heard_ns;
@@ -51,9 +49,9 @@ node_of(struct relayed *r, uint32_t id)
 }
 
 static uint64_t
-received(const struct setup *is, const uint8_t key[MSG_KEY])
+received(const struct setup_index *is, const uint8_t key[MSG_KEY])
 {
-	const struct setup_peer *p = setup_key_is_zero(key) ? NULL : setup_find(is, key);
+	const struct setup_peer *p = setup_key_is_zero(key) ? NULL : setup_index_find(is, key);
 
 	return p ? p->rx_bytes : 0;
 }
@@ -89,21 +87,27 @@ void
 relayed_note(struct relayed *r, const struct setup *is, const struct msg_mesh *rows, size_t count,
 	     uint64_t now_ns)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct node *n = rows[i].self ? NULL : node_of(r, rows[i].node);
+	struct setup_index by_key;
+
+	bool able = setup_index_init(&by_key, is) == 0;
+	for (size_t i = 0; i < count && able; i++) {
+		const struct msg_mesh *row = &rows[i];
+		struct node *n = row->self ? NULL : node_of(r, row->node);
 
 		if (n)
-			note(n, received(is, rows[i].key) + received(is, rows[i].next_key), now_ns);
+			note(n, received(&by_key, row->key) + received(&by_key, row->next_key),
+			     now_ns);
 	}
-	forget_others(r);
+	setup_index_fini(&by_key);
+	if (able)
+		forget_others(r);
 }
 
 static bool
-may_relay(const struct msg_mesh *row, const struct msg_mesh *for_row)
+may_relay(const struct msg_mesh *row)
 {
-	return !row->self && row->node != for_row->node && row->port &&
-	       row->ways & MSG_WAY_SEALED && row->backend != MSG_BACKEND_KERNEL &&
-	       !addr_is_zero(&row->address);
+	return !row->self && row->port && row->ways & MSG_WAY_SEALED &&
+	       row->backend != MSG_BACKEND_KERNEL && !addr_is_zero(&row->address);
 }
 
 static bool
@@ -124,28 +128,35 @@ endpoint_of(const struct msg_mesh *row)
 	return at;
 }
 
+void
+relayed_find(const struct relayed *r, const struct msg_mesh *rows, size_t count, uint64_t now_ns,
+	     struct relayed_third *out)
+{
+	out->count = 0;
+	for (size_t i = 0; i < count && out->count < RELAYED_THIRD_MAX; i++) {
+		if (!may_relay(&rows[i]) || !is_present(r, rows[i].node, now_ns))
+			continue;
+		out->at[out->count] = endpoint_of(&rows[i]);
+		out->list[out->count++] = (struct relay_candidate){rows[i].node, true};
+	}
+}
+
 bool
-relayed_place(struct relayed *r, uint32_t self, const struct msg_mesh *rows, size_t count,
+relayed_place(struct relayed *r, uint32_t self, const struct relayed_third *third,
 	      const struct msg_mesh *row, uint64_t now_ns, struct addr *out)
 {
-	struct relay_candidate list[CANDIDATES_MAX];
-	struct node *n = node_of(r, row->node);
-	size_t candidates = 0;
-
 	if (row->port) {
 		*out = endpoint_of(row);
 		return true;
 	}
-	for (size_t i = 0; i < count && candidates < CANDIDATES_MAX; i++) {
-		if (may_relay(&rows[i], row) && is_present(r, rows[i].node, now_ns))
-			list[candidates++] = (struct relay_candidate){rows[i].node, true};
-	}
-	uint64_t relay = n ? relay_choice_take(&n->choice, self, row->node, list, candidates,
-					       n->heard_ns, now_ns)
+	struct node *n = node_of(r, row->node);
+	uint64_t relay = n ? relay_choice_take(&n->choice, self, row->node, third->list,
+					       third->count, n->heard_ns, now_ns)
 			   : 0;
-	for (size_t i = 0; i < count && relay; i++) {
-		if (rows[i].node == relay) {
-			*out = endpoint_of(&rows[i]);
+
+	for (size_t i = 0; i < third->count && relay; i++) {
+		if (third->list[i].id == relay) {
+			*out = third->at[i];
 			return true;
 		}
 	}

@@ -12,8 +12,11 @@
 
 #include <stdbool.h>
 #include "base/map.h"
+#include "overlay/relay_choice.h"
 #include "overlay/wg/setup.h"
 #include "ring/msg_network.h"
+
+enum { RELAYED_THIRD_MAX = 64 }; /* enough to find one: rows of a large cluster are many */
 
 struct relayed {
 	struct map nodes; /* id -> own */
@@ -24,12 +27,20 @@ void relayed_fini(struct relayed *r);
 
 /* Looks at what came from each node since the last time: to be called at least each few seconds.
  * rows: all other nodes. Those who are not among them are forgotten. Without memory for one of
- * them it is as if it were silent. */
+ * them, or for any, it is as if it were silent. */
 void relayed_note(struct relayed *r, const struct setup *is, const struct msg_mesh *rows,
 		  size_t count, uint64_t now_ns);
+/* Those who could pass on, now: the same for all nodes. */
+struct relayed_third {
+	struct relay_candidate list[RELAYED_THIRD_MAX];
+	struct addr at[RELAYED_THIRD_MAX];
+	size_t count;
+};
+void relayed_find(const struct relayed *r, const struct msg_mesh *rows, size_t count,
+		  uint64_t now_ns, struct relayed_third *out);
 /* The endpoint to use for a node; one that others can send to first has its own. False: nobody who
  * could pass on is there. self: this node's id. */
-bool relayed_place(struct relayed *r, uint32_t self, const struct msg_mesh *rows, size_t count,
+bool relayed_place(struct relayed *r, uint32_t self, const struct relayed_third *third,
 		   const struct msg_mesh *row, uint64_t now_ns, struct addr *out);
 
 /* Of a node that others can send to: the keys of those between whom it passes on, old and next

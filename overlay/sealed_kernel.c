@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "overlay/sealed_setup.h"
 #include "overlay/wg/kernel.h"
+#include "overlay/wg/setup_index.h"
 #include "ring/msg.h"
 
 static const char device[] = "sealed";
@@ -115,9 +116,9 @@ speak_to(struct setup *out, const struct setup_peer *peer)
 }
 
 static bool
-is_to_be_spoken_to(const struct setup *is, const struct setup_peer *peer, bool new_key)
+is_to_be_spoken_to(const struct setup_index *is, const struct setup_peer *peer, bool new_key)
 {
-	const struct setup_peer *had = setup_find(is, peer->public_key);
+	const struct setup_peer *had = setup_index_find(is, peer->public_key);
 
 	if (!had)
 		return peer->has_endpoint;
@@ -128,10 +129,14 @@ enum setup_rc
 sealed_kernel_change(const struct setup *is, const struct setup *want, struct setup *out)
 {
 	enum setup_rc rc = setup_diff(is, want, out);
+	struct setup_index had;
 
+	if (setup_index_init(&had, is) < 0)
+		rc = SETUP_NO_MEMORY;
 	for (size_t i = 0; i < want->peers_count && rc == SETUP_OK; i++)
-		if (is_to_be_spoken_to(is, &want->peers[i], out->has_private_key))
+		if (is_to_be_spoken_to(&had, &want->peers[i], out->has_private_key))
 			rc = speak_to(out, &want->peers[i]);
+	setup_index_fini(&had);
 	if (rc != SETUP_OK)
 		setup_fini(out);
 	return rc;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/world.h"
 #include "overlay/probing.h"
+#include "overlay/wg/setup_index.h"
 
 void
 sealed_peers_init(struct sealed_peers *p, const struct peers *peers)
@@ -194,22 +195,27 @@ sealed_peers_know(const struct sealed_peers *p, uint64_t id, uint64_t token)
 }
 
 static bool
-has_key(const struct setup *is, const uint8_t key[SETUP_KEY])
+has_key(const struct setup_index *is, const uint8_t key[SETUP_KEY])
 {
-	return setup_key_is_zero(key) || setup_find(is, key);
+	return setup_key_is_zero(key) || setup_index_find(is, key);
 }
 
 void
 sealed_peers_saw(struct sealed_peers *p, const struct setup *is)
 {
+	struct setup_index by_key;
+
+	/* Whom there is no memory for is asked once more. */
+	(void)!setup_index_init(&by_key, is);
 	p->rows_count = p->peers->mesh_count;
 	for (size_t i = 0; i < p->rows_count; i++) {
 		const struct msg_mesh *row = &p->rows[i];
 
 		p->follows[i] = sealed_setup_row_holds(row) &&
-				sealed_pairs_has(&p->pairs, row->node) && has_key(is, row->key) &&
-				has_key(is, row->next_key);
+				sealed_pairs_has(&p->pairs, row->node) &&
+				has_key(&by_key, row->key) && has_key(&by_key, row->next_key);
 	}
+	setup_index_fini(&by_key);
 }
 
 /* In a large cluster most are not spoken to, and are not woken for this. */
@@ -236,12 +242,14 @@ places(struct sealed_peers *p)
 	static struct addr out[PEERS_MAX];
 	const struct peers *all = p->peers;
 	uint64_t now_ns = world_mono_ns();
+	struct relayed_third third;
 
-	memset(out, 0, sizeof(out));
+	relayed_find(&p->relayed, all->mesh, all->mesh_count, now_ns, &third);
+	memset(out, 0, all->mesh_count * sizeof(out[0]));
 	for (size_t i = 0; i < all->mesh_count; i++)
 		if (!all->mesh[i].port)
-			(void)relayed_place(&p->relayed, all->self, all->mesh, all->mesh_count,
-					    &all->mesh[i], now_ns, &out[i]);
+			(void)relayed_place(&p->relayed, all->self, &third, &all->mesh[i], now_ns,
+					    &out[i]);
 	return out;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "overlay/wg/setup_index.h"
 
 struct pair {
 	uint8_t key[SETUP_KEY];
@@ -280,25 +281,40 @@ refused(enum setup_rc rc, struct err *err)
 		       : err_set(err, ERR_LIMIT, "more peers than sealed traffic may have");
 }
 
+/* What is being made, and what is looked up for it. */
+struct making {
+	const struct sealed_setup_in *in;
+	struct setup_index is, has; /* the device; what is made so far */
+	struct setup *out;
+};
+
+static enum setup_rc
+new_peer(struct making *m, const uint8_t key[SETUP_KEY], struct setup_peer **out)
+{
+	enum setup_rc rc = setup_add_peer(m->out, key, out);
+
+	return rc == SETUP_OK && setup_index_add(&m->has) < 0 ? SETUP_NO_MEMORY : rc;
+}
+
 /* Whether the owner of row->key has changed to the next one already, and the device has seen it. */
 static bool
-has_followed(const struct sealed_setup_in *in, const struct msg_mesh *row)
+has_followed(const struct making *m, const struct msg_mesh *row)
 {
 	const struct setup_peer *next =
-		setup_key_is_zero(row->next_key) ? NULL : setup_find(in->is, row->next_key);
+		setup_key_is_zero(row->next_key) ? NULL : setup_index_find(&m->is, row->next_key);
 
-	return next && (next->prefixes_count > 0 || (in->follows && next->handshake_s));
+	return next && (next->prefixes_count > 0 || (m->in->follows && next->handshake_s));
 }
 
 /* Its owner begins, and is known by it. */
 static enum setup_rc
-add_next(const struct msg_mesh *row, const struct pair *pair, struct setup *out)
+add_next(struct making *m, const struct msg_mesh *row, const struct pair *pair)
 {
 	struct setup_peer *peer;
 
-	if (setup_key_is_zero(row->next_key) || setup_find(out, row->next_key))
+	if (setup_key_is_zero(row->next_key) || setup_index_find(&m->has, row->next_key))
 		return SETUP_OK;
-	enum setup_rc rc = setup_add_peer(out, row->next_key, &peer);
+	enum setup_rc rc = new_peer(m, row->next_key, &peer);
 	if (rc != SETUP_OK)
 		return rc;
 	memcpy(peer->psk, pair->key, sizeof(peer->psk));
@@ -307,16 +323,17 @@ add_next(const struct msg_mesh *row, const struct pair *pair, struct setup *out)
 }
 
 static void
-say_place(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pair *pair,
+say_place(const struct making *m, const struct msg_mesh *row, struct pair *pair,
 	  struct setup_peer *peer)
 {
+	const struct sealed_setup_in *in = m->in;
 	struct addr at = row->address;
 
 	at.port = (uint16_t)row->port;
 	if (!at.port && in->places)
 		at = in->places[row - in->rows];
 	if (!at.port ||
-	    (addr_equal(&at, &pair->said) && setup_find(in->is, peer->public_key) != NULL))
+	    (addr_equal(&at, &pair->said) && setup_index_find(&m->is, peer->public_key) != NULL))
 		return;
 	peer->has_endpoint = true;
 	peer->endpoint = at;
@@ -324,46 +341,59 @@ say_place(const struct sealed_setup_in *in, const struct msg_mesh *row, struct p
 }
 
 static enum setup_rc
-add_peer(const struct sealed_setup_in *in, const struct msg_mesh *row, struct pair *pair,
-	 struct setup *out)
+add_peer(struct making *m, const struct msg_mesh *row, struct pair *pair)
 {
-	bool followed = has_followed(in, row);
+	const struct sealed_setup_in *in = m->in;
+	bool followed = has_followed(m, row);
 	const uint8_t *key = followed ? row->next_key : row->key;
 	struct setup_peer *peer;
 	enum setup_rc rc;
 
-	if (setup_find(out, key) || (followed && setup_find(out, row->key)))
+	if (setup_index_find(&m->has, key) || (followed && setup_index_find(&m->has, row->key)))
 		return SETUP_OK;
 	/* What is under way with the former key is its owner's: it stays until it is not said. */
-	if (followed && (rc = setup_add_peer(out, row->key, &peer)) != SETUP_OK)
+	if (followed && (rc = new_peer(m, row->key, &peer)) != SETUP_OK)
 		return rc;
-	rc = setup_add_peer(out, key, &peer);
+	rc = new_peer(m, key, &peer);
 	if (rc != SETUP_OK)
 		return rc;
 	memcpy(peer->psk, pair->key, sizeof(peer->psk));
 	peer->has_psk = peer->has_keepalive = true;
 	peer->keepalive_s = in->dials_out || !row->port ? SEALED_SETUP_KEEPALIVE_S : 0;
-	say_place(in, row, pair, peer);
-	rc = setup_add_prefix(out, peer, &row->v4, false);
+	say_place(m, row, pair, peer);
+	rc = setup_add_prefix(m->out, peer, &row->v4, false);
 	if (rc == SETUP_OK)
-		rc = setup_add_prefix(out, peer, &row->v6, false);
-	return rc == SETUP_OK && in->follows && !followed ? add_next(row, pair, out) : rc;
+		rc = setup_add_prefix(m->out, peer, &row->v6, false);
+	return rc == SETUP_OK && in->follows && !followed ? add_next(m, row, pair) : rc;
+}
+
+static enum setup_rc
+add_peers(struct making *m, struct sealed_pairs *pairs)
+{
+	enum setup_rc rc = SETUP_OK;
+
+	for (size_t i = 0; i < m->in->rows_count && rc == SETUP_OK; i++) {
+		const struct msg_mesh *row = &m->in->rows[i];
+		struct pair *pair = map_get_u64(&pairs->nodes, row->node);
+
+		if (pair && sealed_setup_row_holds(row))
+			rc = add_peer(m, row, pair);
+	}
+	return rc;
 }
 
 int
 sealed_setup_make(const struct sealed_setup_in *in, struct sealed_pairs *pairs, struct setup *out,
 		  struct err *err)
 {
+	struct making m = {.in = in, .out = out};
+
 	out->has_private_key = true;
 	memcpy(out->private_key, in->private_key, SETUP_KEY);
-	for (size_t i = 0; i < in->rows_count; i++) {
-		const struct msg_mesh *row = &in->rows[i];
-		struct pair *pair = map_get_u64(&pairs->nodes, row->node);
-
-		if (!pair || !sealed_setup_row_holds(row))
-			continue;
-		if (refused(add_peer(in, row, pair, out), err) < 0)
-			return -1;
-	}
-	return 0;
+	bool is = setup_index_init(&m.is, in->is) == 0;
+	bool has = setup_index_init(&m.has, out) == 0;
+	enum setup_rc rc = is && has ? add_peers(&m, pairs) : SETUP_NO_MEMORY;
+	setup_index_fini(&m.is);
+	setup_index_fini(&m.has);
+	return refused(rc, err);
 }

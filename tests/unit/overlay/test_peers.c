@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/mem.h"
 #include "base/text.h"
 #include "ring/msg.h"
 
@@ -31,7 +32,7 @@ mtu(uint64_t id)
 static bool
 publish(struct ring_writer *w)
 {
-	peers_gather(&config, NULL, &peers);
+	assert_true(peers_gather(&config, NULL, &peers));
 	return peers_publish(w, &peers, sealed, mtu);
 }
 
@@ -197,7 +198,7 @@ test_cluster(void **state)
 	put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
 	put_mesh(w, 5, "wide", "192.0.2.5", "10.0.0.0/8", "fd00:5::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-	peers_gather(&config, r, &p);
+	assert_true(peers_gather(&config, r, &p));
 	assert_int_equal(out->count, 3);
 	assert_string_equal(out->all[0].name, "m");
 	assert_int_equal(out->all[0].address.ip[15], 9); /* by hand */
@@ -208,10 +209,10 @@ test_cluster(void **state)
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	assert_true(peers_wish(r, &wish));
 	assert_int_equal(wish.base.ip[14], 4);
-	peers_gather(&config, NULL, &p);
+	assert_true(peers_gather(&config, NULL, &p));
 	assert_int_equal(out->count, 3);
 	config.overlay.peers_count = 0;
-	peers_gather(&config, r, &p);
+	assert_true(peers_gather(&config, r, &p));
 	assert_int_equal(out->count, 3);
 	assert_string_equal(out->all[1].name, "m");
 	assert_int_equal(out->all[1].address.ip[15], 3);
@@ -242,7 +243,7 @@ test_scheduler_begins(void **state)
 		assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
 		assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
 		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-		peers_gather(&config, r, &p);
+		assert_true(peers_gather(&config, r, &p));
 		assert_int_equal(out->count, generation == 1 ? 0 : 2);
 		put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
 		if (generation == 1)
@@ -252,7 +253,7 @@ test_scheduler_begins(void **state)
 					 RING_OK);
 		put_mesh(w, 4, "own", "192.0.2.4", NULL, "fd00:4::/64", true);
 		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-		peers_gather(&config, r, &p);
+		assert_true(peers_gather(&config, r, &p));
 		assert_int_equal(out->count, 2);
 		assert_string_equal(out->all[1].name, "b");
 		assert_int_equal(out->all[1].address.ip[15], 2);
@@ -264,18 +265,18 @@ test_scheduler_begins(void **state)
 	/* What is kept gives way to nobody above it, and to one below. */
 	put_mesh(w, 3, "c", "192.0.2.3", "10.200.2.0/24", "fd00:3::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-	peers_gather(&config, r, &p);
+	assert_true(peers_gather(&config, r, &p));
 	assert_int_equal(out->count, 2);
 	assert_string_equal(out->all[1].name, "b");
 	put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:2::/64", false);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-	peers_gather(&config, r, &p);
+	assert_true(peers_gather(&config, r, &p));
 	assert_string_equal(out->all[0].name, "a");
 	assert_false(out->count > 1 && strcmp(out->all[1].name, "b") == 0);
 	ring_table_remove(w, MSG_TABLE_MESH, 2); /* it is no member any more */
 	ring_table_remove(w, MSG_TABLE_MESH, 3);
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
-	peers_gather(&config, r, &p);
+	assert_true(peers_gather(&config, r, &p));
 	assert_int_equal(out->count, 1);
 	ring_reader_free(r);
 	ring_writer_free(w);
@@ -346,10 +347,11 @@ test_large(void **state)
 	}
 	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 	memset(&peers, 0, sizeof(peers));
-	peers_gather(&config, r, &peers);
+	assert_true(peers_gather(&config, r, &peers));
 	assert_int_equal(peers.by_hand, 1);
 	assert_int_equal(peers.count, PEERS_MAX);
 	assert_int_equal(peers.mesh_count, PEERS_MAX - 1);
+	assert_int_equal(peers.left_out, 9);
 	for (uint32_t i = 0; i + 1 < PEERS_MAX; i++) {
 		text_format(name, sizeof(name), "n%05u", i + 1);
 		assert_string_equal(peers.mesh[i].name, name);
@@ -357,12 +359,57 @@ test_large(void **state)
 	}
 	assert_true(peers_publish(to, &peers, sealed, mtu));
 	assert_false(peers_publish(to, &peers, sealed, mtu));
+	/* Half of them go. */
+	for (unsigned i = 0; i < PEERS_MAX / 2; i++)
+		ring_table_remove(w, MSG_TABLE_MESH, i + 1);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	assert_true(peers_gather(&config, r, &peers));
+	assert_int_equal(peers.left_out, 0);
+	assert_int_equal(peers.mesh_count, PEERS_MAX + 8 - PEERS_MAX / 2);
+	assert_true(peers_publish(to, &peers, sealed, mtu));
 	config.overlay.peers_count = 0;
 	memset(&peers, 0, sizeof(peers));
 	assert_true(peers_publish(to, &peers, sealed, mtu));
 	ring_reader_free(r);
 	ring_writer_free(w);
 	ring_writer_free(to);
+}
+
+/* Nobody is known by halves: it is as it was, and then as it is to be. */
+static void
+test_without_memory(void **state)
+{
+	struct ring_layout layout = {.role = ROLE_SCHEDULER,
+				     .generation = 1,
+				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
+				     .tables_count = 1};
+	struct ring_writer *w;
+	struct ring_reader *r;
+	struct err err = {0};
+	bool done = false;
+
+	(void)state;
+	config.overlay.peers_count = 0;
+	add("hand", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
+	put_mesh(w, 2, "b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
+	put_mesh(w, 3, "c", "192.0.2.3", "10.200.1.0/24", "fd00:3::/64", false);
+	ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
+	for (int64_t n = 0; !done; n++) {
+		assert_true(n < 64);
+		memset(&peers, 0, sizeof(peers));
+		mem_fail_after(n);
+		done = peers_gather(&config, r, &peers);
+		mem_fail_after(-1);
+		assert_int_equal(peers.count, done ? 3 : 0);
+		assert_int_equal(peers.mesh_count, done ? 2 : 0);
+	}
+	config.overlay.peers_count = 0;
+	ring_reader_free(r);
+	ring_writer_free(w);
+	assert_int_equal(mem_used_all(), 0);
 }
 
 /* A peer's name stands for the first address of its prefix. */
@@ -380,7 +427,7 @@ test_names(void **state)
 	config.overlay.peers_count = 0;
 	add("edge-2", "192.0.2.2", "10.200.8.0/24", "fd00:8::/64");
 	assert_non_null(n);
-	peers_gather(&config, NULL, &peers);
+	assert_true(peers_gather(&config, NULL, &peers));
 	peers_add_names(&peers, n);
 	config.overlay.peers_count = 0;
 	assert_true(names_finish(n));
@@ -401,7 +448,7 @@ main(void)
 		cmocka_unit_test(test_sizes),   cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_cluster), cmocka_unit_test(test_scheduler_begins),
 		cmocka_unit_test(test_most),    cmocka_unit_test(test_names),
-		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_large),   cmocka_unit_test(test_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

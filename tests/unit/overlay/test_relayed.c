@@ -61,13 +61,22 @@ comes_from(uint32_t node)
 	relayed_note(&relayed, &is, rows, ROWS, now);
 }
 
+static bool
+place(struct relayed *r, size_t count, const struct msg_mesh *row, struct addr *out)
+{
+	struct relayed_third third;
+
+	relayed_find(r, rows, count, now, &third);
+	return relayed_place(r, SELF, &third, row, now, out);
+}
+
 /* The node by way of which another one is sent to; 0: none. */
 static uint32_t
 way_to(uint32_t node)
 {
 	struct addr at = {0};
 
-	if (!relayed_place(&relayed, SELF, rows, ROWS, &rows[node - 1], now, &at))
+	if (!place(&relayed, ROWS, &rows[node - 1], &at))
 		return 0;
 	assert_int_equal(at.port, PORT);
 	return __builtin_bswap32(addr_v4_be(&at)) & 0xff;
@@ -144,7 +153,7 @@ test_gone(void **state)
 	relayed_note(&relayed, &is, rows, 3, now);
 	assert_int_equal(map_count(&relayed.nodes), 2);
 	struct addr at;
-	assert_false(relayed_place(&relayed, SELF, rows, 3, &rows[1], now, &at));
+	assert_false(place(&relayed, 3, &rows[1], &at));
 	rows[3].ways = MSG_WAY_PLAIN; /* it seals nothing any more */
 	comes_from(4);
 	assert_int_equal(way_to(2), 0);
@@ -182,8 +191,8 @@ test_memory(void **state)
 
 		relayed_init(&r);
 		relayed_note(&r, &is, rows, ROWS, now);
-		assert_true(relayed_place(&r, SELF, rows, ROWS, &rows[3], now, &at));
-		assert_false(relayed_place(&r, SELF, rows, ROWS, &rows[1], now, &at));
+		assert_true(place(&r, ROWS, &rows[3], &at));
+		assert_false(place(&r, ROWS, &rows[1], &at));
 		relayed_fini(&r);
 	}
 }

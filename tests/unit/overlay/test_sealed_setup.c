@@ -379,6 +379,52 @@ test_pairs(void **state)
 	sealed_pairs_fini(&pairs);
 }
 
+/* As many as there may be, half of them about to change their keys: each is there once, and the
+ * same again is no change. */
+static void
+test_many(void **state)
+{
+	enum { MANY = SEALED_SETUP_NODES_MAX };
+	static struct leash_pair given[MANY];
+	static struct msg_mesh rows[MANY];
+	const struct msg_mesh first = mesh(1);
+	struct sealed_pairs pairs;
+	struct setup is, want, change;
+	struct err err = {0};
+
+	(void)state;
+	for (uint32_t i = 0; i < MANY; i++) {
+		given[i] = (struct leash_pair){.node = i + 1, .key = {1}};
+		rows[i] = first;
+		rows[i].node = i + 1;
+		memcpy(rows[i].key, &rows[i].node, sizeof(rows[i].node));
+		rows[i].v4.base.ip[13] = rows[i].v6.base.ip[5] = (uint8_t)(i >> 8);
+		rows[i].v4.base.ip[14] = rows[i].v6.base.ip[6] = (uint8_t)i;
+		memset(rows[i].next_key, i % 2 ? 9 : 0, SETUP_KEY);
+		memcpy(rows[i].next_key, &rows[i].node, i % 2 ? sizeof(rows[i].node) : 0);
+	}
+	const struct sealed_setup_in in = {
+		.private_key = own_key, .rows = rows, .rows_count = MANY, .is = &is};
+	sealed_pairs_init(&pairs);
+	assert_int_equal(sealed_pairs_take(&pairs, given, sizeof(given), &err), 0);
+	assert_int_equal(sealed_setup_judge(&pairs, rows, MANY, &err), 0);
+	setup_init(&is);
+	setup_init(&change);
+	for (unsigned round = 0; round < 2; round++) {
+		setup_init(&want);
+		assert_int_equal(sealed_setup_make(&in, &pairs, &want, &err), 0);
+		assert_int_equal(want.peers_count, MANY);
+		assert_int_equal(want.prefixes_count, 2 * MANY);
+		assert_int_equal(setup_diff(&is, &want, &change), SETUP_OK);
+		assert_int_equal(change.peers_count, round == 0 ? MANY : 0);
+		setup_fini(&change);
+		setup_fini(&is);
+		is = want;
+	}
+	setup_fini(&is);
+	sealed_pairs_fini(&pairs);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -414,6 +460,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_peers),
+		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_by_way_of_another),
 		cmocka_unit_test(test_followed),
