@@ -7,8 +7,10 @@
  * brings the entry that is there.
  *
  * Whatever the answer, the entry is read back; ours there means committed. Another one means that
- * other nodes were faster: when the copy has followed, the transaction is worked out again. Only
- * when nobody answers at all in time the outcome stays open, and the caller is told so.
+ * other nodes were faster: when the copy has followed, the transaction is worked out again. When
+ * nobody answers, as when the leader has just died, it is in doubt: it is asked for, and sent again
+ * if it is not there, for ETCD_DOUBT_MS more. Only when that was in vain the outcome stays open,
+ * and the caller is told so.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -20,13 +22,13 @@
 enum {
 	BODY_BYTES = 64 << 20,
 	ANSWER_BYTES = 1 << 20,
-	STAGED_BYTES_MAX = 300 << 20,
-	PART_BYTES = 512 << 10,
 	TURNS_MAX = 32, /* others were faster that often */
+	AGAIN_MS = 250, /* while it is in doubt */
 };
 
 static void send_txn(struct etcd_engine *e);
 static void read_back(struct etcd_engine *e);
+static void too_late(uv_timer_t *timer);
 
 /* ---- the end ---- */
 
@@ -64,13 +66,21 @@ kept(struct etcd_engine *e)
 		rc = etcd_sync_apply(e, e->base.txn.changes, e->base.txn.changes_count, &entry,
 				     c->revision, &err);
 	if (staged) {
-		entry.parts = (uint32_t)((c->staged.length + PART_BYTES - 1) / PART_BYTES);
+		entry.parts = etcd_stage_parts(e);
 		e->sync.unspread = true;
 		etcd_spread_start(e, &entry);
 	}
 	if (rc < 0)
 		err_why(&err, "the cluster has it, but this node's copy could not be written");
 	finish(e, rc < 0 ? &err : NULL);
+}
+
+static void
+start_waiting(struct etcd_engine *e)
+{
+	uint64_t ms = etcd_rpc_timeout_ms(e->rpc);
+
+	uv_timer_start(&e->commit.timer, too_late, ms, ms);
 }
 
 /* Until the copy has `sequence` and nothing large is in the way. */
@@ -82,16 +92,9 @@ wait_for(struct etcd_engine *e, uint64_t sequence)
 	c->phase = ETCD_COMMIT_WAITS;
 	c->wait_for = sequence;
 	c->fresh = false;
-	uv_timer_again(&c->timer);
+	start_waiting(e);
 	etcd_sync_look(e, 0);
 	etcd_commit_wake(e);
-}
-
-static void
-remove_stages(struct etcd_engine *e)
-{
-	/* They are garbage that the next start of a node removes. */
-	e->swept = false;
 }
 
 static void
@@ -101,13 +104,58 @@ beaten(struct etcd_engine *e)
 	struct err err = {0};
 
 	if (c->staged.length)
-		remove_stages(e);
+		etcd_stage_leave(e);
 	if (++c->turns > TURNS_MAX) {
 		err_set(&err, ERR_CONFLICT, "other nodes change the store all the time");
 		finish(e, &err);
 		return;
 	}
 	wait_for(e, c->next.sequence);
+}
+
+/* ---- in doubt ---- */
+
+static void
+ask_again(uv_timer_t *timer)
+{
+	struct etcd_engine *e = timer->data;
+
+	if (e->commit.phase == ETCD_COMMIT_DOUBTS)
+		read_back(e);
+}
+
+/* Nobody has said whether it was kept. */
+static void
+doubt(struct etcd_engine *e)
+{
+	struct etcd_commit *c = &e->commit;
+	uint64_t now = uv_now(e->loop);
+
+	if (!c->doubt_until_ms)
+		c->doubt_until_ms = now + ETCD_DOUBT_MS;
+	if (now >= c->doubt_until_ms) {
+		finish(e, &c->err);
+		return;
+	}
+	c->phase = ETCD_COMMIT_DOUBTS;
+	etcd_engine_unwritable(e, &c->err);
+	etcd_sync_look(e, 0);
+	uv_timer_start(&c->timer, ask_again, AGAIN_MS, 0);
+}
+
+/* A majority does not have it, and may get it from a member that was sent it before. It counts once
+ * however often it comes. */
+static void
+send_again(struct etcd_engine *e)
+{
+	struct etcd_commit *c = &e->commit;
+
+	if (e->base.copy.head.sequence + 1 != c->next.sequence) {
+		beaten(e);
+	} else {
+		memset(&c->err, 0, sizeof(c->err));
+		send_txn(e);
+	}
 }
 
 /* ---- what is there ---- */
@@ -136,7 +184,9 @@ read_back_done(void *arg, const struct etcd_rpc_answer *answer)
 	c->call = NULL;
 	if (answer->err) {
 		/* What was said before is all there is. */
-		if (c->err.kind)
+		if (c->err.kind == ERR_TIMEOUT)
+			doubt(e);
+		else if (c->err.kind)
 			finish(e, &c->err);
 		else
 			kept(e);
@@ -155,6 +205,8 @@ read_back_done(void *arg, const struct etcd_rpc_answer *answer)
 		kept(e);
 	else if (others)
 		beaten(e);
+	else if (c->err.kind == ERR_TIMEOUT)
+		send_again(e);
 	else if (c->err.kind)
 		finish(e, &c->err);
 	else
@@ -194,8 +246,9 @@ sent_done(void *arg, const struct etcd_rpc_answer *answer)
 	c->call = NULL;
 	if (answer->err) {
 		c->err = *answer->err;
-		/* When nobody answers there is nobody to be asked again. */
-		if (answer->lost && c->err.kind != ERR_TIMEOUT && c->err.kind != ERR_UNREACHABLE)
+		if (c->err.kind == ERR_TIMEOUT)
+			doubt(e);
+		else if (answer->lost && c->err.kind != ERR_UNREACHABLE)
 			read_back(e);
 		else
 			finish(e, &c->err);
@@ -241,9 +294,8 @@ write_entry(struct etcd_engine *e, struct etcd_json_txn *t)
 {
 	char key[ETCD_ENGINE_KEY_BYTES], text[STORE_ENTRY_BYTES];
 	struct store_entry entry = e->commit.next;
-	size_t bytes = e->commit.staged.length;
 
-	entry.parts = (uint32_t)((bytes + PART_BYTES - 1) / PART_BYTES);
+	entry.parts = etcd_stage_parts(e);
 	etcd_engine_log_key(e, entry.sequence, key);
 	store_entry_put(&entry, text);
 	etcd_json_put(t, key, text, strlen(text), 0);
@@ -280,79 +332,6 @@ send_txn(struct etcd_engine *e)
 		finish(e, &err);
 }
 
-/* ---- parts of a large one ---- */
-
-static void put_part(struct etcd_engine *e);
-
-static void
-part_done(void *arg, const struct etcd_rpc_answer *answer)
-{
-	struct etcd_engine *e = arg;
-
-	e->commit.call = NULL;
-	if (answer->err) {
-		struct err err = *answer->err;
-
-		/* Nothing counts before the entry is there. */
-		if (err.kind == ERR_TIMEOUT)
-			err.kind = ERR_UNREACHABLE;
-		remove_stages(e);
-		finish(e, &err);
-	} else if (e->commit.part > 0) {
-		put_part(e);
-	} else {
-		send_txn(e);
-	}
-}
-
-static void
-put_part(struct etcd_engine *e)
-{
-	struct etcd_commit *c = &e->commit;
-	char key[ETCD_ENGINE_KEY_BYTES];
-	struct etcd_json_txn t;
-	struct err err = {0};
-	struct buf body;
-
-	c->part--;
-	size_t from = (size_t)c->part * PART_BYTES, left = c->staged.length - from;
-	etcd_engine_stage_key(e, c->next.txid, c->part, key);
-	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
-	etcd_json_txn(&t, &body);
-	etcd_json_then(&t);
-	etcd_json_put(&t, key, c->staged.data + from, left < PART_BYTES ? left : PART_BYTES, 0);
-	etcd_json_end(&t);
-	c->call = etcd_rpc_call(e->rpc, "/v3/kv/txn", &body, part_done, e, &err);
-	buf_fini(&body);
-	if (!c->call)
-		finish(e, &err);
-}
-
-static bool
-is_large(const struct store_txn *t)
-{
-	/* With the entry, and the removal of an old one. */
-	return t->changes_count + 2 > STORE_ETCD_OPS_MAX ||
-	       t->changes_bytes > STORE_ETCD_REQUEST_BYTES_MAX;
-}
-
-static int
-stage(struct etcd_engine *e, struct err *err)
-{
-	struct etcd_commit *c = &e->commit;
-
-	buf_fini(&c->staged);
-	buf_init(&c->staged, MEM_SCHEDULER, STAGED_BYTES_MAX);
-	if (!is_large(&e->base.txn))
-		return 0;
-	for (size_t i = 0; i < e->base.txn.changes_count; i++)
-		store_change_put(&c->staged, &e->base.txn.changes[i]);
-	if (!buf_ok(&c->staged))
-		return err_set(err, ERR_LIMIT, "a change of the store is too large");
-	c->part = (uint32_t)((c->staged.length + PART_BYTES - 1) / PART_BYTES);
-	return 0;
-}
-
 /* The changes are of the copy as it is now. */
 static void
 go(struct etcd_engine *e)
@@ -374,7 +353,7 @@ go(struct etcd_engine *e)
 	world_random(&world, c->next.txid, sizeof(c->next.txid));
 	if (store_copy_next(&e->base.copy, e->base.txn.changes, e->base.txn.changes_count, &c->next,
 			    &err) < 0 ||
-	    stage(e, &err) < 0) {
+	    etcd_stage_make(e, &err) < 0) {
 		finish(e, &err);
 		return;
 	}
@@ -386,7 +365,7 @@ go(struct etcd_engine *e)
 		return;
 	}
 	c->phase = ETCD_COMMIT_STAGES;
-	put_part(e);
+	etcd_stage_put(e);
 }
 
 static void
@@ -429,7 +408,6 @@ etcd_commit_submit(void *engine, store_done_fn done, void *arg)
 {
 	struct etcd_engine *e = engine;
 	struct etcd_commit *c = &e->commit;
-	uint64_t ms = etcd_rpc_timeout_ms(e->rpc);
 	struct err err = {0};
 
 	assert(e->base.txn_open && c->phase == ETCD_COMMIT_NONE);
@@ -437,8 +415,9 @@ etcd_commit_submit(void *engine, store_done_fn done, void *arg)
 	c->done = done;
 	c->arg = arg;
 	c->turns = 0;
+	c->doubt_until_ms = 0;
 	c->phase = ETCD_COMMIT_WAITS;
-	uv_timer_start(&c->timer, too_late, ms, ms);
+	start_waiting(e);
 	if (store_txn_finish(&e->base.txn, &err) < 0)
 		finish(e, &err);
 	else
@@ -457,13 +436,22 @@ etcd_commit_stop(struct etcd_engine *e)
 }
 
 void
+etcd_commit_staged(struct etcd_engine *e, const struct err *err)
+{
+	if (err)
+		finish(e, err);
+	else
+		send_txn(e);
+}
+
+void
 etcd_commit_seen(struct etcd_engine *e, const struct store_entry *entry)
 {
 	struct etcd_commit *c = &e->commit;
 
 	/* Its answer is late or lost, but it came with the news. */
-	if (c->phase == ETCD_COMMIT_SENT && c->fresh && store_entry_same(entry, &c->next) &&
-	    !c->staged.length)
+	if ((c->phase == ETCD_COMMIT_SENT || c->phase == ETCD_COMMIT_DOUBTS) && c->fresh &&
+	    store_entry_same(entry, &c->next) && !c->staged.length)
 		kept(e);
 }
 

@@ -13,14 +13,19 @@
 #include "scheduler/store_base.h"
 #include "scheduler/store_etcd.h"
 
-enum { ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 320 };
+enum {
+	ETCD_ENGINE_KEY_BYTES = STORE_ETCD_PREFIX_BYTES + 320,
+	ETCD_DOUBT_MS =
+		4000, /* so long it is found out whether a change was kept, and sent again */
+};
 
 enum etcd_commit_phase {
 	ETCD_COMMIT_NONE,
 	ETCD_COMMIT_STAGES, /* its parts are put, the last first */
 	ETCD_COMMIT_SENT,
 	ETCD_COMMIT_READS_BACK,
-	ETCD_COMMIT_WAITS, /* for the copy to follow, or for a large one before it */
+	ETCD_COMMIT_DOUBTS, /* it may have been kept: asked for again in a moment */
+	ETCD_COMMIT_WAITS,  /* for the copy to follow, or for a large one before it */
 };
 
 struct etcd_commit {
@@ -30,10 +35,11 @@ struct etcd_commit {
 	struct store_entry next;
 	bool fresh; /* next is of this attempt */
 	int64_t revision;
-	struct buf staged; /* empty: it fits into one request */
-	uint32_t part;     /* to be put next, from the end */
-	uint64_t wait_for; /* sequence that the copy must have */
-	struct err err;    /* to be told unless it is found there */
+	struct buf staged;       /* empty: it fits into one request */
+	uint32_t part;           /* to be put next, from the end */
+	uint64_t wait_for;       /* sequence that the copy must have */
+	struct err err;          /* to be told unless it is found there */
+	uint64_t doubt_until_ms; /* 0: it never was in doubt */
 	unsigned turns;
 	struct etcd_call *call;
 	uv_timer_t timer;
@@ -154,10 +160,21 @@ void etcd_keep_stop(struct etcd_engine *e);
 void etcd_commit_init(struct etcd_engine *e);
 void etcd_commit_submit(void *engine, store_done_fn done, void *arg);
 void etcd_commit_stop(struct etcd_engine *e);
+/* Its parts are put, or not: err. */
+void etcd_commit_staged(struct etcd_engine *e, const struct err *err);
 /* The copy has taken this over. */
 void etcd_commit_seen(struct etcd_engine *e, const struct store_entry *entry);
 /* The copy follows, or the large one is spread. */
 void etcd_commit_wake(struct etcd_engine *e);
+
+/* ---- etcd_stage.c ---- */
+/* What the transaction has to be cut into; nothing when it is not large. */
+int etcd_stage_make(struct etcd_engine *e, struct err *err) MUST_CHECK;
+uint32_t etcd_stage_parts(const struct etcd_engine *e);
+/* All of them, then etcd_commit_staged. */
+void etcd_stage_put(struct etcd_engine *e);
+/* They will not be used. */
+void etcd_stage_leave(struct etcd_engine *e);
 
 /* ---- etcd_spread.c ---- */
 /* The newest entry has parts. Does nothing when it is under way. */

@@ -132,7 +132,10 @@ def test_three_nodes_get_it():
         text = c[1].cli("cluster", "show").stdout
         check("etcd on" in text and "(leads)" in text and "changes need 2 of 3" in text, text)
         check("takes changes" not in c[2].cli("status").stdout)
-        c.kill(c[0])
+        c.kill(c[0])  # it leads, most often
+        for node in c.running():  # each waits for another leader
+            node.cli("node", "label", "edge-2", f"at-once-{node.number}=1")
+        labelled(c, "at-once-2", "at-once-3")
         leads(c[1], {"edge-2", "edge-3"})
         for node in c.running():
             label(node, f"without-{node.number}")

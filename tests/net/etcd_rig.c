@@ -334,7 +334,7 @@ struct pair {
 	uv_connect_t connect;
 	struct buf early; /* before the member is connected */
 	bool connected;
-	bool loses, watches;
+	bool loses, swallows, watches;
 	unsigned closed;
 };
 
@@ -399,8 +399,11 @@ from_client(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		if (p->rig->lose_all ||
 		    (p->rig->lose_puts && memmem(b->base, (size_t)n, "requestPut", 10)))
 			p->loses = true;
+		p->swallows |= p->rig->swallow;
 		p->watches |= memmem(b->base, (size_t)n, "/v3/watch", 9) != NULL;
-		if (p->connected)
+		if (p->swallows)
+			; /* for good: it would be half a request */
+		else if (p->connected)
 			pass_on(&p->member, b->base, (size_t)n);
 		else
 			buf_put(&p->early, b->base, (size_t)n);

@@ -34,6 +34,7 @@ struct etcd_rig {
 	bool relaying;
 	bool lose_puts;  /* answers to what changes something: until one connection gave up */
 	bool lose_all;   /* until it is unset */
+	bool swallow;    /* requests do not arrive, until it is unset */
 	bool mute_watch; /* no news come */
 	unsigned lost;   /* connections that gave up */
 };

@@ -656,6 +656,69 @@ test_lost_answer_with_news(void **state)
 	store_free(s);
 }
 
+static void
+is_over(uv_timer_t *timer)
+{
+	*(bool *)timer->data = true;
+}
+
+static bool
+was_over(void *arg)
+{
+	return *(bool *)arg;
+}
+
+/* For longer than the time of a call nobody answers; then it is found out, or made up for. */
+static void
+change_in_doubt(void **state, struct store *s, bool *fault)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct contract_end end = {0};
+	uv_timer_t timer;
+	bool over = false;
+
+	uv_timer_init(&rig.loop, &timer);
+	timer.data = &over;
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	*fault = true;
+	store_submit(s, contract_done, &end);
+	uv_timer_start(&timer, is_over, SHORT_MS + SHORT_MS / 16, 0);
+	turn_until(was_over, &over, "a call that has failed");
+	assert_false(end.over);
+	*fault = false;
+	contract_wait(state, &end.over);
+	assert_false(end.failed);
+	assert_int_equal(sequence(s), 1);
+	assert_int_equal(contract_count(s, STORE_DEPLOYMENT, 0, 0), 1);
+	uv_close((uv_handle_t *)&timer, NULL);
+	uv_run(&rig.loop, UV_RUN_NOWAIT);
+}
+
+/* It was committed, and no call was answered. */
+static void
+test_in_doubt(void **state)
+{
+	struct node node;
+	struct store *s = open_relayed("d", SHORT_MS, &node);
+
+	rig.mute_watch = true;
+	change_in_doubt(state, s, &rig.lose_all);
+	rig.mute_watch = false;
+	store_free(s);
+}
+
+/* It never came to anybody. */
+static void
+test_in_doubt_and_lost(void **state)
+{
+	struct node node;
+	struct store *s = open_relayed("e", SHORT_MS, &node);
+
+	change_in_doubt(state, s, &rig.swallow);
+	store_free(s);
+}
+
 /* No answer at all: the outcome is open, and comes as news later. */
 static void
 test_no_answer(void **state)
@@ -1270,6 +1333,8 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_lease_lost_answer),
 		cmocka_unit_test(test_lost_answer),
 		cmocka_unit_test(test_lost_answer_with_news),
+		cmocka_unit_test(test_in_doubt),
+		cmocka_unit_test(test_in_doubt_and_lost),
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_compaction_while_watching),
 	};
