@@ -18,7 +18,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 25 };
+enum { MAPS = 26 };
 
 static void
 list_maps(const struct lb *lb, struct named_map out[MAPS])
@@ -33,6 +33,7 @@ list_maps(const struct lb *lb, struct named_map out[MAPS])
 		MAP(registry), MAP(counts),       MAP(drops),     MAP(services),   MAP(leaving),
 		MAP(backs),    MAP(ports),        MAP(denied),    MAP(allowed),    MAP(tables_big),
 		MAP(chain),    MAP(tables_small), MAP(steps),     MAP(endpoints4), MAP(endpoints6),
+		MAP(replies),
 	};
 #undef MAP
 	memcpy(out, all, sizeof(all));
@@ -44,13 +45,17 @@ pin_path(const struct lb *lb, const char *name, char out[LB_PIN_BYTES])
 	text_format(out, LB_PIN_BYTES, "%s/" LB_PREFIX "%s", lb->folder, name);
 }
 
-/* A map of another size than is asked for now is left behind, and pins of flows with it. */
+/* A map of another size than is asked for now is left behind, and pins of flows with it; so are
+ * fragments that an earlier version noted. */
 static bool
 fits(int fd, const struct bpf_map *map, uint32_t max_flows, const struct lb *lb)
 {
 	struct bpf_map_info info = {0};
 	uint32_t bytes = sizeof(info);
 
+	if (map == lb->skel->maps.fragments)
+		return libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 &&
+		       info.value_size == sizeof(struct edge_pin);
 	if (map != lb->skel->maps.flows4 && map != lb->skel->maps.flows6 &&
 	    map != lb->skel->maps.notes)
 		return true;

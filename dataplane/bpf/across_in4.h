@@ -178,27 +178,34 @@ across_is_vips_error4(const struct across_view4 *v)
 	       across_is_vip4(v->ip->saddr, q.ports[1], q.h.protocol);
 }
 
+/* Which container of that node's it is: a number that its node gave it. */
+static __always_inline __u32
+across_container4(const struct across_view4 *v)
+{
+	return bpf_ntohs(v->outer->id);
+}
+
 /* Fragments: the first one has shown that the others may. */
 static __always_inline int
-across_is_reply4(const struct across_view4 *v)
+across_is_reply4(const struct across_in *in, const struct across_view4 *v)
 {
-	struct edge_fragment key;
-	struct edge_follow first = {0};
+	struct edge_reply first = {0};
+	struct edge_place place;
 	struct edge_l4 *l4;
 
 	if (v->h.protocol == IPPROTO_ICMP && v->h.part == EDGE_WHOLE)
 		return across_is_vips_error4(v);
 	if (v->h.protocol != IPPROTO_TCP && v->h.protocol != IPPROTO_UDP)
 		return 0;
-	key = fragment_of(&v->ip->saddr, &v->ip->daddr, 4, v->h.id, v->h.protocol);
+	first.of = fragment_of(&v->ip->saddr, &v->ip->daddr, 4, v->h.id, v->h.protocol);
+	place = place_of(in->node, across_container4(v), &first.of);
 	if (v->h.part == EDGE_LATER)
-		return bpf_map_lookup_elem(&fragments, &key) != 0;
+		return reply_follow(&place, &first.of) != 0;
 	l4 = edge_l4(v->data, v->end, &v->h);
 	if (!l4 || !across_is_vip4(v->ip->saddr, l4->source, v->h.protocol))
 		return 0;
-	__builtin_memcpy(first.addr, &v->ip->saddr, 4);
 	if (v->h.part == EDGE_FIRST)
-		bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+		reply_lead(&place, &first);
 	return 1;
 }
 
@@ -211,7 +218,7 @@ across_in4(struct __sk_buff *skb, struct across_in *in)
 		return across_refuse(skb, in, FLOW_SHORT);
 	if (v.outer->daddr != in->me->own4)
 		return across_inward4(skb, in, &v);
-	if (!across_is_client4(in, v.ip->daddr) || !across_is_reply4(&v))
+	if (!across_is_client4(in, v.ip->daddr) || !across_is_reply4(in, &v))
 		return across_refuse(skb, in, FLOW_CLIENT);
 	if (across_unwrap(skb, in) < 0)
 		return across_refuse(skb, in, FLOW_SHORT);

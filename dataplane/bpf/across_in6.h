@@ -185,26 +185,32 @@ across_is_vips_error6(const struct across_view6 *v)
 	       across_is_vip6(&v->ip->saddr, q.ports[1], q.h.protocol);
 }
 
-static __always_inline int
-across_is_reply6(const struct across_view6 *v)
+static __always_inline __u32
+across_container6(const struct across_view6 *v)
 {
-	struct edge_fragment key;
-	struct edge_follow first = {0};
+	return (__u32)v->outer->flow_lbl[1] << 8 | v->outer->flow_lbl[2];
+}
+
+static __always_inline int
+across_is_reply6(const struct across_in *in, const struct across_view6 *v)
+{
+	struct edge_reply first = {0};
+	struct edge_place place;
 	struct edge_l4 *l4;
 
 	if (v->h.protocol == IPPROTO_ICMPV6 && v->h.part == EDGE_WHOLE)
 		return across_is_vips_error6(v);
-	key = fragment_of(&v->ip->saddr, &v->ip->daddr, 16, v->h.id, 0);
+	first.of = fragment_of(&v->ip->saddr, &v->ip->daddr, 16, v->h.id, 0);
+	place = place_of(in->node, across_container6(v), &first.of);
 	if (v->h.part == EDGE_LATER)
-		return bpf_map_lookup_elem(&fragments, &key) != 0;
+		return reply_follow(&place, &first.of) != 0;
 	if (v->h.protocol != IPPROTO_TCP && v->h.protocol != IPPROTO_UDP)
 		return 0;
 	l4 = edge_l4(v->data, v->end, &v->h);
 	if (!l4 || !across_is_vip6(&v->ip->saddr, l4->source, v->h.protocol))
 		return 0;
-	__builtin_memcpy(first.addr, &v->ip->saddr, 16);
 	if (v->h.part == EDGE_FIRST)
-		bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+		reply_lead(&place, &first);
 	return 1;
 }
 
@@ -217,7 +223,7 @@ across_in6(struct __sk_buff *skb, struct across_in *in)
 		return across_refuse(skb, in, FLOW_SHORT);
 	if (!same6(&v.outer->daddr, in->me->own6))
 		return across_inward6(skb, in, &v);
-	if (!across_is_client6(in, &v.ip->daddr) || !across_is_reply6(&v))
+	if (!across_is_client6(in, &v.ip->daddr) || !across_is_reply6(in, &v))
 		return across_refuse(skb, in, FLOW_CLIENT);
 	if (across_unwrap(skb, in) < 0)
 		return across_refuse(skb, in, FLOW_SHORT);

@@ -30,6 +30,7 @@ struct across {
 	__u32 header;       /* bytes of the one that is put before */
 	__u32 network_head; /* of the client's: the same */
 	__u32 limit;        /* of the client's packet, with its network header */
+	__u16 container;    /* of a reply: whose it is, for those that come in fragments */
 };
 
 static __always_inline int
@@ -122,6 +123,7 @@ across_wrap4(struct __sk_buff *skb, struct across *a, __u32 to)
 			   .ihl = 5,
 			   .ttl = ACROSS_TTL,
 			   .protocol = IPPROTO_IPIP,
+			   .id = bpf_htons(a->container),
 			   .frag_off = bpf_htons(0x4000), /* as long as it is said to be */
 			   .saddr = a->me->own4,
 			   .daddr = to};
@@ -142,6 +144,8 @@ across_wrap6(struct __sk_buff *skb, struct across *a, const void *to)
 {
 	struct ipv6hdr ip = {.version = 6, .nexthdr = IPPROTO_IPV6, .hop_limit = ACROSS_TTL};
 
+	ip.flow_lbl[1] = (__u8)(a->container >> 8);
+	ip.flow_lbl[2] = (__u8)a->container;
 	__builtin_memcpy(&ip.saddr, a->me->own6, sizeof(ip.saddr));
 	__builtin_memcpy(&ip.daddr, to, sizeof(ip.daddr));
 	if (bpf_skb_adjust_room(skb, sizeof(ip), BPF_ADJ_ROOM_MAC,
@@ -316,6 +320,7 @@ across_back_wrap(struct __sk_buff *skb)
 		return across_drop(skb, &a, reason);
 	__builtin_memcpy(own6, a.peer->own6, sizeof(own6));
 	path_clamp(skb, &a.head, a.network_head, a.limit);
+	a.container = (__u16)skb->ifindex;
 	back_count(skb, EDGE_BACK_REDIRECTED, 0);
 	return skb->protocol == bpf_htons(ETH_P_IP) ? across_wrap4(skb, &a, node)
 						    : across_wrap6(skb, &a, own6);

@@ -15,6 +15,8 @@
  *   tc_across_back  called by tc_back: the reply of a flow that came by another node
  *   tc_across_wrap  called by that one: its second half
  *
+ * The header of a reply has a number of the container's, as identification (IPv4) or flow label, so
+ * that fragments of one container's do not take the place of another's (edge.h, struct edge_place).
  * What came in a header is never sent on in another one. State is kept by the replica's node alone:
  * which node a flow came by (map `notes`), and where fragments go. Works from Linux 5.15.
  */

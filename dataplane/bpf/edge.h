@@ -20,7 +20,9 @@ enum {
 	EDGE_VIPS_MAX = 65536, /* addresses x endpoints, of each family */
 	EDGE_BACKENDS_MAX = 16384,
 	EDGE_PREFIXES_MAX = 32768,
-	EDGE_FRAGMENTS_MAX = 8192,
+	EDGE_FRAGMENTS_MAX = 8192, /* packets of clients that come in fragments */
+	EDGE_REPLIES_MAX = 65536,  /* the same of containers, of all together */
+	EDGE_REPLIES_BITS = 5,     /* of one, 32: the next takes the place of an older one */
 	EDGE_FLOWS_DEFAULT = 262144,
 	EDGE_PORTS_MAX = 8192,   /* containers' devices */
 	EDGE_SLOTS_BIG = 65536,  /* of a table */
@@ -146,9 +148,18 @@ struct edge_fragment {
 	__u32 protocol;
 };
 
-struct edge_follow {
-	struct edge_pin pin; /* towards a container; from one, epoch: as edge_voice.many */
-	__u8 addr[16];       /* from one: the source to put */
+/* Where the first fragment of what a container says to a client is noted. Each container has places
+ * of its own: however much one says, what others say is not lost. */
+struct edge_place {
+	__u32 node;      /* whose container it is: own IPv4 address; 0: this one's */
+	__u32 container; /* its device; of another node's: what the header says (clients.bpf.c) */
+	__u32 slot;
+};
+
+struct edge_reply {
+	struct edge_fragment of;
+	__u8 addr[16]; /* the source to put; the first 4 bytes of it for IPv4 */
+	__u32 node;    /* that it goes back to: as edge_voice.many */
 };
 
 struct edge_prefix { /* of a longest-prefix trie */

@@ -13,8 +13,8 @@
 
 #include <linux/pkt_cls.h>
 #include <stddef.h>
-#include "dataplane/bpf/edge_tables.h"
 #include "dataplane/bpf/edge_quote.h"
+#include "dataplane/bpf/edge_reply.h"
 
 enum {
 	EDGE_AT_IP = sizeof(struct ethhdr),
@@ -150,12 +150,22 @@ back_unwanted(const struct back *to)
 
 /* Later fragments of this packet get the same source. */
 static __always_inline void
-back_lead(const struct edge_fragment *key, const struct back *to, const void *source, __u32 bytes)
+back_lead(const struct __sk_buff *skb, const struct edge_fragment *key, const struct back *to,
+	  const void *source, __u32 bytes)
 {
-	struct edge_follow lead = {.pin = {.epoch = to->node}};
+	struct edge_place place = place_of(0, skb->ifindex, key);
+	struct edge_reply first = {.of = *key, .node = to->node};
 
-	__builtin_memcpy(lead.addr, source, bytes);
-	bpf_map_update_elem(&fragments, key, &lead, BPF_ANY);
+	__builtin_memcpy(first.addr, source, bytes);
+	reply_lead(&place, &first);
+}
+
+static __always_inline const struct edge_reply *
+back_follow(const struct __sk_buff *skb, const struct edge_fragment *key)
+{
+	struct edge_place place = place_of(0, skb->ifindex, key);
+
+	return reply_follow(&place, key);
 }
 
 static __always_inline __u32
@@ -319,7 +329,7 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 	struct iphdr *ip = data + EDGE_AT_IP;
 	const struct edge_voice *voice;
 	struct edge_fragment fragment;
-	struct edge_follow *follow;
+	const struct edge_reply *first;
 	struct edge_l4 *l4;
 	struct edge_head h;
 	__u32 from, to;
@@ -336,13 +346,13 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 	if (h.part != EDGE_WHOLE)
 		fragment = fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol);
 	if (h.part == EDGE_LATER) {
-		follow = bpf_map_lookup_elem(&fragments, &fragment);
-		if (!follow)
+		first = back_follow(skb, &fragment);
+		if (!first)
 			return BACK_PASS;
-		to_whom->node = follow->pin.epoch;
+		to_whom->node = first->node;
 		if (!back_is_wanted(to_whom))
 			return back_unwanted(to_whom);
-		__builtin_memcpy(&to, follow->addr, 4);
+		__builtin_memcpy(&to, first->addr, 4);
 		back_source4(skb, &h, from, to);
 		return BACK_LEAVE;
 	}
@@ -359,7 +369,7 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 	__builtin_memcpy(&to, voice->addr, 4);
 	port = voice->port;
 	if (h.part == EDGE_FIRST)
-		back_lead(&fragment, to_whom, &to, 4);
+		back_lead(skb, &fragment, to_whom, &to, 4);
 	back_source4(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
 	return BACK_LEAVE;
@@ -372,7 +382,7 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 	struct ipv6hdr *ip = data + EDGE_AT_IP;
 	const struct edge_voice *voice;
 	struct edge_fragment fragment;
-	struct edge_follow *follow;
+	const struct edge_reply *first;
 	__u8 from[16], to[16];
 	struct edge_l4 *l4;
 	struct edge_head h;
@@ -387,13 +397,13 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 	if (h.part != EDGE_WHOLE)
 		fragment = fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0);
 	if (h.part == EDGE_LATER) {
-		follow = bpf_map_lookup_elem(&fragments, &fragment);
-		if (!follow)
+		first = back_follow(skb, &fragment);
+		if (!first)
 			return BACK_PASS;
-		to_whom->node = follow->pin.epoch;
+		to_whom->node = first->node;
 		if (!back_is_wanted(to_whom))
 			return back_unwanted(to_whom);
-		__builtin_memcpy(to, follow->addr, 16);
+		__builtin_memcpy(to, first->addr, 16);
 		back_source6(skb, &h, from, to);
 		return BACK_LEAVE;
 	}
@@ -412,7 +422,7 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 	__builtin_memcpy(to, voice->addr, 16);
 	port = voice->port;
 	if (h.part == EDGE_FIRST)
-		back_lead(&fragment, to_whom, to, 16);
+		back_lead(skb, &fragment, to_whom, to, 16);
 	back_source6(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
 	return BACK_LEAVE;

@@ -21,7 +21,8 @@ EDGE_MAP(vips6, BPF_MAP_TYPE_HASH, EDGE_VIPS_MAX, struct edge_vip6, struct edge_
 EDGE_MAP(backends, BPF_MAP_TYPE_ARRAY, EDGE_BACKENDS_MAX, __u32, struct edge_backend);
 EDGE_MAP(notes, BPF_MAP_TYPE_LRU_HASH, EDGE_FLOWS_DEFAULT, struct edge_note, struct edge_voice);
 EDGE_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, EDGE_FRAGMENTS_MAX, struct edge_fragment,
-	 struct edge_follow);
+	 struct edge_pin);
+EDGE_MAP(replies, BPF_MAP_TYPE_LRU_HASH, EDGE_REPLIES_MAX, struct edge_place, struct edge_reply);
 EDGE_MAP(speakers4, BPF_MAP_TYPE_HASH, EDGE_BACKENDS_MAX, struct edge_speaker4, struct edge_voice);
 EDGE_MAP(speakers6, BPF_MAP_TYPE_HASH, EDGE_BACKENDS_MAX, struct edge_speaker6, struct edge_voice);
 /* Where a client's packet that another node has sent on goes: the container's address with the port
@@ -82,22 +83,22 @@ count_leaving(const struct edge_backend *b, __u32 index)
 		(*n)++;
 }
 
-/* Where the first fragment of a packet went. */
+/* Where the first fragment of a client's packet went. */
 static __always_inline void
 lead(struct edge_fragment key, __u32 index, const struct edge_backend *b)
 {
-	struct edge_follow follow = {.pin = {.backend = (__u16)index, .generation = b->generation}};
+	struct edge_pin pin = {.backend = (__u16)index, .generation = b->generation};
 
-	bpf_map_update_elem(&fragments, &key, &follow, BPF_ANY);
+	bpf_map_update_elem(&fragments, &key, &pin, BPF_ANY);
 }
 
 static __always_inline struct edge_backend *
 follow(const struct edge_fragment *key, __u32 *index_out)
 {
-	const struct edge_follow *first = bpf_map_lookup_elem(&fragments, key);
+	const struct edge_pin *first = bpf_map_lookup_elem(&fragments, key);
 
-	*index_out = first ? first->pin.backend : 0;
-	return first ? pinned(&first->pin) : 0;
+	*index_out = first ? first->backend : 0;
+	return first ? pinned(first) : 0;
 }
 
 #endif

@@ -992,6 +992,8 @@ test_back_fragments_and_errors(void **state)
 		p = unwrap(f, &out);
 		assert_true(is_at(&p, 14 + (f->v6 ? 8 : 12), f->own));
 		assert_true(is_at(&out, 14 + (f->v6 ? 24 : 16), f->other));
+		/* Whose it is. */
+		assert_int_equal(packet_get16(out.bytes + 14 + (f->v6 ? 2 : 4)), LOOPBACK);
 		/* Nobody listens there any more. */
 		about = from_client(f, IPPROTO_UDP, 0);
 		about.to = f->container;
@@ -1114,6 +1116,47 @@ test_to_client_errors_and_fragments(void **state)
 		first = wrap(f, f->other, f->node, &first);
 		assert_int_equal(run_in(&first, &out), TC_ACT_REDIRECT);
 		assert_int_equal(run_in(&later, &out), TC_ACT_REDIRECT);
+	}
+}
+
+/* As the header of a reply names its container. */
+static void
+set_container(const struct family *f, struct packet *p, uint16_t container)
+{
+	packet_put16(p->bytes + 14 + (f->v6 ? 2 : 4), container);
+}
+
+/* One container of another node cannot take the places of the others there. */
+static void
+test_to_client_fragments_of_many(void **state)
+{
+	struct packet_spec r = {
+		.from_port = UDP_PORT, .to_port = 40000, .protocol = IPPROTO_UDP, .payload = 300};
+
+	(void)state;
+	update();
+	EACH(f)
+	{
+		struct packet about, first, later, out;
+
+		r.from = f->own;
+		r.to = f->client;
+		r.options = f->v6;
+		about = packet_make(&r);
+		make_fragments(f, &about, &first, &later);
+		later = wrap(f, f->other, f->node, &later);
+		first = wrap(f, f->other, f->node, &first);
+		set_container(f, &first, 7);
+		set_container(f, &later, 7);
+		assert_int_equal(run_in(&first, &out), TC_ACT_REDIRECT);
+		set_container(f, &first, 8);
+		for (uint32_t n = 0; n < EDGE_REPLIES_MAX + EDGE_FRAGMENTS_MAX; n++) {
+			packet_put16(first.bytes + 14 + f->head + (f->v6 ? 46 : 4), (uint16_t)n);
+			assert_int_equal(run_in(&first, &out), TC_ACT_REDIRECT);
+		}
+		assert_int_equal(run_in(&later, &out), TC_ACT_REDIRECT);
+		set_container(f, &later, 9); /* of which none was seen */
+		refused(&later, IN_DROP(CLIENT));
 	}
 }
 
@@ -1444,6 +1487,7 @@ main(void)
 		TEST(test_back_without_own_clients),
 		TEST(test_to_client),
 		TEST(test_to_client_errors_and_fragments),
+		TEST(test_to_client_fragments_of_many),
 		TEST(test_to_client_without_uplink),
 		TEST(test_who_may),
 		TEST(test_plain_is_judged),

@@ -596,6 +596,73 @@ test_fragments_v6(void **state)
 	assert_int_equal(edge(&p, &out), XDP_PASS);
 }
 
+/* The number of a packet that comes in fragments; later: not its first one. */
+static void
+set_fragment(struct packet *p, uint16_t id, bool later)
+{
+	uint8_t *ip = p->bytes + 14;
+
+	if (packet_is_v6(p)) { /* the extension header is the fragments' */
+		ip[6] = IPPROTO_FRAGMENT;
+		packet_put16(ip + 42, later ? 40 << 3 : 1);
+		packet_put16(ip + 46, id);
+		return;
+	}
+	packet_put16(ip + 4, id);
+	packet_put16(ip + 6, later ? 40 : 0x2000);
+	packet_put16(ip + 10, 0);
+	packet_put16(ip + 10, (uint16_t)~packet_fold(packet_sum(ip, 20, 0)));
+}
+
+static int
+back_from(uint32_t link, const struct packet *in, struct packet *out)
+{
+	struct __sk_buff context = {.ifindex = link};
+
+	return bpf_world_run(lb_program_back(rig.lb), in, &context, out);
+}
+
+/* A container that begins more packets than there is place for in all, and ends none, is in
+ * nobody's way but its own. */
+static void
+test_fragments_of_containers(void **state)
+{
+	uint32_t quiet = if_nametoindex("a0"), loud = 1;
+	struct packet_spec specs[2] = {{.from = "10.200.7.11", .to = client4},
+				       {.from = "fd00::11", .to = client6, .options = 1}};
+
+	(void)state;
+	set_backends(1);
+	update();
+	for (int i = 0; i < 2; i++) {
+		struct packet_spec *s = &specs[i];
+		struct packet first, later, out;
+
+		s->from_port = UDP_INSIDE;
+		s->to_port = 40000;
+		s->protocol = IPPROTO_UDP;
+		s->payload = 600;
+		first = later = packet_make(s);
+		for (uint16_t id = 1; id <= 8; id++) { /* one after the other, as a stack counts */
+			set_fragment(&first, id, false);
+			assert_int_equal(back_from(quiet, &first, &out), TC_ACT_REDIRECT);
+		}
+		for (uint32_t n = 0; n < EDGE_REPLIES_MAX + EDGE_FRAGMENTS_MAX; n++) {
+			set_fragment(&first, (uint16_t)n, false);
+			assert_int_equal(back_from(loud, &first, &out), TC_ACT_REDIRECT);
+		}
+		for (uint16_t id = 1; id <= 8; id++) {
+			set_fragment(&later, id, true);
+			assert_int_equal(back_from(quiet, &later, &out), TC_ACT_REDIRECT);
+			assert_true(memcmp(out.bytes + 14, later.bytes + 14, 40) != 0);
+			assert_memory_equal(out.bytes + 54, later.bytes + 54, later.length - 54);
+		}
+		set_fragment(&later, 9, true); /* its first was never seen */
+		assert_int_equal(back_from(quiet, &later, &out), TC_ACT_OK);
+		assert_memory_equal(out.bytes, later.bytes, later.length);
+	}
+}
+
 /* ---- ICMP ---- */
 
 /* What the service sends to the client, as the client's side of the network sees it. */
@@ -1316,6 +1383,7 @@ main(void)
 		TEST(test_denied_is_told),
 		TEST(test_fragments_v4),
 		TEST(test_fragments_v6),
+		TEST(test_fragments_of_containers),
 		TEST(test_icmp_errors),
 		TEST(test_echo),
 		TEST(test_one_is_added),
