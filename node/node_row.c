@@ -136,6 +136,7 @@ node_row_peers(struct node *n)
 	struct config_overlay before = n->peers;
 
 	n->sealed.ifindex = wgdev_index(n->wgdev);
+	n->sealed.times = wgdev_times(n->wgdev);
 	n->peers = n->config.overlay;
 	n->peers.peers_count = 0;
 	memset(n->peers.peers, 0, sizeof(n->peers.peers));

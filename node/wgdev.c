@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,7 +20,8 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "node/roles.h"
-#include "node/wgdoor.h"
+#include "node/wgdev_door.h"
+#include "node/wgdev_eye.h"
 #include "node/wgsocket.h"
 #include "overlay/engine/tun.h"
 #include "overlay/prefix.h"
@@ -41,22 +41,23 @@ struct wgdev {
 	enum msg_backend_kind backend; /* that is wanted; 0: nothing is */
 	bool swept;                    /* what an earlier node may have left is gone */
 	uint32_t ifindex, mtu;         /* of the device, when it is as it should be */
+	uint32_t times;                /* that it was made, or put back */
+	int eye;                       /* -1: there is no device, or it is not looked at yet */
+	bool altered;                  /* by somebody */
 	/* the engine's */
 	int queues[WGDEV_QUEUES_MAX];
 	unsigned count;
 	uint32_t offload;
 	bool adopted; /* what the device has is not known: it gets all of it again */
 	/* the kernel's */
-	int eye; /* a socket of the fabric; -1: there is no device */
 	uint16_t family, port;
-	int alive;           /* ends with the last door; -1: there is none */
-	struct err door_err; /* why there is none */
-	struct err fell;     /* with auto: why it is not the engine */
+	struct wgdev_door door;
+	struct err fell; /* with auto: why it is not the engine */
 
 	struct err err; /* why there is no device */
 	struct wgsocket socket;
-	uint64_t again_ns, door_again_ns; /* not before that */
-	unsigned tries;                   /* soon ones that are left */
+	uint64_t again_ns; /* not before that */
+	unsigned tries;    /* soon ones that are left */
 };
 
 struct wgdev *
@@ -71,7 +72,8 @@ wgdev_new(struct ring_writer *own, struct hub *hub, const struct instance *inst,
 	w->inst = inst;
 	w->fabric = fabric;
 	wgsocket_init(&w->socket, inst);
-	w->eye = w->alive = -1;
+	wgdev_door_init(&w->door);
+	w->eye = -1;
 	return w;
 }
 
@@ -83,10 +85,9 @@ close_device(struct wgdev *w)
 		fd_close(&w->queues[i]);
 	w->count = 0;
 	fd_close(&w->eye);
-	fd_close(&w->alive);
-	err_clear(&w->door_err);
+	wgdev_door_close(&w->door);
 	w->ifindex = w->mtu = 0;
-	w->adopted = false;
+	w->adopted = w->altered = false;
 }
 
 void
@@ -103,6 +104,12 @@ uint32_t
 wgdev_index(const struct wgdev *w)
 {
 	return w->ifindex;
+}
+
+uint32_t
+wgdev_times(const struct wgdev *w)
+{
+	return w->times;
 }
 
 static uint64_t
@@ -133,7 +140,7 @@ remove_kernel(struct wgdev *w)
 	const struct wgdev_order order = {.fabric = w->fabric, .removes = true};
 	struct wgdev_made made;
 	struct err err = {0};
-	int fds[WGDEV_QUEUES_MAX];
+	int fds[WGDEV_FDS_MAX];
 	size_t count;
 
 	if (wgdev_make(&order, &made, fds, &count, &err) < 0)
@@ -223,17 +230,18 @@ take_made(struct wgdev *w, const struct wgdev_order *order, const struct wgdev_m
 {
 	w->ifindex = made->ifindex;
 	w->mtu = order->mtu;
-	w->adopted = false;
+	w->times++;
+	w->adopted = w->altered = false;
+	fd_close(&w->eye);
+	w->eye = fds[0];
 	if (order->backend == MSG_BACKEND_KERNEL) {
-		fd_close(&w->eye);
-		w->eye = fds[0];
 		w->family = made->family;
 		w->port = order->port;
 		if (w->fell.kind)
 			log_err(LOG_WARN, "the kernel's WireGuard seals, not the engine", &w->fell);
-	} else if (count) {
-		memcpy(w->queues, fds, sizeof(w->queues));
-		w->count = (unsigned)count;
+	} else if (count > 1) {
+		memcpy(w->queues, fds + 1, sizeof(w->queues));
+		w->count = (unsigned)count - 1;
 		w->offload = made->offload;
 	}
 }
@@ -249,12 +257,13 @@ make_device(struct wgdev *w, const struct config *config, uint32_t mtu)
 					  .port = config->listen.overlay.addr.port};
 	struct wgdev_made made;
 	struct err err = {0};
-	int fds[WGDEV_QUEUES_MAX] = {-1, -1, -1, -1};
+	int fds[WGDEV_FDS_MAX] = {-1, -1, -1, -1, -1};
 	size_t count;
 
 	if (wgdev_make(&order, &made, fds, &count, &err) < 0)
 		return not_made(w, config, &err);
-	bool as_told = w->count && w->mtu == mtu;
+	bool as_told = w->mtu == mtu &&
+		       (w->count || (w->ifindex == made.ifindex && w->port == order.port));
 	err_clear(&w->err);
 	w->tries = 0;
 	take_made(w, &order, &made, fds, count);
@@ -281,12 +290,12 @@ put_engine(const struct wgdev *w, const struct listener *udp, struct msg_tunnel 
 static void
 put_kernel(const struct wgdev *w, const struct config *config, struct msg_tunnel *row)
 {
-	bool up = w->ifindex && !w->door_err.kind;
+	bool up = w->ifindex && !w->door.err.kind;
 
 	row->state = up ? MSG_TUNNEL_UP : MSG_TUNNEL_FAILED;
 	row->listen = config->listen.overlay.addr;
 	msg_reason_from(!w->ifindex        ? &w->err
-			: w->door_err.kind ? &w->door_err
+			: w->door.err.kind ? &w->door.err
 					   : &w->fell,
 			&row->reason);
 }
@@ -313,38 +322,32 @@ mtu_of(const struct config *config)
 	return config->overlay.mtu - PREFIX_ROOM;
 }
 
-/* Somebody may delete it in the fabric: queues stay, and lead nowhere. */
+/* Somebody may delete it in the fabric: queues stay, and lead nowhere. True: that was so. */
 static bool
-is_gone(const struct wgdev *w)
+look(struct wgdev *w)
 {
-	struct ifreq request = {.ifr_name = WGDEV_IN_FABRIC};
+	struct ifreq request;
+	bool gone = w->count && ioctl(w->queues[0], TUNGETIFF, &request) < 0;
+	enum wgdev_sight sight = WGDEV_STANDS;
 
-	if (w->count)
-		return ioctl(w->queues[0], TUNGETIFF, &request) < 0;
-	return w->eye >= 0 && w->ifindex &&
-	       (ioctl(w->eye, SIOCGIFINDEX, &request) < 0 ||
-		(uint32_t)request.ifr_ifindex != w->ifindex);
+	if (w->eye >= 0 && w->ifindex)
+		sight = wgdev_see(w->eye, w->ifindex, w->mtu);
+	if (sight == WGDEV_ALTERED && !w->altered)
+		log_event(LOG_WARN,
+			  "somebody has altered the device of sealed traffic: it is put back",
+			  log_s("device", WGDEV_IN_FABRIC), LOG_END);
+	w->altered = sight == WGDEV_ALTERED;
+	if (!gone && sight != WGDEV_GONE)
+		return false;
+	close_device(w);
+	return true;
 }
 
 static bool
 is_as_wanted(const struct wgdev *w, const struct config *config, uint32_t mtu)
 {
-	return w->mtu == mtu && !w->adopted &&
+	return w->mtu == mtu && !w->adopted && !w->altered &&
 	       (w->backend == MSG_BACKEND_ENGINE || w->port == config->listen.overlay.addr.port);
-}
-
-/* Overlay is to be given another one. */
-static bool
-door_ended(struct wgdev *w)
-{
-	struct pollfd p = {.fd = w->alive, .events = POLLIN};
-
-	if (w->door_err.kind && world_mono_ns() >= w->door_again_ns)
-		return true;
-	if (w->alive < 0 || poll(&p, 1, 0) <= 0)
-		return false;
-	fd_close(&w->alive);
-	return true;
 }
 
 bool
@@ -355,13 +358,11 @@ wgdev_tick(struct wgdev *w, const struct config *config, const struct listeners 
 	bool changed = false;
 
 	if (w->backend) {
-		changed = is_gone(w);
-		if (changed)
-			close_device(w);
+		changed = look(w);
 		if (!is_as_wanted(w, config, mtu) && now_ns >= w->again_ns)
 			changed |= make_device(w, config, mtu);
 		changed |= wgsocket_tick(&w->socket);
-		changed |= door_ended(w);
+		changed |= wgdev_door_is_due(&w->door);
 	}
 	publish(w, config, listeners_named(listeners, "overlay"));
 	return changed;
@@ -382,24 +383,21 @@ tell_engine(const struct wgdev *w, struct leash_message *m, struct hub_member *o
 	hub_send(overlay, m, w->queues, w->count);
 }
 
-/* Each process has a door of its own: what is under way at another one's is not its. */
 static void
 tell_kernel(struct wgdev *w, struct leash_message *m, struct hub_member *overlay)
 {
 	const struct wgdoor_order order = {.fabric = w->fabric,
 					   .family = w->family,
 					   .device = WGDEV_IN_FABRIC,
+					   .port = w->port,
 					   .uid = w->inst->uid_base + ROLES_UID_WGDOOR};
-	int sock = -1, alive = -1;
+	int sock = -1;
 
-	err_clear(&w->door_err);
-	if (w->ifindex && wgdoor_open(&order, &sock, &alive, &w->door_err) < 0) {
-		log_err(LOG_WARN, "there is no sealed traffic", &w->door_err);
-		w->door_again_ns = in_ms(AGAIN_MS);
-	}
-	fd_close(&w->alive);
-	w->alive = alive;
+	wgdev_door_close(&w->door);
+	if (w->ifindex)
+		sock = wgdev_door_open(&w->door, &order);
 	m->id = w->family;
+	m->b = w->port;
 	hub_send(overlay, m, &sock, sock >= 0);
 	fd_close(&sock);
 }
@@ -445,7 +443,7 @@ wgdev_put(const struct wgdev *w, struct upgrade *up)
 {
 	for (unsigned i = 0; i < w->count; i++)
 		put_one(up, queue_name, w->queues[i]);
-	if (w->eye >= 0)
+	if (w->eye >= 0 && w->backend == MSG_BACKEND_KERNEL)
 		put_one(up, kernel_name, w->eye);
 	if (w->socket.fd >= 0)
 		put_one(up, socket_name, w->socket.fd);

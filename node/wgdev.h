@@ -8,7 +8,7 @@
  * queues; node keeps them, so that the device, its routes and the packets in it stay while overlay
  * is replaced, and go with node; the UDP sockets are listeners (node/listeners.h). To a device of
  * the kernel's WireGuard overlay is given a door (node/wgdoor.h); it stays when node ends, for as
- * long as the fabric (docs/decisions/021).
+ * long as the fabric (docs/decisions/021). A device that somebody else alters is put back.
  * Threading: the loop's thread. Making the device waits for a child that enters the fabric.
  */
 
@@ -44,6 +44,8 @@ uint64_t wgdev_due_ms(const struct wgdev *w);
 void wgdev_tell(struct wgdev *w, struct hub_member *overlay);
 /* In the fabric; 0: there is none. */
 uint32_t wgdev_index(const struct wgdev *w);
+/* How often it was made or set up: its routes of an earlier time may be gone. */
+uint32_t wgdev_times(const struct wgdev *w);
 
 /* Over an upgrade of node: what there is, appended to the sockets of `up`; and back: takes the
  * descriptor when the name is one of these. */

@@ -117,7 +117,7 @@ open_queue(const struct wgdev_order *order, struct tun *t, bool first, struct er
 	return -1;
 }
 
-/* fds: as many as there are queues; those that are open, also when it fails: the process ends. */
+/* fds: those that are open, also when it fails: the process ends. */
 static int
 make_tun(const struct wgdev_order *order, struct wgdev_made *out, int *fds)
 {
@@ -128,13 +128,13 @@ make_tun(const struct wgdev_order *order, struct wgdev_made *out, int *fds)
 	for (unsigned i = 0; i < order->queues; i++) {
 		if (open_queue(order, &t, i == 0, &out->err) < 0)
 			return -1;
-		fds[i] = t.fd;
+		fds[1 + i] = t.fd;
 	}
 	out->offload = t.offload;
-	defer_close int control = control_socket(&out->err);
-	if (control < 0 || tun_set_mtu(&t, order->mtu, &out->err) < 0)
+	fds[0] = control_socket(&out->err);
+	if (fds[0] < 0 || tun_set_mtu(&t, order->mtu, &out->err) < 0)
 		return -1;
-	return set_up(control, &out->ifindex, &out->err);
+	return set_up(fds[0], &out->ifindex, &out->err);
 }
 
 /* ---- the kernel's ---- */
@@ -234,7 +234,7 @@ out:
 static size_t
 count_of(const struct wgdev_order *order)
 {
-	return order->removes ? 0 : order->backend == MSG_BACKEND_KERNEL ? 1 : order->queues;
+	return order->removes ? 0 : order->backend == MSG_BACKEND_KERNEL ? 1 : 1 + order->queues;
 }
 
 static int
@@ -250,7 +250,7 @@ static _Noreturn void
 child(int link, const struct wgdev_order *order)
 {
 	struct wgdev_made out = {0};
-	int fds[WGDEV_QUEUES_MAX];
+	int fds[WGDEV_FDS_MAX];
 	bool good = work(order, &out, fds) == 0;
 
 	(void)fd_send(link, &out, sizeof(out), fds, good ? count_of(order) : 0);
@@ -261,7 +261,7 @@ static int
 take(int link, const struct wgdev_order *order, struct wgdev_made *out, int *fds, size_t *count,
      struct err *err)
 {
-	ssize_t n = fd_recv(link, out, sizeof(*out), fds, WGDEV_QUEUES_MAX, count);
+	ssize_t n = fd_recv(link, out, sizeof(*out), fds, WGDEV_FDS_MAX, count);
 
 	if (n == (ssize_t)sizeof(*out) && !out->err.kind && *count == count_of(order))
 		return 0;
@@ -288,7 +288,7 @@ say_who(const struct wgdev_order *order, struct err *err)
 }
 
 int
-wgdev_make(const struct wgdev_order *order, struct wgdev_made *out, int fds[WGDEV_QUEUES_MAX],
+wgdev_make(const struct wgdev_order *order, struct wgdev_made *out, int fds[WGDEV_FDS_MAX],
 	   size_t *count_out, struct err *err)
 {
 	int ends[2], status;

@@ -17,7 +17,7 @@
 
 #define WGDEV_IN_FABRIC "sealed"
 
-enum { WGDEV_QUEUES_MAX = 4 };
+enum { WGDEV_QUEUES_MAX = 4, WGDEV_FDS_MAX = WGDEV_QUEUES_MAX + 1 };
 
 struct wgdev_order {
 	int fabric;   /* borrowed */
@@ -36,10 +36,10 @@ struct wgdev_made {
 	uint16_t family;  /* MSG_BACKEND_KERNEL: of generic netlink */
 };
 
-/* fds: the queues; of the kernel's device one socket, which stands in the fabric: links are looked
- * for with it. A device of the kernel's that is there already is kept as it is, with its sessions,
- * but for port and MTU. ERR_UNSUPPORTED: no such backend on this machine; ERR_CONFLICT: the port is
- * somebody's. */
-int wgdev_make(const struct wgdev_order *order, struct wgdev_made *out, int fds[WGDEV_QUEUES_MAX],
+/* fds: an eye (node/wgdev_eye.h), then the queues. A device of the kernel's that is there already
+ * is kept as it is, with its sessions, but for port and MTU. ERR_UNSUPPORTED: no such backend on
+ * this machine; ERR_CONFLICT: the port is somebody's. */
+int wgdev_make(const struct wgdev_order *order, struct wgdev_made *out, int fds[WGDEV_FDS_MAX],
 	       size_t *count_out, struct err *err) MUST_CHECK;
+
 #endif

@@ -46,15 +46,34 @@ attribute(const char *at, size_t left, struct nlattr *out)
 }
 
 static bool
-is_name(const struct wgdoor_order *order, const char *text, size_t bytes)
+is_same(const void *wanted, size_t wanted_bytes, const char *value, size_t bytes)
 {
-	size_t wanted = strlen(order->device) + 1;
-
-	return bytes == wanted && memcmp(text, order->device, wanted) == 0;
+	return bytes == wanted_bytes && memcmp(value, wanted, bytes) == 0;
 }
 
 static bool
-attributes_hold(const struct wgdoor_order *order, const char *at, size_t left)
+word_holds(const struct wgdoor_order *order, int type, const char *value, size_t bytes)
+{
+	static const uint32_t no_mark;
+
+	switch (type) {
+	case WGDEVICE_A_IFNAME:
+		return is_same(order->device, strlen(order->device) + 1, value, bytes);
+	case WGDEVICE_A_LISTEN_PORT:
+		return is_same(&order->port, sizeof(order->port), value, bytes);
+	case WGDEVICE_A_FWMARK:
+		return is_same(&no_mark, sizeof(no_mark), value, bytes);
+	case WGDEVICE_A_FLAGS:
+	case WGDEVICE_A_PRIVATE_KEY:
+	case WGDEVICE_A_PEERS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
+words_hold(const struct wgdoor_order *order, const char *at, size_t left)
 {
 	struct nlattr a;
 	bool named = false;
@@ -63,20 +82,11 @@ attributes_hold(const struct wgdoor_order *order, const char *at, size_t left)
 		if (!attribute(at, left, &a))
 			return false;
 		size_t step = ((size_t)a.nla_len + ALIGN - 1) / ALIGN * ALIGN;
+		int type = a.nla_type & NLA_TYPE_MASK;
 
-		switch (a.nla_type & NLA_TYPE_MASK) {
-		case WGDEVICE_A_IFNAME:
-			if (!is_name(order, at + HEAD_BYTES, a.nla_len - HEAD_BYTES))
-				return false;
-			named = true;
-			break;
-		case WGDEVICE_A_FLAGS:
-		case WGDEVICE_A_PRIVATE_KEY:
-		case WGDEVICE_A_PEERS:
-			break;
-		default:
+		if (!word_holds(order, type, at + HEAD_BYTES, a.nla_len - HEAD_BYTES))
 			return false;
-		}
+		named |= type == WGDEVICE_A_IFNAME;
 		at += step < left ? step : left;
 		left -= step < left ? step : left;
 	}
@@ -97,7 +107,7 @@ wgdoor_lets_pass(const struct wgdoor_order *order, const void *message, size_t b
 	if (h.nlmsg_len != bytes || h.nlmsg_type != order->family ||
 	    (g.cmd != WG_CMD_GET_DEVICE && g.cmd != WG_CMD_SET_DEVICE))
 		return false;
-	return attributes_hold(order, (const char *)message + head, bytes - head);
+	return words_hold(order, (const char *)message + head, bytes - head);
 }
 
 /* ---- the process ---- */

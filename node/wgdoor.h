@@ -7,7 +7,8 @@
  * and the kernel, which asks for CAP_NET_ADMIN of whoever speaks of a device. It has that
  * capability alone, a netlink socket in the fabric, and passes on what overlay says of the one
  * device, and what the kernel answers: nothing is kept, and node sees nothing of it. What is of
- * another device, or no word of WireGuard's, ends it. It ends with the socket that it was made for.
+ * another device, says another port or mark than node's, or is no word of WireGuard's, ends it. It
+ * ends with the socket that it was made for.
  * Threading: any.
  */
 
@@ -23,6 +24,7 @@ struct wgdoor_order {
 	int fabric;         /* the namespace of the device, borrowed */
 	uint16_t family;    /* of generic netlink */
 	const char *device; /* its name, which no message goes past */
+	uint16_t port;      /* that it is to have; it has no mark */
 	uid_t uid;          /* it runs as, if that is not 0 */
 };
 
@@ -31,8 +33,8 @@ struct wgdoor_order {
 int wgdoor_open(const struct wgdoor_order *order, int *sock_out, int *alive_out,
 		struct err *err) MUST_CHECK;
 
-/* Whether a message may pass: one whole message of that family, to read or change that device, and
- * neither its port nor its mark, which are node's. */
+/* Whether a message may pass: one whole message of that family, to read or change that device. Its
+ * port and its mark are node's: they may be put back, not changed. */
 bool wgdoor_lets_pass(const struct wgdoor_order *order, const void *message, size_t bytes);
 
 #endif

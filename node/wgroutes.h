@@ -26,6 +26,7 @@ struct wgroutes_peer {
 
 struct wgroutes {
 	uint32_t ifindex; /* of the device, in the fabric; 0: there is none, nor a route */
+	uint32_t times;   /* it was made or set up: what went then is made again */
 	uint32_t count;
 	struct wgroutes_peer peers[WGROUTES_PEERS_MAX];
 	struct addr_prefix cluster; /* of all nodes' containers, IPv4; bits 0: not known */

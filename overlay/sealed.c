@@ -148,9 +148,12 @@ schedule(void)
 
 /* ---- the kernel's ---- */
 
+/* Of port and mark, which are node's, a door lets pass that they are put back. */
 static int
 want(const struct setup *is, struct setup *out, struct err *err)
 {
+	out->has_port = out->has_fwmark = true;
+	out->port = s.handed.port;
 	return sealed_peers_want(&s.peers, is, s.keys.keys.key, dials_out(), true, out, err);
 }
 

@@ -49,6 +49,7 @@ sealed_handed_tunnel(struct sealed_handed *h, const struct leash_message *m, int
 	} else if (count) {
 		h->door = fd_take(&fds[0]);
 		h->family = (uint16_t)m->id;
+		h->port = (uint16_t)m->b;
 	}
 	if (h->backend != MSG_BACKEND_ENGINE)
 		sealed_handed_close_sockets(h);

@@ -26,7 +26,7 @@ struct sealed_handed {
 	size_t sockets_count;
 	enum msg_backend_kind backend; /* whose device there is, or is to be; 0: none */
 	int door;                      /* to the kernel's; -1: none */
-	uint16_t family;
+	uint16_t family, port;         /* of generic netlink; its UDP socket's */
 };
 
 void sealed_handed_init(struct sealed_handed *h);

@@ -64,7 +64,8 @@ enum leash_kind {
 	LEASH_TUNNEL, /* what overlay has of the device of sealed traffic, instead of what it had
 			 earlier; none: it is gone. code = enum msg_backend_kind: the queues of the
 			 TUN device, b = what it offloads; or a door to the kernel's
-			 (node/wgdoor.h), id = its family. name: the device's; a = its MTU */
+			 (node/wgdoor.h), id = its family, b = the port it is to have.
+			 name: the device's; a = its MTU */
 	/* scheduler -> node -> overlay */
 	LEASH_PAIRS, /* fd: sealed memfd, array of struct leash_pair: of all nodes of the cluster */
 	LEASH_KINDS_,

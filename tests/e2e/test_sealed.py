@@ -259,6 +259,14 @@ def test_nothing_takes_another_way():
         wait_for(lambda: device_mtu(one) and json.loads(routes(one, "link", "show", "sealed"))[0]["ifindex"] != index,
                  "there is another device")
         wait_for(lambda: pings(one, two) and all(ask(n) == "200" for n in c.nodes), "it carries")
+        # Set down it has no routes either, and another MTU would cut what is sealed.
+        index, mtu = (json.loads(routes(one, "link", "show", "sealed"))[0][what] for what in ("ifindex", "mtu"))
+        for what in (("down",), ("mtu", "1290")):
+            zl.Space(one.processes()["probe", 0]).ip("link", "set", "sealed", *what)
+            wait_for(lambda: device_mtu(one) == mtu and "UP" in json.loads(routes(one, "link", "show", "sealed"))[0]["flags"],
+                     "it is put back")
+            wait_for(lambda: pings(one, two) and all(ask(n) == "200" for n in c.nodes), "it carries again")
+        equal(json.loads(routes(one, "link", "show", "sealed"))[0]["ifindex"], index, "the device")
 
 
 def keys(node):

@@ -17,9 +17,9 @@
 
 _Static_assert((int)WGDOOR_MESSAGE_MAX == (int)KERNEL_WIRE_MESSAGE_MAX, "all of it passes");
 
-enum { FAMILY = 32, SEQUENCE = 7 };
+enum { FAMILY = 32, SEQUENCE = 7, PORT = 9882 };
 
-static const struct wgdoor_order order = {.family = FAMILY, .device = "sealed"};
+static const struct wgdoor_order order = {.family = FAMILY, .device = "sealed", .port = PORT};
 static char place[KERNEL_WIRE_MESSAGE_MAX] __attribute__((aligned(8)));
 
 static int
@@ -80,11 +80,14 @@ test_changes(void **state)
 	p->has_psk = p->has_keepalive = true;
 	wg_setup_prefix(&c, p, "10.200.1.0/24");
 	assert_true(passes(say(&c)));
-	c.has_port = true;
+	/* Port and mark are put back, never changed. */
+	c.has_port = c.has_fwmark = true;
+	c.port = PORT;
+	assert_true(passes(say(&c)));
 	c.port = 53;
 	assert_false(passes(say(&c)));
-	c.has_port = false;
-	c.has_fwmark = true;
+	c.port = PORT;
+	c.fwmark = 1;
 	assert_false(passes(say(&c)));
 	setup_fini(&c);
 }
