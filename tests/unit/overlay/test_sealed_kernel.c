@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -131,9 +132,9 @@ static struct {
 	int sock; /* its end */
 	pthread_t thread;
 	struct setup device;
-	unsigned asked, changed;
-	int refuses; /* errno */
-	bool silent;
+	atomic_uint asked, changed;
+	atomic_int refuses; /* errno */
+	atomic_bool silent;
 } kernel;
 
 static void
