@@ -2,10 +2,11 @@
 """tools/bench overlay [--json] [--seconds 3] [--rounds 3] [--mtu 1420,8900] [--streams 1,4] [--ways plain,vxlan,...]
 
 TCP from one node to another in the ways of overlay_way.py: over the bare cable, and between two containers by the
-kernel's VXLAN, our programs with the same device, wireguard-go as Debian has it, and our engine, with OpenSSL's cipher
-and with the best of our own. Each round goes through all of them; what is said is the median of the rounds, and at the
+kernel's VXLAN, our programs with the same device, wireguard-go as Debian has it, the kernel's WireGuard where there is
+one, and our engine, with OpenSSL's cipher and with the best of our own. Each round goes through all of them; what is said is the median of the rounds, and at the
 end whether it is what is wanted. What counts is CPU time (user and system) for each GB that arrived: of the two
-processes that carry, and of all that take part, the streams' ends and the kernel's threads for softirqs among them.
+processes that carry, and of all that take part, the streams' ends and the kernel's threads among them: those for
+softirqs, and the workers in which its WireGuard computes.
 Gb/s say how many cores the machine has, and who else uses them. It takes some minutes, and never ten.
 """
 
@@ -32,24 +33,24 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def softirq_threads():
+def kernel_threads():
+    """Of each: what it has spent. Workers come and go."""
+    spent = {}
     for path in glob.glob("/proc/[0-9]*/comm"):
         try:
             with open(path, encoding="ascii", errors="replace") as f:
-                if f.read().startswith("ksoftirqd/"):
-                    yield int(path.split("/")[2])
-        except FileNotFoundError:
+                if f.read().startswith(("ksoftirqd/", "kworker/")):
+                    pid = int(path.split("/")[2])
+                    spent[pid] = cpu_s(pid)
+        except (FileNotFoundError, ProcessLookupError):
             pass
-
-
-KSOFTIRQD = list(softirq_threads())
+    return spent
 
 
 def send(way, server, streams, seconds):
-    def spent(pids):
-        return sum(cpu_s(pid) for pid in pids)
-    carriers, others = [p.pid for p in way.carriers], [server.pid, *KSOFTIRQD]
-    before = spent(carriers), spent(others)
+    def spent():
+        return sum(cpu_s(p.pid) for p in way.carriers), cpu_s(server.pid), kernel_threads()
+    before = spent()
     sender = subprocess.Popen(inside(way.ends[0], END, "send", way.address, str(PORT), str(seconds), str(streams)),
                               text=True, stdout=subprocess.PIPE)
     text = sender.stdout.read()
@@ -58,9 +59,11 @@ def send(way, server, streams, seconds):
     if sender.returncode:
         sys.exit(f"{way.name}: the streams broke")
     size, took = text.split()
-    carried, rest = spent(carriers) - before[0], spent(others) - before[1]
+    after = spent()
+    carried, rest = (after[i] - before[i] for i in (0, 1))
+    rest += sum(s - before[2].get(pid, 0) for pid, s in after[2].items())
     gb = int(size) / 1e9
-    return {"gbit_s": gb * 8 / float(took), "carrier_s_per_gb": carried / gb if carriers else None,
+    return {"gbit_s": gb * 8 / float(took), "carrier_s_per_gb": carried / gb if way.carriers else None,
             "all_s_per_gb": (carried + rest + used.ru_utime + used.ru_stime) / gb}
 
 
@@ -94,7 +97,7 @@ def medians(rows):
 
 def show(row):
     carriers = "-" if row["carrier_s_per_gb"] is None else f'{row["carrier_s_per_gb"]:.2f}'
-    return (f'{row["way"]:13} mtu {row["mtu"]:5} streams {row["streams"]:2}  {row["gbit_s"]:6.2f} Gb/s  '
+    return (f'{row["way"]:16} mtu {row["mtu"]:5} streams {row["streams"]:2}  {row["gbit_s"]:6.2f} Gb/s  '
             f'{carriers:>6} CPU s/GB carrying  {row["all_s_per_gb"]:6.2f} in all  rtt {row["rtt_us"]:6.1f} us')
 
 
@@ -138,15 +141,19 @@ def measured(say):
     streams = [int(n) for n in option("--streams", "1,4").split(",")]
     wanted = option("--ways", ",".join(way.name for way in ALL)).split(",")
     house, rows = House(), []
+    kinds = [kind for kind in ALL if kind.name in wanted]
+    skipped = {kind.name: kind.lacks() for kind in kinds if kind.lacks()}
+    for name, why in skipped.items():
+        say(f"skipped: {name}: {why}")
     for i in range(rounds):
         for mtu in mtus:
-            for kind in ALL:
-                if kind.name not in wanted:
+            for kind in kinds:
+                if kind.name in skipped:
                     continue
                 for row in measure(kind, house, mtu, streams, seconds):
                     rows.append(row)
                     say(f"{i + 1}/{rounds}  {show(row)}")
-    return medians(rows)
+    return medians(rows), skipped
 
 
 def main():
@@ -160,10 +167,10 @@ def main():
     signal.alarm(LONGEST_S)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     os.makedirs("/run/bench")
-    rows = measured(say)
+    rows, skipped = measured(say)
     verdicts = [*judge(rows), handshakes()]
     if as_json:
-        print(json.dumps({"rows": rows, "wanted": verdicts}))
+        print(json.dumps({"rows": rows, "skipped": skipped, "wanted": verdicts}))
         return
     say("\nmedians")
     for row in rows:

@@ -108,6 +108,11 @@ class Plain:
     the processes that carry."""
     name, ends, address = "plain", ("a", "b"), "10.8.0.2"
 
+    @staticmethod
+    def lacks():
+        """Why it cannot be measured here."""
+        return ""
+
     def __init__(self, house, mtu):
         self.house, self.mtu, self.carriers, self.stack = house, mtu, [], contextlib.ExitStack()
 
@@ -178,11 +183,48 @@ class Ours(Tunnel):
         self.hook("vx")
 
 
-class WireguardGo(Tunnel):
+class Wireguard(Tunnel):
+    """Of others, set up with wg(8). make(): its devices, in the host's namespaces."""
+
+    def make(self, side, name):
+        raise NotImplementedError
+
+    def prepare(self):
+        public = {}
+        for side, name in SIDES.items():
+            self.make(side, name)
+            with open(f"{RUN}/key{side}", "w", encoding="ascii") as f:
+                f.write(base64.b64encode(bytes([side]) * 32).decode())
+            run(name, "wg", "set", f"wg{side}", "private-key", f"{RUN}/key{side}", "listen-port", "51820")
+            public[side] = run(name, "wg", "show", f"wg{side}", "public-key").strip()
+        for side, name in SIDES.items():
+            run(name, "wg", "set", f"wg{side}", "peer", public[3 - side], "endpoint", f"10.8.0.{3 - side}:51820",
+                "allowed-ips", "0.0.0.0/0")
+            self.to_fabric(name, f"wg{side}")
+        self.hook("wg{}")
+
+
+class WireguardKernel(Wireguard):
+    name = "wireguard-kernel"
+
+    @staticmethod
+    def lacks():
+        made = subprocess.run(inside("a", "ip", "link", "add", "probe0", "type", "wireguard"), stderr=subprocess.DEVNULL, check=False)
+        if made.returncode != 0:
+            return "this kernel has no WireGuard"
+        ip("a", "link del probe0")
+        return ""
+
+    def make(self, side, name):
+        ip(name, f"link add wg{side} type wireguard")
+
+
+class WireguardGo(Wireguard):
     name = "wireguard-go"
 
-    def spawn(self, side, name):
+    def make(self, side, name):
         """Its socket for `wg` is there before it is: who asks waits for the answer."""
+        os.makedirs("/run/wireguard", exist_ok=True)
         path = f"/run/wireguard/wg{side}.sock"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
@@ -192,19 +234,6 @@ class WireguardGo(Tunnel):
                            env={**os.environ, "WG_UAPI_FD": str(listener.fileno())})
         self.stack.callback(p.terminate)
         self.carriers.append(p)
-        with open(f"{RUN}/key{side}", "w", encoding="ascii") as f:
-            f.write(base64.b64encode(bytes([side]) * 32).decode())
-        run(name, "wg", "set", f"wg{side}", "private-key", f"{RUN}/key{side}", "listen-port", "51820")
-        return run(name, "wg", "show", f"wg{side}", "public-key").strip()
-
-    def prepare(self):
-        os.makedirs("/run/wireguard", exist_ok=True)
-        public = {side: self.spawn(side, name) for side, name in SIDES.items()}
-        for side, name in SIDES.items():
-            run(name, "wg", "set", f"wg{side}", "peer", public[3 - side], "endpoint", f"10.8.0.{3 - side}:51820",
-                "allowed-ips", "0.0.0.0/0")
-            self.to_fabric(name, f"wg{side}")
-        self.hook("wg{}")
 
 
 class Engine(Tunnel):
@@ -221,4 +250,4 @@ class EngineBest(Engine):
     name, aead = "engine", "best"
 
 
-ALL = [Plain, Vxlan, Ours, WireguardGo, Engine, EngineBest]
+ALL = [Plain, Vxlan, Ours, WireguardGo, WireguardKernel, Engine, EngineBest]
