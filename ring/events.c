@@ -72,6 +72,8 @@ const char *const events_types[] = {
 	"node.backup",
 	"node.restored",
 	"node.recovered",
+	"node.rotating",
+	"node.rotated",
 	"store.member",
 	"store.member_goes",
 	"store.member_gone",

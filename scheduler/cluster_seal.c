@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "scheduler/event.h"
 
 static const char purpose[] = "zlayer-wg-psk-1";
 
@@ -49,6 +50,26 @@ backend(const struct cluster *c)
 	return t ? t->backend : 0;
 }
 
+/* The key changes as its file says, whoever reads this: what was before this process is not told.
+ */
+static void
+tell_keys(struct cluster *c, const struct msg_sealed *row)
+{
+	static const uint8_t none[MSG_KEY];
+	const struct ipam_ways *w = &c->ways;
+
+	if (!c->member || memcmp(w->key, none, sizeof(none)) == 0)
+		return;
+	if (memcmp(row->next_key, none, sizeof(none)) != 0 &&
+	    memcmp(row->next_key, w->next_key, sizeof(w->next_key)) != 0)
+		event_node(c->m, "node.rotating", LOG_INFO, NULL,
+			   "%s has made another key of its sealed traffic, and tells the others",
+			   c->keep.name);
+	if (memcmp(row->key, w->key, sizeof(w->key)) != 0)
+		event_node(c->m, "node.rotated", LOG_INFO, NULL,
+			   "%s uses its new key of sealed traffic", c->keep.name);
+}
+
 void
 cluster_seal_read(struct cluster *c)
 {
@@ -68,6 +89,8 @@ cluster_seal_read(struct cluster *c)
 	 * serve has no row yet. */
 	if (listen->overlay.on && (!row || (!row->serves && !row->reason.kind)))
 		return;
+	if (listen->overlay.on && row->serves)
+		tell_keys(c, row);
 	memset(w->key, 0, sizeof(w->key));
 	memset(w->next_key, 0, sizeof(w->next_key));
 	if (!row || !row->serves || !listen->overlay.on)

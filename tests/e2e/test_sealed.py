@@ -294,6 +294,11 @@ def test_keys_are_kept_and_checked():
         c[1].start()
         new = wait_for(lambda: sealed(c[1]).get("key") not in (None, key) and sealed(c[1])["key"], "another key", seconds=90)
         wait_for(lambda: new in uapi(c[0])[1] and pings(c[0], c[1]), "it is followed")
+
+        def told():
+            return [(e["type"], e["node"]) for e in c[0].cli_json("events")["items"]
+                    if e["type"] in ("node.rotating", "node.rotated")]
+        wait_for(lambda: told() == [("node.rotating", "edge-2"), ("node.rotated", "edge-2")], told)
         # In a cluster no more: no device, no port.
         c[1].cli("leave")
         wait_for(lambda: sealed(c[1]).get("state") == "off" and device_mtu(c[1]) is None, "nothing is left")
