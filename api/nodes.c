@@ -135,15 +135,15 @@ put_known(struct json *j, const char *key, uint64_t value, bool known)
 		json_null(j, key);
 }
 
-static void
-put_accuser(struct json *j, struct server *s, const struct msg_member *m)
+void
+nodes_put_name(struct json *j, const char *key, struct server *s, uint32_t node)
 {
-	const struct msg_member *who = nodes_get(s, m->accuser);
+	const struct msg_member *m = node ? nodes_get(s, node) : NULL;
 
-	if (who)
-		VIEW_TEXT(j, "accuser", who->name);
+	if (m)
+		VIEW_TEXT(j, key, m->name);
 	else
-		json_null(j, "accuser");
+		json_null(j, key);
 }
 
 static void
@@ -181,7 +181,7 @@ put_node(struct json *j, struct server *s, const void *row)
 	json_bool(j, "self", m->self != 0);
 	json_text(j, "state", nodes_state(m->state));
 	view_time(j, "since", m->since_wall_ns);
-	put_accuser(j, s, m);
+	nodes_put_name(j, "accuser", s, m->accuser);
 	json_bool(j, "draining", m->draining != 0);
 	json_bool(j, "keeper", m->keeper != 0);
 	json_bool(j, "writer", m->writer != 0);
@@ -190,6 +190,9 @@ put_node(struct json *j, struct server *s, const void *row)
 	VIEW_TEXT(j, "version", m->version);
 	VIEW_TEXT(j, "platform", m->platform);
 	nodes_put_address(j, "address", &m->address);
+	json_bool(j, "dials_out", m->dials_out != 0);
+	nodes_put_name(j, "via", s, m->via);
+	view_time(j, "unreached_since", m->unreached_wall_ns);
 	json_text(j, "backend", m->backend <= MSG_BACKEND_KERNEL ? backends[m->backend] : NULL);
 	put_pairs(j, "labels", m->labels);
 	put_pairs(j, "taints", m->taints);

@@ -21,6 +21,8 @@ const struct msg_member *nodes_find(struct server *s, char *text);
 bool nodes_has_here(struct server *s, const struct msg_replica *r);
 /* The id of the node that has a replica; 0: this one, or one that is not known (any more). */
 uint32_t nodes_far(struct server *s, const struct msg_replica *r);
+/* The name of that node; null when id is 0 or nobody has it. */
+void nodes_put_name(struct json *j, const char *key, struct server *s, uint32_t node);
 /* An address with its port; null when it is not known. */
 void nodes_put_address(struct json *j, const char *key, const struct addr *address);
 

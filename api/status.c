@@ -209,6 +209,21 @@ goes(struct call *call, const char *way)
 	return some;
 }
 
+/* Of one that only dials out no address is known that is good for anything: its prefix stands for
+ * it (scheduler/cluster_mesh.c). */
+static void
+put_place(struct json *j, struct call *call, const struct msg_peer *p)
+{
+	const struct msg_member *m = NULL;
+	char text[ADDR_TEXT_BYTES], name[MSG_NAME];
+
+	if (text_ncopy(name, sizeof(name), p->name, strnlen(p->name, sizeof(p->name))))
+		m = nodes_find(call->server, name);
+	addr_put_ip(&p->address, text, sizeof(text));
+	json_text(j, "address", addr_equal_ip(&p->address, &p->v6.base) ? NULL : text);
+	nodes_put_name(j, "via", call->server, m ? m->via : 0);
+}
+
 static void
 put_peers(struct json *j, struct call *call)
 {
@@ -222,8 +237,7 @@ put_peers(struct json *j, struct call *call)
 
 		json_object(j, NULL);
 		VIEW_TEXT(j, "name", p->name);
-		addr_put_ip(&p->address, text, sizeof(text));
-		json_text(j, "address", text);
+		put_place(j, call, p);
 		addr_put_prefix(&p->v4, text, sizeof(text));
 		json_text(j, "prefix4", text);
 		addr_put_prefix(&p->v6, text, sizeof(text));

@@ -92,6 +92,30 @@ explain_store(struct explain *w, const json_t *n)
 	json_read_free(cluster);
 }
 
+/* It lives, but what is sealed does not pass. Of one node the cluster's trouble says which port. */
+static void
+explain_unreached(struct explain *w, const json_t *n)
+{
+	const char *name = json_read_text(n, "name");
+	const char *via = json_read_text(n, "via");
+	char why[EXPLAIN_LIST_BYTES], fix[EXPLAIN_LIST_BYTES];
+
+	explain_begin(w, "warn", "network", "no sealed packet has come from it since %.19sZ",
+		      json_read_text(n, "unreached_since"));
+	text_format(why, sizeof(why),
+		    "it answers by gossip, so the UDP port of listen.overlay does "
+		    "not pass%s%s",
+		    via[0] ? ", by way of " : "", via);
+	explain_say(w, "why", why);
+	text_format(
+		fix, sizeof(fix),
+		"let UDP port 9882 (listen.overlay) pass to and from %s: firewalls, rules of the "
+		"provider; zlayer status names the port",
+		via[0] ? via : name);
+	explain_say(w, "fix", fix);
+	explain_end(w);
+}
+
 /* Whether containers of this node reach its containers: a peer without a way is not reached. */
 static void
 explain_way(struct explain *w, const json_t *n)
@@ -102,6 +126,10 @@ explain_way(struct explain *w, const json_t *n)
 
 	if (json_read_bool(n, "self"))
 		return;
+	if (json_read_text(n, "unreached_since")[0]) {
+		explain_unreached(w, n);
+		return;
+	}
 	json_t *status = explain_ask(w, "/v1/status", &ignored);
 	const json_t *peers = json_read_array(json_read_get(status, "overlay"), "peers");
 	for (size_t i = 0; i < json_read_count(peers); i++) {

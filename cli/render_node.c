@@ -9,6 +9,12 @@
 
 enum { STATUS_NODES_MAX = 10 }; /* of more, the status shows only those that are not well */
 
+static bool
+is_unreached(const json_t *node)
+{
+	return json_read_text(node, "unreached_since")[0] != '\0';
+}
+
 static enum grid_colour
 colour_of(const json_t *node)
 {
@@ -18,7 +24,33 @@ colour_of(const json_t *node)
 		return GRID_RED;
 	if (strcmp(state, "alive") != 0)
 		return strcmp(state, "left") == 0 ? GRID_DIM : GRID_YELLOW;
-	return json_read_bool(node, "draining") ? GRID_YELLOW : GRID_GREEN;
+	return json_read_bool(node, "draining") || is_unreached(node) ? GRID_YELLOW : GRID_GREEN;
+}
+
+/* How it is reached, where that is worth a word; "" where all is as usual. */
+static void
+reach_text(const json_t *node, char *out, size_t cap)
+{
+	const char *via = json_read_text(node, "via");
+	bool dials = json_read_bool(node, "dials_out");
+
+	text_format(out, cap, "%s%s%s%s%s", dials ? "dials out" : "",
+		    via[0] ? dials ? ", by way of " : "by way of " : "", via,
+		    is_unreached(node) && (dials || via[0]) ? ", " : "",
+		    is_unreached(node) ? "no sealed packet comes" : "");
+}
+
+static bool
+any_reach(const json_t *nodes)
+{
+	char text[256];
+
+	for (size_t i = 0; i < json_read_count(nodes); i++) {
+		reach_text(json_read_at(nodes, i), text, sizeof(text));
+		if (text[0])
+			return true;
+	}
+	return false;
 }
 
 /* "0.5/2.5": used of all that replicas may use; "" when it is not known. */
@@ -66,12 +98,12 @@ pairs_text(json_t *pairs, char *out, size_t cap)
 }
 
 static void
-put_node_row(struct grid *g, const json_t *node, const struct render *r)
+put_node_row(struct grid *g, const json_t *node, bool reach, const struct render *r)
 {
 	const char *state = json_read_text(node, "state");
 	bool drains = json_read_bool(node, "draining");
 	bool gone = strcmp(state, "unreachable") == 0 || strcmp(state, "left") == 0;
-	char cpu[64], memory[96], since[32], pairs[256];
+	char cpu[64], memory[96], since[32], pairs[256], how[256];
 
 	cpu_text(node, cpu, sizeof(cpu));
 	memory_text(node, memory, sizeof(memory));
@@ -87,6 +119,9 @@ put_node_row(struct grid *g, const json_t *node, const struct render *r)
 	else
 		grid_put(g, GRID_PLAIN, "%lld", (long long)json_read_int(node, "replicas"));
 	grid_put(g, GRID_PLAIN, "%s", since);
+	reach_text(node, how, sizeof(how));
+	if (reach)
+		grid_put(g, is_unreached(node) ? GRID_YELLOW : GRID_PLAIN, "%s", how);
 	if (!r->wide)
 		return;
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "address"));
@@ -102,17 +137,19 @@ put_node_row(struct grid *g, const json_t *node, const struct render *r)
 static void
 put_nodes(const json_t *nodes, bool unwell, const struct render *r, struct buf *out)
 {
+	bool reach = any_reach(nodes);
 	struct grid g;
+	char columns[160];
 
-	grid_init(&g,
-		  r->wide ? "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE|ADDRESS|VERSION|PLATFORM|"
-			    "SEALED BY|LABELS|TAINTS"
-			  : "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE");
+	text_format(columns, sizeof(columns), "NODE|STATE|ZONE|CPU|MEMORY|REPLICAS|SINCE%s%s",
+		    reach ? "|REACHED" : "",
+		    r->wide ? "|ADDRESS|VERSION|PLATFORM|SEALED BY|LABELS|TAINTS" : "");
+	grid_init(&g, columns);
 	for (size_t i = 0; i < json_read_count(nodes); i++) {
 		const json_t *node = json_read_at(nodes, i);
 
 		if (!unwell || colour_of(node) != GRID_GREEN || json_read_bool(node, "self"))
-			put_node_row(&g, node, r);
+			put_node_row(&g, node, reach, r);
 	}
 	grid_print(&g, r->colour, out);
 	grid_fini(&g);
@@ -207,6 +244,16 @@ render_node(const json_t *node, const struct render *r, struct buf *out)
 	put_etcd(out, json_read_get(node, "etcd"), r);
 	put_line(out, "zone", json_read_text(node, "zone"));
 	put_line(out, "address", json_read_text(node, "address"));
+	reach_text(node, text, sizeof(text));
+	put_line(out, "reached", text);
+	if (is_unreached(node)) {
+		render_age(node, "unreached_since", r, memory, sizeof(memory));
+		text_format(text, sizeof(text),
+			    "it answers, but its UDP port of sealed traffic has not for %s: zlayer "
+			    "explain %s",
+			    memory, json_read_text(node, "name"));
+		put_line(out, "", text);
+	}
 	put_line(out, "sealed by", json_read_text(node, "backend"));
 	text_format(text, sizeof(text), "%s%s%s", json_read_text(node, "version"),
 		    json_read_text(node, "platform")[0] ? "   " : "",

@@ -19,6 +19,7 @@
 #include "overlay/prefix.h"
 #include "overlay/probing.h"
 #include "overlay/sealed.h"
+#include "overlay/sealed_heard.h"
 #include "overlay/wg/kernel_wire.h"
 
 enum { KEEP_MS = 500 };
@@ -41,7 +42,8 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	};
 	out->tables[1] = peers_layout();
 	out->tables[2] = sealed_layout();
-	out->tables_count = 3;
+	out->tables[3] = sealed_heard_layout();
+	out->tables_count = 4;
 	out->metric_series = 160 + 4 * PEERS_MAX;
 }
 

@@ -163,6 +163,14 @@ relayed_place(struct relayed *r, uint32_t self, const struct relayed_third *thir
 	return false;
 }
 
+uint32_t
+relayed_by(const struct relayed *r, uint32_t node)
+{
+	const struct node *n = map_get_u64(&r->nodes, node);
+
+	return n ? (uint32_t)n->choice.relay : 0;
+}
+
 size_t
 relayed_keys(const struct msg_mesh *rows, size_t count, uint8_t (*out)[SETUP_KEY])
 {

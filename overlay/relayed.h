@@ -43,6 +43,9 @@ void relayed_find(const struct relayed *r, const struct msg_mesh *rows, size_t c
 bool relayed_place(struct relayed *r, uint32_t self, const struct relayed_third *third,
 		   const struct msg_mesh *row, uint64_t now_ns, struct addr *out);
 
+/* The node by way of which that one is spoken to, as was found last; 0: none. */
+uint32_t relayed_by(const struct relayed *r, uint32_t node);
+
 /* Of a node that others can send to: the keys of those between whom it passes on, old and next
  * ones. out: 2 * count. Gives how many. */
 size_t relayed_keys(const struct msg_mesh *rows, size_t count, uint8_t (*out)[SETUP_KEY]);

@@ -16,6 +16,7 @@
 #include "overlay/probing.h"
 #include "overlay/sealed_count.h"
 #include "overlay/sealed_handed.h"
+#include "overlay/sealed_heard.h"
 #include "overlay/sealed_kernel.h"
 #include "overlay/sealed_keys.h"
 #include "overlay/sealed_peers.h"
@@ -41,6 +42,7 @@ static struct {
 	struct err err;
 	uv_timer_t settle, tick;
 	struct sealed_count count;
+	struct sealed_heard heard;
 } s;
 
 static void settle(uv_timer_t *timer);
@@ -164,6 +166,13 @@ uses(uint32_t node)
 }
 
 static void
+listen_to(const struct setup *is)
+{
+	if (sealed_heard_take(&s.heard, station_writer(s.st), &s.peers, is))
+		station_kick(s.st);
+}
+
+static void
 looked(const struct setup *is, const struct err *err)
 {
 	sealed_count_take(&s.count, is, NULL, s.peers.peers);
@@ -171,6 +180,7 @@ looked(const struct setup *is, const struct err *err)
 	sealed_peers_saw(&s.peers, is);
 	if (sealed_peers_look_at_use(&s.peers, is))
 		probing_select(uses);
+	listen_to(is);
 	s.known = sealed_keys_due_ms(&s.keys) > 0 &&
 		  sealed_peers_ask(&s.peers, is, s.keys.next_public);
 	if (err)
@@ -208,6 +218,7 @@ end_device(void)
 	s.kernel = NULL;
 	sealed_peers_forget(&s.peers);
 	sealed_count_reset(&s.count);
+	sealed_heard_forget(&s.heard);
 }
 
 /* False: nothing is wanted, or all is there. */
@@ -339,6 +350,7 @@ look_at_peers(void)
 			sealed_peers_note(&s.peers, &is);
 		if (sealed_peers_look_at_use(&s.peers, &is))
 			probing_select(uses);
+		listen_to(&is);
 		known = announced && sealed_peers_ask(&s.peers, &is, s.keys.next_public);
 	}
 	setup_fini(&is);
@@ -468,6 +480,7 @@ sealed_start(struct station *st, const struct peers *peers, void (*changed)(void
 	if (sealed_keys_load(&s.keys, station_folder(st, 0), err) < 0)
 		return -1;
 	sealed_count_init(&s.count, station_metrics(st));
+	sealed_heard_init(&s.heard);
 	probing_keys(knows, known);
 	uv_timer_init(station_loop(st), &s.settle);
 	uv_timer_init(station_loop(st), &s.tick);
@@ -484,6 +497,7 @@ sealed_end(void)
 	fd_close(&s.handed.door);
 	sealed_handed_close_sockets(&s.handed);
 	sealed_count_fini(&s.count);
+	sealed_heard_fini(&s.heard);
 	sealed_peers_fini(&s.peers);
 	sealed_keys_wipe(&s.keys);
 }

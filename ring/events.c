@@ -72,6 +72,8 @@ const char *const events_types[] = {
 	"node.backup",
 	"node.restored",
 	"node.recovered",
+	"node.unreached",
+	"node.reached",
 	"node.rotating",
 	"node.rotated",
 	"store.member",

@@ -114,6 +114,8 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  "Handshakes of sealed traffic that were put off under load.")                           \
 	X(147, OVERLAY_RELAYED, "zlayer_overlay_relayed_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Sealed datagrams that were passed on between nodes that only dial out.")               \
+	X(148, OVERLAY_UNREACHED, "zlayer_overlay_peers_unreached", GAUGE, ONE, NO_BOUNDS,        \
+	  "Nodes that live and from which no sealed packet comes.")                               \
 	X(150, DATAPLANE_BYTES, "zlayer_dataplane_bytes_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Bytes seen by the balancer's programs, by interface and verdict.")                     \
 	X(151, DATAPLANE_MAP_ENTRIES, "zlayer_dataplane_map_entries", GAUGE, ONE, NO_BOUNDS,      \

@@ -19,7 +19,7 @@
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain, demand; flows
  *   probe          result
- *   overlay        prefix, peer, sealed
+ *   overlay        prefix, peer, sealed, heard
  *   signer         certificate
  *   proxy          applied, drain, demand; access records
  *   api            observe
@@ -87,6 +87,7 @@ enum msg_table {
 	MSG_TABLE_OBSERVE,
 	MSG_TABLE_ATTACHMENT,
 	MSG_TABLE_GUEST,
+	MSG_TABLE_HEARD,
 	MSG_TABLES_,
 };
 

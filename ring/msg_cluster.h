@@ -64,6 +64,9 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	uint32_t pad_;
 	char etcd[32];          /* version of the program; "": not installed, or not known */
 	char voter_reason[160]; /* why it is not able, or its member does not answer */
+	uint32_t dials_out;     /* nobody can send to it first */
+	uint32_t via; /* id of the node that passes on between it and this one; 0: none does */
+	int64_t unreached_wall_ns; /* it lives, and no sealed packet comes since then; 0: it does */
 };
 
 enum msg_store_engine {

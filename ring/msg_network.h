@@ -148,6 +148,14 @@ struct msg_sealed {                /* key: 1 */
 	struct msg_reason reason;  /* serves is 0: why */
 };
 
+/* Another node, seen from this one's sealed traffic. No row: there is nothing to be said of it. */
+struct msg_heard { /* key: node id */
+	uint32_t node;
+	uint32_t via;           /* id of the node that passes on to it; 0: none does */
+	int64_t silent_wall_ns; /* since when no sealed packet has come that counts, though it is
+				   spoken to; 0: it is heard */
+};
+
 /* The addresses of the cluster's nodes, as its scheduler has heard. */
 /* Nothing is said of the mesh while the version of the table is 1 or less: all is as before. A row
  * that is not of this node and has v4 of bits 0: that one is as before. */

@@ -50,6 +50,9 @@ struct cluster_node {
 	uint8_t pair[ENVELOPE_KEY];    /* cluster_seal.c: of this node and that one */
 	uint8_t pair_of[ENVELOPE_KEY]; /* made with this key of it */
 	uint64_t mark;                 /* of the look at the rows that saw it last */
+	/* cluster_heard.c */
+	int64_t unreached_wall_ns; /* it lives, and no sealed packet comes from it since then; 0 */
+	uint32_t via;              /* who passes on what is sealed for it; 0: nobody does */
 };
 
 /* Something that keepers are asked for, until they give it. */
@@ -129,6 +132,10 @@ struct cluster {
 	struct ipam ipam;
 	struct err mesh_err;      /* two nodes have the same addresses */
 	uint64_t no_way_since_ns; /* to a node that is alive; 0: there is to all */
+
+	/* cluster_heard.c */
+	struct err unreached_err; /* sealed packets do not pass; kind 0: they do */
+	struct log_few unreached_told;
 
 	/* cluster_seal.c */
 	struct ipam_ways ways; /* of this node */
@@ -302,6 +309,8 @@ uint32_t cluster_facts_own_replicas(const struct cluster *c);
 void cluster_mesh_look(struct cluster *c);
 /* enum msg_backend_kind: who seals that node's traffic; 0: nobody, or it is not known. */
 uint32_t cluster_mesh_backend(const struct cluster *c, const struct cluster_node *n);
+/* cluster_heard.c: reads of whom overlay hears nothing, and says so. */
+void cluster_heard_look(struct cluster *c);
 /* cluster_guests.c: tells the others of this node's containers of others. */
 void cluster_guests_say(struct cluster *c);
 

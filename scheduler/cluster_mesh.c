@@ -334,6 +334,7 @@ cluster_mesh_look(struct cluster *c)
 	cluster_guests_say(c);
 	set_trouble(c, verdict, rival);
 	c->dirty |= c->mesh_err.kind != before;
+	cluster_heard_look(c);
 	if (knows_members(c))
 		publish(c, &wish);
 	cluster_seal_pairs(c);

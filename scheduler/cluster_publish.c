@@ -116,12 +116,15 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 		.writer = n->row.node == cluster_writer(c),
 		.since_wall_ns = n->since_wall_ns,
 		.admitted_wall_ns = n->row.admitted_wall_ns,
+		.dials_out = self ? c->config->node.advertise_none : cluster_link_hidden(n),
+		.via = n->via,
+		.unreached_wall_ns = n->unreached_wall_ns,
 	};
 	text_copy(out->name, sizeof(out->name), n->row.name);
 	put_facts(&facts, &load, out);
 	if (self && cluster_link_addresses(c, &out->address, 1) == 0)
 		out->address = c->listen.addr;
-	else if (!self)
+	else if (!self && !out->dials_out)
 		(void)cluster_address(c, n->row.node, &out->address);
 	merge_labels(n->row.labels, &facts, out->labels);
 	out->replicas =
@@ -208,6 +211,8 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 		msg_reason_from(&c->unbound, &row->trouble);
 	else if (c->mesh_err.kind)
 		msg_reason_from(&c->mesh_err, &row->trouble);
+	else if (c->unreached_err.kind)
+		msg_reason_from(&c->unreached_err, &row->trouble);
 	else if (c->m->nameless)
 		put_nameless(c->m->nameless, &row->trouble);
 	else

@@ -194,6 +194,7 @@ wake(struct station *st, struct ring_reader *r)
 	case ROLE_OVERLAY:
 		look(s, r, MSG_TABLE_PREFIX, sizeof(struct msg_prefix));
 		look(s, r, MSG_TABLE_SEALED, sizeof(struct msg_sealed));
+		look(s, r, MSG_TABLE_HEARD, sizeof(struct msg_heard));
 		break;
 	case ROLE_NODE:
 		look_at_node(s, r);

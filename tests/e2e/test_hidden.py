@@ -50,6 +50,21 @@ def test_they_serve():
         equal(relayed(c[2]) + relayed(c[3]), 0, "nobody sends that to who is behind a router")
         for node in c.nodes:
             check(not node.cluster()["trouble"], node.label, node.cluster()["trouble"])
+        # Who only dials out is called so by all, and by whom it is reached.
+        wait_for(lambda: c[2].nodes()["edge-4"]["via"] and c[3].nodes()["edge-3"]["via"], "they say by whom")
+        for node in c.nodes:
+            known, hidden = node.nodes(), node in c.nodes[2:]
+            equal([n for n in sorted(known) if known[n]["dials_out"]], ["edge-3", "edge-4"])
+            peers = {p["name"]: p for p in node.cli_json("status")["overlay"]["peers"]}
+            for name, peer in peers.items():
+                behind = name in ("edge-3", "edge-4")
+                equal(peer["address"] is None, behind, peer)
+                equal(peer["via"] in ("edge-1", "edge-2"), behind and hidden, peer)
+        far = c[2].nodes()["edge-4"]["via"]
+        check(f"dials out, by way of {far}" in c[2].cli("node", "ls").stdout, c[2].cli("node", "ls").stdout)
+        check(f"dials out, by way of {far}" in c[2].cli("node", "show", "edge-4").stdout, c[2].cli("node", "show", "edge-4").stdout)
+        check("by way of" not in c[0].cli("node", "ls").stdout and "dials out" in c[0].cli("node", "ls").stdout,
+              c[0].cli("node", "ls").stdout)
         where = deploy_behind(c, 3, 4)
         other = c[2] if where == "edge-4" else c[3]
         for node in c.nodes:

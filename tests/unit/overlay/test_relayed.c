@@ -76,10 +76,14 @@ way_to(uint32_t node)
 {
 	struct addr at = {0};
 
-	if (!place(&relayed, ROWS, &rows[node - 1], &at))
+	if (!place(&relayed, ROWS, &rows[node - 1], &at)) {
+		assert_int_equal(relayed_by(&relayed, node), 0);
 		return 0;
+	}
 	assert_int_equal(at.port, PORT);
-	return __builtin_bswap32(addr_v4_be(&at)) & 0xff;
+	uint32_t by = __builtin_bswap32(addr_v4_be(&at)) & 0xff;
+	assert_int_equal(relayed_by(&relayed, node), by == node ? 0 : by);
+	return by;
 }
 
 static void

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two marks a node: when its bytes last grew, and when its last handshake was another one. A device
+ * that counts anew is heard when it counts up again. */
+#include "overlay/heard.h"
+
+#include "base/mem.h"
+
+enum { MS = 1000000 };
+
+struct node {
+	uint64_t rx_bytes;
+	int64_t handshake_s;
+	uint32_t handshake_ns;
+	bool stays;
+	uint64_t heard_ns, shaken_ns; /* monotonic; at first: since it is expected */
+	int64_t silent_wall_ns;       /* 0: it is not */
+};
+
+void
+heard_init(struct heard *h)
+{
+	map_init(&h->nodes, MEM_OVERLAY);
+}
+
+void
+heard_forget(struct heard *h)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&h->nodes, &it)) {
+		struct node *n = it.value;
+
+		map_remove(&h->nodes, it.key, it.key_bytes);
+		mem_free(n);
+	}
+}
+
+void
+heard_fini(struct heard *h)
+{
+	heard_forget(h);
+	map_fini(&h->nodes);
+}
+
+/* NULL: no memory. */
+static struct node *
+node_of(struct heard *h, uint32_t id, uint64_t now_ns)
+{
+	struct node *n = map_get_u64(&h->nodes, id);
+
+	if (n)
+		return n;
+	n = mem_zalloc(MEM_OVERLAY, sizeof(*n));
+	if (n && map_put_u64(&h->nodes, id, n) < 0) {
+		mem_free(n);
+		n = NULL;
+	}
+	if (n)
+		n->heard_ns = n->shaken_ns = now_ns;
+	return n;
+}
+
+static void
+add(struct node *sum, const struct setup_peer *p)
+{
+	sum->rx_bytes += p->rx_bytes;
+	if (p->handshake_s > sum->handshake_s ||
+	    (p->handshake_s == sum->handshake_s && p->handshake_ns > sum->handshake_ns)) {
+		sum->handshake_s = p->handshake_s;
+		sum->handshake_ns = p->handshake_ns;
+	}
+}
+
+static void
+judge(struct node *n, const struct node *sum, const struct heard_now *now)
+{
+	if (sum->rx_bytes > n->rx_bytes)
+		n->heard_ns = now->mono_ns;
+	if (sum->handshake_s != n->handshake_s || sum->handshake_ns != n->handshake_ns)
+		n->shaken_ns = now->mono_ns;
+	n->rx_bytes = sum->rx_bytes;
+	n->handshake_s = sum->handshake_s;
+	n->handshake_ns = sum->handshake_ns;
+	uint64_t quiet_ns = now->mono_ns - n->heard_ns, stale_ns = now->mono_ns - n->shaken_ns;
+	bool is_silent = quiet_ns >= (uint64_t)HEARD_SILENT_MS * MS ||
+			 stale_ns >= (uint64_t)HEARD_STALE_MS * MS;
+	if (!is_silent)
+		n->silent_wall_ns = 0;
+	else if (!n->silent_wall_ns)
+		n->silent_wall_ns =
+			now->wall_ns - (int64_t)(quiet_ns > stale_ns ? quiet_ns : stale_ns);
+}
+
+static void
+forget_others(struct heard *h)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&h->nodes, &it)) {
+		struct node *n = it.value;
+
+		if (!n->stays) {
+			map_remove(&h->nodes, it.key, it.key_bytes);
+			mem_free(n);
+		} else {
+			n->stays = false;
+		}
+	}
+}
+
+static void
+note(struct node *n, const struct map *peers, const struct msg_mesh *row,
+     const struct heard_now *now)
+{
+	const struct setup_peer *is = map_get(peers, row->key, MSG_KEY);
+	const struct setup_peer *next =
+		setup_key_is_zero(row->next_key) ? NULL : map_get(peers, row->next_key, MSG_KEY);
+	struct node sum = {0};
+
+	n->stays = true;
+	if (is)
+		add(&sum, is);
+	if (next && next != is)
+		add(&sum, next);
+	judge(n, &sum, now);
+}
+
+void
+heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows, size_t count,
+	   const bool *expected, const struct heard_now *now)
+{
+	struct map peers;
+	bool whole = true;
+
+	map_init(&peers, MEM_OVERLAY);
+	for (size_t i = 0; i < is->peers_count && whole; i++)
+		whole = map_put(&peers, is->peers[i].public_key, SETUP_KEY, &is->peers[i], NULL) ==
+			0;
+	for (size_t i = 0; i < count && whole; i++) {
+		struct node *n = expected[i] ? node_of(h, rows[i].node, now->mono_ns) : NULL;
+
+		if (n)
+			note(n, &peers, &rows[i], now);
+	}
+	if (whole)
+		forget_others(h);
+	map_fini(&peers);
+}
+
+int64_t
+heard_silent_since(const struct heard *h, uint32_t node)
+{
+	const struct node *n = map_get_u64(&h->nodes, node);
+
+	return n ? n->silent_wall_ns : 0;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef OVERLAY_HEARD_H
+#define OVERLAY_HEARD_H
+
+/*
+ * From which nodes sealed packets come. Each one that is spoken to answers a probe at least every
+ * 20 s (overlay/probe.h), and makes a session at least every two minutes, so one from whom neither
+ * comes for longer is not there, or not by the way that is taken: what lives by gossip and is
+ * silent here is behind something that lets this port not pass.
+ *
+ * No I/O, no clock. Threading: one owner.
+ */
+
+#include <stdbool.h>
+#include "base/map.h"
+#include "overlay/wg/setup.h"
+#include "ring/msg_network.h"
+
+enum {
+	HEARD_SILENT_MS = 60000, /* nothing has come */
+	HEARD_STALE_MS = 240000, /* no session was made: what comes is not answered */
+};
+
+struct heard {
+	struct map nodes; /* id -> own */
+};
+
+struct heard_now {
+	uint64_t mono_ns;
+	int64_t wall_ns;
+};
+
+void heard_init(struct heard *h);
+void heard_fini(struct heard *h);
+/* The device is another one: all begin anew. */
+void heard_forget(struct heard *h);
+
+/* Looks at what came since the last time: to be called at least each few seconds. expected: of each
+ * row, whether it is spoken to. Those who are not, and those in no row, are forgotten. Without
+ * memory for one nothing is said of it. */
+void heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows, size_t count,
+		const bool *expected, const struct heard_now *now);
+/* Since when nothing of that node counts, in nanoseconds since 1970; 0: it is heard, or it is not
+ * expected to be. The same until it is heard. */
+int64_t heard_silent_since(const struct heard *h, uint32_t node);
+
+#endif

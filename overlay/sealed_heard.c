@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Expected is who is probed by the sealed way, and of whom there is all that it takes. Where both
+ * nodes go plain nothing says whether the sealed way is open: it is not judged. */
+#include "overlay/sealed_heard.h"
+
+#include <string.h>
+#include "base/world.h"
+#include "ring/msg.h"
+
+struct ring_table_layout
+sealed_heard_layout(void)
+{
+	return (struct ring_table_layout){
+		.table = MSG_TABLE_HEARD,
+		.version = 1,
+		.row_bytes = sizeof(struct msg_heard),
+		.rows_max = PEERS_MAX,
+	};
+}
+
+void
+sealed_heard_init(struct sealed_heard *h)
+{
+	memset(h, 0, sizeof(*h));
+	heard_init(&h->heard);
+}
+
+void
+sealed_heard_fini(struct sealed_heard *h)
+{
+	heard_fini(&h->heard);
+}
+
+void
+sealed_heard_forget(struct sealed_heard *h)
+{
+	heard_forget(&h->heard);
+}
+
+static bool
+is_expected(const struct sealed_peers *p, const struct msg_mesh *row)
+{
+	return sealed_setup_row_holds(row) && peers_probed_sealed(row->ways) &&
+	       sealed_peers_has(p, row->node) && sealed_peers_uses(p, row->node);
+}
+
+/* False: there is nothing to be said of it. */
+static bool
+make_row(const struct sealed_heard *h, const struct sealed_peers *p, const struct msg_mesh *mesh,
+	 struct msg_heard *out)
+{
+	*out = (struct msg_heard){
+		.node = mesh->node,
+		.via = mesh->port ? 0 : relayed_by(&p->relayed, mesh->node),
+		.silent_wall_ns = heard_silent_since(&h->heard, mesh->node),
+	};
+	return !mesh->self && mesh->node && (out->via || out->silent_wall_ns);
+}
+
+static bool
+is_row(const struct sealed_heard *h, const struct sealed_peers *p, uint32_t node)
+{
+	struct msg_heard row;
+
+	for (size_t i = 0; i < p->peers->mesh_count; i++)
+		if (p->peers->mesh[i].node == node)
+			return make_row(h, p, &p->peers->mesh[i], &row);
+	return false;
+}
+
+static bool
+tell(struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p)
+{
+	uint64_t version = ring_table_own_version(w, MSG_TABLE_HEARD);
+	const struct peers *all = p->peers;
+
+	ring_table_begin(w, MSG_TABLE_HEARD);
+	for (size_t i = 0; i < h->told_count; i++)
+		if (!is_row(h, p, h->told[i]))
+			ring_table_remove(w, MSG_TABLE_HEARD, h->told[i]);
+	h->told_count = 0;
+	for (size_t i = 0; i < all->mesh_count; i++) {
+		struct msg_heard row;
+
+		if (make_row(h, p, &all->mesh[i], &row) &&
+		    ring_table_set(w, MSG_TABLE_HEARD, row.node, &row, NULL) == RING_OK)
+			h->told[h->told_count++] = row.node;
+	}
+	ring_table_commit(w, MSG_TABLE_HEARD);
+	return ring_table_own_version(w, MSG_TABLE_HEARD) != version;
+}
+
+bool
+sealed_heard_take(struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p,
+		  const struct setup *is)
+{
+	const struct heard_now now = {.mono_ns = world_mono_ns(), .wall_ns = world_wall_ns()};
+	const struct peers *all = p->peers;
+	bool expected[PEERS_MAX];
+
+	for (size_t i = 0; i < all->mesh_count; i++)
+		expected[i] = is_expected(p, &all->mesh[i]);
+	heard_note(&h->heard, is, all->mesh, all->mesh_count, expected, &now);
+	return tell(h, w, p);
+}
