@@ -112,6 +112,7 @@ node_of(const struct cluster *c, const struct cluster_node *n, uint64_t now_ns,
 		/* What has no row here yet cannot be marked in it. */
 		.removed = n->row.removed || n->row.id == 0,
 		.since_ns = now_ns > (uint64_t)age_ns ? now_ns - (uint64_t)age_ns : 0,
+		.hidden = self ? c->config->node.advertise_none : cluster_link_hidden(n),
 	};
 }
 

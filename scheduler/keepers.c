@@ -10,24 +10,48 @@ is_old(const struct keepers_node *n, uint64_t now_ns, uint64_t ms)
 	return now_ns >= n->since_ns && now_ns - n->since_ns >= ms * MILLI_NS;
 }
 
-uint32_t
-keepers_choose(const struct keepers_node *nodes, size_t count, uint64_t now_ns)
+static bool
+may_be(const struct keepers_node *n, uint64_t now_ns)
 {
-	size_t keepers = 0, sound = 0;
+	return !n->removed && !n->keeper && n->live && !n->draining &&
+	       is_old(n, now_ns, KEEPERS_SETTLE_MS);
+}
+
+/* Of those that are reached, or of those that are not. */
+static uint32_t
+next_of(const struct keepers_node *nodes, size_t count, bool hidden, uint64_t now_ns)
+{
 	uint32_t found = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct keepers_node *n = &nodes[i];
 
-		if (n->removed)
-			continue;
-		keepers += n->keeper;
-		sound += n->keeper && (n->live || !is_old(n, now_ns, KEEPERS_DEAD_MS));
-		if (!n->keeper && n->live && !n->draining && is_old(n, now_ns, KEEPERS_SETTLE_MS) &&
-		    (found == 0 || n->node < found))
+		if (n->hidden == hidden && may_be(n, now_ns) && (found == 0 || n->node < found))
 			found = n->node;
 	}
-	return sound < KEEPERS_FEW && keepers < KEEPERS_MAX ? found : 0;
+	return found;
+}
+
+uint32_t
+keepers_choose(const struct keepers_node *nodes, size_t count, uint64_t now_ns)
+{
+	size_t keepers = 0, sound = 0, reached = 0;
+	uint32_t next = next_of(nodes, count, false, now_ns);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct keepers_node *n = &nodes[i];
+		bool counts = n->keeper && !n->removed;
+
+		keepers += counts;
+		counts &= n->live || !is_old(n, now_ns, KEEPERS_DEAD_MS);
+		sound += counts;
+		reached += counts && !n->hidden;
+	}
+	if (next != 0 && reached < KEEPERS_FEW && keepers < KEEPERS_MAX)
+		return next;
+	if (next == 0 && sound < KEEPERS_FEW && keepers < KEEPERS_FEW)
+		return next_of(nodes, count, true, now_ns);
+	return 0;
 }
 
 uint32_t

@@ -10,7 +10,10 @@
  *     (who makes a node a voter makes it a keeper first, and that counts here);
  *   - one that has been dead for KEEPERS_DEAD_MS counts no more, and another one is added, up to
  *     KEEPERS_MAX; nobody is made to forget the key, since nobody could check that it has;
- *   - new ones are taken in the order in which they were admitted, from those that live.
+ *   - new ones are taken in the order in which they were admitted, from those that live;
+ *   - nodes that only dial out can be asked by nobody: one of them keeps the key when there is no
+ *     other, so that it is not lost with a disk, and does not count when one can be added that is
+ *     reached.
  *
  * No I/O, no clock, no allocation. Times are monotonic nanoseconds of who asks.
  */
@@ -32,6 +35,7 @@ struct keepers_node {
 	bool live;
 	bool draining;
 	bool removed;
+	bool hidden;       /* it only dials out */
 	uint64_t since_ns; /* when it was seen to live, or to be dead */
 };
 

@@ -74,6 +74,30 @@ test_dead_ones_are_made_up_for(void **state)
 	assert_int_equal(keepers_choose(n, 6, now), 6);
 }
 
+/* Nobody can ask a node that only dials out: it has the key when there is no other. */
+static void
+test_who_is_not_reached(void **state)
+{
+	struct keepers_node n[] = {node(1, true, true), node(2, false, true), node(3, false, true),
+				   node(4, false, true), node(5, false, true)};
+
+	(void)state;
+	n[1].hidden = n[2].hidden = n[3].hidden = true;
+	assert_int_equal(keepers_choose(n, 5, now), 5);
+	/* There are three then, and no more: room is left for those that are reached. */
+	assert_int_equal(keepers_choose(n, 4, now), 2);
+	n[1].keeper = true;
+	assert_int_equal(keepers_choose(n, 4, now), 3);
+	n[2].keeper = true;
+	assert_int_equal(keepers_choose(n, 4, now), 0);
+	assert_int_equal(keepers_choose(n, 5, now), 5);
+	n[4].keeper = true;
+	n[3].hidden = false;
+	assert_int_equal(keepers_choose(n, 5, now), 4);
+	n[3].keeper = true;
+	assert_int_equal(keepers_choose(n, 5, now), 0);
+}
+
 static void
 test_first(void **state)
 {
@@ -95,6 +119,7 @@ main(void)
 		cmocka_unit_test(test_grows_to_three),
 		cmocka_unit_test(test_only_who_lives),
 		cmocka_unit_test(test_dead_ones_are_made_up_for),
+		cmocka_unit_test(test_who_is_not_reached),
 		cmocka_unit_test(test_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
