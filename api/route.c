@@ -68,6 +68,8 @@ const struct route route_table[] = {
 	 SCHEDULER},
 	{HTTP_GET, "/v1/services/{deployment}/{service}/nodes", "getServiceNodes", ROUTE_NO_BODY,
 	 why_service, SCHEDULER},
+	{HTTP_GET, "/v1/services/{deployment}/{service}/clients", "getServiceClients",
+	 ROUTE_NO_BODY, clients_service, SCHEDULER},
 	{HTTP_PATCH, "/v1/services/{deployment}/{service}", "scaleService", ROUTE_BODY,
 	 services_patch, SCHEDULER},
 	{HTTP_POST, "/v1/jobs/{deployment}/{service}/run", "runJob", ROUTE_BODY, jobs_run,

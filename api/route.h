@@ -61,6 +61,8 @@ void services_list(struct call *call);
 void services_get(struct call *call);
 void services_patch(struct call *call);
 void services_routes(struct call *call);
+/* clients.c */
+void clients_service(struct call *call);
 /* why.c */
 void why_service(struct call *call);
 /* replicas.c */

@@ -12,6 +12,7 @@
 #include "api/view.h"
 #include "base/text.h"
 #include "base/world.h"
+#include "ring/clients.h"
 
 enum { ANSWER_MAX = 32 << 20, WARNINGS_MAX = 100 };
 
@@ -243,7 +244,7 @@ put_peers(struct json *j, struct call *call)
 		addr_put_prefix(&p->v6, text, sizeof(text));
 		json_text(j, "prefix6", text);
 		json_text(j, "way", way_of(p->ways));
-		json_text(j, "clients", p->ways & MSG_WAY_CLIENTS ? "kernel" : "relay");
+		json_text(j, "clients", clients_are_taken(p->ways) ? "kernel" : "relay");
 		json_end(j);
 	}
 	rows_fini(&rows);

@@ -44,6 +44,8 @@ json_t *explain_moves(struct explain *w);
 /* When and why this replica was placed anew, if it was; below a step. */
 void explain_say_move(struct explain *w, const json_t *moves, const char *deployment,
 		      const char *service, long long index);
+/* How clients reach its tcp and udp endpoints; index: as above. */
+void explain_clients(struct explain *w, const json_t *s, uint32_t index);
 /* False: there is no node of this name. */
 bool explain_node(struct explain *w, const char *name);
 int explain_url(struct explain *w, const char *text, struct err *err) MUST_CHECK;

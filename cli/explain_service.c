@@ -446,6 +446,7 @@ explain_service(struct explain *w, const json_t *s, uint32_t index)
 		else
 			explain_replica(w, s, r, moves);
 	}
+	explain_clients(w, s, index);
 	if (root && !json_read_count(list) && desired > 0) {
 		explain_begin(w, "FAIL", "replica", "%s/%s has no replica", deployment, name);
 		explain_reason(w, reason);

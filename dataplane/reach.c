@@ -7,6 +7,7 @@
 #include "dataplane/reach.h"
 
 #include <stdlib.h>
+#include "ring/clients.h"
 
 enum { NODE_BITS = 24, V4_BITS = 96 };
 
@@ -16,13 +17,6 @@ prefix_of(const struct addr *a)
 	return __builtin_bswap32(addr_v4_be(a)) >> (32 - NODE_BITS);
 }
 
-/* As tc_across_out chooses (dataplane/bpf/across_out.h). */
-static bool
-goes_plain(uint32_t ways)
-{
-	return ways & MSG_WAY_TRUSTED && ways & MSG_WAY_PLAIN;
-}
-
 static bool
 add_node(void *arg, uint64_t key, const void *data)
 {
@@ -30,9 +24,8 @@ add_node(void *arg, uint64_t key, const void *data)
 	struct reach *r = arg;
 
 	(void)key;
-	if (!(row->ways & MSG_WAY_CLIENTS) || !addr_is_v4(&row->v4.base) ||
-	    row->v4.bits != V4_BITS + NODE_BITS ||
-	    !(row->ways & MSG_WAY_SEALED || goes_plain(row->ways)))
+	if (!clients_are_taken(row->ways) || !addr_is_v4(&row->v4.base) ||
+	    row->v4.bits != V4_BITS + NODE_BITS)
 		return true;
 	r->nodes[r->count++] = row;
 	return r->count < MSG_PEERS_MAX;
@@ -110,7 +103,7 @@ reach_of(const struct reach *r, const struct msg_backend *b, struct services_awa
 	out->to = (struct places_away){
 		.addr4 = row->addr4,
 		.addr6 = row->addr6,
-		.mtu = (uint16_t)(!goes_plain(node->ways) && node->mtu ? node->mtu : r->mtu),
+		.mtu = (uint16_t)(!clients_go_plain(node->ways) && node->mtu ? node->mtu : r->mtu),
 	};
 }
 

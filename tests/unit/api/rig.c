@@ -2,7 +2,8 @@
 /*
  * The api role with this test as node, beside a scheduler and a runtime that only pretend:
  *
- *   test --socket--> api --ring--> fake scheduler, fake runtime
+ *   test --socket--> api --ring--> fake scheduler, fake runtime; dataplane, overlay and node
+ *                                  (rig_datapath.c)
  *     +-- hub (a child): leashes, segments, spool files
  */
 #include "tests/unit/api/rig.h"
@@ -59,7 +60,13 @@ scheduler_layout(const struct leash_welcome *w, struct ring_layout *l)
 	l->tables[5] =
 		(struct ring_table_layout){MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1};
 	l->tables[6] = (struct ring_table_layout){MSG_TABLE_CRON, 1, sizeof(struct msg_cron), 8};
-	l->tables_count = 7;
+	l->tables[7] =
+		(struct ring_table_layout){MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), 8};
+	l->tables[8] =
+		(struct ring_table_layout){MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), 8};
+	l->tables[9] =
+		(struct ring_table_layout){MSG_TABLE_IDENTITY, 1, sizeof(struct msg_identity), 8};
+	l->tables_count = 10;
 	l->answers[0] = (struct ring_answers_layout){ROLE_API, 1, 256, RING_BODY_MAX};
 	l->answers_count = 1;
 	l->metric_series = 16;
@@ -148,6 +155,40 @@ look_around(uv_timer_t *timer)
 		station_kick(st);
 }
 
+/* Endpoints of tcp of the service 2, of which two are the kernel's to carry. */
+static void
+make_endpoints(struct ring_writer *w)
+{
+	static const struct {
+		const char *name;
+		uint32_t flags;
+	} all[] = {{"raw", MSG_STREAM_PUBLIC},
+		   {"told", MSG_STREAM_PUBLIC | MSG_STREAM_PROXY_PROTOCOL},
+		   {"safe", MSG_STREAM_PUBLIC | MSG_STREAM_TLS},
+		   {"inside", 0}};
+	struct msg_identity there = {.service = 2, .node = 20};
+
+	for (uint64_t i = 0; i < 4; i++) {
+		struct msg_stream e = {.id = 1 + i,
+				       .service = 2,
+				       .protocol = MSG_STREAM_TCP,
+				       .flags = all[i].flags,
+				       .port = (uint16_t)(7100 + i)};
+
+		text_copy(e.endpoint, sizeof(e.endpoint), all[i].name);
+		ring_table_set(w, MSG_TABLE_STREAM, e.id, &e, NULL);
+	}
+	for (uint64_t i = 0; i < 2; i++) {
+		struct msg_backend b = {
+			.replica = REPLICA + i, .service = 2, .state = MSG_BACKEND_ACTIVE};
+
+		text_format(b.name, sizeof(b.name), "shop/web.%u", (unsigned)i + 1);
+		ring_table_set(w, MSG_TABLE_BACKEND, b.replica, &b, NULL);
+	}
+	(void)addr_parse_ip("10.200.2.5", &there.addr4);
+	ring_table_set(w, MSG_TABLE_IDENTITY, REPLICA + 1, &there, NULL);
+}
+
 static int
 scheduler_start(struct station *st, struct err *err)
 {
@@ -176,6 +217,7 @@ scheduler_start(struct station *st, struct err *err)
 	text_copy(r.node, sizeof(r.node), "edge-2");
 	ring_table_set(w, MSG_TABLE_REPLICA, REPLICA + 1, &r, NULL);
 	make_cluster(w);
+	make_endpoints(w);
 	uv_timer_init(station_loop(st), &listens);
 	listens.data = st;
 	uv_timer_start(&listens, look_around, 1, 1);
@@ -499,9 +541,10 @@ struct side {
 	pid_t pid;
 };
 
-static struct side sides[] = {
-	{&scheduler, -1, -1, 0, 0}, {&runtime, -1, -1, 0, 0}, {&api_role, -1, -1, 0, 0}};
-enum { SIDES = 3 };
+static struct side sides[] = {{&scheduler, -1, -1, 0, 0},   {&runtime, -1, -1, 0, 0},
+			      {&api_role, -1, -1, 0, 0},    {&rig_dataplane, -1, -1, 0, 0},
+			      {&rig_overlay, -1, -1, 0, 0}, {&rig_node, -1, -1, 0, 0}};
+enum { SIDES = 6 };
 static char path[108];
 
 /* Each time another of its next allocations fails. */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "ring/station.h"
 
 enum { RIG_ANSWER_BYTES = 1 << 20 };
 
@@ -22,6 +23,7 @@ struct rig_control {
 };
 
 extern struct rig_control *rig_control;
+extern const struct station_role rig_dataplane, rig_overlay, rig_node;
 extern char rig_answer[RIG_ANSWER_BYTES];
 
 /* hold_ms: as in api/api.h; 0: as usual. 0, or -1. */

@@ -381,17 +381,15 @@ test_memory_runs_out(void **state)
 {
 	static const struct {
 		const char *target, *last;
-	} lists[] = {{"/v1/status", "\"warnings\":["},
-		     {"/v1/deployments", "shop"},
-		     {"/v1/services", "web"},
-		     {"/v1/replicas", "web.1"},
-		     {"/v1/services/shop/web", "web"}};
+	} lists[] = {{"/v1/status", "\"warnings\":["}, {"/v1/deployments", "shop"},
+		     {"/v1/services", "web"},          {"/v1/replicas", "web.1"},
+		     {"/v1/services/shop/web", "web"}, {"/v1/services/shop/web/clients", "told"}};
 	unsigned refused = 0;
 
 	(void)state;
 	rig_wait_ready();
-	for (unsigned i = 0; i < 5 * 41 * 2; i++) {
-		const char *target = lists[i % 5].target;
+	for (unsigned i = 0; i < 6 * 41 * 2; i++) {
+		const char *target = lists[i % 6].target;
 
 		assert_int_equal(kill(rig_control->api, SIGUSR1), 0);
 		unsigned status = rig_ask("GET", target, "", NULL);
@@ -399,15 +397,46 @@ test_memory_runs_out(void **state)
 		const char *length = strstr(rig_answer, "content-length: ");
 		bool whole = body && length && strlen(body + 4) == strtoul(length + 16, NULL, 10);
 		if (whole && status < 500) {
-			if (status != 200 || !rig_has(lists[i % 5].last) || !rig_has("shop"))
+			if (status != 200 || !rig_has(lists[i % 6].last) || !rig_has("shop"))
 				print_error("%s\n", rig_answer);
 			assert_int_equal(status, 200);
-			assert_true(rig_has(lists[i % 5].last) && rig_has("shop"));
+			assert_true(rig_has(lists[i % 6].last) && rig_has("shop"));
 		}
 		refused += status >= 500;
 	}
 	assert_true(refused > 0);
 	rig_wait_ready();
+}
+
+/* As this node's clients reach a service, by endpoint and replica. */
+static void
+test_clients(void **state)
+{
+	static const char target[] = "/v1/services/shop/web/clients";
+
+	(void)state;
+	rig_wait_ready();
+	for (int i = 0; i < 1000; i++) { /* until all tables have come */
+		assert_int_equal(rig_ask("GET", target, "", NULL), 200);
+		if (rig_has("does not take"))
+			break;
+		usleep(10000);
+	}
+	assert_true(rig_has(
+		"{\"items\":[{\"endpoint\":\"raw\",\"protocol\":\"tcp\",\"port\":7100,"
+		"\"xdp\":\"generic\",\"reason\":null,\"replicas\":[{\"name\":\"shop/web.1\","
+		"\"index\":1,\"node\":null,\"by\":\"kernel\",\"sees\":\"client\","
+		"\"reason\":null},{\"name\":\"shop/web.2\",\"index\":2,\"node\":\"edge-2\","
+		"\"by\":\"relay\",\"sees\":\"node\",\"reason\":{\"kind\":\"unsupported\","
+		"\"what\":\"edge-2 does not take clients' packets\""));
+	assert_true(rig_has("{\"endpoint\":\"safe\",\"protocol\":\"tcp\",\"port\":7102,"
+			    "\"xdp\":\"off\",\"reason\":{\"kind\":\"unsupported\","
+			    "\"what\":\"its TLS is ended here\""));
+	assert_true(rig_has("{\"endpoint\":\"told\"") &&
+		    rig_has("\"what\":\"stream.proxy_protocol is true\"") &&
+		    rig_has("\"by\":\"relay\",\"sees\":\"header\",\"reason\":null"));
+	assert_false(rig_has("inside"));
+	assert_int_equal(rig_ask("GET", "/v1/services/shop/none/clients", "", NULL), 404);
 }
 
 /* Lines of a replica that is there: all of them, or a word that they were lost. */
@@ -580,6 +609,7 @@ main(void)
 		cmocka_unit_test(test_flows_of_all_nodes),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_cluster),
+		cmocka_unit_test(test_clients),
 		cmocka_unit_test(test_memory_runs_out),
 		cmocka_unit_test(test_logs_without_memory),
 		cmocka_unit_test(test_hostile),
