@@ -5,14 +5,17 @@
  *   engine SIDE MTU AEAD FABRIC    an engine on the TUN device wg0 of the network namespace
  *                                  FABRIC, until its input ends
  *   serve PORT                     takes streams and throws them away, echoes datagrams
- *   send ADDRESS PORT SECONDS STREAMS
+ *   send ADDRESS PORT SECONDS STREAMS CONGESTION
  *                                  prints bytes and seconds
  *   rtt ADDRESS PORT COUNT         prints the median of so many datagrams there and back, in us
  *
  * SIDE is 1 or 2: 10.8.0.SIDE is its address on the cable. AEAD is one of the table, or "best".
+ * CONGESTION is the streams' congestion control: a machine's own choice is not measured.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -188,6 +191,7 @@ struct stream {
 	struct sockaddr_storage at;
 	socklen_t at_bytes;
 	uint64_t until_ns, bytes;
+	const char *congestion;
 	pthread_t thread;
 };
 
@@ -199,6 +203,9 @@ send_stream(void *arg)
 	char *data = calloc(1, CHUNK), end;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	must(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, s->congestion,
+			(socklen_t)strlen(s->congestion)) == 0,
+	     s->congestion);
 	must(data && connect(fd, (struct sockaddr *)&s->at, s->at_bytes) == 0, "connect");
 	while (world_mono_ns() < s->until_ns) {
 		ssize_t n = write(fd, data, CHUNK);
@@ -214,7 +221,7 @@ send_stream(void *arg)
 }
 
 static int
-send_all(const struct addr *to, unsigned seconds, unsigned count)
+send_all(const struct addr *to, unsigned seconds, unsigned count, const char *congestion)
 {
 	static struct stream streams[STREAMS_MAX];
 	uint64_t begin = world_mono_ns(), bytes = 0;
@@ -222,6 +229,7 @@ send_all(const struct addr *to, unsigned seconds, unsigned count)
 	must(count >= 1 && count <= STREAMS_MAX, "streams");
 	for (unsigned i = 0; i < count; i++) {
 		streams[i].at_bytes = addr_to_sockaddr(to, &streams[i].at);
+		streams[i].congestion = congestion;
 		streams[i].until_ns = begin + seconds * UINT64_C(1000000000);
 		must(pthread_create(&streams[i].thread, NULL, send_stream, &streams[i]) == 0,
 		     "thread");
@@ -278,8 +286,8 @@ main(int argc, char **argv)
 		serve((uint16_t)atoi(argv[2]));
 	must(argc >= 5 && addr_parse_ip(argv[2], &to), "arguments");
 	to.port = (uint16_t)atoi(argv[3]);
-	if (argc == 6 && strcmp(argv[1], "send") == 0)
-		return send_all(&to, (unsigned)atoi(argv[4]), (unsigned)atoi(argv[5]));
+	if (argc == 7 && strcmp(argv[1], "send") == 0)
+		return send_all(&to, (unsigned)atoi(argv[4]), (unsigned)atoi(argv[5]), argv[6]);
 	if (argc == 5 && strcmp(argv[1], "rtt") == 0)
 		return rtt(&to, (unsigned)atoi(argv[4]));
 	must(false, "arguments");

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/bench overlay [--json] [--seconds 3] [--rounds 3] [--mtu 1420,8900] [--streams 1,4] [--ways plain,vxlan,...]
+                    [--congestion cubic]
 
 TCP from one node to another in the ways of overlay_way.py: over the bare cable, and between two containers by the
 kernel's VXLAN, our programs with the same device, wireguard-go as Debian has it, the kernel's WireGuard where there is
@@ -27,6 +28,9 @@ def option(name, default):
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 
 
+CONGESTION = option("--congestion", "cubic")  # Linux's own choice, whatever this machine's administrator has chosen
+
+
 def cpu_s(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
@@ -51,8 +55,8 @@ def send(way, server, streams, seconds):
     def spent():
         return sum(cpu_s(p.pid) for p in way.carriers), cpu_s(server.pid), kernel_threads()
     before = spent()
-    sender = subprocess.Popen(inside(way.ends[0], END, "send", way.address, str(PORT), str(seconds), str(streams)),
-                              text=True, stdout=subprocess.PIPE)
+    sender = subprocess.Popen(inside(way.ends[0], END, "send", way.address, str(PORT), str(seconds), str(streams),
+                                     CONGESTION), text=True, stdout=subprocess.PIPE)
     text = sender.stdout.read()
     _, status, used = os.wait4(sender.pid, 0)
     sender.returncode = os.waitstatus_to_exitcode(status)
