@@ -48,7 +48,7 @@ def make_space(name):
 
 
 def gso_max(mtu):
-    """As runtime/net_gso.c has it for a container's link: what one UDP_SEGMENT holds, sealed."""
+    """As runtime/net_gso.c has it for the link of a container that sends sealed: what one UDP_SEGMENT holds."""
     count = min(UDP_MAX // (mtu + 32), 64)
     return min(count * (mtu - 40), (count + 1) * (mtu - 72) - 1) + TCP_RESERVES
 
@@ -157,7 +157,8 @@ class Tunnel(Plain):
 
     def hook(self, device):
         for side, name in SIDES.items():
-            set_link("c" + name, "eth0", 41, gso_max(self.mtu))  # IFLA_GSO_MAX_SIZE
+            if self.sealed:
+                set_link("c" + name, "eth0", 41, gso_max(self.mtu))  # IFLA_GSO_MAX_SIZE
             self.start("f" + name, FABRIC, str(side), "sealed" if self.sealed else "plain", "c0", device.format(side),
                        str(self.mtu), self.house.mac("c" + name, "eth0"), cwd=f"{RUN}/bpf{side}")
 

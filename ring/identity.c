@@ -27,3 +27,13 @@ identity_isolates(uint32_t flags)
 	return (flags & (MSG_IDENTITY_GLOBAL_ON | MSG_IDENTITY_GLOBAL_ISOLATED)) !=
 	       MSG_IDENTITY_GLOBAL_ON;
 }
+
+bool
+identity_seals(uint32_t flags)
+{
+	static const uint32_t open = MSG_IDENTITY_SERVICE_ON | MSG_IDENTITY_GLOBAL_ON;
+
+	return identity_rule_judge(0, 0, flags, open) == IDENTITY_RULE_SEALED ||
+	       identity_rule_judge(1, 0, flags, open) == IDENTITY_RULE_SEALED ||
+	       identity_rule_judge(1, 1, flags, open) == IDENTITY_RULE_SEALED;
+}

@@ -31,5 +31,7 @@ bool identity_reaches(const struct identity *a, const struct identity *b);
 /* Whether these flags (bits of enum msg_identity_flag) keep anybody out that the usual ones let in:
  * somebody must judge packets then. */
 bool identity_isolates(uint32_t flags);
+/* Whether these flags want anything sealed; if not, only what the other end wants is. */
+bool identity_seals(uint32_t flags);
 
 #endif

@@ -53,6 +53,20 @@ container_link_free_addresses(struct container_host *host, const uint64_t *ids, 
 		log_err(LOG_WARN, "freed addresses are not noted", &err);
 }
 
+static const struct msg_identity *
+identity(const struct container_host *host, uint64_t id)
+{
+	return host->scheduler != NULL ? ring_table_get(host->scheduler, MSG_TABLE_IDENTITY, id)
+				       : NULL;
+}
+
+bool
+container_link_plain(const struct container_host *host, uint64_t replica)
+{
+	const struct msg_identity *row = identity(host, replica);
+	return row != NULL && !identity_seals(row->flags);
+}
+
 static struct net_config
 config_of(const struct container *c, const struct addr *addr4, const struct addr *addr6)
 {
@@ -63,6 +77,7 @@ config_of(const struct container *c, const struct addr *addr4, const struct addr
 		.gateway4 = c->host->prefix.gateway4,
 		.gateway6 = c->host->prefix.gateway6,
 		.mtu = c->host->prefix.mtu,
+		.plain = container_link_plain(c->host, c->replica),
 	};
 }
 
@@ -114,8 +129,7 @@ unjudged(const struct container_host *host, uint64_t id, struct err *err)
 	const struct msg_identity *row;
 	if (msg_attachment_id(id))
 		return CONTAINER_LINK_PASSES;
-	row = host->scheduler != NULL ? ring_table_get(host->scheduler, MSG_TABLE_IDENTITY, id)
-				      : NULL;
+	row = identity(host, id);
 	if (row == NULL)
 		return CONTAINER_LINK_WAITS;
 	if (!identity_isolates(row->flags))

@@ -22,6 +22,9 @@ enum container_link_verdict {
 enum container_link_verdict container_link_verdict(const struct container_host *host, uint64_t id,
 						   uint32_t ifindex, struct err *err);
 
+/* Nothing seals what this replica sends, as far as its own overlays say it. Not known: false. */
+bool container_link_plain(const struct container_host *host, uint64_t replica);
+
 /* Makes what is not there yet. The host has a prefix. */
 int container_link_make(struct container *c, struct err *err) MUST_CHECK;
 /* The data path lets it pass: packets do from now on. */

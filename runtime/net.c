@@ -309,7 +309,8 @@ static int
 make_pair(struct net *net, const struct net_config *c, int ns, struct net_link_info *out,
 	  struct err *err)
 {
-	struct net_link_veth v = {.peer_ns = ns, .mtu = c->mtu, .gso_max = net_gso_max(c->mtu)};
+	struct net_link_veth v = {
+		.peer_ns = ns, .mtu = c->mtu, .gso_max = c->plain ? 0 : net_gso_max(c->mtu)};
 	text_copy(v.peer, sizeof(v.peer), device_of(c));
 	net_link_name(c->replica, v.name);
 	memcpy(v.mac, out->host_mac, 6);

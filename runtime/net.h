@@ -41,6 +41,7 @@ struct net_config {
 	struct addr gateway4;
 	struct addr gateway6;
 	uint32_t mtu;
+	bool plain; /* nothing that it sends need be sealed: super-packets as large as may be */
 	const struct net_guest *guest; /* NULL: a namespace of its own, eth0 */
 };
 

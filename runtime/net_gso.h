@@ -9,8 +9,9 @@
 
 #include <stdint.h>
 
-/* For a link of this MTU: as many full segments of TCP, whichever its options and family, as go
- * with one UDP_SEGMENT when they are sealed (overlay/engine/segment.h). */
+/* For a link of this MTU from which packets go sealed: as many full segments of TCP, whichever its
+ * options and family, as go with one UDP_SEGMENT when they are sealed (overlay/engine/segment.h).
+ */
 uint32_t net_gso_max(uint32_t mtu);
 
 #endif

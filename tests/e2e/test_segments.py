@@ -341,6 +341,12 @@ def says(address, text):
         return s.makefile().readline()
 
 
+def super_packets():
+    """The most bytes that this container's link takes at once."""
+    told = subprocess.run(["ip", "-d", "-j", "link", "show", "eth0"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    return json.loads(told)[0]["gso_max_size"]
+
+
 @contextlib.contextmanager
 def captured(space):
     """What passes between nodes: a function that gives the bytes so far."""
@@ -376,6 +382,10 @@ def test_in_the_clear_where_both_say_so():
         for a in ("web", "plain"):
             for b in ("db", "other"):
                 wait_for(lambda a=a, b=b: c.reach(f"shop/{a}", f"shop/{b}")[0], f"{a} reaches {b}")
+
+        # What is to be sealed is made no larger than one send takes, the rest as large as may be.
+        equal(c.spaces["shop/plain"].call(super_packets), 65536)
+        check(c.spaces["shop/web"].call(super_packets) < 65536, "what is sealed needs two sends")
 
         def speak(a, b):
             check("HTTP/1.1" in c.spaces[f"shop/{a}"].call(says, c.at[f"shop/{b}"][0], f"marker-{a}-{b}"), "no answer")

@@ -70,6 +70,23 @@ test_isolates(void **state)
 	}
 }
 
+static void
+test_seals(void **state)
+{
+	const uint32_t service = MSG_IDENTITY_SERVICE_SEALED, global = MSG_IDENTITY_GLOBAL_SEALED;
+	const uint32_t open = IDENTITY_USUAL & ~(service | global);
+
+	(void)state;
+	assert_true(identity_seals(IDENTITY_USUAL));
+	assert_true(identity_seals(open | service));
+	assert_true(identity_seals(open | global));
+	assert_false(identity_seals(open));
+	assert_false(identity_seals(0));
+	/* What is off seals nothing, but for those of the deployment that let all in. */
+	assert_false(identity_seals((open & ~(uint32_t)MSG_IDENTITY_GLOBAL_ON) | global));
+	assert_true(identity_seals(service));
+}
+
 int
 main(void)
 {
@@ -77,6 +94,7 @@ main(void)
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_usual),
 		cmocka_unit_test(test_isolates),
+		cmocka_unit_test(test_seals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

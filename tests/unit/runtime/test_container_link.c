@@ -145,12 +145,33 @@ test_with_bpf(void **state)
 	assert_false(container_link_exposed(&c));
 }
 
+/* Only of who is known to have nothing sealed. */
+static void
+test_plain(void **state)
+{
+	const uint32_t open = IDENTITY_USUAL &
+			      ~(uint32_t)(MSG_IDENTITY_SERVICE_SEALED | MSG_IDENTITY_GLOBAL_SEALED);
+	const struct container_host none = {0};
+
+	(void)state;
+	assert_false(container_link_plain(&none, REPLICA));
+	assert_false(container_link_plain(&host, REPLICA));
+	say_identity(IDENTITY_USUAL);
+	assert_false(container_link_plain(&host, REPLICA));
+	say_identity(open | MSG_IDENTITY_SERVICE_SEALED);
+	assert_false(container_link_plain(&host, REPLICA));
+	say_identity(open);
+	assert_true(container_link_plain(&host, REPLICA));
+	assert_false(container_link_plain(&host, guest));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_without_bpf, begin, end),
 		cmocka_unit_test_setup_teardown(test_with_bpf, begin, end),
+		cmocka_unit_test_setup_teardown(test_plain, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
