@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "dataplane/identities.h"
@@ -759,18 +757,11 @@ test_instruction_budget(void **state)
 static int
 prepare(void **state)
 {
-	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
-
 	(void)state;
 	if (bpf_world_enter(RIG_LINKS) != 0)
 		return -1;
-	tun = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	text_copy(request.ifr_name, sizeof(request.ifr_name), "sealed");
-	if (tun < 0 || ioctl(tun, TUNSETIFF, &request) < 0)
-		return -1;
-	return system("ip link set sealed mtu 1500 && "
-		      "echo 1 > /proc/sys/net/ipv6/conf/sealed/addr_gen_mode && "
-		      "ip link set sealed up");
+	tun = bpf_world_tun("sealed");
+	return tun < 0 ? -1 : 0;
 }
 
 int

@@ -9,10 +9,14 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 #include "dataplane/libbpf.h"
@@ -33,6 +37,26 @@ bpf_world_enter(const char *links)
 	    system("echo 1 > /proc/sys/net/ipv6/conf/default/addr_gen_mode") != 0)
 		return -1;
 	return system(links);
+}
+
+/* What stands for overlay's device: up, with an MTU of 1,500. Its descriptor; -1. */
+static inline int
+bpf_world_tun(const char *name)
+{
+	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	char command[256];
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	snprintf(command, sizeof(command),
+		 "ip link set %s mtu 1500 && echo 1 > /proc/sys/net/ipv6/conf/%s/addr_gen_mode && "
+		 "ip link set %s up",
+		 name, name, name);
+	if (fd >= 0 && (ioctl(fd, TUNSETIFF, &request) < 0 || system(command) != 0)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
 }
 
 /* A group's teardown. */
