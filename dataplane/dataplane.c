@@ -174,7 +174,7 @@ sync_prefix(struct ring_reader *overlay)
 
 	ring_table_sync(overlay, MSG_TABLE_PREFIX, sizeof(struct msg_prefix), NULL, NULL);
 	row = ring_table_get(overlay, MSG_TABLE_PREFIX, 1);
-	if (!row)
+	if (!row || !said(overlay, MSG_TABLE_PEER))
 		return;
 	if (tunnel_prefix(dataplane.tunnel, row, &err) < 0) {
 		log_err(LOG_ERROR, "the data path does not know this node's addresses", &err);
@@ -262,10 +262,11 @@ wake_tunnel(unsigned role, struct ring_reader *reader)
 
 	switch (role) {
 	case ROLE_OVERLAY:
-		sync_prefix(reader);
+		/* Before containers' devices get programs that look for them. */
 		if (ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL) ==
 		    RING_OK)
 			sync_peers();
+		sync_prefix(reader);
 		sync_devices();
 		return;
 	case ROLE_NODE:
@@ -382,7 +383,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	};
 	out->tables_count = 5;
 	out->log_bytes = LOG_BYTES;
-	out->metric_series = 1024 + 3 * TUNNEL_PEERS_MAX;
+	out->metric_series = 1024 + 3 * MSG_PEERS_MEASURED;
 }
 
 static bool

@@ -10,10 +10,13 @@
 #include "ring/metrics.h"
 
 static void
-add_bytes(struct metric_page *page, const char *peer, const char *direction, uint64_t bytes)
+add_bytes(struct metric_page *page, const char *peer, const char *direction, uint64_t bytes,
+	  bool always)
 {
 	struct metric_labels labels = {0};
 
+	if (!bytes && !always)
+		return;
 	metric_label(&labels, "peer", peer);
 	metric_label(&labels, "direction", direction);
 	metric_add(metrics_get(page, METRICS_OVERLAY_BYTES, &labels), bytes);
@@ -28,6 +31,7 @@ added(uint64_t before, uint64_t now)
 static void
 count_peer(struct tunnel *t, struct tunnel_peer *p, struct metric_page *page)
 {
+	bool always = t->peers_count <= MSG_PEERS_MEASURED;
 	struct metric_labels labels = {0};
 	struct tc_overlay_bytes now;
 
@@ -36,8 +40,8 @@ count_peer(struct tunnel *t, struct tunnel_peer *p, struct metric_page *page)
 	if (p->has_counted) {
 		uint64_t received = added(p->counted.received, now.received);
 
-		add_bytes(page, p->name, "receive", received);
-		add_bytes(page, p->name, "transmit", added(p->counted.sent, now.sent));
+		add_bytes(page, p->name, "receive", received, always);
+		add_bytes(page, p->name, "transmit", added(p->counted.sent, now.sent), always);
 		metric_label(&labels, "peer", p->name);
 		if (received)
 			metric_set(metrics_get(page, METRICS_OVERLAY_LAST_SEEN, &labels),

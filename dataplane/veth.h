@@ -4,7 +4,7 @@
 
 /*
  * The programs of tc_veth.bpf.c with their maps, and one hook per container. Maps are pinned below
- * the working folder as 1/tc6-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
+ * the working folder as 1/tc7-NAME, links as 1/veth-REPLICA: a process that dies leaves forwarding
  * as it is, its successor takes all of it over. Threading: one owner; calls do not block.
  */
 

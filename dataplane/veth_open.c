@@ -18,9 +18,9 @@
 #include "dataplane/needs.h"
 #include "dataplane/veth_private.h"
 
-#define PIN "tc6-"
+#define PIN "tc7-"
 
-_Static_assert(TC_VETH_ABI == 6, "the pins are named by it");
+_Static_assert(TC_VETH_ABI == 7, "the pins are named by it");
 _Static_assert(TC_COUNTS == 147 && TC_STAGES == 6, "slots of pinned maps: others are another ABI");
 
 enum { MAPS = 17 };

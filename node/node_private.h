@@ -34,9 +34,10 @@ struct node {
 	char **argv;
 	struct options options;
 	struct config config;
-	struct config_overlay peers; /* the configuration's overlay with the peers there are */
+	struct underlay_peers peers; /* those that are gone to without encryption */
 	struct wgroutes sealed;      /* those that are gone to by wgdev */
 	struct wgroutes were_sealed; /* as it was a tick ago */
+	size_t peers_left_out;       /* for which there was no room, in that tick */
 	int config_fd;
 	struct instance inst;
 	struct cgroup cgroup;
@@ -84,7 +85,7 @@ const void *node_row(struct node *n, unsigned role, uint16_t table, uint32_t row
 /* What overlay says of this node's addresses. */
 const struct msg_prefix *node_row_prefix(struct node *n);
 /* n->peers: with the peers that overlay names; with those of before while it has not said any. */
-const struct config_overlay *node_row_peers(struct node *n);
+const struct underlay_peers *node_row_peers(struct node *n);
 const struct msg_datapath *node_row_datapath(struct node *n);
 const struct msg_etcd_order *node_row_order(struct node *n);
 

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/text.h"
 
 /* The process that reads as a role; NULL while there is none. */
@@ -64,27 +65,37 @@ is_sealed(const struct node *n, const struct msg_peer *row, const struct wgroute
 	       bsearch(prefixes, were->peers, were->count, sizeof(*prefixes), by_prefix);
 }
 
+struct gathering {
+	struct node *n;
+	size_t count, more; /* those for which there is no room */
+};
+
 /* By which way the fabric's own packets go to it: decided by both ends (ring/msg_network.h). */
 static bool
 add_peer(void *arg, uint64_t key, const void *data)
 {
-	struct node *n = arg;
+	struct gathering *g = arg;
+	struct node *n = g->n;
 	const struct msg_peer *row = data;
-	struct config_overlay *o = &n->peers;
 	struct config_peer peer;
 
 	(void)key;
 	if (!outside_peer(&n->config, row, &peer))
 		return true;
+	if (g->count == MSG_PEERS_MAX) {
+		g->more++;
+		return true;
+	}
+	g->count++;
 	const struct wgroutes_peer prefixes = {.v4 = peer.prefix4, .v6 = peer.prefix6};
-	if (!is_by_hand(n, row) && n->sealed.members_count < WGROUTES_PEERS_MAX)
+	if (!is_by_hand(n, row))
 		n->sealed.members[n->sealed.members_count++] = prefixes;
-	if (is_sealed(n, row, &prefixes) && n->sealed.count < WGROUTES_PEERS_MAX)
+	if (is_sealed(n, row, &prefixes))
 		n->sealed.peers[n->sealed.count++] = prefixes;
 	if (!(row->ways & MSG_WAY_TRUSTED))
 		memset(&peer.prefix4, 0, sizeof(peer.prefix4)); /* no route: node/underlay.h */
-	if ((row->ways & MSG_WAY_PLAIN) && o->peers_count < CONFIG_PEERS_MAX)
-		o->peers[o->peers_count++] = peer;
+	if (row->ways & MSG_WAY_PLAIN)
+		n->peers.list[n->peers.count++] = peer;
 	return true;
 }
 
@@ -103,16 +114,19 @@ node_row_prefix(struct node *n)
 static void
 find_sealed(struct node *n, struct ring_reader *overlay)
 {
+	struct gathering g = {.n = n};
 	struct wgroutes *s = &n->sealed;
 
-	n->were_sealed = *s;
-	memset(s->peers, 0, sizeof(s->peers));
-	memset(s->members, 0, sizeof(s->members));
-	s->count = s->members_count = 0;
-	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, n);
-	qsort(n->peers.peers, n->peers.peers_count, sizeof(n->peers.peers[0]), by_name);
+	wgroutes_copy(&n->were_sealed, s);
+	n->peers.count = s->count = s->members_count = 0;
+	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &g);
+	qsort(n->peers.list, n->peers.count, sizeof(n->peers.list[0]), by_name);
 	qsort(s->peers, s->count, sizeof(s->peers[0]), by_prefix);
 	qsort(s->members, s->members_count, sizeof(s->members[0]), by_prefix);
+	if (g.more && g.more != n->peers_left_out)
+		log_event(LOG_ERROR, "more peers than this node can have routes for",
+			  log_u("most", MSG_PEERS_MAX), log_u("left_out", g.more), LOG_END);
+	n->peers_left_out = g.more;
 }
 
 /* Of a cluster with prefixes by hand it is not known what else its nodes have. */
@@ -129,26 +143,20 @@ find_cluster(struct node *n, const struct msg_prefix *own)
 		memset(&n->sealed.cluster, 0, sizeof(n->sealed.cluster));
 }
 
-const struct config_overlay *
+const struct underlay_peers *
 node_row_peers(struct node *n)
 {
 	struct ring_reader *reader = reader_of(n, ROLE_OVERLAY);
-	struct config_overlay before = n->peers;
 
 	n->sealed.ifindex = wgdev_index(n->wgdev);
 	n->sealed.times = wgdev_times(n->wgdev);
-	n->peers = n->config.overlay;
-	n->peers.peers_count = 0;
-	memset(n->peers.peers, 0, sizeof(n->peers.peers));
+	n->peers.mtu = n->config.overlay.mtu;
+	n->peers.vni = n->config.overlay.vni;
 	find_cluster(n, node_row_prefix(n));
 	if (reader)
 		ring_table_sync(reader, MSG_TABLE_PEER, sizeof(struct msg_peer), NULL, NULL);
-	if (reader && ring_table_version(reader, MSG_TABLE_PEER)) {
+	if (reader && ring_table_version(reader, MSG_TABLE_PEER))
 		find_sealed(n, reader);
-	} else {
-		memcpy(n->peers.peers, before.peers, sizeof(n->peers.peers));
-		n->peers.peers_count = before.peers_count;
-	}
 	return &n->peers;
 }
 

@@ -13,7 +13,6 @@
 #include "base/text.h"
 #include "node/errand.h"
 #include "node/roles.h"
-#include "node/underlay.h"
 #include "node/uplink.h"
 
 enum {
@@ -37,7 +36,8 @@ struct outside {
 	struct ring_writer *own;
 	struct hub *hub;
 	struct uplink_wanted wanted;
-	struct underlay_wanted underlay;
+	struct underlay_wanted underlay; /* its peers are those below */
+	struct underlay_peers peers;
 	struct wgroutes sealed;
 	bool sealed_missing;         /* some of its routes are */
 	enum msg_uplink_state state; /* 0: not looked yet */
@@ -63,6 +63,7 @@ outside_new(uv_loop_t *loop, struct ring_writer *own, struct hub *hub, const str
 	o->loop = loop;
 	o->own = own;
 	o->hub = hub;
+	o->underlay.peers = &o->peers;
 	o->errand = errand_new(loop, &o->found, sizeof(o->found), take_answer, o);
 	if (!o->errand) {
 		mem_free(o);
@@ -165,7 +166,7 @@ publish_underlay(struct outside *o, const struct underlay_found *found)
 	struct msg_underlay row = {
 		.state = found->state,
 		.ifindex = found->ifindex,
-		.vni = o->underlay.overlay.vni,
+		.vni = o->peers.vni,
 		.listen = o->underlay.listen.addr,
 	};
 	bool changed = false;
@@ -234,25 +235,27 @@ look(struct outside *o)
 
 static void
 want(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
-     const struct config_overlay *overlay, const struct wgroutes *sealed)
+     const struct underlay_peers *peers, const struct wgroutes *sealed)
 {
 	struct uplink_wanted w = o->wanted;
 	struct underlay_wanted u = {
-		.fabric = o->underlay.fabric, .listen = config->listen.vxlan, .overlay = *overlay};
+		.fabric = o->underlay.fabric, .listen = config->listen.vxlan, .peers = peers};
 
 	w.on = config->dataplane.uplink == CONFIG_UPLINK_AUTO;
 	w.always = !config->dataplane.interfaces_auto && config->dataplane.interfaces_count > 0;
 	w.v4 = prefix->v4;
 	w.v6 = prefix->v6;
-	bool other = memcmp(sealed, &o->sealed, sizeof(*sealed)) != 0;
+	bool other = !wgroutes_equal(sealed, &o->sealed);
 	if (memcmp(&w, &o->wanted, sizeof(w)) == 0 && !underlay_differs(&u, &o->underlay) && !other)
 		return;
-	o->sealed = *sealed;
+	wgroutes_copy(&o->sealed, sealed);
 	/* What waits to be applied counts as not applied. */
 	u.more = o->underlay_up && !o->changed && !errand_runs(o->errand) &&
 		 underlay_grows(&o->underlay, &u);
 	o->wanted = w;
 	o->underlay = u;
+	underlay_peers_copy(&o->peers, peers);
+	o->underlay.peers = &o->peers;
 	o->changed = true;
 }
 
@@ -268,8 +271,8 @@ is_due(const struct outside *o)
 		return true;
 	switch (o->state) {
 	case MSG_UPLINK_OFF:
-		return o->changed || ((o->underlay.overlay.peers_count || o->sealed.count) &&
-				      o->waited_s >= STANDING_S);
+		return o->changed ||
+		       ((o->peers.count || o->sealed.count) && o->waited_s >= STANDING_S);
 	case MSG_UPLINK_UP:
 		return o->changed || o->waited_s >= STANDING_S;
 	default:
@@ -333,7 +336,7 @@ outside_peer(const struct config *config, const struct msg_peer *row, struct con
 
 void
 outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
-	     const struct config_overlay *peers, const struct wgroutes *sealed)
+	     const struct underlay_peers *peers, const struct wgroutes *sealed)
 {
 	o->waited_s++;
 	if (!prefix)

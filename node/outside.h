@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "node/hub.h"
 #include "node/instance.h"
+#include "node/underlay.h"
 #include "node/wgroutes.h"
 #include "ring/msg.h"
 #include "ring/ring.h"
@@ -30,11 +31,11 @@ void outside_free(struct outside *o);
  * traffic. */
 bool outside_prefix_holds(const struct config *config, const struct msg_prefix *prefix);
 
-/* Once a second. prefix: of this node's containers; NULL while it is not known. peers: the overlay
- * as configured, with the peers that there are and are gone to without encryption; sealed: those
- * that are gone to by the device of sealed traffic. */
+/* Once a second. prefix: of this node's containers; NULL while it is not known. peers: those that
+ * are gone to without encryption; sealed: those that are gone to by the device of sealed traffic.
+ * Both are copied. */
 void outside_tick(struct outside *o, const struct config *config, const struct msg_prefix *prefix,
-		  const struct config_overlay *peers, const struct wgroutes *sealed);
+		  const struct underlay_peers *peers, const struct wgroutes *sealed);
 /* A peer that overlay names, as one of these; false: routes of this node do not lead there. */
 bool outside_peer(const struct config *config, const struct msg_peer *row, struct config_peer *out);
 /* At the end of the last container: removes everything, and waits for that. */

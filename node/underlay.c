@@ -44,32 +44,47 @@ digest(const void *data, size_t bytes)
 	return map_siphash(key, data, bytes);
 }
 
-bool
-underlay_differs(const struct underlay_wanted *a, const struct underlay_wanted *b)
+void
+underlay_peers_copy(struct underlay_peers *to, const struct underlay_peers *from)
 {
-	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) != 0 ||
-	       memcmp(&a->overlay, &b->overlay, sizeof(a->overlay)) != 0;
+	to->mtu = from->mtu;
+	to->vni = from->vni;
+	to->count = from->count;
+	memcpy(to->list, from->list, from->count * sizeof(from->list[0]));
 }
 
 static bool
-has_peer(const struct config_overlay *o, const struct config_peer *peer)
+same_socket(const struct underlay_wanted *a, const struct underlay_wanted *b)
 {
-	for (uint32_t i = 0; i < o->peers_count; i++) {
-		if (memcmp(&o->peers[i], peer, sizeof(*peer)) == 0)
-			return true;
-	}
-	return false;
+	return memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0 &&
+	       a->peers->mtu == b->peers->mtu && a->peers->vni == b->peers->vni;
 }
 
 bool
+underlay_differs(const struct underlay_wanted *a, const struct underlay_wanted *b)
+{
+	return !same_socket(a, b) || a->peers->count != b->peers->count ||
+	       memcmp(a->peers->list, b->peers->list,
+		      a->peers->count * sizeof(a->peers->list[0])) != 0;
+}
+
+/* Both lists are in order: each is gone through once. */
+bool
 underlay_grows(const struct underlay_wanted *a, const struct underlay_wanted *b)
 {
-	bool all = memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0 &&
-		   a->overlay.mtu == b->overlay.mtu && a->overlay.vni == b->overlay.vni;
+	const struct underlay_peers *were = a->peers, *are = b->peers;
+	uint32_t at = 0;
 
-	for (uint32_t i = 0; i < a->overlay.peers_count && all; i++)
-		all = has_peer(&b->overlay, &a->overlay.peers[i]);
-	return all;
+	if (!same_socket(a, b))
+		return false;
+	for (uint32_t i = 0; i < were->count; i++, at++) {
+		while (at < are->count && strcmp(are->list[at].name, were->list[i].name) < 0)
+			at++;
+		if (at == are->count ||
+		    memcmp(&are->list[at], &were->list[i], sizeof(are->list[at])) != 0)
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -79,9 +94,9 @@ name_wanted(struct making *m)
 	char listen[ADDR_TEXT_BYTES];
 
 	addr_put(&w->listen.addr, listen, sizeof(listen));
-	text_format(m->device, sizeof(m->device), "zlayer %s %" PRIu32, listen, w->overlay.mtu);
+	text_format(m->device, sizeof(m->device), "zlayer %s %" PRIu32, listen, w->peers->mtu);
 	text_format(m->peers, sizeof(m->peers), " %016" PRIx64,
-		    digest(w->overlay.peers, w->overlay.peers_count * sizeof(w->overlay.peers[0])));
+		    digest(w->peers->list, w->peers->count * sizeof(w->peers->list[0])));
 }
 
 static void
@@ -125,7 +140,7 @@ make_device(struct making *m, struct err *err)
 		.name = UNDERLAY_IN_FABRIC,
 		.ns = m->wanted->fabric,
 		.port = m->wanted->listen.addr.port,
-		.mtu = m->wanted->overlay.mtu - ROOM,
+		.mtu = m->wanted->peers->mtu - ROOM,
 	};
 
 	if (m->index && text_starts(m->alias, m->device) && m->alias[strlen(m->device)] == ' ')
@@ -176,7 +191,7 @@ set_inside(int ns, struct err *err)
 static int
 make_routes(struct making *m, struct err *err)
 {
-	const struct config_overlay *o = &m->wanted->overlay;
+	const struct underlay_peers *o = m->wanted->peers;
 	char alias[ALIAS_BYTES + 32];
 	size_t length = strlen(m->device);
 
@@ -188,12 +203,12 @@ make_routes(struct making *m, struct err *err)
 	    net_link_up(m->fabric, m->index, err) < 0)
 		return err_fix(err, "is UDP port %u of this machine taken? see listen.vxlan",
 			       m->wanted->listen.addr.port);
-	for (uint32_t i = 0; i < o->peers_count; i++) {
-		if (!o->peers[i].prefix4.bits)
+	for (uint32_t i = 0; i < o->count; i++) {
+		if (!o->list[i].prefix4.bits)
 			continue;
-		if (make_route(m, "169.254.1.3", &o->peers[i].prefix4, err) < 0 ||
-		    (v6 && make_route(m, "fe80::3", &o->peers[i].prefix6, err) < 0))
-			return err_where(err, "peer %s", o->peers[i].name);
+		if (make_route(m, "169.254.1.3", &o->list[i].prefix4, err) < 0 ||
+		    (v6 && make_route(m, "fe80::3", &o->list[i].prefix6, err) < 0))
+			return err_where(err, "peer %s", o->list[i].name);
 	}
 	text_format(alias, sizeof(alias), "%s%s", m->device, m->peers);
 	return net_link_set_alias(m->fabric, m->index, alias, err);
@@ -202,7 +217,7 @@ make_routes(struct making *m, struct err *err)
 void
 underlay_apply(const struct underlay_wanted *wanted, struct underlay_found *out)
 {
-	bool on = wanted->listen.on && wanted->overlay.peers_count > 0;
+	bool on = wanted->listen.on && wanted->peers->count > 0;
 	struct making m;
 
 	*out = (struct underlay_found){.state = MSG_UNDERLAY_FAILED};

@@ -16,13 +16,27 @@
 
 #define UNDERLAY_IN_FABRIC "vxlan"
 
+enum { UNDERLAY_PEERS_MAX = MSG_PEERS_MAX };
+
+/* The other nodes that packets go to without encryption, and how. */
+struct underlay_peers {
+	uint32_t mtu; /* of the network between the nodes */
+	uint32_t vni;
+	uint32_t count;
+	/* By name. One without a prefix4 has no route: only what a program sends there goes this
+	 * way. */
+	struct config_peer list[UNDERLAY_PEERS_MAX];
+};
+
 struct underlay_wanted {
 	int fabric; /* borrowed */
 	struct config_listen listen;
-	struct config_overlay overlay; /* a peer without a prefix4 has no route: only what a
-					  program sends there goes this way */
+	const struct underlay_peers *peers; /* borrowed */
 	bool more; /* peers only came since it was applied with success: nothing is taken down */
 };
+
+/* Most of the room is empty: only what is there is copied. */
+void underlay_peers_copy(struct underlay_peers *to, const struct underlay_peers *from);
 
 struct underlay_found {
 	enum msg_underlay_state state;

@@ -11,6 +11,28 @@
 
 enum { PLACE_BYTES = 17, THERE_MAX = 4 * WGROUTES_PEERS_MAX };
 
+void
+wgroutes_copy(struct wgroutes *to, const struct wgroutes *from)
+{
+	to->ifindex = from->ifindex;
+	to->times = from->times;
+	to->cluster = from->cluster;
+	to->count = from->count;
+	memcpy(to->peers, from->peers, from->count * sizeof(from->peers[0]));
+	to->members_count = from->members_count;
+	memcpy(to->members, from->members, from->members_count * sizeof(from->members[0]));
+}
+
+bool
+wgroutes_equal(const struct wgroutes *a, const struct wgroutes *b)
+{
+	return a->ifindex == b->ifindex && a->times == b->times && a->count == b->count &&
+	       a->members_count == b->members_count &&
+	       memcmp(&a->cluster, &b->cluster, sizeof(a->cluster)) == 0 &&
+	       memcmp(a->peers, b->peers, a->count * sizeof(a->peers[0])) == 0 &&
+	       memcmp(a->members, b->members, a->members_count * sizeof(a->members[0])) == 0;
+}
+
 struct making {
 	const struct wgroutes *wanted;
 	int sock;
@@ -99,7 +121,10 @@ wgroutes_apply(int fabric, const struct wgroutes *wanted, struct err *err)
 
 	if (!wanted->ifindex)
 		return 0;
-	m = (struct making){.wanted = wanted, .sock = -1};
+	m.wanted = wanted;
+	m.sock = -1;
+	m.found_count = 0;
+	m.failed = false;
 	if (net_link_open(err) < 0 || (m.sock = net_link_socket(fabric, err)) < 0)
 		return -1;
 	map_init(&m.there, MEM_NODE);

@@ -13,12 +13,14 @@
  * Runs where node/uplink.h runs. Threading: one thread.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/addr.h"
 #include "base/err.h"
+#include "ring/msg_network.h"
 
-enum { WGROUTES_PEERS_MAX = 1024 };
+enum { WGROUTES_PEERS_MAX = MSG_PEERS_MAX };
 
 struct wgroutes_peer {
 	struct addr_prefix v4, v6;
@@ -33,6 +35,10 @@ struct wgroutes {
 	uint32_t members_count;
 	struct wgroutes_peer members[WGROUTES_PEERS_MAX]; /* of the cluster, by whatever way */
 };
+
+/* Most of the room is empty: only what is there is copied and compared. */
+void wgroutes_copy(struct wgroutes *to, const struct wgroutes *from);
+bool wgroutes_equal(const struct wgroutes *a, const struct wgroutes *b);
 
 /* fabric: its namespace. A kernel without IPv6 has no routes of it. */
 int wgroutes_apply(int fabric, const struct wgroutes *wanted, struct err *err) MUST_CHECK;

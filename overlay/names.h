@@ -17,8 +17,8 @@
 #include "wire/dns.h"
 
 enum {
-	NAMES_TTL_S = 3, /* of every answer, negative ones too */
-	NAMES_NODES_MAX = 4096,
+	NAMES_TTL_S = 3,                     /* of every answer, negative ones too */
+	NAMES_NODES_MAX = MSG_PEERS_MAX + 1, /* and this node */
 };
 
 struct names;

@@ -44,7 +44,7 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	out->tables[2] = sealed_layout();
 	out->tables[3] = sealed_heard_layout();
 	out->tables_count = 4;
-	out->metric_series = 160 + 4 * PEERS_MAX;
+	out->metric_series = 160 + 4 * MSG_PEERS_MEASURED;
 }
 
 static int

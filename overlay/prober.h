@@ -17,8 +17,8 @@
 
 enum {
 	PROBER_PORT = 51822,
-	PROBER_PEERS_MAX = 4096,
-	PROBER_ANSWERS = 50, /* a second, to one peer */
+	PROBER_PEERS_MAX = 10000, /* as MSG_PEERS_MAX */
+	PROBER_ANSWERS = 50,      /* a second, to one peer */
 	PROBER_ANSWERS_BURST = 100,
 	PROBER_HEADERS = 28, /* of IPv4 and UDP */
 };

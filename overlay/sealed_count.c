@@ -115,6 +115,8 @@ add_bytes(struct sealed_count *c, const char *name, const char *direction, uint6
 {
 	struct metric_labels labels = {0};
 
+	if (!bytes && c->many)
+		return;
 	metric_label(&labels, "peer", name);
 	metric_label(&labels, "direction", direction);
 	metric_add(metrics_get(c->page, METRICS_OVERLAY_BYTES, &labels), bytes);
@@ -205,6 +207,7 @@ sealed_count_take(struct sealed_count *c, const struct setup *is, const struct e
 	if (e)
 		count_engine(c, e);
 	c->live = 0;
+	c->many = peers->count > MSG_PEERS_MEASURED;
 	index_rows(peers, &rows);
 	for (size_t i = 0; i < is->peers_count; i++) {
 		const struct setup_peer *p = &is->peers[i];

@@ -17,6 +17,7 @@
 struct sealed_count {
 	struct metric_page *page;
 	bool begun;                      /* something was taken since the last reset */
+	bool many;                       /* peers: those that are silent have no figures */
 	uint32_t live;                   /* peers with a handshake within the last three minutes */
 	uint64_t counted[ENGINE_COUNTS]; /* as they were at the last time, of this engine */
 	struct map bytes;                /* public key -> own: likewise of each peer */

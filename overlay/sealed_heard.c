@@ -3,6 +3,7 @@
  * nodes go plain nothing says whether the sealed way is open: it is not judged. */
 #include "overlay/sealed_heard.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include "base/world.h"
 #include "ring/msg.h"
@@ -57,15 +58,29 @@ make_row(const struct sealed_heard *h, const struct sealed_peers *p, const struc
 	return !mesh->self && mesh->node && (out->via || out->silent_wall_ns);
 }
 
-static bool
-is_row(const struct sealed_heard *h, const struct sealed_peers *p, uint32_t node)
+static int
+by_number(const void *a, const void *b)
 {
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Rows of those that were told of and are not any more go, before others come. */
+static void
+forget(const struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p)
+{
+	static uint32_t now[PEERS_MAX];
 	struct msg_heard row;
+	size_t count = 0;
 
 	for (size_t i = 0; i < p->peers->mesh_count; i++)
-		if (p->peers->mesh[i].node == node)
-			return make_row(h, p, &p->peers->mesh[i], &row);
-	return false;
+		if (make_row(h, p, &p->peers->mesh[i], &row))
+			now[count++] = row.node;
+	qsort(now, count, sizeof(now[0]), by_number);
+	for (size_t i = 0; i < h->told_count; i++)
+		if (!bsearch(&h->told[i], now, count, sizeof(now[0]), by_number))
+			ring_table_remove(w, MSG_TABLE_HEARD, h->told[i]);
 }
 
 static bool
@@ -75,9 +90,7 @@ tell(struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p
 	const struct peers *all = p->peers;
 
 	ring_table_begin(w, MSG_TABLE_HEARD);
-	for (size_t i = 0; i < h->told_count; i++)
-		if (!is_row(h, p, h->told[i]))
-			ring_table_remove(w, MSG_TABLE_HEARD, h->told[i]);
+	forget(h, w, p);
 	h->told_count = 0;
 	for (size_t i = 0; i < all->mesh_count; i++) {
 		struct msg_heard row;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/world.h"
 #include "overlay/probing.h"
+#include "overlay/relay.h"
 #include "overlay/wg/setup_index.h"
 
 void
@@ -253,6 +254,19 @@ places(struct sealed_peers *p)
 	return out;
 }
 
+/* The first of them: to the others packets go by way of whoever has fewer, or not. */
+static size_t
+bound_relayed(size_t count)
+{
+	static bool told;
+
+	if (count > RELAY_NODES_MAX && !told)
+		log_event(LOG_WARN, "more nodes only dial out than this one can pass on between",
+			  log_u("keys", count), log_u("most", RELAY_NODES_MAX), LOG_END);
+	told = count > RELAY_NODES_MAX;
+	return told ? RELAY_NODES_MAX : count;
+}
+
 /* One that only dials out itself has nothing to pass on: they do not come to it. */
 static int
 relay(struct sealed_peers *p, struct engine *e, bool dials_out, struct err *err)
@@ -260,6 +274,8 @@ relay(struct sealed_peers *p, struct engine *e, bool dials_out, struct err *err)
 	static uint8_t keys[2 * PEERS_MAX][SETUP_KEY];
 	static const uint64_t seed[2] = {UINT64_C(0x7a6c61796572), 9};
 	size_t count = dials_out ? 0 : relayed_keys(p->rows, p->peers->mesh_count, keys);
+
+	count = bound_relayed(count);
 	uint64_t digest = map_siphash(seed, keys, count * sizeof(keys[0])) | 1;
 
 	if (digest == p->relay_digest)
@@ -277,6 +293,8 @@ set_size(struct engine *e, const uint8_t key[SETUP_KEY], uint32_t mtu)
 {
 	struct err err = {0};
 
+	if (setup_key_is_zero(key))
+		return;
 	if (engine_set_peer_mtu(e, key, mtu, &err) < 0 && err.kind != ERR_NOT_FOUND)
 		log_err(LOG_WARN, "what fits the path to another node is not heeded", &err);
 }

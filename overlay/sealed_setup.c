@@ -285,6 +285,7 @@ refused(enum setup_rc rc, struct err *err)
 struct making {
 	const struct sealed_setup_in *in;
 	struct setup_index is, has; /* the device; what is made so far */
+	size_t row;                 /* that is being looked at */
 	struct setup *out;
 };
 
@@ -294,6 +295,14 @@ new_peer(struct making *m, const uint8_t key[SETUP_KEY], struct setup_peer **out
 	enum setup_rc rc = setup_add_peer(m->out, key, out);
 
 	return rc == SETUP_OK && setup_index_add(&m->has) < 0 ? SETUP_NO_MEMORY : rc;
+}
+
+/* For a second key of a node, with all others having one. Where there is none the owner of a key is
+ * met again when it has changed. */
+static bool
+has_room(const struct making *m)
+{
+	return m->out->peers_count + (m->in->rows_count - m->row) < SETUP_PEERS_MAX;
 }
 
 /* Whether the owner of row->key has changed to the next one already, and the device has seen it. */
@@ -313,6 +322,8 @@ add_next(struct making *m, const struct msg_mesh *row, const struct pair *pair)
 	struct setup_peer *peer;
 
 	if (setup_key_is_zero(row->next_key) || setup_index_find(&m->has, row->next_key))
+		return SETUP_OK;
+	if (!has_room(m))
 		return SETUP_OK;
 	enum setup_rc rc = new_peer(m, row->next_key, &peer);
 	if (rc != SETUP_OK)
@@ -352,7 +363,7 @@ add_peer(struct making *m, const struct msg_mesh *row, struct pair *pair)
 	if (setup_index_find(&m->has, key) || (followed && setup_index_find(&m->has, row->key)))
 		return SETUP_OK;
 	/* What is under way with the former key is its owner's: it stays until it is not said. */
-	if (followed && (rc = new_peer(m, row->key, &peer)) != SETUP_OK)
+	if (followed && has_room(m) && (rc = new_peer(m, row->key, &peer)) != SETUP_OK)
 		return rc;
 	rc = new_peer(m, key, &peer);
 	if (rc != SETUP_OK)
@@ -372,8 +383,8 @@ add_peers(struct making *m, struct sealed_pairs *pairs)
 {
 	enum setup_rc rc = SETUP_OK;
 
-	for (size_t i = 0; i < m->in->rows_count && rc == SETUP_OK; i++) {
-		const struct msg_mesh *row = &m->in->rows[i];
+	for (m->row = 0; m->row < m->in->rows_count && rc == SETUP_OK; m->row++) {
+		const struct msg_mesh *row = &m->in->rows[m->row];
 		struct pair *pair = map_get_u64(&pairs->nodes, row->node);
 
 		if (pair && sealed_setup_row_holds(row))

@@ -114,7 +114,7 @@ struct leash_pair {
 	uint32_t node;
 	uint8_t key[MSG_KEY];
 };
-enum { LEASH_TUNNEL_QUEUES_MAX = 4, LEASH_PAIRS_MAX = 1024 };
+enum { LEASH_TUNNEL_QUEUES_MAX = 4, LEASH_PAIRS_MAX = MSG_PEERS_MAX };
 
 struct leash_message {
 	uint32_t magic;

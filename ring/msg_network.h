@@ -116,7 +116,11 @@ enum msg_way {
 	MSG_WAY_CLIENTS = 1 << 3,
 };
 
-enum { MSG_PEERS_MAX = 1024 }; /* rows of table peer, and of mesh */
+/* Nodes of a cluster, this one counted; rows of table peer, which has those by hand, too. */
+enum { MSG_PEERS_MAX = 10000 };
+/* Of more peers only those that packets came from or went to have figures of their own, and of more
+ * of these the rest is summed up as "other" (base/metric.h). */
+enum { MSG_PEERS_MEASURED = 1024 };
 
 enum msg_backend_kind {
 	MSG_BACKEND_ENGINE = 1, /* ours: a TUN device, whose queues overlay has */

@@ -121,6 +121,24 @@ fill_node(struct admission_node *n, const struct admission_question *q, const st
 }
 
 static int
+check_room(const struct admission_state *s, struct err *err)
+{
+	size_t members = 0;
+
+	for (size_t i = 0; i < s->nodes_count; i++)
+		members += !s->nodes[i].removed;
+	if (members >= ADMISSION_MEMBERS_MAX) {
+		err_set(err, ERR_LIMIT, "the cluster is full");
+		err_why(err, "it has %zu nodes, the most that there may be at a time", members);
+		return err_fix(err, "remove those that do not come back: zlayer node rm NAME");
+	}
+	if (s->nodes_count < ADMISSION_NODES_MAX)
+		return 0;
+	err_set(err, ERR_LIMIT, "the cluster is full");
+	return err_why(err, "it has had %d nodes, the most that there may be", ADMISSION_NODES_MAX);
+}
+
+static int
 judge_join(const struct admission_state *s, const struct admission_question *q,
 	   const struct identity *peer, const struct addr *from, int64_t wall_s,
 	   struct admission_verdict *out, struct err *err)
@@ -146,11 +164,8 @@ judge_join(const struct admission_state *s, const struct admission_question *q,
 	}
 	if (node_by_name(s, q->name))
 		return refuse_name(err, q->name, "another node of the cluster has that name");
-	if (s->nodes_count >= ADMISSION_NODES_MAX) {
-		err_set(err, ERR_LIMIT, "the cluster is full");
-		return err_why(err, "it has had %d nodes, the most that there may be",
-			       ADMISSION_NODES_MAX);
-	}
+	if (check_room(s, err) < 0)
+		return -1;
 	out->node.id = next_id(s);
 	if (out->node.id == 0)
 		return err_set(err, ERR_LIMIT, "the cluster has no number left for a node");

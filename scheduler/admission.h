@@ -47,6 +47,7 @@ enum {
 	ADMISSION_QUESTION_MAX = 512,     /* of a message, without its length */
 	ADMISSION_ANSWER_MAX = 4 << 20,   /* likewise */
 	ADMISSION_NODES_MAX = 16384,      /* of a cluster, removed ones counted */
+	ADMISSION_MEMBERS_MAX = 10000,    /* at a time: what all others have room for */
 	ADMISSION_ID_MAX = INT32_MAX,     /* of a node: replicas' ids begin with it */
 	ADMISSION_TICKETS_MAX = 1024,     /* that are kept at a time */
 	ADMISSION_TTL_MAX_S = 30 * 86400, /* of a ticket */

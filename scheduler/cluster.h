@@ -125,8 +125,9 @@ const struct msg_etcd *cluster_etcd_state(const struct cluster *c);
 bool cluster_keeper(const struct cluster *c);
 
 enum {
-	CLUSTER_MEMBERS_SHOWN_MAX = 1024, /* rows of the table of members */
-	CLUSTER_MESH_MAX = MSG_PEERS_MAX, /* rows of the table mesh: all that overlay takes */
+	/* Rows of the tables of members and mesh. Those of nodes that go are removed at the end of
+	 * a pass: there is room for some that come in it. */
+	CLUSTER_ROWS_MAX = MSG_PEERS_MAX + 1024,
 };
 
 #endif

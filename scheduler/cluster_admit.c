@@ -23,6 +23,8 @@ enum {
 	ANNOUNCE_MAX = 256,
 };
 
+_Static_assert((int)ADMISSION_MEMBERS_MAX == (int)MSG_PEERS_MAX, "what others have room for");
+
 struct admit {
 	struct list link;
 	struct cluster *c;

@@ -131,6 +131,7 @@ struct cluster {
 	/* cluster_mesh.c */
 	struct ipam ipam;
 	struct err mesh_err;      /* two nodes have the same addresses */
+	size_t mesh_left_out;     /* nodes for which its table had no room */
 	uint64_t no_way_since_ns; /* to a node that is alive; 0: there is to all */
 
 	/* cluster_heard.c */

@@ -192,6 +192,15 @@ set_no_way(struct cluster *c)
 }
 
 static void
+set_left_out(struct cluster *c)
+{
+	err_set(&c->mesh_err, ERR_LIMIT, "containers of %zu nodes are not reached from here",
+		c->mesh_left_out);
+	err_why(&c->mesh_err, "a cluster has at most %d nodes", MSG_PEERS_MAX);
+	err_fix(&c->mesh_err, "remove those that do not come back: zlayer node rm NAME");
+}
+
+static void
 set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 {
 	const struct cluster_node *n = cluster_roster_find(c, rival);
@@ -200,6 +209,8 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 	err_clear(&c->mesh_err);
 	if (verdict != IPAM_TROUBLE && verdict != IPAM_FULL) {
 		set_no_way(c);
+		if (c->mesh_left_out)
+			set_left_out(c);
 		return;
 	}
 	bool by4 = !n || ipam_rival4(&c->ipam, rival);
@@ -262,31 +273,46 @@ is_untold(const struct cluster *c, const struct cluster_node *n)
 	return !n->row.removed && (!ipam_knows(&c->ipam, n->row.node) || cluster_seal_waits(c));
 }
 
+/* False: nothing is said of it. */
+static bool
+make_row(const struct cluster *c, const struct cluster_node *n, const struct addr_prefix *wish,
+	 struct msg_mesh *row)
+{
+	*row = (struct msg_mesh){.node = n->row.node};
+	text_copy(row->name, sizeof(row->name), n->row.name);
+	if (n->row.node == c->keep.node) {
+		row->self = 1;
+		row->v4 = *wish;
+		row->rotate_wall_s = n->row.rotate_wall_s;
+		return true;
+	}
+	if (is_untold(c, n))
+		return true;
+	if (is_placed(c, n)) {
+		put_peer(c, n, row);
+		return true;
+	}
+	return false;
+}
+
 static void
 publish(struct cluster *c, const struct addr_prefix *wish)
 {
 	struct publish_table t;
 	struct map_iter it = {0};
 	uint64_t before = ring_table_own_version(c->m->writer, MSG_TABLE_MESH);
-	size_t count = 0;
+	size_t others = 0;
+	struct msg_mesh row;
 
+	c->mesh_left_out = 0;
 	publish_table_begin(&t, c->m, MSG_TABLE_MESH);
-	while (c->member && map_next(&c->nodes, &it) && count < CLUSTER_MESH_MAX) {
-		const struct cluster_node *n = it.value;
-		struct msg_mesh row = {.node = n->row.node};
-
-		if (n->row.node == c->keep.node) {
-			row.self = 1;
-			row.v4 = *wish;
-			row.rotate_wall_s = n->row.rotate_wall_s;
-		} else if (!is_untold(c, n)) {
-			if (!is_placed(c, n))
-				continue;
-			put_peer(c, n, &row);
-		}
-		text_copy(row.name, sizeof(row.name), n->row.name);
-		publish_table_row(&t, row.node, &row);
-		count++;
+	while (c->member && map_next(&c->nodes, &it)) {
+		if (!make_row(c, it.value, wish, &row))
+			continue;
+		if (!row.self && ++others >= MSG_PEERS_MAX)
+			c->mesh_left_out++;
+		else
+			publish_table_row(&t, row.node, &row);
 	}
 	publish_table_commit(&t);
 	if (ring_table_own_version(c->m->writer, MSG_TABLE_MESH) == before)

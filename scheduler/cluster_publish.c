@@ -156,7 +156,7 @@ publish_members(struct cluster *c)
 	struct publish_table t;
 	struct map_iter it = {0};
 	struct msg_member row;
-	size_t count = 0;
+	size_t others = 0;
 
 	publish_table_begin(&t, c->m, MSG_TABLE_MEMBER);
 	if (!c->member)
@@ -164,8 +164,10 @@ publish_members(struct cluster *c)
 	while (c->member && map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 
-		if ((n->row.removed && n->row.node != c->keep.node) ||
-		    count++ >= CLUSTER_MEMBERS_SHOWN_MAX)
+		bool self = n->row.node == c->keep.node;
+
+		/* Too many are said by cluster_mesh.c. */
+		if (!self && (n->row.removed || ++others >= MSG_PEERS_MAX))
 			continue;
 		cluster_publish_member(c, n, &row);
 		publish_table_row(&t, row.node, &row);

@@ -25,9 +25,9 @@ static const struct ring_table_layout layouts[] = {
 	{MSG_TABLE_BACKEND, 1, sizeof(struct msg_backend), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_PIN, 1, sizeof(struct msg_pin), MSG_PINS_MAX},
 	{MSG_TABLE_STREAM, 1, sizeof(struct msg_stream), MODEL_SERVICES_MAX},
-	{MSG_TABLE_MEMBER, 1, sizeof(struct msg_member), CLUSTER_MEMBERS_SHOWN_MAX},
+	{MSG_TABLE_MEMBER, 1, sizeof(struct msg_member), CLUSTER_ROWS_MAX},
 	{MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1},
-	{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), CLUSTER_MESH_MAX},
+	{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), CLUSTER_ROWS_MAX},
 	{MSG_TABLE_OBSERVE, 1, sizeof(struct msg_observe), 1},
 	{MSG_TABLE_ETCD_ORDER, 1, sizeof(struct msg_etcd_order), 1},
 };

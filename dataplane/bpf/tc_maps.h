@@ -44,9 +44,24 @@ MAP(scene, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_scene);
 MAP(allowances, BPF_MAP_TYPE_PERCPU_ARRAY, TC_BUDGETS, __u32, struct tc_allowance);
 MAP(seen, BPF_MAP_TYPE_LRU_HASH, TC_SEEN_MAX, struct tc_flow, __u32);
 MAP(overlay_self, BPF_MAP_TYPE_ARRAY, 1, __u32, struct tc_overlay_self);
-/* Outer address -> id. */
-MAP(remotes, BPF_MAP_TYPE_HASH, TC_OVERLAY_ENTRIES_MAX, struct tc_overlay_addr, __u64);
-MAP(peer_bytes, BPF_MAP_TYPE_PERCPU_HASH, TC_OVERLAY_ENTRIES_MAX, __u64, struct tc_overlay_bytes);
+
+/* Of those there may be many, and rarely are: memory is taken for what is there. Outer address ->
+ * id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TC_OVERLAY_ENTRIES_MAX);
+	__type(key, struct tc_overlay_addr);
+	__type(value, __u64);
+} remotes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TC_OVERLAY_ENTRIES_MAX);
+	__type(key, __u64);
+	__type(value, struct tc_overlay_bytes);
+} peer_bytes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

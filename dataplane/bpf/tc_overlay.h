@@ -7,7 +7,7 @@
 #include <linux/types.h>
 
 enum {
-	TC_OVERLAY_PEERS_MAX = 1024, /* as MSG_PEERS_MAX */
+	TC_OVERLAY_PEERS_MAX = 10000, /* as MSG_PEERS_MAX */
 	/* Of the maps of peers: those that come stand there before those that go are taken out. */
 	TC_OVERLAY_ENTRIES_MAX = 2 * TC_OVERLAY_PEERS_MAX,
 };

@@ -12,8 +12,9 @@
 
 enum {
 	TC_VETH_FOLDER = 1, /* where pins are; names of maps carry the number of what is in them */
-	TC_VETH_ABI = 6, /* a change of any struct of tc_*.h, or of the number or order of reasons,
-			    ways, places or stages, is another ABI: other maps */
+	TC_VETH_ABI = 7, /* a change of any struct of tc_*.h, of the size of a map, or of the number
+			    or order of reasons, ways, places or stages, is another ABI: other maps
+			  */
 	TC_VETH_LOCAL_MAX = 16384,
 	TC_VETH_SOURCES_MAX = 8192,
 	TC_IDENTITIES_MAX = 32768, /* addresses of replicas of other nodes, of each family */

@@ -102,13 +102,27 @@ test_metrics(void **state)
 static struct msg_peer peers[MANY];
 static struct tunnel_row rows[MANY];
 
+/* Of this machine, all of them. */
+static void
+outer_of(unsigned i, char out[32])
+{
+	text_format(out, 32, "127.1.%u.%u", 2 + i / 250, 1 + i % 250);
+}
+
+/* A container of that peer. */
+static void
+inner_of(unsigned i, char out[32])
+{
+	text_format(out, 32, "10.%u.%u.5", 100 + i / 256, i % 256);
+}
+
 static void
 make_peers(void)
 {
 	for (unsigned i = 0; i < MANY; i++) {
 		char outer[32], v4[32], v6[32];
 
-		text_format(outer, sizeof(outer), "192.0.%u.%u", 2 + i / 250, 1 + i % 250);
+		outer_of(i, outer);
 		text_format(v4, sizeof(v4), "10.%u.%u.0/24", 100 + i / 256, i % 256);
 		text_format(v6, sizeof(v6), "fd00:%x::/64", 0x100 + i);
 		peers[i] = peer(1000 + i, outer, v4, v6);
@@ -152,6 +166,16 @@ put_vxlan(uint32_t ifindex, uint32_t sealed, int want)
 	assert_int_equal(err.kind != ERR_NONE, want < 0);
 }
 
+static void
+goes_to(unsigned peer, bool sent)
+{
+	char inner[32];
+
+	inner_of(peer, inner);
+	expect(veth_program(veth), "10.200.7.2", inner, 0, sent ? TC_ACT_REDIRECT : TC_ACT_OK,
+	       sent ? SENT : LEFT);
+}
+
 /* All that there may be; one more is left out, and all that go are gone. */
 static void
 test_many_peers(void **state)
@@ -164,16 +188,51 @@ test_many_peers(void **state)
 	put_vxlan(if_nametoindex("vxlan"), 0, 0);
 	assert_int_equal(tunnel_peers(tunnel, rows, MANY, &err), 0);
 	expect_peers(TUNNEL_PEERS_MAX);
-	expect(veth_program(veth), "10.200.7.2", "10.100.0.5", 0, TC_ACT_REDIRECT, SENT);
-	expect(veth_program(veth), "10.200.7.2", "10.103.255.5", 0, TC_ACT_REDIRECT, SENT);
-	expect(veth_program(veth), "10.200.7.2", "10.104.0.5", 0, TC_ACT_OK, LEFT);
+	goes_to(0, true);
+	goes_to(TUNNEL_PEERS_MAX - 1, true);
+	goes_to(TUNNEL_PEERS_MAX, false);
 	/* Others in place of half of them. */
 	assert_int_equal(tunnel_peers(tunnel, rows + MANY / 2, MANY - MANY / 2, &err), 0);
 	expect_peers(MANY - MANY / 2);
-	expect(veth_program(veth), "10.200.7.2", "10.100.0.5", 0, TC_ACT_OK, LEFT);
-	expect(veth_program(veth), "10.200.7.2", "10.104.0.5", 0, TC_ACT_REDIRECT, SENT);
+	goes_to(0, false);
+	goes_to(TUNNEL_PEERS_MAX, true);
 	assert_int_equal(tunnel_peers(tunnel, NULL, 0, &err), 0);
 	expect_peers(0);
+	put_vxlan(0, 0, 0);
+	close_all();
+}
+
+static void
+comes_from(unsigned peer, unsigned source, int counter)
+{
+	char outer[32], inner[32];
+
+	outer_of(peer, outer);
+	inner_of(source, inner);
+	comes(outer, VNI, inner, "10.200.7.2", 100, counter);
+}
+
+/* Each is known by where it is, with what is its own; all others are strangers. */
+static void
+test_many_come(void **state)
+{
+	const unsigned last = TUNNEL_PEERS_MAX - 1;
+	struct err err = {0};
+
+	(void)state;
+	make_peers();
+	open_all(if_nametoindex("a0"));
+	put_vxlan(if_nametoindex("vxlan"), 0, 0);
+	assert_int_equal(tunnel_peers(tunnel, rows, MANY, &err), 0);
+	comes_from(0, 0, DELIVERED);
+	comes_from(last, last, DELIVERED);
+	comes_from(last, 0, DROP_SOURCE);
+	comes_from(last + 1, last + 1, DROP_PEER);
+	comes("127.9.9.9", VNI, "10.100.0.5", "10.200.7.2", 100, DROP_PEER);
+	assert_int_equal(tunnel_peers(tunnel, rows, last, &err), 0);
+	comes_from(last, last, DROP_PEER);
+	comes_from(last - 1, last - 1, DELIVERED);
+	assert_int_equal(tunnel_peers(tunnel, NULL, 0, &err), 0);
 	put_vxlan(0, 0, 0);
 	close_all();
 }
@@ -216,6 +275,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_metrics),
 		cmocka_unit_test(test_many_peers),
+		cmocka_unit_test(test_many_come),
 		cmocka_unit_test(test_missing_device),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;

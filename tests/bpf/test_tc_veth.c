@@ -360,7 +360,7 @@ test_leaves_nothing_hooked(void **state)
 	hook_leave_all(1);
 	assert_int_equal(access("1/veth-1", F_OK), -1);
 	assert_int_equal(access("1/veth-2", F_OK), -1);
-	assert_int_equal(access("1/tc6-sources", F_OK), 0);
+	assert_int_equal(access("1/tc7-sources", F_OK), 0);
 	assert_int_not_equal(libbpf.bpf_tc_query(&where, &found), 0);
 	/* Harmless where there is nothing. */
 	hook_leave_all(1);

@@ -630,7 +630,7 @@ static void
 test_older_pins(void **state)
 {
 	static const char *const names[] = {"local4", "overlay_counts", "tc5-seen", "edge1-vips4",
-					    "tc6-seen"};
+					    "tc7-seen"};
 
 	(void)state;
 	begin(LOOPBACK);

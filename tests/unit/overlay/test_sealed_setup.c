@@ -421,6 +421,21 @@ test_many(void **state)
 		setup_fini(&is);
 		is = want;
 	}
+	/* Where next keys are peers, too, there may not be room for all; each node has one. */
+	const struct sealed_setup_in follows = {.private_key = own_key,
+						.rows = rows,
+						.rows_count = MANY,
+						.is = &is,
+						.follows = true};
+	for (uint32_t i = 0; i < MANY; i++) {
+		memset(rows[i].next_key, 9, SETUP_KEY);
+		memcpy(rows[i].next_key, &rows[i].node, sizeof(rows[i].node));
+	}
+	setup_init(&want);
+	assert_int_equal(sealed_setup_make(&follows, &pairs, &want, &err), 0);
+	assert_in_range(want.peers_count, MANY + 1, SETUP_PEERS_MAX);
+	assert_int_equal(want.prefixes_count, 2 * MANY);
+	setup_fini(&want);
 	setup_fini(&is);
 	sealed_pairs_fini(&pairs);
 }

@@ -182,6 +182,41 @@ test_what_is_kept_of_a_new_node(void **state)
 	assert_true(addr_equal(&v.node.address, &q.address));
 }
 
+/* As many as others have room for; then those that were removed count, too. */
+static void
+test_full(void **state)
+{
+	static struct admission_node many[ADMISSION_NODES_MAX];
+	struct admission_question q = ask(10, 10, "late");
+	struct admission_verdict v;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < ADMISSION_NODES_MAX; i++) {
+		many[i] = (struct admission_node){.id = (uint32_t)i + 1};
+		memcpy(many[i].sign_public, &many[i].id, sizeof(many[i].id));
+		many[i].sign_public[4] = 1;
+	}
+	cluster.nodes = many;
+	cluster.nodes_count = ADMISSION_MEMBERS_MAX - 1;
+	assert_int_equal(judge(&q, peer(200, 0), &v, &err), 0);
+	assert_true(v.add);
+	cluster.nodes_count++;
+	assert_int_equal(judge(&q, peer(200, 0), &v, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+	assert_non_null(strstr(err.why[0], "10000 nodes"));
+	assert_non_null(strstr(err.fix, "zlayer node rm"));
+	many[7].removed = true;
+	assert_int_equal(judge(&q, peer(200, 0), &v, &err), 0);
+	for (size_t i = 0; i < ADMISSION_NODES_MAX; i++)
+		many[i].removed = i > 9;
+	cluster.nodes_count = ADMISSION_NODES_MAX;
+	assert_int_equal(judge(&q, peer(200, 0), &v, &err), -1);
+	assert_non_null(strstr(err.why[0], "it has had"));
+	cluster.nodes = nodes;
+	cluster.nodes_count = NODES;
+}
+
 static void
 test_renewal(void **state)
 {
@@ -334,7 +369,7 @@ main(void)
 		cmocka_unit_test(test_table),   cmocka_unit_test(test_what_is_kept_of_a_new_node),
 		cmocka_unit_test(test_renewal), cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_answers), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_names),   cmocka_unit_test(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
