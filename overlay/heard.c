@@ -4,6 +4,7 @@
 #include "overlay/heard.h"
 
 #include "base/mem.h"
+#include "overlay/wg/setup_index.h"
 
 enum { MS = 1000000 };
 
@@ -109,18 +110,18 @@ forget_others(struct heard *h)
 }
 
 static void
-note(struct node *n, const struct map *peers, const struct msg_mesh *row,
+note(struct node *n, const struct setup_index *is, const struct msg_mesh *row,
      const struct heard_now *now)
 {
-	const struct setup_peer *is = map_get(peers, row->key, MSG_KEY);
+	const struct setup_peer *peer = setup_index_find(is, row->key);
 	const struct setup_peer *next =
-		setup_key_is_zero(row->next_key) ? NULL : map_get(peers, row->next_key, MSG_KEY);
+		setup_key_is_zero(row->next_key) ? NULL : setup_index_find(is, row->next_key);
 	struct node sum = {0};
 
 	n->stays = true;
-	if (is)
-		add(&sum, is);
-	if (next && next != is)
+	if (peer)
+		add(&sum, peer);
+	if (next && next != peer)
 		add(&sum, next);
 	judge(n, &sum, now);
 }
@@ -129,22 +130,18 @@ void
 heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows, size_t count,
 	   const bool *expected, const struct heard_now *now)
 {
-	struct map peers;
-	bool whole = true;
+	struct setup_index by_key;
 
-	map_init(&peers, MEM_OVERLAY);
-	for (size_t i = 0; i < is->peers_count && whole; i++)
-		whole = map_put(&peers, is->peers[i].public_key, SETUP_KEY, &is->peers[i], NULL) ==
-			0;
-	for (size_t i = 0; i < count && whole; i++) {
+	bool able = setup_index_init(&by_key, is) == 0;
+	for (size_t i = 0; i < count && able; i++) {
 		struct node *n = expected[i] ? node_of(h, rows[i].node, now->mono_ns) : NULL;
 
 		if (n)
-			note(n, &peers, &rows[i], now);
+			note(n, &by_key, &rows[i], now);
 	}
-	if (whole)
+	setup_index_fini(&by_key);
+	if (able)
 		forget_others(h);
-	map_fini(&peers);
 }
 
 int64_t
