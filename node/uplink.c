@@ -196,7 +196,9 @@ check_prefix(struct job *j, const struct addr_prefix *prefix, struct err *err)
 	if_indextoname(j->rival, name);
 	err_set(err, ERR_CONFLICT, "%s belongs to another node of this machine", text);
 	err_why(err, "its route goes over %s", name);
-	return err_fix(err, "give one of the two nodes another one: overlay.%s in node.yaml",
+	return err_fix(err,
+		       "give one of the two nodes another one: overlay.%s in its node.yaml, then "
+		       "start it again",
 		       addr_is_v4(&prefix->base) ? "prefix4" : "prefix6");
 }
 

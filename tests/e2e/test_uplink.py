@@ -342,12 +342,25 @@ def test_the_same_prefix_twice():
     yaml = UPLINK + "overlay: { prefix4: 10.200.7.0/24 }\n"
     with a_world():
         before = traces()
-        with a_node(yaml) as (_, first):
+        with a_node(yaml) as (there, first):
             check_reaches(first)
             with Node(yaml + 'listen: { http: ["127.0.0.1:8090"], https: ["127.0.0.1:8453"], api: off, metrics: off }\n') as node:
                 failed = wait_for(lambda: uplink_of(node).get("state") == "failed" and uplink_of(node), "the uplink failed")
                 check("10.200.7.0/24 belongs to another node" in json.dumps(failed["reason"]), failed)
                 check("overlay.prefix4" in json.dumps(failed["reason"]), failed)
+                # Whoever looks is told, with what to do; so is who reads the log.
+                check(failed["reason"]["fix"] in node.cli("status").stdout, node.cli("status").stdout)
+                check(failed["reason"]["fix"] in open(node.log).read(), "the log")
+                check_reaches(first)
+                equal(there.cli_json("status")["warnings"], [], "the first one is well")
+                # And so it is mended: another one, and a start.
+                node.stop()
+                with open(node.config) as f:
+                    text = f.read()
+                with open(node.config, "w") as f:
+                    f.write(text.replace("prefix4: 10.200.7.0/24", "prefix4: 10.200.8.0/24"))
+                node.start()
+                wait_for(lambda: is_up(node), "the uplink of the second one is up")
                 check_reaches(first)
             check_reaches(first)
         equal(traces(), before, "what is left")
