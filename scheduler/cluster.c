@@ -351,6 +351,18 @@ any_waits(const struct cluster *c)
 	return false;
 }
 
+/* Whoever has just removed something sees that it is gone. How many others have is looked at each
+ * second: that takes a walk through what they say. */
+static void
+look_at_own(struct cluster *c)
+{
+	uint32_t own = cluster_facts_own_replicas(c);
+
+	c->replicas_count = map_count(&c->m->replicas);
+	c->dirty |= own != c->own_replicas;
+	c->own_replicas = own;
+}
+
 static void
 tick(uv_timer_t *timer)
 {
@@ -374,13 +386,12 @@ tick(uv_timer_t *timer)
 		look_after_rows(c);
 	}
 	cluster_publish_metrics(c);
-	uint32_t own = cluster_facts_own_replicas(c);
 	bool waited = c->waits;
 	c->waits = any_waits(c);
-	c->dirty |= !c->member || !c->known || own != c->own_replicas || store_is_different(c) ||
-		    waited != c->waits || c->waits || c->nameless != c->m->nameless;
+	c->dirty |= !c->member || !c->known || store_is_different(c) || waited != c->waits ||
+		    c->waits || c->nameless != c->m->nameless;
 	c->nameless = c->m->nameless;
-	c->own_replicas = own;
+	look_at_own(c);
 }
 
 int
@@ -453,6 +464,8 @@ cluster_turn(struct cluster *c)
 		cluster_link_flush(c);
 		cluster_leave_tick(c, world_mono_ns());
 	}
+	if (c->m && map_count(&c->m->replicas) != c->replicas_count)
+		look_at_own(c);
 	if (c->dirty) {
 		cluster_place_nodes(c);
 		cluster_publish(c);

@@ -212,7 +212,8 @@ struct cluster {
 	unsigned handles;
 	bool dirty;            /* the tables */
 	bool waits;            /* replicas of a dead node do, for it */
-	uint32_t own_replicas; /* at the last look */
+	uint32_t own_replicas; /* at the last look, */
+	size_t replicas_count; /* when the model had so many */
 	size_t nameless;       /* likewise: the model's */
 	bool seen_writable;    /* the store, then */
 	uint64_t seen_sequence;

@@ -77,6 +77,10 @@ def test_spread_die_drain():
         check("edge-2 is alive" in r.stderr and "it has" in r.stderr, r.stderr)
         c[0].cli("node", "rm", "edge-3")
         wait_for(lambda: set(c[1].nodes()) == {"edge-1", "edge-2"}, "edge-3 is gone")
+        # Who has removed something sees at once that it is gone.
+        c[0].cli("rm", "shop", "--yes")
+        equal(c[0].nodes()["edge-1"]["replicas"], 0)
+        wait_for(lambda: all(n["replicas"] == 0 for n in c[0].nodes().values()), "and soon what others had")
 
 
 def waits(node):
