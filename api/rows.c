@@ -16,6 +16,7 @@ static const struct {
 	{ROLE_SCHEDULER, MSG_TABLE_DEPLOYMENT, sizeof(struct msg_deployment)},
 	{ROLE_SCHEDULER, MSG_TABLE_SERVICE, sizeof(struct msg_service)},
 	{ROLE_SCHEDULER, MSG_TABLE_REPLICA, sizeof(struct msg_replica)},
+	{ROLE_SCHEDULER, MSG_TABLE_USAGE, sizeof(struct msg_usage)},
 	{ROLE_SCHEDULER, MSG_TABLE_CRON, sizeof(struct msg_cron)},
 	{ROLE_SCHEDULER, MSG_TABLE_FIGURES, sizeof(struct msg_figures)},
 	{ROLE_SCHEDULER, MSG_TABLE_OPERATION, sizeof(struct msg_operation)},

@@ -393,6 +393,20 @@ ended_elsewhere(const struct msg_replica *r, struct msg_container *out)
 	return out;
 }
 
+/* Of another node's replica: as that one said last. */
+static void
+put_memory(struct json *j, struct server *s, const struct msg_replica *r,
+	   const struct msg_container *c)
+{
+	const struct msg_usage *u = c ? NULL : rows_get(s, ROLE_SCHEDULER, MSG_TABLE_USAGE, r->id);
+	uint64_t bytes = c ? c->memory_bytes : u ? u->memory_bytes : 0;
+
+	if (bytes)
+		json_u64(j, "memory_bytes", bytes);
+	else
+		json_null(j, "memory_bytes");
+}
+
 void
 view_replica(struct json *j, const char *key, struct server *s, const struct msg_replica *r)
 {
@@ -423,6 +437,7 @@ view_replica(struct json *j, const char *key, struct server *s, const struct msg
 	view_time(j, "created", r->created_wall_ns);
 	VIEW_TEXT(j, "node", r->node);
 	json_bool(j, "here", nodes_has_here(s, r));
+	put_memory(j, s, r, c);
 	view_reason(j, "reason", &r->reason);
 	put_container(j, c ? c : ended_elsewhere(r, &ended));
 	json_end(j);

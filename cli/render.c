@@ -328,8 +328,8 @@ put_replica_row(struct grid *g, const json_t *replica, const struct render *r)
 	char since[32], memory[32] = "", conditions[256];
 
 	render_age(replica, "since", r, since, sizeof(since));
-	if (json_read_int(container, "memory_bytes"))
-		text_human_bytes((uint64_t)json_read_int(container, "memory_bytes"), memory,
+	if (json_read_int(replica, "memory_bytes"))
+		text_human_bytes((uint64_t)json_read_int(replica, "memory_bytes"), memory,
 				 sizeof(memory));
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(replica, "name"));
 	grid_put(g, state_colour(state), "%s", state);

@@ -14,7 +14,7 @@
  * Who writes what:
  *   node           process, listener, node, uplink, underlay, tunnel, edge, etcd
  *   scheduler      deployment, service, replica, operation, claim, probe, route, backend, stream,
- *                  pin, cron, member, cluster, mesh, identity, observe, etcd_order; events
+ *                  pin, cron, member, cluster, mesh, identity, observe, etcd_order, usage; events
  *   runtime        container, veth, image, result (command checks), attachment
  *   fetch          transfer
  *   dataplane      attached, datapath, applied (when it balances), drain, demand; flows
@@ -88,6 +88,7 @@ enum msg_table {
 	MSG_TABLE_ATTACHMENT,
 	MSG_TABLE_GUEST,
 	MSG_TABLE_HEARD,
+	MSG_TABLE_USAGE,
 	MSG_TABLES_,
 };
 

@@ -228,6 +228,12 @@ struct msg_replica { /* key: id from the store, below 2^56, never reused */
 	uint64_t lease_epoch; /* of the lease that it lives with, or had last; 0: none */
 };
 
+/* Of another node's replica that runs, as its node has said it last: about, and not often. */
+struct msg_usage { /* key: replica */
+	uint64_t replica;
+	uint64_t memory_bytes;
+};
+
 enum msg_operation_kind {
 	MSG_OPERATION_DEPLOY = 1,
 	MSG_OPERATION_SCALE,

@@ -121,6 +121,9 @@ struct replica {
 	struct unique *unique; /* unique.h; NULL: it needs no lease, or is remote */
 	uint64_t lease_epoch;  /* that it lives with; 0: needs none */
 	uint32_t exit;         /* of another node's: as in struct msg_replica */
+	uint64_t
+		told_memory_bytes; /* placing_own.c: of an own one, to the others; 0: nothing yet */
+	uint64_t told_memory_ns;
 };
 
 struct operation {

@@ -264,12 +264,32 @@ state_of(const struct replica *r)
 	return r->life.ready_attempt ? CLAIM_UNREADY : CLAIM_STARTING;
 }
 
+/* What it uses is told for people's eyes, and each word goes to all nodes: only when it is another
+ * one by a quarter, and not so often. */
+static void
+note_memory(const struct model *m, struct replica *r)
+{
+	enum { STEP_BYTES = 1 << 20, EVERY_S = 30 };
+	const struct msg_container *c = &r->container;
+	bool runs = r->has_container && c->state == MSG_CONTAINER_RUNNING;
+	uint64_t is = runs ? c->memory_bytes : 0, said = r->told_memory_bytes;
+	uint64_t apart = is > said ? is - said : said - is;
+
+	if (is && said &&
+	    (apart < STEP_BYTES || apart < said / 4 ||
+	     m->now_ns - r->told_memory_ns < EVERY_S * UINT64_C(1000000000)))
+		return;
+	r->told_memory_bytes = is;
+	r->told_memory_ns = m->now_ns;
+}
+
 static void
 tell_replica(struct placing *p, struct replica *r)
 {
 	struct tidings_replica t;
 	struct tidings_value v;
 
+	note_memory(p->m, r);
 	remote_tell(p->m, r, &t);
 	tidings_put_replica(&t, &v);
 	p->link.put(p->link.arg, TIDINGS_REPLICA, r->row.id, &v);

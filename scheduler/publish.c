@@ -29,6 +29,7 @@ static const struct ring_table_layout layouts[] = {
 	{MSG_TABLE_CLUSTER, 1, sizeof(struct msg_cluster), 1},
 	{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), CLUSTER_ROWS_MAX},
 	{MSG_TABLE_OBSERVE, 1, sizeof(struct msg_observe), 1},
+	{MSG_TABLE_USAGE, 1, sizeof(struct msg_usage), MODEL_REPLICAS_MAX},
 	{MSG_TABLE_ETCD_ORDER, 1, sizeof(struct msg_etcd_order), 1},
 };
 

@@ -15,7 +15,7 @@ enum {
 	PUBLISH_GUESTS_MAX = 4096,      /* containers of others on other nodes that have names */
 };
 
-/* publish_status.c: deployment, service, replica, operation. */
+/* publish_status.c: deployment, service, replica, usage, operation. */
 void publish_status(struct model *m);
 /* publish_cron.c: cron. */
 void publish_cron(struct model *m);

@@ -12,6 +12,16 @@
 #include "scheduler/ports.h"
 #include "scheduler/publish_table.h"
 
+/* A table of its own: who follows replicas has nothing to do when this moves. */
+static void
+put_usage(struct publish_table *t, struct replica *p)
+{
+	struct msg_usage row = {.replica = p->row.id, .memory_bytes = p->container.memory_bytes};
+
+	if (p->remote && p->has_container && row.memory_bytes)
+		publish_table_row(t, p->row.id, &row);
+}
+
 static void
 put_replica(struct publish_table *t, struct replica *p)
 {
@@ -376,6 +386,9 @@ publish_status(struct model *m)
 	publish_table_commit(&t);
 	publish_table_begin(&t, m, MSG_TABLE_REPLICA);
 	publish_table_replicas(&t, put_replica);
+	publish_table_commit(&t);
+	publish_table_begin(&t, m, MSG_TABLE_USAGE);
+	publish_table_replicas(&t, put_usage);
 	publish_table_commit(&t);
 	publish_table_begin(&t, m, MSG_TABLE_OPERATION);
 	list_each (it, next, &m->operations)

@@ -64,6 +64,7 @@ remote_tell(const struct model *m, const struct replica *p, struct tidings_repli
 		.reason = p->waits.kind ? p->waits : p->reason,
 		.lease_epoch = p->lease_epoch,
 		.exit = exit_of(p),
+		.memory_bytes = p->told_memory_bytes,
 		/* They outlive attempts, and the others must know whose they are between two. */
 		.addr4 = p->has_container ? c->addr4 : none,
 		.addr6 = p->has_container ? c->addr6 : none,
@@ -122,6 +123,7 @@ take_container(struct replica *p, uint64_t id, const struct tidings_replica *t)
 		.started_wall_ns = 1, /* compared with itself alone: take_life */
 		.addr4 = t->addr4,
 		.addr6 = t->addr6,
+		.memory_bytes = t->memory_bytes,
 	};
 }
 

@@ -22,7 +22,8 @@ enum {
 	LEASED = 2,    /* from this version on a replica's value has its lease, */
 	ENDED = 3,     /* and how a run ended; */
 	FLAGGED = 4,   /* a voter's has more flags; */
-	NAMED = 5,     /* that of a container of others has its name */
+	NAMED = 5,     /* that of a container of others has its name; */
+	USED = 6,      /* a replica's has the memory that it uses */
 	WHY_MAX = 180, /* of the texts of a reason but the first: together they leave room */
 	SCALE_WHY_MAX = 150,
 };
@@ -296,6 +297,7 @@ tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out)
 	put_reason(out, &r->reason);
 	put(out, r->lease_epoch, 8);
 	put(out, r->exit, 4);
+	put(out, r->memory_bytes, 8);
 }
 
 static bool
@@ -316,6 +318,8 @@ take_later(struct cursor *c, uint8_t version, struct tidings_replica *out)
 		out->lease_epoch = cursor_u64(c);
 	if (version >= ENDED)
 		out->exit = cursor_u32(c);
+	if (version >= USED)
+		out->memory_bytes = cursor_u64(c);
 	return close_value(c, version);
 }
 

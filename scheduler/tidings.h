@@ -17,7 +17,8 @@
  *             28 service u64  36 operation u64  44 claim u64  52 created i64  60 since i64
  *             68 ready i64  76 make (32)  108 addr4 (16)  124 addr6 (16)
  *             140 reason's kind u8, and if that is not 0: u32 code, texts what, why, why2, fix
- *             then, from version 2 on: u64 epoch of its lease
+ *             then, from version 2 on: u64 epoch of its lease, from version 3 on: exit u32, from
+ *             version 6 on: u64 memory that it uses
  *   ADMITTED  id: node. 0 version u8, then its certificate (DER, the leaf alone)
  *   THING     id: rendezvous_text() of it. 0 version u8, then a text: what of it a service may need
  *             ("volume:shop/data", "device:/dev/kvm")
@@ -70,7 +71,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 5,
+	TIDINGS_VERSION = 6,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
@@ -144,8 +145,9 @@ struct tidings_replica {
 	uint8_t make[32];
 	struct addr addr4, addr6; /* without port, zero: none (yet) */
 	struct msg_reason reason;
-	uint64_t lease_epoch; /* 0: it has none */
-	uint32_t exit;        /* how a run ended: as in struct msg_replica */
+	uint64_t lease_epoch;  /* 0: it has none */
+	uint32_t exit;         /* how a run ended: as in struct msg_replica */
+	uint64_t memory_bytes; /* that it uses, about; 0: not known */
 };
 
 /* What a service uses on a node, and what is asked of it there (figures.h). */

@@ -51,6 +51,11 @@ def test_spread_die_drain():
         c[1].deploy(service(replicas=3))
         for node in c.nodes:
             ready(node, 3, {"edge-1", "edge-2", "edge-3"})
+        # What they use is known everywhere.
+        for node in c.nodes:
+            wait_for(lambda node=node: all(r["memory_bytes"] for r in node.get("/v1/replicas")["items"]), "the memory of all")
+            rows = [line.split() for line in node.cli("ps").stdout.splitlines()[1:]]
+            check(rows and all("MiB" in row or "KiB" in row for row in rows), rows)
         # A scheduler that begins anew moves nothing.
         before = ids(c[0])
         for node in c.nodes:

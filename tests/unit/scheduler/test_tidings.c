@@ -56,6 +56,7 @@ some_replica(void)
 		.ready_wall_ns = 3,
 		.lease_epoch = 77,
 		.exit = MSG_EXIT_KNOWN | 9 << MSG_EXIT_SIGNAL_SHIFT,
+		.memory_bytes = UINT64_C(5) << 30,
 		.make = {1, 2, 3},
 		.reason = {.kind = ERR_TIMEOUT, .code = 4, .what = "a", .why = "b", .fix = "c"},
 	};
@@ -265,13 +266,18 @@ test_versions(void **state)
 		assert_false(tidings_take_replica(v.data, n, &r));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_replica(v.data, v.bytes + 1, &r));
-	/* The first version knew no leases, the second not how a run ended. */
+	/* The first version knew no leases, the second not how a run ended, the fifth no memory. */
+	v.data[0] = 5;
+	assert_true(tidings_take_replica(v.data, v.bytes - 8, &r));
+	assert_int_equal(r.lease_epoch, 77);
+	assert_int_equal(r.memory_bytes, 0);
+	assert_true(r.exit & MSG_EXIT_KNOWN);
 	v.data[0] = 2;
-	assert_true(tidings_take_replica(v.data, v.bytes - 4, &r));
+	assert_true(tidings_take_replica(v.data, v.bytes - 12, &r));
 	assert_int_equal(r.lease_epoch, 77);
 	assert_int_equal(r.exit, 0);
 	v.data[0] = 1;
-	assert_true(tidings_take_replica(v.data, v.bytes - 12, &r));
+	assert_true(tidings_take_replica(v.data, v.bytes - 20, &r));
 	assert_int_equal(r.lease_epoch, 0);
 	assert_false(tidings_take_replica(v.data, v.bytes, &r));
 }
