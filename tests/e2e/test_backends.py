@@ -62,6 +62,7 @@ def all_well(c, what):
     for a in c.nodes:
         for b in c.nodes:
             wait_for(lambda a=a, b=b: a is b or pings(a, b), f"{what}: {a.label} reaches {b.label}", seconds=LONG)
+            equal(a.nodes()[b.label]["unreached_since"], None, f"{what}: {a.label} hears {b.label}")
 
 
 def containers(c):
