@@ -242,6 +242,21 @@ become_follower(struct store *rows, struct err *err)
 	return store_commit(rows, err);
 }
 
+/* It is a member, and its file says nothing of that. */
+static int
+become_member(struct cluster *c, struct store *rows, struct err *err)
+{
+	bool others = false;
+
+	if (c->keep.founder && cluster_list_others(c, &others, err) < 0)
+		return -1;
+	if (c->keep.founder && !others)
+		return become(rows, STORE_ROLE_SERVE, false, err);
+	if (c->keep.founder)
+		log_event(LOG_ERROR, "this node's store is gone: its file was not there", LOG_END);
+	return become_follower(rows, err);
+}
+
 static int
 bring_into_line(struct cluster *c, struct store *rows, struct err *err)
 {
@@ -258,10 +273,7 @@ bring_into_line(struct cluster *c, struct store *rows, struct err *err)
 		return -1;
 	if (!c->member)
 		return role == STORE_ROLE_ALONE ? 0 : become(rows, STORE_ROLE_ALONE, false, err);
-	if (role != STORE_ROLE_ALONE)
-		return 0;
-	return c->keep.founder ? become(rows, STORE_ROLE_SERVE, false, err)
-			       : become_follower(rows, err);
+	return role == STORE_ROLE_ALONE ? become_member(c, rows, err) : 0;
 }
 
 int
@@ -317,7 +329,8 @@ look_after_rows(struct cluster *c)
 {
 	struct err err = {0};
 
-	if (!c->member || !c->keep.founder || c->row.id != 0 || !list_empty(&c->changes))
+	if (!c->member || !c->keep.founder || !c->serve || c->row.id != 0 ||
+	    !list_empty(&c->changes))
 		return;
 	if (cluster_store_change(c, put_first_rows, first_rows_kept, c, &err) < 0)
 		log_err(LOG_ERROR, "the cluster's first rows were not written", &err);

@@ -297,6 +297,8 @@ keep_up(struct cluster_feed *f, uint64_t now_ns)
 		store_follow_down(c->follow, &f->why);
 		err_clear(&f->why);
 	}
+	if (writer == c->keep.node)
+		store_follow_orphan(c->follow);
 	/* Another node writes now. */
 	if (f->channel && f->node != writer) {
 		channel_abort(f->channel);

@@ -122,6 +122,7 @@ struct cluster {
 	struct map nodes;         /* struct cluster_node by id */
 	struct store_cluster row; /* id 0: none here */
 	uint64_t looks;
+	uint64_t list_sum; /* of the list of nodes that this process has written; 0: none */
 	bool rows_changed;
 	bool admitted_changed; /* entries of gossip about new nodes */
 	uint64_t started_ns;
@@ -282,7 +283,7 @@ struct cluster_node *cluster_roster_named(const struct cluster *c, const char *n
 int cluster_roster_self(struct cluster *c, struct err *err) MUST_CHECK;
 /* Reads the rows; meets new nodes, parts from those that were removed. */
 void cluster_roster_read(struct cluster *c);
-/* From the list that came with the admission. */
+/* From the list beside the store (cluster_list.c). */
 void cluster_roster_listed(struct cluster *c);
 /* From entries of gossip: nodes that somebody has just admitted. */
 void cluster_roster_admitted(struct cluster *c);
@@ -293,6 +294,13 @@ size_t cluster_roster_count(const struct cluster *c); /* not removed, self count
 size_t cluster_roster_live(const struct cluster *c);  /* others that are alive */
 /* Whether all others were heard since this process began (`heard`). Before a turn lets in more. */
 void cluster_roster_listen(struct cluster *c);
+
+/* ---- cluster_list.c ---- */
+
+/* Beside the store, where the rows have changed it. */
+void cluster_list_keep(struct cluster *c);
+/* Whether it names others than this node. */
+int cluster_list_others(const struct cluster *c, bool *out, struct err *err) MUST_CHECK;
 
 /* ---- cluster_facts.c ---- */
 

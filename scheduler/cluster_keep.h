@@ -10,7 +10,8 @@
  *                a whole, so that there is never half an identity.
  *   joining      the keys that it shows with a ticket, until it is a member or was refused: a
  *                question that is asked again is asked with the same key
- *   nodes        the list that came with the admission, for as long as there is none of the store
+ *   nodes        the list that came with the admission, and then that of the store: for a process
+ *                that has none of the store (cluster_list.c)
  *   session      number of the envelopes' session (gossip/envelope.h)
  *   incarnation  gossip's own
  *   pass         what it calls the cluster's etcd with (credentials.h)

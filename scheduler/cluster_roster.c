@@ -236,6 +236,7 @@ cluster_roster_read(struct cluster *c)
 	else
 		read_nodes(c, &rows);
 	buf_fini(&rows);
+	cluster_list_keep(c);
 	cluster_voters_read(c);
 	cluster_move_begin(c);
 }

@@ -147,8 +147,10 @@ sqlite_report(sqlite3 *db, int rc, const char *what, struct err *err)
 	case SQLITE_NOTADB:
 		err_set(err, ERR_CORRUPT, "%s: the store's file is damaged", what);
 		err_why(err, "%s", why);
-		return err_fix(err, "move the file state/zlayer.db away and deploy again, or put a "
-				    "copy of it back; containers go on meanwhile");
+		return err_fix(
+			err, "put a copy of the file state/zlayer.db back, or move it away: a "
+			     "node of a cluster copies it from the others, on a node alone deploy "
+			     "again; containers go on meanwhile");
 	case SQLITE_READONLY:
 	case SQLITE_PERM:
 	case SQLITE_AUTH:

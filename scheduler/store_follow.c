@@ -238,6 +238,21 @@ store_follow_rename(struct store_follow *f, const char *writer)
 	text_copy(f->writer, sizeof(f->writer), writer);
 }
 
+void
+store_follow_orphan(struct store_follow *f)
+{
+	static const char what[] = "this node wrote the store, and its file is gone";
+	struct err err = {0};
+
+	if (text_equal(f->why.what, what))
+		return;
+	err_set(&err, ERR_UNREACHABLE, "%s", what);
+	err_why(&err, "state/zlayer.db was not there; the other nodes have copies");
+	err_fix(&err, "put the file back; or end zlayer here, and on another node: zlayer recover "
+		      "--force-single. What runs goes on meanwhile");
+	store_follow_unwritable(f, &err);
+}
+
 /* How long the writer has said nothing. While this process stood still itself (a disk that does not
  * come back, a machine without time for it) nobody was silent: what was said has yet to be read. */
 static uint64_t

@@ -40,6 +40,8 @@ int store_follow_open(const struct store_follow_options *options, struct store *
 
 /* A new connection to the writer, who is known to be it; one that was before is closed. */
 void store_follow_up(struct store_follow *f, const struct store_stream *calls, void *arg);
+/* The writer is this node itself: a copy has nobody to follow until somebody recovers one. */
+void store_follow_orphan(struct store_follow *f);
 void store_follow_data(struct store_follow *f, const void *data, size_t bytes);
 void store_follow_room(struct store_follow *f);
 /* It ended, or (without a connection) could not be made. why: NULL or of kind ERR_NONE: in order.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that share what is wanted: changes through any of them, and what a node does without the one that takes them."""
 
+import glob
+import os
 import time
 
 import zl
@@ -143,6 +145,37 @@ def test_without_the_writer():
         wait_for(lambda: b.cluster()["store"]["writable"], "changes are taken again")
         b.cli("node", "label", "edge-3", "back=yes")
         wait_for(lambda: all(n.nodes()["edge-3"]["labels"].get("back") == "yes" for n in c.nodes), "and go around")
+
+
+def test_the_writer_without_its_file():
+    """An empty file is not taken for the store: the node says what is to be done, and follows whoever recovers it."""
+    with Cluster(3) as c:
+        a, b, d = c
+        for node in c.nodes:
+            node.import_image()
+        a.deploy(service(replicas=3))
+        wait_for(lambda: len([r for r in d.replicas() if r[2] == "ready"]) == 3, "all are ready")
+        c.kill(a)
+        for path in glob.glob(os.path.join(a.data, "state", "zlayer.db*")):
+            os.unlink(path)
+        c.start(a)
+        c.wait_all_ready()  # it finds the others without a row
+        r = a.cli("node", "label", "edge-2", "x=1", status=8)
+        check("its file is gone" in r.stderr and "zlayer recover --force-single" in r.stderr, r.stderr)
+        check("its file is gone" in a.cli("status").stdout, a.cli("status").stdout)
+        equal([x["name"] for x in b.cli_json("status")["deployments"]], ["shop"])
+        r = b.cli("recover", "--force-single", "--yes", status=7)  # it is there, as far as the others know
+        check("end zlayer there" in r.stderr, r.stderr)
+        c.kill(a)
+        wait_for(lambda: b.nodes()["edge-1"]["state"] == "unreachable", "it is missed")
+        b.cli("recover", "--force-single", "--yes")
+        c.start(a)
+        c.wait_all_ready()
+        for node in c.nodes:
+            wait_for(lambda node=node: node.cli("node", "label", "edge-2", f"by-{node.number}=1", status=None).returncode == 0,
+                     f"a change through {node.label}")
+        wait_for(lambda: len({str(n.replicas()) for n in c.nodes}) == 1 and len(a.replicas()) == 3, "all say the same")
+        equal([x["name"] for x in a.cli_json("status")["deployments"]], ["shop"])
 
 
 if __name__ == "__main__":
