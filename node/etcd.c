@@ -9,6 +9,8 @@
  *   does not run, data of other lives    is removed
  *   does not run, and should             certificates are brought, it is started; when that fails,
  *                                        or it ends, again: at once, then after 1, 2, 4 ... 30 s
+ *   ends at once, by its data            is said after some times; the scheduler has the member
+ *                                        removed, and another life begun
  *
  * It is up when it says so itself (a member that waits for the others' votes does not).
  */
@@ -40,6 +42,8 @@ enum {
 	STEADY_S = 60, /* that long up, and its past is forgotten */
 	SHOW_AGAIN_S = 10,
 	FIGURES_S = 30,
+	RUINED_ENDS = 3,  /* it ended so often at its start, and said that it is by its data */
+	RUINED_LIVES = 3, /* then the disk is what is broken, or etcd, and nothing is begun anew */
 };
 
 static const char component[] = "etcd";
@@ -71,6 +75,9 @@ struct etcd {
 
 	uint64_t due; /* not started before */
 	unsigned failures;
+	unsigned ruined_ends; /* in a row */
+	uint64_t ruined_life; /* 0: none */
+	unsigned ruined_lives;
 	uint32_t restarts;
 	uint64_t restarts_life;
 	char shown[MSG_ETCD_FILES];
@@ -101,7 +108,9 @@ state_of(const struct etcd *e)
 		return e->data_life ? MSG_ETCD_STOPPED : MSG_ETCD_ABSENT;
 	if (!e->order.run || e->over)
 		return MSG_ETCD_STOPPED;
-	return e->trouble.kind ? MSG_ETCD_FAILED : MSG_ETCD_STARTING;
+	if (!e->trouble.kind)
+		return MSG_ETCD_STARTING;
+	return e->ruined_life == e->order.life ? MSG_ETCD_RUINED : MSG_ETCD_FAILED;
 }
 
 static bool
@@ -195,6 +204,22 @@ say_fix(const char *complaint, struct err *err)
 		err_fix(err, "make room on the disk of the data folder");
 }
 
+/* It never came up, and says that this is because of its data. */
+static bool
+is_ruined(struct etcd *e, const char *how)
+{
+	if (e->record.ready || !etcd_log_is_ruin(etcd_log_complaint(e->log), how)) {
+		e->ruined_ends = 0;
+		return false;
+	}
+	if (++e->ruined_ends >= RUINED_ENDS && e->ruined_life != e->record.life &&
+	    e->ruined_lives < RUINED_LIVES) {
+		e->ruined_life = e->record.life;
+		e->ruined_lives++;
+	}
+	return e->ruined_life == e->record.life;
+}
+
 static void
 let_go(struct etcd *e)
 {
@@ -218,17 +243,23 @@ has_ended(struct etcd *e, const char *how)
 
 	etcd_log_drain(e->log);
 	log_event(ordered ? LOG_INFO : LOG_WARN, "etcd has ended", log_s("how", how), LOG_END);
+	bool ruined = !ordered && is_ruined(e, how);
 	let_go(e);
 	e->ending = false;
 	if (ordered)
 		return;
 	e->restarts++;
 	usage_restart(ring_writer_metrics(e->own), component, "exit");
-	err_set(&err, ERR_SYSTEM, "etcd %s", how);
+	if (ruined)
+		err_set(&err, ERR_CORRUPT, "the data of etcd is damaged");
+	else
+		err_set(&err, ERR_SYSTEM, "etcd %s", how);
 	if (etcd_log_complaint(e->log)[0]) {
 		err_why(&err, "it says: %s", etcd_log_complaint(e->log));
 		say_fix(etcd_log_complaint(e->log), &err);
 	}
+	if (ruined)
+		err_fix(&err, "it begins anew by itself when the others are a majority without it");
 	failed(e, &err);
 }
 
@@ -534,6 +565,8 @@ is_ready(void *arg)
 	log_event(LOG_INFO, "etcd serves", log_u("pid", e->record.pid), LOG_END);
 	e->record.ready = 1;
 	e->up_at = e->now;
+	e->ruined_ends = 0;
+	e->ruined_life = 0;
 	err_clear(&e->trouble);
 	if (etcd_record_write(e->inst->run_fd, &e->record, &err) < 0)
 		log_err(LOG_WARN, "the next node will not know that etcd serves", &err);

@@ -100,6 +100,36 @@ etcd_log_read(const char *line, size_t bytes, enum log_level *level_out,
 		text_printable(said, strlen(said), said_out, ETCD_LOG_SAID);
 }
 
+/* Of Go: a panic, or a fault in a file that is mapped; other errors end with 1. */
+static const char panicked[] = "exited with status 2";
+
+static const char *const by_data[] = {"walpb: ", "wal: ", "snap: ", "checksum error",
+				      "invalid database"};
+
+/* What is the machine's, or node.yaml's. */
+static const char *const by_place[] = {
+	"no space left",   "out of memory",     "cannot allocate memory", "too many open files",
+	"address already", "permission denied", "resource temporarily",   "read-only file system",
+};
+
+static bool
+says_any(const char *said, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strstr(said, words[i]))
+			return true;
+	return false;
+}
+
+bool
+etcd_log_is_ruin(const char *complaint, const char *how)
+{
+	if (says_any(complaint, by_place, sizeof(by_place) / sizeof(by_place[0])))
+		return false;
+	return says_any(complaint, by_data, sizeof(by_data) / sizeof(by_data[0])) ||
+	       text_equal(how, panicked);
+}
+
 static void
 take_line(struct etcd_log *l)
 {

@@ -37,6 +37,8 @@ void etcd_log_drain(struct etcd_log *l);
 /* The last complaint since etcd_log_forget(); "": none. */
 const char *etcd_log_complaint(const struct etcd_log *l);
 void etcd_log_forget(struct etcd_log *l);
+/* Whether its data is why it ended at its start; how: as process_reap says. */
+bool etcd_log_is_ruin(const char *complaint, const char *how);
 /* At the end of the instance. */
 void etcd_log_remove(int run);
 

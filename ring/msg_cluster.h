@@ -142,6 +142,7 @@ enum msg_etcd_state {
 	MSG_ETCD_UP,
 	MSG_ETCD_STOPPED, /* as ordered */
 	MSG_ETCD_FAILED,  /* does not run; is tried again. reason says why */
+	MSG_ETCD_RUINED,  /* likewise, because its data is damaged: it is to begin another life */
 };
 
 /* etcd on this node: table MSG_TABLE_ETCD, node's. */

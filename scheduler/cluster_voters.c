@@ -140,6 +140,7 @@ put_node(struct cluster *c, const struct cluster_node *n, uint64_t now_ns, struc
 		.zone = zone[0] ? rendezvous_text(zone) : 0,
 		.able = said->flags & TIDINGS_VOTER_ABLE,
 		.live = self || n->state == GOSSIP_ALIVE || n->state == GOSSIP_SUSPECT,
+		.ruined = row && row->life == said->life && said->flags & TIDINGS_VOTER_RUINED,
 		.draining = n->row.draining,
 		.removed = n->row.removed || said->flags & TIDINGS_VOTER_LEAVING,
 		.since_ns = since(c, n, now_ns),

@@ -71,6 +71,8 @@ flags_of(struct cluster *c, const struct msg_etcd *e, const struct store_voter *
 	/* Others call it. */
 	if (e && e->able && e->listen.port && !c->leave && !c->config->node.advertise_none)
 		flags |= TIDINGS_VOTER_ABLE;
+	if (e && row && e->life == row->life && e->state == MSG_ETCD_RUINED)
+		flags |= TIDINGS_VOTER_RUINED;
 	if (cluster_voters_can(c))
 		flags |= TIDINGS_VOTER_CAN;
 	if (up)

@@ -192,6 +192,7 @@ enum tidings_voter_flag {
 		1 << 8, /* its node.yaml names an etcd, and what that takes is there */
 	TIDINGS_VOTER_OUTSIDE = 1 << 9, /* with ETCD: it is one that node.yaml names */
 	TIDINGS_VOTER_WRITES = 1 << 10, /* with ETCD: it takes this node's changes now */
+	TIDINGS_VOTER_RUINED = 1 << 11, /* the data of its member is damaged */
 };
 
 /* What has to do with the store's etcd, of one node. */

@@ -68,7 +68,31 @@ wanted(const struct look *l)
 	return able >= VOTERS_MANY || l->out->voters > VOTERS_FEW ? VOTERS_MANY : VOTERS_FEW;
 }
 
-/* A voter that should go: sent away before dead before drained, then by id. */
+/* Counts for a majority. */
+static bool
+is_up(const struct voters_node *n)
+{
+	return n->live && !n->ruined;
+}
+
+/* What is damaged stands in the way of all others: it bears no majority, and etcd adds nobody
+ * beside it. */
+static unsigned
+urgency(enum voters_why why)
+{
+	switch (why) {
+	case VOTERS_WHY_RUINED:
+		return 3;
+	case VOTERS_WHY_REMOVED:
+		return 2;
+	case VOTERS_WHY_DEAD:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* A voter that should go: the most urgent one, then by id. */
 static void
 find_victim(struct look *l)
 {
@@ -78,7 +102,9 @@ find_victim(struct look *l)
 
 		if (n->standing != VOTERS_VOTER)
 			continue;
-		if (n->removed)
+		if (n->ruined)
+			why = VOTERS_WHY_RUINED;
+		else if (n->removed)
 			why = VOTERS_WHY_REMOVED;
 		else if (!n->live && lasted(l, n->since_ns, l->replace_ms))
 			why = VOTERS_WHY_DEAD;
@@ -86,8 +112,7 @@ find_victim(struct look *l)
 			why = VOTERS_WHY_DRAINS;
 		else
 			continue;
-		if (!l->victim || (why == VOTERS_WHY_REMOVED && l->victim_why != why) ||
-		    (why == VOTERS_WHY_DEAD && l->victim_why == VOTERS_WHY_DRAINS)) {
+		if (!l->victim || urgency(why) > urgency(l->victim_why)) {
 			l->victim = n;
 			l->victim_why = why;
 		}
@@ -102,7 +127,7 @@ count(struct look *l)
 
 		if (n->standing == VOTERS_VOTER) {
 			l->out->voters++;
-			l->out->live += n->live;
+			l->out->live += is_up(n);
 		} else if (n->standing == VOTERS_LEARNER && !l->learner) {
 			l->learner = n;
 		}
@@ -144,7 +169,7 @@ static void
 remove_victim(struct look *l, const struct voters_node *successor)
 {
 	unsigned left = l->out->voters - 1;
-	unsigned live = l->out->live - l->victim->live;
+	unsigned live = l->out->live - is_up(l->victim);
 
 	if (left == 0 || live < majority(left)) {
 		decide(l, VOTERS_REST, l->victim, VOTERS_WHY_UNSAFE);
@@ -175,6 +200,8 @@ teach(struct look *l)
 
 	if (n->removed || n->draining || !n->able)
 		decide(l, VOTERS_REMOVE, n, n->removed ? VOTERS_WHY_REMOVED : VOTERS_WHY_DRAINS);
+	else if (n->ruined)
+		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_RUINED);
 	else if (!n->live && lasted(l, n->since_ns, VOTERS_LEARNER_DEAD_MS))
 		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_DEAD);
 	else if (!n->live || !n->caught_up)
@@ -200,12 +227,13 @@ tend(struct look *l)
 		return;
 	}
 	const struct voters_node *n = best(l, 0);
+	bool alone = l->victim && (l->victim->removed || l->victim->ruined); /* with no other */
 	/* etcd adds nobody while a voter does not answer; and who is dead bears no majority. */
-	if (l->victim && !l->victim->live && (n || l->victim->removed))
+	if (l->victim && !is_up(l->victim) && (n || alone))
 		remove_victim(l, NULL);
 	else if (n)
 		decide(l, VOTERS_ADD, n, grows ? VOTERS_WHY_GROW : l->victim_why);
-	else if (l->victim && l->victim->removed)
+	else if (alone)
 		remove_victim(l, NULL);
 	else
 		decide(l, VOTERS_REST, l->victim, VOTERS_WHY_NO_NODE);
@@ -250,6 +278,7 @@ voters_why_text(enum voters_why why)
 		[VOTERS_WHY_NO_QUORUM] = "less than a majority of the voters answers",
 		[VOTERS_WHY_NO_NODE] = "no other node can run etcd",
 		[VOTERS_WHY_DEAD] = "it has been dead for too long",
+		[VOTERS_WHY_RUINED] = "the data of a member is damaged",
 		[VOTERS_WHY_DRAINS] = "its node gives up its duties",
 		[VOTERS_WHY_REMOVED] = "its node is no part of the cluster any more",
 		[VOTERS_WHY_SLOW] = "it does not catch up",

@@ -15,6 +15,8 @@
  *     and another node is able: it goes first, since etcd adds nobody while a voter does not
  * answer, and the majority is borne by the others anyway; then the other one is added. One that is
  *     drained goes only when the one that takes its place has caught up;
+ *   - a voter whose data is damaged goes at once, also without another node: it is borne by the
+ *     majority like a dead one, but is of no use any more; its node may be the one that is added;
  *   - nothing is ever removed because it cannot be seen: without another node the dead voter stays.
  *     Only who was sent away from the cluster goes without a successor;
  *   - no change is made that would leave less than a majority of voters alive;
@@ -45,6 +47,7 @@ struct voters_node {
 	uint64_t zone; /* 0: none, which is a zone, too */
 	bool able;     /* etcd is installed, and the node is willing */
 	bool live;
+	bool ruined;          /* the data of its member is damaged: that one never votes again */
 	bool draining;        /* is to give up its duty when another one has it */
 	bool removed;         /* sent away from the cluster, or left it */
 	bool caught_up;       /* a learner, with what the voters have */
@@ -68,6 +71,7 @@ enum voters_why {
 	VOTERS_WHY_NO_QUORUM, /* no change is possible */
 	VOTERS_WHY_NO_NODE,   /* a voter should be replaced, or added, and no node is able to */
 	VOTERS_WHY_DEAD,      /* a voter, or a learner, has been dead for too long */
+	VOTERS_WHY_RUINED,    /* the data of a member is damaged */
 	VOTERS_WHY_DRAINS,
 	VOTERS_WHY_REMOVED,
 	VOTERS_WHY_SLOW,   /* a learner that does not catch up */

@@ -207,6 +207,20 @@ is_second(const struct voting_view *v, const struct store_voter *row)
 	return false;
 }
 
+/* etcd adds nobody while a voter does not answer, and this one will not: it has to go first. */
+static bool
+is_blocked(const struct voting_view *v)
+{
+	for (size_t i = 0; i < v->rows_count; i++) {
+		const struct voters_node *n = node_at(v, v->rows[i].node);
+
+		if (v->rows[i].phase >= STORE_VOTER_VOTES && n &&
+		    (n->ruined || (!n->live && v->now_ns >= n->since_ns + v->replace_ms * MS)))
+			return true;
+	}
+	return false;
+}
+
 /* etcd would refuse it, and say so in its log. Clocks of others may be wrong. */
 static bool
 is_too_soon(const struct voting_view *v)
@@ -233,7 +247,7 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 			put(v, row, STORE_VOTER_VOTES, out);
 		return m != NULL;
 	case STORE_VOTER_ADDED:
-		if (!m && (is_lost(v, row) || is_second(v, row))) {
+		if (!m && (is_lost(v, row) || is_second(v, row) || is_blocked(v))) {
 			drop(row, out);
 			return true;
 		}
@@ -340,7 +354,7 @@ is_to_stay(const struct voting_view *v, const struct store_voter *row,
 {
 	const struct voters_node *n = node_at(v, row->node);
 
-	return n && n->live && n->able && !n->draining && !n->removed &&
+	return n && n->live && n->able && !n->ruined && !n->draining && !n->removed &&
 	       why->why != VOTERS_WHY_NO_QUORUM;
 }
 

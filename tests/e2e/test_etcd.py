@@ -3,6 +3,7 @@
 renewed while it runs, and nothing of it is left where it is not wanted any more."""
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -141,6 +142,28 @@ def test_it_comes_back():
         wait_for_etcd(c)
         changes(b, 4)
         nothing_is_left(c)
+
+
+def damage(path):
+    with open(path, "r+b") as f:
+        f.write(os.urandom(8192))
+
+
+def test_damaged_data():
+    """A member whose files are damaged goes, and its node begins another one: by itself, and with no other node to take its place."""
+    with Cluster(3, etcd=True) as c:
+        wait_for_etcd(c)
+        for turn, (node, name) in enumerate(((c[1], "wal/*.wal"), (c[2], "snap/db"))):
+            (pid,), (life,) = processes(node), lives(node)
+            os.kill(pid, signal.SIGSTOP)
+            for path in glob.glob(os.path.join(node.data, "etcd", life, "member", name)):
+                damage(path)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda node=node: "the data of etcd is damaged" in open(node.log).read(), "it is noticed", seconds=60)
+            wait_for(lambda node=node, life=life: lives(node) not in ([], [life]), "another life", seconds=120)
+            wait_for_etcd(c)
+            for other in c.nodes:
+                changes(other, turn)
 
 
 if __name__ == "__main__":

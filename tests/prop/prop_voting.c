@@ -2,8 +2,9 @@
 /*
  * Nodes that look, decide and act (voting.h) on rows and on an etcd that is a model, while they
  * crash before and after each act, answers are lost, lists are old, what they hear of each other is
- * late, and nodes die, come back, drain and leave; and now and then somebody who does not keep to
- * voting.h leaves a second row that is on its way in. Then all is well for a while.
+ * late, and nodes die, come back, drain, leave, and lose the data of their member; and now and then
+ * somebody who does not keep to voting.h leaves a second row that is on its way in. Then all is
+ * well for a while.
  *
  * Always: etcd keeps a majority alive if it had one; two nodes never act on the same rows against
  * each other; the data of a member is thrown away only when etcd does not know it as a voter; the
@@ -34,7 +35,8 @@ enum { NODES = 9, MEMBERS = ETCD_MEMBERS_MAX, ROUNDS = 60, STEPS = 1500, CALM = 
 struct node {
 	bool able, live, draining, removed;
 	uint64_t since_ns;
-	uint64_t data; /* life of the data that it has; 0 none */
+	uint64_t data;   /* life of the data that it has; 0 none */
+	uint64_t ruined; /* of data that is damaged */
 	bool up;
 	bool level;
 };
@@ -293,6 +295,7 @@ view_of(uint32_t self, struct voting_view *v, struct voters_node *nodes,
 			.zone = i % 3 + 1,
 			.able = n->able,
 			.live = n->live,
+			.ruined = row && n->ruined == row->life,
 			.draining = n->draining,
 			.removed = n->removed,
 			.since_ns = n->since_ns,
@@ -455,9 +458,32 @@ run_members(bool calm)
 			m->life = wanted;
 			text_copy(m->is.name, sizeof(m->is.name), "x");
 		}
-		n->up = m && m->life == wanted;
+		n->up = m && m->life == wanted && n->ruined != wanted;
 		n->level = n->up;
 	}
+}
+
+/* The others that have good data stay a majority: more nobody can make up for. */
+static void
+ruin(uint32_t i)
+{
+	struct node *n = &w.nodes[i];
+	unsigned good = 0;
+	bool votes = false;
+
+	for (size_t k = 0; k < w.members_count; k++) {
+		const struct member *m = &w.members[k];
+
+		if (m->is.learner)
+			continue;
+		votes |= m->node == i && m->life == n->data;
+		good += m->node != i && w.nodes[m->node].data == m->life &&
+			w.nodes[m->node].ruined != m->life;
+	}
+	if (!votes || good < voters(false) / 2 + 1)
+		return;
+	n->ruined = n->data;
+	n->up = n->level = false;
 }
 
 static void
@@ -465,7 +491,7 @@ fate(uint32_t i)
 {
 	struct node *n = &w.nodes[i];
 
-	switch (prop_below(&w.random, 5)) {
+	switch (prop_below(&w.random, 6)) {
 	case 0:
 	case 1:
 		n->live = !n->live;
@@ -478,6 +504,9 @@ fate(uint32_t i)
 		break;
 	case 3:
 		n->draining = !n->draining;
+		break;
+	case 4:
+		ruin(i);
 		break;
 	default:
 		if (one_in(20) && i != WRITER)

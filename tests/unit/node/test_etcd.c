@@ -194,6 +194,26 @@ test_lines(void **state)
 	assert_string_equal(text, "");
 }
 
+static void
+test_ruin(void **state)
+{
+	(void)state;
+	assert_true(
+		etcd_log_is_ruin("discovery failed: walpb: crc mismatch", "exited with status 1"));
+	assert_true(etcd_log_is_ruin("failed to open database: invalid database",
+				     "exited with status 2"));
+	assert_true(etcd_log_is_ruin("fatal error: fault", "exited with status 2"));
+	assert_true(etcd_log_is_ruin("", "exited with status 2"));
+	assert_false(etcd_log_is_ruin("", "exited with status 1"));
+	assert_false(etcd_log_is_ruin("", "killed by signal 9"));
+	assert_false(etcd_log_is_ruin("discovery failed: listen tcp: bind: address already in use",
+				      "exited with status 1"));
+	assert_false(etcd_log_is_ruin("wal: failed to create: no space left on device",
+				      "exited with status 2"));
+	assert_false(
+		etcd_log_is_ruin("fatal error: runtime: out of memory", "exited with status 2"));
+}
+
 /* ---- the pipe ---- */
 
 static char folder[64];
@@ -411,6 +431,7 @@ main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_ruin),
 		cmocka_unit_test_setup_teardown(test_pipe, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_pipe_without_memory, make_folder,
 						remove_folder),

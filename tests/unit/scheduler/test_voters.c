@@ -21,7 +21,8 @@ static struct voters_decision out;
 
 /* One letter a node: v voter, V one that is dead for long, w dead for a short time, l learner, L
  * caught up, x dead learner, n able, N able and dead, - not able, d draining voter, r removed voter
- * that is dead. Each in a zone of its own but for what `zones` says. */
+ * that is dead, m voter with damaged data, M such a learner. Each in a zone of its own but for what
+ * `zones` says. */
 static void
 set(const char *text, const char *zones)
 {
@@ -35,10 +36,11 @@ set(const char *text, const char *zones)
 		n->since_ns = text[i] == 'w' ? NOW - 5000 * MS : NOW - VOTERS_REPLACE_MS * MS;
 		n->standing_ns = NOW - 1000 * MS;
 		n->zone = zones[0] ? (uint64_t)zones[i] : i;
-		n->standing = strchr("vVwdr", text[i]) ? VOTERS_VOTER
-			      : strchr("lLx", text[i]) ? VOTERS_LEARNER
-						       : VOTERS_NOT;
+		n->standing = strchr("vVwdrm", text[i]) ? VOTERS_VOTER
+			      : strchr("lLxM", text[i]) ? VOTERS_LEARNER
+							: VOTERS_NOT;
 		n->caught_up = text[i] == 'L';
+		n->ruined = text[i] == 'm' || text[i] == 'M';
 		n->draining = text[i] == 'd';
 		n->removed = text[i] == 'r';
 	}
@@ -92,6 +94,17 @@ test_table(void **state)
 	expect("vvdL", "", VOTERS_REMOVE, 3, VOTERS_WHY_DRAINS);
 	/* A third that is dead already: the drained one may not go, too. */
 	expect("vwdL", "", VOTERS_REST, 3, VOTERS_WHY_UNSAFE);
+	/* Damaged: at once, with another node or without, while the others are a majority. */
+	expect("vvm", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vvmn", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vvmL", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vdmn", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vrmvvn", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vwm", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
+	expect("vm", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
+	expect("m", "", VOTERS_REST, 0, VOTERS_WHY_NO_QUORUM);
+	expect("vvvmm", "", VOTERS_REMOVE, 4, VOTERS_WHY_RUINED);
+	expect("vvM", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
 	/* Learners that are of no use. */
 	expect("vvvL", "", VOTERS_REMOVE, 4, VOTERS_WHY_ENOUGH);
 	expect("vvx", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
