@@ -17,6 +17,9 @@
 
 static const char purpose[] = "zlayer-wg-psk-1";
 
+/* The version of a table that its producer has not committed yet. */
+enum { UNSAID = 1 };
+
 static const struct msg_sealed *
 own_row(const struct cluster *c)
 {
@@ -105,7 +108,8 @@ cluster_seal_waits(const struct cluster *c)
 	const struct ring_reader *overlay = station_reader(c->st, ROLE_OVERLAY, 0);
 
 	return c->config->listen.overlay.on &&
-	       (!overlay || ring_table_version(overlay, MSG_TABLE_SEALED) == 0) && !c->ways_read;
+	       (!overlay || ring_table_version(overlay, MSG_TABLE_SEALED) <= UNSAID) &&
+	       !c->ways_read;
 }
 
 bool
