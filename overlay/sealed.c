@@ -119,12 +119,13 @@ look(struct err *err)
 	return sealed_peers_apply(&s.peers, s.engine, s.keys.keys.key, dials_out(), err);
 }
 
+/* The kernel's may have served before this process: nobody goes who only is not known yet. */
 void
 sealed_look(void)
 {
 	struct err err = {0};
 
-	if (s.kernel)
+	if (s.kernel && sealed_peers_told(&s.peers))
 		sealed_kernel_look(s.kernel);
 	else if (s.engine && look(&err) < 0)
 		failed(&err);
@@ -284,8 +285,7 @@ settle_kernel(void)
 		failed(&err);
 		publish();
 	}
-	if (s.kernel)
-		sealed_kernel_look(s.kernel);
+	sealed_look();
 }
 
 static void
@@ -363,13 +363,10 @@ tick(uv_timer_t *timer)
 	(void)timer;
 	turn_keys(s.engine ? look_at_peers() : s.kernel && s.known);
 	schedule();
-	if (s.kernel)
-		sealed_kernel_look(s.kernel);
-	if (!s.engine)
-		return;
-	if (dials_out())
+	if (s.kernel || dials_out())
 		sealed_look(); /* a relay may have come or gone */
-	publish();
+	if (s.engine)
+		publish();
 }
 
 /* ---- wg(8) ---- */

@@ -15,6 +15,7 @@ void
 sealed_peers_init(struct sealed_peers *p, const struct peers *peers)
 {
 	p->peers = peers;
+	p->told = false;
 	p->relay_digest = 0;
 	sealed_pairs_init(&p->pairs);
 	relayed_init(&p->relayed);
@@ -41,9 +42,17 @@ sealed_peers_pairs(struct sealed_peers *p, int fd)
 	if (fd_read_all(fd, &b, &err) < 0 ||
 	    sealed_pairs_take(&p->pairs, b.data, b.length, &err) < 0)
 		log_err(LOG_WARN, "the keys of sealed traffic to other nodes are not known", &err);
+	else
+		p->told = true;
 	if (b.data)
 		mem_wipe(b.data, b.length);
 	buf_fini(&b);
+}
+
+bool
+sealed_peers_told(const struct sealed_peers *p)
+{
+	return p->told && p->peers->self;
 }
 
 bool

@@ -23,6 +23,7 @@ enum { SEALED_PEERS_USED_S = 120 }; /* without anything else a node is not probe
 struct sealed_peers {
 	const struct peers *peers; /* borrowed */
 	struct sealed_pairs pairs;
+	bool told;                       /* of them */
 	struct msg_mesh rows[PEERS_MAX]; /* of peers, with only those keys that are their own */
 	bool follows[PEERS_MAX]; /* of each row: its keys are those of the device, the next one, too
 				  */
@@ -39,6 +40,9 @@ void sealed_peers_fini(struct sealed_peers *p);
 
 /* LEASH_PAIRS. What does not hold is said in the log; then it is as it was, or less. */
 void sealed_peers_pairs(struct sealed_peers *p, int fd);
+/* All has been said that peers are made of: who they are, and the keys of pairs. Before that there
+ * seem to be none. */
+bool sealed_peers_told(const struct sealed_peers *p);
 /* There is what it takes to seal for that node. */
 bool sealed_peers_has(const struct sealed_peers *p, uint32_t node);
 
