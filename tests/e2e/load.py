@@ -63,11 +63,11 @@ class Connection:
 
 
 class Load:
-    """with Load(node) as load: ...; then load.done, load.failed (texts), load.slowest_s."""
+    """with Load(node) as load: ...; then load.done, load.failed (texts), load.slowest_s. pause_s: of each client between two."""
 
-    def __init__(self, node, clients=4, host="web.test", path="/health", port=8443, address="127.0.0.1"):
+    def __init__(self, node, clients=4, host="web.test", path="/health", port=8443, address="127.0.0.1", pause_s=0):
         self.context = ssl.create_default_context(cafile=node.authority())
-        self.address = address
+        self.address, self.pause_s = address, pause_s
         self.host, self.path, self.port = host, path, port
         self.done, self.again, self.failed, self.slowest_s = 0, 0, [], 0.0
         self.lock = threading.Lock()
@@ -114,7 +114,7 @@ class Load:
 
     def client(self, keep):
         connection = None
-        while not self.stopping.is_set():
+        while not self.stopping.wait(self.pause_s):
             begin = time.monotonic()
             try:
                 connection = self.request(connection, keep)

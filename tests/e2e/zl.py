@@ -35,7 +35,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 PROGRAM = os.path.join(BUILD, "zlayer")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
 ECHO = os.path.join(BUILD, "tests", "e2e", "echo")
-WAIT_S = 60  # no test waits longer than this for a condition
+WAIT_S = int(os.environ.get("ZLAYER_WAIT_S", 60))  # no test waits longer than this for a condition
 # What a program built with sanitizers says before it ends; its node would only start another one.
 SANITIZED = b"__asan_init" in open(PROGRAM, "rb").read()  # memory that was freed is then kept for a while
 FINDING = re.compile(r"(Address|UndefinedBehavior)Sanitizer|runtime error:")
