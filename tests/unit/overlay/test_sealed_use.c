@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is probed: everybody in a small cluster, in a large one those that are spoken to. */
+/* Who is probed: everybody in a small cluster, in a large one those that are spoken to. And when
+ * there is enough to say who is no peer. */
 #include "overlay/sealed_peers.h"
 
 #include <setjmp.h>
@@ -8,10 +9,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <string.h>
+#include "base/fd.h"
 #include "base/mem.h"
 
 enum { LARGE = ENGINE_EAGER_MAX + 10 };
 
+static struct peers all;
 static struct sealed_peers peers;
 static struct setup is;
 
@@ -27,8 +30,6 @@ set_key(uint8_t key[SETUP_KEY], uint32_t number, uint8_t which)
 static int
 setup(void **state)
 {
-	static struct peers all;
-
 	(void)state;
 	sealed_peers_init(&peers, &all);
 	setup_init(&is);
@@ -128,16 +129,47 @@ test_without_memory(void **state)
 	}
 }
 
+static void
+give_pairs(const void *pairs, size_t bytes)
+{
+	int fd = fd_memfd_sealed("pairs", pairs, bytes);
+
+	assert_true(fd >= 0);
+	sealed_peers_pairs(&peers, fd);
+	fd_close(&fd);
+}
+
+/* Neither of the two is enough; no pair is as good as many. */
+static void
+test_told(void **state)
+{
+	const struct leash_pair pair = {.node = 7, .key = {7}};
+
+	(void)state;
+	assert_false(sealed_peers_told(&peers));
+	give_pairs(NULL, 0);
+	assert_false(sealed_peers_told(&peers));
+	all.self = 2;
+	assert_true(sealed_peers_told(&peers));
+	sealed_peers_fini(&peers);
+	sealed_peers_init(&peers, &all);
+	assert_false(sealed_peers_told(&peers));
+	give_pairs(&pair, sizeof(pair) - 1);
+	assert_false(sealed_peers_told(&peers));
+	give_pairs(&pair, sizeof(pair));
+	assert_true(sealed_peers_told(&peers) && sealed_peers_has(&peers, 7));
+	all.self = 0;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_large),
-		TEST(test_changes_its_key),
-		TEST(test_small_again),
-		TEST(test_without_memory),
+		TEST(test_large),       TEST(test_changes_its_key),
+		TEST(test_small_again), TEST(test_without_memory),
+		TEST(test_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
