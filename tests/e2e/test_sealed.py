@@ -123,14 +123,19 @@ def test_every_node_serves():
         wait_for(lambda: metric(other, "zlayer_overlay_packets_total", direction="transmit") >= 20, "packets are counted")
 
 
+def a_container_each(c):
+    """A replica on each of two nodes, as spaces, when their ways are sealed."""
+    images(c)
+    c[0].deploy(service(replicas=2))
+    ready(c[0], 2, {"edge-1", "edge-2"})
+    wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
+    return [zl.Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes]
+
+
 def test_containers():
     """Replicas of different nodes reach each other, with both families, of every size."""
     with Cluster(2, encrypt=True) as c:
-        images(c)
-        c[0].deploy(service(replicas=2))
-        ready(c[0], 2, {"edge-1", "edge-2"})
-        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
-        one, two = (zl.Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes)
+        one, two = a_container_each(c)
         for container in (one, two):
             container.serve(serve)
         wait_for(lambda: one.call(can_connect, addresses(two)[0]), "the first packet gets through")
@@ -221,11 +226,7 @@ def deaf(c):
 def test_goes_on_without_being_told():
     """overlay, then scheduler with it, are killed while no gossip passes: sealed traffic goes on with what was known."""
     with Cluster(2, encrypt=True) as c:
-        images(c)
-        c[0].deploy(service(replicas=2))
-        ready(c[0], 2, {"edge-1", "edge-2"})
-        wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
-        one, two = (zl.Space(next(r["container"]["pid"] for r in n.cli_json("ps")["items"] if r["container"])) for n in c.nodes)
+        one, two = a_container_each(c)
         two.serve(serve)
         wait_for(lambda: one.call(can_connect, addresses(two)[0]), "the first packet gets through")
         for n in c.nodes:
