@@ -6,6 +6,9 @@
  * Who knows the key that this node is about to change to. The others hear of it by gossip; each of
  * those that it speaks to is then asked, over the tunnel (overlay/prober.h), until it says that its
  * data path waits for that key. When all have, nothing is gained by waiting any longer (keys.h).
+ * Those without a handshake of late are asked, too: they may be there with nothing to say (nodes
+ * that go plain between them probe nothing by the sealed way), and what they are sent next would be
+ * lost until gossip has reached them. Most are not there, so the others wait for them only a while.
  *
  * A question is a token: the first eight bytes of the key. No I/O, no clock. Threading: one owner.
  */
@@ -17,11 +20,15 @@
 #include "overlay/wg/setup.h"
 #include "ring/msg_network.h"
 
-enum { SEALED_KNOWN_LIVE_S = 180 }; /* since the last handshake: keys are good for no longer */
+enum {
+	SEALED_KNOWN_LIVE_S = 180, /* since the last handshake: keys are good for no longer */
+	SEALED_KNOWN_IDLE_S = 5,   /* waited for those that had none, of KEYS_HOLD_S */
+};
 
 struct sealed_known {
-	uint64_t token;  /* of the key that is announced; 0: none */
-	struct map says; /* ids of table peer: those who know it */
+	uint64_t token;       /* of the key that is announced; 0: none */
+	int64_t since_wall_s; /* that it is asked for */
+	struct map says;      /* ids of table peer: those who know it */
 };
 
 void sealed_known_init(struct sealed_known *k);
@@ -41,7 +48,8 @@ struct sealed_known_in {
 	uint64_t (*id)(const char *name);
 	void (*ask)(uint64_t id, uint64_t token);
 };
-/* Asks those that live and have not said so. True: there are some, and all of them have. */
+/* Asks those that have not said so. True: some live, all of them have said so, and so have the idle
+ * ones, or had time to. */
 bool sealed_known_by_all(struct sealed_known *k, const struct sealed_known_in *in);
 
 #endif

@@ -316,10 +316,26 @@ tell_heir(struct engine *e, struct engine_succession *s, const struct world *w)
 			s->due = e->succession_due = true;
 }
 
+/* Of nodes, not of keys: while one changes its own, both are peers. */
+static size_t
+count_owners(const struct engine *e)
+{
+	struct device_peer *peer = NULL;
+	size_t count = 0;
+
+	while ((peer = device_next(e->device, peer)) != NULL) {
+		const struct engine_peer *p = engine_peer_of(peer);
+
+		count += !p->heir;
+		count -= p->before && p->before->peer;
+	}
+	return count;
+}
+
 static void
 judge_size(struct engine *e)
 {
-	atomic_store(&e->lazy, device_count(e->device) > ENGINE_EAGER_MAX);
+	atomic_store(&e->lazy, count_owners(e) > ENGINE_EAGER_MAX);
 }
 
 static void

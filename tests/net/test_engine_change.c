@@ -498,6 +498,46 @@ test_begins_anew(void **state)
 	engine_rig_tap_close(tap);
 }
 
+static void
+number_key(uint8_t key[SETUP_KEY], uint32_t number, uint8_t which)
+{
+	memset(key, 0, SETUP_KEY);
+	key[0] = which;
+	memcpy(key + 1, &number, sizeof(number));
+}
+
+/* Nodes are counted: that all of them change their keys at once makes the cluster no larger. */
+static void
+test_many_follow(void **state)
+{
+	struct setup change = {0};
+	struct err err = {0};
+	uint8_t key[SETUP_KEY], next[SETUP_KEY];
+	struct setup_peer *p;
+
+	(void)state;
+	for (uint32_t i = 1; i < ENGINE_EAGER_MAX; i++) {
+		number_key(key, i, 1);
+		assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
+	}
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+	for (uint32_t i = 1; i < ENGINE_EAGER_MAX; i++) {
+		number_key(key, i, 1);
+		number_key(next, i, 2);
+		assert_int_equal(engine_follow(rig.a.engine, key, next, &err), 0);
+	}
+	assert_false(atomic_load(&rig.a.engine->lazy));
+	number_key(key, 0, 1);
+	assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
+	engine_rig_change(&rig.a, &change);
+	assert_true(atomic_load(&rig.a.engine->lazy));
+	p->remove = true;
+	engine_rig_change(&rig.a, &change);
+	assert_false(atomic_load(&rig.a.engine->lazy));
+	setup_fini(&change);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -509,7 +549,7 @@ main(void)
 		TEST(test_follow_who_goes),       TEST(test_roaming_under_load),
 		TEST(test_nobody_there),          TEST(test_changes),
 		TEST(test_change_without_memory), TEST(test_many_peers),
-		TEST(test_begins_anew),
+		TEST(test_begins_anew),           TEST(test_many_follow),
 	};
 
 	return tun_rig_start() ? cmocka_run_group_tests(tests, NULL, NULL) : 0;

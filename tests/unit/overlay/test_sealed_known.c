@@ -21,6 +21,7 @@ static struct msg_mesh rows[NODES];
 static struct setup is;
 static struct sealed_known known;
 static unsigned asked[NODES];
+static int64_t now_s;
 
 static uint64_t
 id_of(const char *name)
@@ -42,6 +43,7 @@ setup(void **state)
 	(void)state;
 	memset(rows, 0, sizeof(rows));
 	memset(asked, 0, sizeof(asked));
+	now_s = NOW_S;
 	for (unsigned i = 0; i < SETUP_KEY; i++)
 		next[i] = (uint8_t)(i + 1);
 	token = UINT64_C(0x0102030405060708);
@@ -75,7 +77,7 @@ by_all(const uint8_t *key)
 					   .rows = rows,
 					   .count = NODES,
 					   .is = &is,
-					   .wall_s = NOW_S,
+					   .wall_s = now_s,
 					   .id = id_of,
 					   .ask = ask};
 
@@ -121,19 +123,19 @@ test_another_key(void **state)
 	assert_true(by_all(next));
 }
 
-/* Neither of those who are silent anything is expected, nor where there is nobody else. */
+/* Where there is nobody else, nobody says so. */
 static void
 test_who_lives(void **state)
 {
 	(void)state;
-	is.peers[0].handshake_s = NOW_S - SEALED_KNOWN_LIVE_S;
-	is.peers[1].handshake_s = 0;
 	/* One that is changing, too, is met with its next key already. */
 	memcpy(rows[2].next_key, rows[2].key, SETUP_KEY);
 	rows[2].key[0] = 99;
+	rows[1].key[0] = 98; /* no peer of the device: it is of no version that seals */
 	assert_false(by_all(next));
-	assert_int_equal(asked[0] + asked[1], 0);
-	assert_int_equal(asked[2] + asked[3], 2);
+	assert_int_equal(asked[1], 0);
+	assert_int_equal(asked[0] + asked[2] + asked[3], 3);
+	sealed_known_take(&known, 100, token);
 	sealed_known_take(&known, 102, token);
 	assert_false(by_all(next));
 	sealed_known_take(&known, 103, token);
@@ -141,6 +143,49 @@ test_who_lives(void **state)
 	for (unsigned i = 0; i < NODES; i++)
 		is.peers[i].handshake_s = 0;
 	assert_false(by_all(next));
+}
+
+/* Those that were silent for long are asked, and waited for, but not as long as the others. */
+static void
+test_idle(void **state)
+{
+	(void)state;
+	is.peers[0].handshake_s = NOW_S - SEALED_KNOWN_LIVE_S;
+	is.peers[1].handshake_s = 0;
+	assert_false(by_all(next));
+	for (unsigned i = 0; i < NODES; i++)
+		assert_int_equal(asked[i], 1);
+	sealed_known_take(&known, 102, token);
+	sealed_known_take(&known, 103, token);
+	assert_false(by_all(next));
+	/* The one wakes and says so; the other one is not there. */
+	sealed_known_take(&known, 100, token);
+	now_s += SEALED_KNOWN_IDLE_S - 1;
+	assert_false(by_all(next));
+	now_s -= 100; /* the clock was set back */
+	assert_false(by_all(next));
+	now_s += SEALED_KNOWN_IDLE_S - 1;
+	assert_false(by_all(next));
+	now_s++;
+	assert_true(by_all(next));
+	assert_int_equal(asked[0], 2);
+	assert_int_equal(asked[1], 6);
+	/* Nobody gives up one that lives. */
+	is.peers[1].handshake_s = now_s - 1;
+	now_s += SEALED_KNOWN_IDLE_S;
+	assert_false(by_all(next));
+	/* Another key: there is time again. */
+	is.peers[1].handshake_s = 0;
+	token = UINT64_C(0x0a02030405060708);
+	next[0] = 10;
+	for (unsigned i = 0; i < NODES; i++)
+		if (i != 1) {
+			assert_false(by_all(next));
+			sealed_known_take(&known, 100 + i, token);
+		}
+	assert_false(by_all(next));
+	now_s += SEALED_KNOWN_IDLE_S;
+	assert_true(by_all(next));
 }
 
 static void
@@ -162,10 +207,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_all_say_so),
-		TEST(test_another_key),
-		TEST(test_who_lives),
-		TEST(test_without_memory),
+		TEST(test_all_say_so), TEST(test_another_key),    TEST(test_who_lives),
+		TEST(test_idle),       TEST(test_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
