@@ -64,7 +64,8 @@ bool cluster_keep_is_member(int state);
 int cluster_keep_read(int folder, struct cluster_keep *k, struct err *err) MUST_CHECK;
 int cluster_keep_write(int folder, const struct cluster_keep *k, struct err *err) MUST_CHECK;
 
-/* Greater than in each earlier life, also when the file was lost and the clock is right. */
+/* Greater than in each earlier life, also when the file was lost and the clock is right; the last
+ * bits are drawn. */
 int cluster_keep_session(int folder, int64_t wall_ns, uint64_t *out, struct err *err) MUST_CHECK;
 
 /* The keys to join the ticket's cluster with: those of the last try, else new ones. */

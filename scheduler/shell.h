@@ -39,12 +39,13 @@
 
 enum {
 	SHELL_CORES_MAX = 4,
-	SHELL_FILES_MAX = 4,         /* of one core */
-	SHELL_FILE_MAX = 8 << 20,    /* bytes of one that is read at start */
-	SHELL_CHANNELS_MAX = 64,     /* that others opened; more are refused */
-	SHELL_ACCEPT_PAUSE_MS = 100, /* when there are no descriptors for a connection */
-	SHELL_EARLY_MAX = 1 << 20,   /* written to a stream before it was up */
-	SHELL_PASS_PER_S = 1000,     /* datagrams of one node that are passed on to others */
+	SHELL_FILES_MAX = 4,            /* of one core */
+	SHELL_FILE_MAX = 8 << 20,       /* bytes of one that is read at start */
+	SHELL_CHANNELS_MAX = 64,        /* that others opened; more are refused */
+	SHELL_ACCEPT_PAUSE_MS = 100,    /* when there are no descriptors for a connection */
+	SHELL_EARLY_MAX = 1 << 20,      /* written to a stream before it was up */
+	SHELL_PASS_PER_S = 1000,        /* datagrams of one node that are passed on to others, */
+	SHELL_PASS_UNPROVEN_PER_S = 20, /* and with a session that it has not proven here */
 };
 
 struct shell;

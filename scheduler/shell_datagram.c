@@ -7,7 +7,8 @@
  * Between two nodes of which neither can be sent to first a third one passes on (docs/decisions/018
  * says it of the sealed traffic): it is where each of them sends what is for the other, and the
  * envelope says whose it is. It can drop, but not read or change. What it takes on is no more than
- * members may send, and it sends to nobody who has not proven to be there.
+ * members may send, it sends to nobody who has not proven to be there, and who only makes up a
+ * member's address takes nothing of what that one may send.
  */
 #include <assert.h>
 #include <errno.h>
@@ -115,18 +116,29 @@ take_plain(struct shell *s, uint32_t node, const uint8_t *plain, size_t bytes)
 }
 
 static bool
-may_pass(struct shell_peer_state *p)
+take_one(struct shell_allowance *a, uint32_t per_s)
 {
 	uint64_t now = world_mono_ns();
 
-	if (now >= p->pass_until_ns) {
-		p->may_pass = SHELL_PASS_PER_S;
-		p->pass_until_ns = now + SECOND_NS;
+	if (now >= a->until_ns) {
+		a->left = per_s;
+		a->until_ns = now + SECOND_NS;
 	}
-	if (p->may_pass == 0)
+	if (a->left == 0)
 		return false;
-	p->may_pass--;
+	a->left--;
 	return true;
+}
+
+/* An address can be made up. A datagram that says the session that this node has opened one of is
+ * by somebody who has seen it; what others send in that node's name is little, and costs it
+ * nothing. One that has just begun anew has proven nothing yet. */
+static bool
+may_pass(struct shell_peer_state *p, const uint8_t *packet)
+{
+	return envelope_says_session(&p->envelope, packet)
+		       ? take_one(&p->proven, SHELL_PASS_PER_S)
+		       : take_one(&p->unproven, SHELL_PASS_UNPROVEN_PER_S);
 }
 
 /* Of one node that only dials out to another one, unopened: only from where the first one has
@@ -143,7 +155,7 @@ pass_on(struct shell *s, uint32_t node, uint32_t to, const uint8_t *packet, size
 		return;
 	}
 	if (!addr_equal(&p->address, from) || other->address.port == 0 || bytes > SHELL_DATAGRAM ||
-	    !may_pass(p)) {
+	    !may_pass(p, packet)) {
 		s->counters.unpassed++;
 		return;
 	}

@@ -18,12 +18,17 @@ enum {
 	SHELL_DATAGRAM = 1 + STEP_DATAGRAM_MAX + ENVELOPE_OVERHEAD,
 };
 
+struct shell_allowance {
+	uint32_t left; /* so many datagrams, until */
+	uint64_t until_ns;
+};
+
 struct shell_peer_state {
 	struct envelope_peer envelope;
 	struct addr address; /* port 0: not known */
 	bool dials;          /* nobody can connect to it */
-	uint32_t may_pass;   /* so many of its datagrams are passed on until */
-	uint64_t pass_until_ns;
+	/* What is passed on for it: with the session that it has proven, and with others. */
+	struct shell_allowance proven, unproven;
 };
 
 /* Datagrams that leave together. */

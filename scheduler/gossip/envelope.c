@@ -246,6 +246,12 @@ envelope_ends(const void *packet, size_t bytes, uint32_t *from_out, uint32_t *to
 	return *to_out != 0 && *from_out != 0;
 }
 
+bool
+envelope_says_session(const struct envelope_peer *peer, const void *packet)
+{
+	return peer->session != 0 && get_u64((const uint8_t *)packet + 12) == peer->session;
+}
+
 uint32_t
 envelope_from(const struct envelope_self *self, const void *packet, size_t bytes)
 {

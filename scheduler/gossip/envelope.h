@@ -10,9 +10,10 @@
  * Every node has an X25519 key (RFC 7748); admission makes the public half known. The key of a
  * direction is HKDF-SHA256 (RFC 5869) of the shared secret, salted with the cluster's id, bound to
  * both node ids and to the sender's session. The sender's session is a number that is greater than
- * that of each of its earlier lives (the caller keeps it durably), its nonces count up from 0
- * within it, so no nonce is ever used twice with a key and nothing is negotiated: the first
- * datagram to a peer that has just started can be opened. ChaCha20-Poly1305 (RFC 8439).
+ * that of each of its earlier lives (the caller keeps it durably), and that nobody can guess who
+ * has not seen it; its nonces count up from 0 within it, so no nonce is ever used twice with a key
+ * and nothing is negotiated: the first datagram to a peer that has just started can be opened.
+ * ChaCha20-Poly1305 (RFC 8439).
  *
  * Replay: datagrams of an older session than the newest seen are refused, and within a session a
  * window of ENVELOPE_WINDOW counters is kept. Who has just started knows no session of its peers
@@ -95,6 +96,9 @@ int envelope_pair_key(const struct envelope_self *self, uint32_t node,
 
 /* From whom and to whom it says it is; nothing of that is proven. False: malformed. */
 bool envelope_ends(const void *packet, size_t bytes, uint32_t *from_out, uint32_t *to_out);
+/* Whether it says the session that peer has proven last. Who has seen no datagram of that peer's
+ * does not know it; who has may say it, too. packet: one of which envelope_ends holds. */
+bool envelope_says_session(const struct envelope_peer *peer, const void *packet);
 /* Who says it is from; 0 when it is malformed or not for self. */
 uint32_t envelope_from(const struct envelope_self *self, const void *packet, size_t bytes);
 /* out has room for bytes + ENVELOPE_OVERHEAD. -1 only when the crypto library fails. */

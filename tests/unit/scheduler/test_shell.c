@@ -29,6 +29,7 @@ struct node {
 	struct addr address;
 	char folder[64];
 	int folder_fd;
+	int udp; /* the shell's */
 	/* The core. */
 	void (*plan)(struct node *n, struct step_actions *out); /* on the next STEP_LOCAL */
 	void (*react)(struct node *n, const struct step_input *in, struct step_actions *out);
@@ -201,6 +202,7 @@ open_node(struct node *n, uint32_t id)
 	struct shell_config config = {
 		.loop = &loop, .folder = n->folder_fd, .self = &n->self, .rules = n->rules};
 	open_sockets(&n->address, &config.udp_fd, &config.tcp_fd);
+	n->udp = config.udp_fd;
 	assert_int_equal(shell_new(&config, &n->shell, &err), 0);
 	add_core(n);
 }
@@ -393,6 +395,24 @@ only_dial_out(void)
 }
 
 static void
+send_third(struct node *n, struct step_actions *out)
+{
+	(void)n;
+	step_add(out, STEP_SEND, "hello", 5)->node = 3;
+}
+
+/* Each has said something to the third one, which so knows its session. */
+static void
+prove_both(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		introduce(&nodes[i], &nodes[2]);
+		run(&nodes[i], send_third);
+	}
+	WAIT(nodes[2].datagrams == 2);
+}
+
+static void
 test_passed_on(void **state)
 {
 	const struct shell_counters *third = shell_counters(nodes[2].shell);
@@ -401,6 +421,7 @@ test_passed_on(void **state)
 
 	(void)state;
 	only_dial_out();
+	prove_both();
 	run(&nodes[0], send_hello);
 	WAIT(nodes[1].datagrams == 1);
 	assert_int_equal(nodes[1].last_from, 1);
@@ -409,7 +430,7 @@ test_passed_on(void **state)
 	WAIT(nodes[0].datagrams == 1);
 	assert_int_equal(nodes[0].last_from, 2);
 	assert_int_equal(third->passed, 2);
-	assert_int_equal(nodes[2].datagrams, 0);
+	assert_int_equal(nodes[2].datagrams, 2); /* its own */
 	/* More than a batch. */
 	run(&nodes[0], send_many);
 	WAIT(nodes[1].datagrams == 101);
@@ -428,6 +449,62 @@ test_passed_on(void **state)
 	WAIT(third->unpassed > refused);
 	assert_true(third->passed >= before);
 	assert_int_equal(nodes[0].datagrams, 1);
+}
+
+/* In the name of 1 to 2, from where 1 is, by somebody who does not know its session. */
+static void
+forge(uint8_t number)
+{
+	uint8_t packet[ENVELOPE_OVERHEAD + 8] = {1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 77};
+	struct sockaddr_storage to;
+	socklen_t length = addr_to_sockaddr(&nodes[2].address, &to);
+
+	packet[20] = number;
+	assert_int_equal(
+		sendto(nodes[0].udp, packet, sizeof(packet), 0, (struct sockaddr *)&to, length),
+		sizeof(packet));
+}
+
+/* Whoever makes up an address takes nothing of what its owner may send. */
+static void
+test_made_up(void **state)
+{
+	const struct shell_counters *third = shell_counters(nodes[2].shell);
+	uint64_t seconds = world_mono_ns();
+
+	(void)state;
+	only_dial_out();
+	prove_both();
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t before = third->passed + third->unpassed;
+
+		forge((uint8_t)i);
+		WAIT(third->passed + third->unpassed > before);
+	}
+	/* As many as there may be in each second that this took. */
+	seconds = (world_mono_ns() - seconds) / 1000000000 + 2;
+	assert_true(third->passed >= SHELL_PASS_UNPROVEN_PER_S);
+	assert_true(third->passed <= seconds * SHELL_PASS_UNPROVEN_PER_S);
+	WAIT(shell_counters(nodes[1].shell)->forged == third->passed);
+	assert_int_equal(nodes[1].datagrams, 0);
+	uint64_t refused = third->unpassed;
+	run(&nodes[0], send_many);
+	WAIT(nodes[1].datagrams == 100);
+	assert_int_equal(third->unpassed, refused);
+}
+
+/* Who has just begun has proven nothing yet: a little of it goes all the same. */
+static void
+test_passed_on_unproven(void **state)
+{
+	const struct shell_counters *third = shell_counters(nodes[2].shell);
+
+	(void)state;
+	only_dial_out();
+	run(&nodes[0], send_hello);
+	WAIT(nodes[1].datagrams == 1);
+	assert_int_equal(third->passed, 1);
+	assert_int_equal(nodes[2].datagrams, 0);
 }
 
 /* Only between two such: all others have a way of their own. */
@@ -709,6 +786,8 @@ main(void)
 		TEST(test_removed_peers),
 		TEST(test_passed_on),
 		TEST(test_not_passed_on),
+		TEST(test_made_up),
+		TEST(test_passed_on_unproven),
 		TEST(test_timer_and_tell),
 		TEST(test_stream),
 		TEST(test_no_stream_to_who_dials_out),
