@@ -160,7 +160,11 @@ def test_power_cut():
             for n in c.nodes:
                 wait_for(lambda n=n: wreck.served(n), f"{n.label} serves")
             print(f"# all five without power {what}: whole after {time.monotonic() - began:.1f} s", flush=True)
-        c[4].deploy(service(replicas=6))
+        # The restart that was under way goes on: until it has ended another change is refused.
+        path = os.path.join(c[4].data, "more.zlayer.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(service(replicas=6))
+        wait_for(lambda: c[4].cli("deploy", path, status=None).returncode == 0, "the restart has ended, a deploy is taken")
         agreed(c.nodes, 6, "a deploy afterwards")
 
 
