@@ -165,7 +165,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	flow.dest_port = l4->dest;
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
-	index = pick4(vip, &flow, flags);
+	index = pick4(ctx, vip, &flow, flags);
 	b = backend_of(index, EDGE_BACKEND_V4);
 	if (!b)
 		return pass(ctx);
@@ -270,7 +270,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	flow.dest_port = l4->dest;
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
-	index = pick6(vip, &flow, flags);
+	index = pick6(ctx, vip, &flow, flags);
 	b = backend_of(index, EDGE_BACKEND_V6);
 	if (!b)
 		return pass(ctx);

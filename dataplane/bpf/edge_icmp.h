@@ -86,7 +86,7 @@ icmp_error4(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	flow.source_port = q.ports[1];
 	flow.dest_port = q.ports[0];
 	flow.protocol = q.h.protocol;
-	index = pick4(vip, &flow, EDGE_TCP_ACK);
+	index = pick4(ctx, vip, &flow, EDGE_TCP_ACK);
 	b = backend_of(index, EDGE_BACKEND_V4);
 	if (!b)
 		return pass(ctx);
@@ -129,7 +129,7 @@ icmp_error6(struct xdp_md *ctx, void *data, void *end, const struct edge_head *o
 	flow.source_port = q.ports[1];
 	flow.dest_port = q.ports[0];
 	flow.protocol = q.h.protocol;
-	index = pick6(vip, &flow, EDGE_TCP_ACK);
+	index = pick6(ctx, vip, &flow, EDGE_TCP_ACK);
 	b = backend_of(index, EDGE_BACKEND_V6);
 	if (!b)
 		return pass(ctx);

@@ -7,6 +7,10 @@
  * Otherwise a SYN is pinned to the present owner, and everything else goes where it is pinned, or
  * to the former owner: it was there before the change.
  *
+ * A flow of an address that other nodes have, too, may have begun at another one, where it has its
+ * pin: where nobody but the relay was before, it is the present owner's, unless this machine has a
+ * socket of it.
+ *
  * UDP has no SYN: its flows stay with a former owner that is healthy until the change is over, and
  * leave one that drains at once.
  */
@@ -17,6 +21,8 @@
 struct edge_owner {
 	__u32 slot, epoch;
 };
+
+enum { EDGE_UNSURE = EDGE_BACKENDS_MAX }; /* in place of a backend */
 
 static __always_inline struct edge_owner
 owner(const struct edge_vip *vip, __u32 hash)
@@ -71,9 +77,22 @@ count_kept(__u32 service)
 		n->kept++;
 }
 
+/* To the present owner, from now on. */
 static __always_inline __u32
-settle(void *flows, const void *key, __u32 service, const struct edge_owner *o, __u32 protocol,
-       __u8 flags)
+pin_flow(void *flows, const void *key, const struct edge_owner *o)
+{
+	struct edge_pin fresh = {.backend = (__u16)EDGE_CUR(o->slot), .epoch = o->epoch};
+	const struct edge_backend *b = backend_at(fresh.backend);
+
+	if (b)
+		fresh.generation = b->generation;
+	bpf_map_update_elem(flows, key, &fresh, BPF_ANY);
+	return fresh.backend;
+}
+
+static __always_inline __u32
+settle(void *flows, const void *key, const struct edge_vip *vip, const struct edge_owner *o,
+       __u32 protocol, __u8 flags)
 {
 	__u32 cur = EDGE_CUR(o->slot), prev = EDGE_PREV(o->slot);
 	struct edge_backend *b;
@@ -83,43 +102,76 @@ settle(void *flows, const void *key, __u32 service, const struct edge_owner *o, 
 		b = prev ? backend_at(prev) : 0;
 		return b && !(b->flags & EDGE_BACKEND_DRAINING) ? prev : cur;
 	}
-	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN) {
-		struct edge_pin fresh = {.backend = (__u16)cur, .epoch = o->epoch};
-
-		b = backend_at(cur);
-		if (b)
-			fresh.generation = b->generation;
-		bpf_map_update_elem(flows, key, &fresh, BPF_ANY);
-		return cur;
-	}
+	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN)
+		return pin_flow(flows, key, o);
 	pin = bpf_map_lookup_elem(flows, key);
 	if (pin && pin->epoch == o->epoch && (pin->backend == 0 || pinned(pin))) {
 		if (pin->backend != cur)
-			count_kept(service);
+			count_kept(vip->service);
 		return pin->backend;
 	}
-	count_kept(service);
+	if (!prev && vip->flags & EDGE_VIP_SHARED)
+		return EDGE_UNSURE;
+	count_kept(vip->service);
 	return prev;
 }
 
-static __always_inline __u32
-pick4(const struct edge_vip *vip, const struct edge_flow4 *flow, __u8 flags)
+/* Whether a connection is the relay's, or anybody's of this machine; a listener is none. */
+static __always_inline int
+has_socket(struct xdp_md *ctx, struct bpf_sock_tuple *tuple, __u32 bytes)
 {
-	struct edge_owner o = owner(vip, edge_hash4(flow));
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, tuple, bytes, BPF_F_CURRENT_NETNS, 0);
+	int is_flow;
 
-	if (!(o.slot & EDGE_CHANGES))
-		return EDGE_CUR(o.slot);
-	return settle(&flows4, flow, vip->service, &o, flow->protocol, flags);
+	if (!sk)
+		return 0;
+	is_flow = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return is_flow;
 }
 
 static __always_inline __u32
-pick6(const struct edge_vip *vip, const struct edge_flow6 *flow, __u8 flags)
+pick4(struct xdp_md *ctx, const struct edge_vip *vip, const struct edge_flow4 *flow, __u8 flags)
 {
-	struct edge_owner o = owner(vip, edge_hash6(flow));
+	struct edge_owner o = owner(vip, edge_hash4(flow));
+	struct bpf_sock_tuple tuple = {0};
+	__u32 index;
 
 	if (!(o.slot & EDGE_CHANGES))
 		return EDGE_CUR(o.slot);
-	return settle(&flows6, flow, vip->service, &o, flow->protocol, flags);
+	index = settle(&flows4, flow, vip, &o, flow->protocol, flags);
+	if (index != EDGE_UNSURE)
+		return index;
+	tuple.ipv4.saddr = flow->source;
+	tuple.ipv4.daddr = flow->dest;
+	tuple.ipv4.sport = flow->source_port;
+	tuple.ipv4.dport = flow->dest_port;
+	if (!has_socket(ctx, &tuple, sizeof(tuple.ipv4)))
+		return pin_flow(&flows4, flow, &o);
+	count_kept(vip->service);
+	return 0;
+}
+
+static __always_inline __u32
+pick6(struct xdp_md *ctx, const struct edge_vip *vip, const struct edge_flow6 *flow, __u8 flags)
+{
+	struct edge_owner o = owner(vip, edge_hash6(flow));
+	struct bpf_sock_tuple tuple = {0};
+	__u32 index;
+
+	if (!(o.slot & EDGE_CHANGES))
+		return EDGE_CUR(o.slot);
+	index = settle(&flows6, flow, vip, &o, flow->protocol, flags);
+	if (index != EDGE_UNSURE)
+		return index;
+	__builtin_memcpy(tuple.ipv6.saddr, flow->source, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, flow->dest, 16);
+	tuple.ipv6.sport = flow->source_port;
+	tuple.ipv6.dport = flow->dest_port;
+	if (!has_socket(ctx, &tuple, sizeof(tuple.ipv6)))
+		return pin_flow(&flows6, flow, &o);
+	count_kept(vip->service);
+	return 0;
 }
 
 /* ---- on the way to it ---- */

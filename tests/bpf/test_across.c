@@ -461,6 +461,74 @@ test_out(void **state)
 	}
 }
 
+/* A connection between two addresses of this machine; its client's port. */
+static uint16_t
+connect_here(const struct family *f, const char *from, const char *to, int fds[3])
+{
+	struct sockaddr_storage client = {0}, server = {0};
+	socklen_t bytes = f->v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	struct sockaddr_storage *ends[] = {&client, &server};
+	const char *texts[] = {from, to};
+
+	for (int i = 0; i < 2; i++) {
+		struct sockaddr_in6 *six = (void *)ends[i];
+		struct sockaddr_in *four = (void *)ends[i];
+
+		ends[i]->ss_family = f->v6 ? AF_INET6 : AF_INET;
+		inet_pton(ends[i]->ss_family, texts[i],
+			  f->v6 ? (void *)&six->sin6_addr : (void *)&four->sin_addr);
+		four->sin_port = i ? htons(TCP_PORT) : 0; /* both have it there */
+		fds[i] = socket(ends[i]->ss_family, SOCK_STREAM, 0);
+		assert_int_equal(bind(fds[i], (void *)ends[i], bytes), 0);
+	}
+	assert_int_equal(listen(fds[1], 1), 0);
+	assert_int_equal(connect(fds[0], (void *)&server, bytes), 0);
+	fds[2] = accept(fds[1], NULL, NULL);
+	assert_true(fds[2] >= 0);
+	assert_int_equal(getsockname(fds[0], (void *)&client, &bytes), 0);
+	return ntohs(((struct sockaddr_in *)&client)->sin_port);
+}
+
+/* A shared address, and a connection that came by another node until now: it is no relay's, so it
+ * is the replica's, and stays so when there are more of them. One of the relay's stays there. */
+static void
+test_out_came_by_another_node(void **state)
+{
+	static const uint8_t mark[] = {0x02, 0x6c, 0x7a, 0x63};
+
+	(void)state;
+	veth_remove(veth, HERE); /* the machine's own packets go by that device */
+	update();
+	EACH(f)
+	{
+		struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
+		struct packet p = packet_make(&s), out;
+		char command[200];
+		int fds[3];
+
+		/* Nobody shares this node's own address. */
+		assert_int_equal(run_edge(&p, &out), XDP_PASS);
+		text_format(command, sizeof(command),
+			    "ip address add %s dev lo%s && ip address add %s dev lo%s", f->shared,
+			    f->v6 ? " nodad" : "", f->client, f->v6 ? " nodad" : "");
+		assert_int_equal(system(command), 0);
+		s.to = f->shared;
+		s.from_port = connect_here(f, f->client, f->shared, fds);
+		p = packet_make(&s);
+		assert_int_equal(run_edge(&p, &out), XDP_PASS);
+		s.from_port ^= 1; /* of nobody but the listener */
+		p = packet_make(&s);
+		assert_int_equal(run_edge(&p, &out), XDP_REDIRECT);
+		assert_memory_equal(out.bytes, mark, sizeof(mark));
+		for (int i = 0; i < 3; i++)
+			close(fds[i]);
+		text_format(command, sizeof(command),
+			    "ip address del %s dev lo && ip address del %s dev lo", f->shared,
+			    f->client);
+		assert_int_equal(system(command), 0);
+	}
+}
+
 static void
 test_out_by_the_plain_way(void **state)
 {
@@ -1459,6 +1527,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_out),
+		TEST(test_out_came_by_another_node),
 		TEST(test_out_by_the_plain_way),
 		TEST(test_out_is_not_ours),
 		TEST(test_out_sizes),
