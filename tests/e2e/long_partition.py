@@ -113,14 +113,17 @@ def test_changes_of_one_part():
 
 
 def agreed_total(nodes, count):
+    last = []
+
     def look():
         with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
             tables = [wreck.table(n) for n in nodes]
             mine = sorted(i for n in nodes for _, i, _ in wreck.own(n))
+            last[:] = [*tables, mine]
             return (all(t == tables[0] for t in tables) and len(tables[0]) == count and
                     all(r[3] == "ready" for r in tables[0]) and mine == [r[0] for r in tables[0]])
         return False
-    wait_for(look, f"{count} replicas, the same on {[n.label for n in nodes]}", seconds=90)
+    wait_for(look, lambda: f"{count} replicas, the same on {[n.label for n in nodes]}: {last}", seconds=90)
 
 
 def nobody_is_lost(c):
