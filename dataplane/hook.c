@@ -42,8 +42,9 @@ find_link(const struct hook *h, int *fd_out, int *rc_out)
 	int fd = libbpf.bpf_obj_get(h->pin);
 
 	*rc_out = fd;
+	/* Nothing is there, or (EACCES) something that is no pin: no program is held by it. */
 	if (fd < 0)
-		return fd == -ENOENT ? HOOK_NOTHING : HOOK_UNKNOWN;
+		return fd == -ENOENT || fd == -EACCES ? HOOK_NOTHING : HOOK_UNKNOWN;
 	*rc_out = libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes);
 	if (*rc_out == 0 && info.type == LINK_TYPE_TCX && info.ifindex == (__u32)h->ifindex &&
 	    info.attach_type == tcx_of(h)) {
