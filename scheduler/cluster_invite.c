@@ -197,12 +197,25 @@ check(const struct msg_invite *asked, struct err *err)
 	return 0;
 }
 
+/* A ticket is of no use where nobody is heard. */
+static int
+hears(const struct cluster *c, struct err *err)
+{
+	if (c->shell || !c->unbound.kind)
+		return 0;
+	*err = c->unbound;
+	return -1;
+}
+
 static int
 invite(struct cluster *c, const struct station_request *q, const struct msg_invite *asked,
        struct err *err)
 {
-	struct invite *v = mem_zalloc(MEM_SCHEDULER, sizeof(*v));
+	struct invite *v;
 
+	if (hears(c, err) < 0)
+		return -1;
+	v = mem_zalloc(MEM_SCHEDULER, sizeof(*v));
 	if (!v)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a ticket");
 	v->c = c;

@@ -104,6 +104,10 @@ def test_without_a_socket():
         a.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "10.77.0.1:9998" in a.space.run("ss", "-Hlnut").stdout, "it listens here")
         wait_for(a.ready, "it is ready")
+        # A ticket of a node that hears nobody would be of no use.
+        a.write_config(text.replace("listen: {", "listen: { gossip: off,"))
+        a.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "hears no other one" in a.cli("invite", status=None).stderr, "it invites nobody")
 
 
 def test_what_leaves_with_a_node():
