@@ -46,6 +46,8 @@ struct dataplane {
 	struct across *across;     /* NULL: as well */
 	struct lb *left;           /* by a predecessor, for the balancer */
 	struct links links;
+	bool peers_failed, devices_failed; /* they are tried again */
+	struct log_few few;
 	struct err why_not;
 	uv_timer_t sweep;
 	uv_timer_t counter;
@@ -129,7 +131,8 @@ sync_peers(void)
 	ring_table_each(overlay, MSG_TABLE_PEER, add_peer, &peers);
 	members_fini(&peers.members);
 	tell_more(peers.more);
-	if (tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0)
+	dataplane.peers_failed = tunnel_peers(dataplane.tunnel, peers.rows, peers.count, &err) < 0;
+	if (dataplane.peers_failed && log_few(&dataplane.few, world_mono_ns()))
 		log_err(LOG_ERROR, "the data path does not know all peers", &err);
 	if (dataplane.balancer)
 		balancer_mesh(dataplane.balancer);
@@ -161,8 +164,9 @@ sync_devices(void)
 	/* Who has just begun has said nothing: what stands goes on. A way that is off has a row. */
 	if (!devices.underlay || !devices.tunnel || !devices.prefix)
 		return;
-	if (tunnel_devices(dataplane.tunnel, &devices, &err) < 0)
-		log_err(LOG_ERROR, "the data path to other nodes is not in force", &err);
+	dataplane.devices_failed = tunnel_devices(dataplane.tunnel, &devices, &err) < 0;
+	if (dataplane.devices_failed && log_few(&dataplane.few, world_mono_ns()))
+		log_err(LOG_ERROR, "the data path to other nodes is not whole", &err);
 }
 
 /* Addresses that are nobody's here are refused from then on. */
@@ -340,6 +344,10 @@ count(uv_timer_t *timer)
 
 	(void)timer;
 	links_look(&dataplane.links);
+	if (dataplane.peers_failed)
+		sync_peers();
+	if (dataplane.devices_failed)
+		sync_devices();
 	tunnel_count(dataplane.tunnel, page);
 	if (packets_look(&dataplane.packets, dataplane.veth, page, &err) < 0)
 		log_err(LOG_WARN, "packets are not counted", &err);

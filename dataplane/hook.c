@@ -168,11 +168,11 @@ hook_attach_egress(struct hook *h, int prog_fd, int ifindex, const char *pin, st
 }
 
 enum hook_left
-hook_left(struct hook *h, int ifindex, const char *pin)
+hook_left(struct hook *h, bool egress, int ifindex, const char *pin)
 {
 	int fd = -1, rc;
 
-	begin(h, false, ifindex, pin);
+	begin(h, egress, ifindex, pin);
 	enum hook_left left = find_link(h, &fd, &rc);
 	fd_close(&fd); /* the pin holds it */
 	if (left != HOOK_NOTHING) {

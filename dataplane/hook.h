@@ -37,9 +37,9 @@ enum hook_left {
 	HOOK_UNKNOWN, /* the kernel does not say */
 };
 
-/* What is on ingress of the device under that pin. Nothing is kept open or changed. *h can be
- * detached: kind is what stands, or would. */
-enum hook_left hook_left(struct hook *h, int ifindex, const char *pin);
+/* What is on ingress, or egress, of the device under that pin. Nothing is kept open or changed. *h
+ * can be detached: kind is what stands, or would. */
+enum hook_left hook_left(struct hook *h, bool egress, int ifindex, const char *pin);
 /* Detaches and unpins; harmless when the device is gone. */
 void hook_detach(struct hook *h);
 /* Takes off what predecessors hooked: pins of links below this folder of the working folder (those

@@ -48,6 +48,10 @@ struct lb_rows {
 void lb_rows_init(struct lb_rows *rows, enum lb_set set);
 /* Of any other map. */
 void lb_rows_of(struct lb_rows *rows, size_t key_bytes, size_t value_bytes);
+/* By key. */
+void lb_rows_sort(struct lb_rows *rows);
+/* The row with that key, of rows that are sorted; NULL: there is none. */
+const uint8_t *lb_rows_find(const struct lb_rows *rows, const void *key);
 /* Takes out of the map, a descriptor, what is no row's key; only when no row failed. Sorts. */
 void lb_rows_prune(struct lb_rows *rows, int map);
 void lb_rows_fini(struct lb_rows *rows);

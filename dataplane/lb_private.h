@@ -29,8 +29,4 @@ int lb_fail(struct err *err, int rc, const char *what);
 int lb_write(const struct bpf_map *map, const void *key, const void *value, struct err *err);
 
 size_t lb_rows_each_bytes(const struct lb_rows *rows);
-/* By key, as lb_rows_have needs them. */
-void lb_rows_sort(struct lb_rows *rows);
-bool lb_rows_have(const struct lb_rows *rows, const void *key);
-
 #endif

@@ -89,24 +89,24 @@ lb_rows_sort(struct lb_rows *rows)
 			&rows->key_bytes);
 }
 
-bool
-lb_rows_have(const struct lb_rows *rows, const void *key)
+const uint8_t *
+lb_rows_find(const struct lb_rows *rows, const void *key)
 {
 	size_t low = 0, high = rows->count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
-		int order = memcmp(key, rows->bytes + middle * lb_rows_each_bytes(rows),
-				   rows->key_bytes);
+		const uint8_t *row = rows->bytes + middle * lb_rows_each_bytes(rows);
+		int order = memcmp(key, row, rows->key_bytes);
 
 		if (order == 0)
-			return true;
+			return row;
 		if (order < 0)
 			high = middle;
 		else
 			low = middle + 1;
 	}
-	return false;
+	return NULL;
 }
 
 /* Keys are collected before any is deleted: deleting the key that the kernel continues from would
@@ -120,7 +120,7 @@ stale_keys(int fd, const struct lb_rows *rows, uint8_t (*out)[KEY_BYTES_MAX])
 	for (void *from = NULL; count < STALE_KEYS; from = key) {
 		if (libbpf.bpf_map_get_next_key(fd, from, key) < 0)
 			break;
-		if (!lb_rows_have(rows, key))
+		if (!lb_rows_find(rows, key))
 			memcpy(out[count++], key, rows->key_bytes);
 	}
 	return count;

@@ -41,15 +41,17 @@ struct tunnel *tunnel_new(struct veth *veth);
 void tunnel_free(struct tunnel *t); /* pins stay */
 
 /* Makes the maps hold these peers and no others: new ones first, so that packets of a peer that
- * stays are never without it. Rows are another process's and are checked; one that does not hold is
- * left out, and said; more than TUNNEL_PEERS_MAX are, too. */
+ * stays are never without it. Only what differs from the last time is written. Rows are another
+ * process's and are checked; one that does not hold is left out, and said; more than
+ * TUNNEL_PEERS_MAX are, too. After a failure to be called again. */
 int tunnel_peers(struct tunnel *t, const struct tunnel_row *rows, size_t count,
 		 struct err *err) MUST_CHECK;
 /* What of an address is this node's own, as soon as it is known: an address of it that is no
  * container's is nobody's. */
 int tunnel_prefix(struct tunnel *t, const struct msg_prefix *prefix, struct err *err) MUST_CHECK;
-/* Nothing is sent to a device that has no program of ours; one that fails does not keep the other
- * one back. */
+/* Nothing is sent to a device that has no program of ours, or of a predecessor's where that cannot
+ * be replaced; one that fails does not keep the other one back. After a failure to be called again.
+ */
 int tunnel_devices(struct tunnel *t, const struct tunnel_devices *devices,
 		   struct err *err) MUST_CHECK;
 /* Adds the bytes that were counted since the last time to the metrics. */

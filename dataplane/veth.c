@@ -193,7 +193,7 @@ veth_left(const struct veth *v, const struct msg_veth *row, enum msg_hook *hook_
 	char pin[64];
 
 	pin_path(v, row->replica, pin, sizeof(pin));
-	enum hook_left left = hook_left(&hook, (int)row->ifindex, pin);
+	enum hook_left left = hook_left(&hook, false, (int)row->ifindex, pin);
 	*hook_out = hook.kind;
 	return left;
 }
@@ -212,7 +212,7 @@ attach(struct veth *v, struct port *p, const struct msg_veth *row, struct err *e
 		p->attached = true;
 		return 0;
 	}
-	if (hook_left(&p->hook, (int)row->ifindex, pin) == HOOK_NOTHING) {
+	if (hook_left(&p->hook, false, (int)row->ifindex, pin) == HOOK_NOTHING) {
 		unlink(pin); /* of a device that is gone */
 		veth_remove(v, row->replica);
 	}

@@ -251,6 +251,247 @@ test_rows_that_lie(void **state)
 	close_all();
 }
 
+/* ---- what is written, and what fails ---- */
+
+static struct dl_libbpf real;
+static unsigned puts_done, deletes_done;
+static unsigned calls, failing; /* the one that fails; 0: none does */
+
+static int
+counted_put(int fd, const void *key, const void *value, __u64 flags)
+{
+	puts_done++;
+	return ++calls == failing ? -ENOMEM : real.bpf_map_update_elem(fd, key, value, flags);
+}
+
+static int
+counted_delete(int fd, const void *key)
+{
+	deletes_done++;
+	return real.bpf_map_delete_elem(fd, key);
+}
+
+static int
+failing_update(int link, int program, const struct bpf_link_update_opts *opts)
+{
+	return ++calls == failing ? -ENOMEM : real.bpf_link_update(link, program, opts);
+}
+
+static int
+failing_create(int program, int target, enum bpf_attach_type type,
+	       const struct bpf_link_create_opts *opts)
+{
+	return ++calls == failing ? -ENOMEM : real.bpf_link_create(program, target, type, opts);
+}
+
+static int
+failing_attach(const struct bpf_tc_hook *hook, struct bpf_tc_opts *opts)
+{
+	return ++calls == failing ? -ENOMEM : real.bpf_tc_attach(hook, opts);
+}
+
+static void
+begin_to_count(unsigned at)
+{
+	real = libbpf;
+	puts_done = deletes_done = calls = 0;
+	failing = at;
+	libbpf.bpf_map_update_elem = counted_put;
+	libbpf.bpf_map_delete_elem = counted_delete;
+}
+
+static void
+begin_to_fail_hooks(unsigned at)
+{
+	real = libbpf;
+	calls = 0;
+	failing = at;
+	libbpf.bpf_link_update = failing_update;
+	libbpf.bpf_link_create = failing_create;
+	libbpf.bpf_tc_attach = failing_attach;
+}
+
+static void
+writes(const struct tunnel_row *rows, size_t count, unsigned puts, unsigned deletes)
+{
+	struct err err = {0};
+
+	begin_to_count(0);
+	int rc = tunnel_peers(tunnel, rows, count, &err);
+	libbpf = real;
+	assert_int_equal(rc, 0);
+	assert_int_equal(puts_done, puts);
+	assert_int_equal(deletes_done, deletes);
+}
+
+static void
+goes(const char *to)
+{
+	expect(veth_program(veth), "10.200.7.2", to, 0, TC_ACT_REDIRECT, SENT);
+}
+
+/* Of many peers the one that has changed. */
+static void
+test_what_differs_is_written(void **state)
+{
+	struct msg_peer all[] = {
+		peer(11, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64"),
+		peer(12, "127.0.0.2", "10.200.9.0/24", "fd00:9::/64"),
+		peer(13, "127.0.0.3", "10.200.10.0/24", "fd00:10::/64"),
+	};
+	const struct tunnel_row rows[] = {{.peer = &all[0]}, {.peer = &all[1]}, {.peer = &all[2]}};
+	struct err err = {0};
+
+	(void)state;
+	open_all(LOOPBACK);
+	put_device(true, "0.0.0.0:4789");
+	assert_int_equal(tunnel_peers(tunnel, rows, 0, &err), 0); /* of other tests */
+	writes(rows, 2, 8, 0);
+	writes(rows, 2, 0, 0);
+	writes(rows, 3, 4, 0);
+	all[1].mtu = 1400;
+	writes(rows, 3, 2, 0);
+	assert_true(addr_parse_ip("127.0.0.9", &all[0].address));
+	writes(rows, 3, 3, 1);
+	goes("10.200.8.5");
+	/* A prefix that two say is theirs goes over to the one that is left. */
+	all[2].v4 = all[1].v4;
+	writes(rows, 3, 2, 1);
+	goes("10.200.9.5");
+	writes(rows, 2, 1, 3);
+	goes("10.200.9.5");
+	writes(rows, 0, 0, 8);
+	expect(veth_program(veth), "10.200.7.2", "10.200.9.5", 0, TC_ACT_OK, LEFT);
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+/* Whatever write fails: the next time all is as it is wanted. */
+static void
+test_peers_after_a_failure(void **state)
+{
+	struct msg_peer all[] = {
+		peer(11, "127.0.0.1", "10.200.8.0/24", "fd00:8::/64"),
+		peer(12, "127.0.0.2", "10.200.9.0/24", "fd00:9::/64"),
+	};
+	const struct tunnel_row rows[] = {{.peer = &all[0]}, {.peer = &all[1]}};
+	bool done = false;
+
+	(void)state;
+	open_all(LOOPBACK);
+	put_device(true, "0.0.0.0:4789");
+	for (unsigned n = 1; !done; n++) {
+		struct err err = {0};
+
+		assert_int_equal(tunnel_peers(tunnel, rows, 0, &err), 0);
+		begin_to_count(n);
+		done = tunnel_peers(tunnel, rows, 2, &err) == 0;
+		libbpf = real;
+		assert_int_equal(err.kind == ERR_NONE, done);
+		if (!done)
+			writes(rows, 2, 8, 0);
+		goes("10.200.8.5");
+		goes("10.200.9.5");
+		assert_in_range(n, 1, 20);
+	}
+	put_device(false, "0.0.0.0:4789");
+	close_all();
+}
+
+/* Whether programs know the device. */
+static bool
+sends_plain(void)
+{
+	int fd = libbpf.bpf_map__fd(veth_loaded(veth)->maps.overlay_self);
+	struct tc_overlay_self self = {0};
+	const uint32_t key = 0;
+
+	assert_int_equal(libbpf.bpf_map_lookup_elem(fd, &key, &self), 0);
+	return self.ifindex != 0;
+}
+
+static int
+try_device(void)
+{
+	struct msg_underlay u = {.vni = VNI, .ifindex = if_nametoindex("vxlan")};
+	struct msg_prefix p = {.mtu = 1420};
+	const struct tunnel_devices devices = {.underlay = &u, .prefix = &p};
+	struct err err = {0};
+
+	assert_true(addr_parse_ip("10.200.7.1", &p.service4));
+	assert_true(addr_parse_ip("fd00:7::1", &p.service6));
+	int rc = tunnel_devices(tunnel, &devices, &err);
+	assert_int_equal(err.kind == ERR_NONE, rc == 0);
+	return rc;
+}
+
+/* A successor cannot replace one program or the other: the predecessor's goes on, both ways, and is
+ * replaced with the next try. */
+static void
+test_predecessor_stays(void **state)
+{
+	unsigned failures = 0;
+	bool done = false;
+
+	(void)state;
+	for (unsigned n = 1; !done; n++) {
+		open_all(if_nametoindex("a0"));
+		put_peers(2);
+		put_device(true, "0.0.0.0:4789");
+		tunnel_free(tunnel);
+		veth_close(veth);
+		open_all(if_nametoindex("a0"));
+		put_peers(2);
+		begin_to_fail_hooks(n);
+		done = try_device() == 0;
+		libbpf = real;
+		failures += !done;
+		for (int i = 0; i < 2; i++) {
+			comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
+			expect(tunnel_program_out(tunnel), "10.200.7.1", "10.200.8.5", 0, TC_ACT_OK,
+			       SENT_STACK);
+			assert_int_equal(sends_plain(), true);
+			assert_int_equal(try_device(), 0);
+		}
+		put_device(false, "0.0.0.0:4789");
+		close_all();
+		assert_in_range(n, 1, 20);
+	}
+	assert_true(failures >= 2);
+}
+
+/* Where nothing stood: nothing is sent by a device that has not both, and nothing comes in that no
+ * program has judged. */
+static void
+test_half_a_device(void **state)
+{
+	unsigned failures = 0;
+	bool done = false;
+
+	(void)state;
+	open_all(if_nametoindex("a0"));
+	put_peers(2);
+	for (unsigned n = 1; !done; n++) {
+		begin_to_fail_hooks(n);
+		done = try_device() == 0;
+		libbpf = real;
+		failures += !done;
+		assert_int_equal(sends_plain(), done);
+		if (!done && n > 1)
+			comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DROP_TUNNEL);
+		assert_int_equal(try_device(), 0);
+		assert_true(sends_plain());
+		comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DELIVERED);
+		put_device(false, "0.0.0.0:4789");
+		assert_false(sends_plain());
+		assert_int_equal(access("1/vxlan-in", F_OK), -1);
+		assert_int_equal(access("1/vxlan-out", F_OK), -1);
+		assert_in_range(n, 1, 20);
+	}
+	assert_true(failures >= 2);
+	close_all();
+}
+
 static void
 test_instruction_budget(void **state)
 {
@@ -279,6 +520,10 @@ main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_successor),
 		cmocka_unit_test(test_rows_that_lie),
+		cmocka_unit_test(test_what_differs_is_written),
+		cmocka_unit_test(test_peers_after_a_failure),
+		cmocka_unit_test(test_predecessor_stays),
+		cmocka_unit_test(test_half_a_device),
 		cmocka_unit_test(test_instruction_budget),
 	};
 	return bpf_world_allowed() ? cmocka_run_group_tests(tests, prepare, bpf_world_leave) : 0;
