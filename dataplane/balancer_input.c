@@ -76,20 +76,6 @@ balancer_input_release(struct balancer_tables *t)
 
 /* ---- what they come to ---- */
 
-/* What of an address is the cluster's: /16 of IPv4, /48 of IPv6 (docs/architecture.md). */
-static void
-fill_cluster(const struct msg_prefix *prefix, struct edge_config *out)
-{
-	if (addr_is_v4(&prefix->v4.base)) {
-		out->cluster4_mask = (uint32_t)(__builtin_bswap32(0xffff0000));
-		out->cluster4 = addr_v4_be(&prefix->v4.base) & out->cluster4_mask;
-	}
-	if (!addr_is_v4(&prefix->v6.base) && !addr_is_zero(&prefix->v6.base)) {
-		memcpy(out->cluster6, prefix->v6.base.ip, sizeof(out->cluster6));
-		out->cluster6_words = 3;
-	}
-}
-
 static void
 fill_addresses(const struct balancer *b, const struct msg_edge *edge, struct services_input *in)
 {
@@ -142,7 +128,7 @@ balancer_input_fill(struct balancer *b, const struct balancer_tables *t, struct 
 		.mtu = prefix && prefix->mtu ? prefix->mtu : MTU_DEFAULT,
 	};
 	if (prefix)
-		fill_cluster(prefix, &in->config);
+		reach_cluster(prefix, &in->config);
 	in->config.uplink = uplink->fabric_ifindex;
 	in->meshed = t->meshed && across_runs(b->across);
 	in->partial = in->meshed && reach_is_partial(t->scheduler);

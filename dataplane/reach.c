@@ -7,9 +7,10 @@
 #include "dataplane/reach.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "ring/clients.h"
 
-enum { NODE_BITS = 24, V4_BITS = 96 };
+enum { NODE_BITS = 24, V4_BITS = 96, WORD_BITS = 16 };
 
 static uint32_t
 prefix_of(const struct addr *a)
@@ -125,4 +126,27 @@ reach_others(const struct ring_reader *scheduler)
 	if (scheduler)
 		ring_table_each(scheduler, MSG_TABLE_MESH, is_self, &any);
 	return any;
+}
+
+static uint32_t
+mask4_of(unsigned bits)
+{
+	return bits > V4_BITS ? __builtin_bswap32(UINT32_MAX << (128 - bits)) : 0;
+}
+
+void
+reach_cluster(const struct msg_prefix *own, struct edge_config *out)
+{
+	struct addr_prefix v4 = own->v4, usual;
+
+	if (addr_is_v4(&v4.base)) {
+		if (addr_parse_prefix(MSG_CLUSTER4, &usual) && addr_prefix_overlap(&usual, &v4))
+			v4 = usual;
+		out->cluster4_mask = mask4_of(v4.bits);
+		out->cluster4 = addr_v4_be(&v4.base) & out->cluster4_mask;
+	}
+	if (!addr_is_v4(&own->v6.base) && !addr_is_zero(&own->v6.base)) {
+		memcpy(out->cluster6, own->v6.base.ip, sizeof(out->cluster6));
+		out->cluster6_words = own->v6.bits / WORD_BITS;
+	}
 }

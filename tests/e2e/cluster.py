@@ -33,6 +33,7 @@ def private(number):
 
 def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False, zone="", sealed=True,
            edge=""):
+    """extra: NUMBER stands for the node's."""
     address = private(number) if hidden else f"10.77.0.{number}"
     here = '"0.0.0.0:{0}", "[::]:{0}"' if edge else f'"{address}:{{0}}", "127.0.0.1:{{0}}"'
     more = (", advertise: none" if hidden else "") + (f", zone: {zone}" if zone else "")
@@ -40,7 +41,7 @@ def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False
             f'listen: {{ http: [{here.format(8080)}], https: [{here.format(8443)}], metrics: "127.0.0.1:9883"'
             f"{'' if etcd else ', store: off'}{'' if sealed else ', overlay: off'} }}\n"
             f"dataplane: {{ {edge or 'uplink: off, interfaces: []'} }}\n"
-            f"cluster: {{ encrypt: {str(encrypt).lower()}{cluster} }}\n" + extra)
+            f"cluster: {{ encrypt: {str(encrypt).lower()}{cluster} }}\n" + extra.replace("NUMBER", str(number)))
 
 
 class Member(Node):

@@ -17,12 +17,12 @@ from test_l4 import Load, ask, like_a_wire, line
 from test_placing import images, ready
 from zl import check, equal, run, stays, wait_for
 
-PLAIN, WHO, DATAGRAM, SECRET = 7100, 7104, 7104, b"zlayer-marker-in-clear"
+PLAIN, WHO, DATAGRAM, HEADED, SECRET = 7100, 7104, 7104, 7102, b"zlayer-marker-in-clear"
 CLIENT4, CLIENT6 = "10.77.0.254", "fd77::254"
 EDGE = "uplink: auto, mode: {}, interfaces: [under0]"
 
 
-def echo(replicas=1, drain="5s"):
+def echo(replicas=1, drain="1s"):
     return f"""version: v1
 deployment: net
 services:
@@ -34,6 +34,7 @@ services:
       - {{ name: who, protocol: tcp, port: {WHO}, target_port: 7004, expose: public }}
       - {{ name: dgram, protocol: udp, port: {DATAGRAM}, target_port: 7004, expose: public }}
       - {{ name: same, protocol: udp, port: {PLAIN}, target_port: 7000, expose: public }}
+      - {{ name: headed, protocol: tcp, port: {HEADED}, target_port: 7002, expose: public, stream: {{ proxy_protocol: true }} }}
     scale: {{ mode: fixed, replicas: {replicas} }}
     stop_grace_period: 2s
     update: {{ drain: {drain}, monitor: 100ms }}
@@ -41,8 +42,8 @@ services:
 
 
 class World:
-    def __init__(self):
-        self.cluster = Cluster(3, encrypt=True, edge=EDGE.format("native"))
+    def __init__(self, count=3, encrypt=True, extra=""):
+        self.cluster = Cluster(count, encrypt=encrypt, edge=EDGE.format("native"), extra=extra)
         self.cluster.__enter__()
         atexit.register(self.close)
         run("ip", "address", "add", CLIENT6 + "/64", "dev", "cells", "nodad")
@@ -52,8 +53,11 @@ class World:
         self.nodes[0].deploy(echo())
         for node in self.nodes:
             ready(node, 1)
-        wait_for(lambda: all(carries(n) for n in self.nodes), lambda: f"the kernel carries: {[told(n) for n in self.nodes]}",
-                 seconds=120)
+        wait_for(self.carry, lambda: f"the kernel carries: {[told(n) for n in self.nodes]}", seconds=120)
+
+    def carry(self):
+        """Whether each node's kernel brings clients to the replicas of all others."""
+        return all(carries(n, len(self.nodes) - 1) for n in self.nodes)
 
     def close(self):
         atexit.unregister(self.close)
@@ -71,9 +75,9 @@ def told(node):
     return (status["datapath"] or {}).get("xdp"), {p["name"]: p["clients"] for p in status["overlay"]["peers"]}
 
 
-def carries(node):
+def carries(node, others):
     xdp, peers = told(node)
-    return xdp not in (None, "off") and len(peers) == 2 and set(peers.values()) == {"kernel"}
+    return xdp not in (None, "off") and len(peers) == others and set(peers.values()) == {"kernel"}
 
 
 setup = zl.shared(World)
@@ -121,6 +125,38 @@ def carried(node):
     return samples(node, "zlayer_dataplane_packets_total", interface="uplink")
 
 
+def ways(node, reasons=False):
+    """endpoint -> by which way clients that come to this node reach the only replica, and what it learns of them; with the reasons:
+    why the kernel does not balance the endpoint, and why it does not bring packets to the replica."""
+    found = {}
+    for e in node.get("/v1/services/net/echo/clients")["items"]:
+        r, = e["replicas"]
+        found[e["endpoint"]] = (e["xdp"], r["node"], r["by"], r["sees"])
+        if reasons:
+            found[e["endpoint"]] += tuple((x["reason"] or {}).get("what") for x in (e, r))
+    return found
+
+
+def explained(node):
+    """The lines of `zlayer explain` that tell of clients, without what they begin with."""
+    lines = node.cli("explain", "net/echo").stdout.splitlines()
+    return [" ".join(line.split()) for line in lines if " clients " in line]
+
+
+def says(node, *lines):
+    """Whether these lines are among them, whatever comes before and after."""
+    found = explained(node)
+    return all(any(line in one for one in found) for line in lines)
+
+
+def endpoints(*names):
+    ports = {"raw": ("tcp", PLAIN), "who": ("tcp", WHO), "dgram": ("udp", DATAGRAM), "same": ("udp", PLAIN), "headed": ("tcp", HEADED)}
+    return {n: f"{n} ({ports[n][0]} {ports[n][1]})" for n in names or ports}
+
+
+BALANCED = ("raw", "who", "dgram", "same")
+
+
 # ---- tests
 
 def test_clients_are_seen():
@@ -140,6 +176,21 @@ def test_clients_are_seen():
             for _ in range(20):
                 check(sees(address, client), f"{client} by {address}")
         wait_for(lambda: carried(node) > before, f"{node.label} has counted them")
+
+
+def test_ways_are_told():
+    """By which way clients come, and what the replica learns of them, is said by every node, of itself."""
+    w = setup()
+    home, _ = w.home()
+    for node in w.nodes:
+        want = {n: ("native", home.label, "kernel", "client", None, None) for n in BALANCED}
+        want["headed"] = ("off", home.label, "relay", "header", "stream.proxy_protocol is true", None)
+        equal(ways(node, True), want, node.label)
+        at = f"echo.1 on {home.label}"
+        lines = [f"{e}: by the kernel, XDP native: {at} sees them" for e in endpoints(*BALANCED).values()]
+        lines.append(f"{endpoints('headed')['headed']}: by the relay: {at} is told of them (stream.proxy_protocol is true)")
+        check(says(node, *lines), node.label, explained(node))
+        equal(len(explained(node)), len(lines), node.label)
 
 
 def test_much_goes_through():
@@ -169,7 +220,7 @@ def test_large_datagrams():
 def test_errors_find_their_way():
     """A datagram to a port of the container that nobody has: the client hears it from the address that it asked."""
     w = setup()
-    w.nodes[0].deploy(echo().replace("target_port: 7000, expose: public }\n    scale", "target_port: 7999, expose: public }\n    scale"))
+    w.nodes[0].deploy(echo().replace("udp, port: 7100, target_port: 7000", "udp, port: 7100, target_port: 7999"))
 
     def refuses(address):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -209,7 +260,7 @@ def test_processes_die():
                 load.more(what=f"{role} of {node.label}, {'the home' if node is home else 'another'}, was killed")
                 wait_for(lambda node=node, pid=pid: pid not in node.processes().values() and node.ready(),
                          f"{role} of {node.label} is back")
-        wait_for(lambda: all(carries(n) for n in w.nodes), lambda: f"it is as before: {[told(n) for n in w.nodes]}")
+        wait_for(w.carry, lambda: f"it is as before: {[told(n) for n in w.nodes]}")
         load.more()
 
 
@@ -259,7 +310,7 @@ def test_replicas_drain():
         return {who(a)[0] for n in w.nodes for a, _ in addresses(n) for _ in range(10)}
     wait_for(lambda: len(one_is_asked()) == 1, "new connections go to one")
     left, = one_is_asked()
-    stays(lambda: [ask(s) for s, _ in many], "they speak", seconds=8, every=1)
+    stays(lambda: [ask(s) for s, _ in many], "they speak", seconds=5, every=1)
     for s, own in many:
         if own != left:
             s.close()
@@ -308,11 +359,20 @@ def test_a_node_without_bpf():
     def by_relay():
         return all(told(n)[1].get(home.label) == "relay" for n in others)
     wait_for(by_relay, lambda: f"it is known: {[told(n) for n in others]}")
+    at, why = f"echo.1 on {home.label}", f"{home.label} does not take clients' packets"
     for node in others:
         wait_for(lambda node=node: sees(node.address, CLIENT4) is False, f"the relay of {node.label} serves")
+        equal({n: way for n, way in ways(node, True).items() if n in BALANCED},
+              {n: ("native", home.label, "relay", "node", None, why) for n in BALANCED}, node.label)
+        check(says(node, *(f"{e}: by the relay: {at} sees this node ({why})" for e in endpoints(*BALANCED).values())), explained(node))
+        check("stream.proxy_protocol: true in the document tells" in node.cli("explain", "net/echo").stdout, "what to do about it")
+    equal({n: way for n, way in ways(home, True).items() if n in BALANCED},
+          {n: ("off", home.label, "relay", "node", "dataplane.mode is off", None) for n in BALANCED}, home.label)
+    check(says(home, *(f"{e}: by the relay: {at} sees this node (dataplane.mode is off)" for e in endpoints(*BALANCED).values())),
+          explained(home))
     home.write_config(config(home.number, encrypt=True, edge=EDGE.format("native")))
     home.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: all(carries(n) for n in w.nodes), lambda: f"it is as before: {[told(n) for n in w.nodes]}")
+    wait_for(w.carry, lambda: f"it is as before: {[told(n) for n in w.nodes]}")
     for node in others:
         wait_for(lambda node=node: sees(node.address, CLIENT4), f"the client is seen again by {node.label}")
 
