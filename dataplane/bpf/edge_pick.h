@@ -77,6 +77,13 @@ count_kept(__u32 service)
 		n->kept++;
 }
 
+/* A later change of the table has pins of its own. */
+static __always_inline int
+pin_holds(const struct edge_pin *pin, const struct edge_owner *o)
+{
+	return pin->epoch == o->epoch && (pin->backend == 0 || pinned(pin));
+}
+
 /* To the present owner, from now on. */
 static __always_inline __u32
 pin_flow(void *flows, const void *key, const struct edge_owner *o)
@@ -105,7 +112,7 @@ settle(void *flows, const void *key, const struct edge_vip *vip, const struct ed
 	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN)
 		return pin_flow(flows, key, o);
 	pin = bpf_map_lookup_elem(flows, key);
-	if (pin && pin->epoch == o->epoch && (pin->backend == 0 || pinned(pin))) {
+	if (pin && pin_holds(pin, o)) {
 		if (pin->backend != cur)
 			count_kept(vip->service);
 		return pin->backend;

@@ -8,6 +8,7 @@
  * by another node go on in tc_across_back.
  */
 
+#include "dataplane/bpf/edge_again.h"
 #include "dataplane/bpf/edge_back.h"
 #include "dataplane/bpf/edge_maps.h"
 
@@ -88,6 +89,8 @@ uplink(struct __sk_buff *skb)
 	for (int i = 0; i < ETH_ALEN; i++)
 		if (eth->h_dest[i] != reply[i])
 			return TC_ACT_OK;
+	if (again(skb))
+		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
 	c = bpf_map_lookup_elem(&config, &zero);
 	out = c && c->out ? c->out : uplink_route(skb);
 	if (!out)

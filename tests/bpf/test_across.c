@@ -79,7 +79,7 @@ static struct {
 	struct services_away aways[2];
 	struct msg_veth veth;
 	bool has_here, has_there;
-	uint32_t uplink;
+	uint32_t uplink, out;
 	uint64_t now_ms;
 } rig;
 
@@ -146,6 +146,7 @@ update(void)
 		assert_true(addr_parse_ip(families[i].shared, &in.addresses[2 + i]));
 	}
 	in.config.uplink = rig.uplink;
+	in.config.out = rig.out;
 	in.config.outer = if_nametoindex("a0");
 	inet_pton(AF_INET, "10.200.0.0", &in.config.cluster4);
 	inet_pton(AF_INET, "255.255.0.0", &in.config.cluster4_mask);
@@ -526,6 +527,85 @@ test_out_came_by_another_node(void **state)
 			    "ip address del %s dev lo && ip address del %s dev lo", f->shared,
 			    f->client);
 		assert_int_equal(system(command), 0);
+	}
+}
+
+/* What the container that has no such connection says, as it leaves for the client. */
+static int
+says_unknown(const struct family *f, const char *service, uint16_t client_port, uint8_t flags)
+{
+	static const uint8_t mac[] = EDGE_REPLY_MAC;
+	struct packet_spec s = {.from = service,
+				.to = f->client,
+				.from_port = TCP_PORT,
+				.to_port = client_port,
+				.protocol = IPPROTO_TCP,
+				.flags = flags};
+	struct packet p = packet_make(&s), out;
+
+	memcpy(p.bytes, mac, sizeof(mac));
+	return bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out);
+}
+
+/* Whether a packet of a connection goes to this node's replica; else it goes to the other one's. */
+static bool
+goes_here(const struct packet_spec *s)
+{
+	static const uint8_t mark[] = {0x02, 0x6c, 0x7a, 0x63};
+	struct packet in = packet_make(s), out;
+
+	assert_int_equal(run_edge(&in, &out), XDP_REDIRECT);
+	if (memcmp(out.bytes, rig_mac, sizeof(rig_mac)) == 0)
+		return true;
+	assert_memory_equal(out.bytes, mark, sizeof(mark));
+	return false;
+}
+
+/* A second replica comes. A connection was begun with it at another node, and its packets begin to
+ * come to this one: the first replica does not know it, and says so once. */
+static void
+test_out_begun_at_another_node(void **state)
+{
+	(void)state;
+	rig.out = rig.uplink;
+	update();
+	settle();
+	rig.has_here = true;
+	update();
+	EACH(f)
+	{
+		unsigned moved = 0;
+
+		for (uint16_t port = 40000; port < 40064; port++) {
+			struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
+
+			s.to = f->shared;
+			s.from_port = port;
+			assert_false(goes_here(&s));
+			/* It was there; and an address that is this node's alone has no such flows.
+			 */
+			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST | PACKET_ACK),
+					 TC_ACT_REDIRECT);
+			assert_int_equal(says_unknown(f, f->own, port, PACKET_RST),
+					 TC_ACT_REDIRECT);
+			if (says_unknown(f, f->shared, port, PACKET_RST) == TC_ACT_REDIRECT) {
+				assert_false(goes_here(&s)); /* its slot has always been there */
+				continue;
+			}
+			moved++;
+			assert_true(goes_here(&s));
+			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST),
+					 TC_ACT_REDIRECT);
+			assert_true(goes_here(&s));
+		}
+		assert_in_range(moved, 10, 54);
+	}
+	settle();
+	EACH(f)
+	{
+		for (uint16_t port = 40064; port < 40128; port++)
+			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST),
+					 TC_ACT_REDIRECT);
 	}
 }
 
@@ -1528,6 +1608,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_out),
 		TEST(test_out_came_by_another_node),
+		TEST(test_out_begun_at_another_node),
 		TEST(test_out_by_the_plain_way),
 		TEST(test_out_is_not_ours),
 		TEST(test_out_sizes),

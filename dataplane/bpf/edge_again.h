@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef DATAPLANE_BPF_EDGE_AGAIN_H
+#define DATAPLANE_BPF_EDGE_AGAIN_H
+
+/*
+ * A flow of a shared address that was begun at another node while its slot changed hands has its
+ * pin there. When it comes to this node instead, its packets go to the former owner, who knows no
+ * such connection and says so: a reset without an acknowledgement, as any packet with one is
+ * answered where there is no connection (RFC 9293, 3.5.2). Then the flow is pinned to the present
+ * owner, and the reset goes no further: what the client sends again finds the replica that it
+ * began with. If that one does not know it either, its reset is the client's, because the flow has
+ * a pin now. A reset that acknowledges is of a connection that was there: it is the client's, too.
+ *
+ * Seen by tc_uplink, by which all replies leave, those of other nodes' replicas as well.
+ */
+
+#include "dataplane/bpf/edge_pick.h"
+
+enum { EDGE_TCP_RST = 0x04 };
+
+static __always_inline int
+again_is_moved(void *flows, const void *key, const struct edge_vip *vip, __u32 hash)
+{
+	struct edge_owner o = owner(vip, hash);
+	const struct edge_pin *pin;
+
+	if (!(o.slot & EDGE_CHANGES) || EDGE_CUR(o.slot) == EDGE_PREV(o.slot))
+		return 0;
+	pin = bpf_map_lookup_elem(flows, key);
+	if (pin && pin_holds(pin, &o))
+		return 0;
+	pin_flow(flows, key, &o);
+	return 1;
+}
+
+static __always_inline int
+again_is_unknown(const struct edge_l4 *l4)
+{
+	return (l4->flags & (EDGE_TCP_RST | EDGE_TCP_ACK)) == EDGE_TCP_RST;
+}
+
+static __always_inline int
+again4(void *data, void *end)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct edge_flow4 flow = {0};
+	struct edge_vip4 key = {0};
+	struct edge_vip *vip;
+	struct edge_head h;
+	struct edge_l4 *l4;
+
+	if (edge_parse4(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
+	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
+		return 0;
+	l4 = edge_l4(data, end, &h);
+	if (!l4 || !again_is_unknown(l4))
+		return 0;
+	key.addr = ip->saddr;
+	key.port = l4->source;
+	key.protocol = IPPROTO_TCP;
+	vip = bpf_map_lookup_elem(&vips4, &key);
+	if (!vip || !(vip->flags & EDGE_VIP_SHARED))
+		return 0;
+	flow.source = ip->daddr;
+	flow.dest = ip->saddr;
+	flow.source_port = l4->dest;
+	flow.dest_port = l4->source;
+	flow.protocol = IPPROTO_TCP;
+	return again_is_moved(&flows4, &flow, vip, edge_hash4(&flow));
+}
+
+static __always_inline int
+again6(void *data, void *end)
+{
+	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct edge_flow6 flow = {0};
+	struct edge_vip6 key = {0};
+	struct edge_vip *vip;
+	struct edge_head h;
+	struct edge_l4 *l4;
+
+	if (edge_parse6(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
+	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
+		return 0;
+	l4 = edge_l4(data, end, &h);
+	if (!l4 || !again_is_unknown(l4))
+		return 0;
+	__builtin_memcpy(key.addr, &ip->saddr, 16);
+	key.port = l4->source;
+	key.protocol = IPPROTO_TCP;
+	vip = bpf_map_lookup_elem(&vips6, &key);
+	if (!vip || !(vip->flags & EDGE_VIP_SHARED))
+		return 0;
+	__builtin_memcpy(flow.source, &ip->daddr, 16);
+	__builtin_memcpy(flow.dest, &ip->saddr, 16);
+	flow.source_port = l4->dest;
+	flow.dest_port = l4->source;
+	flow.protocol = IPPROTO_TCP;
+	return again_is_moved(&flows6, &flow, vip, edge_hash6(&flow));
+}
+
+/* Whether this reply is a reset that the client shall not see. */
+static __always_inline int
+again(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	return skb->protocol == bpf_htons(ETH_P_IP) ? again4(data, end) : again6(data, end);
+}
+
+#endif
