@@ -229,14 +229,9 @@ void
 placing_before(struct placing *p)
 {
 	forget_lost(p);
-	if (p->unread && p->m->now_ns >= p->unread_ns) {
-		p->unread = false;
-		p->link.again(p->link.arg, 0);
-	}
-	if (p->unread)
-		model_wake_at(p->m, p->unread_ns);
-	placing_fleet_reap(p);
 	placing_fleet_services(p);
+	placing_entries_read(p);
+	placing_entries_reap(p);
 	placing_own_before(p);
 	placing_ask_before(p);
 }

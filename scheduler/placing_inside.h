@@ -59,6 +59,7 @@ struct placing {
 	bool stirred;       /* the core has something to look at */
 	bool unread;        /* entries could not be taken in yet */
 	uint64_t unread_ns; /* when to try again */
+	unsigned unread_tries;
 	uint64_t start_ns;
 	uint64_t changed_ns; /* the last change of live nodes */
 	uint64_t next_run;
@@ -77,9 +78,15 @@ struct placing_peer *placing_peer(const struct placing *p, uint32_t node);
 int placing_peer_facts(struct placing *p, struct placing_peer *n)
 	__attribute__((warn_unused_result));
 void placing_fleet_services(struct placing *p);
-/* What nodes that began anew have not named again. */
-void placing_fleet_reap(struct placing *p);
 void placing_fleet_fini(struct placing *p);
+bool placing_peer_lives(const struct placing_peer *n);
+/* Entries that could not be taken in, when it is time to try again. After placing_fleet_services.
+ */
+void placing_entries_read(struct placing *p);
+/* Something is known now that they may have waited for. */
+void placing_entries_sooner(struct placing *p);
+/* What nodes that began anew have not named again. */
+void placing_entries_reap(struct placing *p);
 /* The revision that is asked for; 0: none. */
 uint32_t placing_asked_revision(const struct deployment *d);
 uint64_t placing_asked_epoch(const struct deployment *d);

@@ -461,13 +461,18 @@ look_at_depends(struct model *m)
 void
 reconcile_run(struct model *m, uint64_t now_ns, int64_t wall_ns)
 {
+	uint64_t due_ns;
+
 	m->now_ns = now_ns;
 	m->wall_ns = wall_ns;
+	m->due_ns = 0;
 	news_read(m);
 	if (m->placing)
 		placing_before(m->placing);
+	due_ns = m->due_ns;
+	/* A turn knows better than the one before it when it wants to look again. */
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
-		m->due_ns = 0;
+		m->due_ns = due_ns;
 		bool moved = step_replicas(m);
 		moved |= scaling_step(m);
 		moved |= step_deployments(m);

@@ -25,6 +25,13 @@ static const char web[] = "version: v1\n"
 			  "    health: {check: {type: tcp}}\n"
 			  "    scale: {mode: fixed, replicas: 3}\n";
 
+static const char more[] = "version: v1\n"
+			   "deployment: more\n"
+			   "services:\n"
+			   "  web:\n"
+			   "    image: {name: nginx}\n"
+			   "    scale: {mode: fixed, replicas: 1}\n";
+
 static uint32_t
 conductor(void)
 {
@@ -74,6 +81,67 @@ three_nodes(void)
 	cell_pass(3);
 	cell_apply("shop", web);
 	settled(3);
+}
+
+/* Nothing else may happen on this node: what waits for time alone wakes it. */
+static uint64_t
+wakes_within_ms(uint32_t id)
+{
+	struct cell_node *n = cell_node(id);
+
+	reconcile_run(&n->w.m, n->w.now_ns, node_wall(&n->w));
+	return n->w.m.due_ns ? (n->w.m.due_ns - n->w.now_ns) / 1000000 : UINT64_MAX;
+}
+
+/* Both have the same ids: only when they hear of it is not the same. */
+static uint64_t
+apply_at(uint32_t id)
+{
+	struct node_world *w = &cell_node(id)->w;
+	struct msg_apply_answer answer;
+	struct err err = {0};
+
+	assert_int_equal(node_apply(w, "more", more, &answer, &err), 0);
+	return model_service(model_deployment(&w->m, "more"), "web")->row.id;
+}
+
+static void
+test_what_waits_for_time_alone(void **state)
+{
+	const uint64_t replica = UINT64_C(2) << 32 | 99;
+	struct tidings_replica early = {.index = 1, .state = MSG_REPLICA_READY};
+	struct cell_node *n;
+	struct tidings_value v;
+
+	(void)state;
+	three_nodes();
+	n = cell_node(1);
+	/* Nothing is under way. */
+	assert_true(wakes_within_ms(1) > PLACING_REBIRTH_MS);
+	/* What a node that begins anew does not name again. */
+	placing_reset(n->p, 2);
+	assert_int_equal(wakes_within_ms(1), PLACING_REBIRTH_MS);
+	assert_int_equal(map_count(&n->w.m.replicas), 3);
+	n->w.now_ns = n->w.m.due_ns;
+	assert_true(wakes_within_ms(1) > PLACING_REBIRTH_MS);
+	assert_int_equal(map_count(&n->w.m.replicas), 2);
+	/* Its service is not known: it is read again and again, but less and less often. */
+	early.service = apply_at(2);
+	tidings_put_replica(&early, &v);
+	cell_put(cell_node(2), TIDINGS_REPLICA, replica, &v);
+	placing_entry(n->p, 2, TIDINGS_REPLICA, replica, v.data, v.bytes);
+	assert_int_equal(wakes_within_ms(1), 500);
+	for (unsigned i = 0; i < 8; i++) {
+		n->w.now_ns = n->w.m.due_ns;
+		assert_int_equal(wakes_within_ms(1), i < 5 ? 1000u << i : 16000u);
+	}
+	assert_null(model_replica(&n->w.m, replica));
+	/* It is known: at once. What else of that node was forgotten is there again, too. */
+	assert_true(apply_at(1) == early.service);
+	(void)wakes_within_ms(1);
+	assert_non_null(model_replica(&n->w.m, replica));
+	assert_int_equal(map_count(&n->w.m.replicas), 4);
+	cell_end();
 }
 
 static void
@@ -717,6 +785,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spread_over_nodes),
+		cmocka_unit_test(test_what_waits_for_time_alone),
 		cmocka_unit_test(test_a_node_dies),
 		cmocka_unit_test(test_the_process_begins_anew),
 		cmocka_unit_test(test_a_node_is_drained),
