@@ -182,6 +182,40 @@ addr_prefix_overlap(const struct addr_prefix *a, const struct addr_prefix *b)
 	return a->bits < b->bits ? addr_in_prefix(&b->base, a) : addr_in_prefix(&a->base, b);
 }
 
+bool
+addr_prefix_is_private4(const struct addr_prefix *p)
+{
+	static const struct {
+		uint8_t ip[4], bits;
+	} ranges[] = {{{10}, 8}, {{172, 16}, 12}, {{192, 168}, 16}, {{100, 64}, 10}};
+
+	if (!addr_is_v4(&p->base) || p->bits < V4_OFFSET * 8)
+		return false;
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		struct addr_prefix range = {.base = p->base,
+					    .bits = (uint8_t)(V4_OFFSET * 8 + ranges[i].bits)};
+
+		memcpy(range.base.ip + V4_OFFSET, ranges[i].ip, sizeof(ranges[i].ip));
+		if (range.bits <= p->bits && addr_in_prefix(&p->base, &range))
+			return true;
+	}
+	return false;
+}
+
+void
+addr_prefix_part(const struct addr_prefix *whole, uint8_t bits, uint32_t nth,
+		 struct addr_prefix *out)
+{
+	assert(bits >= whole->bits && bits <= 128 && bits - whole->bits <= 32);
+	assert((uint64_t)nth >> (bits - whole->bits) == 0);
+	*out = *whole;
+	out->bits = bits;
+	for (unsigned bit = bits; nth > 0; nth >>= 1) {
+		bit--;
+		out->base.ip[bit / 8] |= (uint8_t)((nth & 1) << (7 - bit % 8));
+	}
+}
+
 uint32_t
 addr_v4_be(const struct addr *a)
 {

@@ -38,6 +38,11 @@ bool addr_equal(const struct addr *a, const struct addr *b); /* with the port */
 bool addr_equal_ip(const struct addr *a, const struct addr *b);
 bool addr_in_prefix(const struct addr *a, const struct addr_prefix *p);
 bool addr_prefix_overlap(const struct addr_prefix *a, const struct addr_prefix *b);
+/* IPv4, and all of it for private use: RFC 1918, 6598. */
+bool addr_prefix_is_private4(const struct addr_prefix *p);
+/* Of those of `bits` in whole, in their order, the nth. Of whole at most 32 bits are left. */
+void addr_prefix_part(const struct addr_prefix *whole, uint8_t bits, uint32_t nth,
+		      struct addr_prefix *out);
 uint32_t addr_v4_be(const struct addr *a); /* network order; only when addr_is_v4 */
 void addr_from_v4_be(uint32_t ip_be, uint16_t port, struct addr *out);
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out);

@@ -20,13 +20,30 @@ enum {
 
 /* ---- what is wanted ---- */
 
-const struct config_dataplane *
-balancer_settings(const struct balancer *b)
+static const struct config *
+settings(const struct balancer *b)
 {
 	size_t bytes;
 	const struct config *config = station_config(b->st, &bytes);
 
-	return bytes >= sizeof(*config) ? &config->dataplane : NULL;
+	return bytes >= sizeof(*config) ? config : NULL;
+}
+
+const struct config_dataplane *
+balancer_settings(const struct balancer *b)
+{
+	const struct config *config = settings(b);
+
+	return config ? &config->dataplane : NULL;
+}
+
+struct addr_prefix
+balancer_network(const struct balancer *b)
+{
+	static const struct config_overlay usual;
+	const struct config *config = settings(b);
+
+	return config_network(config ? &config->overlay : &usual);
 }
 
 static bool

@@ -127,8 +127,9 @@ balancer_input_fill(struct balancer *b, const struct balancer_tables *t, struct 
 		.veths_count = t->veths.count,
 		.mtu = prefix && prefix->mtu ? prefix->mtu : MTU_DEFAULT,
 	};
+	const struct addr_prefix network = balancer_network(b);
 	if (prefix)
-		reach_cluster(prefix, &in->config);
+		reach_cluster(prefix, &network, &in->config);
 	in->config.uplink = uplink->fabric_ifindex;
 	in->meshed = t->meshed && across_runs(b->across);
 	in->partial = in->meshed && reach_is_partial(t->scheduler);

@@ -56,6 +56,8 @@ struct balancer_tables {
 
 /* NULL: it has not come. */
 const struct config_dataplane *balancer_settings(const struct balancer *b);
+/* What nodes take their prefixes of. */
+struct addr_prefix balancer_network(const struct balancer *b);
 
 /* False when not everybody has spoken, or out of memory. To be released in any case. */
 bool balancer_input_collect(struct balancer *b, struct balancer_tables *t);

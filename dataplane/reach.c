@@ -135,13 +135,14 @@ mask4_of(unsigned bits)
 }
 
 void
-reach_cluster(const struct msg_prefix *own, struct edge_config *out)
+reach_cluster(const struct msg_prefix *own, const struct addr_prefix *network,
+	      struct edge_config *out)
 {
-	struct addr_prefix v4 = own->v4, usual;
+	struct addr_prefix v4 = own->v4;
 
 	if (addr_is_v4(&v4.base)) {
-		if (addr_parse_prefix(MSG_CLUSTER4, &usual) && addr_prefix_overlap(&usual, &v4))
-			v4 = usual;
+		if (addr_prefix_overlap(network, &v4))
+			v4 = *network;
 		out->cluster4_mask = mask4_of(v4.bits);
 		out->cluster4 = addr_v4_be(&v4.base) & out->cluster4_mask;
 	}

@@ -29,10 +29,11 @@ void reach_init(struct reach *r, const struct ring_reader *scheduler,
 void reach_of(const struct reach *r, const struct msg_backend *b, struct services_away *out);
 /* Whether not all that runs on other nodes has been heard of yet. */
 bool reach_is_partial(const struct ring_reader *scheduler);
-/* What of an address is the cluster's, and so no client's: MSG_CLUSTER4 if this node's own prefix
- * is of it, else, as with IPv6, that prefix alone: what a site has beside it is its clients'. Other
- * nodes' prefixes are known one by one (map of peers). own: must hold. */
-void reach_cluster(const struct msg_prefix *own, struct edge_config *out);
+/* What of an address is the cluster's, and so no client's: `network` (spec/config.h) if this node's
+ * own prefix is of it, else, as with IPv6, that prefix alone: what a site has beside it is its
+ * clients'. Other nodes' prefixes are known one by one (map of peers). own: must hold. */
+void reach_cluster(const struct msg_prefix *own, const struct addr_prefix *network,
+		   struct edge_config *out);
 /* Whether there are other nodes, which may send clients' packets. */
 bool reach_others(const struct ring_reader *scheduler);
 

@@ -145,11 +145,23 @@ is_another(const struct addr_prefix *wanted, const struct addr_prefix *was,
 /* Addresses of containers that run, and what the other nodes know of them, are of the prefix that
  * the node began with: a role that took another one in between would cut them off. */
 static int
+refuse_others(const char *key, const char *why, struct err *err)
+{
+	err_set(err, ERR_CONFLICT,
+		"overlay.%s: the addresses of containers are not changed while "
+		"the node runs",
+		key);
+	err_why(err, "%s", why);
+	return err_fix(err, "systemctl restart zlayer, then zlayer restart each deployment that "
+			    "has replicas here; or take the key back");
+}
+
+static int
 check_prefixes(struct node *n, const struct config *config, struct err *err)
 {
 	const struct config_overlay *wanted = &config->overlay, *was = &n->config.overlay;
 	const struct msg_prefix *is = node_row_prefix(n);
-	char text[ADDR_TEXT_BYTES];
+	char text[ADDR_TEXT_BYTES], why[2 * ADDR_TEXT_BYTES];
 	const char *key =
 		is_another(&wanted->prefix4, &was->prefix4, is ? &is->v4 : NULL)   ? "prefix4"
 		: is_another(&wanted->prefix6, &was->prefix6, is ? &is->v6 : NULL) ? "prefix6"
@@ -159,13 +171,25 @@ check_prefixes(struct node *n, const struct config *config, struct err *err)
 		return 0;
 	addr_put_prefix(text_equal(key, "prefix4") ? &wanted->prefix4 : &wanted->prefix6, text,
 			sizeof(text));
-	err_set(err, ERR_CONFLICT,
-		"overlay.%s: the addresses of containers are not changed while "
-		"the node runs",
-		key);
-	err_why(err, "%s is not the prefix that this node has now", text);
-	return err_fix(err, "systemctl restart zlayer, then zlayer restart each deployment that "
-			    "has replicas here; or take the key back");
+	text_format(why, sizeof(why), "%s is not the prefix that this node has now", text);
+	return refuse_others(key, why, err);
+}
+
+/* A wider network, which has this node's prefix, too, changes nothing here. */
+static int
+check_network(struct node *n, const struct config *config, struct err *err)
+{
+	const struct config_overlay *wanted = &config->overlay;
+	const struct msg_prefix *is = node_row_prefix(n);
+	char network[ADDR_TEXT_BYTES], own[ADDR_TEXT_BYTES], why[3 * ADDR_TEXT_BYTES];
+
+	if (!wanted->network.bits || wanted->prefix4.bits || !is ||
+	    addr_in_prefix(&is->v4.base, &wanted->network))
+		return 0;
+	addr_put_prefix(&wanted->network, network, sizeof(network));
+	addr_put_prefix(&is->v4, own, sizeof(own));
+	text_format(why, sizeof(why), "%s, which this node has now, is not of %s", own, network);
+	return refuse_others("network", why, err);
 }
 
 void
@@ -178,7 +202,7 @@ node_config_reload(struct node *n)
 		return;
 	notify_reloading();
 	if (node_config_read(n, &config, &err) < 0 || check_prefixes(n, config, &err) < 0 ||
-	    take_over(n, config, &err) < 0) {
+	    check_network(n, config, &err) < 0 || take_over(n, config, &err) < 0) {
 		node_config_keep(n, &err);
 	} else {
 		log_event(LOG_INFO, "the configuration was read again", LOG_END);

@@ -133,9 +133,9 @@ find_sealed(struct node *n, struct ring_reader *overlay)
 static void
 find_cluster(struct node *n, const struct msg_prefix *own)
 {
-	struct addr_prefix cluster;
+	struct addr_prefix cluster = config_network(&n->config.overlay);
 
-	if (!own || !addr_parse_prefix(MSG_CLUSTER4, &cluster))
+	if (!own)
 		return;
 	if (addr_in_prefix(&own->v4.base, &cluster))
 		n->sealed.cluster = cluster;

@@ -280,33 +280,26 @@ is_due(const struct outside *o)
 	}
 }
 
-/* The configuration's, or one that is nobody's outside of this site. */
 static bool
-may_be_ours(const struct addr_prefix *p, const struct addr_prefix *configured,
-	    const char *const *ranges, size_t count)
+is_configured(const struct addr_prefix *p, const struct addr_prefix *configured)
 {
-	struct addr_prefix range;
-
-	if (configured->bits && memcmp(p, configured, sizeof(*p)) == 0)
-		return true;
-	for (size_t i = 0; i < count; i++)
-		if (addr_parse_prefix(ranges[i], &range) && addr_in_prefix(&p->base, &range))
-			return true;
-	return false;
+	return configured->bits && memcmp(p, configured, sizeof(*p)) == 0;
 }
 
+static bool
+is_unique_local(const struct addr_prefix *p)
+{
+	return (p->base.ip[0] & 0xfe) == 0xfc;
+}
+
+/* The configuration's, or nobody's outside of this site. */
 static bool
 prefixes_hold(const struct addr_prefix *v4, const struct addr_prefix *v6,
 	      const struct addr_prefix *configured4, const struct addr_prefix *configured6)
 {
-	static const char *const ranges4[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
-					      "100.64.0.0/10"};
-	static const char *const ranges6[] = {"fc00::/7"};
-
 	return addr_is_v4(&v4->base) && v4->bits == 96 + 24 && !addr_is_v4(&v6->base) &&
-	       v6->bits == 64 &&
-	       may_be_ours(v4, configured4, ranges4, sizeof(ranges4) / sizeof(ranges4[0])) &&
-	       may_be_ours(v6, configured6, ranges6, 1);
+	       v6->bits == 64 && (is_configured(v4, configured4) || addr_prefix_is_private4(v4)) &&
+	       (is_configured(v6, configured6) || is_unique_local(v6));
 }
 
 bool

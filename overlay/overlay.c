@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The overlay process. The prefix file is the truth: it is read at every start and written only
- * when it is not there, or when the scheduler of a node without containers wants another one
- * because a node of its cluster has the same; then this process ends, and its successor reads it. A
+ * when it is not there, when node.yaml wants another one, or when the scheduler of a node without
+ * containers does because a node of its cluster has the same; then this process ends, and its
+ * successor reads it. A
  * damaged file is an error that names it, because containers that run have addresses out of it. The
  * nodes of the cluster, as they were known last, stand in another one (peers_keep.h). The
  * name server of the node's containers lives here too (nameserver.c).
@@ -57,27 +58,26 @@ keep_prefix(int folder, const struct prefix *p, struct err *err)
 }
 
 static int
-make_prefix(int folder, struct prefix *out, struct err *err)
+make_prefix(const struct config *config, int folder, struct prefix *out, struct err *err)
 {
-	struct addr_prefix cluster4;
+	static const struct config_overlay usual;
+	struct addr_prefix network = config_network(config ? &config->overlay : &usual);
 	struct world world;
 
 	world_real(&world);
-	if (!addr_parse_prefix(MSG_CLUSTER4, &cluster4))
-		return err_set(err, ERR_INTERNAL, "the cluster's prefix is wrong");
-	prefix_choose(&world, &cluster4, out);
+	prefix_choose(&world, &network, out);
 	return keep_prefix(folder, out, err);
 }
 
 static int
-load_prefix(int folder, struct prefix *out, struct err *err)
+load_prefix(const struct config *config, int folder, struct prefix *out, struct err *err)
 {
 	struct buf b;
 	int rc;
 
 	buf_init(&b, MEM_OVERLAY, PREFIX_TEXT_BYTES);
 	if (fd_read_file(folder, file, &b, err) < 0) {
-		rc = err->kind == ERR_NOT_FOUND ? make_prefix(folder, out, err) : -1;
+		rc = err->kind == ERR_NOT_FOUND ? make_prefix(config, folder, out, err) : -1;
 	} else {
 		rc = prefix_parse(buf_cstr(&b), out, err);
 		if (rc < 0)
@@ -101,10 +101,15 @@ configuration(const struct station *st)
 static int
 apply_config(const struct config *config, int folder, struct prefix *p, struct err *err)
 {
+	const struct addr_prefix *network = config ? &config->overlay.network : NULL;
 	struct prefix before = *p;
+	struct world world;
 
+	world_real(&world);
 	if (config && config->overlay.prefix4.bits)
 		p->v4 = config->overlay.prefix4;
+	else if (network && network->bits && !addr_in_prefix(&p->v4.base, network))
+		prefix_choose4(&world, network, &p->v4);
 	if (config && config->overlay.prefix6.bits)
 		p->v6 = config->overlay.prefix6;
 	return memcmp(&before, p, sizeof(*p)) == 0 ? 0 : keep_prefix(folder, p, err);
@@ -137,7 +142,7 @@ start(struct station *st, struct err *err)
 
 	station = st;
 	uv_timer_init(station_loop(st), &keeping);
-	if (load_prefix(station_folder(st, 0), &prefix, err) < 0 ||
+	if (load_prefix(config, station_folder(st, 0), &prefix, err) < 0 ||
 	    apply_config(config, station_folder(st, 0), &prefix, err) < 0)
 		return -1;
 	prefix_row(&prefix, &row);

@@ -9,15 +9,22 @@
 #include <assert.h>
 #include <string.h>
 #include "base/text.h"
+#include "spec/config.h"
 
 void
-prefix_choose(const struct world *world, const struct addr_prefix *cluster4, struct prefix *out)
+prefix_choose4(const struct world *world, const struct addr_prefix *network,
+	       struct addr_prefix *out)
 {
-	assert(cluster4->bits == 112 && addr_is_v4(&cluster4->base));
+	uint32_t places = config_network_places(network);
+
+	config_network_place(network, (uint32_t)world_random_below(world, places), out);
+}
+
+void
+prefix_choose(const struct world *world, const struct addr_prefix *network, struct prefix *out)
+{
 	memset(out, 0, sizeof(*out));
-	out->v4 = *cluster4;
-	out->v4.base.ip[14] = (uint8_t)(1 + world_random_below(world, 254));
-	out->v4.bits = 120;
+	prefix_choose4(world, network, &out->v4);
 	out->v6.base.ip[0] = 0xfd;
 	world_random(world, &out->v6.base.ip[1], 7);
 	out->v6.bits = 64;

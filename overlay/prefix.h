@@ -3,9 +3,8 @@
 #define OVERLAY_PREFIX_H
 
 /*
- * The addresses of this node's containers: one IPv4 /24 of the cluster's /16 and one IPv6 /64 of a
- * unique local /48 (RFC 4193). Chosen once, kept as a small text file, never changed while the file
- * is there. No I/O here.
+ * The addresses of this node's containers: one IPv4 /24 of the cluster's network and one IPv6 /64
+ * of a unique local /48 (RFC 4193). Chosen once and kept as a small text file. No I/O here.
  * Threading: plain values.
  */
 
@@ -28,9 +27,11 @@ struct prefix {
 	struct addr_prefix v6; /* /64 */
 };
 
-/* Any /24 of the /16 but the first and the last; a random global id for IPv6. cluster4 must be a
- * /16 of IPv4. */
-void prefix_choose(const struct world *world, const struct addr_prefix *cluster4,
+/* Any /24 of the network (spec/config.h) but the first and the last. */
+void prefix_choose4(const struct world *world, const struct addr_prefix *network,
+		    struct addr_prefix *out);
+/* That, and a random global id for IPv6. */
+void prefix_choose(const struct world *world, const struct addr_prefix *network,
 		   struct prefix *out);
 /* "v4 10.200.7.0/24\nv6 fd..::/64\n", and back; ERR_CORRUPT when it is not that. */
 void prefix_put(const struct prefix *p, char *out, size_t cap);

@@ -90,11 +90,8 @@ struct msg_datapath {  /* key: 1 */
 	struct msg_reason edge_reason;  /* why the balancer is off, or an interface is without it */
 };
 
-/* Of which each node takes a /24, if node.yaml has none for it. */
-#define MSG_CLUSTER4 "10.200.0.0/16"
-
 struct msg_prefix {            /* key: 1 */
-	struct addr_prefix v4; /* /24, of MSG_CLUSTER4 */
+	struct addr_prefix v4; /* /24 */
 	struct addr_prefix v6; /* /64 */
 	struct addr gateway4;  /* 169.254.1.1, what containers route through */
 	struct addr gateway6;  /* fe80::1 */

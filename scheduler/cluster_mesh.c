@@ -11,6 +11,7 @@
  */
 #include "scheduler/cluster_inside.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
@@ -27,8 +28,9 @@ read_own(struct cluster *c)
 
 	if (row) {
 		const struct ipam_prefixes own = {row->v4, row->v6};
+		const struct addr_prefix network = config_network(&c->config->overlay);
 
-		ipam_own(&c->ipam, &own, c->config->overlay.prefix4.bits != 0,
+		ipam_own(&c->ipam, &own, &network, c->config->overlay.prefix4.bits != 0,
 			 map_count(&c->m->replicas) > 0 || publish_identity_guests(c->m) > 0);
 	}
 }
@@ -200,6 +202,26 @@ set_left_out(struct cluster *c)
 	err_fix(&c->mesh_err, "remove those that do not come back: zlayer node rm NAME");
 }
 
+/* Who is one too many has the same prefix as somebody, since it was made with one. */
+static void
+set_full(struct cluster *c, const struct cluster_node *n, const char *own)
+{
+	const struct addr_prefix *network = &c->ipam.network;
+	char text[ADDR_TEXT_BYTES];
+
+	addr_put_prefix(network, text, sizeof(text));
+	err_set(&c->mesh_err, ERR_LIMIT,
+		"there are no addresses left for this node's containers in %s", text);
+	err_why(&c->mesh_err, "it has %" PRIu32 " prefixes, one for each node, and all are taken",
+		config_network_places(network));
+	err_why(&c->mesh_err,
+		"%s is %s's, too: containers of this node are not reached from other nodes", own,
+		n ? n->row.name : "another node");
+	err_fix(&c->mesh_err,
+		"give all nodes a wider overlay.network in node.yaml, as 10.128.0.0/9 (a reload is "
+		"enough), or remove those that do not come back: zlayer node rm NAME");
+}
+
 static void
 set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 {
@@ -215,15 +237,16 @@ set_trouble(struct cluster *c, enum ipam_verdict verdict, uint32_t rival)
 	}
 	bool by4 = !n || ipam_rival4(&c->ipam, rival);
 	addr_put_prefix(by4 ? &c->ipam.own.v4 : &c->ipam.own.v6, text, sizeof(text));
+	if (verdict == IPAM_FULL) {
+		set_full(c, n, text);
+		return;
+	}
 	err_set(&c->mesh_err, ERR_CONFLICT,
 		"%s gives its containers the addresses of this node's (%s)",
 		n ? n->row.name : "another node", text);
 	err_why(&c->mesh_err, "containers of this node are not reached from other nodes");
 	if (!by4)
 		err_fix(&c->mesh_err, "give one of the two another overlay.prefix6 in node.yaml");
-	else if (verdict == IPAM_FULL)
-		err_fix(&c->mesh_err,
-			"give the nodes prefixes by hand: overlay.prefix4 in node.yaml");
 	else if (c->config->overlay.prefix4.bits)
 		err_fix(&c->mesh_err,
 			"give this node another overlay.prefix4 in node.yaml, start it again, "

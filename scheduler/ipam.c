@@ -10,8 +10,9 @@
 #include <assert.h>
 #include <string.h>
 #include "base/mem.h"
+#include "spec/config.h"
 
-enum { VERSION = 2, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96, THIRD = 14 };
+enum { VERSION = 2, V4_BITS = 24, V6_BITS = 64, V4_MAPPED = 96 };
 
 void
 ipam_init(struct ipam *m, uint32_t self)
@@ -201,9 +202,11 @@ ipam_forget(struct ipam *m, uint32_t node)
 }
 
 void
-ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers)
+ipam_own(struct ipam *m, const struct ipam_prefixes *own, const struct addr_prefix *network,
+	 bool fixed, bool containers)
 {
 	m->own = *own;
+	m->network = *network;
 	m->fixed = fixed;
 	m->containers = containers;
 }
@@ -241,18 +244,17 @@ holder(const struct ipam *m, const struct ipam_prefixes *of, uint32_t but)
 	return four && (!six || four < six) ? four : six;
 }
 
-/* All but the first and the last of the /16. */
 static bool
 find_free(const struct ipam *m, struct addr_prefix *out)
 {
 	static const uint64_t key[2] = {UINT64_C(0x7a6c61796572), 7};
 	uint64_t start = map_siphash(key, &m->self, sizeof(m->self));
+	uint32_t places = config_network_places(&m->network);
 
-	struct ipam_prefixes next = {.v4 = m->own.v4};
+	for (uint32_t i = 0; i < places; i++) {
+		config_network_place(&m->network, (uint32_t)((start + i) % places), out);
+		const struct ipam_prefixes next = {.v4 = *out};
 
-	for (unsigned i = 0; i < 254; i++) {
-		next.v4.base.ip[THIRD] = (uint8_t)(1 + (start + i) % 254);
-		*out = next.v4;
 		if (!addr_prefix_overlap(out, &m->own.v4) && !holder(m, &next, 0))
 			return true;
 	}
@@ -275,9 +277,11 @@ ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish)
 		/* One of 2^40 is nobody else's by chance: it is never changed for anybody. */
 		return rival6 && rival6 < m->self ? IPAM_TROUBLE : IPAM_GOOD;
 	}
-	if (m->fixed || m->containers)
+	if (m->fixed)
 		return IPAM_TROUBLE;
-	return find_free(m, wish) ? IPAM_CHANGE : IPAM_FULL;
+	if (!find_free(m, wish))
+		return IPAM_FULL; /* also where containers are in the way first */
+	return m->containers ? IPAM_TROUBLE : IPAM_CHANGE;
 }
 
 bool
@@ -360,15 +364,6 @@ ipam_put(const struct ipam_prefixes *p, const struct ipam_ways *w, uint8_t out[I
 	memcpy(out + NEXT_KEY, w->next_key, MSG_KEY);
 }
 
-/* RFC 1918, 6598, 4193: it becomes a route, so nothing that is not private. */
-static bool
-is_private(const uint8_t v4[4], uint8_t v6)
-{
-	return (v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xf0) == 16) ||
-		(v4[0] == 192 && v4[1] == 168) || (v4[0] == 100 && (v4[1] & 0xc0) == 64)) &&
-	       (v6 & 0xfe) == 0xfc;
-}
-
 static void
 take_ways(const uint8_t *at, struct ipam_ways *out)
 {
@@ -391,14 +386,16 @@ ipam_take(const void *value, size_t bytes, struct ipam_prefixes *out, struct ipa
 	memset(out, 0, sizeof(*out));
 	memset(ways, 0, sizeof(*ways));
 	if (bytes < IPAM_VALUE_V1_BYTES || at[0] == 0 || at[5] != V4_BITS || at[22] != V6_BITS ||
-	    at[4] != 0 || memcmp(at + 14, zero, 8) != 0 || !is_private(at + 1, at[6]) ||
-	    (at[0] > 1 && bytes < IPAM_VALUE_BYTES))
+	    at[4] != 0 || memcmp(at + 14, zero, 8) != 0 || (at[0] > 1 && bytes < IPAM_VALUE_BYTES))
 		return false;
 	out->v4.base.ip[10] = out->v4.base.ip[11] = 0xff;
 	memcpy(out->v4.base.ip + 12, at + 1, 4);
 	out->v4.bits = V4_MAPPED + V4_BITS;
 	memcpy(out->v6.base.ip, at + 6, 16);
 	out->v6.bits = V6_BITS;
+	/* They become routes, so nothing that is not private (RFC 4193 of IPv6). */
+	if (!addr_prefix_is_private4(&out->v4) || (at[6] & 0xfe) != 0xfc)
+		return false;
 	if (at[0] > 1)
 		take_ways(at, ways);
 	return true;

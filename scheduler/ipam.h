@@ -58,11 +58,12 @@ struct ipam_node {
 
 struct ipam {
 	uint32_t self;
-	struct map nodes;         /* id -> struct ipam_node */
-	struct map by4, by6;      /* prefix -> the lowest struct ipam_node that has it */
-	struct ipam_prefixes own; /* as overlay has them; bits 0: not known yet */
-	bool fixed;               /* by the configuration: it is never changed */
-	bool containers;          /* this node has some */
+	struct map nodes;           /* id -> struct ipam_node */
+	struct map by4, by6;        /* prefix -> the lowest struct ipam_node that has it */
+	struct ipam_prefixes own;   /* as overlay has them; bits 0: not known yet */
+	struct addr_prefix network; /* whose /24s nodes take (spec/config.h) */
+	bool fixed;                 /* by the configuration: it is never changed */
+	bool containers;            /* this node has some */
 };
 
 void ipam_init(struct ipam *m, uint32_t self);
@@ -76,14 +77,16 @@ int ipam_address(struct ipam *m, uint32_t node, const struct addr *address)
 int ipam_says(struct ipam *m, uint32_t node, const struct ipam_prefixes *prefixes,
 	      const struct ipam_ways *ways) __attribute__((warn_unused_result));
 void ipam_forget(struct ipam *m, uint32_t node);
-void ipam_own(struct ipam *m, const struct ipam_prefixes *own, bool fixed, bool containers);
+/* fixed: it is node.yaml's. */
+void ipam_own(struct ipam *m, const struct ipam_prefixes *own, const struct addr_prefix *network,
+	      bool fixed, bool containers);
 
 enum ipam_verdict {
 	IPAM_UNKNOWN, /* overlay has said nothing yet */
 	IPAM_GOOD,    /* nobody else has it, or gives way to this node */
 	IPAM_CHANGE,  /* another one has it: take *wish */
 	IPAM_TROUBLE, /* another one has it, and this node cannot take another one now */
-	IPAM_FULL,    /* there is no free one */
+	IPAM_FULL,    /* another one has it, and the network has no free one */
 };
 /* rival: who has it, too; 0 nobody. wish: only with IPAM_CHANGE. */
 enum ipam_verdict ipam_judge(const struct ipam *m, uint32_t *rival, struct addr_prefix *wish);

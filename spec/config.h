@@ -134,6 +134,7 @@ enum config_backend { CONFIG_BACKEND_AUTO, CONFIG_BACKEND_ENGINE, CONFIG_BACKEND
 struct config_overlay {
 	struct addr_prefix prefix4; /* of this node's containers, /24; bits 0: auto */
 	struct addr_prefix prefix6; /* /64 */
+	struct addr_prefix network; /* config_network(); bits 0: not named */
 	uint32_t mtu;               /* of the network between the nodes */
 	uint32_t vni;
 	uint64_t rotate_ms; /* how old a key of sealed traffic becomes; 0: as old as it likes */
@@ -141,6 +142,16 @@ struct config_overlay {
 	uint32_t peers_count;
 	enum config_backend backend;
 };
+
+/* What nodes without a prefix4 of their own take a /24 of, if node.yaml names nothing else. */
+#define CONFIG_NETWORK "10.200.0.0/16"
+struct addr_prefix config_network(const struct config_overlay *o);
+/* How many nodes can take one: the first and the last are nobody's. */
+uint32_t config_network_places(const struct addr_prefix *network);
+/* Whether it may be one: private IPv4, /8 to /22. */
+bool config_network_fits(const struct addr_prefix *network);
+/* nth: below that. */
+void config_network_place(const struct addr_prefix *network, uint32_t nth, struct addr_prefix *out);
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 

@@ -180,7 +180,8 @@ overlay_fits(const struct config_overlay *o)
 	for (uint32_t i = 0; i < o->peers_count; i++)
 		if (!prefixes_fit(&o->peers[i].prefix4, &o->peers[i].prefix6))
 			return false;
-	return prefixes_fit(&o->prefix4, &o->prefix6);
+	return prefixes_fit(&o->prefix4, &o->prefix6) &&
+	       (o->network.bits == 0 || config_network_fits(&o->network));
 }
 
 /* What FIELD_OWN readers fill, which the tables cannot know. */

@@ -6,9 +6,48 @@
  */
 #include "spec/config_field.h"
 
+#include <assert.h>
 #include <string.h>
 
-enum { PREFIX4_BITS = 96 + 24, PREFIX6_BITS = 64 };
+enum {
+	PREFIX4_BITS = 96 + 24,
+	PREFIX6_BITS = 64,
+	NETWORK_BITS_MIN = 96 + 8,
+	NETWORK_BITS = 96 + 22
+};
+
+/* ---- the network of all nodes ---- */
+
+struct addr_prefix
+config_network(const struct config_overlay *o)
+{
+	struct addr_prefix usual;
+	bool ok = addr_parse_prefix(CONFIG_NETWORK, &usual);
+
+	assert(ok);
+	(void)ok;
+	return o->network.bits ? o->network : usual;
+}
+
+uint32_t
+config_network_places(const struct addr_prefix *network)
+{
+	return (UINT32_C(1) << (PREFIX4_BITS - network->bits)) - 2;
+}
+
+void
+config_network_place(const struct addr_prefix *network, uint32_t nth, struct addr_prefix *out)
+{
+	assert(nth < config_network_places(network));
+	addr_prefix_part(network, PREFIX4_BITS, 1 + nth, out);
+}
+
+bool
+config_network_fits(const struct addr_prefix *network)
+{
+	return network->bits >= NETWORK_BITS_MIN && network->bits <= NETWORK_BITS &&
+	       addr_prefix_is_private4(network);
+}
 
 /* ---- values ---- */
 
@@ -27,10 +66,16 @@ read_sized(struct field_ctx *ctx, const struct yaml_node *n, struct addr_prefix 
 }
 
 static bool
+is_auto(const struct yaml_node *n)
+{
+	return n == NULL || (n->kind == YAML_TEXT && strcmp(n->text, "auto") == 0);
+}
+
+static bool
 read_own(struct field_ctx *ctx, const struct yaml_node *n, struct addr_prefix *out, bool v4)
 {
 	memset(out, 0, sizeof(*out));
-	if (n == NULL || (n->kind == YAML_TEXT && strcmp(n->text, "auto") == 0))
+	if (is_auto(n))
 		return true;
 	return read_sized(ctx, n, out, v4);
 }
@@ -55,6 +100,32 @@ put_own(struct emit *e, const char *key, const struct addr_prefix *p)
 	}
 OWN(prefix4, true)
 OWN(prefix6, false)
+
+/* Others take no prefix for a route that is not private. */
+static bool
+read_network(struct field_ctx *ctx, const struct yaml_node *n, void *section)
+{
+	struct addr_prefix *out = &((struct config_overlay *)section)->network;
+
+	memset(out, 0, sizeof(*out));
+	if (is_auto(n))
+		return true;
+	if (!config_value_prefix(ctx, n, out))
+		return false;
+	if (config_network_fits(out))
+		return true;
+	memset(out, 0, sizeof(*out));
+	field_diag(ctx, n, "invalid-prefix", NULL,
+		   "the network of all nodes' containers is private IPv4 of /8 to /22, as "
+		   "10.128.0.0/9");
+	return false;
+}
+
+static void
+put_network(struct emit *e, const char *key, const void *section)
+{
+	put_own(e, key, &((const struct config_overlay *)section)->network);
+}
 
 static bool
 read_address(struct field_ctx *ctx, const struct yaml_node *n, void *section)
@@ -129,6 +200,7 @@ static const char *const backends[] = {"auto", "engine", "kernel", NULL};
 static const struct field overlay_fields[] = {
 	CONFIG_OWN("prefix4", read_prefix4, put_prefix4),
 	CONFIG_OWN("prefix6", read_prefix6, put_prefix6),
+	CONFIG_OWN("network", read_network, put_network),
 	/* Containers get 80 less, and at least IPv6's least. */
 	CONFIG_NUMBER(overlay, mtu, 1360, 65535, 1500),
 	CONFIG_NUMBER(overlay, vni, 1, 16777215, 9884),

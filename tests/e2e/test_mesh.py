@@ -12,7 +12,7 @@ import test_overlay
 import test_placing
 import test_uplink
 import zl
-from cluster import Cluster
+from cluster import Cluster, config
 from zl import Space, check, equal, service, wait_for
 
 
@@ -109,6 +109,58 @@ def test_same_addresses_by_hand():
         # The way is chosen when the node knows whether it can seal.
         wait_for(lambda: known(c[1]).get("edge-1", ("", ""))[0] == "10.201.7.0/24", "the first one is sent to")
         equal(known(c[0]), {}, "nothing is sent to the second one")
+
+
+def reload(node, network, by_hand=""):
+    node.write_config(config(node.number, extra=f"overlay: {{ network: {network}{by_hand} }}\n"))
+    node.process.send_signal(signal.SIGHUP)
+
+
+def test_more_nodes_than_prefixes():
+    """A network of two: the third one says that there is none left, and what to do is enough, without a start."""
+    with Cluster(3, extra="overlay: { network: 10.201.4.0/22 }\n") as c:
+        one_too_many = c[2]
+
+        def trouble():
+            return c[2].cluster()["trouble"] or {}
+        wait_for(lambda: "no addresses left" in trouble().get("what", ""), lambda: f"it is said: {trouble()}")
+        check("10.201.4.0/22" in trouble()["what"] and "2 prefixes" in trouble()["why"][0], trouble())
+        check("overlay.network" in trouble()["fix"] and trouble()["fix"] in one_too_many.cli("status").stdout, trouble())
+        equal({own(n) for n in c.nodes}, {"10.201.5.0/24", "10.201.6.0/24"}, "what there is")
+        wait_for(lambda: set(known(c[0])) == {"edge-2"} and set(known(c[1])) == {"edge-1"}, "the first two reach each other")
+        before = own(c[0]), own(c[1])
+        routes = [Space(n.processes()["probe", 0]) for n in c.nodes]
+        wait_for(lambda: all("10.201.4.0/22" in r.run("ip", "route", "show", "type", "unreachable").stdout for r in routes),
+                 "all of it stays inside")
+        # One after the other: nodes with and without the wider one go together.
+        for node in reversed(c.nodes):
+            reload(node, "10.201.0.0/16")
+            wait_for(lambda: meshed(c.nodes), "each has addresses of its own")
+        equal((own(c[0]), own(c[1])), before, "who had some keeps them")
+        check(own(one_too_many).startswith("10.201.") and own(one_too_many) not in before, own(one_too_many))
+        equal(c[2].cluster()["trouble"], None)
+        wait_for(lambda: pings(c[2], c[0]) and pings(c[1], c[2]), "they reach each other")
+        wait_for(lambda: all("10.201.0.0/16" in r.run("ip", "route", "show", "type", "unreachable").stdout for r in routes),
+                 "and all of the wider one")
+
+
+def test_another_network():
+    """Addresses that containers have are not changed while a node runs: one that starts takes some of the network."""
+    with Cluster(2) as c:
+        wait_for(lambda: meshed(c.nodes), "they are known to each other")
+        before, node = own(c[1]), c[1]
+        reload(node, "10.64.0.0/10")
+
+        def refused():
+            said = node.tail(20)
+            return "overlay.network: the addresses of containers are not changed" in said and before in said
+        wait_for(refused, lambda: f"it is refused: {node.tail(20)}")
+        equal(own(node), before)
+        node.stop()
+        node.start()
+        wait_for(lambda: own(node) != before and meshed(c.nodes), "it has others, and they are known")
+        check(10 * 256 + 64 <= int(own(node).split(".")[0]) * 256 + int(own(node).split(".")[1]) < 10 * 256 + 128, own(node))
+        wait_for(lambda: pings(c[0], node) and pings(node, c[0]), "nodes of two networks reach each other")
 
 
 def test_not_without_leave():

@@ -122,6 +122,54 @@ test_prefix(void **state)
 }
 
 static bool
+is_private(const char *text)
+{
+	struct addr_prefix p;
+
+	assert_true(addr_parse_prefix(text, &p));
+	return addr_prefix_is_private4(&p);
+}
+
+static void
+test_private(void **state)
+{
+	(void)state;
+	assert_true(is_private("10.0.0.0/8") && is_private("10.200.7.0/24"));
+	assert_true(is_private("172.16.0.0/12") && is_private("172.31.255.0/24"));
+	assert_true(is_private("192.168.0.0/16") && is_private("100.64.0.0/10"));
+	assert_true(is_private("100.127.255.255/32"));
+	assert_false(is_private("10.0.0.0/7") || is_private("0.0.0.0/0"));
+	assert_false(is_private("172.32.0.0/24") || is_private("172.0.0.0/8"));
+	assert_false(is_private("192.169.0.0/24") || is_private("100.128.0.0/24"));
+	assert_false(is_private("203.0.113.0/24"));
+	assert_false(is_private("fd00::/8") || is_private("::/0"));
+}
+
+static void
+check_part(const char *whole, uint8_t bits, uint32_t nth, const char *expected)
+{
+	struct addr_prefix p, part;
+	char out[ADDR_TEXT_BYTES];
+
+	assert_true(addr_parse_prefix(whole, &p));
+	addr_prefix_part(&p, bits, nth, &part);
+	addr_put_prefix(&part, out, sizeof(out));
+	assert_string_equal(out, expected);
+}
+
+static void
+test_part(void **state)
+{
+	(void)state;
+	check_part("10.200.0.0/16", 120, 7, "10.200.7.0/24");
+	check_part("10.200.0.0/16", 112, 0, "10.200.0.0/16");
+	check_part("10.128.0.0/9", 120, 32767, "10.255.255.0/24");
+	check_part("10.128.0.0/9", 120, 256, "10.129.0.0/24");
+	check_part("10.0.0.0/8", 128, (1 << 24) - 1, "10.255.255.255/32");
+	check_part("fd00::/32", 64, UINT32_MAX, "fd00:0:ffff:ffff::/64");
+}
+
+static bool
 in(const char *ip, const char *prefix)
 {
 	struct addr a;
@@ -247,6 +295,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ip),        cmocka_unit_test(test_endpoint),
 		cmocka_unit_test(test_prefix),    cmocka_unit_test(test_in_prefix),
+		cmocka_unit_test(test_private),   cmocka_unit_test(test_part),
 		cmocka_unit_test(test_overlap),   cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_equal),     cmocka_unit_test(test_sockaddr),
 		cmocka_unit_test(test_v4_number),

@@ -9,19 +9,28 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+#include "spec/config.h"
 
 static struct edge_config config;
 
 static void
-own(const char *v4, const char *v6)
+own_of(const char *of, const char *v4, const char *v6)
 {
 	struct msg_prefix prefix = {0};
+	struct addr_prefix network;
 
+	assert_true(addr_parse_prefix(of, &network));
 	assert_true(addr_parse_prefix(v4, &prefix.v4));
 	if (v6)
 		assert_true(addr_parse_prefix(v6, &prefix.v6));
 	memset(&config, 0, sizeof(config));
-	reach_cluster(&prefix, &config);
+	reach_cluster(&prefix, &network, &config);
+}
+
+static void
+own(const char *v4, const char *v6)
+{
+	own_of(CONFIG_NETWORK, v4, v6);
 }
 
 /* As the programs look at it (dataplane/bpf/edge_back.h). */
@@ -56,6 +65,24 @@ test_prefix_of_its_own_choice(void **state)
 	assert_false(is_cluster6("fd11:2233:4455:6678::2"));
 }
 
+/* A wider one, or one of the site, as node.yaml names it. */
+static void
+test_prefix_of_a_network(void **state)
+{
+	(void)state;
+	own_of("10.128.0.0/9", "10.200.7.0/24", NULL);
+	assert_true(is_cluster4("10.128.0.2"));
+	assert_true(is_cluster4("10.255.7.2"));
+	assert_false(is_cluster4("10.127.7.2"));
+	own_of("172.16.0.0/12", "172.20.7.0/24", NULL);
+	assert_true(is_cluster4("172.31.7.2"));
+	assert_false(is_cluster4("10.200.7.2"));
+	/* By hand, and not of it. */
+	own_of("10.128.0.0/9", "192.168.5.0/24", NULL);
+	assert_true(is_cluster4("192.168.5.2"));
+	assert_false(is_cluster4("10.200.7.2"));
+}
+
 /* Beside it is the site's network, where clients are. */
 static void
 test_prefix_of_a_site(void **state)
@@ -84,6 +111,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefix_of_its_own_choice),
 		cmocka_unit_test(test_prefix_of_a_site),
+		cmocka_unit_test(test_prefix_of_a_network),
 		cmocka_unit_test(test_no_ipv6),
 	};
 

@@ -7,16 +7,23 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
+#include "spec/config.h"
 
 static void
-choose(uint64_t seed, struct prefix *out)
+choose_of(const char *network, uint64_t seed, struct prefix *out)
 {
 	struct world_seeded w;
 	struct addr_prefix cluster;
 
-	assert_true(addr_parse_prefix("10.200.0.0/16", &cluster));
+	assert_true(addr_parse_prefix(network, &cluster));
 	world_seeded_init(&w, seed, 1, 1);
 	prefix_choose(&w.world, &cluster, out);
+}
+
+static void
+choose(uint64_t seed, struct prefix *out)
+{
+	choose_of("10.200.0.0/16", seed, out);
 }
 
 static void
@@ -35,6 +42,47 @@ test_inside_the_cluster(void **state)
 		assert_int_not_equal(p.v4.base.ip[14], 0);
 		assert_int_not_equal(p.v4.base.ip[14], 255);
 		assert_true(addr_in_prefix(&p.v6.base, &ula));
+	}
+}
+
+/* Also of one that is wider, or narrower: all but the first and the last. */
+static void
+test_of_any_network(void **state)
+{
+	static const struct {
+		const char *network, *first, *last;
+		unsigned places;
+	} cases[] = {
+		{"10.128.0.0/9", "10.128.0.0", "10.255.255.0", 32766},
+		{"100.64.0.0/10", "100.64.0.0", "100.127.255.0", 16382},
+		{"192.168.4.0/22", "192.168.4.0", "192.168.7.0", 2},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct addr_prefix network, place;
+		struct addr first, last;
+		struct prefix p;
+
+		assert_true(addr_parse_prefix(cases[i].network, &network));
+		assert_true(addr_parse_ip(cases[i].first, &first));
+		assert_true(addr_parse_ip(cases[i].last, &last));
+		assert_int_equal(config_network_places(&network), cases[i].places);
+		for (uint64_t seed = 0; seed < 2000; seed++) {
+			choose_of(cases[i].network, seed, &p);
+			assert_true(addr_in_prefix(&p.v4.base, &network));
+			assert_int_equal(p.v4.bits, 120);
+			assert_int_equal(p.v4.base.ip[15], 0);
+			assert_false(addr_equal_ip(&p.v4.base, &first));
+			assert_false(addr_equal_ip(&p.v4.base, &last));
+		}
+		for (uint32_t n = 0; n < cases[i].places; n++) {
+			struct addr_prefix before = place;
+
+			config_network_place(&network, n, &place);
+			assert_true(n == 0 || memcmp(before.base.ip, place.base.ip, 16) < 0);
+			assert_true(addr_in_prefix(&place.base, &network));
+		}
 	}
 }
 
@@ -104,6 +152,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inside_the_cluster),
+		cmocka_unit_test(test_of_any_network),
 		cmocka_unit_test(test_text_round_trip),
 		cmocka_unit_test(test_damaged_text),
 		cmocka_unit_test(test_row),

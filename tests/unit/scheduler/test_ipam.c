@@ -11,14 +11,16 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "spec/config.h"
 
+/* One of 10.200.0.0/13. */
 static struct ipam_prefixes
 prefixes(unsigned third)
 {
 	struct ipam_prefixes p = {0};
 	char text[ADDR_TEXT_BYTES];
 
-	text_format(text, sizeof(text), "10.200.%u.0/24", third);
+	text_format(text, sizeof(text), "10.%u.%u.0/24", 200 + third / 256, third % 256);
 	assert_true(addr_parse_prefix(text, &p.v4));
 	text_format(text, sizeof(text), "fd00:0:0:%x::/64", third);
 	assert_true(addr_parse_prefix(text, &p.v6));
@@ -46,12 +48,22 @@ says(struct ipam *m, uint32_t node, unsigned third)
 	assert_int_equal(ipam_says(m, node, &p, NULL), 0);
 }
 
+static struct addr_prefix
+network(const char *text)
+{
+	struct addr_prefix p;
+
+	assert_true(addr_parse_prefix(text, &p));
+	return p;
+}
+
 static void
 own(struct ipam *m, unsigned third, bool fixed, bool containers)
 {
 	struct ipam_prefixes p = prefixes(third);
+	struct addr_prefix usual = network(CONFIG_NETWORK);
 
-	ipam_own(m, &p, fixed, containers);
+	ipam_own(m, &p, &usual, fixed, containers);
 }
 
 static uint32_t rival;
@@ -121,7 +133,8 @@ test_two_have_the_same_v6(void **state)
 	(void)state;
 	theirs.v6 = own6.v6;
 	ipam_init(&m, 2);
-	ipam_own(&m, &own6, false, false);
+	struct addr_prefix usual = network(CONFIG_NETWORK);
+	ipam_own(&m, &own6, &usual, false, false);
 	says(&m, 1, 6);
 	assert_false(ipam_knows(&m, 3));
 	assert_int_equal(ipam_address(&m, 3, &a), 0);
@@ -189,10 +202,178 @@ test_full(void **state)
 	for (uint32_t i = 1; i <= 254; i++)
 		says(&m, i, i);
 	assert_int_equal(judge(&m), IPAM_FULL);
+	own(&m, 1, false, true); /* to give its containers up would not help it */
+	assert_int_equal(judge(&m), IPAM_FULL);
+	own(&m, 1, true, false);
+	assert_int_equal(judge(&m), IPAM_TROUBLE);
+	/* There are more. */
+	struct ipam_prefixes first = prefixes(1);
+	struct addr_prefix wide = network("10.128.0.0/9");
+	ipam_own(&m, &first, &wide, false, false);
+	assert_int_equal(judge(&m), IPAM_CHANGE);
+	assert_true(addr_in_prefix(&wish.base, &wide));
+	assert_int_equal(wish.bits, 120);
+	ipam_own(&m, &first, &wide, false, true);
+	assert_int_equal(judge(&m), IPAM_TROUBLE);
+	own(&m, 1, false, false);
 	assert_int_equal(ipam_says(&m, 77, NULL, NULL), 0);
 	assert_int_equal(judge(&m), IPAM_CHANGE);
 	assert_int_equal(wish.base.ip[14], 77);
 	ipam_fini(&m);
+}
+
+/* ---- a cluster of more nodes than there are prefixes ---- */
+
+enum { CROWD = 300, CROWD_ROUNDS = 400, CROWD_PLACES = 254 };
+
+static struct crowd {
+	struct ipam m;
+	struct ipam_prefixes has;
+	bool untold[CROWD]; /* by whom */
+} crowd[CROWD];
+static struct addr_prefix crowd_network;
+static uint64_t crowd_seed;
+
+static uint32_t
+draw(uint32_t below)
+{
+	crowd_seed = crowd_seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
+	return (uint32_t)(crowd_seed >> 33) % below;
+}
+
+static void
+take(struct crowd *c, const struct addr_prefix *v4)
+{
+	c->has.v4 = *v4;
+	ipam_own(&c->m, &c->has, &crowd_network, false, false);
+	for (unsigned i = 0; i < CROWD; i++)
+		crowd[i].untold[c - crowd] = &crowd[i] != c;
+}
+
+static void
+begin_crowd(uint64_t seed, const char *text)
+{
+	struct addr_prefix v4;
+
+	crowd_seed = seed;
+	crowd_network = network(text);
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd[i] = (struct crowd){.has = prefixes(i)};
+		ipam_init(&crowd[i].m, i + 1);
+	}
+	for (unsigned i = 0; i < CROWD; i++) {
+		uint32_t places = config_network_places(&crowd_network);
+
+		config_network_place(&crowd_network, draw(places), &v4);
+		take(&crowd[i], &v4);
+	}
+}
+
+/* Each hears some of what it has not heard yet; all of it with one_in 1. */
+static void
+hear(uint32_t one_in)
+{
+	for (unsigned i = 0; i < CROWD; i++) {
+		for (unsigned k = 0; k < CROWD; k++) {
+			struct addr a = address(k % 250 + 1);
+
+			if (!crowd[i].untold[k] || draw(one_in) != 0)
+				continue;
+			crowd[i].untold[k] = false;
+			assert_int_equal(ipam_address(&crowd[i].m, k + 1, &a), 0);
+			assert_int_equal(ipam_says(&crowd[i].m, k + 1, &crowd[k].has, NULL), 0);
+		}
+	}
+}
+
+/* False: nobody takes another one. */
+static bool
+settle(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < CROWD; i++) {
+		if (judge(&crowd[i].m) != IPAM_CHANGE)
+			continue;
+		struct addr_prefix next = wish;
+		take(&crowd[i], &next);
+		any = true;
+	}
+	return any;
+}
+
+static void
+run_crowd(void)
+{
+	unsigned rounds = 0;
+	bool any = true;
+
+	while (any && rounds++ < CROWD_ROUNDS) {
+		hear(2 + draw(6));
+		any = settle();
+		if (!any) {
+			hear(1);
+			any = settle();
+		}
+	}
+	assert_true(rounds < CROWD_ROUNDS);
+}
+
+static size_t
+count_crowd(enum ipam_verdict verdict)
+{
+	size_t count = 0;
+
+	for (unsigned i = 0; i < CROWD; i++)
+		count += judge(&crowd[i].m) == verdict;
+	return count;
+}
+
+/* Whoever looks: nodes of which each has its own; and where it looks from does not matter. */
+static void
+check_crowd(size_t placed)
+{
+	for (unsigned i = 0; i < CROWD; i++) {
+		bool own_good = judge(&crowd[i].m) == IPAM_GOOD;
+		size_t count = own_good;
+
+		for (unsigned k = 0; k < CROWD; k++)
+			count += k != i && ipam_peer(&crowd[i].m, k + 1) != NULL;
+		assert_int_equal(count, placed);
+	}
+}
+
+static void
+test_crowd(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		struct addr_prefix kept[CROWD] = {0};
+
+		begin_crowd(seed, CONFIG_NETWORK);
+		run_crowd();
+		assert_int_equal(count_crowd(IPAM_GOOD), CROWD_PLACES);
+		assert_int_equal(count_crowd(IPAM_FULL), CROWD - CROWD_PLACES);
+		check_crowd(CROWD_PLACES);
+		/* Each node.yaml names a wider one, one after the other: who has one keeps it. */
+		crowd_network = network("10.128.0.0/9");
+		for (unsigned i = 0; i < CROWD; i++) {
+			if (judge(&crowd[i].m) == IPAM_GOOD)
+				kept[i] = crowd[i].has.v4;
+			ipam_own(&crowd[i].m, &crowd[i].has, &crowd_network, false, false);
+			if (draw(3) == 0)
+				(void)settle();
+		}
+		run_crowd();
+		assert_int_equal(count_crowd(IPAM_GOOD), CROWD);
+		check_crowd(CROWD);
+		for (unsigned i = 0; i < CROWD; i++) {
+			assert_true(!kept[i].bits ||
+				    addr_equal_ip(&kept[i].base, &crowd[i].has.v4.base));
+			ipam_fini(&crowd[i].m);
+		}
+	}
+	assert_int_equal(mem_used_all(), 0);
 }
 
 static void
@@ -449,6 +630,7 @@ main(void)
 		cmocka_unit_test(test_two_have_the_same_v6),
 		cmocka_unit_test(test_many_come),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_value),
 		cmocka_unit_test(test_value_of_versions),
 		cmocka_unit_test(test_ways),

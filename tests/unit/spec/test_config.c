@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "spec/config.h"
 #include "spec/yaml.h"
 #include "tests/support/sweep.h"
@@ -248,6 +249,23 @@ test_overlay(void **state)
 	check_good("overlay: {prefix4: auto}");
 	assert_int_equal(config.overlay.prefix4.bits, 0);
 
+	check_good("overlay: {network: auto}");
+	assert_int_equal(config.overlay.network.bits, 0);
+	assert_int_equal(config_network(&config.overlay).bits, 96 + 16);
+	check_good("overlay: {network: 10.128.0.0/9}");
+	assert_int_equal(config_network(&config.overlay).bits, 96 + 9);
+	config.overlay.network.bits = 96 + 7;
+	assert_null(config_check(&config, sizeof(config)));
+	check_good("overlay: {network: 192.168.4.0/22, prefix4: 10.200.1.0/24}");
+	static const char *const refused[] = {"10.200.1.0/23", "10.0.0.0/7", "11.0.0.0/8",
+					      "172.0.0.0/11",  "none",       "fd00::/8",
+					      "10.200.0.0"};
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		char text[64];
+
+		text_format(text, sizeof(text), "overlay: {network: \"%s\"}", refused[i]);
+		check_bad(text, "overlay.network: ");
+	}
 	check_bad("overlay: {prefix4: 10.200.0.0/16}",
 		  "overlay.prefix4: a prefix here is an IPv4 /24");
 	check_bad("overlay: {prefix6: 10.200.1.0/24}",
