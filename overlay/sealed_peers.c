@@ -166,10 +166,15 @@ change_engine(struct engine *e, const struct setup *is, const struct setup *want
 	return result;
 }
 
-/* Keys that others have announced. That of one who changed it already is not theirs to follow. */
+/* Keys that others have announced. That of one who changed it already is not theirs to follow;
+ * those that find no room are met when they have changed. */
 static int
 follow(struct sealed_peers *p, struct engine *e, struct err *err)
 {
+	static struct engine_heir heirs[PEERS_MAX];
+	static size_t rows[PEERS_MAX]; /* of each heir */
+	size_t count = 0;
+
 	for (size_t i = 0; i < p->peers->mesh_count; i++) {
 		const struct msg_mesh *row = &p->rows[i];
 		bool next = !setup_key_is_zero(row->next_key);
@@ -177,15 +182,13 @@ follow(struct sealed_peers *p, struct engine *e, struct err *err)
 		p->follows[i] = false;
 		if (!sealed_setup_row_holds(row) || !sealed_pairs_has(&p->pairs, row->node))
 			continue;
-		if (engine_follow(e, row->key, next ? row->next_key : NULL, err) == 0) {
-			p->follows[i] = true;
-			continue;
-		}
-		/* Those that find no room are met when they have changed. */
-		if (err->kind != ERR_LIMIT)
-			return -1;
-		err_clear(err);
+		heirs[count] = (struct engine_heir){row->key, next ? row->next_key : NULL, false};
+		rows[count++] = i;
 	}
+	if (engine_follow(e, heirs, count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		p->follows[rows[i]] = heirs[i].followed;
 	return 0;
 }
 

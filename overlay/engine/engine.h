@@ -35,7 +35,7 @@
 enum {
 	ENGINE_QUEUES_MAX = 16,
 	ENGINE_STAGED_BYTES_MAX = 4 << 20, /* of all packets that wait for handshakes */
-	ENGINE_SUCCESSIONS_MAX = 1024,     /* keys that others are to follow */
+	ENGINE_SUCCESSIONS_MAX = 10000,    /* keys that others are to follow: of all nodes */
 	ENGINE_EAGER_MAX = 256,            /* peers; of more only those in use have sessions */
 	ENGINE_GREETS_MAX = 2048,          /* peers; of more an engine that begins speaks to none */
 	ENGINE_GREETS_S = 60,
@@ -72,10 +72,15 @@ int engine_change(struct engine *e, const struct setup *change, struct err *err)
 int engine_state(struct engine *e, struct setup *out, struct err *err) MUST_CHECK;
 /* `next` is the key that the owner of `now` changes to: as soon as there is a session with `next`,
  * that one has the prefixes, the preshared key and the keepalive of `now`, without a packet lost
- * between, and this call is done with. Until then `next` is a peer with the preshared key of `now`
- * that engine_state does not tell of, unless a change names it. Neither needs to be a peer yet;
- * next NULL: forget that. ERR_LIMIT, ERR_NO_MEMORY. */
-int engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next,
+ * between, and that is done with. Until then `next` is a peer with the preshared key of `now` that
+ * engine_state does not tell of, unless a change names it. Neither needs to be a peer yet. */
+struct engine_heir {
+	const uint8_t *now, *next; /* next NULL: forget that */
+	bool followed;             /* out; false: there are too many */
+};
+/* Of others nothing changes. Time grows with their number. ERR_NO_MEMORY: none of those that are
+ * not followed yet is. */
+int engine_follow(struct engine *e, struct engine_heir *list, size_t count,
 		  struct err *err) MUST_CHECK;
 /* Packets to this peer are not longer; those that are, are answered as a router does (RFC 1191,
  * 8201; of large ones that are to be cut what counts is the pieces). Probes (overlay/prober.h) go

@@ -163,60 +163,93 @@ engine_follow_nobody(struct engine *e)
 
 /* ---- asking for it ---- */
 
+/* ERR_LIMIT, ERR_NO_MEMORY. */
 static int
-add(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t next[SETUP_KEY], struct err *err)
+add(struct engine *e, const struct engine_heir *h, size_t fresh, struct err *err)
 {
 	struct engine_succession *s;
 
-	if (map_count(&e->successions) >= ENGINE_SUCCESSIONS_MAX)
-		return err_set(err, ERR_LIMIT, "more than %d keys are to be followed",
-			       ENGINE_SUCCESSIONS_MAX);
+	if (map_count(&e->successions) >= ENGINE_SUCCESSIONS_MAX ||
+	    device_count(e->device) + fresh >= SETUP_PEERS_MAX)
+		return err_set(err, ERR_LIMIT, "more keys than can be followed");
 	s = mem_zalloc(MEM_OVERLAY, sizeof(*s));
-	if (s && map_put(&e->successions, now, SETUP_KEY, s, NULL) < 0) {
+	if (s && map_put(&e->successions, h->now, SETUP_KEY, s, NULL) < 0) {
 		mem_free(s);
 		s = NULL;
 	}
 	if (!s)
 		return err_set(err, ERR_NO_MEMORY, "no memory to follow another key");
-	memcpy(s->now, now, SETUP_KEY);
-	memcpy(s->next, next, SETUP_KEY);
+	memcpy(s->now, h->now, SETUP_KEY);
+	memcpy(s->next, h->next, SETUP_KEY);
+	s->fresh = true;
 	return 0;
 }
 
-/* Instead of another one; next NULL: nobody. *is_new: there is one that was not there before. */
+/* Instead of another one. *fresh: how many there are that were not there before. */
 static int
-set(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next, bool *is_new,
-    struct err *err)
+set(struct engine *e, struct engine_heir *h, size_t *fresh, struct err *err)
 {
-	struct engine_succession *s = map_get(&e->successions, now, SETUP_KEY);
+	struct engine_succession *s = map_get(&e->successions, h->now, SETUP_KEY);
 
-	*is_new = false;
-	if (s && next && memcmp(s->next, next, SETUP_KEY) == 0)
+	h->followed = true;
+	if (s && h->next && memcmp(s->next, h->next, SETUP_KEY) == 0)
 		return 0;
 	if (s)
 		forget(e, s);
-	if (!next)
+	if (!h->next)
 		return 0;
-	*is_new = true;
-	return add(e, now, next, err);
+	int rc = add(e, h, *fresh, err);
+	h->followed = rc == 0;
+	*fresh += rc == 0;
+	if (rc == 0 || err->kind != ERR_LIMIT)
+		return rc;
+	err_clear(err);
+	return 0;
+}
+
+static int
+set_all(struct engine *e, struct engine_heir *list, size_t count, size_t *fresh, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = set(e, &list[i], fresh, err);
+	return rc;
+}
+
+static void
+settle(struct engine *e, bool failed)
+{
+	struct map_iter it = {0};
+
+	while (map_next(&e->successions, &it)) {
+		struct engine_succession *s = it.value;
+
+		if (failed && s->fresh)
+			forget(e, s);
+		else
+			s->fresh = false;
+	}
 }
 
 int
-engine_follow(struct engine *e, const uint8_t now[SETUP_KEY], const uint8_t *next, struct err *err)
+engine_follow(struct engine *e, struct engine_heir *list, size_t count, struct err *err)
 {
 	static const struct setup nothing;
-	bool is_new, was_new;
+	size_t fresh = 0;
 
 	engine_lock(e);
-	int rc = set(e, now, next, &is_new, err);
+	int rc = set_all(e, list, count, &fresh, err);
 	engine_unlock(e);
-	if (rc < 0 || !is_new)
-		return rc;
-	/* Any change sees to it that the heir is there. */
-	if (engine_change(e, &nothing, err) == 0)
-		return 0;
-	engine_lock(e);
-	(void)set(e, now, NULL, &was_new, err);
-	engine_unlock(e);
-	return -1;
+	/* Any change sees to it that the heirs are there. */
+	if (rc == 0 && fresh > 0)
+		rc = engine_change(e, &nothing, err);
+	if (fresh > 0) {
+		engine_lock(e);
+		settle(e, rc < 0);
+		engine_unlock(e);
+	}
+	for (size_t i = 0; i < count && rc < 0; i++)
+		list[i].followed = false;
+	return rc;
 }

@@ -200,8 +200,9 @@ struct engine_letters {
 
 struct engine_succession {
 	uint8_t now[SETUP_KEY], next[SETUP_KEY];
-	bool due;  /* there is a session with next */
-	bool over; /* now is gone: there is nothing to take over any more */
+	bool due;   /* there is a session with next */
+	bool over;  /* now is gone: there is nothing to take over any more */
+	bool fresh; /* asked for, and its heir is not there yet */
 };
 
 struct engine_relay { /* with its lock */

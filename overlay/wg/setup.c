@@ -45,7 +45,7 @@ grow(void *old, size_t count, size_t *room, size_t bytes)
 enum setup_rc
 setup_add_peer(struct setup *s, const uint8_t public_key[SETUP_KEY], struct setup_peer **out)
 {
-	if (s->peers_count == SETUP_PEERS_MAX)
+	if (s->peers_count == (s->wide ? SETUP_CHANGE_MAX : SETUP_PEERS_MAX))
 		return SETUP_TOO_MUCH;
 	if (s->peers_count == s->peers_room) {
 		void *data = grow(s->peers, s->peers_count, &s->peers_room, sizeof(*s->peers));

@@ -22,8 +22,11 @@
 
 enum {
 	SETUP_KEY = 32,
-	SETUP_PEERS_MAX = 16384,    /* that a device may have, of whatever kind */
-	SETUP_PREFIXES_MAX = 65536, /* of all peers */
+	SETUP_PEERS_MAX = 20480, /* that a device may have: two keys of each node, and some more */
+	/* Entries of a change that setup_diff makes: all that goes, all that comes, and room for
+	 * three more words of its caller's to each of those that come. */
+	SETUP_CHANGE_MAX = 5 * SETUP_PEERS_MAX, /* entries of a change from one state to another */
+	SETUP_PREFIXES_MAX = 65536,             /* of all peers */
 };
 
 struct setup_prefix { /* an "allowed IP" */
@@ -50,6 +53,7 @@ struct setup {
 	uint8_t private_key[SETUP_KEY]; /* zeros: none */
 	bool has_private_key, has_port, has_fwmark;
 	bool replace_peers; /* change: those that are there go first */
+	bool wide;          /* change: it may have SETUP_CHANGE_MAX entries */
 	uint16_t port;      /* change: 0 is any */
 	uint32_t fwmark;    /* 0: none */
 	struct setup_peer *peers;
@@ -85,8 +89,9 @@ struct setup_peer *setup_find(const struct setup *s, const uint8_t public_key[SE
  * peer is never away. What `want` does not say of the device or of a peer stays as it is (of an
  * endpoint that is most often right: peers move), but peers and prefixes are those of `want` alone.
  *
- * Time grows with the number of peers and prefixes. out: initialised; empty when it fails:
- * SETUP_TOO_MUCH too when what goes and what comes is more together than a setup may hold.
+ * Time grows with the number of peers and prefixes. out: initialised; empty when it fails. Of peers
+ * a change may have more than a device, so that any state is reached from any other in one;
+ * SETUP_TOO_MUCH: of prefixes there are more than SETUP_PREFIXES_MAX.
  */
 enum setup_rc setup_diff(const struct setup *is, const struct setup *want, struct setup *out);
 bool setup_says_nothing(const struct setup *change);

@@ -248,6 +248,7 @@ setup_diff(const struct setup *is, const struct setup *want, struct setup *out)
 
 	if (rc_is != SETUP_OK)
 		rc = rc_is;
+	out->wide = true;
 	if (rc == SETUP_OK) {
 		diff_device(is, want, out);
 		rc = diff_gone(&d, is);

@@ -142,6 +142,16 @@ change_key(struct engine_rig_end *end, const uint8_t private_key[SETUP_KEY])
 	engine_rig_change(end, &change);
 }
 
+static bool
+follow(const uint8_t now[SETUP_KEY], const uint8_t *next)
+{
+	struct engine_heir heir = {now, next, false};
+	struct err err = {0};
+
+	assert_int_equal(engine_follow(rig.a.engine, &heir, 1, &err), 0);
+	return heir.followed;
+}
+
 static size_t
 prefixes_of(struct engine_rig_end *end, const uint8_t key[SETUP_KEY])
 {
@@ -162,12 +172,11 @@ test_follow_under_load(void **state)
 	uint64_t until = world_mono_ns() + ENGINE_RIG_WAIT_S * UINT64_C(1000000000);
 	uint8_t private_key[SETUP_KEY], next[SETUP_KEY];
 	struct loads l = begin_loads();
-	struct err err = {0};
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		engine_rig_key(private_key, next);
-		assert_int_equal(engine_follow(rig.a.engine, rig.b.public_key, next, &err), 0);
+		assert_true(follow(rig.b.public_key, next));
 		assert_false(has_peer(&rig.a, next));
 		assert_int_equal(prefixes_of(&rig.a, rig.b.public_key), 2);
 		change_key(&rig.b, private_key);
@@ -190,27 +199,100 @@ test_follow_under_load(void **state)
 static void
 test_follow_and_forget(void **state)
 {
-	uint8_t private_key[SETUP_KEY], next[SETUP_KEY], other[SETUP_KEY] = {0};
-	struct err err = {0};
+	uint8_t private_key[SETUP_KEY], next[SETUP_KEY];
 
 	(void)state;
 	engine_rig_key(private_key, next);
-	assert_int_equal(engine_follow(rig.a.engine, rig.b.public_key, next, &err), 0);
-	assert_int_equal(engine_follow(rig.a.engine, rig.b.public_key, NULL, &err), 0);
+	assert_true(follow(rig.b.public_key, next));
+	assert_true(follow(rig.b.public_key, NULL));
 	uint64_t before = engine_rig_count(&rig.a, ENGINE_DROP_UNKNOWN);
 	change_key(&rig.b, private_key);
 	engine_rig_await(&rig.a, ENGINE_DROP_UNKNOWN, before + 1);
 	change_key(&rig.b, rig.b.private_key);
 	engine_rig_reach(&rig.b, &rig.a, 4);
-	/* Of those that are no peers yet, as many as there is room for. */
-	for (unsigned i = 0; i <= ENGINE_SUCCESSIONS_MAX; i++) {
-		int rc;
+}
 
-		memcpy(other + 1, &i, sizeof(i));
-		rc = engine_follow(rig.a.engine, other, next, &err);
-		assert_int_equal(rc, i < ENGINE_SUCCESSIONS_MAX ? 0 : -1);
+enum { ALL = ENGINE_SUCCESSIONS_MAX };
+static uint8_t many_now[ALL + 2][SETUP_KEY], many_next[ALL + 2][SETUP_KEY];
+static struct engine_heir many[ALL + 2];
+
+/* As many peers as a cluster may have, all of which are about to change their keys. */
+static void
+test_follow_all(void **state)
+{
+	struct setup change = {0};
+	struct setup_peer *p;
+	struct err err = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < ALL + 2; i++) {
+		many_now[i][0] = 7;
+		many_next[i][0] = 8;
+		memcpy(many_now[i] + 1, &i, sizeof(i));
+		memcpy(many_next[i] + 1, &i, sizeof(i));
+		many[i] = (struct engine_heir){many_now[i], many_next[i], false};
+		if (i < ALL)
+			assert_int_equal(setup_add_peer(&change, many_now[i], &p), SETUP_OK);
 	}
-	assert_int_equal(err.kind, ERR_LIMIT);
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+	assert_int_equal(engine_follow(rig.a.engine, many, ALL + 2, &err), 0);
+	for (unsigned i = 0; i < ALL + 2; i++)
+		assert_int_equal(many[i].followed, i < ALL); /* there is room for no more */
+	assert_int_equal(device_count(rig.a.engine->device), 1 + 2 * ALL);
+	/* The same again is no change; who is followed no more leaves room for others. */
+	assert_int_equal(engine_follow(rig.a.engine, many, ALL, &err), 0);
+	assert_int_equal(device_count(rig.a.engine->device), 1 + 2 * ALL);
+	for (unsigned i = 0; i < ALL; i++)
+		many[i].next = NULL;
+	assert_int_equal(engine_follow(rig.a.engine, many, ALL + 2, &err), 0);
+	assert_true(many[ALL].followed && many[ALL + 1].followed);
+	assert_int_equal(device_count(rig.a.engine->device), 1 + ALL);
+	engine_rig_reach(&rig.b, &rig.a, 4);
+}
+
+/* Their keys, all but one's: what is to be said of that is one change. */
+static void
+test_all_have_changed(void **state)
+{
+	struct setup is, want, change;
+	struct setup_peer *p;
+	struct err err = {0};
+
+	(void)state;
+	setup_init(&is);
+	setup_init(&change);
+	for (unsigned i = 0; i < ALL; i++) {
+		memset(many_now[i], 0, SETUP_KEY);
+		many_now[i][0] = 7;
+		memcpy(many_now[i] + 1, &i, sizeof(i));
+		memcpy(many_next[i], many_now[i], SETUP_KEY);
+		many_next[i][0] = 8;
+		assert_int_equal(setup_add_peer(&change, many_now[i], &p), SETUP_OK);
+	}
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+	assert_int_equal(engine_state(rig.a.engine, &is, &err), 0);
+	assert_int_equal(setup_copy(&is, &want), SETUP_OK);
+	unsigned changed = 0;
+	for (size_t i = 0; i < want.peers_count; i++) {
+		if (want.peers[i].public_key[0] != 7 || changed == ALL - 1)
+			continue;
+		want.peers[i].public_key[0] = 8;
+		changed++;
+	}
+	assert_int_equal(setup_diff(&is, &want, &change), SETUP_OK);
+	assert_int_equal(change.peers_count, 2 * (ALL - 1));
+	engine_rig_change(&rig.a, &change);
+	setup_fini(&change);
+	setup_fini(&is);
+	assert_int_equal(engine_state(rig.a.engine, &is, &err), 0);
+	assert_int_equal(setup_diff(&is, &want, &change), SETUP_OK);
+	assert_true(setup_says_nothing(&change));
+	setup_fini(&change);
+	setup_fini(&is);
+	setup_fini(&want);
+	engine_rig_reach(&rig.b, &rig.a, 4);
 }
 
 static void
@@ -230,14 +312,13 @@ static void
 test_follow_who_goes(void **state)
 {
 	uint8_t now[SETUP_KEY] = {7}, next[SETUP_KEY] = {8};
-	struct err err = {0};
 
 	(void)state;
-	for (unsigned i = 0; i < 2 * ENGINE_SUCCESSIONS_MAX; i++) {
+	for (unsigned i = 0; i < 2048; i++) {
 		memcpy(now + 1, &i, sizeof(i));
 		memcpy(next + 1, &i, sizeof(i));
 		add_or_remove(now, false);
-		assert_int_equal(engine_follow(rig.a.engine, now, next, &err), 0);
+		assert_true(follow(now, next));
 		assert_int_equal(device_count(rig.a.engine->device), 3);
 		add_or_remove(now, true);
 		assert_int_equal(device_count(rig.a.engine->device), 1);
@@ -245,7 +326,7 @@ test_follow_who_goes(void **state)
 	/* One that goes and is there again at once is followed on. */
 	struct setup change = {.replace_peers = true};
 	struct setup_peer *p;
-	assert_int_equal(engine_follow(rig.a.engine, rig.b.public_key, next, &err), 0);
+	assert_true(follow(rig.b.public_key, next));
 	assert_int_equal(setup_add_peer(&change, rig.b.public_key, &p), SETUP_OK);
 	engine_rig_change(&rig.a, &change);
 	assert_int_equal(device_count(rig.a.engine->device), 2);
@@ -511,7 +592,6 @@ static void
 test_many_follow(void **state)
 {
 	struct setup change = {0};
-	struct err err = {0};
 	uint8_t key[SETUP_KEY], next[SETUP_KEY];
 	struct setup_peer *p;
 
@@ -525,7 +605,7 @@ test_many_follow(void **state)
 	for (uint32_t i = 1; i < ENGINE_EAGER_MAX; i++) {
 		number_key(key, i, 1);
 		number_key(next, i, 2);
-		assert_int_equal(engine_follow(rig.a.engine, key, next, &err), 0);
+		assert_true(follow(key, next));
 	}
 	assert_false(atomic_load(&rig.a.engine->lazy));
 	number_key(key, 0, 1);
@@ -544,12 +624,20 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_new_keys_under_load),   TEST(test_sleep),
-		TEST(test_follow_under_load),     TEST(test_follow_and_forget),
-		TEST(test_follow_who_goes),       TEST(test_roaming_under_load),
-		TEST(test_nobody_there),          TEST(test_changes),
-		TEST(test_change_without_memory), TEST(test_many_peers),
-		TEST(test_begins_anew),           TEST(test_many_follow),
+		TEST(test_new_keys_under_load),
+		TEST(test_sleep),
+		TEST(test_follow_under_load),
+		TEST(test_follow_and_forget),
+		TEST(test_follow_all),
+		TEST(test_all_have_changed),
+		TEST(test_follow_who_goes),
+		TEST(test_roaming_under_load),
+		TEST(test_nobody_there),
+		TEST(test_changes),
+		TEST(test_change_without_memory),
+		TEST(test_many_peers),
+		TEST(test_begins_anew),
+		TEST(test_many_follow),
 	};
 
 	return tun_rig_start() ? cmocka_run_group_tests(tests, NULL, NULL) : 0;

@@ -106,6 +106,47 @@ test_speaks(void **state)
 	setup_fini(&change);
 }
 
+/* A node that begins in the largest cluster, and then changes its own key: it speaks to all. */
+static void
+test_speaks_to_all(void **state)
+{
+	enum { ALL = SEALED_SETUP_NODES_MAX };
+	struct setup is, want, change;
+	uint8_t key[SETUP_KEY] = {0};
+
+	(void)state;
+	setup_init(&is);
+	setup_init(&want);
+	setup_init(&change);
+	want.has_private_key = true;
+	want.private_key[5] = 5;
+	for (uint32_t n = 0; n < ALL; n++) {
+		struct addr_prefix at = {.bits = 120};
+
+		memcpy(key, &n, sizeof(n));
+		key[SETUP_KEY - 1] = 9;
+		struct setup_peer *p = wg_setup_peer(&want, key);
+		p->has_endpoint = true;
+		assert_true(addr_parse("192.0.2.1:9", &p->endpoint));
+		memcpy(at.base.ip + 11, &n, sizeof(n));
+		at.base.ip[15] = 0;
+		at.base.ip[0] = (uint8_t)n;
+		assert_int_equal(setup_add_prefix(&want, p, &at, false), SETUP_OK);
+	}
+	assert_int_equal(sealed_kernel_change(&is, &want, &change), SETUP_OK);
+	assert_int_equal(change.peers_count, ALL + 3 * ALL);
+	check_spoken_to(&change, key, 0);
+	setup_fini(&change);
+	assert_int_equal(setup_copy(&want, &is), SETUP_OK);
+	want.private_key[5] = 6;
+	assert_int_equal(sealed_kernel_change(&is, &want, &change), SETUP_OK);
+	assert_int_equal(change.peers_count, 3 * ALL);
+	check_spoken_to(&change, key, 0);
+	setup_fini(&change);
+	setup_fini(&is);
+	setup_fini(&want);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -365,6 +406,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_speaks),
+		cmocka_unit_test(test_speaks_to_all),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test_setup_teardown(test_looks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_at_a_time, setup, teardown),

@@ -421,7 +421,7 @@ test_many(void **state)
 		setup_fini(&is);
 		is = want;
 	}
-	/* Where next keys are peers, too, there may not be room for all; each node has one. */
+	/* Where next keys are peers, too, all may be changing at once. */
 	const struct sealed_setup_in follows = {.private_key = own_key,
 						.rows = rows,
 						.rows_count = MANY,
@@ -433,8 +433,25 @@ test_many(void **state)
 	}
 	setup_init(&want);
 	assert_int_equal(sealed_setup_make(&follows, &pairs, &want, &err), 0);
-	assert_in_range(want.peers_count, MANY + 1, SETUP_PEERS_MAX);
+	assert_int_equal(want.peers_count, 2 * MANY);
 	assert_int_equal(want.prefixes_count, 2 * MANY);
+	assert_int_equal(setup_diff(&is, &want, &change), SETUP_OK);
+	assert_int_equal(change.peers_count, MANY);
+	setup_fini(&change);
+	setup_fini(&is);
+	is = want;
+	/* And all but one have. */
+	for (uint32_t i = 1; i < MANY; i++) {
+		memcpy(rows[i].key, rows[i].next_key, SETUP_KEY);
+		memset(rows[i].next_key, 0, SETUP_KEY);
+	}
+	setup_init(&want);
+	assert_int_equal(sealed_setup_judge(&pairs, rows, MANY, &err), 0);
+	assert_int_equal(sealed_setup_make(&follows, &pairs, &want, &err), 0);
+	assert_int_equal(want.peers_count, MANY + 1);
+	assert_int_equal(setup_diff(&is, &want, &change), SETUP_OK);
+	assert_int_equal(change.peers_count, 2 * (MANY - 1)); /* half of them go */
+	setup_fini(&change);
 	setup_fini(&want);
 	setup_fini(&is);
 	sealed_pairs_fini(&pairs);

@@ -294,6 +294,28 @@ test_limits(void **state)
 	assert_true(change.replace_peers);
 }
 
+/* Every peer but one is another one: the way there is one change, however many they are. */
+static void
+test_all_others(void **state)
+{
+	enum { ALL = SETUP_PEERS_MAX };
+	uint8_t key[SETUP_KEY] = {0};
+
+	(void)state;
+	for (unsigned n = 0; n < ALL; n++) {
+		memcpy(key, &n, sizeof(n));
+		key[SETUP_KEY - 1] = 1;
+		(void)wg_setup_peer(&is, key);
+		key[SETUP_KEY - 1] = n == 0 ? 1 : 2;
+		(void)wg_setup_peer(&want, key);
+	}
+	diff();
+	assert_false(change.replace_peers);
+	assert_int_equal(change.peers_count, 2 * (ALL - 1));
+	for (unsigned n = 0; n < 2 * (ALL - 1); n++)
+		assert_int_equal(change.peers[n].remove, n < ALL - 1);
+}
+
 static void
 test_wiped(void **state)
 {
@@ -415,6 +437,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_prefix_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_host_bits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wiped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
