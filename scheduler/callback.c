@@ -28,18 +28,24 @@ callback_encode(const struct callback_message *m, uint8_t out[CALLBACK_BYTES])
 	put(out + 4, m->number, 8);
 }
 
+static bool
+is_read(unsigned version, unsigned oldest, bool zero)
+{
+	if (version > CALLBACK_VERSION)
+		return oldest > 0 && oldest <= CALLBACK_VERSION;
+	return version > 0 && oldest == 0 && zero;
+}
+
 bool
 callback_decode(const void *data, size_t bytes, struct callback_message *out)
 {
 	struct cursor c;
-	uint8_t version, kind;
 
 	cursor_init(&c, data, bytes < CALLBACK_BYTES ? bytes : CALLBACK_BYTES);
-	version = cursor_u8(&c);
-	kind = cursor_u8(&c);
-	bool zero = cursor_u16(&c) == 0;
+	unsigned version = cursor_u8(&c), kind = cursor_u8(&c), oldest = cursor_u8(&c);
+	bool zero = cursor_u8(&c) == 0;
 	out->number = cursor_u64(&c);
-	if (!cursor_done(&c) || version != CALLBACK_VERSION || !zero || kind < CALLBACK_ASK ||
+	if (!cursor_done(&c) || !is_read(version, oldest, zero) || kind < CALLBACK_ASK ||
 	    kind > CALLBACK_THROUGH || (kind == CALLBACK_KEEP) != (out->number == 0) ||
 	    (kind == CALLBACK_THROUGH && out->number > UINT32_MAX))
 		return false;

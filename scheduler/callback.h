@@ -9,7 +9,10 @@
  * say something to each of the others before a router forgets who they are.
  *
  * A datagram of this core, and what a channel of kind CHANNEL_CALLBACK or CHANNEL_THROUGH begins
- * with, little endian: 0 version u8  1 kind u8  2 zero u16  4 number u64.
+ * with, little endian: 0 version u8  1 kind u8  2 oldest u8  3 u8 0  4 number u64. Of a later
+ * version this one reads what says by `oldest` that it may (0: nobody older), and passes over what
+ * stands at 3; what it cannot read of a channel ends that. By which version a node passes on it
+ * says by gossip (tidings.h).
  *
  *   ASK      call me back, with this number
  *   KEEP     nothing; number 0

@@ -30,7 +30,9 @@ cluster_facts_of(struct cluster *c, struct tidings_facts *out)
 {
 	const struct config_reserve *reserve = &c->config->node.reserve;
 	const struct cluster_node *self = cluster_roster_find(c, c->keep.node);
-	*out = (struct tidings_facts){.draining = self && self->row.draining};
+	*out = (struct tidings_facts){.draining = self && self->row.draining,
+				      .passes_said = true,
+				      .passes = CALLBACK_VERSION};
 	text_copy(out->name, sizeof(out->name),
 		  c->member ? c->keep.name : station_welcome(c->st)->node);
 	text_copy(out->zone, sizeof(out->zone), c->config->node.zone);

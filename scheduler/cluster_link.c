@@ -249,23 +249,35 @@ relay_rank(uint32_t a, uint32_t b, uint32_t third)
 	return rendezvous_mix(rendezvous_mix(a < b ? a : b, a < b ? b : a), third);
 }
 
+/* One that says that it passes on goes before those of versions that say nothing of it: they may,
+ * or may not. Who says that it does not is none. */
+static bool
+may_pass_on(const struct cluster *c, const struct cluster_node *n, uint32_t to)
+{
+	return n->row.node != c->keep.node && n->row.node != to && !n->row.removed && n->peer &&
+	       n->state == GOSSIP_ALIVE && n->has_facts && !cluster_link_hidden(n) &&
+	       (!n->facts.passes_said || n->facts.passes > 0);
+}
+
 uint32_t
 cluster_link_relay(const struct cluster *c, uint32_t node)
 {
 	struct map_iter it = {0};
 	uint32_t best = 0;
 	uint64_t best_rank = 0;
+	bool best_says = false;
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
 		uint64_t rank = relay_rank(c->keep.node, node, n->row.node);
+		bool says = n->facts.passes_said;
 
-		if (n->row.node == c->keep.node || n->row.node == node || n->row.removed ||
-		    !n->peer || n->state != GOSSIP_ALIVE || !n->has_facts ||
-		    cluster_link_hidden(n) || (best && rank < best_rank))
+		if (!may_pass_on(c, n, node) || (best && says < best_says) ||
+		    (best && says == best_says && rank < best_rank))
 			continue;
 		best = n->row.node;
 		best_rank = rank;
+		best_says = says;
 	}
 	return best;
 }

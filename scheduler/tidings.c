@@ -166,8 +166,10 @@ tidings_put_facts(const struct tidings_facts *f, struct tidings_value *out, stru
 	put_bytes(out, f->address.ip, sizeof(f->address.ip));
 	put(out, f->address.port, 2);
 	if (put_text(out, f->name) && put_text(out, f->zone) && put_text(out, f->platform) &&
-	    put_text(out, f->version) && put_words(out, f))
+	    put_text(out, f->version) && put_words(out, f) && out->bytes < sizeof(out->data)) {
+		put(out, f->passes, 1);
 		return 0;
+	}
 	err_set(err, ERR_LIMIT, "the labels of this node are too long to be told to the others");
 	err_why(err, "all of them together may have about %d characters", GOSSIP_VALUE_MAX - 256);
 	return err_fix(err, "give it fewer or shorter labels (node.labels in node.yaml)");
@@ -209,9 +211,13 @@ tidings_take_facts(const void *value, size_t bytes, struct tidings_facts *out)
 	out->address.port = cursor_u16(&c);
 	if (out->labels_count > TIDINGS_LABELS_MAX || out->taints_count > TIDINGS_TAINTS_MAX)
 		return false;
-	return TAKE_TEXT(&c, out->name) && out->name[0] && TAKE_TEXT(&c, out->zone) &&
-	       TAKE_TEXT(&c, out->platform) && TAKE_TEXT(&c, out->version) && take_words(&c, out) &&
-	       close_value(&c, version);
+	if (!TAKE_TEXT(&c, out->name) || !out->name[0] || !TAKE_TEXT(&c, out->zone) ||
+	    !TAKE_TEXT(&c, out->platform) || !TAKE_TEXT(&c, out->version) || !take_words(&c, out))
+		return false;
+	out->passes_said = version >= 7;
+	if (out->passes_said)
+		out->passes = cursor_u8(&c);
+	return close_value(&c, version);
 }
 
 /* ---- load ---- */

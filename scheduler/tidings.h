@@ -10,7 +10,8 @@
  *   FACTS     id 1: 0 version u8  1 flags u8 (1 cordoned, 2 draining)  2 labels u8  3 taints u8
  *             4 cpu_milli u32  8 memory u64  16 started i64  24 address (16 bytes, then u16 port)
  *             42 texts: name, zone, platform, version; key and value of each label; each taint
- *   LOAD      id 1: 0 version u8  1 cpu_free_milli u32  5 memory_free u64  13 store sequence u64
+ *             then, from version 7 on: u8 version of callback.h that it passes on by; 0: it does
+ * not LOAD      id 1: 0 version u8  1 cpu_free_milli u32  5 memory_free u64  13 store sequence u64
  *   CLAIM     id: its number. 40 bytes, place/claim.h; what follows them is of a later version
  *   REPLICA   id: the replica's. 0 version u8  1 state u8  2 flags u16  4 index u32  8 revision u32
  *             12 attempt u32  16 ready_attempt u32  20 restarts u32  24 conditions u32
@@ -71,7 +72,7 @@ enum tidings_type {
 };
 
 enum {
-	TIDINGS_VERSION = 6,
+	TIDINGS_VERSION = 7,
 	TIDINGS_ONE = 1, /* the id of FACTS, LOAD, VOTER and ADDRESSES */
 	TIDINGS_LABELS_MAX = 32,
 	TIDINGS_TAINTS_MAX = 32,
@@ -101,6 +102,8 @@ struct tidings_facts {
 	uint64_t memory_bytes;
 	int64_t started_wall_ns;
 	struct addr address; /* port 0: as the store has it */
+	bool passes_said;    /* false: it is of a version that says nothing of this */
+	uint8_t passes;
 	char name[MSG_NAME];
 	char zone[MSG_NAME];
 	char platform[32]; /* "linux/amd64" */

@@ -65,6 +65,38 @@ test_messages_come_back(void **state)
 	}
 }
 
+/* The first version is these bytes, and its readers took no others; of a later one is read what
+ * says that it may be. */
+static void
+test_messages_of_versions(void **state)
+{
+	static const uint8_t first[CALLBACK_BYTES] = {1, CALLBACK_THROUGH, 0, 0, 7};
+	const struct callback_message sent = {CALLBACK_THROUGH, 7};
+	struct callback_message m;
+	uint8_t bytes[CALLBACK_BYTES];
+
+	(void)state;
+	callback_encode(&sent, bytes);
+	assert_memory_equal(bytes, first, sizeof(bytes));
+	assert_true(callback_decode(first, sizeof(first), &m));
+	bytes[0] = CALLBACK_VERSION + 1;
+	assert_false(callback_decode(bytes, sizeof(bytes), &m));
+	bytes[2] = CALLBACK_VERSION + 1;
+	assert_false(callback_decode(bytes, sizeof(bytes), &m));
+	bytes[2] = CALLBACK_VERSION;
+	bytes[3] = 9;
+	assert_true(callback_decode(bytes, sizeof(bytes), &m));
+	assert_int_equal(m.kind, CALLBACK_THROUGH);
+	assert_int_equal(m.number, 7);
+	bytes[1] = 9; /* a kind that it does not know */
+	assert_false(callback_decode(bytes, sizeof(bytes), &m));
+	bytes[1] = CALLBACK_THROUGH;
+	bytes[0] = CALLBACK_VERSION; /* which has neither */
+	assert_false(callback_decode(bytes, sizeof(bytes), &m));
+	bytes[0] = 0;
+	assert_false(callback_decode(bytes, sizeof(bytes), &m));
+}
+
 /* ---- the core ---- */
 
 static struct callback cb;
@@ -740,6 +772,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_messages_come_back),
+		cmocka_unit_test(test_messages_of_versions),
 		cmocka_unit_test(test_asked_until_it_comes),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_told_once),

@@ -392,6 +392,70 @@ test_the_same_third(void **state)
 	assert_int_equal(cluster_link_relay(&nodes[4].c, 3), 3 - third);
 }
 
+/* As id knows of other: by = 0 of a version that does not say, else what it says. */
+static void
+passes_by(uint32_t id, uint32_t other, bool said, uint8_t by)
+{
+	struct cluster_node *n = cluster_roster_find(&nodes[id].c, other);
+
+	n->facts.passes_said = said;
+	n->facts.passes = by;
+}
+
+/* Nodes of several versions: who says that it passes on is taken, by both ends; who says nothing,
+ * as all did once, if there is no other; who says that it does not, never. */
+static void
+test_thirds_of_versions(void **state)
+{
+	(void)state;
+	keep_ways();
+	for (uint32_t third = 1; third <= 2; third++) {
+		for (uint32_t end = 3; end <= 4; end++) {
+			passes_by(end, third, true, CALLBACK_VERSION + (third == 2));
+			passes_by(end, 3 - third, false, 0);
+		}
+		assert_int_equal(cluster_link_relay(&nodes[3].c, 4), third);
+		assert_int_equal(cluster_link_relay(&nodes[4].c, 3), third);
+		ask(3, 4, FAR_WHY);
+		WAIT(answers == third);
+		assert_int_equal(answer.by, 4);
+		assert_int_equal(answer.doubt.kind, 0);
+	}
+	for (uint32_t end = 3; end <= 4; end++) {
+		passes_by(end, 1, true, 0);
+		passes_by(end, 2, false, 0);
+	}
+	assert_int_equal(cluster_link_relay(&nodes[3].c, 4), 2);
+	assert_int_equal(cluster_link_relay(&nodes[4].c, 3), 2);
+	for (uint32_t end = 3; end <= 4; end++)
+		passes_by(end, 2, true, 0);
+	assert_int_equal(cluster_link_relay(&nodes[3].c, 4), 0);
+	ask(3, 4, FAR_EVENTS);
+	assert_int_equal(refusals, 1);
+	assert_non_null(strstr(refused.why[0], "no third one"));
+}
+
+/* An end that is of the version before takes whom its rank says, whatever is said. */
+static void
+test_ends_of_versions(void **state)
+{
+	(void)state;
+	keep_ways();
+	for (uint32_t third = 1; third <= 2; third++) {
+		passes_by(3, third, false, 0);                 /* it has not heard of that yet */
+		passes_by(4, third, true, third == 1 ? 1 : 0); /* and this one has */
+	}
+	for (uint32_t from = 3; from <= 4; from++) {
+		unsigned before = answers;
+
+		ask(from, 7 - from, FAR_WHY);
+		WAIT(answers == before + 1);
+		assert_int_equal(answer.by, 7 - from);
+		assert_int_equal(answer.doubt.kind, 0);
+	}
+	assert_int_equal(refusals, 0);
+}
+
 /* It is sent away while it is waited for. */
 static void
 test_parting(void **state)
@@ -416,6 +480,7 @@ main(void)
 		TEST(test_many_ask_at_once),       TEST(test_who_is_not_known_yet),
 		TEST(test_who_does_not_call),      TEST(test_nobody_passes_on),
 		TEST(test_the_same_third),         TEST(test_parting),
+		TEST(test_thirds_of_versions),     TEST(test_ends_of_versions),
 	};
 	struct err err = {0};
 

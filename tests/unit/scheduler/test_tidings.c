@@ -22,6 +22,8 @@ some_facts(void)
 		.cpu_milli = 7750,
 		.memory_bytes = UINT64_C(8) << 30,
 		.started_wall_ns = 1763800000000000000,
+		.passes_said = true,
+		.passes = 1,
 		.name = "edge-1",
 		.zone = "a",
 		.platform = "linux/amd64",
@@ -254,11 +256,19 @@ test_versions(void **state)
 	assert_false(tidings_take_voter(v.data, v.bytes, &o));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_voter(v.data, v.bytes, &o));
+	f = some_facts();
 	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
 	v.data[v.bytes] = 0;
 	assert_false(tidings_take_facts(v.data, v.bytes + 1, &f));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_facts(v.data, v.bytes + 1, &f));
+	assert_true(f.passes_said && f.passes == some_facts().passes);
+	/* Up to the sixth version nobody said whether it passes on. */
+	v.data[0] = 6;
+	assert_true(tidings_take_facts(v.data, v.bytes - 1, &f));
+	assert_false(f.passes_said);
+	assert_int_equal(f.passes, 0);
+	assert_false(tidings_take_facts(v.data, v.bytes, &f));
 	v.data[0] = 0;
 	assert_false(tidings_take_facts(v.data, v.bytes, &f));
 	tidings_put_replica(&r, &v);
