@@ -193,6 +193,7 @@ put_node(struct json *j, struct server *s, const void *row)
 	json_bool(j, "dials_out", m->dials_out != 0);
 	nodes_put_name(j, "via", s, m->via);
 	view_time(j, "unreached_since", m->unreached_wall_ns);
+	put_known(j, "sealed_port", m->sealed_port, m->sealed_port != 0);
 	json_text(j, "backend", m->backend <= MSG_BACKEND_KERNEL ? backends[m->backend] : NULL);
 	put_pairs(j, "labels", m->labels);
 	put_pairs(j, "taints", m->taints);

@@ -92,26 +92,32 @@ explain_store(struct explain *w, const json_t *n)
 	json_read_free(cluster);
 }
 
-/* It lives, but what is sealed does not pass. Of one node the cluster's trouble says which port. */
+/* It lives, but what is sealed does not pass. */
 static void
 explain_unreached(struct explain *w, const json_t *n)
 {
-	const char *name = json_read_text(n, "name");
-	const char *via = json_read_text(n, "via");
-	char why[EXPLAIN_LIST_BYTES], fix[EXPLAIN_LIST_BYTES];
+	const char *name = json_read_text(n, "name"), *via = json_read_text(n, "via");
+	bool here = json_read_bool(n, "dials_out") && !via[0];
+	long long number = (long long)json_read_int(n, "sealed_port");
+	char why[EXPLAIN_LIST_BYTES], fix[EXPLAIN_LIST_BYTES],
+		port[64] = "the UDP port of listen.overlay";
 
+	if (number)
+		text_format(port, sizeof(port), "UDP port %lld (listen.overlay)", number);
 	explain_begin(w, "warn", "network", "no sealed packet has come from it since %.19sZ",
 		      json_read_text(n, "unreached_since"));
-	text_format(why, sizeof(why),
-		    "it answers by gossip, so the UDP port of listen.overlay does "
-		    "not pass%s%s",
+	text_format(why, sizeof(why), "it answers by gossip, so %s does not pass%s%s", port,
 		    via[0] ? ", by way of " : "", via);
 	explain_say(w, "why", why);
-	text_format(
-		fix, sizeof(fix),
-		"let UDP port 9882 (listen.overlay) pass to and from %s: firewalls, rules of the "
-		"provider; zlayer status names the port",
-		via[0] ? via : name);
+	if (here)
+		text_format(fix, sizeof(fix),
+			    "let %s of this node be reached from %s, and answers go back: "
+			    "firewalls, rules of the provider",
+			    port, name);
+	else
+		text_format(fix, sizeof(fix),
+			    "let %s pass to and from %s: firewalls, rules of the provider", port,
+			    via[0] ? via : name);
 	explain_say(w, "fix", fix);
 	explain_end(w);
 }

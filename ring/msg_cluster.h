@@ -61,7 +61,9 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	int64_t voter_since_wall_ns;
 	uint32_t backend; /* enum msg_backend_kind: who seals its traffic; 0: nobody, or not known
 			   */
-	uint32_t pad_;
+	/* UDP port that what is sealed between it and this node goes to first: its own, that of
+	 * `via`, or this node's, if it alone only dials out; 0: not known. */
+	uint32_t sealed_port;
 	char etcd[32];          /* version of the program; "": not installed, or not known */
 	char voter_reason[160]; /* why it is not able, or its member does not answer */
 	uint32_t dials_out;     /* nobody can send to it first */

@@ -229,7 +229,7 @@ say_failure(const struct registry *r, const struct registry_reply *reply, struct
 		err_set(err, ERR_SYSTEM, "the registry %s is not trusted", host);
 		err_fix(err,
 			"put the certificate of its authority into certs.d/%s/ca.crt of "
-			"runtime.registries (/etc/zlayer/registries)",
+			"runtime.registries (by default /etc/zlayer/registries)",
 			host);
 		break;
 	case REGISTRY_CUT:
@@ -273,7 +273,7 @@ say_denied(const struct registry *r, const struct registry_reply *reply, struct 
 	why_body(reply, err);
 	err_fix(err,
 		"as root on this node: docker login %s (or write config.json in "
-		"runtime.registries, /etc/zlayer/registries)",
+		"runtime.registries, by default /etc/zlayer/registries)",
 		hub ? "" : host);
 }
 

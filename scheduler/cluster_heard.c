@@ -23,16 +23,35 @@ has_lived(const struct cluster_node *n)
 	       world_mono_ns() - n->since_ns > (uint64_t)PATIENCE_S * CLUSTER_SECOND_NS;
 }
 
-/* Where sealed packets are sent to first: there, or at the one that passes on, or here. */
+/* Where sealed packets are sent to first: there, or at the one that passes on. Port 0: here. */
+static struct addr
+first_of(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct ipam_node *at = ipam_peer(&c->ipam, n->via ? n->via : n->row.node);
+	struct addr to = at ? at->address : (struct addr){0};
+
+	to.port = at ? at->ways.port : 0;
+	return to;
+}
+
+uint16_t
+cluster_heard_port(const struct cluster *c, const struct cluster_node *n)
+{
+	const struct config_listen *own = &c->config->listen.overlay;
+	uint16_t port = first_of(c, n).port;
+
+	if (port || !ipam_peer(&c->ipam, n->row.node) || !own->on || c->config->node.advertise_none)
+		return port;
+	return own->addr.port;
+}
+
 static void
 say_port(const struct cluster *c, const struct cluster_node *n, struct err *err)
 {
 	const struct cluster_node *via = n->via ? cluster_roster_find(c, n->via) : NULL;
-	const struct ipam_node *at = ipam_peer(&c->ipam, via ? n->via : n->row.node);
-	struct addr to = at ? at->address : (struct addr){0};
+	const struct addr to = first_of(c, n);
 	char text[ADDR_TEXT_BYTES];
 
-	to.port = at ? at->ways.port : 0;
 	if (!to.port) {
 		unsigned port = c->config->listen.overlay.addr.port;
 

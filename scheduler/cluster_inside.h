@@ -321,6 +321,8 @@ void cluster_mesh_look(struct cluster *c);
 uint32_t cluster_mesh_backend(const struct cluster *c, const struct cluster_node *n);
 /* cluster_heard.c: reads of whom overlay hears nothing, and says so. */
 void cluster_heard_look(struct cluster *c);
+/* Of sealed packets between that node and this one, where they go to first; 0: not known. */
+uint16_t cluster_heard_port(const struct cluster *c, const struct cluster_node *n);
 /* cluster_guests.c: tells the others of this node's containers of others. */
 void cluster_guests_say(struct cluster *c);
 

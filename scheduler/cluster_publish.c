@@ -119,6 +119,7 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 		.dials_out = self ? c->config->node.advertise_none : cluster_link_hidden(n),
 		.via = n->via,
 		.unreached_wall_ns = n->unreached_wall_ns,
+		.sealed_port = self ? 0 : cluster_heard_port(c, n),
 	};
 	text_copy(out->name, sizeof(out->name), n->row.name);
 	put_facts(&facts, &load, out);

@@ -37,9 +37,10 @@ def config(number, extra="", encrypt=False, hidden=False, cluster="", etcd=False
     address = private(number) if hidden else f"10.77.0.{number}"
     here = '"0.0.0.0:{0}", "[::]:{0}"' if edge else f'"{address}:{{0}}", "127.0.0.1:{{0}}"'
     more = (", advertise: none" if hidden else "") + (f", zone: {zone}" if zone else "")
+    overlay = "" if sealed is True else f', overlay: "0.0.0.0:{sealed}"' if sealed else ", overlay: off"
     return (f"node: {{ name: edge-{number}{more} }}\n"
             f'listen: {{ http: [{here.format(8080)}], https: [{here.format(8443)}], metrics: "127.0.0.1:9883"'
-            f"{'' if etcd else ', store: off'}{'' if sealed else ', overlay: off'} }}\n"
+            f"{'' if etcd else ', store: off'}{overlay} }}\n"
             f"dataplane: {{ {edge or 'uplink: off, interfaces: []'} }}\n"
             f"cluster: {{ encrypt: {str(encrypt).lower()}{cluster} }}\n" + extra.replace("NUMBER", str(number)))
 
@@ -141,7 +142,7 @@ class Cluster:
     def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=(), cluster="",
                  etcd=False, zones=0, sealed=True, edge=""):
         """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out. cluster:
-        more of that section. sealed: with listen.overlay.
+        more of that section. sealed: with listen.overlay, or its port.
         etcd: nodes may keep the store in it; without, the first one writes. zones: they are spread over so many.
         edge: of section dataplane, for nodes that clients come to."""
         self.cluster, self.etcd, self.zones, self.sealed, self.edge = cluster, etcd, zones, sealed, edge

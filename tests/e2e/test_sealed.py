@@ -307,9 +307,12 @@ def test_keys_are_kept_and_checked():
         wait_for(lambda: not known(c[0]), "it is forgotten")
 
 
+PORT = 9912  # another one than usual: whoever names it has it from the configuration
+
+
 def test_a_port_that_does_not_pass():
     """Gossip passes between two nodes and what is sealed does not: both say which port, the third one nothing."""
-    with Cluster(3, encrypt=True) as c:
+    with Cluster(3, encrypt=True, sealed=PORT) as c:
         wait_for(lambda: all_sealed(c.nodes), "all have sealed ways to all")
 
         def since(node, other):
@@ -324,19 +327,20 @@ def test_a_port_that_does_not_pass():
             return re.findall(r"^zlayer_overlay_peers_unreached (\d+)$", text, re.M)
 
         check(not any(since(a, b) for a in c.nodes for b in c.nodes), "at first")
-        c.drop(c[0], f"ip saddr {c[1].address} udp dport 9882")
-        c.drop(c[1], f"ip saddr {c[0].address} udp dport 9882")
+        c.drop(c[0], f"ip saddr {c[1].address} udp dport {PORT}")
+        c.drop(c[1], f"ip saddr {c[0].address} udp dport {PORT}")
         for node, other in ((c[0], c[1]), (c[1], c[0])):
             wait_for(lambda a=node, b=other: since(a, b), f"{node.label} knows", 240)
             equal(node.nodes()[other.label]["state"], "alive")
             wait_for(lambda a=node: a.cluster()["trouble"], "it is said")
             trouble = node.cluster()["trouble"]
-            check(f"{other.label} answers, but no sealed packet" in trouble["what"] and f"{other.address}:9882" in str(trouble["why"]) and
-                  "UDP port 9882" in trouble["fix"], trouble)
+            check(f"{other.label} answers, but no sealed packet" in trouble["what"] and f"{other.address}:{PORT}" in str(trouble["why"]) and
+                  f"UDP port {PORT}" in trouble["fix"], trouble)
             check(trouble["fix"] in node.cli("status").stdout, node.cli("status").stdout)
             for words in (("node", "ls"), ("node", "show", other.label), ("explain", other.label)):
                 check("no sealed packet" in node.cli(*words, status=None).stdout, words, node.cli(*words, status=None).stdout)
-            check("9882" in node.cli("explain", other.label, status=None).stdout)
+            check(f"let UDP port {PORT} (listen.overlay) pass to and from {other.label}" in
+                  node.cli("explain", other.label, status=None).stdout, node.cli("explain", other.label, status=None).stdout)
             wait_for(lambda a=node: unreached(a) == ["1"], "it is counted")
             equal(told(node), ["node.unreached"])
         equal((c[2].cluster()["trouble"], since(c[2], c[0]), told(c[2])), (None, None, []))
