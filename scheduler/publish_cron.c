@@ -158,10 +158,13 @@ put_firings(struct cronjob *job, struct msg_cron *row)
 	}
 }
 
-/* Only who conducts asks its core; the others see the same schedule and the same mark. */
+/* Only who conducts asks its core; the others see the same schedule and the same mark, and look
+ * again when they have not heard of the run. */
 static int64_t
-next_of(const struct model *m, const struct service *s, const struct doc_service *spec)
+next_of(struct model *m, const struct service *s, const struct doc_service *spec)
 {
+	enum { HEARD_S = 1 };
+
 	const struct cronjob *job = s->cron;
 	int64_t now_s = m->wall_ns / SECOND_NS, next = 0;
 
@@ -169,6 +172,7 @@ next_of(const struct model *m, const struct service *s, const struct doc_service
 		return job->asked ? job->next_s : 0;
 	if (!cron_next(&spec->times, now_s > job->row.mark_s ? now_s : job->row.mark_s, &next))
 		return 0;
+	model_wake_at(m, m->now_ns + (uint64_t)((next + HEARD_S) * SECOND_NS - m->wall_ns));
 	return next;
 }
 

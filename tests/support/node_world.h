@@ -54,6 +54,7 @@ struct node_world {
 	unsigned started;      /* processes, ever */
 	unsigned least_active; /* backends, since node_watch */
 	bool watching;
+	bool stirred; /* something happened that the scheduler looks at */
 	/* Instead of a file of its own. */
 	struct store *(*opens)(struct node_world *w);
 };
@@ -227,10 +228,11 @@ node_same(void *arg, uint64_t key, const void *row)
 	(void)row;
 }
 
-static inline void
+/* True: it has changed. */
+static inline bool
 node_sync(struct ring_reader *r, uint16_t table, size_t bytes)
 {
-	ring_table_sync(r, table, (uint32_t)bytes, node_same, NULL);
+	return ring_table_sync(r, table, (uint32_t)bytes, node_same, NULL) == RING_OK;
 }
 
 static inline enum node_behaviour
@@ -390,13 +392,16 @@ node_active(struct node_world *w)
 	return n;
 }
 
-/* Everybody looks once. */
+/* Everybody looks once; the scheduler only when something has happened, or when it wanted to be
+ * woken, as its process does. */
 static inline void
-node_turn(struct node_world *w)
+node_turn_woken(struct node_world *w)
 {
 	struct msg_applied applied = {.scheduler_generation = w->generation};
 
-	reconcile_run(&w->m, w->now_ns, node_wall(w));
+	if (w->stirred || (w->m.due_ns && w->m.due_ns <= w->now_ns))
+		reconcile_run(&w->m, w->now_ns, node_wall(w));
+	w->stirred = false;
 	if (w->watching && node_active(w) < w->least_active)
 		w->least_active = node_active(w);
 	node_sync(w->seen, MSG_TABLE_CLAIM, sizeof(struct msg_claim));
@@ -409,12 +414,20 @@ node_turn(struct node_world *w)
 	applied.backends_version = ring_table_version(w->seen, MSG_TABLE_BACKEND);
 	if (!w->proxy_asleep)
 		ring_table_set(w->proxy, MSG_TABLE_APPLIED, 1, &applied, NULL);
-	node_sync(w->runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
-	node_sync(w->runtime_r, MSG_TABLE_IMAGE, sizeof(struct msg_image));
-	node_sync(w->probe_r, MSG_TABLE_RESULT, sizeof(struct msg_result));
-	node_sync(w->proxy_r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
-	node_sync(w->proxy_r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
-	node_sync(w->proxy_r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
+	w->stirred |= node_sync(w->runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+	w->stirred |= node_sync(w->runtime_r, MSG_TABLE_IMAGE, sizeof(struct msg_image));
+	w->stirred |= node_sync(w->probe_r, MSG_TABLE_RESULT, sizeof(struct msg_result));
+	w->stirred |= node_sync(w->proxy_r, MSG_TABLE_APPLIED, sizeof(struct msg_applied));
+	w->stirred |= node_sync(w->proxy_r, MSG_TABLE_DRAIN, sizeof(struct msg_drain));
+	w->stirred |= node_sync(w->proxy_r, MSG_TABLE_DEMAND, sizeof(struct msg_demand));
+}
+
+/* Everybody looks once. */
+static inline void
+node_turn(struct node_world *w)
+{
+	w->stirred = true;
+	node_turn_woken(w);
 }
 
 /* Lets that much time pass, a second at a time. */
@@ -426,7 +439,7 @@ node_pass(struct node_world *w, unsigned seconds)
 	while (seconds-- > 0) {
 		w->now_ns += NODE_S;
 		for (int i = 0; i < 12; i++)
-			node_turn(w);
+			node_turn_woken(w);
 	}
 }
 
