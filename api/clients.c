@@ -22,7 +22,8 @@ struct clients {
 	struct server *server;
 	const struct msg_datapath *path; /* NULL: it has not begun yet */
 	bool has_uplink;
-	struct rows peers, backends;
+	struct rows peers; /* by the addresses of their containers */
+	struct rows nodes, backends;
 };
 
 /* ---- an endpoint ---- */
@@ -82,49 +83,53 @@ by_replica(const void *a, const void *b)
 	return strncmp(x->name, y->name, sizeof(x->name));
 }
 
-static bool
-only_dials_out(const struct clients *c, const char *node)
+static int
+by_prefix(const void *a, const void *b)
 {
-	size_t bytes;
-	const struct config *config = station_config(c->server->station, &bytes);
-	struct rows all;
-	bool out = false;
+	const struct msg_peer *x = *(const void *const *)a, *y = *(const void *const *)b;
 
-	if (!node)
-		return bytes >= sizeof(*config) && config->node.advertise_none;
-	nodes_collect(c->server, &all);
-	for (size_t i = 0; i < all.count; i++) {
-		const struct msg_member *m = all.items[i];
-
-		/* Others have said where they are heard as soon as they are there. */
-		out |= strncmp(m->name, node, sizeof(m->name)) == 0 && m->address.port == 0 &&
-		       m->state == MSG_MEMBER_READY;
-	}
-	rows_fini(&all);
-	return out;
+	return memcmp(x->v4.base.ip, y->v4.base.ip, sizeof(x->v4.base.ip));
 }
 
+/* No two prefixes overlap: it is the last one that does not begin behind the address, or none. */
 static const struct msg_peer *
 peer_of(const struct clients *c, const struct addr *addr)
 {
-	for (size_t i = 0; i < c->peers.count; i++) {
-		const struct msg_peer *p = c->peers.items[i];
+	size_t low = 0, high = c->peers.count;
 
-		if (addr_in_prefix(addr, &p->v4))
-			return p;
+	while (low < high) {
+		size_t at = low + (high - low) / 2;
+		const struct msg_peer *p = c->peers.items[at];
+
+		if (memcmp(p->v4.base.ip, addr->ip, sizeof(addr->ip)) > 0)
+			high = at;
+		else
+			low = at + 1;
 	}
-	return NULL;
+	const struct msg_peer *last = low > 0 ? c->peers.items[low - 1] : NULL;
+	return last && addr_in_prefix(addr, &last->v4) ? last : NULL;
+}
+
+static bool
+this_only_dials_out(const struct clients *c)
+{
+	size_t bytes;
+	const struct config *config = station_config(c->server->station, &bytes);
+
+	return bytes >= sizeof(*config) && config->node.advertise_none;
 }
 
 static void
-say_refuses(const struct clients *c, const char *node, struct err *why)
+say_refuses(const struct clients *c, const char node[MSG_NAME], struct err *why)
 {
-	if (only_dials_out(c, NULL)) {
+	const struct msg_member *m = nodes_among(&c->nodes, node);
+
+	if (this_only_dials_out(c)) {
 		err_set(why, ERR_UNSUPPORTED, "this node only dials out");
 		err_why(why,
 			"clients are carried between nodes that others can open connections to");
 		err_fix(why, TELLS);
-	} else if (only_dials_out(c, node)) {
+	} else if (m && m->dials_out) {
 		err_set(why, ERR_UNSUPPORTED, "%s only dials out", node);
 		err_why(why,
 			"clients are carried between nodes that others can open connections to");
@@ -138,7 +143,8 @@ say_refuses(const struct clients *c, const char *node, struct err *why)
 
 /* One of another node: whether the kernel brings it packets. */
 static bool
-is_reached(const struct clients *c, const struct msg_replica *r, const char *node, struct err *why)
+is_reached(const struct clients *c, const struct msg_replica *r, const char node[MSG_NAME],
+	   struct err *why)
 {
 	const struct msg_identity *id =
 		rows_get(c->server, ROLE_SCHEDULER, MSG_TABLE_IDENTITY, r->id);
@@ -223,7 +229,8 @@ collect(struct call *call, uint64_t service, struct clients *c, struct rows *end
 		.path = rows_get(call->server, ROLE_DATAPLANE, MSG_TABLE_DATAPATH, 1),
 		.has_uplink = uplink && uplink->state == MSG_UPLINK_UP,
 	};
-	rows_collect(call->server, ROLE_OVERLAY, MSG_TABLE_PEER, NULL, NULL, NULL, &c->peers);
+	rows_collect(call->server, ROLE_OVERLAY, MSG_TABLE_PEER, NULL, NULL, by_prefix, &c->peers);
+	nodes_collect(call->server, &c->nodes);
 	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_BACKEND, is_backend, &service,
 		     by_replica, &c->backends);
 	rows_collect(call->server, ROLE_SCHEDULER, MSG_TABLE_STREAM, is_of, &service, by_name,
@@ -255,6 +262,7 @@ clients_service(struct call *call)
 	json_end(&j);
 	rows_fini(&endpoints);
 	rows_fini(&c.backends);
+	rows_fini(&c.nodes);
 	rows_fini(&c.peers);
 	if (call->server->lacked)
 		b.failed = true; /* not by whom, for want of memory */

@@ -50,6 +50,26 @@ nodes_collect(struct server *s, struct rows *out)
 	rows_collect(s, ROLE_SCHEDULER, MSG_TABLE_MEMBER, NULL, NULL, by_name, out);
 }
 
+const struct msg_member *
+nodes_among(const struct rows *all, const char name[MSG_NAME])
+{
+	size_t low = 0, high = all->count;
+
+	while (low < high) {
+		size_t at = low + (high - low) / 2;
+		const struct msg_member *m = all->items[at];
+		int order = strncmp(m->name, name, MSG_NAME);
+
+		if (order == 0)
+			return m;
+		if (order < 0)
+			low = at + 1;
+		else
+			high = at;
+	}
+	return NULL;
+}
+
 static bool
 is_named(const void *row, void *arg)
 {

@@ -11,6 +11,8 @@
 const char *nodes_state(uint32_t member_state);
 /* All of them, by name: rows_fini. */
 void nodes_collect(struct server *s, struct rows *out);
+/* The one of that name, as in a row, among all of them; NULL. */
+const struct msg_member *nodes_among(const struct rows *all, const char name[MSG_NAME]);
 /* An array of all. */
 void nodes_put(struct json *j, const char *key, struct server *s);
 /* NULL when there is none of that id. */

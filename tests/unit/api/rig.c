@@ -109,7 +109,7 @@ set_operation(struct station *st, uint64_t id, uint32_t state)
 	station_kick(st);
 }
 
-/* Two nodes: this one, which takes the changes, and one that is away. */
+/* Two nodes: this one, which takes the changes, and one that is away, and only dialed out. */
 static void
 make_cluster(struct ring_writer *w)
 {
@@ -132,7 +132,7 @@ make_cluster(struct ring_writer *w)
 	memset(&m, 0, sizeof(m));
 	m.node = 20;
 	m.state = MSG_MEMBER_DEAD;
-	m.accuser = 1;
+	m.accuser = m.via = m.dials_out = 1;
 	m.since_wall_ns = 1000000000;
 	text_copy(m.name, sizeof(m.name), "edge-2");
 	ring_table_set(w, MSG_TABLE_MEMBER, 20, &m, NULL);
@@ -178,7 +178,7 @@ make_endpoints(struct ring_writer *w)
 		text_copy(e.endpoint, sizeof(e.endpoint), all[i].name);
 		ring_table_set(w, MSG_TABLE_STREAM, e.id, &e, NULL);
 	}
-	for (uint64_t i = 0; i < 2; i++) {
+	for (uint64_t i = 0; i < 3; i++) {
 		struct msg_backend b = {
 			.replica = REPLICA + i, .service = 2, .state = MSG_BACKEND_ACTIVE};
 
@@ -187,6 +187,9 @@ make_endpoints(struct ring_writer *w)
 	}
 	(void)addr_parse_ip("10.200.2.5", &there.addr4);
 	ring_table_set(w, MSG_TABLE_IDENTITY, REPLICA + 1, &there, NULL);
+	there.node = 90;
+	(void)addr_parse_ip("10.200.3.255", &there.addr4);
+	ring_table_set(w, MSG_TABLE_IDENTITY, REPLICA + 2, &there, NULL);
 }
 
 static int
@@ -216,6 +219,10 @@ scheduler_start(struct station *st, struct err *err)
 	r.reason.kind = 0;
 	text_copy(r.node, sizeof(r.node), "edge-2");
 	ring_table_set(w, MSG_TABLE_REPLICA, REPLICA + 1, &r, NULL);
+	r.id = REPLICA + 2;
+	r.index = 3;
+	text_copy(r.node, sizeof(r.node), "edge-9");
+	ring_table_set(w, MSG_TABLE_REPLICA, r.id, &r, NULL);
 	make_cluster(w);
 	make_endpoints(w);
 	uv_timer_init(station_loop(st), &listens);

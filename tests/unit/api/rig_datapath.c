@@ -40,17 +40,35 @@ overlay_layout(const struct leash_welcome *w, struct ring_layout *l)
 {
 	(void)w;
 	one_table(l, MSG_TABLE_PEER, sizeof(struct msg_peer));
+	l->tables[l->tables_count++] =
+		(struct ring_table_layout){MSG_TABLE_PREFIX, 1, sizeof(struct msg_prefix), 4};
 }
 
-/* edge-2 is reached, and takes no clients. */
+static void
+put_peer(struct station *st, const char *name, const char *v4, uint32_t ways)
+{
+	static uint64_t id;
+	struct msg_peer row = {.id = ++id, .ways = ways};
+
+	text_copy(row.name, sizeof(row.name), name);
+	(void)addr_parse_prefix(v4, &row.v4);
+	(void)addr_parse_prefix("fd00:1::/64", &row.v6);
+	row.address = row.v6.base; /* where it is nobody knows */
+	ring_table_set(station_writer(st), MSG_TABLE_PEER, row.id, &row, NULL);
+}
+
+/* edge-2 and edge-9 are reached, and take no clients. */
 static int
 overlay_start(struct station *st, struct err *err)
 {
-	struct msg_peer row = {.id = 20, .name = "edge-2", .ways = MSG_WAY_SEALED};
+	const struct msg_prefix own = {.mtu = 1420};
 
 	(void)err;
-	(void)addr_parse_prefix("10.200.2.0/24", &row.v4);
-	ring_table_set(station_writer(st), MSG_TABLE_PEER, row.id, &row, NULL);
+	ring_table_set(station_writer(st), MSG_TABLE_PREFIX, 1, &own, NULL);
+	put_peer(st, "edge-9", "10.200.3.0/24", MSG_WAY_SEALED);
+	put_peer(st, "hand", "10.200.4.0/24", MSG_WAY_PLAIN | MSG_WAY_TRUSTED | MSG_WAY_CLIENTS);
+	put_peer(st, "edge-2", "10.200.2.0/24", MSG_WAY_SEALED);
+	put_peer(st, "wide", "10.0.0.0/16", MSG_WAY_PLAIN | MSG_WAY_TRUSTED);
 	return 0;
 }
 

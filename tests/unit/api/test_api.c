@@ -289,7 +289,7 @@ test_events_of_all_nodes(void **state)
 	assert_true(rig_has("\"newest\":42") && rig_has("\"id\":42,") && !rig_has("\"id\":41,"));
 	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-2&since=42", "", NULL), 200);
 	assert_true(rig_has("\"items\":[]") && rig_has("\"newest\":0"));
-	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-3", "", NULL), 404);
+	assert_int_equal(rig_ask("GET", "/v1/events?node=edge-9", "", NULL), 404);
 	/* As they come. */
 	assert_int_equal(rig_talk(late, strlen(late), "\"id\":42,"), 200);
 	assert_false(rig_has("\"id\":41,") || rig_has("id: 42"));
@@ -357,7 +357,7 @@ test_flows_of_all_nodes(void **state)
 		snprintf(target, sizeof(target), "/v1/flows?%s", wrong[i]);
 		assert_int_equal(rig_ask("GET", target, "", NULL), 400);
 	}
-	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-3", "", NULL), 404);
+	assert_int_equal(rig_ask("GET", "/v1/flows?node=edge-9", "", NULL), 404);
 	/* As they come: not what was before. */
 	assert_int_equal(rig_talk(stream, strlen(stream), "\"id\":3,"), 200);
 	assert_true(rig_has("\"id\":3,\"node\":\"edge-1\"") && rig_has("observed"));
@@ -428,7 +428,10 @@ test_clients(void **state)
 		"\"index\":1,\"node\":null,\"by\":\"kernel\",\"sees\":\"client\","
 		"\"reason\":null},{\"name\":\"shop/web.2\",\"index\":2,\"node\":\"edge-2\","
 		"\"by\":\"relay\",\"sees\":\"node\",\"reason\":{\"kind\":\"unsupported\","
-		"\"what\":\"edge-2 does not take clients' packets\""));
+		"\"what\":\"edge-2 only dials out\""));
+	assert_true(rig_has("\"index\":3,\"node\":\"edge-9\",\"by\":\"relay\",\"sees\":\"node\","
+			    "\"reason\":{\"kind\":\"unsupported\","
+			    "\"what\":\"edge-9 does not take clients' packets\""));
 	assert_true(rig_has("{\"endpoint\":\"safe\",\"protocol\":\"tcp\",\"port\":7102,"
 			    "\"xdp\":\"off\",\"reason\":{\"kind\":\"unsupported\","
 			    "\"what\":\"its TLS is ended here\""));
@@ -437,6 +440,11 @@ test_clients(void **state)
 		    rig_has("\"by\":\"relay\",\"sees\":\"header\",\"reason\":null"));
 	assert_false(rig_has("inside"));
 	assert_int_equal(rig_ask("GET", "/v1/services/shop/none/clients", "", NULL), 404);
+	assert_int_equal(rig_ask("GET", "/v1/status", "", NULL), 200);
+	/* Its prefix stands for the address of who only dials out. */
+	assert_true(rig_has("\"name\":\"edge-2\",\"address\":null,\"via\":\"edge-1\",\"prefix4\":"
+			    "\"10.200.2.0/24\"") &&
+		    rig_has("\"name\":\"hand\",\"address\":null,\"via\":null"));
 }
 
 /* Lines of a replica that is there: all of them, or a word that they were lost. */
