@@ -330,6 +330,40 @@ map_remove_u64(struct map *m, uint64_t key)
 	return map_remove(m, &key, sizeof(key));
 }
 
+void *
+map_make(struct map *m, const void *key, size_t key_bytes, size_t value_bytes)
+{
+	void *value = map_get(m, key, key_bytes);
+
+	if (value)
+		return value;
+	value = mem_zalloc(m->tag, value_bytes);
+	if (value && map_put(m, key, key_bytes, value, NULL) < 0) {
+		mem_free(value);
+		value = NULL;
+	}
+	return value;
+}
+
+void *
+map_make_u64(struct map *m, uint64_t key, size_t value_bytes)
+{
+	return map_make(m, &key, sizeof(key), value_bytes);
+}
+
+void
+map_sweep(struct map *m, bool (*stays)(void *value), void (*release)(void *value))
+{
+	struct map_iter it = {0};
+
+	while (map_next(m, &it)) {
+		if (stays && stays(it.value))
+			continue;
+		map_remove(m, it.key, it.key_bytes);
+		release(it.value);
+	}
+}
+
 bool
 map_next(const struct map *m, struct map_iter *it)
 {

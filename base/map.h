@@ -45,6 +45,13 @@ void *map_remove(struct map *m, const void *key, size_t bytes);
 void *map_remove_str(struct map *m, const char *key);
 void *map_remove_u64(struct map *m, uint64_t key);
 
+/* The value of this key, or a new one of so many zeroed bytes (mem_free), which then is in the map.
+ * NULL: no memory, nothing changed. */
+void *map_make(struct map *m, const void *key, size_t key_bytes, size_t value_bytes);
+void *map_make_u64(struct map *m, uint64_t key, size_t value_bytes);
+/* Takes out all values of which stays says no (NULL: all), and gives them to release. */
+void map_sweep(struct map *m, bool (*stays)(void *value), void (*release)(void *value));
+
 struct map_iter {
 	size_t at;
 	const void *key;

@@ -26,14 +26,7 @@ heard_init(struct heard *h)
 void
 heard_forget(struct heard *h)
 {
-	struct map_iter it = {0};
-
-	while (map_next(&h->nodes, &it)) {
-		struct node *n = it.value;
-
-		map_remove(&h->nodes, it.key, it.key_bytes);
-		mem_free(n);
-	}
+	map_sweep(&h->nodes, NULL, mem_free);
 }
 
 void
@@ -47,16 +40,9 @@ heard_fini(struct heard *h)
 static struct node *
 node_of(struct heard *h, uint32_t id, uint64_t now_ns)
 {
-	struct node *n = map_get_u64(&h->nodes, id);
+	struct node *n = map_make_u64(&h->nodes, id, sizeof(*n));
 
-	if (n)
-		return n;
-	n = mem_zalloc(MEM_OVERLAY, sizeof(*n));
-	if (n && map_put_u64(&h->nodes, id, n) < 0) {
-		mem_free(n);
-		n = NULL;
-	}
-	if (n)
+	if (n && !n->heard_ns)
 		n->heard_ns = n->shaken_ns = now_ns;
 	return n;
 }
@@ -92,21 +78,15 @@ judge(struct node *n, const struct node *sum, const struct heard_now *now)
 			now->wall_ns - (int64_t)(quiet_ns > stale_ns ? quiet_ns : stale_ns);
 }
 
-static void
-forget_others(struct heard *h)
+/* Whether it was named since the last time that this was asked. */
+static bool
+stays(void *value)
 {
-	struct map_iter it = {0};
+	struct node *n = value;
+	bool named = n->stays;
 
-	while (map_next(&h->nodes, &it)) {
-		struct node *n = it.value;
-
-		if (!n->stays) {
-			map_remove(&h->nodes, it.key, it.key_bytes);
-			mem_free(n);
-		} else {
-			n->stays = false;
-		}
-	}
+	n->stays = false;
+	return named;
 }
 
 static void
@@ -141,7 +121,7 @@ heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows,
 	}
 	setup_index_fini(&by_key);
 	if (able)
-		forget_others(h);
+		map_sweep(&h->nodes, stays, mem_free);
 }
 
 int64_t

@@ -25,10 +25,7 @@ relayed_init(struct relayed *r)
 void
 relayed_fini(struct relayed *r)
 {
-	struct map_iter it = {0};
-
-	while (map_next(&r->nodes, &it))
-		mem_free(it.value);
+	map_sweep(&r->nodes, NULL, mem_free);
 	map_fini(&r->nodes);
 }
 
@@ -36,16 +33,7 @@ relayed_fini(struct relayed *r)
 static struct node *
 node_of(struct relayed *r, uint32_t id)
 {
-	struct node *n = map_get_u64(&r->nodes, id);
-
-	if (n)
-		return n;
-	n = mem_zalloc(MEM_OVERLAY, sizeof(*n));
-	if (n && map_put_u64(&r->nodes, id, n) < 0) {
-		mem_free(n);
-		n = NULL;
-	}
-	return n;
+	return map_make_u64(&r->nodes, id, sizeof(struct node));
 }
 
 static uint64_t
@@ -66,21 +54,15 @@ note(struct node *n, uint64_t rx_bytes, uint64_t now_ns)
 	n->stays = true;
 }
 
-static void
-forget_others(struct relayed *r)
+/* Whether it was named since the last time that this was asked. */
+static bool
+stays(void *value)
 {
-	struct map_iter it = {0};
+	struct node *n = value;
+	bool named = n->stays;
 
-	while (map_next(&r->nodes, &it)) {
-		struct node *n = it.value;
-
-		if (!n->stays) {
-			map_remove(&r->nodes, it.key, it.key_bytes);
-			mem_free(n);
-		} else {
-			n->stays = false;
-		}
-	}
+	n->stays = false;
+	return named;
 }
 
 void
@@ -100,7 +82,7 @@ relayed_note(struct relayed *r, const struct setup *is, const struct msg_mesh *r
 	}
 	setup_index_fini(&by_key);
 	if (able)
-		forget_others(r);
+		map_sweep(&r->nodes, stays, mem_free);
 }
 
 static bool

@@ -59,12 +59,7 @@ sealed_count_init(struct sealed_count *c, struct metric_page *page)
 void
 sealed_count_reset(struct sealed_count *c)
 {
-	struct map_iter it = {0};
-
-	while (map_next(&c->bytes, &it)) {
-		mem_free(it.value);
-		map_remove(&c->bytes, it.key, it.key_bytes);
-	}
+	map_sweep(&c->bytes, NULL, mem_free);
 	memset(c->counted, 0, sizeof(c->counted));
 	c->begun = false;
 	c->live = 0;
@@ -93,21 +88,6 @@ index_rows(const struct peers *peers, struct map *out)
 		     map_put(out, row->next_key, SETUP_KEY, place, NULL) < 0))
 			return;
 	}
-}
-
-static struct seen *
-seen_of(struct sealed_count *c, const uint8_t key[SETUP_KEY])
-{
-	struct seen *s = map_get(&c->bytes, key, SETUP_KEY);
-
-	if (s)
-		return s;
-	s = mem_zalloc(MEM_OVERLAY, sizeof(*s));
-	if (s && map_put(&c->bytes, key, SETUP_KEY, s, NULL) < 0) {
-		mem_free(s);
-		s = NULL;
-	}
-	return s;
 }
 
 static void
@@ -143,7 +123,7 @@ count_engine(struct sealed_count *c, const struct engine *e)
 static void
 count_handshake(struct sealed_count *c, const struct setup_peer *p)
 {
-	struct seen *s = seen_of(c, p->public_key);
+	struct seen *s = map_make(&c->bytes, p->public_key, SETUP_KEY, sizeof(*s));
 
 	if (!s)
 		return;
@@ -163,7 +143,7 @@ static void
 count_peer(struct sealed_count *c, const struct setup_peer *p, const struct msg_mesh *row)
 {
 	struct metric_labels labels = {0};
-	struct seen *s = seen_of(c, p->public_key);
+	struct seen *s = map_make(&c->bytes, p->public_key, SETUP_KEY, sizeof(*s));
 
 	if (!s)
 		return;
@@ -180,21 +160,15 @@ count_peer(struct sealed_count *c, const struct setup_peer *p, const struct msg_
 	s->stays = true;
 }
 
-static void
-forget(struct sealed_count *c)
+/* Whether it was named since the last time that this was asked. */
+static bool
+stays(void *value)
 {
-	struct map_iter it = {0};
+	struct seen *s = value;
+	bool named = s->stays;
 
-	while (map_next(&c->bytes, &it)) {
-		struct seen *s = it.value;
-
-		if (!s->stays) {
-			mem_free(s);
-			map_remove(&c->bytes, it.key, it.key_bytes);
-		} else {
-			s->stays = false;
-		}
-	}
+	s->stays = false;
+	return named;
 }
 
 void
@@ -221,6 +195,6 @@ sealed_count_take(struct sealed_count *c, const struct setup *is, const struct e
 			count_peer(c, p, row);
 	}
 	map_fini(&rows);
-	forget(c);
+	map_sweep(&c->bytes, stays, mem_free);
 	c->begun = true;
 }

@@ -19,10 +19,10 @@ struct pair {
 };
 
 static void
-pair_free(struct pair *p)
+pair_free(void *pair)
 {
-	mem_wipe(p, sizeof(*p));
-	mem_free(p);
+	mem_wipe(pair, sizeof(struct pair));
+	mem_free(pair);
 }
 
 void
@@ -34,43 +34,25 @@ sealed_pairs_init(struct sealed_pairs *p)
 void
 sealed_pairs_fini(struct sealed_pairs *p)
 {
-	struct map_iter it = {0};
-
-	while (map_next(&p->nodes, &it))
-		pair_free(it.value);
+	map_sweep(&p->nodes, NULL, pair_free);
 	map_fini(&p->nodes);
 }
 
-static struct pair *
-pair_of(struct sealed_pairs *p, uint32_t node)
+/* Whether it was named since the last time that this was asked. */
+static bool
+stays(void *value)
 {
-	struct pair *pair = map_get_u64(&p->nodes, node);
+	struct pair *pair = value;
+	bool named = pair->stays;
 
-	if (pair)
-		return pair;
-	pair = mem_zalloc(MEM_OVERLAY, sizeof(*pair));
-	if (pair && map_put_u64(&p->nodes, node, pair) < 0) {
-		mem_free(pair);
-		pair = NULL;
-	}
-	return pair;
+	pair->stays = false;
+	return named;
 }
 
 static void
 sweep(struct sealed_pairs *p)
 {
-	struct map_iter it = {0};
-
-	while (map_next(&p->nodes, &it)) {
-		struct pair *pair = it.value;
-
-		if (!pair->stays) {
-			map_remove(&p->nodes, it.key, it.key_bytes);
-			pair_free(pair);
-		} else {
-			pair->stays = false;
-		}
-	}
+	map_sweep(&p->nodes, stays, pair_free);
 }
 
 int
@@ -86,7 +68,8 @@ sealed_pairs_take(struct sealed_pairs *p, const void *data, size_t bytes, struct
 			       SEALED_SETUP_NODES_MAX);
 	for (size_t i = 0; i < count; i++) {
 		memcpy(&one, (const uint8_t *)data + i * sizeof(one), sizeof(one));
-		struct pair *pair = one.node ? pair_of(p, one.node) : NULL;
+		struct pair *pair =
+			one.node ? map_make_u64(&p->nodes, one.node, sizeof(*pair)) : NULL;
 
 		if (pair) {
 			memcpy(pair->key, one.key, sizeof(pair->key));

@@ -85,6 +85,73 @@ test_many_numbers(void **state)
 }
 
 /* Keys that come and go do not make the table grow. */
+static unsigned released;
+
+static void
+release(void *value)
+{
+	released++;
+	mem_free(value);
+}
+
+static bool
+is_even(void *value)
+{
+	return *(const uint64_t *)value % 2 == 0;
+}
+
+/* Each is made once; those that do not stay go, and then all. */
+static void
+test_made_and_swept(void **state)
+{
+	enum { COUNT = 1000 };
+	struct map m;
+
+	(void)state;
+	released = 0;
+	map_init(&m, MEM_BASE);
+	for (uint64_t i = 0; i < COUNT; i++) {
+		uint64_t *value = map_make_u64(&m, i, sizeof(*value));
+
+		assert_non_null(value);
+		assert_int_equal(*value, 0);
+		*value = i;
+		assert_ptr_equal(map_make_u64(&m, i, sizeof(*value)), value);
+	}
+	map_sweep(&m, is_even, release);
+	assert_int_equal(released, COUNT / 2);
+	assert_int_equal(map_count(&m), COUNT / 2);
+	for (uint64_t i = 0; i < COUNT; i++)
+		assert_int_equal(map_get_u64(&m, i) != NULL, i % 2 == 0);
+	map_sweep(&m, NULL, release);
+	assert_int_equal(released, COUNT);
+	assert_int_equal(map_count(&m), 0);
+	map_sweep(&m, NULL, release);
+	assert_int_equal(released, COUNT);
+	map_fini(&m);
+}
+
+/* Without memory for either the value or its place nothing is left of it. */
+static void
+test_made_without_memory(void **state)
+{
+	void *value = NULL;
+	struct map m;
+
+	(void)state;
+	for (int64_t n = 0; !value; n++) {
+		assert_true(n < 8);
+		map_init(&m, MEM_BASE);
+		mem_fail_after(n);
+		value = map_make(&m, "a key that is no number", 23, 100);
+		mem_fail_after(-1);
+		assert_int_equal(map_count(&m), value != NULL);
+		map_sweep(&m, NULL, mem_free);
+		map_fini(&m);
+	}
+	assert_int_equal(mem_used_all(), 0);
+}
+
 static void
 test_churn_stays_small(void **state)
 {
@@ -184,6 +251,8 @@ main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_replace_gives_the_old_one),
 		cmocka_unit_test(test_many_numbers),
+		cmocka_unit_test(test_made_and_swept),
+		cmocka_unit_test(test_made_without_memory),
 		cmocka_unit_test(test_churn_stays_small),
 		cmocka_unit_test(test_seed_decides_order),
 		cmocka_unit_test(test_siphash_vectors),
