@@ -202,6 +202,8 @@ say_fix(const char *complaint, struct err *err)
 		err_fix(err, "end what has that port, or set another `listen.store` in node.yaml");
 	else if (strstr(complaint, "no space left"))
 		err_fix(err, "make room on the disk of the data folder");
+	else if (strstr(complaint, ETCD_LOG_NO_FLAG))
+		err_fix(err, "install another version of etcd: the one that other nodes run");
 }
 
 /* It never came up, and says that this is because of its data. */

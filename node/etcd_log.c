@@ -67,14 +67,20 @@ is_usual(const char *line)
 	return false;
 }
 
+/* As Go's runtime says it. */
+static bool
+is_panic(const char *line)
+{
+	return text_starts(line, "panic:") || text_starts(line, "fatal error:");
+}
+
 static enum log_level
 level_of(const char *line)
 {
 	char word[FIELD];
 
 	if (!find_field(line, "\"level\":\"", word))
-		return text_starts(line, "panic:") || text_starts(line, "fatal error:") ? LOG_ERROR
-											: LOG_INFO;
+		return is_panic(line) || strstr(line, ETCD_LOG_NO_FLAG) ? LOG_ERROR : LOG_INFO;
 	if (text_equal(word, "debug") || text_equal(word, "info"))
 		return LOG_DEBUG;
 	if (text_equal(word, "warn"))
@@ -100,7 +106,8 @@ etcd_log_read(const char *line, size_t bytes, enum log_level *level_out,
 		text_printable(said, strlen(said), said_out, ETCD_LOG_SAID);
 }
 
-/* Of Go: a panic, or a fault in a file that is mapped; other errors end with 1. */
+/* Of Go: a panic, or a fault in a file that is mapped. But so ends also who does not know a flag.
+ */
 static const char panicked[] = "exited with status 2";
 
 static const char *const by_data[] = {"walpb: ", "wal: ", "snap: ", "checksum error",
@@ -110,6 +117,7 @@ static const char *const by_data[] = {"walpb: ", "wal: ", "snap: ", "checksum er
 static const char *const by_place[] = {
 	"no space left",   "out of memory",     "cannot allocate memory", "too many open files",
 	"address already", "permission denied", "resource temporarily",   "read-only file system",
+	"newosproc",       "pthread_create",
 };
 
 static bool
@@ -127,7 +135,7 @@ etcd_log_is_ruin(const char *complaint, const char *how)
 	if (says_any(complaint, by_place, sizeof(by_place) / sizeof(by_place[0])))
 		return false;
 	return says_any(complaint, by_data, sizeof(by_data) / sizeof(by_data[0])) ||
-	       text_equal(how, panicked);
+	       (is_panic(complaint) && text_equal(how, panicked));
 }
 
 static void

@@ -23,6 +23,9 @@ enum {
 	ETCD_LOG_SAID = 240,
 };
 
+/* What an etcd says that is too old, or too new, for what it is started with. */
+#define ETCD_LOG_NO_FLAG "flag provided but not defined"
+
 struct etcd_log;
 
 /* run: the run folder; borrowed. */

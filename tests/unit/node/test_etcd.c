@@ -183,6 +183,7 @@ test_lines(void **state)
 	assert_string_equal(text, "discovery failed: listen tcp: in use");
 	assert_int_equal(said("panic: assertion failed", text), LOG_ERROR);
 	assert_string_equal(text, "panic: assertion failed");
+	assert_int_equal(said("flag provided but not defined: -max-wals", text), LOG_ERROR);
 	assert_int_equal(said("goroutine 1 [running]:\x1b[0m", text), LOG_INFO);
 	assert_null(strchr(text, '\x1b'));
 	assert_int_equal(said("{\"level\":\"warn\",\"msg\":\"ignoring common name in gRPC-gateway "
@@ -203,7 +204,14 @@ test_ruin(void **state)
 	assert_true(etcd_log_is_ruin("failed to open database: invalid database",
 				     "exited with status 2"));
 	assert_true(etcd_log_is_ruin("fatal error: fault", "exited with status 2"));
-	assert_true(etcd_log_is_ruin("", "exited with status 2"));
+	assert_true(etcd_log_is_ruin("panic: freepages: failed to get all reachable pages",
+				     "exited with status 2"));
+	/* Nobody says so: it may be a flag that this etcd does not know. */
+	assert_false(etcd_log_is_ruin("", "exited with status 2"));
+	assert_false(etcd_log_is_ruin("flag provided but not defined: -max-snapshots",
+				      "exited with status 2"));
+	assert_false(etcd_log_is_ruin("a warning", "exited with status 2"));
+	assert_false(etcd_log_is_ruin("fatal error: newosproc", "exited with status 2"));
 	assert_false(etcd_log_is_ruin("", "exited with status 1"));
 	assert_false(etcd_log_is_ruin("", "killed by signal 9"));
 	assert_false(etcd_log_is_ruin("discovery failed: listen tcp: bind: address already in use",
