@@ -4,6 +4,7 @@
 #include "overlay/heard.h"
 
 #include "base/mem.h"
+#include "overlay/sealed_known.h"
 #include "overlay/wg/setup_index.h"
 
 enum { MS = 1000000 };
@@ -14,6 +15,7 @@ struct node {
 	uint32_t handshake_ns;
 	bool stays;
 	uint64_t heard_ns, shaken_ns; /* monotonic; at first: since it is expected */
+	bool came, shook;             /* something by it, and a session for that, since then */
 	int64_t silent_wall_ns;       /* 0: it is not */
 };
 
@@ -38,13 +40,9 @@ heard_fini(struct heard *h)
 
 /* NULL: no memory. */
 static struct node *
-node_of(struct heard *h, uint32_t id, uint64_t now_ns)
+node_of(struct heard *h, uint32_t id)
 {
-	struct node *n = map_make_u64(&h->nodes, id, sizeof(*n));
-
-	if (n && !n->heard_ns)
-		n->heard_ns = n->shaken_ns = now_ns;
-	return n;
+	return map_make_u64(&h->nodes, id, sizeof(struct node));
 }
 
 static void
@@ -58,13 +56,36 @@ add(struct node *sum, const struct setup_peer *p)
 	}
 }
 
+/* What the device has counted says nothing of now; a session that is still good does. */
+static void
+begin(struct node *n, const struct node *sum, const struct heard_now *now)
+{
+	int64_t age_s = now->wall_ns / 1000000000 - sum->handshake_s;
+
+	n->heard_ns = n->shaken_ns = now->mono_ns;
+	n->shook = sum->handshake_s && age_s < SEALED_KNOWN_LIVE_S;
+}
+
+static void
+look(struct node *n, const struct node *sum, const struct heard_now *now)
+{
+	if (sum->rx_bytes > n->rx_bytes) {
+		n->heard_ns = now->mono_ns;
+		n->came = true;
+	}
+	if (sum->handshake_s != n->handshake_s || sum->handshake_ns != n->handshake_ns) {
+		n->shaken_ns = now->mono_ns;
+		n->shook = true;
+	}
+}
+
 static void
 judge(struct node *n, const struct node *sum, const struct heard_now *now)
 {
-	if (sum->rx_bytes > n->rx_bytes)
-		n->heard_ns = now->mono_ns;
-	if (sum->handshake_s != n->handshake_s || sum->handshake_ns != n->handshake_ns)
-		n->shaken_ns = now->mono_ns;
+	if (!n->heard_ns)
+		begin(n, sum, now);
+	else
+		look(n, sum, now);
 	n->rx_bytes = sum->rx_bytes;
 	n->handshake_s = sum->handshake_s;
 	n->handshake_ns = sum->handshake_ns;
@@ -114,7 +135,7 @@ heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows,
 
 	bool able = setup_index_init(&by_key, is) == 0;
 	for (size_t i = 0; i < count && able; i++) {
-		struct node *n = expected[i] ? node_of(h, rows[i].node, now->mono_ns) : NULL;
+		struct node *n = expected[i] ? node_of(h, rows[i].node) : NULL;
 
 		if (n)
 			note(n, &by_key, &rows[i], now);
@@ -130,4 +151,12 @@ heard_silent_since(const struct heard *h, uint32_t node)
 	const struct node *n = map_get_u64(&h->nodes, node);
 
 	return n ? n->silent_wall_ns : 0;
+}
+
+bool
+heard_is_unsure(const struct heard *h, uint32_t node)
+{
+	const struct node *n = map_get_u64(&h->nodes, node);
+
+	return n && !n->silent_wall_ns && !(n->came && n->shook);
 }

@@ -43,5 +43,7 @@ void heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *
 /* Since when nothing of that node counts, in nanoseconds since 1970; 0: it is heard, or it is not
  * expected to be. The same until it is heard. */
 int64_t heard_silent_since(const struct heard *h, uint32_t node);
+/* It is expected, and neither heard nor silent yet, since it is looked at anew. */
+bool heard_is_unsure(const struct heard *h, uint32_t node);
 
 #endif

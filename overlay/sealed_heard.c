@@ -54,8 +54,9 @@ make_row(const struct sealed_heard *h, const struct sealed_peers *p, const struc
 		.node = mesh->node,
 		.via = mesh->port ? 0 : relayed_by(&p->relayed, mesh->node),
 		.silent_wall_ns = heard_silent_since(&h->heard, mesh->node),
+		.unsure = heard_is_unsure(&h->heard, mesh->node),
 	};
-	return !mesh->self && mesh->node && (out->via || out->silent_wall_ns);
+	return !mesh->self && mesh->node && (out->via || out->silent_wall_ns || out->unsure);
 }
 
 static int
@@ -83,6 +84,16 @@ forget(const struct sealed_heard *h, struct ring_writer *w, const struct sealed_
 			ring_table_remove(w, MSG_TABLE_HEARD, h->told[i]);
 }
 
+/* So that it is known that all is said, also when that is nothing. */
+static void
+mark(struct sealed_heard *h, struct ring_writer *w)
+{
+	const struct msg_heard nothing = {0};
+
+	if (!h->marked && ring_table_set(w, MSG_TABLE_HEARD, UINT64_MAX, &nothing, NULL) == RING_OK)
+		h->marked = ring_table_remove(w, MSG_TABLE_HEARD, UINT64_MAX);
+}
+
 static bool
 tell(struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p)
 {
@@ -90,6 +101,7 @@ tell(struct sealed_heard *h, struct ring_writer *w, const struct sealed_peers *p
 	const struct peers *all = p->peers;
 
 	ring_table_begin(w, MSG_TABLE_HEARD);
+	mark(h, w);
 	forget(h, w, p);
 	h->told_count = 0;
 	for (size_t i = 0; i < all->mesh_count; i++) {

@@ -16,6 +16,7 @@ struct sealed_heard {
 	struct heard heard;
 	uint32_t told[PEERS_MAX]; /* nodes that have a row */
 	size_t told_count;
+	bool marked; /* something was said at all */
 };
 
 struct ring_table_layout sealed_heard_layout(void);

@@ -154,7 +154,9 @@ struct msg_heard { /* key: node id */
 	uint32_t node;
 	uint32_t via;           /* id of the node that passes on to it; 0: none does */
 	int64_t silent_wall_ns; /* since when no sealed packet has come that counts, though it is
-				   spoken to; 0: it is heard */
+				   spoken to; 0: it is heard, or */
+	uint32_t unsure;        /* overlay looks at it anew, and nothing has come yet */
+	uint32_t pad_;
 };
 
 /* The addresses of the cluster's nodes, as its scheduler has heard. */

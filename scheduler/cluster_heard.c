@@ -4,7 +4,7 @@
  * of sealed traffic does not pass between them, and nobody but these two can know. Both say so.
  *
  * Who has just come to life gets as long as overlay waits before it is judged. While overlay is
- * away all is as it was.
+ * away, and until its successor knows better, all is as it was.
  */
 #include "scheduler/cluster_inside.h"
 
@@ -14,7 +14,10 @@
 #include "ring/metrics.h"
 #include "scheduler/event.h"
 
-enum { PATIENCE_S = 60 };
+enum {
+	PATIENCE_S = 60,
+	UNSAID = 1, /* the version of a table that its producer has not committed yet */
+};
 
 static bool
 has_lived(const struct cluster_node *n)
@@ -118,7 +121,7 @@ read_row(struct cluster *c, struct cluster_node *n, const struct msg_heard *row)
 	if (row && row->silent_wall_ns > 0 && has_lived(n)) {
 		if (!before)
 			n->unreached_wall_ns = row->silent_wall_ns;
-	} else if (!row || !row->silent_wall_ns || n->state != GOSSIP_ALIVE) {
+	} else if (!row || !(row->silent_wall_ns || row->unsure) || n->state != GOSSIP_ALIVE) {
 		n->unreached_wall_ns = 0;
 	}
 	c->dirty |= n->via != via || n->unreached_wall_ns != before;
@@ -135,7 +138,7 @@ cluster_heard_look(struct cluster *c)
 	struct map_iter it = {0};
 	size_t count = 0;
 
-	if (!overlay || ring_table_version(overlay, MSG_TABLE_SEALED) == 0)
+	if (!overlay || ring_table_version(overlay, MSG_TABLE_HEARD) <= UNSAID)
 		return;
 	while (map_next(&c->nodes, &it)) {
 		struct cluster_node *n = it.value;

@@ -148,6 +148,40 @@ test_who_counts(void **state)
 	assert_int_equal(heard_silent_since(&heard, 3), 0);
 }
 
+/* Who is looked at anew is neither heard nor silent until there was something: what a device of
+ * before has counted is nothing, a session of it is none when it is old. */
+static void
+test_anew(void **state)
+{
+	(void)state;
+	assert_false(heard_is_unsure(&heard, 1));
+	peer(1)->rx_bytes = peer(2)->rx_bytes = 5000;
+	peer(1)->handshake_s = WALL / 1000000000 - 20;
+	peer(2)->handshake_s = WALL / 1000000000 - 600;
+	look_after(0);
+	for (uint32_t node = 1; node <= 3; node++)
+		assert_true(heard_is_unsure(&heard, node));
+	assert_false(heard_is_unsure(&heard, 77));
+	peer(1)->rx_bytes++;
+	peer(2)->rx_bytes++;
+	look_after(2000);
+	assert_false(heard_is_unsure(&heard, 1)); /* by the session that it had */
+	assert_true(heard_is_unsure(&heard, 2));
+	peer(2)->handshake_s = WALL / 1000000000;
+	look_after(2000);
+	assert_false(heard_is_unsure(&heard, 2));
+	look_after(HEARD_SILENT_MS);
+	for (uint32_t node = 1; node <= 3; node++) {
+		assert_true(heard_silent_since(&heard, node) > 0);
+		assert_false(heard_is_unsure(&heard, node));
+	}
+	/* Of another device nothing is known, whatever was known before. */
+	heard_forget(&heard);
+	look_after(1000);
+	assert_true(heard_is_unsure(&heard, 3));
+	assert_int_equal(heard_silent_since(&heard, 3), 0);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -172,6 +206,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_who_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 	};
 
