@@ -26,10 +26,14 @@ step(void *core, const struct step_input *in, struct step_actions *out)
 {
 	struct placing *p = core;
 	struct step_input given = *in;
+	uint64_t waits = p->core.coordinator.counters.waits;
 
 	if (in->kind == STEP_FILE)
 		given.what = PLACEMENT_FILE;
 	placement_step(&p->core, &given, out);
+	/* What waits is said (placing_explain), and why it does may be another reason now. */
+	if (p->core.coordinator.counters.waits != waits)
+		p->link.stir(p->link.arg);
 	for (size_t i = 0; i < out->count; i++) {
 		if (out->items[i].kind == STEP_APPEND || out->items[i].kind == STEP_REPLACE)
 			out->items[i].what = FILE_NUMBER;

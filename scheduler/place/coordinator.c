@@ -165,6 +165,7 @@ coordinator_wait_for_change(struct coordinator *c, struct coordinator_work *w, u
 	uint32_t ms = w->waits_ms ? 2 * w->waits_ms : COORDINATOR_RETRY_MS;
 
 	c->counters.pending += !w->waits;
+	c->counters.waits++;
 	w->waits = true;
 	w->waits_ms = ms < COORDINATOR_RETRY_MAX_MS ? ms : COORDINATOR_RETRY_MAX_MS;
 	w->waits_until_ns = now_ns + w->waits_ms * COORDINATOR_MS_NS;

@@ -100,6 +100,7 @@ struct coordinator_work {
 struct coordinator_counters {
 	uint64_t offers, promises, rejects, silent, awards, claimed, releases, retires, pending,
 		doubts;
+	uint64_t waits; /* each time that no node took what was asked for */
 };
 
 struct coordinator {
