@@ -2,6 +2,7 @@
 """The nodes of a cluster learn where each other's containers are, and no two have the same addresses."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -191,15 +192,34 @@ def test_not_without_leave():
             wait_for(lambda of=prefix, how=fabric: of in zl.run(*how).stdout, f"the fabric refuses {prefix}")
 
 
-def speak(ready, address):
-    """All the time, and each is answered."""
+def speak(ready, address, path):
+    """A datagram each 5 ms, and each is to be answered; what became of them stands in the file."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.connect((address, test_uplink.PORT))
+        s.setblocking(False)
         ready()
+        sent, answered, all_before, heard, longest = 0, set(), 0, time.monotonic(), 0.0
         while True:
             with contextlib.suppress(OSError):
-                s.send(b"x")
+                s.send(b"%d" % sent)
+                sent += 1
+            with contextlib.suppress(OSError):
+                while data := s.recv(100):
+                    answered.add(int(data.split()[-1]))
+                    longest, heard = max(longest, time.monotonic() - heard), time.monotonic()
+            while all_before in answered:
+                all_before += 1
+            if sent % 20 == 0:
+                with open(path + ".new", "w") as f:
+                    json.dump([sent, all_before, longest], f)
+                os.rename(path + ".new", path)
             time.sleep(0.005)
+
+
+def spoken(path):
+    """(how many were sent, the first that is not answered, longest time between two answers)"""
+    with open(path) as f:
+        return json.load(f)
 
 
 def counted(node, name, **labels):
@@ -221,7 +241,9 @@ def test_upgrades_keep_the_ways():
         address = test_overlay.addresses(two)[0]
         two.serve(test_uplink.serve)
         wait_for(lambda: one.call(test_uplink.can_connect, address), "the first packet gets through")
-        one.serve(speak, address)
+        path = os.path.join(c.nodes[0].folder, "spoken")
+        one.serve(speak, address, path)
+        wait_for(lambda: os.path.exists(path), "they speak")
         before = [kept_back(n) for n in c.nodes]
         for n in c.nodes:
             generation = test_load.generation(n)
@@ -229,6 +251,9 @@ def test_upgrades_keep_the_ways():
             wait_for(lambda: test_load.upgraded(n, generation), "every process was replaced")
             wait_for(lambda: one.call(test_uplink.can_connect, address), "containers reach each other")
             check("sealed traffic is not as it should be" not in open(n.log).read(), "sealed traffic stood still:", n.tail())
+        sent, _, longest = spoken(path)
+        print(f"# {sent} datagrams while both were upgraded; at most {longest * 1000:.0f} ms between two answers")
+        wait_for(lambda: spoken(path)[1] >= sent, lambda: f"none of {sent} is lost: {spoken(path)}")
         for n in c.nodes:  # counters are looked at every few seconds
             passed = counted(n, "packets")
             wait_for(lambda: counted(n, "packets") > passed, "packets are counted")
