@@ -52,6 +52,8 @@ void text_base64(const void *data, size_t bytes, char *out, size_t cap);
 long text_unbase64(const char *text, size_t length, void *out, size_t cap);
 
 bool text_is_utf8(const char *text, size_t length);
+/* UTF-8 of which text_printable() replaces nothing. */
+bool text_is_printable(const char *text, size_t length);
 /* Replaces control characters (and broken UTF-8) by \xNN so that a terminal is safe. */
 void text_printable(const char *text, size_t length, char *out, size_t cap);
 

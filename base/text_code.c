@@ -63,6 +63,20 @@ is_unprintable(uint32_t point)
 	       (point >= 0x2066 && point <= 0x2069);
 }
 
+bool
+text_is_printable(const char *text, size_t length)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	uint32_t point;
+
+	for (size_t n; length > 0; at += n, length -= n) {
+		n = utf8_take(at, length, &point);
+		if (n == 0 || is_unprintable(point))
+			return false;
+	}
+	return true;
+}
+
 void
 text_printable(const char *text, size_t length, char *out, size_t cap)
 {

@@ -260,7 +260,7 @@ take_key(struct cursor *c, uint8_t key[IDENTITY_KEY])
 		memcpy(key, at, IDENTITY_KEY);
 }
 
-/* False when it does not fit, or has a NUL or a control character in it. */
+/* False when it does not fit, or is no text that can be printed. */
 static bool
 take_text(struct cursor *c, char *out, size_t cap)
 {
@@ -268,11 +268,8 @@ take_text(struct cursor *c, char *out, size_t cap)
 	const char *at = cursor_blob(c, cap - 1, &bytes);
 
 	out[0] = '\0';
-	if (!at)
+	if (!at || !text_is_printable((const char *)at, bytes))
 		return false;
-	for (size_t i = 0; i < bytes; i++)
-		if ((unsigned char)at[i] < ' ' || at[i] == 0x7f)
-			return false;
 	memcpy(out, at, bytes);
 	out[bytes] = '\0';
 	return true;

@@ -209,15 +209,6 @@ key_fits(const char *key)
 	return key[0] && key[strspn(key, letters)] == '\0' && !strchr("_.-/", key[0]);
 }
 
-static bool
-value_fits(const char *value)
-{
-	for (const unsigned char *at = (const unsigned char *)value; *at; at++)
-		if (*at < ' ' || *at == 0x7f)
-			return false;
-	return text_is_utf8(value, strlen(value));
-}
-
 static int
 check(const struct msg_node_op *op, struct err *err)
 {
@@ -231,7 +222,7 @@ check(const struct msg_node_op *op, struct err *err)
 			op->verb <= MSG_NODE_UNLABEL ? "label" : "taint");
 		return err_fix(err, "a key is letters, digits and _ . - / inside");
 	}
-	if (has_key && !value_fits(op->value))
+	if (has_key && !text_is_printable(op->value, strlen(op->value)))
 		return err_set(err, ERR_INVALID, "the value of \"%s\" is not printable text",
 			       op->key);
 	return 0;

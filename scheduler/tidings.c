@@ -104,22 +104,12 @@ close_value(const struct cursor *c, uint8_t version)
 }
 
 static bool
-is_printable(const char *text, size_t length)
-{
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-			return false;
-	}
-	return text_is_utf8(text, length);
-}
-
-static bool
 take_text(struct cursor *c, char *out, size_t cap)
 {
 	size_t length = cursor_u8(c);
 	const char *text = cursor_take(c, length);
 
-	if (!text || length >= cap || !is_printable(text, length))
+	if (!text || length >= cap || !text_is_printable(text, length))
 		return false;
 	memcpy(out, text, length);
 	out[length] = '\0';
@@ -140,15 +130,25 @@ take_bytes(struct cursor *c, void *out, size_t bytes)
 
 /* ---- facts ---- */
 
+/* Node.yaml may have what no reader takes. */
+static bool
+put_word(struct tidings_value *v, const char *text)
+{
+	char clean[TIDINGS_WORD];
+
+	text_printable(text, strlen(text), clean, sizeof(clean));
+	return put_text(v, clean);
+}
+
 static bool
 put_words(struct tidings_value *v, const struct tidings_facts *f)
 {
 	bool good = true;
 
 	for (size_t i = 0; i < f->labels_count; i++)
-		good = good && put_text(v, f->labels[i].key) && put_text(v, f->labels[i].value);
+		good = good && put_word(v, f->labels[i].key) && put_word(v, f->labels[i].value);
 	for (size_t i = 0; i < f->taints_count; i++)
-		good = good && put_text(v, f->taints[i]);
+		good = good && put_word(v, f->taints[i]);
 	return good;
 }
 
@@ -390,7 +390,7 @@ bool
 tidings_put_thing(const char *thing, struct tidings_value *out)
 {
 	begin(out);
-	return thing[0] && put_text(out, thing);
+	return thing[0] && text_is_printable(thing, strlen(thing)) && put_text(out, thing);
 }
 
 bool

@@ -222,7 +222,7 @@ void tidings_put_load(const struct tidings_load *l, struct tidings_value *out);
 void tidings_put_claim(const struct claim *c, struct tidings_value *out);
 /* Texts of the reason are cut to what has room. */
 void tidings_put_replica(const struct tidings_replica *r, struct tidings_value *out);
-/* False: it is empty or too large for an entry. */
+/* False: it is empty, too large for an entry, or has control characters. */
 bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *out);
 bool tidings_put_thing(const char *thing, struct tidings_value *out);
 void tidings_put_guest(const struct tidings_guest *g, struct tidings_value *out);

@@ -117,7 +117,11 @@ test_printable(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		text_printable(cases[i].text, strlen(cases[i].text), out, sizeof(out));
 		assert_string_equal(out, cases[i].out);
+		assert_int_equal(text_is_printable(cases[i].text, strlen(cases[i].text)), i < 2);
 	}
+	assert_true(text_is_printable("", 0));
+	assert_false(text_is_printable("a\0b", 3));
+	assert_false(text_is_printable("ab\303\251", 3));
 	text_printable("a\0b", 3, out, sizeof(out));
 	assert_string_equal(out, "a\\x00b");
 	/* Never half an escape, never half a character. */

@@ -292,6 +292,22 @@ test_versions(void **state)
 	assert_false(tidings_take_replica(v.data, v.bytes, &r));
 }
 
+/* node.yaml may have anything; it is said so that the others take it. */
+static void
+test_labels_that_cannot_be_printed(void **state)
+{
+	struct tidings_facts f = some_facts(), f2;
+	struct tidings_value v;
+	struct err err = {0};
+
+	(void)state;
+	text_copy(f.labels[0].value, sizeof(f.labels[0].value), "a\302\233b");
+	assert_int_equal(tidings_put_facts(&f, &v, &err), 0);
+	assert_true(tidings_take_facts(v.data, v.bytes, &f2));
+	assert_string_equal(f2.labels[0].value, "a\\xc2\\x9bb");
+	assert_false(tidings_put_thing("volume:shop/\302\233", &v));
+}
+
 static void
 test_labels_that_have_no_room(void **state)
 {
@@ -370,6 +386,15 @@ test_guests(void **state)
 	assert_false(tidings_take_guest(v.data, v.bytes, &again));
 	v.data[0] = TIDINGS_VERSION + 1;
 	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	/* What a terminal takes for a command is no name, in whichever form. */
+	enum { NETWORK = 34 };
+	struct tidings_guest two = g;
+	text_copy(two.network, sizeof(two.network), "ab");
+	tidings_put_guest(&two, &v);
+	assert_memory_equal(v.data + NETWORK, "ab", 2);
+	assert_true(tidings_take_guest(v.data, v.bytes, &again));
+	memcpy(v.data + NETWORK, "\302\233", 2);
+	assert_false(tidings_take_guest(v.data, v.bytes, &again));
 	/* Of a node that says no names yet. */
 	tidings_put_guest(&g, &v);
 	v.data[0] = 4;
@@ -473,6 +498,7 @@ main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_writer),
 		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_labels_that_cannot_be_printed),
 		cmocka_unit_test(test_labels_that_have_no_room),
 		cmocka_unit_test(test_long_reasons),
 		cmocka_unit_test(test_nobody_speaks_for_others),
