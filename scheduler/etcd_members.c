@@ -17,6 +17,7 @@ enum { BODY_BYTES = 1024 };
 struct call {
 	etcd_members_fn done;
 	void *arg;
+	struct etcd_rpc *remove; /* whom it is asked of; NULL: it is another question */
 };
 
 static int
@@ -129,6 +130,15 @@ is_unknown(const struct err *err)
 	return strstr(err->what, "member not found") != NULL;
 }
 
+/* Who is not there any more needs no removing. A member that is asked to remove itself may do so
+ * before it answers, and whoever is asked next does not know it. */
+static bool
+is_done(const struct call *c, const struct etcd_rpc_answer *answer, struct err *err)
+{
+	return c->remove && is_unknown(answer->err) &&
+	       etcd_members_list(c->remove, c->done, c->arg, err) == 0;
+}
+
 static void
 answered(void *arg, const struct etcd_rpc_answer *answer)
 {
@@ -138,6 +148,8 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 
 	mem_free(arg);
 	if (answer->err) {
+		if (is_done(&c, answer, &err))
+			return;
 		err = *answer->err;
 		if (is_not_now(&err))
 			err.kind = ERR_CONFLICT;
@@ -170,17 +182,14 @@ post(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_rpc_done
 }
 
 static int
-call(struct etcd_rpc *r, const char *path, const struct buf *body, etcd_members_fn done, void *arg,
+call(struct etcd_rpc *r, const char *path, const struct buf *body, const struct call *c,
      struct err *err)
 {
-	const struct call c = {.done = done, .arg = arg};
-
-	return post(r, path, body, answered, &c, sizeof(c), err);
+	return post(r, path, body, answered, c, sizeof(*c), err);
 }
 
 static int
-call_id(struct etcd_rpc *r, const char *path, uint64_t id, etcd_members_fn done, void *arg,
-	struct err *err)
+call_id(struct etcd_rpc *r, const char *path, uint64_t id, const struct call *c, struct err *err)
 {
 	struct json j;
 	struct buf body;
@@ -190,7 +199,7 @@ call_id(struct etcd_rpc *r, const char *path, uint64_t id, etcd_members_fn done,
 	json_object(&j, NULL);
 	json_textf(&j, "ID", "%" PRIu64, id);
 	json_end(&j);
-	int rc = call(r, path, &body, done, arg, err);
+	int rc = call(r, path, &body, c, err);
 	buf_fini(&body);
 	return rc;
 }
@@ -198,11 +207,12 @@ call_id(struct etcd_rpc *r, const char *path, uint64_t id, etcd_members_fn done,
 int
 etcd_members_list(struct etcd_rpc *r, etcd_members_fn done, void *arg, struct err *err)
 {
+	const struct call c = {.done = done, .arg = arg};
 	struct buf body;
 
 	buf_init(&body, MEM_SCHEDULER, BODY_BYTES);
 	buf_puts(&body, "{}");
-	int rc = call(r, "/v3/cluster/member/list", &body, done, arg, err);
+	int rc = call(r, "/v3/cluster/member/list", &body, &c, err);
 	buf_fini(&body);
 	return rc;
 }
@@ -211,6 +221,7 @@ int
 etcd_members_add_learner(struct etcd_rpc *r, const char *peer, etcd_members_fn done, void *arg,
 			 struct err *err)
 {
+	const struct call c = {.done = done, .arg = arg};
 	struct json j;
 	struct buf body;
 
@@ -222,7 +233,7 @@ etcd_members_add_learner(struct etcd_rpc *r, const char *peer, etcd_members_fn d
 	json_end(&j);
 	json_bool(&j, "isLearner", true);
 	json_end(&j);
-	int rc = call(r, "/v3/cluster/member/add", &body, done, arg, err);
+	int rc = call(r, "/v3/cluster/member/add", &body, &c, err);
 	buf_fini(&body);
 	return rc;
 }
@@ -231,14 +242,18 @@ int
 etcd_members_promote(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void *arg,
 		     struct err *err)
 {
-	return call_id(r, "/v3/cluster/member/promote", id, done, arg, err);
+	const struct call c = {.done = done, .arg = arg};
+
+	return call_id(r, "/v3/cluster/member/promote", id, &c, err);
 }
 
 int
 etcd_members_remove(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void *arg,
 		    struct err *err)
 {
-	return call_id(r, "/v3/cluster/member/remove", id, done, arg, err);
+	const struct call c = {.done = done, .arg = arg, .remove = r};
+
+	return call_id(r, "/v3/cluster/member/remove", id, &c, err);
 }
 
 /* ---- one member ---- */

@@ -46,6 +46,7 @@ int etcd_members_add_learner(struct etcd_rpc *r, const char *peer, etcd_members_
 			     struct err *err) MUST_CHECK;
 int etcd_members_promote(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void *arg,
 			 struct err *err) MUST_CHECK;
+/* One that is not there any more counts as removed. */
 int etcd_members_remove(struct etcd_rpc *r, uint64_t id, etcd_members_fn done, void *arg,
 			struct err *err) MUST_CHECK;
 

@@ -109,7 +109,9 @@ test_changes(void **state)
 			 ERR_CONFLICT);
 	assert_int_equal(end(etcd_members_remove(rpc, gone, answered, NULL, &err)), ERR_NONE);
 	assert_int_equal(members.count, 2);
-	assert_int_equal(end(etcd_members_remove(rpc, gone, answered, NULL, &err)), ERR_NOT_FOUND);
+	/* What is asked twice, as when the answer was lost, has been done. */
+	assert_int_equal(end(etcd_members_remove(rpc, gone, answered, NULL, &err)), ERR_NONE);
+	assert_int_equal(members.count, 2);
 	/* A learner that nobody starts is never a voter. */
 	assert_int_equal(end(etcd_members_add_learner(rpc, peer, answered, NULL, &err)), ERR_NONE);
 	learner = members.added;
