@@ -163,6 +163,7 @@ struct cluster_feed {
 	uint32_t node; /* that it goes to */
 	uint64_t at_ns, wait_ms;
 	uint64_t comes_until_ns;
+	bool was_writable; /* when somebody asked last */
 };
 
 /* What ends a way that changes could go is most often a process that is started again. One that was
@@ -182,10 +183,18 @@ wait_for_it(struct cluster_feed *f)
 	f->comes_until_ns = world_mono_ns() + COMES_MS * UINT64_C(1000000);
 }
 
+/* A writer that says nothing is waited for as one that has gone. */
 bool
-cluster_feed_comes(const struct cluster *c, uint64_t now_ns)
+cluster_feed_comes(struct cluster *c, bool writable, uint64_t now_ns)
 {
-	return c->feed && now_ns < c->feed->comes_until_ns;
+	struct cluster_feed *f = c->feed;
+
+	if (!f)
+		return false;
+	if (f->was_writable && !writable && now_ns >= f->comes_until_ns)
+		wait_for_it(f);
+	f->was_writable = writable;
+	return now_ns < f->comes_until_ns;
 }
 
 static void
@@ -231,17 +240,19 @@ feed_up(void *arg, struct channel *channel)
 
 	(void)channel;
 	f->up = true;
-	f->wait_ms = 0;
 	store_follow_up(f->c->follow, &stream, f);
 }
 
 static void
 feed_data(void *arg, struct channel *channel, const void *data, size_t bytes)
 {
-	const struct cluster_feed *f = arg;
+	struct cluster_feed *f = arg;
 
 	(void)channel;
 	store_follow_data(f->c->follow, data, bytes);
+	/* One that is made to be refused is no reason to make the next one at once. */
+	if (f->wait_ms && was_a_way(f))
+		f->wait_ms = 0;
 }
 
 static void
@@ -308,7 +319,7 @@ keep_up(struct cluster_feed *f, uint64_t now_ns)
 		store_follow_down(c->follow, NULL);
 	}
 	if (!f->channel && now_ns >= f->at_ns && writer && writer != c->keep.node &&
-	    cluster_address(c, writer, &address))
+	    store_follow_can_take(c->follow) && cluster_address(c, writer, &address))
 		connect_to(f, writer, &address);
 }
 

@@ -353,7 +353,7 @@ int cluster_feed_open(struct cluster *c, struct store *rows, struct store **out,
 void cluster_feed_channel(void *arg, struct channel *channel);
 /* There is no way to the writer, but it may be there in a moment: this process has just begun, or
  * the way was lost just now. */
-bool cluster_feed_comes(const struct cluster *c, uint64_t now_ns);
+bool cluster_feed_comes(struct cluster *c, bool writable, uint64_t now_ns);
 /* A node is there again. If it is the writer there is no pause before the next try; if it was given
  * up, changes wait for the way to it. */
 void cluster_feed_back(struct cluster *c, uint32_t node, bool from_dead);

@@ -271,8 +271,9 @@ cluster_holds(struct cluster *c)
 	if (!c->member || !c->m || c->over)
 		return c->over;
 	store_status(c->m->store, &status);
-	see_store(c, status.writable, now);
-	return !status.writable && (now < c->voters.hold_until_ns || cluster_feed_comes(c, now));
+	see_store(c, status.writable || status.unwritten, now);
+	bool comes = cluster_feed_comes(c, status.writable || status.unwritten, now);
+	return !status.writable && !status.unwritten && (now < c->voters.hold_until_ns || comes);
 }
 
 /* ---- the other nodes ---- */

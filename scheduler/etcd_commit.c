@@ -71,7 +71,7 @@ kept(struct etcd_engine *e)
 		etcd_spread_start(e, &entry);
 	}
 	if (rc < 0)
-		err_why(&err, "the cluster has it, but this node's copy could not be written");
+		store_base_not_copied(&err);
 	finish(e, rc < 0 ? &err : NULL);
 }
 

@@ -49,6 +49,7 @@ struct etcd_sync {
 	struct etcd_call *look, *watch, *read;
 	uv_timer_t timer;
 	uint64_t look_from;  /* sequence of the copy when it was asked */
+	uint64_t level;      /* sequence that the cluster was at when it was looked at last */
 	unsigned behind;     /* looks that found the copy late */
 	bool unspread;       /* the newest transaction is not in its keys yet */
 	bool loose_may_be;   /* changes without an entry: of a large one before the watch began */

@@ -9,6 +9,9 @@
  *   read    everything, at one revision (etcd_read.c): at the beginning, after what was missed is
  *           compacted, and whenever a transaction does not fit the copy
  *
+ * While the copy cannot be written (a full disk) nothing but looking goes on, and nothing can be
+ * changed.
+ *
  * A copy is never set back: a cluster that is older than it, or has another history, is refused.
  */
 #include <assert.h>
@@ -29,6 +32,7 @@ enum {
 };
 
 static void ask(struct etcd_engine *e);
+static void look_in(struct etcd_engine *e, uint64_t ms);
 static void start_watch(struct etcd_engine *e);
 
 int
@@ -45,6 +49,8 @@ etcd_sync_apply(struct etcd_engine *e, const struct store_change *changes, size_
 	if (!own)
 		store_base_tell(&e->base, changes, count);
 	etcd_commit_seen(e, entry);
+	if (!e->writable && entry->sequence >= e->sync.level)
+		look_in(e, 0);
 	return 0;
 }
 
@@ -75,15 +81,19 @@ etcd_sync_refuse(struct etcd_engine *e, const struct err *err)
 static void
 settle(struct etcd_engine *e)
 {
+	struct err err = {0};
+
 	etcd_ids_fill(e);
 	if (!e->sync.watch)
 		start_watch(e);
 	etcd_commit_wake(e);
-	/* Comes back when there are some. */
-	if (e->base.id_next == e->base.id_end) {
-		struct err err = {0};
-
+	/* Comes back when there are some; when the copy has followed. */
+	if (e->base.id_next == e->base.id_end)
 		err_set(&err, ERR_UNREACHABLE, "this node has no ids for new rows yet");
+	else if (!e->writable && e->base.copy.head.sequence < e->sync.level)
+		err_set(&err, ERR_UNREACHABLE, "this node's copy of the store is not up to date");
+	if (err.kind) {
+		err_fix(&err, "try again in a moment");
 		etcd_engine_unwritable(e, &err);
 		return;
 	}
@@ -196,12 +206,33 @@ check_history(struct etcd_engine *e, const struct etcd_json_answer *a,
 		       : another(err, "it has another history");
 }
 
+/* This node's file cannot be written: nothing is read that could not be kept. When there is room
+ * again the watch begins where the copy is. */
+static bool
+stands_still(struct etcd_engine *e)
+{
+	struct err err = {0};
+
+	if (store_base_can_write(&e->base, &err) == 0)
+		return false;
+	etcd_rpc_cancel(e->sync.watch);
+	e->sync.watch = NULL;
+	etcd_read_stop(e);
+	etcd_sync_refuse(e, &err);
+	etcd_sync_checked(e, &err);
+	look_in(e, STORE_ETCD_LOOK_MS);
+	return true;
+}
+
 /* A transaction that its writer left unspread is finished by whoever sees it for long. */
 static void
 look_at_newest(struct etcd_engine *e, const struct store_entry *newest, int64_t revision)
 {
 	bool late = newest->sequence > e->base.copy.head.sequence || !e->base.copy.id[0];
 
+	if (stands_still(e))
+		return;
+	e->sync.level = newest->parts ? newest->sequence - 1 : newest->sequence;
 	if (newest->parts) {
 		e->sync.unspread = true;
 		if (++e->sync.behind >= BEHIND_MAX)
@@ -389,6 +420,8 @@ take_events(struct etcd_engine *e, const struct etcd_json_kvs *kvs, struct arena
 			n++;
 		int rc = take_group(e, &kvs->items[i], n, arena, &err);
 
+		if (rc < 0 && stands_still(e))
+			return;
 		if (rc != 0) {
 			if (rc < 0)
 				log_err(LOG_WARN, "the store is copied anew", &err);

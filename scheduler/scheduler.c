@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -443,11 +444,26 @@ layout(const struct leash_welcome *welcome, struct ring_layout *out)
 	};
 }
 
+/* While the way from the root is still open. */
+static void
+name_place(struct station *st)
+{
+	char link[32], folder[256];
+
+	text_format(link, sizeof(link), "/proc/self/fd/%d", station_folder(st, 0));
+	ssize_t n = readlink(link, folder, sizeof(folder) - 1);
+	if (n <= 0)
+		return;
+	folder[n] = '\0';
+	sqlite_place(folder, station_welcome(st)->node);
+}
+
 static int
 open_libraries(struct station *st, struct err *err)
 {
 	struct buf text;
 
+	name_place(st);
 	if (dl_load_yaml(err) < 0 || sqlite_load(err) < 0)
 		return -1;
 	buf_init(&text, MEM_SCHEDULER, 256);

@@ -13,7 +13,10 @@
 
 DL_DEFINE(sqlite, "libsqlite3.so.0", SQLITE_CALLS)
 
-enum { HEAD_BYTES = 16 /* before each block of SQLite's: its size */ };
+enum {
+	HEAD_BYTES = 16, /* before each block of SQLite's: its size */
+	PLACE_BYTES = 256,
+};
 
 /* ---- memory and file names ---- */
 
@@ -120,13 +123,66 @@ sqlite_load(struct err *err)
 	return 0;
 }
 
-/* ---- calls ---- */
+/* ---- errors ---- */
+
+static char folder[PLACE_BYTES] = "state", node[PLACE_BYTES];
+
+void
+sqlite_place(const char *folder_path, const char *node_name)
+{
+	text_copy(folder, sizeof(folder), folder_path);
+	text_copy(node, sizeof(node), node_name);
+}
+
+static int
+no_space(const char *what, struct err *err)
+{
+	err_set(err, ERR_NO_SPACE, "%s: no space left on %s%s%s", what, folder,
+		node[0] ? " of node " : "", node);
+	return err_fix(err, "make room on the file system of that folder; it goes on by itself "
+			    "then, and what runs goes on meanwhile");
+}
+
+static int
+no_writing(const char *what, const char *why, struct err *err)
+{
+	err_set(err, ERR_DENIED, "%s: %s%s%s cannot be written", what, folder,
+		node[0] ? " of node " : "", node);
+	err_why(err, "%s", why);
+	return err_fix(err, "mount its file system for writing, and give the folder to the "
+			    "scheduler's user; what runs goes on meanwhile");
+}
+
+static int
+damaged(const char *what, const char *why, struct err *err)
+{
+	err_set(err, ERR_CORRUPT, "%s: the file %s/zlayer.db is damaged", what, folder);
+	err_why(err, "%s", why);
+	return err_fix(err, "end zlayer, put a copy of the file back or move it away, and start "
+			    "again; on a node alone then: zlayer restore BACKUP. What runs goes on "
+			    "meanwhile");
+}
+
+int
+sqlite_gone(struct err *err)
+{
+	err_set(err, ERR_SYSTEM, "the store's file is gone: %s/zlayer.db%s%s", folder,
+		node[0] ? " of node " : "", node);
+	err_why(err, "it was removed, moved or replaced while it was in use; until this process "
+		     "ends it can be read");
+	return err_fix(err, "zlayer backup FILE now; then end zlayer, put the folder back as it "
+			    "was, and start again. What runs goes on meanwhile");
+}
 
 int
 sqlite_report(sqlite3 *db, int rc, const char *what, struct err *err)
 {
+	int last = errno; /* SQLite has it for some calls only */
 	const char *why = db ? sqlite.sqlite3_errmsg(db) : "out of memory";
 	int code = db ? sqlite.sqlite3_system_errno(db) : 0;
+
+	if (!code && (rc & 0xff) == SQLITE_IOERR)
+		code = last;
 
 	switch (rc & 0xff) {
 	case SQLITE_CONSTRAINT:
@@ -134,9 +190,7 @@ sqlite_report(sqlite3 *db, int rc, const char *what, struct err *err)
 			what);
 		return err_why(err, "%s", why);
 	case SQLITE_FULL:
-		err_set(err, ERR_NO_SPACE, "%s: no space left for the store", what);
-		return err_fix(err, "free space on the file system of the data folder; nothing was "
-				    "changed");
+		return no_space(what, err);
 	case SQLITE_NOMEM:
 		return err_set(err, ERR_NO_MEMORY, "%s: out of memory", what);
 	case SQLITE_BUSY:
@@ -145,29 +199,28 @@ sqlite_report(sqlite3 *db, int rc, const char *what, struct err *err)
 		return err_fix(err, "let the other zlayer of this data folder end first");
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		err_set(err, ERR_CORRUPT, "%s: the store's file is damaged", what);
-		err_why(err, "%s", why);
-		return err_fix(
-			err, "put a copy of the file state/zlayer.db back, or move it away: a "
-			     "node of a cluster copies it from the others, on a node alone deploy "
-			     "again; containers go on meanwhile");
+		return damaged(what, why, err);
 	case SQLITE_READONLY:
 	case SQLITE_PERM:
 	case SQLITE_AUTH:
-		err_set(err, ERR_DENIED, "%s: the store cannot be written", what);
-		return err_why(err, "%s", why);
+		return no_writing(what, why, err);
 	default:
 		if (code == ENOSPC || code == EDQUOT || code == EFBIG)
-			return sqlite_report(db, SQLITE_FULL, what, err);
+			return no_space(what, err);
+		if (code == EROFS || code == EACCES)
+			return no_writing(what, strerror(code), err);
 		err_set(err, ERR_SYSTEM, "%s", what);
 		err->code = code;
 		return err_why(err, "%s", why);
 	}
 }
 
+/* ---- calls ---- */
+
 int
 sqlite_run(sqlite3 *db, const char *sql, const char *what, struct err *err)
 {
+	errno = 0;
 	int rc = sqlite.sqlite3_exec(db, sql, NULL, NULL, NULL);
 
 	return rc == SQLITE_OK ? 0 : sqlite_report(db, rc, what, err);

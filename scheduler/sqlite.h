@@ -27,6 +27,7 @@
 	X(sqlite3_column_type)       \
 	X(sqlite3_config)            \
 	X(sqlite3_db_config)         \
+	X(sqlite3_db_readonly)       \
 	X(sqlite3_errmsg)            \
 	X(sqlite3_exec)              \
 	X(sqlite3_extended_errcode)  \
@@ -47,9 +48,14 @@ DL_DECLARE(sqlite, SQLITE_CALLS);
 /* Opens the library and gives it our memory: once, before confinement. */
 int sqlite_load(struct err *err) MUST_CHECK;
 
-/* What SQLite says, as one of ours. rc: any result code of the last call. db NULL: out of memory.
- */
+/* How messages name the folder of the store, and the node ("": not at all). */
+void sqlite_place(const char *folder_path, const char *node_name);
+
+/* What SQLite says, as one of ours. rc: any result code of the last call, before which errno was 0.
+ * db NULL: out of memory. */
 int sqlite_report(sqlite3 *db, int rc, const char *what, struct err *err);
+/* The file is not where it was. */
+int sqlite_gone(struct err *err);
 /* Statements without rows. what: failed when they fail. */
 int sqlite_run(sqlite3 *db, const char *sql, const char *what, struct err *err) MUST_CHECK;
 int sqlite_prepare(sqlite3 *db, const char *sql, unsigned flags, sqlite3_stmt **out,

@@ -13,10 +13,22 @@
 /* ---- transactions ---- */
 
 int
+store_base_can_write(const struct store_base *b, struct err *err)
+{
+	struct store_status own;
+
+	store_status(b->copy.rows, &own);
+	if (own.writable)
+		return 0;
+	*err = own.why;
+	return -1;
+}
+
+int
 store_base_begin(struct store_base *b, struct err *err)
 {
 	assert(!b->txn_open);
-	if (store_txn_begin(&b->txn, b->copy.rows, err) < 0)
+	if (store_base_can_write(b, err) < 0 || store_txn_begin(&b->txn, b->copy.rows, err) < 0)
 		return -1;
 	b->txn_open = true;
 	return 0;
@@ -28,6 +40,19 @@ store_base_finish(struct store_base *b, struct err *err)
 	assert(b->txn_open);
 	b->txn_open = false;
 	return store_txn_finish(&b->txn, err);
+}
+
+void
+store_base_not_copied(struct err *err)
+{
+	struct err why = *err;
+
+	err_set(err, ERR_TIMEOUT,
+		"the change is kept, but this node's copy of the store could not be written");
+	err_why(err, "%s", why.what);
+	for (unsigned i = 0; i < why.whys; i++)
+		err_why(err, "%s", why.why[i]);
+	err_fix(err, "%s", why.fix[0] ? why.fix : "look again in a moment");
 }
 
 void
@@ -159,9 +184,13 @@ store_base_local(void *engine)
 }
 
 void
-store_base_status(const struct store_base *b, struct store_status *out)
+store_base_status(const struct store_base *b, const struct err *why, struct store_status *out)
 {
 	out->shared = true;
+	out->unwritten = store_base_can_write(b, &out->why) < 0;
+	if (!out->unwritten && why)
+		out->why = *why;
+	out->writable = !out->why.kind;
 	out->sequence = b->copy.head.sequence;
 	out->count = b->copy.head.count;
 	memcpy(out->digest, b->copy.head.digest.word, sizeof(out->digest));

@@ -21,10 +21,16 @@ struct store_base {
 	void *news_arg;
 };
 
+/* -1: this node's own file cannot be written, so nothing that is kept could be taken over. */
+int store_base_can_write(const struct store_base *b, struct err *err) MUST_CHECK;
 /* After the engine has found that it can be changed. */
 int store_base_begin(struct store_base *b, struct err *err) MUST_CHECK;
 /* Ends the transaction's work; its changes stay in b->txn until store_txn_fini. */
 int store_base_finish(struct store_base *b, struct err *err) MUST_CHECK;
+
+/* What a change that is kept, and could not be taken over here because of `err`, is told: it is no
+ * failure. */
+void store_base_not_copied(struct err *err);
 
 /* The calls of a struct store_engine, in its initializer; the engine's own follow. */
 #define STORE_BASE_CALLS                                                                         \
@@ -53,8 +59,10 @@ int store_base_version(void *engine, enum store_kind kind, uint64_t id, uint64_t
 int store_base_get_note(void *engine, const char *name, char *out, size_t cap, struct err *err);
 void store_base_watch(void *engine, store_news_fn fn, void *arg);
 struct store *store_base_local(void *engine);
-/* All but writable and why. */
-void store_base_status(const struct store_base *b, struct store_status *out);
+/* `why` is the engine's own reason that it takes no change: NULL, or of kind ERR_NONE: there is
+ * none.
+ */
+void store_base_status(const struct store_base *b, const struct err *why, struct store_status *out);
 
 /* What others changed, which the copy has taken over. */
 void store_base_tell(struct store_base *b, const struct store_change *changes, size_t count);

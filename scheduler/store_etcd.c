@@ -30,10 +30,7 @@ engine_status(void *engine, struct store_status *out)
 {
 	const struct etcd_engine *e = engine;
 
-	store_base_status(&e->base, out);
-	out->writable = e->writable;
-	if (!e->writable)
-		out->why = e->why;
+	store_base_status(&e->base, e->writable ? NULL : &e->why, out);
 }
 
 /* ---- life ---- */

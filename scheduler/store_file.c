@@ -21,6 +21,8 @@ set_up(sqlite3 *db, const struct store_sqlite_options *o, struct err *err)
 	sqlite.sqlite3_busy_timeout(db, (int)o->busy_ms);
 	sqlite.sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite.sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	if (sqlite.sqlite3_db_readonly(db, "main") > 0)
+		return sqlite_report(db, SQLITE_READONLY, "cannot open the store", err);
 	if (sqlite_run(db, "PRAGMA locking_mode=EXCLUSIVE", "cannot open the store", err) < 0 ||
 	    sqlite_ask(db, "PRAGMA journal_mode=WAL", mode, sizeof(mode), err) < 0)
 		return -1;

@@ -57,7 +57,9 @@ store_follow_settle(struct store_follow *f)
 
 	if (!f->calls || !f->welcome || f->moved)
 		return;
-	if (f->base.copy.head.sequence < f->level || !f->base.copy.id[0]) {
+	if (store_base_can_write(&f->base, &err) < 0) {
+		/* said already */
+	} else if (f->base.copy.head.sequence < f->level || !f->base.copy.id[0]) {
 		err_set(&err, ERR_UNREACHABLE, "this node's copy of the store is not up to date");
 		err_fix(&err, "try again in a moment");
 	} else if (f->base.id_next >= f->base.id_end) {
@@ -232,6 +234,14 @@ store_follow_is_up(const struct store_follow *f)
 	return f->calls && !f->to_close;
 }
 
+bool
+store_follow_can_take(const struct store_follow *f)
+{
+	struct err err = {0};
+
+	return store_base_can_write(&f->base, &err) == 0;
+}
+
 void
 store_follow_rename(struct store_follow *f, const char *writer)
 {
@@ -319,10 +329,7 @@ engine_status(void *engine, struct store_status *out)
 {
 	struct store_follow *f = engine;
 
-	store_base_status(&f->base, out);
-	out->writable = f->writable;
-	if (!f->writable)
-		out->why = f->why;
+	store_base_status(&f->base, f->writable ? NULL : &f->why, out);
 }
 
 static void

@@ -48,6 +48,8 @@ void store_follow_room(struct store_follow *f);
  */
 void store_follow_down(struct store_follow *f, const struct err *why);
 bool store_follow_is_up(const struct store_follow *f);
+/* False: what the writer says could not be written here. A connection is of no use then. */
+bool store_follow_can_take(const struct store_follow *f);
 void store_follow_rename(struct store_follow *f, const char *writer);
 
 #endif

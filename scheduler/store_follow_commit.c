@@ -16,7 +16,8 @@
 
 enum {
 	WINDOW_BYTES = 512 << 10,
-	TURNS_MAX = 32, /* others were faster that often */
+	TURNS_MAX = 32,  /* others were faster that often */
+	DOUBT_TIMES = 3, /* of the time-out: so long the answer is waited for */
 };
 
 #define MS_NS 1000000ull
@@ -54,9 +55,11 @@ restart_timer(struct store_follow *f)
 {
 	struct store_follow_commit *c = &f->commit;
 
-	c->until_ns = world_mono_ns() + f->timeout_ms * MS_NS;
+	uint64_t ms = (uint64_t)f->timeout_ms * (c->phase == STORE_FOLLOW_SENT ? DOUBT_TIMES : 1);
+
+	c->until_ns = world_mono_ns() + ms * MS_NS;
 	c->last_look = false;
-	uv_timer_start(&c->timer, too_late, f->timeout_ms, 0);
+	uv_timer_start(&c->timer, too_late, ms, 0);
 }
 
 /* The time is over, and there was a turn of the loop since in which an answer could be read. */
@@ -190,7 +193,7 @@ kept(struct store_follow *f)
 	if (rc < 0) {
 		/* It will be copied when this node can write again. */
 		store_follow_end(f, &err);
-		err_why(&err, "%s has it, but this node's copy could not be written", f->writer);
+		store_base_not_copied(&err);
 	}
 	finish(f, rc < 0 ? &err : NULL);
 }

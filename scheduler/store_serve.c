@@ -115,6 +115,8 @@ store_serve_take(struct store_serve *s, const struct store_change *changes, size
 {
 	if (s->held)
 		return is_over(s, err);
+	if (store_base_can_write(&s->base, err) < 0)
+		return -1;
 	if (store_copy_apply(&s->base.copy, changes, count, entry, 0, err) < 0)
 		return -1;
 	kept(s, changes, count);
@@ -324,12 +326,12 @@ engine_mine(void *engine, const char *name)
 static void
 engine_status(void *engine, struct store_status *out)
 {
-	struct store_serve *s = engine;
+	const struct store_serve *s = engine;
+	struct err why = {0};
 
-	store_base_status(&s->base, out);
-	out->writable = !s->held;
 	if (s->held)
-		is_over(s, &out->why);
+		is_over(s, &why);
+	store_base_status(&s->base, &why, out);
 }
 
 void

@@ -325,7 +325,7 @@ give_ids(struct store_serve_peer *p)
 	struct buf b;
 
 	if (store_serve_ids(p->serve, &first, &behind, &err) < 0) {
-		log_err(LOG_WARN, "a follower of the store gets no ids", &err);
+		refuse(p, &err); /* it asks again on its next connection */
 		return;
 	}
 	buf_init(&b, MEM_SCHEDULER, SMALL_BYTES);

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "scheduler/sqlite.h"
 #include "scheduler/store_file.h"
+#include "scheduler/store_trouble.h"
 
 enum { SQL_BYTES = 2048 };
 
@@ -24,6 +25,7 @@ struct engine {
 	sqlite3 *db;
 	sqlite3_stmt *statements[STORE_KINDS_][VERBS];
 	sqlite3_stmt *rollback; /* ready before it is needed: then there may be no memory */
+	struct store_trouble trouble;
 };
 
 static int
@@ -191,7 +193,7 @@ engine_begin(void *engine, struct err *err)
 {
 	struct engine *e = engine;
 
-	return sqlite_begin(e->db, err);
+	return store_trouble_begin(&e->trouble, e->db, err);
 }
 
 static int
@@ -199,7 +201,12 @@ engine_commit(void *engine, struct err *err)
 {
 	struct engine *e = engine;
 
-	return sqlite_commit(e->db, err);
+	if (sqlite_commit(e->db, err) < 0) {
+		store_trouble_failed(&e->trouble, err);
+		return -1;
+	}
+	store_trouble_kept(&e->trouble);
+	return 0;
 }
 
 static void
@@ -224,10 +231,12 @@ engine_abort(void *engine)
 static int
 step_done(struct engine *e, sqlite3_stmt *st, const char *what, struct err *err)
 {
+	errno = 0;
 	int rc = sqlite.sqlite3_step(st);
 
 	if (rc != SQLITE_DONE) {
 		sqlite_report(e->db, rc, what, err);
+		store_trouble_failed(&e->trouble, err);
 		sqlite.sqlite3_reset(st);
 		return -1;
 	}
@@ -525,6 +534,15 @@ engine_highest_id(void *engine, uint64_t *out, struct err *err)
 }
 
 static void
+engine_status(void *engine, struct store_status *out)
+{
+	struct engine *e = engine;
+
+	out->writable = store_trouble_look(&e->trouble, e->db, &out->why) == 0;
+	out->unwritten = !out->writable;
+}
+
+static void
 engine_close(void *engine)
 {
 	struct engine *e = engine;
@@ -535,6 +553,7 @@ engine_close(void *engine)
 	}
 	sqlite.sqlite3_finalize(e->rollback);
 	sqlite.sqlite3_close_v2(e->db);
+	store_trouble_fini(&e->trouble);
 	mem_free(e);
 }
 
@@ -555,6 +574,7 @@ static const struct store_engine calls = {
 	.put_note = engine_put_note,
 	.close = engine_close,
 	.highest_id = engine_highest_id,
+	.status = engine_status,
 };
 
 /* ---- opening ---- */
@@ -567,8 +587,10 @@ store_sqlite_open(const struct store_sqlite_options *o, struct store **out, stru
 	struct engine *e = mem_zalloc(MEM_SCHEDULER, sizeof(*e));
 	if (!e)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the store");
+	e->trouble.folder = -1;
 	if (store_file_open(o, &e->db, err) < 0 ||
-	    sqlite_prepare(e->db, "ROLLBACK", SQLITE_PREPARE_PERSISTENT, &e->rollback, err) < 0) {
+	    sqlite_prepare(e->db, "ROLLBACK", SQLITE_PREPARE_PERSISTENT, &e->rollback, err) < 0 ||
+	    store_trouble_init(&e->trouble, o->dirfd, o->name, err) < 0) {
 		engine_close(e);
 		return -1;
 	}

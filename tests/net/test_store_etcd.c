@@ -19,6 +19,7 @@
 #include "scheduler/store_move.h"
 #include "scheduler/store_sqlite.h"
 #include "tests/net/etcd_rig.h"
+#include "tests/support/full_disk.h"
 #include "tests/support/store_contract.h"
 #include "tests/support/store_pipe.h"
 
@@ -914,6 +915,62 @@ test_full(void **state)
 	store_free(s);
 }
 
+static bool
+is_unwritten(void *arg)
+{
+	struct store_status status;
+
+	store_status(arg, &status);
+	return status.unwritten && status.why.kind == ERR_NO_SPACE;
+}
+
+/* This node's disk is full: what it asked for just then is kept and told so, what comes after is
+ * refused at once, and with room it follows what others did meanwhile. */
+static void
+test_full_copy(void **state)
+{
+	struct store_deployment d = {.name = "shop"}, e = {.name = "blog"}, f = {.name = "more"};
+	struct contract_end end = {0};
+	struct store *a, *b;
+	struct err err = {0};
+	struct rlimit was;
+
+	two_nodes(&a, &b);
+	contract_begin(a);
+	contract_put(a, STORE_DEPLOYMENT, &d);
+	disk_full(&was);
+	store_submit(a, contract_done, &end);
+	contract_wait(state, &end.over);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_TIMEOUT);
+	assert_non_null(strstr(end.err.what, "the change is kept"));
+	turn_until(is_unwritten, a, "a full disk that is said");
+	turn_until(is_unwritten, b, "the other one's, too");
+	for (int i = 0; i < 20; i++)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	assert_true(is_unwritten(a));
+	assert_int_equal(store_begin(a, &err), -1);
+	assert_int_equal(err.kind, ERR_NO_SPACE);
+	assert_true(err.fix[0]);
+	assert_int_equal(contract_count(a, STORE_DEPLOYMENT, 0, 0), 0);
+	disk_has_room(&was);
+	turn_until(is_writable, a, "room");
+	turn_until(is_writable, b, "room");
+	assert_int_equal(contract_count(a, STORE_DEPLOYMENT, 0, 0), 1);
+	contract_begin(b);
+	contract_put(b, STORE_DEPLOYMENT, &e);
+	contract_commit(state, b);
+	follow(a, sequence(b));
+	contract_begin(a);
+	contract_put(a, STORE_DEPLOYMENT, &f);
+	contract_commit(state, a);
+	follow(b, sequence(a));
+	same_copies(a, b);
+	assert_int_equal(contract_count(b, STORE_DEPLOYMENT, 0, 0), 3);
+	store_free(a);
+	store_free(b);
+}
+
 static void
 expect_untrusted(const struct node *node)
 {
@@ -1320,6 +1377,7 @@ main(int argc, char **argv)
 		CONTRACT_TESTS(NULL, NULL),
 		cmocka_unit_test(test_news_of_the_other),
 		cmocka_unit_test(test_both_at_once),
+		cmocka_unit_test(test_full_copy),
 		cmocka_unit_test(test_large_for_the_other),
 		cmocka_unit_test(test_large_of_a_dead_writer),
 		cmocka_unit_test(test_more_than_the_log),

@@ -115,7 +115,8 @@ pipe_connect(struct pipe_link *l)
 {
 	struct err err = {0};
 
-	if (l->up || l->peer || l->no_connect || !l->net->serve || !l->follow)
+	if (l->up || l->peer || l->no_connect || !l->net->serve || !l->follow ||
+	    !store_follow_can_take(l->follow))
 		return;
 	if (store_serve_peer_new(l->net->serve, 2, &pipe_writer_calls, l, &l->peer, &err) < 0)
 		return;

@@ -13,10 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "scheduler/store_schema.h"
+#include "tests/support/full_disk.h"
 #include "tests/support/store_contract.h"
 #include "tests/support/store_folder.h"
 #include "tests/support/sweep.h"
@@ -133,6 +135,108 @@ test_full_disk(void **state)
 	commit(s);
 	store_free(s);
 	free(big);
+}
+
+/* A disk without any room, for writes into the file, too; it is over when there is room, whether
+ * anybody changes something or not. */
+static void
+test_no_room(void **state)
+{
+	struct store *s = open_store(*state);
+	struct store_deployment d = {.name = "shop"};
+	struct store_status status;
+	struct err err = {0};
+	struct rlimit was;
+
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	disk_full(&was);
+	assert_int_equal(store_commit(s, &err), -1);
+	assert_int_equal(err.kind, ERR_NO_SPACE);
+	assert_non_null(strstr(err.what, "no space left on state"));
+	assert_int_equal(contract_count(s, STORE_DEPLOYMENT, 0, 0), 0);
+	store_status(s, &status);
+	assert_true(status.unwritten && !status.writable);
+	assert_int_equal(status.why.kind, ERR_NO_SPACE);
+	disk_has_room(&was);
+	do {
+		usleep(10000);
+		store_status(s, &status);
+	} while (!status.writable);
+	d.id = d.version = 0;
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	store_free(s);
+}
+
+/* What was removed while it is open takes nothing that would be lost; it can be read. */
+static void
+test_removed(void **state)
+{
+	struct folder *f = *state;
+	struct store *s = open_store(f);
+	struct store_deployment d = {.name = "shop"};
+	struct store_status status;
+	struct err err = {0};
+
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	assert_int_equal(renameat(f->fd, "a.db", f->fd, "b.db"), 0);
+	assert_int_equal(store_begin(s, &err), -1);
+	assert_int_equal(err.kind, ERR_SYSTEM);
+	assert_non_null(strstr(err.what, "the store's file is gone"));
+	assert_true(strstr(err.fix, "zlayer backup") && err.whys == 1);
+	assert_int_equal(contract_count(s, STORE_DEPLOYMENT, 0, 0), 1);
+	/* Another file of that name is not this one either. */
+	int fd = openat(f->fd, "a.db", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(store_begin(s, &err), -1);
+	store_status(s, &status);
+	assert_true(status.unwritten);
+	assert_int_equal(renameat(f->fd, "b.db", f->fd, "a.db"), 0);
+	do {
+		usleep(10000);
+		store_status(s, &status);
+	} while (!status.writable);
+	d.revision = 1;
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	commit(s);
+	store_free(s);
+}
+
+/* Somebody who may only read it is told that, and not that its file system is a wrong one. */
+static void
+test_read_only(void **state)
+{
+	struct folder *f = *state;
+	struct store *s = open_store(f);
+	struct err err = {0};
+
+	store_free(s);
+	assert_int_equal(fchmodat(f->fd, "a.db", 0400, 0), 0);
+	assert_int_equal(chmod(f->path, 0555), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		/* Root may write what nobody may. */
+		if (geteuid() == 0 && (chown(f->path, 65534, 65534) < 0 ||
+				       fchownat(f->fd, "a.db", 65534, 65534, 0) < 0 ||
+				       setgid(65534) < 0 || setuid(65534) < 0))
+			_exit(2);
+		_exit(try_open(f, 0, &s, &err) == 0     ? 3
+		      : err.kind != ERR_DENIED          ? 4
+		      : !strstr(err.what, "be written") ? 5
+		      : err.whys == 0 || !err.fix[0]    ? 6
+							: 0);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(chmod(f->path, 0755), 0);
+	assert_int_equal(status, 0);
 }
 
 static void
@@ -301,6 +405,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		CONTRACT_TESTS(store_folder_setup, store_folder_teardown),
 		STORE_FOLDER_TEST(test_full_disk),
+		STORE_FOLDER_TEST(test_no_room),
+		STORE_FOLDER_TEST(test_removed),
+		STORE_FOLDER_TEST(test_read_only),
 		STORE_FOLDER_TEST(test_damage_is_told),
 		STORE_FOLDER_TEST(test_one_holder),
 		STORE_FOLDER_TEST(test_killed_writer),

@@ -9,6 +9,7 @@
 #include "base/world.h"
 #include "scheduler/store_role.h"
 #include "scheduler/store_wire.h"
+#include "tests/support/full_disk.h"
 #include "tests/support/prop.h"
 #include "tests/support/store_contract.h"
 #include "tests/support/store_pipe.h"
@@ -414,6 +415,138 @@ test_silent_writer(void **state)
 	pipe_settle(&net);
 	same_copies(net.writer, l->store);
 	assert_int_equal(l->ends, contract_count(l->store, STORE_DEPLOYMENT, 0, 0));
+}
+
+/* A writer that says nothing for a while, and has kept what it was sent: no failure, and no doubt,
+ * when it answers in time. */
+static void
+test_late_answer(void **state)
+{
+	struct store_deployment d = {.name = "shop"};
+	struct contract_end end = {0};
+
+	net.timeout_ms = 500;
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	contract_begin(l->store);
+	contract_put(l->store, STORE_DEPLOYMENT, &d);
+	l->stuck = true;
+	store_submit(l->store, contract_done, &end);
+	while (pipe_writable(l->store))
+		pipe_turn(&net);
+	assert_false(end.over);
+	l->stuck = false;
+	contract_wait(state, &end.over);
+	assert_false(end.failed);
+	pipe_until_writable(&net, l->store);
+	same_copies(net.writer, l->store);
+}
+
+/* ---- a disk that is full ---- */
+
+static void
+submit_one(struct store *s, const char *name, struct contract_end *end)
+{
+	struct store_deployment d = {0};
+
+	memset(end, 0, sizeof(*end));
+	text_copy(d.name, sizeof(d.name), name);
+	/* The writer may not even begin. */
+	if (store_begin(s, &end->err) < 0) {
+		end->failed = end->over = true;
+		return;
+	}
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	store_submit(s, contract_done, end);
+}
+
+static void
+expect_no_space(struct store *s)
+{
+	struct store_status status;
+	struct err err = {0};
+
+	store_status(s, &status);
+	assert_false(status.writable);
+	assert_true(status.unwritten);
+	assert_int_equal(status.why.kind, ERR_NO_SPACE);
+	assert_non_null(strstr(status.why.what, "no space left on state"));
+	assert_true(status.why.fix[0]);
+	assert_int_equal(store_begin(s, &err), -1);
+	assert_int_equal(err.kind, ERR_NO_SPACE);
+}
+
+/* The writer's: nothing is kept, whoever asks, and it is said; with room it goes on by itself. */
+static void
+test_full_writer(void **state)
+{
+	struct contract_end end;
+	struct rlimit was;
+
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	uint64_t before = contract_count(net.writer, STORE_DEPLOYMENT, 0, 0);
+	disk_full(&was);
+	submit_one(net.writer, "a", &end);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_NO_SPACE);
+	expect_no_space(net.writer);
+	submit_one(l->store, "b", &end);
+	contract_wait(state, &end.over);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_NO_SPACE);
+	assert_int_equal(contract_count(net.writer, STORE_DEPLOYMENT, 0, 0), before);
+	disk_has_room(&was);
+	pipe_until_writable(&net, net.writer);
+	submit_one(net.writer, "c", &end);
+	assert_false(end.failed);
+	pipe_until_writable(&net, l->store);
+	submit_one(l->store, "d", &end);
+	contract_wait(state, &end.over);
+	assert_false(end.failed);
+	pipe_settle(&net);
+	same_copies(net.writer, l->store);
+	assert_int_equal(contract_count(l->store, STORE_DEPLOYMENT, 0, 0), before + 2);
+}
+
+/* One follower's: what is kept is told as kept; it takes nothing more, says why, and follows when
+ * there is room. The files are one process's here, so the disk is full while that one takes over.
+ */
+static void
+test_full_follower(void **state)
+{
+	struct contract_end end;
+	struct store_status status;
+	struct rlimit was;
+
+	pipe_open_writer(&net);
+	struct pipe_link *l = pipe_add(&net), *other = pipe_add(&net);
+	pipe_until_writable(&net, l->store);
+	pipe_until_writable(&net, other->store);
+	submit_one(l->store, "a", &end);
+	/* The writer has it, and its answer is on the way. */
+	l->deaf = true;
+	while (contract_count(net.writer, STORE_DEPLOYMENT, 0, 0) == 0)
+		pipe_turn(&net);
+	pipe_settle(&net);
+	l->deaf = false;
+	disk_full(&was);
+	contract_wait(state, &end.over);
+	assert_true(end.failed);
+	assert_int_equal(end.err.kind, ERR_TIMEOUT);
+	assert_non_null(strstr(end.err.what, "the change is kept"));
+	assert_non_null(strstr(end.err.why[0], "no space left"));
+	expect_no_space(l->store);
+	assert_false(store_follow_is_up(l->follow));
+	disk_has_room(&was);
+	store_status(other->store, &status);
+	assert_true(status.writable);
+	pipe_until_writable(&net, l->store);
+	pipe_settle(&net);
+	same_copies(net.writer, l->store);
+	assert_int_equal(contract_count(l->store, STORE_DEPLOYMENT, 0, 0), 1);
 }
 
 /* ---- once ---- */
@@ -1172,6 +1305,9 @@ main(void)
 		TEST(test_standing_still),
 		TEST(test_away_for_long),
 		TEST(test_silent_writer),
+		TEST(test_late_answer),
+		TEST(test_full_writer),
+		TEST(test_full_follower),
 		TEST(test_lost_answer),
 		TEST(test_lost_question),
 		TEST(test_crash_before_the_answer),

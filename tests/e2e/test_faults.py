@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store when what it stands on fails: disks that are full or cannot be written, files that are damaged or removed, a process
+that hangs."""
+
+import contextlib
+import os
+import signal
+import time
+
+import zl
+from cluster import Cluster
+from test_etcd import wait_for_etcd
+from zl import check, equal, wait_for
+
+
+def fill(node):
+    """No byte more finds room on its disk."""
+    with open(os.path.join(node.data, "ballast"), "wb", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(1 << 16))
+    with open(os.path.join(node.data, "ballast"), "ab", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(1))
+
+
+def label(node, text, status=None):
+    return node.cli("node", "label", node.label, text, status=status)
+
+
+def labels(node, of):
+    with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
+        return node.nodes()[of.label]["labels"]
+    return {}
+
+
+def is_refused(node):
+    """At once, as failed, with all that is to be known."""
+    begin = time.monotonic()
+    r = label(node, f"try={time.monotonic_ns()}")
+    if r.returncode == 5:
+        check("is kept" in r.stderr and "no space left" in r.stderr, "what is kept is not told as failed", r.stderr)
+    if r.returncode in (0, 5):
+        return False
+    equal(r.returncode, 1, r.stderr)
+    check(time.monotonic() - begin < 6, "no waiting for what does not come by itself", time.monotonic() - begin)
+    return r.stderr
+
+
+def is_full(node, at):
+    """Changes through `node` are refused for want of room at `at`, and that is said."""
+    text = wait_for(lambda: is_refused(node), f"{node.label} refuses changes")
+    check(f"no space left on {at.data}/state of node {at.label}" in text and "fix" in text, text)
+    wait_for(lambda: "no space left" in at.cli("status").stdout, "its status says so")
+    check(not at.cluster()["store"]["writable"], at.cluster())
+
+
+def goes_on(c, node, at):
+    os.unlink(os.path.join(at.data, "ballast"))
+    wait_for(lambda: label(node, "room=again").returncode == 0, "it goes on by itself")
+    for other in c.nodes:
+        wait_for(lambda other=other: labels(other, node).get("room") == "again", f"{other.label} hears of it")
+    check("no space left" not in at.cli("status").stdout, at.cli("status").stdout)
+
+
+def test_full_disks():
+    """Of who writes the store, and of who follows."""
+    with Cluster(2, data_mib=48) as c:
+        a, b = c
+        wait_for(lambda: b.cluster()["store"]["writable"], "changes are taken everywhere")
+        fill(a)
+        is_full(a, a)
+        check("of node edge-1" in wait_for(lambda: is_refused(b), "so does the other one"))
+        goes_on(c, b, a)
+        fill(b)
+        is_full(b, b)
+        label(a, "still=taken", status=0)
+        check(a.nodes()["edge-2"]["state"] == "alive", a.nodes())
+        label(a, "room=", status=0)
+        goes_on(c, b, b)
+        wait_for(lambda: labels(b, a).get("still") == "taken", "what it missed is there")
+
+
+def test_full_disk_with_etcd():
+    with Cluster(3, etcd=True, data_mib=256) as c:
+        wait_for_etcd(c)
+        a, b, d = c
+        fill(d)
+        is_full(d, d)
+        label(a, "still=taken", status=0)
+        wait_for(lambda: labels(b, a).get("still") == "taken", "the others go on")
+        goes_on(c, d, d)
+        wait_for(lambda: labels(d, a).get("still") == "taken", "what it missed is there")
+        wait_for_etcd(c)
+
+
+def hang(node):
+    (pid,) = [p for (role, _), p in node.processes().items() if role == "scheduler"]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_hanging_writer():
+    """What it may have kept is never told as failed; what comes after waits for it, and is refused when it does not come."""
+    with Cluster(2) as c:
+        a, b = c
+        wait_for(lambda: b.cluster()["store"]["writable"], "changes are taken everywhere")
+        pid = hang(a)
+        begin = time.monotonic()
+        r = label(b, "in=doubt")
+        took = time.monotonic() - begin
+        if os.path.exists(f"/proc/{pid}"):
+            os.kill(pid, signal.SIGCONT)
+        if r.returncode == 0:  # node has replaced what hung before the time was over
+            check(labels(b, b).get("in") == "doubt", b.nodes())
+        elif r.returncode == 5:
+            check("not known yet" in r.stderr and took > 5, took, r.stderr)
+        else:
+            equal(r.returncode, 8, r.stderr)
+            check("does not answer" in r.stderr or "cannot be reached" in r.stderr, r.stderr)
+        wait_for(lambda: label(b, "after=that").returncode == 0, "it goes on")
+        for node in c.nodes:
+            wait_for(lambda node=node: labels(node, b).get("after") == "that", "all know")
+        equal(labels(a, b).get("in"), labels(b, b).get("in"), "both say the same of it")
+
+
+if __name__ == "__main__":
+    zl.main(globals())
