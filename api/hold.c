@@ -34,6 +34,25 @@ missing(const struct call *call)
 	return 0;
 }
 
+void
+hold_why_down(const struct msg_process *p, struct err *err)
+{
+	struct err said;
+
+	err_set(err, ERR_UNREACHABLE, "the process is down, %u restarts", p->restarts);
+	if (!p->reason.kind) {
+		err_why(err, "%.*s", (int)strnlen(p->exit_text, sizeof(p->exit_text)),
+			p->exit_text);
+		err_fix(err, "the log of zlayer serve says why");
+		return;
+	}
+	msg_reason_to(&p->reason, &said);
+	err_why(err, "%s", said.what);
+	for (unsigned i = 0; i < said.whys; i++)
+		err_why(err, "%s", said.why[i]);
+	err_fix(err, "%s", said.fix[0] ? said.fix : "the log of zlayer serve says more");
+}
+
 /* What node knows of that process. */
 static void
 say_why(struct server *s, uint16_t role, struct err *err)
@@ -41,10 +60,17 @@ say_why(struct server *s, uint16_t role, struct err *err)
 	const struct msg_process *p =
 		rows_get(s, ROLE_NODE, MSG_TABLE_PROCESS, (uint64_t)role << 16 | 1);
 
+	struct err down = {0};
+
 	if (p && p->state == MSG_PROCESS_BACKOFF)
-		err_why(err, "it is down, %u restarts: %.*s", p->restarts,
-			(int)strnlen(p->exit_text, sizeof(p->exit_text)), p->exit_text);
-	else if (station_reader(s->station, role, 0))
+		hold_why_down(p, &down);
+	for (unsigned i = 0; i < down.whys; i++)
+		err_why(err, "%s%s", i ? "" : "it is down: ", down.why[i]);
+	if (p && p->state == MSG_PROCESS_BACKOFF && p->reason.kind)
+		err_fix(err, "%s", down.fix);
+	if (down.kind)
+		return;
+	if (station_reader(s->station, role, 0))
 		err_why(err, "it has just begun, and has not heard everything yet");
 	else
 		err_why(err, "it is being started again");
@@ -57,8 +83,8 @@ refuse(struct call *call, uint16_t role)
 
 	err_set(&err, ERR_UNREACHABLE, "the %s process of this node cannot answer yet",
 		role_name(role));
-	say_why(call->server, role, &err);
 	err_fix(&err, "try again in a moment; zlayer status shows the processes");
+	say_why(call->server, role, &err);
 	call_problem(call, &err);
 }
 

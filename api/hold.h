@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ring/msg.h"
+
 struct call;
 struct server;
 
@@ -25,6 +27,8 @@ bool hold_may_go(struct call *call);
 void hold_wake(struct server *s);
 /* The client has left. Harmless for a call that does not wait. */
 void hold_drop(struct call *call);
+/* What is known of a process of this node that is down: how it ended last, and why. */
+void hold_why_down(const struct msg_process *p, struct err *err);
 /* The process is about to leave: all that wait are answered 503. */
 void hold_stop(struct server *s);
 

@@ -58,6 +58,7 @@ put_processes(struct json *j, struct call *call)
 		json_u64(j, "restarts", p->restarts);
 		view_time(j, "started", p->started_wall_ns);
 		VIEW_TEXT(j, "exit", p->exit_text);
+		view_reason(j, "reason", &p->reason);
 		json_end(j);
 		good = good && (p->state == MSG_PROCESS_UP || p->state == MSG_PROCESS_LEAVING);
 	}

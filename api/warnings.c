@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "api/cluster.h"
+#include "api/hold.h"
 #include "api/nodes.h"
 #include "api/rows.h"
 #include "api/view.h"
@@ -94,7 +95,6 @@ warn_deployments(struct warnings *w, struct call *call)
 static void
 warn_processes(struct warnings *w, struct call *call)
 {
-	struct msg_reason reason = {.kind = ERR_UNREACHABLE};
 	struct rows rows;
 
 	rows_collect(call->server, ROLE_NODE, MSG_TABLE_PROCESS, NULL, NULL, rows_by_process,
@@ -102,14 +102,13 @@ warn_processes(struct warnings *w, struct call *call)
 	for (size_t i = 0; i < rows.count; i++) {
 		const struct msg_process *p = rows.items[i];
 		const char *role = role_name(p->role);
+		struct msg_reason reason;
+		struct err err = {0};
 
 		if (p->state != MSG_PROCESS_BACKOFF)
 			continue;
-		text_format(reason.what, sizeof(reason.what), "the process is down, %u restarts",
-			    p->restarts);
-		text_ncopy(reason.why, sizeof(reason.why), p->exit_text,
-			   strnlen(p->exit_text, sizeof(p->exit_text) - 1));
-		text_copy(reason.fix, sizeof(reason.fix), "the log of zlayer serve says why");
+		hold_why_down(p, &err);
+		msg_reason_from(&err, &reason);
 		warn(w, "", 0, role ? role : "unknown", &reason);
 	}
 	rows_fini(&rows);

@@ -29,7 +29,7 @@ struct hub_events {
 	 * once. The member is still there; hub_remove() must not be called from
 	 * within. */
 	void (*broken)(void *arg, struct hub_member *member, const char *why);
-	/* LEASH_KEEP, LEASH_SPOOL: fds as in station.h (-1: taken). */
+	/* LEASH_KEEP, LEASH_SPOOL and others: fds as in station.h (-1: taken). */
 	void (*asked)(void *arg, struct hub_member *member, const struct leash_message *message,
 		      int *fds, size_t count);
 	/* The scheduler's tables may have changed; also when they are there. */

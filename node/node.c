@@ -60,6 +60,10 @@ role_asked(void *arg, struct hub_member *m, const struct leash_message *message,
 	struct node *n = arg;
 
 	(void)count;
+	if (message->kind == LEASH_FAILED) {
+		unit_failed(hub_owner(m), fds[0]);
+		return;
+	}
 	desk_asked(&(struct desk){n->inst.data_fd, n->config.runtime.registries,
 				  &n->config.store.etcd, n->logins},
 		   m, message, fds);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/log.h"
@@ -288,6 +289,7 @@ unit_spawn(struct unit *u, struct err *err)
 
 	u->state = MSG_PROCESS_STARTING;
 	u->reason = NULL;
+	u->failed = (struct msg_reason){0};
 	u->silent = 0;
 	u->beat = 0;
 	if (next_generation(u->env, &u->generation, err) < 0)
@@ -372,6 +374,21 @@ unit_ready(struct unit *u, uint64_t landlock_abi)
 	u->env->ready(u->env->arg, u);
 }
 
+void
+unit_failed(struct unit *u, int fd)
+{
+	struct msg_reason said;
+	struct err err = {0};
+	struct stat st;
+
+	if (!fd_is_sealed(fd) || fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof(said) ||
+	    pread(fd, &said, sizeof(said), 0) != (ssize_t)sizeof(said))
+		return;
+	/* Words of a process that may be anybody's: whatever they are, they are texts that end. */
+	msg_reason_to(&said, &err);
+	msg_reason_from(&err, &u->failed);
+}
+
 bool
 unit_beats(struct unit *u)
 {
@@ -432,6 +449,7 @@ unit_publish(const struct unit *u)
 	};
 
 	text_copy(row.exit_text, sizeof(row.exit_text), u->exit_text);
+	row.reason = u->failed;
 	publish_process(u->env->own, &row);
 	hub_kick(u->env->hub);
 }

@@ -71,6 +71,7 @@ struct unit {
 	unsigned silent;    /* seconds without a heartbeat */
 	const char *reason; /* why node killed it; NULL: it did not */
 	char exit_text[MSG_TEXT];
+	struct msg_reason failed; /* why it cannot start, in its own words; kind 0: none */
 	/* for node/supervise.c */
 	uint64_t due_ms;   /* loop time of the next step; 0: none */
 	unsigned failures; /* in a row */
@@ -99,6 +100,8 @@ void unit_stop(struct unit *unit, uint64_t grace_ms);
 void unit_kill(struct unit *unit, const char *reason);
 /* LEASH_READY came. */
 void unit_ready(struct unit *unit, uint64_t landlock_abi);
+/* LEASH_FAILED came; fd is borrowed. */
+void unit_failed(struct unit *unit, int fd);
 /* Once a second. False: it has not shown a heartbeat for too long. */
 bool unit_beats(struct unit *unit);
 /* Sends the listeners of its role (fresh: those that came up just now). */

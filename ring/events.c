@@ -76,6 +76,7 @@ const char *const events_types[] = {
 	"node.reached",
 	"node.rotating",
 	"node.rotated",
+	"store.anew",
 	"store.member",
 	"store.member_goes",
 	"store.member_gone",

@@ -68,6 +68,8 @@ enum leash_kind {
 			 name: the device's; a = its MTU */
 	/* scheduler -> node -> overlay */
 	LEASH_PAIRS, /* fd: sealed memfd, array of struct leash_pair: of all nodes of the cluster */
+	/* role -> node */
+	LEASH_FAILED, /* fd: sealed memfd, struct msg_reason: why it cannot start; it ends then */
 	LEASH_KINDS_,
 };
 

@@ -25,6 +25,7 @@ struct msg_process { /* key: role << 16 | index + 1 */
 	uint32_t pad_;
 	int64_t started_wall_ns;
 	char exit_text[MSG_TEXT]; /* how the last one ended, "" when none has */
+	struct msg_reason reason; /* why it cannot start, as it said itself; kind 0: it did not */
 };
 
 struct msg_listener {     /* key: 1 .. */

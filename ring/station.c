@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
@@ -456,6 +457,21 @@ station_fini(struct station *st)
 	ring_writer_free(st->writer);
 }
 
+/* To node, for people: beside the log, where it stands, too. */
+static void
+confess(const struct station *st, const struct err *err)
+{
+	struct leash_message m;
+	struct msg_reason reason;
+
+	msg_reason_from(err, &reason);
+	leash_init(&m, LEASH_FAILED);
+	m.from_role = st->role->role;
+	defer_close int fd = fd_memfd_sealed("reason", &reason, sizeof(reason));
+	if (fd >= 0)
+		(void)leash_send(st->leash, &m, &fd, 1);
+}
+
 int
 station_main(const struct station_role *role, int leash_fd, void *arg)
 {
@@ -467,6 +483,7 @@ station_main(const struct station_role *role, int leash_fd, void *arg)
 	station_init(&st, role, leash_fd, arg);
 	if (begin(&st, &err) < 0) {
 		log_err(LOG_ERROR, "cannot start", &err);
+		confess(&st, &err);
 		return 1;
 	}
 	log_event(LOG_INFO, "ready", log_u("generation", st.welcome.generation),

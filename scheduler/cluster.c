@@ -248,6 +248,7 @@ become_member(struct cluster *c, struct store *rows, struct err *err)
 {
 	bool others = false;
 
+	cluster_anew_begun(c);
 	if (c->keep.founder && cluster_list_others(c, &others, err) < 0)
 		return -1;
 	if (c->keep.founder && !others)
@@ -433,6 +434,7 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 	cluster_link_try(c, world_mono_ns());
 	cluster_admit_announce(c);
 	cluster_link_flush(c);
+	cluster_anew_tell(c);
 	return 0;
 }
 

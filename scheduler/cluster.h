@@ -37,6 +37,9 @@ void cluster_free(struct cluster *c);
  * others follow, or one that follows. To be freed after cluster_free. */
 int cluster_prepare(struct cluster *c, struct store *rows, struct store **out,
 		    struct err *err) MUST_CHECK;
+/* Opening or preparing failed: what is a copy of another node's store and damaged is set aside, so
+ * that the next process copies it again; err says what becomes of it. */
+void cluster_damaged(struct cluster *c, struct err *err);
 /* The model is open: opens sockets (or tries again later), and speaks. */
 int cluster_start(struct cluster *c, struct model *m, struct err *err) MUST_CHECK;
 

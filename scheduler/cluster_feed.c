@@ -399,7 +399,7 @@ cluster_feed_open(struct cluster *c, struct store *rows, struct store **out, str
 {
 	enum store_role role;
 
-	if (store_role_get(rows, &role, err) < 0) {
+	if (store_role_get(rows, &role, err) < 0 || cluster_anew_note(c, role, err) < 0) {
 		store_free(rows);
 		return -1;
 	}

@@ -20,6 +20,7 @@
 #include "scheduler/petition.h"
 #include "scheduler/shell.h"
 #include "scheduler/store_follow.h"
+#include "scheduler/store_role.h"
 #include "scheduler/store_serve.h"
 #include "scheduler/tidings.h"
 
@@ -122,6 +123,7 @@ struct cluster {
 	struct map nodes;         /* struct cluster_node by id */
 	struct store_cluster row; /* id 0: none here */
 	uint64_t looks;
+	bool anew;         /* the store's file was not there, and is copied again */
 	uint64_t list_sum; /* of the list of nodes that this process has written; 0: none */
 	bool rows_changed;
 	bool admitted_changed; /* entries of gossip about new nodes */
@@ -344,6 +346,14 @@ void cluster_store_end(struct cluster *c);
 /* Rows of a kind as an array of its struct; appended to out. */
 int cluster_store_rows(struct store *s, enum store_kind kind, struct buf *out,
 		       struct err *err) MUST_CHECK;
+
+/* ---- cluster_anew.c ---- */
+
+/* Before the store is used: what its file is. */
+int cluster_anew_note(struct cluster *c, enum store_role role, struct err *err) MUST_CHECK;
+/* A member finds no file, or one that is nothing yet. */
+void cluster_anew_begun(struct cluster *c);
+void cluster_anew_tell(struct cluster *c);
 
 /* ---- cluster_feed.c ---- */
 

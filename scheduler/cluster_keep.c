@@ -476,6 +476,7 @@ cluster_keep_clear(int folder, struct err *err)
 	remove_file(folder, incarnation_file);
 	remove_file(folder, claims_file);
 	remove_file(folder, pass_file);
+	remove_file(folder, "engine"); /* cluster_anew.c */
 	clear_etcd(folder);
 	if (fsync(folder) < 0)
 		return err_sys(err, errno, "cannot write the folder of the cluster");

@@ -16,6 +16,7 @@
  *   incarnation  gossip's own
  *   pass         what it calls the cluster's etcd with (credentials.h)
  *   etcd/        what its own etcd shows (cluster_order.c)
+ *   engine       whether the store's file is a copy (cluster_anew.c)
  *   left         it has left, and what that means for its store has yet to be done
  *
  * Files are durable before a function returns. Threading: one owner.

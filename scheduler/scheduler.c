@@ -549,8 +549,11 @@ start(struct station *st, struct err *err)
 		return err_set(err, ERR_INTERNAL, "node gave no folder for the store");
 	if (cluster_open(st, &s->config, &s->cluster, err) < 0 ||
 	    store_sqlite_open(&options, &rows, err) < 0 ||
-	    cluster_prepare(s->cluster, rows, &store, err) < 0)
+	    cluster_prepare(s->cluster, rows, &store, err) < 0) {
+		if (s->cluster)
+			cluster_damaged(s->cluster, err);
 		return -1;
+	}
 	const char *name = cluster_name(s->cluster);
 	if (model_open(&s->model, store, &s->config, name ? name : station_welcome(st)->node,
 		       s->boot, now, world_wall_ns(), err) < 0)

@@ -4,13 +4,14 @@ that hangs."""
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 
 import zl
 from cluster import Cluster
 from test_etcd import wait_for_etcd
-from zl import check, equal, wait_for
+from zl import check, equal, service, wait_for
 
 
 def fill(node):
@@ -121,6 +122,93 @@ def test_hanging_writer():
         for node in c.nodes:
             wait_for(lambda node=node: labels(node, b).get("after") == "that", "all know")
         equal(labels(a, b).get("in"), labels(b, b).get("in"), "both say the same of it")
+
+
+def damage(node):
+    """Its scheduler finds, when it begins again, that the file is none of its own any more."""
+    state = os.path.join(node.data, "state")
+    with open(os.path.join(state, "zlayer.db"), "r+b") as f:
+        f.write(os.urandom(os.fstat(f.fileno()).st_size))
+    os.truncate(os.path.join(state, "zlayer.db-wal"), 0)
+    node.kill("scheduler")
+
+
+def says(node, *words):
+    text = node.cli("status", status=None).stdout
+    return all(w in text for w in words) and text
+
+
+def test_damaged_files():
+    """Of a node alone, of who follows, of who writes: what is damaged, where, and what is to be done; what runs goes on."""
+    with zl.Node() as n:
+        n.import_image()
+        n.deploy(service(replicas=1))
+        n.cli("backup", f"{n.folder}/b")
+        pid = n.cli_json("ps")["items"][0]["container"]["pid"]
+        damage(n)
+        wait_for(lambda: says(n, f"{n.data}/state/zlayer.db is damaged", "zlayer restore", "scheduler"), "its status says so")
+        r = n.cli("scale", "shop/web=2", "--force", status=8)
+        check("is damaged" in r.stderr and "zlayer restore" in r.stderr, r.stderr)
+        equal(n.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "it serves")
+        check(os.path.exists(f"/proc/{pid}"), "and runs")
+        os.rename(f"{n.data}/state/zlayer.db", f"{n.folder}/damaged")
+        wait_for(n.ready, "it begins anew")
+        n.cli("restore", f"{n.folder}/b", "--yes", status=None)
+        wait_for(lambda: [r["state"] for r in n.cli_json("ps")["items"]] == ["ready"], "what was there is there again")
+    with Cluster(2) as c:
+        a, b = c
+        wait_for(lambda: b.cluster()["store"]["writable"], "changes are taken everywhere")
+        label(a, "before=it", status=0)
+        wait_for(lambda: labels(b, a).get("before") == "it", "both have it")
+        damage(b)
+        wait_for(lambda: label(b, "after=it").returncode == 0, "who follows begins anew by itself")
+        equal(labels(b, a).get("before"), "it")
+        check(os.path.exists(f"{b.data}/state/zlayer.db.damaged"), os.listdir(f"{b.data}/state"))
+        wait_for(lambda: c.told("store.anew"), "it is told")
+        damage(a)
+        wait_for(lambda: says(a, "zlayer.db is damaged", "zlayer recover --force-single"), "who writes does not")
+        wait_for(lambda: b.nodes()["edge-1"]["state"] == "unreachable", "it is missed")
+        b.cli("recover", "--force-single", "--yes")
+        os.rename(f"{a.data}/state/zlayer.db", f"{a.folder}/damaged")
+        wait_for(lambda: label(a, "again=here").returncode == 0, "it follows")
+        wait_for(lambda: labels(b, a).get("again") == "here" and labels(a, b).get("after") == "it", "both have all")
+
+
+def test_removed_folder():
+    """A state folder that is deleted under a node: nothing more is taken that would be lost, and what was taken can be saved."""
+    with zl.Node() as n:
+        n.import_image()
+        n.deploy(service(replicas=1))
+        shutil.rmtree(f"{n.data}/state")
+        r = n.cli("scale", "shop/web=2", "--force", status=1)
+        check("the store's file is gone" in r.stderr and "zlayer backup" in r.stderr, r.stderr)
+        wait_for(lambda: says(n, "the store's file is gone", "zlayer backup"), "its status says so")
+        equal(n.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "it serves")
+        n.cli("backup", f"{n.folder}/b")
+        n.stop()
+        n.start()
+        n.cli("restore", f"{n.folder}/b", "--yes")
+        wait_for(lambda: [r["state"] for r in n.cli_json("ps")["items"]] == ["ready"], "all is there again")
+        n.cli("scale", "shop/web=2", "--force")
+
+
+def test_read_only_folder():
+    """A process that begins with a state folder that it may not write to says that."""
+    with zl.Node() as n:
+        n.import_image()
+        n.deploy(service(replicas=1))
+        state = f"{n.data}/state"
+        zl.run("mount", "--bind", state, state)
+        try:
+            zl.run("mount", "-o", "remount,bind,ro", state)
+            n.kill("scheduler")
+            wait_for(lambda: says(n, f"{state}", "cannot be written", "scheduler"), "its status says so")
+            equal(n.curl("/health", "web.test", "-o", "/dev/null", "-w", "%{http_code}"), "200", "it serves")
+            r = n.cli("scale", "shop/web=2", "--force", status=8)
+            check("cannot be written" in r.stderr, r.stderr)
+        finally:
+            zl.run("umount", state)
+        wait_for(lambda: n.cli("scale", "shop/web=2", "--force", status=None).returncode == 0, "it goes on")
 
 
 if __name__ == "__main__":

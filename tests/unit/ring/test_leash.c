@@ -137,6 +137,8 @@ test_tables(void **state)
 	assert_false(leash_allowed(ROLE_PROXY, ROLE_SIGNER, LEASH_DELIVER));
 	assert_false(leash_allowed(ROLE_PROXY, ROLE_RUNTIME, LEASH_DELIVER));
 	assert_false(leash_allowed(ROLE_API, ROLE_PROXY, LEASH_TICKETS));
+	assert_true(leash_allowed(ROLE_SCHEDULER, ROLE_NODE, LEASH_FAILED));
+	assert_false(leash_allowed(ROLE_SCHEDULER, ROLE_API, LEASH_FAILED));
 	assert_false(leash_allowed(ROLE_UNPACK, ROLE_API, LEASH_DELIVER));
 	assert_false(leash_allowed(0, ROLE_API, LEASH_DELIVER));
 	assert_false(leash_allowed(ROLE_API, ROLES_, LEASH_DELIVER));
