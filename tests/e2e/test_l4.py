@@ -361,12 +361,14 @@ class Load:
         wait_for(lambda: self.done > before + count or self.failed, f"the load goes on {what}")
         check(not self.failed, what, self.failed[:3])
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self.stop.set()
         for t in self.threads:
             t.join()
         for s in self.old:
             s.close()
+        # What hung when the others went on has ended only now.
+        check(kind or not self.failed, "in the end", self.failed[:3])
 
 
 def load_of(client):
