@@ -84,7 +84,7 @@ take(struct flows *f, const struct lb_flow *flow)
 
 	memcpy(at.ip, flow->dest, sizeof(at.ip));
 	struct place *p = map_get(&f->index, &at, sizeof(at));
-	if (p && p->changes && p->epoch == flow->epoch)
+	if (p && p->changes && (p->epoch & EDGE_PIN_EPOCH) == flow->epoch)
 		p->count++;
 }
 

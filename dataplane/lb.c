@@ -308,7 +308,7 @@ lb_flows(struct lb *lb, bool v6, struct lb_flows *walk, struct lb_flow *out)
 			addr_from_v4_be(keys.v4[i].dest, 0, &a);
 		memcpy(out[i].dest, a.ip, sizeof(out[i].dest));
 		out[i].port = ntohs(v6 ? keys.v6[i].dest_port : keys.v4[i].dest_port);
-		out[i].epoch = pins[i].epoch;
+		out[i].epoch = pins[i].epoch & EDGE_PIN_EPOCH;
 	}
 	return count;
 }

@@ -220,6 +220,7 @@ places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, ui
 		.generation = p->row.generation,
 		.mtu = w->mtu,
 		.flags = w->draining ? EDGE_BACKEND_DRAINING : 0,
+		.next = p->row.next,
 	};
 	fill(&row, w, &p->row);
 	p->seen = true;
@@ -233,6 +234,36 @@ places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, ui
 		return 0;
 	p->row = row;
 	return lb_backend(s->lb, *index_out, &row, err);
+}
+
+static bool
+is_brought_packets(const struct place *p)
+{
+	return p->row.flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_AWAY);
+}
+
+int
+places_ring(struct places *s, const struct plan_member *members, size_t count, struct err *err)
+{
+	uint32_t next = 0;
+
+	for (size_t i = 0; i < count && !next; i++)
+		if (is_brought_packets(&s->all[members[i].index]))
+			next = members[i].index;
+	/* From the last one: it leads to the first. */
+	for (size_t i = count; i-- > 0;) {
+		struct place *p = &s->all[members[i].index];
+		uint32_t to = is_brought_packets(p) ? next : 0;
+
+		if (to)
+			next = members[i].index;
+		if (p->row.next == to)
+			continue;
+		p->row.next = to;
+		if (lb_backend(s->lb, members[i].index, &p->row, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 bool

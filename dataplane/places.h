@@ -50,6 +50,10 @@ bool places_is_parked(const struct places *s, uint64_t stream, uint64_t replica,
 /* Takes a place (there is room) or keeps it, and writes what stands there. */
 int places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms,
 		uint16_t *index_out, struct err *err) MUST_CHECK;
+/* The members of an endpoint, each of which has a place: those that packets can be brought to lead
+ * to each other. */
+int places_ring(struct places *s, const struct plan_member *members, size_t count,
+		struct err *err) MUST_CHECK;
 /* Of this stream, the next place of a replica of another node that nobody has wanted since
  * places_begin, as it was. cursor: begin with 0. */
 bool places_unsaid(const struct places *s, uint64_t stream, uint32_t *cursor,

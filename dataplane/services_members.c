@@ -155,6 +155,8 @@ services_members_take(struct services *s, const struct services_input *in, struc
 		}
 		if (v->seen && in->partial && take_unsaid(s, v, err) < 0)
 			return -1;
+		if (places_ring(s->places, v->members, v->members_count, err) < 0)
+			return -1;
 	}
 	return 0;
 }

@@ -87,7 +87,7 @@ struct edge_backend {
 	__u16 mtu;   /* of its device, or of the path to its node: the header is a part of it */
 	__u8 mac[6]; /* of the container's end */
 	__u8 host_mac[6]; /* of the host's end */
-	__u32 pad_;
+	__u32 next; /* backend of the same endpoint, that packets can be brought to: in a ring */
 };
 
 struct edge_flow4 {
@@ -107,8 +107,20 @@ struct edge_flow6 {
 struct edge_pin {
 	__u16 backend;
 	__u16 generation;
-	__u32 epoch;
+	__u32 epoch; /* its last bits; above them the next two */
 };
+
+/* Of a flow that was begun at another node (edge_again.h): how many backends are being, or were,
+ * asked whether it is theirs; and when the last one began to be, in units of 2^23 ns. 0: it was
+ * begun here. */
+enum {
+	EDGE_PIN_EPOCH = 0xffff,
+	EDGE_PIN_WHEN = 0xfff,
+	EDGE_PIN_WHEN_AT = 16,
+	EDGE_PIN_TRIES_AT = 28,
+};
+#define EDGE_PIN_TRIES(epoch) ((epoch) >> EDGE_PIN_TRIES_AT)
+#define EDGE_PIN_NOW(ns) ((__u32)((ns) >> 23) & EDGE_PIN_WHEN)
 
 /* Which container speaks for which address: what its replies get as source. */
 struct edge_speaker4 {

@@ -3,33 +3,78 @@
 #define DATAPLANE_BPF_EDGE_AGAIN_H
 
 /*
- * A flow of a shared address that was begun at another node while its slot changed hands has its
- * pin there. When it comes to this node instead, its packets go to the former owner, who knows no
- * such connection and says so: a reset without an acknowledgement, as any packet with one is
- * answered where there is no connection (RFC 9293, 3.5.2). Then the flow is pinned to the present
- * owner, and the reset goes no further: what the client sends again finds the replica that it
- * began with. If that one does not know it either, its reset is the client's, because the flow has
- * a pin now. A reset that acknowledges is of a connection that was there: it is the client's, too.
+ * A flow of a shared address that was begun at another node while replicas changed has its pin
+ * there. When it comes to this node instead, its packets go to the former owner of its slot, who
+ * may know no such connection, and says so: a reset without an acknowledgement, as any packet with
+ * one is answered where there is no connection (RFC 9293, 3.5.2). Then the flow is pinned to
+ * another backend of the endpoint, and the reset goes no further: what the client sends again is
+ * seen by that one. The present owner is asked first, then the others in their ring
+ * (edge_backend.next); when none is left, or EDGE_TRIES_MAX have been asked, the reset is the
+ * client's. So is that of a flow that was begun here, and one that acknowledges, which is of a
+ * connection that was there.
  *
  * Seen by tc_uplink, by which all replies leave, those of other nodes' replicas as well.
  */
 
 #include "dataplane/bpf/edge_pick.h"
 
-enum { EDGE_TCP_RST = 0x04 };
+enum {
+	EDGE_TCP_RST = 0x04,
+	EDGE_TRIES_MAX = 5,     /* a client sends again after 0.2 s, 0.4 s and so on */
+	EDGE_TRY_AT_LEAST = 12, /* 0.1 s, in the unit of a pin */
+};
+
+static __always_inline __u32
+again_after(__u32 index)
+{
+	const struct edge_backend *b = backend_at(index);
+
+	return b ? b->next : 0;
+}
+
+/* Who is asked after that one; 0: everybody has been, who began with the present owner. */
+static __always_inline __u32
+again_next(const struct edge_owner *o, __u32 index)
+{
+	__u32 cur = EDGE_CUR(o->slot), next = again_after(index);
+
+	if (next != cur && next == EDGE_PREV(o->slot))
+		next = again_after(next);
+	return next != cur ? next : 0;
+}
+
+/* A client has many packets on the way: what was said of the others by who was asked before. */
+static __always_inline int
+again_is_late(const struct edge_pin *pin)
+{
+	__u32 since = EDGE_PIN_NOW(bpf_ktime_get_ns()) - (pin->epoch >> EDGE_PIN_WHEN_AT);
+
+	return (since & EDGE_PIN_WHEN) < EDGE_TRY_AT_LEAST;
+}
 
 static __always_inline int
 again_is_moved(void *flows, const void *key, const struct edge_vip *vip, __u32 hash)
 {
 	struct edge_owner o = owner(vip, hash);
+	__u32 cur = EDGE_CUR(o.slot), next, tries = 0;
 	const struct edge_pin *pin;
 
-	if (!(o.slot & EDGE_CHANGES) || EDGE_CUR(o.slot) == EDGE_PREV(o.slot))
+	if (!(o.slot & EDGE_CHANGES))
 		return 0;
 	pin = bpf_map_lookup_elem(flows, key);
-	if (pin && pin_holds(pin, &o))
+	if (pin && pin_holds(pin, &o)) {
+		tries = EDGE_PIN_TRIES(pin->epoch);
+		if (tries && again_is_late(pin))
+			return 1;
+		if (!tries || tries >= EDGE_TRIES_MAX)
+			return 0;
+		next = again_next(&o, pin->backend);
+	} else {
+		next = cur != EDGE_PREV(o.slot) ? cur : again_next(&o, cur);
+	}
+	if (!next)
 		return 0;
-	pin_flow(flows, key, &o);
+	pin_flow(flows, key, &o, next, tries + 1);
 	return 1;
 }
 

@@ -9,7 +9,7 @@
  *
  * A flow of an address that other nodes have, too, may have begun at another one, where it has its
  * pin: where nobody but the relay was before, it is the present owner's, unless this machine has a
- * socket of it.
+ * socket of it. Elsewhere the former owner is asked, who may not know it (edge_again.h).
  *
  * UDP has no SYN: its flows stay with a former owner that is healthy until the change is over, and
  * leave one that drains at once.
@@ -68,6 +68,14 @@ is_away(const struct edge_backend *b)
 	return !(b->flags & EDGE_BACKEND_LOCAL);
 }
 
+static __always_inline int
+is_relays(__u32 index)
+{
+	const struct edge_backend *b = index ? backend_at(index) : 0;
+
+	return !b || !(b->flags & (EDGE_BACKEND_LOCAL | EDGE_BACKEND_AWAY));
+}
+
 static __always_inline void
 count_kept(__u32 service)
 {
@@ -81,20 +89,24 @@ count_kept(__u32 service)
 static __always_inline int
 pin_holds(const struct edge_pin *pin, const struct edge_owner *o)
 {
-	return pin->epoch == o->epoch && (pin->backend == 0 || pinned(pin));
+	return (pin->epoch & EDGE_PIN_EPOCH) == (o->epoch & EDGE_PIN_EPOCH) &&
+	       (pin->backend == 0 || pinned(pin));
 }
 
-/* To the present owner, from now on. */
+/* From now on. tries: as in a pin. */
 static __always_inline __u32
-pin_flow(void *flows, const void *key, const struct edge_owner *o)
+pin_flow(void *flows, const void *key, const struct edge_owner *o, __u32 backend, __u32 tries)
 {
-	struct edge_pin fresh = {.backend = (__u16)EDGE_CUR(o->slot), .epoch = o->epoch};
-	const struct edge_backend *b = backend_at(fresh.backend);
+	struct edge_pin fresh = {.backend = (__u16)backend, .epoch = o->epoch & EDGE_PIN_EPOCH};
+	const struct edge_backend *b = backend_at(backend);
 
+	if (tries)
+		fresh.epoch |= tries << EDGE_PIN_TRIES_AT | EDGE_PIN_NOW(bpf_ktime_get_ns())
+								    << EDGE_PIN_WHEN_AT;
 	if (b)
 		fresh.generation = b->generation;
 	bpf_map_update_elem(flows, key, &fresh, BPF_ANY);
-	return fresh.backend;
+	return backend;
 }
 
 static __always_inline __u32
@@ -110,14 +122,14 @@ settle(void *flows, const void *key, const struct edge_vip *vip, const struct ed
 		return b && !(b->flags & EDGE_BACKEND_DRAINING) ? prev : cur;
 	}
 	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN)
-		return pin_flow(flows, key, o);
+		return pin_flow(flows, key, o, cur, 0);
 	pin = bpf_map_lookup_elem(flows, key);
 	if (pin && pin_holds(pin, o)) {
 		if (pin->backend != cur)
 			count_kept(vip->service);
 		return pin->backend;
 	}
-	if (!prev && vip->flags & EDGE_VIP_SHARED)
+	if (vip->flags & EDGE_VIP_SHARED && is_relays(prev))
 		return EDGE_UNSURE;
 	count_kept(vip->service);
 	return prev;
@@ -154,7 +166,7 @@ pick4(struct xdp_md *ctx, const struct edge_vip *vip, const struct edge_flow4 *f
 	tuple.ipv4.sport = flow->source_port;
 	tuple.ipv4.dport = flow->dest_port;
 	if (!has_socket(ctx, &tuple, sizeof(tuple.ipv4)))
-		return pin_flow(&flows4, flow, &o);
+		return pin_flow(&flows4, flow, &o, EDGE_CUR(o.slot), 1);
 	count_kept(vip->service);
 	return 0;
 }
@@ -176,7 +188,7 @@ pick6(struct xdp_md *ctx, const struct edge_vip *vip, const struct edge_flow6 *f
 	tuple.ipv6.sport = flow->source_port;
 	tuple.ipv6.dport = flow->dest_port;
 	if (!has_socket(ctx, &tuple, sizeof(tuple.ipv6)))
-		return pin_flow(&flows6, flow, &o);
+		return pin_flow(&flows6, flow, &o, EDGE_CUR(o.slot), 1);
 	count_kept(vip->service);
 	return 0;
 }

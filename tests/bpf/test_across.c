@@ -561,8 +561,68 @@ goes_here(const struct packet_spec *s)
 	return false;
 }
 
+/* Of a flow that one has just begun to be asked for nothing is said for a moment. */
+static void
+is_told_at_last(const struct family *f, uint16_t client_port)
+{
+	uint64_t end = world_mono_ns() + UINT64_C(10000000000);
+	int verdict;
+
+	do {
+		verdict = says_unknown(f, f->shared, client_port, PACKET_RST);
+	} while (verdict == TC_ACT_SHOT && world_mono_ns() < end);
+	assert_int_equal(verdict, TC_ACT_REDIRECT);
+}
+
+static struct packet_spec
+to_shared(const struct family *f, uint16_t port)
+{
+	struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
+
+	s.to = f->shared;
+	s.from_port = port;
+	return s;
+}
+
+enum { FIRST_PORT = 40000, LAST_PORT = 40063 };
+
+#define EACH_PORT(port) for (uint16_t port = FIRST_PORT; port <= LAST_PORT; port++)
+
 /* A second replica comes. A connection was begun with it at another node, and its packets begin to
- * come to this one: the first replica does not know it, and says so once. */
+ * come to this one: the first replica does not know it, and says so once for each packet. */
+static void
+check_begun_elsewhere(const struct family *f)
+{
+	bool moved[LAST_PORT - FIRST_PORT + 1];
+	unsigned count = 0;
+
+	EACH_PORT(port)
+	{
+		struct packet_spec s = to_shared(f, port);
+
+		assert_false(goes_here(&s));
+		/* It was there; and an address that is this node's alone has no such flows. */
+		assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST | PACKET_ACK),
+				 TC_ACT_REDIRECT);
+		assert_int_equal(says_unknown(f, f->own, port, PACKET_RST), TC_ACT_REDIRECT);
+		moved[port - FIRST_PORT] =
+			says_unknown(f, f->shared, port, PACKET_RST) == TC_ACT_SHOT;
+		count += moved[port - FIRST_PORT];
+		if (moved[port - FIRST_PORT])
+			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST), TC_ACT_SHOT);
+		assert_int_equal(goes_here(&s), moved[port - FIRST_PORT]);
+	}
+	assert_in_range(count, 10, 54);
+	EACH_PORT(port)
+	{
+		struct packet_spec s = to_shared(f, port);
+
+		if (moved[port - FIRST_PORT])
+			is_told_at_last(f, port);
+		assert_int_equal(goes_here(&s), moved[port - FIRST_PORT]);
+	}
+}
+
 static void
 test_out_begun_at_another_node(void **state)
 {
@@ -574,38 +634,65 @@ test_out_begun_at_another_node(void **state)
 	update();
 	EACH(f)
 	{
-		unsigned moved = 0;
-
-		for (uint16_t port = 40000; port < 40064; port++) {
-			struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
-
-			s.to = f->shared;
-			s.from_port = port;
-			assert_false(goes_here(&s));
-			/* It was there; and an address that is this node's alone has no such flows.
-			 */
-			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST | PACKET_ACK),
-					 TC_ACT_REDIRECT);
-			assert_int_equal(says_unknown(f, f->own, port, PACKET_RST),
-					 TC_ACT_REDIRECT);
-			if (says_unknown(f, f->shared, port, PACKET_RST) == TC_ACT_REDIRECT) {
-				assert_false(goes_here(&s)); /* its slot has always been there */
-				continue;
-			}
-			moved++;
-			assert_true(goes_here(&s));
-			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST),
-					 TC_ACT_REDIRECT);
-			assert_true(goes_here(&s));
-		}
-		assert_in_range(moved, 10, 54);
+		check_begun_elsewhere(f);
 	}
 	settle();
 	EACH(f)
 	{
-		for (uint16_t port = 40064; port < 40128; port++)
-			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST),
-					 TC_ACT_REDIRECT);
+		assert_int_equal(says_unknown(f, f->shared, LAST_PORT + 1, PACKET_RST),
+				 TC_ACT_REDIRECT);
+	}
+}
+
+/* Nobody but the relay was before: the present owner is asked, then each of the others once. A
+ * connection that was begun here is its replica's, whatever that says. */
+static void
+check_asks_all(const struct family *f)
+{
+	bool first[LAST_PORT - FIRST_PORT + 1];
+	unsigned count = 0;
+
+	EACH_PORT(port)
+	{
+		struct packet_spec s = to_shared(f, port);
+
+		first[port - FIRST_PORT] = goes_here(&s);
+		count += first[port - FIRST_PORT];
+		assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST), TC_ACT_SHOT);
+		assert_int_equal(goes_here(&s), first[port - FIRST_PORT]);
+	}
+	assert_in_range(count, 10, 54);
+	EACH_PORT(port)
+	{
+		uint64_t end = world_mono_ns() + UINT64_C(10000000000);
+		struct packet_spec s = to_shared(f, port);
+
+		while (goes_here(&s) == first[port - FIRST_PORT] && world_mono_ns() < end)
+			assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST), TC_ACT_SHOT);
+		assert_int_equal(goes_here(&s), !first[port - FIRST_PORT]);
+	}
+	EACH_PORT(port)
+	{
+		struct packet_spec s = to_shared(f, port);
+
+		is_told_at_last(f, port);
+		assert_int_equal(goes_here(&s), !first[port - FIRST_PORT]);
+		s.flags = PACKET_SYN;
+		assert_int_equal(goes_here(&s), first[port - FIRST_PORT]);
+		assert_int_equal(says_unknown(f, f->shared, port, PACKET_RST), TC_ACT_REDIRECT);
+	}
+}
+
+static void
+test_out_asks_one_after_the_other(void **state)
+{
+	(void)state;
+	rig.out = rig.uplink;
+	rig.has_here = true;
+	update();
+	EACH(f)
+	{
+		check_asks_all(f);
 	}
 }
 
@@ -1609,6 +1696,7 @@ main(void)
 		TEST(test_out),
 		TEST(test_out_came_by_another_node),
 		TEST(test_out_begun_at_another_node),
+		TEST(test_out_asks_one_after_the_other),
 		TEST(test_out_by_the_plain_way),
 		TEST(test_out_is_not_ours),
 		TEST(test_out_sizes),
