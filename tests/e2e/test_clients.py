@@ -42,8 +42,8 @@ services:
 
 
 class World:
-    def __init__(self, count=3, encrypt=True, extra=""):
-        self.cluster = Cluster(count, encrypt=encrypt, edge=EDGE.format("native"), extra=extra)
+    def __init__(self, count=3, encrypt=True, extra="", edge=EDGE.format("native")):
+        self.cluster = Cluster(count, encrypt=encrypt, edge=edge, extra=extra)
         self.cluster.__enter__()
         atexit.register(self.close)
         run("ip", "address", "add", CLIENT6 + "/64", "dev", "cells", "nodad")
