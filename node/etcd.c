@@ -11,6 +11,7 @@
  *                                        or it ends, again: at once, then after 1, 2, 4 ... 30 s
  *   ends at once, by its data            is said after some times; the scheduler has the member
  *                                        removed, and another life begun
+ *   has had a log, which is gone         is not started; likewise
  *
  * It is up when it says so itself (a member that waits for the others' votes does not).
  */
@@ -84,7 +85,8 @@ struct etcd {
 	uint64_t show_at;
 	struct err trouble; /* why it does not run as it should; kind 0: nothing */
 	uint64_t data_life, data_bytes, memory_bytes;
-	bool pruned; /* no data of lives but this one is left */
+	uint64_t noted_life; /* that has had its log here; 0: none */
+	bool pruned;         /* no data of lives but this one is left */
 	uint64_t pruned_life;
 	enum msg_etcd_state state;
 	int64_t since_wall_ns;
@@ -361,6 +363,31 @@ show(struct etcd *e, struct err *err)
 	return 0;
 }
 
+/* From its first entry on it is known that there is a log. */
+static void
+note_log(struct etcd *e, uint64_t life)
+{
+	struct err err = {0};
+
+	if (e->noted_life == life || !etcd_folder_has_log(&e->folder, life))
+		return;
+	if (etcd_folder_note(&e->folder, life, &err) == 0)
+		e->noted_life = life;
+	else
+		log_err(LOG_WARN, "it is not noted that etcd has data", &err);
+}
+
+/* It would be the same member as before, without what that one has promised to the others. */
+static int
+refuse_empty(struct etcd *e, struct err *err)
+{
+	e->data_life = e->ruined_life = e->order.life;
+	err_set(err, ERR_CORRUPT, "the data of etcd is gone");
+	err_why(err, "%s does not hold the log that it has had", e->folder.path);
+	return err_fix(err, "nothing: it begins anew by itself when the others are a majority "
+			    "without it; or put the folder back");
+}
+
 static int
 start(struct etcd *e, struct err *err)
 {
@@ -374,6 +401,9 @@ start(struct etcd *e, struct err *err)
 		err_set(err, ERR_UNREACHABLE, "etcd has no certificates yet");
 		return err_why(err, "this node has not got the key of the cluster's authority");
 	}
+	note_log(e, e->order.life);
+	if (e->noted_life == e->order.life && !etcd_folder_has_log(&e->folder, e->order.life))
+		return refuse_empty(e, err);
 	if (show(e, err) < 0 ||
 	    etcd_folder_data(&e->folder, e->order.life, &data, data_path, err) < 0 ||
 	    etcd_folder_shown(&e->folder, &shown, err) < 0 ||
@@ -436,6 +466,7 @@ look_at_running(struct etcd *e)
 	const char *why = why_not(e);
 	struct err err = {0};
 
+	note_log(e, e->record.life);
 	if (why || e->ending) {
 		end(e, why ? why : "");
 		return;
@@ -469,6 +500,8 @@ forget_others(struct etcd *e)
 			  LOG_END);
 	e->data_life = 0;
 	e->data_bytes = 0;
+	if (e->order.life == 0)
+		e->noted_life = 0;
 	e->shown[0] = '\0';
 	err_clear(&e->trouble);
 	e->failures = 0;
@@ -619,6 +652,7 @@ open_parts(struct etcd *e, struct err *err)
 	if (!e->program)
 		return err_set(err, ERR_NO_MEMORY, "no memory to look after etcd");
 	e->data_life = etcd_folder_life(&e->folder);
+	e->noted_life = etcd_folder_noted(&e->folder);
 	return adopt(e, err);
 }
 

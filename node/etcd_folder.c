@@ -22,10 +22,10 @@
 #include "base/text.h"
 #include "node/folder.h"
 
-enum { LIFE_DIGITS = ETCD_FOLDER_NAME - 1, FILE_MAX = 2 << 20 };
+enum { LIFE_DIGITS = ETCD_FOLDER_NAME - 1, FILE_MAX = 2 << 20, NOTE_MAX = 64 };
 
 static const char folder_name[] = "etcd", shown_name[] = ETCD_FOLDER_SHOWN,
-		  source[] = "state/cluster/etcd";
+		  source[] = "state/cluster/etcd", note_name[] = "etcd.life";
 static const char *const names[] = {"clients.crt", "peers.crt", "server.key",
 				    "server.crt",  "peer.crt",  "revoked.crl"};
 
@@ -144,6 +144,49 @@ etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
 	return 0;
 }
 
+bool
+etcd_folder_has_log(const struct etcd_folder *f, uint64_t life)
+{
+	char name[LIFE_DIGITS + 1], path[LIFE_DIGITS + 16];
+
+	name_of(life, name);
+	text_format(path, sizeof(path), "%s/member/wal", name);
+	int fd = fd_open_beneath(f->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	bool found = false;
+
+	if (!dir)
+		fd_close(&fd);
+	for (struct dirent *e; dir && !found && (e = readdir(dir));)
+		found = text_ends(e->d_name, ".wal");
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+uint64_t
+etcd_folder_noted(const struct etcd_folder *f)
+{
+	struct err ignored = {0};
+	uint64_t life = 0;
+	struct buf b;
+
+	buf_init(&b, MEM_NODE, NOTE_MAX);
+	if (fd_read_file(f->data, note_name, &b, &ignored) == 0)
+		life = life_of(buf_cstr(&b));
+	buf_fini(&b);
+	return life;
+}
+
+int
+etcd_folder_note(const struct etcd_folder *f, uint64_t life, struct err *err)
+{
+	char name[LIFE_DIGITS + 1];
+
+	name_of(life, name);
+	return fd_replace(f->data, note_name, name, LIFE_DIGITS, 0600, err);
+}
+
 int
 etcd_folder_prune(const struct etcd_folder *f, uint64_t life, struct err *err)
 {
@@ -162,6 +205,8 @@ etcd_folder_prune(const struct etcd_folder *f, uint64_t life, struct err *err)
 			rc = err_sys(err, errno, "cannot remove %s/%s", f->path, e->d_name);
 	}
 	closedir(dir);
+	if (life == 0 && rc == 0 && unlinkat(f->data, note_name, 0) < 0 && errno != ENOENT)
+		rc = err_sys(err, errno, "cannot remove %s", note_name);
 	return rc;
 }
 

@@ -9,9 +9,13 @@
  *   <life, 16 hex>  the data of one life, etcd's own
  *   shown           its certificates: copies of what scheduler wrote, root's, for etcd to read
  *
+ * Beside it the file `etcd.life`: which life has had its log here. A member of etcd that begins
+ * again with nothing of what it has promised could vote twice.
+ *
  * Threading: one owner; blocking (small files).
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
@@ -35,7 +39,14 @@ uint64_t etcd_folder_life(const struct etcd_folder *f);
 /* Its data: made when it is not there, given to etcd. fd_out: O_PATH; path_out: from the folder. */
 int etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
 		     char path_out[ETCD_FOLDER_NAME], struct err *err) MUST_CHECK;
-/* Data of all lives but that one (0: of all, and the certificates too). */
+/* Its log is there: etcd has written it, and whoever has may have voted. */
+bool etcd_folder_has_log(const struct etcd_folder *f, uint64_t life);
+/* The life that has had its log here, in a file beside the folder, so that it is known when all of
+ * that was lost; 0: none, or it cannot be read. */
+uint64_t etcd_folder_noted(const struct etcd_folder *f);
+int etcd_folder_note(const struct etcd_folder *f, uint64_t life, struct err *err) MUST_CHECK;
+
+/* Data of all lives but that one (0: of all, the certificates and the note too). */
 int etcd_folder_prune(const struct etcd_folder *f, uint64_t life, struct err *err) MUST_CHECK;
 /* Bytes on the disk of a life. */
 uint64_t etcd_folder_bytes(const struct etcd_folder *f, uint64_t life);

@@ -10,7 +10,7 @@ import time
 
 import zl
 from cluster import Cluster
-from test_etcd import wait_for_etcd
+from test_etcd import lives, processes, wait_for_etcd
 from zl import check, equal, service, wait_for
 
 
@@ -92,6 +92,30 @@ def test_full_disk_with_etcd():
         goes_on(c, d, d)
         wait_for(lambda: labels(d, a).get("still") == "taken", "what it missed is there")
         wait_for_etcd(c)
+
+
+def test_emptied_member():
+    """A member of etcd that has lost its folder is never the same one again: it goes, and its node begins another."""
+    with Cluster(3, etcd=True) as c:
+        wait_for_etcd(c)
+        b, d = c[1], c[2]
+        (pid,), (life,) = processes(b), lives(b)
+        shutil.rmtree(f"{b.data}/etcd/{life}/member")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: "the data of etcd is gone" in open(b.log).read(), "it is noticed")
+        wait_for(lambda: lives(b) not in ([], [life]), "another life", seconds=120)
+        wait_for_etcd(c)
+        equal(label(b, "by=b").returncode, 0)
+        # All of it, while the node does not run.
+        d.stop()
+        (life,) = lives(d)
+        shutil.rmtree(f"{d.data}/etcd")
+        d.start()
+        wait_for(lambda: "the data of etcd is gone" in open(d.log).read(), "it is noticed")
+        wait_for(lambda: lives(d) not in ([], [life]), "another life", seconds=120)
+        wait_for_etcd(c)
+        equal(label(d, "by=d").returncode, 0)
+        check(c.told("store.member_goes") and c.told("store.member_gone"), "it is told")
 
 
 def hang(node):

@@ -348,10 +348,27 @@ test_lives(void **state)
 	assert_int_equal(etcd_folder_data(&f, 0xcd, &fd, path, &err), 0);
 	close(fd);
 	put("etcd/else", "not etcd's");
+	/* It has had its log here, and that is known when it is lost. */
+	assert_false(etcd_folder_has_log(&f, 0xab));
+	assert_int_equal(etcd_folder_noted(&f), 0);
+	assert_int_equal(mkdirat(at, "etcd/00000000000000ab/member/wal", 0700), 0);
+	assert_false(etcd_folder_has_log(&f, 0xab));
+	put("etcd/00000000000000ab/member/wal/0-0.wal", "x");
+	assert_true(etcd_folder_has_log(&f, 0xab));
+	assert_int_equal(etcd_folder_note(&f, 0xab, &err), 0);
+	assert_int_equal(etcd_folder_noted(&f), 0xab);
 	assert_int_equal(etcd_folder_prune(&f, 0xcd, &err), 0);
+	assert_int_equal(etcd_folder_noted(&f), 0xab);
+	assert_false(etcd_folder_has_log(&f, 0xab));
+	put("etcd.life", "something else");
+	assert_int_equal(etcd_folder_noted(&f), 0);
+	assert_int_equal(etcd_folder_note(&f, UINT64_MAX, &err), 0);
+	assert_int_equal(etcd_folder_noted(&f), UINT64_MAX);
 	assert_int_equal(faccessat(at, "etcd/00000000000000ab", F_OK, 0), -1);
 	assert_int_equal(etcd_folder_life(&f), 0xcd);
 	assert_int_equal(etcd_folder_prune(&f, 0, &err), 0);
+	assert_int_equal(etcd_folder_noted(&f), 0);
+	assert_int_equal(faccessat(at, "etcd.life", F_OK, 0), -1);
 	assert_int_equal(etcd_folder_life(&f), 0);
 	assert_int_equal(faccessat(at, "etcd/else", F_OK, 0), 0);
 	etcd_folder_close(&f);
