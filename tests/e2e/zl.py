@@ -535,6 +535,12 @@ services:
 """
 
 
+def cpu_seconds():
+    """Of this program and of all that it has started and that has ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def main(scope):
     """Runs the tests of a file, each named test_*, and speaks TAP."""
     if os.getuid() != 0:
@@ -549,10 +555,10 @@ def main(scope):
     print(f"1..{len(tests)}", flush=True)
     failed = 0
     for i, (name, function) in enumerate(tests, 1):
-        begin = time.monotonic()
+        begin, used = time.monotonic(), cpu_seconds()
         try:
             function()
-            print(f"ok {i} - {name}  # {time.monotonic() - begin:.1f} s", flush=True)
+            print(f"ok {i} - {name}  # {time.monotonic() - begin:.1f} s, {cpu_seconds() - used:.1f} s of a core", flush=True)
         except Skip as reason:
             print(f"ok {i} - {name} # SKIP {reason}", flush=True)
         except Exception:
