@@ -471,13 +471,17 @@ test_half_a_device(void **state)
 	(void)state;
 	open_all(if_nametoindex("a0"));
 	put_peers(2);
+	assert_int_equal(try_device(), 0);
+	/* A kernel without tcx is asked for that, too. */
+	const unsigned one = access("1/vxlan-in", F_OK) == 0 ? 1 : 2;
+	put_device(false, "0.0.0.0:4789");
 	for (unsigned n = 1; !done; n++) {
 		begin_to_fail_hooks(n);
 		done = try_device() == 0;
 		libbpf = real;
 		failures += !done;
 		assert_int_equal(sends_plain(), done);
-		if (!done && n > 1)
+		if (!done && n > one) /* what comes in is judged already */
 			comes("127.0.0.1", VNI, "10.200.8.5", "10.200.7.2", 100, DROP_TUNNEL);
 		assert_int_equal(try_device(), 0);
 		assert_true(sends_plain());
