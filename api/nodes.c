@@ -186,6 +186,30 @@ put_voter(struct json *j, const struct msg_member *m)
 	json_end(j);
 }
 
+/* Where it runs, too: an address without port, where that is not known. */
+static void
+put_twin(struct json *j, const struct addr *at)
+{
+	char text[ADDR_TEXT_BYTES];
+
+	if (addr_is_zero(at)) {
+		json_null(j, "twin");
+		return;
+	}
+	addr_put_ip(at, text, sizeof(text));
+	json_text(j, "twin", text);
+}
+
+/* How far it is ahead; null where it is right. */
+static void
+put_clock(struct json *j, int64_t clock_ms)
+{
+	if (clock_ms)
+		json_i64(j, "clock_ahead_ms", clock_ms);
+	else
+		json_null(j, "clock_ahead_ms");
+}
+
 static void
 put_node(struct json *j, struct server *s, const void *row)
 {
@@ -214,6 +238,8 @@ put_node(struct json *j, struct server *s, const void *row)
 	nodes_put_name(j, "via", s, m->via);
 	view_time(j, "unreached_since", m->unreached_wall_ns);
 	put_known(j, "sealed_port", m->sealed_port, m->sealed_port != 0);
+	put_twin(j, &m->twin);
+	put_clock(j, m->clock_ms);
 	json_text(j, "backend", m->backend <= MSG_BACKEND_KERNEL ? backends[m->backend] : NULL);
 	put_pairs(j, "labels", m->labels);
 	put_pairs(j, "taints", m->taints);

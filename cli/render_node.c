@@ -15,6 +15,24 @@ is_unreached(const json_t *node)
 	return json_read_text(node, "unreached_since")[0] != '\0';
 }
 
+/* "clock 365 days ahead"; "" where it is right. */
+static void
+clock_text(const json_t *node, char *out, size_t cap)
+{
+	int64_t ahead_ms = json_read_int(node, "clock_ahead_ms");
+	uint64_t far_s = ((uint64_t)(ahead_ms < 0 ? -ahead_ms : ahead_ms) + 500) / 1000;
+	char far[32];
+
+	out[0] = '\0';
+	if (ahead_ms == 0)
+		return;
+	if (far_s >= 2 * 86400)
+		text_format(far, sizeof(far), "%llu days", (unsigned long long)(far_s / 86400));
+	else
+		text_format(far, sizeof(far), "%llu s", (unsigned long long)far_s);
+	text_format(out, cap, "clock %s %s", far, ahead_ms > 0 ? "ahead" : "behind");
+}
+
 static enum grid_colour
 colour_of(const json_t *node)
 {
@@ -24,7 +42,11 @@ colour_of(const json_t *node)
 		return GRID_RED;
 	if (strcmp(state, "alive") != 0)
 		return strcmp(state, "left") == 0 ? GRID_DIM : GRID_YELLOW;
-	return json_read_bool(node, "draining") || is_unreached(node) ? GRID_YELLOW : GRID_GREEN;
+	return json_read_bool(node, "draining") || is_unreached(node) ||
+			       json_read_int(node, "clock_ahead_ms") != 0 ||
+			       json_read_text(node, "twin")[0]
+		       ? GRID_YELLOW
+		       : GRID_GREEN;
 }
 
 /* How it is reached, where that is worth a word; "" where all is as usual. */
@@ -103,14 +125,16 @@ put_node_row(struct grid *g, const json_t *node, bool reach, const struct render
 	const char *state = json_read_text(node, "state");
 	bool drains = json_read_bool(node, "draining");
 	bool gone = strcmp(state, "unreachable") == 0 || strcmp(state, "left") == 0;
-	char cpu[64], memory[96], since[32], pairs[256], how[256];
+	char cpu[64], memory[96], since[32], pairs[256], how[256], clock[64];
 
 	cpu_text(node, cpu, sizeof(cpu));
 	memory_text(node, memory, sizeof(memory));
 	render_age(node, "since", r, since, sizeof(since));
 	grid_put(g, GRID_PLAIN, "%s%s", json_read_text(node, "name"),
 		 json_read_bool(node, "self") ? "*" : "");
-	grid_put(g, colour_of(node), "%s%s", state, drains ? ", draining" : "");
+	clock_text(node, clock, sizeof(clock));
+	grid_put(g, colour_of(node), "%s%s%s%s%s", state, drains ? ", draining" : "",
+		 json_read_text(node, "twin")[0] ? ", twice" : "", clock[0] ? ", " : "", clock);
 	grid_put(g, GRID_PLAIN, "%s", json_read_text(node, "zone"));
 	grid_put(g, GRID_PLAIN, "%s", gone ? "" : cpu);
 	grid_put(g, GRID_PLAIN, "%s", gone ? "" : memory);
@@ -254,6 +278,12 @@ render_node(const json_t *node, const struct render *r, struct buf *out)
 			    memory, json_read_text(node, "name"));
 		put_line(out, "", text);
 	}
+	put_line(out, "also at", json_read_text(node, "twin"));
+	if (json_read_text(node, "twin")[0])
+		put_line(out, "",
+			 "a copy of its state folder runs there; there: zlayer leave --force");
+	clock_text(node, text, sizeof(text));
+	put_line(out, "clock", text[0] ? text + sizeof("clock ") - 1 : "");
 	put_line(out, "sealed by", json_read_text(node, "backend"));
 	text_format(text, sizeof(text), "%s%s%s", json_read_text(node, "version"),
 		    json_read_text(node, "platform")[0] ? "   " : "",

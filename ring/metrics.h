@@ -132,6 +132,10 @@ enum metrics_bounds { METRICS_NO_BOUNDS, METRICS_SECONDS, METRICS_BYTES };
 	  NO_BOUNDS, "Time in programs of the data path, while kernel.bpf_stats_enabled is 1.")   \
 	X(160, CLUSTER_MEMBERS, "zlayer_cluster_members", GAUGE, ONE, NO_BOUNDS,                  \
 	  "Nodes of the cluster, this one counted, by state.")                                    \
+	X(172, CLUSTER_TWINS, "zlayer_cluster_twins", GAUGE, ONE, NO_BOUNDS,                      \
+	  "Nodes that run in two places, from a copy of their state folder.")                     \
+	X(171, CLUSTER_CLOCK, "zlayer_cluster_clock_skew_seconds", GAUGE, NANO, NO_BOUNDS,        \
+	  "How far the wall clock of this node is ahead of those of the others.")                 \
 	X(161, GOSSIP_MESSAGES, "zlayer_gossip_messages_total", COUNTER, ONE, NO_BOUNDS,          \
 	  "Messages between nodes about nodes, by kind and direction.")                           \
 	X(162, GOSSIP_CONVERGENCE, "zlayer_gossip_convergence_seconds", HISTOGRAM, NANO, SECONDS, \

@@ -276,7 +276,7 @@ take_kind(struct channel *c, uint8_t kind)
 {
 	if (!know_peer(c))
 		return;
-	if (kind < CHANNEL_GOSSIP || kind > CHANNEL_THROUGH) {
+	if (kind < CHANNEL_GOSSIP || kind > CHANNEL_WHO) {
 		end_because(c, ERR_UNSUPPORTED, "it asks for what this version does not know");
 		return;
 	}

@@ -39,6 +39,7 @@ enum channel_kind {
 	CHANNEL_CALL = 4,
 	CHANNEL_CALLBACK = 5, /* a CALL, of which the server is who asks (callback.h) */
 	CHANNEL_THROUGH = 6,  /* a CALL, of a third node */
+	CHANNEL_WHO = 7,      /* who are you (twin.h); also of one that is this node itself */
 };
 
 struct channel;
@@ -70,6 +71,9 @@ struct channel_rules_config {
 };
 int channel_rules_new(const struct channel_rules_config *config, struct channel_rules **out,
 		      struct err *err) MUST_CHECK;
+/* So many seconds the other nodes' clocks are ahead of this one's: a certificate that is good by
+ * theirs is. 0 at first. */
+void channel_rules_clock(struct channel_rules *rules, int64_t ahead_s);
 void channel_rules_ref(struct channel_rules *rules);
 void channel_rules_unref(struct channel_rules *rules); /* NULL is fine */
 

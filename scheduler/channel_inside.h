@@ -11,6 +11,7 @@ struct channel_rules {
 	unsigned refs;
 	unsigned lingering; /* channels that wait for the other side to close */
 	const struct identity_authority *authority;
+	int64_t ahead_s; /* channel_rules_clock */
 	uint8_t cluster[IDENTITY_CLUSTER];
 	bool strangers;
 	struct tls_server *server;

@@ -107,9 +107,18 @@ cluster_told(struct cluster *c)
 	c->put = true;
 }
 
+bool
+cluster_held(const struct cluster *c, bool *works)
+{
+	*works = c->twin.has_run;
+	return c->twin.held;
+}
+
 int
 cluster_may_change(const struct cluster *c, struct err *err)
 {
+	if (cluster_twin_may(c, err) < 0)
+		return -1;
 	if (!c->join && !c->leave && !c->restore && !c->over)
 		return 0;
 	err_set(err, ERR_CONFLICT, "this node is %s",
@@ -156,7 +165,8 @@ read_identity(struct cluster *c, struct err *err)
 }
 
 int
-cluster_open(struct station *st, const struct config *config, struct cluster **out, struct err *err)
+cluster_open(struct station *st, const struct config *config, const char *boot,
+	     struct cluster **out, struct err *err)
 {
 	struct cluster *c = mem_zalloc(MEM_SCHEDULER, sizeof(*c));
 	int state = station_folder(st, 0);
@@ -172,18 +182,22 @@ cluster_open(struct station *st, const struct config *config, struct cluster **o
 	map_init(&c->nodes, MEM_SCHEDULER);
 	drains_init(&c->drains);
 	ipam_init(&c->ipam, 0);
+	clocks_init(&c->clocks);
 	list_init(&c->changes);
 	list_init(&c->admits);
 	list_init(&c->feds);
 	list_init(&c->asks);
 	list_init(&c->serves);
+	list_init(&c->twin.asks);
+	list_init(&c->twin.guests);
 	cluster_callback_init(c);
 	uv_timer_init(station_loop(st), &c->again);
 	uv_timer_init(station_loop(st), &c->tick);
 	c->again.data = c;
 	c->tick.data = c;
 	c->handles = 2;
-	if (cluster_keep_open(state, &c->folder, err) < 0 || read_identity(c, err) < 0) {
+	if (cluster_keep_open(state, &c->folder, err) < 0 || read_identity(c, err) < 0 ||
+	    cluster_twin_open(c, boot, err) < 0) {
 		cluster_free(c);
 		return -1;
 	}
@@ -384,7 +398,9 @@ tick(uv_timer_t *timer)
 	uint64_t now = world_mono_ns();
 
 	cluster_outside_tick(c, now);
-	if (c->member) {
+	if (c->member)
+		cluster_twin_tick(c, now);
+	if (c->member && !c->twin.held) {
 		cluster_link_try(c, now);
 		cluster_link_tick(c);
 		cluster_admit_tick(c, now);
@@ -395,6 +411,7 @@ tick(uv_timer_t *timer)
 		cluster_order_tick(c, now);
 		cluster_facts_put(c);
 		cluster_voters_tick(c, now);
+		cluster_clocks_tick(c, now);
 		cluster_mesh_look(c);
 		cluster_far_tick(c, now);
 		look_after_rows(c);
@@ -428,6 +445,9 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 		return -1;
 	cluster_roster_read(c);
 	cluster_roster_listed(c);
+	cluster_twin_begin(c);
+	if (c->twin.held)
+		return 0;
 	cluster_recover_tick(c, world_mono_ns()); /* before anything is changed */
 	cluster_move_begin(c);
 	look_after_rows(c);
@@ -451,7 +471,7 @@ cluster_configured(struct cluster *c)
 
 	c->dirty = true;
 	cluster_outside_configured(c);
-	if (!c->member || !c->m)
+	if (!c->member || !c->m || c->twin.held)
 		return;
 	cluster_etcd_renew(c);
 	/* Sockets and times are the process's for good: the next one has the new ones. */
@@ -465,6 +485,13 @@ cluster_configured(struct cluster *c)
 void
 cluster_turn(struct cluster *c)
 {
+	if (c->twin.held) {
+		cluster_twin_turn(c);
+		cluster_leave_tick(c, world_mono_ns());
+		if (c->dirty)
+			cluster_publish(c);
+		return;
+	}
 	/* First: what was told since the last turn is in the tables by now. */
 	if (c->member && !(c->heard && c->known))
 		cluster_roster_listen(c);
@@ -535,8 +562,14 @@ void
 cluster_request(struct cluster *c, const struct station_request *q, const void *body, size_t bytes,
 		int *fds, size_t count)
 {
+	struct err err = {0};
+
 	if (c->over)
 		return; /* it is given to the next process */
+	if (q->op != MSG_OP_LEAVE && cluster_twin_may(c, &err) < 0) {
+		cluster_refuse(c, q, &err);
+		return;
+	}
 	switch (q->op) {
 	case MSG_OP_INVITE:
 		cluster_invite_request(c, q, body, bytes);
@@ -585,6 +618,7 @@ closed(uv_handle_t *handle)
 		return;
 	gossip_free(c->gossip);
 	ipam_fini(&c->ipam);
+	clocks_fini(&c->clocks);
 	placing_free(c->placing);
 	drains_fini(&c->drains);
 	if (c->has_self)
@@ -615,6 +649,7 @@ cluster_free(struct cluster *c)
 	cluster_voters_end(c);
 	cluster_feed_end(c);
 	cluster_far_end(c);
+	cluster_twin_ask_end(c);
 	cluster_link_end(c);
 	cluster_place_end(c);
 	while (map_next(&c->nodes, &it))

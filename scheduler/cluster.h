@@ -27,8 +27,9 @@ struct shell;
 struct channel_rules;
 
 /* Reads who this node is. config must stay where it is. */
-int cluster_open(struct station *st, const struct config *config, struct cluster **out,
-		 struct err *err) MUST_CHECK;
+/* boot: the machine's, as text. */
+int cluster_open(struct station *st, const struct config *config, const char *boot,
+		 struct cluster **out, struct err *err) MUST_CHECK;
 /* NULL is fine. The loop must run once more. */
 void cluster_free(struct cluster *c);
 
@@ -47,6 +48,9 @@ int cluster_start(struct cluster *c, struct model *m, struct err *err) MUST_CHEC
 uint32_t cluster_self(const struct cluster *c);
 /* As the cluster knows it; NULL when it is in none. */
 const char *cluster_name(const struct cluster *c);
+/* It may be a copy of another node, or is (cluster_twin.c): nothing is begun, nothing is served
+ * that was not before. works: it has run here as a member, so what runs here is its own. */
+bool cluster_held(const struct cluster *c, bool *works);
 /* Why nothing may be deployed here now: it is about to join. */
 int cluster_may_change(const struct cluster *c, struct err *err) MUST_CHECK;
 

@@ -99,8 +99,7 @@ issue(struct cluster *c, const struct admission_node *n, struct buf *chain, stru
 	text_copy(who.name, sizeof(who.name), n->name);
 	memcpy(who.sign_public, n->sign_public, IDENTITY_KEY);
 	memcpy(who.gossip_public, n->gossip_public, IDENTITY_KEY);
-	return identity_issue(&c->keep.authority, &who, world_wall_ns() / CLUSTER_SECOND_NS, chain,
-			      err);
+	return identity_issue(&c->keep.authority, &who, cluster_now_s(c), chain, err);
 }
 
 static void
@@ -146,8 +145,7 @@ issue_pass(struct cluster *c, const struct admission_node *n, struct buf *chain,
 
 	if (credentials_authority(&c->keep.authority, CREDENTIALS_CLIENTS, &from, err) < 0)
 		return -1;
-	int rc = credentials_issue(&from, CREDENTIALS_CLIENTS, &who,
-				   world_wall_ns() / CLUSTER_SECOND_NS, chain, err);
+	int rc = credentials_issue(&from, CREDENTIALS_CLIENTS, &who, cluster_now_s(c), chain, err);
 	if (rc == 0)
 		rc = credentials_put_authority(&from, authority, err);
 	identity_authority_fini(&from);
@@ -272,7 +270,8 @@ static int
 put_new(struct admit *a, struct store *s, struct err *err)
 {
 	const struct admission_node *n = &a->verdict.node;
-	struct store_node row = {.node = n->id, .admitted_wall_ns = world_wall_ns()};
+	struct store_node row = {.node = n->id,
+				 .admitted_wall_ns = cluster_now_s(a->c) * CLUSTER_SECOND_NS};
 
 	text_copy(row.name, sizeof(row.name), n->name);
 	memcpy(row.sign_public, n->sign_public, IDENTITY_KEY);
@@ -292,8 +291,8 @@ judge_rows(struct admit *a, const struct rows *r, struct err *err)
 		.tickets_count = r->tickets.length / sizeof(struct admission_ticket),
 	};
 
-	return admission_judge(&state, &a->question, &a->peer, &a->from,
-			       world_wall_ns() / CLUSTER_SECOND_NS, &a->verdict, err);
+	return admission_judge(&state, &a->question, &a->peer, &a->from, cluster_now_s(a->c),
+			       &a->verdict, err);
 }
 
 /* A stranger: what is decided is kept first. */
@@ -424,7 +423,7 @@ void
 cluster_admit_announce(struct cluster *c)
 {
 	struct map_iter it = {0};
-	int64_t since = world_wall_ns() - (int64_t)ANNOUNCE_S * CLUSTER_SECOND_NS;
+	int64_t since = (cluster_now_s(c) - ANNOUNCE_S) * CLUSTER_SECOND_NS;
 	size_t count = 0;
 
 	if (!cluster_keeper(c))

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "scheduler/backup.h"
 #include "scheduler/cluster.h"
+#include "scheduler/clocks.h"
 #include "scheduler/cluster_callback.h"
 #include "scheduler/cluster_keep.h"
 #include "scheduler/cluster_outside.h"
@@ -23,6 +24,7 @@
 #include "scheduler/store_role.h"
 #include "scheduler/store_serve.h"
 #include "scheduler/tidings.h"
+#include "scheduler/twin.h"
 
 enum {
 	CLUSTER_GOSSIP = 1, /* the core's service number */
@@ -53,6 +55,7 @@ struct cluster_node {
 	uint64_t mark;                 /* of the look at the rows that saw it last */
 	/* cluster_heard.c */
 	int64_t unreached_wall_ns; /* it lives, and no sealed packet comes from it since then; 0 */
+	struct addr twin;          /* it runs there, too (cluster_twin.c); zero: it does not */
 	uint32_t via;              /* who passes on what is sealed for it; 0: nobody does */
 };
 
@@ -79,6 +82,25 @@ struct cluster_order_mark {
 /* Who takes the changes of the store, and the how-manieth that is to do so. */
 struct cluster_term {
 	uint32_t term, node;
+};
+
+/* This node somewhere else, too. */
+struct cluster_twin {
+	struct twin_instance here;
+	bool has_run; /* this folder, on this machine, since it booted */
+	bool held;    /* nothing of a member is done, and nothing begun */
+	bool found;   /* for good: the other one is */
+	struct addr at;
+	int64_t since_wall_ns;
+	uint64_t until_ns; /* the others are asked */
+	uint64_t next_ns;
+	struct list asks, guests;
+	size_t asks_count, guests_count;
+	/* One that is held back, elsewhere. */
+	struct addr copy_at;
+	uint64_t copy_ns; /* it was heard; 0: there is none */
+	int64_t copy_since_wall_ns;
+	struct err err;
 };
 
 /* A change of the store that waits for its turn. work is called within a transaction: 0, it is to
@@ -140,6 +162,16 @@ struct cluster {
 	/* cluster_heard.c */
 	struct err unreached_err; /* sealed packets do not pass; kind 0: they do */
 	struct log_few unreached_told;
+
+	/* cluster_twin.c */
+	struct cluster_twin twin;
+
+	/* cluster_clocks.c */
+	struct clocks clocks;
+	struct err clock_err;  /* a clock is wrong; kind 0: none is */
+	int64_t clock_base_ns; /* as channels go by it */
+	uint64_t clock_sum;    /* of what was published */
+	bool clock_told;
 
 	/* cluster_seal.c */
 	struct ipam_ways ways; /* of this node */
@@ -327,6 +359,49 @@ void cluster_heard_look(struct cluster *c);
 uint16_t cluster_heard_port(const struct cluster *c, const struct cluster_node *n);
 /* cluster_guests.c: tells the others of this node's containers of others. */
 void cluster_guests_say(struct cluster *c);
+
+/* ---- cluster_clocks.c ---- */
+
+int cluster_clocks_begin(struct cluster *c, struct err *err) MUST_CHECK;
+void cluster_clocks_tick(struct cluster *c, uint64_t now_ns);
+/* Seconds since 1970 by the middle of the nodes' clocks, as far as that is known here: for times
+ * that nodes write for each other. And how far that is ahead of this node's own clock. */
+int64_t cluster_now_s(const struct cluster *c);
+int64_t cluster_base_ns(const struct cluster *c);
+/* Whether a certificate is good by this node's clock or by that of the others (clocks.h). */
+enum identity_verdict cluster_judge(const struct cluster *c, const void *der, size_t bytes,
+				    struct identity *out);
+/* How far its clock is ahead of the others'; 0: it is right, or that is not known. */
+int64_t cluster_clocks_ahead_ms(const struct cluster *c, uint32_t node);
+
+/* ---- cluster_twin.c ---- */
+
+/* Which instance it is, and whether it is held back. After the identity was read. */
+int cluster_twin_open(struct cluster *c, const char *boot, struct err *err) MUST_CHECK;
+/* The roster is there: asks the others, where that is to be. */
+void cluster_twin_begin(struct cluster *c);
+void cluster_twin_turn(struct cluster *c);
+void cluster_twin_tick(struct cluster *c, uint64_t now_ns);
+/* It is that one which stays, at that address: this one is held back from now on. */
+void cluster_twin_step_back(struct cluster *c, const struct addr *at);
+/* One that is held back was heard. */
+void cluster_twin_note(struct cluster *c, const struct addr *at);
+/* Others have heard that session of this node: it goes on in one above it. */
+void cluster_twin_outgrow(struct cluster *c, uint64_t session);
+
+/* ---- cluster_twin_ask.c ---- */
+
+/* session: of a hint that was got, or that is given; other: where that one is, or NULL. */
+void cluster_twin_ask(struct cluster *c, uint32_t node, const struct addr *at, enum twin_kind kind,
+		      uint64_t session, const struct addr *other);
+void cluster_twin_ask_late(struct cluster *c, uint64_t now_ns);
+void cluster_twin_ask_end(struct cluster *c);
+/* Channels of kind WHO, and what the shell says of sessions. */
+void cluster_twin_channel(void *arg, struct channel *channel);
+void cluster_twin_older(void *arg, uint32_t node, const struct addr *from, uint64_t newest,
+			const struct addr *newest_from);
+/* Why nothing may be asked of this node. */
+int cluster_twin_may(const struct cluster *c, struct err *err) MUST_CHECK;
 
 /* ---- cluster_seal.c ---- */
 

@@ -105,7 +105,7 @@ put_ticket(void *arg, struct store *s, struct err *err)
 	v->created = rc == 0 && rows.length == 0 && v->c->keep.founder &&
 		     world_wall_ns() / CLUSTER_SECOND_NS - v->c->keep.since_s < NEW_S;
 	if (rc == 0)
-		rc = prune(s, &rows, world_wall_ns() / CLUSTER_SECOND_NS, &left, err);
+		rc = prune(s, &rows, cluster_now_s(v->c), &left, err);
 	buf_fini(&rows);
 	if (rc == 0 && left >= ADMISSION_TICKETS_MAX) {
 		err_set(err, ERR_LIMIT, "there are %zu tickets, the most that are kept at a time",
@@ -178,8 +178,7 @@ make_ticket(struct invite *v, struct err *err)
 	v->ticket.id = world_random_u64(&world) >> 1 | 1; /* an integer of the database's */
 	world_random(&world, v->ticket.secret, TICKET_SECRET);
 	v->row.ticket = v->ticket.id;
-	v->row.expires_s =
-		world_wall_ns() / CLUSTER_SECOND_NS + (v->asked.ttl_s ? v->asked.ttl_s : TTL_S);
+	v->row.expires_s = cluster_now_s(c) + (v->asked.ttl_s ? v->asked.ttl_s : TTL_S);
 	v->row.uses_left = v->asked.uses ? v->asked.uses : USES;
 	SHA256(v->ticket.secret, TICKET_SECRET, v->row.secret_sha256);
 	return put_addresses(c, &v->ticket, err);

@@ -37,6 +37,9 @@ static const char claims_file[] = "claims"; /* placing.h */
 static const char left_file[] = "left";
 static const char pass_file[] = "pass";
 
+const char cluster_keep_instance[] = "instance";
+const char cluster_keep_twin[] = "twin";
+
 const char cluster_keep_etcd_folder[] = "etcd";
 const char *const cluster_keep_etcd[CLUSTER_KEEP_ETCD] = {
 	"clients.crt", "peers.crt", "server.key", "server.crt", "peer.crt", "revoked.crl"};
@@ -315,6 +318,18 @@ cluster_keep_session(int folder, int64_t wall_ns, uint64_t *out, struct err *err
 	return rc;
 }
 
+int
+cluster_keep_session_above(int folder, uint64_t session, struct err *err)
+{
+	struct buf b;
+
+	buf_init(&b, MEM_SCHEDULER, SMALL_FILE);
+	buf_u64(&b, session);
+	int rc = write_file(folder, session_file, &b, err);
+	buf_fini(&b);
+	return rc;
+}
+
 /* ---- joining ---- */
 
 static int
@@ -477,6 +492,8 @@ cluster_keep_clear(int folder, struct err *err)
 	remove_file(folder, claims_file);
 	remove_file(folder, pass_file);
 	remove_file(folder, "engine"); /* cluster_anew.c */
+	remove_file(folder, cluster_keep_instance);
+	remove_file(folder, cluster_keep_twin);
 	clear_etcd(folder);
 	if (fsync(folder) < 0)
 		return err_sys(err, errno, "cannot write the folder of the cluster");

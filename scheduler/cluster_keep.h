@@ -17,6 +17,8 @@
  *   pass         what it calls the cluster's etcd with (credentials.h)
  *   etcd/        what its own etcd shows (cluster_order.c)
  *   engine       whether the store's file is a copy (cluster_anew.c)
+ *   instance     of the folder, and where that runs (twin.h)
+ *   twin         the node is somewhere else, too, and this one is held back (cluster_twin.c): where
  *   left         it has left, and what that means for its store has yet to be done
  *
  * Files are durable before a function returns. Threading: one owner.
@@ -69,6 +71,9 @@ int cluster_keep_write(int folder, const struct cluster_keep *k, struct err *err
  * bits are drawn. */
 int cluster_keep_session(int folder, int64_t wall_ns, uint64_t *out, struct err *err) MUST_CHECK;
 
+/* The next one is greater than that. */
+int cluster_keep_session_above(int folder, uint64_t session, struct err *err) MUST_CHECK;
+
 /* The keys to join the ticket's cluster with: those of the last try, else new ones. */
 int cluster_keep_joining(int folder, const struct ticket *t, struct identity_keys *out,
 			 struct err *err) MUST_CHECK;
@@ -96,6 +101,8 @@ int cluster_keep_leave(int folder, enum cluster_keep_left how, struct err *err) 
 enum cluster_keep_left cluster_keep_left(int folder);
 /* Before a new identity, and after what leaving meant was done: nothing of a former one stays. */
 int cluster_keep_clear(int folder, struct err *err) MUST_CHECK;
+
+extern const char cluster_keep_instance[], cluster_keep_twin[];
 
 /* The leaf of a chain. NULL: there is none. */
 const void *cluster_keep_leaf(const void *chain, size_t chain_bytes, size_t *bytes_out);

@@ -136,7 +136,7 @@ may_leave(struct cluster *c, bool force, struct err *err)
 
 	if (c->leave || c->over)
 		return err_set(err, ERR_CONFLICT, "this node is leaving already");
-	if (others(c) == 0 || force || sent_away(c))
+	if (others(c) == 0 || force || sent_away(c) || c->twin.found)
 		return 0;
 	if (cluster_writer(c) == c->keep.node) {
 		err_set(err, ERR_CONFLICT, "this node takes the changes of the cluster's store");
@@ -161,8 +161,9 @@ begin(struct cluster *c, const struct station_request *q, bool force, struct err
 		return err_set(err, ERR_NO_MEMORY, "no memory to leave the cluster");
 	*l = (struct cluster_leave){.c = c, .request = *q, .force = force};
 	c->leave = l;
-	/* Nobody is there who would have to be told, or knows already. */
-	if (others(c) == 0 || sent_away(c)) {
+	/* Nobody is there who would have to be told, or knows already; or another one is this node,
+	 * and stays. */
+	if (others(c) == 0 || sent_away(c) || c->twin.found) {
 		say_goodbye(l);
 		return 0;
 	}

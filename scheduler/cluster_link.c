@@ -80,6 +80,7 @@ cluster_link_rules(struct cluster *c, struct err *err)
 		return -1;
 	channel_rules_unref(c->rules);
 	c->rules = rules;
+	channel_rules_clock(rules, c->clock_base_ns / CLUSTER_SECOND_NS);
 	if (c->shell)
 		shell_rules(c->shell, rules);
 	return 0;
@@ -151,6 +152,8 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		.store = cluster_feed_channel,
 		.call = cluster_far_channel,
 		.callback = cluster_callback_channel,
+		.who = cluster_twin_channel,
+		.older = cluster_twin_older,
 		.arg = c,
 	};
 
@@ -160,7 +163,8 @@ begin(struct cluster *c, int udp, int tcp, struct err *err)
 		return -1;
 	meet_all(c);
 	cluster_facts_put(c);
-	if (cluster_place_begin(c, err) < 0 || cluster_callback_begin(c, err) < 0)
+	if (cluster_place_begin(c, err) < 0 || cluster_callback_begin(c, err) < 0 ||
+	    cluster_clocks_begin(c, err) < 0)
 		return -1;
 	const struct shell_core core = {
 		.service = CLUSTER_GOSSIP,

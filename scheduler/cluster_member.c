@@ -124,7 +124,7 @@ change_row(const struct ask *a, const struct cluster_node *n, struct store_node 
 	   struct err *err)
 {
 	int64_t until =
-		a->op.seconds ? world_wall_ns() + (int64_t)a->op.seconds * CLUSTER_SECOND_NS : 0;
+		a->op.seconds ? (cluster_now_s(a->c) + a->op.seconds) * CLUSTER_SECOND_NS : 0;
 
 	switch ((enum msg_node_verb)a->op.verb) {
 	case MSG_NODE_LABEL:

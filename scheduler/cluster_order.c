@@ -35,12 +35,6 @@ enum { FILES = CLUSTER_KEEP_ETCD, TURN_APART_S = 20, AGAIN_S = 10 };
 /* Of cluster_keep_etcd. */
 enum { CLIENTS, PEERS, KEY, SERVER, PEER, REVOKED };
 
-static int64_t
-now_s(void)
-{
-	return world_wall_ns() / CLUSTER_SECOND_NS;
-}
-
 /* ---- what it shows ---- */
 
 static size_t
@@ -101,7 +95,7 @@ put_leaf(struct cluster *c, enum credentials_authority of, const uint8_t *public
 		return -1;
 	int rc = credentials_put_authority(&from, authority, err);
 	if (rc == 0)
-		rc = credentials_issue(&from, of, &who, now_s(), leaf, err);
+		rc = credentials_issue(&from, of, &who, cluster_now_s(c), leaf, err);
 	identity_authority_fini(&from);
 	return rc;
 }
@@ -141,8 +135,8 @@ put_revoked(struct cluster *c, struct buf *out, struct err *err)
 	}
 	int rc = credentials_authority(&c->keep.authority, CREDENTIALS_CLIENTS, &from, err);
 	if (rc == 0) {
-		rc = credentials_revoke(&from, CREDENTIALS_CLIENTS, nodes, count, now_s(), out,
-					err);
+		rc = credentials_revoke(&from, CREDENTIALS_CLIENTS, nodes, count, cluster_now_s(c),
+					out, err);
 		identity_authority_fini(&from);
 	}
 	mem_free(nodes);
@@ -212,7 +206,7 @@ mark_of(struct cluster *c, struct cluster_order_mark *out)
 	struct addr addresses[CREDENTIALS_ADDRESSES_MAX] = {0};
 
 	memset(out, 0, sizeof(*out));
-	out->day = now_s() / CREDENTIALS_RENEW_S;
+	out->day = cluster_now_s(c) / CREDENTIALS_RENEW_S;
 	out->sent_away = count_sent_away(c);
 	out->addresses = own_addresses(c, addresses);
 	SHA256((const uint8_t *)addresses, sizeof(addresses), out->digest);

@@ -15,12 +15,6 @@
 
 static const char not_had[] = "there is no new certificate to call the store with";
 
-static int64_t
-now_s(void)
-{
-	return world_wall_ns() / CLUSTER_SECOND_NS;
-}
-
 static void
 init(struct cluster_pass *p)
 {
@@ -51,7 +45,7 @@ take(struct cluster *c, struct cluster_pass *p, struct err *err)
 	if (!buf_ok(&p->leaf) || !buf_ok(&p->authority))
 		return err_set(err, ERR_NO_MEMORY, "no memory for a certificate");
 	if (credentials_check(&c->keep.authority, CREDENTIALS_CLIENTS, &pem,
-			      c->keep.keys.sign_public, now_s(), &p->since_s, err) < 0 ||
+			      c->keep.keys.sign_public, cluster_now_s(c), &p->since_s, err) < 0 ||
 	    credentials_put_key(c->keep.keys.sign, &p->key, err) < 0)
 		return -1;
 	buf_u8(&p->leaf, 0);
@@ -104,7 +98,8 @@ issue(struct cluster *c, struct err *err)
 	if (credentials_authority(&c->keep.authority, CREDENTIALS_CLIENTS, &from, err) < 0)
 		return -1;
 	init(&p);
-	int rc = credentials_issue(&from, CREDENTIALS_CLIENTS, &who, now_s(), &p.leaf, err);
+	int rc =
+		credentials_issue(&from, CREDENTIALS_CLIENTS, &who, cluster_now_s(c), &p.leaf, err);
 	if (rc == 0)
 		rc = credentials_put_authority(&from, &p.authority, err);
 	if (rc == 0)
@@ -156,7 +151,7 @@ answered(void *arg, const struct admission_answer *answer, const struct identity
 static bool
 is_fresh(const struct cluster *c)
 {
-	int64_t age_s = now_s() - c->pass.since_s;
+	int64_t age_s = cluster_now_s(c) - c->pass.since_s;
 
 	return c->pass.number != 0 && age_s < CREDENTIALS_RENEW_S && age_s > -CREDENTIALS_RENEW_S;
 }

@@ -98,6 +98,7 @@ put_voter(struct cluster *c, const struct cluster_node *n, struct msg_member *ou
 void
 cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct msg_member *out)
 {
+	static const struct addr none;
 	bool self = n->row.node == c->keep.node;
 	struct tidings_facts facts = n->facts;
 	struct tidings_load load = n->load;
@@ -120,6 +121,7 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 		.via = n->via,
 		.unreached_wall_ns = n->unreached_wall_ns,
 		.sealed_port = self ? 0 : cluster_heard_port(c, n),
+		.clock_ms = cluster_clocks_ahead_ms(c, n->row.node),
 	};
 	text_copy(out->name, sizeof(out->name), n->row.name);
 	put_facts(&facts, &load, out);
@@ -133,6 +135,10 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 	text_copy(out->taints, sizeof(out->taints), n->row.taints);
 	out->backend = cluster_mesh_backend(c, n);
 	put_voter(c, n, out);
+	out->twin = !self             ? n->twin
+		    : c->twin.found   ? c->twin.at
+		    : c->twin.copy_ns ? c->twin.copy_at
+				      : none;
 }
 
 static void
@@ -206,7 +212,9 @@ put_nameless(size_t count, struct msg_reason *out)
 static void
 put_trouble(const struct cluster *c, struct msg_cluster *row)
 {
-	if (c->fenced)
+	if (c->twin.err.kind)
+		msg_reason_from(&c->twin.err, &row->trouble);
+	else if (c->fenced)
 		msg_reason_from(&c->fence_err, &row->trouble);
 	else if (c->renewal_err.kind)
 		msg_reason_from(&c->renewal_err, &row->trouble);
@@ -216,6 +224,8 @@ put_trouble(const struct cluster *c, struct msg_cluster *row)
 		msg_reason_from(&c->mesh_err, &row->trouble);
 	else if (c->unreached_err.kind)
 		msg_reason_from(&c->unreached_err, &row->trouble);
+	else if (c->clock_err.kind)
+		msg_reason_from(&c->clock_err, &row->trouble);
 	else if (c->m->nameless)
 		put_nameless(c->m->nameless, &row->trouble);
 	else
@@ -269,7 +279,7 @@ publish_cluster(struct cluster *c)
 		row.gossip = c->config->listen.gossip.addr;
 	if (c->member) {
 		row.self = c->keep.node;
-		row.listens = !c->heard;
+		row.listens = !c->heard && !c->twin.found;
 		row.admission = c->row.admission ? c->row.admission : MSG_ADMISSION_TOKEN;
 		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row.id, sizeof(row.id));
 		row.gossip = c->listen.addr;

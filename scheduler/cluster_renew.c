@@ -35,9 +35,7 @@ take_chain(struct cluster *c, const void *chain, size_t bytes, struct err *err)
 	struct buf before = c->keep.chain;
 	const void *leaf = cluster_keep_leaf(chain, bytes, &leaf_bytes);
 	enum identity_verdict verdict =
-		leaf ? identity_judge(&c->keep.authority, leaf, leaf_bytes,
-				      world_wall_ns() / CLUSTER_SECOND_NS, &who)
-		     : IDENTITY_MALFORMED;
+		leaf ? cluster_judge(c, leaf, leaf_bytes, &who) : IDENTITY_MALFORMED;
 
 	if (verdict == IDENTITY_OUT_OF_TIME) {
 		err_set(err, ERR_TIMEOUT, "the clock of this machine is wrong");
@@ -120,8 +118,7 @@ issue_own(struct cluster *c, struct err *err)
 	memcpy(who.sign_public, c->keep.keys.sign_public, IDENTITY_KEY);
 	memcpy(who.gossip_public, c->keep.keys.gossip_public, IDENTITY_KEY);
 	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
-	int rc = identity_issue(&c->keep.authority, &who, world_wall_ns() / CLUSTER_SECOND_NS,
-				&chain, err);
+	int rc = identity_issue(&c->keep.authority, &who, cluster_now_s(c), &chain, err);
 	if (rc == 0)
 		rc = take_chain(c, chain.data, chain.length, err);
 	buf_fini(&chain);
@@ -131,7 +128,7 @@ issue_own(struct cluster *c, struct err *err)
 static bool
 is_due(struct cluster *c, uint64_t now_ns)
 {
-	int64_t now_s = world_wall_ns() / CLUSTER_SECOND_NS;
+	int64_t now_s = cluster_now_s(c);
 
 	if (now_s >= c->not_after_s - (int64_t)(IDENTITY_LEAF_DAYS - IDENTITY_RENEW_DAYS) * DAY_S ||
 	    now_s < c->not_before_s)

@@ -307,10 +307,8 @@ take_admitted(struct cluster *c, const struct gossip_entry *e)
 	size_t bytes = 0;
 	const void *leaf = tidings_take_admitted(e->value, e->bytes, &bytes);
 
-	if (!leaf ||
-	    identity_judge(&c->keep.authority, leaf, bytes, world_wall_ns() / CLUSTER_SECOND_NS,
-			   &who) != IDENTITY_GOOD ||
-	    who.node != e->id || !admission_name_fits(who.name))
+	if (!leaf || cluster_judge(c, leaf, bytes, &who) != IDENTITY_GOOD || who.node != e->id ||
+	    !admission_name_fits(who.name))
 		return;
 	take_other(c, who.node, who.name, who.sign_public, who.gossip_public, &unknown);
 }
@@ -369,6 +367,14 @@ take_voter(struct cluster_node *n, const uint8_t *value, size_t bytes)
 		n->wrote_ns = world_mono_ns();
 }
 
+/* value NULL: no more. */
+static void
+take_twin(struct cluster_node *n, const uint8_t *value, size_t bytes)
+{
+	if (!value || !tidings_take_twin(value, bytes, &n->twin))
+		n->twin = (struct addr){0};
+}
+
 static void
 take_entry(struct cluster *c, const void *data, size_t bytes)
 {
@@ -383,6 +389,8 @@ take_entry(struct cluster *c, const void *data, size_t bytes)
 		return;
 	cluster_place_entry(c, &told, value);
 	c->dirty = true;
+	if (n && told.type == TIDINGS_TWIN && told.id == TIDINGS_ONE)
+		take_twin(n, told.dropped ? NULL : value, told.bytes);
 	if (told.dropped || !n)
 		return;
 	if (told.type == TIDINGS_FACTS && told.id == 1) {
@@ -416,8 +424,19 @@ read_entries(struct cluster *c)
 			(void)tidings_take_load(e.value, e.bytes, &n->load);
 		else if (n && e.id == 1 && e.type == TIDINGS_VOTER)
 			take_voter(n, e.value, e.bytes);
+		else if (n && e.id == 1 && e.type == TIDINGS_TWIN)
+			take_twin(n, e.value, e.bytes);
 	}
 	c->admitted_changed = c->rows_changed = c->dirty = c->nodes_changed = true;
+}
+
+static void
+forget_twin(struct cluster *c, uint32_t node)
+{
+	struct cluster_node *n = cluster_roster_find(c, node);
+
+	if (n)
+		take_twin(n, NULL, 0);
 }
 
 void
@@ -443,6 +462,7 @@ cluster_roster_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, con
 		cluster_leave_said(c);
 		break;
 	case GOSSIP_RESET: /* what it said last stands until it says otherwise */
+		forget_twin(c, node);
 		cluster_place_reset(c, node);
 		break;
 	}

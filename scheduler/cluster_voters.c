@@ -205,7 +205,7 @@ make_view(struct cluster *c, uint64_t now_ns, struct view *w)
 		.list_since_ns = own->list_since_ns,
 		.replace_ms = c->config->cluster.replace_after_ms,
 		.now_ns = now_ns,
-		.wall_ns = world_wall_ns(),
+		.wall_ns = cluster_now_s(c) * CLUSTER_SECOND_NS,
 		.random = {world_random_u64(&world), world_random_u64(&world)},
 	};
 	while (map_next(&c->nodes, &it))

@@ -109,7 +109,7 @@ cronjob_hear(struct model *m, uint64_t service)
 static int64_t
 wall_s(const struct model *m)
 {
-	return m->wall_ns / SECOND_NS;
+	return (m->wall_ns + m->base_wall_ns) / SECOND_NS;
 }
 
 const struct doc_service *
@@ -283,7 +283,7 @@ row_differs(const struct model *m, const struct service *s, const struct doc_ser
 static void
 wait_for(struct model *m, const struct cronjob *job)
 {
-	int64_t left = job->next_s * SECOND_NS - m->wall_ns;
+	int64_t left = job->next_s * SECOND_NS - m->wall_ns - m->base_wall_ns;
 
 	if (!job->next_s)
 		return;

@@ -221,6 +221,9 @@ struct model {
 	uint32_t conflicts; /* of them in turn */
 	uint64_t now_ns;    /* of this pass */
 	int64_t wall_ns;
+	/* How far the middle of the nodes' clocks is ahead of that; 0: this one is right. Times
+	 * that other nodes wrote, or go by, are read by their sum. */
+	int64_t base_wall_ns;
 	uint64_t due_ns; /* when to look again; 0: never */
 	/* where to publish and to read; NULL: not there */
 	struct ring_writer *writer;

@@ -12,6 +12,8 @@
 
 enum { WORDS_MAX = FLEET_WORDS_MAX };
 
+#define DRAIN_MOVED_NS INT64_C(1000000000)
+
 /* ---- nodes ---- */
 
 struct placing_peer *
@@ -136,20 +138,25 @@ placing_live_each(const struct placing *p, void (*visit)(void *arg, uint32_t nod
 	}
 }
 
+/* When it ends another node wrote: it is read by the middle of the nodes' clocks. */
 static void
 tell_drain(struct placing *p, bool draining, int64_t until_wall_ns)
 {
+	int64_t base_ns = p->m->base_wall_ns, moved_ns = base_ns - p->drain_base_ns;
+	int64_t now_ns = p->m->wall_ns + base_ns;
 	uint64_t until_ns = 0;
 
-	if (p->draining == draining && p->drain_until_wall_ns == until_wall_ns)
+	if (p->draining == draining && p->drain_until_wall_ns == until_wall_ns &&
+	    (!until_wall_ns || (moved_ns < DRAIN_MOVED_NS && moved_ns > -DRAIN_MOVED_NS)))
 		return;
 	p->draining = draining;
 	p->drain_until_wall_ns = until_wall_ns;
+	p->drain_base_ns = base_ns;
 	if (draining)
 		until_ns = UINT64_MAX;
 	if (draining && until_wall_ns)
-		until_ns = until_wall_ns > p->m->wall_ns
-				   ? p->m->now_ns + (uint64_t)(until_wall_ns - p->m->wall_ns)
+		until_ns = until_wall_ns > now_ns
+				   ? p->m->now_ns + (uint64_t)(until_wall_ns - now_ns)
 				   : 1;
 	p->link.local(p->link.arg, PLACEMENT_DRAIN, until_ns, NULL, 0);
 }

@@ -64,6 +64,7 @@ struct placing {
 	uint64_t changed_ns; /* the last change of live nodes */
 	uint64_t next_run;
 	int64_t drain_until_wall_ns;
+	int64_t drain_base_ns; /* of the clocks, when that was read */
 	bool draining;
 	uint32_t cpu_free_milli;
 	uint64_t memory_free_bytes;

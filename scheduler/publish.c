@@ -41,6 +41,18 @@ publish_layout(struct ring_layout *layout)
 }
 
 void
+publish_held(struct model *m, bool works)
+{
+	if (!m->writer)
+		return;
+	publish_status(m);
+	publish_cron(m);
+	publish_figures(m);
+	if (works)
+		publish_work(m);
+}
+
+void
 publish_all(struct model *m)
 {
 	if (!m->writer)

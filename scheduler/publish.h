@@ -19,5 +19,8 @@
 /* Adds the tables to a layout. */
 void publish_layout(struct ring_layout *layout);
 void publish_all(struct model *m);
+/* Of a node that is held back (cluster_twin.c): what there is to be seen and, if it works, what it
+ * is to go on with. Nothing else is said. */
+void publish_held(struct model *m, bool works);
 
 #endif

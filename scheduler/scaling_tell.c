@@ -45,7 +45,9 @@ take_over(struct model *m, struct service *s)
 		return;
 	x->from = last->from;
 	x->to = last->to;
-	x->changed_wall_ns = last->changed_wall_ns;
+	/* By the clock of its predecessor: it was not later than now. */
+	x->changed_wall_ns =
+		last->changed_wall_ns < m->wall_ns ? last->changed_wall_ns : m->wall_ns;
 	text_copy(x->why, sizeof(x->why), last->why);
 }
 

@@ -114,9 +114,15 @@ static void
 pass(struct scheduler *s)
 {
 	uint64_t now = world_mono_ns();
+	bool works;
 
-	look_at_workers(s);
 	s->stir = false;
+	if (cluster_held(s->cluster, &works)) {
+		publish_held(&s->model, works);
+		station_kick(s->st);
+		return;
+	}
+	look_at_workers(s);
 	reconcile_run(&s->model, now, world_wall_ns());
 	station_kick(s->st);
 	if (intake_due_ns(&s->intake))
@@ -547,7 +553,7 @@ start(struct station *st, struct err *err)
 		return -1;
 	if (options.dirfd < 0)
 		return err_set(err, ERR_INTERNAL, "node gave no folder for the store");
-	if (cluster_open(st, &s->config, &s->cluster, err) < 0 ||
+	if (cluster_open(st, &s->config, s->boot, &s->cluster, err) < 0 ||
 	    store_sqlite_open(&options, &rows, err) < 0 ||
 	    cluster_prepare(s->cluster, rows, &store, err) < 0) {
 		if (s->cluster)

@@ -278,6 +278,14 @@ shell_peer_address(const struct shell *s, uint32_t node, struct addr *out)
 	return p != NULL;
 }
 
+uint64_t
+shell_peer_heard_ns(const struct shell *s, uint32_t node)
+{
+	const struct shell_peer_state *p = map_get_u64(&s->peers, node);
+
+	return p ? p->heard_ns : 0;
+}
+
 void
 shell_rules(struct shell *s, struct channel_rules *rules)
 {

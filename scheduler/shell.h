@@ -38,7 +38,7 @@
 #include "scheduler/step.h"
 
 enum {
-	SHELL_CORES_MAX = 4,
+	SHELL_CORES_MAX = 5,
 	SHELL_FILES_MAX = 4,            /* of one core */
 	SHELL_FILE_MAX = 8 << 20,       /* bytes of one that is read at start */
 	SHELL_CHANNELS_MAX = 64,        /* that others opened; more are refused */
@@ -46,6 +46,7 @@ enum {
 	SHELL_EARLY_MAX = 1 << 20,      /* written to a stream before it was up */
 	SHELL_PASS_PER_S = 1000,        /* datagrams of one node that are passed on to others, */
 	SHELL_PASS_UNPROVEN_PER_S = 20, /* and with a session that it has not proven here */
+	SHELL_OLDER_MS = 3000,          /* a datagram of an older session of a peer is looked at */
 };
 
 struct shell;
@@ -79,6 +80,12 @@ struct shell_config {
 	/* Likewise one of a peer that was asked to come, or that is to be passed on
 	 * (cluster_callback.c). */
 	void (*callback)(void *arg, struct channel *c);
+	/* Likewise one of a peer, or of who shows this node's own certificate (twin.h). */
+	void (*who)(void *arg, struct channel *c);
+	/* That peer speaks from there in a session that is older than its newest one, which came
+	 * from p (at most once in SHELL_OLDER_MS for a peer). May be NULL. */
+	void (*older)(void *arg, uint32_t node, const struct addr *from, uint64_t newest,
+		      const struct addr *newest_from);
 	void *arg;
 };
 
@@ -102,6 +109,8 @@ void shell_peer_remove(struct shell *s, uint32_t node);
 void shell_peer_dials(struct shell *s, uint32_t node, bool dials);
 /* Where it is now; false: not a peer. */
 bool shell_peer_address(const struct shell *s, uint32_t node, struct addr *out);
+/* When a datagram of it last came (monotonic); 0: none has. */
+uint64_t shell_peer_heard_ns(const struct shell *s, uint32_t node);
 /* After a renewal; existing channels go on with theirs. */
 void shell_rules(struct shell *s, struct channel_rules *rules);
 

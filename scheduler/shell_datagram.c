@@ -23,6 +23,8 @@ enum {
 	SECOND_NS = 1000000000,
 };
 
+#define OLDER_NS (SHELL_OLDER_MS * UINT64_C(1000000))
+
 /* ---- out ---- */
 
 void
@@ -164,6 +166,23 @@ pass_on(struct shell *s, uint32_t node, uint32_t to, const uint8_t *packet, size
 	s->counters.passed++;
 }
 
+/* It may have been recorded by anybody; but it may also be that this node has two bodies, or has
+ * lost count of its sessions. */
+static void
+look_at_older(struct shell *s, struct shell_peer_state *p, const uint8_t *packet, size_t bytes,
+	      const struct addr *from)
+{
+	uint64_t now = world_mono_ns();
+
+	if (!s->config.older || (p->older_ns && now - p->older_ns < OLDER_NS) ||
+	    envelope_says_session(&p->envelope, packet))
+		return;
+	p->older_ns = now;
+	if (envelope_is_older(s->config.self, &p->envelope, packet, bytes))
+		s->config.older(s->config.arg, p->envelope.node, from, p->envelope.session,
+				&p->address);
+}
+
 static void
 take_datagram(struct shell *s, const uint8_t *packet, size_t bytes, const struct addr *from)
 {
@@ -187,6 +206,7 @@ take_datagram(struct shell *s, const uint8_t *packet, size_t bytes, const struct
 	switch (envelope_open(s->config.self, &p->envelope, packet, bytes, plain, &plain_bytes)) {
 	case ENVELOPE_OPENED:
 		p->address = *from;
+		p->heard_ns = world_mono_ns();
 		take_plain(s, node, plain, plain_bytes);
 		break;
 	case ENVELOPE_MALFORMED:
@@ -197,6 +217,7 @@ take_datagram(struct shell *s, const uint8_t *packet, size_t bytes, const struct
 		break;
 	case ENVELOPE_REPLAYED:
 		s->counters.replayed++;
+		look_at_older(s, p, packet, bytes, from);
 		break;
 	}
 }

@@ -26,6 +26,8 @@ struct shell_allowance {
 struct shell_peer_state {
 	struct envelope_peer envelope;
 	struct addr address; /* port 0: not known */
+	uint64_t heard_ns;   /* a datagram of it */
+	uint64_t older_ns;   /* one of an older session was looked at */
 	bool dials;          /* nobody can connect to it */
 	/* What is passed on for it: with the session that it has proven, and with others. */
 	struct shell_allowance proven, unproven;

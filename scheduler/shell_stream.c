@@ -144,6 +144,14 @@ hand_over(struct shell *s, struct channel *channel, void (*take)(void *arg, stru
 		channel_abort(channel);
 }
 
+/* Another node that shows this one's certificate may only be asked who it is. */
+static bool
+is_known(const struct shell *s, const struct channel *channel, uint32_t node)
+{
+	return map_get_u64(&s->peers, node) ||
+	       (channel_kind(channel) == CHANNEL_WHO && node == s->config.self->node);
+}
+
 static void
 on_up(void *arg, struct channel *channel)
 {
@@ -156,7 +164,7 @@ on_up(void *arg, struct channel *channel)
 		return;
 	}
 	t->node = channel_peer(channel)->node;
-	if (channel_kind(channel) != CHANNEL_ADMISSION && !map_get_u64(&s->peers, t->node)) {
+	if (channel_kind(channel) != CHANNEL_ADMISSION && !is_known(s, channel, t->node)) {
 		s->counters.strangers++; /* was removed, or is not known here yet */
 		stream_free(t);
 		channel_abort(channel);
@@ -177,6 +185,9 @@ on_up(void *arg, struct channel *channel)
 	case CHANNEL_CALLBACK:
 	case CHANNEL_THROUGH:
 		take = s->config.callback;
+		break;
+	case CHANNEL_WHO:
+		take = s->config.who;
 		break;
 	}
 	stream_free(t);

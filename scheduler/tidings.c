@@ -452,6 +452,28 @@ tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out)
 }
 
 void
+tidings_put_twin(const struct addr *at, struct tidings_value *out)
+{
+	begin(out);
+	put_bytes(out, at->ip, sizeof(at->ip));
+}
+
+bool
+tidings_take_twin(const void *value, size_t bytes, struct addr *at)
+{
+	uint8_t version;
+	struct cursor c;
+
+	*at = (struct addr){0};
+	if (!open_value(&c, value, bytes, &version))
+		return false;
+	const void *ip = cursor_take(&c, sizeof(at->ip));
+	if (ip)
+		memcpy(at->ip, ip, sizeof(at->ip));
+	return close_value(&c, version) && !addr_is_zero(at);
+}
+
+void
 tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out)
 {
 	begin(out);

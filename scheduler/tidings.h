@@ -38,6 +38,7 @@
  *   GUEST     id: of a container of others (ring/msg_attachment.h). 0 version u8  1 addr4 (16)
  *             17 addr6 (16)  33 its network (a text); from version 5 on: its name (a text, empty:
  * none) WRITER    id 1: 0 version u8  1 term u32: it takes the store's changes since a recovery
+ *   TWIN      id 1: 0 version u8  1 address (16): this node runs there, too, from a copy
  *   WAITS     id: a service's, by its conductor. 0 version u8  1 missing u32  5 reasons u32 (bits
  * of place/fit.h, of all nodes together), reason as of REPLICA; only while some wait
  *
@@ -69,6 +70,7 @@ enum tidings_type {
 	TIDINGS_VOTER,
 	TIDINGS_GUEST,
 	TIDINGS_WAITS,
+	TIDINGS_TWIN,
 };
 
 enum {
@@ -227,6 +229,7 @@ bool tidings_put_admitted(const void *der, size_t bytes, struct tidings_value *o
 bool tidings_put_thing(const char *thing, struct tidings_value *out);
 void tidings_put_guest(const struct tidings_guest *g, struct tidings_value *out);
 void tidings_put_writer(uint32_t term, struct tidings_value *out); /* not 0 */
+void tidings_put_twin(const struct addr *at, struct tidings_value *out);
 void tidings_put_figures(const struct tidings_figures *f, struct tidings_value *out);
 /* Texts are cut as those of a replica. */
 void tidings_put_scale(const struct tidings_scale *s, struct tidings_value *out);
@@ -247,6 +250,7 @@ bool tidings_take_voter(const void *value, size_t bytes, struct tidings_voter *o
 bool tidings_take_thing(const void *value, size_t bytes, uint64_t id, char out[TIDINGS_THING_MAX]);
 bool tidings_take_guest(const void *value, size_t bytes, struct tidings_guest *out);
 bool tidings_take_writer(const void *value, size_t bytes, uint32_t *term_out);
+bool tidings_take_twin(const void *value, size_t bytes, struct addr *at);
 bool tidings_take_figures(const void *value, size_t bytes, struct tidings_figures *out);
 bool tidings_take_scale(const void *value, size_t bytes, struct tidings_scale *out);
 bool tidings_take_waits(const void *value, size_t bytes, struct tidings_waits *out);

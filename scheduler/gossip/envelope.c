@@ -338,3 +338,20 @@ envelope_open(const struct envelope_self *self, struct envelope_peer *peer, cons
 	*bytes_out = inner;
 	return ENVELOPE_OPENED;
 }
+
+bool
+envelope_is_older(const struct envelope_self *self, const struct envelope_peer *peer,
+		  const void *packet, size_t bytes)
+{
+	const uint8_t *p = packet;
+	uint8_t key[ENVELOPE_KEY], plain[ENVELOPE_OLDER_MAX];
+
+	if (bytes > ENVELOPE_OLDER_MAX || envelope_from(self, packet, bytes) != peer->node ||
+	    get_u64(p + 12) >= peer->session ||
+	    derive_session(self, peer, peer->node, self->node, get_u64(p + 12), key) < 0)
+		return false;
+	bool right = decrypt(self, key, p, bytes - ENVELOPE_OVERHEAD, plain);
+	mem_wipe(key, sizeof(key));
+	mem_wipe(plain, sizeof(plain));
+	return right;
+}

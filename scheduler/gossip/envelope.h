@@ -110,4 +110,10 @@ enum envelope_result envelope_open(const struct envelope_self *self, struct enve
 				   const void *packet, size_t bytes, uint8_t *out,
 				   size_t *bytes_out);
 
+/* Whether it is sealed by that peer, in a session older than the newest that was seen; it may have
+ * been recorded. bytes: at most ENVELOPE_OLDER_MAX. */
+enum { ENVELOPE_OLDER_MAX = 2048 };
+bool envelope_is_older(const struct envelope_self *self, const struct envelope_peer *peer,
+		       const void *packet, size_t bytes);
+
 #endif

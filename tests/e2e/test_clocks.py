@@ -139,5 +139,48 @@ def test_slept():
         agreed(c.nodes, 3, "a deploy")
 
 
+def told(node, kind):
+    return [e for e in node.get("/v1/events?since=0&limit=1000")["items"] if e["node"] == node.label and e["type"] == kind]
+
+
+def test_one_is_wrong():
+    """A node that starts with a clock that is far off is a node like others: it follows the store, takes deploys, drains in time. All
+    say that its clock is wrong, and that it is right again."""
+    with clocks(), Clocks(3) as c:
+        begin(c, 3)
+        wrong = c[2]
+        replicas = 3
+        for days in (365, -1):
+            c.kill(wrong)
+            set_clocks([wrong], days * DAY_S)
+            c.start(wrong)
+            c.wait_all_ready()
+            for node in c.nodes:
+                wait_for(lambda node=node: abs((node.nodes()[wrong.label]["clock_ahead_ms"] or 0) - days * DAY_S * 1000) < 5000,
+                         f"{node.label} says whose clock it is", seconds=60)
+                equal([n["clock_ahead_ms"] for name, n in node.nodes().items() if name != wrong.label], [None, None])
+            words = f"clock {abs(days)} days ahead" if days > 1 else "clock 86400 s behind"
+            check(words[:8] in c[0].cli("node", "ls").stdout and "clock" in c[0].cli("node", "show", wrong.label).stdout)
+            said = "the clock of this machine is " + ("365 days ahead of" if days > 0 else "24 hours behind")
+            check(said in wrong.cli("status").stdout, wrong.cli("status").stdout)
+            check("the clock of edge-3 is" in c[1].cli("status").stdout, c[1].cli("status").stdout)
+            check(told(wrong, "node.clock") and not told(c[0], "node.clock"), "it says so itself")
+            for by in (c[0], wrong):
+                replicas = 8 - replicas
+                by.deploy(service(replicas=replicas))
+                agreed(c.nodes, replicas, f"{days} days: a deploy by {by.label}")
+            wrong.cli("node", "label", "edge-1", f"days={days}")
+            # When it is to be over another node writes.
+            c[0].cli("node", "drain", wrong.label, "--grace", "60s", "--wait")
+            equal(sum(r[1] == wrong.label for r in c[0].replicas()), 0)
+            agreed(c.nodes, replicas, "what it had has moved")
+            c[0].cli("node", "undrain", wrong.label)
+        set_clocks([wrong], 0)
+        for node in c.nodes:
+            wait_for(lambda node=node: node.nodes()[wrong.label]["clock_ahead_ms"] is None, f"{node.label}: it is right", seconds=60)
+        wait_for(lambda: told(wrong, "node.clock_right"), "it says so")
+        check("clock" not in wrong.cli("status").stdout)
+
+
 if __name__ == "__main__":
     zl.main(globals())

@@ -207,6 +207,16 @@ test_sessions_only_go_up(void **state)
 	assert_int_equal(opened(&p->b, packet, n, "new"), ENVELOPE_OPENED);
 	assert_int_equal(opened(&p->b, packet, n, "new"), ENVELOPE_REPLAYED);
 	assert_int_equal(opened(&p->b, old, m, "old"), ENVELOPE_REPLAYED);
+	/* It is known to be an older one, whenever it was made; what is changed on its way is not.
+	 */
+	assert_true(envelope_is_older(&p->b.self, &p->b.other, old, m));
+	assert_false(envelope_is_older(&p->b.self, &p->b.other, packet, n));
+	for (size_t at = 0; at < m; at++) {
+		old[at] ^= 1;
+		assert_false(envelope_is_older(&p->b.self, &p->b.other, old, m));
+		old[at] ^= 1;
+		assert_false(envelope_is_older(&p->b.self, &p->b.other, old, at));
+	}
 	envelope_peer_fini(&later.other);
 	envelope_self_fini(&later.self);
 	pair_free(p);

@@ -46,6 +46,9 @@ struct node {
 	size_t disk_done;
 	size_t tells;
 	uint64_t told;
+	size_t olders;
+	struct addr older_from, newest_from;
+	uint64_t newest;
 };
 
 static struct identity_authority authority;
@@ -119,6 +122,19 @@ toy_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, const void *da
 	assert_memory_equal(data, "abc", 3);
 	n->tells++;
 	n->told = token;
+}
+
+static void
+toy_older(void *arg, uint32_t node, const struct addr *from, uint64_t newest,
+	  const struct addr *newest_from)
+{
+	struct node *n = arg;
+
+	assert_int_equal(node, 2);
+	n->olders++;
+	n->older_from = *from;
+	n->newest = newest;
+	n->newest_from = *newest_from;
 }
 
 /* ---- nodes ---- */
@@ -199,8 +215,12 @@ open_node(struct node *n, uint32_t id)
 	strcpy(n->folder, "/tmp/zlayer-shell-XXXXXX");
 	assert_non_null(mkdtemp(n->folder));
 	n->folder_fd = open(n->folder, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	struct shell_config config = {
-		.loop = &loop, .folder = n->folder_fd, .self = &n->self, .rules = n->rules};
+	struct shell_config config = {.loop = &loop,
+				      .folder = n->folder_fd,
+				      .self = &n->self,
+				      .rules = n->rules,
+				      .older = toy_older,
+				      .arg = n};
 	open_sockets(&n->address, &config.udp_fd, &config.tcp_fd);
 	n->udp = config.udp_fd;
 	assert_int_equal(shell_new(&config, &n->shell, &err), 0);
@@ -362,6 +382,71 @@ test_a_node_that_moved_is_followed(void **state)
 	assert_true(addr_equal(&now, &nodes[1].address));
 	run(&nodes[0], send_hello);
 	WAIT(nodes[1].datagrams == 1);
+}
+
+/* From a socket of its own, as node 2, in a session that is newer than that of nodes[1]; its
+ * address is given back. */
+static void
+send_newer(uint64_t session, const char *text, struct addr *from)
+{
+	static const uint8_t cluster[32] = {1};
+	struct envelope_self self;
+	struct envelope_peer peer;
+	struct sockaddr_storage sa;
+	struct err err = {0};
+	uint8_t plain[16] = {SERVICE}, packet[64];
+
+	memcpy(plain + 1, text, strlen(text));
+	assert_int_equal(envelope_self_init(&self, 2, session, cluster, nodes[1].keys.gossip, &err),
+			 0);
+	assert_int_equal(envelope_peer_init(&peer, &self, 1, nodes[0].keys.gossip_public, &err), 0);
+	assert_int_equal(envelope_seal(&self, &peer, plain, 1 + strlen(text), packet, &err), 0);
+	assert_true(addr_parse("127.0.0.1:0", from));
+	int fd = open_socket(SOCK_DGRAM, from);
+	socklen_t length = addr_to_sockaddr(&nodes[0].address, &sa);
+	assert_true(sendto(fd, packet, 1 + strlen(text) + ENVELOPE_OVERHEAD, 0,
+			   (struct sockaddr *)&sa, length) > 0);
+	close(fd);
+	envelope_peer_fini(&peer);
+	envelope_self_fini(&self);
+}
+
+/* Two that are the same node: who hears both says of the one with the older session where it is. */
+static void
+test_a_node_that_is_twice(void **state)
+{
+	uint8_t noise[200] = {1};
+	struct sockaddr_storage sa;
+	struct addr copy;
+
+	(void)state;
+	run(&nodes[1], send_hello);
+	WAIT(nodes[0].datagrams == 1);
+	uint64_t heard = shell_peer_heard_ns(nodes[0].shell, 2);
+	assert_true(heard > 0 && shell_peer_heard_ns(nodes[0].shell, 9) == 0);
+	send_newer(5, "copy", &copy);
+	WAIT(nodes[0].datagrams == 2);
+	assert_string_equal(nodes[0].last, "copy");
+	assert_true(shell_peer_heard_ns(nodes[0].shell, 2) > heard);
+	/* What only says an older session is not sealed by it. */
+	noise[4] = 1;
+	noise[8] = 2;
+	noise[12] = 3;
+	socklen_t length = addr_to_sockaddr(&nodes[0].address, &sa);
+	assert_true(sendto(nodes[2].udp, noise, sizeof(noise), 0, (struct sockaddr *)&sa, length) >
+		    0);
+	WAIT(shell_counters(nodes[0].shell)->replayed == 1);
+	assert_int_equal(nodes[0].olders, 0);
+	while (nodes[0].olders == 0 && !late) {
+		run(&nodes[1], send_hello); /* looked at now and then */
+		uv_run(&loop, UV_RUN_ONCE);
+	}
+	assert_int_equal(nodes[0].olders, 1);
+	assert_int_equal(nodes[0].newest, 5);
+	assert_true(addr_equal(&nodes[0].older_from, &nodes[1].address));
+	assert_true(addr_equal(&nodes[0].newest_from, &copy));
+	/* Nothing of it is taken, and the way to the newer one stays. */
+	assert_int_equal(nodes[0].datagrams, 2);
 }
 
 static void
@@ -783,6 +868,7 @@ main(void)
 		TEST(test_datagrams),
 		TEST(test_strangers_are_not_heard),
 		TEST(test_a_node_that_moved_is_followed),
+		TEST(test_a_node_that_is_twice),
 		TEST(test_removed_peers),
 		TEST(test_passed_on),
 		TEST(test_not_passed_on),
