@@ -13,6 +13,7 @@ import threading
 
 import zl
 from cluster import Cluster
+from test_etcd import wait_for_etcd
 from zl import Node, check, equal, service, wait_for
 
 
@@ -303,6 +304,39 @@ def test_through_a_cluster():
         d.deploy(service(replicas=1))
         b.deploy(other("blog"))
         wait_for(lambda: all(names(n) == ["blog", "shop"] for n in c.nodes), "all have both")
+
+
+def test_etcd_under_writes():
+    """In a cluster with etcd: backups while others change the store are whole, and one is restored while they go on."""
+    with tempfile.TemporaryDirectory() as folder, Cluster(3, etcd=True) as c:
+        wait_for_etcd(c)
+        a, b, d = c
+        for node in c.nodes:
+            node.import_image()
+        a.deploy(service(replicas=1))
+        wait_for(lambda: names(d) == ["shop"], "all know of it")
+        d.cli("backup", f"{folder}/first")
+        with Writer(b) as w:
+            for i in range(5):
+                (a, d)[i % 2].cli("backup", f"{folder}/{i}")
+                check("whole" in d.cli("backup", "verify", f"{folder}/{i}").stdout, i)
+                wait_for(lambda n=w.done: w.done > n, "changes go on")
+            a.deploy(other("blog", replicas=0))
+            wait_for(lambda: names(d) == ["blog", "shop"], "all know of that")
+            d.cli("restore", f"{folder}/first", "--replace", "--yes")
+            wait_for(lambda n=w.done: w.done > n, "changes go on")
+        for node in c.nodes:
+            wait_for(lambda node=node: names(node) == ["shop"], f"{node.label} has what was restored")
+        wait_for(lambda: len({n.cluster()["store"]["sequence"] for n in c.nodes}) == 1, "nothing is under way")
+        want = wanted(a)
+        for node in (b, d):
+            same(wanted(node), want, node.label)
+        # The file of one cluster on a node that begins another.
+        with Node() as n:
+            n.cli("restore", f"{folder}/4", "--yes")
+            wait_for(lambda: names(n) == ["shop"], "it is there")
+            check(n.cli("invite").stdout.startswith("zl1-"), "and may become a cluster's")
+            wait_for(lambda: names(n) == ["shop"], "it stays there")
 
 
 def test_writer_lost():
