@@ -102,17 +102,6 @@ issue(struct cluster *c, const struct admission_node *n, struct buf *chain, stru
 	return identity_issue(&c->keep.authority, &who, cluster_now_s(c), chain, err);
 }
 
-static void
-node_of_row(const struct store_node *row, struct admission_node *out)
-{
-	*out = (struct admission_node){
-		.id = row->node, .removed = row->removed != 0, .keeper = row->keeper != 0};
-	text_copy(out->name, sizeof(out->name), row->name);
-	memcpy(out->sign_public, row->sign_public, IDENTITY_KEY);
-	memcpy(out->gossip_public, row->gossip_public, IDENTITY_KEY);
-	(void)addr_parse(row->address, &out->address);
-}
-
 /* All nodes as admission has them; 0 or -1. */
 static int
 list_nodes(struct store *s, struct buf *out, struct err *err)
@@ -125,7 +114,7 @@ list_nodes(struct store *s, struct buf *out, struct err *err)
 	for (size_t i = 0; rc == 0 && i < rows.length / sizeof(*row); i++) {
 		struct admission_node n;
 
-		node_of_row(&row[i], &n);
+		cluster_list_node(&row[i], &n);
 		buf_put(out, &n, sizeof(n));
 	}
 	buf_fini(&rows);
@@ -435,7 +424,7 @@ cluster_admit_announce(struct cluster *c)
 		if (n->row.id == 0 || n->row.removed || n->row.node == c->keep.node ||
 		    n->row.admitted_wall_ns < since || count++ >= ANNOUNCE_MAX)
 			continue;
-		node_of_row(&n->row, &node);
+		cluster_list_node(&n->row, &node);
 		announce(c, &node);
 	}
 }

@@ -329,8 +329,15 @@ size_t cluster_roster_live(const struct cluster *c);  /* others that are alive *
 /* Whether all others were heard since this process began (`heard`). Before a turn lets in more. */
 void cluster_roster_listen(struct cluster *c);
 
+/* ---- cluster_begin.c ---- */
+
+/* Has a founder's first rows written when they are not there. */
+void cluster_begin_rows(struct cluster *c);
+
 /* ---- cluster_list.c ---- */
 
+/* A row as admission has it. No byte of it is by chance. */
+void cluster_list_node(const struct store_node *row, struct admission_node *out);
 /* Beside the store, where the rows have changed it. */
 void cluster_list_keep(struct cluster *c);
 /* Whether it names others than this node. */

@@ -14,11 +14,13 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-static void
-node_of_row(const struct store_node *row, struct admission_node *out)
+void
+cluster_list_node(const struct store_node *row, struct admission_node *out)
 {
 	memset(out, 0, sizeof(*out)); /* what is between its fields is hashed, too */
 	out->id = row->node;
+	out->removed = row->removed != 0;
+	out->keeper = row->keeper != 0;
 	text_copy(out->name, sizeof(out->name), row->name);
 	memcpy(out->sign_public, row->sign_public, IDENTITY_KEY);
 	memcpy(out->gossip_public, row->gossip_public, IDENTITY_KEY);
@@ -38,7 +40,7 @@ gather(const struct cluster *c, struct buf *out, uint64_t *sum)
 
 		if (n->row.id == 0 || n->row.removed || n->row.node == c->keep.node)
 			continue;
-		node_of_row(&n->row, &node);
+		cluster_list_node(&n->row, &node);
 		buf_put(out, &node, sizeof(node));
 		*sum += map_siphash(key, &node, sizeof(node)); /* in any order */
 	}
