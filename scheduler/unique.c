@@ -6,71 +6,17 @@
  * A run of a cron that is made again when it is lost (on_loss: retry) has a lease as well, named
  * after its firing: "run.N". The next run of that time waits for it.
  *
- * Answers of the store are written down when they come and taken in by the next pass: all that
- * happens to a tenure happens in a pass, with its time. That time is never later than the true one,
- * so a tenure ends early rather than late.
- *
- * A lease is given back when nothing lives that it was for: the container has ended (and cannot be
- * started by what the runtime was told before), or its deadline is over.
- *
- * Epochs of etcd count from 1 again, as those of a small cluster's writer did before it. Here they
- * are above those (EPOCH_ETCD). When the store has moved, what lives with a lease of the former one
- * takes one of the new at once; all others wait until every lease of the former one has ended.
+ * How a lease is taken, kept and given back: unique_lease.c.
  */
-#include "scheduler/unique.h"
+#include "scheduler/unique_inside.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "scheduler/cronjob_run.h"
 #include "scheduler/event.h"
 #include "scheduler/store_lease.h"
-#include "scheduler/store_role.h"
-#include "scheduler/tenure.h"
-
-#define SECOND_NS UINT64_C(1000000000)
-#define EPOCH_ETCD (UINT64_C(1) << 40)
-
-enum { NAME_BYTES = 224, TURNS_MAX = 8 };
-
-static const char engine_note[] = "unique.engine";
-
-/* A question to the store. */
-struct ask {
-	struct list link;
-	struct unique *u;
-	enum tenure_input_kind kind; /* TAKEN or KEPT */
-	uint32_t question;
-	bool answered;
-	uint64_t epoch;
-	struct err err;
-};
-
-struct unique {
-	struct list link;
-	struct model *m;
-	struct replica *p; /* NULL: it has gone; this goes with its last question */
-	char name[NAME_BYTES];
-	struct tenure t;
-	struct list asks;
-	uint64_t base;  /* EPOCH_ETCD or 0: of the engine that gave it */
-	bool moved;     /* of another engine than there is now */
-	bool lost;      /* it was held, and was not given back */
-	bool told;      /* that it waits */
-	bool seen;      /* the runtime has, or had, a row of it */
-	struct err why; /* what the store said last, if it was not yes */
-};
-
-/* ---- questions ---- */
-
-static void
-ask_free(struct ask *a)
-{
-	list_remove(&a->link);
-	mem_free(a);
-}
 
 static void
 unique_free(struct unique *u)
@@ -78,87 +24,9 @@ unique_free(struct unique *u)
 	struct list *it, *next;
 
 	list_each (it, next, &u->asks)
-		ask_free(container_of(it, struct ask, link));
+		unique_ask_free(container_of(it, struct unique_ask, link));
 	list_remove(&u->link);
 	mem_free(u);
-}
-
-static void
-answered(void *arg, uint64_t epoch, const struct err *err)
-{
-	struct ask *a = arg;
-
-	a->answered = true;
-	a->epoch = epoch;
-	if (err)
-		a->err = *err;
-	model_stir(a->u->m);
-}
-
-static void
-ask(struct unique *u, enum tenure_input_kind kind, uint32_t question, uint64_t epoch)
-{
-	struct ask *a = mem_zalloc(MEM_SCHEDULER, sizeof(*a));
-	struct store *store = u->m->store;
-
-	/* The tenure asks again when its time has come. */
-	if (!a) {
-		u->t.question = 0;
-		return;
-	}
-	*a = (struct ask){.u = u, .kind = kind, .question = question};
-	list_push(&u->asks, &a->link);
-	if (kind == TENURE_TAKEN || u->moved)
-		store_lease_take(store, u->name, u->m->node, UNIQUE_TTL_S, answered, a);
-	else
-		store_lease_keep(store, u->name, epoch, answered, a);
-}
-
-static void
-nobody_waits(void *arg, uint64_t epoch, const struct err *err)
-{
-	(void)arg;
-	(void)epoch;
-	(void)err;
-}
-
-static void
-drop(struct unique *u, uint64_t epoch)
-{
-	if (u->m->store && !u->moved)
-		store_lease_drop(u->m->store, u->name, epoch, nobody_waits, NULL);
-}
-
-/* ---- what lives ---- */
-
-static bool
-lives(const struct replica *p)
-{
-	const struct msg_container *c = &p->container;
-
-	return p->has_container &&
-	       (c->state == MSG_CONTAINER_RUNNING || c->state == MSG_CONTAINER_STOPPING ||
-		(c->state == MSG_CONTAINER_PREPARING && c->pid));
-}
-
-static bool
-has_ended(const struct replica *p)
-{
-	return p->has_container && (p->container.state == MSG_CONTAINER_EXITED ||
-				    p->container.state == MSG_CONTAINER_FAILED);
-}
-
-/* Nor will anything live by what the runtime was told before: that may be on its way still when
- * there is no row, or one of an earlier attempt. */
-static bool
-has_stopped(const struct unique *u)
-{
-	const struct replica *p = u->p;
-	bool over = u->m->now_ns >= u->t.until_ns;
-	bool ended = (p->life.gone && u->seen) || (p->life.order != LIFECYCLE_RUN && has_ended(p) &&
-						   p->container.attempt == p->life.attempt);
-
-	return model_knows_runtime(u->m) && !lives(p) && (over || ended);
 }
 
 /* What its document says; as long as that cannot be read, what was so before. */
@@ -177,144 +45,6 @@ is_unique(struct model *m, struct replica *p)
 	       (p->has_container && p->container.lease_until_ns);
 }
 
-/* ---- the tenure ---- */
-
-static uint64_t
-engine_base(const struct model *m)
-{
-	enum store_role role = STORE_ROLE_ALONE;
-	struct err ignored = {0};
-
-	if (store_role_get(store_local(m->store), &role, &ignored) < 0)
-		return 0;
-	return role == STORE_ROLE_ETCD || role == STORE_ROLE_OUTSIDE ? EPOCH_ETCD : 0;
-}
-
-static void
-lose(struct unique *u)
-{
-	u->lost = u->p && u->t.wanted;
-	if (!u->lost)
-		return;
-	if (!u->why.kind)
-		err_set(&u->why, ERR_TIMEOUT, "this node stood still");
-}
-
-static void
-feed(struct unique *u, struct tenure_input in)
-{
-	struct tenure_actions actions;
-
-	in.now_ns = u->m->now_ns;
-	tenure_step(&u->t, &in, &actions);
-	for (unsigned i = 0; i < actions.count; i++) {
-		switch (actions.items[i].verb) {
-		case TENURE_ASK_TAKE:
-			ask(u, TENURE_TAKEN, actions.items[i].question, 0);
-			break;
-		case TENURE_ASK_KEEP:
-			ask(u, TENURE_KEPT, actions.items[i].question, actions.items[i].epoch);
-			break;
-		case TENURE_ASK_DROP:
-			drop(u, actions.items[i].epoch);
-			break;
-		case TENURE_HOLD:
-			memset(&u->why, 0, sizeof(u->why));
-			u->lost = u->told = false;
-			break;
-		case TENURE_LOSE:
-			lose(u);
-			break;
-		}
-	}
-	if (actions.due_ns != UINT64_MAX)
-		model_wake_at(u->m, actions.due_ns);
-}
-
-/* True: there was one. */
-static bool
-take_answer(struct unique *u)
-{
-	struct list *it, *next;
-
-	list_each (it, next, &u->asks) {
-		struct ask *a = container_of(it, struct ask, link);
-		struct tenure_input in = {.kind = a->kind,
-					  .question = a->question,
-					  .epoch = a->epoch,
-					  .error = a->err.kind};
-
-		if (!a->answered)
-			continue;
-		if (a->err.kind && a->question == u->t.question)
-			u->why = a->err;
-		if (!a->err.kind) {
-			u->moved = false;
-			u->base = engine_base(u->m);
-		}
-		ask_free(a);
-		feed(u, in);
-		return true;
-	}
-	return false;
-}
-
-/* After the store has moved: what others have of the former one ends before this time. */
-static bool
-may_take(struct model *m)
-{
-	struct store *local = store_local(m->store);
-	const char *now = engine_base(m) ? "etcd" : "";
-	char text[16] = "";
-	struct err err = {0};
-
-	if (m->unique_from_ns)
-		return m->now_ns >= m->unique_from_ns;
-	if (store_get_note(local, engine_note, text, sizeof(text), &err) < 0)
-		text[0] = '\0';
-	m->unique_from_ns = m->now_ns ? m->now_ns : 1;
-	if (text_equal(text, now))
-		return true;
-	m->unique_from_ns += UNIQUE_TTL_S * SECOND_NS;
-	if (store_begin(local, &err) < 0)
-		return false;
-	if (store_put_note(local, engine_note, now, &err) < 0)
-		store_abort(local);
-	else if (store_commit(local, &err) < 0)
-		log_err(LOG_WARN, "the store's engine cannot be noted", &err);
-	return false;
-}
-
-static bool
-wants(struct unique *u)
-{
-	if (!u->p || u->p->life.gone)
-		return false;
-	if (u->t.state <= TENURE_TAKING && !may_take(u->m)) {
-		model_wake_at(u->m, u->m->unique_from_ns);
-		return false;
-	}
-	return u->p->life.order == LIFECYCLE_RUN || lives(u->p);
-}
-
-static void
-step(struct unique *u)
-{
-	feed(u, (struct tenure_input){.kind = TENURE_WANT, .wanted = wants(u)});
-	for (unsigned turn = 0; turn < TURNS_MAX; turn++) {
-		bool moved = take_answer(u);
-
-		if (u->t.state == TENURE_ENDING && u->p && has_stopped(u)) {
-			feed(u, (struct tenure_input){.kind = TENURE_STOPPED});
-			moved = true;
-		}
-		if (!moved)
-			break;
-	}
-	if (u->t.state == TENURE_ENDING && u->m->now_ns < u->t.until_ns)
-		model_wake_at(u->m, u->t.until_ns);
-}
-
 /* ---- objects ---- */
 
 /* It lives with the lease that an earlier process was given. */
@@ -322,12 +52,12 @@ static bool
 resume(struct unique *u)
 {
 	const struct msg_container *c = &u->p->container;
-	uint64_t epoch = c->lease_epoch & (EPOCH_ETCD - 1);
+	uint64_t epoch = c->lease_epoch & (UNIQUE_EPOCH_ETCD - 1);
 
-	if (!lives(u->p) || !epoch || !c->lease_until_ns)
+	if (!unique_lives(u->p) || !epoch || !c->lease_until_ns)
 		return false;
-	u->base = c->lease_epoch & EPOCH_ETCD;
-	u->moved = u->base != engine_base(u->m);
+	u->base = c->lease_epoch & UNIQUE_EPOCH_ETCD;
+	u->moved = u->base != unique_engine(u->m);
 	if (!u->moved && !store_lease_adopt(u->m->store, u->name, epoch))
 		return false;
 	tenure_resume(&u->t, UNIQUE_TTL_S * 1000, epoch, c->lease_until_ns);
@@ -367,7 +97,7 @@ unique_part(struct replica *p)
 	p->unique = NULL;
 	u->p = NULL;
 	if (u->t.state >= TENURE_HELD && p->life.gone && u->seen)
-		drop(u, u->t.epoch);
+		unique_drop(u, u->t.epoch);
 	if (list_empty(&u->asks))
 		unique_free(u);
 }
@@ -379,7 +109,7 @@ let_go(struct replica *p)
 	struct unique *u = p->unique;
 
 	if (u->t.state >= TENURE_HELD)
-		drop(u, u->t.epoch);
+		unique_drop(u, u->t.epoch);
 	p->unique = NULL;
 	p->lease_epoch = 0;
 	u->p = NULL;
@@ -399,13 +129,13 @@ sweep(struct model *m)
 		if (u->p)
 			continue;
 		list_each (at, after, &u->asks) {
-			struct ask *a = container_of(at, struct ask, link);
+			struct unique_ask *a = container_of(at, struct unique_ask, link);
 
 			if (!a->answered)
 				continue;
 			if (!a->err.kind && a->kind == TENURE_TAKEN)
-				drop(u, a->epoch);
-			ask_free(a);
+				unique_drop(u, a->epoch);
+			unique_ask_free(a);
 		}
 		if (list_empty(&u->asks))
 			unique_free(u);
@@ -486,7 +216,7 @@ hold(struct unique *u)
 	struct err err = {0};
 
 	p->held = true;
-	if (p->life.order != LIFECYCLE_RUN || lives(p) || p->waits.kind)
+	if (p->life.order != LIFECYCLE_RUN || unique_lives(p) || p->waits.kind)
 		return;
 	say(u, &err);
 	msg_reason_from(&err, &p->waits);
@@ -524,8 +254,9 @@ former(const struct replica *p)
 		if (other == p || other->remote || other->row.job || other->life.gone ||
 		    other->row.index != p->row.index)
 			continue;
-		if (lives(other) || (other->row.id < p->row.id && lifecycle_claim(&other->life) &&
-				     !has_ended(other)))
+		if (unique_lives(other) ||
+		    (other->row.id < p->row.id && lifecycle_claim(&other->life) &&
+		     !unique_has_ended(other)))
 			return other;
 	}
 	return NULL;
@@ -536,7 +267,7 @@ look_alone(struct model *m, struct replica *p)
 {
 	struct err err = {0};
 
-	if (lives(p))
+	if (unique_lives(p))
 		return;
 	if (!model_knows_runtime(m)) {
 		p->held = true;
@@ -597,13 +328,13 @@ look_at(struct model *m, struct replica *p)
 		return;
 	}
 	p->unique->seen |= p->has_container;
-	step(p->unique);
+	unique_step(p->unique);
 	if (p->unique->t.state != TENURE_HELD) {
 		hold(p->unique);
 		return;
 	}
 	p->lease_epoch = p->unique->base | p->unique->t.epoch;
-	if (p->row.job && !lives(p) && !cronjob_run_may_begin(m, p))
+	if (p->row.job && !unique_lives(p) && !cronjob_run_may_begin(m, p))
 		hold_unsure(p);
 }
 
