@@ -40,24 +40,31 @@ static const uint8_t other_mac[6] = {2, 0, 0, 0, 0, 9};
 static const struct tc_identity usual = {
 	.deployment = 1, .service = 10, .flags = IDENTITY_USUAL | TC_IDENTITY_KNOWN};
 
+static struct msg_veth
+row_of(uint64_t replica, uint32_t ifindex, const char *addr4, const char *addr6)
+{
+	struct msg_veth row = {.replica = replica, .ifindex = ifindex};
+
+	assert_true(addr_parse_ip(addr4, &row.addr4));
+	assert_true(addr_parse_ip(addr6, &row.addr6));
+	if (ifindex != LOOPBACK)
+		memcpy(row.mac, other_mac, 6);
+	return row;
+}
+
 /* The test's "container" sends over the loopback device, where test runs come from. */
 static struct veth *
 open_with_rows(uint32_t other_link)
 {
 	struct veth *v = NULL;
 	struct err err = {0};
-	struct msg_veth self = {.replica = 1, .ifindex = LOOPBACK};
-	struct msg_veth other = {.replica = 2, .ifindex = other_link};
+	const struct msg_veth self = row_of(1, LOOPBACK, "10.200.7.2", "fd00::2");
+	const struct msg_veth other = row_of(2, other_link, "10.200.7.3", "fd00::3");
 	enum msg_hook hook;
 
 	if (veth_open(getuid(), &v, &err) < 0)
 		err_print(&err, "test", stderr);
 	assert_non_null(v);
-	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
-	assert_true(addr_parse_ip("fd00::2", &self.addr6));
-	assert_true(addr_parse_ip("10.200.7.3", &other.addr4));
-	assert_true(addr_parse_ip("fd00::3", &other.addr6));
-	memcpy(other.mac, other_mac, 6);
 	assert_int_equal(veth_add(v, &self, &usual, &hook, &err), 0);
 	assert_int_equal(veth_add(v, &other, &usual, &hook, &err), 0);
 	return v;
@@ -232,7 +239,7 @@ static void
 test_forgets_what_a_predecessor_left(void **state)
 {
 	uint32_t a0 = if_nametoindex("a0");
-	struct msg_veth self = {.replica = 1, .ifindex = LOOPBACK};
+	const struct msg_veth self = row_of(1, LOOPBACK, "10.200.7.2", "fd00::2");
 	struct veth *v = open_with_rows(a0);
 	struct err err = {0};
 	enum msg_hook hook;
@@ -241,8 +248,6 @@ test_forgets_what_a_predecessor_left(void **state)
 	(void)state;
 	veth_close(v);
 	assert_int_equal(veth_open(getuid(), &v, &err), 0);
-	assert_true(addr_parse_ip("10.200.7.2", &self.addr4));
-	assert_true(addr_parse_ip("fd00::2", &self.addr6));
 	assert_int_equal(veth_add(v, &self, &usual, &hook, &err), 0);
 	expect(v, make("10.200.7.2", "10.200.7.3"), TC_ACT_REDIRECT, REDIRECTED, true);
 	veth_forget_others(v);
@@ -480,15 +485,12 @@ static void
 test_predecessor_stays_until_replaced(void **state)
 {
 	uint32_t a0 = if_nametoindex("a0"), link, link_before;
-	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	const struct msg_veth row = row_of(2, a0, "10.200.7.3", "fd00::3");
 	bool kept = false, added = false;
 	enum hook_left left;
 	enum msg_hook hook, found;
 
 	(void)state;
-	assert_true(addr_parse_ip("10.200.7.3", &row.addr4));
-	assert_true(addr_parse_ip("fd00::3", &row.addr6));
-	memcpy(row.mac, other_mac, 6);
 	for (unsigned n = 1; !added; n++) {
 		struct veth *v = open_with_rows(a0);
 		struct err err = {0};
@@ -531,15 +533,12 @@ static void
 test_what_fails_leaves_nothing(void **state)
 {
 	uint32_t a0 = if_nametoindex("a0"), link;
-	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	const struct msg_veth row = row_of(2, a0, "10.200.7.4", "fd00::4");
 	struct veth *v = open_with_rows(a0);
 	bool added = false;
 	enum msg_hook hook;
 
 	(void)state;
-	assert_true(addr_parse_ip("10.200.7.4", &row.addr4));
-	assert_true(addr_parse_ip("fd00::4", &row.addr6));
-	memcpy(row.mac, other_mac, 6);
 	for (unsigned n = 1; !added; n++) {
 		struct err err = {0};
 
@@ -567,15 +566,12 @@ static void
 test_addresses_are_whole(void **state)
 {
 	uint32_t a0 = if_nametoindex("a0");
-	struct msg_veth row = {.replica = 2, .ifindex = a0};
+	const struct msg_veth row = row_of(2, a0, "10.200.7.5", "fd00::5");
 	struct veth *v = open_with_rows(a0);
 	struct err err = {0};
 	enum msg_hook hook;
 
 	(void)state;
-	assert_true(addr_parse_ip("10.200.7.5", &row.addr4));
-	assert_true(addr_parse_ip("fd00::5", &row.addr6));
-	memcpy(row.mac, other_mac, 6);
 	for (unsigned n = 1; n <= 3; n++) { /* the source, then an address of each family */
 		begin_to_fail(n);
 		assert_int_equal(veth_add(v, &row, &usual, &hook, &err), -1);

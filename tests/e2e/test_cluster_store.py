@@ -7,6 +7,7 @@ import time
 
 import zl
 from cluster import Cluster
+from test_placing import images
 from zl import check, equal, service, wait_for
 
 
@@ -76,8 +77,7 @@ def test_sent_away():
 def test_leave():
     with Cluster(3) as c:
         a, b, d = c
-        for node in c.nodes:
-            node.import_image()
+        images(c)
         a.deploy(service(replicas=3))
         check("replicas" in d.cli("leave", "--yes", status=7).stderr)
         d.cli("node", "drain", "edge-3", "--wait", "--timeout", "60s")
@@ -95,8 +95,7 @@ def test_deploy_through_any_node():
     """What is deployed on one is known on all, and may be changed on another."""
     with Cluster(3) as c:
         a, b, d = c
-        for node in c.nodes:
-            node.import_image()
+        images(c)
         b.deploy(service(replicas=1))
         for node in c.nodes:
             wait_for(lambda node=node: [x["name"] for x in node.get("/v1/deployments")["items"]] == ["shop"],
@@ -128,8 +127,7 @@ def test_without_the_writer():
     """Changes are refused at once and say why; all else goes on, and so do changes when it is back."""
     with Cluster(3) as c:
         a, b, d = c
-        for node in c.nodes:
-            node.import_image()
+        images(c)
         b.deploy(service(replicas=1))
         c.kill(a)
         wait_for(lambda: b.nodes()["edge-1"]["state"] == "unreachable" and not b.cluster()["store"]["writable"],
@@ -151,8 +149,7 @@ def test_the_writer_without_its_file():
     """An empty file is not taken for the store: the node says what is to be done, and follows whoever recovers it."""
     with Cluster(3) as c:
         a, b, d = c
-        for node in c.nodes:
-            node.import_image()
+        images(c)
         a.deploy(service(replicas=3))
         wait_for(lambda: len([r for r in d.replicas() if r[2] == "ready"]) == 3, "all are ready")
         c.kill(a)

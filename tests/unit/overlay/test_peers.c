@@ -29,6 +29,39 @@ mtu(uint64_t id)
 }
 
 /* Those of the configuration. */
+/* The table that is published. */
+static struct ring_writer *
+own_table(void)
+{
+	const struct ring_layout layout = {.role = ROLE_OVERLAY,
+					   .generation = 1,
+					   .tables = {peers_layout()},
+					   .tables_count = 1};
+	struct ring_writer *w = NULL;
+	struct err err = {0};
+
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	return w;
+}
+
+/* What the next process of the scheduler says. */
+static struct ring_writer *
+mesh_of(uint32_t rows, struct ring_reader **reader_out)
+{
+	static uint32_t generation;
+	const struct ring_layout layout = {
+		.role = ROLE_SCHEDULER,
+		.generation = ++generation,
+		.tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), rows}},
+		.tables_count = 1};
+	struct ring_writer *w = NULL;
+	struct err err = {0};
+
+	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), reader_out, &err), 0);
+	return w;
+}
+
 static bool
 publish(struct ring_writer *w)
 {
@@ -87,15 +120,10 @@ test_sizes(void **state)
 					MSG_WAY_SEALED | MSG_WAY_PLAIN | MSG_WAY_TRUSTED,
 					MSG_WAY_PLAIN | MSG_WAY_TRUSTED};
 	static const uint32_t sizes[] = {1376, 1376, 0, 0};
-	struct ring_layout layout = {.role = ROLE_OVERLAY,
-				     .generation = 1,
-				     .tables = {peers_layout()},
-				     .tables_count = 1};
 	struct ring_writer *w;
-	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	w = own_table();
 	config.overlay.peers_count = 0;
 	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
 	memset(&peers, 0, sizeof(peers));
@@ -121,17 +149,13 @@ test_sizes(void **state)
 static void
 test_rows(void **state)
 {
-	struct ring_layout layout = {.role = ROLE_OVERLAY,
-				     .generation = 1,
-				     .tables = {peers_layout()},
-				     .tables_count = 1};
 	struct ring_writer *w;
 	struct ring_reader *r;
 	struct err err = {0};
 	struct seen s;
 
 	(void)state;
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	w = own_table();
 	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
 	assert_false(publish(w));
 	add("b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64");
@@ -176,22 +200,16 @@ put_mesh(struct ring_writer *w, uint32_t node, const char *name, const char *add
 static void
 test_cluster(void **state)
 {
-	struct ring_layout layout = {.role = ROLE_SCHEDULER,
-				     .generation = 1,
-				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
-				     .tables_count = 1};
 	static struct peers p;
 	const struct peers *out = &p;
 	struct ring_writer *w;
 	struct ring_reader *r;
 	struct addr_prefix wish;
-	struct err err = {0};
 
 	(void)state;
 	config.overlay.peers_count = 0;
 	add("m", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
-	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	w = mesh_of(16, &r);
 	put_mesh(w, 1, "z", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
 	put_mesh(w, 2, "a", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
 	put_mesh(w, 3, "m", "192.0.2.3", "10.200.3.0/24", "fd00:3::/64", false);
@@ -224,24 +242,17 @@ test_cluster(void **state)
 static void
 test_scheduler_begins(void **state)
 {
-	struct ring_layout layout = {.role = ROLE_SCHEDULER,
-				     .generation = 1,
-				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
-				     .tables_count = 1};
 	const struct msg_mesh untold = {.node = 2, .name = "b"};
 	static struct peers p;
 	const struct peers *out = &p;
 	struct ring_writer *w;
 	struct ring_reader *r;
-	struct err err = {0};
 
 	(void)state;
 	config.overlay.peers_count = 0;
 	memset(&p, 0, sizeof(p));
 	for (unsigned generation = 1; generation <= 2; generation++) {
-		layout.generation = generation;
-		assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
-		assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+		w = mesh_of(16, &r);
 		ring_table_sync(r, MSG_TABLE_MESH, sizeof(struct msg_mesh), NULL, NULL);
 		assert_true(peers_gather(&config, r, &p));
 		assert_int_equal(out->count, generation == 1 ? 0 : 2);
@@ -286,16 +297,11 @@ test_scheduler_begins(void **state)
 static void
 test_most(void **state)
 {
-	struct ring_layout layout = {.role = ROLE_OVERLAY,
-				     .generation = 1,
-				     .tables = {peers_layout()},
-				     .tables_count = 1};
 	char name[16], address[24], v4[24], v6[24];
 	struct ring_writer *w;
-	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
+	w = own_table();
 	config.overlay.peers_count = 0;
 	for (unsigned i = 0; i < CONFIG_PEERS_MAX; i++) {
 		text_format(name, sizeof(name), "n%u", i);
@@ -318,26 +324,15 @@ test_most(void **state)
 static void
 test_large(void **state)
 {
-	struct ring_layout layout = {
-		.role = ROLE_SCHEDULER,
-		.generation = 1,
-		.tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), PEERS_MAX + 8}},
-		.tables_count = 1};
-	struct ring_layout own = {.role = ROLE_OVERLAY,
-				  .generation = 1,
-				  .tables = {peers_layout()},
-				  .tables_count = 1};
 	char name[16], v4[24], v6[24];
 	struct ring_writer *w, *to;
 	struct ring_reader *r;
-	struct err err = {0};
 
 	(void)state;
 	config.overlay.peers_count = 0;
 	add("hand", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
-	assert_int_equal(ring_writer_new(&own, &to, &err), 0);
-	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	w = mesh_of(PEERS_MAX + 8, &r);
+	to = own_table();
 	for (unsigned i = 0; i < PEERS_MAX + 8; i++) {
 		/* The last ones come first. */
 		text_format(name, sizeof(name), "n%05u", PEERS_MAX + 8 - i);
@@ -379,20 +374,14 @@ test_large(void **state)
 static void
 test_without_memory(void **state)
 {
-	struct ring_layout layout = {.role = ROLE_SCHEDULER,
-				     .generation = 1,
-				     .tables = {{MSG_TABLE_MESH, 1, sizeof(struct msg_mesh), 16}},
-				     .tables_count = 1};
 	struct ring_writer *w;
 	struct ring_reader *r;
-	struct err err = {0};
 	bool done = false;
 
 	(void)state;
 	config.overlay.peers_count = 0;
 	add("hand", "192.0.2.9", "10.200.9.0/24", "fd00:9::/64");
-	assert_int_equal(ring_writer_new(&layout, &w, &err), 0);
-	assert_int_equal(ring_reader_new(dup(ring_writer_fd(w)), &r, &err), 0);
+	w = mesh_of(16, &r);
 	put_mesh(w, 1, "a", "192.0.2.1", "10.200.1.0/24", "fd00:1::/64", false);
 	put_mesh(w, 2, "b", "192.0.2.2", "10.200.2.0/24", "fd00:2::/64", false);
 	put_mesh(w, 3, "c", "192.0.2.3", "10.200.1.0/24", "fd00:3::/64", false);
