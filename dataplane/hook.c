@@ -182,10 +182,12 @@ hook_left(struct hook *h, bool egress, int ifindex, const char *pin)
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point_of(h));
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HOOK_CLSACT_HANDLE,
 		    .priority = HOOK_CLSACT_PRIORITY);
-	if (libbpf.bpf_tc_query(&hook, &opts) < 0)
+	rc = libbpf.bpf_tc_query(&hook, &opts);
+	/* No device, no clsact on it, no program. */
+	if (rc == -ENODEV || rc == -EINVAL || rc == -ENOENT)
 		return HOOK_NOTHING;
 	h->kind = MSG_HOOK_CLSACT;
-	return HOOK_STANDS;
+	return rc < 0 ? HOOK_UNKNOWN : HOOK_STANDS;
 }
 
 static void

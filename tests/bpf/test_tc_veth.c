@@ -431,6 +431,15 @@ failing_hook(struct bpf_tc_hook *hook)
 	return fails() ? -ENOMEM : real.bpf_tc_hook_create(hook);
 }
 
+static int query_fails;
+
+static int
+failing_query(const struct bpf_tc_hook *hook, struct bpf_tc_opts *opts)
+{
+	(void)hook, (void)opts;
+	return query_fails;
+}
+
 static void
 begin_to_fail(unsigned at)
 {
@@ -561,6 +570,30 @@ test_what_fails_leaves_nothing(void **state)
 	veth_close(v);
 }
 
+/* What the kernel does not say is not taken for nothing: a program may stand there. */
+static void
+test_what_stands_is_not_known(void **state)
+{
+	const struct msg_veth row = row_of(9, if_nametoindex("a0"), "10.200.7.9", "fd00::9");
+	struct veth *v = open_with_rows(row.ifindex);
+	enum msg_hook hook;
+
+	(void)state;
+	veth_remove(v, 2);
+	real = libbpf;
+	libbpf.bpf_tc_query = failing_query;
+	query_fails = -ENOMEM;
+	enum hook_left left = veth_left(v, &row, &hook);
+	query_fails = -ENODEV;
+	enum hook_left gone = veth_left(v, &row, &hook);
+	libbpf = real;
+	assert_int_equal(left, HOOK_UNKNOWN);
+	assert_int_equal(gone, HOOK_NOTHING);
+	assert_int_equal(veth_left(v, &row, &hook), HOOK_NOTHING);
+	veth_remove(v, 1);
+	veth_close(v);
+}
+
 /* A container that gets another address when the maps have no place for it keeps the one it has. */
 static void
 test_addresses_are_whole(void **state)
@@ -667,6 +700,7 @@ main(void)
 		cmocka_unit_test(test_leaves_nothing_hooked),
 		cmocka_unit_test(test_predecessor_stays_until_replaced),
 		cmocka_unit_test(test_what_fails_leaves_nothing),
+		cmocka_unit_test(test_what_stands_is_not_known),
 		cmocka_unit_test(test_addresses_are_whole),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_instruction_budget),
