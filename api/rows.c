@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "ring/ring_rows.h"
 
 enum { ANSWER_MAX = 32 << 20 };
 
@@ -109,8 +110,7 @@ struct collect {
 	struct server *server;
 	rows_wanted_fn wanted;
 	void *arg;
-	struct rows *out;
-	size_t capacity;
+	struct ring_rows rows;
 };
 
 static bool
@@ -121,34 +121,23 @@ collect_row(void *arg, uint64_t key, const void *row)
 	(void)key;
 	if (c->wanted && !c->wanted(row, c->arg))
 		return true;
-	if (c->out->count == c->capacity) {
-		size_t more = c->capacity ? 2 * c->capacity : 64;
-		const void **items =
-			mem_resize(MEM_API, (void *)c->out->items, more, sizeof(*items));
-
-		if (!items) {
-			c->out->failed = true;
-			c->server->lacked = true;
-			return false;
-		}
-		c->out->items = items;
-		c->capacity = more;
-	}
-	c->out->items[c->out->count++] = row;
-	return true;
+	return ring_rows_add(&c->rows, row);
 }
 
 void
 rows_collect(struct server *s, uint16_t role, uint16_t table, rows_wanted_fn wanted, void *arg,
 	     rows_order_fn order, struct rows *out)
 {
-	struct collect c = {.server = s, .wanted = wanted, .arg = arg, .out = out};
+	struct collect c = {.server = s, .wanted = wanted, .arg = arg};
 	struct ring_reader *reader = station_reader(s->station, role, 0);
 
 	memset(out, 0, sizeof(*out));
 	if (!reader)
 		return;
+	ring_rows_init(&c.rows, MEM_API);
 	ring_table_each(reader, table, collect_row, &c);
+	*out = (struct rows){c.rows.items, c.rows.count, c.rows.failed};
+	s->lacked |= out->failed;
 	if (order && out->count > 1)
 		qsort((void *)out->items, out->count, sizeof(*out->items), order);
 }

@@ -50,7 +50,7 @@ static bool
 any_public(const struct balancer_tables *t)
 {
 	for (size_t i = 0; i < t->streams.count; i++) {
-		const struct msg_stream *s = t->streams.rows[i];
+		const struct msg_stream *s = t->streams.items[i];
 
 		if (s->flags & MSG_STREAM_PUBLIC &&
 		    !(s->flags & (MSG_STREAM_TLS | MSG_STREAM_PROXY_PROTOCOL)))

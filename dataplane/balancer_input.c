@@ -17,26 +17,6 @@ enum {
 /* ---- tables ---- */
 
 static bool
-take_row(void *arg, uint64_t key, const void *row)
-{
-	struct balancer_rows *l = arg;
-
-	(void)key;
-	if (l->count == l->capacity) {
-		size_t more = l->capacity ? l->capacity * 2 : 64;
-		void *grown = mem_resize(MEM_DATAPLANE, l->rows, more, sizeof(l->rows[0]));
-
-		l->failed = !grown;
-		if (!grown)
-			return false;
-		l->rows = grown;
-		l->capacity = more;
-	}
-	l->rows[l->count++] = row;
-	return true;
-}
-
-static bool
 said(struct ring_reader *r, uint16_t table)
 {
 	return r && ring_table_version(r, table) > UNSAID;
@@ -52,6 +32,9 @@ balancer_input_collect(struct balancer *b, struct balancer_tables *t)
 		.overlay = station_reader(b->st, ROLE_OVERLAY, 0),
 		.node = station_reader(b->st, ROLE_NODE, 0),
 	};
+	ring_rows_init(&t->streams, MEM_DATAPLANE);
+	ring_rows_init(&t->backends, MEM_DATAPLANE);
+	ring_rows_init(&t->veths, MEM_DATAPLANE);
 	if (!said(t->scheduler, MSG_TABLE_STREAM) || !said(t->scheduler, MSG_TABLE_BACKEND) ||
 	    !said(t->overlay, MSG_TABLE_PREFIX) || !t->node)
 		return false;
@@ -59,9 +42,9 @@ balancer_input_collect(struct balancer *b, struct balancer_tables *t)
 	if (ring_table_version(t->scheduler, MSG_TABLE_MESH) > UNSAID)
 		b->meshed = reach_others(t->scheduler);
 	t->meshed = b->meshed;
-	ring_table_each(t->scheduler, MSG_TABLE_STREAM, take_row, &t->streams);
-	ring_table_each(t->scheduler, MSG_TABLE_BACKEND, take_row, &t->backends);
-	while (map_next(&b->veths, &it) && take_row(&t->veths, 0, it.value))
+	ring_table_each(t->scheduler, MSG_TABLE_STREAM, ring_rows_take, &t->streams);
+	ring_table_each(t->scheduler, MSG_TABLE_BACKEND, ring_rows_take, &t->backends);
+	while (map_next(&b->veths, &it) && ring_rows_add(&t->veths, it.value))
 		continue;
 	return !t->streams.failed && !t->backends.failed && !t->veths.failed;
 }
@@ -69,9 +52,9 @@ balancer_input_collect(struct balancer *b, struct balancer_tables *t)
 void
 balancer_input_release(struct balancer_tables *t)
 {
-	mem_free(t->streams.rows);
-	mem_free(t->backends.rows);
-	mem_free(t->veths.rows);
+	ring_rows_fini(&t->streams);
+	ring_rows_fini(&t->backends);
+	ring_rows_fini(&t->veths);
 }
 
 /* ---- what they come to ---- */
@@ -119,11 +102,11 @@ balancer_input_fill(struct balancer *b, const struct balancer_tables *t, struct 
 	const struct msg_edge *edge = ring_table_get(t->node, MSG_TABLE_EDGE, 1);
 
 	*in = (struct services_input){
-		.streams = (const struct msg_stream *const *)t->streams.rows,
+		.streams = (const struct msg_stream *const *)t->streams.items,
 		.streams_count = t->streams.count,
-		.backends = (const struct msg_backend *const *)t->backends.rows,
+		.backends = (const struct msg_backend *const *)t->backends.items,
 		.backends_count = t->backends.count,
-		.veths = (const struct msg_veth *const *)t->veths.rows,
+		.veths = (const struct msg_veth *const *)t->veths.items,
 		.veths_count = t->veths.count,
 		.mtu = prefix && prefix->mtu ? prefix->mtu : MTU_DEFAULT,
 	};

@@ -9,6 +9,7 @@
 #include "dataplane/counts.h"
 #include "dataplane/flows.h"
 #include "dataplane/services.h"
+#include "ring/ring_rows.h"
 #include "spec/config.h"
 
 enum { BALANCER_DRAINS_MAX = 256 }; /* replicas that drain at a time */
@@ -42,15 +43,9 @@ struct balancer {
 	unsigned ticks;
 };
 
-struct balancer_rows {
-	const void **rows;
-	size_t count, capacity;
-	bool failed;
-};
-
 struct balancer_tables {
 	struct ring_reader *scheduler, *overlay, *node;
-	struct balancer_rows streams, backends, veths;
+	struct ring_rows streams, backends, veths;
 	bool meshed; /* there are other nodes */
 };
 

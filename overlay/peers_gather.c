@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "ring/ring_rows.h"
 
 /* Bytes of an address that its prefix has: all are /24 and /64 (peers_row_holds). */
 enum { BYTES4 = 12 + 3, BYTES6 = 8 };
@@ -24,9 +25,8 @@ struct gathering {
 	struct map by_hand; /* names of the configuration */
 	struct map known;   /* id -> row of `before` */
 	struct map taken4, taken6;
-	const struct msg_mesh **rows;
-	size_t count, room;
-	bool failed; /* no memory */
+	struct ring_rows rows; /* struct msg_mesh */
+	bool failed;           /* no memory */
 };
 
 /* A /24 and a /64, as node asks of its own. */
@@ -45,18 +45,7 @@ collect(struct gathering *g, const struct msg_mesh *row)
 {
 	if (!row || map_get_str(&g->by_hand, row->name))
 		return;
-	if (g->count == g->room) {
-		size_t room = g->room ? 2 * g->room : 64;
-		const struct msg_mesh **grown =
-			mem_resize(MEM_OVERLAY, g->rows, room, sizeof(*grown));
-
-		g->failed |= !grown;
-		if (!grown)
-			return;
-		g->rows = grown;
-		g->room = room;
-	}
-	g->rows[g->count++] = row;
+	g->failed |= !ring_rows_add(&g->rows, row);
 }
 
 static bool
@@ -122,18 +111,19 @@ static void
 choose(struct gathering *g)
 {
 	size_t stay = 0, most = PEERS_MAX - g->made->by_hand;
+	const struct msg_mesh **rows = (const struct msg_mesh **)g->rows.items;
 
-	if (g->count == 0)
+	if (g->rows.count == 0)
 		return;
-	qsort(g->rows, g->count, sizeof(g->rows[0]), by_node);
-	for (size_t i = 0; i < g->count && !g->failed; i++)
-		if (is_free(g, g->rows[i]))
-			g->rows[stay++] = g->rows[i];
-	qsort(g->rows, stay, sizeof(g->rows[0]), by_name);
+	qsort(rows, g->rows.count, sizeof(rows[0]), by_node);
+	for (size_t i = 0; i < g->rows.count && !g->failed; i++)
+		if (is_free(g, rows[i]))
+			rows[stay++] = rows[i];
+	qsort(rows, stay, sizeof(rows[0]), by_name);
 	g->made->left_out = stay > most ? stay - most : 0;
 	g->made->mesh_count = stay - g->made->left_out;
 	for (size_t i = 0; i < g->made->mesh_count; i++)
-		g->made->mesh[i] = *g->rows[i];
+		g->made->mesh[i] = *rows[i];
 }
 
 /* ---- peers ---- */
@@ -171,6 +161,7 @@ begin(struct gathering *g, const struct config *config)
 	made->count = made->by_hand = made->self = 0;
 	made->mesh_count = made->left_out = 0;
 	made->rotate_wall_s = 0;
+	ring_rows_init(&g->rows, MEM_OVERLAY);
 	map_init(&g->by_hand, MEM_OVERLAY);
 	map_init(&g->known, MEM_OVERLAY);
 	map_init(&g->taken4, MEM_OVERLAY);
@@ -187,7 +178,7 @@ begin(struct gathering *g, const struct config *config)
 static void
 end(struct gathering *g)
 {
-	mem_free(g->rows);
+	ring_rows_fini(&g->rows);
 	map_fini(&g->by_hand);
 	map_fini(&g->known);
 	map_fini(&g->taken4);

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "proxy/listener.h"
 #include "proxy/worker.h"
+#include "ring/ring_rows.h"
 
 /* The version of a table that its producer has not committed yet. */
 enum { UNSAID = 1 };
@@ -79,36 +80,10 @@ sync_backends(struct worker *w, struct ring_reader *reader)
 
 /* ---- routes ---- */
 
-struct rows {
-	const struct msg_route **rows;
-	size_t count, capacity;
-	bool failed;
-};
-
-static bool
-take_route(void *arg, uint64_t key, const void *row)
-{
-	struct rows *r = arg;
-
-	(void)key;
-	if (r->count == r->capacity) {
-		size_t more = r->capacity ? r->capacity * 2 : 64;
-		void *grown = mem_resize(MEM_PROXY, r->rows, more, sizeof(r->rows[0]));
-
-		r->failed = grown == NULL;
-		if (!grown)
-			return false;
-		r->rows = grown;
-		r->capacity = more;
-	}
-	r->rows[r->count++] = row;
-	return true;
-}
-
 static bool
 sync_routes(struct worker *w, struct ring_reader *reader)
 {
-	struct rows r = {0};
+	struct ring_rows r;
 	struct router *fresh;
 	struct err err = {0};
 	size_t skipped = 0;
@@ -117,20 +92,22 @@ sync_routes(struct worker *w, struct ring_reader *reader)
 		    RING_OK ||
 	    ring_table_version(reader, MSG_TABLE_ROUTE) <= UNSAID)
 		return false;
-	ring_table_each(reader, MSG_TABLE_ROUTE, take_route, &r);
-	if (r.failed || router_new(r.rows, r.count, &fresh, &skipped, &err)) {
+	ring_rows_init(&r, MEM_PROXY);
+	ring_table_each(reader, MSG_TABLE_ROUTE, ring_rows_take, &r);
+	const struct msg_route **routes = (const struct msg_route **)r.items;
+	if (r.failed || router_new(routes, r.count, &fresh, &skipped, &err)) {
 		log_event(LOG_ERROR, "out of memory: new routes were not taken over", LOG_END);
 	} else {
 		router_unref(w->router);
 		w->router = fresh;
 		for (size_t i = 0; i < r.count; i++)
-			if (MSG_OK(r.rows[i]->service_label) && MSG_OK(r.rows[i]->endpoint))
-				(void)account_route(&w->account, r.rows[i]);
+			if (MSG_OK(routes[i]->service_label) && MSG_OK(routes[i]->endpoint))
+				(void)account_route(&w->account, routes[i]);
 	}
 	if (skipped > 0)
 		log_event(LOG_ERROR, "routes that do not hold were left out",
 			  log_u("count", skipped), LOG_END);
-	mem_free(r.rows);
+	ring_rows_fini(&r);
 	return true;
 }
 

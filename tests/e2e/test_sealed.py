@@ -344,6 +344,10 @@ def test_a_port_that_does_not_pass():
             wait_for(lambda a=node: unreached(a) == ["1"], "it is counted")
             equal(told(node), ["node.unreached"])
         equal((c[2].cluster()["trouble"], since(c[2], c[0]), told(c[2])), (None, None, []))
+        # An overlay that begins anew has heard of nobody: that is no news.
+        pid, when = c[0].kill("overlay"), since(c[0], c[1])
+        wait_for(lambda: c[0].processes().get(("overlay", 0)) not in (None, pid) and pings(c[0], c[2]), "another one serves")
+        equal((since(c[0], c[1]), told(c[0])), (when, ["node.unreached"]))
         c.heal()
         for node, other in ((c[0], c[1]), (c[1], c[0])):
             wait_for(lambda a=node, b=other: not since(a, b) and not a.cluster()["trouble"], f"{node.label} hears it again", 120)
