@@ -13,6 +13,9 @@
 #include "overlay/prefix.h"
 #include "overlay/prober_udp.h"
 #include "ring/metrics.h"
+#include "ring/msg_network.h"
+
+_Static_assert((int)PROBER_PEERS_MAX == (int)MSG_PEERS_MAX, "all nodes can be probed");
 
 enum { MS = 1000000 };
 

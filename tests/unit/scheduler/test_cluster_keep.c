@@ -185,6 +185,12 @@ test_session(void **unused)
 	assert_int_equal(fd_replace(folder, "session", "x", 1, 0600, &err), 0);
 	assert_int_equal(cluster_keep_session(folder, now + 2000000000, &second, &err), 0);
 	assert_true(second > first);
+	/* When a node began does not say which session it has: a million to one. */
+	assert_int_equal(unlinkat(folder, "session", 0), 0);
+	assert_int_equal(cluster_keep_session(folder, now, &first, &err), 0);
+	assert_int_equal(unlinkat(folder, "session", 0), 0);
+	assert_int_equal(cluster_keep_session(folder, now, &second, &err), 0);
+	assert_int_not_equal(first, second);
 }
 
 static void

@@ -105,6 +105,51 @@ apply_at(uint32_t id)
 	return model_service(model_deployment(&w->m, "more"), "web")->row.id;
 }
 
+/* What its container uses after so long, in MiB, and what the others are told then. */
+static uint64_t
+told_mib(struct replica *r, uint64_t after_s, uint64_t mib)
+{
+	struct cell_node *n = cell_node(1);
+	struct tidings_replica told;
+	struct msg_container row;
+
+	row = *(const struct msg_container *)ring_table_own(n->w.runtime, MSG_TABLE_CONTAINER,
+							    r->row.id);
+	row.memory_bytes = mib << 20;
+	assert_int_equal(ring_table_set(n->w.runtime, MSG_TABLE_CONTAINER, r->row.id, &row, NULL),
+			 RING_OK);
+	node_sync(n->w.runtime_r, MSG_TABLE_CONTAINER, sizeof(row));
+	n->w.now_ns += after_s * UINT64_C(1000000000);
+	reconcile_run(&n->w.m, n->w.now_ns, node_wall(&n->w));
+	struct cell_entry *e = cell_entry(n, TIDINGS_REPLICA, r->row.id, false);
+	assert_non_null(e);
+	assert_true(tidings_take_replica(e->value.data, e->value.bytes, &told));
+	return told.memory_bytes >> 20;
+}
+
+/* Each word of it goes to all nodes: the first, then another one by a quarter, and not so often. */
+static void
+test_memory_is_told_seldom(void **state)
+{
+	struct replica *own = NULL;
+	struct map_iter it = {0};
+
+	(void)state;
+	three_nodes();
+	while (!own && map_next(&cell_node(1)->w.m.replicas, &it))
+		own = ((struct replica *)it.value)->remote ? NULL : it.value;
+	assert_non_null(own);
+	assert_int_equal(told_mib(own, 1, 100), 100);
+	assert_int_equal(told_mib(own, 1, 200), 100);  /* so soon */
+	assert_int_equal(told_mib(own, 30, 124), 100); /* so little */
+	assert_int_equal(told_mib(own, 1, 125), 125);
+	assert_int_equal(told_mib(own, 29, 50), 125);
+	assert_int_equal(told_mib(own, 1, 50), 50);
+	assert_int_equal(told_mib(own, 1, 0), 0); /* it is not known any more */
+	assert_int_equal(told_mib(own, 1, 2), 2);
+	assert_int_equal(told_mib(own, 60, 1), 1);
+}
+
 static void
 test_what_waits_for_time_alone(void **state)
 {
@@ -785,6 +830,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spread_over_nodes),
+		cmocka_unit_test(test_memory_is_told_seldom),
 		cmocka_unit_test(test_what_waits_for_time_alone),
 		cmocka_unit_test(test_a_node_dies),
 		cmocka_unit_test(test_the_process_begins_anew),
