@@ -19,6 +19,7 @@
 #include "overlay/engine/engine_inside.h"
 #include "overlay/wg/device.h"
 #include "tests/net/engine_rig.h"
+#include "tests/support/wg_setup.h"
 
 enum { PEERS = 10000, PEER_BYTES_MAX = 4096, REKEY_S = 124, STEP_S = 4, GIVE_UP_S = 96 };
 
@@ -579,14 +580,6 @@ test_begins_anew(void **state)
 	engine_rig_tap_close(tap);
 }
 
-static void
-number_key(uint8_t key[SETUP_KEY], uint32_t number, uint8_t which)
-{
-	memset(key, 0, SETUP_KEY);
-	key[0] = which;
-	memcpy(key + 1, &number, sizeof(number));
-}
-
 /* Nodes are counted: that all of them change their keys at once makes the cluster no larger. */
 static void
 test_many_follow(void **state)
@@ -597,18 +590,18 @@ test_many_follow(void **state)
 
 	(void)state;
 	for (uint32_t i = 1; i < ENGINE_EAGER_MAX; i++) {
-		number_key(key, i, 1);
+		wg_setup_key(key, i, 1);
 		assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
 	}
 	engine_rig_change(&rig.a, &change);
 	setup_fini(&change);
 	for (uint32_t i = 1; i < ENGINE_EAGER_MAX; i++) {
-		number_key(key, i, 1);
-		number_key(next, i, 2);
+		wg_setup_key(key, i, 1);
+		wg_setup_key(next, i, 2);
 		assert_true(follow(key, next));
 	}
 	assert_false(atomic_load(&rig.a.engine->lazy));
-	number_key(key, 0, 1);
+	wg_setup_key(key, 0, 1);
 	assert_int_equal(setup_add_peer(&change, key, &p), SETUP_OK);
 	engine_rig_change(&rig.a, &change);
 	assert_true(atomic_load(&rig.a.engine->lazy));

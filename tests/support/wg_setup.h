@@ -22,6 +22,15 @@ wg_setup_must(enum setup_rc rc)
 	}
 }
 
+/* One of each number and kind. */
+static inline void
+wg_setup_key(uint8_t key[SETUP_KEY], uint32_t number, uint8_t kind)
+{
+	memset(key, 0, SETUP_KEY);
+	key[0] = kind;
+	memcpy(key + 1, &number, sizeof(number));
+}
+
 static inline struct setup_peer *
 wg_setup_peer(struct setup *s, const uint8_t key[SETUP_KEY])
 {

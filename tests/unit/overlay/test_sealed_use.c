@@ -11,20 +11,13 @@
 #include <string.h>
 #include "base/fd.h"
 #include "base/mem.h"
+#include "tests/support/wg_setup.h"
 
 enum { LARGE = ENGINE_EAGER_MAX + 10 };
 
 static struct peers all;
 static struct sealed_peers peers;
 static struct setup is;
-
-static void
-set_key(uint8_t key[SETUP_KEY], uint32_t number, uint8_t which)
-{
-	memset(key, 0, SETUP_KEY);
-	key[0] = which;
-	memcpy(key + 1, &number, sizeof(number));
-}
 
 /* Nodes 1 to LARGE; nobody was ever spoken to. */
 static int
@@ -38,7 +31,7 @@ setup(void **state)
 
 		memset(&peers.rows[i], 0, sizeof(peers.rows[i]));
 		peers.rows[i].node = i + 1;
-		set_key(peers.rows[i].key, i, 1);
+		wg_setup_key(peers.rows[i].key, i, 1);
 		assert_int_equal(setup_add_peer(&is, peers.rows[i].key, &p), SETUP_OK);
 		p->idle_s = UINT32_MAX;
 	}
@@ -92,7 +85,7 @@ test_changes_its_key(void **state)
 	struct setup_peer *p;
 
 	(void)state;
-	set_key(peers.rows[3].next_key, 3, 2);
+	wg_setup_key(peers.rows[3].next_key, 3, 2);
 	assert_int_equal(setup_add_peer(&is, peers.rows[3].next_key, &p), SETUP_OK);
 	p->idle_s = 0;
 	assert_true(sealed_peers_look_at_use(&peers, &is));
