@@ -104,6 +104,7 @@ void placing_own_tell(void *arg, uint16_t what, uint32_t node, uint64_t token, c
 void placing_own_before(struct placing *p);
 void placing_own_after(struct placing *p);
 struct replica *placing_own_replica(const struct placing *p, uint64_t number);
+/* placing_own_things.c: looks at what this node has, and tells the others. */
 void placing_own_things(struct placing *p);
 
 /* ---- placing_figures.c ---- */
