@@ -38,11 +38,21 @@ heard_fini(struct heard *h)
 	map_fini(&h->nodes);
 }
 
-/* NULL: no memory. */
+/* Whom there is something to be looked at of; NULL: there is not, or no memory. */
 static struct node *
-node_of(struct heard *h, uint32_t id)
+how_is(struct heard *h, uint32_t id, enum heard_how how)
 {
-	return map_make_u64(&h->nodes, id, sizeof(struct node));
+	struct node *n = map_get_u64(&h->nodes, id);
+
+	switch (how) {
+	case HEARD_SPOKEN:
+		return n ? n : map_make_u64(&h->nodes, id, sizeof(*n));
+	case HEARD_IDLE:
+		return n && n->silent_wall_ns ? n : NULL;
+	case HEARD_NOT:
+		break;
+	}
+	return NULL;
 }
 
 static void
@@ -129,13 +139,13 @@ note(struct node *n, const struct setup_index *is, const struct msg_mesh *row,
 
 void
 heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows, size_t count,
-	   const bool *expected, const struct heard_now *now)
+	   const enum heard_how *how, const struct heard_now *now)
 {
 	struct setup_index by_key;
 
 	bool able = setup_index_init(&by_key, is) == 0;
 	for (size_t i = 0; i < count && able; i++) {
-		struct node *n = expected[i] ? node_of(h, rows[i].node) : NULL;
+		struct node *n = how_is(h, rows[i].node, how[i]);
 
 		if (n)
 			note(n, &by_key, &rows[i], now);

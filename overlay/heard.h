@@ -25,6 +25,13 @@ struct heard {
 	struct map nodes; /* id -> own */
 };
 
+/* How a node is spoken to. */
+enum heard_how {
+	HEARD_NOT,    /* it is not, or nothing says whether it should answer */
+	HEARD_IDLE,   /* it would be, and nobody does just now */
+	HEARD_SPOKEN, /* it is expected to answer */
+};
+
 struct heard_now {
 	uint64_t mono_ns;
 	int64_t wall_ns;
@@ -35,11 +42,11 @@ void heard_fini(struct heard *h);
 /* The device is another one: all begin anew. */
 void heard_forget(struct heard *h);
 
-/* Looks at what came since the last time: to be called at least each few seconds. expected: of each
- * row, whether it is spoken to. Those who are not, and those in no row, are forgotten. Without
- * memory for one nothing is said of it. */
+/* Looks at what came since the last time: to be called at least each few seconds. how: of each row.
+ * Those who are not spoken to, and those in no row, are forgotten; but who was silent, and is only
+ * idle, is so until something comes. Without memory for one nothing is said of it. */
 void heard_note(struct heard *h, const struct setup *is, const struct msg_mesh *rows, size_t count,
-		const bool *expected, const struct heard_now *now);
+		const enum heard_how *how, const struct heard_now *now);
 /* Since when nothing of that node counts, in nanoseconds since 1970; 0: it is heard, or it is not
  * expected to be. The same until it is heard. */
 int64_t heard_silent_since(const struct heard *h, uint32_t node);

@@ -38,11 +38,13 @@ sealed_heard_forget(struct sealed_heard *h)
 	heard_forget(&h->heard);
 }
 
-static bool
-is_expected(const struct sealed_peers *p, const struct msg_mesh *row)
+static enum heard_how
+how_is(const struct sealed_peers *p, const struct msg_mesh *row)
 {
-	return sealed_setup_row_holds(row) && peers_probed_sealed(row->ways) &&
-	       sealed_peers_has(p, row->node) && sealed_peers_uses(p, row->node);
+	if (!sealed_setup_row_holds(row) || !peers_probed_sealed(row->ways) ||
+	    !sealed_peers_has(p, row->node))
+		return HEARD_NOT;
+	return sealed_peers_uses(p, row->node) ? HEARD_SPOKEN : HEARD_IDLE;
 }
 
 /* False: there is nothing to be said of it. */
@@ -121,10 +123,10 @@ sealed_heard_take(struct sealed_heard *h, struct ring_writer *w, const struct se
 {
 	const struct heard_now now = {.mono_ns = world_mono_ns(), .wall_ns = world_wall_ns()};
 	const struct peers *all = p->peers;
-	bool expected[PEERS_MAX];
+	static enum heard_how how[PEERS_MAX];
 
 	for (size_t i = 0; i < all->mesh_count; i++)
-		expected[i] = is_expected(p, &all->mesh[i]);
-	heard_note(&h->heard, is, all->mesh, all->mesh_count, expected, &now);
+		how[i] = how_is(p, &all->mesh[i]);
+	heard_note(&h->heard, is, all->mesh, all->mesh_count, how, &now);
 	return tell(h, w, p);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is heard, and since when not. Rows: 1 to 3 are other nodes, all expected at first. */
+/* Who is heard, and since when not. Rows: 1 to 3 are other nodes, all spoken to at first. */
 #include "overlay/heard.h"
 
 #include <setjmp.h>
@@ -19,7 +19,7 @@ enum { ROWS = 3 };
 static struct heard heard;
 static struct msg_mesh rows[ROWS];
 static struct setup is;
-static bool expected[ROWS];
+static enum heard_how how[ROWS];
 static uint64_t now_ms;
 
 static int
@@ -35,7 +35,7 @@ setup(void **state)
 
 		rows[i].node = 1 + i;
 		rows[i].key[0] = (uint8_t)(1 + i);
-		expected[i] = true;
+		how[i] = HEARD_SPOKEN;
 		assert_int_equal(setup_add_peer(&is, rows[i].key, &peer), SETUP_OK);
 	}
 	return 0;
@@ -55,7 +55,7 @@ look_after(uint64_t ms)
 {
 	now_ms += ms;
 	const struct heard_now now = {now_ms * MS, WALL + (int64_t)(now_ms * MS)};
-	heard_note(&heard, &is, rows, ROWS, expected, &now);
+	heard_note(&heard, &is, rows, ROWS, how, &now);
 }
 
 static struct setup_peer *
@@ -123,7 +123,7 @@ test_who_counts(void **state)
 	(void)state;
 	memset(rows[0].next_key, 55, MSG_KEY);
 	assert_int_equal(setup_add_peer(&is, rows[0].next_key, &next), SETUP_OK);
-	expected[2] = false;
+	how[2] = HEARD_NOT;
 	look_after(0);
 	speaks(2);
 	look_after(HEARD_SILENT_MS - 1);
@@ -138,7 +138,7 @@ test_who_counts(void **state)
 	look_after(1000);
 	assert_int_equal(heard_silent_since(&heard, 2), 0);
 	/* From now on, not from before. */
-	expected[2] = true;
+	how[2] = HEARD_SPOKEN;
 	look_after(1000);
 	assert_int_equal(heard_silent_since(&heard, 3), 0);
 	look_after(HEARD_SILENT_MS);
@@ -182,6 +182,34 @@ test_anew(void **state)
 	assert_int_equal(heard_silent_since(&heard, 3), 0);
 }
 
+/* Who is not spoken to any more has not become reachable by that; who was heard is forgotten. */
+static void
+test_idle(void **state)
+{
+	(void)state;
+	look_after(0);
+	speaks(1);
+	look_after(HEARD_SILENT_MS);
+	int64_t since = heard_silent_since(&heard, 2);
+	assert_true(since > 0);
+	how[0] = how[1] = how[2] = HEARD_IDLE;
+	look_after(100000);
+	look_after(100000);
+	assert_int_equal(heard_silent_since(&heard, 1), 0);
+	assert_int_equal(heard_silent_since(&heard, 2), since);
+	assert_int_equal(map_count(&heard.nodes), 2);
+	speaks(2);
+	look_after(1000);
+	look_after(1000);
+	assert_int_equal(heard_silent_since(&heard, 2), 0);
+	assert_false(heard_is_unsure(&heard, 2));
+	assert_int_equal(map_count(&heard.nodes), 1);
+	/* Both go plain now: nothing says whether it would answer. */
+	how[2] = HEARD_NOT;
+	look_after(1000);
+	assert_int_equal(heard_silent_since(&heard, 3), 0);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -193,7 +221,7 @@ test_no_memory(void **state)
 		struct heard h;
 
 		heard_init(&h);
-		heard_note(&h, &is, rows, ROWS, expected, &now);
+		heard_note(&h, &is, rows, ROWS, how, &now);
 		assert_int_equal(heard_silent_since(&h, 1), 0);
 		heard_fini(&h);
 	}
@@ -207,6 +235,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_one_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_who_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_anew, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 	};
 
