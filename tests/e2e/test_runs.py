@@ -5,6 +5,7 @@ that conducts, seen and cancelled from everywhere."""
 import zl
 from cluster import Cluster
 
+from test_cron import seconds
 from test_unique import beats, beating, lives
 from zl import check, equal, wait_for
 
@@ -84,6 +85,53 @@ def test_times_go_on_without_a_node():
 def open_run(node):
     found = [f for f in firings(node) if f["state"] in ("due", "running")]
     return found[0] if found else None
+
+def times(first, last):
+    return [first + k for k in range(last - first + 1)]
+
+
+def test_each_second():
+    """A cron of each second, while a node loses its power and comes back, and while one is cut off: each time is on record once, and
+    is run at most once; what was on the node that died is said to be lost, and nothing else is."""
+    with beats(alone=False) as folder, Cluster(3) as c:
+        prepared(c)
+        c[0].deploy(document(folder, "* * * * * * *", "on_loss: skip, overlap: allow, catch_up: all", '"-x", "200:0"'))
+        seen, started = {}, set()
+
+        def look():
+            for f in firings(c[0]):
+                seen.setdefault(seconds(f["at"]), set()).add(f["state"])
+            return seen
+
+        def more(count):
+            goal = max(look()) + count
+            wait_for(lambda: max(look()) >= goal, f"{count} times more", seconds=60 + count)
+        wait_for(look, "it begins", seconds=60)
+        begun = min(seen)
+        more(5)
+        c.kill(c[2])
+        more(12)
+        c.start(c[2])
+        more(5)
+        c.partition(c[1], [c[0], c[2]])
+        more(12)
+        c.heal()
+        c.wait_all_ready()
+        more(5)
+        last = max(seen)
+        wait_for(lambda: look() and all(seen[t] & {"ok", "lost"} for t in times(begun, last)), "all are over", seconds=60)
+        equal([t for t in times(begun, last) if t not in seen], [], "each time is on record")
+        lost = [t for t in times(begun, last) if "lost" in seen[t]]
+        check(len(lost) <= 6, "more was lost than was on the two nodes", lost)
+        for node in c.nodes:
+            for e in node.get("/v1/events?since=0&limit=1000")["items"]:
+                if e["type"] == "job.started" and e["node"] == node.label:
+                    at = seconds(e["text"].split(" for ")[1])
+                    check(at not in started, f"run twice: {at}")
+                    started.add(at)
+        equal([t for t in times(begun, last) if "ok" in seen[t] and t not in started], [], "what is ok was run")
+        equal([t for t in times(begun, last) if {"ok", "lost"} <= seen[t]], [], "what is over stays so")
+
 
 def test_a_lost_run_is_made_again():
     """on_loss: retry: on another node, and not before the first one is dead."""
