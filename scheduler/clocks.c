@@ -92,15 +92,24 @@ void
 clocks_ask(struct clocks *cl, uint32_t node, uint64_t now_ns)
 {
 	struct clocks_node *n = find_or_add(cl, node);
-	uint64_t wait_ns = (uint64_t)((n && n->known ? CLOCKS_AGAIN_MS : CLOCKS_SOON_MS) * MS_NS);
+	int64_t wait_ms = !n || n->known ? CLOCKS_AGAIN_MS : (int64_t)CLOCKS_SOON_MS << n->tries;
 
 	if (!n || cl->asks_count == CLOCKS_ASKS_MAX ||
-	    (n->asked_ns && now_ns - n->asked_ns < wait_ns))
+	    (n->asked_ns && now_ns - n->asked_ns < (uint64_t)(wait_ms * MS_NS)))
 		return;
 	n->asked_ns = now_ns ? now_ns : 1;
 	n->number = 0;
+	n->tries += n->tries < CLOCKS_TRIES;
 	cl->asks[cl->asks_count++] = node;
 	cl->put = true;
+}
+
+bool
+clocks_awaits(const struct clocks *cl, uint32_t node)
+{
+	const struct clocks_node *n = map_get_u64(&cl->nodes, node);
+
+	return !n || (!n->known && n->tries < CLOCKS_TRIES);
 }
 
 void
@@ -120,24 +129,33 @@ say(struct step_actions *out, uint32_t node, uint8_t kind, uint32_t number, int6
 	step_add(out, STEP_SEND, bytes, sizeof(bytes))->node = node;
 }
 
+/* Slow changes add up until they count. */
+bool
+clocks_was_set(const struct clocks *cl, uint64_t now_ns, int64_t wall_ns)
+{
+	int64_t epoch = wall_ns - (int64_t)now_ns;
+	int64_t moved = epoch > cl->epoch_ns ? epoch - cl->epoch_ns : cl->epoch_ns - epoch;
+
+	return !cl->has_epoch || moved >= CLOCKS_SET_MS * MS_NS;
+}
+
 /* The own clock was set: what was measured by it is wrong now. */
 static void
 look_at_own(struct clocks *cl, const struct step_input *in)
 {
-	int64_t epoch = in->wall_ns - (int64_t)in->now_ns;
-	int64_t moved = epoch > cl->epoch_ns ? epoch - cl->epoch_ns : cl->epoch_ns - epoch;
 	struct map_iter it = {0};
 
-	if (cl->has_epoch && moved < CLOCKS_SET_MS * MS_NS)
-		return; /* slow changes add up until they count */
+	if (!clocks_was_set(cl, in->now_ns, in->wall_ns))
+		return;
 	while (cl->has_epoch && map_next(&cl->nodes, &it)) {
 		struct clocks_node *n = it.value;
 
 		n->known = false;
 		n->number = 0;
 		n->asked_ns = 0;
+		n->tries = 0;
 	}
-	cl->epoch_ns = epoch;
+	cl->epoch_ns = in->wall_ns - (int64_t)in->now_ns;
 	cl->has_epoch = true;
 }
 
@@ -149,6 +167,7 @@ hear(struct clocks *cl, const struct step_input *in, uint32_t number, int64_t wa
 	if (!n || n->number != number)
 		return;
 	n->number = 0;
+	n->tries = 0;
 	n->trip_ns = in->now_ns - n->asked_ns;
 	if (n->trip_ns > (uint64_t)(CLOCKS_TRIP_MS * MS_NS))
 		return;
@@ -231,6 +250,7 @@ clocks_look(struct clocks *cl)
 	static int64_t all[CLOCKS_MIDDLE_MAX];
 	size_t count = gather(cl, all);
 
+	cl->count = count;
 	cl->base_ns = 0;
 	cl->other_ns = count == 2 ? all[1] : 0;
 	if (count < 3)

@@ -32,7 +32,8 @@ enum {
 	CLOCKS_ASKS_MAX = 16,     /* that one step sends */
 	CLOCKS_TRIP_MS = 2000,    /* an answer that took longer says nothing */
 	CLOCKS_AGAIN_MS = 20000,  /* each node is asked no more often, */
-	CLOCKS_SOON_MS = 2000,    /* but one whose clock is not known yet */
+	CLOCKS_SOON_MS = 2000,    /* but one whose clock is not known yet; each time later */
+	CLOCKS_TRIES = 4,         /* after which it may be of a version that does not answer */
 	CLOCKS_SET_MS = 500,      /* the own wall clock has moved by more than that: it was set */
 	CLOCKS_WRONG_MS = 2000,   /* past which it is said that a clock is wrong */
 	CLOCKS_MIDDLE_MAX = 1024, /* that the middle is made of */
@@ -44,6 +45,7 @@ struct clocks_node {
 	uint64_t asked_ns; /* 0: never */
 	int64_t ahead_ns;  /* of this node's own clock */
 	uint64_t trip_ns;
+	unsigned tries; /* in a row, without an answer */
 	bool known;
 };
 
@@ -52,7 +54,8 @@ struct clocks {
 	uint32_t asks[CLOCKS_ASKS_MAX];
 	size_t asks_count;
 	uint32_t number;
-	int64_t base_ns, other_ns; /* as of clocks_look */
+	size_t count;              /* of known clocks with this one's, as of clocks_look */
+	int64_t base_ns, other_ns; /* the same */
 	int64_t epoch_ns;          /* wall less monotonic */
 	bool has_epoch;
 	uint64_t malformed; /* datagrams */
@@ -66,6 +69,10 @@ void clocks_core(struct clocks *cl, struct shell_core *out);
 
 /* Asks it, when its time has come and there is room in this step. */
 void clocks_ask(struct clocks *cl, uint32_t node, uint64_t now_ns);
+/* It is not known yet, and may be soon. */
+bool clocks_awaits(const struct clocks *cl, uint32_t node);
+/* The own wall clock was set since the last step, which asks all anew. */
+bool clocks_was_set(const struct clocks *cl, uint64_t now_ns, int64_t wall_ns);
 /* It is not there any more: its clock counts no longer. */
 void clocks_forget(struct clocks *cl, uint32_t node);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The wall clocks of the cluster's nodes (clocks.h): a few nodes are asked in each tick, those
+ * The wall clocks of the cluster's nodes (clocks.h): two nodes are asked at a time, those
  * first that have waited longest. What is said of it: each node tells, as an event, that its own
  * clock is wrong, or right again; where only two are known, how far they are apart. Waiting is done
  * by clocks that only go forward, so nothing else happens; but what has to do with times that
@@ -14,7 +14,13 @@
 #include "ring/metrics.h"
 #include "scheduler/event.h"
 
-enum { ASKS_PER_TICK = 2, MILLI_NS = 1000000, HALF_NS = 500 * MILLI_NS };
+enum {
+	ASKS_AT_ONCE = 2,
+	EVERY_S = 10, /* once it is known: two nodes each time, in however large a cluster */
+	ENOUGH = 16,  /* clocks, to know what the middle is */
+	MILLI_NS = 1000000,
+	HALF_NS = 500 * MILLI_NS,
+};
 
 /* ---- what it is ---- */
 
@@ -61,11 +67,13 @@ asked_ns(const struct cluster *c, const struct cluster_node *n)
 	return asked ? asked->asked_ns : 0;
 }
 
-static void
+/* How many are not known yet. */
+static size_t
 ask(struct cluster *c, uint64_t now_ns)
 {
-	const struct cluster_node *first[ASKS_PER_TICK] = {NULL};
+	const struct cluster_node *first[ASKS_AT_ONCE] = {NULL};
 	struct map_iter it = {0};
+	size_t awaited = 0;
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
@@ -74,7 +82,8 @@ ask(struct cluster *c, uint64_t now_ns)
 			clocks_forget(&c->clocks, n->row.node);
 			continue;
 		}
-		for (size_t i = 0; i < ASKS_PER_TICK && n; i++) {
+		awaited += clocks_awaits(&c->clocks, n->row.node);
+		for (size_t i = 0; i < ASKS_AT_ONCE && n; i++) {
 			const struct cluster_node *other = first[i];
 
 			if (other && asked_ns(c, other) <= asked_ns(c, n))
@@ -83,10 +92,11 @@ ask(struct cluster *c, uint64_t now_ns)
 			n = other;
 		}
 	}
-	for (size_t i = 0; i < ASKS_PER_TICK && first[i]; i++)
+	for (size_t i = 0; i < ASKS_AT_ONCE && first[i]; i++)
 		clocks_ask(&c->clocks, first[i]->row.node, now_ns);
 	if (c->clocks.put)
 		shell_local(c->shell, CLOCKS_SERVICE, 0, 0, NULL, 0);
+	return awaited;
 }
 
 /* ---- what is said ---- */
@@ -227,10 +237,13 @@ cluster_clocks_begin(struct cluster *c, struct err *err)
 void
 cluster_clocks_tick(struct cluster *c, uint64_t now_ns)
 {
-	if (!c->shell || !c->m)
+	if (!c->shell || !c->m ||
+	    (now_ns < c->clock_next_ns && !clocks_was_set(&c->clocks, now_ns, world_wall_ns())))
 		return;
-	ask(c, now_ns);
+	size_t awaited = ask(c, now_ns);
 	look(c);
+	bool soon = awaited > 0 && c->clocks.count < ENOUGH;
+	c->clock_next_ns = soon ? 0 : now_ns + EVERY_S * (uint64_t)CLUSTER_SECOND_NS;
 }
 
 int64_t

@@ -170,7 +170,8 @@ struct cluster {
 	struct clocks clocks;
 	struct err clock_err;  /* a clock is wrong; kind 0: none is */
 	int64_t clock_base_ns; /* as channels go by it */
-	uint64_t clock_sum;    /* of what was published */
+	uint64_t clock_next_ns;
+	uint64_t clock_sum; /* of what was published */
 	bool clock_told;
 
 	/* cluster_seal.c */

@@ -121,6 +121,40 @@ test_one_is_wrong(void **state)
 	end();
 }
 
+/* Of a version without clocks: it is asked less and less often, and not waited for. */
+static void
+test_no_answers(void **state)
+{
+	static struct step_actions out;
+	static const int64_t clocks[NODES];
+	uint64_t began;
+
+	(void)state;
+	begin(clocks, NODES);
+	began = now_ns;
+	for (; now_ns < began + 300 * (uint64_t)S; now_ns += (uint64_t)S) {
+		bool awaited = clocks_awaits(&nodes[1], 2);
+
+		clocks_ask(&nodes[1], 2, now_ns);
+		step(1, &(struct step_input){.kind = STEP_LOCAL}, &out);
+		asked += (unsigned)out.count;
+		assert_int_equal(awaited, asked < CLOCKS_TRIES || (out.count && asked == 4));
+	}
+	/* After 4, 8, 16, 32 s, and then each 32. */
+	assert_in_range(asked, 11, 13);
+	/* When the own clock is set, it is tried anew. */
+	assert_false(clocks_was_set(&nodes[1], now_ns, WALL + (int64_t)now_ns));
+	assert_true(clocks_was_set(&nodes[1], now_ns, WALL + YEAR + (int64_t)now_ns));
+	ahead[1] = YEAR;
+	step(1, &(struct step_input){.kind = STEP_LOCAL}, &out);
+	assert_true(clocks_awaits(&nodes[1], 2));
+	/* It was upgraded. */
+	ask_all(1);
+	assert_false(clocks_awaits(&nodes[1], 2));
+	assert_int_equal(nodes[1].count, NODES);
+	end();
+}
+
 static void
 test_halves(void **state)
 {
@@ -250,13 +284,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_is_wrong),
-		cmocka_unit_test(test_halves),
-		cmocka_unit_test(test_two),
-		cmocka_unit_test(test_late_answers),
-		cmocka_unit_test(test_not_too_often),
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_without_memory),
+		cmocka_unit_test(test_one_is_wrong), cmocka_unit_test(test_no_answers),
+		cmocka_unit_test(test_halves),       cmocka_unit_test(test_two),
+		cmocka_unit_test(test_late_answers), cmocka_unit_test(test_not_too_often),
+		cmocka_unit_test(test_words),        cmocka_unit_test(test_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,7 +203,7 @@ test_writer_is_back(void **state)
 	check_ways(1, 0);
 	says(2, GOSSIP_ALIVE);
 	check_ways(2, 1);
-	assert_true(cluster_feed_comes(&member.c, world_mono_ns()));
+	assert_true(cluster_feed_comes(&member.c, false, world_mono_ns()));
 	/* Another one is no reason. */
 	says(3, GOSSIP_DEAD);
 	says(3, GOSSIP_ALIVE);
