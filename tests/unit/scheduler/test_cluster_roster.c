@@ -155,6 +155,7 @@ follow(void)
 	struct err err = {0};
 	bool over = false;
 
+	c->folder = member.net.folder.fd; /* `engine` is kept in it */
 	assert_int_equal(store_begin(rows, &err), 0);
 	assert_int_equal(store_role_put(rows, STORE_ROLE_FOLLOW, &err), 0);
 	store_submit(rows, member_kept, &over);
@@ -174,6 +175,9 @@ unfollow(struct store *s)
 	store_free(s);
 	member.model.store = member.net.writer;
 	folder_remove_store(&member.net.folder, "f.db");
+	assert_int_equal(unlinkat(member.net.folder.fd, "engine", 0), 0);
+	unlinkat(member.net.folder.fd, "nodes", 0);
+	member.c.folder = -1;
 }
 
 static void

@@ -148,6 +148,7 @@ test_memory_is_told_seldom(void **state)
 	assert_int_equal(told_mib(own, 1, 0), 0); /* it is not known any more */
 	assert_int_equal(told_mib(own, 1, 2), 2);
 	assert_int_equal(told_mib(own, 60, 1), 1);
+	cell_end();
 }
 
 static void
