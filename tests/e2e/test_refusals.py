@@ -247,7 +247,7 @@ def test_full_disk():
         # Each writes to the store, or its journal has no room left.
         r = wait_for(lambda: next((r for r in [node.deploy(service(image="test:2"), "--timeout", "60s", status=None)]
                                    if r.returncode != 0), None), "a deploy is refused")
-        refused(r, 1, "no space left", "free space")
+        refused(r, 1, "no space left", "make room")
         refused(node.cli("image", "import", node.make_layout("test:3"), "--name", "test:3", status=None), 1, "space")
         refused(node.cli("stop", "shop", status=None), 1, "no space left")
         equal(node.curl("/health", "web.test", *code), "200")
