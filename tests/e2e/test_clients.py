@@ -6,6 +6,8 @@
 """
 
 import atexit
+import errno
+import itertools
 import os
 import select
 import signal
@@ -244,9 +246,23 @@ def test_errors_find_their_way():
             wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}")
 
 
+PORTS = itertools.cycle(range(20000, 32000))
+
+
+def connect(address):
+    """From a port that no other connection has: one client's connections to two addresses of a service may have the same port, and
+    are one to the replica that both come to (docs/decisions/017)."""
+    while True:
+        try:
+            return socket.create_connection((address, PLAIN), timeout=60, source_address=("", next(PORTS)))
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE:
+                raise
+
+
 def load_of(nodes):
     """Connections by every address of every node."""
-    return Load([lambda a=a: socket.create_connection((a, PLAIN), timeout=60) for n in nodes for a, _ in addresses(n)], pace=0.01)
+    return Load([lambda a=a: connect(a) for n in nodes for a, _ in addresses(n)], pace=0.01)
 
 
 def test_processes_die():
