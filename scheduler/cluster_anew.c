@@ -57,9 +57,15 @@ cluster_anew_note(struct cluster *c, enum store_role role, struct err *err)
 	if (!c->member)
 		return 0;
 	read_engine(c, engine);
-	if (text_equal(engine, name))
+	if (text_equal(engine, name) ||
+	    fd_replace(c->folder, engine_file, name, strlen(name), 0600, err) == 0)
 		return 0;
-	return fd_replace(c->folder, engine_file, name, strlen(name), 0600, err);
+	/* A full disk is no reason not to serve. Not known is safe, what it was is not. */
+	if (unlinkat(c->folder, engine_file, 0) < 0 && errno != ENOENT)
+		return -1;
+	log_err(LOG_WARN, "which part of the store this is cannot be written down", err);
+	err_clear(err);
+	return 0;
 }
 
 void
