@@ -40,7 +40,7 @@ def in_etcd(node, count=3):
 
 def until_etcd(c, count=3):
     for node in c.running():
-        wait_for(lambda node=node: in_etcd(node, count), f"{node.label}: etcd of {count}", seconds=LONG_S)
+        wait_for(lambda node=node: in_etcd(node, count), lambda node=node: f"{node.label}: etcd of {count}: {store(node)}", seconds=LONG_S)
 
 
 def leads(node, among):
