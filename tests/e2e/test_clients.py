@@ -205,18 +205,23 @@ def test_much_goes_through():
                 ask(s, os.urandom(4 << 20))
 
 
+def datagrams_come_back(address):
+    """One that fits the path, and one that does not."""
+    for size in (1300, 4000):
+        data = os.urandom(size)
+
+        def back(data=data):
+            got = datagram(address, PLAIN, data)
+            return got and got[0].split(b" ", 1)[1] == data
+        wait_for(back, f"{size} bytes by {address}")
+
+
 def test_large_datagrams():
     """What is too long for the path goes by the relay, joined there."""
     w = setup()
     for node in w.nodes:
         for address, _ in addresses(node):
-            for size in (1300, 4000):
-                data = os.urandom(size)
-
-                def back(address=address, data=data):
-                    got = datagram(address, PLAIN, data)
-                    return got and got[0].split(b" ", 1)[1] == data
-                wait_for(back, f"{size} bytes by {address}")
+            datagrams_come_back(address)
 
 
 def test_errors_find_their_way():

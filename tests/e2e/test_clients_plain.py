@@ -11,7 +11,7 @@ import select
 import socket
 
 import zl
-from test_clients import BALANCED, DATAGRAM, PLAIN, SECRET, World, addresses, carried, datagram, explained, sees, ways, who
+from test_clients import BALANCED, DATAGRAM, PLAIN, SECRET, World, addresses, carried, datagram, datagrams_come_back, explained, sees, ways, who
 from test_l4 import ask
 from test_placing import ready
 from zl import check, equal, wait_for
@@ -67,13 +67,7 @@ def test_much_goes_through():
             with socket.create_connection((address, PLAIN), timeout=60) as s:
                 s.setblocking(False)
                 ask(s, os.urandom(4 << 20))
-            for size in (1300, 4000):
-                data = os.urandom(size)
-
-                def back(address=address, data=data):
-                    got = datagram(address, PLAIN, data)
-                    return got and got[0].split(b" ", 1)[1] == data
-                wait_for(back, f"{size} bytes by {address}")
+            datagrams_come_back(address)
 
 
 def test_a_replica_on_each():
