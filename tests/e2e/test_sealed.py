@@ -327,6 +327,7 @@ def test_a_port_that_does_not_pass():
             return re.findall(r"^zlayer_overlay_peers_unreached (\d+)$", text, re.M)
 
         check(not any(since(a, b) for a in c.nodes for b in c.nodes), "at first")
+        equal([n["sealed_port"] for n in c[0].nodes().values()], [None, PORT, PORT])
         c.drop(c[0], f"ip saddr {c[1].address} udp dport {PORT}")
         c.drop(c[1], f"ip saddr {c[0].address} udp dport {PORT}")
         for node, other in ((c[0], c[1]), (c[1], c[0])):
