@@ -273,6 +273,7 @@ tick(uv_timer_t *timer)
 		    c->waits || c->nameless != c->m->nameless;
 	c->nameless = c->m->nameless;
 	look_at_own(c);
+	c->dirty = c->dirty || cluster_publish_is_old(c);
 }
 
 int

@@ -596,6 +596,9 @@ void cluster_publish(struct cluster *c);
 /* Rows were changed: before the answer, for who reads that may look at once. The turn's end does
  * the rest. */
 void cluster_publish_changed(struct cluster *c);
+/* What is published of this node is not what it is now. Not all that is in those rows is told to
+ * the others, or tells of itself: node's row of etcd may be another one for less than a second. */
+bool cluster_publish_is_old(struct cluster *c);
 void cluster_publish_metrics(struct cluster *c);
 void cluster_publish_member(struct cluster *c, const struct cluster_node *n,
 			    struct msg_member *out);

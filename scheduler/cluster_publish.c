@@ -261,32 +261,40 @@ put_voters(struct cluster *c, struct msg_cluster *row)
 }
 
 static void
-publish_cluster(struct cluster *c)
+make_cluster(struct cluster *c, struct msg_cluster *row)
 {
 	struct store_status status;
-	struct publish_table t;
-	struct msg_cluster row = {0};
 
+	memset(row, 0, sizeof(*row));
 	store_status(c->m->store, &status);
-	row.engine = engine_of(c, &status);
-	row.writable = status.writable;
+	row->engine = engine_of(c, &status);
+	row->writable = status.writable;
 	if (!status.writable)
-		msg_reason_from(&status.why, &row.why);
-	row.store_sequence = status.sequence;
+		msg_reason_from(&status.why, &row->why);
+	row->store_sequence = status.sequence;
 	if (c->member)
-		put_voters(c, &row);
+		put_voters(c, row);
 	if (c->config->listen.gossip.on)
-		row.gossip = c->config->listen.gossip.addr;
+		row->gossip = c->config->listen.gossip.addr;
 	if (c->member) {
-		row.self = c->keep.node;
-		row.listens = !c->heard && !c->twin.found;
-		row.admission = c->row.admission ? c->row.admission : MSG_ADMISSION_TOKEN;
-		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row.id, sizeof(row.id));
-		row.gossip = c->listen.addr;
-		row.certificate_not_after_s = c->not_after_s;
+		row->self = c->keep.node;
+		row->listens = !c->heard && !c->twin.found;
+		row->admission = c->row.admission ? c->row.admission : MSG_ADMISSION_TOKEN;
+		text_hex(c->keep.authority.cluster, IDENTITY_CLUSTER, row->id, sizeof(row->id));
+		row->gossip = c->listen.addr;
+		row->certificate_not_after_s = c->not_after_s;
 	}
-	put_trouble(c, &row);
-	cluster_outside_where(c, row.outside, sizeof(row.outside));
+	put_trouble(c, row);
+	cluster_outside_where(c, row->outside, sizeof(row->outside));
+}
+
+static void
+publish_cluster(struct cluster *c)
+{
+	struct publish_table t;
+	struct msg_cluster row;
+
+	make_cluster(c, &row);
 	publish_table_begin(&t, c->m, MSG_TABLE_CLUSTER);
 	publish_table_row(&t, 1, &row);
 	publish_table_commit(&t);
@@ -302,6 +310,32 @@ cluster_publish(struct cluster *c)
 	publish_cluster(c);
 	cluster_order_publish(c);
 	station_kick(c->st);
+}
+
+static bool
+is_shown(const struct cluster *c, uint16_t table, uint64_t key, const void *row, size_t bytes)
+{
+	const void *shown = ring_table_own(c->m->writer, table, key);
+
+	return shown && memcmp(shown, row, bytes) == 0;
+}
+
+bool
+cluster_publish_is_old(struct cluster *c)
+{
+	const struct cluster_node *self = cluster_roster_find(c, c->keep.node);
+	struct msg_cluster row;
+	struct msg_member own;
+
+	if (!c->m || !c->m->writer || !c->member)
+		return false;
+	make_cluster(c, &row);
+	if (!is_shown(c, MSG_TABLE_CLUSTER, 1, &row, sizeof(row)))
+		return true;
+	if (!self)
+		return false;
+	cluster_publish_member(c, self, &own);
+	return !is_shown(c, MSG_TABLE_MEMBER, own.node, &own, sizeof(own));
 }
 
 void
