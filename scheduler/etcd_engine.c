@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/text.h"
 
 void
@@ -56,12 +57,26 @@ etcd_engine_put_changes(const struct etcd_engine *e, struct etcd_json_txn *t,
 	}
 }
 
-void
-etcd_engine_unwritable(struct etcd_engine *e, const struct err *err)
+static void
+refuse(struct etcd_engine *e, enum log_level level, const struct err *err)
 {
+	if (e->writable || !text_equal(e->why.what, err->what))
+		log_err(level, "the store cannot be changed; what runs goes on", err);
 	e->writable = false;
 	e->why = *err;
 	/* What is refused because of it was not tried, and certainly not done. */
 	if (e->why.kind == ERR_TIMEOUT)
 		e->why.kind = ERR_UNREACHABLE;
+}
+
+void
+etcd_engine_unwritable(struct etcd_engine *e, const struct err *err)
+{
+	refuse(e, LOG_WARN, err);
+}
+
+void
+etcd_engine_wait(struct etcd_engine *e, const struct err *err)
+{
+	refuse(e, err->kind == ERR_UNREACHABLE ? LOG_INFO : LOG_WARN, err);
 }

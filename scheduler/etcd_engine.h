@@ -78,6 +78,7 @@ struct etcd_spread {
 struct etcd_ids {
 	uint64_t stored; /* as it was seen last */
 	uint64_t asked;  /* the first of the block that is asked for */
+	bool broken;     /* there is no counter, or it is no number */
 	struct etcd_call *call;
 };
 
@@ -120,8 +121,10 @@ void etcd_engine_stage_key(const struct etcd_engine *e, const uint8_t *txid, lon
 /* Appends the puts and deletes of changes. */
 void etcd_engine_put_changes(const struct etcd_engine *e, struct etcd_json_txn *t,
 			     const struct store_change *changes, size_t count);
-/* The cluster is not to be changed now, and why. */
+/* The cluster is not to be changed now, and why: logged once. */
 void etcd_engine_unwritable(struct etcd_engine *e, const struct err *err);
+/* Likewise, but that is over in a moment. */
+void etcd_engine_wait(struct etcd_engine *e, const struct err *err);
 
 /* ---- etcd_sync.c ---- */
 void etcd_sync_init(struct etcd_engine *e);
@@ -129,7 +132,6 @@ void etcd_sync_stop(struct etcd_engine *e);
 void etcd_sync_look(struct etcd_engine *e, uint64_t in_ms);
 /* The copy is what the cluster is; there are ids. */
 void etcd_sync_settle(struct etcd_engine *e);
-void etcd_sync_refuse(struct etcd_engine *e, const struct err *err);
 void etcd_sync_check(void *engine, store_done_fn done, void *arg);
 void etcd_sync_checked(struct etcd_engine *e, const struct err *err);
 /* Takes a transaction over into the copy, and tells. */
@@ -185,7 +187,9 @@ void etcd_spread_stop(struct etcd_engine *e);
 void etcd_spread_sweep(struct etcd_engine *e, int64_t head_revision);
 
 /* ---- etcd_ids.c ---- */
-void etcd_ids_fill(struct etcd_engine *e);  /* when there are few */
+void etcd_ids_fill(struct etcd_engine *e); /* when there are few */
+/* Whether there is one for the next row. */
+int etcd_ids_any(const struct etcd_engine *e, struct err *err) MUST_CHECK;
 void etcd_ids_check(struct etcd_engine *e); /* the store may hold some of the block */
 void etcd_ids_stop(struct etcd_engine *e);
 

@@ -46,6 +46,19 @@ first_free(struct etcd_engine *e)
 	return e->ids.stored > most ? e->ids.stored : most + 1;
 }
 
+/* False: it is not there, or no number. That is somebody else's work, and how many were given is
+ * not known any more. */
+static bool
+read_stored(struct etcd_engine *e, const struct etcd_json_answer *a)
+{
+	char number[24];
+
+	return a->gets_count == 1 && a->gets[0].count == 1 &&
+	       text_ncopy(number, sizeof(number), (const char *)a->gets[0].items[0].value,
+			  a->gets[0].items[0].value_bytes) &&
+	       text_u64(number, INT64_MAX / 2, &e->ids.stored);
+}
+
 static void
 answered(void *arg, const struct etcd_rpc_answer *answer)
 {
@@ -53,7 +66,6 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 	struct etcd_json_answer a;
 	struct err err = {0};
 	struct arena arena;
-	char number[24];
 
 	e->ids.call = NULL;
 	if (answer->err)
@@ -64,15 +76,12 @@ answered(void *arg, const struct etcd_rpc_answer *answer)
 	if (got) {
 		e->base.id_next = e->ids.asked;
 		e->base.id_end = e->ids.stored = e->ids.asked + BLOCK;
-	} else if (fine && a.gets_count == 1 && a.gets[0].count == 1 &&
-		   text_ncopy(number, sizeof(number), (const char *)a.gets[0].items[0].value,
-			      a.gets[0].items[0].value_bytes)) {
-		fine = text_u64(number, INT64_MAX / 2, &e->ids.stored);
 	}
+	e->ids.broken = fine && !got && !read_stored(e, &a);
 	arena_fini(&arena);
 	if (got)
 		etcd_sync_settle(e);
-	else if (fine)
+	else if (fine && !e->ids.broken) /* otherwise at the next look */
 		ask(e);
 }
 
@@ -105,6 +114,20 @@ etcd_ids_fill(struct etcd_engine *e)
 {
 	if (!e->ids.call && e->base.id_end - e->base.id_next < FEW)
 		ask(e);
+}
+
+int
+etcd_ids_any(const struct etcd_engine *e, struct err *err)
+{
+	if (e->base.id_next != e->base.id_end)
+		return 0;
+	if (!e->ids.broken) {
+		err_set(err, ERR_UNREACHABLE, "this node has no ids for new rows yet");
+		return err_fix(err, "try again in a moment");
+	}
+	err_set(err, ERR_CORRUPT, "etcd does not say which ids for new rows are free");
+	err_why(err, "the key %sids is gone, or no number", e->prefix);
+	return err_fix(err, "put a number there that is higher than any id that was given");
 }
 
 void

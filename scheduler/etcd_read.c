@@ -34,7 +34,7 @@ etcd_read_stop(struct etcd_engine *e)
 static void
 fail_read(struct etcd_engine *e, const struct err *err)
 {
-	etcd_sync_refuse(e, err);
+	etcd_engine_unwritable(e, err);
 	etcd_read_stop(e);
 	etcd_sync_look(e, AGAIN_MS);
 	etcd_sync_checked(e, err);

@@ -69,14 +69,6 @@ look_in(struct etcd_engine *e, uint64_t ms)
 		uv_timer_start(&e->sync.timer, on_time, ms, 0);
 }
 
-void
-etcd_sync_refuse(struct etcd_engine *e, const struct err *err)
-{
-	if (e->writable || strcmp(e->why.what, err->what) != 0)
-		log_err(LOG_WARN, "the store cannot be changed; what runs goes on", err);
-	etcd_engine_unwritable(e, err);
-}
-
 /* The copy is what the cluster is, or will be in a moment. */
 static void
 settle(struct etcd_engine *e)
@@ -88,13 +80,13 @@ settle(struct etcd_engine *e)
 		start_watch(e);
 	etcd_commit_wake(e);
 	/* Comes back when there are some; when the copy has followed. */
-	if (e->base.id_next == e->base.id_end)
-		err_set(&err, ERR_UNREACHABLE, "this node has no ids for new rows yet");
-	else if (!e->writable && e->base.copy.head.sequence < e->sync.level)
+	if (etcd_ids_any(e, &err) == 0 && !e->writable &&
+	    e->base.copy.head.sequence < e->sync.level) {
 		err_set(&err, ERR_UNREACHABLE, "this node's copy of the store is not up to date");
-	if (err.kind) {
 		err_fix(&err, "try again in a moment");
-		etcd_engine_unwritable(e, &err);
+	}
+	if (err.kind) {
+		etcd_engine_wait(e, &err);
 		return;
 	}
 	if (!e->writable)
@@ -119,7 +111,7 @@ call_look(struct etcd_engine *e, const char *path, struct buf *body, etcd_rpc_do
 	e->sync.look = etcd_rpc_call(e->rpc, path, body, done, e, &err);
 	buf_fini(body);
 	if (!e->sync.look) {
-		etcd_sync_refuse(e, &err);
+		etcd_engine_unwritable(e, &err);
 		look_in(e, AGAIN_MS);
 	}
 }
@@ -131,7 +123,7 @@ made(void *arg, const struct etcd_rpc_answer *answer)
 
 	e->sync.look = NULL;
 	if (answer->err)
-		etcd_sync_refuse(e, answer->err);
+		etcd_engine_unwritable(e, answer->err);
 	look_in(e, answer->err ? AGAIN_MS : 0);
 }
 
@@ -218,7 +210,7 @@ stands_still(struct etcd_engine *e)
 	etcd_rpc_cancel(e->sync.watch);
 	e->sync.watch = NULL;
 	etcd_read_stop(e);
-	etcd_sync_refuse(e, &err);
+	etcd_engine_unwritable(e, &err);
 	etcd_sync_checked(e, &err);
 	look_in(e, STORE_ETCD_LOOK_MS);
 	return true;
@@ -293,13 +285,13 @@ looked(void *arg, const struct etcd_rpc_answer *answer)
 
 	e->sync.look = NULL;
 	if (answer->err) {
-		etcd_sync_refuse(e, answer->err);
+		etcd_engine_unwritable(e, answer->err);
 		look_in(e, AGAIN_MS);
 		return;
 	}
 	arena_init(&arena, MEM_SCHEDULER, LOOK_BYTES);
 	if (read_look(e, answer, &arena, &err) < 0)
-		etcd_sync_refuse(e, &err);
+		etcd_engine_unwritable(e, &err);
 	arena_fini(&arena);
 	look_in(e, STORE_ETCD_LOOK_MS);
 }
@@ -431,7 +423,8 @@ take_events(struct etcd_engine *e, const struct etcd_json_kvs *kvs, struct arena
 		if (e->sync.watch != watch)
 			return;
 	}
-	if (e->base.copy.head.sequence >= e->sync.look_from)
+	/* It follows, if slowly. News of anything else do not count. */
+	if (e->base.copy.head.sequence > e->sync.look_from)
 		e->sync.behind = 0;
 }
 

@@ -867,6 +867,58 @@ test_changed_by_hand(void **state)
 }
 
 static void
+call_ids(const char *path, const char *value)
+{
+	char key[128], key64[256], json[512];
+
+	snprintf(key, sizeof(key), "%sids", contract_node.prefix);
+	text_base64(key, strlen(key), key64, sizeof(key64));
+	snprintf(json, sizeof(json), "{\"key\":\"%s\"%s}", key64, value);
+	assert_true(etcd_rig_call(&rig, 0, path, json, NULL));
+}
+
+static void
+put_deployment(void **state, struct store *s, const char *name)
+{
+	struct store_deployment d = {0};
+
+	text_copy(d.name, sizeof(d.name), name);
+	contract_begin(s);
+	contract_put(s, STORE_DEPLOYMENT, &d);
+	contract_commit(state, s);
+}
+
+static bool
+has_no_ids(void *arg)
+{
+	struct store_status status;
+
+	store_status(arg, &status);
+	return status.why.kind == ERR_CORRUPT;
+}
+
+/* Somebody removes the counter of ids: who needs one says so, and goes on when it is back. */
+static void
+test_ids_gone(void **state)
+{
+	struct store_status status;
+	struct store *s = contract_open(state);
+
+	put_deployment(state, s, "shop");
+	store_free(s);
+	call_ids("/v3/kv/deleterange", "");
+	s = open_node(&contract_node);
+	turn_until(has_no_ids, s, "a refusal");
+	store_status(s, &status);
+	assert_false(status.writable);
+	assert_string_equal(status.why.what, "etcd does not say which ids for new rows are free");
+	call_ids("/v3/kv/put", ",\"value\":\"MTAwMDAwMA==\"");
+	turn_until(is_writable, s, "the counter");
+	put_deployment(state, s, "next");
+	store_free(s);
+}
+
+static void
 test_full(void **state)
 {
 	struct store *s = contract_open(state);
@@ -1382,6 +1434,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_large_of_a_dead_writer),
 		cmocka_unit_test(test_more_than_the_log),
 		cmocka_unit_test(test_changed_by_hand),
+		cmocka_unit_test(test_ids_gone),
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_no_copy),
 		cmocka_unit_test(test_move),
