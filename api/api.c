@@ -9,6 +9,7 @@
 #include <string.h>
 #include "api/feed.h"
 #include "api/hold.h"
+#include "api/leave.h"
 #include "api/logs.h"
 #include "api/rows.h"
 #include "api/server.h"
@@ -68,7 +69,7 @@ wake(struct station *st, struct ring_reader *reader)
 	uint16_t role = ring_reader_role(reader);
 
 	(void)st;
-	if (!rows_sync(&server, reader) && !server.stopping)
+	if (!rows_sync(&server, reader))
 		uv_timer_start(&again, on_again, AGAIN_MS, 0);
 	if (role == ROLE_SCHEDULER)
 		drain_log(reader);
@@ -117,11 +118,14 @@ static int
 start(struct station *st, struct err *err)
 {
 	uv_timer_t *timers[] = {&again, &tick};
-	const uint64_t *hold_ms = station_arg(st);
+	const struct api_times none = {0}, *times = station_arg(st);
 
 	(void)err;
 	server_init(&server, st);
-	hold_init(&server, hold_ms ? *hold_ms : 0);
+	times = times ? times : &none;
+	hold_init(&server, times->hold_ms);
+	server.linger_ms = times->linger_ms ? times->linger_ms : SERVER_LINGER_MS;
+	server.drain_ms = times->drain_ms ? times->drain_ms : SERVER_DRAIN_MS;
 	for (size_t i = 0; i < 2; i++) {
 		uv_timer_init(station_loop(st), timers[i]);
 		timers[i]->data = st;
@@ -147,20 +151,17 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 }
 
 static void
-on_leave(uv_timer_t *timer)
+left(struct server *s)
 {
-	station_leave(timer->data, 0);
+	station_leave(s->station, 0);
 }
 
 static void
 stop(struct station *st, uint64_t grace_ms)
 {
-	server_stop(&server);
-	if (server.conns_count == 0) {
-		station_leave(st, 0);
-		return;
-	}
-	uv_timer_start(&again, on_leave, grace_ms < 1000 ? grace_ms : 1000, 0);
+	(void)st;
+	if (!server.stopping)
+		leave_begin(&server, grace_ms, left);
 }
 
 const struct station_role api_role = {

@@ -7,8 +7,13 @@
 
 #include "ring/station.h"
 
-/* The argument of its station: NULL, or for how many milliseconds (uint64_t) calls are held at most
- * (api/hold.h). */
+/* The argument of its station: NULL, or other times than these. */
+struct api_times {
+	uint64_t hold_ms;   /* 0: HOLD_MS, api/hold.h */
+	uint64_t linger_ms; /* 0: SERVER_LINGER_MS */
+	uint64_t drain_ms;  /* 0: SERVER_DRAIN_MS */
+};
+
 extern const struct station_role api_role;
 
 #endif

@@ -108,13 +108,52 @@ call_drained(struct call *call)
 	call_unref(call);
 }
 
+static void
+say_leaving(struct call *call, bool asked)
+{
+	struct err err = {0};
+
+	if (!asked) {
+		err_set(&err, ERR_UNREACHABLE, "this process is about to leave");
+		err_fix(&err, "try again in a moment");
+	} else {
+		call->refused_inside = true;
+		err_set(&err, ERR_UNREACHABLE, "this process left before the answer was there");
+		err_why(&err, "what was asked for may have been done");
+		err_fix(&err, "look, and ask again if it was not");
+	}
+	call_problem(call, &err);
+}
+
 void
 call_stop(struct call *call)
 {
-	if (call->on_stop)
+	if (call->raw && call->on_stop)
 		call->on_stop(call);
-	else if (call->open && !call->raw)
+	else if (call->endless && call->open)
 		call_end(call);
+	else if (call->endless && !call->answered)
+		say_leaving(call, false);
+}
+
+void
+call_cut(struct call *call)
+{
+	hold_drop(call);
+	if (call->raw)
+		call_stop(call);
+	else if (!call->answered)
+		say_leaving(call, call->asks > 0);
+}
+
+void
+call_handle(struct call *call)
+{
+	call_ref(call);
+	call->route->handle(call);
+	if (call->server->stopping && call->conn)
+		call_stop(call);
+	call_unref(call);
 }
 
 /* ---- the request ---- */
@@ -176,8 +215,6 @@ call_begin(struct call *call, const struct http1_head *head, const char *data)
 		refuse(call, 429, ERR_LIMIT, "too many requests");
 	else if (mem_used(MEM_API) > SERVER_MEMORY_MAX)
 		refuse(call, 503, ERR_LIMIT, "this process is at its limit of memory");
-	else if (call->server->stopping)
-		refuse(call, 503, ERR_UNREACHABLE, "this process is about to leave");
 	if (head->framing == HTTP1_NO_BODY)
 		return;
 	if (!call->refused.kind && call->route->body == ROUTE_NO_BODY)
@@ -188,7 +225,7 @@ call_begin(struct call *call, const struct http1_head *head, const char *data)
 	if (call->refused.kind)
 		call_problem_status(call, &call->refused, call->refused_status);
 	else if (call->route->body == ROUTE_STREAM && hold_may_go(call))
-		call->route->handle(call);
+		call_handle(call);
 }
 
 void
@@ -216,7 +253,7 @@ call_body_end(struct call *call)
 	else if (call->on_body_end)
 		call->on_body_end(call);
 	else if (hold_may_go(call))
-		call->route->handle(call);
+		call_handle(call);
 	call_unref(call);
 }
 
@@ -304,6 +341,8 @@ static void
 put_common(struct http1_writer *w, const struct call *call)
 {
 	http1_write_header(w, "cache-control", "no-store");
+	if (call->conn && call->server->stopping)
+		call->conn->close_after = true; /* it is told, so it may be done */
 	if (call->conn && call->conn->close_after)
 		http1_write_raw(w, "connection: close\r\n", 19);
 	else if (call->old)

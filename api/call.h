@@ -50,6 +50,7 @@ struct call {
 	bool refused_inside; /* by another role: the same request at once again is no help */
 	bool raw;            /* upgraded */
 	bool open;           /* the answer is a stream that has not ended */
+	bool endless;        /* and does not end by itself */
 	unsigned asks;
 	struct list held;       /* of its server, while it waits: api/hold.h */
 	uint64_t held_until_ms; /* 0: it does not */
@@ -61,7 +62,7 @@ struct call {
 	void *stream;
 	void (*stream_free)(struct call *call);
 	void (*on_drained)(struct call *call); /* there is room to write */
-	void (*on_stop)(struct call *call);    /* the process is about to leave */
+	void (*on_stop)(struct call *call);    /* upgraded, and the process is about to leave */
 	void (*on_body)(struct call *call, const char *data, size_t bytes);
 	void (*on_body_end)(struct call *call);
 	size_t (*on_raw)(struct call *call, uint8_t *data, size_t bytes); /* gives what it took */
@@ -116,7 +117,12 @@ void call_body(struct call *call, const char *data, size_t bytes);
 void call_body_end(struct call *call);
 size_t call_raw(struct call *call, uint8_t *data, size_t bytes);
 void call_drained(struct call *call);
+/* Runs its handler, when all is there that this needs. */
+void call_handle(struct call *call);
+/* The process is to leave: what is endless ends. */
 void call_stop(struct call *call);
+/* It leaves now: who waits for an answer is told that there is none. */
+void call_cut(struct call *call);
 void call_abandon(struct call *call);
 bool call_is_stream(const struct call *call);
 /* Kept alive over a callback that may answer. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "api/call.h"
+#include "api/leave.h"
 #include "api/route.h"
 #include "base/log.h"
 
@@ -35,8 +36,10 @@ arm(struct conn *c)
 		ms = CONN_STALL_MS;
 	else if (c->state == CONN_BODY && !c->paused)
 		ms = CONN_STALL_MS;
+	else if (c->state == CONN_HEAD && (c->in_length > 0 || c->requests == 0))
+		ms = CONN_HEAD_MS;
 	else if (c->state == CONN_HEAD)
-		ms = c->in_length > 0 || c->requests == 0 ? CONN_HEAD_MS : CONN_IDLE_MS;
+		ms = c->server->stopping ? c->server->linger_ms : CONN_IDLE_MS;
 	if (ms)
 		uv_timer_start(&c->timer, on_timer, ms, 0);
 	else
@@ -74,16 +77,34 @@ conn_close(struct conn *c)
 	}
 	uv_close((uv_handle_t *)&c->pipe, on_closed);
 	uv_close((uv_handle_t *)&c->timer, on_closed);
+	leave_look(c->server);
 }
 
 void
 conn_stop(struct conn *c)
 {
-	if (c->state == CONN_HEAD && !c->writing)
-		conn_close(c);
-	else if (c->call)
+	if (c->state == CONN_RAW)
+		return;
+	if (c->call)
 		call_stop(c->call);
-	c->close_after = true;
+	else
+		arm(c);
+}
+
+void
+conn_stop_raw(struct conn *c)
+{
+	if (c->state == CONN_RAW)
+		call_stop(c->call);
+}
+
+void
+conn_cut(struct conn *c)
+{
+	if (c->call)
+		call_cut(c->call);
+	if (!c->writing || c->state != CONN_END)
+		conn_close(c);
 }
 
 /* ---- writing ---- */
@@ -161,7 +182,7 @@ conn_finish(struct conn *c)
 	c->call = NULL;
 	if (c->closing)
 		return;
-	if (c->state != CONN_WAIT || c->close_after || c->server->stopping || c->eof ||
+	if (c->state != CONN_WAIT || c->close_after || c->eof ||
 	    ++c->requests >= CONN_REQUESTS_MAX) {
 		c->state = CONN_END;
 		if (!c->writing)

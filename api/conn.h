@@ -61,7 +61,14 @@ struct conn {
 
 /* Takes fd. */
 void conn_new(struct server *s, int fd, struct server_user *user, uint32_t pid);
+/* The process is to leave (api/leave.h): what has no end of its own ends, what is under way goes
+ * on.
+ */
 void conn_stop(struct conn *c);
+/* A session ends, and its client is told why. */
+void conn_stop_raw(struct conn *c);
+/* Nothing is waited for any more; what can be said is still sent. */
+void conn_cut(struct conn *c);
 /* Ends it at once. */
 void conn_close(struct conn *c);
 /* Bytes to send; sent when the loop turns. */

@@ -384,6 +384,13 @@ take_options(struct call *call, struct msg_exec *op, struct words *args)
 }
 
 static void
+on_stop(struct call *call)
+{
+	if (call->stream)
+		end(call->stream, WS_GOING_AWAY, "this process of the node is about to leave");
+}
+
+static void
 started(struct call *call, const void *body, size_t bytes, int *fds, size_t count)
 {
 	struct session *s = call->stream;
@@ -393,6 +400,7 @@ started(struct call *call, const void *body, size_t bytes, int *fds, size_t coun
 		return;
 	s->opened = true;
 	call->on_raw = on_raw;
+	call->on_stop = on_stop;
 	call->on_drained = on_drained;
 	call_ref(call);
 	call_upgrade(call);

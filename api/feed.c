@@ -107,6 +107,7 @@ feed_open(struct call *call)
 	list_push(&call->server->feeds, &f->link);
 	call->stream = f;
 	call->stream_free = feed_free;
+	call->endless = true;
 	call->on_drained = on_drained;
 	return f;
 }

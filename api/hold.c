@@ -106,7 +106,7 @@ give_up(struct call *call)
 	if (role && !call->route->anyway)
 		refuse(call, role);
 	else
-		call->route->handle(call);
+		call_handle(call);
 }
 
 /* ---- time ---- */
@@ -193,24 +193,8 @@ hold_wake(struct server *s)
 		if (missing(call))
 			continue;
 		hold_drop(call);
-		call_ref(call);
-		call->route->handle(call);
-		call_unref(call);
+		call_handle(call);
 		it = s->held.next; /* others may have come or gone */
 	}
 	arm(s);
-}
-
-void
-hold_stop(struct server *s)
-{
-	struct err err = {0};
-	struct call *call;
-
-	err_set(&err, ERR_UNREACHABLE, "this process is about to leave");
-	err_fix(&err, "try again in a moment");
-	while ((call = first(s))) {
-		hold_drop(call);
-		call_problem(call, &err);
-	}
 }

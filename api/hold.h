@@ -29,7 +29,5 @@ void hold_wake(struct server *s);
 void hold_drop(struct call *call);
 /* What is known of a process of this node that is down: how it ended last, and why. */
 void hold_why_down(const struct msg_process *p, struct err *err);
-/* The process is about to leave: all that wait are answered 503. */
-void hold_stop(struct server *s);
 
 #endif

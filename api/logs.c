@@ -369,7 +369,7 @@ take_options(struct call *call, struct logs_stream *s)
 		return false;
 	s->options.tail = (uint32_t)tail;
 	s->options.attempt = (uint32_t)attempt;
-	s->options.follow = s->follow;
+	s->options.follow = call->endless = s->follow;
 	return true;
 }
 

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "api/conn.h"
-#include "api/hold.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -131,18 +130,4 @@ server_listen(struct server *s, int fd, struct err *err)
 	s->listener_fd = fd;
 	uv_poll_start(&s->listener, UV_READABLE, on_listener);
 	return 0;
-}
-
-void
-server_stop(struct server *s)
-{
-	struct list *it, *next;
-
-	s->stopping = true;
-	if (s->listener_fd >= 0)
-		uv_poll_stop(&s->listener);
-	hold_stop(s);
-	list_each (it, next, &s->conns) {
-		conn_stop(container_of(it, struct conn, link));
-	}
 }

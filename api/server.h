@@ -19,6 +19,10 @@ enum {
 	SERVER_RATE = 500,   /* requests a second of one user */
 	SERVER_BURST = 2000, /* that may come at once */
 	SERVER_MEMORY_MAX = 128 << 20,
+	/* When the process is to leave: */
+	SERVER_DRAIN_MS = 4000,  /* it waits for answers, and for the first request of a client */
+	SERVER_LINGER_MS = 1000, /* for the next one; sessions of exec are ended after it */
+	SERVER_CUT_MS = 200,     /* until its last words are sent */
 };
 
 struct server_user {
@@ -52,13 +56,14 @@ struct server {
 	uint64_t hold_ms;
 	uv_timer_t hold;
 	bool stopping;
+	uint64_t linger_ms, drain_ms;
+	uv_timer_t leaving; /* api/leave.h */
+	void (*left)(struct server *s);
 };
 
 void server_init(struct server *s, struct station *st);
 /* Takes the descriptor. */
 int server_listen(struct server *s, int fd, struct err *err) MUST_CHECK;
-/* No new connections, idle ones are closed, streams end. */
-void server_stop(struct server *s);
 /* NULL when there is no room for another user. */
 struct server_user *server_user(struct server *s, uint32_t uid);
 /* False: this user asks too much. */

@@ -22,7 +22,7 @@ enum { RECORDS_PER_TURN = 512, SERIES_PER_SERVICE = 200, ALL_HERE_MS = 5000 };
 
 struct observability {
 	struct station *st;
-	bool listening;
+	bool listening, stopping;
 	bool complete;
 	struct metric_series *node_info;
 	uint64_t wait_until_ms;
@@ -310,7 +310,7 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 	struct err err = {0};
 
 	if (m->kind != LEASH_LISTENER || count != 1 || !text_equal(m->name, "metrics") ||
-	    o.listening)
+	    o.listening || o.stopping)
 		return;
 	if (scrape_listen(station_loop(st), fd_take(&fds[0]), render, NULL, &err) < 0)
 		log_err(LOG_ERROR, "metrics are not served", &err);
@@ -358,6 +358,22 @@ start(struct station *st, struct err *err)
 	return 0;
 }
 
+static void
+left(void *arg)
+{
+	station_leave(arg, 0);
+}
+
+static void
+stop(struct station *st, uint64_t grace_ms)
+{
+	if (o.stopping)
+		return;
+	o.stopping = true;
+	scrape_stop(station_loop(st), grace_ms < SCRAPE_DRAIN_MS ? grace_ms : SCRAPE_DRAIN_MS, left,
+		    st);
+}
+
 const struct station_role observability_role = {
 	.role = ROLE_OBSERVABILITY,
 	.layout = layout,
@@ -366,4 +382,5 @@ const struct station_role observability_role = {
 	.peer = peer,
 	.wake = wake,
 	.message = message,
+	.stop = stop,
 };

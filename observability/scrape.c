@@ -2,7 +2,9 @@
 /*
  * One connection: collect a head, answer, go on or close. A request body is not expected: with one
  * the answer closes the connection. The answer is built whole, then written in one go; a reader
- * that takes longer than the idle limit is dropped.
+ * that takes longer than the idle limit is dropped. When the process is to leave, nobody is
+ * accepted: new clients wait in the listener's queue for the successor. Who was accepted and has
+ * not sent a request is waited for, since nobody could have told that client.
  */
 #include "observability/scrape.h"
 
@@ -20,10 +22,15 @@ enum { ANSWER_BYTES_MAX = 64 << 20 };
 
 struct server {
 	uv_tcp_t listener;
+	struct list conns;
 	scrape_render_fn render;
 	void *arg;
 	unsigned connections;
 	struct refusal refusal;
+	bool listening, stopping;
+	uv_timer_t leaving;
+	void (*left)(void *arg);
+	void *left_arg;
 };
 
 struct conn {
@@ -35,10 +42,23 @@ struct conn {
 	char input[SCRAPE_HEAD_BYTES];
 	size_t length;
 	unsigned handles;
-	bool writing, close_after;
+	bool writing, close_after, answered;
+	struct list link;
 };
 
 static struct server server;
+
+static void
+look_left(void)
+{
+	void (*left)(void *arg) = server.left;
+
+	if (!left || server.connections > 0)
+		return;
+	server.left = NULL;
+	uv_close((uv_handle_t *)&server.leaving, NULL);
+	left(server.left_arg);
+}
 
 static void
 handle_closed(uv_handle_t *handle)
@@ -48,8 +68,10 @@ handle_closed(uv_handle_t *handle)
 	if (--c->handles > 0)
 		return;
 	c->server->connections--;
+	list_remove(&c->link);
 	buf_fini(&c->answer);
 	mem_free(c);
+	look_left();
 }
 
 static void
@@ -67,6 +89,15 @@ idle_over(uv_timer_t *timer)
 	conn_close(timer->data);
 }
 
+static void
+arm(struct conn *c)
+{
+	bool between = c->answered && c->length == 0 && !c->writing;
+
+	uv_timer_start(&c->idle, idle_over,
+		       between && c->server->stopping ? SCRAPE_LINGER_MS : SCRAPE_IDLE_MS, 0);
+}
+
 static void conn_work(struct conn *c);
 
 static void
@@ -80,7 +111,8 @@ was_written(uv_write_t *request, int status)
 		return;
 	}
 	buf_fini(&c->answer);
-	uv_timer_start(&c->idle, idle_over, SCRAPE_IDLE_MS, 0);
+	c->answered = true;
+	arm(c);
 	conn_work(c);
 }
 
@@ -178,7 +210,7 @@ answer(struct conn *c, const struct http1_head *head)
 	const char *path = c->input + head->url.path.at;
 	size_t n = head->url.path.length;
 
-	c->close_after = !head->keep_alive || head->framing != HTTP1_NO_BODY;
+	c->close_after = !head->keep_alive || head->framing != HTTP1_NO_BODY || c->server->stopping;
 	if (n != strlen("/metrics") || memcmp(path, "/metrics", n) != 0)
 		answer_text(c, 404, "metrics are at /metrics\n", head->method == HTTP_HEAD);
 	else if (head->method != HTTP_GET && head->method != HTTP_HEAD)
@@ -237,6 +269,8 @@ was_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 		conn_close(c);
 		return;
 	}
+	if (c->length == 0 && c->server->stopping && !c->writing)
+		uv_timer_start(&c->idle, idle_over, SCRAPE_IDLE_MS, 0); /* it does not linger */
 	c->length += (size_t)n;
 	conn_work(c);
 }
@@ -260,13 +294,14 @@ was_connected(uv_stream_t *listener, int status)
 	uv_timer_init(listener->loop, &c->idle);
 	c->tcp.data = c;
 	c->idle.data = c;
+	list_push(&server.conns, &c->link);
 	if (uv_accept(listener, (uv_stream_t *)&c->tcp) < 0 ||
 	    c->server->connections > SCRAPE_CONNECTIONS_MAX ||
 	    uv_read_start((uv_stream_t *)&c->tcp, give_memory, was_read) < 0) {
 		conn_close(c);
 		return;
 	}
-	uv_timer_start(&c->idle, idle_over, SCRAPE_IDLE_MS, 0);
+	arm(c);
 }
 
 int
@@ -274,6 +309,9 @@ scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg, struc
 {
 	server.render = render;
 	server.arg = arg;
+	list_init(&server.conns);
+	server.listening = true;
+	server.stopping = false;
 	uv_tcp_init(loop, &server.listener);
 	server.listener.data = &server;
 	int rc = uv_tcp_open(&server.listener, fd);
@@ -282,4 +320,36 @@ scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg, struc
 	else
 		rc = uv_listen((uv_stream_t *)&server.listener, 128, was_connected);
 	return rc < 0 ? err_sys(err, -rc, "cannot listen for scrapes") : 0;
+}
+
+/* ---- leaving ---- */
+
+static void
+time_over(uv_timer_t *timer)
+{
+	struct list *it, *next;
+
+	(void)timer;
+	list_each (it, next, &server.conns) {
+		conn_close(container_of(it, struct conn, link));
+	}
+}
+
+void
+scrape_stop(uv_loop_t *loop, uint64_t within_ms, void (*left)(void *arg), void *arg)
+{
+	struct list *it, *next;
+
+	server.left = left;
+	server.left_arg = arg;
+	server.stopping = true;
+	uv_timer_init(loop, &server.leaving);
+	if (server.listening) {
+		uv_close((uv_handle_t *)&server.listener, NULL);
+		list_each (it, next, &server.conns) {
+			arm(container_of(it, struct conn, link));
+		}
+		uv_timer_start(&server.leaving, time_over, within_ms, 0);
+	}
+	look_left();
 }

@@ -14,7 +14,13 @@
 #include "base/err.h"
 #include "observability/exposition.h"
 
-enum { SCRAPE_CONNECTIONS_MAX = 64, SCRAPE_HEAD_BYTES = 8192, SCRAPE_IDLE_MS = 30000 };
+enum {
+	SCRAPE_CONNECTIONS_MAX = 64,
+	SCRAPE_HEAD_BYTES = 8192,
+	SCRAPE_IDLE_MS = 30000,  /* between two requests, and until the first one is there */
+	SCRAPE_LINGER_MS = 1000, /* between two, when the process is to leave */
+	SCRAPE_DRAIN_MS = 4000,  /* likewise: until the first one is there, and all are answered */
+};
 
 /* Writes the exposition; false when memory is out. */
 typedef bool (*scrape_render_fn)(void *arg, enum exposition_format format, struct buf *out);
@@ -22,5 +28,9 @@ typedef bool (*scrape_render_fn)(void *arg, enum exposition_format format, struc
 /* Takes the listening socket. */
 int scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg,
 		  struct err *err) MUST_CHECK;
+/* No new connections; answers say that theirs ends. `left` is called once, with `arg`, when there
+ * is none any more: at once, or later, at the latest after `within_ms`. Once; also when there is no
+ * listener. */
+void scrape_stop(uv_loop_t *loop, uint64_t within_ms, void (*left)(void *arg), void *arg);
 
 #endif

@@ -27,7 +27,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "api/api.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -517,6 +516,11 @@ runtime_request(struct station *st, const struct station_request *r, const void 
 	case MSG_OP_EXEC:
 		if (count != 2 || pread(fds[1], argv, sizeof(argv), 0) < 1)
 			_exit(1);
+		if (strcmp(argv, "stay") == 0) {
+			fds[0] = -1; /* it is open until this process ends */
+			station_answer(st, r, NULL, 0, NULL, 0);
+			return;
+		}
 		put_frame(fds[0], MSG_FRAME_STDOUT, argv, (uint32_t)strlen(argv));
 		put_frame(fds[0], MSG_FRAME_EXIT, "\7\0\0", 4);
 		station_answer(st, r, NULL, 0, NULL, 0);
@@ -546,13 +550,19 @@ struct side {
 	int segment;
 	uint32_t generation;
 	pid_t pid;
+	bool leaves;
 };
 
-static struct side sides[] = {{&scheduler, -1, -1, 0, 0},   {&runtime, -1, -1, 0, 0},
-			      {&api_role, -1, -1, 0, 0},    {&rig_dataplane, -1, -1, 0, 0},
-			      {&rig_overlay, -1, -1, 0, 0}, {&rig_node, -1, -1, 0, 0}};
-enum { SIDES = 6 };
-static char path[108];
+enum { SCHEDULER, RUNTIME, API, DATAPLANE, OVERLAY, NODE, SIDES };
+static struct side sides[] = {
+	[SCHEDULER] = {&scheduler, -1, -1, 0, 0, false},
+	[RUNTIME] = {&runtime, -1, -1, 0, 0, false},
+	[API] = {&api_role, -1, -1, 0, 0, false},
+	[DATAPLANE] = {&rig_dataplane, -1, -1, 0, 0, false},
+	[OVERLAY] = {&rig_overlay, -1, -1, 0, 0, false},
+	[NODE] = {&rig_node, -1, -1, 0, 0, false},
+};
+char rig_path[108];
 
 /* Each time another of its next allocations fails. */
 static void
@@ -582,10 +592,11 @@ start(struct side *s)
 			rig_control->api = getpid();
 		}
 		_exit(station_main(s->role, pair[1],
-				   s->role == &api_role ? &rig_control->hold_ms : NULL));
+				   s->role == &api_role ? &rig_control->times : NULL));
 	}
 	close(pair[1]);
 	s->leash = pair[0];
+	s->leaves = false;
 	memset(&w, 0, sizeof(w));
 	w.abi = RING_ABI;
 	w.role = s->role->role;
@@ -641,6 +652,42 @@ arrived(struct side *from, int listener)
 	leash_send(from->leash, &m, &listener, 1);
 }
 
+/* As node does when a process has ended. */
+static void
+forget(struct side *gone)
+{
+	struct leash_message m;
+
+	fd_close(&gone->leash);
+	fd_close(&gone->segment);
+	leash_init(&m, LEASH_PEER_GONE);
+	m.peer_role = gone->role->role;
+	m.a = gone->generation;
+	for (size_t i = 0; i < SIDES; i++)
+		if (leash_reads(sides[i].role->role, gone->role->role) && sides[i].leash >= 0)
+			leash_send(sides[i].leash, &m, NULL, 0);
+}
+
+static void
+end(struct side *gone)
+{
+	kill(gone->pid, SIGKILL);
+	waitpid(gone->pid, NULL, 0);
+	forget(gone);
+}
+
+static void
+replace(struct side *s)
+{
+	int status = -1;
+
+	waitpid(s->pid, &status, 0);
+	atomic_store(&rig_control->status, status);
+	forget(s);
+	start(s);
+	atomic_fetch_add(&rig_control->left, 1);
+}
+
 static void
 hub_message(struct side *from, int listener)
 {
@@ -648,8 +695,12 @@ hub_message(struct side *from, int listener)
 	int fds[FD_PASS_MAX], spool;
 	size_t count = 0;
 
-	if (leash_recv(from->leash, &m, fds, FD_PASS_MAX, &count) < 0)
-		_exit(0);
+	if (leash_recv(from->leash, &m, fds, FD_PASS_MAX, &count) < 0) {
+		if (!from->leaves)
+			_exit(0);
+		replace(from);
+		return;
+	}
 	if (m.kind == LEASH_SEGMENT) {
 		from->segment = fd_take(&fds[0]);
 		arrived(from, listener);
@@ -668,25 +719,18 @@ hub_message(struct side *from, int listener)
 		fd_close(&fds[i]);
 }
 
-/* As node does when a process has ended. */
 static void
-end(struct side *gone)
+tell_to_leave(struct side *s)
 {
 	struct leash_message m;
 
-	kill(gone->pid, SIGKILL);
-	waitpid(gone->pid, NULL, 0);
-	fd_close(&gone->leash);
-	fd_close(&gone->segment);
-	leash_init(&m, LEASH_PEER_GONE);
-	m.peer_role = gone->role->role;
-	m.a = gone->generation;
-	for (size_t i = 0; i < SIDES; i++)
-		if (leash_reads(sides[i].role->role, gone->role->role) && sides[i].leash >= 0)
-			leash_send(sides[i].leash, &m, NULL, 0);
+	leash_init(&m, LEASH_STOP);
+	m.a = UINT32_MAX;
+	s->leaves = true;
+	leash_send(s->leash, &m, NULL, 0);
 }
 
-/* 'k': the scheduler is killed, 's': another one starts. The same byte says that it is done. */
+/* As rig_tell() says. The same byte says that it is done. */
 static void
 command(int orders)
 {
@@ -695,9 +739,11 @@ command(int orders)
 	if (read(orders, &order, 1) != 1)
 		_exit(0);
 	if (order == 'k')
-		end(&sides[0]);
+		end(&sides[SCHEDULER]);
+	else if (order == 's')
+		start(&sides[SCHEDULER]);
 	else
-		start(&sides[0]);
+		tell_to_leave(&sides[API]);
 	if (write(orders, &order, 1) != 1)
 		_exit(0);
 }
@@ -734,12 +780,12 @@ rig_tell(char order)
 }
 
 int
-rig_begin(uint64_t hold_ms)
+rig_begin(const struct api_times *times)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	snprintf(path, sizeof(path), "/tmp/zlayer-api-%d.sock", getpid());
-	unlink(path);
-	text_copy(sun.sun_path, sizeof(sun.sun_path), path);
+	snprintf(rig_path, sizeof(rig_path), "/tmp/zlayer-api-%d.sock", getpid());
+	unlink(rig_path);
+	text_copy(sun.sun_path, sizeof(sun.sun_path), rig_path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, 64) < 0)
 		return -1;
@@ -750,7 +796,8 @@ rig_begin(uint64_t hold_ms)
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (rig_control == MAP_FAILED)
 		return -1;
-	rig_control->hold_ms = hold_ms;
+	if (times)
+		rig_control->times = *times;
 	hub_pid = fork();
 	if (hub_pid == 0)
 		hub(fd, orders[1]);
@@ -767,74 +814,5 @@ rig_end(void)
 	waitpid(hub_pid, NULL, 0);
 	close(hub_orders);
 	munmap(rig_control, sizeof(*rig_control));
-	unlink(path);
-}
-
-/* ---- the client ---- */
-
-int
-rig_dial(void)
-{
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = 20};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	text_copy(sun.sun_path, sizeof(sun.sun_path), path);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return fd;
-}
-
-char rig_answer[RIG_ANSWER_BYTES];
-
-/* Sends, reads until the end or until `until` is there. Gives the status, 0 when none came. */
-unsigned
-rig_talk(const char *request, size_t bytes, const char *until)
-{
-	int fd = rig_dial();
-	size_t length = 0;
-	ssize_t n;
-
-	(void)!send(fd, request, bytes, MSG_NOSIGNAL);
-	rig_answer[0] = 0;
-	while (length + 1 < sizeof(rig_answer) &&
-	       (n = recv(fd, rig_answer + length, sizeof(rig_answer) - 1 - length, 0)) > 0) {
-		length += (size_t)n;
-		rig_answer[length] = 0;
-		if (until && memmem(rig_answer, length, until, strlen(until)))
-			break;
-	}
-	close(fd);
-	return length > 12 ? (unsigned)atoi(rig_answer + 9) : 0;
-}
-
-unsigned
-rig_ask(const char *method, const char *target, const char *extra, const char *body)
-{
-	char request[8192];
-
-	snprintf(request, sizeof(request),
-		 "%s %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n%s%s%zu\r\n\r\n%s", method,
-		 target, extra, body ? "content-length: " : "x-none: ", body ? strlen(body) : 0,
-		 body ? body : "");
-	return rig_talk(request, strlen(request), NULL);
-}
-
-/* The tables arrive a moment after the socket. */
-void
-rig_wait_ready(void)
-{
-	for (int i = 0; i < 2000; i++) {
-		if (rig_ask("GET", "/v1/deployments/shop", "", NULL) == 200 &&
-		    rig_ask("GET", "/v1/events", "", NULL) == 200)
-			return;
-		poll(NULL, 0, 10);
-	}
-	fail_msg("the api never saw the tables");
-}
-
-bool
-rig_has(const char *text)
-{
-	return strstr(rig_answer, text) != NULL;
+	unlink(rig_path);
 }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "ring/station.h"
+#include "api/api.h"
 
 enum { RIG_ANSWER_BYTES = 1 << 20 };
 
@@ -19,22 +19,33 @@ struct rig_control {
 	atomic_bool listens; /* the scheduler has not heard everything */
 	atomic_bool away;    /* edge-2 cannot be asked */
 	atomic_bool forgets; /* operation 6, which is under way until then */
-	uint64_t hold_ms;
+	atomic_uint left;    /* how often the api left when it was told to */
+	atomic_int status;   /* of the process that left last, as waitpid(2) says */
+	struct api_times times;
 };
 
 extern struct rig_control *rig_control;
 extern const struct station_role rig_dataplane, rig_overlay, rig_node;
 extern char rig_answer[RIG_ANSWER_BYTES];
 
-/* hold_ms: as in api/api.h; 0: as usual. 0, or -1. */
-int rig_begin(uint64_t hold_ms);
+/* NULL: the usual times. 0, or -1. */
+int rig_begin(const struct api_times *times);
 void rig_end(void);
-/* 'k': the scheduler is killed, 's': another one starts. Returns when that was done. */
+/* 'k': the scheduler is killed, 's': another one starts; 'l': the api is told to leave, and has a
+ * successor when it did. Returns when that was done, or the api was told. */
 void rig_tell(char order);
 /* The tables have come. */
 void rig_wait_ready(void);
 
+extern char rig_path[108]; /* of the socket */
 int rig_dial(void);
+void rig_send(int fd, const char *text);
+/* A request with "connection: close". */
+int rig_ask_begin(const char *method, const char *target);
+/* Reads the answer to the end of the connection, which is closed. */
+unsigned rig_ask_end(int fd);
+/* Something has come, or the end. */
+bool rig_is_answered(int fd);
 /* Sends, reads until the end or until `until` is there. Gives the status, 0 when none came. */
 unsigned rig_talk(const char *request, size_t bytes, const char *until);
 unsigned rig_ask(const char *method, const char *target, const char *extra, const char *body);

@@ -593,7 +593,7 @@ begin(void **state)
 	struct err err = {0};
 
 	(void)state;
-	return rig_begin(0) < 0 ? -1 : json_read_open(&err);
+	return rig_begin(NULL) < 0 ? -1 : json_read_open(&err);
 }
 
 static int

@@ -21,38 +21,6 @@ static const char *const held_targets[] = {
 };
 enum { HELD_TARGETS = sizeof(held_targets) / sizeof(held_targets[0]), SHORT_MS = 50 };
 
-static int
-begin_ask(const char *method, const char *target)
-{
-	char request[256];
-	int fd = rig_dial();
-
-	snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-		 method, target);
-	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
-	return fd;
-}
-
-/* The rest of it. */
-static unsigned
-end_ask(int fd)
-{
-	size_t length = 0;
-	ssize_t n;
-
-	while ((n = recv(fd, rig_answer + length, sizeof(rig_answer) - 1 - length, 0)) > 0)
-		length += (size_t)n;
-	rig_answer[length] = 0;
-	close(fd);
-	return length > 12 ? (unsigned)atoi(rig_answer + 9) : 0;
-}
-
-static bool
-is_answered(int fd)
-{
-	return recv(fd, rig_answer, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
-}
-
 /* What needs no scheduler is answered at once, and so whatever came before it was looked at. */
 static void
 others_are_answered(void)
@@ -73,28 +41,28 @@ test_held_over_a_death(void **state)
 	rig_wait_ready();
 	rig_tell('k');
 	for (size_t i = 0; i < HELD_TARGETS; i++)
-		fds[i] = begin_ask("GET", held_targets[i]);
-	change = begin_ask("POST", "/v1/crons/shop/web/enable");
-	left = begin_ask("GET", "/v1/services");
+		fds[i] = rig_ask_begin("GET", held_targets[i]);
+	change = rig_ask_begin("POST", "/v1/crons/shop/web/enable");
+	left = rig_ask_begin("GET", "/v1/services");
 	close(left);
 	others_are_answered();
 	for (size_t i = 0; i < HELD_TARGETS; i++)
-		assert_false(is_answered(fds[i]));
-	assert_false(is_answered(change));
+		assert_false(rig_is_answered(fds[i]));
+	assert_false(rig_is_answered(change));
 	/* It is there, and does not know of the other nodes yet. */
 	atomic_store(&rig_control->listens, true);
 	rig_tell('s');
-	left = begin_ask("GET", "/v1/images"); /* needs another process */
-	assert_int_equal(end_ask(left), 200);
+	left = rig_ask_begin("GET", "/v1/images"); /* needs another process */
+	assert_int_equal(rig_ask_end(left), 200);
 	others_are_answered();
 	for (size_t i = 0; i < HELD_TARGETS; i++)
-		assert_false(is_answered(fds[i]));
+		assert_false(rig_is_answered(fds[i]));
 	atomic_store(&rig_control->listens, false);
 	for (size_t i = 0; i < HELD_TARGETS; i++) {
-		assert_int_equal(end_ask(fds[i]), 200);
+		assert_int_equal(rig_ask_end(fds[i]), 200);
 		assert_true(rig_has("shop") || rig_has("edge-1") || rig_has("\"self\":1"));
 	}
-	assert_int_equal(end_ask(change), 202);
+	assert_int_equal(rig_ask_end(change), 202);
 	rig_wait_ready();
 }
 
@@ -107,7 +75,7 @@ test_held_too_many(void **state)
 	rig_wait_ready();
 	rig_tell('k');
 	for (size_t i = 0; i < HOLD_CALLS_MAX; i++) {
-		fds[i] = begin_ask("GET", "/v1/services");
+		fds[i] = rig_ask_begin("GET", "/v1/services");
 		assert_int_equal(rig_ask("GET", "/healthz", "", NULL), 200);
 	}
 	assert_int_equal(rig_ask("GET", "/v1/crons", "", NULL), 503);
@@ -120,7 +88,7 @@ test_held_too_many(void **state)
 		    rig_has("\"cluster\":null") && rig_has("it has not told what is deployed"));
 	rig_tell('s');
 	for (size_t i = 0; i < HOLD_CALLS_MAX; i++) {
-		assert_int_equal(end_ask(fds[i]), 200);
+		assert_int_equal(rig_ask_end(fds[i]), 200);
 		assert_true(rig_has("\"web\""));
 	}
 	rig_wait_ready();
@@ -134,7 +102,7 @@ test_held_too_long(void **state)
 
 	(void)state;
 	rig_end();
-	assert_int_equal(rig_begin(SHORT_MS), 0);
+	assert_int_equal(rig_begin(&(struct api_times){.hold_ms = SHORT_MS}), 0);
 	rig_wait_ready();
 	rig_tell('k');
 	assert_int_equal(rig_ask("GET", "/v1/crons", "", NULL), 503);
@@ -154,7 +122,7 @@ static int
 begin(void **state)
 {
 	(void)state;
-	return rig_begin(0);
+	return rig_begin(NULL);
 }
 
 static int

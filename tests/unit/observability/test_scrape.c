@@ -27,19 +27,30 @@ render(void *arg, enum exposition_format format, struct buf *out)
 	return true;
 }
 
+static int listener;
+
+static void
+begin_with(int fd)
+{
+	struct err err = {0};
+
+	listener = fd;
+	assert_int_equal(scrape_listen(&loop, fd, render, NULL, &err), 0);
+}
+
 static int
 start(void **state)
 {
 	socklen_t length = sizeof(address);
-	struct err err = {0};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
+	address.sin_port = 0;
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
 	assert_int_equal(uv_loop_init(&loop), 0);
-	assert_int_equal(scrape_listen(&loop, fd, render, NULL, &err), 0);
+	begin_with(fd);
 	return 0;
 }
 
@@ -58,21 +69,28 @@ count_handle(uv_handle_t *handle, void *arg)
 	(*(unsigned *)arg)++;
 }
 
+static int
+stop_all(void **state)
+{
+	(void)state;
+	uv_walk(&loop, close_handle, NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	return uv_loop_close(&loop);
+}
+
 /* All clients have left; the server sees that first. */
 static int
 stop(void **state)
 {
-	unsigned count = 2;
+	unsigned count = 0;
 
-	(void)state;
+	uv_walk(&loop, count_handle, &count);
 	while (count > 1) {
 		uv_run(&loop, UV_RUN_ONCE);
 		count = 0;
 		uv_walk(&loop, count_handle, &count);
 	}
-	uv_walk(&loop, close_handle, NULL);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	return uv_loop_close(&loop);
+	return stop_all(state);
 }
 
 static int
@@ -177,14 +195,89 @@ test_too_many(void **state)
 	fail();
 }
 
+static void
+has_left(void *arg)
+{
+	(*(unsigned *)arg)++;
+}
+
+static void
+run_until(const unsigned *flag)
+{
+	for (int i = 0; i < 2000 && *flag == 0; i++)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(*flag, 1);
+}
+
+static void
+send_text(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* Whoever was accepted is answered; who dials later waits in the queue, which is another's, too. */
+static void
+test_leaving(void **state)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+	int silent, half, idle, late, queue;
+	unsigned left = 0;
+
+	(void)state;
+	queue = dup(listener);
+	silent = dial();
+	half = dial();
+	send_text(half, "GET /metrics HTTP/1.1\r\nho");
+	idle = dial();
+	send_text(idle, request);
+	assert_null(strstr(read_answer(idle, "classic"), "connection: close"));
+	scrape_stop(&loop, 600000, has_left, &left);
+	late = dial();
+	send_text(late, request);
+	send_text(silent, request);
+	assert_non_null(strstr(read_answer(silent, NULL), "connection: close"));
+	assert_non_null(strstr(got, "classic"));
+	assert_string_equal(read_answer(idle, NULL),
+			    ""); /* it had its answer, and asked for no more */
+	assert_int_equal(left, 0);
+	send_text(half, "st: a\r\n\r\n");
+	assert_non_null(strstr(read_answer(half, NULL), " 200 "));
+	run_until(&left);
+	assert_int_equal(recv(late, got, sizeof(got), 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	begin_with(queue);
+	assert_non_null(strstr(read_answer(late, "classic"), " 200 "));
+	/* Who says nothing is not waited for longer than that. */
+	left = 0;
+	scrape_stop(&loop, 1, has_left, &left);
+	run_until(&left);
+	assert_string_equal(read_answer(late, NULL), "");
+	close(silent);
+	close(half);
+	close(idle);
+	close(late);
+}
+
+static void
+test_leaving_with_no_one(void **state)
+{
+	unsigned left = 0;
+
+	(void)state;
+	scrape_stop(&loop, 600000, has_left, &left);
+	assert_int_equal(left, 1);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_no_memory_for_a_connection),
-		cmocka_unit_test(test_too_many),
+		cmocka_unit_test_setup_teardown(test_answers, start, stop),
+		cmocka_unit_test_setup_teardown(test_no_memory_for_a_connection, start, stop),
+		cmocka_unit_test_setup_teardown(test_too_many, start, stop),
+		cmocka_unit_test_setup_teardown(test_leaving, start, stop_all),
+		cmocka_unit_test_setup_teardown(test_leaving_with_no_one, start, stop_all),
 	};
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }
