@@ -2,18 +2,21 @@
 """Death, upgrade and reload of processes while clients ask: who loses what, counted."""
 
 import collections
+import contextlib
+import http.client
 import json
 import os
 import signal
 import subprocess
 
 import zl
-from load import Load, WebSocket
+from load import Load, Loop, WebSocket
 from zl import Node, check, equal, service, wait_for
 
 ROLES = ["dataplane", "overlay", "signer", "fetch", "unpack", "runtime", "probe", "scheduler", "observability", "api"]
 ROUNDS = 3
 CLIENTS = 4
+H2_REQUESTS_MAX = 100000
 
 
 def started(replicas=2):
@@ -144,7 +147,7 @@ def test_upgrade_under_load():
     node = started()
     try:
         containers = pids(node)
-        with Load(node, CLIENTS) as load:
+        with Load(node, CLIENTS) as load, Loop(lambda: node.get("/v1/deployments"), 2) as asked:
             more(load)
             ws = WebSocket(load)
             for _ in range(ROUNDS):
@@ -153,8 +156,9 @@ def test_upgrade_under_load():
                 wait_for(lambda: upgraded(node, before), "every process was replaced")
                 check(ws.echoes(), "the websocket ended in an upgrade")
                 more(load)
-        print(f"# {ROUNDS} upgrades: {load.text()}")
+        print(f"# {ROUNDS} upgrades: {load.text()}; {asked.done} requests of the API")
         equal(load.failed, [], "requests that failed in an upgrade")
+        equal(asked.failed, [], "requests of the API that failed in an upgrade")
         equal(pids(node), containers, "containers")
         ws.close()
     finally:
@@ -162,23 +166,74 @@ def test_upgrade_under_load():
 
 
 def test_upgrade_under_h2_load():
-    """Eight streams at a time over HTTP/2: GOAWAY says which of them to ask again, curl does."""
+    """Eight streams at a time over HTTP/2, until the upgrades are over: GOAWAY says which of them to ask again, curl does."""
+    node = started()
+    said = os.path.join(node.folder, "answers")
+
+    def answers():
+        """Whole lines: the last one may be on its way."""
+        with open(said) as f:
+            return f.read().split("\n")[:-1]
+
+    def many_more(client):
+        check(client.poll() is None, "the requests ended before the upgrades did:", answers()[-3:])
+        target = len(answers()) + 100
+        wait_for(lambda: len(answers()) >= target, "100 more answers")
+
+    try:
+        with open(said, "w") as out, contextlib.ExitStack() as stack:
+            # Of stderr every line is there when it is said.
+            client = subprocess.Popen(
+                ["curl", "-sS", "--no-progress-meter", "--http2", "--parallel", "--parallel-max", "8",
+                 "--cacert", node.authority(),
+                 "--resolve", "web.test:8443:127.0.0.1", "--max-time", "60", "-o", "/dev/null",
+                 "-w", "%{stderr}%{http_version} %{http_code}\n", f"https://web.test:8443/slow/20?[1-{H2_REQUESTS_MAX}]"],
+                stdout=subprocess.DEVNULL, stderr=out)
+            stack.callback(client.wait)
+            stack.callback(client.kill)
+            for _ in range(2):
+                many_more(client)
+                before = generation(node)
+                node.process.send_signal(signal.SIGUSR2)
+                wait_for(lambda: upgraded(node, before), "every process was replaced")
+            many_more(client)
+        lines = collections.Counter(answers())
+        print("#", dict(lines))
+        equal(set(lines), {"2 200"}, "answers")
+    finally:
+        node.destroy()
+
+
+def first_request(connection):
+    """On a connection that has been there: its status, and whether the server ends it."""
+    connection.request("GET", "/readyz" if isinstance(connection, zl.UnixConnection) else "/metrics")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.will_close
+
+
+def test_first_requests_after_the_upgrade_began():
+    """Who was accepted by the old process and says nothing before it is to leave has its answer of it."""
     node = started()
     try:
-        client = subprocess.Popen(
-            ["curl", "-sS", "--no-progress-meter", "--http2", "--parallel", "--parallel-max", "8",
-             "--cacert", node.authority(),
-             "--resolve", "web.test:8443:127.0.0.1", "--max-time", "60", "-o", "/dev/null",
-             "-w", "%{http_version} %{http_code}\n", "https://web.test:8443/slow/20?[1-1500]"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(2):
+        for _ in range(ROUNDS):
             before = generation(node)
+            api = [zl.UnixConnection(node.socket) for _ in range(8)]
+            metrics = [http.client.HTTPConnection("127.0.0.1", 9883, timeout=30) for _ in range(8)]
+            used, stream = http.client.HTTPConnection("127.0.0.1", 9883, timeout=30), zl.UnixConnection(node.socket)
+            for c in [*api, *metrics]:
+                c.connect()
+            equal(first_request(used), (200, False), "metrics, before")
+            stream.request("GET", "/v1/events/stream")
             node.process.send_signal(signal.SIGUSR2)
+            # An idle connection of the one ends first, and a stream of the other, when they have been told.
+            equal(used.sock.recv(1), b"", "an idle connection")
+            equal({first_request(c) for c in metrics}, {(200, True)}, "metrics, in the upgrade")
+            stream.getresponse().read()
+            equal({first_request(c) for c in api}, {(200, True)}, "the API, in the upgrade")
+            for c in [*api, *metrics, used, stream]:
+                c.close()
             wait_for(lambda: upgraded(node, before), "every process was replaced")
-        check(client.poll() is None, "the requests ended before the upgrades did")
-        lines = collections.Counter(client.communicate(timeout=120)[0].splitlines())
-        print("#", dict(lines))
-        equal(lines, {"2 200": 1500}, "answers")
     finally:
         node.destroy()
 
