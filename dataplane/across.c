@@ -36,7 +36,7 @@ struct pair {
 	const struct bpf_map *of;
 };
 
-enum { OF_VETH = 17, OF_LB = 13 };
+enum { OF_VETH = 17, OF_LB = 14 };
 
 #define PAIR(from, name)                          \
 	{                                         \
@@ -78,7 +78,7 @@ list_balancers(const struct across *a, struct pair out[OF_LB])
 	const struct pair all[OF_LB] = {
 		MAP(vips4),     MAP(vips6),     MAP(backends),   MAP(notes),      MAP(fragments),
 		MAP(speakers4), MAP(speakers6), MAP(endpoints4), MAP(endpoints6), MAP(config),
-		MAP(leaving),   MAP(backs),     MAP(replies),
+		MAP(leaving),   MAP(backs),     MAP(replies),    MAP(asked),
 	};
 #undef MAP
 	memcpy(out, all, sizeof(all));

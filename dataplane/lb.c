@@ -201,25 +201,43 @@ lb_table_remove(struct lb *lb, uint32_t service)
 	unlink(path);
 }
 
+/* The table that is in force, to lb->scratch; how many slots it has, 0: there is none. */
+static size_t
+read_table(struct lb *lb, uint32_t service, struct edge_service *row)
+{
+	char path[LB_PIN_BYTES];
+	uint32_t zero = 0;
+
+	if (libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(lb->skel->maps.registry), &service, row) <
+		    0 ||
+	    row->stream == 0)
+		return 0;
+	table_path(lb, service, "", path);
+	defer_close int fd = libbpf.bpf_obj_get(path);
+	if (fd < 0 || libbpf.bpf_map_lookup_elem(fd, &zero, &lb->scratch) < 0)
+		return 0;
+	return row->big ? EDGE_SLOTS_BIG : EDGE_SLOTS_SMALL;
+}
+
 bool
 lb_adopt_table(struct lb *lb, uint32_t service, uint64_t *stream_out, struct plan *plan,
 	       uint64_t now_ms)
 {
 	struct edge_service row = {0};
-	char path[LB_PIN_BYTES];
-	uint32_t zero = 0;
+	size_t count = read_table(lb, service, &row);
 
-	if (libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(lb->skel->maps.registry), &service,
-				       &row) < 0 ||
-	    row.stream == 0)
-		return false;
-	table_path(lb, service, "", path);
-	defer_close int fd = libbpf.bpf_obj_get(path);
-	if (fd < 0 || libbpf.bpf_map_lookup_elem(fd, &zero, &lb->scratch) < 0)
-		return false;
 	*stream_out = row.stream;
-	return plan_adopt(plan, lb->scratch.slots, row.big ? EDGE_SLOTS_BIG : EDGE_SLOTS_SMALL,
-			  lb->scratch.epoch, now_ms) == 0;
+	return count && plan_adopt(plan, lb->scratch.slots, count, lb->scratch.epoch, now_ms) == 0;
+}
+
+void
+lb_table_opened(struct lb *lb, uint32_t service, struct plan *plan, uint64_t now_ms)
+{
+	struct edge_service row = {0};
+	size_t count = read_table(lb, service, &row);
+
+	if (count)
+		plan_opened(plan, lb->scratch.slots, count, now_ms);
 }
 
 /* ---- counters ---- */
@@ -262,7 +280,8 @@ lb_back_counts(struct lb *lb, struct edge_count *out, struct err *err)
 bool
 lb_service_count(struct lb *lb, uint32_t service, struct edge_service_count *out)
 {
-	return sum(lb, lb->skel->maps.services, service, 3, &out->packets) == 0;
+	return sum(lb, lb->skel->maps.services, service, sizeof(*out) / sizeof(__u64),
+		   &out->packets) == 0;
 }
 
 uint64_t

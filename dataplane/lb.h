@@ -87,6 +87,8 @@ int lb_backend(struct lb *lb, uint32_t index, const struct edge_backend *b,
 int lb_table(struct lb *lb, uint32_t service, uint64_t stream, const struct plan *plan,
 	     struct err *err) MUST_CHECK;
 void lb_table_remove(struct lb *lb, uint32_t service);
+/* Takes over what the programs have written to the table that is in force. */
+void lb_table_opened(struct lb *lb, uint32_t service, struct plan *plan, uint64_t now_ms);
 
 /* What a predecessor left. False when the place is free or does not hold. */
 bool lb_adopt_backend(struct lb *lb, uint32_t index, struct edge_backend *out);

@@ -18,7 +18,7 @@ struct named_map {
 	struct bpf_map *map;
 };
 
-enum { MAPS = 26 };
+enum { MAPS = 27 };
 
 static void
 list_maps(const struct lb *lb, struct named_map out[MAPS])
@@ -33,7 +33,7 @@ list_maps(const struct lb *lb, struct named_map out[MAPS])
 		MAP(registry), MAP(counts),       MAP(drops),     MAP(services),   MAP(leaving),
 		MAP(backs),    MAP(ports),        MAP(denied),    MAP(allowed),    MAP(tables_big),
 		MAP(chain),    MAP(tables_small), MAP(steps),     MAP(endpoints4), MAP(endpoints6),
-		MAP(replies),
+		MAP(replies),  MAP(asked),
 	};
 #undef MAP
 	memcpy(out, all, sizeof(all));
@@ -45,8 +45,18 @@ pin_path(const struct lb *lb, const char *name, char out[LB_PIN_BYTES])
 	text_format(out, LB_PIN_BYTES, "%s/" LB_PREFIX "%s", lb->folder, name);
 }
 
+static bool
+has_values_of(int fd, size_t value_bytes)
+{
+	struct bpf_map_info info = {0};
+	uint32_t bytes = sizeof(info);
+
+	return libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 &&
+	       info.value_size == value_bytes;
+}
+
 /* A map of another size than is asked for now is left behind, and pins of flows with it; so are
- * fragments that an earlier version noted. */
+ * fragments that an earlier version noted, and its counters. */
 static bool
 fits(int fd, const struct bpf_map *map, uint32_t max_flows, const struct lb *lb)
 {
@@ -54,8 +64,9 @@ fits(int fd, const struct bpf_map *map, uint32_t max_flows, const struct lb *lb)
 	uint32_t bytes = sizeof(info);
 
 	if (map == lb->skel->maps.fragments)
-		return libbpf.bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 &&
-		       info.value_size == sizeof(struct edge_pin);
+		return has_values_of(fd, sizeof(struct edge_pin));
+	if (map == lb->skel->maps.services)
+		return has_values_of(fd, sizeof(struct edge_service_count));
 	if (map != lb->skel->maps.flows4 && map != lb->skel->maps.flows6 &&
 	    map != lb->skel->maps.notes)
 		return true;

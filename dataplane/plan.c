@@ -185,7 +185,22 @@ plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms)
 	for (size_t i = 0; i < p->slots_count; i++)
 		p->slots[i] = EDGE_STEADY(EDGE_CUR(p->slots[i]));
 	p->changing = false;
+	p->epoch++; /* of a slot that programs open, flows that began meanwhile have no pins */
 	return true;
+}
+
+void
+plan_opened(struct plan *p, const uint32_t *live, size_t live_count, uint64_t now_ms)
+{
+	for (size_t i = 0; i < p->slots_count; i++) {
+		uint32_t owner = EDGE_CUR(p->slots[i]);
+
+		if (!(live[i % live_count] & EDGE_CHANGES) || p->slots[i] & EDGE_CHANGES)
+			continue;
+		p->slots[i] = EDGE_CHANGING(owner, owner);
+		p->changing = true;
+		p->since_ms = now_ms;
+	}
 }
 
 void

@@ -9,7 +9,8 @@
  *
  * A change begins when a slot gets another owner while the former one is still there. It lasts as
  * long as a member drains; with connections, until no packet has gone to a former owner for
- * PLAN_IDLE_MS, and without, for PLAN_SETTLE_MS. A member that is gone owns nothing at once.
+ * PLAN_IDLE_MS, and without, for PLAN_SETTLE_MS. A member that is gone owns nothing at once. Pins
+ * hold for an epoch: what was pinned in one change says nothing in the next.
  * Threading: none.
  */
 
@@ -36,7 +37,8 @@ struct plan_member {
 struct plan {
 	uint32_t *slots; /* slots_count of them, EDGE_CUR and EDGE_PREV */
 	size_t slots_count;
-	uint32_t epoch; /* grows with every change that begins from a steady table */
+	uint32_t
+		epoch; /* grows with every change that begins from a steady table, and at its end */
 	bool changing;
 	bool draining;     /* a member drains */
 	bool connections;  /* of TCP; the owner of the plan says so */
@@ -60,6 +62,10 @@ bool plan_update(struct plan *p, const struct plan_member *members, size_t count
 /* Time has passed; kept: how many packets went to former owners so far. True when the table has
  * changed: the change is over. */
 bool plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms);
+/* The programs have opened slots of the table that is in force, `live`: connections of them are the
+ * relay's, whose ports were taken at their owner (dataplane/bpf/edge_asked.h). That is a change of
+ * these slots to the same owner, or a part of the one that goes on. */
+void plan_opened(struct plan *p, const uint32_t *live, size_t live_count, uint64_t now_ms);
 /* Packets do not come by this table yet: its change begins when they do. */
 void plan_wait(struct plan *p, uint64_t now_ms);
 

@@ -62,8 +62,10 @@ adopt_tables(struct services *s)
 			return -1;
 		}
 		v->plan = plan;
-		if (lb_service_count(s->lb, i, &count))
-			v->counted = (struct edge_count){count.packets, count.bytes};
+		if (!lb_service_count(s->lb, i, &count))
+			continue;
+		v->counted = (struct edge_count){count.packets, count.bytes};
+		v->taken = count.taken;
 	}
 	return 0;
 }
@@ -200,6 +202,18 @@ take_streams(struct services *s, const struct services_input *in, struct err *er
 
 /* ---- tables ---- */
 
+/* False: its counters cannot be read. */
+static bool
+take_opened(struct services *s, struct service *v, struct edge_service_count *now)
+{
+	if (!lb_service_count(s->lb, v->face.number, now))
+		return false;
+	if (now->taken != v->taken)
+		lb_table_opened(s->lb, v->face.number, &v->plan, s->now_ms);
+	v->taken = now->taken;
+	return true;
+}
+
 static int
 make_plans(struct services *s, struct err *err)
 {
@@ -207,10 +221,12 @@ make_plans(struct services *s, struct err *err)
 
 	while (map_next(&s->streams, &it)) {
 		struct service *v = it.value;
+		struct edge_service_count now;
 		bool failed = false;
 
 		if (!v->seen)
 			continue;
+		(void)take_opened(s, v, &now);
 		v->dirty |= plan_update(&v->plan, v->members, v->members_count, s->now_ms, &failed);
 		if (failed)
 			return err_set(err, ERR_NO_MEMORY, "no memory for a table");
@@ -366,7 +382,7 @@ services_tick(struct services *s, uint64_t now_ms)
 		struct service *v = it.value;
 		struct edge_service_count now;
 
-		if (!lb_service_count(s->lb, v->face.number, &now))
+		if (!take_opened(s, v, &now))
 			continue;
 		if (s->attached)
 			v->dirty |= plan_tick(&v->plan, now.kept, now_ms);

@@ -20,6 +20,7 @@ struct service {
 	char label[MSG_TARGET], endpoint[MSG_NAME];
 	uint64_t followed; /* the service's id, if it is scaled by what is asked of it */
 	struct edge_count counted;
+	uint64_t taken; /* the counter, when the table that is in force was read */
 };
 
 struct services {

@@ -9,7 +9,7 @@
  *
  *   for a container   to an endpoint of that replica: address and port become the container's, as
  *                     the balancer would have written them here, and by which node the flow came
- *                     is noted
+ *                     is noted (edge_asked.h)
  *   for this node     from an address and port at which this node serves clients: out by the uplink
  *
  * Everything is looked at before anything is written. Packets may be super-packets with partial
@@ -33,7 +33,9 @@ struct across_in {
 	struct edge_head head;
 	__u32 quoted_at, quoted_l4; /* of an error: the packet that it is about; 0: is none */
 	__u16 from_port, to_port;   /* what the port of the service is, and is to be */
-	__u8 flags;                 /* of TCP */
+	__be32 sequence;            /* of TCP */
+	__u8 flags;
+	__u8 taken; /* the header says that a client's ports are taken (edge_asked.h) */
 };
 
 static __always_inline int
@@ -71,7 +73,7 @@ across_is_client6(const struct across_in *in, const struct in6_addr *a)
 /* Looked at once more: Linux 6.1's verifier forgets over the search for the endpoint that a header
  * of TCP was there, and the compiler shall not know that it was. */
 static __always_inline int
-across_flags(struct across_in *in, const struct edge_l4 *l4, void *end, __u32 protocol)
+across_syn(struct across_in *in, const struct edge_l4 *l4, void *end, __u32 protocol)
 {
 	if (protocol != IPPROTO_TCP)
 		return 0;
@@ -79,6 +81,7 @@ across_flags(struct across_in *in, const struct edge_l4 *l4, void *end, __u32 pr
 	if ((void *)l4 + EDGE_L4_TCP > end)
 		return -1;
 	in->flags = l4->flags;
+	in->sequence = l4->sequence;
 	return 0;
 }
 
@@ -116,21 +119,6 @@ across_endpoint6(struct across_in *in, const void *container, __u16 port, __u32 
 	return across_backend(in, bpf_map_lookup_elem(&endpoints6, &key));
 }
 
-/* By which node a flow came: from this packet on, when it is another one than before. A late packet
- * of an older flow with the same ports says nothing. */
-static __always_inline void
-across_remember(const struct across_in *in, const struct edge_note *key,
-		const struct edge_voice *voice)
-{
-	int first = key->protocol == IPPROTO_UDP ||
-		    (in->flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN;
-	const struct edge_voice *old = bpf_map_lookup_elem(&notes, key);
-
-	if (old && (edge_same_voice(old, voice) ? old->many == voice->many : !first))
-		return;
-	bpf_map_update_elem(&notes, key, voice, BPF_ANY);
-}
-
 /* ---- the bytes ---- */
 
 /* The header goes; a device without Ethernet headers gives none to the packet either. */
@@ -164,15 +152,11 @@ across_to_container(struct __sk_buff *skb, struct across_in *in)
 static __always_inline int
 across_to_client(struct __sk_buff *skb, struct across_in *in)
 {
-	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC;
-	__u8 mac[ETH_ALEN];
-
-	__builtin_memcpy(mac, reply, ETH_ALEN);
 	if (!in->config->uplink)
 		return across_refuse(skb, in, FLOW_NO_WAY);
 	if (across_hop(skb) < 0)
 		return across_refuse(skb, in, FLOW_HOPS);
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, ETH_ALEN, 0) < 0)
+	if (back_mark(skb, in->taken) < 0)
 		return across_refuse(skb, in, FLOW_SHORT);
 	in->note.way = MSG_FLOW_STACK;
 	return tc_pass(skb, &in->note, (int)bpf_redirect(in->config->uplink, 0));

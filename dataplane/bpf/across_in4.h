@@ -28,6 +28,7 @@ across_view4(struct __sk_buff *skb, struct across_in *in, struct across_view4 *v
 	in->head = v->h;
 	in->head.l4 = v->h.l4 + TC_AT_IP - at - sizeof(*v->outer);
 	in->node = v->outer->saddr;
+	in->taken = v->outer->tos == ACROSS_TAKEN;
 	return 0;
 }
 
@@ -73,7 +74,7 @@ across_note4(const struct across_in *in, const struct across_view4 *v, const str
 	__builtin_memcpy(key.client, &v->ip->saddr, 4);
 	__builtin_memcpy(key.container, &v->outer->daddr, 4);
 	__builtin_memcpy(voice.addr, &v->ip->daddr, 4);
-	across_remember(in, &key, &voice);
+	asked_note(&key, &voice, in->flags, in->sequence, 0);
 }
 
 static __always_inline enum flow_reason
@@ -97,7 +98,7 @@ across_whose4(const struct __sk_buff *skb, struct across_in *in, const struct ac
 		return FLOW_SHORT;
 	if (across_endpoint4(in, v->outer->daddr, l4->dest, v->h.protocol) < 0)
 		return FLOW_ENDPOINT;
-	if (across_flags(in, l4, v->end, v->h.protocol) < 0)
+	if (across_syn(in, l4, v->end, v->h.protocol) < 0)
 		return FLOW_SHORT;
 	across_note4(in, v, l4);
 	if (v->h.part == EDGE_FIRST)

@@ -28,6 +28,8 @@ across_view6(struct __sk_buff *skb, struct across_in *in, struct across_view6 *v
 	in->head.l4 = v->h.l4 + TC_AT_IP - at - sizeof(*v->outer);
 	peer = overlay_peer6(&v->outer->saddr);
 	in->node = peer ? peer->own4 : 0;
+	in->taken = v->outer->priority == ACROSS_TAKEN >> 4 &&
+		    v->outer->flow_lbl[0] >> 4 == (ACROSS_TAKEN & 0xf);
 	return in->node ? 0 : -1;
 }
 
@@ -73,7 +75,7 @@ across_note6(const struct across_in *in, const struct across_view6 *v, const str
 	__builtin_memcpy(key.client, &v->ip->saddr, 16);
 	__builtin_memcpy(key.container, &v->outer->daddr, 16);
 	__builtin_memcpy(voice.addr, &v->ip->daddr, 16);
-	across_remember(in, &key, &voice);
+	asked_note(&key, &voice, in->flags, in->sequence, 0);
 }
 
 static __always_inline enum flow_reason
@@ -97,7 +99,7 @@ across_whose6(const struct __sk_buff *skb, struct across_in *in, const struct ac
 		return FLOW_SHORT;
 	if (across_endpoint6(in, &v->outer->daddr, l4->dest, v->h.protocol) < 0)
 		return FLOW_ENDPOINT;
-	if (across_flags(in, l4, v->end, v->h.protocol) < 0)
+	if (across_syn(in, l4, v->end, v->h.protocol) < 0)
 		return FLOW_SHORT;
 	across_note6(in, v, l4);
 	if (v->h.part == EDGE_FIRST)

@@ -18,6 +18,9 @@
 
 enum {
 	ACROSS_TTL = 64,
+	/* Traffic class of a header: that the ports of a client's connection are taken
+	 * (edge_asked.h). A code point of pool 2, for local use (RFC 2474, 6). */
+	ACROSS_TAKEN = 0x0c,
 	ACROSS_AT_TTL4 = EDGE_AT_IP + offsetof(struct iphdr, ttl),
 	ACROSS_AT_HOPS6 = EDGE_AT_IP + offsetof(struct ipv6hdr, hop_limit),
 };
@@ -31,6 +34,7 @@ struct across {
 	__u32 network_head; /* of the client's: the same */
 	__u32 limit;        /* of the client's packet, with its network header */
 	__u16 container;    /* of a reply: whose it is, for those that come in fragments */
+	__u8 class;         /* 0 or ACROSS_TAKEN */
 };
 
 static __always_inline int
@@ -121,6 +125,7 @@ across_wrap4(struct __sk_buff *skb, struct across *a, __u32 to)
 {
 	struct iphdr ip = {.version = 4,
 			   .ihl = 5,
+			   .tos = a->class,
 			   .ttl = ACROSS_TTL,
 			   .protocol = IPPROTO_IPIP,
 			   .id = bpf_htons(a->container),
@@ -144,6 +149,8 @@ across_wrap6(struct __sk_buff *skb, struct across *a, const void *to)
 {
 	struct ipv6hdr ip = {.version = 6, .nexthdr = IPPROTO_IPV6, .hop_limit = ACROSS_TTL};
 
+	ip.priority = a->class >> 4;
+	ip.flow_lbl[0] = (__u8)(a->class << 4);
 	ip.flow_lbl[1] = (__u8)(a->container >> 8);
 	ip.flow_lbl[2] = (__u8)a->container;
 	__builtin_memcpy(&ip.saddr, a->me->own6, sizeof(ip.saddr));
@@ -302,6 +309,7 @@ across_back(struct __sk_buff *skb)
 	if (back_any(skb, &to) != BACK_LEAVE || to.node != node)
 		return across_drop(skb, &a, FLOW_ENDPOINT);
 	skb->cb[0] = node;
+	skb->cb[1] = to.taken ? ACROSS_TAKEN : 0;
 	bpf_tail_call(skb, &stages, TC_STAGE_RETURN);
 	return across_drop(skb, &a, FLOW_ENDPOINT);
 }
@@ -311,7 +319,7 @@ across_back(struct __sk_buff *skb)
 static __always_inline int
 across_back_wrap(struct __sk_buff *skb)
 {
-	__u32 node = skb->cb[0];
+	__u32 node = skb->cb[0], class = skb->cb[1];
 	struct across a;
 	enum flow_reason reason = across_return(skb, &a, node);
 	__u8 own6[16];
@@ -321,6 +329,7 @@ across_back_wrap(struct __sk_buff *skb)
 	__builtin_memcpy(own6, a.peer->own6, sizeof(own6));
 	path_clamp(skb, &a.head, a.network_head, a.limit);
 	a.container = (__u16)skb->ifindex;
+	a.class = (__u8) class;
 	back_count(skb, EDGE_BACK_REDIRECTED, 0);
 	return skb->protocol == bpf_htons(ETH_P_IP) ? across_wrap4(skb, &a, node)
 						    : across_wrap6(skb, &a, own6);

@@ -18,7 +18,8 @@
  * Clients that limits of an endpoint deny are dropped, and told of by xdp_denied (tc_denied.h).
  * What cannot be handled here is passed up, never dropped: the proxy's relay listens on every port.
  * Works from Linux 5.15. Takes no time stamp. Kept state: pins while a table changes, fragments,
- * and flows that came by another address, or another node, than replies have by default.
+ * flows that came by another address, or another node, than replies have by default, and flows that
+ * are the relay's because their container has another connection of the same ports.
  */
 #include "dataplane/bpf/edge_icmp.h"
 #include "dataplane/bpf/edge_pick.h"
@@ -52,31 +53,18 @@ refuse(struct xdp_md *ctx)
 	return action;
 }
 
-/*
- * What the client came by, where replies have something else by default; and where they have not,
+/* What the client came by, where replies have something else by default; and where they have not,
  * but an older flow of the same ports has left a note. Only the first packet of a flow may say
  * otherwise than a note that is there: a late one of an older flow must not take the new one's
- * replies away. A flow that came by another node until now is answered from here, from this packet
- * on.
- */
+ * replies away. */
 static __always_inline void
 note(const struct edge_vip *vip, const struct edge_note *key, const struct edge_voice *voice,
-     __u8 flags)
+     __u8 flags, __be32 sequence)
 {
-	int first = key->protocol == IPPROTO_UDP ||
-		    (flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN;
-	const struct edge_voice *old;
+	int first = key->protocol == IPPROTO_UDP || asked_is_syn(key->protocol, flags);
 
-	if (!(vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_SHARED)) && !first)
-		return;
-	old = bpf_map_lookup_elem(&notes, key);
-	if (old && edge_same_voice(old, voice)) {
-		if (old->many == voice->many)
-			return;
-	} else if (old ? !first : !(vip->flags & EDGE_VIP_REMEMBER)) {
-		return;
-	}
-	bpf_map_update_elem(&notes, key, voice, BPF_ANY);
+	if (vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_SHARED) || first)
+		asked_note(key, voice, flags, sequence, !(vip->flags & EDGE_VIP_REMEMBER));
 }
 
 /* ---- IPv4 ---- */
@@ -112,7 +100,7 @@ later4(struct xdp_md *ctx, struct iphdr *ip, const struct edge_head *h)
 
 static __always_inline void
 note4(const struct edge_vip *vip, const struct edge_flow4 *flow, const struct edge_backend *b,
-      __u8 flags)
+      __u8 flags, __be32 sequence)
 {
 	struct edge_note key = {.client_port = flow->source_port,
 				.container_port = b->port,
@@ -122,7 +110,7 @@ note4(const struct edge_vip *vip, const struct edge_flow4 *flow, const struct ed
 	__builtin_memcpy(key.client, &flow->source, 4);
 	__builtin_memcpy(key.container, &b->addr4, 4);
 	__builtin_memcpy(voice.addr, &flow->dest, 4);
-	note(vip, &key, &voice, flags);
+	note(vip, &key, &voice, flags, sequence);
 }
 
 static __always_inline int
@@ -135,6 +123,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	struct edge_vip *vip;
 	struct edge_head h;
 	struct edge_l4 *l4;
+	__be32 sequence; /* of TCP */
 	__u32 index;
 	__u8 flags;
 
@@ -165,6 +154,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	flow.dest_port = l4->dest;
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
+	sequence = l4->sequence;
 	index = pick4(ctx, vip, &flow, flags);
 	b = backend_of(index, EDGE_BACKEND_V4);
 	if (!b)
@@ -176,7 +166,7 @@ edge4(struct xdp_md *ctx, void *data, void *end)
 	if (h.part == EDGE_FIRST)
 		lead(fragment_of(&ip->saddr, &ip->daddr, 4, h.id, h.protocol), index, b);
 	if (!is_away(b) && vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
-		note4(vip, &flow, b, flags);
+		note4(vip, &flow, b, flags, sequence);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
 	if (is_away(b))
@@ -217,7 +207,7 @@ later6(struct xdp_md *ctx, struct ipv6hdr *ip, const struct edge_head *h)
 
 static __always_inline void
 note6(const struct edge_vip *vip, const struct edge_flow6 *flow, const struct edge_backend *b,
-      __u8 flags)
+      __u8 flags, __be32 sequence)
 {
 	struct edge_note key = {.client_port = flow->source_port,
 				.container_port = b->port,
@@ -227,7 +217,7 @@ note6(const struct edge_vip *vip, const struct edge_flow6 *flow, const struct ed
 	__builtin_memcpy(key.client, flow->source, 16);
 	__builtin_memcpy(key.container, b->addr6, 16);
 	__builtin_memcpy(voice.addr, flow->dest, 16);
-	note(vip, &key, &voice, flags);
+	note(vip, &key, &voice, flags, sequence);
 }
 
 static __always_inline int
@@ -240,6 +230,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	struct edge_vip *vip;
 	struct edge_head h;
 	struct edge_l4 *l4;
+	__be32 sequence; /* of TCP */
 	__u32 index;
 	__u8 flags;
 
@@ -270,6 +261,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	flow.dest_port = l4->dest;
 	flow.protocol = h.protocol;
 	flags = h.protocol == IPPROTO_TCP ? l4->flags : 0;
+	sequence = l4->sequence;
 	index = pick6(ctx, vip, &flow, flags);
 	b = backend_of(index, EDGE_BACKEND_V6);
 	if (!b)
@@ -279,7 +271,7 @@ edge6(struct xdp_md *ctx, void *data, void *end)
 	if (h.part == EDGE_FIRST)
 		lead(fragment_of(&ip->saddr, &ip->daddr, 16, h.id, 0), index, b);
 	if (!is_away(b) && vip->flags & (EDGE_VIP_REMEMBER | EDGE_VIP_CORRECT))
-		note6(vip, &flow, b, flags);
+		note6(vip, &flow, b, flags, sequence);
 	count_service(ctx, vip->service);
 	count_leaving(b, index);
 	if (is_away(b))

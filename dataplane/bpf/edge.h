@@ -25,13 +25,15 @@ enum {
 	EDGE_REPLIES_BITS = 5,     /* of one, 32: the next takes the place of an older one */
 	EDGE_FLOWS_DEFAULT = 262144,
 	EDGE_PORTS_MAX = 8192,   /* containers' devices */
+	EDGE_ASKED_MAX = 16384,  /* connections that no container has answered yet */
 	EDGE_SLOTS_BIG = 65536,  /* of a table */
 	EDGE_SLOTS_SMALL = 4096, /* for services with few backends */
 	EDGE_LINKS = 64,         /* interfaces are counted by number modulo this */
 };
 
 /* A slot of a table: its owner, the former owner, and whether it changes hands: then flows may be
- * pinned. In the steady state both are the same, and one compare tells. */
+ * pinned. In the steady state both are the same, and one compare tells. A slot with a connection
+ * that is not its owner's is as one that changes, to the same owner (edge_asked.h). */
 #define EDGE_CUR(slot) ((slot)&0xffff)
 #define EDGE_PREV(slot) ((slot) >> 16 & 0x7fff)
 #define EDGE_CHANGES 0x80000000u
@@ -112,12 +114,14 @@ struct edge_pin {
 
 /* Of a flow that was begun at another node (edge_again.h): how many backends are being, or were,
  * asked whether it is theirs; and when the last one began to be, in units of 2^23 ns. 0: it was
- * begun here. */
+ * begun here. EDGE_TRIES_TAKEN: its container has another connection of the same ports
+ * (edge_asked.h), and it stays with the relay. */
 enum {
 	EDGE_PIN_EPOCH = 0xffff,
 	EDGE_PIN_WHEN = 0xfff,
 	EDGE_PIN_WHEN_AT = 16,
 	EDGE_PIN_TRIES_AT = 28,
+	EDGE_TRIES_TAKEN = 15,
 };
 #define EDGE_PIN_TRIES(epoch) ((epoch) >> EDGE_PIN_TRIES_AT)
 #define EDGE_PIN_NOW(ns) ((__u32)((ns) >> 23) & EDGE_PIN_WHEN)
@@ -152,6 +156,13 @@ struct edge_note {
 	__u8 container[16];
 	__u16 client_port, container_port;
 	__u32 protocol;
+};
+
+/* What a client wants to know a connection by that it asks for, until the container answers
+ * (edge_asked.h). */
+struct edge_asked {
+	struct edge_voice voice; /* as in a note */
+	__u32 sequence;          /* of its SYN */
 };
 
 struct edge_fragment {
@@ -233,13 +244,20 @@ struct edge_count {
 
 struct edge_service_count {
 	__u64 packets, bytes;
-	__u64 kept; /* TCP packets that went to the former owner of a slot in transition */
+	__u64 kept;  /* TCP packets that did not go to the owner of their slot, which changes */
+	__u64 taken; /* connections that were given to the relay, as their ports were taken */
 };
 
 /* A reply on its way through the uplink is told from all else by this address of nobody. */
 #define EDGE_REPLY_MAC                             \
 	{                                          \
 		0x02, 0x7a, 0x6c, 0x76, 0x69, 0x70 \
+	}
+
+/* So is what says that the ports of a connection are taken. */
+#define EDGE_TAKEN_MAC                             \
+	{                                          \
+		0x02, 0x7a, 0x6c, 0x76, 0x69, 0x71 \
 	}
 
 /* A client's packet for a replica of another node goes to the fabric with this in place of its

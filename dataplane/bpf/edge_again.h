@@ -16,10 +16,10 @@
  * Seen by tc_uplink, by which all replies leave, those of other nodes' replicas as well.
  */
 
+#include "dataplane/bpf/edge_asked.h"
 #include "dataplane/bpf/edge_pick.h"
 
 enum {
-	EDGE_TCP_RST = 0x04,
 	EDGE_TRIES_MAX = 5,     /* a client sends again after 0.2 s, 0.4 s and so on */
 	EDGE_TRY_AT_LEAST = 12, /* 0.1 s, in the unit of a pin */
 };

@@ -13,6 +13,7 @@
 
 #include <linux/pkt_cls.h>
 #include <stddef.h>
+#include "dataplane/bpf/edge_asked.h"
 #include "dataplane/bpf/edge_quote.h"
 #include "dataplane/bpf/edge_reply.h"
 
@@ -24,6 +25,7 @@ enum {
 	EDGE_AT_SOURCE6 = EDGE_AT_IP + offsetof(struct ipv6hdr, saddr),
 	EDGE_AT_DEST6 = EDGE_AT_IP + offsetof(struct ipv6hdr, daddr),
 	EDGE_CHECK_TCP = 16,
+	EDGE_TCP_AT_FLAGS = 13,
 	EDGE_CHECK_UDP = 6,
 	EDGE_CHECK_ICMP = 2,
 	/* Of an error: headers with all that they may have before the quoted ports. */
@@ -61,10 +63,11 @@ back_port(struct __sk_buff *skb, const struct edge_head *h, __u16 from, __u16 to
 	bpf_skb_store_bytes(skb, h->l4, &to, sizeof(to), 0);
 }
 
-/* The ports of a flow, as its container has them. */
+/* A flow, as its container has it, and what this packet says of one that was asked for. */
 struct back_ends {
 	__be16 client_port, container_port;
 	__u32 protocol;
+	struct asked_reply reply;
 };
 
 /* What becomes of a packet. `across` is given: whether this is about the flows that came by another
@@ -73,20 +76,51 @@ struct back_ends {
 struct back {
 	const struct edge_config *config;
 	int across;
+	int taken; /* it says that the ports of what was asked for are taken (edge_asked.h) */
 	__u32 node;
+	struct edge_voice asked;
 };
 
 enum back_result { BACK_PASS, BACK_LEAVE, BACK_OTHER };
 
+/* Whether a packet of this flow is for who asks. */
+static __always_inline int
+back_is_wanted(const struct back *to)
+{
+	return to->across ? to->node != 0 : to->node == 0 && to->config->uplink;
+}
+
+/* What was asked for, when this packet is about it. Forgotten when it is answered: who says that
+ * its ports are taken is the program that sends it on. */
+static __always_inline const struct edge_voice *
+back_asked(struct back *to, const struct edge_note *key, const struct asked_reply *reply)
+{
+	const struct edge_asked *a = asked_find(key, reply);
+
+	if (!a)
+		return 0;
+	to->asked = a->voice;
+	to->node = to->asked.many;
+	to->taken = reply->answer == ASKED_TAKEN;
+	if (reply->answer == ASKED_ANSWERED)
+		bpf_map_update_elem(&notes, key, &to->asked, BPF_ANY);
+	if (reply->answer == ASKED_ANSWERED || (to->taken && back_is_wanted(to)))
+		bpf_map_delete_elem(&asked, key);
+	return &to->asked;
+}
+
 /* What the client knows this flow by. `own`: the client's address is one of the host's, whose own
  * connections to a container are not the balancer's. NULL: neither is the flow. */
 static __always_inline const struct edge_voice *
-back_voice(struct back *to, const struct edge_voice *usual, struct edge_note *key, int own)
+back_voice(struct back *to, const struct edge_voice *usual, const struct edge_note *key,
+	   const struct asked_reply *reply, int own)
 {
 	const struct edge_voice *noted = 0;
 
 	to->node = 0;
-	if (usual->many)
+	if (usual->many && reply->answer)
+		noted = back_asked(to, key, reply);
+	if (usual->many && !noted)
 		noted = bpf_map_lookup_elem(&notes, key);
 	if (noted)
 		to->node = noted->many;
@@ -111,7 +145,7 @@ back_speaker4(struct back *to, __u32 client, __u32 container, const struct back_
 	own.port = usual->port;
 	__builtin_memcpy(note.client, &client, 4);
 	__builtin_memcpy(note.container, &container, 4);
-	return back_voice(to, usual, &note, bpf_map_lookup_elem(&vips4, &own) != 0);
+	return back_voice(to, usual, &note, &e->reply, bpf_map_lookup_elem(&vips4, &own) != 0);
 }
 
 static __always_inline const struct edge_voice *
@@ -132,14 +166,7 @@ back_speaker6(struct back *to, const void *client, const void *container, const 
 	own.port = usual->port;
 	__builtin_memcpy(note.client, client, 16);
 	__builtin_memcpy(note.container, container, 16);
-	return back_voice(to, usual, &note, bpf_map_lookup_elem(&vips6, &own) != 0);
-}
-
-/* Whether a packet of this flow is for who asks. */
-static __always_inline int
-back_is_wanted(const struct back *to)
-{
-	return to->across ? to->node != 0 : to->node == 0 && to->config->uplink;
+	return back_voice(to, usual, &note, &e->reply, bpf_map_lookup_elem(&vips6, &own) != 0);
 }
 
 static __always_inline enum back_result
@@ -219,7 +246,50 @@ back_source6(struct __sk_buff *skb, const struct edge_head *h, __u8 *from, __u8 
 	bpf_skb_store_bytes(skb, EDGE_AT_SOURCE6, to, 16, 0);
 }
 
+/* For tc_uplink. */
+static __always_inline int
+back_mark(struct __sk_buff *skb, int is_taken)
+{
+	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC, taken[ETH_ALEN] = EDGE_TAKEN_MAC;
+	__u8 mac[ETH_ALEN];
+
+	if (is_taken)
+		__builtin_memcpy(mac, taken, ETH_ALEN);
+	else
+		__builtin_memcpy(mac, reply, ETH_ALEN);
+	return (int)bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, ETH_ALEN, 0);
+}
+
+/* A reset in place of an acknowledgement: it is of no connection that its reader has. */
+static __always_inline void
+back_reset(struct __sk_buff *skb, const struct edge_head *h)
+{
+	__u8 of[2]; /* length of the header, and flags: as the checksum has them */
+	__be16 old, now;
+
+	if (bpf_skb_load_bytes(skb, h->l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of)) < 0)
+		return;
+	__builtin_memcpy(&old, of, sizeof(old));
+	of[1] = EDGE_TCP_RST;
+	__builtin_memcpy(&now, of, sizeof(now));
+	bpf_l4_csum_replace(skb, h->l4 + EDGE_CHECK_TCP, old, now, 2);
+	bpf_skb_store_bytes(skb, h->l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of), 0);
+}
+
 /* ---- errors ---- */
+
+static __always_inline struct back_ends
+back_quoted(const struct edge_quote *q)
+{
+	struct back_ends ends = {q->ports[0], q->ports[1], q->h.protocol, {ASKED_NOTHING, 0}};
+	__be32 sequence;
+
+	if (q->h.protocol == IPPROTO_TCP) {
+		__builtin_memcpy(&sequence, &q->ports[2], sizeof(sequence));
+		ends.reply = (struct asked_reply){ASKED_REFUSED, bpf_ntohl(sequence)};
+	}
+	return ends;
+}
 
 /* An error about a packet of a client's: it was sent to what the client knows the service by, and
  * so says the quotation then. */
@@ -251,7 +321,7 @@ back_error4(struct __sk_buff *skb, struct back *to_whom)
 	if ((void *)(ip + 1) > end || in->daddr != ip->saddr || in->saddr != ip->daddr)
 		return BACK_PASS;
 	from = ip->saddr;
-	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
+	ends = back_quoted(&q);
 	voice = back_speaker4(to_whom, ip->daddr, from, &ends);
 	if (!voice)
 		return BACK_PASS;
@@ -300,7 +370,7 @@ back_error6(struct __sk_buff *skb, struct back *to_whom)
 	    !edge_same16(&in->saddr, &ip->daddr))
 		return BACK_PASS;
 	__builtin_memcpy(from, &ip->saddr, 16);
-	ends = (struct back_ends){q.ports[0], q.ports[1], q.h.protocol};
+	ends = back_quoted(&q);
 	voice = back_speaker6(to_whom, &ip->daddr, from, &ends);
 	if (!voice)
 		return BACK_PASS;
@@ -359,7 +429,8 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
 		return BACK_PASS;
-	struct back_ends ends = {l4->dest, l4->source, h.protocol};
+	struct back_ends ends = {l4->dest, l4->source, h.protocol,
+				 asked_reply(&h, l4, end, skb->len)};
 
 	voice = back_speaker4(to_whom, ip->daddr, from, &ends);
 	if (!voice)
@@ -372,6 +443,8 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 		back_lead(skb, &fragment, to_whom, &to, 4);
 	back_source4(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
+	if (to_whom->taken)
+		back_reset(skb, &h);
 	return BACK_LEAVE;
 }
 
@@ -412,7 +485,8 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
 		return BACK_PASS;
-	struct back_ends ends = {l4->dest, l4->source, h.protocol};
+	struct back_ends ends = {l4->dest, l4->source, h.protocol,
+				 asked_reply(&h, l4, end, skb->len)};
 
 	voice = back_speaker6(to_whom, &ip->daddr, from, &ends);
 	if (!voice)
@@ -425,6 +499,8 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 		back_lead(skb, &fragment, to_whom, to, 16);
 	back_source6(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
+	if (to_whom->taken)
+		back_reset(skb, &h);
 	return BACK_LEAVE;
 }
 

@@ -11,10 +11,14 @@
  * pin: where nobody but the relay was before, it is the present owner's, unless this machine has a
  * socket of it. Elsewhere the former owner is asked, who may not know it (edge_again.h).
  *
+ * A connection whose ports its container has in use is pinned to the relay (edge_taken.h), and its
+ * slot is then as one that changes, to the same owner.
+ *
  * UDP has no SYN: its flows stay with a former owner that is healthy until the change is over, and
  * leave one that drains at once.
  */
 
+#include "dataplane/bpf/edge_asked.h"
 #include "dataplane/bpf/edge_maps.h"
 #include "dataplane/bpf/edge_parse.h"
 
@@ -24,8 +28,19 @@ struct edge_owner {
 
 enum { EDGE_UNSURE = EDGE_BACKENDS_MAX }; /* in place of a backend */
 
+/* opens: from now on flows of this slot may be pinned. Only the loader ends that. */
+static __always_inline __u32
+slot_of(__u32 *slot, int opens)
+{
+	__u32 is = *slot;
+
+	if (opens && !(is & EDGE_CHANGES))
+		*slot = is = EDGE_CHANGING(EDGE_CUR(is), EDGE_CUR(is));
+	return is;
+}
+
 static __always_inline struct edge_owner
-owner(const struct edge_vip *vip, __u32 hash)
+owner_opened(const struct edge_vip *vip, __u32 hash, int opens)
 {
 	struct edge_owner o = {0, 0};
 	__u32 zero = 0, service = vip->service;
@@ -36,7 +51,7 @@ owner(const struct edge_vip *vip, __u32 hash)
 		struct edge_table_big *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
 
 		if (t) {
-			o.slot = t->slots[hash % EDGE_SLOTS_BIG];
+			o.slot = slot_of(&t->slots[hash % EDGE_SLOTS_BIG], opens);
 			o.epoch = t->epoch;
 		}
 	} else {
@@ -44,11 +59,17 @@ owner(const struct edge_vip *vip, __u32 hash)
 		struct edge_table_small *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
 
 		if (t) {
-			o.slot = t->slots[hash % EDGE_SLOTS_SMALL];
+			o.slot = slot_of(&t->slots[hash % EDGE_SLOTS_SMALL], opens);
 			o.epoch = t->epoch;
 		}
 	}
 	return o;
+}
+
+static __always_inline struct edge_owner
+owner(const struct edge_vip *vip, __u32 hash)
+{
+	return owner_opened(vip, hash, 0);
 }
 
 /* One that packets can be brought to from here, with an address of this family: by its device, or
@@ -93,6 +114,13 @@ pin_holds(const struct edge_pin *pin, const struct edge_owner *o)
 	       (pin->backend == 0 || pinned(pin));
 }
 
+/* The connection cannot be the owner's: nor can one that comes after it, for all that is known. */
+static __always_inline int
+pin_is_taken(const struct edge_pin *pin)
+{
+	return EDGE_PIN_TRIES(pin->epoch) == EDGE_TRIES_TAKEN;
+}
+
 /* From now on. tries: as in a pin. */
 static __always_inline __u32
 pin_flow(void *flows, const void *key, const struct edge_owner *o, __u32 backend, __u32 tries)
@@ -121,9 +149,9 @@ settle(void *flows, const void *key, const struct edge_vip *vip, const struct ed
 		b = prev ? backend_at(prev) : 0;
 		return b && !(b->flags & EDGE_BACKEND_DRAINING) ? prev : cur;
 	}
-	if ((flags & (EDGE_TCP_SYN | EDGE_TCP_ACK)) == EDGE_TCP_SYN)
-		return pin_flow(flows, key, o, cur, 0);
 	pin = bpf_map_lookup_elem(flows, key);
+	if (asked_is_syn(protocol, flags) && !(pin && pin_holds(pin, o) && pin_is_taken(pin)))
+		return pin_flow(flows, key, o, cur, 0);
 	if (pin && pin_holds(pin, o)) {
 		if (pin->backend != cur)
 			count_kept(vip->service);

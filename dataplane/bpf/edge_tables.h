@@ -20,6 +20,7 @@ EDGE_MAP(vips4, BPF_MAP_TYPE_HASH, EDGE_VIPS_MAX, struct edge_vip4, struct edge_
 EDGE_MAP(vips6, BPF_MAP_TYPE_HASH, EDGE_VIPS_MAX, struct edge_vip6, struct edge_vip);
 EDGE_MAP(backends, BPF_MAP_TYPE_ARRAY, EDGE_BACKENDS_MAX, __u32, struct edge_backend);
 EDGE_MAP(notes, BPF_MAP_TYPE_LRU_HASH, EDGE_FLOWS_DEFAULT, struct edge_note, struct edge_voice);
+EDGE_MAP(asked, BPF_MAP_TYPE_LRU_HASH, EDGE_ASKED_MAX, struct edge_note, struct edge_asked);
 EDGE_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, EDGE_FRAGMENTS_MAX, struct edge_fragment,
 	 struct edge_pin);
 EDGE_MAP(replies, BPF_MAP_TYPE_LRU_HASH, EDGE_REPLIES_MAX, struct edge_place, struct edge_reply);

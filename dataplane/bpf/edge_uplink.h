@@ -11,17 +11,14 @@
 #include "dataplane/bpf/edge_again.h"
 #include "dataplane/bpf/edge_back.h"
 #include "dataplane/bpf/edge_maps.h"
+#include "dataplane/bpf/edge_taken.h"
 
 static __always_inline int
-back_leave(struct __sk_buff *skb, const struct edge_config *c)
+back_leave(struct __sk_buff *skb, const struct back *to)
 {
-	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC;
-	__u8 mac[ETH_ALEN];
-
-	__builtin_memcpy(mac, reply, ETH_ALEN);
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, ETH_ALEN, 0) < 0)
+	if (back_mark(skb, to->taken) < 0)
 		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
-	return back_count(skb, EDGE_BACK_REDIRECTED, (int)bpf_redirect(c->uplink, 0));
+	return back_count(skb, EDGE_BACK_REDIRECTED, (int)bpf_redirect(to->config->uplink, 0));
 }
 
 static __always_inline int
@@ -35,7 +32,7 @@ back(struct __sk_buff *skb)
 		return back_pass(skb);
 	switch (back_any(skb, &to)) {
 	case BACK_LEAVE:
-		return back_leave(skb, c);
+		return back_leave(skb, &to);
 	case BACK_OTHER:
 		skb->cb[0] = to.node;
 		bpf_tail_call(skb, &steps, EDGE_STEP_ACROSS);
@@ -75,9 +72,19 @@ uplink_route(struct __sk_buff *skb)
 }
 
 static __always_inline int
+uplink_is_for(const struct ethhdr *eth, const __u8 *mac)
+{
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		if (eth->h_dest[i] != mac[i])
+			return 0;
+	return 1;
+}
+
+static __always_inline int
 uplink(struct __sk_buff *skb)
 {
-	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC;
+	static const __u8 reply[ETH_ALEN] = EDGE_REPLY_MAC, taken_mac[ETH_ALEN] = EDGE_TAKEN_MAC;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ethhdr *eth = data;
 	struct edge_config *c;
@@ -85,10 +92,12 @@ uplink(struct __sk_buff *skb)
 
 	if ((void *)(eth + 1) > end)
 		return TC_ACT_OK;
-#pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		if (eth->h_dest[i] != reply[i])
-			return TC_ACT_OK;
+	if (uplink_is_for(eth, taken_mac)) {
+		taken(skb);
+		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
+	}
+	if (!uplink_is_for(eth, reply))
+		return TC_ACT_OK;
 	if (again(skb))
 		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
 	c = bpf_map_lookup_elem(&config, &zero);

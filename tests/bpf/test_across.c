@@ -1108,6 +1108,28 @@ comes_by(const struct family *f, uint8_t protocol, uint8_t flags, const char *no
 	assert_int_equal(run_in(&p, &out), TC_ACT_REDIRECT);
 }
 
+/* The container takes the connection that came by that node. */
+static void
+is_answered(const struct family *f, const char *node)
+{
+	struct packet_spec s = from_container(f, IPPROTO_TCP);
+	struct packet p, out;
+
+	s.flags |= PACKET_SYN;
+	s.payload = 0;
+	s.acknowledged = 1;
+	p = packet_make(&s);
+	assert_int_equal(run_back(&p, &out), TC_ACT_REDIRECT);
+	assert_true(is_at(&out, 14 + (f->v6 ? 24 : 16), node));
+}
+
+static void
+begins(const struct family *f, const char *node, const char *to)
+{
+	comes_by(f, IPPROTO_TCP, PACKET_SYN, node, to);
+	is_answered(f, node);
+}
+
 static void
 test_back(void **state)
 {
@@ -1116,7 +1138,7 @@ test_back(void **state)
 	EACH(f)
 	{
 		goes_back(f, IPPROTO_TCP, NULL, f->shared); /* of nobody who is known */
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->other, f->own);
+		begins(f, f->other, f->own);
 		goes_back(f, IPPROTO_TCP, f->other, f->own);
 		comes_by(f, IPPROTO_UDP, 0, f->other, f->shared);
 		goes_back(f, IPPROTO_UDP, f->other, f->shared);
@@ -1148,7 +1170,7 @@ test_back_follows_the_flow(void **state)
 		struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
 		struct packet p, out;
 
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->other, f->shared);
+		begins(f, f->other, f->shared);
 		comes_by(f, IPPROTO_TCP, PACKET_ACK, f->third, f->shared);
 		goes_back(f, IPPROTO_TCP, f->third, f->shared);
 		s.to = f->shared;
@@ -1168,8 +1190,8 @@ test_back_when_ports_are_used_again(void **state)
 	serve_here();
 	EACH(f)
 	{
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->other, f->own);
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->third, f->shared);
+		begins(f, f->other, f->own);
+		begins(f, f->third, f->shared);
 		comes_by(f, IPPROTO_TCP, PACKET_ACK, f->other, f->own);
 		goes_back(f, IPPROTO_TCP, f->third, f->shared);
 	}
@@ -1186,7 +1208,7 @@ test_back_sizes(void **state)
 		uint32_t room = PATH - f->head;
 		struct packet p, out;
 
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->other, f->own);
+		begins(f, f->other, f->own);
 		s.payload = (uint16_t)(room - f->head - 20 + 1);
 		p = packet_make(&s);
 		look();
@@ -1256,7 +1278,67 @@ test_back_without_own_clients(void **state)
 		struct packet p = packet_make(&s), out;
 
 		assert_int_equal(run_back(&p, &out), TC_ACT_OK);
-		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->other, f->own);
+		begins(f, f->other, f->own);
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+	}
+}
+
+/* The container has a connection of these ports: it says so by acknowledging that one. */
+static struct packet
+refuses(const struct family *f, const char *service)
+{
+	struct packet_spec s = from_container(f, IPPROTO_TCP);
+	struct packet p, out;
+
+	s.payload = 0;
+	s.acknowledged = 4000;
+	p = packet_make(&s);
+	assert_int_equal(run_back(&p, &out), TC_ACT_REDIRECT);
+	assert_true(is_at(&out, out.length - p.length + 14 + (f->v6 ? 8 : 12), service));
+	return out;
+}
+
+static unsigned
+class_of(const struct packet *p)
+{
+	return packet_is_v6(p) ? packet_get16(p->bytes + 14) >> 4 & 0xff : p->bytes[15];
+}
+
+/* It goes to the node by which the second one came, which is told from all other replies. */
+static void
+test_ports_that_are_taken(void **state)
+{
+	static const uint8_t taken[] = EDGE_TAKEN_MAC;
+
+	(void)state;
+	serve_here();
+	settle();
+	EACH(f)
+	{
+		struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_SYN);
+		struct packet p, out;
+
+		begins(f, f->other, f->own);
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+		comes_by(f, IPPROTO_TCP, PACKET_SYN, f->third, f->shared);
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+		out = refuses(f, f->shared);
+		assert_true(is_at(&out, 14 + (f->v6 ? 24 : 16), f->third));
+		assert_int_equal(class_of(&out), 0x0c);
+		p = unwrap(f, &out);
+		assert_int_equal(p.bytes[p.l4 + 13], PACKET_RST);
+		assert_true(packet_sums_right(&p));
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+		/* It is said once. */
+		out = refuses(f, f->own);
+		assert_int_equal(class_of(&out), 0);
+		/* One that came to this node. */
+		s.to = f->shared;
+		p = packet_make(&s);
+		assert_int_equal(run_edge(&p, &out), XDP_REDIRECT);
+		out = refuses(f, f->shared);
+		assert_memory_equal(out.bytes, taken, sizeof(taken));
+		assert_true(packet_sums_right(&out));
 		goes_back(f, IPPROTO_TCP, f->other, f->own);
 	}
 }
@@ -1279,9 +1361,23 @@ reply_of(const struct family *f, const char *service, uint16_t port, const char 
 }
 
 static void
+set_class(struct packet *p, uint8_t class)
+{
+	uint8_t *ip = p->bytes + 14;
+
+	if (packet_is_v6(p)) {
+		packet_put16(ip, (uint16_t)(0x6000 | class << 4));
+		return;
+	}
+	ip[1] = class;
+	packet_put16(ip + 10, 0);
+	packet_put16(ip + 10, (uint16_t)~packet_fold(packet_sum(ip, 20, 0)));
+}
+
+static void
 test_to_client(void **state)
 {
-	static const uint8_t mac[] = EDGE_REPLY_MAC;
+	static const uint8_t mac[] = EDGE_REPLY_MAC, taken[] = EDGE_TAKEN_MAC;
 
 	(void)state;
 	update();
@@ -1297,6 +1393,10 @@ test_to_client(void **state)
 		assert_int_equal(out.length, want.length);
 		assert_memory_equal(out.bytes, mac, 6);
 		assert_memory_equal(out.bytes + 14, want.bytes + 14, want.length - 14);
+		/* That its ports are taken, which ends in this node. */
+		set_class(&p, 0x0c);
+		assert_int_equal(run_in(&p, &out), TC_ACT_REDIRECT);
+		assert_memory_equal(out.bytes, taken, 6);
 		/* Only as an endpoint that clients come to here, and only to clients. */
 		p = reply_of(f, f->own, 22, f->client);
 		refused(&p, IN_DROP(CLIENT));
@@ -1438,6 +1538,7 @@ test_who_may(void **state)
 
 		p = wrap(f, f->other, f->container, &inner);
 		comes_sealed(&p, LOCAL);
+		is_answered(f, f->other);
 		goes_back(f, IPPROTO_TCP, f->other, f->own); /* it was taken out of the header */
 		/* A container's own tunnel, and one of a peer that is no member: a packet as any
 		 * other. Nothing is noted of it. */
@@ -1714,6 +1815,7 @@ main(void)
 		TEST(test_back_sizes),
 		TEST(test_back_fragments_and_errors),
 		TEST(test_back_without_own_clients),
+		TEST(test_ports_that_are_taken),
 		TEST(test_to_client),
 		TEST(test_to_client_errors_and_fragments),
 		TEST(test_to_client_fragments_of_many),

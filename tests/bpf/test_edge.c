@@ -1146,6 +1146,18 @@ test_replies_know_the_way_in(void **state)
 	assert_true(packet_sums_right(&out));
 }
 
+/* What the container says goes to the client, or not; and from what. */
+static bool
+says(const struct packet_spec *s, int verdict, const char *from, uint16_t port)
+{
+	static const uint8_t reply[] = EDGE_REPLY_MAC;
+	struct packet p = packet_make(s), out;
+
+	return bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out) == verdict &&
+	       packet_is_from(&out, from, port) && packet_sums_right(&out) &&
+	       memcmp(out.bytes, reply, sizeof(reply)) == 0;
+}
+
 /* A client's port is used again, for a service's other address: which of the two it was the first
  * time must not be what it hears from now. */
 static void
@@ -1166,11 +1178,18 @@ check_reused(const char *client, const char *container, const char *own, const c
 				    .flags = PACKET_ACK};
 	struct packet p = packet_make(&reply), out;
 	const char *const ways[] = {own, usual, own, usual, usual, own};
+	struct packet_spec answer = reply;
+
+	answer.flags |= PACKET_SYN;
 
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		in.to = ways[i];
 		in.flags = PACKET_SYN;
+		in.sequence = 1000 * (uint32_t)i;
+		answer.acknowledged = in.sequence + 1;
 		assert_int_equal(goes_to(&in), 11);
+		if (protocol == IPPROTO_TCP)
+			assert_true(says(&answer, TC_ACT_REDIRECT, ways[i], port));
 		assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out),
 				 TC_ACT_REDIRECT);
 		assert_true(packet_is_from(&out, ways[i], port));
@@ -1197,6 +1216,222 @@ test_replies_when_ports_are_used_again(void **state)
 	check_reused(client4, "10.200.7.11", own4, dedicated, IPPROTO_UDP);
 	check_reused(client6, "fd00::11", own6, dedicated6, IPPROTO_TCP);
 	check_reused(client6, "fd00::11", own6, dedicated6, IPPROTO_UDP);
+}
+
+/* Two connections of one client with the same source port, to two addresses. */
+struct twice {
+	struct packet_spec first, second; /* what the client sends */
+	struct packet_spec says;          /* the container, about the first one */
+	const char *one, *two;
+};
+
+static struct twice
+twice(const char *client, const char *container, const char *one, const char *two)
+{
+	struct packet_spec in = {.from = client,
+				 .to = one,
+				 .from_port = 40003,
+				 .to_port = TCP_PORT,
+				 .protocol = IPPROTO_TCP,
+				 .flags = PACKET_SYN,
+				 .sequence = 0x40000000};
+	struct twice t = {in,
+			  in,
+			  {.from = container,
+			   .to = client,
+			   .from_port = TCP_INSIDE,
+			   .to_port = 40003,
+			   .protocol = IPPROTO_TCP,
+			   .flags = PACKET_SYN | PACKET_ACK,
+			   .sequence = 70000,
+			   .acknowledged = 0x40000001},
+			  one,
+			  two};
+
+	t.second.to = two;
+	t.second.sequence = 0xffffffff;
+	assert_int_equal(goes_to(&t.first), 11);
+	assert_true(says(&t.says, TC_ACT_REDIRECT, one, TCP_PORT));
+	t.first.flags = t.says.flags = PACKET_ACK;
+	assert_int_equal(goes_to(&t.first), 11);
+	assert_true(says(&t.says, TC_ACT_REDIRECT, one, TCP_PORT));
+	return t;
+}
+
+/* What the container says to a SYN whose ports are taken, as tc_uplink gets it. */
+static struct packet
+refusal(const struct twice *t)
+{
+	static const uint8_t taken[] = EDGE_TAKEN_MAC;
+	struct packet p = packet_make(&t->says), out;
+
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
+	assert_memory_equal(out.bytes, taken, sizeof(taken));
+	assert_true(packet_is_from(&out, t->two, TCP_PORT));
+	assert_int_equal(out.bytes[out.l4 + 13], PACKET_RST);
+	assert_true(packet_sums_right(&out));
+	return out;
+}
+
+static uint64_t
+taken_count(void)
+{
+	struct edge_service_count count;
+
+	assert_true(lb_service_count(rig.lb, 0, &count) || lb_service_count(rig.lb, 1, &count));
+	for (uint32_t i = 0; i < 2; i++)
+		if (lb_service_count(rig.lb, i, &count) && count.taken)
+			return count.taken;
+	return 0;
+}
+
+static void
+refuse_second(const struct twice *t)
+{
+	uint64_t before = taken_count();
+	struct packet p, out;
+
+	assert_int_equal(goes_to(&t->second), 11);
+	p = refusal(t);
+	assert_int_equal(bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out), TC_ACT_SHOT);
+	assert_int_equal(taken_count(), before + 1);
+}
+
+/* The first one is as it was, the second one is the relay's. */
+static void
+both_go_on(const struct twice *t)
+{
+	struct packet_spec second = t->second, data = t->says;
+
+	assert_int_equal(goes_to(&second), 0);
+	second.flags = PACKET_ACK;
+	assert_int_equal(goes_to(&second), 0);
+	assert_int_equal(goes_to(&t->first), 11);
+	assert_true(says(&t->says, TC_ACT_REDIRECT, t->one, TCP_PORT));
+	data.payload = 100;
+	assert_true(says(&data, TC_ACT_REDIRECT, t->one, TCP_PORT));
+}
+
+static void
+check_taken(const struct twice *t)
+{
+	struct packet_spec data = t->says, other = t->second;
+
+	/* What the first one says meanwhile, and what does not answer the second one. */
+	assert_int_equal(goes_to(&t->second), 11);
+	data.payload = 100;
+	assert_true(says(&data, TC_ACT_REDIRECT, t->one, TCP_PORT));
+	data.payload = 0;
+	data.flags |= PACKET_SYN;
+	assert_true(says(&data, TC_ACT_REDIRECT, t->one, TCP_PORT));
+	refuse_second(t);
+	both_go_on(t);
+	/* Others of its slot, or of any, do not notice. */
+	for (uint16_t port = 1; port <= FLOWS; port++) {
+		other.from_port = port;
+		assert_int_equal(goes_to(&other), 11);
+	}
+	services_tick(rig.services, rig.now_ms);
+	both_go_on(t);
+	/* While replicas change, too. */
+	set_backends(3);
+	update();
+	both_go_on(t);
+	rig.now_ms += PLAN_IDLE_MS / 2;
+	services_tick(rig.services, rig.now_ms);
+	both_go_on(t);
+	set_backends(1);
+	update();
+	both_go_on(t);
+}
+
+static void
+test_ports_that_are_taken(void **state)
+{
+	struct twice t;
+
+	(void)state;
+	rig.has_dedicated6 = true;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", own4, dedicated);
+	check_taken(&t);
+	t = twice(client6, "fd00::11", dedicated6, own6);
+	check_taken(&t);
+	/* When they are silent for long, the next connection is as any. */
+	settle();
+	assert_int_equal(goes_to(&t.second), 11);
+	t.says.flags = PACKET_SYN | PACKET_ACK;
+	t.says.acknowledged = t.second.sequence + 1;
+	assert_true(says(&t.says, TC_ACT_REDIRECT, t.two, TCP_PORT));
+	t.says.flags = PACKET_ACK;
+	assert_true(says(&t.says, TC_ACT_REDIRECT, t.two, TCP_PORT));
+}
+
+static void
+error_comes_from(const struct packet_spec *quoted, const char *service)
+{
+	struct packet about = packet_make(quoted), out;
+	struct packet p = packet_icmp_error(quoted->to, quoted->from, &about, 3, 3);
+	struct in_addr want;
+
+	assert_int_equal(bpf_world_run(lb_program_back(rig.lb), &p, NULL, &out), TC_ACT_REDIRECT);
+	assert_int_equal(inet_pton(AF_INET, service, &want), 1);
+	assert_memory_equal(out.bytes + 14 + 12, &want, sizeof(want));
+	assert_true(packet_sums_right(&out));
+}
+
+/* A container that has nobody for it says so to who asked. */
+static void
+test_ports_that_were_taken(void **state)
+{
+	struct packet_spec quoted;
+	struct twice t;
+
+	(void)state;
+	set_backends(1);
+	update();
+	t = twice(client4, "10.200.7.11", own4, dedicated);
+	assert_int_equal(goes_to(&t.second), 11);
+	quoted = t.second;
+	quoted.to = "10.200.7.11";
+	quoted.to_port = TCP_INSIDE;
+	error_comes_from(&quoted, dedicated);
+	quoted.sequence = 1;
+	error_comes_from(&quoted, own4);
+	t.says.flags = PACKET_RST | PACKET_ACK;
+	t.says.acknowledged = t.second.sequence + 1;
+	assert_true(says(&t.says, TC_ACT_REDIRECT, dedicated, TCP_PORT));
+	/* A client's own reset says nothing of where replies go. */
+	t = twice(client4, "10.200.7.11", dedicated, own4);
+	t.second.flags = PACKET_RST;
+	assert_int_equal(goes_to(&t.second), 11);
+	assert_true(says(&t.says, TC_ACT_REDIRECT, dedicated, TCP_PORT));
+}
+
+/* A successor finds the slots that programs have opened. */
+static void
+test_ports_that_are_taken_outlive_us(void **state)
+{
+	struct twice t;
+	struct err err = {0};
+
+	(void)state;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", own4, dedicated);
+	refuse_second(&t);
+	services_free(rig.services);
+	lb_close(rig.lb);
+	assert_int_equal(open_balancer(&err), 0);
+	assert_int_equal(services_new(rig.lb, rig.now_ms, &rig.services, &err), 0);
+	update();
+	both_go_on(&t);
+	set_backends(2);
+	update();
+	both_go_on(&t);
 }
 
 /* An error of a container about what a client sent to it. */
@@ -1400,6 +1635,9 @@ main(void)
 		TEST(test_replies),
 		TEST(test_replies_know_the_way_in),
 		TEST(test_replies_when_ports_are_used_again),
+		TEST(test_ports_that_are_taken),
+		TEST(test_ports_that_were_taken),
+		TEST(test_ports_that_are_taken_outlive_us),
 		TEST(test_errors_of_containers),
 		TEST(test_other_errors_stay),
 		TEST(test_uplink_knows_replies),

@@ -6,7 +6,6 @@
 """
 
 import atexit
-import errno
 import itertools
 import os
 import select
@@ -251,23 +250,53 @@ def test_errors_find_their_way():
             wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}")
 
 
-PORTS = itertools.cycle(range(20000, 32000))
-
-
-def connect(address):
-    """From a port that no other connection has: one client's connections to two addresses of a service may have the same port, and
-    are one to the replica that both come to (docs/decisions/017)."""
-    while True:
-        try:
-            return socket.create_connection((address, PLAIN), timeout=60, source_address=("", next(PORTS)))
-        except OSError as e:
-            if e.errno != errno.EADDRINUSE:
-                raise
+def connect(address, port=PLAIN, source_port=0):
+    """source_port: other connections may have it, to other addresses."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.settimeout(60)
+    if source_port:
+        s.bind(("", source_port))
+    s.connect((address, port))
+    return s
 
 
 def load_of(nodes):
     """Connections by every address of every node."""
     return Load([lambda a=a: connect(a) for n in nodes for a, _ in addresses(n)], pace=0.01)
+
+
+def pinned(node):
+    return samples(node, "zlayer_dataplane_flows", port=str(PLAIN))
+
+
+def test_equal_ports():
+    """Connections of one client with the same source port, to addresses of different nodes, whose container is one: it cannot tell them
+    apart, and each of them lives, whichever comes first, whichever ends first."""
+    w = setup()
+    home, others = w.home()
+    for n, nodes in enumerate(itertools.permutations((home, *others))):
+        for family in range(2):
+            at = [addresses(node)[family][0] for node in nodes]
+            source_port = 21000 + 10 * n + family
+            held = []
+            for a in at:
+                held.append(connect(a, source_port=source_port))
+                for s in held:
+                    ask(s, b"x" * 5000)
+            for _ in range(3):
+                for s in held:
+                    ask(s, b"y" * 20000)
+            held.pop(n % len(held)).close()
+            for s in held:
+                ask(s)
+                s.close()
+    for node in others:
+        wait_for(lambda node=node: pinned(node) > 0, f"{node.label} tells of connections that are the relay's")
+    for node in w.nodes:
+        for address, client in addresses(node):
+            wait_for(lambda address=address, client=client: sees(address, client), f"{client} by {address}, as ever")
 
 
 def test_processes_die():

@@ -30,6 +30,7 @@ struct packet_spec {
 	uint8_t flags;    /* of TCP */
 	uint8_t options;  /* 32-bit words of IPv4 options, or 8-byte extension headers of IPv6 */
 	uint16_t payload;
+	uint32_t sequence, acknowledged;
 };
 
 static inline uint32_t
@@ -72,6 +73,13 @@ packet_put16(uint8_t *at, uint16_t value)
 {
 	at[0] = (uint8_t)(value >> 8);
 	at[1] = (uint8_t)value;
+}
+
+static inline void
+packet_put32(uint8_t *at, uint32_t value)
+{
+	packet_put16(at, (uint16_t)(value >> 16));
+	packet_put16(at + 2, (uint16_t)value);
 }
 
 static inline uint16_t
@@ -124,6 +132,8 @@ packet_make(const struct packet_spec *s)
 	packet_put16(l4, s->from_port);
 	packet_put16(l4 + 2, s->to_port);
 	if (s->protocol == IPPROTO_TCP) {
+		packet_put32(l4 + 4, s->sequence);
+		packet_put32(l4 + 8, s->acknowledged);
 		l4[12] = 0x50;
 		l4[13] = s->flags;
 		check = l4 + 16;

@@ -172,6 +172,46 @@ test_grows(void **state)
 	assert_int_equal(plan.slots_count, EDGE_SLOTS_BIG);
 }
 
+/* The programs open slots: what is pinned there holds through changes, until nothing comes. */
+static void
+test_opened(void **state)
+{
+	const struct plan_member m[] = {member(1, false), member(2, false), member(3, false)};
+	uint32_t live[EDGE_SLOTS_SMALL], owner;
+	uint64_t kept = 0;
+
+	(void)state;
+	plan.connections = true;
+	update(m, 2);
+	now += PLAN_IDLE_MS;
+	assert_true(plan_tick(&plan, kept, now));
+	uint32_t epoch = plan.epoch;
+	memcpy(live, plan.slots, sizeof(live));
+	owner = EDGE_CUR(live[7]);
+	live[7] = EDGE_CHANGING(owner, owner);
+	plan_opened(&plan, live, EDGE_SLOTS_SMALL, now);
+	assert_memory_equal(plan.slots, live, sizeof(live));
+	assert_true(plan.changing);
+	now += PLAN_IDLE_MS - 1;
+	assert_false(plan_tick(&plan, ++kept, now));
+	now += PLAN_IDLE_MS - 1;
+	assert_false(plan_tick(&plan, kept, now));
+	/* It is a part of a change that comes meanwhile, whose pins are of the same epoch. */
+	assert_true(update(m, 3));
+	assert_int_equal(plan.epoch, epoch);
+	assert_int_equal(EDGE_PREV(plan.slots[7]), owner);
+	assert_true(plan.slots[7] & EDGE_CHANGES);
+	/* One that is known already changes nothing. */
+	memcpy(live, plan.slots, sizeof(live));
+	plan_opened(&plan, live, EDGE_SLOTS_SMALL, now + 1);
+	assert_memory_equal(plan.slots, live, sizeof(live));
+	now += PLAN_IDLE_MS;
+	assert_true(plan_tick(&plan, kept, now));
+	assert_false(plan.changing);
+	assert_int_equal(plan.epoch, epoch + 1);
+	assert_int_equal(plan.slots[7] & EDGE_CHANGES, 0);
+}
+
 static void
 test_adopted(void **state)
 {
@@ -230,6 +270,7 @@ main(void)
 		TEST(test_lasts_while_one_drains),
 		TEST(test_a_dead_one_owns_nothing),
 		TEST(test_grows),
+		TEST(test_opened),
 		TEST(test_adopted),
 		TEST(test_memory),
 	};
