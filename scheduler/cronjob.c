@@ -128,6 +128,19 @@ cronjob_is_removed(const struct deployment *d)
 }
 
 bool
+cronjob_is_single(const struct doc_service *spec)
+{
+	return spec && spec->rtype == DOC_RTYPE_CRON && spec->cron.overlap != DOC_OVERLAP_ALLOW;
+}
+
+bool
+cronjob_is_leased(const struct doc_service *spec)
+{
+	return cronjob_is_single(spec) ||
+	       (spec && spec->rtype == DOC_RTYPE_CRON && spec->cron.on_loss == DOC_ON_LOSS_RETRY);
+}
+
+bool
 cronjob_is_over(const struct replica *p)
 {
 	return p->life.state == MSG_REPLICA_STOPPED || p->life.state == MSG_REPLICA_FAILED;

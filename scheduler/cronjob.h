@@ -15,9 +15,11 @@
  * is due (placing_pick): the firing names it, and that node makes the run and brings the firing to
  * its end. When it is gone, the conductor ends the firing, or (on_loss: retry) gives it to another
  * node. The run there does not begin before the lost one is dead: each such run has a lease
- * (unique.h). A run that its node has killed for want of its lease counts as lost. One that had not
- * started gives way when its node hears that another one was given the firing, and does not start
- * before it could have heard.
+ * (unique.h). So has each run of a cron of which one may run at a time (overlap: forbid, replace),
+ * all of them the same one: the next run begins when the one before is dead, wherever that is. A
+ * run that its node has killed for want of its lease counts as lost. One that had not started gives
+ * way when its node hears that its firing is another one's or lost, and does not start before it
+ * could have heard.
  * Threading: the loop's.
  */
 
@@ -61,6 +63,10 @@ const struct doc_service *cronjob_in_force(struct model *m, struct service *s);
 /* It and all that belongs to it goes. */
 bool cronjob_is_removed(const struct deployment *d);
 bool cronjob_is_over(const struct replica *p);
+/* Of its runs one at a time may live, on all nodes. */
+bool cronjob_is_single(const struct doc_service *spec);
+/* In a cluster its runs live with leases. */
+bool cronjob_is_leased(const struct doc_service *spec);
 /* Neither ended nor lost with the machine that it ran on. */
 bool cronjob_is_under_way(const struct model *m, const struct replica *p);
 

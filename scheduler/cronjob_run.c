@@ -5,8 +5,8 @@
  * try of it it is.
  *
  * A node that was cut off does not know yet that another one was given its firing, and may have
- * done it since. So a run that may be made again (cron.on_loss: retry) starts only when its firing
- * was written once more after its lease was had: that fails if somebody has changed the firing.
+ * done it since, or that it was said to be lost. So a run that has a lease starts only when its
+ * firing was written once more after the lease was had: that fails if somebody has changed it.
  */
 #include "scheduler/cronjob_run.h"
 
@@ -20,6 +20,7 @@
 #include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 #include "scheduler/request.h"
+#include "scheduler/unique.h"
 
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS INT64_C(1000000000)
@@ -144,9 +145,19 @@ is_for(const struct model *m, const struct cronjob_firing *f, const struct repli
 	       (f->row.state == MSG_FIRING_DUE || f->row.state == MSG_FIRING_STARTED);
 }
 
-/* Runs whose firing another node was given, or this one again, or nobody any more. */
+static const char *
+why_not(const struct model *m, const struct cronjob_firing *f)
+{
+	if (f->row.state == MSG_FIRING_LOST)
+		return "was said to be lost meanwhile";
+	return is_ours(m, f) ? "was given to another run meanwhile"
+			     : "was given to another node meanwhile";
+}
+
+/* Runs whose firing another node was given, or this one again, or nobody any more. What lives and
+ * is not made again elsewhere goes on: its lease says that it is alone. */
 static void
-give_way(struct model *m, struct service *s)
+give_way(struct model *m, struct service *s, const struct doc_service *spec)
 {
 	struct list *it, *next;
 
@@ -157,10 +168,10 @@ give_way(struct model *m, struct service *s)
 
 		/* Those that the machine's end cut off are told of elsewhere. */
 		if (!f || f->dirty || p->life.order != LIFECYCLE_RUN || cronjob_is_over(p) ||
-		    !text_equal(p->row.boot, m->boot) || is_for(m, f, p))
+		    !text_equal(p->row.boot, m->boot) || is_for(m, f, p) ||
+		    (!retries(spec) && unique_lives(p)))
 			continue;
-		err_set(&err, ERR_INTERRUPTED, "its time was given to %s meanwhile",
-			is_ours(m, f) ? "another run" : "another node");
+		err_set(&err, ERR_INTERRUPTED, "its time %s", why_not(m, f));
 		msg_reason_from(&err, &p->reason);
 		event_replica(m, p, "job.ended", LOG_WARN, &p->reason, "run %u of %s gives way",
 			      p->row.index, s->row.name);
@@ -173,7 +184,7 @@ static void
 make_sure(struct model *m, struct cronjob_firing *f, const struct replica *p,
 	  const struct doc_service *spec)
 {
-	if (!model_is_shared(m) || !retries(spec) || !p || p->remote || !p->lease_epoch ||
+	if (!model_is_shared(m) || !cronjob_is_leased(spec) || !p || p->remote || !p->lease_epoch ||
 	    f->sure_epoch == p->lease_epoch)
 		return;
 	f->asked_epoch = p->lease_epoch;
@@ -186,8 +197,8 @@ cronjob_run_settle(struct model *m, struct service *s, const struct doc_service 
 {
 	struct list *it, *next;
 
-	if (retries(spec))
-		give_way(m, s);
+	if (cronjob_is_leased(spec))
+		give_way(m, s, spec);
 	list_each (it, next, &s->cron->firings) {
 		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
 		struct replica *p;
@@ -214,7 +225,7 @@ cronjob_run_may_begin(struct model *m, const struct replica *p)
 {
 	const struct cronjob_firing *f = firing_of(p->service, p->row.firing);
 
-	if (!f || !retries(cronjob_in_force(m, p->service)) ||
+	if (!f || !cronjob_is_leased(cronjob_in_force(m, p->service)) ||
 	    (is_for(m, f, p) && f->sure_epoch == p->lease_epoch))
 		return true;
 	if (f->asked_epoch != p->lease_epoch)

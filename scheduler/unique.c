@@ -3,8 +3,10 @@
  * A lease is named after what people know: "unique.DEPLOYMENT.SERVICE.N". So one that was removed
  * and deployed again waits for what is left of the former one, too.
  *
- * A run of a cron that is made again when it is lost (on_loss: retry) has a lease as well, named
- * after its firing: "run.N". The next run of that time waits for it.
+ * Runs of a cron of which one at a time may live (overlap: forbid, replace) have a lease in common:
+ * "cron.DEPLOYMENT.SERVICE". On one node they take it in turn. A run that is made again when it is
+ * lost (on_loss: retry) and need not be alone has one that is named after its firing: "run.N". The
+ * next run of that time waits for it.
  *
  * How a lease is taken, kept and given back: unique_lease.c.
  */
@@ -35,10 +37,8 @@ is_unique(struct model *m, struct replica *p)
 {
 	const struct doc_service *spec = model_spec(m, p);
 
-	if (p->row.job && !p->row.firing)
-		return false;
 	if (spec && p->row.job)
-		return spec->cron.on_loss == DOC_ON_LOSS_RETRY;
+		return p->row.firing ? cronjob_is_leased(spec) : cronjob_is_single(spec);
 	if (spec)
 		return spec->scale.unique;
 	return p->unique || !model_knows_runtime(m) ||
@@ -65,6 +65,23 @@ resume(struct unique *u)
 }
 
 static void
+name(struct unique *u)
+{
+	const struct replica *p = u->p;
+	const char *deployment = p->service->deployment->row.name;
+
+	u->single = p->row.job && cronjob_is_single(model_spec(u->m, u->p));
+	if (u->single)
+		text_format(u->name, sizeof(u->name), "cron.%s.%s", deployment,
+			    p->service->row.name);
+	else if (p->row.job)
+		text_format(u->name, sizeof(u->name), "run.%" PRIu64, p->row.firing);
+	else
+		text_format(u->name, sizeof(u->name), "unique.%s.%s.%u", deployment,
+			    p->service->row.name, p->row.index);
+}
+
+static void
 make(struct model *m, struct replica *p)
 {
 	struct unique *u = mem_zalloc(MEM_SCHEDULER, sizeof(*u));
@@ -76,11 +93,7 @@ make(struct model *m, struct replica *p)
 	u->m = m;
 	u->p = p;
 	list_init(&u->asks);
-	if (p->row.job)
-		text_format(u->name, sizeof(u->name), "run.%" PRIu64, p->row.firing);
-	else
-		text_format(u->name, sizeof(u->name), "unique.%s.%s.%u",
-			    p->service->deployment->row.name, p->service->row.name, p->row.index);
+	name(u);
 	if (!resume(u))
 		tenure_init(&u->t, UNIQUE_TTL_S * 1000);
 	list_push(&m->uniques, &u->link);
@@ -167,15 +180,20 @@ add_whys(const struct err *from, struct err *err)
 		err_fix(err, "%s", from->fix);
 }
 
+static const char *
+rule(const struct replica *p)
+{
+	return p->row.job ? "of the runs of a cron (cron.overlap, cron.on_loss)"
+			  : "of what is unique (scale.unique)";
+}
+
 static void
 say_held(const struct unique *u, struct err *err)
 {
 	err_set(err, ERR_CONFLICT, "it waits for its lease: %s has it",
 		u->why.whys ? u->why.why[0] : "another node");
-	err_why(err,
-		"one at a time lives of what is unique (scale.unique); another node's lease "
-		"ends with it, or within %d s",
-		UNIQUE_TTL_S);
+	err_why(err, "one at a time lives %s; another node's lease ends with it, or within %d s",
+		rule(u->p), UNIQUE_TTL_S);
 }
 
 static void
@@ -204,7 +222,7 @@ unique_cause(const struct replica *p, struct err *err)
 		err_set(err, u->why.kind, "its lease ran out: %s", u->why.what);
 	else
 		err_set(err, ERR_TIMEOUT, "its lease ran out: it was not kept in time");
-	err_why(err, "of what is unique (scale.unique) nothing lives without a lease");
+	err_why(err, "%s nothing lives without a lease", rule(p));
 	if (u && u->why.kind)
 		add_whys(&u->why, err);
 }
@@ -280,6 +298,34 @@ look_alone(struct model *m, struct replica *p)
 	err_set(&err, ERR_CONFLICT, "it waits for the one of revision %u to end (scale.unique)",
 		other->row.revision);
 	msg_reason_from(&err, &p->waits);
+}
+
+/* ---- in turn ---- */
+
+/* It has the lease, or asks for it, or is to come first. */
+static bool
+is_before(const struct unique *u, const struct replica *other)
+{
+	const struct replica *p = u->p;
+
+	if (other == p || !other->unique || !text_equal(other->unique->name, u->name))
+		return false;
+	return other->unique->t.state != TENURE_NONE || unique_lives(other) ||
+	       (other->row.index < p->row.index && !other->life.gone && !cronjob_is_over(other));
+}
+
+bool
+unique_is_behind(const struct unique *u)
+{
+	struct list *it, *next;
+
+	if (!u->single)
+		return false;
+	list_each (it, next, &u->p->service->replicas) {
+		if (is_before(u, container_of(it, struct replica, link)))
+			return true;
+	}
+	return false;
 }
 
 /* ---- the pass ---- */

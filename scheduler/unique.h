@@ -35,6 +35,8 @@ void unique_look(struct model *m);
 /* What the runtime is to know of it. */
 void unique_claim(struct model *m, struct replica *p, struct msg_claim *row);
 bool unique_may_serve(const struct model *m, const struct replica *p);
+/* Whether its container does, or is about to. */
+bool unique_lives(const struct replica *p);
 /* Why it was ended for want of its lease. */
 void unique_cause(const struct replica *p, struct err *err);
 

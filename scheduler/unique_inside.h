@@ -32,6 +32,7 @@ struct unique {
 	struct list asks;
 	uint64_t base;  /* UNIQUE_EPOCH_ETCD or 0: of the engine that gave it */
 	bool moved;     /* of another engine than there is now */
+	bool single;    /* other runs of the same cron have the same name */
 	bool lost;      /* it was held, and was not given back */
 	bool told;      /* that it waits */
 	bool seen;      /* the runtime has, or had, a row of it */
@@ -45,8 +46,8 @@ void unique_drop(struct unique *u, uint64_t epoch);
 void unique_ask_free(struct unique_ask *a);
 /* UNIQUE_EPOCH_ETCD or 0: what is added to the epochs of the store that there is. */
 uint64_t unique_engine(const struct model *m);
-/* Whether its container does, or is about to. */
-bool unique_lives(const struct replica *p);
+/* Another one on this node of the same name, which has the lease or is to have it first. */
+bool unique_is_behind(const struct unique *u);
 bool unique_has_ended(const struct replica *p);
 
 #endif

@@ -20,10 +20,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "scheduler/cronjob.h"
 #include "scheduler/store_lease.h"
 #include "scheduler/store_role.h"
 
-enum { TURNS_MAX = 8 };
+enum { TURNS_MAX = 8, TURN_MS = 100 };
 
 static const char engine_note[] = "unique.engine";
 
@@ -108,9 +109,9 @@ has_stopped(const struct unique *u)
 {
 	const struct replica *p = u->p;
 	bool over = u->m->now_ns >= u->t.until_ns;
+	bool stays = p->life.order != LIFECYCLE_RUN || (p->row.job && cronjob_is_over(p));
 	bool ended = (p->life.gone && u->seen) ||
-		     (p->life.order != LIFECYCLE_RUN && unique_has_ended(p) &&
-		      p->container.attempt == p->life.attempt);
+		     (stays && unique_has_ended(p) && p->container.attempt == p->life.attempt);
 
 	return model_knows_runtime(u->m) && !unique_lives(p) && (over || ended);
 }
@@ -232,7 +233,15 @@ wants(struct unique *u)
 		model_wake_at(u->m, u->m->unique_from_ns);
 		return false;
 	}
-	return u->p->life.order == LIFECYCLE_RUN || unique_lives(u->p);
+	if (unique_lives(u->p))
+		return true;
+	if (u->p->life.order != LIFECYCLE_RUN || (u->p->row.job && cronjob_is_over(u->p)))
+		return false;
+	if (u->t.state != TENURE_NONE || !unique_is_behind(u))
+		return true;
+	/* Giving it back takes no time in which anything else happens. */
+	model_wake_at(u->m, u->m->now_ns + TURN_MS * UINT64_C(1000000));
+	return false;
 }
 
 void

@@ -133,6 +133,93 @@ def test_each_second():
         equal([t for t in times(begun, last) if {"ok", "lost"} <= seen[t]], [], "what is over stays so")
 
 
+def conductor(c, name):
+    """Who conducts says that times went by."""
+    said = [e["node"] for e in c[0].get("/v1/events")["items"] if e["type"] in ("cron.passed", "cron.replaced") and e["deployment"] == name]
+    return next((n for n in c.nodes if said and n.label == said[-1]), None)
+
+
+def conducted_elsewhere(c, folder, rules):
+    """The name of a deployment that the node which takes the changes does not conduct, and who does."""
+    for k in range(10):
+        name = f"shop{k}"
+        c[0].deploy(document(folder, "* * * * * * *", rules, '"-x", "3000:0"').replace("deployment: shop", f"deployment: {name}"))
+        who = wait_for(lambda: conductor(c, name), "somebody conducts it", seconds=60)
+        if who is not c[0]:
+            return name, who
+        c[0].cli("rm", name, "--force")
+    raise AssertionError("the first node conducts all of them")
+
+
+def started_once(c, name):
+    """No time has begun twice, on whichever node."""
+    seen = set()
+    for node in c.nodes:
+        for e in node.get("/v1/events?since=0&limit=1000")["items"]:
+            if e["type"] == "job.started" and e["node"] == node.label and e["deployment"] == name:
+                at = e["text"].split(" for ")[1]
+                check(at not in seen, f"run twice: {at}")
+                seen.add(at)
+
+
+def test_one_at_a_time():
+    """overlap: forbid. Whoever loses its power or is cut off, that who conducts or that who runs it: no two live at once, and times
+    go on."""
+    with beats() as folder, Cluster(3) as c:
+        prepared(c)
+        name, who = conducted_elsewhere(c, folder, "overlap: forbid")
+
+        def begun_elsewhere(than):
+            """One that begins from now on, on another node."""
+            known = len(lives(folder))
+            def look():
+                home = runner(c)
+                return home if len(lives(folder)) > known and home and home is not than else None
+            return wait_for(look, "it runs on another node", seconds=90)
+        home = wait_for(lambda: runner(c), "a run is under way", seconds=60)
+        for victim in (who, home):
+            c.kill(victim)
+            begun_elsewhere(victim)
+            c.start(victim)
+            c.wait_all_ready()
+        home = wait_for(lambda: runner(c), "a run is under way", seconds=60)
+        wait_for(lambda: beating(folder), "it lives")
+        c.partition(home, [n for n in c.nodes if n is not home])
+        begun_elsewhere(home)
+        c.heal()
+        c.wait_all_ready()
+        known = len(lives(folder))
+        wait_for(lambda: len(lives(folder)) >= known + 3, "times go on", seconds=60)
+        at = [f["at"] for f in c[0].cli_json("cron", "ls", f"{name}/tidy")["items"][0]["cron"]["firings"]]
+        equal(len(at), len(set(at)), at)
+        started_once(c, name)
+
+
+def test_one_takes_the_place_of_another():
+    """overlap: replace: the next one begins when the one before is dead, also when the node of that one is not heard."""
+    with beats() as folder, Cluster(3) as c:
+        prepared(c)
+        c[0].deploy(document(folder, "*/5 * * * * * *", "overlap: replace", args='"-x", "3600000:0"'))
+        wait_for(lambda: len(lives(folder)) >= 3, "runs take each other's place", seconds=90)
+        for cut in (True, False):
+            home = wait_for(lambda: runner(c), "a run is under way", seconds=60)
+            wait_for(lambda: beating(folder), "it lives")
+            known = len(lives(folder))
+            if cut:
+                c.partition(home, [n for n in c.nodes if n is not home])
+            else:
+                c.kill(home)
+            wait_for(lambda: len(lives(folder)) >= known + 3, "others take its place", seconds=90)
+            if cut:
+                c.heal()
+            else:
+                c.start(home)
+            c.wait_all_ready()
+        known = len(lives(folder))
+        wait_for(lambda: len(lives(folder)) >= known + 3, "and so it goes on", seconds=90)
+        started_once(c, "shop")
+
+
 def test_a_lost_run_is_made_again():
     """on_loss: retry: on another node, and not before the first one is dead."""
     with beats() as folder, Cluster(3) as c:

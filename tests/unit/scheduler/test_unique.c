@@ -369,7 +369,7 @@ static void
 test_a_run_that_is_made_again(void **state)
 {
 	(void)state;
-	until_it_runs(NIGHTLY("retry"));
+	until_it_runs(NIGHTLY("retry, overlap: allow"));
 	assert_int_equal(claim(0)->leased, 1);
 	assert_int_equal(strncmp(w.log.leases[0].name, "run.", 4), 0);
 	int64_t at_s = newest()->row.at_s;
@@ -441,7 +441,7 @@ test_a_run_whose_time_was_given_away(void **state)
 	char name[32];
 
 	(void)state;
-	two_with_a_cron(YEARLY("retry"));
+	two_with_a_cron(YEARLY("retry, overlap: allow"));
 	f = due(1);
 	give(&f);
 	snprintf(name, sizeof(name), "run.%llu", (unsigned long long)f.id);
@@ -490,7 +490,7 @@ test_a_time_that_is_another_nodes(void **state)
 	struct store_firing f;
 
 	(void)state;
-	two_with_a_cron(YEARLY("retry"));
+	two_with_a_cron(YEARLY("retry, overlap: allow"));
 	f = due(1);
 	give(&f);
 	shared_world_pass(&w, 5);
@@ -585,7 +585,7 @@ static void
 test_a_run_that_is_made_once(void **state)
 {
 	(void)state;
-	until_it_runs(NIGHTLY("skip"));
+	until_it_runs(NIGHTLY("skip, overlap: allow"));
 	assert_int_equal(claim(0)->leased, 0);
 	w.nodes[0].cut = true;
 	shared_world_pass(&w, 12);
