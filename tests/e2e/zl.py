@@ -64,14 +64,17 @@ def equal(got, want, what=""):
 
 
 def wait_for(condition, what, seconds=WAIT_S):
-    """Polls until condition() is true, and gives its value. what: words, or a function that gives them."""
-    end = time.monotonic() + seconds
+    """Polls until condition() is true, and gives its value. what: words, or a function that gives them. Asked the less often the
+    longer it takes, for most questions are a program that is started."""
+    begin = time.monotonic()
+    end = begin + seconds
     while True:
         value = condition()
         if value:
             return value
-        check(time.monotonic() < end, f"not within {seconds} s:", what() if callable(what) else what)
-        time.sleep(0.05)
+        now = time.monotonic()
+        check(now < end, f"not within {seconds} s:", what() if callable(what) else what)
+        time.sleep(min(max(0.05, (now - begin) / 20), 0.2))
 
 
 def stays(condition, what, seconds, every=0.1):
