@@ -237,6 +237,7 @@ put_node(struct json *j, struct server *s, const void *row)
 	json_bool(j, "dials_out", m->dials_out != 0);
 	nodes_put_name(j, "via", s, m->via);
 	view_time(j, "unreached_since", m->unreached_wall_ns);
+	view_time(j, "refused_since", m->refused_wall_ns);
 	put_known(j, "sealed_port", m->sealed_port, m->sealed_port != 0);
 	put_twin(j, &m->twin);
 	put_clock(j, m->clock_ms);

@@ -70,6 +70,7 @@ answered(struct call *call, const void *body, size_t bytes, int *fds, size_t cou
 			VIEW_TEXT(&j, "by", by->name);
 		else
 			json_null(&j, "by");
+		nodes_put_name(&j, "passed_over", call->server, a->passed_over);
 		view_reason(&j, "doubt", &a->doubt);
 		json_array(&j, "items");
 		for (uint32_t i = 0; i < a->count; i++)

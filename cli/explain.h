@@ -46,6 +46,9 @@ void explain_say_move(struct explain *w, const json_t *moves, const char *deploy
 		      const char *service, long long index);
 /* How clients reach its tcp and udp endpoints; index: as above. */
 void explain_clients(struct explain *w, const json_t *s, uint32_t index);
+/* explain_conductor.c: who conducts a service in the place of a node that cannot write the store.
+ */
+void explain_conductor(struct explain *w, const char *deployment, const char *name);
 /* False: there is no node of this name. */
 bool explain_node(struct explain *w, const char *name);
 int explain_url(struct explain *w, const char *text, struct err *err) MUST_CHECK;

@@ -60,6 +60,21 @@ explain_etcd(struct explain *w, const json_t *n, const json_t *store)
 	explain_end(w);
 }
 
+/* It lives, and cannot write the store. */
+static void
+explain_refused(struct explain *w, const json_t *n)
+{
+	const char *name = json_read_text(n, "name");
+	char fix[EXPLAIN_LIST_BYTES];
+
+	explain_begin(w, "warn", "store", "the store takes no changes of it since %.19sZ",
+		      json_read_text(n, "refused_since"));
+	explain_say(w, "why", "it lives by gossip; what it would conduct, other nodes conduct");
+	text_format(fix, sizeof(fix), "zlayer status, on %s, says why", name);
+	explain_say(w, "fix", fix);
+	explain_end(w);
+}
+
 static void
 explain_store(struct explain *w, const json_t *n)
 {
@@ -71,6 +86,8 @@ explain_store(struct explain *w, const json_t *n)
 	long long has = (long long)json_read_int(n, "store_sequence");
 	long long here = (long long)json_read_int(store, "sequence");
 
+	if (json_read_text(n, "refused_since")[0])
+		explain_refused(w, n);
 	if (cluster && !json_read_bool(store, "writable")) {
 		explain_begin(w, "warn", "store", "changes are refused: %s",
 			      json_read_text(json_read_get(store, "why"), "what"));

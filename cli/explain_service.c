@@ -386,6 +386,7 @@ explain_service(struct explain *w, const json_t *s, uint32_t index)
 	long long ready = (long long)json_read_int(s, "ready");
 	long long desired = (long long)json_read_int(s, "desired");
 
+	explain_conductor(w, deployment, name);
 	if (json_read_bool(s, "unplaced")) {
 		explain_begin(w, "FAIL", "place", "%s/%s: %s", deployment, name,
 			      json_read_text(reason, "what"));

@@ -73,6 +73,8 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	char pad2_[6];
 	int64_t clock_ms; /* its wall clock is so far ahead of the others'; 0: it is right, or not
 			     known */
+	int64_t refused_wall_ns; /* the store takes no changes of it, as was heard then; 0: it does,
+				    or not known */
 };
 
 enum msg_store_engine {
@@ -296,6 +298,9 @@ struct msg_why_op {
 struct msg_why_answer {
 	uint32_t by; /* node that says so; 0: this one, which is in no cluster */
 	uint32_t count;
+	/* Who would conduct, but that the store takes no changes of it; 0: nobody */
+	uint32_t passed_over;
+	uint32_t pad_;
 	struct msg_reason
 		doubt; /* the conductor could not be asked: this node's own view; kind 0 */
 };

@@ -33,10 +33,12 @@ enum {
 /* ---- why nodes do not take a service ---- */
 
 static void
-answer_why(struct cluster *c, const struct station_request *q, uint32_t by, const struct err *doubt,
-	   const struct buf *rows)
+answer_why(struct cluster *c, const struct station_request *q, uint64_t service, uint32_t by,
+	   const struct err *doubt, const struct buf *rows)
 {
-	struct msg_why_answer a = {.by = by};
+	const struct service *s = c->placing ? model_service_by_id(c->m, service) : NULL;
+	struct msg_why_answer a = {
+		.by = by, .passed_over = s ? placing_passed_over(c->placing, s->deployment) : 0};
 	struct err err = {0};
 	defer_close int fd = buf_ok(rows) ? fd_memfd_sealed("why", rows->data, rows->length) : -1;
 
@@ -59,7 +61,7 @@ answer_own_why(struct cluster *c, const struct station_request *q, uint64_t serv
 
 	buf_init(&rows, MEM_SCHEDULER, CLUSTER_FAR_WHY_BYTES_MAX);
 	cluster_far_own_why(c, service, &rows);
-	answer_why(c, q, c->member ? c->keep.node : 0, doubt, &rows);
+	answer_why(c, q, service, c->member ? c->keep.node : 0, doubt, &rows);
 	buf_fini(&rows);
 }
 
@@ -134,7 +136,7 @@ take_why(struct ask *a, const void *data, size_t bytes)
 
 	if (cluster_far_rows(a->what, data, bytes, &rows, &err) == 0) {
 		a->answered = true;
-		answer_why(a->c, &a->request, a->node, NULL, &rows);
+		answer_why(a->c, &a->request, a->service, a->node, NULL, &rows);
 	} else {
 		answer_failed(a, &err);
 	}

@@ -29,6 +29,8 @@
 enum {
 	CLUSTER_GOSSIP = 1, /* the core's service number */
 	CLUSTER_TICK_MS = 1000,
+	CLUSTER_STUCK_MS =
+		5000, /* until a node of which the store takes nothing conducts nothing */
 	CLUSTER_SECOND_NS = 1000000000,
 	CLUSTER_RECOVER_NAME = 64, /* bytes of a node's name, for people */
 };
@@ -48,7 +50,9 @@ struct cluster_node {
 	struct tidings_load load;
 	bool has_voter;
 	struct tidings_voter voter;
-	uint64_t wrote_ns; /* when it last ceased to say TIDINGS_VOTER_WRITES; 0: it did not */
+	uint64_t wrote_ns;     /* when it last ceased to say TIDINGS_VOTER_WRITES; 0: it did not */
+	int64_t stuck_wall_ns; /* when it was heard that the store takes nothing of it; 0: it does
+				*/
 	bool has_pair;
 	uint8_t pair[ENVELOPE_KEY];    /* cluster_seal.c: of this node and that one */
 	uint8_t pair_of[ENVELOPE_KEY]; /* made with this key of it */
@@ -589,6 +593,15 @@ void cluster_recover_request(struct cluster *c, const struct station_request *q,
 			     size_t bytes, const int *fds, size_t count);
 /* Whoever waits for the row. */
 void cluster_recover_answer(struct cluster *c, uint64_t now_ns);
+
+/* ---- cluster_stuck.c ---- */
+
+/* Each second, before voters.writable follows. */
+void cluster_stuck_look(struct cluster *c, const struct store_status *status, uint64_t now_ns);
+/* Its VOTER came. */
+void cluster_stuck_heard(struct cluster_node *n);
+/* Since when the store takes nothing of it, as far as is known; 0: it does. */
+int64_t cluster_stuck_since(const struct cluster *c, const struct cluster_node *n);
 
 /* ---- cluster_publish.c ---- */
 

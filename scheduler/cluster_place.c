@@ -197,6 +197,9 @@ give_node(struct cluster *c, struct cluster_node *n)
 			  log_u("node", n->row.node), LOG_END);
 		return;
 	}
+	placing_node_stuck(c->placing, n->row.node,
+			   self ? c->voters.stuck
+				: n->has_voter && n->voter.flags & TIDINGS_VOTER_STUCK);
 	if (self)
 		return;
 	placing_node_state(c->placing, n->row.node, state_of(c, n));

@@ -122,6 +122,7 @@ cluster_publish_member(struct cluster *c, const struct cluster_node *n, struct m
 		.unreached_wall_ns = n->unreached_wall_ns,
 		.sealed_port = self ? 0 : cluster_heard_port(c, n),
 		.clock_ms = cluster_clocks_ahead_ms(c, n->row.node),
+		.refused_wall_ns = cluster_stuck_since(c, n),
 	};
 	text_copy(out->name, sizeof(out->name), n->row.name);
 	put_facts(&facts, &load, out);

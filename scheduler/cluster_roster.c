@@ -365,6 +365,7 @@ take_voter(struct cluster_node *n, const uint8_t *value, size_t bytes)
 	n->has_voter = tidings_take_voter(value, bytes, &n->voter);
 	if (wrote && !(n->voter.flags & TIDINGS_VOTER_WRITES))
 		n->wrote_ns = world_mono_ns();
+	cluster_stuck_heard(n);
 }
 
 /* value NULL: no more. */

@@ -606,6 +606,7 @@ cluster_voters_tick(struct cluster *c, uint64_t now_ns)
 	store_status(c->m->store, &status);
 	c->dirty |=
 		status.writable != v->writable || memcmp(&status.why, &v->why, sizeof(v->why)) != 0;
+	cluster_stuck_look(c, &status, now_ns);
 	v->writable = status.writable;
 	v->why = status.why;
 	(void)cluster_holds(c); /* from when it is lost, not from when a change comes */

@@ -57,10 +57,13 @@ struct cluster_voters {
 	struct etcd_member_status status;
 	bool has_status, asking;
 	uint64_t ask_at_ns;
-	uint64_t heard_ns; /* since when others say that the store is etcd's; 0: they do not */
-	bool writable;     /* the store, as it was shown last; */
-	struct err why;    /* why it was not */
-	char none[256];    /* what was told why no member is known */
+	uint64_t heard_ns;    /* since when others say that the store is etcd's; 0: they do not */
+	bool writable;        /* the store, as it was shown last; */
+	struct err why;       /* why it was not */
+	uint64_t writable_ns; /* since when it is so, or is not */
+	bool stuck;           /* it has not been for a while; others conduct */
+	int64_t stuck_wall_ns;
+	char none[256]; /* what was told why no member is known */
 	/* the move */
 	struct cluster_move *move;
 	uint64_t hold_until_ns; /* changes wait; 0: no reason was seen yet */

@@ -93,6 +93,8 @@ flags_of(struct cluster *c, const struct msg_etcd *e, const struct store_voter *
 		flags |= TIDINGS_VOTER_OUTSIDE;
 	if (c->etcd && v->writable)
 		flags |= TIDINGS_VOTER_WRITES;
+	if (v->stuck)
+		flags |= TIDINGS_VOTER_STUCK;
 	return flags;
 }
 

@@ -232,6 +232,9 @@ forget_lost(struct placing *p)
 void
 placing_before(struct placing *p)
 {
+	if (p->changed)
+		p->changed_ns = p->m->now_ns;
+	p->changed = false;
 	forget_lost(p);
 	placing_fleet_services(p);
 	placing_entries_read(p);

@@ -85,6 +85,9 @@ void placing_tell_all(struct placing *p);
 int placing_node_set(struct placing *p, const struct placing_node *n)
 	__attribute__((warn_unused_result));
 void placing_node_state(struct placing *p, uint32_t node, enum placing_state state);
+/* The store takes no changes of that node, which may be this one: it conducts nothing while it
+ * takes those of another. */
+void placing_node_stuck(struct placing *p, uint32_t node, bool stuck);
 void placing_node_remove(struct placing *p, uint32_t node);
 void placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli,
 		       uint64_t memory_free_bytes);
@@ -183,6 +186,8 @@ void placing_rather(struct placing *p, const struct service *s, const uint32_t *
 
 /* Who conducts it, as far as is known here; 0: nobody. */
 uint32_t placing_conductor(struct placing *p, const struct deployment *d);
+/* Who would, and does not since the store takes no changes of it; 0: nobody. */
+uint32_t placing_passed_over(struct placing *p, const struct deployment *d);
 /* Why each node would not take one more replica of it, or that it would: rows of struct msg_why, at
  * most so many, those with a reason first. Whole on the conductor. */
 void placing_why(struct placing *p, const struct service *s, size_t max, struct buf *out);

@@ -4,9 +4,10 @@
  * has taken yet, and claims whose replica has not been heard of. Both are in the core's view, so
  * nothing is wanted twice.
  *
- * Who conducts is the first by rendezvous of the live nodes over the deployment's id. A node that
- * becomes it waits a round after the last change of members, so that what the others have is heard
- * of; a node that has just begun waits for all whom it has not heard yet, but not for ever.
+ * Who conducts is the first by rendezvous of the live nodes over the deployment's id, of those that
+ * can write the store where there are some. A node that becomes it waits a round after the last
+ * change of members, so that what the others have is heard of; a node that has just begun waits for
+ * all whom it has not heard yet, but not for ever.
  */
 #include "scheduler/placing_inside.h"
 
@@ -48,6 +49,8 @@ placing_conducts(struct placing *p, const struct deployment *d)
 	}
 	if (map_get_u64(&p->conducted, d->row.id))
 		return true;
+	if (p->changed)
+		return false; /* the next pass says from when on */
 	if (p->m->now_ns < settled) {
 		model_wake_at(p->m, settled);
 		return false;

@@ -225,7 +225,7 @@ placing_node_state(struct placing *p, uint32_t node, enum placing_state state)
 	peer->state = state;
 	fleet_node_status(&p->fleet, node, status_of(state));
 	if (lived != lives)
-		p->changed_ns = p->m->now_ns;
+		p->changed = true;
 	if (lived && !lives) {
 		placing_lost(p, node);
 		remote_drop_node(p->m, node);
@@ -236,13 +236,27 @@ placing_node_state(struct placing *p, uint32_t node, enum placing_state state)
 }
 
 void
+placing_node_stuck(struct placing *p, uint32_t node, bool stuck)
+{
+	const struct fleet_node *n = fleet_node(&p->fleet, node);
+
+	if (!n || n->stuck == stuck)
+		return;
+	fleet_node_stuck(&p->fleet, node, stuck);
+	/* Whoever conducts now waits a round: until then the one before has heard it, too. */
+	if (n->status != FLEET_DEAD)
+		p->changed = true;
+	p->link.stir(p->link.arg);
+}
+
+void
 placing_node_remove(struct placing *p, uint32_t node)
 {
 	struct placing_peer *peer = placing_peer(p, node);
 
 	if (!peer || node == p->self)
 		return;
-	p->changed_ns = p->m->now_ns;
+	p->changed = true;
 	remote_drop_node(p->m, node);
 	placing_figures_reap(p, peer, true);
 	placing_waits_reap(p, peer, true);

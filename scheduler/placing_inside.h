@@ -61,7 +61,8 @@ struct placing {
 	uint64_t unread_ns; /* when to try again */
 	unsigned unread_tries;
 	uint64_t start_ns;
-	uint64_t changed_ns; /* the last change of live nodes */
+	bool changed; /* who may conduct; counts from the next pass, for the clock may stand */
+	uint64_t changed_ns; /* when that was */
 	uint64_t next_run;
 	int64_t drain_until_wall_ns;
 	int64_t drain_base_ns; /* of the clocks, when that was read */

@@ -39,6 +39,15 @@ placing_conductor(struct placing *p, const struct deployment *d)
 	return fleet_refresh(&p->fleet) < 0 ? 0 : fleet_coordinator(&p->fleet, d->row.id);
 }
 
+uint32_t
+placing_passed_over(struct placing *p, const struct deployment *d)
+{
+	uint32_t first =
+		fleet_refresh(&p->fleet) < 0 ? 0 : fleet_coordinator_first(&p->fleet, d->row.id);
+
+	return first == placing_conductor(p, d) ? 0 : first;
+}
+
 static bool
 has_one(const struct fleet_service *f, const struct fleet_node *n)
 {

@@ -198,6 +198,9 @@ enum tidings_voter_flag {
 	TIDINGS_VOTER_OUTSIDE = 1 << 9, /* with ETCD: it is one that node.yaml names */
 	TIDINGS_VOTER_WRITES = 1 << 10, /* with ETCD: it takes this node's changes now */
 	TIDINGS_VOTER_RUINED = 1 << 11, /* the data of its member is damaged */
+	/* The store, whichever its engine, has taken none of this node's changes for some seconds.
+	 */
+	TIDINGS_VOTER_STUCK = 1 << 12,
 };
 
 /* What has to do with the store's etcd, of one node. */

@@ -147,6 +147,7 @@ replace(struct fleet *f, struct fleet_node *n, struct fleet_node *new)
 
 	f->stale |= new->exponent != n->exponent || new->zone != n->zone;
 	new->status = n->status;
+	new->stuck = n->stuck;
 	new->claims_count = n->claims_count;
 	new->index = n->index;
 	new->position = n->position;
@@ -245,6 +246,17 @@ fleet_node_status(struct fleet *f, uint32_t node, enum fleet_status status)
 	f->stale |= n->status == FLEET_DEAD || status == FLEET_DEAD;
 	n->status = status;
 	touch_node(f, n);
+}
+
+void
+fleet_node_stuck(struct fleet *f, uint32_t node, bool stuck)
+{
+	struct fleet_node *n = fleet_node(f, node);
+
+	if (!n || n->stuck == stuck)
+		return;
+	n->stuck = stuck;
+	f->stale |= n->status != FLEET_DEAD;
 }
 
 void

@@ -123,6 +123,7 @@ struct fleet_node {
 	uint64_t memory_free_bytes;
 	bool cordoned;
 	bool draining;
+	bool stuck; /* it cannot write the store */
 	struct fleet_words labels;
 	struct fleet_words taints;
 	struct fleet_words things;
@@ -251,6 +252,8 @@ int fleet_node_set(struct fleet *f, const struct fleet_facts *facts)
 	__attribute__((warn_unused_result));
 /* Harmless for a node that is not known. */
 void fleet_node_status(struct fleet *f, uint32_t node, enum fleet_status status);
+/* It cannot write the store (any more): it coordinates nothing while another node can. */
+void fleet_node_stuck(struct fleet *f, uint32_t node, bool stuck);
 void fleet_node_load(struct fleet *f, uint32_t node, uint32_t cpu_free_milli,
 		     uint64_t memory_free_bytes);
 void fleet_node_remove(struct fleet *f, uint32_t node);              /* and its claims */
@@ -275,8 +278,11 @@ bool fleet_claim_lives(const struct fleet_claim *c);
 /* After changes of nodes and before candidates are looked for: groups, and who coordinates each
  * service. -1: out of memory, as before. */
 int fleet_refresh(struct fleet *f) __attribute__((warn_unused_result));
-/* First of the live nodes for a service; 0 none. Refreshed. */
+/* First of the live nodes for a service, of those that can write the store where there are some; 0
+ * none. Refreshed. */
 uint32_t fleet_coordinator(const struct fleet *f, uint64_t service);
+/* First of the live nodes, whether it can write or not. */
+uint32_t fleet_coordinator_first(const struct fleet *f, uint64_t service);
 
 /* From now on hot.same and zone.same count this service's claims that are not leaving, and follow
  * their changes. False when they did so already. */

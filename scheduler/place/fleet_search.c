@@ -155,15 +155,16 @@ fleet_refresh(struct fleet *f)
 }
 
 static const struct fleet_hot *
-first_of(const struct fleet *f, uint64_t key, size_t begin, size_t end)
+first_of(const struct fleet *f, uint64_t key, size_t begin, size_t end, bool writes)
 {
 	const struct fleet_hot *best = NULL;
 	uint64_t least = UINT64_MAX;
 
 	for (size_t i = begin; i < end; i++) {
+		const struct fleet_node *n = f->hot[i].node;
 		uint64_t score = rendezvous_score(key, f->hot[i].seed, 0);
 
-		if (score < least && f->hot[i].node->status != FLEET_DEAD) {
+		if (score < least && n->status != FLEET_DEAD && !(writes && n->stuck)) {
 			best = &f->hot[i];
 			least = score;
 		}
@@ -171,8 +172,8 @@ first_of(const struct fleet *f, uint64_t key, size_t begin, size_t end)
 	return best;
 }
 
-uint32_t
-fleet_coordinator(const struct fleet *f, uint64_t service)
+static uint32_t
+coordinator_of(const struct fleet *f, uint64_t service, bool writes)
 {
 	uint64_t key = rendezvous_mix(service, COORDINATOR);
 	const struct fleet_hot *best = NULL;
@@ -181,11 +182,25 @@ fleet_coordinator(const struct fleet *f, uint64_t service)
 	for (unsigned draw = 0; !best && draw < DRAWS; draw++) {
 		uint32_t leaf = rendezvous_descend(&f->tree, key, draw);
 
-		best = first_of(f, key, f->leaf_begin[leaf], f->leaf_begin[leaf + 1]);
+		best = first_of(f, key, f->leaf_begin[leaf], f->leaf_begin[leaf + 1], writes);
 	}
 	if (!best)
-		best = first_of(f, key, 0, f->nodes_count);
+		best = first_of(f, key, 0, f->nodes_count, writes);
 	return best ? best->node->id : 0;
+}
+
+uint32_t
+fleet_coordinator(const struct fleet *f, uint64_t service)
+{
+	uint32_t node = coordinator_of(f, service, true);
+
+	return node ? node : coordinator_of(f, service, false);
+}
+
+uint32_t
+fleet_coordinator_first(const struct fleet *f, uint64_t service)
+{
+	return coordinator_of(f, service, false);
 }
 
 /* ---- marks ---- */

@@ -155,6 +155,58 @@ def test_three_nodes_get_it():
         without_a_majority(c)
 
 
+def conductor(node):
+    """As that node has it, and who was passed over for it."""
+    said = node.get("/v1/services/shop/web/nodes")
+    return said["by"], said["passed_over"]
+
+
+def committed(c, revision):
+    """Who said, as its conductor, that this revision serves."""
+    return [n.label for n in c.nodes for e in n.get("/v1/events?since=0&limit=1000")["items"]
+            if e["type"] == "deploy.committed" and e["node"] == n.label and f"revision {revision} " in e["text"]]
+
+
+def test_cut_off_from_etcd_alone():
+    """A node that lives, by gossip, and cannot reach etcd conducts nothing: another one does what it would have held up."""
+    etcd_here()
+    with Cluster(3, etcd=True) as c:
+        until_etcd(c)
+        images(c)
+        c[0].deploy(service(replicas=2))
+        ready(c[1], 2)
+        who = next(n for n in c.nodes if n.label == conductor(c[0])[0])
+        others = [n for n in c.nodes if n is not who]
+        equal({conductor(n) for n in c.nodes}, {(who.label, None)})
+        for port in ("dport", "sport"):
+            c.drop(who, f"tcp {port} {{ 9885, 9886 }}")
+        wait_for(lambda: not store(who)["writable"], "it is cut off")
+        for node in others:
+            wait_for(lambda node=node: conductor(node)[0] not in (None, who.label) and conductor(node)[1] == who.label,
+                     lambda node=node: f"another one conducts: {conductor(node)}", seconds=60)
+            seen = node.nodes()[who.label]
+            equal(seen["state"], "alive")
+            check(seen["refused_since"], seen)
+            said = node.cli("explain", "shop/web", status=None).stdout
+            check(f"conducts it: the store takes no changes of {who.label}" in said, said)
+            said = node.cli("explain", who.label, status=None).stdout
+            check("the store takes no changes of it since" in said, said)
+        r = others[0].deploy(service(replicas=2, extra='    env: { TURN: "2" }'), status=None)
+        equal(r.returncode, 0, r.stdout + r.stderr)
+        ready(others[1], 2)
+        equal([n in {o.label for o in others} for n in committed(c, 2)], [True], "one of the others has conducted it")
+        # It hears of it, and conducts again.
+        c.heal()
+        until_etcd(c)
+        for node in c.nodes:
+            wait_for(lambda node=node: conductor(node) == (who.label, None), f"{node.label}: it conducts again", seconds=60)
+        check(not c[0].nodes()[who.label]["refused_since"])
+        r = others[1].deploy(service(replicas=2, extra='    env: { TURN: "3" }'), status=None)
+        equal(r.returncode, 0, r.stdout + r.stderr)
+        ready(who, 2)
+        equal((len(committed(c, 2)), committed(c, 3)), (1, [who.label]))
+
+
 def test_a_dead_one_is_replaced():
     etcd_here()
     with Cluster(4, cluster=QUICK, etcd=True) as c:

@@ -20,6 +20,9 @@ enum {
 	ENTRY_FACTS,
 	LOAD_BYTES = 16,
 	ZONES = 3,
+	DRAINING = 0, /* of the facts */
+	STUCK,
+	FACTS_BYTES,
 	LATER_BYTES = 6
 };
 /* Set in gossip's tokens, which count from 1; placement has a use for the highest two. */
@@ -36,6 +39,7 @@ struct core {
 	bool more[CORES];  /* it has more to say */
 	bool local[CORES]; /* it is to be told that something changed */
 	bool due[CORES];   /* its timer */
+	uint8_t facts[FACTS_BYTES];
 	uint64_t specs_version;
 };
 
@@ -61,6 +65,15 @@ set_node(struct core *c, uint32_t node, bool draining)
 	snprintf(zone, sizeof(zone), "z%u", node % ZONES);
 	if (fleet_node_set(&c->fleet, &facts) < 0)
 		assert(!"memory");
+}
+
+static const uint8_t no_facts[FACTS_BYTES];
+
+static void
+set_facts(struct core *c, uint32_t node, const uint8_t facts[FACTS_BYTES])
+{
+	set_node(c, node, facts[DRAINING]);
+	fleet_node_stuck(&c->fleet, node, facts[STUCK]);
 }
 
 static void
@@ -108,7 +121,7 @@ set_entry(struct core *c, const uint8_t *data)
 	else if (e.type == ENTRY_CLAIM)
 		set_claim(c, data + sizeof(e));
 	else if (e.type == ENTRY_FACTS)
-		set_node(c, e.node, !e.dropped && data[sizeof(e)]);
+		set_facts(c, e.node, e.dropped ? no_facts : data + sizeof(e));
 	else if (!e.dropped)
 		set_load(c, e.node, data + sizeof(e));
 }
@@ -210,7 +223,7 @@ hear_gossip(struct core *c, const struct step_action *a, const uint8_t *data)
 		break;
 	case GOSSIP_RESET:
 		forget_claims(c, a->node);
-		set_node(c, a->node, false);
+		set_facts(c, a->node, no_facts);
 		break;
 	case GOSSIP_LOST:
 	case GOSSIP_LEAVING:
@@ -341,20 +354,26 @@ go_on(struct core *c, const struct step_input *in, struct step_actions *out)
 	}
 }
 
-/* The node's facts, to itself and the others. Gives what its ledger is told. */
+/* The node's facts, to itself and the others. */
+static void
+put_facts(struct core *c)
+{
+	set_facts(c, c->config.node, c->facts);
+	if (gossip_put(c->gossip, ENTRY_FACTS, 0, c->facts, sizeof(c->facts)) > GOSSIP_UNCHANGED)
+		assert(!"no room");
+	c->local[GOSSIP] = c->local[PLACE] = true;
+}
+
+/* Gives what its ledger is told. */
 static uint64_t
 drain(struct core *c, const struct step_input *in)
 {
-	uint8_t draining;
 	uint64_t ns;
 
 	assert(in->bytes == sizeof(ns));
 	memcpy(&ns, in->data, sizeof(ns));
-	draining = ns > 0;
-	set_node(c, c->config.node, draining);
-	if (gossip_put(c->gossip, ENTRY_FACTS, 0, &draining, 1) > GOSSIP_UNCHANGED)
-		assert(!"no room");
-	c->local[GOSSIP] = c->local[PLACE] = true;
+	c->facts[DRAINING] = ns > 0;
+	put_facts(c);
 	return ns ? in->now_ns + ns : 0;
 }
 
@@ -375,6 +394,10 @@ local(struct core *c, const struct step_input *in, struct step_actions *out)
 	case PLACE_ENDED:
 		next.what = PLACEMENT_ENDED;
 		break;
+	case PLACE_STUCK:
+		c->facts[STUCK] = *(const uint8_t *)in->data;
+		put_facts(c);
+		return;
 	case PLACE_TOLD:
 		told(c, in);
 		return;

@@ -24,6 +24,7 @@ enum place_act {
 	PLACE_ENDED,       /* token: number */
 	PLACE_RUNNING,     /* data: u64 numbers */
 	PLACE_DRAIN,       /* data: u64 ns until it ends what has not moved; 0: no drain */
+	PLACE_STUCK,       /* data: u8 it cannot write the store (any more) */
 	PLACE_TOLD, /* a STEP_TELL was carried out. token: as there; data: struct place_told */
 };
 

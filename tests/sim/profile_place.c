@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "tests/sim/place_core.h"
 
-enum { CONTAINERS_MAX = 256 };
+enum { CONTAINERS_MAX = 256, LATER_DRAIN = 0, LATER_STUCK };
 
 #define START_NS (300 * SIM_MS)
 #define STOP_NS (200 * SIM_MS)
@@ -45,6 +45,7 @@ struct observer {
 	struct place_specs specs;
 	struct runtime *runtimes; /* node n at n - 1 */
 	struct drain *drains;     /* likewise */
+	uint64_t *stuck_until_ns; /* likewise: it cannot write the store */
 	struct draw draw;
 };
 
@@ -68,7 +69,8 @@ observer_new(struct sim *s)
 	o->draw = draw_of(s->plan->seed, 55);
 	o->runtimes = mem_array(MEM_BASE, o->nodes, sizeof(o->runtimes[0]));
 	o->drains = mem_array(MEM_BASE, o->nodes, sizeof(o->drains[0]));
-	assert(o->runtimes && o->drains);
+	o->stuck_until_ns = mem_array(MEM_BASE, o->nodes, sizeof(o->stuck_until_ns[0]));
+	assert(o->runtimes && o->drains && o->stuck_until_ns);
 	o->specs.version = 1;
 	for (size_t i = 0; i < PLACE_SERVICES; i++)
 		o->specs.services[i] = (struct place_spec){
@@ -83,6 +85,7 @@ observer_free(void *observer)
 
 	mem_free(o->runtimes);
 	mem_free(o->drains);
+	mem_free(o->stuck_until_ns);
 	mem_free(o);
 }
 
@@ -117,15 +120,35 @@ begin_drain(struct observer *o, struct sim *s, uint32_t node, struct draw *d)
 	o->drains[node - 1].until_ns = s->now_ns + draw_scale(d, SIM_S, 40 * SIM_S);
 	o->drains[node - 1].end_ns = s->now_ns + draw_scale(d, SIM_S, 40 * SIM_S);
 	say_drain(o, s, node);
-	sim_later(s, o->drains[node - 1].until_ns - s->now_ns, 0, node, NULL, 0);
+	sim_later(s, o->drains[node - 1].until_ns - s->now_ns, LATER_DRAIN, node, NULL, 0);
+}
+
+static void
+say_stuck(struct observer *o, struct sim *s, uint32_t node)
+{
+	const uint8_t stuck = o->stuck_until_ns[node - 1] > s->now_ns;
+
+	if (sim_core(s, node))
+		sim_local(s, node, PLACE_STUCK, 0, &stuck, 1);
+}
+
+/* Any number of them, also all. */
+static void
+begin_stuck(struct observer *o, struct sim *s, uint32_t node, struct draw *d)
+{
+	o->stuck_until_ns[node - 1] = s->now_ns + draw_scale(d, SIM_S, 40 * SIM_S);
+	say_stuck(o, s, node);
+	sim_later(s, o->stuck_until_ns[node - 1] - s->now_ns, LATER_STUCK, node, NULL, 0);
 }
 
 static void
 later(void *observer, struct sim *s, uint16_t what, uint64_t number, const void *data)
 {
-	(void)what;
 	(void)data;
-	say_drain(observer, s, (uint32_t)number);
+	if (what == LATER_STUCK)
+		say_stuck(observer, s, (uint32_t)number);
+	else
+		say_drain(observer, s, (uint32_t)number);
 }
 
 static void
@@ -145,10 +168,13 @@ turned(void *observer, struct sim *s, uint32_t node, bool up)
 	o->drains[node - 1].known = false;
 	if (o->drains[node - 1].until_ns > s->now_ns)
 		say_drain(o, s, node);
+	if (o->stuck_until_ns[node - 1] > s->now_ns)
+		say_stuck(o, s, node);
 	sim_local(s, node, PLACE_RUNNING, 0, numbers, r->count * sizeof(numbers[0]));
 }
 
-/* Another revision or number of replicas of one service, or a node is drained for a while. */
+/* Another revision or number of replicas of one service, or for a while a node is drained, or
+ * cannot write the store, so that others coordinate what it did. */
 static void
 do_act(void *observer, struct sim *s, uint32_t node, uint64_t number)
 {
@@ -156,8 +182,12 @@ do_act(void *observer, struct sim *s, uint32_t node, uint64_t number)
 	struct draw d = draw_of(number, 1);
 	struct place_spec *spec = &o->specs.services[draw_below(&d, PLACE_SERVICES)];
 
-	if (draw_below(&d, 4) == 0) {
+	switch (draw_below(&d, 5)) {
+	case 0:
 		begin_drain(o, s, node, &d);
+		return;
+	case 1:
+		begin_stuck(o, s, node, &d);
 		return;
 	}
 	if (draw_below(&d, 2))

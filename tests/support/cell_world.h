@@ -53,7 +53,7 @@ struct cell_node {
 	} held[CELL_HELD];
 	size_t held_count;
 	char name[16], labels[64], taints[64];
-	bool draining;
+	bool draining, stuck;
 	int64_t drain_until_wall_ns;
 	uint32_t cpu_milli;
 };
@@ -268,7 +268,7 @@ cell_stir(void *arg)
 /* ---- nodes ---- */
 
 static inline void
-cell_facts(uint32_t of)
+cell_facts_to(uint32_t of, uint32_t to)
 {
 	struct cell_node *n = cell_node(of);
 	struct placing_node facts = {
@@ -284,10 +284,17 @@ cell_facts(uint32_t of)
 		.drain_until_wall_ns = n->drain_until_wall_ns,
 	};
 
-	for (uint32_t to = 1; to <= cell.count; to++) {
-		if (cell_node(to)->up)
-			NODE_MUST(placing_node_set(cell_node(to)->p, &facts) == 0);
-	}
+	if (!cell_node(to)->up)
+		return;
+	NODE_MUST(placing_node_set(cell_node(to)->p, &facts) == 0);
+	placing_node_stuck(cell_node(to)->p, of, n->stuck);
+}
+
+static inline void
+cell_facts(uint32_t of)
+{
+	for (uint32_t to = 1; to <= cell.count; to++)
+		cell_facts_to(of, to);
 }
 
 static inline void

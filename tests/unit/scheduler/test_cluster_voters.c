@@ -231,6 +231,68 @@ test_changes_wait_for_a_leader(void **state)
 	c->etcd = false;
 }
 
+/* ---- nodes that cannot write the store ---- */
+
+static bool
+says_stuck(uint64_t now_ns)
+{
+	struct tidings_voter said;
+
+	cluster_voters_tick(&member.c, now_ns);
+	cluster_voters_of(&member.c, &said);
+	assert_int_equal(said.flags >> 12 & 1, member.c.voters.stuck);
+	return said.flags & TIDINGS_VOTER_STUCK;
+}
+
+/* Not for a moment's sake, and no longer than that lasts. */
+static void
+test_stuck_after_a_while(void **state)
+{
+	const uint64_t second = CLUSTER_SECOND_NS;
+	struct pipe_link *l = pipe_add(&member.net);
+	struct cluster *c = &member.c;
+	uint64_t now = world_mono_ns();
+
+	(void)state;
+	pipe_until_writable(&member.net, l->store);
+	member.model.store = l->store;
+	c->serve = NULL;
+	c->keep.node = 2;
+	for (int i = 0; i < 2; i++) {
+		assert_false(says_stuck(now += second));
+		l->no_connect = true;
+		pipe_cut(l);
+		assert_false(says_stuck(now += second));
+		assert_false(says_stuck(now += 4 * second));
+		assert_true(says_stuck(now += second));
+		assert_true(cluster_stuck_since(c, cluster_roster_find(c, 2)) > 0);
+		l->no_connect = false;
+		pipe_until_writable(&member.net, l->store);
+		assert_true(says_stuck(now += second));
+		assert_true(says_stuck(now += 4 * second));
+		assert_false(says_stuck(now += second));
+		assert_int_equal(cluster_stuck_since(c, cluster_roster_find(c, 2)), 0);
+	}
+}
+
+static void
+test_stuck_is_heard(void **state)
+{
+	struct cluster_node *n = member_says(3, ABLE | TIDINGS_VOTER_STUCK, 0, 0);
+	struct cluster *c = &member.c;
+	int64_t since;
+
+	(void)state;
+	cluster_stuck_heard(n);
+	since = cluster_stuck_since(c, n);
+	assert_true(since > 0);
+	cluster_stuck_heard(n);
+	assert_int_equal(cluster_stuck_since(c, n), since);
+	member_says(3, ABLE, 0, 0);
+	cluster_stuck_heard(n);
+	assert_int_equal(cluster_stuck_since(c, n), 0);
+}
+
 /* ---- an etcd that node.yaml names ---- */
 
 /* Node answers with a password. */
@@ -336,11 +398,17 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_a_step_is_written),          TEST(test_rows_of_the_decision),
-		TEST(test_no_event_of_nothing),        TEST(test_who_begins_a_cluster),
-		TEST(test_members_that_are_asked),     TEST(test_not_back_into_what_was_given_up),
-		TEST(test_changes_wait_for_a_leader),  TEST(test_corrected_outside),
+		TEST(test_a_step_is_written),
+		TEST(test_rows_of_the_decision),
+		TEST(test_no_event_of_nothing),
+		TEST(test_who_begins_a_cluster),
+		TEST(test_members_that_are_asked),
+		TEST(test_not_back_into_what_was_given_up),
+		TEST(test_changes_wait_for_a_leader),
+		TEST(test_corrected_outside),
 		TEST(test_asked_for_soon_when_denied),
+		TEST(test_stuck_after_a_while),
+		TEST(test_stuck_is_heard),
 	};
 	struct err err = {0};
 

@@ -208,6 +208,117 @@ test_a_node_dies(void **state)
 	cell_end();
 }
 
+static struct deployment *
+shop(uint32_t id)
+{
+	return model_deployment(&cell_node(id)->w.m, "shop");
+}
+
+static unsigned
+conductors(void)
+{
+	unsigned count = 0;
+
+	for (uint32_t id = 1; id <= cell.count; id++)
+		count += cell_node(id)->up && placing_conducts(cell_node(id)->p, shop(id));
+	return count;
+}
+
+/* It says so, and the others hear it a second later. Nobody ever conducts beside another one. */
+static void
+says_stuck(uint32_t id, bool stuck)
+{
+	cell_node(id)->stuck = stuck;
+	cell_facts_to(id, id);
+	cell_pass(1);
+	assert_true(conductors() <= 1);
+	cell_facts(id);
+}
+
+/* As long as it takes: all the time there are as many as are wanted, and few more. */
+static void
+goes_on(unsigned seconds)
+{
+	for (unsigned s = 0; s < seconds; s++) {
+		cell_pass(1);
+		assert_true(conductors() <= 1);
+		assert_true(cell_all(true) >= 3);
+		assert_true(cell_all(false) <= 5);
+	}
+}
+
+static void
+update(void)
+{
+	char text[sizeof(web) + 16];
+
+	snprintf(text, sizeof(text), "%s", web);
+	memcpy(strstr(text, "nginx"), "httpd", 5);
+	cell_apply("shop", text);
+}
+
+/* A node that lives and cannot write the store hands over what it conducts, in the middle of an
+ * update, and takes it again when it can. */
+static void
+test_who_cannot_write_conducts_nothing(void **state)
+{
+	uint32_t first, second;
+
+	(void)state;
+	three_nodes();
+	first = conductor();
+	assert_int_equal(placing_passed_over(cell_node(1)->p, shop(1)), 0);
+	update();
+	goes_on(2);
+	says_stuck(first, true);
+	assert_int_equal(conductor(), 0); /* not before a round */
+	goes_on(5);
+	second = conductor();
+	assert_int_not_equal(second, 0);
+	assert_int_not_equal(second, first);
+	for (uint32_t id = 1; id <= 3; id++) {
+		assert_int_equal(placing_conductor(cell_node(id)->p, shop(id)), second);
+		assert_int_equal(placing_passed_over(cell_node(id)->p, shop(id)), first);
+	}
+	goes_on(120);
+	settled(3);
+	for (uint32_t id = 1; id <= 3; id++)
+		assert_int_equal(node_deployment(&cell_node(id)->w, "shop")->revision, 2);
+	/* Nobody moved a replica for that. */
+	for (uint32_t id = 1; id <= 3; id++)
+		assert_int_equal(cell_own(id, true), 1);
+	says_stuck(first, false);
+	goes_on(5);
+	assert_int_equal(conductor(), first);
+	assert_int_equal(placing_passed_over(cell_node(1)->p, shop(1)), 0);
+	cell_end();
+}
+
+/* When none can write, all is as if all could: what dies is placed anew all the same. */
+static void
+test_nobody_can_write(void **state)
+{
+	uint32_t first;
+
+	(void)state;
+	three_nodes();
+	first = conductor();
+	for (uint32_t id = 1; id <= 3; id++)
+		says_stuck(id, true);
+	goes_on(5);
+	assert_int_equal(conductor(), first);
+	assert_int_equal(placing_passed_over(cell_node(1)->p, shop(1)), 0);
+	/* A dead one is no node that can. */
+	cell_kill(first);
+	cell_node(first)->stuck = false;
+	for (uint32_t id = 1; id <= 3; id++)
+		cell_facts_to(first, id);
+	settled(3);
+	assert_int_not_equal(conductor(), 0);
+	assert_int_not_equal(conductor(), first);
+	cell_end();
+}
+
 static void
 test_the_process_begins_anew(void **state)
 {
@@ -526,13 +637,9 @@ test_a_partition_heals(void **state)
 static void
 test_an_update_over_nodes(void **state)
 {
-	char text[sizeof(web) + 16];
-
 	(void)state;
 	three_nodes();
-	snprintf(text, sizeof(text), "%s", web);
-	memcpy(strstr(text, "nginx"), "httpd", 5);
-	cell_apply("shop", text);
+	update();
 	for (unsigned s = 0; s < 120; s++) {
 		cell_pass(1);
 		assert_true(cell_all(true) >= 3);
@@ -834,6 +941,8 @@ main(void)
 		cmocka_unit_test(test_memory_is_told_seldom),
 		cmocka_unit_test(test_what_waits_for_time_alone),
 		cmocka_unit_test(test_a_node_dies),
+		cmocka_unit_test(test_who_cannot_write_conducts_nothing),
+		cmocka_unit_test(test_nobody_can_write),
 		cmocka_unit_test(test_the_process_begins_anew),
 		cmocka_unit_test(test_a_node_is_drained),
 		cmocka_unit_test(test_a_drain_has_an_end),

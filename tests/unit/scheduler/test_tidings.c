@@ -192,7 +192,7 @@ some_voter(void)
 {
 	struct tidings_voter v = {
 		.flags = TIDINGS_VOTER_ABLE | TIDINGS_VOTER_CAN | TIDINGS_VOTER_LEADS |
-			 TIDINGS_VOTER_NAMES | TIDINGS_VOTER_WRITES,
+			 TIDINGS_VOTER_NAMES | TIDINGS_VOTER_WRITES | TIDINGS_VOTER_STUCK,
 		.life = 77,
 		.term = 5,
 		.version = "3.4.23",

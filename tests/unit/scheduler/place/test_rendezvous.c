@@ -165,6 +165,62 @@ test_minimal_movement(void **state)
 	minimal(500, 250);
 }
 
+/* As coordinators of so many services, with these nodes stuck. */
+static void
+coordinators(struct fleet *f, uint32_t from, uint32_t to, bool stuck, uint32_t out[KEYS])
+{
+	for (uint32_t id = from; id <= to; id++)
+		fleet_node_stuck(f, id, stuck);
+	assert_int_equal(fleet_refresh(f), 0);
+	for (uint32_t k = 0; k < KEYS / 4; k++)
+		out[k] = fleet_coordinator(f, k + 1);
+}
+
+/* Who cannot write coordinates nothing while one lives that can; all else stays where it is. */
+static void
+stuck(uint32_t nodes, uint32_t from, uint32_t to)
+{
+	static uint32_t all[KEYS], some[KEYS], none[KEYS], back[KEYS];
+	struct fleet f;
+
+	fleet_init(&f);
+	add_nodes(&f, nodes);
+	coordinators(&f, 1, 0, false, all);
+	coordinators(&f, from, to, true, some);
+	for (uint32_t k = 0; k < KEYS / 4; k++) {
+		assert_true(some[k] && (some[k] < from || some[k] > to));
+		assert_int_equal(fleet_coordinator_first(&f, k + 1), all[k]);
+		if (all[k] < from || all[k] > to)
+			assert_int_equal(some[k], all[k]);
+	}
+	/* Other facts of a node are no news of that. */
+	add_nodes(&f, nodes);
+	coordinators(&f, from, to, true, back);
+	assert_memory_equal(back, some, sizeof(some));
+	coordinators(&f, 1, nodes, true, none);
+	assert_memory_equal(none, all, sizeof(all));
+	coordinators(&f, 1, nodes, false, back);
+	assert_memory_equal(back, all, sizeof(all));
+	/* The one that could is dead. */
+	coordinators(&f, 2, nodes, true, some);
+	for (uint32_t k = 0; k < KEYS / 4; k++)
+		assert_int_equal(some[k], 1);
+	fleet_node_status(&f, 1, FLEET_DEAD);
+	coordinators(&f, 1, 0, false, some);
+	for (uint32_t k = 0; k < KEYS / 4; k++)
+		assert_true(some[k] > 1);
+	fleet_fini(&f);
+}
+
+static void
+test_who_cannot_write(void **state)
+{
+	(void)state;
+	stuck(7, 3, 3);
+	stuck(60, 2, 50);
+	stuck(500, 2, 499);
+}
+
 /* The order in which nodes are heard of does not matter. */
 static void
 test_order_of_arrival(void **state)
@@ -295,6 +351,7 @@ main(void)
 		cmocka_unit_test(test_exponent),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_minimal_movement),
+		cmocka_unit_test(test_who_cannot_write),
 		cmocka_unit_test(test_order_of_arrival),
 		cmocka_unit_test(test_rare_nodes),
 		cmocka_unit_test(test_allocation_failures),
