@@ -6,26 +6,20 @@
 #include "scheduler/callback.h"
 
 #include "base/buf.h"
+#include "base/le.h"
 #include "scheduler/shell.h"
 
 #define MS_NS UINT64_C(1000000)
 
 /* ---- the wire ---- */
 
-static void
-put(uint8_t *at, uint64_t v, unsigned bytes)
-{
-	for (; bytes; bytes--, v >>= 8)
-		*at++ = (uint8_t)v;
-}
-
 void
 callback_encode(const struct callback_message *m, uint8_t out[CALLBACK_BYTES])
 {
 	out[0] = CALLBACK_VERSION;
 	out[1] = (uint8_t)m->kind;
-	put(out + 2, 0, 2);
-	put(out + 4, m->number, 8);
+	le_put(out + 2, 0, 2);
+	le_put(out + 4, m->number, 8);
 }
 
 static bool

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/mem.h"
 #include "scheduler/shell.h"
 
@@ -18,21 +19,14 @@
 
 /* ---- the wire ---- */
 
-static void
-put(uint8_t *at, uint64_t v, unsigned bytes)
-{
-	for (; bytes; bytes--, v >>= 8)
-		*at++ = (uint8_t)v;
-}
-
 void
 clocks_encode(uint8_t kind, uint32_t number, int64_t wall_ns, uint8_t out[CLOCKS_BYTES])
 {
 	out[0] = CLOCKS_VERSION;
 	out[1] = kind;
-	put(out + 2, 0, 2);
-	put(out + 4, number, 4);
-	put(out + 8, (uint64_t)wall_ns, 8);
+	le_put(out + 2, 0, 2);
+	le_put(out + 4, number, 4);
+	le_put(out + 8, (uint64_t)wall_ns, 8);
 }
 
 bool

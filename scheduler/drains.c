@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/mem.h"
 #include "scheduler/shell.h"
 
@@ -16,21 +17,14 @@
 
 /* ---- the wire ---- */
 
-static void
-put(uint8_t *at, uint64_t v, unsigned bytes)
-{
-	for (; bytes; bytes--, v >>= 8)
-		*at++ = (uint8_t)v;
-}
-
 void
 drains_encode(const struct drains_message *m, uint8_t out[DRAINS_BYTES])
 {
 	out[0] = DRAINS_VERSION;
 	out[1] = (uint8_t)m->kind;
-	put(out + 2, 0, 2);
-	put(out + 4, m->replica, 8);
-	put(out + 12, (uint64_t)m->since_wall_ns, 8);
+	le_put(out + 2, 0, 2);
+	le_put(out + 4, m->replica, 8);
+	le_put(out + 12, (uint64_t)m->since_wall_ns, 8);
 }
 
 bool

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <string.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/text.h"
 #include "ring/msg_deploy.h"
 #include "scheduler/place/fleet.h"
@@ -40,8 +41,8 @@ static void
 put(struct tidings_value *v, uint64_t n, unsigned bytes)
 {
 	assert(room(v, bytes));
-	for (; bytes; bytes--, n >>= 8)
-		v->data[v->bytes++] = (uint8_t)n;
+	le_put(v->data + v->bytes, n, bytes);
+	v->bytes += bytes;
 }
 
 static void

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/text.h"
 
 enum { DRAWN = 20 /* bits of a number that say nothing */ };
@@ -12,25 +13,18 @@ enum { DRAWN = 20 /* bits of a number that say nothing */ };
 
 /* ---- the wire ---- */
 
-static void
-put(uint8_t *at, uint64_t v, unsigned bytes)
-{
-	for (; bytes; bytes--, v >>= 8)
-		*at++ = (uint8_t)v;
-}
-
 void
 twin_encode(const struct twin_message *m, uint8_t out[TWIN_BYTES])
 {
 	memset(out, 0, TWIN_BYTES);
 	out[0] = TWIN_VERSION;
 	out[1] = (uint8_t)m->kind;
-	put(out + 2, m->flags, 2);
-	put(out + 4, m->node, 4);
-	put(out + 8, m->born, 8);
-	put(out + 16, m->session, 8);
+	le_put(out + 2, m->flags, 2);
+	le_put(out + 4, m->node, 4);
+	le_put(out + 8, m->born, 8);
+	le_put(out + 16, m->session, 8);
 	memcpy(out + 24, m->address.ip, sizeof(m->address.ip));
-	put(out + 40, m->address.port, 2);
+	le_put(out + 40, m->address.port, 2);
 }
 
 bool

@@ -17,6 +17,7 @@
 
 #include <string.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/mutant.h"
 #include "scheduler/place/rendezvous.h"
 
@@ -157,27 +158,13 @@ summary_room(const struct summary *s, uint32_t cpu_milli, uint32_t memory_mib)
 
 /* ---- bytes ---- */
 
-static uint8_t *
-put_u32(uint8_t *at, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		at[i] = (uint8_t)(v >> 8 * i);
-	return at + 4;
-}
-
-static uint8_t *
-put_u64(uint8_t *at, uint64_t v)
-{
-	return put_u32(put_u32(at, (uint32_t)v), (uint32_t)(v >> 32));
-}
-
 void
 summary_record_encode(const struct record *r, uint8_t out[SUMMARY_RECORD_BYTES])
 {
-	uint8_t *at = put_u64(put_u32(out, r->unit), r->round);
+	uint8_t *at = le_put(le_put(out, r->unit, 4), r->round, 8);
 
 	for (size_t i = 0; i < SUMMARY_GATES; i++)
-		at = put_u32(at, r->gates[i]);
+		at = le_put(at, r->gates[i], 4);
 }
 
 static bool
@@ -230,13 +217,13 @@ summary_encode(const struct summary *s, uint8_t out[SUMMARY_BYTES])
 	summary_record_encode(&s->record, at);
 	at += SUMMARY_RECORD_BYTES;
 	for (size_t i = 0; i < 4; i++)
-		at = put_u32(at, counts[i]);
+		at = le_put(at, counts[i], 4);
 	for (size_t i = 0; i < 4; i++)
-		at = put_u64(at, sums[i]);
+		at = le_put(at, sums[i], 8);
 	for (size_t i = 0; i < SUMMARY_STEPS; i++)
-		at = put_u32(at, s->cpu_steps[i]);
+		at = le_put(at, s->cpu_steps[i], 4);
 	for (size_t i = 0; i < SUMMARY_STEPS; i++)
-		at = put_u32(at, s->memory_steps[i]);
+		at = le_put(at, s->memory_steps[i], 4);
 	memcpy(at, s->labels, SUMMARY_BLOOM_BYTES);
 	memcpy(at + SUMMARY_BLOOM_BYTES, s->running, SUMMARY_BLOOM_BYTES);
 	return (size_t)(at - out) + 2 * SUMMARY_BLOOM_BYTES;
@@ -300,19 +287,19 @@ summary_decode(const void *data, size_t bytes, struct summary *out)
 size_t
 summary_facts_encode(const struct facts *f, uint8_t out[FACTS_BYTES_MAX])
 {
-	uint8_t *at = put_u32(put_u32(out, f->cpu_milli), f->cpu_free_milli);
+	uint8_t *at = le_put(le_put(out, f->cpu_milli, 4), f->cpu_free_milli, 4);
 
-	at = put_u32(put_u32(at, f->memory_mib), f->memory_free_mib);
-	at = put_u32(at, f->replicas);
+	at = le_put(le_put(at, f->memory_mib, 4), f->memory_free_mib, 4);
+	at = le_put(at, f->replicas, 4);
 	*at++ = f->open;
 	*at++ = (uint8_t)f->labels_count;
 	*at++ = (uint8_t)f->services_count;
 	*at++ = 0;
-	at = put_u32(at, 0);
+	at = le_put(at, 0, 4);
 	for (size_t i = 0; i < f->labels_count; i++)
-		at = put_u64(at, f->labels[i]);
+		at = le_put(at, f->labels[i], 8);
 	for (size_t i = 0; i < f->services_count; i++)
-		at = put_u64(at, f->services[i]);
+		at = le_put(at, f->services[i], 8);
 	return (size_t)(at - out);
 }
 

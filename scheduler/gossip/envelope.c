@@ -10,36 +10,10 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <string.h>
+#include "base/le.h"
 #include "base/mem.h"
 
 enum { VERSION = 1, NONCE_BYTES = 12, WORD_BITS = 64 };
-
-static void
-put_u32(uint8_t *at, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static void
-put_u64(uint8_t *at, uint64_t v)
-{
-	put_u32(at, (uint32_t)v);
-	put_u32(at + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t
-get_u32(const uint8_t *at)
-{
-	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-	       (uint32_t)at[3] << 24;
-}
-
-static uint64_t
-get_u64(const uint8_t *at)
-{
-	return get_u32(at) | (uint64_t)get_u32(at + 4) << 32;
-}
 
 static int
 crypto_failed(struct err *err)
@@ -148,9 +122,9 @@ derive_session(const struct envelope_self *self, const struct envelope_peer *pee
 	uint8_t info[INFO_BYTES] = "zlayer-gossip-1";
 	uint8_t shared[ENVELOPE_KEY];
 
-	put_u32(info + INFO_TEXT, from);
-	put_u32(info + INFO_TEXT + 4, to);
-	put_u64(info + INFO_TEXT + 8, session);
+	le_put(info + INFO_TEXT, from, 4);
+	le_put(info + INFO_TEXT + 4, to, 4);
+	le_put(info + INFO_TEXT + 8, session, 8);
 	memcpy(shared, peer->shared, sizeof(shared));
 	int rc = derive(self, shared, info, key);
 	mem_wipe(shared, sizeof(shared));
@@ -174,8 +148,8 @@ envelope_pair_key(const struct envelope_self *self, uint32_t node,
 
 	assert(node != 0 && node != self->node && strlen(purpose) < INFO_TEXT);
 	memcpy(info, purpose, strlen(purpose));
-	put_u32(info + INFO_TEXT, lower ? self->node : node);
-	put_u32(info + INFO_TEXT + 4, lower ? node : self->node);
+	le_put(info + INFO_TEXT, lower ? self->node : node, 4);
+	le_put(info + INFO_TEXT + 4, lower ? node : self->node, 4);
 	if (exchange(self, public_key, shared) < 0)
 		return unusable(err, node);
 	int rc = derive(self, shared, info, out);
@@ -239,17 +213,17 @@ envelope_ends(const void *packet, size_t bytes, uint32_t *from_out, uint32_t *to
 	const uint8_t *p = packet;
 
 	if (bytes < ENVELOPE_OVERHEAD || p[0] != VERSION || p[1] || p[2] || p[3] ||
-	    get_u64(p + 12) == 0)
+	    le_get(p + 12, 8) == 0)
 		return false;
-	*to_out = get_u32(p + 4);
-	*from_out = get_u32(p + 8);
+	*to_out = (uint32_t)le_get(p + 4, 4);
+	*from_out = (uint32_t)le_get(p + 8, 4);
 	return *to_out != 0 && *from_out != 0;
 }
 
 bool
 envelope_says_session(const struct envelope_peer *peer, const void *packet)
 {
-	return peer->session != 0 && get_u64((const uint8_t *)packet + 12) == peer->session;
+	return peer->session != 0 && le_get((const uint8_t *)packet + 12, 8) == peer->session;
 }
 
 uint32_t
@@ -269,11 +243,11 @@ envelope_seal(const struct envelope_self *self, struct envelope_peer *peer, cons
 
 	memset(out, 0, 4);
 	out[0] = VERSION;
-	put_u32(out + 4, peer->node);
-	put_u32(out + 8, self->node);
-	put_u64(out + 12, self->session);
-	put_u64(out + 20, peer->sent);
-	put_u64(nonce + 4, peer->sent);
+	le_put(out + 4, peer->node, 4);
+	le_put(out + 8, self->node, 4);
+	le_put(out + 12, self->session, 8);
+	le_put(out + 20, peer->sent, 8);
+	le_put(nonce + 4, peer->sent, 8);
 	peer->sent++; /* first: whatever happens, this nonce is used up */
 	uint8_t *text = out + ENVELOPE_HEADER;
 	if (EVP_EncryptInit_ex(self->cipher, EVP_chacha20_poly1305(), NULL, peer->send_key,
@@ -314,8 +288,8 @@ envelope_open(const struct envelope_self *self, struct envelope_peer *peer, cons
 
 	if (envelope_from(self, packet, bytes) != peer->node)
 		return ENVELOPE_MALFORMED;
-	uint64_t session = get_u64(p + 12);
-	uint64_t counter = get_u64(p + 20);
+	uint64_t session = le_get(p + 12, 8);
+	uint64_t counter = le_get(p + 20, 8);
 	if (session < peer->session || counter == UINT64_MAX ||
 	    (session == peer->session && was_seen(peer, counter)))
 		return ENVELOPE_REPLAYED;
@@ -347,8 +321,8 @@ envelope_is_older(const struct envelope_self *self, const struct envelope_peer *
 	uint8_t key[ENVELOPE_KEY], plain[ENVELOPE_OLDER_MAX];
 
 	if (bytes > ENVELOPE_OLDER_MAX || envelope_from(self, packet, bytes) != peer->node ||
-	    get_u64(p + 12) >= peer->session ||
-	    derive_session(self, peer, peer->node, self->node, get_u64(p + 12), key) < 0)
+	    le_get(p + 12, 8) >= peer->session ||
+	    derive_session(self, peer, peer->node, self->node, le_get(p + 12, 8), key) < 0)
 		return false;
 	bool right = decrypt(self, key, p, bytes - ENVELOPE_OVERHEAD, plain);
 	mem_wipe(key, sizeof(key));

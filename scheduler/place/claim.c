@@ -3,52 +3,36 @@
 #include "scheduler/place/claim.h"
 
 #include <string.h>
+#include "base/le.h"
 #include "scheduler/place/rendezvous.h"
-
-static void
-put(uint8_t *out, uint64_t v, unsigned bytes)
-{
-	for (unsigned i = 0; i < bytes; i++)
-		out[i] = (uint8_t)(v >> 8 * i);
-}
-
-static uint64_t
-get(const uint8_t *in, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < bytes; i++)
-		v |= (uint64_t)in[i] << 8 * i;
-	return v;
-}
 
 void
 claim_encode(const struct claim *c, uint8_t out[CLAIM_BYTES])
 {
-	put(out, c->service, 8);
-	put(out + 8, c->slot, 4);
-	put(out + 12, c->revision, 4);
-	put(out + 16, c->epoch, 8);
-	put(out + 24, c->node, 4);
+	le_put(out, c->service, 8);
+	le_put(out + 8, c->slot, 4);
+	le_put(out + 12, c->revision, 4);
+	le_put(out + 16, c->epoch, 8);
+	le_put(out + 24, c->node, 4);
 	out[28] = c->state;
 	out[29] = c->flags;
-	put(out + 30, c->reason, 2);
-	put(out + 32, c->number, 8);
+	le_put(out + 30, c->reason, 2);
+	le_put(out + 32, c->number, 8);
 }
 
 bool
 claim_decode(const uint8_t in[CLAIM_BYTES], struct claim *out)
 {
 	*out = (struct claim){
-		.service = get(in, 8),
-		.slot = (uint32_t)get(in + 8, 4),
-		.revision = (uint32_t)get(in + 12, 4),
-		.epoch = get(in + 16, 8),
-		.node = (uint32_t)get(in + 24, 4),
+		.service = le_get(in, 8),
+		.slot = (uint32_t)le_get(in + 8, 4),
+		.revision = (uint32_t)le_get(in + 12, 4),
+		.epoch = le_get(in + 16, 8),
+		.node = (uint32_t)le_get(in + 24, 4),
 		.state = in[28],
 		.flags = in[29],
-		.reason = (uint16_t)get(in + 30, 2),
-		.number = get(in + 32, 8),
+		.reason = (uint16_t)le_get(in + 30, 2),
+		.number = le_get(in + 32, 8),
 	};
 	return out->state >= CLAIM_STARTING && out->state <= CLAIM_LEAVING && out->node &&
 	       out->number && out->flags == 0;

@@ -6,18 +6,12 @@
 #include <assert.h>
 #include <string.h>
 #include "base/buf.h"
+#include "base/le.h"
 #include "base/map.h"
 
 enum { MAGIC = 0x67634c5a, VERSION = 1, CHECK_AT = 8, BODY_AT = 16, CLAIM_FIXED = 72 };
 
 _Static_assert(CLAIMLOG_SMALL_BYTES == BODY_AT + 8, "as the header says");
-
-static void
-put(uint8_t *out, uint64_t v, unsigned bytes)
-{
-	for (unsigned i = 0; i < bytes; i++)
-		out[i] = (uint8_t)(v >> 8 * i);
-}
 
 static uint64_t
 check(const uint8_t *record, size_t bytes)
@@ -41,22 +35,22 @@ claimlog_encode(const struct claimlog_record *r, uint8_t *out)
 
 	assert(r->takes_count <= CLAIMLOG_TAKES_MAX);
 	memset(out, 0, bytes);
-	put(out, MAGIC, 4);
-	put(out + 4, bytes, 2);
+	le_put(out, MAGIC, 4);
+	le_put(out + 4, bytes, 2);
 	out[6] = (uint8_t)r->kind;
 	out[7] = VERSION;
 	if (r->kind == CLAIMLOG_CLAIM) {
 		claim_encode(&r->claim, out + BODY_AT);
-		put(out + 56, r->cpu_milli, 4);
+		le_put(out + 56, r->cpu_milli, 4);
 		out[60] = r->mode;
-		put(out + 62, r->takes_count, 2);
-		put(out + 64, r->memory_bytes, 8);
+		le_put(out + 62, r->takes_count, 2);
+		le_put(out + 64, r->memory_bytes, 8);
 		for (size_t i = 0; i < r->takes_count; i++)
-			put(out + CLAIM_FIXED + 8 * i, r->takes[i], 8);
+			le_put(out + CLAIM_FIXED + 8 * i, r->takes[i], 8);
 	} else {
-		put(out + BODY_AT, r->number, 8);
+		le_put(out + BODY_AT, r->number, 8);
 	}
-	put(out + CHECK_AT, check(out, bytes), 8);
+	le_put(out + CHECK_AT, check(out, bytes), 8);
 	return bytes;
 }
 

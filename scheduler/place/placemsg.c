@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "base/le.h"
 #include "base/mutant.h"
 
 enum { CENTI = 10, MIB_SHIFT = 20 };
@@ -17,8 +18,7 @@ struct pen {
 static void
 put(struct pen *p, uint64_t v, unsigned bytes)
 {
-	for (; bytes; bytes--, v >>= 8)
-		*p->at++ = (uint8_t)v;
+	p->at = le_put(p->at, v, bytes);
 }
 
 static uint64_t

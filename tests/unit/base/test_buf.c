@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <string.h>
 #include "base/arena.h"
+#include "base/le.h"
 #include "tests/support/sweep.h"
 
 static void
@@ -235,11 +236,39 @@ test_out_of_memory(void **state)
 	}
 }
 
+/* At fixed places, as a buf and a cursor have them; nothing else is touched. */
+static void
+test_fixed_places(void **state)
+{
+	static const uint64_t v = UINT64_C(0x8877665544332211);
+	uint8_t out[10];
+
+	(void)state;
+	for (unsigned bytes = 1; bytes <= 8; bytes++) {
+		struct cursor c;
+
+		memset(out, 0xee, sizeof(out));
+		assert_ptr_equal(le_put(out + 1, v, bytes), out + 1 + bytes);
+		assert_int_equal(out[0], 0xee);
+		assert_int_equal(out[1 + bytes], 0xee);
+		for (unsigned i = 0; i < bytes; i++)
+			assert_int_equal(out[1 + i], 0x11 * (i + 1));
+		assert_true(le_get(out + 1, bytes) ==
+			    (bytes < 8 ? v & ((UINT64_C(1) << 8 * bytes) - 1) : v));
+		cursor_init(&c, out + 1, bytes);
+		if (bytes == 4)
+			assert_int_equal(cursor_u32(&c), le_get(out + 1, 4));
+		if (bytes == 8)
+			assert_true(cursor_u64(&c) == le_get(out + 1, 8));
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_fixed_places),
 		cmocka_unit_test(test_full_to_the_cap),
 		cmocka_unit_test(test_failure_is_sticky),
 		cmocka_unit_test(test_reserve_and_commit),
