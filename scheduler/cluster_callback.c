@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/world.h"
 #include "scheduler/channel.h"
+#include "scheduler/channel_head.h"
 
 enum { KEEP_TURNS = 20 /* ticks: a router may forget who was silent for 30 s */ };
 
@@ -96,9 +97,7 @@ struct greeting {
 	struct list link;
 	struct cluster *c;
 	struct channel *channel;
-	uint64_t until_ns;
-	uint8_t head[CALLBACK_BYTES];
-	size_t bytes;
+	struct channel_head head;
 };
 
 static void
@@ -137,11 +136,9 @@ greeted(void *arg, struct channel *channel, const void *data, size_t bytes)
 	struct callback_message m;
 	const uint8_t *at = data;
 
-	for (; bytes > 0 && g->bytes < sizeof(g->head); bytes--)
-		g->head[g->bytes++] = *at++;
-	if (g->bytes < sizeof(g->head))
+	if (!channel_head_take(&g->head, &at, &bytes))
 		return;
-	if (!callback_decode(g->head, sizeof(g->head), &m)) {
+	if (!callback_decode(g->head.data, g->head.bytes, &m)) {
 		greeting_abort(g);
 		return;
 	}
@@ -192,7 +189,8 @@ cluster_callback_channel(void *arg, struct channel *channel)
 	}
 	g->c = c;
 	g->channel = channel;
-	g->until_ns = world_mono_ns() + CLUSTER_CALLBACK_MS * UINT64_C(1000000);
+	channel_head_init(&g->head, CALLBACK_BYTES,
+			  world_mono_ns() + CLUSTER_CALLBACK_MS * UINT64_C(1000000));
 	list_init(&g->link);
 	list_push(&c->callback.greetings, &g->link);
 	c->callback.greetings_count++;
@@ -330,7 +328,7 @@ cluster_callback_tick(struct cluster *c, uint64_t now_ns)
 	list_each (it, next, &c->callback.greetings) {
 		struct greeting *g = container_of(it, struct greeting, link);
 
-		if (now_ns >= g->until_ns)
+		if (channel_head_is_late(&g->head, now_ns))
 			greeting_abort(g);
 	}
 	cluster_through_tick(c, now_ns);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/world.h"
+#include "scheduler/channel_head.h"
 
 enum {
 	ASK_MS = 2000,    /* one question */
@@ -29,9 +30,7 @@ struct twin_ask {
 	struct addr at;
 	struct twin_message say;
 	uint64_t session; /* of a hint that was got: the newer one; 0 */
-	uint64_t until_ns;
-	uint8_t in[TWIN_BYTES];
-	size_t bytes;
+	struct channel_head head;
 };
 
 /* ---- questions ---- */
@@ -93,11 +92,9 @@ ask_data(void *arg, struct channel *channel, const void *data, size_t bytes)
 	const uint8_t *at = data;
 
 	(void)channel;
-	for (; bytes > 0 && a->bytes < TWIN_BYTES; bytes--)
-		a->in[a->bytes++] = *at++;
-	if (a->bytes < TWIN_BYTES)
+	if (!channel_head_take(&a->head, &at, &bytes))
 		return;
-	if (twin_decode(a->in, sizeof(a->in), &m) && m.kind == TWIN_SAY && m.node == a->node)
+	if (twin_decode(a->head.data, a->head.bytes, &m) && m.kind == TWIN_SAY && m.node == a->node)
 		take_answer(a, &m);
 	ask_free(a);
 }
@@ -156,7 +153,7 @@ cluster_twin_ask(struct cluster *c, uint32_t node, const struct addr *at, enum t
 	a->node = node;
 	a->at = *at;
 	a->session = kind == TWIN_ASK ? session : 0;
-	a->until_ns = world_mono_ns() + ASK_MS * MS_NS;
+	channel_head_init(&a->head, TWIN_BYTES, world_mono_ns() + ASK_MS * MS_NS);
 	a->say = (struct twin_message){
 		.kind = kind,
 		.flags = c->twin.held ? TWIN_HOLDS : 0,
@@ -184,9 +181,7 @@ struct twin_guest {
 	struct list link;
 	struct cluster *c;
 	struct channel *channel;
-	uint64_t until_ns;
-	uint8_t in[TWIN_BYTES];
-	size_t bytes;
+	struct channel_head head;
 };
 
 static void
@@ -259,12 +254,10 @@ guest_data(void *arg, struct channel *channel, const void *data, size_t bytes)
 	struct twin_message m;
 	const uint8_t *at = data;
 
-	for (; bytes > 0 && g->bytes < TWIN_BYTES; bytes--)
-		g->in[g->bytes++] = *at++;
-	if (g->bytes < TWIN_BYTES)
+	if (!channel_head_take(&g->head, &at, &bytes))
 		return;
-	if (!twin_decode(g->in, sizeof(g->in), &m) || m.node != channel_peer(channel)->node ||
-	    m.kind == TWIN_SAY) {
+	if (!twin_decode(g->head.data, g->head.bytes, &m) ||
+	    m.node != channel_peer(channel)->node || m.kind == TWIN_SAY) {
 		guest_free(g);
 		return;
 	}
@@ -302,7 +295,7 @@ cluster_twin_channel(void *arg, struct channel *channel)
 	}
 	g->c = c;
 	g->channel = channel;
-	g->until_ns = world_mono_ns() + ASK_MS * MS_NS;
+	channel_head_init(&g->head, TWIN_BYTES, world_mono_ns() + ASK_MS * MS_NS);
 	list_init(&g->link);
 	list_push(&c->twin.guests, &g->link);
 	c->twin.guests_count++;
@@ -329,7 +322,7 @@ cluster_twin_ask_late(struct cluster *c, uint64_t now_ns)
 	list_each (it, next, &c->twin.asks) {
 		struct twin_ask *a = container_of(it, struct twin_ask, link);
 
-		if (now_ns < a->until_ns)
+		if (!channel_head_is_late(&a->head, now_ns))
 			continue;
 		unanswered(a);
 		ask_free(a);
@@ -337,7 +330,7 @@ cluster_twin_ask_late(struct cluster *c, uint64_t now_ns)
 	list_each (it, next, &c->twin.guests) {
 		struct twin_guest *g = container_of(it, struct twin_guest, link);
 
-		if (now_ns >= g->until_ns)
+		if (channel_head_is_late(&g->head, now_ns))
 			guest_free(g);
 	}
 }
