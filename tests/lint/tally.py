@@ -16,12 +16,13 @@ LATE = {"name": "e2e / late", "result": "TIMEOUT"}
 
 
 def tally(folder, *runs):
-    """runs: name and tests, or what stands in the place of a log. Status, lines."""
+    """runs: name, tests or what stands in the place of a log, and meson's status when it is another than its tests'. Status, lines."""
     listing = os.path.join(folder, "results")
     with open(listing, "w") as f:
-        for n, (name, tests) in enumerate(runs):
+        for n, (name, tests, *ended) in enumerate(runs):
             path = "" if tests is None else os.path.join(folder, f"{n}.json")
-            f.write(f"{name}\t{path}\n")
+            status = ended[0] if ended else int(tests in ([BAD, GOOD, LATE], None))
+            f.write(f"{name}\t{path}\t{status}\n")
             if isinstance(tests, list):
                 with open(path, "w") as log:
                     log.writelines(json.dumps(t) + "\n" for t in tests)
@@ -47,6 +48,8 @@ def main():
         assert tally(folder)[0] == 1
         status, lines = tally(folder, ("unit", [GOOD]), ("prop fuzz", None))
         assert status == 1 and lines[-1] == "1 passed, 1 failed" and "prop fuzz" in lines[-2], lines
+        status, lines = tally(folder, ("unit", [GOOD]), ("net", [GOOD], 2))
+        assert status == 1 and "status 2" in lines[-2] and lines[-1] == "2 passed, 1 failed", lines
         status, lines = tally(folder, ("unit", [GOOD]), ("net", json.dumps(GOOD) + '\n{"name": "net'))
         assert status == 1 and lines[-1] == "1 passed, 1 failed", lines
 
