@@ -54,11 +54,14 @@ need() {
 	rm -f "$log"
 }
 
-# configure FOLDER [meson options]: once.
+# configure FOLDER [meson options]: once; again when what it was made from has changed.
 configure() {
 	local folder=$1
 	shift
-	[ -f "$folder/build.ninja" ] && return 0
+	if [ -f "$folder/build.ninja" ]; then
+		compile "$folder" build.ninja
+		return 0
+	fi
 	meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 ||
 		{ tail -n 30 "$folder.setup.log" >&2; die "meson setup failed"; }
 	rm -f "$folder.setup.log"
