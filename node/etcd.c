@@ -15,27 +15,19 @@
  *
  * It is up when it says so itself (a member that waits for the others' votes does not).
  */
-#include "node/etcd.h"
+#include "node/etcd_inside.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "node/etcd_folder.h"
-#include "node/etcd_log.h"
-#include "node/etcd_program.h"
-#include "node/etcd_ready.h"
-#include "node/etcd_record.h"
 #include "node/etcd_spawn.h"
 #include "node/process.h"
 #include "node/roles.h"
-#include "node/usage.h"
-#include "node/watch.h"
 
 enum {
 	STOP_S = 10,
@@ -43,58 +35,6 @@ enum {
 	STEADY_S = 60, /* that long up, and its past is forgotten */
 	SHOW_AGAIN_S = 10,
 	FIGURES_S = 30,
-	RUINED_ENDS = 3,  /* it ended so often at its start, and said that it is by its data */
-	RUINED_LIVES = 3, /* then the disk is what is broken, or etcd, and nothing is begun anew */
-};
-
-static const char component[] = "etcd";
-
-struct etcd {
-	uv_loop_t *loop;
-	struct ring_writer *own;
-	struct hub *hub;
-	const struct instance *inst;
-	const struct cgroup *cgroup;
-	uid_t uid;
-	struct etcd_program *program;
-	struct etcd_log *log;
-	struct etcd_ready *ready;
-	struct etcd_folder folder;
-
-	bool has_order;
-	struct msg_etcd_order order;
-	struct config_listen listen;
-	uint64_t now; /* in ticks */
-
-	int pidfd; /* -1: none runs */
-	struct watch *watch;
-	struct etcd_record record; /* of the one that runs */
-	bool ending;
-	bool again; /* it is to be another process */
-	uint64_t kill_at;
-	uint64_t up_at; /* since when it is; 0: is not */
-
-	uint64_t due; /* not started before */
-	unsigned failures;
-	unsigned ruined_ends; /* in a row */
-	uint64_t ruined_life; /* 0: none */
-	unsigned ruined_lives;
-	uint32_t restarts;
-	uint64_t restarts_life;
-	char shown[MSG_ETCD_FILES];
-	uint64_t show_at;
-	struct err trouble; /* why it does not run as it should; kind 0: nothing */
-	uint64_t data_life, data_bytes, memory_bytes;
-	uint64_t noted_life; /* that has had its log here; 0: none */
-	bool pruned;         /* no data of lives but this one is left */
-	uint64_t pruned_life;
-	enum msg_etcd_state state;
-	int64_t since_wall_ns;
-	struct usage usage;
-
-	bool over; /* nothing is started any more */
-	void (*stopped)(void *arg);
-	void *stopped_arg;
 };
 
 static void step(struct etcd *e);
@@ -112,18 +52,7 @@ state_of(const struct etcd *e)
 		return MSG_ETCD_STOPPED;
 	if (!e->trouble.kind)
 		return MSG_ETCD_STARTING;
-	return e->ruined_life == e->order.life ? MSG_ETCD_RUINED : MSG_ETCD_FAILED;
-}
-
-static bool
-is_able(const struct etcd *e, struct err *err)
-{
-	if (!e->listen.on) {
-		err_set(err, ERR_UNSUPPORTED, "this node keeps no part of the cluster's store");
-		err_why(err, "`listen.store` is off in node.yaml");
-		return false;
-	}
-	return etcd_program_path(e->program, err) != NULL;
+	return etcd_judge_is_ruined(&e->judge, e->order.life) ? MSG_ETCD_RUINED : MSG_ETCD_FAILED;
 }
 
 static void
@@ -141,7 +70,7 @@ publish(struct etcd *e)
 		.life = e->data_life,
 		.turn = e->pidfd >= 0 ? e->record.turn : 0,
 		.state = (uint32_t)e->state,
-		.able = is_able(e, &unable),
+		.able = etcd_start_able(e, &unable),
 		.pid = e->pidfd >= 0 ? e->record.pid : 0,
 		.restarts = e->restarts,
 		.since_wall_ns = e->since_wall_ns,
@@ -176,9 +105,9 @@ etcd_usage(struct etcd *e)
 	if (e->pidfd < 0)
 		return;
 	e->usage.pid = (pid_t)e->record.pid;
-	usage_update(page, component, &e->usage);
+	usage_update(page, ETCD_COMPONENT, &e->usage);
 	if (e->now % FIGURES_S < 5)
-		e->memory_bytes = usage_memory(page, component);
+		e->memory_bytes = usage_memory(page, ETCD_COMPONENT);
 }
 
 /* ---- its end ---- */
@@ -198,33 +127,6 @@ failed(struct etcd *e, const struct err *err)
 }
 
 static void
-say_fix(const char *complaint, struct err *err)
-{
-	if (strstr(complaint, "address already in use"))
-		err_fix(err, "end what has that port, or set another `listen.store` in node.yaml");
-	else if (strstr(complaint, "no space left"))
-		err_fix(err, "make room on the disk of the data folder");
-	else if (strstr(complaint, ETCD_LOG_NO_FLAG))
-		err_fix(err, "install another version of etcd: the one that other nodes run");
-}
-
-/* It never came up, and says that this is because of its data. */
-static bool
-is_ruined(struct etcd *e, const char *how)
-{
-	if (e->record.ready || !etcd_log_is_ruin(etcd_log_complaint(e->log), how)) {
-		e->ruined_ends = 0;
-		return false;
-	}
-	if (++e->ruined_ends >= RUINED_ENDS && e->ruined_life != e->record.life &&
-	    e->ruined_lives < RUINED_LIVES) {
-		e->ruined_life = e->record.life;
-		e->ruined_lives++;
-	}
-	return e->ruined_life == e->record.life;
-}
-
-static void
 let_go(struct etcd *e)
 {
 	watch_free(e->watch);
@@ -236,7 +138,7 @@ let_go(struct etcd *e)
 	e->up_at = 0;
 	e->memory_bytes = 0;
 	e->usage = (struct usage){0};
-	usage_end(ring_writer_metrics(e->own), component);
+	usage_end(ring_writer_metrics(e->own), ETCD_COMPONENT);
 }
 
 static void
@@ -247,23 +149,20 @@ has_ended(struct etcd *e, const char *how)
 
 	etcd_log_drain(e->log);
 	log_event(ordered ? LOG_INFO : LOG_WARN, "etcd has ended", log_s("how", how), LOG_END);
-	bool ruined = !ordered && is_ruined(e, how);
+	const struct etcd_judge_end end = {
+		.life = e->record.life,
+		.served = e->record.ready,
+		.complaint = etcd_log_complaint(e->log),
+		.how = how,
+	};
+	if (!ordered)
+		etcd_judge_ended(&e->judge, &end, e->now, &err);
 	let_go(e);
 	e->ending = false;
 	if (ordered)
 		return;
 	e->restarts++;
-	usage_restart(ring_writer_metrics(e->own), component, "exit");
-	if (ruined)
-		err_set(&err, ERR_CORRUPT, "the data of etcd is damaged");
-	else
-		err_set(&err, ERR_SYSTEM, "etcd %s", how);
-	if (etcd_log_complaint(e->log)[0]) {
-		err_why(&err, "it says: %s", etcd_log_complaint(e->log));
-		say_fix(etcd_log_complaint(e->log), &err);
-	}
-	if (ruined)
-		err_fix(&err, "it begins anew by itself when the others are a majority without it");
+	usage_restart(ring_writer_metrics(e->own), ETCD_COMPONENT, "exit");
 	failed(e, &err);
 }
 
@@ -297,16 +196,6 @@ end(struct etcd *e, const char *why)
 
 /* ---- its beginning ---- */
 
-static void
-place_of(const struct etcd *e, struct etcd_record_place *out)
-{
-	memset(out, 0, sizeof(*out));
-	out->listen = e->listen.addr;
-	out->client = e->order.client;
-	out->peer = e->order.peer;
-	text_copy(out->name, sizeof(out->name), e->order.name);
-}
-
 static int
 watch(struct etcd *e, struct err *err)
 {
@@ -314,118 +203,18 @@ watch(struct etcd *e, struct err *err)
 	return e->watch ? 0 : err_set(err, ERR_NO_MEMORY, "no memory to watch etcd");
 }
 
-static int
-spawn(struct etcd *e, const char *path, int data, int shown, const struct etcd_spawn_words *words,
-      struct err *err)
-{
-	struct sysinfo info = {0};
-	defer_close int output = etcd_log_writer(e->log);
-	pid_t pid;
-
-	if (output < 0)
-		return err_sys(err, errno, "cannot open the pipe for what etcd says");
-	(void)sysinfo(&info);
-	const struct etcd_spawn s = {
-		.path = path,
-		.words = words,
-		.uid = e->uid,
-		.folder = e->folder.fd,
-		.data = data,
-		.shown = shown,
-		.output = output,
-		.notify = etcd_ready_path(e->ready),
-		.cgroup = e->cgroup,
-		.memory_bytes = etcd_spawn_memory((uint64_t)info.totalram * info.mem_unit),
-	};
-	etcd_log_forget(e->log);
-	if (etcd_spawn(&s, &pid, &e->pidfd, err) < 0)
-		return -1;
-	e->record = (struct etcd_record){.life = e->order.life,
-					 .turn = e->order.turn,
-					 .pid = (uint32_t)pid,
-					 .restarts = e->restarts,
-					 .begun = etcd_record_begun(pid),
-					 .since_wall_ns = world_wall_ns()};
-	place_of(e, &e->record.place);
-	return 0;
-}
-
-static int
-show(struct etcd *e, struct err *err)
-{
-	uid_t owner = roles_uid(roles_get(ROLE_SCHEDULER), 0, e->inst->uid_base);
-
-	if (text_equal(e->shown, e->order.files))
-		return 0;
-	if (etcd_folder_show(&e->folder, owner, err) < 0)
-		return -1;
-	text_copy(e->shown, sizeof(e->shown), e->order.files);
-	return 0;
-}
-
-/* From its first entry on it is known that there is a log. */
-static void
-note_log(struct etcd *e, uint64_t life)
-{
-	struct err err = {0};
-
-	if (e->noted_life == life || !etcd_folder_has_log(&e->folder, life))
-		return;
-	if (etcd_folder_note(&e->folder, life, &err) == 0)
-		e->noted_life = life;
-	else
-		log_err(LOG_WARN, "it is not noted that etcd has data", &err);
-}
-
-/* It would be the same member as before, without what that one has promised to the others. */
-static int
-refuse_empty(struct etcd *e, struct err *err)
-{
-	e->data_life = e->ruined_life = e->order.life;
-	err_set(err, ERR_CORRUPT, "the data of etcd is gone");
-	err_why(err, "%s does not hold the log that it has had", e->folder.path);
-	return err_fix(err, "nothing: it begins anew by itself when the others are a majority "
-			    "without it; or put the folder back");
-}
-
-static int
-start(struct etcd *e, struct err *err)
-{
-	char data_path[ETCD_FOLDER_NAME];
-	defer_close int data = -1, shown = -1;
-	struct etcd_spawn_words words;
-
-	if (!is_able(e, err))
-		return -1;
-	if (!e->order.files[0]) {
-		err_set(err, ERR_UNREACHABLE, "etcd has no certificates yet");
-		return err_why(err, "this node has not got the key of the cluster's authority");
-	}
-	note_log(e, e->order.life);
-	if (e->noted_life == e->order.life && !etcd_folder_has_log(&e->folder, e->order.life))
-		return refuse_empty(e, err);
-	if (show(e, err) < 0 ||
-	    etcd_folder_data(&e->folder, e->order.life, &data, data_path, err) < 0 ||
-	    etcd_folder_shown(&e->folder, &shown, err) < 0 ||
-	    etcd_spawn_words(&e->order, &e->listen.addr, data_path, ETCD_FOLDER_SHOWN, &words,
-			     err) < 0)
-		return -1;
-	e->data_life = e->order.life;
-	return spawn(e, etcd_program_path(e->program, err), data, shown, &words, err);
-}
-
 static void
 begin(struct etcd *e)
 {
 	struct err err = {0};
 
-	if (start(e, &err) < 0) {
+	if (etcd_start(e, &err) < 0) {
 		failed(e, &err);
 		return;
 	}
 	log_event(LOG_INFO, "etcd is started", log_u("pid", e->record.pid),
 		  log_u("life", e->order.life), LOG_END);
-	usage_up(ring_writer_metrics(e->own), component, true);
+	usage_up(ring_writer_metrics(e->own), ETCD_COMPONENT, true);
 	if (watch(e, &err) < 0 || etcd_record_write(e->inst->run_fd, &e->record, &err) < 0) {
 		/* Nobody would find it again. */
 		process_end((pid_t)e->record.pid, &e->pidfd);
@@ -454,7 +243,7 @@ why_not(const struct etcd *e)
 		return "it is ordered to stop";
 	if (!e->listen.on)
 		return "`listen.store` is off";
-	place_of(e, &place);
+	etcd_start_place(e, &place);
 	if (memcmp(&place, &e->record.place, sizeof(place)) != 0)
 		return "it has another address";
 	return e->order.turn != e->record.turn ? "its connections are to end" : NULL;
@@ -466,12 +255,12 @@ look_at_running(struct etcd *e)
 	const char *why = why_not(e);
 	struct err err = {0};
 
-	note_log(e, e->record.life);
+	etcd_judge_note(&e->judge, e->record.life);
 	if (why || e->ending) {
 		end(e, why ? why : "");
 		return;
 	}
-	if (e->has_order && e->now >= e->show_at && show(e, &err) < 0) {
+	if (e->has_order && e->now >= e->show_at && etcd_start_show(e, &err) < 0) {
 		log_err(LOG_WARN, "etcd has no new certificates", &err);
 		e->show_at = e->now + SHOW_AGAIN_S;
 	}
@@ -501,7 +290,7 @@ forget_others(struct etcd *e)
 	e->data_life = 0;
 	e->data_bytes = 0;
 	if (e->order.life == 0)
-		e->noted_life = 0;
+		etcd_judge_forget(&e->judge);
 	e->shown[0] = '\0';
 	err_clear(&e->trouble);
 	e->failures = 0;
@@ -600,8 +389,7 @@ is_ready(void *arg)
 	log_event(LOG_INFO, "etcd serves", log_u("pid", e->record.pid), LOG_END);
 	e->record.ready = 1;
 	e->up_at = e->now;
-	e->ruined_ends = 0;
-	e->ruined_life = 0;
+	etcd_judge_served(&e->judge);
 	err_clear(&e->trouble);
 	if (etcd_record_write(e->inst->run_fd, &e->record, &err) < 0)
 		log_err(LOG_WARN, "the next node will not know that etcd serves", &err);
@@ -634,7 +422,7 @@ adopt(struct etcd *e, struct err *err)
 		  log_u("pid", e->record.pid), LOG_END);
 	e->restarts = e->record.restarts;
 	e->restarts_life = e->record.life;
-	usage_up(ring_writer_metrics(e->own), component, true);
+	usage_up(ring_writer_metrics(e->own), ETCD_COMPONENT, true);
 	return watch(e, err);
 }
 
@@ -652,7 +440,8 @@ open_parts(struct etcd *e, struct err *err)
 	if (!e->program)
 		return err_set(err, ERR_NO_MEMORY, "no memory to look after etcd");
 	e->data_life = etcd_folder_life(&e->folder);
-	e->noted_life = etcd_folder_noted(&e->folder);
+	e->judge =
+		(struct etcd_judge){.folder = &e->folder, .noted = etcd_folder_noted(&e->folder)};
 	return adopt(e, err);
 }
 
