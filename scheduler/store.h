@@ -264,7 +264,8 @@ typedef void (*store_lease_fn)(void *arg, uint64_t epoch, const struct err *err)
 struct store_status {
 	bool shared;        /* with other nodes */
 	bool writable;      /* a change that is begun now has a chance */
-	bool unwritten;     /* it has none, because this node's own file cannot be written */
+	bool unwritten;     /* it has none, because this node's own file cannot be written, or the
+			       writer's */
 	struct err why;     /* it is not */
 	uint64_t sequence;  /* of the last transaction that this node's copy has */
 	uint64_t count;     /* keys: rows, and parts of blobs */

@@ -59,6 +59,8 @@ store_follow_settle(struct store_follow *f)
 		return;
 	if (store_base_can_write(&f->base, &err) < 0) {
 		/* said already */
+	} else if (f->full.kind) {
+		err = f->full;
 	} else if (f->base.copy.head.sequence < f->level || !f->base.copy.id[0]) {
 		err_set(&err, ERR_UNREACHABLE, "this node's copy of the store is not up to date");
 		err_fix(&err, "try again in a moment");
@@ -115,6 +117,7 @@ static void
 forget_connection(struct store_follow *f)
 {
 	f->welcome = f->looked = f->ids_asked = f->in_snapshot = false;
+	err_clear(&f->full);
 	f->unsent = 0;
 	store_wire_in_fini(&f->in);
 	store_wire_in_init(&f->in);
@@ -330,6 +333,7 @@ engine_status(void *engine, struct store_status *out)
 	struct store_follow *f = engine;
 
 	store_base_status(&f->base, f->writable ? NULL : &f->why, out);
+	out->unwritten |= !f->writable && f->full.kind;
 }
 
 static void

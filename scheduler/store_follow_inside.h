@@ -56,6 +56,7 @@ struct store_follow {
 	uint64_t heard_ns;
 	uint64_t tick_ns; /* the last one */
 	bool looked;      /* and not answered */
+	struct err full;  /* why the writer's own file cannot be written; kind 0: it can */
 	struct store_wire_in in;
 	/* what the writer says */
 	char id[STORE_COPY_ID_BYTES];

@@ -240,6 +240,8 @@ take_head(struct store_follow *f, struct cursor *in)
 		no_sense(f, "an answer that is none");
 	else if (question)
 		store_follow_ask_head(f, question, &head, its.kind ? &its : NULL);
+	else
+		f->full = its; /* of the look that comes by itself; settled after this frame */
 }
 
 static void

@@ -402,7 +402,9 @@ look(struct store_serve_peer *p, struct cursor *in)
 		refuse_frame(p, "a question that is none");
 		return;
 	}
-	int rc = all ? store_serve_check(p->serve, &err) : 0;
+	/* Who only looks whether the writer is there hears whether it takes changes. */
+	int rc = all ? store_serve_check(p->serve, &err)
+		     : store_base_can_write(&p->serve->base, &err);
 	buf_init(&b, MEM_SCHEDULER, SMALL_BYTES);
 	size_t begun = store_wire_begin(&b, STORE_WIRE_HEAD);
 	buf_u64(&b, question);

@@ -71,7 +71,11 @@ def test_full_disks():
         fill(a)
         is_full(a, a)
         check("of node edge-1" in wait_for(lambda: is_refused(b), "so does the other one"))
+        # Whoever asks the other one hears it, too, without a change.
+        wait_for(lambda: f"no space left on {a.data}/state of node edge-1" in b.cli("status").stdout, "its status names the node")
+        check(not b.cluster()["store"]["writable"], b.cluster())
         goes_on(c, b, a)
+        wait_for(lambda: "no space left" not in b.cli("status").stdout, "and that it is over")
         fill(b)
         is_full(b, b)
         label(a, "still=taken", status=0)

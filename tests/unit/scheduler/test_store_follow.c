@@ -481,6 +481,7 @@ expect_no_space(struct store *s)
 static void
 test_full_writer(void **state)
 {
+	struct store_status status;
 	struct contract_end end;
 	struct rlimit was;
 
@@ -498,6 +499,18 @@ test_full_writer(void **state)
 	assert_true(end.failed);
 	assert_int_equal(end.err.kind, ERR_NO_SPACE);
 	assert_int_equal(contract_count(net.writer, STORE_DEPLOYMENT, 0, 0), before);
+	/* A follower says so by itself, and refuses at once. */
+	while (store_status(l->store, &status), status.writable)
+		pipe_turn(&net);
+	expect_no_space(l->store);
+	assert_true(store_follow_is_up(l->follow));
+	/* That is no word about the next connection. */
+	pipe_cut(l);
+	store_status(l->store, &status);
+	assert_int_equal(status.why.kind, ERR_UNREACHABLE);
+	assert_false(status.unwritten);
+	while (store_status(l->store, &status), status.why.kind != ERR_NO_SPACE)
+		pipe_turn(&net);
 	disk_has_room(&was);
 	pipe_until_writable(&net, net.writer);
 	submit_one(net.writer, "c", &end);
