@@ -13,7 +13,6 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/world.h"
-#include "scheduler/credentials.h"
 
 enum {
 	LENGTH_BYTES = 4,
@@ -51,14 +50,6 @@ admit_free(struct admit *a)
 /* ---- answers ---- */
 
 static void
-wipe(struct buf *b)
-{
-	if (b->data)
-		mem_wipe(b->data, b->capacity);
-	buf_fini(b);
-}
-
-static void
 send_out(struct admit *a, struct buf *out)
 {
 	struct channel *channel = a->channel;
@@ -68,7 +59,7 @@ send_out(struct admit *a, struct buf *out)
 		channel_close(channel);
 	else
 		channel_abort(channel);
-	wipe(out);
+	cluster_admit_wipe(out);
 	admit_free(a);
 }
 
@@ -91,106 +82,15 @@ refuse(struct admit *a, const struct err *err)
 	send_out(a, &out);
 }
 
-static int
-issue(struct cluster *c, const struct admission_node *n, struct buf *chain, struct err *err)
-{
-	struct identity who = {.node = n->id};
-
-	text_copy(who.name, sizeof(who.name), n->name);
-	memcpy(who.sign_public, n->sign_public, IDENTITY_KEY);
-	memcpy(who.gossip_public, n->gossip_public, IDENTITY_KEY);
-	return identity_issue(&c->keep.authority, &who, cluster_now_s(c), chain, err);
-}
-
-/* All nodes as admission has them; 0 or -1. */
-static int
-list_nodes(struct store *s, struct buf *out, struct err *err)
-{
-	struct buf rows;
-
-	buf_init(&rows, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct store_node));
-	int rc = cluster_store_rows(s, STORE_NODE, &rows, err);
-	const struct store_node *row = (const void *)rows.data;
-	for (size_t i = 0; rc == 0 && i < rows.length / sizeof(*row); i++) {
-		struct admission_node n;
-
-		cluster_list_node(&row[i], &n);
-		buf_put(out, &n, sizeof(n));
-	}
-	buf_fini(&rows);
-	if (rc == 0 && !buf_ok(out))
-		rc = err_set(err, ERR_NO_MEMORY, "no memory for the list of nodes");
-	return rc;
-}
-
-/* To call etcd with, for the key that this node is known by. */
-static int
-issue_pass(struct cluster *c, const struct admission_node *n, struct buf *chain,
-	   struct buf *authority, struct err *err)
-{
-	const struct credentials_who who = {
-		.node = n->id, .name = n->name, .sign_public = n->sign_public};
-	struct identity_authority from;
-
-	if (credentials_authority(&c->keep.authority, CREDENTIALS_CLIENTS, &from, err) < 0)
-		return -1;
-	int rc = credentials_issue(&from, CREDENTIALS_CLIENTS, &who, cluster_now_s(c), chain, err);
-	if (rc == 0)
-		rc = credentials_put_authority(&from, authority, err);
-	identity_authority_fini(&from);
-	return rc;
-}
-
-static int
-hand_key(struct cluster *c, const struct admission_node *n, struct buf *chain, struct err *err)
-{
-	struct secret pem = {0};
-
-	if (identity_authority_export(&c->keep.authority, &pem, err) < 0)
-		return -1;
-	buf_put(chain, pem.data, pem.length);
-	secret_fini(&pem);
-	log_event(LOG_WARN, "another node is given the authority's key", log_u("node", n->id),
-		  log_s("name", n->name), LOG_END);
-	return 0;
-}
-
-static int
-put_parts(struct admit *a, struct buf *chain, struct buf *authority, struct buf *nodes,
-	  struct err *err)
-{
-	const struct admission_node *n = &a->verdict.node;
-	struct cluster *c = a->c;
-
-	if (a->question.what == ADMISSION_STORE)
-		return issue_pass(c, n, chain, authority, err);
-	if (identity_authority_der(&c->keep.authority, authority, err) < 0)
-		return -1;
-	if (a->question.what == ADMISSION_KEY)
-		return hand_key(c, n, chain, err);
-	return issue(c, n, chain, err) < 0 ? -1 : list_nodes(c->m->store, nodes, err);
-}
-
 static void
 answer(struct admit *a)
 {
-	struct buf chain, authority, nodes, out;
 	struct err err = {0};
+	struct buf out;
 
-	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
-	buf_init(&authority, MEM_SCHEDULER, IDENTITY_CERTIFICATE_MAX);
-	buf_init(&nodes, MEM_SCHEDULER, ADMISSION_NODES_MAX * sizeof(struct admission_node));
 	buf_init(&out, MEM_SCHEDULER, ADMISSION_ANSWER_MAX);
-	int rc = put_parts(a, &chain, &authority, &nodes, &err);
-	if (rc == 0)
-		admission_put_answer(a->verdict.node.id, chain.data, chain.length, authority.data,
-				     authority.length, (const void *)nodes.data,
-				     nodes.length / sizeof(struct admission_node), &out);
-	wipe(&chain);
-	buf_fini(&authority);
-	buf_fini(&nodes);
-	if (rc < 0) {
-		wipe(&out);
+	if (cluster_admit_give(a->c, a->question.what, &a->verdict.node, &out, &err) < 0) {
+		cluster_admit_wipe(&out);
 		refuse(a, &err);
 	} else {
 		send_out(a, &out);
@@ -227,7 +127,7 @@ rows_read(struct rows *r, struct store *s, struct err *err)
 		 ADMISSION_TICKETS_MAX * sizeof(struct admission_ticket));
 	buf_init(&r->kept, MEM_SCHEDULER, ADMISSION_TICKETS_MAX * sizeof(struct store_ticket));
 	if (store_each(s, STORE_CLUSTER, 0, 0, keep_cluster, &r->cluster, err) < 0 ||
-	    list_nodes(s, &r->nodes, err) < 0 ||
+	    cluster_admit_nodes(s, &r->nodes, err) < 0 ||
 	    cluster_store_rows(s, STORE_TICKET, &r->kept, err) < 0)
 		return -1;
 	const struct store_ticket *row = (const void *)r->kept.data;
@@ -396,7 +296,7 @@ announce(struct cluster *c, const struct admission_node *n)
 	if (!c->gossip)
 		return;
 	buf_init(&chain, MEM_SCHEDULER, CLUSTER_KEEP_MAX);
-	if (issue(c, n, &chain, &err) == 0) {
+	if (cluster_admit_issue(c, n, &chain, &err) == 0) {
 		const void *leaf = cluster_keep_leaf(chain.data, chain.length, &bytes);
 
 		if (leaf && tidings_put_admitted(leaf, bytes, &value))

@@ -467,6 +467,19 @@ void cluster_admit_end(struct cluster *c);
 /* Entries about those that were admitted lately. */
 void cluster_admit_announce(struct cluster *c);
 
+/* ---- cluster_admit_give.c ---- */
+
+/* Appends the answer; what is in it is for nobody else: cluster_admit_wipe. */
+int cluster_admit_give(struct cluster *c, enum admission_what what, const struct admission_node *n,
+		       struct buf *out, struct err *err) MUST_CHECK;
+/* A certificate of a node, as the authority's. */
+int cluster_admit_issue(struct cluster *c, const struct admission_node *n, struct buf *chain,
+			struct err *err) MUST_CHECK;
+/* All nodes: struct admission_node each. */
+int cluster_admit_nodes(struct store *s, struct buf *out, struct err *err) MUST_CHECK;
+/* Zeroes and frees. */
+void cluster_admit_wipe(struct buf *b);
+
 /* ---- cluster_ask.c ---- */
 
 /* Where keepers can be asked. */

@@ -72,12 +72,31 @@ struct cluster_voters {
 
 /* ---- cluster_voters.c ---- */
 
-/* The rows may be different. */
-void cluster_voters_read(struct cluster *c);
 void cluster_voters_tick(struct cluster *c, uint64_t now_ns);
 void cluster_voters_end(struct cluster *c);
-/* This node's row; NULL. */
+
+/* ---- cluster_voters_rows.c ---- */
+
+/* The rows may be different. */
+void cluster_voters_read(struct cluster *c);
+/* That node's row; NULL. */
 const struct store_voter *cluster_voters_row(const struct cluster *c, uint32_t node);
+/* The wanted step, as work of a transaction (cluster_store_change): sets voters.taken. arg: struct
+ * cluster. */
+int cluster_voters_change(void *arg, struct store *s, struct err *err) MUST_CHECK;
+
+/* ---- cluster_voters_view.c ---- */
+
+struct cluster_voters_view {
+	struct voting_view v;
+	struct voters_node *nodes;
+	struct voting_place *places;
+};
+
+/* -1: no memory, and there is nothing to end. */
+int cluster_voters_view(struct cluster *c, uint64_t now_ns,
+			struct cluster_voters_view *w) MUST_CHECK;
+void cluster_voters_view_fini(struct cluster_voters_view *w);
 
 /* ---- cluster_voters_say.c ---- */
 
