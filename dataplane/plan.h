@@ -37,8 +37,7 @@ struct plan_member {
 struct plan {
 	uint32_t *slots; /* slots_count of them, EDGE_CUR and EDGE_PREV */
 	size_t slots_count;
-	uint32_t
-		epoch; /* grows with every change that begins from a steady table, and at its end */
+	uint32_t epoch; /* grows when a change begins from a steady table, and at its end */
 	bool changing;
 	bool draining;     /* a member drains */
 	bool connections;  /* of TCP; the owner of the plan says so */
@@ -62,9 +61,9 @@ bool plan_update(struct plan *p, const struct plan_member *members, size_t count
 /* Time has passed; kept: how many packets went to former owners so far. True when the table has
  * changed: the change is over. */
 bool plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms);
-/* The programs have opened slots of the table that is in force, `live`: connections of them are the
- * relay's, whose ports were taken at their owner (dataplane/bpf/edge_asked.h). That is a change of
- * these slots to the same owner, or a part of the one that goes on. */
+/* The programs have opened slots of the table that is in force, `live`: connections of them are
+ * somebody else's, as their ports were taken at the owner (dataplane/bpf/edge_asked.h). That is a
+ * change of these slots to the same owner, or a part of the one that goes on. */
 void plan_opened(struct plan *p, const uint32_t *live, size_t live_count, uint64_t now_ms);
 /* Packets do not come by this table yet: its change begins when they do. */
 void plan_wait(struct plan *p, uint64_t now_ms);

@@ -228,8 +228,8 @@ sets_add_vips(struct sets *s, const struct sets_service *v)
 			vip.flags |= EDGE_VIP_REMEMBER;
 		else if (is_noted(s, v4))
 			vip.flags |= EDGE_VIP_CORRECT;
-		if (s->meshed && i >= s->own_count)
-			vip.flags |= EDGE_VIP_SHARED;
+		if (i >= s->own_count)
+			vip.flags |= EDGE_VIP_DEDICATED | (s->meshed ? EDGE_VIP_SHARED : 0);
 		all &= add_vip(s, a, v->row->port, (uint8_t)v->row->protocol, &vip);
 	}
 	return all;

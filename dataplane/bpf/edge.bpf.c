@@ -19,7 +19,7 @@
  * What cannot be handled here is passed up, never dropped: the proxy's relay listens on every port.
  * Works from Linux 5.15. Takes no time stamp. Kept state: pins while a table changes, fragments,
  * flows that came by another address, or another node, than replies have by default, and flows that
- * are the relay's because their container has another connection of the same ports.
+ * are somebody else's because the owner has another connection of the same ports.
  */
 #include "dataplane/bpf/edge_icmp.h"
 #include "dataplane/bpf/edge_pick.h"

@@ -55,13 +55,14 @@ struct edge_vip6 {
 };
 
 enum edge_vip_flags {
-	EDGE_VIP_BIG = 1 << 0,      /* the table has EDGE_SLOTS_BIG slots */
-	EDGE_VIP_DENY = 1 << 1,     /* there are prefixes whose packets are dropped */
-	EDGE_VIP_ALLOW = 1 << 2,    /* there are prefixes, and only theirs are taken */
-	EDGE_VIP_REMEMBER = 1 << 3, /* not what a reply has by default: flow to be noted */
-	EDGE_VIP_CORRECT = 1 << 4,  /* what a reply has by default, and there are others: a note
-				     * of an older flow with these ports may have to be put right */
-	EDGE_VIP_SHARED = 1 << 5,   /* an address of other nodes, too: a flow may change over */
+	EDGE_VIP_BIG = 1 << 0,       /* the table has EDGE_SLOTS_BIG slots */
+	EDGE_VIP_DENY = 1 << 1,      /* there are prefixes whose packets are dropped */
+	EDGE_VIP_ALLOW = 1 << 2,     /* there are prefixes, and only theirs are taken */
+	EDGE_VIP_REMEMBER = 1 << 3,  /* not what a reply has by default: flow to be noted */
+	EDGE_VIP_CORRECT = 1 << 4,   /* what a reply has by default, and there are others: a note
+				      * of an older flow with these ports may have to be put right */
+	EDGE_VIP_SHARED = 1 << 5,    /* an address of other nodes, too: a flow may change over */
+	EDGE_VIP_DEDICATED = 1 << 6, /* none of the host's: there is no relay */
 };
 
 struct edge_vip {
@@ -114,8 +115,8 @@ struct edge_pin {
 
 /* Of a flow that was begun at another node (edge_again.h): how many backends are being, or were,
  * asked whether it is theirs; and when the last one began to be, in units of 2^23 ns. 0: it was
- * begun here. EDGE_TRIES_TAKEN: its container has another connection of the same ports
- * (edge_asked.h), and it stays with the relay. */
+ * begun here. EDGE_TRIES_TAKEN: its owner has another connection of the same ports (edge_asked.h),
+ * and so will the next one of these ports be somebody else's. */
 enum {
 	EDGE_PIN_EPOCH = 0xffff,
 	EDGE_PIN_WHEN = 0xfff,
@@ -245,7 +246,7 @@ struct edge_count {
 struct edge_service_count {
 	__u64 packets, bytes;
 	__u64 kept;  /* TCP packets that did not go to the owner of their slot, which changes */
-	__u64 taken; /* connections that were given to the relay, as their ports were taken */
+	__u64 taken; /* connections that were given to somebody else, as their ports were taken */
 };
 
 /* A reply on its way through the uplink is told from all else by this address of nobody. */

@@ -18,8 +18,8 @@
  * message that the new one's ports are taken: a reset from the address that the new one was sent
  * to, marked (EDGE_TAKEN_MAC, or ACROSS_TAKEN in the header that goes to another node). A client
  * would not heed it (RFC 9293, 3.10.7.3: it acknowledges nothing), but it ends in tc_uplink of the
- * node that the client came to, which pins the new connection to the relay (edge_taken.h). The
- * relay has ports of its own, and the client sends its SYN again.
+ * node that the client came to, which gives the new connection to somebody else (edge_taken.h); the
+ * client sends its SYN again.
  */
 
 #include "dataplane/bpf/edge_parse.h"

@@ -25,6 +25,7 @@ enum {
 	EDGE_AT_SOURCE6 = EDGE_AT_IP + offsetof(struct ipv6hdr, saddr),
 	EDGE_AT_DEST6 = EDGE_AT_IP + offsetof(struct ipv6hdr, daddr),
 	EDGE_CHECK_TCP = 16,
+	EDGE_TCP_AT_ACK = 8,
 	EDGE_TCP_AT_FLAGS = 13,
 	EDGE_CHECK_UDP = 6,
 	EDGE_CHECK_ICMP = 2,
@@ -78,7 +79,7 @@ struct back {
 	int across;
 	int taken; /* it says that the ports of what was asked for are taken (edge_asked.h) */
 	__u32 node;
-	struct edge_voice asked;
+	struct edge_asked asked;
 };
 
 enum back_result { BACK_PASS, BACK_LEAVE, BACK_OTHER };
@@ -99,14 +100,14 @@ back_asked(struct back *to, const struct edge_note *key, const struct asked_repl
 
 	if (!a)
 		return 0;
-	to->asked = a->voice;
-	to->node = to->asked.many;
+	to->asked = *a;
+	to->node = to->asked.voice.many;
 	to->taken = reply->answer == ASKED_TAKEN;
 	if (reply->answer == ASKED_ANSWERED)
-		bpf_map_update_elem(&notes, key, &to->asked, BPF_ANY);
+		bpf_map_update_elem(&notes, key, &to->asked.voice, BPF_ANY);
 	if (reply->answer == ASKED_ANSWERED || (to->taken && back_is_wanted(to)))
 		bpf_map_delete_elem(&asked, key);
-	return &to->asked;
+	return &to->asked.voice;
 }
 
 /* What the client knows this flow by. `own`: the client's address is one of the host's, whose own
@@ -260,20 +261,36 @@ back_mark(struct __sk_buff *skb, int is_taken)
 	return (int)bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, ETH_ALEN, 0);
 }
 
-/* A reset in place of an acknowledgement: it is of no connection that its reader has. */
+/* Options are those of another connection: its time stamps would have the packet refused (RFC 7323,
+ * 5). They become data, which nobody reads in a reset. */
 static __always_inline void
-back_reset(struct __sk_buff *skb, const struct edge_head *h)
+back_flags(struct __sk_buff *skb, __u32 l4, __u8 flags)
 {
 	__u8 of[2]; /* length of the header, and flags: as the checksum has them */
 	__be16 old, now;
 
-	if (bpf_skb_load_bytes(skb, h->l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of)) < 0)
+	if (bpf_skb_load_bytes(skb, l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of)) < 0)
 		return;
 	__builtin_memcpy(&old, of, sizeof(old));
-	of[1] = EDGE_TCP_RST;
+	of[0] = EDGE_L4_TCP / 4 << 4;
+	of[1] = flags;
 	__builtin_memcpy(&now, of, sizeof(now));
-	bpf_l4_csum_replace(skb, h->l4 + EDGE_CHECK_TCP, old, now, 2);
-	bpf_skb_store_bytes(skb, h->l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of), 0);
+	bpf_l4_csum_replace(skb, l4 + EDGE_CHECK_TCP, old, now, 2);
+	bpf_skb_store_bytes(skb, l4 + EDGE_TCP_AT_FLAGS - 1, of, sizeof(of), 0);
+}
+
+/* A reset in place of an acknowledgement: it is of no connection that its reader has. What would be
+ * acknowledged by a refusal is there (edge_taken.h). */
+static __always_inline void
+back_reset(struct __sk_buff *skb, const struct edge_head *h, __u32 sequence)
+{
+	__be32 old, now = bpf_htonl(sequence + 1);
+
+	if (bpf_skb_load_bytes(skb, h->l4 + EDGE_TCP_AT_ACK, &old, sizeof(old)) < 0)
+		return;
+	bpf_l4_csum_replace(skb, h->l4 + EDGE_CHECK_TCP, old, now, 4);
+	bpf_skb_store_bytes(skb, h->l4 + EDGE_TCP_AT_ACK, &now, sizeof(now), 0);
+	back_flags(skb, h->l4, EDGE_TCP_RST);
 }
 
 /* ---- errors ---- */
@@ -444,7 +461,7 @@ back4(struct __sk_buff *skb, struct back *to_whom)
 	back_source4(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
 	if (to_whom->taken)
-		back_reset(skb, &h);
+		back_reset(skb, &h, to_whom->asked.sequence);
 	return BACK_LEAVE;
 }
 
@@ -500,7 +517,7 @@ back6(struct __sk_buff *skb, struct back *to_whom)
 	back_source6(skb, &h, from, to);
 	back_port(skb, &h, ends.container_port, port);
 	if (to_whom->taken)
-		back_reset(skb, &h);
+		back_reset(skb, &h, to_whom->asked.sequence);
 	return BACK_LEAVE;
 }
 

@@ -11,8 +11,8 @@
  * pin: where nobody but the relay was before, it is the present owner's, unless this machine has a
  * socket of it. Elsewhere the former owner is asked, who may not know it (edge_again.h).
  *
- * A connection whose ports its container has in use is pinned to the relay (edge_taken.h), and its
- * slot is then as one that changes, to the same owner.
+ * A connection whose ports its container has in use is pinned to another one (edge_taken.h), and
+ * its slot is then as one that changes, to the same owner.
  *
  * UDP has no SYN: its flows stay with a former owner that is healthy until the change is over, and
  * leave one that drains at once.
@@ -28,21 +28,10 @@ struct edge_owner {
 
 enum { EDGE_UNSURE = EDGE_BACKENDS_MAX }; /* in place of a backend */
 
-/* opens: from now on flows of this slot may be pinned. Only the loader ends that. */
-static __always_inline __u32
-slot_of(__u32 *slot, int opens)
+/* *epoch_out: of the table. NULL: there is none. */
+static __always_inline __u32 *
+slot_of(const struct edge_vip *vip, __u32 hash, __u32 *epoch_out)
 {
-	__u32 is = *slot;
-
-	if (opens && !(is & EDGE_CHANGES))
-		*slot = is = EDGE_CHANGING(EDGE_CUR(is), EDGE_CUR(is));
-	return is;
-}
-
-static __always_inline struct edge_owner
-owner_opened(const struct edge_vip *vip, __u32 hash, int opens)
-{
-	struct edge_owner o = {0, 0};
 	__u32 zero = 0, service = vip->service;
 	void *inner;
 
@@ -50,26 +39,40 @@ owner_opened(const struct edge_vip *vip, __u32 hash, int opens)
 		inner = bpf_map_lookup_elem(&tables_big, &service);
 		struct edge_table_big *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
 
-		if (t) {
-			o.slot = slot_of(&t->slots[hash % EDGE_SLOTS_BIG], opens);
-			o.epoch = t->epoch;
-		}
+		if (!t)
+			return 0;
+		*epoch_out = t->epoch;
+		return &t->slots[hash % EDGE_SLOTS_BIG];
 	} else {
 		inner = bpf_map_lookup_elem(&tables_small, &service);
 		struct edge_table_small *t = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
 
-		if (t) {
-			o.slot = slot_of(&t->slots[hash % EDGE_SLOTS_SMALL], opens);
-			o.epoch = t->epoch;
-		}
+		if (!t)
+			return 0;
+		*epoch_out = t->epoch;
+		return &t->slots[hash % EDGE_SLOTS_SMALL];
 	}
-	return o;
 }
 
 static __always_inline struct edge_owner
 owner(const struct edge_vip *vip, __u32 hash)
 {
-	return owner_opened(vip, hash, 0);
+	struct edge_owner o = {0, 0};
+	const __u32 *slot = slot_of(vip, hash, &o.epoch);
+
+	if (slot)
+		o.slot = *slot;
+	return o;
+}
+
+/* From now on flows of this slot may be pinned. Only the loader ends that. */
+static __always_inline void
+owner_opens(const struct edge_vip *vip, __u32 hash)
+{
+	__u32 epoch, *slot = slot_of(vip, hash, &epoch), is = slot ? *slot : EDGE_CHANGES;
+
+	if (!(is & EDGE_CHANGES))
+		*slot = EDGE_CHANGING(EDGE_CUR(is), EDGE_CUR(is));
 }
 
 /* One that packets can be brought to from here, with an address of this family: by its device, or

@@ -4,87 +4,115 @@
 
 /*
  * What says that the ports of a connection are taken at its container (edge_asked.h) ends here, on
- * the node that the client came to: the connection is the relay's from now on, which gets the SYN
- * that the client sends again. As long as such connections speak, their slots are as those of a
- * table that changes; the loader learns of it by a counter.
+ * the node that the client came to: the connection is pinned to the next backend of the endpoint
+ * (edge_backend.next), and when all have said so, to the relay, which has ports of its own. That
+ * one gets the SYN that the client sends again. As long as such connections speak, their slots are
+ * as those of a table that changes; the loader learns of it by a counter.
+ *
+ * At an address that is none of the host's there is no relay: the client is refused.
  */
 
-#include "dataplane/bpf/edge_pick.h"
+#include "dataplane/bpf/edge_again.h"
+#include "dataplane/bpf/edge_back.h"
 
-static __always_inline void
-taken_pin(void *flows, const void *key, const struct edge_vip *vip, __u32 hash)
+struct taken {
+	const struct edge_vip *vip;
+	__u32 hash;
+	__u32 l4;
+};
+
+static __always_inline __u32
+taken_next(void *flows, const void *key, const struct edge_owner *o)
 {
-	struct edge_owner o = owner_opened(vip, hash, 1);
-	struct edge_service_count *n;
-	__u32 service = vip->service;
+	const struct edge_pin *pin = bpf_map_lookup_elem(flows, key);
+	__u32 cur = EDGE_CUR(o->slot);
+	int is_later = pin && pin_holds(pin, o) && pin_is_taken(pin);
+	__u32 next = again_after(is_later ? pin->backend : cur);
 
-	pin_flow(flows, key, &o, 0, EDGE_TRIES_TAKEN);
+	return next != cur ? next : 0;
+}
+
+/* 0: the message goes no further. */
+static __always_inline int
+taken_pin(struct __sk_buff *skb, const struct taken *t, void *flows, const void *key)
+{
+	struct edge_owner o = owner(t->vip, t->hash);
+	__u32 next = taken_next(flows, key, &o), service = t->vip->service;
+	struct edge_service_count *n;
+
+	if (!next && t->vip->flags & EDGE_VIP_DEDICATED) {
+		back_flags(skb, t->l4, EDGE_TCP_RST | EDGE_TCP_ACK);
+		return 1;
+	}
+	owner_opens(t->vip, t->hash);
+	pin_flow(flows, key, &o, next, EDGE_TRIES_TAKEN);
 	n = bpf_map_lookup_elem(&services, &service);
 	if (n)
 		n->taken++;
+	return 0;
 }
 
-static __always_inline void
-taken4(void *data, void *end)
+static __always_inline int
+taken4(struct __sk_buff *skb, void *data, void *end)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	struct edge_flow4 flow = {.protocol = IPPROTO_TCP};
 	struct edge_vip4 key = {.protocol = IPPROTO_TCP};
-	const struct edge_vip *vip;
+	struct taken t;
 	struct edge_head h;
 	struct edge_l4 *l4;
 
 	if (edge_parse4(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
 	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
-		return;
+		return 0;
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
-		return;
+		return 0;
 	key.addr = flow.dest = ip->saddr;
 	key.port = flow.dest_port = l4->source;
 	flow.source = ip->daddr;
 	flow.source_port = l4->dest;
-	vip = bpf_map_lookup_elem(&vips4, &key);
-	if (vip)
-		taken_pin(&flows4, &flow, vip, edge_hash4(&flow));
+	t.vip = bpf_map_lookup_elem(&vips4, &key);
+	t.hash = edge_hash4(&flow);
+	t.l4 = h.l4;
+	return t.vip ? taken_pin(skb, &t, &flows4, &flow) : 0;
 }
 
-static __always_inline void
-taken6(void *data, void *end)
+static __always_inline int
+taken6(struct __sk_buff *skb, void *data, void *end)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	struct edge_flow6 flow = {.protocol = IPPROTO_TCP};
 	struct edge_vip6 key = {.protocol = IPPROTO_TCP};
-	const struct edge_vip *vip;
+	struct taken t;
 	struct edge_head h;
 	struct edge_l4 *l4;
 
 	if (edge_parse6(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
 	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
-		return;
+		return 0;
 	l4 = edge_l4(data, end, &h);
 	if (!l4)
-		return;
+		return 0;
 	__builtin_memcpy(key.addr, &ip->saddr, 16);
 	__builtin_memcpy(flow.dest, &ip->saddr, 16);
 	__builtin_memcpy(flow.source, &ip->daddr, 16);
 	key.port = flow.dest_port = l4->source;
 	flow.source_port = l4->dest;
-	vip = bpf_map_lookup_elem(&vips6, &key);
-	if (vip)
-		taken_pin(&flows6, &flow, vip, edge_hash6(&flow));
+	t.vip = bpf_map_lookup_elem(&vips6, &key);
+	t.hash = edge_hash6(&flow);
+	t.l4 = h.l4;
+	return t.vip ? taken_pin(skb, &t, &flows6, &flow) : 0;
 }
 
-/* It goes no further. */
-static __always_inline void
+/* Whether the client shall see it. */
+static __always_inline int
 taken(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		taken4(data, end);
-	else
-		taken6(data, end);
+	return skb->protocol == bpf_htons(ETH_P_IP) ? taken4(skb, data, end)
+						    : taken6(skb, data, end);
 }
 
 #endif

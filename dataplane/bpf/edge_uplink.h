@@ -93,13 +93,13 @@ uplink(struct __sk_buff *skb)
 	if ((void *)(eth + 1) > end)
 		return TC_ACT_OK;
 	if (uplink_is_for(eth, taken_mac)) {
-		taken(skb);
+		if (!taken(skb))
+			return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
+	} else if (!uplink_is_for(eth, reply)) {
+		return TC_ACT_OK;
+	} else if (again(skb)) {
 		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
 	}
-	if (!uplink_is_for(eth, reply))
-		return TC_ACT_OK;
-	if (again(skb))
-		return back_count(skb, EDGE_BACK_DROPPED, TC_ACT_SHOT);
 	c = bpf_map_lookup_elem(&config, &zero);
 	out = c && c->out ? c->out : uplink_route(skb);
 	if (!out)

@@ -1294,18 +1294,19 @@ refuse_second(const struct twice *t)
 	assert_int_equal(goes_to(&t->second), 11);
 	p = refusal(t);
 	assert_int_equal(bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out), TC_ACT_SHOT);
+	assert_int_equal(out.bytes[out.l4 + 13], PACKET_RST);
 	assert_int_equal(taken_count(), before + 1);
 }
 
-/* The first one is as it was, the second one is the relay's. */
+/* The first one is as it was, the second one is another container's, or the relay's: 0. */
 static void
-both_go_on(const struct twice *t)
+both_go_on(const struct twice *t, unsigned other)
 {
 	struct packet_spec second = t->second, data = t->says;
 
-	assert_int_equal(goes_to(&second), 0);
+	assert_int_equal(goes_to(&second), other);
 	second.flags = PACKET_ACK;
-	assert_int_equal(goes_to(&second), 0);
+	assert_int_equal(goes_to(&second), other);
 	assert_int_equal(goes_to(&t->first), 11);
 	assert_true(says(&t->says, TC_ACT_REDIRECT, t->one, TCP_PORT));
 	data.payload = 100;
@@ -1325,24 +1326,24 @@ check_taken(const struct twice *t)
 	data.flags |= PACKET_SYN;
 	assert_true(says(&data, TC_ACT_REDIRECT, t->one, TCP_PORT));
 	refuse_second(t);
-	both_go_on(t);
+	both_go_on(t, 0);
 	/* Others of its slot, or of any, do not notice. */
 	for (uint16_t port = 1; port <= FLOWS; port++) {
 		other.from_port = port;
 		assert_int_equal(goes_to(&other), 11);
 	}
 	services_tick(rig.services, rig.now_ms);
-	both_go_on(t);
+	both_go_on(t, 0);
 	/* While replicas change, too. */
 	set_backends(3);
 	update();
-	both_go_on(t);
+	both_go_on(t, 0);
 	rig.now_ms += PLAN_IDLE_MS / 2;
 	services_tick(rig.services, rig.now_ms);
-	both_go_on(t);
+	both_go_on(t, 0);
 	set_backends(1);
 	update();
-	both_go_on(t);
+	both_go_on(t, 0);
 }
 
 static void
@@ -1355,7 +1356,7 @@ test_ports_that_are_taken(void **state)
 	set_backends(1);
 	update();
 	settle();
-	t = twice(client4, "10.200.7.11", own4, dedicated);
+	t = twice(client4, "10.200.7.11", dedicated, own4);
 	check_taken(&t);
 	t = twice(client6, "fd00::11", dedicated6, own6);
 	check_taken(&t);
@@ -1410,6 +1411,68 @@ test_ports_that_were_taken(void **state)
 	assert_true(says(&t.says, TC_ACT_REDIRECT, dedicated, TCP_PORT));
 }
 
+/* An address that is none of the host's has no relay. */
+static void
+test_ports_that_are_taken_by_the_only_one(void **state)
+{
+	struct twice all[2];
+
+	(void)state;
+	rig.has_dedicated6 = true;
+	set_backends(1);
+	update();
+	settle();
+	all[0] = twice(client4, "10.200.7.11", own4, dedicated);
+	all[1] = twice(client6, "fd00::11", own6, dedicated6);
+	for (size_t i = 0; i < 2; i++) {
+		const struct twice *t = &all[i];
+		struct packet p, out;
+
+		assert_int_equal(goes_to(&t->second), 11);
+		p = refusal(t);
+		(void)bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out);
+		assert_int_equal(packet_get16(out.bytes + out.l4 + 12),
+				 0x5000 | PACKET_RST | PACKET_ACK);
+		assert_int_equal(packet_get16(out.bytes + out.l4 + 8), 0);
+		assert_int_equal(packet_get16(out.bytes + out.l4 + 10), 0);
+		assert_true(packet_is_from(&out, t->two, TCP_PORT));
+		assert_true(packet_sums_right(&out));
+		assert_int_equal(taken_count(), 0);
+		assert_true(says(&t->says, TC_ACT_REDIRECT, t->one, TCP_PORT));
+	}
+}
+
+/* The others are asked one after the other, the relay in the end. */
+static void
+test_ports_that_are_taken_by_many(void **state)
+{
+	unsigned asked[3], n, seen = 0;
+	struct twice t;
+
+	(void)state;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", dedicated, own4);
+	set_backends(3);
+	update();
+	settle();
+	for (n = 0; n < 3 && (asked[n] = goes_to(&t.second)) != 0; n++) {
+		char container[32];
+		struct packet p, out;
+
+		seen |= 1u << (asked[n] - 11);
+		text_format(container, sizeof(container), "10.200.7.%u", asked[n]);
+		t.says.from = container;
+		p = refusal(&t);
+		(void)bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out);
+	}
+	assert_int_equal(seen, 7);
+	assert_int_equal(goes_to(&t.second), 0);
+	t.second.flags = PACKET_ACK;
+	assert_int_equal(goes_to(&t.second), 0);
+}
+
 /* A successor finds the slots that programs have opened. */
 static void
 test_ports_that_are_taken_outlive_us(void **state)
@@ -1421,17 +1484,17 @@ test_ports_that_are_taken_outlive_us(void **state)
 	set_backends(1);
 	update();
 	settle();
-	t = twice(client4, "10.200.7.11", own4, dedicated);
+	t = twice(client4, "10.200.7.11", dedicated, own4);
 	refuse_second(&t);
 	services_free(rig.services);
 	lb_close(rig.lb);
 	assert_int_equal(open_balancer(&err), 0);
 	assert_int_equal(services_new(rig.lb, rig.now_ms, &rig.services, &err), 0);
 	update();
-	both_go_on(&t);
+	both_go_on(&t, 0);
 	set_backends(2);
 	update();
-	both_go_on(&t);
+	both_go_on(&t, 0);
 }
 
 /* An error of a container about what a client sent to it. */
@@ -1637,6 +1700,8 @@ main(void)
 		TEST(test_replies_when_ports_are_used_again),
 		TEST(test_ports_that_are_taken),
 		TEST(test_ports_that_were_taken),
+		TEST(test_ports_that_are_taken_by_the_only_one),
+		TEST(test_ports_that_are_taken_by_many),
 		TEST(test_ports_that_are_taken_outlive_us),
 		TEST(test_errors_of_containers),
 		TEST(test_other_errors_stay),

@@ -9,6 +9,7 @@
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import json
 import os
 import select
@@ -100,9 +101,12 @@ class Client:
         s.settimeout(STALLED_S)
         return s
 
-    def connect(self, address, port):
+    def connect(self, address, port, source_port=0):
         s = self.socket(address, socket.SOCK_STREAM)
         try:
+            if source_port:  # others may have it, to other addresses
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("", source_port))
             s.connect((address, port))
         except BaseException:
             s.close()
@@ -322,6 +326,55 @@ def test_connections_stay():
         check_all(more, left)
         for s, _ in old + more:
             s.close()
+
+
+def test_equal_ports():
+    """Two connections of one client with the same source port, to two addresses of the node: their container cannot tell them apart."""
+    source_ports = itertools.count(22000)
+    with balanced("native", replicas=1) as (n, client):
+        wait_for(lambda: samples("zlayer_dataplane_map_entries", map="backends") == 3, "the only replica")
+        pairs = []
+
+        def two(first, second):
+            """The second one is somebody else's: of another replica, or the relay's."""
+            port = next(source_ports)
+            pairs.append([])
+            for address in (first, second):
+                pairs[-1].append(client.connect(address, PLAIN, port))
+                for s in pairs[-1]:
+                    ask(s, b"x" * 5000)
+
+        def all_go_on():
+            for pair in pairs:
+                for s in pair:
+                    ask(s, b"x" * 20000)
+        two(VIP4, HOST4)
+        two(VIP6, HOST6)
+        # There is no relay at addresses that are none of the machine's: refused at once, not left without an answer.
+        for first, second in ((HOST4, VIP4), (HOST6, VIP6)):
+            port = next(source_ports)
+            with client.connect(first, PLAIN, port) as s:
+                ask(s)
+                try:
+                    client.connect(second, PLAIN, port).close()
+                    raise Failure(f"{second}: connected")
+                except ConnectionRefusedError:
+                    pass
+                ask(s, b"x" * 5000)
+        wait_for(lambda: samples("zlayer_dataplane_flows", port=str(PLAIN)) >= 2, "those that are the relay's are told")
+        n.cli("scale", "net/echo=3", "--force")
+        wait_for(lambda: len(names(client)) == 3, "there are three replicas")
+        all_go_on()
+        for _ in range(6):
+            two(HOST4, VIP4)
+            two(HOST6, VIP6)
+        pid = n.kill("dataplane")
+        wait_for(lambda: pid not in n.processes().values() and n.ready(), "dataplane is back")
+        all_go_on()
+        for i, pair in enumerate(pairs):
+            pair[i % 2].close()
+            ask(pair[1 - i % 2], b"x" * 20000)
+            pair[1 - i % 2].close()
 
 
 class Load:
