@@ -67,13 +67,13 @@ asked_ns(const struct cluster *c, const struct cluster_node *n)
 	return asked ? asked->asked_ns : 0;
 }
 
-/* How many are not known yet. */
-static size_t
+/* True: there are more to ask soon, or there is nobody yet. */
+static bool
 ask(struct cluster *c, uint64_t now_ns)
 {
 	const struct cluster_node *first[ASKS_AT_ONCE] = {NULL};
 	struct map_iter it = {0};
-	size_t awaited = 0;
+	size_t awaited = 0, there = 0;
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
@@ -82,6 +82,7 @@ ask(struct cluster *c, uint64_t now_ns)
 			clocks_forget(&c->clocks, n->row.node);
 			continue;
 		}
+		there++;
 		awaited += clocks_awaits(&c->clocks, n->row.node);
 		for (size_t i = 0; i < ASKS_AT_ONCE && n; i++) {
 			const struct cluster_node *other = first[i];
@@ -96,7 +97,7 @@ ask(struct cluster *c, uint64_t now_ns)
 		clocks_ask(&c->clocks, first[i]->row.node, now_ns);
 	if (c->clocks.put)
 		shell_local(c->shell, CLOCKS_SERVICE, 0, 0, NULL, 0);
-	return awaited;
+	return awaited > 0 || there == 0;
 }
 
 /* ---- what is said ---- */
@@ -240,9 +241,9 @@ cluster_clocks_tick(struct cluster *c, uint64_t now_ns)
 	if (!c->shell || !c->m ||
 	    (now_ns < c->clock_next_ns && !clocks_was_set(&c->clocks, now_ns, world_wall_ns())))
 		return;
-	size_t awaited = ask(c, now_ns);
+	bool more = ask(c, now_ns);
 	look(c);
-	bool soon = awaited > 0 && c->clocks.count < ENOUGH;
+	bool soon = more && c->clocks.count < ENOUGH;
 	c->clock_next_ns = soon ? 0 : now_ns + EVERY_S * (uint64_t)CLUSTER_SECOND_NS;
 }
 

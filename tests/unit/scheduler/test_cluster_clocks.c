@@ -211,6 +211,23 @@ test_who_is_asked(void **state)
 	assert_int_equal(map_count(&member.c.clocks.nodes), 0);
 }
 
+/* A process that has just begun hears of the others a moment later: its clock is not wrong for ten
+ * seconds more without a word. */
+static void
+test_others_come_later(void **state)
+{
+	(void)state;
+	for (uint32_t id = 2; id <= NODES; id++) {
+		node(id)->state = GOSSIP_UNKNOWN;
+		ahead_ns[id] = 300 * S;
+	}
+	assert_int_equal(pass_s(5), 0);
+	for (uint32_t id = 2; id <= NODES; id++)
+		node(id)->state = GOSSIP_ALIVE;
+	assert_true(pass_s(3) >= NODES - 1);
+	assert_int_equal(member_events("node.clock"), 1);
+}
+
 static void
 test_without_a_shell(void **state)
 {
@@ -390,9 +407,10 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_two_at_a_time), TEST(test_who_is_asked), TEST(test_without_a_shell),
-		TEST(test_its_own),       TEST(test_anothers),     TEST(test_two_alone),
-		TEST(test_silent),        TEST(test_certificates), TEST(test_renewal),
+		TEST(test_two_at_a_time),   TEST(test_who_is_asked), TEST(test_others_come_later),
+		TEST(test_without_a_shell), TEST(test_its_own),      TEST(test_anothers),
+		TEST(test_two_alone),       TEST(test_silent),       TEST(test_certificates),
+		TEST(test_renewal),
 	};
 	struct err err = {0};
 
