@@ -373,10 +373,11 @@ go(struct apply *a, struct request *r, struct err *err)
 	if (is_unchanged(a)) {
 		answer->unchanged = 1;
 		answer->revision = a->d->row.revision;
-		return REQUEST_ANSWERED;
 	}
 	if (a->request->dry_run)
 		return REQUEST_ANSWERED;
+	if (answer->unchanged)
+		return write_confirm(a->m, a->d, STORE_DEPLOYMENT, &a->d->row, r, err);
 	return apply_write(a, r, err);
 }
 

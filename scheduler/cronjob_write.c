@@ -348,7 +348,8 @@ cronjob_write_switch(struct model *m, struct service *s, bool on, struct request
 	bool behind = on && row.mark_s > now_s;
 	if (row.disabled == !on && !behind) {
 		r->answer.target.unchanged = 1;
-		return REQUEST_ANSWERED;
+		return row.id ? write_confirm(m, s->deployment, STORE_CRON, &row, r, err)
+			      : REQUEST_ANSWERED;
 	}
 	struct write *w = write_begin(m, s->deployment->row.name, r, err);
 	if (!w)

@@ -64,10 +64,10 @@ answer_of(struct request *r)
 }
 
 static int
-is_so_already(struct request *r)
+is_so_already(struct model *m, const struct target *t, struct request *r, struct err *err)
 {
 	answer_of(r)->unchanged = 1;
-	return REQUEST_ANSWERED;
+	return write_confirm(m, t->d, STORE_DEPLOYMENT, &t->d->row, r, err);
 }
 
 /* What an operation changes, beside its own row. */
@@ -198,7 +198,8 @@ scale(struct model *m, struct target *t, struct request *r, struct err *err)
 		return err_set(err, ERR_CONFLICT, "%s/%s does not serve", t->q.deployment,
 			       t->q.service);
 	if (t->q.replicas == t->s->row.desired) {
-		return is_so_already(r);
+		answer_of(r)->unchanged = 1;
+		return write_confirm(m, t->d, STORE_SERVICE, &t->s->row, r, err);
 	}
 	if (may_scale(m, t, spec, err) < 0)
 		return -1;
@@ -323,7 +324,7 @@ halt(struct model *m, struct target *t, bool stop, struct request *r, struct err
 	bool remembered = t->s || t->q.index || !c.d.stopped == !stop;
 	if (remembered && model_conducts(m, t->d) &&
 	    !count_others(t, stop ? LIFECYCLE_STOP : LIFECYCLE_RUN))
-		return has_size(m, t, stop, err) < 0 ? -1 : is_so_already(r);
+		return has_size(m, t, stop, err) < 0 ? -1 : is_so_already(m, t, r, err);
 	if (!t->s && !t->q.index)
 		c.d.stopped = stop;
 	else if (!stop)
@@ -422,7 +423,7 @@ static int
 pause_rollout(struct model *m, struct target *t, struct request *r, struct err *err)
 {
 	if (t->d->rollout.phase == ROLLOUT_PAUSED)
-		return is_so_already(r);
+		return is_so_already(m, t, r, err);
 	if (!t->d->operation || t->d->rollout.phase != ROLLOUT_FORWARD)
 		return no_rollout(t, "is on its way", err);
 	return change_phase(m, t, ROLLOUT_PAUSED, "deploy.paused", r, err);
@@ -432,7 +433,7 @@ static int
 resume_rollout(struct model *m, struct target *t, struct request *r, struct err *err)
 {
 	if (t->d->rollout.phase == ROLLOUT_FORWARD)
-		return is_so_already(r);
+		return is_so_already(m, t, r, err);
 	if (t->d->rollout.phase != ROLLOUT_PAUSED)
 		return no_rollout(t, "is paused", err);
 	return change_phase(m, t, ROLLOUT_FORWARD, "deploy.resumed", r, err);
@@ -444,7 +445,7 @@ abort_rollout(struct model *m, struct target *t, struct request *r, struct err *
 	enum rollout_phase phase = t->d->rollout.phase;
 
 	if (phase == ROLLOUT_BACK)
-		return is_so_already(r);
+		return is_so_already(m, t, r, err);
 	if (phase != ROLLOUT_PAUSED && !(phase == ROLLOUT_FORWARD && t->d->operation))
 		return no_rollout(t, "can be ended", err);
 	return change_phase(m, t, ROLLOUT_BACK, "deploy.aborted", r, err);

@@ -6,8 +6,10 @@
  */
 #include "scheduler/write.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -130,4 +132,26 @@ write_end(struct write *w, int rc)
 		d->changing = true;
 	store_submit(m->store, ended, w);
 	return REQUEST_UNDER_WAY;
+}
+
+int
+write_confirm(struct model *m, const struct deployment *d, enum store_kind kind, const void *row,
+	      struct request *r, struct err *err)
+{
+	union {
+		struct store_deployment deployment;
+		struct store_service service;
+		struct store_cron cron;
+	} copy;
+	size_t bytes = store_shape(kind)->row_bytes;
+
+	if (!model_is_shared(m))
+		return REQUEST_ANSWERED;
+	assert(bytes <= sizeof(copy));
+	struct write *w = write_begin(m, d->row.name, r, err);
+	if (!w)
+		return -1;
+	memcpy(&copy, row, bytes);
+	w->deployment = d->row.id;
+	return write_end(w, write_row(w, kind, &copy, err));
 }

@@ -49,6 +49,10 @@ struct write *write_begin(struct model *m, const char *of, struct request *r, st
 int write_row(struct write *w, enum store_kind kind, void *row, struct err *err) MUST_CHECK;
 void write_say(struct write *w, const char *type, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Nothing is to change, as far as this node knows, which may not have heard of the newest change:
+ * in a cluster the row that says so is written once more as it is, which fails if it is not so. */
+int write_confirm(struct model *m, const struct deployment *d, enum store_kind kind,
+		  const void *row, struct request *r, struct err *err);
 /* rc of the steps so far: negative: nothing of it is kept, and gives -1. Else REQUEST_UNDER_WAY:
  * request->done was called or will be. Frees w either way. */
 int write_end(struct write *w, int rc);

@@ -321,6 +321,81 @@ test_who_was_overtaken_begins_again(void **state)
 	shared_world_end(&s);
 }
 
+/* The other node's change is done, and what waits for that is begun again. */
+static void
+come_to_an_end(struct shared_world *s, struct intake *i)
+{
+	const uint64_t ms = 1000000;
+
+	shared_world_deliver(s);
+	intake_run(i, 1);
+	shared_world_pass(s, 30);
+	for (unsigned turn = 1; turn <= 4; turn++) {
+		intake_run(i, turn * INTAKE_AGAIN_MS * 2 * ms);
+		shared_world_deliver(s);
+	}
+	intake_run(i, 9 * INTAKE_AGAIN_MS * ms);
+}
+
+/* A node that has not heard of the newest change does not say that nothing is to change. */
+static void
+test_unchanged_is_what_the_store_says(void **state)
+{
+	struct shared_asked asked, newer;
+	struct answers got = {0};
+	struct shared_world s;
+	struct intake i;
+
+	(void)state;
+	shared_world_begin(&s);
+	deploy(&s, 0, "web:1", 2);
+	intake_init(&i, model_of(&s, 0), &(struct intake_out){&got, count_pass, count_answer});
+	/* It is so. */
+	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
+		shared_apply(&s, n, "shop", document("web:1", 2), &asked);
+		assert_false(asked.over);
+		shared_world_deliver(&s);
+		assert_true(asked.over && !asked.failed);
+		assert_int_equal(asked.r.answer.applied.unchanged, 1);
+		assert_int_equal(asked.r.answer.applied.revision, 1);
+		shared_target(&s, n, MSG_OP_SCALE, "shop", "web", 2, &asked);
+		shared_world_deliver(&s);
+		assert_true(asked.over && !asked.failed);
+		assert_int_equal(asked.r.answer.target.unchanged, 1);
+		same(&s);
+	}
+	assert_int_equal(shop(&s, 1)->row.revision, 1);
+	/* Another document is on its way: this one comes after it. */
+	shared_apply(&s, 1, "shop", document("web:2", 2), &newer);
+	ask_apply(&i, 7, document("web:1", 2));
+	assert_true(shared_step(&s.nodes[1]) && newer.over && !newer.failed);
+	shared_world_deliver(&s);
+	intake_run(&i, 1);
+	assert_int_equal(got.good + got.bad, 0);
+	come_to_an_end(&s, &i);
+	assert_int_equal(got.good, 1);
+	shared_world_pass(&s, 30);
+	assert_int_equal(shop(&s, 1)->row.revision, 3);
+	/* So is a size. */
+	shared_target(&s, 1, MSG_OP_SCALE, "shop", "web", 3, &newer);
+	ask_scale(&i, 8, 2);
+	assert_true(shared_step(&s.nodes[1]) && newer.over && !newer.failed);
+	come_to_an_end(&s, &i);
+	assert_int_equal(got.good, 2);
+	shared_world_pass(&s, 30);
+	assert_int_equal(replicas(&s, 0) + replicas(&s, 1), 2);
+	/* Who cannot ask the store does not know. */
+	s.nodes[0].cut = true;
+	shared_apply(&s, 0, "shop", document("web:1", 2), &asked);
+	assert_true(asked.over && asked.failed);
+	assert_int_equal(asked.err.kind, ERR_UNREACHABLE);
+	shared_target(&s, 0, MSG_OP_SCALE, "shop", "web", 2, &asked);
+	assert_true(asked.over && asked.failed);
+	s.nodes[0].cut = false;
+	intake_close(&i);
+	shared_world_end(&s);
+}
+
 /* Something is being done with it, as far as this node knows: that may be over, and is waited for.
  */
 static void
@@ -937,6 +1012,7 @@ main(void)
 		cmocka_unit_test(test_a_request_that_finds_no_memory),
 		cmocka_unit_test(test_who_was_overtaken_begins_again),
 		cmocka_unit_test(test_who_is_always_overtaken_is_told),
+		cmocka_unit_test(test_unchanged_is_what_the_store_says),
 		cmocka_unit_test(test_what_may_be_over_is_waited_for),
 		cmocka_unit_test(test_nobody_waits_for_a_store_that_is_away),
 		cmocka_unit_test(test_a_transaction_at_the_end),
