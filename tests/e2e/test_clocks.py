@@ -4,6 +4,7 @@ wall clock of each node, and what only goes forward goes on as it is."""
 
 import contextlib
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -149,6 +150,27 @@ def skew(node):
     return [float(line.split()[1]) for line in text.splitlines() if line.startswith("zlayer_cluster_clock_skew_seconds ")]
 
 
+def far_s(text):
+    """"365 days ahead", "86400 s behind", as seconds; and the step in which that is said."""
+    found = re.fullmatch(r"(\d+) (days|s) (ahead|behind)", text)
+    check(found, text)
+    step = DAY_S if found[2] == "days" else 1
+    return int(found[1]) * step * (1 if found[3] == "ahead" else -1), step
+
+
+def check_shown(node, wrong, seconds):
+    """What `node ls` and `node show` say on a node, of each one's clock; seconds 0: it is right."""
+    rows = {line.split()[0].rstrip("*"): line for line in node.cli("node", "ls").stdout.splitlines()[1:]}
+    equal(set(node.nodes()), set(rows), "a row of each")
+    equal({name for name, line in rows.items() if "clock" in line}, {wrong.label} if seconds else set(), f"node ls on {node.label}")
+    for label in rows:
+        shown = re.findall(r"^\s*clock\s+(\S.*?)\s*$", node.cli("node", "show", label).stdout, re.M)
+        equal(len(shown), 1 if seconds and label == wrong.label else 0, f"node show {label} on {node.label}")
+        for text in [re.search(r"clock (\d+ \S+ \S+)", rows[label])[1], *shown] if shown else []:
+            far, step = far_s(text)
+            check(abs(far - seconds) <= max(step, 5), f"{node.label} says of {label}: {text}; it is {seconds} s")
+
+
 def test_one_is_wrong():
     """A node that starts with a clock that is far off is a node like others: it follows the store, takes deploys, drains in time. All
     say that its clock is wrong, and that it is right again."""
@@ -165,8 +187,8 @@ def test_one_is_wrong():
                 wait_for(lambda node=node: abs((node.nodes()[wrong.label]["clock_ahead_ms"] or 0) - days * DAY_S * 1000) < 5000,
                          f"{node.label} says whose clock it is", seconds=60)
                 equal([n["clock_ahead_ms"] for name, n in node.nodes().items() if name != wrong.label], [None, None])
-            words = f"clock {abs(days)} days ahead" if days > 1 else "clock 86400 s behind"
-            check(words[:8] in c[0].cli("node", "ls").stdout and "clock" in c[0].cli("node", "show", wrong.label).stdout)
+            for node in c.nodes:
+                check_shown(node, wrong, days * DAY_S)
             said = "the clock of this machine is " + ("365 days ahead of" if days > 0 else "24 hours behind")
             check(said in wrong.cli("status").stdout, wrong.cli("status").stdout)
             check("the clock of edge-3 is" in c[1].cli("status").stdout, c[1].cli("status").stdout)
@@ -188,6 +210,8 @@ def test_one_is_wrong():
             wait_for(lambda node=node: node.nodes()[wrong.label]["clock_ahead_ms"] is None, f"{node.label}: it is right", seconds=60)
         wait_for(lambda: told(wrong, "node.clock_right"), "it says so")
         check("clock" not in wrong.cli("status").stdout)
+        for node in c.nodes:
+            check_shown(node, wrong, 0)
 
 
 if __name__ == "__main__":

@@ -73,12 +73,17 @@ def test_a_copy_is_held_back():
                 copy.start(wait=False)
                 wait_for(lambda copy=copy: held(copy), "and a start", seconds=60)
                 agreed(c.nodes, 4, "all is well")
+                equal(events(first, "node.twin_gone"), [], "it is still there")
                 # As it says.
                 copy.cli("leave", "--force")
                 equal(len(copy.nodes()), 1, "it is in no cluster")
                 check(all(set(Cluster.alive(n)) == {"edge-1", "edge-2", "edge-3"} for n in c.nodes), "nobody has left")
                 for node in c.nodes:
                     wait_for(lambda node=node, first=first: node.nodes()[first.label]["twin"] is None, f"{node.label} says it is over", seconds=120)
+                    wait_for(lambda node=node: twins(node) == ["0"], f"{node.label} counts none")
+                equal(events(first, "node.twin_gone"), [f"nothing is heard any more of a second {first.label}"])
+                equal([state(first), len(events(first, "node.twin"))], [[], 1], f"{first.label} is well, and said it once")
+                check("twice" not in c[2].cli("node", "ls").stdout, c[2].cli("node", "ls").stdout)
                 copy.stop()
             load.judge()
         c[1].deploy(service(replicas=5))
