@@ -55,6 +55,16 @@ any_changing(const struct plan *p)
 	return false;
 }
 
+/* Or its former owner has gone: nobody knows which. */
+static bool
+any_opened(const struct plan *p)
+{
+	for (size_t i = 0; i < p->slots_count; i++)
+		if (p->slots[i] & EDGE_CHANGES && EDGE_CUR(p->slots[i]) == EDGE_PREV(p->slots[i]))
+			return true;
+	return false;
+}
+
 int
 plan_adopt(struct plan *p, const uint32_t *slots, size_t slots_count, uint32_t epoch,
 	   uint64_t now_ms)
@@ -65,6 +75,7 @@ plan_adopt(struct plan *p, const uint32_t *slots, size_t slots_count, uint32_t e
 	if (!p->slots)
 		return -1;
 	p->changing = any_changing(p);
+	p->opened = any_opened(p);
 	return 0;
 }
 
@@ -172,7 +183,9 @@ plan_update(struct plan *p, const struct plan_member *members, size_t count, uin
 bool
 plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms)
 {
-	uint64_t lasts_ms = p->connections ? PLAN_IDLE_MS : PLAN_SETTLE_MS;
+	uint64_t lasts_ms = !p->connections ? PLAN_SETTLE_MS
+			    : p->opened     ? PLAN_OPENED_MS
+					    : PLAN_IDLE_MS;
 
 	if (!p->changing)
 		return false;
@@ -184,7 +197,7 @@ plan_tick(struct plan *p, uint64_t kept, uint64_t now_ms)
 		return false;
 	for (size_t i = 0; i < p->slots_count; i++)
 		p->slots[i] = EDGE_STEADY(EDGE_CUR(p->slots[i]));
-	p->changing = false;
+	p->changing = p->opened = false;
 	p->epoch++; /* of a slot that programs open, flows that began meanwhile have no pins */
 	return true;
 }
@@ -201,6 +214,7 @@ plan_opened(struct plan *p, const uint32_t *live, size_t live_count, uint64_t no
 		p->changing = true;
 		p->since_ms = now_ms;
 	}
+	p->opened = p->changing; /* or a slot that had been changing before */
 }
 
 void

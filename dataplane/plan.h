@@ -9,8 +9,8 @@
  *
  * A change begins when a slot gets another owner while the former one is still there. It lasts as
  * long as a member drains; with connections, until no packet has gone to a former owner for
- * PLAN_IDLE_MS, and without, for PLAN_SETTLE_MS. A member that is gone owns nothing at once. Pins
- * hold for an epoch: what was pinned in one change says nothing in the next.
+ * PLAN_IDLE_MS or PLAN_OPENED_MS, and without, for PLAN_SETTLE_MS. A member that is gone owns
+ * nothing at once. Pins hold for an epoch: what was pinned in one change says nothing in the next.
  * Threading: none.
  */
 
@@ -25,6 +25,10 @@ enum {
 	PLAN_SMALL_MEMBERS = 40, /* more of them need a big table: balance within 1 % */
 	PLAN_SETTLE_MS = 10000,
 	PLAN_IDLE_MS = 300000, /* a connection may be silent for so long */
+	/* So may one whose ports were taken at its owner: longer than TCP is without keepalive
+	 * (RFC 9293, 3.8.4). When it comes to its owner after all, it ends another one there, too.
+	 */
+	PLAN_OPENED_MS = 3 * 3600 * 1000,
 };
 
 struct plan_member {
@@ -39,6 +43,7 @@ struct plan {
 	size_t slots_count;
 	uint32_t epoch; /* grows when a change begins from a steady table, and at its end */
 	bool changing;
+	bool opened;       /* by the programs: see plan_opened */
 	bool draining;     /* a member drains */
 	bool connections;  /* of TCP; the owner of the plan says so */
 	uint64_t since_ms; /* the last change, or packet to a former owner */

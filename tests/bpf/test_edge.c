@@ -189,7 +189,7 @@ settle(void)
 {
 	for (int i = 0; i < 3; i++) {
 		services_tick(rig.services, rig.now_ms);
-		rig.now_ms += PLAN_IDLE_MS + PLAN_SETTLE_MS;
+		rig.now_ms += PLAN_OPENED_MS;
 	}
 }
 

@@ -178,6 +178,7 @@ test_opened(void **state)
 {
 	const struct plan_member m[] = {member(1, false), member(2, false), member(3, false)};
 	uint32_t live[EDGE_SLOTS_SMALL], owner;
+	struct plan heir;
 	uint64_t kept = 0;
 
 	(void)state;
@@ -192,10 +193,15 @@ test_opened(void **state)
 	plan_opened(&plan, live, EDGE_SLOTS_SMALL, now);
 	assert_memory_equal(plan.slots, live, sizeof(live));
 	assert_true(plan.changing);
-	now += PLAN_IDLE_MS - 1;
+	now += PLAN_OPENED_MS - 1;
 	assert_false(plan_tick(&plan, ++kept, now));
-	now += PLAN_IDLE_MS - 1;
+	now += PLAN_OPENED_MS - 1;
 	assert_false(plan_tick(&plan, kept, now));
+	assert_int_equal(plan_adopt(&heir, plan.slots, plan.slots_count, plan.epoch, now), 0);
+	heir.connections = true;
+	assert_false(plan_tick(&heir, 0, now + PLAN_OPENED_MS - 1));
+	assert_true(plan_tick(&heir, 0, now + PLAN_OPENED_MS));
+	plan_fini(&heir);
 	/* It is a part of a change that comes meanwhile, whose pins are of the same epoch. */
 	assert_true(update(m, 3));
 	assert_int_equal(plan.epoch, epoch);
@@ -203,9 +209,11 @@ test_opened(void **state)
 	assert_true(plan.slots[7] & EDGE_CHANGES);
 	/* One that is known already changes nothing. */
 	memcpy(live, plan.slots, sizeof(live));
+	plan.opened = false;
 	plan_opened(&plan, live, EDGE_SLOTS_SMALL, now + 1);
 	assert_memory_equal(plan.slots, live, sizeof(live));
-	now += PLAN_IDLE_MS;
+	assert_true(plan.opened);
+	now += PLAN_OPENED_MS;
 	assert_true(plan_tick(&plan, kept, now));
 	assert_false(plan.changing);
 	assert_int_equal(plan.epoch, epoch + 1);
