@@ -1497,6 +1497,38 @@ test_ports_that_are_taken_outlive_us(void **state)
 	both_go_on(&t, 0);
 }
 
+/* One of an earlier version counted less, and did not know what was asked. */
+static void
+test_predecessor_without_them(void **state)
+{
+	struct edge_service_count count;
+	struct err err = {0};
+	char pin[128];
+
+	(void)state;
+	set_backends(1);
+	update();
+	services_free(rig.services);
+	lb_close(rig.lb);
+	text_format(pin, sizeof(pin), "%s/edge1-asked", veth_folder(rig.veth));
+	assert_int_equal(unlink(pin), 0);
+	text_format(pin, sizeof(pin), "%s/edge1-services", veth_folder(rig.veth));
+	assert_int_equal(unlink(pin), 0);
+	int fd = libbpf.bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "services", sizeof(uint32_t),
+				       offsetof(struct edge_service_count, taken),
+				       EDGE_SERVICES_MAX, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(libbpf.bpf_obj_pin(fd, pin), 0);
+	close(fd);
+	assert_int_equal(open_balancer(&err), 0);
+	assert_int_equal(services_new(rig.lb, rig.now_ms, &rig.services, &err), 0);
+	update();
+	struct twice t = twice(client4, "10.200.7.11", dedicated, own4);
+	refuse_second(&t);
+	assert_true(lb_service_count(rig.lb, 0, &count));
+	assert_true(count.packets > 0);
+}
+
 /* An error of a container about what a client sent to it. */
 static struct packet
 error_of_container(const char *client, const char *container, uint8_t protocol, uint16_t port,
@@ -1703,6 +1735,7 @@ main(void)
 		TEST(test_ports_that_are_taken_by_the_only_one),
 		TEST(test_ports_that_are_taken_by_many),
 		TEST(test_ports_that_are_taken_outlive_us),
+		TEST(test_predecessor_without_them),
 		TEST(test_errors_of_containers),
 		TEST(test_other_errors_stay),
 		TEST(test_uplink_knows_replies),
