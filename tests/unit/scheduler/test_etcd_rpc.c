@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "base/text.h"
 #include "tests/support/sweep.h"
 
@@ -158,6 +160,114 @@ test_out_of_memory(void **state)
 		uv_run(&loop, UV_RUN_DEFAULT);
 	}
 	assert_true(fine);
+}
+
+/* ---- a stream that breaks ---- */
+
+struct stream {
+	unsigned lines, ends;
+	struct ended end;
+};
+
+static void
+stream_line(void *arg, const char *text, size_t bytes)
+{
+	struct stream *s = arg;
+
+	assert_true(bytes > 0 && text[0] == '{');
+	s->lines++;
+}
+
+static void
+stream_ended(void *arg, const struct etcd_rpc_answer *answer)
+{
+	struct stream *s = arg;
+
+	ended(&s->end, answer);
+	s->ends++;
+}
+
+static void
+no_matter(uv_timer_t *timer)
+{
+	(void)timer;
+}
+
+/* Turns the loop, with pauses, until *what is so many. */
+static void
+turn_until(const unsigned *what, unsigned many)
+{
+	uv_timer_t tick;
+
+	uv_timer_init(&loop, &tick);
+	uv_timer_start(&tick, no_matter, 5, 5);
+	for (int i = 0; i < 4000 && *what < many; i++)
+		uv_run(&loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&tick, NULL);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	assert_true(*what >= many);
+}
+
+static int
+listen_here(char url[64])
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t bytes = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, bytes), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+	snprintf(url, 64, "http://127.0.0.1:%u", ntohs(at.sin_port));
+	return fd;
+}
+
+static void
+put_line(int fd, const char *before)
+{
+	char text[256];
+	int bytes = snprintf(text, sizeof(text), "%s6\r\n{\"a\"}\n\r\n", before);
+
+	assert_int_equal(write(fd, text, (size_t)bytes), bytes);
+}
+
+/* The last line and the reset behind it come in one turn: the line is told, and the end. */
+static void
+test_a_stream_is_reset(void **state)
+{
+	const struct linger now = {.l_onoff = 1};
+	struct stream stream = {0};
+	struct err err = {0};
+	struct etcd_rpc *r;
+	char url[64], request[4096];
+	const char *urls = url;
+	struct buf body;
+	int peer = -1;
+
+	(void)state;
+	int fd = listen_here(url);
+	assert_int_equal(try_open(&urls, 1, 1000, &r, &err), 0);
+	buf_init(&body, MEM_SCHEDULER, 64);
+	buf_puts(&body, "{}");
+	assert_non_null(
+		etcd_rpc_stream(r, "/v3/watch", &body, stream_line, stream_ended, &stream, &err));
+	buf_fini(&body);
+	while ((peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) < 0)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	while (read(peer, request, sizeof(request)) <= 0)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	put_line(peer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+		       "Transfer-Encoding: chunked\r\n\r\n");
+	turn_until(&stream.lines, 1);
+	put_line(peer, "");
+	assert_int_equal(setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(peer);
+	turn_until(&stream.lines, 2);
+	turn_until(&stream.ends, 1);
+	close(fd);
+	etcd_rpc_close(r);
+	uv_run(&loop, UV_RUN_DEFAULT);
 }
 
 /* ---- users ---- */
@@ -800,6 +910,7 @@ main(void)
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_end_in_the_middle),
+		cmocka_unit_test(test_a_stream_is_reset),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_doubt_outlives_a_refused_login),
 		cmocka_unit_test(test_doubt_outlives_the_members),
