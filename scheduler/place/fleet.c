@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "base/mutant.h"
 
 enum { FACTS_BYTES_MAX = 256 * 1024, MEMORY_UNIT_SHIFT = 21, CAPACITY_UNKNOWN = 1000 };
 
@@ -147,7 +148,7 @@ replace(struct fleet *f, struct fleet_node *n, struct fleet_node *new)
 
 	f->stale |= new->exponent != n->exponent || new->zone != n->zone;
 	new->status = n->status;
-	new->stuck = n->stuck;
+	new->stuck = MUTANT(105, false, n->stuck);
 	new->claims_count = n->claims_count;
 	new->index = n->index;
 	new->position = n->position;
