@@ -364,6 +364,82 @@ test_processes_begin_anew(void **state)
 	shared_world_end(&w);
 }
 
+/* ---- who conducts ---- */
+
+static bool
+conducts_all(void *arg, const struct deployment *d)
+{
+	(void)arg, (void)d;
+	return true;
+}
+
+struct times {
+	int64_t at_s[256];
+	size_t count;
+};
+
+static void
+note_time(void *arg, const void *row)
+{
+	const struct store_firing *f = row;
+	struct times *t = arg;
+
+	for (size_t i = 0; i < t->count; i++)
+		assert_int_not_equal(t->at_s[i], f->at_s);
+	assert_true(t->count < 256);
+	t->at_s[t->count++] = f->at_s;
+}
+
+/* Each time is on record once, and in both copies when they agree. */
+static void
+check_times(void)
+{
+	struct err err = {0};
+
+	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
+		struct times t = {0};
+
+		assert_int_equal(
+			store_each(model(n)->store, STORE_FIRING, 0, 0, note_time, &t, &err), 0);
+		assert_true(t.count > 0);
+	}
+}
+
+/* Two that take themselves for the conductor, and one that is cut off while it is: what either
+ * writes down the other one does not. */
+static void
+test_two_conductors(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	begin(CRON(EACH_2S, "overlap: forbid, catch_up: all"));
+	for (unsigned n = 0; n < SHARED_WORLD_NODES; n++) {
+		model(n)->hooks.conducts = conducts_all;
+		w.worlds[n].behaviour[1] = NODE_EXITS;
+	}
+	finish(1);
+	for (unsigned i = 0; i < 40; i++) {
+		pass(2);
+		check_times();
+	}
+	before = w.worlds[0].started + w.worlds[1].started;
+	assert_true(before >= 8 && w.worlds[0].started > 0 && w.worlds[1].started > 0);
+	for (unsigned cut = 0; cut < 4; cut++) {
+		w.nodes[cut % 2].cut = true;
+		pass(24);
+		w.nodes[cut % 2].cut = false;
+		pass(8);
+		check_times();
+	}
+	pass(40);
+	check_times();
+	/* All are made up for, one after the other, and none twice. */
+	assert_true(w.worlds[0].started + w.worlds[1].started >= before + 16);
+	assert_true(service(0)->cron->row.mark_s == service(1)->cron->row.mark_s);
+	shared_world_end(&w);
+}
+
 /* ---- one node ---- */
 
 /* Each gives the lease back with its end: no time waits for another one's. */
@@ -451,6 +527,7 @@ main(void)
 		cmocka_unit_test(test_said_to_be_lost),
 		cmocka_unit_test(test_power_cut),
 		cmocka_unit_test(test_processes_begin_anew),
+		cmocka_unit_test(test_two_conductors),
 		cmocka_unit_test(test_one_after_the_other),
 		cmocka_unit_test(test_replaced_on_its_node),
 		cmocka_unit_test(test_by_hand),
