@@ -265,10 +265,11 @@ is_here(void *arg, uint64_t key, const void *bytes)
 /* After the start the others' pages come one by one. Until all are here, sums would be too small:
  * for whoever scrapes, counters that went back. */
 static bool
-all_here(void)
+all_here(void *arg)
 {
 	struct ring_reader *node = station_reader(o.st, ROLE_NODE, 0);
 
+	(void)arg;
 	if (o.complete || uv_now(station_loop(o.st)) > o.wait_until_ms)
 		return true;
 	if (!node)
@@ -287,8 +288,6 @@ render(void *arg, enum exposition_format format, struct buf *out)
 	struct gather g;
 
 	(void)arg;
-	if (!all_here())
-		return false;
 	set_node_info();
 	gather_init(&g);
 	for (unsigned role = 1; role < ROLES_; role++)
@@ -312,7 +311,7 @@ message(struct station *st, const struct leash_message *m, int *fds, size_t coun
 	if (m->kind != LEASH_LISTENER || count != 1 || !text_equal(m->name, "metrics") ||
 	    o.listening || o.stopping)
 		return;
-	if (scrape_listen(station_loop(st), fd_take(&fds[0]), render, NULL, &err) < 0)
+	if (scrape_listen(station_loop(st), fd_take(&fds[0]), all_here, render, NULL, &err) < 0)
 		log_err(LOG_ERROR, "metrics are not served", &err);
 	else
 		o.listening = true;

@@ -2,7 +2,8 @@
 /*
  * One connection: collect a head, answer, go on or close. A request body is not expected: with one
  * the answer closes the connection. The answer is built whole, then written in one go; a reader
- * that takes longer than the idle limit is dropped. When the process is to leave, nobody is
+ * that takes longer than the idle limit is dropped. A request that comes before all is there that
+ * an answer is made of waits for it. When the process is to leave, nobody is
  * accepted: new clients wait in the listener's queue for the successor. Who was accepted and has
  * not sent a request is waited for, since nobody could have told that client.
  */
@@ -18,12 +19,14 @@
 #include "wire/http1.h"
 #include "wire/http1_write.h"
 
-enum { ANSWER_BYTES_MAX = 64 << 20 };
+enum { ANSWER_BYTES_MAX = 64 << 20, LOOK_MS = 20 };
 
 struct server {
 	uv_tcp_t listener;
 	struct list conns;
+	scrape_ready_fn ready;
 	scrape_render_fn render;
+	uv_timer_t look; /* runs while somebody waits for that */
 	void *arg;
 	unsigned connections;
 	struct refusal refusal;
@@ -43,6 +46,9 @@ struct conn {
 	size_t length;
 	unsigned handles;
 	bool writing, close_after, answered;
+	/* The request that waits until all is there. */
+	bool waits, gzipped, head_only;
+	enum exposition_format format;
 	struct list link;
 };
 
@@ -57,6 +63,9 @@ look_left(void)
 		return;
 	server.left = NULL;
 	uv_close((uv_handle_t *)&server.leaving, NULL);
+	if (server.listening)
+		uv_close((uv_handle_t *)&server.look, NULL);
+	server.listening = false;
 	left(server.left_arg);
 }
 
@@ -92,7 +101,7 @@ idle_over(uv_timer_t *timer)
 static void
 arm(struct conn *c)
 {
-	bool between = c->answered && c->length == 0 && !c->writing;
+	bool between = c->answered && c->length == 0 && !c->writing && !c->waits;
 
 	uv_timer_start(&c->idle, idle_over,
 		       between && c->server->stopping ? SCRAPE_LINGER_MS : SCRAPE_IDLE_MS, 0);
@@ -180,28 +189,61 @@ compress(struct buf *body)
 }
 
 static void
+send_metrics(struct conn *c)
+{
+	struct buf body;
+
+	buf_init(&body, MEM_OBSERVABILITY, ANSWER_BYTES_MAX / 2);
+	if (!c->server->render(c->server->arg, c->format, &body) || !buf_ok(&body)) {
+		buf_fini(&body);
+		answer_text(c, 503, "no metrics now, try again\n", c->head_only);
+		return;
+	}
+	bool gzipped = c->gzipped && compress(&body);
+	buf_init(&c->answer, MEM_OBSERVABILITY, ANSWER_BYTES_MAX);
+	put_head(c, 200, exposition_content_type(c->format), body.length, gzipped);
+	if (!c->head_only)
+		buf_put(&c->answer, body.data, body.length);
+	buf_fini(&body);
+	send_answer(c);
+}
+
+static void
+look_again(uv_timer_t *timer)
+{
+	struct list *it, *next;
+
+	if (!server.ready(server.arg)) {
+		uv_timer_start(timer, look_again, LOOK_MS, 0);
+		return;
+	}
+	list_each (it, next, &server.conns) {
+		struct conn *c = container_of(it, struct conn, link);
+
+		if (!c->waits || uv_is_closing((uv_handle_t *)&c->tcp))
+			continue;
+		c->waits = false;
+		if (c->server->stopping)
+			c->close_after = true;
+		send_metrics(c);
+	}
+}
+
+static void
 answer_metrics(struct conn *c, const struct http1_head *head)
 {
 	size_t n = 0;
 	const char *accept = http1_head_value(head, c->input, HEADER_ACCEPT, &n);
-	enum exposition_format format = exposition_choose(accept ? accept : "", accept ? n : 0);
-	const char *encoding = http1_head_value(head, c->input, HEADER_ACCEPT_ENCODING, &n);
-	bool gzipped = encoding && gzip_accepted(encoding, n);
-	struct buf body;
 
-	buf_init(&body, MEM_OBSERVABILITY, ANSWER_BYTES_MAX / 2);
-	if (!c->server->render(c->server->arg, format, &body) || !buf_ok(&body)) {
-		buf_fini(&body);
-		answer_text(c, 503, "no metrics now, try again\n", head->method == HTTP_HEAD);
-		return;
-	}
-	gzipped = gzipped && compress(&body);
-	buf_init(&c->answer, MEM_OBSERVABILITY, ANSWER_BYTES_MAX);
-	put_head(c, 200, exposition_content_type(format), body.length, gzipped);
-	if (head->method != HTTP_HEAD)
-		buf_put(&c->answer, body.data, body.length);
-	buf_fini(&body);
-	send_answer(c);
+	c->format = exposition_choose(accept ? accept : "", accept ? n : 0);
+	const char *encoding = http1_head_value(head, c->input, HEADER_ACCEPT_ENCODING, &n);
+	c->gzipped = encoding && gzip_accepted(encoding, n);
+	c->head_only = head->method == HTTP_HEAD;
+	c->waits = c->server->ready && !c->server->ready(c->server->arg);
+	if (c->waits)
+		uv_timer_start(&c->server->look, look_again, LOOK_MS, 0);
+	else
+		send_metrics(c);
 }
 
 static void
@@ -225,7 +267,7 @@ conn_work(struct conn *c)
 	static const struct http1_limits limits = {4096, SCRAPE_HEAD_BYTES, HTTP1_FIELDS_MAX};
 	static struct http1_head head;
 
-	if (c->writing || c->length == 0)
+	if (c->writing || c->waits || c->length == 0)
 		return;
 	http1_head_init(&head, HTTP1_REQUEST, &limits);
 	switch (http1_head_parse(&head, c->input, c->length)) {
@@ -305,13 +347,16 @@ was_connected(uv_stream_t *listener, int status)
 }
 
 int
-scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg, struct err *err)
+scrape_listen(uv_loop_t *loop, int fd, scrape_ready_fn ready, scrape_render_fn render, void *arg,
+	      struct err *err)
 {
+	server.ready = ready;
 	server.render = render;
 	server.arg = arg;
 	list_init(&server.conns);
 	server.listening = true;
 	server.stopping = false;
+	uv_timer_init(loop, &server.look);
 	uv_tcp_init(loop, &server.listener);
 	server.listener.data = &server;
 	int rc = uv_tcp_open(&server.listener, fd);

@@ -25,9 +25,13 @@ enum {
 /* Writes the exposition; false when memory is out. */
 typedef bool (*scrape_render_fn)(void *arg, enum exposition_format format, struct buf *out);
 
+/* Whether all is there that an exposition is made of. A request waits until then: so this says yes
+ * after some time in any case. NULL: always. */
+typedef bool (*scrape_ready_fn)(void *arg);
+
 /* Takes the listening socket. */
-int scrape_listen(uv_loop_t *loop, int fd, scrape_render_fn render, void *arg,
-		  struct err *err) MUST_CHECK;
+int scrape_listen(uv_loop_t *loop, int fd, scrape_ready_fn ready, scrape_render_fn render,
+		  void *arg, struct err *err) MUST_CHECK;
 /* No new connections; answers say that theirs ends. `left` is called once, with `arg`, when there
  * is none any more: at once, or later, at the latest after `within_ms`. Once; also when there is no
  * listener. */

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 
 import zl
 from load import Load, Loop, WebSocket
@@ -143,11 +144,17 @@ def test_everything_killed_under_load():
         node.destroy()
 
 
+def scrape():
+    """On a connection of its own; any status but 200 is a failure."""
+    with urllib.request.urlopen("http://127.0.0.1:9883/metrics", timeout=30) as answer:
+        check(b"zlayer_build_info" in answer.read())
+
+
 def test_upgrade_under_load():
     node = started()
     try:
         containers = pids(node)
-        with Load(node, CLIENTS) as load, Loop(lambda: node.get("/v1/deployments"), 2) as asked:
+        with Load(node, CLIENTS) as load, Loop(lambda: node.get("/v1/deployments"), 2) as asked, Loop(scrape, 2) as scraped:
             more(load)
             ws = WebSocket(load)
             for _ in range(ROUNDS):
@@ -156,9 +163,10 @@ def test_upgrade_under_load():
                 wait_for(lambda: upgraded(node, before), "every process was replaced")
                 check(ws.echoes(), "the websocket ended in an upgrade")
                 more(load)
-        print(f"# {ROUNDS} upgrades: {load.text()}; {asked.done} requests of the API")
+        print(f"# {ROUNDS} upgrades: {load.text()}; {asked.done} requests of the API, {scraped.done} scrapes")
         equal(load.failed, [], "requests that failed in an upgrade")
         equal(asked.failed, [], "requests of the API that failed in an upgrade")
+        equal(scraped.failed, [], "scrapes that failed in an upgrade")
         equal(pids(node), containers, "containers")
         ws.close()
     finally:

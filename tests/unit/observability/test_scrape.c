@@ -19,6 +19,15 @@ static uv_loop_t loop;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static char got[65536];
 
+static bool not_ready;
+
+static bool
+ready(void *arg)
+{
+	(void)arg;
+	return !not_ready;
+}
+
 static bool
 render(void *arg, enum exposition_format format, struct buf *out)
 {
@@ -35,7 +44,7 @@ begin_with(int fd)
 	struct err err = {0};
 
 	listener = fd;
-	assert_int_equal(scrape_listen(&loop, fd, render, NULL, &err), 0);
+	assert_int_equal(scrape_listen(&loop, fd, ready, render, NULL, &err), 0);
 }
 
 static int
@@ -85,7 +94,7 @@ stop(void **state)
 	unsigned count = 0;
 
 	uv_walk(&loop, count_handle, &count);
-	while (count > 1) {
+	while (count > 2) { /* the listener, and a timer of the server's */
 		uv_run(&loop, UV_RUN_ONCE);
 		count = 0;
 		uv_walk(&loop, count_handle, &count);
@@ -243,6 +252,7 @@ test_leaving(void **state)
 	send_text(half, "st: a\r\n\r\n");
 	assert_non_null(strstr(read_answer(half, NULL), " 200 "));
 	run_until(&left);
+	uv_run(&loop, UV_RUN_NOWAIT);
 	assert_int_equal(recv(late, got, sizeof(got), 0), -1);
 	assert_int_equal(errno, EAGAIN);
 	begin_with(queue);
@@ -256,6 +266,49 @@ test_leaving(void **state)
 	close(half);
 	close(idle);
 	close(late);
+}
+
+/* What comes too early waits, also when the process is to leave meanwhile. */
+static void
+test_not_ready(void **state)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+	static const char head[] = "HEAD /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+	int first = dial(), second = dial(), gone = dial();
+	unsigned left = 0;
+
+	(void)state;
+	not_ready = true;
+	send_text(first, request);
+	send_text(first, request); /* both are answered */
+	send_text(second, head);
+	send_text(gone, request);
+	for (int i = 0; i < 10; i++)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	assert_int_equal(recv(first, got, sizeof(got), 0), -1);
+	close(gone);
+	/* What needs no metrics is answered meanwhile. */
+	assert_non_null(strstr(ask("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", NULL),
+			       " 404 "));
+	not_ready = false;
+	assert_non_null(strstr(read_answer(second, NULL), " 200 "));
+	assert_null(strstr(got, "classic"));
+	const char *answer = strstr(read_answer(first, "classicHTTP"), "classic");
+	assert_non_null(answer);
+	if (!strstr(answer + 1, "classic"))
+		assert_non_null(strstr(read_answer(first, "classic"), "classic"));
+	not_ready = true;
+	send_text(first, request);
+	for (int i = 0; i < 10; i++)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	scrape_stop(&loop, 600000, has_left, &left);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	not_ready = false;
+	assert_non_null(strstr(read_answer(first, NULL), "connection: close"));
+	assert_non_null(strstr(got, "classic"));
+	run_until(&left);
+	close(first);
+	close(second);
 }
 
 static void
@@ -277,6 +330,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_too_many, start, stop),
 		cmocka_unit_test_setup_teardown(test_leaving, start, stop_all),
 		cmocka_unit_test_setup_teardown(test_leaving_with_no_one, start, stop_all),
+		cmocka_unit_test_setup_teardown(test_not_ready, start, stop_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
