@@ -219,7 +219,8 @@ places_take(struct places *s, const struct places_wanted *w, uint64_t now_ms, ui
 		.port = htons(w->port),
 		.generation = p->row.generation,
 		.mtu = w->mtu,
-		.flags = w->draining ? EDGE_BACKEND_DRAINING : 0,
+		.flags = (w->draining ? EDGE_BACKEND_DRAINING : 0) |
+			 (p->row.flags & EDGE_BACKEND_CLOSED),
 		.next = p->row.next,
 	};
 	fill(&row, w, &p->row);
@@ -254,12 +255,15 @@ places_ring(struct places *s, const struct plan_member *members, size_t count, s
 	for (size_t i = count; i-- > 0;) {
 		struct place *p = &s->all[members[i].index];
 		uint32_t to = is_brought_packets(p) ? next : 0;
+		bool closed = members[i].draining || members[i].parked;
 
 		if (to)
 			next = members[i].index;
-		if (p->row.next == to)
+		if (p->row.next == to && !(p->row.flags & EDGE_BACKEND_CLOSED) == !closed)
 			continue;
 		p->row.next = to;
+		p->row.flags = (uint16_t)((p->row.flags & ~EDGE_BACKEND_CLOSED) |
+					  (closed ? EDGE_BACKEND_CLOSED : 0));
 		if (lb_backend(s->lb, members[i].index, &p->row, err) < 0)
 			return -1;
 	}

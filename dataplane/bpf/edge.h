@@ -76,7 +76,8 @@ enum edge_backend_flags {
 	EDGE_BACKEND_V6 = 1 << 2,
 	EDGE_BACKEND_DRAINING = 1 << 3, /* its packets are counted */
 	EDGE_BACKEND_DEAD = 1 << 4,
-	EDGE_BACKEND_AWAY = 1 << 5, /* on a node that takes clients' packets in a header */
+	EDGE_BACKEND_AWAY = 1 << 5,   /* on a node that takes clients' packets in a header */
+	EDGE_BACKEND_CLOSED = 1 << 6, /* owns no slot: no new connection is given to it */
 };
 
 struct edge_backend {

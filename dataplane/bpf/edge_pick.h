@@ -117,11 +117,24 @@ pin_holds(const struct edge_pin *pin, const struct edge_owner *o)
 	       (pin->backend == 0 || pinned(pin));
 }
 
-/* The connection cannot be the owner's: nor can one that comes after it, for all that is known. */
+/* The connection cannot be the owner's. */
 static __always_inline int
 pin_is_taken(const struct edge_pin *pin)
 {
 	return EDGE_PIN_TRIES(pin->epoch) == EDGE_TRIES_TAKEN;
+}
+
+/* Nor can one that comes after it, for all that is known; the owner is asked again when that one
+ * takes none any more. */
+static __always_inline int
+pin_takes_next(const struct edge_pin *pin, const struct edge_owner *o)
+{
+	const struct edge_backend *b;
+
+	if (!pin_is_taken(pin) || !pin_holds(pin, o))
+		return 0;
+	b = pin->backend ? pinned(pin) : 0;
+	return !b || !(b->flags & EDGE_BACKEND_CLOSED);
 }
 
 /* From now on. tries: as in a pin. */
@@ -153,7 +166,7 @@ settle(void *flows, const void *key, const struct edge_vip *vip, const struct ed
 		return b && !(b->flags & EDGE_BACKEND_DRAINING) ? prev : cur;
 	}
 	pin = bpf_map_lookup_elem(flows, key);
-	if (asked_is_syn(protocol, flags) && !(pin && pin_holds(pin, o) && pin_is_taken(pin)))
+	if (asked_is_syn(protocol, flags) && !(pin && pin_takes_next(pin, o)))
 		return pin_flow(flows, key, o, cur, 0);
 	if (pin && pin_holds(pin, o)) {
 		if (pin->backend != cur)

@@ -5,9 +5,9 @@
 /*
  * What says that the ports of a connection are taken at its container (edge_asked.h) ends here, on
  * the node that the client came to: the connection is pinned to the next backend of the endpoint
- * (edge_backend.next), and when all have said so, to the relay, which has ports of its own. That
- * one gets the SYN that the client sends again. As long as such connections speak, their slots are
- * as those of a table that changes; the loader learns of it by a counter.
+ * (edge_backend.next) that takes any, and when all have said so, to the relay, which has ports of
+ * its own. That one gets the SYN that the client sends again. As long as such connections speak,
+ * their slots are as those of a table that changes; the loader learns of it by a counter.
  *
  * At an address that is none of the host's there is no relay: the client is refused.
  */
@@ -15,21 +15,40 @@
 #include "dataplane/bpf/edge_again.h"
 #include "dataplane/bpf/edge_back.h"
 
+enum { EDGE_TAKEN_LOOK = 16 }; /* that many are looked at; when none of them takes it, the relay */
+
 struct taken {
 	const struct edge_vip *vip;
 	__u32 hash;
 	__u32 l4;
+	__u16 family;
 };
 
+/* Not one that drains, or whose node is doubted. */
 static __always_inline __u32
-taken_next(void *flows, const void *key, const struct edge_owner *o)
+taken_after(__u32 index, __u32 cur, __u16 family)
+{
+	for (int i = 0; i < EDGE_TAKEN_LOOK; i++) {
+		const struct edge_backend *b;
+
+		index = again_after(index);
+		if (!index || index == cur)
+			return 0;
+		b = backend_at(index);
+		if (b && b->flags & family && !(b->flags & EDGE_BACKEND_CLOSED))
+			return index;
+	}
+	return 0;
+}
+
+static __always_inline __u32
+taken_next(void *flows, const void *key, const struct edge_owner *o, __u16 family)
 {
 	const struct edge_pin *pin = bpf_map_lookup_elem(flows, key);
 	__u32 cur = EDGE_CUR(o->slot);
 	int is_later = pin && pin_holds(pin, o) && pin_is_taken(pin);
-	__u32 next = again_after(is_later ? pin->backend : cur);
 
-	return next != cur ? next : 0;
+	return taken_after(is_later ? pin->backend : cur, cur, family);
 }
 
 /* 0: the message goes no further. */
@@ -37,7 +56,7 @@ static __always_inline int
 taken_pin(struct __sk_buff *skb, const struct taken *t, void *flows, const void *key)
 {
 	struct edge_owner o = owner(t->vip, t->hash);
-	__u32 next = taken_next(flows, key, &o), service = t->vip->service;
+	__u32 next = taken_next(flows, key, &o, t->family), service = t->vip->service;
 	struct edge_service_count *n;
 
 	if (!next && t->vip->flags & EDGE_VIP_DEDICATED) {
@@ -75,6 +94,7 @@ taken4(struct __sk_buff *skb, void *data, void *end)
 	t.vip = bpf_map_lookup_elem(&vips4, &key);
 	t.hash = edge_hash4(&flow);
 	t.l4 = h.l4;
+	t.family = EDGE_BACKEND_V4;
 	return t.vip ? taken_pin(skb, &t, &flows4, &flow) : 0;
 }
 
@@ -102,6 +122,7 @@ taken6(struct __sk_buff *skb, void *data, void *end)
 	t.vip = bpf_map_lookup_elem(&vips6, &key);
 	t.hash = edge_hash6(&flow);
 	t.l4 = h.l4;
+	t.family = EDGE_BACKEND_V6;
 	return t.vip ? taken_pin(skb, &t, &flows6, &flow) : 0;
 }
 

@@ -1473,6 +1473,55 @@ test_ports_that_are_taken_by_many(void **state)
 	assert_int_equal(goes_to(&t.second), 0);
 }
 
+static void
+is_refused_by(const struct twice *t, unsigned n)
+{
+	struct twice about = *t;
+	struct packet p, out;
+	char container[32];
+
+	text_format(container, sizeof(container), "10.200.7.%u", n);
+	about.says.from = container;
+	p = refusal(&about);
+	assert_int_equal(bpf_world_run(lb_program_uplink(rig.lb), &p, NULL, &out), TC_ACT_SHOT);
+}
+
+/* One that drains, or whose node is doubted, is given no new connection; nor when it was given some
+ * before that. */
+static void
+test_ports_that_are_taken_by_the_last_one(void **state)
+{
+	static const uint32_t states[] = {MSG_BACKEND_DRAINING, MSG_BACKEND_DOUBTED};
+	unsigned first, second;
+	struct twice t;
+
+	(void)state;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", dedicated, own4);
+	set_backends(3);
+	update();
+	settle();
+	first = goes_to(&t.second);
+	is_refused_by(&t, first);
+	second = goes_to(&t.second);
+	assert_int_not_equal(second, first);
+	for (size_t i = 0; i < 2; i++) {
+		unsigned third = 36 - first - second;
+
+		set_backend(second - 11, second, states[i]);
+		update();
+		t.second.flags = PACKET_ACK; /* what it has goes on */
+		assert_int_equal(goes_to(&t.second), second);
+		t.second.flags = PACKET_SYN;
+		assert_int_equal(goes_to(&t.second), first);
+		is_refused_by(&t, first);
+		assert_int_equal(goes_to(&t.second), i == 0 ? third : 0);
+		second = third;
+	}
+}
+
 /* A successor finds the slots that programs have opened. */
 static void
 test_ports_that_are_taken_outlive_us(void **state)
@@ -1734,6 +1783,7 @@ main(void)
 		TEST(test_ports_that_were_taken),
 		TEST(test_ports_that_are_taken_by_the_only_one),
 		TEST(test_ports_that_are_taken_by_many),
+		TEST(test_ports_that_are_taken_by_the_last_one),
 		TEST(test_ports_that_are_taken_outlive_us),
 		TEST(test_predecessor_without_them),
 		TEST(test_errors_of_containers),
