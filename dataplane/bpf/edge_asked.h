@@ -30,9 +30,10 @@ enum { EDGE_TCP_FIN = 0x01, EDGE_TCP_RST = 0x04, EDGE_ASKED_DATA_MAX = 65535 };
 /* What a container's packet can say about what was asked. */
 enum asked_answer {
 	ASKED_NOTHING,
-	ASKED_ANSWERED, /* number: what it acknowledges */
-	ASKED_REFUSED,  /* an ICMP error. number: of the packet that it is about */
-	ASKED_TAKEN,    /* if anything was asked */
+	ASKED_BEGUN,   /* number: what it acknowledges */
+	ASKED_DENIED,  /* the same */
+	ASKED_REFUSED, /* an ICMP error. number: of the packet that it is about */
+	ASKED_TAKEN,   /* if anything was asked */
 };
 
 struct asked_reply {
@@ -92,7 +93,7 @@ asked_reply(const struct edge_head *h, const struct edge_l4 *l4, void *end, __u3
 		return r;
 	flags = l4->flags & (EDGE_TCP_FIN | EDGE_TCP_SYN | EDGE_TCP_RST | EDGE_TCP_ACK);
 	if (flags == (EDGE_TCP_SYN | EDGE_TCP_ACK) || flags == (EDGE_TCP_RST | EDGE_TCP_ACK)) {
-		r.answer = ASKED_ANSWERED;
+		r.answer = flags & EDGE_TCP_SYN ? ASKED_BEGUN : ASKED_DENIED;
 		r.number = bpf_ntohl(l4->acknowledged);
 	} else if (flags == EDGE_TCP_ACK && bytes == h->l4 + (__u32)(l4->offset >> 4) * 4) {
 		r.answer = ASKED_TAKEN;

@@ -92,20 +92,25 @@ back_is_wanted(const struct back *to)
 }
 
 /* What was asked for, when this packet is about it. Forgotten when it is answered: who says that
- * its ports are taken is the program that sends it on. */
+ * its ports are taken is the program that sends it on; and when the container begins another one:
+ * it has let this one go, and is not asked by what it says of the other. */
 static __always_inline const struct edge_voice *
 back_asked(struct back *to, const struct edge_note *key, const struct asked_reply *reply)
 {
 	const struct edge_asked *a = asked_find(key, reply);
+	int is_answer = reply->answer == ASKED_BEGUN || reply->answer == ASKED_DENIED;
 
-	if (!a)
+	if (!a) {
+		if (reply->answer == ASKED_BEGUN)
+			bpf_map_delete_elem(&asked, key);
 		return 0;
+	}
 	to->asked = *a;
 	to->node = to->asked.voice.many;
 	to->taken = reply->answer == ASKED_TAKEN;
-	if (reply->answer == ASKED_ANSWERED)
+	if (is_answer)
 		bpf_map_update_elem(&notes, key, &to->asked.voice, BPF_ANY);
-	if (reply->answer == ASKED_ANSWERED || (to->taken && back_is_wanted(to)))
+	if (is_answer || (to->taken && back_is_wanted(to)))
 		bpf_map_delete_elem(&asked, key);
 	return &to->asked.voice;
 }

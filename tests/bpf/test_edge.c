@@ -1522,6 +1522,28 @@ test_ports_that_are_taken_by_the_last_one(void **state)
 	}
 }
 
+/* A container that does not answer a SYN, and later begins another connection of these ports: what
+ * it says of that one is no answer to the first. */
+static void
+test_ports_that_were_asked_for_in_vain(void **state)
+{
+	struct twice t;
+
+	(void)state;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", dedicated, own4);
+	assert_int_equal(goes_to(&t.second), 11);
+	t.first.flags = PACKET_SYN;
+	assert_int_equal(goes_to(&t.first), 11);
+	t.says.flags |= PACKET_SYN;
+	assert_true(says(&t.says, TC_ACT_REDIRECT, dedicated, TCP_PORT));
+	t.says.flags = PACKET_ACK;
+	assert_true(says(&t.says, TC_ACT_REDIRECT, dedicated, TCP_PORT));
+	assert_int_equal(taken_count(), 0);
+}
+
 /* A successor finds the slots that programs have opened. */
 static void
 test_ports_that_are_taken_outlive_us(void **state)
@@ -1784,6 +1806,7 @@ main(void)
 		TEST(test_ports_that_are_taken_by_the_only_one),
 		TEST(test_ports_that_are_taken_by_many),
 		TEST(test_ports_that_are_taken_by_the_last_one),
+		TEST(test_ports_that_were_asked_for_in_vain),
 		TEST(test_ports_that_are_taken_outlive_us),
 		TEST(test_predecessor_without_them),
 		TEST(test_errors_of_containers),
