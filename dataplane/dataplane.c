@@ -305,10 +305,14 @@ wake(struct station *st, struct ring_reader *reader)
 				    &dataplane.links) == RING_OK &&
 		    dataplane.tunnel)
 			sync_devices();
-	} else if (dataplane.balancer) {
-		balancer_wake(dataplane.balancer, reader);
 	}
-	if (dataplane.tunnel)
+	/* Scheduler says that all replicas are named after it has put all backends: backends are
+	 * read later than that. */
+	if (dataplane.tunnel && role == ROLE_SCHEDULER)
+		wake_tunnel(role, reader);
+	if (dataplane.balancer && role != ROLE_RUNTIME)
+		balancer_wake(dataplane.balancer, reader);
+	if (dataplane.tunnel && role != ROLE_SCHEDULER)
 		wake_tunnel(role, reader);
 }
 

@@ -413,9 +413,3 @@ cluster_owns(const struct cluster *c, uint32_t node, const struct addr *a)
 	return peer && (addr_in_prefix(a, &peer->prefixes.v4) ||
 			(peer->prefixes.v6.bits && addr_in_prefix(a, &peer->prefixes.v6)));
 }
-
-bool
-cluster_heard(const struct cluster *c)
-{
-	return !c->member || c->known;
-}

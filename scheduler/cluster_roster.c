@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/world.h"
 #include "scheduler/event.h"
+#include "scheduler/placing.h"
 
 enum { LISTEN_MS = 3000, KNOW_MS = 15000 };
 
@@ -489,6 +490,12 @@ was_heard(const struct cluster *c, const struct cluster_node *n)
 	return true;
 }
 
+static uint64_t
+listened_ms(const struct cluster *c)
+{
+	return (world_mono_ns() - c->started_ns) / UINT64_C(1000000);
+}
+
 /*
  * What others have, and what they changed while no process was here, is known when they were heard.
  * A node may be gone for good: it is not waited for long; longer with what would be taken away from
@@ -497,7 +504,7 @@ was_heard(const struct cluster *c, const struct cluster_node *n)
 void
 cluster_roster_listen(struct cluster *c)
 {
-	const uint64_t since_ms = (world_mono_ns() - c->started_ns) / UINT64_C(1000000);
+	const uint64_t since_ms = listened_ms(c);
 	struct map_iter it = {0};
 	struct store_status status;
 
@@ -515,4 +522,12 @@ cluster_roster_listen(struct cluster *c)
 	c->dirty |= c->heard;
 	if (c->known)
 		model_stir(c->m); /* the table identity is whole now */
+}
+
+/* What they said is in the model, too; what never makes sense is not waited for either. */
+bool
+cluster_heard(const struct cluster *c)
+{
+	return !c->member || (c->known && (!c->placing || placing_entries_taken(c->placing) ||
+					   listened_ms(c) >= KNOW_MS));
 }

@@ -238,6 +238,7 @@ struct model {
 	bool settled; /* backends and routes have been published */
 	uint64_t settle_by_ns;
 	size_t nameless;        /* replicas that found no place in the table identity */
+	bool identity_whole;    /* that table names all, and so does what is served */
 	size_t guests_left_out; /* of table guest */
 };
 

@@ -94,6 +94,8 @@ void placing_node_load(struct placing *p, uint32_t node, uint32_t cpu_free_milli
 /* CLAIM, REPLICA, THING, FIGURES, SCALE, WAITS; others are passed over. value NULL: dropped. */
 void placing_entry(struct placing *p, uint32_t node, uint16_t type, uint64_t id, const void *value,
 		   size_t bytes);
+/* Whether none waits for what it names to become known. */
+bool placing_entries_taken(const struct placing *p);
 /* Entries may have been missed: all of them are read again, with the next pass. */
 void placing_again(struct placing *p);
 /* All entries of the node are gone; those of its new life follow. */

@@ -22,6 +22,12 @@ later(struct placing *p)
 	p->unread_ns = p->m->now_ns + (UNREAD_MS * PLACING_MS_NS << p->unread_tries);
 }
 
+bool
+placing_entries_taken(const struct placing *p)
+{
+	return !p->unread;
+}
+
 void
 placing_entries_read(struct placing *p)
 {

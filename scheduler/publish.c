@@ -64,4 +64,5 @@ publish_all(struct model *m)
 	publish_guests(m);
 	publish_work(m);
 	publish_traffic(m);
+	publish_identity_whole(m);
 }

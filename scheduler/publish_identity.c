@@ -256,13 +256,6 @@ tell(struct model *m, size_t left_out)
 	m->nameless = left_out;
 }
 
-/* The runtime has said what runs here, the nodes what runs there. */
-static bool
-is_whole(struct model *m)
-{
-	return publish_traffic_settled(m) && (!m->hooks.heard || m->hooks.heard(m->hooks.arg));
-}
-
 void
 publish_identity(struct model *m)
 {
@@ -275,8 +268,20 @@ publish_identity(struct model *m)
 	publish_table_replicas(&pass.t, put_known);
 	publish_table_replicas(&pass.t, put_new);
 	put_far_guests(&pass);
-	if (is_whole(m))
+	if (m->identity_whole)
 		publish_table_row(&pass.t, MSG_IDENTITY_WHOLE, &whole);
 	publish_table_commit(&pass.t);
 	tell(m, pass.left_out);
+}
+
+/* The runtime has said what runs here, the nodes what runs there. Who reads it takes what is not
+ * among the backends for gone: they come first. */
+void
+publish_identity_whole(struct model *m)
+{
+	if (m->identity_whole || !publish_traffic_settled(m) ||
+	    (m->hooks.heard && !m->hooks.heard(m->hooks.arg)))
+		return;
+	m->identity_whole = true;
+	publish_identity(m);
 }

@@ -26,6 +26,8 @@ void publish_figures(struct model *m);
 /* publish_identity.c: identity, before the claims: no container speaks before it is known who it
  * is. */
 void publish_identity(struct model *m);
+/* After publish_traffic: says once that the table names all. */
+void publish_identity_whole(struct model *m);
 /* How many containers of others this node has, as far as it knows. */
 size_t publish_identity_guests(const struct model *m);
 /* publish_guests.c: guest, after identity. */

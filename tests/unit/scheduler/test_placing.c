@@ -182,10 +182,12 @@ test_what_waits_for_time_alone(void **state)
 		assert_int_equal(wakes_within_ms(1), i < 5 ? 1000u << i : 16000u);
 	}
 	assert_null(model_replica(&n->w.m, replica));
+	assert_false(placing_entries_taken(n->p));
 	/* It is known: at once. What else of that node was forgotten is there again, too. */
 	assert_true(apply_at(1) == early.service);
 	(void)wakes_within_ms(1);
 	assert_non_null(model_replica(&n->w.m, replica));
+	assert_true(placing_entries_taken(n->p));
 	assert_int_equal(map_count(&n->w.m.replicas), 4);
 	cell_end();
 }

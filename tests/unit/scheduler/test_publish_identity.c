@@ -496,9 +496,16 @@ test_whole_when_all_were_heard(void **state)
 	node_pass(&w, 10);
 	assert_null(identity(MSG_IDENTITY_WHOLE));
 	all = true;
+	/* What is not among the backends by then is taken for gone. */
+	publish_identity(&w.m);
+	assert_null(identity(MSG_IDENTITY_WHOLE));
 	node_pass(&w, 1);
 	assert_non_null(identity(MSG_IDENTITY_WHOLE));
 	assert_int_equal(identity(MSG_IDENTITY_WHOLE)->node, 3);
+	/* Once it was so, it is. */
+	all = false;
+	node_pass(&w, 1);
+	assert_non_null(identity(MSG_IDENTITY_WHOLE));
 	/* A process that has just begun: what runs here has not been said. */
 	node_stop(&w);
 	w.m.hooks = (struct model_hooks){0};
