@@ -52,6 +52,8 @@ adopt_tables(struct services *s)
 		struct edge_service_count count;
 		struct plan plan;
 		uint64_t stream;
+		/* Before the table: what is opened in between is read again. */
+		bool counted = lb_service_count(s->lb, i, &count);
 
 		if (!lb_adopt_table(s->lb, i, &stream, &plan, s->now_ms))
 			continue;
@@ -62,7 +64,7 @@ adopt_tables(struct services *s)
 			return -1;
 		}
 		v->plan = plan;
-		if (!lb_service_count(s->lb, i, &count))
+		if (!counted)
 			continue;
 		v->counted = (struct edge_count){count.packets, count.bytes};
 		v->taken = count.taken;
@@ -241,9 +243,12 @@ put_tables(struct services *s, struct err *err)
 
 	while (map_next(&s->streams, &it)) {
 		struct service *v = it.value;
+		struct edge_service_count now;
 
 		if (!v->seen || !v->dirty)
 			continue;
+		/* What was opened since the plan was made, or it is lost with the former table. */
+		(void)take_opened(s, v, &now);
 		if (lb_table(s->lb, v->face.number, v->stream, &v->plan, err) < 0)
 			return -1;
 		v->dirty = false;
