@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "node/etcd_wal.h"
 #include "node/folder.h"
 
 enum { LIFE_DIGITS = ETCD_FOLDER_NAME - 1, FILE_MAX = 2 << 20, NOTE_MAX = 64 };
@@ -162,6 +163,58 @@ etcd_folder_has_log(const struct etcd_folder *f, uint64_t life)
 	if (dir)
 		closedir(dir);
 	return found;
+}
+
+/* Named after its place in the log and the number of its first entry. */
+static const char first_log[] = "0000000000000000-0000000000000000.wal";
+
+static bool
+is_only_log(int wal)
+{
+	int fd = openat(wal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	unsigned others = 0;
+
+	if (!dir) {
+		fd_close(&fd);
+		return false;
+	}
+	for (struct dirent *e; (e = readdir(dir));)
+		others += text_ends(e->d_name, ".wal") && !text_equal(e->d_name, first_log);
+	closedir(dir);
+	return others == 0;
+}
+
+bool
+etcd_folder_is_blank(const struct etcd_folder *f, uint64_t life)
+{
+	char name[LIFE_DIGITS + 1], path[LIFE_DIGITS + 16];
+
+	name_of(life, name);
+	text_format(path, sizeof(path), "%s/member/wal", name);
+	defer_close int wal = fd_open_beneath(f->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (wal < 0 || !is_only_log(wal))
+		return false;
+	defer_close int fd = openat(wal, first_log, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	uint8_t *look = fd >= 0 ? mem_alloc(MEM_NODE, ETCD_WAL_LOOK) : NULL;
+	ssize_t bytes = look ? pread(fd, look, ETCD_WAL_LOOK, 0) : -1;
+	bool blank = bytes > 0 && etcd_wal_is_blank(look, (size_t)bytes);
+	mem_free(look);
+	return blank;
+}
+
+/* The note first: data without one is looked at again, a note without data is of what was lost. */
+int
+etcd_folder_empty(const struct etcd_folder *f, uint64_t life, struct err *err)
+{
+	char name[LIFE_DIGITS + 1];
+
+	name_of(life, name);
+	if (unlinkat(f->data, note_name, 0) < 0 && errno != ENOENT)
+		return err_sys(err, errno, "cannot remove %s", note_name);
+	if (fsync(f->data) < 0 || folder_remove(f->fd, name) < 0)
+		return err_sys(err, errno, "cannot remove %s/%s", f->path, name);
+	return 0;
 }
 
 uint64_t

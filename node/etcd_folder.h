@@ -41,6 +41,10 @@ int etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
 		     char path_out[ETCD_FOLDER_NAME], struct err *err) MUST_CHECK;
 /* Its log is there: etcd has written it, and whoever has may have voted. */
 bool etcd_folder_has_log(const struct etcd_folder *f, uint64_t life);
+/* Its log holds nothing yet, and there is no other (etcd_wal.h). */
+bool etcd_folder_is_blank(const struct etcd_folder *f, uint64_t life);
+/* No data of that life, and no note. */
+int etcd_folder_empty(const struct etcd_folder *f, uint64_t life, struct err *err) MUST_CHECK;
 /* The life that has had its log here, in a file beside the folder, so that it is known when all of
  * that was lost; 0: none, or it cannot be read. */
 uint64_t etcd_folder_noted(const struct etcd_folder *f);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "base/world.h"
 #include "node/etcd_spawn.h"
@@ -80,6 +81,21 @@ spawn(struct etcd *e, const char *path, int data, int shown, const struct etcd_s
 	return 0;
 }
 
+/* The first member of all was killed before it had written anything: nothing was promised. One
+ * that joined others gets from them what there is. */
+static int
+drop_blank(struct etcd *e, struct err *err)
+{
+	if (e->order.existing || !etcd_folder_is_blank(&e->folder, e->order.life))
+		return 0;
+	if (etcd_folder_empty(&e->folder, e->order.life, err) < 0)
+		return -1;
+	etcd_judge_forget(&e->judge);
+	log_event(LOG_INFO, "etcd begins with an empty folder: it had written nothing yet",
+		  log_u("life", e->order.life), LOG_END);
+	return 0;
+}
+
 int
 etcd_start(struct etcd *e, struct err *err)
 {
@@ -93,6 +109,8 @@ etcd_start(struct etcd *e, struct err *err)
 		err_set(err, ERR_UNREACHABLE, "etcd has no certificates yet");
 		return err_why(err, "this node has not got the key of the cluster's authority");
 	}
+	if (drop_blank(e, err) < 0)
+		return -1;
 	if (etcd_judge_may_begin(&e->judge, e->order.life, err) < 0) {
 		e->data_life = e->order.life;
 		return -1;

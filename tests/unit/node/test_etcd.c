@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What node makes of an order for etcd, of what etcd says, and of its folders. */
 #include "node/etcd_folder.h"
+#include "node/etcd_wal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -374,6 +375,101 @@ test_lives(void **state)
 	etcd_folder_close(&f);
 }
 
+enum { NAMED = 80, LOG_BYTES = 4096 };
+
+/* What etcd 3.4 leaves when it is killed before its first entry: a checksum, the member's name, a
+ * snapshot of nothing. */
+static void
+make_log(uint8_t out[LOG_BYTES])
+{
+	static const uint8_t checksum[] = {4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 0x10, 0},
+			     name[] = {9, 0, 0, 0, 0, 0, 0, 0x87, 8, 1, 0x10, 7, 0x1a, 3, 8, 9, 16},
+			     snapshot[] = {9, 0,    0, 0,    0, 0, 0, 0x87, 8,
+					   5, 0x10, 7, 0x1a, 3, 8, 0, 16};
+
+	memset(out, 0, LOG_BYTES);
+	memcpy(out, checksum, sizeof(checksum));
+	memcpy(out + 16, name, sizeof(name));
+	memcpy(out + 16 + 24, snapshot, sizeof(snapshot));
+}
+
+static void
+test_a_log_without_entries(void **state)
+{
+	uint8_t log[LOG_BYTES];
+
+	(void)state;
+	make_log(log);
+	assert_true(etcd_wal_is_blank(log, sizeof(log)));
+	/* Cut in the middle of anything, and where nobody can know what follows. */
+	for (size_t bytes = 0; bytes < 64 + 8; bytes++)
+		assert_false(etcd_wal_is_blank(log, bytes));
+	assert_true(etcd_wal_is_blank(log, 64 + 8));
+	/* Anything behind the end, and any other record. */
+	log[LOG_BYTES - 1] = 1;
+	assert_false(etcd_wal_is_blank(log, sizeof(log)));
+	for (unsigned type = 0; type < 256; type++) {
+		make_log(log);
+		log[16 + 24 + 9] = (uint8_t)type;
+		assert_int_equal(etcd_wal_is_blank(log, sizeof(log)),
+				 type == 1 || type == 4 || type == 5);
+	}
+	/* Lengths that do not hold. */
+	for (unsigned i = 1; i < 7; i++) {
+		make_log(log);
+		log[16 + i] = 0xff;
+		assert_false(etcd_wal_is_blank(log, sizeof(log)));
+	}
+	memset(log, 0, sizeof(log));
+	assert_false(etcd_wal_is_blank(log, sizeof(log)));
+}
+
+static void
+put_log(const char *path)
+{
+	uint8_t log[LOG_BYTES];
+	int fd = openat(at, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	make_log(log);
+	assert_int_equal(write(fd, log, sizeof(log)), sizeof(log));
+	close(fd);
+}
+
+static void
+test_nothing_was_written(void **state)
+{
+	static const char first[] =
+		"etcd/00000000000000ab/member/wal/0000000000000000-0000000000000000.wal";
+	char path[ETCD_FOLDER_NAME];
+	struct etcd_folder f;
+	struct err err = {0};
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		return;
+	assert_int_equal(etcd_folder_open(at, folder, 790129, &f, &err), 0);
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(etcd_folder_data(&f, 0xab, &fd, path, &err), 0);
+	close(fd);
+	assert_int_equal(mkdirat(at, "etcd/00000000000000ab/member", 0700), 0);
+	assert_int_equal(mkdirat(at, "etcd/00000000000000ab/member/wal", 0700), 0);
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	put(first, "x");
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	put_log(first);
+	assert_true(etcd_folder_is_blank(&f, 0xab));
+	put_log("etcd/00000000000000ab/member/wal/0000000000000001-0000000000000009.wal");
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(etcd_folder_note(&f, 0xab, &err), 0);
+	assert_int_equal(etcd_folder_empty(&f, 0xab, &err), 0);
+	assert_int_equal(etcd_folder_noted(&f), 0);
+	assert_int_equal(faccessat(at, "etcd/00000000000000ab", F_OK, 0), -1);
+	/* Again: nothing is there. */
+	assert_int_equal(etcd_folder_empty(&f, 0xab, &err), 0);
+	etcd_folder_close(&f);
+}
+
 /* Only what the scheduler's user wrote itself is shown. */
 static void
 test_shown(void **state)
@@ -461,6 +557,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_pipe_without_memory, make_folder,
 						remove_folder),
 		cmocka_unit_test_setup_teardown(test_lives, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(test_a_log_without_entries, make_folder,
+						remove_folder),
+		cmocka_unit_test_setup_teardown(test_nothing_was_written, make_folder,
+						remove_folder),
 		cmocka_unit_test_setup_teardown(test_shown, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_records, make_folder, remove_folder),
 	};
