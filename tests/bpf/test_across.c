@@ -483,7 +483,8 @@ connect_here(const struct family *f, const char *from, const char *to, int fds[3
 		assert_int_equal(bind(fds[i], (void *)ends[i], bytes), 0);
 	}
 	assert_int_equal(listen(fds[1], 1), 0);
-	assert_int_equal(connect(fds[0], (void *)&server, bytes), 0);
+	if (connect(fds[0], (void *)&server, bytes) < 0)
+		fail_msg("connect from %s to %s: %s", from, to, strerror(errno));
 	fds[2] = accept(fds[1], NULL, NULL);
 	assert_true(fds[2] >= 0);
 	assert_int_equal(getsockname(fds[0], (void *)&client, &bytes), 0);
