@@ -145,55 +145,45 @@ etcd_folder_data(const struct etcd_folder *f, uint64_t life, int *fd_out,
 	return 0;
 }
 
-bool
-etcd_folder_has_log(const struct etcd_folder *f, uint64_t life)
+/* How many files its log has. wal_out: their folder, or -1. */
+static unsigned
+list_logs(const struct etcd_folder *f, uint64_t life, int *wal_out)
 {
 	char name[LIFE_DIGITS + 1], path[LIFE_DIGITS + 16];
+	unsigned count = 0;
 
 	name_of(life, name);
 	text_format(path, sizeof(path), "%s/member/wal", name);
-	int fd = fd_open_beneath(f->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	*wal_out = fd_open_beneath(f->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	int fd = *wal_out >= 0 ? fcntl(*wal_out, F_DUPFD_CLOEXEC, 0) : -1;
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	bool found = false;
 
 	if (!dir)
 		fd_close(&fd);
-	for (struct dirent *e; dir && !found && (e = readdir(dir));)
-		found = text_ends(e->d_name, ".wal");
+	for (struct dirent *e; dir && (e = readdir(dir));)
+		count += text_ends(e->d_name, ".wal");
 	if (dir)
 		closedir(dir);
-	return found;
+	return count;
+}
+
+bool
+etcd_folder_has_log(const struct etcd_folder *f, uint64_t life)
+{
+	defer_close int wal = -1;
+
+	return list_logs(f, life, &wal) > 0;
 }
 
 /* Named after its place in the log and the number of its first entry. */
 static const char first_log[] = "0000000000000000-0000000000000000.wal";
 
-static bool
-is_only_log(int wal)
-{
-	int fd = openat(wal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	unsigned others = 0;
-
-	if (!dir) {
-		fd_close(&fd);
-		return false;
-	}
-	for (struct dirent *e; (e = readdir(dir));)
-		others += text_ends(e->d_name, ".wal") && !text_equal(e->d_name, first_log);
-	closedir(dir);
-	return others == 0;
-}
-
 bool
 etcd_folder_is_blank(const struct etcd_folder *f, uint64_t life)
 {
-	char name[LIFE_DIGITS + 1], path[LIFE_DIGITS + 16];
+	defer_close int wal = -1;
 
-	name_of(life, name);
-	text_format(path, sizeof(path), "%s/member/wal", name);
-	defer_close int wal = fd_open_beneath(f->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	if (wal < 0 || !is_only_log(wal))
+	if (list_logs(f, life, &wal) != 1)
 		return false;
 	defer_close int fd = openat(wal, first_log, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	uint8_t *look = fd >= 0 ? mem_alloc(MEM_NODE, ETCD_WAL_LOOK) : NULL;

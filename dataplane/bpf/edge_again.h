@@ -84,63 +84,87 @@ again_is_unknown(const struct edge_l4 *l4)
 	return (l4->flags & (EDGE_TCP_RST | EDGE_TCP_ACK)) == EDGE_TCP_RST;
 }
 
+/* ---- a reply, seen from the client ---- */
+
+/* NULL: not a whole packet of TCP. */
+static __always_inline struct edge_l4 *
+reply_tcp4(void *data, void *end, struct edge_head *h, struct edge_flow4 *flow)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct edge_l4 *l4;
+
+	if (edge_parse4(data, end, sizeof(struct ethhdr), h) < 0 || (void *)(ip + 1) > end ||
+	    h->protocol != IPPROTO_TCP || h->part != EDGE_WHOLE)
+		return 0;
+	l4 = edge_l4(data, end, h);
+	if (!l4)
+		return 0;
+	*flow = (struct edge_flow4){ip->daddr, ip->saddr, l4->dest, l4->source, IPPROTO_TCP};
+	return l4;
+}
+
+static __always_inline struct edge_l4 *
+reply_tcp6(void *data, void *end, struct edge_head *h, struct edge_flow6 *flow)
+{
+	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct edge_l4 *l4;
+
+	if (edge_parse6(data, end, sizeof(struct ethhdr), h) < 0 || (void *)(ip + 1) > end ||
+	    h->protocol != IPPROTO_TCP || h->part != EDGE_WHOLE)
+		return 0;
+	l4 = edge_l4(data, end, h);
+	if (!l4)
+		return 0;
+	__builtin_memcpy(flow->source, &ip->daddr, 16);
+	__builtin_memcpy(flow->dest, &ip->saddr, 16);
+	flow->source_port = l4->dest;
+	flow->dest_port = l4->source;
+	flow->protocol = IPPROTO_TCP;
+	return l4;
+}
+
+static __always_inline struct edge_vip *
+vip_of4(const struct edge_flow4 *flow)
+{
+	struct edge_vip4 key = {flow->dest, flow->dest_port, IPPROTO_TCP, 0};
+
+	return bpf_map_lookup_elem(&vips4, &key);
+}
+
+static __always_inline struct edge_vip *
+vip_of6(const struct edge_flow6 *flow)
+{
+	struct edge_vip6 key = {.port = flow->dest_port, .protocol = IPPROTO_TCP};
+
+	__builtin_memcpy(key.addr, flow->dest, 16);
+	return bpf_map_lookup_elem(&vips6, &key);
+}
+
+/* ---- */
+
 static __always_inline int
 again4(void *data, void *end)
 {
-	struct iphdr *ip = data + sizeof(struct ethhdr);
-	struct edge_flow4 flow = {0};
-	struct edge_vip4 key = {0};
-	struct edge_vip *vip;
+	struct edge_flow4 flow;
 	struct edge_head h;
-	struct edge_l4 *l4;
+	const struct edge_l4 *l4 = reply_tcp4(data, end, &h, &flow);
+	const struct edge_vip *vip = l4 && again_is_unknown(l4) ? vip_of4(&flow) : 0;
 
-	if (edge_parse4(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
-	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
-		return 0;
-	l4 = edge_l4(data, end, &h);
-	if (!l4 || !again_is_unknown(l4))
-		return 0;
-	key.addr = ip->saddr;
-	key.port = l4->source;
-	key.protocol = IPPROTO_TCP;
-	vip = bpf_map_lookup_elem(&vips4, &key);
 	if (!vip || !(vip->flags & EDGE_VIP_SHARED))
 		return 0;
-	flow.source = ip->daddr;
-	flow.dest = ip->saddr;
-	flow.source_port = l4->dest;
-	flow.dest_port = l4->source;
-	flow.protocol = IPPROTO_TCP;
 	return again_is_moved(&flows4, &flow, vip, edge_hash4(&flow));
 }
 
 static __always_inline int
 again6(void *data, void *end)
 {
-	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
-	struct edge_flow6 flow = {0};
-	struct edge_vip6 key = {0};
-	struct edge_vip *vip;
+	struct edge_flow6 flow;
 	struct edge_head h;
-	struct edge_l4 *l4;
+	const struct edge_l4 *l4 = reply_tcp6(data, end, &h, &flow);
+	const struct edge_vip *vip = l4 && again_is_unknown(l4) ? vip_of6(&flow) : 0;
 
-	if (edge_parse6(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
-	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
-		return 0;
-	l4 = edge_l4(data, end, &h);
-	if (!l4 || !again_is_unknown(l4))
-		return 0;
-	__builtin_memcpy(key.addr, &ip->saddr, 16);
-	key.port = l4->source;
-	key.protocol = IPPROTO_TCP;
-	vip = bpf_map_lookup_elem(&vips6, &key);
 	if (!vip || !(vip->flags & EDGE_VIP_SHARED))
 		return 0;
-	__builtin_memcpy(flow.source, &ip->daddr, 16);
-	__builtin_memcpy(flow.dest, &ip->saddr, 16);
-	flow.source_port = l4->dest;
-	flow.dest_port = l4->source;
-	flow.protocol = IPPROTO_TCP;
 	return again_is_moved(&flows6, &flow, vip, edge_hash6(&flow));
 }
 

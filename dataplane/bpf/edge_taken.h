@@ -74,55 +74,30 @@ taken_pin(struct __sk_buff *skb, const struct taken *t, void *flows, const void 
 static __always_inline int
 taken4(struct __sk_buff *skb, void *data, void *end)
 {
-	struct iphdr *ip = data + sizeof(struct ethhdr);
-	struct edge_flow4 flow = {.protocol = IPPROTO_TCP};
-	struct edge_vip4 key = {.protocol = IPPROTO_TCP};
-	struct taken t;
+	struct taken t = {.family = EDGE_BACKEND_V4};
+	struct edge_flow4 flow;
 	struct edge_head h;
-	struct edge_l4 *l4;
 
-	if (edge_parse4(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
-	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
+	if (!reply_tcp4(data, end, &h, &flow))
 		return 0;
-	l4 = edge_l4(data, end, &h);
-	if (!l4)
-		return 0;
-	key.addr = flow.dest = ip->saddr;
-	key.port = flow.dest_port = l4->source;
-	flow.source = ip->daddr;
-	flow.source_port = l4->dest;
-	t.vip = bpf_map_lookup_elem(&vips4, &key);
+	t.vip = vip_of4(&flow);
 	t.hash = edge_hash4(&flow);
 	t.l4 = h.l4;
-	t.family = EDGE_BACKEND_V4;
 	return t.vip ? taken_pin(skb, &t, &flows4, &flow) : 0;
 }
 
 static __always_inline int
 taken6(struct __sk_buff *skb, void *data, void *end)
 {
-	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
-	struct edge_flow6 flow = {.protocol = IPPROTO_TCP};
-	struct edge_vip6 key = {.protocol = IPPROTO_TCP};
-	struct taken t;
+	struct taken t = {.family = EDGE_BACKEND_V6};
+	struct edge_flow6 flow;
 	struct edge_head h;
-	struct edge_l4 *l4;
 
-	if (edge_parse6(data, end, sizeof(struct ethhdr), &h) < 0 || (void *)(ip + 1) > end ||
-	    h.protocol != IPPROTO_TCP || h.part != EDGE_WHOLE)
+	if (!reply_tcp6(data, end, &h, &flow))
 		return 0;
-	l4 = edge_l4(data, end, &h);
-	if (!l4)
-		return 0;
-	__builtin_memcpy(key.addr, &ip->saddr, 16);
-	__builtin_memcpy(flow.dest, &ip->saddr, 16);
-	__builtin_memcpy(flow.source, &ip->daddr, 16);
-	key.port = flow.dest_port = l4->source;
-	flow.source_port = l4->dest;
-	t.vip = bpf_map_lookup_elem(&vips6, &key);
+	t.vip = vip_of6(&flow);
 	t.hash = edge_hash6(&flow);
 	t.l4 = h.l4;
-	t.family = EDGE_BACKEND_V6;
 	return t.vip ? taken_pin(skb, &t, &flows6, &flow) : 0;
 }
 

@@ -6,6 +6,7 @@ killed while the store moves to them, and a store that is recovered from one nod
 """
 
 import contextlib
+import glob
 import itertools
 import os
 import random
@@ -110,6 +111,40 @@ def test_etcd_killed_while_it_moves():
         check(all(int(labels[key]) >= value for key, value in kept.items()), labels, kept)
         for node in c.nodes:
             label(node, f"by-{node.number}")
+
+
+def ends_of_records(log):
+    """Where the records of a log of etcd's end (node/etcd_wal.h)."""
+    ends, at = [], 0
+    while head := int.from_bytes(log[at:at + 8], "little"):
+        at += 8 + head % (1 << 56) + (head >> 56 & 7)
+        ends.append(at)
+    return ends
+
+
+def test_etcd_killed_before_its_first_entry():
+    """The first member leaves a log that names nobody who may vote, as after a power cut in its first moment."""
+    etcd_here()
+    with Cluster(3, etcd=True) as c:
+        def begun():
+            logs = ((n, glob.glob(f"{n.folder}/data/etcd/*/member/wal/*-0000000000000000.wal")) for n in c.nodes)
+            return next(((n, log[0]) for n, log in logs if log and processes(n)), None)
+        node, path = wait_for(begun, "an etcd is begun", seconds=LONG_S)
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            for pid in processes(node):
+                os.kill(pid, signal.SIGKILL)
+            with open(path, "r+b") as f:
+                log = f.read(1 << 20)
+                # A checksum, the member's name, a snapshot of nothing; what follows was not on the disk yet.
+                end = ends_of_records(log)[2]
+                f.seek(end)
+                f.write(bytes(len(log) - end))
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        until_etcd(c)
+        one_store(c)
+        label(c[0], "after")
 
 
 def test_recovered_from_a_copy():
