@@ -211,9 +211,13 @@ call_begin(struct call *call, const struct http1_head *head, const char *data)
 		memcpy(call->query, data + head->url.query.at, head->url.query.length);
 		call->query_length = head->url.query.length;
 	}
-	if (!server_allow(call->server, c->user))
+	if (!server_allow(call->server, c->user)) {
 		refuse(call, 429, ERR_LIMIT, "too many requests");
-	else if (mem_used(MEM_API) > SERVER_MEMORY_MAX)
+		err_why(&call->refused, "a user may make %d a second, and %d at once", SERVER_RATE,
+			SERVER_BURST);
+		err_fix(&call->refused, "ask again in a second; GET /v1/events/stream tells of "
+					"changes as they come");
+	} else if (mem_used(MEM_API) > SERVER_MEMORY_MAX)
 		refuse(call, 503, ERR_LIMIT, "this process is at its limit of memory");
 	if (head->framing == HTTP1_NO_BODY)
 		return;

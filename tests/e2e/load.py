@@ -167,11 +167,12 @@ class WebSocket:
 
 
 class Loop(threading.Thread):
-    """Calls turn() again and again; what it raises is a failure. with Loop(f) as l: ...; l.done, l.failed."""
+    """Calls turn() again and again; what it raises is a failure. with Loop(f) as l: ...; l.done, l.failed.
+    pause: seconds between two turns of a client."""
 
-    def __init__(self, turn, clients=1):
+    def __init__(self, turn, clients=1, pause=0):
         super().__init__(daemon=True)
-        self.turn = turn
+        self.turn, self.pause = turn, pause
         self.done, self.failed = 0, []
         self.stopping = threading.Event()
         self.more = [threading.Thread(target=self.run, daemon=True) for _ in range(clients - 1)]
@@ -193,6 +194,7 @@ class Loop(threading.Thread):
                 self.done += 1
             except Exception as e:
                 self.failed.append(repr(e))
+            self.stopping.wait(self.pause)
 
 
 def talk(load, turns=15):

@@ -3,6 +3,7 @@
 #include "api/route.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +15,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "api/server.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/world.h"
 #include "tests/unit/api/rig.h"
 #include "wire/json_read.h"
 
@@ -556,6 +559,37 @@ test_keep_alive(void **state)
 	assert_true(rig_has("HTTP/1.1 404") && rig_has("\"api\":\"v1\""));
 }
 
+/* More than a user may ask for is refused with words; a moment later it may ask again. */
+static void
+test_too_many(void **state)
+{
+	static const char one[] = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+	static const char last[] = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+	enum { ROUNDS = 8, MANY = 1000 };
+	static char many[MANY * (sizeof(one) - 1) + sizeof(last)];
+	uint64_t begun = world_mono_ns(), ns = 0;
+	bool refused = false;
+
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		memcpy(many + i * (sizeof(one) - 1), one, sizeof(one) - 1);
+	memcpy(many + MANY * (sizeof(one) - 1), last, sizeof(last));
+	for (int i = 0; i < ROUNDS && !refused; i++) {
+		assert_int_equal(rig_talk(many, strlen(many), NULL), 200);
+		refused = rig_has("HTTP/1.1 429 ");
+		ns = world_mono_ns() - begun;
+	}
+	if (!refused) /* only where all of them were not too many */
+		assert_true(ns / 1000000 * SERVER_RATE > (ROUNDS * MANY - SERVER_BURST) * 1000ull);
+	else
+		assert_true(rig_has("\r\nretry-after: 1\r\n") &&
+			    rig_has("\"detail\":\"too many requests\"") &&
+			    rig_has("a user may make 500 a second") && rig_has("events/stream"));
+	for (int i = 0; i < 2000 && rig_ask("GET", "/healthz", "", NULL) != 200; i++)
+		poll(NULL, 0, 10);
+	assert_int_equal(rig_ask("GET", "/healthz", "", NULL), 200);
+}
+
 /* The document and the table say the same. */
 static void
 test_openapi(void **state)
@@ -622,6 +656,7 @@ main(void)
 		cmocka_unit_test(test_logs_without_memory),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_too_many),
 	};
 
 	if (getuid() != 0) {

@@ -37,7 +37,8 @@ static struct station st;            /* its loop alone, of all */
 static struct identity_authority authority;
 static uv_timer_t alarm_timer;
 static bool late;
-static unsigned answers, refusals, doubts; /* doubts: answers of what is known here alone */
+static unsigned answers, refusals;
+static unsigned doubts, late_doubts; /* answers of what is known here alone, and why */
 static struct msg_why_answer answer;
 static struct err refused;
 
@@ -55,6 +56,7 @@ __wrap_station_answer(struct station *of, const struct station_request *q, const
 	assert_int_equal(bytes, sizeof(answer));
 	memcpy(&answer, body, bytes);
 	doubts += answer.doubt.kind != ERR_NONE;
+	late_doubts += answer.doubt.kind == ERR_TIMEOUT;
 }
 
 void
@@ -194,7 +196,7 @@ setup(void **state)
 {
 	(void)state;
 	late = false;
-	answers = refusals = doubts = 0;
+	answers = refusals = doubts = late_doubts = 0;
 	assert_int_equal(uv_loop_init(&st.loop), 0);
 	uv_timer_init(&st.loop, &alarm_timer);
 	uv_timer_start(&alarm_timer, too_late, 120000, 0);
@@ -310,10 +312,13 @@ test_keepers_that_are_asked(void **state)
 	}
 }
 
+/* All are answered; with what is known here only where the machine is so slow that connections are
+ * given up. */
 static void
 test_many_ask_at_once(void **state)
 {
 	enum { MANY = 50 };
+	uint64_t begun = world_mono_ns();
 
 	(void)state;
 	keep_ways();
@@ -322,7 +327,10 @@ test_many_ask_at_once(void **state)
 		ask(3, 4, FAR_WHY);
 	}
 	WAIT(answers == 2 * MANY);
-	assert_int_equal(refusals + doubts, 0);
+	assert_int_equal(refusals, 0);
+	assert_int_equal(doubts, late_doubts);
+	if (world_mono_ns() - begun < CHANNEL_HANDSHAKE_MS * UINT64_C(1000000))
+		assert_int_equal(doubts, 0);
 }
 
 /* Nothing has come of it yet: it is asked until it can be. */
