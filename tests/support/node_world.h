@@ -235,6 +235,24 @@ node_sync(struct ring_reader *r, uint16_t table, size_t bytes)
 	return ring_table_sync(r, table, (uint32_t)bytes, node_same, NULL) == RING_OK;
 }
 
+static inline bool
+node_forget_container(void *arg, uint64_t key, const void *container)
+{
+	(void)container;
+	ring_table_remove(arg, MSG_TABLE_CONTAINER, key);
+	return true;
+}
+
+/* The whole machine: no container is left. node_start() is its next boot, under that name. */
+static inline void
+node_power_off(struct node_world *w, const char *boot)
+{
+	node_stop(w);
+	w->boot = boot;
+	ring_table_each(w->runtime_r, MSG_TABLE_CONTAINER, node_forget_container, w->runtime);
+	node_sync(w->runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+}
+
 static inline enum node_behaviour
 node_how(const struct node_world *w, const struct msg_claim *c)
 {

@@ -96,6 +96,15 @@ shared_world_restart(struct shared_world *s, unsigned n)
 	shared_world_hook(s, n);
 }
 
+/* After node_power_off(). */
+static inline void
+shared_world_power_on(struct shared_world *s, unsigned n)
+{
+	node_start(&s->worlds[n]);
+	s->worlds[n].m.node_id = n + 1;
+	shared_world_hook(s, n);
+}
+
 static inline void
 shared_world_end(struct shared_world *s)
 {
@@ -136,6 +145,17 @@ shared_world_pass(struct shared_world *s, unsigned seconds)
 		for (unsigned n = 0; n < SHARED_WORLD_NODES && i < seconds; n++)
 			s->worlds[n].now_ns += NODE_S;
 		s->log.now_ns = s->worlds[0].now_ns;
+	}
+}
+
+/* Two seconds in which one node hears nothing of the others, and they do nothing. */
+static inline void
+shared_world_alone(struct shared_world *s, unsigned n)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		s->worlds[n].now_ns += NODE_S / 4;
+		s->log.now_ns = s->worlds[n].now_ns;
+		node_turn(&s->worlds[n]);
 	}
 }
 

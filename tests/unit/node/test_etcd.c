@@ -20,7 +20,7 @@
 #include "node/etcd_program.h"
 #include "node/etcd_record.h"
 #include "node/etcd_spawn.h"
-#include "node/folder.h"
+#include "tests/support/etcd_home.h"
 #include "tests/support/sweep.h"
 
 /* ---- orders and words ---- */
@@ -225,27 +225,6 @@ test_ruin(void **state)
 
 /* ---- the pipe ---- */
 
-static char folder[64];
-static int at = -1;
-
-static int
-make_folder(void **state)
-{
-	(void)state;
-	strcpy(folder, "/tmp/zl-etcd-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return at < 0;
-}
-
-static int
-remove_folder(void **state)
-{
-	(void)state;
-	fd_close(&at);
-	return folder_remove(AT_FDCWD, folder);
-}
-
 static void
 say(const struct etcd_log *l, const char *text)
 {
@@ -336,7 +315,7 @@ test_lives(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		return;
-	assert_int_equal(etcd_folder_open(at, folder, 790129, &f, &err), 0);
+	assert_int_equal(etcd_folder_open(at, home, 790129, &f, &err), 0);
 	assert_int_equal(etcd_folder_life(&f), 0);
 	assert_int_equal(etcd_folder_data(&f, 0xab, &fd, path, &err), 0);
 	close(fd);
@@ -448,7 +427,7 @@ test_nothing_was_written(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		return;
-	assert_int_equal(etcd_folder_open(at, folder, 790129, &f, &err), 0);
+	assert_int_equal(etcd_folder_open(at, home, 790129, &f, &err), 0);
 	assert_false(etcd_folder_is_blank(&f, 0xab));
 	assert_int_equal(etcd_folder_data(&f, 0xab, &fd, path, &err), 0);
 	close(fd);
@@ -484,7 +463,7 @@ test_shown(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		return;
-	assert_int_equal(etcd_folder_open(at, folder, 790129, &f, &err), 0);
+	assert_int_equal(etcd_folder_open(at, home, 790129, &f, &err), 0);
 	assert_int_equal(etcd_folder_show(&f, 0, &err), -1);
 	err_clear(&err);
 	int made = fd_make_dirs(at, "state/cluster/etcd", 0700);
@@ -553,16 +532,16 @@ main(void)
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_ruin),
-		cmocka_unit_test_setup_teardown(test_pipe, make_folder, remove_folder),
-		cmocka_unit_test_setup_teardown(test_pipe_without_memory, make_folder,
-						remove_folder),
-		cmocka_unit_test_setup_teardown(test_lives, make_folder, remove_folder),
-		cmocka_unit_test_setup_teardown(test_a_log_without_entries, make_folder,
-						remove_folder),
-		cmocka_unit_test_setup_teardown(test_nothing_was_written, make_folder,
-						remove_folder),
-		cmocka_unit_test_setup_teardown(test_shown, make_folder, remove_folder),
-		cmocka_unit_test_setup_teardown(test_records, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(test_pipe, etcd_home_setup, etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_pipe_without_memory, etcd_home_setup,
+						etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_lives, etcd_home_setup, etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_a_log_without_entries, etcd_home_setup,
+						etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_was_written, etcd_home_setup,
+						etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_shown, etcd_home_setup, etcd_home_teardown),
+		cmocka_unit_test_setup_teardown(test_records, etcd_home_setup, etcd_home_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fd.h"
-#include "node/folder.h"
+#include "tests/support/etcd_home.h"
 
 static const char damaged[] = "discovery failed: walpb: crc mismatch";
 static const char elsewhere[] = "listen tcp: bind: address already in use";
@@ -125,27 +125,6 @@ test_once_in_a_while(void **state)
 
 /* ---- its log ---- */
 
-static char folder[64];
-static int at = -1;
-
-static int
-make_folder(void **state)
-{
-	(void)state;
-	strcpy(folder, "/tmp/zl-judge-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return at < 0;
-}
-
-static int
-remove_folder(void **state)
-{
-	(void)state;
-	fd_close(&at);
-	return folder_remove(AT_FDCWD, folder);
-}
-
 /* However often: what has had a log is never begun without it, and that is no matter of lives. */
 static void
 test_gone(void **state)
@@ -160,7 +139,7 @@ test_gone(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		return;
-	assert_int_equal(etcd_folder_open(at, folder, 790129, &f, &err), 0);
+	assert_int_equal(etcd_folder_open(at, home, 790129, &f, &err), 0);
 	j.folder = &f;
 	assert_int_equal(etcd_judge_may_begin(&j, 7, &err), 0);
 	assert_int_equal(etcd_folder_data(&f, 7, &fd, path, &err), 0);
@@ -195,7 +174,7 @@ main(void)
 		cmocka_unit_test(test_not_in_a_row),
 		cmocka_unit_test(test_three_lives_a_day),
 		cmocka_unit_test(test_once_in_a_while),
-		cmocka_unit_test_setup_teardown(test_gone, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(test_gone, etcd_home_setup, etcd_home_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

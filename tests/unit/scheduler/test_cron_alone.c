@@ -264,11 +264,7 @@ test_lost_before_it_began(void **state)
 	lease->until_ns = 0;
 	/* The lease comes before the news. */
 	w.nodes[0].cut = false;
-	for (unsigned i = 0; i < 8; i++) {
-		w.worlds[0].now_ns += NODE_S / 4;
-		w.log.now_ns = w.worlds[0].now_ns;
-		node_turn(&w.worlds[0]);
-	}
+	shared_world_alone(&w, 0);
 	assert_int_equal(lease->epoch, 5);
 	assert_int_equal(w.worlds[0].started, 0);
 	pass(30);
@@ -301,14 +297,6 @@ test_said_to_be_lost(void **state)
 
 /* ---- power ---- */
 
-static bool
-forget_one(void *arg, uint64_t key, const void *container)
-{
-	(void)container;
-	ring_table_remove(arg, MSG_TABLE_CONTAINER, key);
-	return true;
-}
-
 /* The machine of a run loses its power: the next run does not wait longer than for its lease. */
 static void
 test_power_cut(void **state)
@@ -320,14 +308,8 @@ test_power_cut(void **state)
 	f = due(1, 1000);
 	pass(8);
 	assert_int_equal(lives(0), 1);
-	node_stop(&w.worlds[0]);
-	w.worlds[0].boot = "second";
-	ring_table_each(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, forget_one,
-			w.worlds[0].runtime);
-	node_sync(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
-	node_start(&w.worlds[0]);
-	model(0)->node_id = 1;
-	shared_world_hook(&w, 0);
+	node_power_off(&w.worlds[0], "second");
+	shared_world_power_on(&w, 0);
 	pass(8);
 	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
 	assert_int_equal(w.worlds[0].started, 1);

@@ -665,23 +665,10 @@ test_ends_before_the_start(void **state)
 	end(&w);
 }
 
-static bool
-forget_one(void *arg, uint64_t key, const void *container)
-{
-	struct node_world *w = arg;
-
-	(void)container;
-	ring_table_remove(w->runtime, MSG_TABLE_CONTAINER, key);
-	return true;
-}
-
 static void
 reboot(struct node_world *w, const char *boot)
 {
-	node_stop(w);
-	w->boot = boot;
-	ring_table_each(w->runtime_r, MSG_TABLE_CONTAINER, forget_one, w);
-	node_sync(w->runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+	node_power_off(w, boot);
 	w->now_ns += 5 * NODE_S;
 	node_start(w);
 	node_pass(w, 0);

@@ -460,11 +460,7 @@ test_a_run_whose_time_was_given_away(void **state)
 	lease->until_ns = 0;
 	/* The lease comes before the news. */
 	w.nodes[0].cut = false;
-	for (unsigned i = 0; i < 8; i++) {
-		w.worlds[0].now_ns += NODE_S / 4;
-		w.log.now_ns = w.worlds[0].now_ns;
-		node_turn(&w.worlds[0]);
-	}
+	shared_world_alone(&w, 0);
 	assert_int_equal(lease->epoch, 5);
 	assert_int_equal(w.worlds[0].started, 0);
 	shared_world_pass(&w, 8);
@@ -473,14 +469,6 @@ test_a_run_whose_time_was_given_away(void **state)
 	assert_non_null(strstr(own(0)->reason.what, "was given to another node"));
 	assert_int_equal(newest()->row.state, MSG_FIRING_DONE);
 	shared_world_end(&w);
-}
-
-static bool
-forget_one(void *arg, uint64_t key, const void *container)
-{
-	(void)container;
-	ring_table_remove(arg, MSG_TABLE_CONTAINER, key);
-	return true;
 }
 
 /* Its machine began anew while another node had been given its time. */
@@ -496,19 +484,13 @@ test_a_time_that_is_another_nodes(void **state)
 	shared_world_pass(&w, 5);
 	assert_true(runs(0));
 	f = newest()->row;
-	node_stop(&w.worlds[0]);
-	w.worlds[0].boot = "second";
-	ring_table_each(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, forget_one,
-			w.worlds[0].runtime);
-	node_sync(w.worlds[0].runtime_r, MSG_TABLE_CONTAINER, sizeof(struct msg_container));
+	node_power_off(&w.worlds[0], "second");
 	f.owner = 3;
 	f.tries = 1;
 	f.state = MSG_FIRING_DUE;
 	f.replica = f.index = 0;
 	give(&f);
-	node_start(&w.worlds[0]);
-	model(0)->node_id = 1;
-	shared_world_hook(&w, 0);
+	shared_world_power_on(&w, 0);
 	shared_world_pass(&w, 5);
 	assert_int_equal(newest()->row.owner, 3);
 	assert_int_equal(newest()->row.tries, 1);
