@@ -148,14 +148,29 @@ is_for(const struct model *m, const struct cronjob_firing *f, const struct repli
 static const char *
 why_not(const struct model *m, const struct cronjob_firing *f)
 {
+	if (!f)
+		return "is not known any more";
 	if (f->row.state == MSG_FIRING_LOST)
 		return "was said to be lost meanwhile";
 	return is_ours(m, f) ? "was given to another run meanwhile"
 			     : "was given to another node meanwhile";
 }
 
-/* Runs whose firing another node was given, or this one again, or nobody any more. What lives and
- * is not made again elsewhere goes on: its lease says that it is alone. */
+/* Its firing is another's, or nobody's any more; one that nobody remembers ended long ago, by what
+ * the others know. What lives and is not made again elsewhere goes on: its lease says that it is
+ * alone. Those that the machine's end cut off are told of elsewhere. */
+static bool
+gives_way(const struct model *m, const struct cronjob_firing *f, const struct replica *p,
+	  const struct doc_service *spec)
+{
+	if (p->remote || !p->row.firing || p->life.order != LIFECYCLE_RUN || cronjob_is_over(p) ||
+	    !text_equal(p->row.boot, m->boot))
+		return false;
+	if (!f)
+		return model_is_shared(m) && !unique_lives(p);
+	return !f->dirty && !is_for(m, f, p) && (retries(spec) || !unique_lives(p));
+}
+
 static void
 give_way(struct model *m, struct service *s, const struct doc_service *spec)
 {
@@ -163,13 +178,10 @@ give_way(struct model *m, struct service *s, const struct doc_service *spec)
 
 	list_each (it, next, &s->replicas) {
 		struct replica *p = container_of(it, struct replica, link);
-		const struct cronjob_firing *f = p->remote ? NULL : firing_of(s, p->row.firing);
+		const struct cronjob_firing *f = firing_of(s, p->row.firing);
 		struct err err = {0};
 
-		/* Those that the machine's end cut off are told of elsewhere. */
-		if (!f || f->dirty || p->life.order != LIFECYCLE_RUN || cronjob_is_over(p) ||
-		    !text_equal(p->row.boot, m->boot) || is_for(m, f, p) ||
-		    (!retries(spec) && unique_lives(p)))
+		if (!gives_way(m, f, p, spec))
 			continue;
 		err_set(&err, ERR_INTERRUPTED, "its time %s", why_not(m, f));
 		msg_reason_from(&err, &p->reason);
@@ -225,8 +237,11 @@ cronjob_run_may_begin(struct model *m, const struct replica *p)
 {
 	const struct cronjob_firing *f = firing_of(p->service, p->row.firing);
 
-	if (!f || !cronjob_is_leased(cronjob_in_force(m, p->service)) ||
-	    (is_for(m, f, p) && f->sure_epoch == p->lease_epoch))
+	if (!p->row.firing || !cronjob_is_leased(cronjob_in_force(m, p->service)))
+		return true;
+	if (!f)
+		return false; /* it gives way */
+	if (is_for(m, f, p) && f->sure_epoch == p->lease_epoch)
 		return true;
 	if (f->asked_epoch != p->lease_epoch)
 		model_wake_at(m, m->now_ns + ASK_MS * MS_NS);

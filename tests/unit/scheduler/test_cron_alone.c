@@ -274,6 +274,36 @@ test_lost_before_it_began(void **state)
 	shared_world_end(&w);
 }
 
+/* So is what nobody remembers any more: newer times have taken its place in the list. */
+static void
+test_forgotten_before_it_began(void **state)
+{
+	struct shared_lease *lease;
+	struct store_firing f;
+
+	(void)state;
+	begin(CRON(EACH_2S, "overlap: forbid"));
+	lease = shared_lease(&w.log, "cron.shop.tidy");
+	*lease = (struct shared_lease){.epoch = 4, .until_ns = UINT64_MAX};
+	strcpy(lease->name, "cron.shop.tidy");
+	f = due(1, 1000);
+	pass(8);
+	assert_int_equal(own(0)->row.firing, f.id);
+	assert_true(own(0)->held);
+	w.nodes[0].cut = true;
+	pass(2);
+	say_lost(&f);
+	pass(8 * (CRONJOB_FIRINGS_KEPT + 4));
+	assert_int_equal(service(1)->cron->count, CRONJOB_FIRINGS_KEPT);
+	lease->until_ns = 0;
+	w.nodes[0].cut = false;
+	pass(80);
+	assert_int_equal(w.worlds[0].started, 0);
+	assert_int_equal(own(0)->life.state, MSG_REPLICA_STOPPED);
+	assert_non_null(strstr(own(0)->reason.what, "is not known any more"));
+	shared_world_end(&w);
+}
+
 /* Who was thought to be gone and was not goes on: the next one waits for it. */
 static void
 test_said_to_be_lost(void **state)
@@ -506,6 +536,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_lost_before_it_began),
+		cmocka_unit_test(test_forgotten_before_it_began),
 		cmocka_unit_test(test_said_to_be_lost),
 		cmocka_unit_test(test_power_cut),
 		cmocka_unit_test(test_processes_begin_anew),
