@@ -228,6 +228,7 @@ struct fleet {
 	size_t zones_count;
 	size_t leaf_begin[(1u << RENDEZVOUS_DEPTH_MAX) + 1];
 	struct rendezvous_tree tree;
+	size_t writers;               /* nodes that are neither dead nor stuck */
 	struct fleet_service *marked; /* whose claims `same` counts */
 	uint32_t mark;
 	uint32_t marked_count;

@@ -79,10 +79,12 @@ make_groups(struct fleet *f)
 
 	rendezvous_tree_init(&f->tree, depth);
 	memset(f->leaf_begin, 0, sizeof(f->leaf_begin));
+	f->writers = 0;
 	for (size_t i = 0; i < f->nodes_count; i++) {
 		struct fleet_node *n = f->nodes[i];
 
 		n->index = i;
+		f->writers += n->status != FLEET_DEAD && !n->stuck;
 		rendezvous_tree_add(&f->tree, n->seed, n->exponent);
 		f->leaf_begin[rendezvous_leaf(n->seed, depth) + 1]++;
 	}
@@ -192,9 +194,8 @@ coordinator_of(const struct fleet *f, uint64_t service, bool writes)
 uint32_t
 fleet_coordinator(const struct fleet *f, uint64_t service)
 {
-	uint32_t node = coordinator_of(f, service, true);
-
-	return node ? node : coordinator_of(f, service, false);
+	/* Without one there is nobody to look for among all. */
+	return coordinator_of(f, service, f->writers > 0);
 }
 
 uint32_t
