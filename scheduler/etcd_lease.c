@@ -11,6 +11,9 @@
  *
  * Of one that an earlier process took only the epoch is known: on which lease of etcd's it hangs is
  * looked up before it is kept or dropped.
+ *
+ * A name may be taken anew by this process while a question about the one before is under way: its
+ * answer is of that epoch, and of no other.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -42,7 +45,7 @@ struct op {
 	char name[NAME_BYTES];
 	char holder[VALUE_BYTES / 2];
 	uint32_t ttl_s;
-	uint64_t epoch; /* that is there; then: that is ours */
+	uint64_t epoch; /* taken: that is there; then: that is ours. Else: with which it was */
 	int64_t lease;
 	char value[VALUE_BYTES];
 	unsigned turns;
@@ -306,12 +309,21 @@ look(struct op *o)
 
 /* ---- keeping, dropping ---- */
 
+/* That which the question is about; NULL: it is not ours any more. */
+static struct held *
+asked_about(const struct op *o)
+{
+	struct held *h = find(o->e, o->name);
+
+	return h && h->epoch == o->epoch ? h : NULL;
+}
+
 static void
 not_ours(struct op *o)
 {
 	struct err err = {0};
 
-	forget(find(o->e, o->name));
+	forget(asked_about(o));
 	err_set(&err, ERR_NOT_FOUND, "%s is not held any more", o->name);
 	end(o, o->verb == STORE_LEASE_KEEP ? &err : NULL);
 }
@@ -361,7 +373,7 @@ looked_for_its_lease(void *arg, const struct etcd_rpc_answer *answer)
 		arena_fini(&arena);
 		return;
 	}
-	struct held *h = find(o->e, o->name);
+	struct held *h = asked_about(o);
 	bool there = h && a.gets_count == 2 && a.gets[0].count == 1 &&
 		     is_of(&a.gets[0].items[0], h->epoch);
 	if (there)
@@ -376,7 +388,7 @@ looked_for_its_lease(void *arg, const struct etcd_rpc_answer *answer)
 static void
 with_lease(struct op *o)
 {
-	struct held *h = find(o->e, o->name);
+	struct held *h = asked_about(o);
 	struct buf body;
 
 	if (!h) {
@@ -387,7 +399,6 @@ with_lease(struct op *o)
 		read_both(o, looked_for_its_lease);
 		return;
 	}
-	o->epoch = h->epoch;
 	if (o->verb == STORE_LEASE_KEEP) {
 		o->keep = (struct etcd_keep){.lease = h->lease, .done = kept};
 		etcd_keep_ask(o->e, &o->keep);
@@ -420,10 +431,12 @@ etcd_lease_do(void *engine, enum store_lease_verb verb, const char *name, const 
 	text_copy(o->name, sizeof(o->name), name);
 	text_copy(o->holder, sizeof(o->holder), holder);
 	list_push(&e->lease_ops, &o->link);
-	if (verb == STORE_LEASE_TAKE)
+	if (verb == STORE_LEASE_TAKE) {
 		look(o);
-	else
-		with_lease(o);
+		return;
+	}
+	o->epoch = etcd_lease_mine(e, name);
+	with_lease(o);
 }
 
 bool

@@ -475,6 +475,31 @@ contract_leases(void **state)
 	store_free(s);
 }
 
+/* A question about the one before, answered after the next one was given, does not end that. */
+static void
+contract_lease_before(void **state)
+{
+	struct store *s = contract_open(state);
+	struct contract_lease_end end, late = {0};
+
+	end = contract_lease(state, s, STORE_LEASE_TAKE, "in.turn", 3600);
+	for (uint64_t epoch = 1; epoch < 4; epoch++) {
+		assert_int_equal(end.epoch, epoch);
+		late = (struct contract_lease_end){0};
+		store_lease_keep(s, "in.turn", epoch, contract_lease_done, &late);
+		end = contract_lease_of(state, s, STORE_LEASE_DROP, "in.turn", epoch);
+		assert_int_equal(end.kind, ERR_NONE);
+		end = contract_lease(state, s, STORE_LEASE_TAKE, "in.turn", 3600);
+		assert_int_equal(end.kind, ERR_NONE);
+		contract_wait(state, &late.over);
+		assert_true(late.kind == ERR_NONE || late.kind == ERR_NOT_FOUND);
+		assert_int_equal(store_lease_mine(s, "in.turn"), epoch + 1);
+		end = contract_lease_of(state, s, STORE_LEASE_KEEP, "in.turn", epoch + 1);
+		assert_int_equal(end.kind, ERR_NONE);
+	}
+	store_free(s);
+}
+
 /* Nobody keeps it: then it ends. */
 static void
 contract_lease_ends(void **state)
@@ -503,6 +528,7 @@ contract_lease_ends(void **state)
 		cmocka_unit_test_setup_teardown(contract_many_rows, setup, teardown),            \
 		cmocka_unit_test_setup_teardown(contract_place_keeps_versions, setup, teardown), \
 		cmocka_unit_test_setup_teardown(contract_leases, setup, teardown),               \
+		cmocka_unit_test_setup_teardown(contract_lease_before, setup, teardown),         \
 		cmocka_unit_test_setup_teardown(contract_lease_ends, setup, teardown)
 
 #endif
