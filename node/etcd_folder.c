@@ -178,6 +178,22 @@ etcd_folder_has_log(const struct etcd_folder *f, uint64_t life)
 /* Named after its place in the log and the number of its first entry. */
 static const char first_log[] = "0000000000000000-0000000000000000.wal";
 
+/* Of all of the file: what was lost in its first part would be followed by what was promised. */
+static bool
+is_blank_file(int fd, uint8_t look[ETCD_WAL_LOOK])
+{
+	off_t at = 0;
+	ssize_t bytes;
+
+	while ((bytes = pread(fd, look, ETCD_WAL_LOOK, at)) > 0 && at < ETCD_WAL_BYTES_MAX) {
+		if (at ? !etcd_wal_is_rest(look, (size_t)bytes)
+		       : !etcd_wal_is_blank(look, (size_t)bytes))
+			return false;
+		at += bytes;
+	}
+	return bytes == 0 && at > 0;
+}
+
 bool
 etcd_folder_is_blank(const struct etcd_folder *f, uint64_t life)
 {
@@ -187,8 +203,7 @@ etcd_folder_is_blank(const struct etcd_folder *f, uint64_t life)
 		return false;
 	defer_close int fd = openat(wal, first_log, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	uint8_t *look = fd >= 0 ? mem_alloc(MEM_NODE, ETCD_WAL_LOOK) : NULL;
-	ssize_t bytes = look ? pread(fd, look, ETCD_WAL_LOOK, 0) : -1;
-	bool blank = bytes > 0 && etcd_wal_is_blank(look, (size_t)bytes);
+	bool blank = look && is_blank_file(fd, look);
 	mem_free(look);
 	return blank;
 }

@@ -15,8 +15,8 @@ enum {
 
 #define FILL UINT64_C(0x8000000000000000)
 
-static bool
-is_zero(const uint8_t *data, size_t bytes)
+bool
+etcd_wal_is_rest(const uint8_t *data, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)
 		if (data[i])
@@ -45,7 +45,7 @@ etcd_wal_is_blank(const uint8_t *data, size_t bytes)
 		uint64_t fill = head & FILL ? head >> FILL_AT & 7 : 0;
 
 		if (head == 0)
-			return named && is_zero(data + at, bytes - at);
+			return named && etcd_wal_is_rest(data + at, bytes - at);
 		at += LENGTH_BYTES;
 		if (length > bytes - at || !says_nothing(data + at, length, &named))
 			return false;

@@ -12,14 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ETCD_WAL_LOOK = 64 * 1024 }; /* so many bytes of it are looked at */
+enum {
+	ETCD_WAL_LOOK = 64 * 1024,    /* bytes: records of a blank one end well before */
+	ETCD_WAL_BYTES_MAX = 1 << 28, /* etcd makes files of 64 MiB */
+};
 
 /*
  * Whether it holds the member's name and nothing else: no entry, no vote. A member that was killed
  * before its first entry was written leaves such a log; begun with it, it knows of nobody who may
- * vote, itself neither, and waits for ever. `bytes`: of the file, or ETCD_WAL_LOOK of a longer one.
- * What does not hold is not blank.
+ * vote, itself neither, and waits for ever. `bytes`: of the file, or ETCD_WAL_LOOK of a longer one,
+ * of which all else is to be looked at with etcd_wal_is_rest. What does not hold is not blank.
  */
 bool etcd_wal_is_blank(const uint8_t *data, size_t bytes);
+/* Whether it may follow in a blank log: after a hole that a bad disk made there is more. */
+bool etcd_wal_is_rest(const uint8_t *data, size_t bytes);
 
 #endif

@@ -438,6 +438,19 @@ test_nothing_was_written(void **state)
 	assert_false(etcd_folder_is_blank(&f, 0xab));
 	put_log(first);
 	assert_true(etcd_folder_is_blank(&f, 0xab));
+	/* As long as etcd makes them; with something far behind a hole. */
+	fd = openat(at, first, O_RDWR | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 64 << 20), 0);
+	assert_true(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(pwrite(fd, "x", 1, 4 * ETCD_WAL_LOOK - 1), 1);
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(pwrite(fd, "", 1, 4 * ETCD_WAL_LOOK - 1), 1);
+	assert_true(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(pwrite(fd, "x", 1, (64 << 20) - 1), 1);
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	assert_int_equal(ftruncate(fd, (off_t)ETCD_WAL_BYTES_MAX + 1), 0);
+	assert_false(etcd_folder_is_blank(&f, 0xab));
+	close(fd);
 	put_log("etcd/00000000000000ab/member/wal/0000000000000001-0000000000000009.wal");
 	assert_false(etcd_folder_is_blank(&f, 0xab));
 	assert_int_equal(etcd_folder_note(&f, 0xab, &err), 0);
