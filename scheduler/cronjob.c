@@ -18,6 +18,7 @@
 #include "scheduler/cronjob_write.h"
 #include "scheduler/event.h"
 #include "scheduler/firing.h"
+#include "scheduler/placing.h"
 #include "scheduler/reconcile.h"
 
 #define MS_NS UINT64_C(1000000)
@@ -154,14 +155,24 @@ cronjob_is_under_way(const struct model *m, const struct replica *p)
 	return p->row.job && !p->life.gone && !cronjob_is_over(p) && !lost;
 }
 
+/* A run that its node, which cannot ask the store, has not begun is not waited for: it has no
+ * lease, or ends with it. */
+static bool
+is_in_the_way(struct model *m, const struct replica *p, const struct doc_service *spec)
+{
+	return cronjob_is_under_way(m, p) &&
+	       !(m->placing && p->remote && !p->has_container && cronjob_is_leased(spec) &&
+		 placing_is_stuck(m->placing, p->node_id));
+}
+
 static uint32_t
-count_runs(const struct model *m, const struct service *s)
+count_runs(struct model *m, const struct service *s, const struct doc_service *spec)
 {
 	struct list *it, *next;
 	uint32_t count = 0;
 
 	list_each (it, next, &s->replicas)
-		count += cronjob_is_under_way(m, container_of(it, struct replica, link));
+		count += is_in_the_way(m, container_of(it, struct replica, link), spec);
 	list_each (it, next, &s->cron->firings)
 		count += container_of(it, struct cronjob_firing, link)->row.state == MSG_FIRING_DUE;
 	return count;
@@ -210,7 +221,7 @@ cronjob_check_run(struct model *m, struct service *s, const struct doc_service *
 	list_each (it, next, &s->replicas) {
 		const struct replica *p = container_of(it, struct replica, link);
 
-		if (!cronjob_is_under_way(m, p))
+		if (!is_in_the_way(m, p, spec))
 			continue;
 		err_set(err, ERR_CONFLICT, "run %u of %s/%s is under way (cron.overlap: forbid)",
 			p->row.index, deployment, s->row.name);
@@ -350,7 +361,7 @@ ask(struct model *m, struct service *s, const struct doc_service *spec)
 	struct firing_now now = {
 		.wall_s = wall_s(m),
 		.mark_s = job->row.mark_s,
-		.running = count_runs(m, s),
+		.running = count_runs(m, s, spec),
 	};
 	struct firing_rule rule = {
 		.schedule = &spec->times,

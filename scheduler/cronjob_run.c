@@ -409,11 +409,23 @@ cronjob_run_start(struct model *m, struct service *s, const struct doc_service *
 
 /* ---- nodes that are gone ---- */
 
-static void
-say_gone(const struct service *s, const struct store_firing *f, struct err *err)
+/* Without its lease its run does not begin, and before it begins the firing says so. */
+static bool
+cannot_begin(struct model *m, const struct cronjob_firing *f, const struct doc_service *spec)
 {
-	err_set(err, ERR_INTERRUPTED, "its node (%u) went away before it was known to have ended",
-		f->owner);
+	return f->row.state == MSG_FIRING_DUE && cronjob_is_leased(spec) &&
+	       placing_is_stuck(m->placing, f->row.owner);
+}
+
+static void
+say_gone(const struct service *s, const struct store_firing *f, bool gone, struct err *err)
+{
+	if (gone)
+		err_set(err, ERR_INTERRUPTED,
+			"its node (%u) went away before it was known to have ended", f->owner);
+	else
+		err_set(err, ERR_INTERRUPTED,
+			"its node (%u) could not ask the store before its run began", f->owner);
 	err_fix(err,
 		"zlayer cron trigger %s/%s; to have such times run again: cron: {on_loss: retry}",
 		s->deployment->row.name, s->row.name);
@@ -429,17 +441,21 @@ cronjob_run_take_gone(struct model *m, struct service *s, const struct doc_servi
 		return false;
 	list_each (it, next, &s->cron->firings) {
 		struct cronjob_firing *f = container_of(it, struct cronjob_firing, link);
+		bool gone = placing_is_gone(m->placing, f->row.owner);
 		struct err err = {0};
 
 		if ((f->row.state != MSG_FIRING_DUE && f->row.state != MSG_FIRING_STARTED) ||
-		    f->dirty || !placing_is_gone(m->placing, f->row.owner))
+		    f->dirty || !(gone || cannot_begin(m, f, spec)))
 			continue;
 		if (may_retry(spec, s, &f->row)) {
 			uint32_t owner = placing_pick(m->placing, s, (uint32_t)f->row.at_s, &err);
 
+			/* Nobody else may have it: it waits for that one. */
+			if (!gone && owner == f->row.owner)
+				continue;
 			retry(m, f, owner ? owner : m->node_id);
 		} else {
-			say_gone(s, &f->row, &err);
+			say_gone(s, &f->row, gone, &err);
 			lose(m, s, f, &err);
 		}
 		return true;

@@ -28,6 +28,7 @@ enum {
 	PLACING_SERVICE = 2,        /* the core's number in the shell */
 	PLACING_ROUND_MS = 2000,    /* after a change of members nobody conducts anew so long */
 	PLACING_HEAR_MS = 10000,    /* after the start those not heard of are waited for */
+	PLACING_STUCK_MS = 10000,   /* after a change of who can write the store */
 	PLACING_REBIRTH_MS = 5000,  /* what a node that began anew does not name again is gone */
 	PLACING_THINGS_MAX = 64,    /* volumes of a node that bind services to it */
 	PLACING_RATHER_MAX = 8,     /* as many as fleet.h has room for */
@@ -118,6 +119,9 @@ uint32_t placing_pick(struct placing *p, const struct service *s, uint32_t run, 
 int placing_check_here(struct placing *p, const struct service *s, struct err *err) MUST_CHECK;
 /* For who conducts: nothing is heard of that node, and it was waited for. */
 bool placing_is_gone(const struct placing *p, uint32_t node);
+/* That node lives and cannot ask the store, this one can, and it was waited for whether that
+ * becomes otherwise: with PLACING_STUCK_MS. */
+bool placing_is_stuck(struct placing *p, uint32_t node);
 
 /* What comes, in a roll-out's view: id has PLACING_COMES set. */
 #define PLACING_COMES (UINT64_C(1) << 63)

@@ -58,7 +58,10 @@ placing_pick(struct placing *p, const struct service *s, uint32_t run, struct er
 		not_known(s, err);
 		return 0;
 	}
-	candidates_find(&p->fleet, f, run, BEST, NULL, 0, &pool);
+	/* One that cannot ask the store does not hear of it, or may not begin it. */
+	candidates_find_writers(&p->fleet, f, run, BEST, &pool);
+	if (!pool.count)
+		candidates_find(&p->fleet, f, run, BEST, NULL, 0, &pool);
 	if (pool.count) {
 		candidates_rank(&pool, BEST);
 		return pool.items[0].node->id;
@@ -101,6 +104,22 @@ placing_is_gone(const struct placing *p, uint32_t node)
 		return false;
 	/* Who conducts has waited for all that it might hear of. */
 	return !n || n->state == PLACING_DEAD || n->state == PLACING_NEW;
+}
+
+/* After the store was away for all they can ask it again one after the other. */
+bool
+placing_is_stuck(struct placing *p, uint32_t node)
+{
+	const struct fleet_node *n = fleet_node(&p->fleet, node);
+	const struct fleet_node *self = fleet_node(&p->fleet, p->self);
+	uint64_t settled = p->changed_ns + PLACING_STUCK_MS * PLACING_MS_NS;
+
+	if (!n || !n->stuck || !self || self->stuck || p->changed)
+		return false;
+	if (p->m->now_ns >= settled)
+		return true;
+	model_wake_at(p->m, settled);
+	return false;
 }
 
 /* ---- what they reserve ---- */

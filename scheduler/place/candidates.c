@@ -29,8 +29,9 @@ struct search {
 	size_t k;
 	const uint32_t *except;
 	size_t except_count;
-	bool plain; /* the packed array says all there is to know */
-	bool late;  /* all but the labels, which are looked at in the end */
+	bool writers; /* no others */
+	bool plain;   /* the packed array says all there is to know */
+	bool late;    /* all but the labels, which are looked at in the end */
 	uint32_t platform;
 	struct candidates *out;
 };
@@ -86,6 +87,8 @@ refused(const struct search *s, const struct fleet_hot *h)
 		if (s->out->items[i].node == h->node)
 			return true;
 	}
+	if (s->writers && h->node->stuck)
+		return true;
 	return !((s->plain || s->late) && h->simple) && fit_reasons(&s->ask, h->node);
 }
 
@@ -200,38 +203,57 @@ search_rather(struct search *s)
 	}
 }
 
+static void
+find(struct search *s, uint32_t slot)
+{
+	const struct fleet_service *of = s->service;
+	struct fleet *f = s->fleet;
+	struct candidates *out = s->out;
+
+	bool packed = !of->needs.count && !of->keeps.count && !of->takes.count && !f->exclusives &&
+		      !of->failed && of->spec.mode == FLEET_SHARED;
+
+	s->plain = packed && !of->labels.count;
+	assert(!f->stale && s->k > 0 && s->k <= CANDIDATES_MAX);
+	s->key = claim_key(of->id, slot);
+	s->platform = (uint32_t)of->platform;
+	fleet_mark(f, s->service);
+	fit_ask(&s->ask, f, of, slot);
+	search_rather(s);
+	s->late = packed && of->labels.count;
+	if (!out->count)
+		search_all(s);
+	if (s->late && !all_fit(s)) {
+		s->late = false;
+		search_all(s);
+	}
+	for (size_t i = 0; i < out->count; i++)
+		weigh(f, &out->items[i]);
+}
+
 void
 candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
 		const uint32_t *except, size_t except_count, struct candidates *out)
 {
-	struct search search_of = {
+	struct search all = {
 		.fleet = f,
 		.service = s,
-		.key = claim_key(s->id, slot),
 		.k = k,
 		.except = except,
 		.except_count = except_count,
-		.platform = (uint32_t)s->platform,
 		.out = out,
 	};
 
-	bool packed = !s->needs.count && !s->keeps.count && !s->takes.count && !f->exclusives &&
-		      !s->failed && s->spec.mode == FLEET_SHARED;
+	find(&all, slot);
+}
 
-	search_of.plain = packed && !s->labels.count;
-	assert(!f->stale && k > 0 && k <= CANDIDATES_MAX);
-	fleet_mark(f, s);
-	fit_ask(&search_of.ask, f, s, slot);
-	search_rather(&search_of);
-	search_of.late = packed && s->labels.count;
-	if (!out->count)
-		search_all(&search_of);
-	if (search_of.late && !all_fit(&search_of)) {
-		search_of.late = false;
-		search_all(&search_of);
-	}
-	for (size_t i = 0; i < out->count; i++)
-		weigh(f, &out->items[i]);
+void
+candidates_find_writers(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
+			struct candidates *out)
+{
+	struct search writers = {.fleet = f, .service = s, .k = k, .writers = true, .out = out};
+
+	find(&writers, slot);
 }
 
 /* Steps of the load, so that small differences leave the order of rendezvous. */

@@ -31,6 +31,9 @@ struct candidates {
 /* Up to k nodes, none of `except` (ids). The fleet is refreshed; marks the service. */
 void candidates_find(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
 		     const uint32_t *except, size_t except_count, struct candidates *out);
+/* Likewise of those that can write the store. */
+void candidates_find_writers(struct fleet *f, struct fleet_service *s, uint32_t slot, size_t k,
+			     struct candidates *out);
 /* The best `count` by load, as far as it is known, come to the front; among equals the order of
  * scores decides. */
 void candidates_rank(struct candidates *c, size_t count);

@@ -807,6 +807,41 @@ test_runs_of_all_nodes_are_forgotten(void **state)
 	cell_end();
 }
 
+static void
+is_stuck(uint32_t id, bool stuck)
+{
+	cell_node(id)->stuck = stuck;
+	cell_facts(id);
+}
+
+/* Who cannot ask the store makes no run of what stands there, and is given none while others can.
+ */
+static void
+test_runs_pass_over_who_cannot_write(void **state)
+{
+	struct err err = {0};
+	unsigned given[4] = {0};
+
+	(void)state;
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", once);
+	cell_pass(20);
+	is_stuck(2, true);
+	for (uint32_t run = 0; run < 60; run++)
+		given[placing_pick(cell_node(1)->p, once_of(1), run, &err)]++;
+	assert_int_equal(given[0], 0);
+	assert_int_equal(given[2], 0);
+	assert_true(given[1] && given[3]);
+	is_stuck(1, true);
+	is_stuck(3, true);
+	for (uint32_t run = 0; run < 60; run++)
+		given[placing_pick(cell_node(1)->p, once_of(1), run, &err)]++;
+	assert_int_equal(given[0], 0);
+	assert_true(given[2]);
+	cell_end();
+}
+
 #define CRON(on_loss)                          \
 	"version: v1\n"                        \
 	"deployment: shop\n"                   \
@@ -869,6 +904,99 @@ test_times_of_a_node_that_is_gone(void **state)
 	/* What was written before there was a cluster is the founder's. */
 	f = given_to_the_gone(CRON("skip"), 0, 0);
 	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	cell_end();
+}
+
+static struct service *
+tidy_of(uint32_t id)
+{
+	return model_service(model_deployment(&cell_node(id)->w.m, "shop"), "tidy");
+}
+
+/* The time is another node's, which lives and cannot ask the store. */
+static struct cronjob_firing *
+given_to_the_stuck(const char *text, bool all)
+{
+	struct cronjob_firing *f = given_to_the_gone(text, 0, 0);
+	uint32_t id = conductor();
+
+	f->row.owner = id % 3 + 1;
+	for (uint32_t n = 1; n <= 3; n++)
+		if (all || n == f->row.owner)
+			is_stuck(n, true);
+	cell_pass(8);
+	assert_int_equal(conductor(), id);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	assert_int_equal(f->row.owner, id % 3 + 1);
+	cell_pass(8);
+	return f;
+}
+
+/* With a lease its run has not begun, or ends: the next one is not kept waiting. */
+static void
+test_times_of_a_node_that_cannot_write(void **state)
+{
+	struct cronjob_firing *f;
+
+	(void)state;
+	f = given_to_the_stuck(CRON("skip"), false);
+	assert_int_equal(f->row.state, MSG_FIRING_LOST);
+	assert_non_null(strstr(f->row.why.what, "could not ask the store"));
+	cell_end();
+	f = given_to_the_stuck(CRON("retry"), false);
+	assert_true(f->row.state == MSG_FIRING_DUE || f->row.state == MSG_FIRING_STARTED);
+	assert_false(cell_node(f->row.owner)->stuck);
+	assert_int_equal(f->row.tries, 1);
+	cell_end();
+	/* Then it is the store that is away, or was until now. */
+	f = given_to_the_stuck(CRON("skip"), true);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	is_stuck(conductor(), false);
+	cell_pass(2);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	cell_end();
+	f = given_to_the_stuck(CRON("skip, overlap: allow"), false);
+	assert_int_equal(f->row.state, MSG_FIRING_DUE);
+	cell_end();
+}
+
+static int
+may_run(uint32_t id)
+{
+	struct model *m = &cell_node(id)->w.m;
+	struct err err = {0};
+
+	return cronjob_check_run(m, tidy_of(id), cronjob_in_force(m, tidy_of(id)), &err);
+}
+
+/* Nor is one that such a node has not begun. */
+static void
+test_runs_of_a_node_that_cannot_write(void **state)
+{
+	struct tidings_replica run = {.index = 7, .revision = 1, .state = MSG_REPLICA_PENDING};
+	struct tidings_value value;
+	uint32_t id, other;
+
+	(void)state;
+	(void)given_to_the_gone(CRON("skip"), 77, 0);
+	id = conductor();
+	other = id % 3 + 1;
+	assert_int_equal(may_run(id), 0);
+	run.service = tidy_of(id)->row.id;
+	run.flags = TIDINGS_JOB;
+	tidings_put_replica(&run, &value);
+	placing_entry(cell_node(id)->p, other, TIDINGS_REPLICA, (uint64_t)other << 32 | 50,
+		      value.data, value.bytes);
+	assert_int_equal(may_run(id), -1);
+	is_stuck(other, true);
+	cell_pass(16);
+	assert_int_equal(may_run(id), 0);
+	/* It lives: until its lease is over. */
+	run.flags |= TIDINGS_STARTED;
+	tidings_put_replica(&run, &value);
+	placing_entry(cell_node(id)->p, other, TIDINGS_REPLICA, (uint64_t)other << 32 | 50,
+		      value.data, value.bytes);
+	assert_int_equal(may_run(id), -1);
 	cell_end();
 }
 
@@ -961,6 +1089,9 @@ main(void)
 		cmocka_unit_test(test_runs_find_a_node),
 		cmocka_unit_test(test_runs_of_all_nodes_are_forgotten),
 		cmocka_unit_test(test_times_of_a_node_that_is_gone),
+		cmocka_unit_test(test_runs_pass_over_who_cannot_write),
+		cmocka_unit_test(test_times_of_a_node_that_cannot_write),
+		cmocka_unit_test(test_runs_of_a_node_that_cannot_write),
 		cmocka_unit_test(test_times_without_room),
 	};
 
