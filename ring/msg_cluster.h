@@ -70,7 +70,6 @@ struct msg_member { /* key: id of the node. One row, of this node, when it is in
 	uint32_t via; /* id of the node that passes on between it and this one; 0: none does */
 	int64_t unreached_wall_ns; /* it lives, and no sealed packet comes since then; 0: it does */
 	struct addr twin; /* it runs there, too, from a copy of its folder; zero: it does not */
-	char pad2_[6];
 	int64_t clock_ms; /* its wall clock is so far ahead of the others'; 0: it is right, or not
 			     known */
 	int64_t refused_wall_ns; /* the store takes no changes of it, as was heard then; 0: it does,
