@@ -56,7 +56,7 @@ has_values_of(int fd, size_t value_bytes)
 }
 
 /* A map of another size than is asked for now is left behind, and pins of flows with it; so are
- * fragments that an earlier version noted, and its counters. */
+ * fragments that an earlier version noted, what it was asked for, and its counters. */
 static bool
 fits(int fd, const struct bpf_map *map, uint32_t max_flows, const struct lb *lb)
 {
@@ -67,6 +67,8 @@ fits(int fd, const struct bpf_map *map, uint32_t max_flows, const struct lb *lb)
 		return has_values_of(fd, sizeof(struct edge_pin));
 	if (map == lb->skel->maps.services)
 		return has_values_of(fd, sizeof(struct edge_service_count));
+	if (map == lb->skel->maps.asked)
+		return has_values_of(fd, sizeof(struct edge_asked));
 	if (map != lb->skel->maps.flows4 && map != lb->skel->maps.flows6 &&
 	    map != lb->skel->maps.notes)
 		return true;

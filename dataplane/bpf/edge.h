@@ -146,7 +146,9 @@ struct edge_speaker6 {
 struct edge_voice {
 	__u8 addr[16]; /* the first 4 bytes of it for IPv4 */
 	__u16 port;    /* 0: only flows that are noted have one */
-	__u16 pad_;
+	/* Of a noted flow: only a packet says so, whose number began with this, and the container
+	 * has not yet acknowledged it (edge_asked.h). 0: it is known. */
+	__u16 claim;
 	/* Of a speaker: clients can have come by another address or port: look for the flow. Of a
 	 * noted flow: by which node it came, that node's own IPv4 address; 0: by this one. */
 	__u32 many;
@@ -165,6 +167,8 @@ struct edge_note {
 struct edge_asked {
 	struct edge_voice voice; /* as in a note */
 	__u32 sequence;          /* of its SYN */
+	__u32 when;              /* that one came, or was refused: in units of 2^23 ns */
+	__u32 refused;
 };
 
 struct edge_fragment {

@@ -91,9 +91,9 @@ back_is_wanted(const struct back *to)
 	return to->across ? to->node != 0 : to->node == 0 && to->config->uplink;
 }
 
-/* What was asked for, when this packet is about it. Forgotten when it is answered: who says that
- * its ports are taken is the program that sends it on; and when the container begins another one:
- * it has let this one go, and is not asked by what it says of the other. */
+/* What was asked for, when this packet is about it. Forgotten when it is answered, and when the
+ * container begins another one: it has let this one go, and is not asked by what it says of the
+ * other. That its ports are taken is remembered by the program that sends it on. */
 static __always_inline const struct edge_voice *
 back_asked(struct back *to, const struct edge_note *key, const struct asked_reply *reply)
 {
@@ -108,11 +108,37 @@ back_asked(struct back *to, const struct edge_note *key, const struct asked_repl
 	to->asked = *a;
 	to->node = to->asked.voice.many;
 	to->taken = reply->answer == ASKED_TAKEN;
-	if (is_answer)
+	if (is_answer) {
 		bpf_map_update_elem(&notes, key, &to->asked.voice, BPF_ANY);
-	if (is_answer || (to->taken && back_is_wanted(to)))
 		bpf_map_delete_elem(&asked, key);
+	} else if (to->taken && back_is_wanted(to)) {
+		to->asked.refused = 1;
+		to->asked.when = asked_now();
+		bpf_map_update_elem(&asked, key, &to->asked, BPF_ANY);
+	}
 	return &to->asked.voice;
+}
+
+/* What is noted of the flow, when it holds for this packet. A claim is known from here on, or
+ * forgotten. */
+static __always_inline const struct edge_voice *
+back_noted(struct back *to, const struct edge_note *key, const struct asked_reply *reply)
+{
+	const struct edge_voice *noted = bpf_map_lookup_elem(&notes, key);
+	int holds;
+
+	if (!noted || !noted->claim)
+		return noted;
+	to->asked.voice = *noted;
+	to->asked.voice.claim = 0;
+	to->node = noted->many;
+	holds = claim_holds(noted, reply);
+	if (!holds || (reply->answer == ASKED_UNKNOWN && back_is_wanted(to)))
+		bpf_map_delete_elem(&notes, key);
+	else if (reply->answer != ASKED_UNKNOWN)
+		bpf_map_update_elem(&notes, key, &to->asked.voice, BPF_ANY);
+	to->node = 0;
+	return holds ? &to->asked.voice : 0;
 }
 
 /* What the client knows this flow by. `own`: the client's address is one of the host's, whose own
@@ -127,7 +153,7 @@ back_voice(struct back *to, const struct edge_voice *usual, const struct edge_no
 	if (usual->many && reply->answer)
 		noted = back_asked(to, key, reply);
 	if (usual->many && !noted)
-		noted = bpf_map_lookup_elem(&notes, key);
+		noted = back_noted(to, key, reply);
 	if (noted)
 		to->node = noted->many;
 	if ((own && !to->node) || (!noted && !usual->port))

@@ -1284,6 +1284,38 @@ test_back_without_own_clients(void **state)
 	}
 }
 
+/* By another node comes what is not of the connection, or of one of which nothing is known any
+ * more: the container's reply says which. */
+static void
+test_back_and_strangers(void **state)
+{
+	(void)state;
+	serve_here();
+	EACH(f)
+	{
+		struct packet_spec s = from_client(f, IPPROTO_TCP, PACKET_ACK);
+		struct packet_spec unknown = from_container(f, IPPROTO_TCP);
+		struct packet p, out;
+
+		s.sequence = 0x50000000;
+		p = packet_make(&s);
+		p = wrap(f, f->other, f->container, &p);
+		assert_int_equal(run_in(&p, &out), TC_ACT_REDIRECT);
+		goes_back(f, IPPROTO_TCP, NULL, f->shared);
+		goes_back(f, IPPROTO_TCP, NULL, f->shared);
+		assert_int_equal(run_in(&p, &out), TC_ACT_REDIRECT);
+		unknown.flags = PACKET_RST;
+		unknown.payload = 0;
+		p = packet_make(&unknown);
+		assert_int_equal(run_back(&p, &out), TC_ACT_REDIRECT);
+		assert_true(is_at(&out, 14 + (f->v6 ? 24 : 16), f->other));
+		goes_back(f, IPPROTO_TCP, NULL, f->shared);
+		comes_by(f, IPPROTO_TCP, PACKET_ACK, f->other, f->own);
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+		goes_back(f, IPPROTO_TCP, f->other, f->own);
+	}
+}
+
 /* The container has a connection of these ports: it says so by acknowledging that one. */
 static struct packet
 refuses(const struct family *f, const char *service)
@@ -1333,7 +1365,9 @@ test_ports_that_are_taken(void **state)
 		/* It is said once. */
 		out = refuses(f, f->own);
 		assert_int_equal(class_of(&out), 0);
-		/* One that came to this node. */
+		/* One that came to this node, when half a second is over. */
+		for (uint64_t from = world_mono_ns(); world_mono_ns() - from < 520000000;)
+			usleep(10000);
 		s.to = f->shared;
 		p = packet_make(&s);
 		assert_int_equal(run_edge(&p, &out), XDP_REDIRECT);
@@ -1816,6 +1850,7 @@ main(void)
 		TEST(test_back_sizes),
 		TEST(test_back_fragments_and_errors),
 		TEST(test_back_without_own_clients),
+		TEST(test_back_and_strangers),
 		TEST(test_ports_that_are_taken),
 		TEST(test_to_client),
 		TEST(test_to_client_errors_and_fragments),
