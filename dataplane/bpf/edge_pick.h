@@ -175,7 +175,8 @@ settle(void *flows, const void *key, const struct edge_vip *vip, const struct ed
 	}
 	if (vip->flags & EDGE_VIP_SHARED && is_relays(prev))
 		return EDGE_UNSURE;
-	count_kept(vip->service);
+	if (prev != cur)
+		count_kept(vip->service);
 	return prev;
 }
 

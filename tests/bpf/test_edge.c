@@ -1471,6 +1471,37 @@ test_many_ask(void **state)
 	assert_in_range(lost, 1, 1 + (world_mono_ns() - began) / (AGAIN_MS * 1000000));
 }
 
+/* Connections that were there before their slot was opened for another one are their owner's as
+ * ever: they do not keep it open. */
+static void
+test_opened_for_another(void **state)
+{
+	struct edge_service_count before, after;
+	struct packet_spec other;
+	struct twice t;
+
+	(void)state;
+	set_backends(1);
+	update();
+	settle();
+	t = twice(client4, "10.200.7.11", dedicated, own4);
+	refuse_second(&t);
+	other = t.second;
+	other.flags = PACKET_ACK;
+	assert_true(lb_service_count(rig.lb, 0, &before));
+	for (uint32_t port = 1; port <= UINT16_MAX; port++) {
+		other.from_port = (uint16_t)port;
+		if (port != t.second.from_port)
+			assert_int_equal(goes_to(&other), 11);
+	}
+	assert_true(lb_service_count(rig.lb, 0, &after));
+	assert_int_equal(after.packets, before.packets + UINT16_MAX - 1);
+	assert_int_equal(after.kept, before.kept);
+	assert_int_equal(goes_to(&t.second), 0);
+	assert_true(lb_service_count(rig.lb, 0, &after));
+	assert_int_equal(after.kept, before.kept + 1);
+}
+
 static void
 error_comes_from(const struct packet_spec *quoted, const char *service)
 {
@@ -1915,6 +1946,7 @@ main(void)
 		TEST(test_ports_that_were_taken),
 		TEST(test_strangers),
 		TEST(test_many_ask),
+		TEST(test_opened_for_another),
 		TEST(test_ports_that_are_taken_by_the_only_one),
 		TEST(test_ports_that_are_taken_by_many),
 		TEST(test_ports_that_are_taken_by_the_last_one),
