@@ -155,6 +155,8 @@ service_of(struct services *s, const struct msg_stream *r, struct service **out,
 		return 0;
 	struct service *v = service_add(s, r->id, i);
 	if (v && plan_init(&v->plan) == 0) {
+		/* Pins of an endpoint that had its addresses and port before hold no more. */
+		v->plan.epoch = (uint32_t)s->now_ms;
 		*out = v;
 		return 0;
 	}
