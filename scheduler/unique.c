@@ -47,15 +47,17 @@ is_unique(struct model *m, struct replica *p)
 
 /* ---- objects ---- */
 
-/* It lives with the lease that an earlier process was given. */
+/* When it lives with the lease that an earlier process was given, that goes on. False: no memory
+ * for it now. */
 static bool
-resume(struct unique *u)
+begin(struct unique *u)
 {
 	const struct msg_container *c = &u->p->container;
 	uint64_t epoch = c->lease_epoch & (UNIQUE_EPOCH_ETCD - 1);
 
+	tenure_init(&u->t, UNIQUE_TTL_S * 1000);
 	if (!unique_lives(u->p) || !epoch || !c->lease_until_ns)
-		return false;
+		return true;
 	u->base = c->lease_epoch & UNIQUE_EPOCH_ETCD;
 	u->moved = u->base != unique_engine(u->m);
 	if (!u->moved && !store_lease_adopt(u->m->store, u->name, epoch))
@@ -81,21 +83,24 @@ name(struct unique *u)
 			    p->service->row.name, p->row.index);
 }
 
+/* A run's name is not known before its document. */
 static void
 make(struct model *m, struct replica *p)
 {
-	struct unique *u = mem_zalloc(MEM_SCHEDULER, sizeof(*u));
+	bool named = !p->row.job || model_spec(m, p);
+	struct unique *u = named ? mem_zalloc(MEM_SCHEDULER, sizeof(*u)) : NULL;
 
-	if (!u) {
+	if (u) {
+		u->m = m;
+		u->p = p;
+		list_init(&u->asks);
+		name(u);
+	}
+	if (!u || !begin(u)) {
+		mem_free(u);
 		model_wake_at(m, m->now_ns + SECOND_NS);
 		return;
 	}
-	u->m = m;
-	u->p = p;
-	list_init(&u->asks);
-	name(u);
-	if (!resume(u))
-		tenure_init(&u->t, UNIQUE_TTL_S * 1000);
 	list_push(&m->uniques, &u->link);
 	p->unique = u;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "base/log.h"
+#include "base/mem.h"
 #include "scheduler/cronjob.h"
 #include "scheduler/unique.h"
 #include "tests/support/shared_world.h"
@@ -376,6 +377,42 @@ test_processes_begin_anew(void **state)
 	shared_world_end(&w);
 }
 
+/* A process that has no memory at first, or cannot read the document, keeps the lease of what
+ * lives.
+ */
+static void
+test_no_memory(void **state)
+{
+	struct store_firing f;
+
+	(void)state;
+	begin(CRON(NEVER, "overlap: forbid"));
+	f = due(1, 1000);
+	pass(8);
+	for (int64_t i = 0; i < 60; i++) {
+		shared_world_restart(&w, 0);
+		model(0)->node_id = 1;
+		mem_fail_after(i);
+		node_turn(&w.worlds[0]);
+		mem_fail_after(-1);
+		pass(44);
+		assert_int_equal(lives(0), 1);
+		assert_int_equal(own(0)->row.firing, f.id);
+	}
+	shared_world_restart(&w, 0);
+	model(0)->node_id = 1;
+	struct service *s = service(0);
+	s->row.name[0] = 'T'; /* that is not in the document */
+	node_turn(&w.worlds[0]);
+	s->row.name[0] = 't';
+	assert_true(own(0)->has_container);
+	assert_null(own(0)->unique);
+	pass(44);
+	assert_int_equal(lives(0), 1);
+	assert_int_equal(w.worlds[0].started, 1);
+	shared_world_end(&w);
+}
+
 /* ---- who conducts ---- */
 
 static bool
@@ -540,6 +577,7 @@ main(void)
 		cmocka_unit_test(test_said_to_be_lost),
 		cmocka_unit_test(test_power_cut),
 		cmocka_unit_test(test_processes_begin_anew),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_two_conductors),
 		cmocka_unit_test(test_one_after_the_other),
 		cmocka_unit_test(test_replaced_on_its_node),
