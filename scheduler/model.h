@@ -208,6 +208,7 @@ struct model {
 	struct map replicas;     /* id -> struct replica */
 	struct list uniques;     /* struct unique: leases of this node */
 	uint64_t unique_from_ns; /* no lease is taken before; 0: not known yet */
+	bool unique_noted;       /* that time is over, and noted */
 	struct list operations;
 	size_t operations_count;
 	struct list events; /* not in the store yet */

@@ -402,6 +402,8 @@ unique_look(struct model *m)
 	struct list *it, *next;
 
 	sweep(m);
+	if (model_is_shared(m))
+		(void)unique_may_take(m);
 	list_each (it, next, &m->deployments)
 		model_each_replica(container_of(it, struct deployment, link), look_and_note, m);
 }

@@ -46,6 +46,8 @@ void unique_drop(struct unique *u, uint64_t epoch);
 void unique_ask_free(struct unique_ask *a);
 /* UNIQUE_EPOCH_ETCD or 0: what is added to the epochs of the store that there is. */
 uint64_t unique_engine(const struct model *m);
+/* False: the store has just moved. Part of each pass, so that nobody waits for it later. */
+bool unique_may_take(struct model *m);
 /* Another one on this node of the same name, which has the lease or is to have it first. */
 bool unique_is_behind(const struct unique *u);
 bool unique_has_ended(const struct replica *p);

@@ -12,7 +12,8 @@
  * Epochs of etcd count from 1 again, as those of a small cluster's writer did before it. Here they
  * are above those (UNIQUE_EPOCH_ETCD). When the store has moved, what lives with a lease of the
  * former one takes one of the new at once; all others wait until every lease of the former one has
- * ended.
+ * ended. That time counts from the process's first pass, whether anything wants a lease or not, and
+ * is noted when it is over: a process that ends before has not waited.
  */
 #include "scheduler/unique_inside.h"
 
@@ -198,30 +199,51 @@ take_answer(struct unique *u)
 	return false;
 }
 
-/* After the store has moved: what others have of the former one ends before this time. */
-static bool
-may_take(struct model *m)
+/* From when on leases may be taken: after the store has moved, when what others have of the former
+ * one has ended. */
+static uint64_t
+begins_at(struct model *m, const char *engine)
+{
+	char text[16] = "";
+	struct err ignored = {0};
+
+	if (store_get_note(store_local(m->store), engine_note, text, sizeof(text), &ignored) < 0)
+		text[0] = '\0';
+	m->unique_noted = text_equal(text, engine);
+	return (m->now_ns ? m->now_ns : 1) + (m->unique_noted ? 0 : UNIQUE_TTL_S * SECOND_NS);
+}
+
+/* Once: where it fails, the next process waits again. */
+static void
+note_engine(struct model *m, const char *engine)
 {
 	struct store *local = store_local(m->store);
-	const char *now = unique_engine(m) ? "etcd" : "";
-	char text[16] = "";
 	struct err err = {0};
 
-	if (m->unique_from_ns)
-		return m->now_ns >= m->unique_from_ns;
-	if (store_get_note(local, engine_note, text, sizeof(text), &err) < 0)
-		text[0] = '\0';
-	m->unique_from_ns = m->now_ns ? m->now_ns : 1;
-	if (text_equal(text, now))
-		return true;
-	m->unique_from_ns += UNIQUE_TTL_S * SECOND_NS;
+	m->unique_noted = true;
 	if (store_begin(local, &err) < 0)
-		return false;
-	if (store_put_note(local, engine_note, now, &err) < 0)
+		return;
+	if (store_put_note(local, engine_note, engine, &err) < 0)
 		store_abort(local);
 	else if (store_commit(local, &err) < 0)
 		log_err(LOG_WARN, "the store's engine cannot be noted", &err);
-	return false;
+}
+
+bool
+unique_may_take(struct model *m)
+{
+	if (m->unique_noted)
+		return true;
+	const char *engine = unique_engine(m) ? "etcd" : "";
+	if (!m->unique_from_ns)
+		m->unique_from_ns = begins_at(m, engine);
+	if (m->now_ns < m->unique_from_ns) {
+		model_wake_at(m, m->unique_from_ns);
+		return false;
+	}
+	if (!m->unique_noted)
+		note_engine(m, engine);
+	return true;
 }
 
 static bool
@@ -229,10 +251,8 @@ wants(struct unique *u)
 {
 	if (!u->p || u->p->life.gone)
 		return false;
-	if (u->t.state <= TENURE_TAKING && !may_take(u->m)) {
-		model_wake_at(u->m, u->m->unique_from_ns);
+	if (u->t.state <= TENURE_TAKING && !unique_may_take(u->m))
 		return false;
-	}
 	if (unique_lives(u->p))
 		return true;
 	if (u->p->life.order != LIFECYCLE_RUN || (u->p->row.job && cronjob_is_over(u->p)))

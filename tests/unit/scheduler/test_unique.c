@@ -183,6 +183,60 @@ test_successor_goes_on(void **state)
 	shared_world_end(&w);
 }
 
+/* As if the store had just moved here from another engine. */
+static void
+moved(unsigned n)
+{
+	struct err err = {0};
+
+	shared_world_begin(&w);
+	shared_world_pass(&w, 3);
+	struct store *local = store_local(model(n)->store);
+	assert_int_equal(store_begin(local, &err), 0);
+	assert_int_equal(store_put_note(local, "unique.engine", "former", &err), 0);
+	assert_int_equal(store_commit(local, &err), 0);
+	shared_world_restart(&w, n);
+}
+
+/* Who wants a lease later does not wait for those of the former engine then. */
+static void
+test_moved_long_ago(void **state)
+{
+	struct shared_asked asked;
+
+	(void)state;
+	moved(0);
+	pass(11);
+	shared_apply(&w, 0, "shop", unique, &asked);
+	pass(3);
+	assert_true(runs(0));
+	assert_int_equal(w.log.takes, 1);
+	shared_world_end(&w);
+}
+
+/* A process that ended meanwhile has not waited. */
+static void
+test_moved_and_restarted(void **state)
+{
+	struct shared_asked asked;
+
+	(void)state;
+	moved(0);
+	shared_apply(&w, 0, "shop", unique, &asked);
+	pass(6);
+	assert_int_equal(w.log.takes, 0);
+	shared_world_restart(&w, 0);
+	pass(8);
+	assert_int_equal(w.log.takes, 0);
+	pass(4);
+	assert_true(runs(0));
+	shared_world_restart(&w, 0);
+	pass(2);
+	assert_true(runs(0));
+	assert_int_equal(w.log.takes, 1);
+	shared_world_end(&w);
+}
+
 /* A successor that comes too late finds nothing alive. */
 static void
 test_successor_comes_late(void **state)
@@ -618,6 +672,8 @@ main(void)
 		cmocka_unit_test(test_not_unique),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_successor_goes_on),
+		cmocka_unit_test(test_moved_long_ago),
+		cmocka_unit_test(test_moved_and_restarted),
 		cmocka_unit_test(test_successor_comes_late),
 		cmocka_unit_test(test_ends_and_begins_again),
 		cmocka_unit_test(test_stopped_gives_it_back),
