@@ -585,9 +585,13 @@ test_too_many(void **state)
 		assert_true(rig_has("\r\nretry-after: 1\r\n") &&
 			    rig_has("\"detail\":\"too many requests\"") &&
 			    rig_has("a user may make 500 a second") && rig_has("events/stream"));
-	for (int i = 0; i < 2000 && rig_ask("GET", "/healthz", "", NULL) != 200; i++)
+	/* Once: what has come meanwhile may be enough for one. */
+	unsigned status = rig_ask("GET", "/healthz", "", NULL);
+	for (int i = 0; i < 2000 && status != 200; i++) {
 		poll(NULL, 0, 10);
-	assert_int_equal(rig_ask("GET", "/healthz", "", NULL), 200);
+		status = rig_ask("GET", "/healthz", "", NULL);
+	}
+	assert_int_equal(status, 200);
 }
 
 /* The document and the table say the same. */
