@@ -19,7 +19,8 @@ enum {
 	TICKET_BYTES = 1024,
 	TTL_S_MAX = 30 * 86400,
 	USES_MAX = 10000,
-	JOIN_MS = 60000, /* several addresses may be tried */
+	JOIN_MS = 130000, /* PETITION_AGAIN_MS, then each address of a ticket once */
+	LEAVE_MS = 60000,
 };
 
 /* ---- how it is ---- */
@@ -325,7 +326,7 @@ cluster_leave(struct call *call)
 	struct msg_leave q = {0};
 
 	if (body_each(call, take_leave, &q))
-		call_ask(call, ROLE_SCHEDULER, MSG_OP_LEAVE, &q, sizeof(q), NULL, 0, JOIN_MS,
+		call_ask(call, ROLE_SCHEDULER, MSG_OP_LEAVE, &q, sizeof(q), NULL, 0, LEAVE_MS,
 			 put_self);
 }
 

@@ -59,7 +59,7 @@ refuse_ticket(struct err *err, const char *why)
 {
 	err_set(err, ERR_DENIED, "the ticket is refused");
 	err_why(err, "%s", why);
-	return err_fix(err, "make a new one on a node of the cluster");
+	return err_fix(err, "make a new one on a node of the cluster: zlayer invite");
 }
 
 static const struct admission_ticket *

@@ -252,8 +252,10 @@ may_join(struct cluster *c, const char *name, struct err *err)
 		err_why(err, "a name is 1 to 63 of a-z, 0-9 and hyphens within");
 		return err_fix(err, "set `node.name` in node.yaml, or join with another name");
 	}
-	if (c->join || c->over)
-		return err_set(err, ERR_CONFLICT, "this node is joining a cluster already");
+	if (c->join || c->over) {
+		err_set(err, ERR_CONFLICT, "this node is joining a cluster already");
+		return err_fix(err, "wait until it has, or has not: zlayer cluster show");
+	}
 	return 0;
 }
 

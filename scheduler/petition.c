@@ -20,6 +20,7 @@ struct petition {
 	struct addr addresses[PETITION_ADDRESSES_MAX];
 	size_t at; /* the address that is being asked, or comes next */
 	unsigned round;
+	uint64_t again_until_ms; /* of the loop */
 	struct channel *channel;
 	struct identity from;
 	struct buf in;
@@ -225,7 +226,8 @@ step(uv_timer_t *timer)
 
 	if (p->at < p->config.count) {
 		ask(p);
-	} else if (++p->round < PETITION_ROUNDS) {
+	} else if (++p->round < PETITION_ROUNDS &&
+		   uv_now(p->config.loop) < p->again_until_ms) {
 		p->at = 0;
 		nobody(p);
 		uv_timer_start(&p->timer, step, PAUSE_MS, 0);
@@ -250,6 +252,7 @@ petition_new(const struct petition_config *config, struct petition **out, struct
 	channel_rules_ref(p->config.rules);
 	buf_init(&p->in, MEM_SCHEDULER, ADMISSION_ANSWER_MAX + LENGTH_BYTES);
 	nobody(p);
+	p->again_until_ms = uv_now(config->loop) + PETITION_AGAIN_MS;
 	uv_timer_init(config->loop, &p->timer);
 	p->timer.data = p;
 	uv_timer_start(&p->timer, step, 0, 0);

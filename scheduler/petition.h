@@ -5,8 +5,9 @@
 /*
  * Asks the cluster's nodes for admission or a new certificate: one address after the other, until
  * one has answered, be it with a refusal; all of them some times, since a node that is being
- * upgraded is back within a second. Threading: the loop's; `done` is called exactly once,
- * later, unless the petition is freed before; it may free it.
+ * upgraded is back within a second, but not when that took long: somebody waits for the reason.
+ * Threading: the loop's; `done` is called exactly once, later, unless the petition is freed before;
+ * it may free it.
  */
 
 #include <stddef.h>
@@ -21,6 +22,7 @@ enum {
 	PETITION_ADDRESSES_MAX = 16,
 	PETITION_ROUNDS = 3,
 	PETITION_ANSWER_MS = 20000, /* one address, from the first packet to the last */
+	PETITION_AGAIN_MS = 20000,  /* all are asked again within this time alone */
 };
 
 struct petition;

@@ -83,9 +83,29 @@ def test_names_and_other_clusters():
         check(r.returncode not in (0, 8) and "edge-1" in r.stderr, "two of one name", r.stderr)
         b.cli("join", "-", "--name", "other", input=ticket)
         wait_for(lambda: {"edge-1", "other"} <= c.alive(a), "it has the name that was asked for")
+        # On itself, too.
+        check(b.cli("status").stdout.startswith("other "), b.cli("status").stdout)
+        equal((b.cli_json("status")["node"]["name"], b.get("/v1/version")["node"]), ("other", "other"))
         other = d.cli("invite").stdout.strip()
         r = b.cli("join", "-", input=other, status=None)
         check(r.returncode != 0 and "another cluster" in r.stderr, r.stderr)
+
+
+def test_nobody_answers():
+    """What a firewall drops gives no answer: it is said of each address, and the node is as it was."""
+    with Cluster(3, join=False) as c:
+        a, b, d = c
+        c.join(b)
+        wait_for(lambda: all(n["keeper"] for n in a.nodes().values()), "both admit others")
+        ticket = a.cli("invite").stdout.strip()
+        c.drop(a, f"ip saddr {d.address}")
+        c.drop(b, f"ip saddr {d.address}")
+        r = d.cli("join", "-", input=ticket, status=8)
+        for word in ("no node of the cluster gave an answer", "10.77.0.1:9881", "10.77.0.2:9881", "let TCP pass"):
+            check(word in r.stderr, word, r.stderr)
+        c.heal()
+        d.cli("join", "-", input=ticket)
+        c.wait_all_ready()
 
 
 def test_without_a_socket():
