@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include "api/cluster.h"
+#include "api/events.h"
 #include "api/nodes.h"
 #include "api/openapi.h"
 #include "api/route.h"
@@ -83,6 +84,16 @@ status_readyz(struct call *call)
 	call_json(call, good ? 200 : 503, NULL, &b);
 }
 
+/* As the others of its cluster know it (zlayer join --name), else as node.yaml says. */
+static void
+put_own_name(struct json *j, const char *key, struct server *s)
+{
+	char name[MSG_NAME];
+
+	events_own_node(s, name);
+	json_text(j, key, name[0] ? name : station_welcome(s->station)->node);
+}
+
 static void
 put_node(struct json *j, struct call *call)
 {
@@ -94,7 +105,7 @@ put_node(struct json *j, struct call *call)
 		return;
 	}
 	json_object(j, "node");
-	VIEW_TEXT(j, "name", n->name);
+	put_own_name(j, "name", call->server);
 	VIEW_TEXT(j, "instance", n->instance);
 	VIEW_TEXT(j, "zone", n->zone);
 	json_text(j, "state", "alive");
@@ -203,7 +214,7 @@ status_version(struct call *call)
 	json_object(&j, NULL);
 	json_text(&j, "version", ZLAYER_VERSION);
 	json_text(&j, "api", "v1");
-	json_text(&j, "node", station_welcome(call->server->station)->node);
+	put_own_name(&j, "node", call->server);
 	json_text(&j, "instance", station_welcome(call->server->station)->instance);
 	json_end(&j);
 	call_json(call, 200, NULL, &b);

@@ -327,6 +327,10 @@ put_replica_row(struct grid *g, const json_t *replica, const struct render *r)
 	const char *state = json_read_text(replica, "state");
 	char since[32], memory[32] = "", conditions[256];
 
+	/* A run has no checks to wait for. */
+	if (json_read_bool(replica, "job") && !job_is_over(replica))
+		state = job_state(replica);
+
 	render_age(replica, "since", r, since, sizeof(since));
 	if (json_read_int(replica, "memory_bytes"))
 		text_human_bytes((uint64_t)json_read_int(replica, "memory_bytes"), memory,
@@ -486,7 +490,7 @@ render_event(const json_t *event, const struct render *r, struct buf *out)
 	const char *why = json_read_string(json_read_at(json_read_array(reason, "why"), 0));
 	if (!why[0])
 		why = json_read_text(reason, "what");
-	if (why[0]) {
+	if (why[0] && !text_ends(json_read_text(event, "text"), why)) {
 		buf_puts(out, ": ");
 		render_put_safe(out, why);
 	}

@@ -10,6 +10,7 @@
  */
 #include "scheduler/cronjob_run.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
@@ -418,14 +419,16 @@ cannot_begin(struct model *m, const struct cronjob_firing *f, const struct doc_s
 }
 
 static void
-say_gone(const struct service *s, const struct store_firing *f, bool gone, struct err *err)
+say_gone(const struct model *m, const struct service *s, const struct store_firing *f, bool gone,
+	 struct err *err)
 {
-	if (gone)
-		err_set(err, ERR_INTERRUPTED,
-			"its node (%u) went away before it was known to have ended", f->owner);
-	else
-		err_set(err, ERR_INTERRUPTED,
-			"its node (%u) could not ask the store before its run began", f->owner);
+	const char *name = placing_node_name(m->placing, f->owner);
+	char number[16];
+
+	text_format(number, sizeof(number), "(%" PRIu32 ")", f->owner);
+	err_set(err, ERR_INTERRUPTED, "its node %s %s", name ? name : number,
+		gone ? "went away before it was known to have ended"
+		     : "could not ask the store before its run began");
 	err_fix(err,
 		"zlayer cron trigger %s/%s; to have such times run again: cron: {on_loss: retry}",
 		s->deployment->row.name, s->row.name);
@@ -455,7 +458,7 @@ cronjob_run_take_gone(struct model *m, struct service *s, const struct doc_servi
 				continue;
 			retry(m, f, owner ? owner : m->node_id);
 		} else {
-			say_gone(s, &f->row, gone, &err);
+			say_gone(m, s, &f->row, gone, &err);
 			lose(m, s, f, &err);
 		}
 		return true;

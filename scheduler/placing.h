@@ -122,6 +122,8 @@ bool placing_is_gone(const struct placing *p, uint32_t node);
 /* That node lives and cannot ask the store, this one can, and it was waited for whether that
  * becomes otherwise: with PLACING_STUCK_MS. */
 bool placing_is_stuck(struct placing *p, uint32_t node);
+/* What people call it; NULL: it is not known any more. */
+const char *placing_node_name(const struct placing *p, uint32_t node);
 
 /* What comes, in a roll-out's view: id has PLACING_COMES set. */
 #define PLACING_COMES (UINT64_C(1) << 63)

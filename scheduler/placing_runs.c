@@ -122,6 +122,14 @@ placing_is_stuck(struct placing *p, uint32_t node)
 	return false;
 }
 
+const char *
+placing_node_name(const struct placing *p, uint32_t node)
+{
+	const struct fleet_node *n = fleet_node(&p->fleet, node);
+
+	return n && n->name[0] ? n->name : NULL;
+}
+
 /* ---- what they reserve ---- */
 
 static bool

@@ -229,7 +229,7 @@ put_service(struct publish_table *t, struct service *s)
 		row.scale_min = spec->scale.min;
 		row.scale_max = spec->scale.max;
 		row.unique = spec->scale.unique;
-		row.weak_gate = !spec->health.node;
+		row.weak_gate = !row.job && !spec->health.node;
 		row.overlays = publish_identity_flags(&spec->network.overlays) | MSG_IDENTITY_SAID;
 		text_copy(row.image, sizeof(row.image), spec->image.name);
 		publish_traffic_url(t->m, spec, row.url, sizeof(row.url));

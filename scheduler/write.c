@@ -71,7 +71,7 @@ tell_weak_gates(struct model *m, struct deployment *d)
 	for (size_t i = 0; i < r->doc->services_count; i++) {
 		const struct doc_service *doc = &r->doc->services[i];
 
-		if (!doc->health.node)
+		if (doc->rtype == DOC_RTYPE_SERVICE && !doc->health.node)
 			event_deployment(m, d, model_service(d, doc->name), "deploy.weak_gate",
 					 LOG_WARN, NULL,
 					 "%s has no health block: it counts as healthy when its "

@@ -288,15 +288,18 @@ test_replicas(void **state)
 	json_t *list = json("[{\"name\":\"my-app/web.1\",\"state\":\"ready\",\"revision\":3,"
 			    "\"node\":\"edge-1\",\"restarts\":1,\"since\":\"2026-11-22T00:00:00Z\","
 			    "\"container\":{\"memory_bytes\":1048576}},"
-			    "{\"name\":\"my-app/web.2\",\"state\":\"stopped\",\"revision\":3}]");
+			    "{\"name\":\"my-app/web.2\",\"state\":\"stopped\",\"revision\":3},"
+			    "{\"name\":\"my-app/tick.1\",\"state\":\"starting\",\"job\":true,"
+			    "\"container\":{\"state\":\"running\"}}]");
 	struct buf out;
 
 	(void)state;
 	assert_true(text_untime("2026-11-22T00:05:00Z", &r.now_wall_ns));
 	buf_init(&out, MEM_CLI, 1 << 20);
 	render_replicas(list, &r, &out);
-	assert_non_null(strstr(buf_cstr(&out), "my-app/web.1  ready  3    edge-1  1"));
+	assert_non_null(strstr(buf_cstr(&out), "my-app/web.1   ready    3    edge-1  1"));
 	assert_null(strstr(buf_cstr(&out), "web.2"));
+	assert_non_null(strstr(buf_cstr(&out), "my-app/tick.1  running"));
 	buf_reset(&out);
 	r.all = r.colour = true;
 	render_replicas(list, &r, &out);
@@ -485,6 +488,17 @@ test_event(void **state)
 			    "2026-11-22T00:00:00Z  replica.unhealthy  shop/web.1  web.1 takes no "
 			    "requests until its checks pass: GET /health answered 500, "
 			    "expected 200\n");
+	json_read_free(event);
+	/* The text may have said why. */
+	event = json("{\"ts\":\"2026-11-22T00:00:00Z\",\"type\":\"placement.lost\","
+		     "\"deployment\":\"shop\",\"service\":\"web\",\"text\":\"web.3 is placed anew: "
+		     "edge-2 is not reachable\",\"reason\":{\"what\":\"web.3 is placed anew\","
+		     "\"why\":[\"edge-2 is not reachable\"]}}");
+	buf_reset(&out);
+	render_event(event, &r, &out);
+	assert_string_equal(buf_cstr(&out),
+			    "2026-11-22T00:00:00Z  placement.lost  shop/web  web.3 is placed anew: "
+			    "edge-2 is not reachable\n");
 	buf_fini(&out);
 	json_read_free(event);
 }

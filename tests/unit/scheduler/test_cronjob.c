@@ -59,6 +59,8 @@ begin(struct node_world *w, const char *schedule, const char *rules)
 	w->now_ns += (80 - (uint64_t)(node_wall(w) / (int64_t)NODE_S) % 60) * NODE_S;
 	apply(w, document(schedule, rules));
 	assert_int_equal(node_deployment(w, "shop")->state, MSG_DEPLOYMENT_STABLE);
+	/* A run has no gate. */
+	assert_int_equal(node_events(w, "deploy.weak_gate"), 0);
 }
 
 static struct service *

@@ -750,6 +750,8 @@ test_runs_find_a_node(void **state)
 	cell_pass(10);
 	assert_true(placing_is_gone(cell_node(1)->p, 2));
 	assert_true(placing_is_gone(cell_node(1)->p, 77));
+	assert_string_equal(placing_node_name(cell_node(1)->p, 2), cell_node(2)->w.m.node);
+	assert_null(placing_node_name(cell_node(1)->p, 77));
 	assert_int_equal(placing_pick(cell_node(1)->p, s[1], 3, &err), 0);
 	cell_end();
 }
