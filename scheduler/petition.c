@@ -226,8 +226,7 @@ step(uv_timer_t *timer)
 
 	if (p->at < p->config.count) {
 		ask(p);
-	} else if (++p->round < PETITION_ROUNDS &&
-		   uv_now(p->config.loop) < p->again_until_ms) {
+	} else if (++p->round < PETITION_ROUNDS && uv_now(p->config.loop) < p->again_until_ms) {
 		p->at = 0;
 		nobody(p);
 		uv_timer_start(&p->timer, step, PAUSE_MS, 0);
