@@ -294,7 +294,7 @@ cluster_start(struct cluster *c, struct model *m, struct err *err)
 		return -1;
 	if (c->etcd && cluster_move_settle_keep(c, err) < 0)
 		return -1;
-	cluster_roster_read(c);
+	cluster_list_begin(c);
 	cluster_roster_listed(c);
 	cluster_twin_begin(c);
 	if (c->twin.held)

@@ -151,6 +151,8 @@ struct cluster {
 	uint64_t looks;
 	bool anew;         /* the store's file was not there, and is copied again */
 	uint64_t list_sum; /* of the list of nodes that this process has written; 0: none */
+	const struct map
+		*listed; /* while the rows are read first: who is in that list; else NULL */
 	bool rows_changed;
 	bool admitted_changed; /* entries of gossip about new nodes */
 	uint64_t started_ns;
@@ -343,6 +345,9 @@ void cluster_begin_rows(struct cluster *c);
 
 /* A row as admission has it. No byte of it is by chance. */
 void cluster_list_node(const struct store_node *row, struct admission_node *out);
+/* The rows are read for the first time: who is in the list that an earlier process has written, or
+ * that came with the admission, is no news. */
+void cluster_list_begin(struct cluster *c);
 /* Beside the store, where the rows have changed it. */
 void cluster_list_keep(struct cluster *c);
 /* Whether it names others than this node. */

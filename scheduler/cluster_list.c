@@ -67,6 +67,28 @@ cluster_list_keep(struct cluster *c)
 	buf_fini(&nodes);
 }
 
+void
+cluster_list_begin(struct cluster *c)
+{
+	struct admission_answer list;
+	struct err ignored = {0};
+	struct map listed;
+	struct buf bytes;
+
+	map_init(&listed, MEM_SCHEDULER);
+	buf_init(&bytes, MEM_SCHEDULER, CLUSTER_KEEP_NODES_MAX);
+	int rc = cluster_keep_get_nodes(c->folder, &bytes, &list, &ignored);
+	/* Without memory one is told of again. */
+	for (size_t i = 0; rc == 0 && i < list.nodes_count; i++)
+		(void)!map_put_u64(&listed, list.nodes[i].id, c);
+	admission_answer_fini(&list);
+	buf_fini(&bytes);
+	c->listed = &listed;
+	cluster_roster_read(c);
+	c->listed = NULL;
+	map_fini(&listed);
+}
+
 int
 cluster_list_others(const struct cluster *c, bool *out, struct err *err)
 {

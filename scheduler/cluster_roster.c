@@ -98,6 +98,8 @@ tell_join(struct cluster *c, struct cluster_node *n)
 		return;
 	n->announced = true;
 	/* Who was there before this process is no news. */
+	if (c->listed && map_get_u64(c->listed, n->row.node))
+		return;
 	if (world_mono_ns() - c->started_ns > 2 * (uint64_t)CLUSTER_SECOND_NS ||
 	    n->row.admitted_wall_ns > c->keep.since_s * CLUSTER_SECOND_NS)
 		event_node(c->m, "node.joined", LOG_INFO, NULL, "%s is a node of the cluster now",

@@ -216,15 +216,64 @@ test_writer_is_back(void **state)
 	assert_int_equal(way.ended, 2);
 }
 
+/* ---- who has joined ---- */
+
+/* Nothing but its files is there of the process before. */
+static void
+begin_again(void)
+{
+	struct cluster *c = &member.c;
+
+	for (uint32_t id = 2; id <= 5; id++)
+		mem_free(map_remove_u64(&c->nodes, id));
+	c->list_sum = 0;
+	c->started_ns = world_mono_ns();
+	cluster_list_begin(c);
+}
+
+static void
+admitted(uint32_t id)
+{
+	struct store_node row = {.node = id, .admitted_wall_ns = world_wall_ns()};
+
+	snprintf(row.name, sizeof(row.name), "new-%u", id);
+	row.sign_public[0] = row.gossip_public[0] = (uint8_t)id;
+	member_put(STORE_NODE, &row);
+}
+
+/* A node is told of once, by the process that hears of it first. */
+static void
+test_joined_once(void **state)
+{
+	struct cluster *c = &member.c;
+	unsigned told;
+
+	(void)state;
+	c->folder = member.folder;
+	c->keep.since_s = 1;
+	cluster_roster_read(c);
+	told = member_events("node.joined");
+	admitted(5);
+	assert_int_equal(member_events("node.joined"), told + 1);
+	begin_again();
+	assert_non_null(cluster_roster_find(c, 5));
+	assert_int_equal(member_events("node.joined"), told + 1);
+	/* What the process before had heard of, and had not come to. */
+	member_unlink("nodes");
+	begin_again();
+	assert_int_equal(member_events("node.joined"), told + 2);
+	member_unlink("nodes");
+	c->folder = -1;
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, member_set_up, member_tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_all_are_heard),
-		TEST(test_nobody_is_waited_for_long),
-		TEST(test_dead_and_silent),
-		TEST(test_writer_is_back),
+		TEST(test_all_are_heard),   TEST(test_nobody_is_waited_for_long),
+		TEST(test_dead_and_silent), TEST(test_writer_is_back),
+		TEST(test_joined_once),
 	};
 	struct err err = {0};
 
