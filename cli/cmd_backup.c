@@ -90,8 +90,8 @@ choose_name(struct target *t, const struct backup_scan *f, struct err *err)
 		if (*at != '-' && *at != ':')
 			when[n++] = *at;
 	when[n] = 'Z';
-	if (text_format(t->name, sizeof(t->name), "%s%s%s-%s.zlayer", folder, folder[0] ? "/" : "",
-			f->head.node, when))
+	if (text_format(t->name, sizeof(t->name), "%s%s%s-%s.zlayer", folder,
+			folder[0] && !text_ends(folder, "/") ? "/" : "", f->head.node, when))
 		return 0;
 	return err_set(err, ERR_USAGE, "the name of the folder is too long");
 }

@@ -268,7 +268,12 @@ refuse_to_replace(const struct cluster_restore *v, struct err *err)
 {
 	const struct model *m = v->c->m;
 
-	err_set(err, ERR_CONFLICT, "there are %zu deployments here already", m->deployments_count);
+	size_t n = m->deployments_count;
+
+	if (n == 1)
+		err_set(err, ERR_CONFLICT, "there is a deployment here already");
+	else
+		err_set(err, ERR_CONFLICT, "there are %zu deployments here already", n);
 	err_why(err, "a restore replaces all of them by those of the backup");
 	return err_fix(err, "zlayer restore --replace removes them, with what they run; volumes "
 			    "stay");

@@ -19,7 +19,8 @@
 
 enum {
 	TIMEOUT_MS = 2000,
-	PAUSE_MS = 100, /* after all members were asked in vain */
+	PAUSE_MS = 100,   /* after all members were asked in vain */
+	LIST_BYTES = 190, /* of members, for people: with the words around it a MSG_TEXT */
 	OVERDUE_MS =
 		500, /* past its time libcurl is not waited for: without memory it may forget */
 	BODY_BYTES_MAX = 64 << 20,
@@ -253,6 +254,24 @@ tell(struct etcd_call *c, const struct err *err)
 	drop_text(&text, secret);
 }
 
+/* All of them: which is away is not known here, the one that was asked may only have no leader. */
+static void
+say_members(const struct etcd_rpc *r, struct err *err)
+{
+	char list[LIST_BYTES] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < r->endpoints_count; i++) {
+		if (!text_format(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
+				 r->endpoints[i].url)) {
+			text_format(list + used, sizeof(list) - used, " ...");
+			break;
+		}
+		used += strlen(list + used);
+	}
+	err_fix(err, "bring back a majority of: %s; what runs goes on meanwhile", list);
+}
+
 /* One that is not there does not hide that another one does not fit. */
 static void
 say_why(const struct etcd_call *c, const struct err *last, struct err *err)
@@ -267,9 +286,7 @@ say_why(const struct etcd_call *c, const struct err *last, struct err *err)
 	if (c->distrust[0])
 		err_fix(err, "%s", r->trust_fix);
 	else
-		err_fix(err, "bring back a majority of: %s%s", r->endpoints[0].url,
-			r->endpoints_count > 1 ? " and the others; what runs goes on meanwhile"
-					       : "");
+		say_members(r, err);
 }
 
 static void

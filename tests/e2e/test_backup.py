@@ -76,6 +76,8 @@ def test_new_machine():
             node.deploy(service(replicas=1))
             node.deploy(service(replicas=1, image="test:2"))
             node.deploy(other("blog"))
+            said = node.cli("backup", f"{folder}/").stdout
+            check(said.startswith(f"{folder}/edge-1-"), said)
             with Writer(node) as writer:
                 wait_for(lambda: writer.done > 2, "it is written to")
                 begun = writer.done
