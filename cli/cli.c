@@ -203,10 +203,23 @@ cli_fail(const struct cli *cli, const struct err *err)
 }
 
 int
+cli_unasked(const struct cli *cli, const char *question, struct err *err)
+{
+	const char *last = strrchr(question, '\n');
+
+	if (cli->yes || !cli->args.given[FLAG_NO_INPUT])
+		return 0;
+	err_set(err, ERR_USAGE, "this is asked first: %s", last ? last + 1 : question);
+	return err_fix(err, "say so: --yes");
+}
+
+int
 cli_sure(const struct cli *cli, const char *question, struct err *err)
 {
 	char answer[128] = "";
 
+	if (cli_unasked(cli, question, err) < 0)
+		return -1;
 	if (cli->yes || !cli->ask)
 		return 0;
 	fprintf(stderr, "%s [y/N] ", question);

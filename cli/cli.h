@@ -20,7 +20,7 @@ struct cli {
 	struct args args;
 	enum cli_output output;
 	bool quiet, verbose, yes;
-	bool ask;        /* there is a person to ask: standard input is a terminal */
+	bool ask;        /* there is a person to ask: standard input is a terminal, no --no-input */
 	bool colour_out; /* of standard output */
 	bool colour_err;
 	bool terminal_out, terminal_err;
@@ -40,8 +40,10 @@ int cli_fail(const struct cli *cli, const struct err *err);
 typedef void (*cli_members_fn)(struct json *j, const void *arg);
 int cli_fail_with(const struct cli *cli, const struct err *err, int status, cli_members_fn members,
 		  const void *arg);
+/* With --no-input, and without --yes, what would be asked is an error. */
+int cli_unasked(const struct cli *cli, const char *question, struct err *err) MUST_CHECK;
 /* Asks on the terminal, when there is one and nobody said --yes. ERR_INTERRUPTED: the answer is no.
- */
+ * Without a terminal there is nobody to say no, but for --no-input (cli_unasked). */
 int cli_sure(const struct cli *cli, const char *question, struct err *err) MUST_CHECK;
 /* A line of progress on standard error, unless -q. */
 void cli_note(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

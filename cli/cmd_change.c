@@ -188,6 +188,8 @@ sure(const struct cli *cli, const char *name, struct err *err)
 
 	if (cli->yes)
 		return true;
+	if (!volumes && cli_unasked(cli, "Remove it (volumes stay)?", err) < 0)
+		return false;
 	if (!cli->ask) {
 		if (!volumes)
 			return true;

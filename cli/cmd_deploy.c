@@ -195,14 +195,17 @@ look_first(const struct cli *cli, const struct document *d)
 {
 	char answer[16];
 	int status = send_document(cli, d, true, show_differences);
+	struct err err = {0};
 
+	if (status == 0 && !cli->args.given[FLAG_DRY_RUN] &&
+	    cli_unasked(cli, "Deploy this?", &err) < 0)
+		return cli_fail(cli, &err);
 	if (status != 0 || cli->yes || !cli->ask || cli->args.given[FLAG_DRY_RUN])
 		return status;
 	fprintf(stderr, "Deploy this? [y/N] ");
 	fflush(stderr);
 	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
 		return 0;
-	struct err err = {0};
 	err_set(&err, ERR_INTERRUPTED, "nothing was changed");
 	return cli_fail(cli, &err);
 }

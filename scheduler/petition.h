@@ -22,7 +22,7 @@ enum {
 	PETITION_ADDRESSES_MAX = 16,
 	PETITION_ROUNDS = 3,
 	PETITION_ANSWER_MS = 20000, /* one address, from the first packet to the last */
-	PETITION_AGAIN_MS = 20000,  /* all are asked again within this time alone */
+	PETITION_AGAIN_MS = 12000,  /* all are asked again within this time alone */
 };
 
 struct petition;

@@ -503,6 +503,24 @@ test_event(void **state)
 	json_read_free(event);
 }
 
+/* Without a terminal a script has said what it wants; --no-input says that it has not. */
+static void
+test_unasked(void **state)
+{
+	struct cli cli = {0};
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(cli_sure(&cli, "It is lost.\nRecover?", &err), 0);
+	cli.args.given[FLAG_NO_INPUT] = true;
+	assert_int_equal(cli_sure(&cli, "It is lost.\nRecover?", &err), -1);
+	assert_int_equal(err.kind, ERR_USAGE);
+	assert_string_equal(err.what, "this is asked first: Recover?");
+	assert_string_equal(err.fix, "say so: --yes");
+	cli.yes = true;
+	assert_int_equal(cli_sure(&cli, "Recover?", &err), 0);
+}
+
 static void
 test_targets(void **state)
 {
@@ -643,6 +661,7 @@ main(void)
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_progress_of_a_change),
 		cmocka_unit_test(test_progress_sees_each_end),
+		cmocka_unit_test(test_unasked),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_yaml),
 		cmocka_unit_test(test_when),
