@@ -207,6 +207,46 @@ def test_cut_off_from_etcd_alone():
         equal((len(committed(c, 2)), committed(c, 3)), (1, [who.label]))
 
 
+TIDY = """version: v1
+deployment: tidy
+services:
+  tidy:
+    rtype: cron
+    schedule: "*/2 * * * * * *"
+    image: { name: "test:1" }
+    command: { entrypoint: ["/bin/true"] }
+    stop_grace_period: 1s
+"""
+
+
+def test_a_cron_beside_one_that_is_cut_off():
+    """overlap: forbid. Times go on, on the others, while a node that lives cannot reach etcd, and when it can again."""
+    etcd_here()
+    with Cluster(3, etcd=True) as c:
+        until_etcd(c)
+        images(c)
+        c[0].deploy(TIDY)
+
+        def run_since(at):
+            return {f["at"] for f in c[0].cli_json("cron", "ls", "tidy/tidy")["items"][0]["cron"]["firings"]
+                    if f["state"] == "ok" and f["at"] > at}
+
+        def runs(count, after):
+            """So many times later than that."""
+            at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + after))
+            wait_for(lambda: len(run_since(at)) >= count, lambda: f"runs: {c[0].cli('cron', 'ls', 'tidy/tidy').stdout}", seconds=120)
+        runs(5, 0)
+        for victim in c.nodes[1:]:
+            for port in ("dport", "sport"):
+                c.drop(victim, f"tcp {port} {{ 9885, 9886 }}")
+            wait_for(lambda victim=victim: c[0].nodes()[victim.label]["refused_since"], "it is cut off")
+            equal(c[0].nodes()[victim.label]["state"], "alive")
+            runs(8, 20)
+            c.heal()
+            until_etcd(c)
+            runs(3, 0)
+
+
 def test_a_dead_one_is_replaced():
     etcd_here()
     with Cluster(4, cluster=QUICK, etcd=True) as c:
