@@ -138,6 +138,17 @@ etcd_log_is_ruin(const char *complaint, const char *how)
 	       (is_panic(complaint) && text_equal(how, panicked));
 }
 
+/* What it panics with it has just said as an error, with the reason: "failed to create WAL: no
+ * space left on device", "panic: failed to create WAL". */
+static bool
+is_said(const char *complaint, const char *said)
+{
+	static const char panic[] = "panic: ";
+
+	return text_starts(said, panic) && said[sizeof(panic) - 1] &&
+	       text_starts(complaint, said + sizeof(panic) - 1);
+}
+
 static void
 take_line(struct etcd_log *l)
 {
@@ -148,7 +159,7 @@ take_line(struct etcd_log *l)
 	l->have = 0;
 	if (!said[0])
 		return;
-	if (level >= LOG_ERROR)
+	if (level >= LOG_ERROR && !is_said(l->complaint, said))
 		text_copy(l->complaint, sizeof(l->complaint), said);
 	if (!log_on(level))
 		return;

@@ -37,7 +37,7 @@ int etcd_log_writer(const struct etcd_log *l);
 void etcd_log_tick(struct etcd_log *l);
 /* Reads what is there already: after its end, before it is asked why. */
 void etcd_log_drain(struct etcd_log *l);
-/* The last complaint since etcd_log_forget(); "": none. */
+/* The last complaint since etcd_log_forget(); "": none. A panic that repeats it is not another. */
 const char *etcd_log_complaint(const struct etcd_log *l);
 void etcd_log_forget(struct etcd_log *l);
 /* Whether its data is why it ended at its start; how: as process_reap says. */

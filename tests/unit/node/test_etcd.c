@@ -254,6 +254,17 @@ test_pipe(void **state)
 	say(l, "tal\",\"msg\":\"second\"}\n");
 	etcd_log_drain(l);
 	assert_string_equal(etcd_log_complaint(l), "second");
+	/* As a full disk ends it: a panic with the same words tells less. */
+	say(l,
+	    "{\"level\":\"error\",\"msg\":\"failed to create WAL\",\"error\":\"no space left on "
+	    "device\"}\n{\"level\":\"panic\",\"msg\":\"failed to create WAL\",\"error\":\"no space "
+	    "left on device\"}\npanic: failed to create WAL\n");
+	etcd_log_drain(l);
+	assert_string_equal(etcd_log_complaint(l), "failed to create WAL: no space left on device");
+	assert_false(etcd_log_is_ruin(etcd_log_complaint(l), "exited with status 2"));
+	say(l, "panic: freepages\n");
+	etcd_log_drain(l);
+	assert_string_equal(etcd_log_complaint(l), "panic: freepages");
 	etcd_log_forget(l);
 	assert_string_equal(etcd_log_complaint(l), "");
 	etcd_log_free(l);
