@@ -12,6 +12,8 @@
  *   ends at once, by its data            is said after some times; the scheduler has the member
  *                                        removed, and another life begun
  *   has had a log, which is gone         is not started; likewise
+ *   never comes up in this life          is said after some times; the scheduler chooses another
+ *                                        node where there is one (etcd_begins.h)
  *
  * It is up when it says so itself (a member that waits for the others' votes does not).
  */
@@ -35,6 +37,7 @@ enum {
 	STEADY_S = 60, /* that long up, and its past is forgotten */
 	SHOW_AGAIN_S = 10,
 	FIGURES_S = 30,
+	ROOM_S = 5,
 };
 
 static void step(struct etcd *e);
@@ -60,7 +63,10 @@ publish(struct etcd *e)
 {
 	enum msg_etcd_state state = state_of(e);
 	struct err unable = {0};
-	bool changed = false;
+	bool able = etcd_start_able(e, &unable), changed = false;
+
+	if (able && e->begins.resting)
+		etcd_begins_say(&e->begins, &unable);
 
 	if (state != e->state) {
 		e->state = state;
@@ -70,7 +76,9 @@ publish(struct etcd *e)
 		.life = e->data_life,
 		.turn = e->pidfd >= 0 ? e->record.turn : 0,
 		.state = (uint32_t)e->state,
-		.able = etcd_start_able(e, &unable),
+		.able = !able               ? MSG_ETCD_UNABLE
+			: e->begins.resting ? MSG_ETCD_FAILS
+					    : MSG_ETCD_ABLE,
 		.pid = e->pidfd >= 0 ? e->record.pid : 0,
 		.restarts = e->restarts,
 		.since_wall_ns = e->since_wall_ns,
@@ -80,9 +88,9 @@ publish(struct etcd *e)
 	if (e->listen.on)
 		row.listen = e->listen.addr;
 	text_copy(row.version, sizeof(row.version), etcd_program_version(e->program));
-	if (e->trouble.kind)
+	if (e->trouble.kind && !e->begins.resting)
 		msg_reason_from(&e->trouble, &row.reason);
-	else if (!row.able)
+	else if (unable.kind)
 		msg_reason_from(&unable, &row.reason);
 	(void)ring_table_set(e->own, MSG_TABLE_ETCD, 1, &row, &changed);
 	if (changed)
@@ -126,6 +134,21 @@ failed(struct etcd *e, const struct err *err)
 	e->failures++;
 }
 
+/* Of the life that is ordered, which ended or could not be begun. */
+static void
+did_not_begin(struct etcd *e, const struct err *err)
+{
+	uint64_t life = e->order.life;
+	struct err say = {0};
+
+	if (!e->has_order || !life || !e->order.run || etcd_judge_is_ruined(&e->judge, life))
+		return;
+	if (!etcd_begins_failed(&e->begins, life, err, etcd_folder_room(&e->folder, life), e->now))
+		return;
+	etcd_begins_say(&e->begins, &say);
+	log_err(LOG_WARN, "another node is to keep the store, where there is one", &say);
+}
+
 static void
 let_go(struct etcd *e)
 {
@@ -155,6 +178,8 @@ has_ended(struct etcd *e, const char *how)
 		.complaint = etcd_log_complaint(e->log),
 		.how = how,
 	};
+	bool begun = !ordered && end.life == e->order.life;
+
 	if (!ordered)
 		etcd_judge_ended(&e->judge, &end, e->now, &err);
 	let_go(e);
@@ -164,6 +189,8 @@ has_ended(struct etcd *e, const char *how)
 	e->restarts++;
 	usage_restart(ring_writer_metrics(e->own), ETCD_COMPONENT, "exit");
 	failed(e, &err);
+	if (begun)
+		did_not_begin(e, &err);
 }
 
 static void
@@ -206,10 +233,12 @@ watch(struct etcd *e, struct err *err)
 static void
 begin(struct etcd *e)
 {
-	struct err err = {0};
+	struct err err = {0}, none = {0};
 
 	if (etcd_start(e, &err) < 0) {
 		failed(e, &err);
+		if (err.kind != ERR_UNREACHABLE && etcd_start_able(e, &none))
+			did_not_begin(e, &err);
 		return;
 	}
 	log_event(LOG_INFO, "etcd is started", log_u("pid", e->record.pid),
@@ -356,11 +385,15 @@ void
 etcd_tick(struct etcd *e, const struct config *config, const struct msg_etcd_order *order)
 {
 	e->now++;
+	if (memcmp(&e->listen, &config->listen.store, sizeof(e->listen)) != 0)
+		etcd_begins_anew(&e->begins);
 	e->listen = config->listen.store;
 	etcd_log_tick(e->log);
 	etcd_program_tick(e->program);
 	take_order(e, order);
 	step(e);
+	if (e->begins.resting && e->now % ROOM_S == 0)
+		etcd_begins_tick(&e->begins, etcd_folder_room(&e->folder, e->order.life), e->now);
 	look_at_figures(e);
 	publish(e);
 }
@@ -390,6 +423,7 @@ is_ready(void *arg)
 	e->record.ready = 1;
 	e->up_at = e->now;
 	etcd_judge_served(&e->judge);
+	etcd_begins_served(&e->begins, e->record.life);
 	err_clear(&e->trouble);
 	if (etcd_record_write(e->inst->run_fd, &e->record, &err) < 0)
 		log_err(LOG_WARN, "the next node will not know that etcd serves", &err);
@@ -403,6 +437,7 @@ program_changed(void *arg)
 
 	if (e->pidfd < 0)
 		e->due = 0;
+	etcd_begins_anew(&e->begins);
 	publish(e);
 }
 
@@ -416,6 +451,8 @@ adopt(struct etcd *e, struct err *err)
 	}
 	/* One that was about to serve may have said so while nobody listened. */
 	e->again = !e->record.ready;
+	if (e->record.ready)
+		etcd_begins_served(&e->begins, e->record.life);
 	log_event(LOG_INFO,
 		  e->again ? "etcd of the last run is started again"
 			   : "etcd of the last run goes on",

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/fd.h"
@@ -298,6 +299,21 @@ etcd_folder_bytes(const struct etcd_folder *f, uint64_t life)
 	uint64_t bytes = bytes_in(f->fd, path);
 	text_format(path, sizeof(path), "%s/member/wal", name);
 	return bytes + bytes_in(f->fd, path);
+}
+
+uint64_t
+etcd_folder_room(const struct etcd_folder *f, uint64_t life)
+{
+	char name[LIFE_DIGITS + 1], path[LIFE_DIGITS + 16];
+	struct statvfs v;
+
+	if (fstatvfs(f->fd, &v) < 0)
+		return UINT64_MAX;
+	name_of(life, name);
+	/* What a log that had no room is made in. */
+	text_format(path, sizeof(path), "%s/member/wal.tmp", name);
+	return (uint64_t)v.f_bavail * v.f_frsize + etcd_folder_bytes(f, life) +
+	       bytes_in(f->fd, path);
 }
 
 /* ---- what it shows ---- */

@@ -54,6 +54,8 @@ int etcd_folder_note(const struct etcd_folder *f, uint64_t life, struct err *err
 int etcd_folder_prune(const struct etcd_folder *f, uint64_t life, struct err *err) MUST_CHECK;
 /* Bytes on the disk of a life. */
 uint64_t etcd_folder_bytes(const struct etcd_folder *f, uint64_t life);
+/* Bytes that etcd could have there: of a life, and those that are free. UINT64_MAX: not known. */
+uint64_t etcd_folder_room(const struct etcd_folder *f, uint64_t life);
 
 /* Brings what scheduler (its user: owner) wrote to where etcd reads it: files of that user alone,
  * never what a link leads to. */

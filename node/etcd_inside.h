@@ -6,6 +6,7 @@
  * common; nobody else includes this. */
 
 #include "node/etcd.h"
+#include "node/etcd_begins.h"
 #include "node/etcd_folder.h"
 #include "node/etcd_judge.h"
 #include "node/etcd_log.h"
@@ -45,6 +46,7 @@ struct etcd {
 	uint64_t due; /* not started before */
 	unsigned failures;
 	struct etcd_judge judge;
+	struct etcd_begins begins;
 	uint32_t restarts;
 	uint64_t restarts_life;
 	char shown[MSG_ETCD_FILES];

@@ -152,14 +152,20 @@ enum msg_etcd_state {
 	MSG_ETCD_RUINED,  /* likewise, because its data is damaged: it is to begin another life */
 };
 
+enum msg_etcd_able {
+	MSG_ETCD_UNABLE,
+	MSG_ETCD_ABLE,  /* the program is there, of a version that serves, and may run here */
+	MSG_ETCD_FAILS, /* so it is, and what was begun of late did not come up */
+};
+
 /* etcd on this node: table MSG_TABLE_ETCD, node's. */
 struct msg_etcd {
 	uint64_t life; /* whose data is here; 0: none */
 	uint64_t turn; /* of the process that runs */
 	uint32_t state;
-	uint32_t able;     /* the program is there, of a version that serves, and may run here */
-	uint32_t pid;      /* 0: does not run */
-	uint32_t restarts; /* of this life, that nobody ordered */
+	uint32_t able;            /* enum msg_etcd_able */
+	uint32_t pid;             /* 0: does not run */
+	uint32_t restarts;        /* of this life, that nobody ordered */
 	int64_t since_wall_ns;    /* of the state */
 	uint64_t memory_bytes;    /* resident; 0: does not run */
 	uint64_t data_bytes;      /* on the disk */

@@ -82,7 +82,8 @@ put_voter(struct cluster *c, const struct cluster_node *n, struct msg_member *ou
 
 	if (out->self)
 		cluster_voters_of(c, &said);
-	out->voter_able = (said.flags & TIDINGS_VOTER_ABLE) != 0;
+	out->voter_able =
+		(said.flags & (TIDINGS_VOTER_ABLE | TIDINGS_VOTER_FAILS)) == TIDINGS_VOTER_ABLE;
 	text_copy(out->etcd, sizeof(out->etcd), said.version);
 	text_copy(out->voter_reason, sizeof(out->voter_reason), said.reason);
 	if (!row)

@@ -70,7 +70,7 @@ flags_of(struct cluster *c, const struct msg_etcd *e, const struct store_voter *
 
 	/* Others call it. */
 	if (e && e->able && e->listen.port && !c->leave && !c->config->node.advertise_none)
-		flags |= TIDINGS_VOTER_ABLE;
+		flags |= TIDINGS_VOTER_ABLE | (e->able == MSG_ETCD_FAILS ? TIDINGS_VOTER_FAILS : 0);
 	if (e && row && e->life == row->life && e->state == MSG_ETCD_RUINED)
 		flags |= TIDINGS_VOTER_RUINED;
 	if (cluster_voters_can(c))
@@ -142,14 +142,17 @@ cluster_voters_say(struct cluster *c)
 
 /* ---- for people ---- */
 
-/* What is wanting, as every node knows it; and why, of one that has none. */
-static void
-note_of_few(struct cluster *c, char *out, size_t cap)
+/* So many live nodes have an etcd that starts; one of the others that says why it has not, this one
+ * before others. */
+static unsigned
+count_able(struct cluster *c, struct tidings_voter *none, const char **name)
 {
-	struct tidings_voter said, none = {0};
+	struct tidings_voter said;
 	struct map_iter it = {0};
-	const char *name = "";
 	unsigned able = 0;
+
+	*none = (struct tidings_voter){0};
+	*name = "";
 
 	while (map_next(&c->nodes, &it)) {
 		const struct cluster_node *n = it.value;
@@ -160,16 +163,40 @@ note_of_few(struct cluster *c, char *out, size_t cap)
 			cluster_voters_of(c, &said);
 		if (n->row.removed || (!self && n->state != GOSSIP_ALIVE))
 			continue;
-		able += (said.flags & TIDINGS_VOTER_ABLE) != 0;
-		if (said.flags & TIDINGS_VOTER_ABLE || !said.reason[0] || (none.reason[0] && !self))
+		bool is_able = (said.flags & (TIDINGS_VOTER_ABLE | TIDINGS_VOTER_FAILS)) ==
+			       TIDINGS_VOTER_ABLE;
+		able += is_able;
+		if (is_able || !said.reason[0] || (none->reason[0] && !self))
 			continue;
-		none = said;
-		name = n->row.name;
+		*none = said;
+		*name = n->row.name;
 	}
-	if (able < VOTERS_FEW)
+	return able;
+}
+
+/* What is wanting, as every node knows it; and why, of one that has none. */
+static void
+note_of_few(struct cluster *c, char *out, size_t cap)
+{
+	struct tidings_voter none;
+	const char *name;
+
+	if (count_able(c, &none, &name) < VOTERS_FEW)
 		text_format(
 			out, cap, "with etcd on %d nodes any of them could take changes%s%s%s%s",
 			VOTERS_FEW, name[0] ? "; " : "", name, name[0] ? ": " : "", none.reason);
+}
+
+static void
+note_of_setup(struct cluster *c, char *out, size_t cap)
+{
+	struct tidings_voter none;
+	const char *name;
+	bool few = count_able(c, &none, &name) < VOTERS_FEW;
+
+	text_format(out, cap, "etcd is being set up: %zu of %d members%s%s%s%s",
+		    c->voters.rows_count, VOTERS_FEW, few && name[0] ? "; " : "", few ? name : "",
+		    few && name[0] ? ": " : "", few ? none.reason : "");
 }
 
 static void
@@ -180,8 +207,7 @@ note_of_writer(struct cluster *c, char *out, size_t cap)
 	if (c->row.moving)
 		text_copy(out, cap, "it is moving into etcd");
 	else if (v->rows_count)
-		text_format(out, cap, "etcd is being set up: %zu of %d members", v->rows_count,
-			    VOTERS_FEW);
+		note_of_setup(c, out, cap);
 	else
 		note_of_few(c, out, cap);
 }

@@ -201,6 +201,8 @@ enum tidings_voter_flag {
 	/* The store, whichever its engine, has taken none of this node's changes for some seconds.
 	 */
 	TIDINGS_VOTER_STUCK = 1 << 12,
+	/* With ABLE: a member that was to begin there never came up; another node is better. */
+	TIDINGS_VOTER_FAILS = 1 << 13,
 };
 
 /* What has to do with the store's etcd, of one node. */

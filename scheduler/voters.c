@@ -134,6 +134,15 @@ count(struct look *l)
 	}
 }
 
+static bool
+is_better(const struct voters_node *n, unsigned peers, const struct voters_node *than,
+	  unsigned than_peers)
+{
+	if (n->fails != than->fails)
+		return than->fails;
+	return peers < than_peers || (peers == than_peers && n->since_ns < than->since_ns);
+}
+
 static const struct voters_node *
 best(struct look *l, uint32_t first)
 {
@@ -145,11 +154,10 @@ best(struct look *l, uint32_t first)
 
 		if (n->standing != VOTERS_NOT || !can_serve(l, n))
 			continue;
-		if (n->node == first)
+		if (n->node == first && !n->fails)
 			return n;
 		unsigned peers = voters_of_zone(l, n->zone);
-		if (!found || peers < found_peers ||
-		    (peers == found_peers && n->since_ns < found->since_ns)) {
+		if (!found || is_better(n, peers, found, found_peers)) {
 			found = n;
 			found_peers = peers;
 		}
@@ -192,6 +200,15 @@ begin(struct look *l, uint32_t first)
 		decide(l, VOTERS_BEGIN, best(l, first), VOTERS_WHY_GROW);
 }
 
+/* Another one is there for the learner that does not come up. */
+static bool
+is_outdone(struct look *l)
+{
+	const struct voters_node *other = l->learner->fails ? best(l, 0) : NULL;
+
+	return other && !other->fails;
+}
+
 /* What becomes of the learner that there is. */
 static void
 teach(struct look *l)
@@ -204,6 +221,8 @@ teach(struct look *l)
 		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_RUINED);
 	else if (!n->live && lasted(l, n->since_ns, VOTERS_LEARNER_DEAD_MS))
 		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_DEAD);
+	else if (is_outdone(l))
+		decide(l, VOTERS_REMOVE, n, VOTERS_WHY_FAILS);
 	else if (!n->live || !n->caught_up)
 		decide(l, lasted(l, n->standing_ns, VOTERS_LEARN_MS) ? VOTERS_REMOVE : VOTERS_REST,
 		       n,
@@ -227,6 +246,9 @@ tend(struct look *l)
 		return;
 	}
 	const struct voters_node *n = best(l, 0);
+	/* Nothing goes for the sake of one that will not come. */
+	if (l->victim && n && n->fails)
+		n = NULL;
 	bool alone = l->victim && (l->victim->removed || l->victim->ruined); /* with no other */
 	/* etcd adds nobody while a voter does not answer; and who is dead bears no majority. */
 	if (l->victim && !is_up(l->victim) && (n || alone))
@@ -267,6 +289,15 @@ voters_decide(const struct voters_node *nodes, size_t nodes_count, uint32_t firs
 		tend(&l);
 }
 
+bool
+voters_fit(const struct voters_node *n, uint64_t now_ns)
+{
+	struct voters_decision out = {.due_ns = UINT64_MAX};
+	struct look l = {.now_ns = now_ns, .out = &out};
+
+	return !n->fails && can_serve(&l, n);
+}
+
 const char *
 voters_why_text(enum voters_why why)
 {
@@ -282,6 +313,7 @@ voters_why_text(enum voters_why why)
 		[VOTERS_WHY_DRAINS] = "its node gives up its duties",
 		[VOTERS_WHY_REMOVED] = "its node is no part of the cluster any more",
 		[VOTERS_WHY_SLOW] = "it does not catch up",
+		[VOTERS_WHY_FAILS] = "etcd does not start on its node",
 		[VOTERS_WHY_UNSAFE] = "without it less than a majority of the voters would live",
 	};
 

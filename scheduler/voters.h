@@ -17,6 +17,8 @@
  *     drained goes only when the one that takes its place has caught up;
  *   - a voter whose data is damaged goes at once, also without another node: it is borne by the
  *     majority like a dead one, but is of no use any more; its node may be the one that is added;
+ *   - a node whose etcd never comes up is chosen last. A learner there is given up for another
+ *     node, if there is one, and stays as it is while there is none;
  *   - nothing is ever removed because it cannot be seen: without another node the dead voter stays.
  *     Only who was sent away from the cluster goes without a successor;
  *   - no change is made that would leave less than a majority of voters alive;
@@ -46,6 +48,7 @@ struct voters_node {
 	enum voters_standing standing;
 	uint64_t zone; /* 0: none, which is a zone, too */
 	bool able;     /* etcd is installed, and the node is willing */
+	bool fails;    /* its etcd does not come up, and has not in this life of its member */
 	bool live;
 	bool ruined;          /* the data of its member is damaged: that one never votes again */
 	bool draining;        /* is to give up its duty when another one has it */
@@ -75,6 +78,7 @@ enum voters_why {
 	VOTERS_WHY_DRAINS,
 	VOTERS_WHY_REMOVED,
 	VOTERS_WHY_SLOW,   /* a learner that does not catch up */
+	VOTERS_WHY_FAILS,  /* a learner whose etcd does not come up */
 	VOTERS_WHY_UNSAFE, /* the change would leave no majority alive */
 };
 
@@ -92,6 +96,8 @@ struct voters_decision {
  * been dead when it is replaced (VOTERS_REPLACE_MS unless somebody wants it otherwise). */
 void voters_decide(const struct voters_node *nodes, size_t count, uint32_t first,
 		   uint64_t replace_ms, uint64_t now_ns, struct voters_decision *out);
+/* Whether a member that is begun on this node now may be expected to come up. */
+bool voters_fit(const struct voters_node *n, uint64_t now_ns);
 const char *voters_why_text(enum voters_why why);
 
 #endif

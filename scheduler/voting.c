@@ -186,6 +186,22 @@ is_lost(const struct voting_view *v, const struct store_voter *row)
 	       (!n->live && v->now_ns >= n->since_ns + VOTERS_LEARNER_DEAD_MS * MS);
 }
 
+/* It does not come up where it is to begin, and another node could do so. */
+static bool
+is_outdone(const struct voting_view *v, const struct store_voter *row)
+{
+	const struct voters_node *n = node_at(v, row->node);
+
+	if (!n || !n->fails || row->phase >= STORE_VOTER_VOTES)
+		return false;
+	for (size_t i = 0; i < v->nodes_count; i++) {
+		n = &v->nodes[i];
+		if (!row_at(v, n->node) && voters_fit(n, v->now_ns))
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_settled(const struct voting_view *v)
 {
@@ -247,7 +263,8 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 			put(v, row, STORE_VOTER_VOTES, out);
 		return m != NULL;
 	case STORE_VOTER_ADDED:
-		if (!m && (is_lost(v, row) || is_second(v, row) || is_blocked(v))) {
+		if (!m &&
+		    (is_lost(v, row) || is_outdone(v, row) || is_second(v, row) || is_blocked(v))) {
 			drop(row, out);
 			return true;
 		}
@@ -311,6 +328,8 @@ set_standings(struct voting_view *v)
 		if (for_ns < 0)
 			for_ns = 0;
 		n->standing = !m ? VOTERS_NOT : m->learner ? VOTERS_LEARNER : VOTERS_VOTER;
+		/* Who has a name has been up: that is waited for. */
+		n->fails = n->fails && !(m && m->name[0]);
 		n->caught_up = m && m->name[0] && v->places[i].member_up && v->places[i].caught_up;
 		n->standing_ns = (uint64_t)for_ns < v->now_ns ? v->now_ns - (uint64_t)for_ns : 0;
 	}
@@ -437,7 +456,7 @@ static bool
 give_up_beginning(const struct voting_view *v, struct voting_step *out)
 {
 	if (!v->writer || v->rows_count != 1 || v->rows[0].phase > STORE_VOTER_VOTES ||
-	    !(is_lost(v, v->rows) || is_down(v, v->rows)))
+	    !(is_lost(v, v->rows) || is_outdone(v, v->rows) || is_down(v, v->rows)))
 		return false;
 	drop(v->rows, out);
 	return true;

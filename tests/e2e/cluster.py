@@ -141,7 +141,7 @@ class Cluster:
 
     def __init__(self, count, join=True, extra="", encrypt=False, data_mib=None, hidden=(), cluster="",
                  etcd=False, zones=0, sealed=True, edge=""):
-        """data_mib: each node's data folder is a file system of that size. hidden: numbers of nodes that only dial out. cluster:
+        """data_mib: each node's data folder is a file system of that size; {number: size}: those of these. hidden: numbers of nodes that only dial out. cluster:
         more of that section. sealed: with listen.overlay, or its port.
         etcd: nodes may keep the store in it; without, the first one writes. zones: they are spread over so many.
         edge: of section dataplane, for nodes that clients come to."""
@@ -204,9 +204,10 @@ class Cluster:
         zone = f"z{number % self.zones}" if self.zones else ""
         node = Member(number, space, self.extra, self.encrypt, number in self.hidden, self.cluster, self.etcd, zone,
                       self.sealed, self.edge)
-        if self.data_mib:
+        mib = self.data_mib.get(number) if isinstance(self.data_mib, dict) else self.data_mib
+        if mib:
             os.mkdir(node.data)
-            run("mount", "-t", "tmpfs", "-o", f"size={self.data_mib}m,mode=0755", "disk", node.data)
+            run("mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0755", "disk", node.data)
             self.stack.callback(run, "umount", "-l", node.data, check=False)
         self.stack.callback(node.destroy)
         self.nodes.append(node)

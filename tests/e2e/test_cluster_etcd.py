@@ -278,6 +278,29 @@ def test_a_dead_one_is_replaced():
             node.cli("node", "taint", node.label, "last=1")
 
 
+def test_one_that_never_starts():
+    """Its disk has no room for etcd: the other three keep the store, it says why it does not, and takes that back."""
+    etcd_here()
+    with Cluster(4, etcd=True, data_mib={2: 48}) as c:
+        def said(node):
+            with contextlib.suppress(OSError, zl.Failure, zl.http.client.HTTPException):
+                return node.nodes()["edge-2"]["etcd"]
+            return {"able": None, "reason": None}
+
+        def gives_up(node):
+            return said(node)["able"] is False and "etcd does not start on this node: make room on the disk" in (said(node)["reason"] or "")
+        wait_for(lambda: gives_up(c[1]) and gives_up(c[2]), lambda: f"it says so: {said(c[1])} {said(c[2])}", seconds=LONG_S)
+        shown = c[2].cli("node", "show", "edge-2").stdout
+        check("etcd does not start" in shown, shown)
+        until_etcd(c)
+        equal([voters(n) for n in c.nodes], [{"edge-1", "edge-3", "edge-4"}] * 4)
+        wait_for(lambda: c.told("store.member_gone"), "store.member_gone is told")
+        label(c[1], "small")
+        labelled(c, "small")
+        wait_for(lambda: all(said(n)["able"] for n in c.nodes), lambda: f"it is taken back: {said(c[0])}", seconds=LONG_S)
+        equal(voters(c[0]), {"edge-1", "edge-3", "edge-4"})
+
+
 def test_killed_while_it_moves():
     """kill -9 of schedulers and etcds at any moment: one store in the end, with all that was said to be kept."""
     etcd_here()

@@ -33,10 +33,11 @@ enum { NODES = 9, MEMBERS = ETCD_MEMBERS_MAX, ROUNDS = 60, STEPS = 1500, CALM = 
 	} while (0)
 
 struct node {
-	bool able, live, draining, removed;
+	bool able, fails, live, draining, removed;
 	uint64_t since_ns;
 	uint64_t data;   /* life of the data that it has; 0 none */
 	uint64_t ruined; /* of data that is damaged */
+	uint64_t came;   /* the life whose etcd was up: one that fails does not come up */
 	bool up;
 	bool level;
 };
@@ -294,6 +295,7 @@ view_of(uint32_t self, struct voting_view *v, struct voters_node *nodes,
 			.node = i,
 			.zone = i % 3 + 1,
 			.able = n->able,
+			.fails = n->fails,
 			.live = n->live,
 			.ruined = row && n->ruined == row->life,
 			.draining = n->draining,
@@ -442,7 +444,7 @@ run_members(bool calm)
 			n->data = wanted;
 			n->up = n->level = false;
 		}
-		if (!wanted)
+		if (!wanted || (n->fails && n->came != wanted))
 			continue;
 		if (row->phase == STORE_VOTER_BEGINS && !w.begun) {
 			will_change();
@@ -460,6 +462,8 @@ run_members(bool calm)
 		}
 		n->up = m && m->life == wanted && n->ruined != wanted;
 		n->level = n->up;
+		if (n->up)
+			n->came = wanted;
 	}
 }
 
@@ -500,7 +504,10 @@ fate(uint32_t i)
 			n->up = false;
 		break;
 	case 2:
-		n->able = !n->able;
+		if (one_in(2))
+			n->able = !n->able;
+		else
+			n->fails = !n->fails;
 		break;
 	case 3:
 		n->draining = !n->draining;
@@ -566,22 +573,25 @@ begin(void)
 	w.random = random;
 	w.now_ns = 10000000 * MS;
 	for (uint32_t i = 1; i <= NODES; i++)
-		w.nodes[i] = w.heard[i] =
-			(struct node){.able = !one_in(4), .live = true, .since_ns = w.now_ns};
+		w.nodes[i] = w.heard[i] = (struct node){
+			.able = !one_in(4), .fails = one_in(6), .live = true, .since_ns = w.now_ns};
 }
 
 static void
 end_well(void)
 {
-	unsigned able = 0;
+	unsigned able = 0, fails = 0;
 
+	for (uint32_t i = 1; i <= NODES; i++)
+		able += !w.nodes[i].removed;
 	for (uint32_t i = 1; i <= NODES; i++) {
 		struct node *n = &w.nodes[i];
 
 		n->live = n->able = true;
+		/* One that never comes up is in nobody's way where there are enough others. */
+		n->fails = n->fails && able > VOTERS_MANY && fails++ == 0;
 		n->draining = false;
 		n->since_ns = w.now_ns;
-		able += !n->removed;
 	}
 	if (able < VOTERS_FEW)
 		return;

@@ -21,7 +21,8 @@ static struct voters_decision out;
 
 /* One letter a node: v voter, V one that is dead for long, w dead for a short time, l learner, L
  * caught up, x dead learner, n able, N able and dead, - not able, d draining voter, r removed voter
- * that is dead, m voter with damaged data, M such a learner. Each in a zone of its own but for what
+ * that is dead, m voter with damaged data, M such a learner, f able and fails to start, F learner
+ * that does. Each in a zone of its own but for what
  * `zones` says. */
 static void
 set(const char *text, const char *zones)
@@ -36,10 +37,11 @@ set(const char *text, const char *zones)
 		n->since_ns = text[i] == 'w' ? NOW - 5000 * MS : NOW - VOTERS_REPLACE_MS * MS;
 		n->standing_ns = NOW - 1000 * MS;
 		n->zone = zones[0] ? (uint64_t)zones[i] : i;
-		n->standing = strchr("vVwdrm", text[i]) ? VOTERS_VOTER
-			      : strchr("lLxM", text[i]) ? VOTERS_LEARNER
-							: VOTERS_NOT;
+		n->standing = strchr("vVwdrm", text[i])  ? VOTERS_VOTER
+			      : strchr("lLxMF", text[i]) ? VOTERS_LEARNER
+							 : VOTERS_NOT;
 		n->caught_up = text[i] == 'L';
+		n->fails = text[i] == 'f' || text[i] == 'F';
 		n->ruined = text[i] == 'm' || text[i] == 'M';
 		n->draining = text[i] == 'd';
 		n->removed = text[i] == 'r';
@@ -108,6 +110,21 @@ test_table(void **state)
 	/* Learners that are of no use. */
 	expect("vvvL", "", VOTERS_REMOVE, 4, VOTERS_WHY_ENOUGH);
 	expect("vvx", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
+	/* Whose etcd does not start: the last to be chosen, and given up for another one only. */
+	expect("fnn", "", VOTERS_BEGIN, 2, VOTERS_WHY_GROW);
+	expect("fff", "", VOTERS_BEGIN, 1, VOTERS_WHY_GROW);
+	expect("vfn", "", VOTERS_ADD, 3, VOTERS_WHY_GROW);
+	expect("vfn", "aba", VOTERS_ADD, 3, VOTERS_WHY_GROW);
+	expect("vf-", "", VOTERS_ADD, 2, VOTERS_WHY_GROW);
+	expect("vFn", "", VOTERS_REMOVE, 2, VOTERS_WHY_FAILS);
+	expect("vFf", "", VOTERS_REST, 2, VOTERS_WHY_LEARNS);
+	expect("vvF", "", VOTERS_REST, 3, VOTERS_WHY_LEARNS);
+	expect("vvVFn", "", VOTERS_REMOVE, 4, VOTERS_WHY_FAILS);
+	expect("vvVf", "", VOTERS_REST, 3, VOTERS_WHY_NO_NODE);
+	expect("vvVfn", "", VOTERS_REMOVE, 3, VOTERS_WHY_DEAD);
+	expect("vv-fn", "", VOTERS_ADD, 5, VOTERS_WHY_GROW);
+	expect("vvmf", "", VOTERS_REMOVE, 3, VOTERS_WHY_RUINED);
+	expect("vvdf", "", VOTERS_REST, 3, VOTERS_WHY_NO_NODE);
 	/* Five from five nodes on; who cannot, is dead or was sent away is none of them. */
 	expect("vvvnn", "aaaaa", VOTERS_ADD, 4, VOTERS_WHY_GROW);
 	expect("vvvn-", "", VOTERS_REST, 0, VOTERS_WHY_ENOUGH);
@@ -152,6 +169,21 @@ test_times(void **state)
 	voters_decide(nodes, 3, 3, VOTERS_REPLACE_MS, NOW, &out);
 	assert_int_equal(out.verb, VOTERS_BEGIN);
 	assert_int_equal(out.node, 3);
+	set("nnf", "");
+	voters_decide(nodes, 3, 3, VOTERS_REPLACE_MS, NOW, &out);
+	assert_int_equal(out.verb, VOTERS_BEGIN);
+	assert_int_equal(out.node, 1);
+}
+
+static void
+test_fit(void **state)
+{
+	(void)state;
+	set("nf-Ndv", "");
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(voters_fit(&nodes[i], NOW), i == 0 || i == 5);
+	nodes[0].since_ns = NOW - 1;
+	assert_false(voters_fit(&nodes[0], NOW));
 }
 
 /* ---- a cluster ---- */
@@ -318,9 +350,8 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_times),
-		cmocka_unit_test(test_any_course),
+		cmocka_unit_test(test_table),   cmocka_unit_test(test_times),
+		cmocka_unit_test(test_fit),     cmocka_unit_test(test_any_course),
 		cmocka_unit_test(test_outside),
 	};
 

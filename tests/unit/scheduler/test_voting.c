@@ -154,6 +154,75 @@ test_the_first_one_is_lost(void **state)
 	expect(VOTING_REST, 0);
 }
 
+/* Its etcd does not come up: another one may, where there is one. */
+static void
+test_the_first_one_does_not_start(void **state)
+{
+	(void)state;
+	begin(1);
+	add_row(1, STORE_VOTER_BEGINS);
+	view.list = NULL;
+	expect(VOTING_REST, 0);
+	nodes[0].fails = true;
+	expect(VOTING_DROP, 1);
+	for (size_t i = 1; i < NODES; i++)
+		nodes[i].fails = true;
+	expect(VOTING_REST, 0);
+	nodes[3].fails = false;
+	rows[0].phase = STORE_VOTER_VOTES; /* it was up */
+	expect(VOTING_REST, 0);
+	view.rows_count = 0;
+	expect(VOTING_PUT, 4);
+	assert_int_equal(step.row.phase, STORE_VOTER_BEGINS);
+}
+
+static void
+learn(void)
+{
+	begin(1);
+	for (uint32_t i = 1; i <= 2; i++) {
+		add_row(i, STORE_VOTER_VOTES);
+		add_member(i, false);
+	}
+	add_row(3, STORE_VOTER_LEARNS);
+	add_member(3, true);
+	list.items[2].name[0] = '\0';
+	places[2].member_up = places[2].caught_up = false;
+	nodes[2].fails = true;
+}
+
+static void
+test_a_learner_does_not_start(void **state)
+{
+	(void)state;
+	learn();
+	expect(VOTING_PUT, 3);
+	assert_int_equal(step.row.phase, STORE_VOTER_GOES);
+	rows[2].phase = STORE_VOTER_GOES;
+	voting_decide(&view, &step);
+	assert_int_equal(step.verb, VOTING_REMOVE);
+	assert_int_equal(step.member, 3);
+	/* No other one is there any more: it stays. */
+	nodes[3].live = nodes[4].live = false;
+	expect(VOTING_PUT, 3);
+	assert_int_equal(step.row.phase, STORE_VOTER_LEARNS);
+	rows[2].phase = STORE_VOTER_LEARNS;
+	expect(VOTING_REST, 0);
+	assert_int_equal(step.why.why, VOTERS_WHY_LEARNS);
+	/* One that was up is waited for; what waits to be added is not. */
+	learn();
+	text_copy(list.items[2].name, sizeof(list.items[2].name), "node-3");
+	expect(VOTING_REST, 0);
+	learn();
+	list.count = 2;
+	rows[2].phase = STORE_VOTER_ADDED;
+	expect(VOTING_DROP, 3);
+	/* Who votes is no other one. */
+	nodes[3].fails = nodes[4].fails = true;
+	view.wall_ns += (int64_t)(VOTING_CONNECTED_MS * MS);
+	expect(VOTING_ADD, 3);
+}
+
 int
 main(void)
 {
@@ -161,6 +230,8 @@ main(void)
 		cmocka_unit_test(test_two_on_their_way),
 		cmocka_unit_test(test_one_is_not_named),
 		cmocka_unit_test(test_the_first_one_is_lost),
+		cmocka_unit_test(test_the_first_one_does_not_start),
+		cmocka_unit_test(test_a_learner_does_not_start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
