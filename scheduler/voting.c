@@ -251,6 +251,20 @@ is_too_soon(const struct voting_view *v)
 	return false;
 }
 
+/* A member that no row speaks of: what is left of something that was given up. */
+static bool
+remove_stray(const struct voting_view *v, struct voting_step *out)
+{
+	for (size_t i = 0; i < v->list->count && is_settled(v); i++) {
+		if (row_of(v, &v->list->items[i]))
+			continue;
+		out->verb = VOTING_REMOVE;
+		out->member = v->list->items[i].id;
+		return true;
+	}
+	return false;
+}
+
 /* True: that is the step. */
 static bool
 carry_on(const struct voting_view *v, const struct store_voter *row, struct voting_step *out)
@@ -268,6 +282,9 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 			drop(row, out);
 			return true;
 		}
+		/* etcd takes one learner at a time, also beside one that nobody knows. */
+		if (!m && remove_stray(v, out))
+			return true;
 		out->verb = VOTING_ADD;
 		out->row = *row;
 		if (m && m->name[0]) {
@@ -297,20 +314,6 @@ carry_on(const struct voting_view *v, const struct store_voter *row, struct voti
 	if (!m && is_settled(v))
 		drop(row, out);
 	return out->verb != VOTING_REST;
-}
-
-/* A member that no row speaks of: what is left of something that was given up. */
-static bool
-remove_stray(const struct voting_view *v, struct voting_step *out)
-{
-	for (size_t i = 0; i < v->list->count && is_settled(v); i++) {
-		if (row_of(v, &v->list->items[i]))
-			continue;
-		out->verb = VOTING_REMOVE;
-		out->member = v->list->items[i].id;
-		return true;
-	}
-	return false;
 }
 
 /* ---- the next change ---- */
