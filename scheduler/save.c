@@ -147,6 +147,12 @@ save_all(struct model *m)
 	save(m, m->store, true, true);
 }
 
+bool
+save_waits(struct model *m, const struct deployment *d)
+{
+	return save_put_rows_wait(d) || save_put_operation_waits(m, d);
+}
+
 void
 save_prune(struct deployment *d)
 {

@@ -17,5 +17,7 @@ void save_all(struct model *m);
 /* Keeps the newest `deploy.keep_revisions` of a deployment and those in use: the others go with the
  * next transaction. */
 void save_prune(struct deployment *d);
+/* Rows of it that are everybody's have changed here, and the store has not got them yet. */
+bool save_waits(struct model *m, const struct deployment *d);
 
 #endif

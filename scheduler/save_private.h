@@ -27,6 +27,7 @@ bool save_put_local_waits(struct model *m);
 bool save_put_shared_waits(struct model *m);
 /* Of a deployment, but its pins. */
 bool save_put_rows_wait(const struct deployment *d);
+bool save_put_operation_waits(struct model *m, const struct deployment *d);
 /* What was put is not dirty any more, also when this fails: save_end_settle comes in any case. */
 int save_put_all(struct saving *s, struct err *err) MUST_CHECK;
 

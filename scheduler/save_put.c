@@ -353,6 +353,20 @@ save_put_rows_wait(const struct deployment *d)
 	return false;
 }
 
+bool
+save_put_operation_waits(struct model *m, const struct deployment *d)
+{
+	struct list *it, *next;
+
+	list_each (it, next, &m->operations) {
+		const struct operation *o = container_of(it, struct operation, link);
+
+		if (o->dirty && o->row.deployment == d->row.id)
+			return true;
+	}
+	return false;
+}
+
 static bool
 pins_are_dirty(const struct deployment *d)
 {

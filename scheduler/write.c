@@ -15,6 +15,21 @@
 #include "base/text.h"
 #include "scheduler/event.h"
 #include "scheduler/news.h"
+#include "scheduler/save.h"
+
+/* What the conductor has done with it would be written in part, with rows of it that the change
+ * writes, too; and stay so if this process ends, or another one conducts, before the rest is. */
+static int
+wait_for_rows(struct model *m, const char *of, struct request *r, struct err *err)
+{
+	const struct deployment *d = model_deployment(m, of);
+
+	if (!d || d->lost || !save_waits(m, d))
+		return 0;
+	r->busy = true;
+	err_set(err, ERR_CONFLICT, "what was done with %s before is not in the store yet", of);
+	return err_fix(err, "try again in a moment");
+}
 
 struct write *
 write_begin(struct model *m, const char *of, struct request *r, struct err *err)
@@ -26,6 +41,8 @@ write_begin(struct model *m, const char *of, struct request *r, struct err *err)
 		*err = status.why;
 		return NULL;
 	}
+	if (wait_for_rows(m, of, r, err) < 0)
+		return NULL;
 	struct write *w = mem_zalloc(MEM_SCHEDULER, sizeof(*w));
 	if (!w) {
 		err_set(err, ERR_NO_MEMORY, "no memory for a change");

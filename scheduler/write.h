@@ -43,7 +43,8 @@ struct write {
 	char text[MSG_TEXT];
 };
 
-/* NULL: cannot be begun; err says why. of: of a deployment, for messages. */
+/* NULL: cannot be begun; err says why. of: name of a deployment, which there need not be. One with
+ * rows that are not in the store yet is busy. */
 struct write *write_begin(struct model *m, const char *of, struct request *r, struct err *err);
 /* As store_put and store_put_blob. */
 int write_row(struct write *w, enum store_kind kind, void *row, struct err *err) MUST_CHECK;
