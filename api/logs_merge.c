@@ -2,11 +2,13 @@
 /*
  * Lines of all sources become one stream, by their time: the oldest goes first, once every source
  * has one or has ended. When a stream follows, one that has been silent for a while is not waited
- * for. A source whose way was lost is told as a line of its own.
+ * for, once the line is that old: what was written before it may still be on its way. A source
+ * whose way was lost is told as a line of its own.
  */
 #include "api/logs_inside.h"
 
 #include "api/view.h"
+#include "base/world.h"
 
 enum {
 	SILENT_MS = 200,
@@ -72,6 +74,15 @@ send_lost(struct logs_stream *s, const char *name, const struct err *err)
 	return send_json(s, &b);
 }
 
+/* One of a clock that is ahead is not. */
+static bool
+is_young(const struct logs_line *line)
+{
+	int64_t age_ns = world_wall_ns() - line->wall_ns;
+
+	return age_ns >= 0 && age_ns < SILENT_MS * INT64_C(1000000);
+}
+
 /* The source whose line goes next; NULL: none, or one must be waited for (*wait). */
 static struct logs_source *
 choose(struct logs_stream *s, struct logs_line *out, bool *wait)
@@ -80,6 +91,7 @@ choose(struct logs_stream *s, struct logs_line *out, bool *wait)
 	struct logs_source *best = NULL;
 	struct list *it, *next;
 	struct logs_line line;
+	bool silent = false; /* a source that is not ended */
 
 	*wait = false;
 	list_each (it, next, &s->sources) {
@@ -95,8 +107,12 @@ choose(struct logs_stream *s, struct logs_line *out, bool *wait)
 			   (src->state == SOURCE_OPEN &&
 			    (!s->follow || now - src->heard_ms < SILENT_MS))) {
 			*wait = true;
+		} else if (src->state == SOURCE_OPEN) {
+			silent = true;
 		}
 	}
+	if (best && silent && is_young(out))
+		*wait = true;
 	return *wait ? NULL : best;
 }
 

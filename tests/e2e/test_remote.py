@@ -162,9 +162,10 @@ def test_logs():
         # Lines of all replicas of all nodes in the order in which they were written, from every node.
         for n in range(12):
             say(c[n % 2], rows[n % 4][0], f"line-{n}-")
+            for f in follow:
+                f.wait(f"line-{n}-")
         want = [f"{rows[n % 4][0].split('/')[1]}  line-{n}-" for n in range(12)]
         for f in follow:
-            f.wait("line-11-")
             equal([line for line in f.lines() if "line-" in line], want)
             f.end()
         for node in c.nodes:
