@@ -62,7 +62,7 @@ def test_it_stays_what_it_is():
             kill_scheduler(node)
             c.wait_all_ready()
         for node in c.nodes:
-            before = node.processes()[("scheduler", 0)]
+            before = wait_for(lambda node=node: node.processes().get(("scheduler", 0)), "its scheduler is there again")
             node.process.send_signal(signal.SIGUSR2)
             wait_for(lambda: node.processes().get(("scheduler", 0)) not in (None, before), "a new scheduler")
             wait_for(node.ready, "it is ready")

@@ -144,8 +144,13 @@ def until_outside(*nodes):
 
 def refused(node, words, meanwhile=lambda: None):
     """It takes no change, and says why."""
+    due = 0
+
     def says():
-        meanwhile()
+        nonlocal due
+        if time.monotonic() >= due:
+            meanwhile()
+            due = time.monotonic() + 5  # a password costs etcd so much that on a slow machine it does nothing else
         s = store(node)
         return s.get("writable") is False and words in json.dumps(s["why"])
     wait_for(says, f"{node.label} says: {words}", seconds=60)
