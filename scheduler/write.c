@@ -24,7 +24,7 @@ wait_for_rows(struct model *m, const char *of, struct request *r, struct err *er
 {
 	const struct deployment *d = model_deployment(m, of);
 
-	if (!d || d->lost || !save_waits(m, d))
+	if (!d || d->lost || !(model_is_shared(m) || m->store_failing) || !save_waits(m, d))
 		return 0;
 	r->busy = true;
 	err_set(err, ERR_CONFLICT, "what was done with %s before is not in the store yet", of);

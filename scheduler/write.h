@@ -44,7 +44,7 @@ struct write {
 };
 
 /* NULL: cannot be begun; err says why. of: name of a deployment, which there need not be. One with
- * rows that are not in the store yet is busy. */
+ * rows that could not be written yet is busy. */
 struct write *write_begin(struct model *m, const char *of, struct request *r, struct err *err);
 /* As store_put and store_put_blob. */
 int write_row(struct write *w, enum store_kind kind, void *row, struct err *err) MUST_CHECK;

@@ -445,6 +445,40 @@ test_what_may_be_over_is_waited_for(void **state)
 	shared_world_end(&s);
 }
 
+/* A deploy has ended while the store was away: nobody may write a half of that end. */
+static void
+test_what_is_not_written_yet_comes_first(void **state)
+{
+	const uint16_t ops[] = {MSG_OP_START, MSG_OP_STOP};
+	struct shared_asked asked;
+	struct shared_world s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+		shared_world_begin(&s);
+		s.worlds[0].behaviour[1] = NODE_EXITS;
+		shared_apply(&s, 0, "shop", document("web:1", 2), &asked);
+		shared_world_deliver(&s);
+		assert_true(asked.over && !asked.failed);
+		s.nodes[0].cut = true;
+		shared_world_pass(&s, 120);
+		assert_null(shop(&s, 0)->operation);
+		assert_non_null(shop(&s, 1)->operation);
+		s.nodes[0].cut = false;
+		s.nodes[0].loss = SHARED_LOST_KEPT;
+		shared_target(&s, 0, ops[i], "shop", "", 0, &asked);
+		shared_world_deliver(&s);
+		assert_true(asked.over && asked.failed);
+		shared_world_pass(&s, 30);
+		for (unsigned n = 0; n < SHARED_WORLD_NODES; n++)
+			assert_null(shop(&s, n)->operation);
+		same(&s);
+		assert_true(asked.r.busy);
+		assert_int_equal(asked.err.kind, ERR_CONFLICT);
+		shared_world_end(&s);
+	}
+}
+
 /* Not for ever: others that always come first. */
 static void
 test_who_is_always_overtaken_is_told(void **state)
@@ -1014,6 +1048,7 @@ main(void)
 		cmocka_unit_test(test_who_is_always_overtaken_is_told),
 		cmocka_unit_test(test_unchanged_is_what_the_store_says),
 		cmocka_unit_test(test_what_may_be_over_is_waited_for),
+		cmocka_unit_test(test_what_is_not_written_yet_comes_first),
 		cmocka_unit_test(test_nobody_waits_for_a_store_that_is_away),
 		cmocka_unit_test(test_a_transaction_at_the_end),
 		cmocka_unit_test(test_every_node_can_be_asked),
