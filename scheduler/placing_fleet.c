@@ -386,6 +386,7 @@ set_service(struct placing *p, struct service *s, const struct doc_service *doc)
 			place->tolerate.count < WORDS_MAX ? place->tolerate.count : WORDS_MAX,
 		.keeps = texts.keeps,
 		.epoch = placing_asked_epoch(s->deployment),
+		.leased = doc->rtype == DOC_RTYPE_SERVICE && doc->scale.unique,
 	};
 
 	model_label(s, name);

@@ -189,6 +189,7 @@ reason_name(uint32_t reasons)
 		{FIT_OCCUPIED | FIT_EXCLUSIVE, "exclusive"},
 		{FIT_DEDICATED, "dedicated"},
 		{FIT_DRAINING | FIT_CORDONED, "draining"},
+		{FIT_STORE, "store"},
 		{FIT_GAVE_UP, "failed"},
 		{FIT_DEAD | FIT_SUSPECT, "unreachable"},
 	};

@@ -87,7 +87,7 @@ refused(const struct search *s, const struct fleet_hot *h)
 		if (s->out->items[i].node == h->node)
 			return true;
 	}
-	if (s->writers && h->node->stuck)
+	if ((s->writers && h->node->stuck) || (s->service->spec.leased && h->node->barred))
 		return true;
 	return !((s->plain || s->late) && h->simple) && fit_reasons(&s->ask, h->node);
 }

@@ -72,6 +72,8 @@ facts(const struct fleet_service *s, const struct fleet_node *n, struct fit *out
 
 	if (s->platform && s->platform != n->platform)
 		reasons |= FIT_PLATFORM;
+	if (s->spec.leased && n->barred)
+		reasons |= FIT_STORE;
 	return reasons | label_fails(s, n, out) | taint_fails(s, n, out) | need_fails(s, n, out);
 }
 

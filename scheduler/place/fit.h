@@ -34,12 +34,13 @@ enum fit_reason {
 	FIT_JOURNAL = 1u << 18, /* the node could not write its journal */
 	FIT_FULL = 1u << 19,    /* as many promises or claims as one node may have */
 	FIT_SILENT = 1u << 20,  /* it did not answer */
-	FIT_ALL_ = (1u << 21) - 1,
+	FIT_STORE = 1u << 21,   /* what lives with a lease, and it cannot ask the store for one */
+	FIT_ALL_ = (1u << 22) - 1,
 };
 
 /* Reasons for which a claim that is there leaves again. */
 enum {
-	FIT_MOVES = FIT_DRAINING | FIT_PLATFORM | FIT_LABEL | FIT_TAINT | FIT_NEED,
+	FIT_MOVES = FIT_DRAINING | FIT_PLATFORM | FIT_LABEL | FIT_TAINT | FIT_NEED | FIT_STORE,
 };
 
 struct fit {

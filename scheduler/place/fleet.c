@@ -149,6 +149,7 @@ replace(struct fleet *f, struct fleet_node *n, struct fleet_node *new)
 	f->stale |= new->exponent != n->exponent || new->zone != n->zone;
 	new->status = n->status;
 	new->stuck = MUTANT(105, false, n->stuck);
+	new->barred = n->barred;
 	new->claims_count = n->claims_count;
 	new->index = n->index;
 	new->position = n->position;
@@ -168,8 +169,8 @@ replace(struct fleet *f, struct fleet_node *n, struct fleet_node *new)
 	arena_fini(&old.memory);
 }
 
-static void
-touch_node(struct fleet *f, struct fleet_node *n)
+void
+fleet_touch_node(struct fleet *f, struct fleet_node *n)
 {
 	struct list *it, *next;
 
@@ -230,7 +231,7 @@ fleet_node_set(struct fleet *f, const struct fleet_facts *facts)
 		arena_fini(&new.memory);
 		return -1;
 	}
-	touch_node(f, fleet_node(f, facts->node));
+	fleet_touch_node(f, fleet_node(f, facts->node));
 	return 0;
 }
 
@@ -246,7 +247,7 @@ fleet_node_status(struct fleet *f, uint32_t node, enum fleet_status status)
 	/* Who coordinates what may change. */
 	f->stale |= n->status == FLEET_DEAD || status == FLEET_DEAD;
 	n->status = status;
-	touch_node(f, n);
+	fleet_touch_node(f, n);
 }
 
 void

@@ -94,6 +94,7 @@ struct fleet_spec {
 	bool paused; /* nothing of it is replaced; what is missing is still placed */
 	uint64_t monitor_ns;
 	uint64_t epoch; /* of its lease; 0: needs none */
+	bool leased;    /* what runs of it lives with a lease of the store */
 };
 
 struct fleet_word {
@@ -123,7 +124,8 @@ struct fleet_node {
 	uint64_t memory_free_bytes;
 	bool cordoned;
 	bool draining;
-	bool stuck; /* it cannot write the store */
+	bool stuck;  /* it cannot write the store */
+	bool barred; /* and others can. Made by fleet_refresh */
 	struct fleet_words labels;
 	struct fleet_words taints;
 	struct fleet_words things;
@@ -310,6 +312,8 @@ struct fleet_words fleet_words_copy(struct arena *a, const char *const *texts, s
 struct fleet_words fleet_pairs_copy(struct arena *a, const struct fleet_pair *pairs, size_t count);
 uint64_t fleet_words_bits(const struct fleet_words *w);
 void fleet_touch(struct fleet *f, struct fleet_service *s);
+/* All of which it has claims, and what waits for room. */
+void fleet_touch_node(struct fleet *f, struct fleet_node *n);
 /* What the search reads of a node follows the node. */
 void fleet_hot_update(struct fleet *f, struct fleet_node *n);
 void fleet_claim_free(struct fleet *f, struct fleet_claim *c);

@@ -100,6 +100,21 @@ make_groups(struct fleet *f)
 	}
 }
 
+/* What lives with leases goes from those that cannot write to those that can. */
+static void
+bar_nodes(struct fleet *f)
+{
+	for (size_t i = 0; i < f->nodes_count; i++) {
+		struct fleet_node *n = f->nodes[i];
+		bool barred = n->stuck && f->writers > 0;
+
+		if (n->barred == barred)
+			continue;
+		n->barred = barred;
+		fleet_touch_node(f, n);
+	}
+}
+
 /* Claims that were heard of before their node. */
 static void
 find_nodes(struct fleet *f, struct fleet_service *s)
@@ -142,6 +157,7 @@ fleet_refresh(struct fleet *f)
 	make_zones(f);
 	make_groups(f);
 	f->stale = false;
+	bar_nodes(f);
 	list_each (it, next, &f->services) {
 		struct fleet_service *s = container_of(it, struct fleet_service, all);
 		uint32_t coordinator = fleet_coordinator(f, s->id);

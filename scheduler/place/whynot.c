@@ -165,6 +165,12 @@ say_draining(const struct say *s)
 }
 
 static void
+say_store(const struct say *s)
+{
+	text_copy(s->out, s->cap, "cannot write the store, and it lives with a lease");
+}
+
+static void
 say_gave_up(const struct say *s)
 {
 	text_copy(s->out, s->cap, "could not run it");
@@ -205,16 +211,27 @@ static const struct {
 	enum fit_reason reason;
 	void (*say)(const struct say *s);
 } sentences[] = {
-	{FIT_DEAD, say_dead},           {FIT_PLATFORM, say_platform},
-	{FIT_LABEL, say_label},         {FIT_TAINT, say_taint},
-	{FIT_NEED, say_need},           {FIT_KEEP, say_keep},
-	{FIT_CORDONED, say_cordoned},   {FIT_DRAINING, say_draining},
-	{FIT_OCCUPIED, say_occupied},   {FIT_EXCLUSIVE, say_exclusive},
-	{FIT_DEDICATED, say_dedicated}, {FIT_TAKEN, say_taken},
-	{FIT_MEMORY, say_memory},       {FIT_CPU, say_cpu},
-	{FIT_FULL, say_full},           {FIT_GAVE_UP, say_gave_up},
-	{FIT_SUSPECT, say_suspect},     {FIT_UNKNOWN, say_unknown},
-	{FIT_JOURNAL, say_journal},     {FIT_SILENT, say_silent},
+	{FIT_DEAD, say_dead},
+	{FIT_PLATFORM, say_platform},
+	{FIT_LABEL, say_label},
+	{FIT_TAINT, say_taint},
+	{FIT_NEED, say_need},
+	{FIT_KEEP, say_keep},
+	{FIT_CORDONED, say_cordoned},
+	{FIT_DRAINING, say_draining},
+	{FIT_STORE, say_store},
+	{FIT_OCCUPIED, say_occupied},
+	{FIT_EXCLUSIVE, say_exclusive},
+	{FIT_DEDICATED, say_dedicated},
+	{FIT_TAKEN, say_taken},
+	{FIT_MEMORY, say_memory},
+	{FIT_CPU, say_cpu},
+	{FIT_FULL, say_full},
+	{FIT_GAVE_UP, say_gave_up},
+	{FIT_SUSPECT, say_suspect},
+	{FIT_UNKNOWN, say_unknown},
+	{FIT_JOURNAL, say_journal},
+	{FIT_SILENT, say_silent},
 	{FIT_EXPIRED, say_expired},
 };
 

@@ -4,12 +4,13 @@
 import contextlib
 import os
 import signal
+import time
 
 import zl
 from cluster import Cluster
 from test_cluster_etcd import etcd_here, until_etcd
 from test_etcd import processes
-from test_unique import ELSEWHERE, beating, beats, document, lives, one_ready, rows
+from test_unique import ELSEWHERE, beating, beats, document, lives, one_ready, rows, settled, spread, taken_over
 from zl import check, equal, stays, wait_for
 
 FOUR = ("db", "ab", "bb", "cb")
@@ -72,6 +73,25 @@ def test_cut_off_and_killed():
         c.wait_all_ready()
         for by in c.nodes:
             all_live(by)
+
+
+def test_cut_off_from_etcd_alone():
+    """The others hear it, so it is not dead: what is unique leaves it all the same, and does not come back with etcd."""
+    etcd_here()
+    with beats() as folder, Cluster(3, etcd=True) as c:
+        until_etcd(c)
+        home, other = spread(c, folder)
+        for port in ("dport", "sport"):
+            c.drop(home, f"tcp {port} {{ 9885, 9886 }}")
+        taken_over(c, folder, other, time.time_ns())
+        equal(c[0].nodes()[home.label]["state"], "alive")
+        check(c[0].nodes()[home.label]["refused_since"])
+        wait_for(lambda: one_ready(c[0]) == other.label, "the former one is gone")
+        moved = [e["text"] for e in c[0].cli_json("events")["items"] if e["type"] == "placement.moved"]
+        check(any("cannot write the store" in text for text in moved), moved)
+        c.heal()
+        until_etcd(c)
+        settled(c, folder, 2, other.label)
 
 
 if __name__ == "__main__":

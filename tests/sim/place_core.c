@@ -163,6 +163,7 @@ set_specs(struct core *c, const struct step_input *in)
 			.surge = 1,
 			.unavailable = i / 2,
 			.monitor_ns = SIM_S,
+			.leased = i % 2,
 		};
 
 		snprintf(name, sizeof(name), "shop/s%u", i);

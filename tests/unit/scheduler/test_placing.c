@@ -296,6 +296,64 @@ test_who_cannot_write_conducts_nothing(void **state)
 	cell_end();
 }
 
+static void
+is_stuck(uint32_t id, bool stuck)
+{
+	cell_node(id)->stuck = stuck;
+	cell_facts(id);
+}
+
+static uint32_t
+runs_on(void)
+{
+	for (uint32_t id = 1; id <= cell.count; id++) {
+		if (cell_own(id, true))
+			return id;
+	}
+	return 0;
+}
+
+/* What lives with a lease dies on a node that cannot ask the store, which lives itself: it goes
+ * where one can, if there is such a node. */
+static void
+test_what_is_unique_goes_where_one_can_write(void **state)
+{
+	static const char one[] = "version: v1\n"
+				  "deployment: shop\n"
+				  "services:\n"
+				  "  web:\n"
+				  "    image: {name: nginx}\n"
+				  "    endpoints: [{name: http, protocol: http, port: 80}]\n"
+				  "    health: {check: {type: tcp}}\n"
+				  "    scale: {mode: fixed, replicas: 1, unique: true}\n";
+	uint32_t first, second;
+
+	(void)state;
+	cell_begin(3);
+	cell_pass(3);
+	cell_apply("shop", one);
+	settled(1);
+	first = runs_on();
+	is_stuck(first, true);
+	settled(1);
+	second = runs_on();
+	assert_int_not_equal(second, first);
+	/* It does not come back for that it could. */
+	is_stuck(first, false);
+	settled(1);
+	assert_int_equal(runs_on(), second);
+	/* The last one that can. */
+	is_stuck(first, true);
+	is_stuck(second, true);
+	settled(1);
+	assert_int_equal(runs_on(), 6 - first - second);
+	/* There is no better place. */
+	is_stuck(6 - first - second, true);
+	settled(1);
+	assert_int_equal(runs_on(), 6 - first - second);
+	cell_end();
+}
+
 /* When none can write, all is as if all could: what dies is placed anew all the same. */
 static void
 test_nobody_can_write(void **state)
@@ -809,13 +867,6 @@ test_runs_of_all_nodes_are_forgotten(void **state)
 	cell_end();
 }
 
-static void
-is_stuck(uint32_t id, bool stuck)
-{
-	cell_node(id)->stuck = stuck;
-	cell_facts(id);
-}
-
 /* Who cannot ask the store makes no run of what stands there, and is given none while others can.
  */
 static void
@@ -1075,6 +1126,7 @@ main(void)
 		cmocka_unit_test(test_a_node_dies),
 		cmocka_unit_test(test_who_cannot_write_conducts_nothing),
 		cmocka_unit_test(test_nobody_can_write),
+		cmocka_unit_test(test_what_is_unique_goes_where_one_can_write),
 		cmocka_unit_test(test_the_process_begins_anew),
 		cmocka_unit_test(test_a_node_is_drained),
 		cmocka_unit_test(test_a_drain_has_an_end),
