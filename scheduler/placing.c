@@ -229,6 +229,21 @@ forget_lost(struct placing *p)
 	}
 }
 
+/* Who was the only one that could write is known to be dead by then. */
+static void
+bar(struct placing *p)
+{
+	uint64_t now_ns = p->m->now_ns;
+
+	if (p->bars && now_ns >= p->bar_ns) {
+		p->bar_ns = fleet_bar(&p->fleet, now_ns, PLACING_STUCK_MS * PLACING_MS_NS);
+		p->bars = p->bar_ns != 0;
+		p->stirred = true;
+	}
+	if (p->bars)
+		model_wake_at(p->m, p->bar_ns);
+}
+
 void
 placing_before(struct placing *p)
 {
@@ -237,6 +252,7 @@ placing_before(struct placing *p)
 	p->changed = false;
 	forget_lost(p);
 	placing_fleet_services(p);
+	bar(p);
 	placing_entries_read(p);
 	placing_entries_reap(p);
 	placing_own_before(p);

@@ -225,7 +225,8 @@ placing_node_state(struct placing *p, uint32_t node, enum placing_state state)
 	peer->state = state;
 	fleet_node_status(&p->fleet, node, status_of(state));
 	if (lived != lives)
-		p->changed = true;
+		p->changed = p->bars = true;
+	p->bar_ns = 0;
 	if (lived && !lives) {
 		placing_lost(p, node);
 		remote_drop_node(p->m, node);
@@ -243,6 +244,8 @@ placing_node_stuck(struct placing *p, uint32_t node, bool stuck)
 	if (!n || n->stuck == stuck)
 		return;
 	fleet_node_stuck(&p->fleet, node, stuck);
+	p->bars = true;
+	p->bar_ns = 0;
 	/* Whoever conducts now waits a round: until then the one before has heard it, too. */
 	if (n->status != FLEET_DEAD)
 		p->changed = true;

@@ -63,6 +63,8 @@ struct placing {
 	uint64_t start_ns;
 	bool changed; /* who may conduct; counts from the next pass, for the clock may stand */
 	uint64_t changed_ns; /* when that was */
+	bool bars;           /* fleet_bar() is to be called, */
+	uint64_t bar_ns;     /* then */
 	uint64_t next_run;
 	int64_t drain_until_wall_ns;
 	int64_t drain_base_ns; /* of the clocks, when that was read */

@@ -150,6 +150,7 @@ replace(struct fleet *f, struct fleet_node *n, struct fleet_node *new)
 	new->status = n->status;
 	new->stuck = MUTANT(105, false, n->stuck);
 	new->barred = n->barred;
+	new->stuck_ns = n->stuck_ns;
 	new->claims_count = n->claims_count;
 	new->index = n->index;
 	new->position = n->position;
@@ -258,6 +259,7 @@ fleet_node_stuck(struct fleet *f, uint32_t node, bool stuck)
 	if (!n || n->stuck == stuck)
 		return;
 	n->stuck = stuck;
+	n->stuck_ns = 0;
 	f->stale |= n->status != FLEET_DEAD;
 }
 

@@ -124,8 +124,9 @@ struct fleet_node {
 	uint64_t memory_free_bytes;
 	bool cordoned;
 	bool draining;
-	bool stuck;  /* it cannot write the store */
-	bool barred; /* and others can. Made by fleet_refresh */
+	bool stuck;        /* it cannot write the store */
+	bool barred;       /* and others can: fleet_bar() */
+	uint64_t stuck_ns; /* and others not: since when, as fleet_bar() saw it */
 	struct fleet_words labels;
 	struct fleet_words taints;
 	struct fleet_words things;
@@ -257,6 +258,10 @@ int fleet_node_set(struct fleet *f, const struct fleet_facts *facts)
 void fleet_node_status(struct fleet *f, uint32_t node, enum fleet_status status);
 /* It cannot write the store (any more): it coordinates nothing while another node can. */
 void fleet_node_stuck(struct fleet *f, uint32_t node, bool stuck);
+/* What lives with leases leaves nodes that have been stuck for wait_ns, while others are not: those
+ * who lose the store together do not say so in the same moment. Gives when to call it again; 0: not
+ * before something changes. Of the caller's clock, never 0. */
+uint64_t fleet_bar(struct fleet *f, uint64_t now_ns, uint64_t wait_ns);
 void fleet_node_load(struct fleet *f, uint32_t node, uint32_t cpu_free_milli,
 		     uint64_t memory_free_bytes);
 void fleet_node_remove(struct fleet *f, uint32_t node);              /* and its claims */

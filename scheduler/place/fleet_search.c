@@ -100,19 +100,37 @@ make_groups(struct fleet *f)
 	}
 }
 
-/* What lives with leases goes from those that cannot write to those that can. */
 static void
-bar_nodes(struct fleet *f)
+set_barred(struct fleet *f, struct fleet_node *n, bool barred)
 {
+	if (n->barred == barred)
+		return;
+	n->barred = barred;
+	fleet_touch_node(f, n);
+}
+
+uint64_t
+fleet_bar(struct fleet *f, uint64_t now_ns, uint64_t wait_ns)
+{
+	uint64_t due_ns = 0;
+
+	if (fleet_refresh(f) < 0)
+		return now_ns + wait_ns;
 	for (size_t i = 0; i < f->nodes_count; i++) {
 		struct fleet_node *n = f->nodes[i];
-		bool barred = n->stuck && f->writers > 0;
 
-		if (n->barred == barred)
+		if (!f->writers)
+			n->stuck_ns = 0;
+		if (!n->stuck || n->barred || !f->writers)
 			continue;
-		n->barred = barred;
-		fleet_touch_node(f, n);
+		if (!n->stuck_ns)
+			n->stuck_ns = now_ns;
+		if (now_ns - n->stuck_ns >= wait_ns)
+			set_barred(f, n, true);
+		else if (!due_ns || n->stuck_ns + wait_ns < due_ns)
+			due_ns = n->stuck_ns + wait_ns;
 	}
+	return due_ns;
 }
 
 /* Claims that were heard of before their node. */
@@ -157,7 +175,10 @@ fleet_refresh(struct fleet *f)
 	make_zones(f);
 	make_groups(f);
 	f->stale = false;
-	bar_nodes(f);
+	for (size_t i = 0; i < f->nodes_count; i++) {
+		if (!f->nodes[i]->stuck || !f->writers)
+			set_barred(f, f->nodes[i], false);
+	}
 	list_each (it, next, &f->services) {
 		struct fleet_service *s = container_of(it, struct fleet_service, all);
 		uint32_t coordinator = fleet_coordinator(f, s->id);

@@ -74,6 +74,7 @@ set_facts(struct core *c, uint32_t node, const uint8_t facts[FACTS_BYTES])
 {
 	set_node(c, node, facts[DRAINING]);
 	fleet_node_stuck(&c->fleet, node, facts[STUCK]);
+	(void)fleet_bar(&c->fleet, 1, 0); /* sooner than a node does it */
 }
 
 static void

@@ -326,7 +326,7 @@ test_what_is_unique_goes_where_one_can_write(void **state)
 				  "    endpoints: [{name: http, protocol: http, port: 80}]\n"
 				  "    health: {check: {type: tcp}}\n"
 				  "    scale: {mode: fixed, replicas: 1, unique: true}\n";
-	uint32_t first, second;
+	uint32_t first, second, third;
 
 	(void)state;
 	cell_begin(3);
@@ -348,9 +348,28 @@ test_what_is_unique_goes_where_one_can_write(void **state)
 	settled(1);
 	assert_int_equal(runs_on(), 6 - first - second);
 	/* There is no better place. */
-	is_stuck(6 - first - second, true);
+	third = 6 - first - second;
+	is_stuck(third, true);
 	settled(1);
-	assert_int_equal(runs_on(), 6 - first - second);
+	assert_int_equal(runs_on(), third);
+	/* None of them can for a while, and they do not say so at once: it is no reason to leave.
+	 */
+	for (uint32_t id = 1; id <= 3; id++)
+		is_stuck(id, false);
+	settled(1);
+	is_stuck(third, true);
+	cell_pass(8);
+	is_stuck(first, true);
+	is_stuck(second, true);
+	settled(1);
+	is_stuck(first, false);
+	is_stuck(second, false);
+	cell_pass(8);
+	is_stuck(third, false);
+	settled(1);
+	assert_int_equal(runs_on(), third);
+	for (uint32_t id = 1; id <= 3; id++)
+		assert_int_equal(cell_node(id)->w.started, 1);
 	cell_end();
 }
 
