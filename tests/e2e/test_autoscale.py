@@ -17,7 +17,7 @@ import urllib.request
 import h2.connection
 import h2.events
 
-from load import Connection, Load, WebSocket
+from load import Load, WebSocket
 from zl import Node, check, equal, main, service, wait_for
 
 COMMAND = ('    command: { entrypoint: ["/bin/sh", "-c", '

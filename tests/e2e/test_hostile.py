@@ -5,7 +5,6 @@ are the same processes afterwards, and they are no larger.
 Every malformed or smuggled request asks for /exit/9: the replica that sees one ends."""
 
 import contextlib
-import os
 import re
 import socket
 import ssl

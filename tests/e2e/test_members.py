@@ -4,7 +4,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 
 import zl

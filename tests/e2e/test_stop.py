@@ -5,7 +5,7 @@ import glob
 import os
 
 import zl
-from zl import Node, check, equal, service, wait_for
+from zl import Node, check, equal, wait_for
 
 STUBBORN = """version: v1
 deployment: shop

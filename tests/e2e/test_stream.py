@@ -16,7 +16,6 @@ import ssl
 import struct
 import subprocess
 import threading
-import time
 import urllib.request
 
 from zl import Failure, Node, PROGRAM, check, equal, main, wait_for
@@ -104,7 +103,7 @@ def memory_kb(n, role="proxy"):
 # ---- tcp
 
 def test_bytes_both_ways():
-    with node() as n:
+    with node():
         equal(echo(), b"hello", "an echo")
         # 100 MiB each way, at the same time; the client's end comes last and the answer is whole.
         block, count = os.urandom(1 << 20), 100
@@ -180,7 +179,7 @@ def test_slow_reader_costs_no_memory():
 
 
 def test_a_thousand_connections():
-    with node(replicas=2) as n:
+    with node(replicas=2):
         conns = []
         try:
             for _ in range(1000):
@@ -222,7 +221,7 @@ def udp(port=7100, source=None, address=HOST):
 
 
 def test_udp_sessions():
-    with node(replicas=3) as n:
+    with node(replicas=3):
         with udp() as s:
             first = ask(s, b"hello")
             check(first.endswith(b" hello"), first)

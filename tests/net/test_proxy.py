@@ -5,7 +5,6 @@
     curl, h2, raw sockets -> worker -> replica 1, 2, 3 (tests/e2e/server.c)
 """
 
-import asyncio
 import os
 import random
 import signal
