@@ -96,11 +96,14 @@ def test_each_second():
     with beats(alone=False) as folder, Cluster(3) as c:
         prepared(c)
         c[0].deploy(document(folder, "* * * * * * *", "on_loss: skip, overlap: allow, catch_up: all", '"-x", "200:0"'))
-        seen, started = {}, set()
+        seen, started, oldest = {}, set(), 0
 
         def look():
-            for f in firings(c[0]):
-                seen.setdefault(seconds(f["at"]), set()).add(f["state"])
+            nonlocal oldest
+            shown = {seconds(f["at"]): f["state"] for f in firings(c[0])}
+            for t, state in shown.items():
+                seen.setdefault(t, set()).add(state)
+            oldest = min(shown, default=oldest)
             return seen
 
         def more(count):
@@ -119,18 +122,25 @@ def test_each_second():
         c.wait_all_ready()
         more(5)
         last = max(seen)
-        wait_for(lambda: look() and all(seen[t] & {"ok", "lost"} for t in times(begun, last)), "all are over", seconds=60)
-        equal([t for t in times(begun, last) if t not in seen], [], "each time is on record")
-        lost = [t for t in times(begun, last) if "lost" in seen[t]]
+
+        def open_ones():  # as far as they are still listed: on a slow machine not each state of each is seen
+            look()
+            return [(t, sorted(seen.get(t, ()))) for t in times(begun, last) if t >= oldest and not seen.get(t, set()) & {"ok", "lost"}]
+        wait_for(lambda: not open_ones(), lambda: f"all are over, but for {open_ones()}: {firings(c[0])}", seconds=60)
+        lost = [t for t in times(begun, last) if "lost" in seen.get(t, ())]
         check(len(lost) <= 6, "more was lost than was on the two nodes", lost)
+        told = set()
         for node in c.nodes:
             for e in node.get("/v1/events?since=0&limit=1000")["items"]:
-                if e["type"] == "job.started" and e["node"] == node.label:
+                if e["type"] in ("job.started", "cron.lost") and e["node"] == node.label:
                     at = seconds(e["text"].split(" for ")[1])
-                    check(at not in started, f"run twice: {at}")
-                    started.add(at)
-        equal([t for t in times(begun, last) if "ok" in seen[t] and t not in started], [], "what is ok was run")
-        equal([t for t in times(begun, last) if {"ok", "lost"} <= seen[t]], [], "what is over stays so")
+                    told.add(at)
+                    if e["type"] == "job.started":
+                        check(at not in started, f"run twice: {at}")
+                        started.add(at)
+        equal([t for t in times(begun, last) if not (seen.get(t, set()) & {"ok", "lost"} or t in told)], [], "each time is on record")
+        equal([t for t in times(begun, last) if "ok" in seen.get(t, ()) and t not in started], [], "what is ok was run")
+        equal([t for t in times(begun, last) if {"ok", "lost"} <= seen.get(t, set())], [], "what is over stays so")
 
 
 def conductor(c, name):

@@ -451,11 +451,14 @@ class Node:
         return {"maps": len(maps), "programs": len(programs)}
 
     def kill(self, role, index=None):
-        for (name, i), pid in self.processes().items():
-            if name == role and index in (None, i):
-                os.kill(pid, signal.SIGKILL)
-                return pid
-        raise Failure(f"no process of role {role}")
+        def one():
+            for (name, i), pid in self.processes().items():
+                if name == role and index in (None, i):
+                    with contextlib.suppress(ProcessLookupError):  # it has ended, and that is not told yet
+                        os.kill(pid, signal.SIGKILL)
+                        return pid
+            return None
+        return wait_for(one, f"a process of role {role} is there")
 
     def stop(self, seconds=60):
         self.process.send_signal(signal.SIGTERM)

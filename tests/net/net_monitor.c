@@ -692,6 +692,31 @@ watchdog_of(const struct box *b)
 	return found;
 }
 
+/* S: it sleeps; 0: it is gone. */
+static char
+state_of(pid_t pid)
+{
+	char path[64], line[256], state = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		(void)sscanf(line, "State: %c", &state);
+	if (f != NULL)
+		fclose(f);
+	return state;
+}
+
+/* An earlier deadline has been taken by the watchdog: a signal tells it, and may have to wait for a
+ * slow machine. */
+static void
+told(pid_t watchdog)
+{
+	char state;
+	while ((state = state_of(watchdog)) != 0 && state != 'Z' &&
+	       (state != 'S' || status_of(watchdog, "ShdPnd:", 16) != 0))
+		poll(NULL, 0, 10);
+}
+
 static int
 watch_ended(pid_t pid)
 {
@@ -727,6 +752,7 @@ lose_monitor(int number, bool all)
 	uint64_t until = world_mono_ns() + 700 * MS;
 	lease(&b, until, 6);
 	leased(&b, until);
+	told(watchdog);
 	/* On a machine that is slow now they may have done their work before. */
 	assert_true(kill((pid_t)b.state.monitor_pid, number) == 0 || errno == ESRCH);
 	if (all)
