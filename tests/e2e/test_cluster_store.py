@@ -82,7 +82,7 @@ def test_leave():
         check("replicas" in d.cli("leave", "--yes", status=7).stderr)
         d.cli("node", "drain", "edge-3", "--wait", "--timeout", "60s")
         equal(d.nodes()["edge-3"]["replicas"], 0)
-        equal({node for _, node, _ in a.replicas()}, {"edge-1", "edge-2"})
+        wait_for(lambda: {node for _, node, _ in a.replicas()} == {"edge-1", "edge-2"}, "the others have heard it")
         d.cli("leave", "--yes")
         wait_for(lambda: d.ready() and d.cluster()["self"] is None, "it goes on alone")
         for node in (a, b):
