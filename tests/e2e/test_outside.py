@@ -76,7 +76,8 @@ class Outside:
                  "--advertise-client-urls", URL, "--listen-peer-urls", "http://127.0.0.1:2380",
                  "--initial-advertise-peer-urls", "http://127.0.0.1:2380", "--initial-cluster", "one=http://127.0.0.1:2380",
                  "--cert-file", f"{self.folder}/server.crt", "--key-file", f"{self.folder}/server.key", "--client-cert-auth",
-                 "--trusted-ca-file", f"{self.folder}/ca.crt", "--heartbeat-interval", "50", "--election-timeout", "500"],
+                 "--trusted-ca-file", f"{self.folder}/ca.crt", "--heartbeat-interval", "50", "--election-timeout", "500",
+                 "--bcrypt-cost", "4"],  # passwords are for free: this machine may be slow
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine, "GOMAXPROCS": "1"})
         wait_for(self.answers, "etcd answers")
@@ -154,7 +155,7 @@ def refused(node, words, meanwhile=lambda: None):
             due = time.monotonic() + 5  # a password costs etcd so much that on a slow machine it does nothing else
         s = store(node)
         return s.get("writable") is False and words in json.dumps(s["why"])
-    wait_for(says, f"{node.label} says: {words}", seconds=60)
+    wait_for(says, lambda: f"{node.label} says: {words}: {store(node)}", seconds=60)
 
 
 def takes_changes(node, value):
