@@ -32,8 +32,9 @@ static void too_late(uv_timer_t *timer);
 
 /* ---- the end ---- */
 
+/* why: what is told of changes that come after it; NULL: nothing is. */
 static void
-finish(struct etcd_engine *e, const struct err *err)
+finish_as(struct etcd_engine *e, const struct err *err, const struct err *why)
 {
 	struct etcd_commit *c = &e->commit;
 	store_done_fn done = c->done;
@@ -45,11 +46,19 @@ finish(struct etcd_engine *e, const struct err *err)
 	c->phase = ETCD_COMMIT_NONE;
 	buf_fini(&c->staged);
 	store_txn_fini(&e->base.txn);
-	if (err && (err->kind == ERR_UNREACHABLE || err->kind == ERR_TIMEOUT)) {
-		etcd_engine_unwritable(e, err);
+	if (why) {
+		etcd_engine_unwritable(e, why);
 		etcd_sync_look(e, 0);
 	}
 	done(c->arg, err);
+}
+
+static void
+finish(struct etcd_engine *e, const struct err *err)
+{
+	bool away = err && (err->kind == ERR_UNREACHABLE || err->kind == ERR_TIMEOUT);
+
+	finish_as(e, err, away ? err : NULL);
 }
 
 static void
@@ -58,7 +67,7 @@ kept(struct etcd_engine *e)
 	struct etcd_commit *c = &e->commit;
 	struct store_entry entry = c->next;
 	bool staged = c->staged.length > 0;
-	struct err err = {0};
+	struct err err = {0}, why;
 	int rc = 0;
 
 	c->phase = ETCD_COMMIT_READS_BACK;
@@ -70,9 +79,14 @@ kept(struct etcd_engine *e)
 		e->sync.unspread = true;
 		etcd_spread_start(e, &entry);
 	}
-	if (rc < 0)
-		store_base_not_copied(&err);
-	finish(e, rc < 0 ? &err : NULL);
+	if (rc == 0) {
+		finish(e, NULL);
+		return;
+	}
+	/* Only this one is kept; the next ones are refused for that this node cannot write. */
+	why = err;
+	store_base_not_copied(&err);
+	finish_as(e, &err, &why);
 }
 
 static void

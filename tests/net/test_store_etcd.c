@@ -996,6 +996,10 @@ test_full_copy(void **state)
 	assert_true(end.failed);
 	assert_int_equal(end.err.kind, ERR_TIMEOUT);
 	assert_non_null(strstr(end.err.what, "the change is kept"));
+	/* That is said of that one alone. */
+	assert_int_equal(store_begin(a, &err), -1);
+	assert_int_equal(err.kind, ERR_NO_SPACE);
+	assert_null(strstr(err.what, "is kept"));
 	turn_until(is_unwritten, a, "a full disk that is said");
 	turn_until(is_unwritten, b, "the other one's, too");
 	for (int i = 0; i < 20; i++)
