@@ -129,6 +129,7 @@ def test_without_the_writer():
         a, b, d = c
         images(c)
         b.deploy(service(replicas=1))
+        wait_for(lambda: a.get("/v1/deployments/shop")["state"] == "stable", "that it is done is in the store")
         c.kill(a)
         wait_for(lambda: b.nodes()["edge-1"]["state"] == "unreachable" and not b.cluster()["store"]["writable"],
                  "it is missed")

@@ -580,8 +580,11 @@ def test_kill_roles_during_a_pull():
             equal(leftovers(node), [], f"tmp/ after {role} was killed")
             node.cli("rm", "shop", "--yes")
             wait_for(lambda: not node.get("/v1/deployments")["items"], "the deployment is gone")
-            node.cli("image", "prune")
-            equal((images(node), layers(node)), ({}, 0), "what prune leaves")
+
+            def pruned():  # its replica may only just be gone
+                node.cli("image", "prune")
+                return (images(node), layers(node)) == ({}, 0)
+            wait_for(pruned, lambda: f"what prune leaves: {images(node)} {layers(node)}")
 
 
 def pulled_bytes(node):
